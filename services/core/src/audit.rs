@@ -1,0 +1,261 @@
+//! The checks of the audit: pure functions from stored rows to what is broken.
+//!
+//! They recompute everything from the rows alone and trust no derived figure.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use crate::envelope::{Entry, EntryKind, Envelope, Stage};
+use crate::id::EnvelopeId;
+use crate::money::Fen;
+use crate::split;
+use crate::transfer::{Transfer, TransferId, TransferKind};
+use crate::user::UserId;
+
+/// One thing that is broken, named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Breach {
+    /// The invariant: `I1`, `I2`, `I6` or `I7`.
+    pub invariant: &'static str,
+    /// The kind of damage; stable.
+    pub code: &'static str,
+    /// The envelope, where it concerns one.
+    pub envelope_id: Option<EnvelopeId>,
+    /// The user or account, where it concerns one.
+    pub user_id: Option<String>,
+    /// What was found, and what should stand there.
+    pub detail: String,
+}
+
+/// What the rows of one envelope are, taken so that the wallet's rows are no
+/// newer than the journal's where `transfers` claims more than the journal, and
+/// no older where the journal claims more than `transfers`.
+pub struct EnvelopeRows<'a> {
+    /// The envelope row.
+    pub envelope: &'a Envelope,
+    /// Its journal in order.
+    pub entries: &'a [Entry],
+    /// All transfers under the envelope's id.
+    pub transfers: &'a [Transfer],
+}
+
+/// Checks one envelope: I1, I2, I6 and I7.
+pub fn check_envelope(rows: &EnvelopeRows<'_>) -> Vec<Breach> {
+    let mut found = Findings { envelope_id: rows.envelope.id, breaches: Vec::new() };
+    check_journal(rows, &mut found);
+    check_payment(rows, &mut found);
+    check_credits(rows, &mut found);
+    found.breaches
+}
+
+struct Findings {
+    envelope_id: EnvelopeId,
+    breaches: Vec<Breach>,
+}
+
+impl Findings {
+    fn add(&mut self, invariant: &'static str, code: &'static str, user: Option<&UserId>, detail: String) {
+        self.breaches.push(Breach {
+            invariant,
+            code,
+            envelope_id: Some(self.envelope_id),
+            user_id: user.map(UserId::to_string),
+            detail,
+        });
+    }
+}
+
+fn check_journal(rows: &EnvelopeRows<'_>, found: &mut Findings) {
+    let envelope = rows.envelope;
+    let (total, cap) = (envelope.total, envelope.share_cap);
+    if !split::splits(total, envelope.shares, cap) {
+        found.add("I7", "envelope_impossible", None, format!("{} fen in {} shares", total.get(), envelope.shares));
+        return;
+    }
+    if matches!(envelope.stage, Stage::Created | Stage::Cancelled) && !rows.entries.is_empty() {
+        found.add("I1", "opened_unpaid", None, format!("{} entries, but it was never paid", rows.entries.len()));
+    }
+    let mut users = HashSet::new();
+    let mut remaining = total;
+    for (expected_seq, entry) in (1_u32..).zip(rows.entries) {
+        if entry.seq != expected_seq {
+            let detail = format!("entry {expected_seq} is missing: the journal goes on with {}", entry.seq);
+            found.add("I1", "entry_missing", None, detail);
+            return;
+        }
+        if remaining.is_zero() {
+            found.add("I1", "entry_after_end", None, format!("entry {} follows the last one", entry.seq));
+            return;
+        }
+        match &entry.kind {
+            EntryKind::Open(user) => {
+                if !users.insert(user) {
+                    found.add("I2", "user_twice", Some(user), format!("entry {} is the user's second", entry.seq));
+                }
+                let shares_left = envelope.shares.saturating_sub(entry.seq - 1);
+                if split::splits(remaining, shares_left, cap) {
+                    let drawn = envelope.share(entry.seq, remaining);
+                    if entry.amount != drawn {
+                        let detail =
+                            format!("entry {} has {} fen, drawn were {}", entry.seq, entry.amount.get(), drawn.get());
+                        found.add("I7", "amount_wrong", Some(user), detail);
+                    }
+                }
+            }
+            EntryKind::Refund if entry.amount != remaining => {
+                let detail = format!("{} fen refunded of {}", entry.amount.get(), remaining.get());
+                found.add("I1", "refund_wrong", None, detail);
+            }
+            EntryKind::Refund => {}
+        }
+        if remaining.checked_sub(entry.amount) != Some(entry.remaining) {
+            let detail = format!(
+                "entry {}: {} fen before it, less {}, leaves {}",
+                entry.seq,
+                remaining.get(),
+                entry.amount.get(),
+                entry.remaining.get()
+            );
+            found.add("I1", "remaining_wrong", None, detail);
+        }
+        remaining = entry.remaining;
+    }
+    if envelope.settled_seq as usize > rows.entries.len() {
+        let detail = format!("settled up to {}, but the journal has {}", envelope.settled_seq, rows.entries.len());
+        found.add("I1", "entry_missing", None, detail);
+    }
+    if envelope.stage == Stage::Settled && !remaining.is_zero() {
+        found.add("I1", "closed_with_money", None, format!("settled, but {} fen remain", remaining.get()));
+    }
+}
+
+fn check_payment(rows: &EnvelopeRows<'_>, found: &mut Findings) {
+    let envelope = rows.envelope;
+    let payment = rows.transfers.iter().find(|transfer| transfer.id == TransferId::Envelope(envelope.id, 0));
+    let paid = match payment {
+        Some(payment) if payment.kind == TransferKind::Send => {
+            if payment.amount != envelope.total || payment.user != envelope.sender {
+                let detail = format!(
+                    "{} paid {} fen for {} of {}",
+                    payment.user,
+                    payment.amount.get(),
+                    envelope.total.get(),
+                    envelope.sender
+                );
+                found.add("I1", "payment_wrong", Some(&payment.user), detail);
+            }
+            true
+        }
+        _ => false,
+    };
+    match envelope.stage {
+        Stage::Active | Stage::Settled if !paid => {
+            found.add("I1", "payment_missing", Some(&envelope.sender), "open for business, but not paid".to_owned());
+        }
+        Stage::Cancelled if paid => {
+            found.add("I1", "payment_lost", Some(&envelope.sender), "paid, but cancelled".to_owned());
+        }
+        // Paid and not yet active is the state between two steps of a payment.
+        _ => {}
+    }
+}
+
+fn check_credits(rows: &EnvelopeRows<'_>, found: &mut Findings) {
+    let envelope = rows.envelope;
+    let mut credits: HashMap<u32, &Transfer> = HashMap::new();
+    for transfer in rows.transfers {
+        if let TransferId::Envelope(_, seq @ 1..) = transfer.id
+            && credits.insert(seq, transfer).is_some()
+        {
+            found.add("I6", "credit_doubled", Some(&transfer.user), format!("entry {seq} is credited twice"));
+        }
+    }
+    for entry in rows.entries {
+        let due = Transfer::credit(entry, &envelope.sender);
+        match credits.remove(&entry.seq) {
+            Some(credit) if (credit.kind, &credit.user, credit.amount) == (due.kind, &due.user, due.amount) => {}
+            Some(credit) => {
+                let detail = format!(
+                    "entry {}: {} got {} fen, {} is owed {}",
+                    entry.seq,
+                    credit.user,
+                    credit.amount.get(),
+                    due.user,
+                    due.amount.get()
+                );
+                found.add("I6", "credit_wrong", Some(&credit.user), detail);
+            }
+            None if entry.seq <= envelope.settled_seq => {
+                let detail =
+                    format!("entry {}: {} fen are called settled, but were not credited", entry.seq, due.amount.get());
+                found.add("I6", "credit_missing", Some(&due.user), detail);
+            }
+            // Not credited yet: the worker will come to it.
+            None => {}
+        }
+    }
+    // What is left was credited for no entry: a second time for the same user, or for nothing.
+    let mut strays: Vec<_> = credits.into_iter().collect();
+    strays.sort_by_key(|(seq, _)| *seq);
+    for (seq, stray) in strays {
+        let again = rows.entries.iter().any(|entry| entry.kind == EntryKind::Open(stray.user.clone()));
+        let code = if again { "credit_doubled" } else { "credit_without_entry" };
+        let detail = format!("{} fen were credited for entry {seq}, which does not exist", stray.amount.get());
+        found.add("I6", code, Some(&stray.user), detail);
+    }
+}
+
+/// Checks one account: its balance is the sum of its transfers (I1).
+pub fn check_balance(account: &str, balance_fen: i64, transfers_sum_fen: i128) -> Option<Breach> {
+    (i128::from(balance_fen) != transfers_sum_fen).then(|| Breach {
+        invariant: "I1",
+        code: "balance_off",
+        envelope_id: None,
+        user_id: Some(account.to_owned()),
+        detail: format!("the balance is {balance_fen} fen, its transfers add up to {transfers_sum_fen}"),
+    })
+}
+
+/// A transfer that names an envelope which does not exist (I6).
+pub fn envelope_missing(transfer: &Transfer) -> Breach {
+    Breach {
+        invariant: "I6",
+        code: "envelope_missing",
+        envelope_id: transfer.id.envelope_id(),
+        user_id: Some(transfer.user.to_string()),
+        detail: format!("{} fen moved for an envelope that does not exist", transfer.amount.get()),
+    }
+}
+
+/// The books of the whole system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Books {
+    /// All users' balances.
+    pub balances_fen: i128,
+    /// Money that left a balance for an envelope and has not reached one yet.
+    pub outstanding_fen: i128,
+    /// All that ever came from outside.
+    pub top_ups_fen: i128,
+}
+
+impl Books {
+    /// I1 over the system: balances + outstanding = top-ups.
+    pub fn check(&self) -> Option<Breach> {
+        (self.balances_fen + self.outstanding_fen != self.top_ups_fen).then(|| Breach {
+            invariant: "I1",
+            code: "books_off",
+            envelope_id: None,
+            user_id: None,
+            detail: format!(
+                "balances {} + outstanding {} are not the top-ups {}",
+                self.balances_fen, self.outstanding_fen, self.top_ups_fen
+            ),
+        })
+    }
+
+    /// Outstanding money in yuan, for people; never negative in sound books.
+    pub fn outstanding(&self) -> Option<Fen> {
+        i64::try_from(self.outstanding_fen).ok().and_then(Fen::new)
+    }
+}

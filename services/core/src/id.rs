@@ -1,0 +1,219 @@
+//! Envelope ids and where an id lives: three nested functions, one module.
+//!
+//! 1. the id's **timestamp** gives the day of month `dd`, in one configured zone;
+//! 2. a **fixed hash** of its 16 bytes, modulo 1,000, gives `xx` (00..99) and `y` (0..9);
+//! 3. the **fold** maps `xx` and `y` to the databases and tables that exist.
+//!
+//! They nest: growing the fold moves whole slots, and never splits one.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use uuid::Uuid;
+
+use crate::time::Timestamp;
+
+/// Slots, the logical databases `db_00` to `db_99`.
+pub const SLOTS: u8 = 100;
+/// Logical tables per slot and day.
+pub const TABLES: u8 = 10;
+
+/// The id of an envelope: a UUIDv7 (RFC 9562, section 5.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EnvelopeId(Uuid);
+
+impl EnvelopeId {
+    /// Makes an id for `now`. `random` must come from a good source: an id that
+    /// can be guessed is an invitation.
+    pub fn mint(now: Timestamp, random: [u8; 10]) -> EnvelopeId {
+        let millis = u64::try_from(now.millis()).unwrap_or(0);
+        EnvelopeId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// Reads the hyphenated text of a UUIDv7; `None` for any other text, version or variant.
+    pub fn parse(text: &str) -> Option<EnvelopeId> {
+        // `Uuid` reads braces, URNs and bare hex too; one id has one spelling here.
+        if text.len() != 36 {
+            return None;
+        }
+        Uuid::try_parse(text).ok().and_then(EnvelopeId::from_uuid)
+    }
+
+    /// From stored bytes; `None` unless they are a UUIDv7.
+    pub fn from_bytes(bytes: &[u8]) -> Option<EnvelopeId> {
+        Uuid::from_slice(bytes).ok().and_then(EnvelopeId::from_uuid)
+    }
+
+    fn from_uuid(uuid: Uuid) -> Option<EnvelopeId> {
+        let is_v7 = uuid.get_version_num() == 7 && uuid.get_variant() == uuid::Variant::RFC4122;
+        is_v7.then_some(EnvelopeId(uuid))
+    }
+
+    /// The 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// When the id was minted, in milliseconds.
+    pub fn minted_at(&self) -> Timestamp {
+        let bytes = self.0.as_bytes();
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&bytes[..6]);
+        Timestamp::from_millis(i64::from_be_bytes(millis))
+    }
+
+    /// Where this id lives, given the zone's offset from UTC in seconds.
+    pub fn placement(&self, zone_offset_s: i32) -> Placement {
+        let h = (stable_hash(self.0.as_bytes()) % 1_000) as u16;
+        Placement {
+            slot: Slot((h / u16::from(TABLES)) as u8),
+            table: (h % u16::from(TABLES)) as u8,
+            day: Day::of(self.minted_at(), zone_offset_s),
+        }
+    }
+}
+
+impl fmt::Display for EnvelopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl Serialize for EnvelopeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvelopeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EnvelopeId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        EnvelopeId::parse(&text).ok_or_else(|| D::Error::custom("not a UUIDv7"))
+    }
+}
+
+/// `xx`: the logical database of an envelope, 0..=99.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u8);
+
+impl Slot {
+    /// A slot by number; `None` from 100 on.
+    pub const fn new(number: u8) -> Option<Slot> {
+        if number < SLOTS { Some(Slot(number)) } else { None }
+    }
+
+    /// Its number, 0..=99.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Slot> {
+        (0..SLOTS).map(Slot)
+    }
+}
+
+/// A day of month, 1..=31: tables are used in a circle of 31.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(u8);
+
+impl Day {
+    /// A day of month by number, 1..=31.
+    pub const fn new(number: u8) -> Option<Day> {
+        if number >= 1 && number <= 31 { Some(Day(number)) } else { None }
+    }
+
+    /// The day of month that `at` falls on in the zone.
+    pub fn of(at: Timestamp, zone_offset_s: i32) -> Day {
+        use chrono::Datelike as _;
+        let local = at.plus_millis(i64::from(zone_offset_s) * 1_000);
+        let local = chrono::DateTime::from_timestamp_millis(local.millis()).unwrap_or_default();
+        Day(local.day() as u8)
+    }
+
+    /// Its number, 1..=31.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Day> {
+        (1..=31).map(Day)
+    }
+}
+
+/// Where an envelope lives, before folding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Placement {
+    /// `xx`.
+    pub slot: Slot,
+    /// `y`, 0..=9.
+    pub table: u8,
+    /// `dd`.
+    pub day: Day,
+}
+
+/// How many of the 100 databases and 10 tables a day exist physically.
+///
+/// Both numbers divide their logical count, so that a bigger fold is a
+/// refinement of a smaller one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fold {
+    databases: u8,
+    tables: u8,
+}
+
+impl Fold {
+    /// `databases` must divide 100 and `tables` must divide 10; else `None`.
+    pub const fn new(databases: u8, tables: u8) -> Option<Fold> {
+        if databases == 0 || tables == 0 || SLOTS % databases != 0 || TABLES % tables != 0 {
+            return None;
+        }
+        Some(Fold { databases, tables })
+    }
+
+    /// Databases that exist.
+    pub const fn databases(self) -> u8 {
+        self.databases
+    }
+
+    /// Tables that exist per database and day.
+    pub const fn tables(self) -> u8 {
+        self.tables
+    }
+
+    /// The physical table of a placement.
+    pub const fn table_of(self, placement: Placement) -> TableRef {
+        TableRef {
+            database: placement.slot.0 % self.databases,
+            table: placement.table % self.tables,
+            day: placement.day,
+        }
+    }
+}
+
+/// A physical day table: `db_{database}.envelope_{table}_{day}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableRef {
+    /// `xx` of the database.
+    pub database: u8,
+    /// `y` of the table.
+    pub table: u8,
+    /// `dd` of the table.
+    pub day: Day,
+}
+
+/// The fixed hash: FNV-1a, 64 bits, finished with MurmurHash3's `fmix64` so that
+/// all bits of the result depend on all bits of the input. It decides where
+/// money lies: it must never change.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for &byte in bytes {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}

@@ -1,0 +1,35 @@
+//! The pure domain of Hongbao. Nothing here does I/O, reads a clock or rolls a
+//! die: time and randomness are passed in, decisions come out as values.
+//!
+//! Reading order: [`money`], [`user`], [`id`], [`split`], [`envelope`],
+//! [`transfer`], [`routing`], [`limits`], [`audit`], [`wire`].
+
+pub mod money;
+pub mod time;
+pub mod user;
+
+pub mod id;
+pub mod split;
+
+pub mod envelope;
+pub mod request;
+pub mod ticket;
+pub mod transfer;
+
+pub mod routing;
+
+pub mod limits;
+
+pub mod audit;
+pub mod verify;
+
+pub mod wire;
+
+pub use envelope::{Audience, Entry, EntryKind, Envelope, Journal, Kind, Opened, Stage, State};
+pub use id::{Day, EnvelopeId, Placement, Slot};
+pub use limits::Limits;
+pub use money::Fen;
+pub use split::Seed;
+pub use time::{Clock, SystemClock, Timestamp};
+pub use transfer::{Transfer, TransferId, TransferKind, TransferOutcome};
+pub use user::{GroupId, UserId};

@@ -1,0 +1,96 @@
+//! Every bound in one place (invariant I8), with how they relate.
+//!
+//! [`Limits`] are what an operator may configure; the constants are what the
+//! code relies on. A bound that is missing here is a defect.
+
+use serde::{Deserialize, Serialize};
+
+use crate::money::Fen;
+
+/// Bytes of a request body at most.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Items of one page of a list, at most and by default.
+pub const PAGE_MAX: u32 = 500;
+/// See [`PAGE_MAX`].
+pub const PAGE_DEFAULT: u32 = 100;
+/// Fen that one top-up may bring: ten million yuan.
+pub const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
+/// Groups that a token may name.
+pub const GROUPS_MAX: usize = 1_000;
+/// Shares that no configuration may exceed; it keeps every product within 64 bits.
+pub const SHARES_CEILING: u32 = 10_000_000;
+/// An envelope id may be this far ahead of the clock before it is unknown.
+pub const ID_AHEAD_MS_MAX: i64 = 60_000;
+/// Days after which an id is unknown: the day tables go round in 31.
+pub const ID_AGE_DAYS_MAX: i64 = 30;
+/// Retries of one opening that lost the fence, before it is refused as busy.
+pub const FENCE_RETRIES_MAX: u32 = 16;
+/// Openings that one transaction may write.
+pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;
+/// Transfers that one wallet transaction may write.
+pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
+/// Wallet calls that may wait for the next transaction.
+pub const WALLET_QUEUE_MAX: usize = 4_096;
+/// Rows that a worker handles in one run.
+pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
+
+const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(WORKER_BATCH_SIZE_MAX as usize <= TRANSFER_BATCH_SIZE_MAX);
+const _: () = assert!(SHARES_CEILING as i64 <= i64::MAX / 1_000_000_000, "totals fit with room to spare");
+
+/// What an operator may configure of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Shares of one envelope at most.
+    pub shares_max: u32,
+    /// Fen that one share may hold, at most and on average.
+    pub share_fen_max: Fen,
+    /// Characters of a greeting at most.
+    pub greeting_chars_max: usize,
+    /// Seconds that an envelope can be opened: the least that may be asked for.
+    pub expires_in_s_min: u32,
+    /// The most, and the default.
+    pub expires_in_s_max: u32,
+    /// Milliseconds that a ticket is good for.
+    pub ticket_life_ms: i64,
+    /// Seconds after which an envelope that was not paid is cancelled.
+    pub pay_within_s: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            shares_max: 500,
+            share_fen_max: Fen::new(20_000).expect("positive"),
+            greeting_chars_max: 64,
+            expires_in_s_min: 60,
+            expires_in_s_max: 86_400,
+            ticket_life_ms: 60_000,
+            pay_within_s: 900,
+        }
+    }
+}
+
+impl Limits {
+    /// Says what does not fit together, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        let rules = [
+            (self.shares_max >= 1 && self.shares_max <= SHARES_CEILING, "shares_max must be 1 to 10000000"),
+            (
+                self.share_fen_max.get() >= 1 && self.share_fen_max.get() <= 1_000_000_000,
+                "share_fen_max must be 1 to 1000000000",
+            ),
+            (self.greeting_chars_max <= 1_000, "greeting_chars_max must be at most 1000"),
+            (self.expires_in_s_min >= 1, "expires_in_s_min must be at least 1"),
+            (self.expires_in_s_min <= self.expires_in_s_max, "expires_in_s_min must not exceed expires_in_s_max"),
+            (self.expires_in_s_max <= 7 * 86_400, "expires_in_s_max must be at most a week: day tables go round"),
+            ((1_000..=3_600_000).contains(&self.ticket_life_ms), "ticket_life_ms must be 1000 to 3600000"),
+            ((1..=86_400).contains(&self.pay_within_s), "pay_within_s must be 1 to 86400"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, words)) => Err(format!("limits: {words}")),
+            None => Ok(()),
+        }
+    }
+}

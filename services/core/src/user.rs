@@ -1,0 +1,79 @@
+//! Who sends and who opens.
+
+use std::fmt;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+/// Characters that a user or group id may hold at most.
+pub const NAME_CHARS_MAX: usize = 64;
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "CompactString", into = "CompactString")]
+        pub struct $name(CompactString);
+
+        impl $name {
+            /// 1 to 64 of `A-Za-z0-9_-`; `None` for anything else.
+            pub fn parse(text: &str) -> Option<$name> {
+                is_name(text).then(|| $name(text.into()))
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<CompactString> for $name {
+            type Error = &'static str;
+
+            fn try_from(text: CompactString) -> Result<$name, Self::Error> {
+                if is_name(&text) { Ok($name(text)) } else { Err("must be 1 to 64 of A-Z a-z 0-9 _ -") }
+            }
+        }
+
+        impl From<$name> for CompactString {
+            fn from(name: $name) -> CompactString {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name_type! {
+    /// A user, as the caller's identity provider names it (the token's `sub`).
+    UserId
+}
+name_type! {
+    /// A group that an envelope can be sent to (one of the token's `groups`).
+    GroupId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_is_1_to_64_plain_characters() {
+        for good in ["a", "user_1", "A-9", &"x".repeat(64)] {
+            assert!(UserId::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", " ", "a b", "红包", "a/b", "#clearing", "a\n", &"x".repeat(65)] {
+            assert!(UserId::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Envelopes and their journals at rest.
+//!
+//! [`Store`] is the port: its verbs are whole transactions, and no transaction
+//! leaves the verb that opened it. [`sqlite`] implements it. [`suite`] states
+//! each behaviour once, to be run on every implementation.
+//!
+//! The fence: the journal's keys `(envelope_id, seq)` and
+//! `(envelope_id, user_id)` let exactly one of two racing writers win. The
+//! loser gets [`Append::Fenced`], and nothing of its batch is written.
+
+pub mod sqlite;
+pub mod suite;
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+
+/// Why a verb failed. Refusals are values; this is for what went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing of it was written: it may be tried again.
+    #[error("the database cannot be used: {0}")]
+    Unavailable(String),
+    /// It may have been written or not: only reading again tells.
+    #[error("the database did not confirm the commit: {0}")]
+    Unknown(String),
+    /// A stored row makes no sense: a defect or a damaged database.
+    #[error("a stored row is damaged: {0}")]
+    Damaged(String),
+}
+
+/// What became of a batch of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// All of it is durable.
+    Done,
+    /// A key was taken by another writer: nothing of it was written.
+    Fenced,
+}
+
+/// An entry that was written, with what crediting it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailEntry {
+    /// Its place in the order of writing of its table.
+    pub position: i64,
+    /// The entry.
+    pub entry: Entry,
+    /// Who gets the refund.
+    pub sender: UserId,
+    /// How far the envelope is settled.
+    pub settled_seq: u32,
+}
+
+/// How far an envelope has been credited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The envelope.
+    pub envelope_id: EnvelopeId,
+    /// All entries up to this one have reached the wallet.
+    pub settled_seq: u32,
+    /// This was the journal's last entry: the envelope becomes [`Stage::Settled`].
+    pub ended: bool,
+}
+
+/// Envelopes and journals. Each verb is one transaction, durable when it returns.
+///
+/// A verb that was started finishes even when its caller's future is dropped
+/// only if it is run on a task of its own; request handlers do that.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The physical table of an envelope.
+    fn table_of(&self, id: EnvelopeId) -> TableRef;
+
+    /// All day tables that exist.
+    fn tables(&self) -> Vec<TableRef>;
+
+    /// The durability in force, in words, as read back from the database.
+    fn durability(&self) -> String;
+
+    /// Writes new envelopes, all of one database. An id that exists is an error.
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError>;
+
+    /// The row and the fold of its journal, as of one moment.
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError>;
+
+    /// The row and its whole journal, as of one moment.
+    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError>;
+
+    /// The row, the fold, and the user's own opening, as of one moment.
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError>;
+
+    /// A page of the journal after `after_seq`, in order.
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError>;
+
+    /// Appends entries of envelopes of one database: all of them or none.
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError>;
+
+    /// A paid envelope becomes active, unless it has gone further or was
+    /// cancelled. Gives the stage and expiry in force afterwards, `None` if it does not exist.
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError>;
+
+    /// An envelope that was never paid becomes cancelled, unless it has gone
+    /// further. Gives the stage in force afterwards.
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError>;
+
+    /// Entries of a table after `position`, in the order of writing.
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError>;
+
+    /// The position of the last entry of a table; 0 when it is empty.
+    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError>;
+
+    /// Active envelopes of a table whose journal goes beyond `settled_seq`,
+    /// by id after `after`. For what a tail has missed.
+    async fn unsettled(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError>;
+
+    /// Moves settlements forward; never backward. All of one database.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError>;
+
+    /// Envelopes of a table that wait for a payment since before `created_before`, oldest first.
+    async fn unpaid(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError>;
+
+    /// Active envelopes of a table past their expiry with money left, oldest first.
+    async fn expired(
+        &self,
+        table: TableRef,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Journal)>, StoreError>;
+
+    /// Envelopes of a table by id after `after`, each with its whole journal, as
+    /// of one moment. For the audit.
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError>;
+}
