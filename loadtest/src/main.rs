@@ -1,2 +1,99 @@
-//! x
-fn main() {}
+//! `hongbao-loadtest`: drives a running Hongbao over HTTP, as a black box.
+//!
+//! Reading order: [`bench`] says what is measured, [`generator`] how it is
+//! driven, [`prepare`] what has to exist first, [`report`] what is printed.
+
+mod bench;
+mod report;
+mod workload;
+
+mod generator;
+mod http;
+
+mod client;
+mod prepare;
+
+mod child;
+mod machine;
+mod metrics;
+mod yardstick;
+
+mod arena;
+mod interrupt;
+
+#[cfg(test)]
+mod fake;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What went wrong, in words for the person at the terminal.
+pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[derive(Parser)]
+#[command(about = "Drives a running Hongbao over HTTP, as a black box")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure the service against a bare route on this machine, in alternating rounds
+    Bench(BenchArgs),
+    /// Serve the bare route that `bench` measures against
+    Yardstick {
+        /// Where to listen; port 0 takes a free one
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+}
+
+/// What a bench run is told.
+#[derive(clap::Args)]
+pub struct BenchArgs {
+    /// The `hongbao` binary, a release build
+    #[arg(long)]
+    server: PathBuf,
+    /// Seconds that each run is measured for
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds of each workload; the medians are reported
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// Connections that are kept busy
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    connections: u32,
+    /// Envelopes of the spread workload
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    envelopes: u32,
+    /// Only these workloads: hot, spread, memory
+    #[arg(long = "workload", value_enum)]
+    workloads: Vec<workload::Name>,
+    /// Where the service keeps its data; on a real disk, and deleted afterwards
+    #[arg(long, default_value = "target/bench-data")]
+    data: PathBuf,
+    /// Write every round's figures to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Exit with 1 when a goal is missed
+    #[arg(long)]
+    enforce: bool,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Bench(args) => bench::bench(&args),
+        Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("hongbao-loadtest: {error}");
+        ExitCode::FAILURE
+    })
+}

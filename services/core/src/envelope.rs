@@ -173,7 +173,7 @@ pub enum OpenDecision {
     Empty,
     /// Too late.
     Expired,
-    /// Not paid: for an opener it does not exist.
+    /// Not paid, or its rows are damaged: for an opener it does not exist.
     NotActive,
 }
 
@@ -193,13 +193,15 @@ impl Envelope {
             State::Created | State::Cancelled => OpenDecision::NotActive,
             State::Finished => OpenDecision::Empty,
             State::Expired | State::Refunded => OpenDecision::Expired,
+            State::Active if !self.fits(journal) => OpenDecision::NotActive,
             State::Active => OpenDecision::Append(self.next_open(journal, user, now)),
         }
     }
 
     /// Decides the refund: the last entry, once the time has come and money is left.
     pub fn decide_refund(&self, journal: &Journal, now: Timestamp) -> Option<Entry> {
-        (self.state(journal, now) == State::Expired).then(|| Entry {
+        let due = self.state(journal, now) == State::Expired && self.fits(journal);
+        due.then(|| Entry {
             envelope_id: self.id,
             seq: journal.last_seq + 1,
             kind: EntryKind::Refund,
@@ -233,10 +235,26 @@ impl Envelope {
         if journal.has_ended() { 0 } else { self.shares.saturating_sub(journal.last_seq) }
     }
 
+    /// Whether a fold with money left can be this envelope's: the money splits
+    /// into the shares left. Damaged rows alone say no; no money leaves them.
+    fn fits(&self, journal: &Journal) -> bool {
+        let shares_left = self.shares.saturating_sub(journal.last_seq);
+        split::splits(journal.remaining, shares_left, self.share_cap)
+            && match self.kind {
+                Kind::Lucky => journal.remaining <= self.total,
+                Kind::Equal => {
+                    let share = split::equal_share(self.total, self.shares);
+                    i128::from(journal.remaining.get()) == i128::from(share.get()) * i128::from(shares_left)
+                }
+            }
+    }
+
     /// What share `seq` of this envelope is, when `remaining` is left before it.
+    /// `seq` is 1 to the number of shares, and `remaining` splits into those left.
     pub fn share(&self, seq: u32, remaining: Fen) -> Fen {
+        let shares_left = self.shares.saturating_sub(seq.saturating_sub(1));
         match self.kind {
-            Kind::Lucky => split::lucky_share(&self.seed, seq, remaining, self.shares - (seq - 1), self.share_cap),
+            Kind::Lucky => split::lucky_share(&self.seed, seq, remaining, shares_left, self.share_cap),
             Kind::Equal => split::equal_share(self.total, self.shares),
         }
     }

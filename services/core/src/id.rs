@@ -30,9 +30,10 @@ impl EnvelopeId {
         EnvelopeId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
-    /// Reads the hyphenated text of a UUIDv7; `None` for any other text, version or variant.
+    /// Reads the hyphenated text of a UUIDv7, in letters of either case; `None`
+    /// for any other text, version or variant.
     pub fn parse(text: &str) -> Option<EnvelopeId> {
-        // `Uuid` reads braces, URNs and bare hex too; one id has one spelling here.
+        // `Uuid` reads braces, URNs and bare hex too; they are no ids here.
         if text.len() != 36 {
             return None;
         }
@@ -166,7 +167,7 @@ pub struct Fold {
 impl Fold {
     /// `databases` must divide 100 and `tables` must divide 10; else `None`.
     pub const fn new(databases: u8, tables: u8) -> Option<Fold> {
-        if databases == 0 || tables == 0 || SLOTS % databases != 0 || TABLES % tables != 0 {
+        if databases == 0 || tables == 0 || !SLOTS.is_multiple_of(databases) || !TABLES.is_multiple_of(tables) {
             return None;
         }
         Some(Fold { databases, tables })

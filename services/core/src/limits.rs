@@ -9,6 +9,28 @@ use crate::money::Fen;
 
 /// Bytes of a request body at most.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a request's head at most, its path and all headers included.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Milliseconds that the head of a request may take to arrive.
+pub const HEAD_READ_MS_MAX: u64 = 10_000;
+/// Milliseconds that the body of a request may take to arrive.
+pub const BODY_READ_MS_MAX: u64 = 10_000;
+/// Milliseconds that a connection may be open without a request.
+pub const IDLE_MS_MAX: u64 = 75_000;
+/// Milliseconds that a closed connection is still read, so that the client gets its answer.
+pub const LINGER_MS_MAX: u64 = 1_000;
+/// Milliseconds that requests may take to finish once a server is told to go.
+pub const DRAIN_MS_MAX: u64 = 30_000;
+/// Connections of one server at the same time.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Connections over that limit that are being told so at the same time.
+pub const REFUSALS_MAX: usize = 64;
+/// Bytes of verified tokens that are remembered.
+pub const TOKEN_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Characters of a client's text that a problem repeats.
+pub const PROBLEM_TEXT_CHARS_MAX: usize = 200;
+/// Lines about failed requests that the log takes in a second.
+pub const LOG_LINES_PER_S_MAX: u64 = 100;
 /// Items of one page of a list, at most and by default.
 pub const PAGE_MAX: u32 = 500;
 /// See [`PAGE_MAX`].
@@ -34,6 +56,8 @@ pub const WALLET_QUEUE_MAX: usize = 4_096;
 /// Rows that a worker handles in one run.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
 
+const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");
+const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(WORKER_BATCH_SIZE_MAX as usize <= TRANSFER_BATCH_SIZE_MAX);
 const _: () = assert!(SHARES_CEILING as i64 <= i64::MAX / 1_000_000_000, "totals fit with room to spare");

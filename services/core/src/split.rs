@@ -10,7 +10,8 @@
 //! `equal`: the total divides, and each share is the same.
 //!
 //! The draw is a pure function of (seed, seq, remaining, shares left, cap) made
-//! from SHA-256 alone, so that anybody can recompute it in any language:
+//! from SHA-256 alone, so that anybody can recompute it in any language. The last
+//! share (`n = 1`) is the remainder; every other one is:
 //!
 //! ```text
 //! block = SHA-256(seed ‖ seq as 4 bytes, big endian)
@@ -21,8 +22,10 @@
 //! share = 1 + q + (1 if floor(b * n / 2^64) < r else 0)
 //! ```
 //!
-//! Taking the high half of a 64-bit product favours some values by less than
-//! one part in 2^64 / range: below 1e-9 for every total that the limits allow.
+//! Taking the high half of a 64-bit product favours some values by at most one
+//! part in 2^64 / range, and moves the mean by at most range / 2^65 fen. The
+//! range is below twice the total: 1e-12 for the default limits, and less than a
+//! thousandth of a fen for the largest that can be configured.
 
 use std::fmt;
 
@@ -63,7 +66,8 @@ impl Seed {
     /// Reads what [`Seed::reveal`] wrote.
     pub fn from_hex(text: &str) -> Option<Seed> {
         let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
+        // `from_str_radix` would read a sign as well.
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
@@ -119,7 +123,7 @@ pub fn lucky_share(seed: &Seed, seq: u32, remaining: Fen, shares_left: u32, cap:
     i64::try_from(share).ok().and_then(Fen::new).expect("a share lies between 1 fen and the remaining money")
 }
 
-/// The share of an equal envelope; the total divides by construction.
+/// The share of an equal envelope of at least one share; the total divides by construction.
 pub const fn equal_share(total: Fen, shares: u32) -> Fen {
     match Fen::new(total.get() / shares as i64) {
         Some(share) => share,

@@ -1,6 +1,6 @@
 //! Recomputes a closed envelope's amounts from its public detail.
 
-use crate::envelope::Kind;
+use crate::envelope::{Kind, State};
 use crate::money::Fen;
 use crate::split::{self, Seed};
 use crate::wire::{Detail, OpenView};
@@ -39,7 +39,9 @@ pub enum DrawError {
 
 /// Checks the commitment and every amount; gives the openings in order.
 ///
-/// `pages` are all pages of the detail, in any order.
+/// `pages` are all pages of the detail, in any order. Of an envelope that was
+/// refunded the detail does not say how much went back: openings that are left
+/// off its end by the one who wrote the pages cannot be noticed here.
 pub fn verify_draw(pages: &[Detail]) -> Result<Vec<OpenView>, DrawError> {
     let first = pages.first().ok_or(DrawError::NotClosed)?;
     let envelope = &first.envelope;
@@ -48,11 +50,8 @@ pub fn verify_draw(pages: &[Detail]) -> Result<Vec<OpenView>, DrawError> {
     if seed.commitment() != envelope.draw_commitment {
         return Err(DrawError::WrongCommitment(seed.commitment()));
     }
-    let mut opens: Vec<OpenView> = pages
-        .iter()
-        .filter(|page| page.envelope.id == envelope.id)
-        .flat_map(|page| page.opens.iter().cloned())
-        .collect();
+    let pages: Vec<&Detail> = pages.iter().filter(|page| page.envelope.id == envelope.id).collect();
+    let mut opens: Vec<OpenView> = pages.iter().flat_map(|page| page.opens.iter().cloned()).collect();
     opens.sort_by_key(|open| open.seq);
     opens.dedup();
 
@@ -75,9 +74,11 @@ pub fn verify_draw(pages: &[Detail]) -> Result<Vec<OpenView>, DrawError> {
         }
         remaining = remaining.checked_sub(drawn).ok_or(DrawError::Impossible(remaining.get()))?;
     }
-    // A finished envelope was opened to the last share, so a missing tail shows.
-    let finished = envelope.state == crate::envelope::State::Finished;
-    if finished && remaining != Fen::ZERO {
+    // A finished envelope was opened to the last share, and the last page says
+    // that it is the last, so a missing tail shows.
+    let has_last_page = pages.iter().any(|page| page.next_seq.is_none());
+    let cut_short = envelope.state == State::Finished && remaining != Fen::ZERO;
+    if cut_short || !has_last_page {
         return Err(DrawError::Missing(opens.len() as u32 + 1));
     }
     Ok(opens)

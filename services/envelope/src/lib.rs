@@ -1,1 +1,28 @@
-//! x
+//! The envelope server: owns the envelopes of its SET's slots.
+//!
+//! Reading order for an opening, the hot path: [`http`] parses and checks the
+//! ticket, [`server`] finds the live envelope and puts the opening into its
+//! lane, [`lane`] decides a batch and commits it once. Round trips to the
+//! database:
+//!
+//! | verb | database transactions | from memory |
+//! |---|---|---|
+//! | grab | none (one read when the envelope is not live) | state, own opening, ticket |
+//! | open | one insert, shared by the whole batch | the decision |
+//! | open, `lanes = false` | one read, one insert | nothing |
+//! | detail | none (one read when not live) | everything |
+//! | create | one insert | |
+//! | pay | one read, one wallet transaction, one update | |
+
+pub mod refusal;
+pub mod server;
+
+pub mod lane;
+
+pub mod direct;
+pub mod live;
+pub mod permits;
+
+pub mod metrics;
+
+pub mod http;

@@ -129,11 +129,14 @@ pub trait Store: Send + Sync + 'static {
     /// Moves settlements forward; never backward. All of one database.
     async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError>;
 
-    /// Envelopes of a table that wait for a payment since before `created_before`, oldest first.
+    /// Envelopes of a table that wait for a payment since before `created_before`,
+    /// by id after `after`. The cursor lets a worker pass those that may wait
+    /// longer, however many they are, and reach the ones behind them.
     async fn unpaid(
         &self,
         table: TableRef,
         created_before: Timestamp,
+        after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError>;
 

@@ -4,14 +4,16 @@
 //! either the source of top-ups or the clearing account that holds the money of
 //! all envelopes. Its id is chosen by the caller and executed at most once.
 
+mod ledger;
 pub mod sqlite;
 pub mod suite;
 
 use async_trait::async_trait;
+use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 
 /// Why a call failed. Refusals are [`TransferOutcome`]s; this is for what went wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum WalletError {
     /// Too many calls wait: nothing was written.
     #[error("the wallet's queue is full")]
@@ -83,6 +85,11 @@ pub trait Wallet: Send + Sync + 'static {
 
     /// Accounts by id after `after`, each with the sum of its transfers, as of one moment. For the audit.
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError>;
+
+    /// The sums over all accounts, read in one transaction: the clearing
+    /// account's balance is what is outstanding, and what the source of top-ups
+    /// lacks is what came from outside. For the audit.
+    async fn books(&self) -> Result<Books, WalletError>;
 
     /// Transfers that wait for a transaction now.
     fn queue_depth(&self) -> usize;

@@ -1,1 +1,26 @@
-//! x
+//! The background jobs, one file each, and the one driver that runs them.
+//!
+//! A job takes no input: it reads the state, moves it forward by a bounded step,
+//! and can be killed between any two steps, for every step may be repeated.
+//! What a job keeps in memory are hints about where to look next; a job that
+//! forgets everything starts again and loses nothing.
+//!
+//! Reading order: [`job`], [`tour`], [`activate`], [`credit`], [`refund`],
+//! [`driver`], [`metrics`], and apart from them [`mod@audit`], which changes nothing.
+
+pub mod job;
+pub mod tour;
+
+pub mod activate;
+pub mod credit;
+pub mod refund;
+
+pub mod driver;
+pub mod metrics;
+
+pub mod audit;
+
+pub use audit::{AuditError, AuditReport, audit};
+pub use driver::{WorkerOptions, WorkerSet};
+pub use job::{Job, JobError, Ports, RunReport};
+pub use metrics::WorkerMetrics;

@@ -1,0 +1,205 @@
+//! `bench`: the service against a bare route, over the same wire, with the same
+//! requests, in turns. The two servers and the generator are three processes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::arena::Arena;
+use crate::child::Child;
+use crate::client::Client;
+use crate::generator::{Feed, Generator};
+use crate::metrics::{self, Batches};
+use crate::report::{Line, Report, Round, Sample};
+use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
+use crate::{BenchArgs, Fallible, interrupt, machine};
+
+/// What the tokens of the service under test are signed with. It guards nothing.
+const SECRET: &str = "a secret of a service that lives for one bench";
+/// Load before each measured run, over the same connections.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Runs the bench and prints its table.
+pub fn bench(args: &BenchArgs) -> Fallible<ExitCode> {
+    interrupt::watch()?;
+    machine::raise_open_files()?;
+    if cfg!(debug_assertions) {
+        eprintln!("warning: this is a debug build, so the generator is slow");
+    }
+    let report = Bench::start(args)?.run()?;
+    print!("{}", report.table());
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
+    }
+    let faults = report.faults();
+    faults.iter().for_each(|fault| println!("FAILED: {fault}"));
+    let failed = !faults.is_empty() || (args.enforce && !report.goals_met());
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Two servers, and what is to be measured. The fields are dropped in this
+/// order: the servers end before their data goes.
+struct Bench<'a> {
+    service: Child,
+    yardstick: Child,
+    dir: TempDir,
+    client: Client,
+    lines: Vec<Workload>,
+    extent: Extent,
+    args: &'a BenchArgs,
+}
+
+impl<'a> Bench<'a> {
+    fn start(args: &'a BenchArgs) -> Fallible<Bench<'a>> {
+        let lines = workload::lines(&args.workloads, args.connections);
+        let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
+        let extent = Extent::new(&lines, args.rounds, seconds, args.envelopes)?;
+        std::fs::create_dir_all(&args.data)?;
+        let dir = tempfile::tempdir_in(&args.data)?;
+        let service = start_service(&args.server, dir.path(), extent.shares_max())?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["yardstick", "--listen", "127.0.0.1:0"]);
+        let yardstick = Child::start("the yardstick", command, &dir.path().join("yardstick.log"))?;
+        let client = Client::new(service.addr(), SECRET);
+        client.wait_until_ready().map_err(|error| service.complaint(&error.to_string()))?;
+        Ok(Bench { service, yardstick, dir, client, lines, extent, args })
+    }
+
+    fn run(self) -> Fallible<Report> {
+        let durability = metrics::durability(&self.client.metrics()?).unwrap_or("not stated").to_owned();
+        let mut lines = Vec::new();
+        for name in [Name::Hot, Name::Spread, Name::Memory] {
+            let of_name: Vec<Workload> = self.lines.iter().filter(|line| line.name == name).copied().collect();
+            if of_name.is_empty() {
+                continue;
+            }
+            let mut stage = Stage::set(name, &self.client, &self.extent)?;
+            for workload in of_name {
+                lines.push(self.line(workload, &mut stage)?);
+            }
+        }
+        Ok(Report {
+            processors: machine::processors(),
+            file_system: machine::file_system(self.dir.path()),
+            durability,
+            seconds: self.args.seconds,
+            lines,
+        })
+    }
+
+    fn line(&self, workload: Workload, stage: &mut Stage) -> Fallible<Line> {
+        let mut rounds = Vec::new();
+        for number in 1..=self.args.rounds {
+            let requests = stage.requests(&self.client, &self.extent)?;
+            let round = self.round(workload, &requests).map_err(|error| self.service.complaint(&error.to_string()))?;
+            eprintln!(
+                "{} at {}, round {number} of {}: bare {:.0}/s, service {:.0}/s, ratio {:.2}",
+                workload.name.text(),
+                workload.connections,
+                self.args.rounds,
+                round.bare.per_second,
+                round.service.per_second,
+                round.ratio()
+            );
+            rounds.push(round);
+        }
+        Ok(Line::new(workload, rounds))
+    }
+
+    fn round(&self, workload: Workload, requests: &Arena) -> Fallible<Round> {
+        self.service.wait_until_idle()?;
+        let time = Duration::from_secs(self.args.seconds);
+        let connections = workload.connections as usize;
+        let feed = Feed::again_and_again(requests);
+        let bare = measure(&self.yardstick, feed, connections, time, Expect::Opened)?;
+
+        let before = Batches::read(&self.client.metrics()?);
+        let feed = if workload.name.consumes() { Feed::once(requests) } else { Feed::again_and_again(requests) };
+        let mut service = measure(&self.service, feed, connections, time, workload.name.expect())?;
+        service.caught_up_s = self.service.wait_until_idle()?.map(|time| time.as_secs_f64());
+        service.batch_size_mean = Batches::read(&self.client.metrics()?).mean_since(before);
+        Ok(Round { bare, service })
+    }
+}
+
+/// Starts the service with room for envelopes of `shares_max` shares.
+fn start_service(binary: &Path, dir: &Path, shares_max: u32) -> Fallible<Child> {
+    let config = dir.join("bench.toml");
+    // Tickets are fetched before a round, so they must live longer than in real life.
+    std::fs::write(
+        &config,
+        format!(
+            "[auth]\nhs256_secret = \"{SECRET}\"\n\n[limits]\nshares_max = {shares_max}\nticket_life_ms = 3600000\n"
+        ),
+    )?;
+    let mut command = Command::new(binary);
+    command.args(["dev", "--listen", "127.0.0.1:0", "--data"]).arg(dir.join("data")).arg("--config").arg(&config);
+    // What is measured is this configuration, not the caller's.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("HONGBAO_") || text == "RUST_LOG" {
+            command.env_remove(&name);
+        }
+    }
+    Child::start("the service", command, &dir.join("service.log"))
+}
+
+/// Drives one server at full load for `time`, after a warm-up.
+fn measure(server: &Child, mut feed: Feed<'_>, connections: usize, time: Duration, expect: Expect) -> Fallible<Sample> {
+    let addr: SocketAddr = server.addr();
+    let mut generator = Generator::connect(addr, connections)?;
+    let warm_up = generator.drive(&mut feed, Some(WARM_UP), |_, answer| expect.check(answer))?;
+    let (before, started) = (Usage::read(server)?, Instant::now());
+    let tally = generator.drive(&mut feed, Some(time), |_, answer| expect.check(answer))?;
+    let (used, took) = (Usage::read(server)?.since(&before), started.elapsed().as_secs_f64());
+    let mut errors = warm_up.errors;
+    tally.errors.into_iter().for_each(|(label, count)| *errors.entry(label).or_default() += count);
+    let elapsed_s = tally.elapsed.as_secs_f64();
+    Ok(Sample {
+        per_second: tally.counted as f64 / elapsed_s,
+        p50_us: tally.latency_us.value_at_quantile(0.50) as f64,
+        p99_us: tally.latency_us.value_at_quantile(0.99) as f64,
+        p999_us: tally.latency_us.value_at_quantile(0.999) as f64,
+        sent: warm_up.sent + tally.sent,
+        errors,
+        server_cpu_us: used.server.as_secs_f64() * 1e6 / tally.sent as f64,
+        generator_share: used.generator.as_secs_f64() / took,
+        others_share: used.others().as_secs_f64() / took,
+        batch_size_mean: None,
+        caught_up_s: None,
+        elapsed_s,
+        used_up: tally.used_up,
+    })
+}
+
+/// Processor time by who used it.
+struct Usage {
+    server: Duration,
+    generator: Duration,
+    all: Duration,
+}
+
+impl Usage {
+    fn read(server: &Child) -> Fallible<Usage> {
+        Ok(Usage {
+            server: server.cpu_time()?,
+            generator: machine::cpu_time(std::process::id())?,
+            all: machine::busy_time()?,
+        })
+    }
+
+    fn since(&self, before: &Usage) -> Usage {
+        Usage {
+            server: self.server.saturating_sub(before.server),
+            generator: self.generator.saturating_sub(before.generator),
+            all: self.all.saturating_sub(before.all),
+        }
+    }
+
+    fn others(&self) -> Duration {
+        self.all.saturating_sub(self.server + self.generator)
+    }
+}

@@ -1,0 +1,417 @@
+//! The load: a fixed number of connections, each with one request under way, all
+//! driven by one thread. It must cost little, or it becomes what is measured: the
+//! requests are written beforehand, an answer costs one read and one write.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::arena::Arena;
+use crate::http::{self, Answer};
+use crate::{Fallible, interrupt};
+
+/// How long the server may leave every connection without an answer.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long one look for events takes at most, so that an interrupt is seen.
+const POLL_MAX: Duration = Duration::from_millis(100);
+/// The first size of a connection's buffer; it grows for larger answers.
+const INBOX_BYTES: usize = 2 * 1024;
+/// Latencies over this many microseconds count as this many.
+const LATENCY_US_MAX: u64 = 60_000_000;
+
+/// Prepared requests, and which is next.
+pub struct Feed<'a> {
+    requests: &'a Arena,
+    next: usize,
+    again: bool,
+}
+
+impl<'a> Feed<'a> {
+    /// Sends each request once.
+    pub fn once(requests: &'a Arena) -> Feed<'a> {
+        Feed { requests, next: 0, again: false }
+    }
+
+    /// Starts over when all were sent.
+    pub fn again_and_again(requests: &'a Arena) -> Feed<'a> {
+        Feed { requests, next: 0, again: true }
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        if self.next == self.requests.len() && self.again {
+            self.next = 0;
+        }
+        let index = self.next;
+        (index < self.requests.len()).then(|| {
+            self.next += 1;
+            index
+        })
+    }
+}
+
+/// What a drive has seen.
+pub struct Tally {
+    /// Answers as expected, from the start to the end of full load.
+    pub counted: u64,
+    /// How long full load lasted.
+    pub elapsed: Duration,
+    /// Whether the requests were used up before the time was.
+    pub used_up: bool,
+    /// Every request that was sent, also those answered after the end.
+    pub sent: u64,
+    /// Unexpected answers and lost connections by their label, with their number.
+    pub errors: BTreeMap<String, u64>,
+    /// From the write of a request to the read of its answer, in microseconds.
+    pub latency_us: Histogram<u64>,
+}
+
+impl Tally {
+    fn new() -> Tally {
+        let latency_us = Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds are fixed and good");
+        let (counted, sent, elapsed) = (0, 0, Duration::ZERO);
+        Tally { counted, elapsed, used_up: false, sent, errors: BTreeMap::new(), latency_us }
+    }
+
+    fn error(&mut self, label: String) {
+        *self.errors.entry(label).or_default() += 1;
+    }
+}
+
+/// Open connections to one server.
+pub struct Generator {
+    addr: SocketAddr,
+    poll: Poll,
+    connections: Vec<Connection>,
+}
+
+/// One run of full load over the connections of a generator.
+struct Drive<'a, 'b, F> {
+    feed: &'b mut Feed<'a>,
+    tally: Tally,
+    started: Instant,
+    until: Option<Instant>,
+    /// Set when the first request could not be sent, for want of time or requests.
+    ended: Option<Instant>,
+    under_way: usize,
+    lost: usize,
+    check: F,
+}
+
+impl Generator {
+    /// Opens `connections` connections.
+    pub fn connect(addr: SocketAddr, connections: usize) -> Fallible<Generator> {
+        let poll = Poll::new()?;
+        let connections =
+            (0..connections).map(|index| Connection::open(addr, &poll, index)).collect::<Fallible<Vec<_>>>()?;
+        Ok(Generator { addr, poll, connections })
+    }
+
+    /// Keeps every connection busy from `feed` for `time`, or until each request
+    /// is sent when there is none, and waits for the answers under way.
+    /// `check` is told each answer with its request's index and refuses it by a label.
+    ///
+    /// # Errors
+    /// When the server cannot be connected to, loses connections again and again,
+    /// or falls silent.
+    pub fn drive<F>(&mut self, feed: &mut Feed<'_>, time: Option<Duration>, check: F) -> Fallible<Tally>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        let started = Instant::now();
+        let until = time.map(|time| started + time);
+        let mut drive = Drive { feed, tally: Tally::new(), started, until, ended: None, under_way: 0, lost: 0, check };
+        for index in 0..self.connections.len() {
+            if self.connections[index].lost {
+                self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
+            }
+            self.connections[index].send_next(&mut drive, Instant::now());
+        }
+        let mut events = Events::with_capacity(1024);
+        let mut heard = Instant::now();
+        while drive.under_way > 0 {
+            interrupt::check()?;
+            match self.poll.poll(&mut events, Some(POLL_MAX)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            if !events.is_empty() {
+                heard = Instant::now();
+            } else if heard.elapsed() > SILENCE_MAX {
+                return Err(format!("{} has not answered for {} s", self.addr, SILENCE_MAX.as_secs()).into());
+            }
+            for event in &events {
+                self.on_event(event, &mut drive)?;
+            }
+        }
+        Ok(drive.tally)
+    }
+
+    fn on_event<F>(&mut self, event: &Event, drive: &mut Drive<'_, '_, F>) -> Fallible<()>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        let index = event.token().0;
+        let Err(label) = self.connections[index].on_event(event, drive) else { return Ok(()) };
+        drive.lost += 1;
+        if drive.lost > self.connections.len() {
+            return Err(format!("{} keeps losing connections: {label}", self.addr).into());
+        }
+        let connection = &mut self.connections[index];
+        connection.lost = true;
+        if connection.request.take().is_some() {
+            drive.under_way -= 1;
+            drive.tally.error(label);
+        }
+        if drive.ended.is_some() {
+            return Ok(());
+        }
+        self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
+        self.connections[index].send_next(drive, Instant::now());
+        Ok(())
+    }
+}
+
+impl<F> Drive<'_, '_, F> {
+    /// The next request, unless the time or the requests are used up.
+    fn next(&mut self, now: Instant) -> Option<usize> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let in_time = self.until.is_none_or(|until| now < until);
+        let index = if in_time { self.feed.take() } else { None };
+        if index.is_none() {
+            self.ended = Some(now);
+            self.tally.elapsed = now - self.started;
+            self.tally.used_up = in_time;
+        }
+        index
+    }
+}
+
+/// One connection, with at most one request under way.
+struct Connection {
+    stream: TcpStream,
+    inbox: Vec<u8>,
+    filled: usize,
+    request: Option<Request>,
+    /// Of no more use: it is opened anew before the next request.
+    lost: bool,
+}
+
+/// A request under way: which it is, how much is written, and since when.
+#[derive(Clone, Copy)]
+struct Request {
+    index: usize,
+    written: usize,
+    sent_at: Instant,
+}
+
+impl Connection {
+    fn open(addr: SocketAddr, poll: &Poll, index: usize) -> Fallible<Connection> {
+        let stream =
+            std::net::TcpStream::connect(addr).map_err(|error| format!("cannot connect to {addr}: {error}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Connection { stream, inbox: vec![0; INBOX_BYTES], filled: 0, request: None, lost: false })
+    }
+
+    /// Sends the next request, if there is one. A failure to write shows as an event.
+    fn send_next<F>(&mut self, drive: &mut Drive<'_, '_, F>, now: Instant) {
+        let Some(index) = drive.next(now) else { return };
+        drive.under_way += 1;
+        drive.tally.sent += 1;
+        self.request = Some(Request { index, written: 0, sent_at: now });
+        self.write(drive.feed.requests);
+    }
+
+    fn write(&mut self, requests: &Arena) {
+        let Some(request) = &mut self.request else { return };
+        let bytes = requests.get(request.index);
+        while request.written < bytes.len() {
+            match self.stream.write(&bytes[request.written..]) {
+                Ok(written) => request.written += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                // A full socket becomes writable, a broken one readable: an event comes.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes what is left, reads what has come, and goes on to the next request.
+    /// Fails with a label when the connection is of no more use.
+    fn on_event<F>(&mut self, event: &Event, drive: &mut Drive<'_, '_, F>) -> Result<(), String>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        if event.is_writable() {
+            self.write(drive.feed.requests);
+        }
+        if !event.is_readable() && !event.is_error() {
+            return Ok(());
+        }
+        loop {
+            let space = self.inbox.len() - self.filled;
+            match self.stream.read(&mut self.inbox[self.filled..]) {
+                Ok(0) => return Err("connection closed".into()),
+                Ok(read) => {
+                    self.filled += read;
+                    self.take_answer(drive)?;
+                    // Less than there was space for: all that had come was read. Only
+                    // the end of the stream may stand behind it, and gives no event more.
+                    if read < space && !event.is_read_closed() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(error) => return Err(format!("connection lost: {}", error.kind())),
+            }
+        }
+    }
+
+    fn take_answer<F>(&mut self, drive: &mut Drive<'_, '_, F>) -> Result<(), String>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        let Some((answer, used)) = http::parse(&self.inbox[..self.filled])? else {
+            if self.filled == self.inbox.len() {
+                self.inbox.resize(2 * self.inbox.len(), 0);
+            }
+            return Ok(());
+        };
+        let Some(request) = self.request.take() else { return Err("an answer that nobody asked for".into()) };
+        if used < self.filled {
+            self.request = Some(request);
+            return Err("more than one answer".into());
+        }
+        drive.under_way -= 1;
+        let now = Instant::now();
+        match (drive.check)(request.index, &answer) {
+            Err(label) => drive.tally.error(label),
+            Ok(()) if drive.ended.is_none() => {
+                drive.tally.counted += 1;
+                let us = (now - request.sent_at).as_micros() as u64;
+                drive.tally.latency_us.saturating_record(us);
+            }
+            Ok(()) => (),
+        }
+        self.filled = 0;
+        self.send_next(drive, now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers the requests of one connection after another with what `answer` makes of their number.
+    fn server(answers: Vec<Vec<&'static [u8]>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for answers in answers {
+                let mut stream = listener.accept().unwrap().0;
+                stream.set_nodelay(true).unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                for answer in answers {
+                    let mut line = String::new();
+                    while line != "\r\n" {
+                        line.clear();
+                        reader.read_line(&mut line).unwrap();
+                    }
+                    // In two writes, so that the reader sees it in parts.
+                    let (one, two) = answer.split_at(answer.len() / 2);
+                    stream.write_all(one).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                    stream.write_all(two).unwrap();
+                }
+            }
+        });
+        addr
+    }
+
+    fn requests(count: usize) -> Arena {
+        let mut requests = Arena::default();
+        for index in 0..count {
+            http::push_request(&mut requests, "POST", &format!("/{index}"), "t", "");
+        }
+        requests
+    }
+
+    fn expect_ok(_: usize, answer: &Answer<'_>) -> Result<(), String> {
+        if answer.status == 200 { Ok(()) } else { Err(answer.status.to_string()) }
+    }
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
+
+    #[test]
+    fn every_request_is_sent_once_and_unexpected_answers_are_counted_by_label() {
+        let addr = server(vec![vec![OK, BUSY, OK]]);
+        let requests = requests(3);
+        let mut feed = Feed::once(&requests);
+        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, expect_ok).unwrap();
+        assert_eq!(tally.sent, 3);
+        assert_eq!(tally.counted, 2);
+        assert_eq!(tally.errors, BTreeMap::from([("503".into(), 1)]));
+        assert!(tally.used_up);
+        assert!(tally.latency_us.max() >= 5_000, "both halves belong to the latency");
+    }
+
+    #[test]
+    fn a_connection_closed_in_the_middle_of_an_answer_is_an_error_and_the_run_goes_on() {
+        let half = &OK[..OK.len() - 1];
+        let addr = server(vec![vec![half], vec![OK, OK]]);
+        let requests = requests(3);
+        let mut feed = Feed::once(&requests);
+        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, expect_ok).unwrap();
+        assert_eq!(tally.errors, BTreeMap::from([("connection closed".into(), 1)]));
+        assert_eq!(tally.sent, 3);
+    }
+
+    #[test]
+    fn a_server_that_only_loses_connections_ends_the_run() {
+        let addr = server(vec![vec![&OK[..9]], vec![&OK[..9]]]);
+        let requests = requests(9);
+        let error = Generator::connect(addr, 1).unwrap().drive(&mut Feed::once(&requests), None, expect_ok).err();
+        assert!(error.unwrap().to_string().contains("keeps losing connections"));
+    }
+
+    #[test]
+    fn an_answer_larger_than_the_buffer_is_read_whole() {
+        let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n".to_vec();
+        answer.resize(answer.len() + 300_000, b'x');
+        let addr = server(vec![vec![answer.leak()]]);
+        let requests = requests(1);
+        let mut length = 0;
+        let check = |_: usize, answer: &Answer<'_>| {
+            length = answer.body.len();
+            Ok(())
+        };
+        Generator::connect(addr, 1).unwrap().drive(&mut Feed::once(&requests), None, check).unwrap();
+        assert_eq!(length, 300_000);
+    }
+
+    #[test]
+    fn time_ends_a_run_whose_requests_start_over() {
+        let addr = server(vec![vec![OK; 1_000]]);
+        let requests = requests(2);
+        let mut feed = Feed::again_and_again(&requests);
+        let time = Duration::from_millis(50);
+        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, Some(time), expect_ok).unwrap();
+        assert!(!tally.used_up && tally.counted >= 3, "{}", tally.counted);
+        assert!(tally.elapsed >= time && tally.elapsed < 4 * time, "{:?}", tally.elapsed);
+    }
+}

@@ -1,0 +1,76 @@
+//! What the bench reads from the service's Prometheus text. What is not there is
+//! reported as unknown: an older or a newer service can still be measured.
+
+/// How many batches were committed, and how many openings they held.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Batches {
+    openings: f64,
+    commits: f64,
+}
+
+impl Batches {
+    /// Reads the totals since the service started; zero if they are missing.
+    pub fn read(text: &str) -> Batches {
+        Batches {
+            openings: sum(text, "hongbao_open_batch_size_sum"),
+            commits: sum(text, "hongbao_open_batch_size_count"),
+        }
+    }
+
+    /// The mean size of the batches since `before`, if there were any.
+    pub fn mean_since(self, before: Batches) -> Option<f64> {
+        let commits = self.commits - before.commits;
+        (commits > 0.0).then(|| (self.openings - before.openings) / commits)
+    }
+}
+
+/// The durability setting in force, as the service states it.
+pub fn durability(text: &str) -> Option<&str> {
+    let line = text.lines().find(|line| line.starts_with("hongbao_store_durability_info{"))?;
+    let (_, from) = line.split_once("durability=\"")?;
+    from.split_once('"').map(|(value, _)| value)
+}
+
+/// The sum of a metric over all its labels.
+fn sum(text: &str, name: &str) -> f64 {
+    text.lines().filter_map(|line| value(line, name)).sum()
+}
+
+fn value(line: &str, name: &str) -> Option<f64> {
+    let rest = line.strip_prefix(name)?;
+    let rest = match rest.strip_prefix('{') {
+        Some(labels) => labels.rsplit_once('}')?.1,
+        None => rest,
+    };
+    rest.strip_prefix(' ')?.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# TYPE hongbao_open_batch_size histogram\n\
+        hongbao_open_batch_size_sum{lane=\"0\"} 100.0\n\
+        hongbao_open_batch_size_count{lane=\"0\"} 4\n\
+        hongbao_open_batch_size_sum{lane=\"1\"} 20.0\n\
+        hongbao_open_batch_size_count{lane=\"1\"} 1\n\
+        hongbao_open_batch_size_bucket{le=\"1.0\",lane=\"1\"} 1\n\
+        hongbao_store_durability_info{store=\"sqlite\",durability=\"wal, synchronous=FULL\"} 1\n";
+
+    #[test]
+    fn batches_are_summed_over_lanes_and_averaged_between_two_readings() {
+        let after = Batches::read(TEXT);
+        assert_eq!(after, Batches { openings: 120.0, commits: 5.0 });
+        assert_eq!(after.mean_since(Batches::default()), Some(24.0));
+        assert_eq!(after.mean_since(after), None);
+        let plain = "hongbao_open_batch_size_sum 7\nhongbao_open_batch_size_count 2 1700000000\n";
+        assert_eq!(Batches::read(plain).mean_since(Batches::default()), Some(3.5));
+    }
+
+    #[test]
+    fn the_durability_is_read_from_its_label() {
+        assert_eq!(durability(TEXT), Some("wal, synchronous=FULL"));
+        assert_eq!(durability("hongbao_store_durability_info 1\n"), None);
+        assert_eq!(durability(""), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! The tests of the pure core: exact ones, and properties over random input.
+//! One file an idea; [`sample`] makes what they share.
+
+mod sample;
+
+mod fairness;
+mod seed;
+mod split;
+mod split_vectors;
+
+mod fold;
+mod id;
+mod placement;
+mod routing;
+
+mod damaged_rows;
+mod life;
+mod request;
+mod ticket;
+mod transfer;
+
+mod audit;
+mod audit_random;
+mod verify;
+
+mod limits;

@@ -1,0 +1,51 @@
+//! An opening without a lane: the degraded mode.
+//!
+//! Straight to the database, under the same permits: read, decide, insert. The
+//! journal's keys decide a race, and the loser reads again.
+
+use hongbao_core::envelope::OpenDecision;
+use hongbao_core::limits::FENCE_RETRIES_MAX;
+use hongbao_core::{EnvelopeId, Timestamp, UserId};
+use hongbao_store::{Append, StoreError};
+
+use crate::lane::{LaneContext, OpenAnswer, answer_to};
+use crate::permits::Inside;
+
+/// Opens an envelope for `user`; gives up at `deadline`.
+pub async fn open(context: &LaneContext, id: EnvelopeId, user: &UserId, deadline: Timestamp) -> OpenAnswer {
+    let answer = match Inside::enter(&*context.permits, id) {
+        Some(_inside) => read_decide_insert(context, id, user, deadline).await,
+        None => OpenAnswer::Busy,
+    };
+    context.metrics.count(&answer);
+    answer
+}
+
+async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId, deadline: Timestamp) -> OpenAnswer {
+    let mut in_doubt = false;
+    for _ in 0..FENCE_RETRIES_MAX {
+        let now = context.clock.now();
+        if deadline <= now {
+            break;
+        }
+        let (envelope, fold, before) = match context.store.load_for(id, user).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return OpenAnswer::NotFound,
+            Err(error) => return failed(id, error, in_doubt),
+        };
+        let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
+        let OpenDecision::Append(entry) = &decision else { return answer_to(decision) };
+        match context.store.append(std::slice::from_ref(entry)).await {
+            Ok(Append::Done) => return answer_to(decision),
+            Ok(Append::Fenced) => {}
+            Err(StoreError::Unknown(_)) => in_doubt = true,
+            Err(error) => return failed(id, error, in_doubt),
+        }
+    }
+    if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Busy }
+}
+
+fn failed(id: EnvelopeId, error: StoreError, in_doubt: bool) -> OpenAnswer {
+    tracing::error!(envelope_id = %id, %error, "an opening failed");
+    if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Unavailable }
+}

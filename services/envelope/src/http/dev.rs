@@ -1,0 +1,72 @@
+//! Calls that only a development service has: tokens and money for nothing.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::post;
+use axum::{Extension, Router};
+use hongbao_core::limits::{GROUPS_MAX, TOP_UP_FEN_MAX};
+use hongbao_core::wire::{DevToken, DevTokenRequest, ProblemBody, TopUpRequest, WalletView};
+use hongbao_core::{Fen, Transfer, TransferOutcome};
+use hongbao_http::{Caller, Code, Issuer, Json, Problem, json_response};
+
+use super::App;
+use crate::refusal::Refusal;
+use crate::server::Server;
+
+/// Seconds that a dev token is good for: a day.
+const TOKEN_LIFE_S: u32 = 86_400;
+
+pub(super) fn routes(app: App, issuer: Issuer) -> Router {
+    Router::new()
+        .route("/v1/dev/token", post(token))
+        .route("/v1/dev/top-up", post(top_up))
+        .layer(Extension(issuer))
+        .with_state(app)
+}
+
+/// A token for anybody. Development services only.
+#[utoipa::path(post, path = "/v1/dev/token", tag = "dev", request_body = DevTokenRequest,
+    responses((status = 200, body = DevToken)))]
+pub async fn token(
+    Extension(issuer): Extension<Issuer>,
+    Json(request): Json<DevTokenRequest>,
+) -> Result<Response, Problem> {
+    if request.groups.len() > GROUPS_MAX {
+        return Err(Problem::invalid_field("groups", format!("must be at most {GROUPS_MAX}")));
+    }
+    let token = issuer.issue(&request.user_id, &request.groups, request.role, TOKEN_LIFE_S);
+    Ok(json_response(StatusCode::OK, &DevToken { token }))
+}
+
+/// Money from nowhere, into the caller's balance. A repeat with the same id is
+/// the same top-up. Development services only.
+#[utoipa::path(post, path = "/v1/dev/top-up", tag = "dev", request_body = TopUpRequest,
+    responses(
+        (status = 200, body = WalletView),
+        (status = 409, description = "`id_conflict`: the id was used for another top-up", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn top_up(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Json(request): Json<TopUpRequest>,
+) -> Result<Response, Problem> {
+    let amount = Fen::new(request.amount_fen).filter(|amount| (1..=TOP_UP_FEN_MAX).contains(&amount.get()));
+    let amount =
+        amount.ok_or_else(|| Problem::invalid_field("amount_fen", format!("must be 1 to {TOP_UP_FEN_MAX}")))?;
+    let wallet = server.wallet();
+    let transfer = Transfer::top_up(request.id, caller.user.clone(), amount, server.clock().now());
+    match wallet.transfer(vec![transfer]).await.map_err(Refusal::from)?.pop() {
+        Some(TransferOutcome::Done | TransferOutcome::AlreadyDone) => {}
+        Some(TransferOutcome::Overflow) => {
+            return Err(Problem::invalid_field("amount_fen", "the balance would not fit"));
+        }
+        _ => return Err(Problem::new(Code::IdConflict, "this id was used for another top-up")),
+    }
+    let balance_fen = wallet.balance(&caller.user).await.map_err(Refusal::from)?;
+    Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
+}

@@ -1,0 +1,141 @@
+//! Send, grab, open, look.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::{Extension, RequestPartsExt as _};
+use hongbao_core::request::CreateEnvelope;
+use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, ProblemBody};
+use hongbao_core::{EnvelopeId, Seed, limits};
+use hongbao_http::{Caller, Code, Json, Problem, Query, json_response};
+use serde::Deserialize;
+
+use crate::refusal::Refusal;
+use crate::server::{self, Server};
+
+/// The `{id}` of a path. Whatever is not an envelope's id names no envelope.
+pub struct IdInPath(EnvelopeId);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdInPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdInPath, Problem> {
+        let id = parts.extract::<Path<String>>().await.ok();
+        id.and_then(|Path(text)| EnvelopeId::parse(&text)).map(IdInPath).ok_or_else(|| Refusal::NotFound.into())
+    }
+}
+
+fn caller_of(caller: &Caller) -> server::Caller<'_> {
+    server::Caller { user: &caller.user, groups: &caller.groups }
+}
+
+/// Make an envelope. It must be paid before it can be opened.
+#[utoipa::path(post, path = "/v1/envelopes", tag = "send", request_body = CreateEnvelope,
+    responses(
+        (status = 201, body = EnvelopeView),
+        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn create(
+    State(server): State<Arc<Server>>,
+    Extension(id): Extension<EnvelopeId>,
+    caller: Caller,
+    Json(request): Json<CreateEnvelope>,
+) -> Result<Response, Problem> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| Problem::new(Code::Unavailable, "no randomness to be had"))?;
+    let envelope = server.create(id, request, &caller_of(&caller), Seed::new(seed)).await?;
+    Ok(json_response(StatusCode::CREATED, &envelope))
+}
+
+/// Pay for an envelope; from then on it can be opened. A repeat answers the same.
+#[utoipa::path(post, path = "/v1/envelopes/{id}/pay", tag = "send", params(("id" = String, Path, format = "uuid")),
+    responses(
+        (status = 200, body = EnvelopeView),
+        (status = 402, description = "`insufficient_funds`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`not_sender`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`cancelled`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn pay(
+    State(server): State<Arc<Server>>,
+    IdInPath(id): IdInPath,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?))
+}
+
+/// Ask whether there is something to open. Answers with a ticket, or with how it ended.
+#[utoipa::path(post, path = "/v1/envelopes/{id}/grab", tag = "open", params(("id" = String, Path, format = "uuid")),
+    responses(
+        (status = 200, body = GrabAnswer),
+        (status = 403, description = "`not_invited`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn grab(
+    State(server): State<Arc<Server>>,
+    IdInPath(id): IdInPath,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    Ok(json_response(StatusCode::OK, &server.grab(id, &caller_of(&caller)).await?))
+}
+
+/// Take the next share. Who has opened before is answered the same for ever.
+#[utoipa::path(post, path = "/v1/envelopes/{id}/open", tag = "open", params(("id" = String, Path, format = "uuid")),
+    request_body = OpenRequest,
+    responses(
+        (status = 200, body = Outcome),
+        (status = 403, description = "`ticket_invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`busy`: nothing happened", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "`outcome_unknown`: ask again, the answer is then final", body = ProblemBody,
+            content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn open(
+    State(server): State<Arc<Server>>,
+    IdInPath(id): IdInPath,
+    caller: Caller,
+    Json(request): Json<OpenRequest>,
+) -> Result<Response, Problem> {
+    Ok(json_response(StatusCode::OK, &server.open(id, &caller_of(&caller), &request.ticket).await?))
+}
+
+/// A page of openings.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DetailQuery {
+    /// Openings after this one; 0 by default.
+    #[serde(default)]
+    after_seq: u32,
+    /// Openings on the page, 1 to 500; 100 by default.
+    limit: Option<u32>,
+}
+
+/// The envelope with its openings.
+#[utoipa::path(get, path = "/v1/envelopes/{id}", tag = "look",
+    params(("id" = String, Path, format = "uuid"), DetailQuery),
+    responses(
+        (status = 200, body = Detail),
+        (status = 403, description = "`not_invited`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn detail(
+    State(server): State<Arc<Server>>,
+    IdInPath(id): IdInPath,
+    caller: Caller,
+    Query(query): Query<DetailQuery>,
+) -> Result<Response, Problem> {
+    let limit = page_limit(query.limit)?;
+    Ok(json_response(StatusCode::OK, &server.detail(id, &caller_of(&caller), query.after_seq, limit).await?))
+}
+
+/// The `limit` of a page, within bounds.
+pub(super) fn page_limit(asked: Option<u32>) -> Result<u32, Problem> {
+    let limit = asked.unwrap_or(limits::PAGE_DEFAULT);
+    if (1..=limits::PAGE_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::invalid_field("limit", format!("must be 1 to {}", limits::PAGE_MAX)))
+}

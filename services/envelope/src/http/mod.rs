@@ -1,0 +1,56 @@
+//! The server's routes: parse, call the verb, answer.
+
+pub mod dev;
+pub mod envelopes;
+pub mod openapi;
+pub mod wallet;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::{get, post};
+use hongbao_http::{Issuer, Verifier};
+
+use crate::server::Server;
+
+/// What the handlers take from.
+#[derive(Clone)]
+pub struct App {
+    /// The verbs.
+    pub server: Arc<Server>,
+    /// Checks tokens where no gateway in the same process has done so.
+    pub verifier: Verifier,
+}
+
+impl FromRef<App> for Arc<Server> {
+    fn from_ref(app: &App) -> Arc<Server> {
+        app.server.clone()
+    }
+}
+
+impl FromRef<App> for Verifier {
+    fn from_ref(app: &App) -> Verifier {
+        app.verifier.clone()
+    }
+}
+
+/// The routes of the contract. `dev` adds the calls that only a development
+/// service has; without it they do not exist.
+pub fn routes(app: App, dev: Option<Issuer>) -> Router {
+    let routes = Router::new()
+        .route("/v1/envelopes/{id}/grab", post(envelopes::grab))
+        .route("/v1/envelopes/{id}/open", post(envelopes::open))
+        .route("/v1/envelopes/{id}/pay", post(envelopes::pay))
+        .route("/v1/envelopes/{id}", get(envelopes::detail))
+        .route("/v1/envelopes", post(envelopes::create))
+        .route("/v1/wallet", get(wallet::balance))
+        .route("/v1/wallet/transfers", get(wallet::transfers))
+        .route("/v1/wallet/envelopes", get(wallet::envelopes))
+        .route("/openapi.json", get(openapi::document))
+        .with_state(app.clone());
+    match dev {
+        Some(issuer) => routes.merge(dev::routes(app, issuer)),
+        None => routes,
+    }
+}

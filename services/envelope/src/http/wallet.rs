@@ -1,0 +1,128 @@
+//! A user's own money.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use hongbao_core::TransferKind;
+use hongbao_core::wire::{EnvelopeItem, EnvelopesPage, ProblemBody, TransferView, TransfersPage, WalletView};
+use hongbao_http::{Caller, Problem, Query, json_response};
+use hongbao_wallet::Posted;
+use serde::Deserialize;
+
+use super::envelopes::page_limit;
+use crate::refusal::Refusal;
+use crate::server::Server;
+
+/// The caller's balance.
+#[utoipa::path(get, path = "/v1/wallet", tag = "wallet", responses((status = 200, body = WalletView)),
+    security(("bearer" = [])))]
+pub async fn balance(State(server): State<Arc<Server>>, caller: Caller) -> Result<Response, Problem> {
+    let balance_fen = server.wallet().balance(&caller.user).await.map_err(Refusal::from)?;
+    Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
+}
+
+/// A page of transfers.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TransfersQuery {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Transfers on the page, 1 to 500; 100 by default.
+    limit: Option<u32>,
+}
+
+/// The caller's transfers, newest first.
+#[utoipa::path(get, path = "/v1/wallet/transfers", tag = "wallet", params(TransfersQuery),
+    responses(
+        (status = 200, body = TransfersPage),
+        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn transfers(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Query(query): Query<TransfersQuery>,
+) -> Result<Response, Problem> {
+    let kinds = [TransferKind::TopUp, TransferKind::Send, TransferKind::Open, TransferKind::Refund];
+    let (posted, next_cursor) = page(&server, &caller, &kinds, query.cursor.as_deref(), query.limit).await?;
+    let transfers = posted.into_iter().map(|Posted { transfer, .. }| TransferView {
+        id: transfer.id.to_string(),
+        kind: transfer.kind,
+        amount_fen: transfer.signed_amount(),
+        envelope_id: transfer.id.envelope_id(),
+        at: transfer.at,
+    });
+    Ok(json_response(StatusCode::OK, &TransfersPage { transfers: transfers.collect(), next_cursor }))
+}
+
+/// Which of the caller's envelopes.
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvelopeRole {
+    /// Those that the caller paid for.
+    Sent,
+    /// Those that the caller opened.
+    Received,
+}
+
+/// A page of the caller's envelopes.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EnvelopesQuery {
+    /// Which ones.
+    #[param(inline)]
+    role: EnvelopeRole,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Envelopes on the page, 1 to 500; 100 by default.
+    limit: Option<u32>,
+}
+
+/// The envelopes that the caller sent, or opened, newest first.
+#[utoipa::path(get, path = "/v1/wallet/envelopes", tag = "wallet", params(EnvelopesQuery),
+    responses(
+        (status = 200, body = EnvelopesPage),
+        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn envelopes(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Query(query): Query<EnvelopesQuery>,
+) -> Result<Response, Problem> {
+    let kinds = match query.role {
+        EnvelopeRole::Sent => [TransferKind::Send],
+        EnvelopeRole::Received => [TransferKind::Open],
+    };
+    let (posted, next_cursor) = page(&server, &caller, &kinds, query.cursor.as_deref(), query.limit).await?;
+    let envelopes = posted.into_iter().filter_map(|Posted { transfer, .. }| {
+        let id = transfer.id.envelope_id()?;
+        Some(EnvelopeItem { id, amount_fen: transfer.amount, at: transfer.at })
+    });
+    Ok(json_response(StatusCode::OK, &EnvelopesPage { envelopes: envelopes.collect(), next_cursor }))
+}
+
+/// One page of the caller's transfers, and the cursor of the next.
+async fn page(
+    server: &Server,
+    caller: &Caller,
+    kinds: &[TransferKind],
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> Result<(Vec<Posted>, Option<String>), Problem> {
+    let before = match cursor.map(str::parse::<i64>) {
+        None => None,
+        Some(Ok(position)) if position >= 0 => Some(position),
+        Some(_) => return Err(Problem::invalid_field("cursor", "must be the next_cursor of another page")),
+    };
+    let limit = page_limit(limit)?;
+    // One more than asked for tells whether there is another page.
+    let found = server.wallet().history(&caller.user, kinds, before, limit + 1).await;
+    let mut posted = found.map_err(Refusal::from)?;
+    let more = posted.len() > limit as usize;
+    posted.truncate(limit as usize);
+    let next_cursor = posted.last().filter(|_| more).map(|last| last.position.to_string());
+    Ok((posted, next_cursor))
+}

@@ -1,0 +1,213 @@
+//! Live envelopes: what this server remembers of those in use.
+//!
+//! A copy in memory decides nothing for good. It may be old, because another
+//! server or a worker wrote to the journal; then the next opening loses the
+//! fence, the copy is dropped and loaded again. Only paid envelopes are kept:
+//! what is in [`LiveEnvelope::envelope`] can no longer change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_store::{Store, StoreError};
+use indexmap::IndexMap;
+use parking_lot::{RwLock, RwLockReadGuard};
+use quick_cache::{Weighter, sync::Cache};
+use tokio::sync::Semaphore;
+
+/// One envelope in use.
+pub struct LiveEnvelope {
+    /// The row, as loaded. Its stage and `settled_seq` are those of the load.
+    pub envelope: Envelope,
+    journal: RwLock<LiveJournal>,
+    loaded_at: Timestamp,
+    used_at: AtomicI64,
+}
+
+/// The journal of a live envelope, folded, with its openers.
+pub struct LiveJournal {
+    /// What is left.
+    pub fold: Journal,
+    /// Openings in order: the one at index `i` has `seq` `i + 1`.
+    opens: IndexMap<UserId, (Fen, Timestamp)>,
+    luckiest: Option<u32>,
+}
+
+impl LiveJournal {
+    fn new(envelope: &Envelope, entries: &[Entry]) -> LiveJournal {
+        let mut journal = LiveJournal { fold: Journal::new(envelope.total), opens: IndexMap::new(), luckiest: None };
+        journal.opens.reserve_exact(entries.len());
+        for entry in entries {
+            journal.apply(entry);
+        }
+        journal
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        self.fold = Journal::after(entry);
+        if let EntryKind::Open(user) = &entry.kind {
+            let best = self.luckiest.and_then(|seq| self.open_at(seq)).map(|(_, opened)| opened.amount);
+            if best.is_none_or(|best| entry.amount > best) {
+                self.luckiest = Some(entry.seq);
+            }
+            self.opens.insert(user.clone(), (entry.amount, entry.at));
+        }
+    }
+
+    /// The user's own opening.
+    pub fn opened_by(&self, user: &UserId) -> Option<Opened> {
+        self.opens.get_full(user).map(|(index, _, (amount, at))| Opened {
+            seq: index as u32 + 1,
+            amount: *amount,
+            at: *at,
+        })
+    }
+
+    /// The opening with this `seq`.
+    pub fn open_at(&self, seq: u32) -> Option<(&UserId, Opened)> {
+        let index = (seq as usize).checked_sub(1)?;
+        self.opens.get_index(index).map(|(user, (amount, at))| (user, Opened { seq, amount: *amount, at: *at }))
+    }
+
+    /// Openings so far.
+    pub fn open_count(&self) -> u32 {
+        self.opens.len() as u32
+    }
+
+    /// The largest share, the earliest of equals.
+    pub fn luckiest(&self) -> Option<(&UserId, Opened)> {
+        self.luckiest.and_then(|seq| self.open_at(seq))
+    }
+}
+
+impl LiveEnvelope {
+    fn new(envelope: Envelope, entries: &[Entry], now: Timestamp) -> LiveEnvelope {
+        let journal = RwLock::new(LiveJournal::new(&envelope, entries));
+        LiveEnvelope { envelope, journal, loaded_at: now, used_at: AtomicI64::new(now.millis()) }
+    }
+
+    /// The journal as of the last commit that this server knows of.
+    pub fn journal(&self) -> RwLockReadGuard<'_, LiveJournal> {
+        self.journal.read()
+    }
+
+    /// When it was loaded.
+    pub fn loaded_at(&self) -> Timestamp {
+        self.loaded_at
+    }
+
+    fn weight(&self) -> u64 {
+        ENVELOPE_WEIGHT + u64::from(self.journal().open_count())
+    }
+}
+
+/// An idle envelope weighs as much as this many openers.
+const ENVELOPE_WEIGHT: u64 = 8;
+
+#[derive(Clone)]
+struct ByOpeners;
+
+impl Weighter<EnvelopeId, Arc<LiveEnvelope>> for ByOpeners {
+    fn weight(&self, _: &EnvelopeId, live: &Arc<LiveEnvelope>) -> u64 {
+        live.weight()
+    }
+}
+
+/// Why an envelope is not live.
+#[derive(Debug)]
+pub enum NotLive {
+    /// There is no such envelope.
+    NotFound,
+    /// It exists, but it was not paid or was cancelled.
+    NotPaid(Box<Envelope>),
+    /// Too many loads at the same time.
+    Busy,
+    /// It could not be read.
+    Store(StoreError),
+}
+
+/// The live envelopes of a server: bounded, the least used go first, and all
+/// that are idle go.
+pub struct LiveEnvelopes {
+    cache: Cache<EnvelopeId, Arc<LiveEnvelope>, ByOpeners>,
+    loads: Semaphore,
+}
+
+impl LiveEnvelopes {
+    /// Room for `envelopes_max` idle envelopes, or fewer with many openers;
+    /// `loads_max` may be read from the database at the same time.
+    pub fn new(envelopes_max: usize, loads_max: usize) -> LiveEnvelopes {
+        let weight_max = envelopes_max as u64 * ENVELOPE_WEIGHT;
+        LiveEnvelopes {
+            cache: Cache::with_weighter(envelopes_max, weight_max, ByOpeners),
+            loads: Semaphore::new(loads_max),
+        }
+    }
+
+    /// The envelope from memory.
+    pub fn get(&self, id: EnvelopeId, now: Timestamp) -> Option<Arc<LiveEnvelope>> {
+        let live = self.cache.get(&id)?;
+        live.used_at.store(now.millis(), Ordering::Relaxed);
+        Some(live)
+    }
+
+    /// The envelope from memory, or else from the store; callers that miss at
+    /// the same time share one load.
+    pub async fn get_or_load(
+        &self,
+        id: EnvelopeId,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<Arc<LiveEnvelope>, NotLive> {
+        if let Some(live) = self.get(id, now) {
+            return Ok(live);
+        }
+        self.cache.get_or_insert_async(&id, self.load(id, store, now)).await
+    }
+
+    async fn load(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
+        let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
+        let (envelope, entries) = store.load_journal(id).await.map_err(NotLive::Store)?.ok_or(NotLive::NotFound)?;
+        match envelope.stage {
+            Stage::Active | Stage::Settled => Ok(Arc::new(LiveEnvelope::new(envelope, &entries, now))),
+            Stage::Created | Stage::Cancelled => Err(NotLive::NotPaid(Box::new(envelope))),
+        }
+    }
+
+    /// Remembers entries of one envelope that have been committed, in order.
+    pub fn committed<'a>(&self, live: &Arc<LiveEnvelope>, entries: impl Iterator<Item = &'a Entry>) {
+        let (before, after) = {
+            let mut journal = live.journal.write();
+            let before = journal.open_count();
+            for entry in entries {
+                journal.apply(entry);
+            }
+            (before, journal.open_count())
+        };
+        // The cache weighs an envelope when it is put in; weigh again as it doubles.
+        if before.next_power_of_two() != after.next_power_of_two() && after as u64 > ENVELOPE_WEIGHT {
+            self.cache.insert(live.envelope.id, live.clone());
+        }
+    }
+
+    /// Forgets an envelope: what is remembered of it proved to be old.
+    pub fn forget(&self, id: EnvelopeId) {
+        self.cache.remove(&id);
+    }
+
+    /// Forgets what has not been used for `idle_ms`.
+    pub fn forget_idle(&self, now: Timestamp, idle_ms: i64) {
+        let used_since = now.plus_millis(-idle_ms).millis();
+        self.cache.retain(|_, live| live.used_at.load(Ordering::Relaxed) >= used_since);
+    }
+
+    /// Envelopes in memory.
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+}

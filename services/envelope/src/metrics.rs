@@ -1,0 +1,121 @@
+//! What an operator sees of the envelope server.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::lane::OpenAnswer;
+
+/// How an opening ended, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum OutcomeLabel {
+    Opened,
+    Replayed,
+    Empty,
+    Expired,
+    NotFound,
+    Busy,
+    Unavailable,
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: OutcomeLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabels {
+    lane: u32,
+}
+
+/// Counts and times of one lane; the outcomes are shared by all.
+#[derive(Clone)]
+pub struct LaneMetrics {
+    /// Openings that wait, as of the last batch.
+    pub queue_depth: Gauge,
+    /// Seconds from acceptance to the start of the batch.
+    pub queue_wait: Histogram,
+    /// Openings written by one transaction.
+    pub batch_size: Histogram,
+    /// Seconds of one transaction.
+    pub commit_time: Histogram,
+    /// Batches that failed as a whole.
+    pub failed_batches: Counter,
+    outcomes: [Counter; 8],
+}
+
+impl LaneMetrics {
+    /// Counts one answer.
+    pub fn count(&self, answer: &OpenAnswer) {
+        self.outcomes[label_of(answer) as usize].inc();
+    }
+}
+
+fn label_of(answer: &OpenAnswer) -> OutcomeLabel {
+    match answer {
+        OpenAnswer::Opened { replayed: false, .. } => OutcomeLabel::Opened,
+        OpenAnswer::Opened { replayed: true, .. } => OutcomeLabel::Replayed,
+        OpenAnswer::Empty => OutcomeLabel::Empty,
+        OpenAnswer::Expired => OutcomeLabel::Expired,
+        OpenAnswer::NotFound => OutcomeLabel::NotFound,
+        OpenAnswer::Busy => OutcomeLabel::Busy,
+        OpenAnswer::Unavailable => OutcomeLabel::Unavailable,
+        OpenAnswer::Unknown => OutcomeLabel::Unknown,
+    }
+}
+
+/// All metrics of the envelope server, registered once.
+pub struct ServerMetrics {
+    queue_depth: Family<LaneLabels, Gauge>,
+    shared: LaneMetrics,
+    /// Envelopes in memory.
+    pub live_envelopes: Gauge,
+}
+
+impl ServerMetrics {
+    /// Registers the metrics; `durability` is what the store read back.
+    pub fn register(registry: &mut Registry, durability: &str) -> ServerMetrics {
+        use OutcomeLabel::*;
+        let outcomes: Family<OutcomeLabels, Counter> = Family::default();
+        let handles = [Opened, Replayed, Empty, Expired, NotFound, Busy, Unavailable, Unknown]
+            .map(|outcome| outcomes.get_or_create_owned(&OutcomeLabels { outcome }));
+        let metrics = ServerMetrics {
+            queue_depth: Family::default(),
+            live_envelopes: Gauge::default(),
+            shared: LaneMetrics {
+                queue_depth: Gauge::default(),
+                queue_wait: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+                batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+                commit_time: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+                failed_batches: Counter::default(),
+                outcomes: handles,
+            },
+        };
+        let shared = &metrics.shared;
+        registry.register("hongbao_open_outcomes", "Openings by how they ended", outcomes);
+        registry.register("hongbao_open_queue_depth", "Openings that wait, by lane", metrics.queue_depth.clone());
+        registry.register("hongbao_open_queue_wait_seconds", "From acceptance to the batch", shared.queue_wait.clone());
+        registry.register("hongbao_open_batch_size", "Openings in one transaction", shared.batch_size.clone());
+        registry.register("hongbao_open_commit_seconds", "Time of one transaction", shared.commit_time.clone());
+        registry.register(
+            "hongbao_open_failed_batches",
+            "Batches that failed and were decided one by one",
+            shared.failed_batches.clone(),
+        );
+        registry.register("hongbao_live_envelopes", "Envelopes in memory", metrics.live_envelopes.clone());
+        let durability = Info::new(vec![("durability", durability.to_owned())]);
+        registry.register("hongbao_store_durability", "Durability in force, read back from the store", durability);
+        metrics
+    }
+
+    /// The metrics of lane number `lane`.
+    pub fn lane(&self, lane: u32) -> LaneMetrics {
+        let queue_depth = self.queue_depth.get_or_create_owned(&LaneLabels { lane });
+        LaneMetrics { queue_depth, ..self.shared.clone() }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a caller is told when a verb did not do what was asked.
+
+use hongbao_core::request::FieldError;
+use hongbao_http::{Code, Problem};
+use hongbao_store::StoreError;
+use hongbao_wallet::WalletError;
+
+/// Why a verb did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A field of the request is wrong.
+    #[error(transparent)]
+    Invalid(#[from] FieldError),
+    /// The slot of the id is another SET's.
+    #[error("this envelope belongs to another SET")]
+    Misdirected,
+    /// There is nothing under this id for this caller.
+    #[error("there is no such envelope")]
+    NotFound,
+    /// Only the sender may pay.
+    #[error("only its sender can pay for an envelope")]
+    NotSender,
+    /// Not of its audience.
+    #[error("you are not invited to this envelope")]
+    NotInvited,
+    /// The ticket is not for this user and envelope, or it has expired.
+    #[error("the ticket is not valid for you and this envelope, or it has expired: grab again")]
+    TicketInvalid,
+    /// The balance does not cover it.
+    #[error("your balance does not cover this envelope")]
+    InsufficientFunds,
+    /// It was not paid in time.
+    #[error("the envelope was not paid in time and is cancelled")]
+    Cancelled,
+    /// Too much is waiting; nothing happened.
+    #[error("too many are waiting; nothing happened, try again")]
+    Busy,
+    /// A database cannot be used; nothing happened.
+    #[error("the service cannot reach its data; nothing happened, try again")]
+    Unavailable,
+    /// It may have happened or not.
+    #[error("it may have happened or not; ask again, the answer will be final")]
+    Unknown,
+    /// A defect of ours, logged where it was seen.
+    #[error("the service failed")]
+    Internal,
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        tracing::error!(%error, "the store failed");
+        match error {
+            StoreError::Unavailable(_) => Refusal::Unavailable,
+            StoreError::Unknown(_) => Refusal::Unknown,
+            StoreError::Damaged(_) => Refusal::Internal,
+        }
+    }
+}
+
+impl From<WalletError> for Refusal {
+    fn from(error: WalletError) -> Refusal {
+        tracing::error!(%error, "the wallet failed");
+        match error {
+            WalletError::Busy => Refusal::Busy,
+            WalletError::Unavailable(_) => Refusal::Unavailable,
+            WalletError::Unknown(_) => Refusal::Unknown,
+            WalletError::Damaged(_) => Refusal::Internal,
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let code = match &refusal {
+            Refusal::Invalid(error) => return error.clone().into(),
+            Refusal::Misdirected => Code::Misdirected,
+            Refusal::NotFound => Code::NotFound,
+            Refusal::NotSender => Code::NotSender,
+            Refusal::NotInvited => Code::NotInvited,
+            Refusal::TicketInvalid => Code::TicketInvalid,
+            Refusal::InsufficientFunds => Code::InsufficientFunds,
+            Refusal::Cancelled => Code::Cancelled,
+            Refusal::Busy => Code::Busy,
+            Refusal::Unavailable => Code::Unavailable,
+            Refusal::Unknown => Code::OutcomeUnknown,
+            Refusal::Internal => Code::Internal,
+        };
+        Problem::new(code, refusal.to_string())
+    }
+}

@@ -1,0 +1,461 @@
+//! The verbs of the envelope server, without HTTP.
+//!
+//! Each verb checks, in the order a reader would ask: is the envelope ours,
+//! does it exist, may this user; then decides. What a client is told about
+//! failures stands in [`crate::refusal`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hongbao_core::request::{Birth, CreateEnvelope};
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenView, Outcome, Ready, ReadyTag};
+use hongbao_core::{
+    Clock, Envelope, EnvelopeId, GroupId, Journal, Limits, Opened, Seed, Slot, Stage, State, Timestamp, Transfer,
+    TransferOutcome, UserId, limits,
+};
+use hongbao_store::Store;
+use hongbao_wallet::Wallet;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::direct;
+use crate::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
+use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
+use crate::metrics::{LaneMetrics, ServerMetrics};
+use crate::permits::Permits;
+use crate::refusal::Refusal;
+
+/// What an operator may configure of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerOptions {
+    /// Whether openings go through lanes. Off: straight to the database, slower and still correct.
+    pub lanes: bool,
+    /// Openings that may wait in one lane.
+    pub lane_queue_max: usize,
+    /// Transactions of one envelope that may be in the database at once.
+    pub permit_cap: u32,
+    /// Milliseconds after which a waiting opening is dropped before its transaction.
+    pub open_deadline_ms: i64,
+    /// Milliseconds that a client waits for an answer before it is told `outcome_unknown`.
+    pub answer_within_ms: u64,
+    /// Envelopes in memory at most.
+    pub live_envelopes_max: usize,
+    /// Milliseconds without use after which an envelope leaves memory.
+    pub live_idle_ms: i64,
+    /// Envelopes that may be read from the database at once.
+    pub loads_max: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions {
+            lanes: true,
+            lane_queue_max: 8_192,
+            permit_cap: 64,
+            open_deadline_ms: 2_000,
+            answer_within_ms: 10_000,
+            live_envelopes_max: 1_000_000,
+            live_idle_ms: 600_000,
+            loads_max: 256,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Says what does not fit together, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        let rules = [
+            ((1..=1_000_000).contains(&self.lane_queue_max), "lane_queue_max must be 1 to 1000000"),
+            (self.permit_cap >= 1, "permit_cap must be at least 1"),
+            ((1..=60_000).contains(&self.open_deadline_ms), "open_deadline_ms must be 1 to 60000"),
+            (
+                i128::from(self.answer_within_ms) > i128::from(self.open_deadline_ms),
+                "answer_within_ms must exceed open_deadline_ms",
+            ),
+            ((1..=100_000_000).contains(&self.live_envelopes_max), "live_envelopes_max must be 1 to 100000000"),
+            (self.live_idle_ms >= 1_000, "live_idle_ms must be at least 1000"),
+            ((1..=100_000).contains(&self.loads_max), "loads_max must be 1 to 100000"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, words)) => Err(format!("server: {words}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a server works with.
+pub struct ServerParts {
+    /// Where envelopes are.
+    pub store: Arc<dyn Store>,
+    /// Where balances are.
+    pub wallet: Arc<dyn Wallet>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Caps the transactions of one envelope.
+    pub permits: Arc<dyn Permits>,
+    /// Makes and checks tickets.
+    pub tickets: TicketKey,
+    /// What a request may ask for.
+    pub limits: Limits,
+    /// Which slots this server's SET holds.
+    pub slots: Vec<Slot>,
+    /// The zone's offset from UTC, in seconds.
+    pub zone_offset_s: i32,
+    /// The rest.
+    pub options: ServerOptions,
+}
+
+/// The envelope server.
+pub struct Server {
+    parts: ServerParts,
+    /// Bit `n` is set when slot `n` is ours.
+    slots: u128,
+    live: Arc<LiveEnvelopes>,
+    lanes: Vec<mpsc::Sender<OpenJob>>,
+    direct: Arc<LaneContext>,
+}
+
+/// The tasks of a server: its lanes and its sweeper.
+pub struct ServerTasks {
+    lanes: Vec<JoinHandle<()>>,
+    sweeper: JoinHandle<()>,
+}
+
+impl ServerTasks {
+    /// Waits until the lanes have answered everything; they end once the
+    /// [`Server`] has been dropped.
+    pub async fn drained(self) {
+        for lane in self.lanes {
+            // A lane that panicked has nothing left to drain.
+            let _ = lane.await;
+        }
+        self.sweeper.abort();
+    }
+}
+
+/// Who calls.
+pub struct Caller<'a> {
+    /// The token's subject.
+    pub user: &'a UserId,
+    /// The token's groups.
+    pub groups: &'a [GroupId],
+}
+
+impl Server {
+    /// Starts the lanes, one for each database of the store.
+    pub fn start(parts: ServerParts, registry: &mut Registry) -> (Arc<Server>, ServerTasks) {
+        let metrics = ServerMetrics::register(registry, &parts.store.durability());
+        let live = Arc::new(LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max));
+        let context = |lane_metrics: LaneMetrics| {
+            Arc::new(LaneContext {
+                store: parts.store.clone(),
+                live: live.clone(),
+                permits: parts.permits.clone(),
+                clock: parts.clock.clone(),
+                metrics: lane_metrics,
+            })
+        };
+        let lane_count = parts.store.tables().iter().map(|table| u32::from(table.database) + 1).max().unwrap_or(1);
+        let (mut lanes, mut tasks) = (Vec::new(), Vec::new());
+        for number in 0..lane_count {
+            let (queue, waiting) = mpsc::channel(parts.options.lane_queue_max);
+            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(number))).run(waiting)));
+            lanes.push(queue);
+        }
+        let sweeper = tokio::spawn(sweep(
+            live.clone(),
+            parts.clock.clone(),
+            parts.options.live_idle_ms,
+            metrics.live_envelopes.clone(),
+        ));
+        let direct = context(metrics.lane(lane_count));
+        let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
+        let server = Server { parts, slots, live, lanes, direct };
+        (Arc::new(server), ServerTasks { lanes: tasks, sweeper })
+    }
+
+    /// Makes an envelope under an id that was minted at the edge.
+    pub async fn create(
+        &self,
+        id: EnvelopeId,
+        request: CreateEnvelope,
+        caller: &Caller<'_>,
+        seed: Seed,
+    ) -> Result<EnvelopeView, Refusal> {
+        self.check_ours(id)?;
+        let now = self.parts.clock.now();
+        let birth = Birth { id, sender: caller.user.clone(), seed, now };
+        let envelope = request.into_envelope(birth, &self.parts.limits)?;
+        let view = EnvelopeView::new(&envelope, &Journal::new(envelope.total), now);
+        let store = self.parts.store.clone();
+        shielded(async move { store.create(&[envelope]).await }).await??;
+        tracing::debug!(envelope_id = %id, sender = %caller.user, "created");
+        Ok(view)
+    }
+
+    /// Pays for an envelope; a repeat answers the same.
+    pub async fn pay(&self, id: EnvelopeId, caller: &Caller<'_>) -> Result<EnvelopeView, Refusal> {
+        self.check_ours(id)?;
+        let (mut envelope, fold) = self.parts.store.load(id).await?.ok_or(Refusal::NotFound)?;
+        if *caller.user != envelope.sender {
+            return Err(Refusal::NotSender);
+        }
+        if envelope.stage == Stage::Created {
+            let now = self.parts.clock.now();
+            let (store, wallet) = (self.parts.store.clone(), self.parts.wallet.clone());
+            let unpaid = envelope.clone();
+            (envelope.stage, envelope.expires_at) =
+                shielded(async move { pay_and_activate(&*store, &*wallet, &unpaid, now).await }).await??;
+        }
+        if envelope.stage == Stage::Cancelled {
+            return Err(Refusal::Cancelled);
+        }
+        tracing::debug!(envelope_id = %id, sender = %caller.user, "paid");
+        Ok(EnvelopeView::new(&envelope, &fold, self.parts.clock.now()))
+    }
+
+    /// Asks whether there is something to open. Writes nothing.
+    pub async fn grab(&self, id: EnvelopeId, caller: &Caller<'_>) -> Result<GrabAnswer, Refusal> {
+        self.check_ours(id)?;
+        let now = self.parts.clock.now();
+        let (state, before) = if self.parts.options.lanes {
+            let live = self.live(id, now).await?;
+            check_invited(&live.envelope, caller)?;
+            let journal = live.journal();
+            (live.envelope.state(&journal.fold, now), journal.opened_by(caller.user))
+        } else {
+            let (envelope, fold, before) =
+                self.parts.store.load_for(id, caller.user).await?.ok_or(Refusal::NotFound)?;
+            check_paid(&envelope)?;
+            check_invited(&envelope, caller)?;
+            (envelope.state(&fold, now), before)
+        };
+        if let Some(opened) = before {
+            return Ok(GrabAnswer::Outcome(Outcome::opened(&opened, true)));
+        }
+        Ok(match state {
+            State::Active => GrabAnswer::Ready(self.ready(id, caller.user, now)),
+            State::Finished => GrabAnswer::Outcome(Outcome::Empty),
+            State::Expired | State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
+            State::Created | State::Cancelled => return Err(Refusal::NotFound),
+        })
+    }
+
+    /// Takes the next share for the holder of a ticket.
+    pub async fn open(&self, id: EnvelopeId, caller: &Caller<'_>, ticket: &str) -> Result<Outcome, Refusal> {
+        self.check_ours(id)?;
+        let now = self.parts.clock.now();
+        if !self.parts.tickets.admits(ticket, id, caller.user, now) {
+            return Err(Refusal::TicketInvalid);
+        }
+        let deadline = now.plus_millis(self.parts.options.open_deadline_ms);
+        let (answer_to, answer) = oneshot::channel();
+        if self.parts.options.lanes {
+            let live = self.live(id, now).await?;
+            let job =
+                OpenJob { live, user: caller.user.clone(), accepted: Instant::now(), deadline, answer: answer_to };
+            self.lane_of(id).try_send(job).map_err(|_| self.refuse_full())?;
+        } else {
+            // On a task of its own: a client that goes away cannot stop it half way.
+            let (context, user) = (self.direct.clone(), caller.user.clone());
+            tokio::spawn(async move {
+                // The client may be gone; the opening has happened all the same.
+                let _ = answer_to.send(direct::open(&context, id, &user, deadline).await);
+            });
+        }
+        let wait = Duration::from_millis(self.parts.options.answer_within_ms);
+        match tokio::time::timeout(wait, answer).await {
+            Ok(Ok(answer)) => outcome_of(answer),
+            // Too slow, or the lane has died with it.
+            Ok(Err(_)) | Err(_) => Err(Refusal::Unknown),
+        }
+    }
+
+    /// The envelope and a page of its openings.
+    pub async fn detail(
+        &self,
+        id: EnvelopeId,
+        caller: &Caller<'_>,
+        after_seq: u32,
+        limit: u32,
+    ) -> Result<Detail, Refusal> {
+        self.check_ours(id)?;
+        let now = self.parts.clock.now();
+        let live = match self.live_for_detail(id, now).await {
+            Err(NotLive::NotPaid(envelope)) if envelope.sender == *caller.user => {
+                return Ok(unpaid_detail(&envelope, now));
+            }
+            found => found.map_err(refusal_of)?,
+        };
+        check_invited(&live.envelope, caller)?;
+        let journal = live.journal();
+        let last = journal.open_count().min(after_seq.saturating_add(limit));
+        let opens = (after_seq.saturating_add(1)..=last).filter_map(|seq| journal.open_at(seq));
+        let closed = journal.fold.has_ended();
+        let view = |(user, opened): (&UserId, Opened)| OpenView::new(user, &opened);
+        Ok(Detail {
+            envelope: EnvelopeView::new(&live.envelope, &journal.fold, now),
+            opens: opens.map(view).collect(),
+            next_seq: (last < journal.open_count()).then_some(last),
+            mine: journal.opened_by(caller.user).map(|opened| OpenView::new(caller.user, &opened)),
+            luckiest: journal.luckiest().filter(|_| closed).map(view),
+            draw_seed: closed.then(|| live.envelope.seed.reveal()),
+        })
+    }
+
+    /// The wallet, for what reads it.
+    pub fn wallet(&self) -> &Arc<dyn Wallet> {
+        &self.parts.wallet
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.parts.clock
+    }
+
+    /// Changes how many transactions of one envelope may be in the database.
+    pub fn set_permit_cap(&self, cap: u32) {
+        self.parts.permits.set_cap(cap);
+    }
+
+    fn check_ours(&self, id: EnvelopeId) -> Result<(), Refusal> {
+        let placement = id.placement(self.parts.zone_offset_s);
+        if self.slots & (1 << placement.slot.number()) == 0 {
+            return Err(Refusal::Misdirected);
+        }
+        // An id from a time that no table holds costs no query.
+        let age_ms = self.parts.clock.now().millis().saturating_sub(id.minted_at().millis());
+        if !(-limits::ID_AHEAD_MS_MAX..=limits::ID_AGE_DAYS_MAX * 86_400_000).contains(&age_ms) {
+            return Err(Refusal::NotFound);
+        }
+        Ok(())
+    }
+
+    async fn live(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
+        self.live.get_or_load(id, &*self.parts.store, now).await.map_err(refusal_of)
+    }
+
+    /// A copy that is good enough to show. Openings of this server are in it at
+    /// once; but the refund, and with lanes off the openings, are written past
+    /// the memory, so a copy that may lack them is loaded again.
+    async fn live_for_detail(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
+        let live = self.live.get_or_load(id, &*self.parts.store, now).await?;
+        let may_be_old = !self.parts.options.lanes || live.envelope.state(&live.journal().fold, now) == State::Expired;
+        if !may_be_old || live.loaded_at() == now {
+            return Ok(live);
+        }
+        self.live.forget(id);
+        self.live.get_or_load(id, &*self.parts.store, now).await
+    }
+
+    fn lane_of(&self, id: EnvelopeId) -> &mpsc::Sender<OpenJob> {
+        &self.lanes[usize::from(self.parts.store.table_of(id).database)]
+    }
+
+    fn refuse_full(&self) -> Refusal {
+        self.direct.metrics.count(&OpenAnswer::Busy);
+        Refusal::Busy
+    }
+
+    fn ready(&self, id: EnvelopeId, user: &UserId, now: Timestamp) -> Ready {
+        let ticket_expires_at = now.plus_millis(self.parts.limits.ticket_life_ms);
+        let ticket = self.parts.tickets.issue(id, user, ticket_expires_at);
+        Ready { outcome: ReadyTag::Ready, ticket, ticket_expires_at }
+    }
+}
+
+/// Debits the sender, then activates. If we die between the two, the activate
+/// worker finishes it; a cancel that was first has taken the payment's id.
+async fn pay_and_activate(
+    store: &dyn Store,
+    wallet: &dyn Wallet,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<(Stage, Option<Timestamp>), Refusal> {
+    let outcome = wallet.transfer(vec![Transfer::send(envelope, now)]).await?.pop();
+    match outcome {
+        Some(TransferOutcome::Done | TransferOutcome::AlreadyDone) => {
+            let expires_at = now.plus_millis(envelope.lifetime_ms);
+            store.activate(envelope.id, expires_at).await?.ok_or(Refusal::NotFound)
+        }
+        Some(TransferOutcome::InsufficientFunds) => Err(Refusal::InsufficientFunds),
+        Some(TransferOutcome::Cancelled) => {
+            store.cancel(envelope.id).await?;
+            Err(Refusal::Cancelled)
+        }
+        other => {
+            tracing::error!(envelope_id = %envelope.id, outcome = ?other, "a payment ended as it never should");
+            Err(Refusal::Internal)
+        }
+    }
+}
+
+/// Runs money work on a task of its own, so that a client that goes away cannot
+/// stop it between two statements.
+async fn shielded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(|error| {
+        tracing::error!(%error, "work on money panicked");
+        Refusal::Unknown
+    })
+}
+
+async fn sweep(
+    live: Arc<LiveEnvelopes>,
+    clock: Arc<dyn Clock>,
+    idle_ms: i64,
+    live_envelopes: prometheus_client::metrics::gauge::Gauge,
+) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        live.forget_idle(clock.now(), idle_ms);
+        live_envelopes.set(live.len() as i64);
+    }
+}
+
+fn check_paid(envelope: &Envelope) -> Result<(), Refusal> {
+    match envelope.stage {
+        Stage::Active | Stage::Settled => Ok(()),
+        Stage::Created | Stage::Cancelled => Err(Refusal::NotFound),
+    }
+}
+
+fn check_invited(envelope: &Envelope, caller: &Caller<'_>) -> Result<(), Refusal> {
+    if envelope.admits(caller.user, caller.groups) { Ok(()) } else { Err(Refusal::NotInvited) }
+}
+
+fn refusal_of(not_live: NotLive) -> Refusal {
+    match not_live {
+        // For whom it is not meant yet, it does not exist.
+        NotLive::NotFound | NotLive::NotPaid(_) => Refusal::NotFound,
+        NotLive::Busy => Refusal::Busy,
+        NotLive::Store(error) => error.into(),
+    }
+}
+
+fn unpaid_detail(envelope: &Envelope, now: Timestamp) -> Detail {
+    Detail {
+        envelope: EnvelopeView::new(envelope, &Journal::new(envelope.total), now),
+        opens: Vec::new(),
+        next_seq: None,
+        mine: None,
+        luckiest: None,
+        draw_seed: None,
+    }
+}
+
+fn outcome_of(answer: OpenAnswer) -> Result<Outcome, Refusal> {
+    match answer {
+        OpenAnswer::Opened { opened, replayed } => Ok(Outcome::opened(&opened, replayed)),
+        OpenAnswer::Empty => Ok(Outcome::Empty),
+        OpenAnswer::Expired => Ok(Outcome::Expired),
+        OpenAnswer::NotFound => Err(Refusal::NotFound),
+        OpenAnswer::Busy => Err(Refusal::Busy),
+        OpenAnswer::Unavailable => Err(Refusal::Unavailable),
+        OpenAnswer::Unknown => Err(Refusal::Unknown),
+    }
+}

@@ -1,0 +1,174 @@
+//! `hongbao dev`: gateway, server and workers in one process on SQLite.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use hongbao_core::routing::Topology;
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::{Clock, Slot, SystemClock};
+use hongbao_envelope::http::App;
+use hongbao_envelope::permits::LocalPermits;
+use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
+use hongbao_gateway::edge::{Edge, edge};
+use hongbao_gateway::rate::{UserRates, forget_quiet_forever};
+use hongbao_http::{Health, HttpMetrics, Issuer, Verifier, metrics, serve};
+use hongbao_store::Store;
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::sqlite::file::Mode;
+use hongbao_wallet::Wallet;
+use hongbao_wallet::sqlite::SqliteWallet;
+use hongbao_workers::driver::WorkerSet;
+use hongbao_workers::job::Ports;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Flags, LogFormat};
+
+/// The routes whose requests are counted one by one.
+const ROUTES: &[&str] = &[
+    "/v1/envelopes",
+    "/v1/envelopes/{id}",
+    "/v1/envelopes/{id}/pay",
+    "/v1/envelopes/{id}/grab",
+    "/v1/envelopes/{id}/open",
+    "/v1/wallet",
+    "/v1/wallet/transfers",
+    "/v1/wallet/envelopes",
+    "/v1/dev/token",
+    "/v1/dev/top-up",
+];
+
+/// Runs until SIGTERM or SIGINT, then drains. An error is one that kept it from starting.
+pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, String> {
+    let config = Config::load(file, std::env::vars(), flags)?;
+    if check {
+        print!("{}", config.shown());
+        return Ok(ExitCode::SUCCESS);
+    }
+    start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(serve_until_stopped(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_until_stopped(config: Config) -> Result<(), String> {
+    let listener = TcpListener::bind(config.listen.0).await.map_err(|error| format!("{}: {error}", config.listen.0))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+
+    let mut registry = Registry::default();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (store, wallet) = open_stores(&config).await?;
+    let http_metrics = HttpMetrics::register(ROUTES, &mut registry);
+    let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
+    let workers = WorkerSet::spawn(ports, config.zone_offset_s.0, &config.limits.0, &config.workers, &mut registry);
+    let (server, server_tasks) = start_server(&config, store.clone(), wallet, clock.clone(), &mut registry);
+    let health = Health::new(Vec::new());
+    let (routes, forgetting) = routes(&config, server, clock, health.clone(), registry)?;
+
+    println!("listening on http://{address}");
+    tracing::info!(%address, data = %config.data.0.display(), durability = store.durability(), "ready");
+
+    serve(listener, routes, config.http.options(http_metrics), stop_signal(health)).await;
+
+    // The routes are gone, and with them the server: its lanes answer what they hold and end.
+    server_tasks.drained().await;
+    workers.shutdown().await;
+    if let Some(forgetting) = forgetting {
+        forgetting.abort();
+    }
+    tracing::info!("drained");
+    Ok(())
+}
+
+async fn open_stores(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Wallet>), String> {
+    let dir = &config.data.0;
+    let fold = config.storage.fold()?;
+    let store = SqliteStore::open(dir, fold, config.zone_offset_s.0, Mode::Durable).await;
+    let store = store.map_err(|error| error.to_string())?;
+    let wallet = SqliteWallet::open(dir, Mode::Durable).await.map_err(|error| error.to_string())?;
+    Ok((Arc::new(store), Arc::new(wallet)))
+}
+
+fn start_server(
+    config: &Config,
+    store: Arc<dyn Store>,
+    wallet: Arc<dyn Wallet>,
+    clock: Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> (Arc<Server>, ServerTasks) {
+    let topology = Topology::single("dev", "dev");
+    let set = topology.set_of(Slot::all().next().expect("there are slots"));
+    let parts = ServerParts {
+        store,
+        wallet,
+        clock,
+        permits: Arc::new(LocalPermits::new(config.server.permit_cap)),
+        tickets: TicketKey::new(config.tickets.secret.0.as_bytes()),
+        limits: config.limits.0.clone(),
+        slots: set.slots.clone(),
+        zone_offset_s: config.zone_offset_s.0,
+        options: config.server.clone(),
+    };
+    Server::start(parts, registry)
+}
+
+type Forgetting = tokio::task::JoinHandle<()>;
+
+/// Everything that is served, the edge in front of it.
+fn routes(
+    config: &Config,
+    server: Arc<Server>,
+    clock: Arc<dyn Clock>,
+    health: Health,
+    registry: Registry,
+) -> Result<(Router, Option<Forgetting>), String> {
+    let secret = config.auth.hs256_secret.0.as_bytes();
+    let (verifier, issuer) = match &config.auth.eddsa_public_key_file {
+        Some(path) => {
+            let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            (Verifier::eddsa(&pem, clock.clone()), None)
+        }
+        None => (Verifier::hs256(secret, clock.clone()), Some(Issuer::hs256(secret, clock.clone()))),
+    };
+    let verifier = verifier.map_err(|error| error.to_string())?;
+    let issuer = issuer.transpose().map_err(|error| error.to_string())?;
+
+    let rates = config.rate_limit.as_ref().map(|limits| Arc::new(UserRates::new(limits)));
+    let forgetting = rates.clone().map(|rates| tokio::spawn(forget_quiet_forever(rates)));
+    let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, clock });
+    let routes = hongbao_envelope::http::routes(App { server, verifier }, issuer)
+        .layer(from_fn_with_state(at_the_edge, edge))
+        .merge(health.router())
+        .merge(metrics::metrics_router(registry));
+    Ok((routes, forgetting))
+}
+
+/// Resolves on SIGTERM or SIGINT, after telling who asks that we are going.
+async fn stop_signal(health: Health) {
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be installed at the start");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a signal handler can be installed at the start");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: finishing what was accepted");
+    health.drain();
+}
+
+fn start_log(config: &Config) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).map_err(|error| format!("log: {error}"))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What the outside world knows: what it asked for, and what it was told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hongbao_core::wire::Outcome;
+use hongbao_core::{EnvelopeId, Fen, UserId};
+
+/// The outside world's memory of one seed.
+#[derive(Default)]
+pub struct Model {
+    pub envelopes: Vec<EnvelopeId>,
+    pub of: HashMap<EnvelopeId, Known>,
+    pub senders: Vec<UserId>,
+    pub openers: Vec<UserId>,
+}
+
+/// What is known of one envelope.
+pub struct Known {
+    pub sender: UserId,
+    pub total: Fen,
+    pub shares: u32,
+    /// The create was acknowledged.
+    pub exists: bool,
+    /// A payment was acknowledged.
+    pub paid: bool,
+    /// Acknowledged openings: amount and seq.
+    pub opened: BTreeMap<UserId, (Fen, u32)>,
+    /// Somebody was told that it is empty.
+    pub told_empty: bool,
+    /// Somebody was told that it has expired.
+    pub told_expired: bool,
+}
+
+impl Model {
+    /// Takes note of an acknowledged outcome, and checks it against what was told before.
+    pub fn told(&mut self, id: EnvelopeId, user: &UserId, outcome: &Outcome) {
+        let known = self.of.get_mut(&id).expect("only known envelopes are opened");
+        match outcome {
+            Outcome::Opened { amount_fen, seq, replayed, .. } => {
+                match known.opened.get(user) {
+                    Some(before) => {
+                        assert_eq!(*before, (*amount_fen, *seq), "I2: a repeated open answers the same");
+                        assert!(replayed, "I2: {user} was paid twice from {id}");
+                    }
+                    None => {
+                        let taken = known.opened.values().any(|(_, other)| other == seq);
+                        assert!(!taken, "I4: two users hold seq {seq} of {id}");
+                        // A first acknowledgement may be a replay: the answer before it was lost.
+                        assert!(
+                            *replayed || !known.told_empty,
+                            "I1: {id} was told to be empty, and then opened by {user}"
+                        );
+                        assert!(
+                            *replayed || !known.told_expired,
+                            "{id} was told to have expired, and then opened by {user}"
+                        );
+                    }
+                }
+                known.opened.insert(user.clone(), (*amount_fen, *seq));
+                assert!(known.opened.len() <= known.shares as usize, "I1: {id} was opened too often");
+                let sum: i64 = known.opened.values().map(|(amount, _)| amount.get()).sum();
+                assert!(sum <= known.total.get(), "I1: more was opened than is in {id}");
+            }
+            Outcome::Empty => {
+                known.told_empty = true;
+                assert!(!known.opened.contains_key(user), "I3: the opening of {user} was forgotten");
+            }
+            Outcome::Expired => {
+                known.told_expired = true;
+                assert!(!known.opened.contains_key(user), "I3: the opening of {user} was forgotten");
+            }
+        }
+    }
+}

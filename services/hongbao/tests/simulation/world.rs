@@ -1,0 +1,353 @@
+//! The system under test: real stores, two servers, the workers, one clock.
+
+use std::sync::Arc;
+
+use hongbao_core::id::Fold;
+use hongbao_core::request::{AudienceBody, AudienceType, CreateEnvelope};
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::time::ManualClock;
+use hongbao_core::wire::{GrabAnswer, Outcome};
+use hongbao_core::{
+    Clock, EntryKind, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, Timestamp, Transfer, TransferOutcome, UserId,
+};
+use hongbao_envelope::permits::LocalPermits;
+use hongbao_envelope::refusal::Refusal;
+use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_store::Store;
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::sqlite::file::Mode;
+use hongbao_wallet::Wallet;
+use hongbao_wallet::sqlite::SqliteWallet;
+use hongbao_workers::activate::Activate;
+use hongbao_workers::audit::audit;
+use hongbao_workers::credit::Credit;
+use hongbao_workers::job::{Job, Ports};
+use hongbao_workers::refund::Refund;
+use prometheus_client::registry::Registry;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use crate::crash::{Fuse, FusedStore, FusedWallet};
+use crate::model::{Known, Model};
+
+const ZONE_S: i32 = 8 * 3_600;
+/// 2026-02-16, 23:00 in the zone: New Year's Eve, so that nights cross a day.
+const START_MS: i64 = 1_771_254_000_000;
+/// Each seed starts this much later than the one before, so that days go round.
+const SEED_APART_MS: i64 = 7 * 3_600_000;
+const TOP_UP_FEN: i64 = 3_000;
+
+pub struct World {
+    _dir: tempfile::TempDir,
+    store: Arc<dyn Store>,
+    wallet: Arc<dyn Wallet>,
+    fused_store: Arc<dyn Store>,
+    fused_wallet: Arc<dyn Wallet>,
+    fuse: Arc<Fuse>,
+    clock: Arc<ManualClock>,
+    servers: Vec<Arc<Server>>,
+    workers: Option<Workers>,
+    model: Model,
+    seeds_begun: u64,
+    users_made: u64,
+}
+
+struct Workers {
+    activate: Activate,
+    credit: Credit,
+    refund: Refund,
+}
+
+fn limits() -> Limits {
+    Limits { expires_in_s_min: 1, ..Limits::default() }
+}
+
+impl World {
+    pub async fn open() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let fold = Fold::new(2, 1).unwrap();
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(dir.path(), fold, ZONE_S, Mode::Volatile).await.unwrap());
+        let wallet: Arc<dyn Wallet> = Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap());
+        let fuse = Arc::new(Fuse::default());
+        World {
+            _dir: dir,
+            fused_store: Arc::new(FusedStore { inner: store.clone(), fuse: fuse.clone() }),
+            fused_wallet: Arc::new(FusedWallet { inner: wallet.clone(), fuse: fuse.clone() }),
+            store,
+            wallet,
+            fuse,
+            clock: Arc::new(ManualClock::at(Timestamp::from_millis(START_MS))),
+            servers: Vec::new(),
+            workers: None,
+            model: Model::default(),
+            seeds_begun: 0,
+            users_made: 0,
+        }
+    }
+
+    /// A fresh world of users, with money, on the databases of the seeds before.
+    pub async fn begin(&mut self, dice: &mut StdRng) {
+        self.seeds_begun += 1;
+        let start = START_MS + self.seeds_begun as i64 * SEED_APART_MS;
+        self.clock.advance_millis((start - self.clock.now().millis()).max(0));
+        self.model = Model::default();
+        for _ in 0..2 {
+            let sender = self.new_user();
+            let id = uuid::Builder::from_random_bytes(dice.random()).into_uuid();
+            let top_up = Transfer::top_up(id, sender.clone(), Fen::new(TOP_UP_FEN).unwrap(), self.clock.now());
+            assert_eq!(self.wallet.transfer(vec![top_up]).await.unwrap(), [TransferOutcome::Done]);
+            self.model.senders.push(sender);
+        }
+        self.model.openers = (0..dice.random_range(1..=7)).map(|_| self.new_user()).collect();
+        let senders_open_too = self.model.senders[0].clone();
+        self.model.openers.push(senders_open_too);
+        self.restart();
+    }
+
+    fn new_user(&mut self) -> UserId {
+        self.users_made += 1;
+        UserId::parse(&format!("user-{}", self.users_made)).unwrap()
+    }
+
+    /// All memory is lost; two servers come up that both own every envelope.
+    pub fn restart(&mut self) {
+        self.fuse.reset();
+        let server = |lanes: bool| {
+            let parts = ServerParts {
+                store: self.fused_store.clone(),
+                wallet: self.fused_wallet.clone(),
+                clock: self.clock.clone(),
+                permits: Arc::new(LocalPermits::new(4)),
+                tickets: TicketKey::new(b"simulation"),
+                limits: limits(),
+                slots: Slot::all().collect(),
+                zone_offset_s: ZONE_S,
+                options: ServerOptions { lanes, ..ServerOptions::default() },
+            };
+            Server::start(parts, &mut Registry::default()).0
+        };
+        self.servers = vec![server(true), server(true), server(false)];
+        let ports =
+            Ports { store: self.fused_store.clone(), wallet: self.fused_wallet.clone(), clock: self.clock.clone() };
+        self.workers = Some(Workers {
+            activate: Activate::new(ports.clone(), ZONE_S, &limits()),
+            credit: Credit::new(ports.clone(), ZONE_S, &limits()),
+            refund: Refund::new(ports, ZONE_S, &limits()),
+        });
+    }
+
+    pub fn maybe_arm_a_crash(&self, dice: &mut StdRng) {
+        if dice.random_ratio(1, 4) {
+            self.fuse.arm(dice.random_range(1..=8), dice.random());
+        }
+    }
+
+    pub fn has_crashed(&self) -> bool {
+        self.fuse.is_blown()
+    }
+
+    /// Mostly the owner, now and then another one, or one without lanes.
+    fn server(&self, dice: &mut StdRng) -> Arc<Server> {
+        let index = [0, 0, 0, 0, 1, 1, 1, 2][dice.random_range(0..8)];
+        self.servers[index].clone()
+    }
+
+    fn some_envelope(&self, dice: &mut StdRng) -> Option<EnvelopeId> {
+        match self.model.envelopes.len() {
+            0 => None,
+            count => Some(self.model.envelopes[dice.random_range(0..count)]),
+        }
+    }
+
+    pub async fn create(&mut self, dice: &mut StdRng) {
+        let shares: i64 = dice.random_range(1..=6);
+        let kind = if dice.random() { Kind::Lucky } else { Kind::Equal };
+        let total = match kind {
+            Kind::Lucky => dice.random_range(shares..=1_500),
+            Kind::Equal => shares * dice.random_range(1..=200),
+        };
+        let sender = self.model.senders[dice.random_range(0..2)].clone();
+        let audience = dice
+            .random_ratio(1, 5)
+            .then(|| AudienceBody { kind: AudienceType::User, id: Some(self.model.openers[0].to_string()) });
+        let request = CreateEnvelope {
+            kind,
+            total_fen: total,
+            shares,
+            greeting: None,
+            audience,
+            expires_in_s: Some(dice.random_range(1..=7_200)),
+        };
+        let id = EnvelopeId::mint(self.clock.now(), dice.random());
+        let caller = Caller { user: &sender, groups: &[] };
+        let created = self.server(dice).create(id, request, &caller, Seed::new(dice.random())).await;
+        let known = Known {
+            sender: sender.clone(),
+            total: Fen::new(total).unwrap(),
+            shares: shares as u32,
+            exists: created.is_ok(),
+            paid: false,
+            opened: Default::default(),
+            told_empty: false,
+            told_expired: false,
+        };
+        self.model.envelopes.push(id);
+        self.model.of.insert(id, known);
+    }
+
+    pub async fn pay(&mut self, dice: &mut StdRng) {
+        let Some(id) = self.some_envelope(dice) else { return };
+        let known = &self.model.of[&id];
+        let stranger = dice.random_ratio(1, 10);
+        let user = if stranger { UserId::parse("stranger").unwrap() } else { known.sender.clone() };
+        let paid = self.server(dice).pay(id, &Caller { user: &user, groups: &[] }).await;
+        if stranger {
+            assert!(paid.is_err(), "somebody else paid for {id}");
+        } else if paid.is_ok() {
+            self.model.of.get_mut(&id).unwrap().paid = true;
+        }
+    }
+
+    pub async fn grab(&mut self, dice: &mut StdRng) {
+        let Some(id) = self.some_envelope(dice) else { return };
+        let user = self.model.openers[dice.random_range(0..self.model.openers.len())].clone();
+        let answer = self.server(dice).grab(id, &Caller { user: &user, groups: &[] }).await;
+        match answer {
+            Ok(GrabAnswer::Ready(_)) => {}
+            Ok(GrabAnswer::Outcome(outcome)) => self.model.told(id, &user, &outcome),
+            Err(refusal) => self.check_refusal(id, refusal),
+        }
+    }
+
+    /// Several openings at the same moment, some of them repeats, through any server.
+    pub async fn open_several(&mut self, dice: &mut StdRng) {
+        let Some(id) = self.some_envelope(dice) else { return };
+        let ticket_key = TicketKey::new(b"simulation");
+        let expires_at = self.clock.now().plus_millis(60_000);
+        let mut openings = Vec::new();
+        for _ in 0..dice.random_range(1..=6) {
+            let user = self.model.openers[dice.random_range(0..self.model.openers.len())].clone();
+            let server = self.server(dice);
+            let ticket = ticket_key.issue(id, &user, expires_at);
+            openings.push(tokio::spawn(async move {
+                let outcome = server.open(id, &Caller { user: &user, groups: &[] }, &ticket).await;
+                (user, outcome)
+            }));
+        }
+        let mut told: Vec<(UserId, Outcome)> = Vec::new();
+        for opening in openings {
+            match opening.await.unwrap() {
+                (user, Ok(outcome)) => told.push((user, outcome)),
+                (_, Err(refusal)) => self.check_refusal(id, refusal),
+            }
+        }
+        // Answers of the same moment come in any order; those that opened come first.
+        told.sort_by_key(|(_, outcome)| match outcome {
+            Outcome::Opened { replayed, .. } => u8::from(*replayed),
+            Outcome::Empty | Outcome::Expired => 2,
+        });
+        for (user, outcome) in told {
+            self.model.told(id, &user, &outcome);
+        }
+    }
+
+    /// Refusals are fine as long as they do not deny what was acknowledged.
+    fn check_refusal(&self, id: EnvelopeId, refusal: Refusal) {
+        let known = &self.model.of[&id];
+        match refusal {
+            Refusal::NotFound => assert!(!known.paid, "I3: the paid envelope {id} was not found"),
+            Refusal::NotInvited | Refusal::Busy | Refusal::Unavailable | Refusal::Unknown => {}
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+
+    pub async fn run_credit(&mut self) {
+        // An error is a crash, or the end of a step that the next one goes on with.
+        let _ = self.workers.as_mut().unwrap().credit.run_once(20).await;
+    }
+
+    pub async fn run_refund(&mut self) {
+        let _ = self.workers.as_mut().unwrap().refund.run_once(20).await;
+    }
+
+    pub async fn run_activate(&mut self) {
+        let _ = self.workers.as_mut().unwrap().activate.run_once(20).await;
+    }
+
+    pub fn move_clock(&mut self, dice: &mut StdRng) {
+        let longest_ms = [500, 10_000, 1_000_000, 5_000_000][dice.random_range(0..4)];
+        self.clock.advance_millis(dice.random_range(1..=longest_ms));
+    }
+
+    /// No more faults: everything unknown is asked again, everything expires,
+    /// the workers run until nothing is left to do.
+    pub async fn settle_everything(&mut self) {
+        self.restart();
+        for id in self.model.envelopes.clone() {
+            self.check_acknowledged(id).await;
+        }
+        self.clock.advance_millis(8_000_000);
+        for _ in 0..3 {
+            self.run_activate().await;
+            self.clock.advance_millis(7_300_000);
+            self.run_refund().await;
+            for _ in 0..3 {
+                self.run_credit().await;
+            }
+        }
+    }
+
+    /// I3: every acknowledged opening is still answered the same.
+    async fn check_acknowledged(&mut self, id: EnvelopeId) {
+        let opened: Vec<UserId> = self.model.of[&id].opened.keys().cloned().collect();
+        for user in opened {
+            match self.servers[1].grab(id, &Caller { user: &user, groups: &[] }).await {
+                Ok(GrabAnswer::Outcome(outcome @ Outcome::Opened { .. })) => self.model.told(id, &user, &outcome),
+                other => panic!("I3: the opening of {id} by {user} is gone: {other:?}"),
+            }
+        }
+    }
+
+    /// Journal, balances and what was told must agree, to the fen.
+    pub async fn check(&mut self) {
+        let mut balances: std::collections::BTreeMap<UserId, i64> =
+            self.model.senders.iter().map(|sender| (sender.clone(), TOP_UP_FEN)).collect();
+        for (id, known) in &self.model.of {
+            let Some((envelope, entries)) = self.store.load_journal(*id).await.unwrap() else {
+                assert!(!known.exists, "I3: the acknowledged envelope {id} is gone");
+                continue;
+            };
+            if known.paid {
+                assert_eq!(envelope.stage, Stage::Settled, "{id} was paid and is not settled");
+            }
+            assert!(matches!(envelope.stage, Stage::Settled | Stage::Cancelled), "{id} is {:?}", envelope.stage);
+            let moved: i64 = entries.iter().map(|entry| entry.amount.get()).sum();
+            if envelope.stage == Stage::Settled {
+                assert_eq!(moved, known.total.get(), "I1: opened + refunded of {id}");
+                *balances.entry(known.sender.clone()).or_default() -= known.total.get();
+            }
+            for (user, (amount, seq)) in &known.opened {
+                let entry = &entries[*seq as usize - 1];
+                assert_eq!((&entry.kind, entry.amount), (&EntryKind::Open(user.clone()), *amount), "I3: {id}");
+            }
+            for entry in &entries {
+                let payee = match &entry.kind {
+                    EntryKind::Open(user) => user.clone(),
+                    EntryKind::Refund => known.sender.clone(),
+                };
+                *balances.entry(payee).or_default() += entry.amount.get();
+            }
+        }
+        for (user, expected) in balances {
+            let balance = self.wallet.balance(&user).await.unwrap().get();
+            assert_eq!(balance, expected, "I6: the balance of {user}");
+        }
+    }
+
+    /// What the audit says of all seeds together.
+    pub async fn audit(&self) {
+        let report = audit(&*self.store, &*self.wallet, &mut |breach| eprintln!("{breach}")).await.unwrap();
+        assert_eq!(report.breaches, 0);
+    }
+}

@@ -1,0 +1,98 @@
+//! Whether the process lives, and whether it should get requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::get;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::json::json_response;
+
+/// One thing that must work before this process should get requests.
+pub struct Check {
+    name: &'static str,
+    probe: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl Check {
+    /// A check by name. The probe must not block; its error says what is wrong, in words.
+    pub fn new(name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Check {
+        Check { name, probe: Box::new(probe) }
+    }
+}
+
+/// The checks of a role, and whether it is going away. Cheap to clone.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    checks: Vec<Check>,
+    draining: AtomicBool,
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    draining: bool,
+    checks: Vec<CheckView>,
+}
+
+#[derive(Serialize)]
+struct CheckView {
+    name: &'static str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl Health {
+    /// Ready while every check passes and nobody has called [`Health::drain`].
+    pub fn new(checks: Vec<Check>) -> Health {
+        Health(Arc::new(Inner { checks, draining: AtomicBool::new(false) }))
+    }
+
+    /// From now on `/readyz` says no, so that whoever routes looks elsewhere.
+    /// To be called before the server stops accepting.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Health::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// `GET /healthz`: 200 while the process lives. `GET /readyz`: 200 or 503, with every check.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let health = self.clone();
+        Router::new()
+            .route("/healthz", get(|| std::future::ready(json_response(StatusCode::OK, &Alive { status: "ok" }))))
+            .route("/readyz", get(move || std::future::ready(health.readyz())))
+    }
+
+    fn readyz(&self) -> Response {
+        let draining = self.is_draining();
+        let checks: Vec<CheckView> = self.0.checks.iter().map(view).collect();
+        let ready = !draining && checks.iter().all(|check| check.ok);
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut response = json_response(status, &Readiness { ready, draining, checks });
+        if !ready {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Alive {
+    status: &'static str,
+}
+
+fn view(check: &Check) -> CheckView {
+    let detail = (check.probe)().err();
+    CheckView { name: check.name, ok: detail.is_none(), detail }
+}

@@ -1,0 +1,207 @@
+//! Prometheus metrics: the exposition, and what is counted of every request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::problem::{Code, Problem};
+
+/// `GET /metrics` of a registry to which everything has been added.
+pub fn metrics_router<S: Clone + Send + Sync + 'static>(registry: Registry) -> Router<S> {
+    let registry = Arc::new(registry);
+    Router::new().route("/metrics", get(move |headers: HeaderMap| std::future::ready(expose(&registry, &headers))))
+}
+
+/// The text of OpenMetrics is also read by whoever expects the older Prometheus text.
+fn expose(registry: &Registry, headers: &HeaderMap) -> impl IntoResponse + use<> {
+    let accepts_open = headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    let content_type = if accepts_open {
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    } else {
+        "text/plain; version=0.0.4; charset=utf-8"
+    };
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, registry) {
+        Ok(()) => Ok(([(CONTENT_TYPE, content_type)], text)),
+        Err(error) => Err(Problem::new(Code::Internal, format!("the metrics cannot be written: {error}"))),
+    }
+}
+
+/// Upper bounds of the latency buckets, in microseconds.
+const LATENCY_BOUNDS_US: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
+];
+
+/// `1xx` to `5xx`.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Requests by route and class of status, and their latency. Cheap to clone;
+/// a request costs three additions and no lock.
+#[derive(Clone, Debug, Default)]
+pub struct HttpMetrics(Arc<Figures>);
+
+#[derive(Debug, Default)]
+struct Figures {
+    /// The last one is for what matches none of the others.
+    routes: Vec<Route>,
+    connections: AtomicU64,
+    connections_refused: AtomicU64,
+}
+
+impl HttpMetrics {
+    /// Counts the routes named, each as a method and a path of which one
+    /// segment may be a `{name}`: `POST /v1/envelopes/{id}/open`. What matches
+    /// none of them is counted as `other`.
+    pub fn new(routes: &[&'static str]) -> HttpMetrics {
+        let routes = routes.iter().copied().chain(["other"]).map(Route::new).collect();
+        HttpMetrics(Arc::new(Figures { routes, ..Figures::default() }))
+    }
+
+    /// The same, exposed as `hongbao_http_requests_total` and
+    /// `hongbao_http_request_seconds`.
+    pub fn register(routes: &[&'static str], registry: &mut Registry) -> HttpMetrics {
+        let metrics = HttpMetrics::new(routes);
+        registry.register_collector(Box::new(metrics.clone()));
+        metrics
+    }
+
+    /// The place of a request's route.
+    pub(crate) fn route_of(&self, method: &Method, path: &str) -> usize {
+        let routes = &self.0.routes;
+        routes.iter().position(|route| route.matches(method, path)).unwrap_or(routes.len().saturating_sub(1))
+    }
+
+    /// Counts a request that was answered.
+    pub(crate) fn observe(&self, route: usize, status: StatusCode, latency: Duration) {
+        let Some(route) = self.0.routes.get(route) else { return };
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        route.by_class[class].fetch_add(1, Ordering::Relaxed);
+        route.latency.observe(latency);
+    }
+
+    /// Sets how many connections are open.
+    pub(crate) fn connections(&self, open: usize) {
+        self.0.connections.store(open as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a connection over the limit.
+    pub(crate) fn refused_connection(&self) {
+        self.0.connections_refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One route and its figures, resolved once.
+#[derive(Debug)]
+struct Route {
+    label: &'static str,
+    method: &'static str,
+    /// The path up to the `{name}`, or all of it.
+    prefix: &'static str,
+    /// The path from the `{name}` on; `None` if there is no such segment.
+    suffix: Option<&'static str>,
+    by_class: [AtomicU64; CLASSES.len()],
+    latency: Latency,
+}
+
+impl Route {
+    fn new(label: &'static str) -> Route {
+        let (method, path) = label.split_once(' ').unwrap_or(("", label));
+        let (prefix, suffix) = match (path.split_once('{'), path.split_once('}')) {
+            (Some((prefix, _)), Some((_, suffix))) => (prefix, Some(suffix)),
+            _ => (path, None),
+        };
+        Route { label, method, prefix, suffix, by_class: Default::default(), latency: Latency::default() }
+    }
+
+    fn matches(&self, method: &Method, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix(self.prefix) else { return false };
+        let here = match self.suffix {
+            None => rest.is_empty(),
+            Some(suffix) => rest.strip_suffix(suffix).is_some_and(|name| !name.is_empty() && !name.contains('/')),
+        };
+        here && (self.method.is_empty() || self.method == method.as_str())
+    }
+}
+
+/// A histogram without a lock: the one of prometheus-client has one, which
+/// every core would wait for.
+#[derive(Debug, Default)]
+struct Latency {
+    buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Latency {
+    fn observe(&self, latency: Duration) {
+        let us = latency.as_micros() as u64;
+        let bucket = LATENCY_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(LATENCY_BOUNDS_US.len());
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+}
+
+impl EncodeMetric for Latency {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let bounds = LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]);
+        let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum_s = self.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
+        encoder.encode_histogram::<NoLabelSet>(sum_s, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+impl Collector for HttpMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let open = ConstGauge::new(self.0.connections.load(Ordering::Relaxed));
+        let help = "Connections that are open";
+        open.encode(encoder.encode_descriptor("hongbao_http_connections", help, None, MetricType::Gauge)?)?;
+        let refused = ConstCounter::new(self.0.connections_refused.load(Ordering::Relaxed));
+        let help = "Connections over the limit";
+        refused.encode(encoder.encode_descriptor(
+            "hongbao_http_connections_refused",
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
+        let help = "Requests answered, by route and class of status";
+        let mut requests = encoder.encode_descriptor("hongbao_http_requests", help, None, MetricType::Counter)?;
+        for route in self.0.routes.iter() {
+            for (class, count) in CLASSES.iter().zip(&route.by_class) {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 {
+                    let labels = [("route", route.label), ("status", *class)];
+                    ConstCounter::new(count).encode(requests.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let help = "Seconds from the head of a request to its answer, by route";
+        let mut latencies =
+            encoder.encode_descriptor("hongbao_http_request_seconds", help, None, MetricType::Histogram)?;
+        for route in self.0.routes.iter() {
+            route.latency.encode(latencies.encode_family(&[("route", route.label)])?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! The one layer around a role's router: request id, problems, panics, counts, log.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse as _, Response};
+use axum::{BoxError, Router};
+use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX, LOG_LINES_PER_S_MAX};
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Uri};
+use hyper::body::Body as HttpBody;
+use tower::Service as _;
+
+use crate::body::{Timely, too_large};
+use crate::log_budget::LogBudget;
+use crate::metrics::HttpMetrics;
+use crate::problem::{Code, PROBLEM_JSON, Problem};
+use crate::request_id::{RequestId, RequestIds};
+
+/// A router with all that every response needs. [`crate::serve`] makes one; tests
+/// without a socket may make their own.
+pub struct Outer {
+    router: Router,
+    metrics: HttpMetrics,
+    body_timeout: Duration,
+    process: u64,
+    ids: RequestIds,
+    log: LogBudget,
+}
+
+impl Outer {
+    /// Around `router`, counting in `metrics`.
+    pub fn new(router: Router, metrics: HttpMetrics) -> Outer {
+        Outer::with_body_timeout(router, metrics, Duration::from_millis(BODY_READ_MS_MAX))
+    }
+
+    pub(crate) fn with_body_timeout(router: Router, metrics: HttpMetrics, body_timeout: Duration) -> Outer {
+        // Only tells this process's ids from another's: any number will do if there is no randomness.
+        let process = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+        let (ids, log) = (RequestIds::new(process, 0), LogBudget::new(LOG_LINES_PER_S_MAX));
+        Outer { router, metrics, body_timeout, process, ids, log }
+    }
+
+    /// Ids for the requests of one connection, numbered from 1.
+    pub(crate) fn ids_of_connection(&self, number: u64) -> RequestIds {
+        RequestIds::new(self.process, number)
+    }
+
+    /// The id of something that is no request: a connection that is refused.
+    pub(crate) fn next_id(&self) -> RequestId {
+        self.ids.next()
+    }
+
+    /// Answers a request that came over no connection.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.answer_as(&self.ids, Instant::now(), request).await.0
+    }
+
+    /// Answers a request that began at `started`, with an id out of `ids` if it
+    /// has none; with when it was done.
+    pub(crate) async fn answer_as<B>(
+        &self,
+        ids: &RequestIds,
+        started: Instant,
+        mut request: Request<B>,
+    ) -> (Response, Instant)
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let id = RequestId::of_request(request.headers_mut(), ids);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let route = self.metrics.route_of(&method, uri.path());
+        // Also for handlers that do not look at the body.
+        let mut response = if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+            too_large().into_response()
+        } else {
+            self.route(request, &id).await
+        };
+        if response.status().is_client_error() || response.status().is_server_error() {
+            self.complain(&mut response, &id, &method, &uri);
+        }
+        let ended = Instant::now();
+        let latency = ended - started;
+        self.metrics.observe(route, response.status(), latency);
+        tracing::debug!(request_id = id.as_str(), %method, path = uri.path(), status = response.status().as_u16(), ?latency);
+        id.mark(&mut response);
+        (response, ended)
+    }
+
+    /// Runs the role's router; a panic in it is a response, too.
+    async fn route<B>(&self, request: Request<B>, id: &RequestId) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let request = request.map(|body| {
+            if body.is_end_stream() { Body::empty() } else { Body::new(Timely::new(body, self.body_timeout)) }
+        });
+        let mut routed = pin!(self.router.clone().call(request));
+        let caught = std::future::poll_fn(|context| {
+            match std::panic::catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context))) {
+                Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
+                Ok(Poll::Pending) => Poll::Pending,
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        });
+        match caught.await {
+            Ok(response) => {
+                let Ok(response): Result<Response, Infallible> = response;
+                response
+            }
+            Err(panic) => {
+                tracing::error!(request_id = id.as_str(), panic = panic_text(&*panic), "a handler panicked");
+                Problem::new(Code::Internal, "the server failed; the request id finds it in the log").into_response()
+            }
+        }
+    }
+
+    /// Writes the problem into an error response, and logs it if we are to blame.
+    fn complain(&self, response: &mut Response, id: &RequestId, method: &Method, uri: &Uri) {
+        let problem = match response.extensions_mut().remove::<Problem>() {
+            Some(problem) => problem,
+            // The framework's own refusals are text or nothing; others know what they say.
+            None if is_plain(response) => Problem::of_status(response.status()),
+            None => return,
+        };
+        problem.write(response, id);
+        if problem.code.is_fault()
+            && let Some(suppressed) = self.log.take()
+        {
+            tracing::warn!(
+                request_id = id.as_str(),
+                %method,
+                path = uri.path(),
+                code = problem.code.as_str(),
+                detail = %problem.detail,
+                suppressed,
+                "a request failed"
+            );
+        }
+    }
+}
+
+/// Whether a response says nothing that a program could read.
+fn is_plain(response: &Response) -> bool {
+    match response.headers().get(CONTENT_TYPE) {
+        None => true,
+        Some(content_type) => content_type != PROBLEM_JSON && content_type.as_bytes().starts_with(b"text/"),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "not a text",
+    }
+}

@@ -1,0 +1,207 @@
+//! Accepts connections, bounds them, and lets them finish at the end.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hongbao_core::limits;
+use hyper::server::conn::http1;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinSet};
+
+use crate::connection;
+use crate::log_budget::LogBudget;
+use crate::metrics::HttpMetrics;
+use crate::outer::Outer;
+use crate::problem::{Code, Problem};
+use crate::request_id::RequestId;
+
+/// How a server treats its connections. The defaults stand in [`limits`].
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Connections at the same time; more are told `busy` and closed.
+    pub connections_max: usize,
+    /// Refusals at the same time; connections beyond them are closed without a word.
+    pub refusals_max: usize,
+    /// From the first byte of a head, or from the opening of the connection, to the head's end.
+    pub head_timeout: Duration,
+    /// From an answer to the first byte of the next head; also for a client that does not take its answer.
+    pub idle_timeout: Duration,
+    /// From the moment a handler reads the body to the body's end.
+    pub body_timeout: Duration,
+    /// How long a closed connection is still read when the client was not done sending.
+    pub linger_timeout: Duration,
+    /// How long requests may take to finish after the shutdown began.
+    pub drain_timeout: Duration,
+    /// Where requests are counted.
+    pub metrics: HttpMetrics,
+}
+
+impl Default for ServeOptions {
+    fn default() -> ServeOptions {
+        ServeOptions {
+            connections_max: limits::CONNECTIONS_MAX,
+            refusals_max: limits::REFUSALS_MAX,
+            head_timeout: Duration::from_millis(limits::HEAD_READ_MS_MAX),
+            idle_timeout: Duration::from_millis(limits::IDLE_MS_MAX),
+            body_timeout: Duration::from_millis(limits::BODY_READ_MS_MAX),
+            linger_timeout: Duration::from_millis(limits::LINGER_MS_MAX),
+            drain_timeout: Duration::from_millis(limits::DRAIN_MS_MAX),
+            metrics: HttpMetrics::default(),
+        }
+    }
+}
+
+/// How long accepting pauses when the machine has run out of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener` until `shutdown` resolves and the requests in
+/// flight are answered, at most [`ServeOptions::drain_timeout`] later.
+///
+/// From the shutdown on nothing is accepted, and idle connections are closed.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let options = Arc::new(options);
+    let outer = Arc::new(Outer::with_body_timeout(router, options.metrics.clone(), options.body_timeout));
+    let mut server = Server {
+        http: http(),
+        outer,
+        options,
+        connections: JoinSet::new(),
+        quits: HashMap::new(),
+        refusals: JoinSet::new(),
+        next_number: 1,
+    };
+    server.accept_until(&listener, shutdown).await;
+    drop(listener);
+    server.drain().await;
+}
+
+/// HTTP/1.1 only: what stands in front speaks TLS and HTTP/2.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // See connection.rs, which minds the time instead.
+    http.header_read_timeout(None).max_buf_size(limits::HEAD_BYTES_MAX);
+    http
+}
+
+struct Server {
+    http: http1::Builder,
+    outer: Arc<Outer>,
+    options: Arc<ServeOptions>,
+    connections: JoinSet<()>,
+    /// Dropping one tells its connection to finish.
+    quits: HashMap<Id, oneshot::Sender<()>>,
+    refusals: JoinSet<()>,
+    next_number: u64,
+}
+
+impl Server {
+    async fn accept_until(&mut self, listener: &TcpListener, shutdown: impl Future<Output = ()> + Send) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let log = LogBudget::new(1);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                Some(ended) = self.connections.join_next_with_id() => {
+                    let id = match ended {
+                        Ok((id, ())) => id,
+                        Err(error) => error.id(),
+                    };
+                    self.quits.remove(&id);
+                    self.options.metrics.connections(self.connections.len());
+                }
+                Some(_) = self.refusals.join_next() => {}
+                stream = accept(listener, &log) => self.admit(stream),
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream) {
+        // Without it a pipelined answer waits 40 ms for the client's acknowledgement.
+        // If it fails the connection is dead, which its first read will find out.
+        let _ = stream.set_nodelay(true);
+        if self.connections.len() >= self.options.connections_max {
+            self.options.metrics.refused_connection();
+            if self.refusals.len() < self.options.refusals_max {
+                self.refusals.spawn(refuse(stream, self.outer.next_id(), self.options.linger_timeout));
+            }
+            return;
+        }
+        let (sender, quit) = oneshot::channel();
+        let number = self.next_number;
+        self.next_number += 1;
+        let (http, outer, options) = (self.http.clone(), self.outer.clone(), self.options.clone());
+        let task = self.connections.spawn(connection::drive(http, stream, number, outer, options, quit));
+        self.quits.insert(task.id(), sender);
+        self.options.metrics.connections(self.connections.len());
+    }
+
+    async fn drain(mut self) {
+        self.quits.clear();
+        let finished = async { while self.connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.options.drain_timeout, finished).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "cut: not done within the drain timeout");
+        }
+        self.connections.shutdown().await;
+    }
+}
+
+/// The next connection. What goes wrong with one of them does not concern the
+/// others; when the machine has run out of file handles or memory, it waits.
+async fn accept(listener: &TcpListener, log: &LogBudget) -> TcpStream {
+    loop {
+        let error = match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => error,
+        };
+        use io::ErrorKind;
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
+        ) {
+            continue;
+        }
+        if let Some(suppressed) = log.take() {
+            tracing::warn!(%error, suppressed, "cannot accept connections");
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Tells a connection over the limit so, before its request was read; then
+/// reads until the client is done, so that the answer is not lost.
+async fn refuse(mut stream: TcpStream, id: RequestId, linger_timeout: Duration) {
+    let refusal = refusal(&id);
+    let talk = async {
+        stream.write_all(refusal.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut waste = [0; 4_096];
+        while stream.read(&mut waste).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether it took the answer is the client's concern.
+    let _ = tokio::time::timeout(linger_timeout, talk).await;
+}
+
+/// A `busy` problem as it stands on the wire.
+fn refusal(id: &RequestId) -> String {
+    let problem = Problem::new(Code::Busy, "too many connections");
+    let body = serde_json::to_string(&problem.body(id)).expect("strings and numbers always serialise");
+    format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nx-request-id: {}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        problem.code.status(),
+        id.as_str(),
+        body.len(),
+    )
+}

@@ -1,0 +1,238 @@
+//! Who is calling: tokens, their verification, and the caller that comes out.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use hongbao_core::limits::{GROUPS_MAX, TOKEN_CACHE_BYTES_MAX};
+use hongbao_core::wire::Role;
+use hongbao_core::{Clock, GroupId, Timestamp, UserId};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
+
+use crate::problem::{Code, Problem};
+
+/// Who calls, as the token says. Cheap to clone; handlers take it as an argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's `sub`.
+    pub user: UserId,
+    /// The token's `groups`.
+    pub groups: Arc<[GroupId]>,
+    /// Whether the token's `role` is `operator`.
+    pub operator: bool,
+}
+
+impl Caller {
+    /// Refuses everybody but operators.
+    pub fn require_operator(&self) -> Result<(), Problem> {
+        if self.operator { Ok(()) } else { Err(Problem::new(Code::Forbidden, "this call is for operators")) }
+    }
+}
+
+/// What a token says. Other claims are of no concern here.
+#[derive(Deserialize)]
+struct Claims {
+    sub: UserId,
+    /// Seconds since the epoch, possibly with a fraction (RFC 7519, NumericDate).
+    exp: f64,
+    nbf: Option<f64>,
+    #[serde(default)]
+    groups: Vec<GroupId>,
+    role: Option<String>,
+}
+
+/// A token that was found good, and when it ceases to be.
+#[derive(Clone)]
+struct Verified {
+    caller: Caller,
+    exp: Timestamp,
+}
+
+/// Checks tokens: one key, one algorithm. Cheap to clone.
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    key: DecodingKey,
+    validation: Validation,
+    clock: Arc<dyn Clock>,
+    verified: Cache<Box<str>, Verified, Weight>,
+}
+
+/// A key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the token key cannot be used: {0}")]
+pub struct KeyError(String);
+
+/// Bytes that a secret must have at least: as many as SHA-256 gives (RFC 7518, 3.2).
+const SECRET_BYTES_MIN: usize = 32;
+
+impl Verifier {
+    /// Accepts HS256 tokens signed with `secret`, of at least 32 bytes.
+    pub fn hs256(secret: &[u8], clock: Arc<dyn Clock>) -> Result<Verifier, KeyError> {
+        check_secret(secret)?;
+        Ok(Verifier::new(Algorithm::HS256, DecodingKey::from_secret(secret), clock))
+    }
+
+    /// Accepts EdDSA (Ed25519) tokens signed by the owner of a public key in PEM.
+    pub fn eddsa(public_key_pem: &[u8], clock: Arc<dyn Clock>) -> Result<Verifier, KeyError> {
+        let key = DecodingKey::from_ed_pem(public_key_pem).map_err(|error| KeyError(error.to_string()))?;
+        Ok(Verifier::new(Algorithm::EdDSA, key, clock))
+    }
+
+    fn new(algorithm: Algorithm, key: DecodingKey, clock: Arc<dyn Clock>) -> Verifier {
+        let mut validation = Validation::new(algorithm);
+        // The times are checked here, by the clock that was passed in.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let items = TOKEN_CACHE_BYTES_MAX / 512;
+        let verified = Cache::with_weighter(items, TOKEN_CACHE_BYTES_MAX as u64, Weight);
+        Verifier(Arc::new(Inner { key, validation, clock, verified }))
+    }
+
+    /// The caller that a token stands for; 401 if it is not good.
+    pub fn verify(&self, token: &str) -> Result<Caller, Problem> {
+        let now = self.0.clock.now();
+        let verified = match self.0.verified.get(token) {
+            Some(verified) => verified,
+            None => self.decode(token, now)?,
+        };
+        if now >= verified.exp {
+            return Err(refuse("the token has expired"));
+        }
+        Ok(verified.caller)
+    }
+
+    /// The caller of a request with these headers; 401 if it has no good token.
+    pub fn verify_headers(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let Some(value) = values.next() else { return Err(refuse("there is no Authorization header")) };
+        if values.next().is_some() {
+            return Err(refuse("there is more than one Authorization header"));
+        }
+        let token = value.to_str().ok().and_then(|text| text.split_once(' '));
+        match token {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.verify(token.trim()),
+            _ => Err(refuse("the Authorization header is not `Bearer` and a token")),
+        }
+    }
+
+    /// Checks signature and claims, and remembers a token that is good.
+    fn decode(&self, token: &str, now: Timestamp) -> Result<Verified, Problem> {
+        let inner = &*self.0;
+        let claims = match jsonwebtoken::decode::<Claims>(token, &inner.key, &inner.validation) {
+            Ok(data) => data.claims,
+            Err(error) => return Err(refuse(reason(error.kind()))),
+        };
+        if claims.groups.len() > GROUPS_MAX {
+            return Err(refuse("the token names too many groups"));
+        }
+        if claims.nbf.is_some_and(|nbf| seconds(nbf) > now) {
+            return Err(refuse("the token is not valid yet"));
+        }
+        let caller = Caller {
+            user: claims.sub,
+            groups: claims.groups.into(),
+            operator: claims.role.as_deref() == Some("operator"),
+        };
+        let verified = Verified { caller, exp: seconds(claims.exp) };
+        if now < verified.exp {
+            inner.verified.insert(token.into(), verified.clone());
+        }
+        Ok(verified)
+    }
+}
+
+/// A NumericDate; out of range it stops at the ends.
+fn seconds(numeric_date: f64) -> Timestamp {
+    Timestamp::from_millis((numeric_date * 1_000.0) as i64)
+}
+
+fn refuse(detail: &'static str) -> Problem {
+    Problem::new(Code::Unauthorized, detail)
+}
+
+/// Says no more than what the token's owner can see anyway.
+fn reason(error: &jsonwebtoken::errors::ErrorKind) -> &'static str {
+    use jsonwebtoken::errors::ErrorKind;
+    match error {
+        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "the token's algorithm is not accepted",
+        ErrorKind::Json(_) => "the token's header or claims are not as they should be",
+        _ => "the token is not a JWT",
+    }
+}
+
+/// How much a remembered token takes, roughly, in bytes.
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Box<str>, Verified> for Weight {
+    fn weight(&self, token: &Box<str>, verified: &Verified) -> u64 {
+        let groups: usize =
+            verified.caller.groups.iter().map(|group| size_of::<GroupId>() + group.as_str().len()).sum();
+        (size_of::<(Box<str>, Verified)>() + token.len() + groups + 64) as u64
+    }
+}
+
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    /// Takes the caller that the gateway has put into the extensions, if it has.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Caller, Problem> {
+        match parts.extensions.get::<Caller>() {
+            Some(caller) => Ok(caller.clone()),
+            None => Verifier::from_ref(state).verify_headers(&parts.headers),
+        }
+    }
+}
+
+/// Makes HS256 tokens: for development and tests.
+#[derive(Clone)]
+pub struct Issuer {
+    key: EncodingKey,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Serialize)]
+struct NewClaims<'a> {
+    sub: &'a UserId,
+    exp: i64,
+    #[serde(skip_serializing_if = "<[GroupId]>::is_empty")]
+    groups: &'a [GroupId],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+}
+
+impl Issuer {
+    /// Signs with `secret`, of at least 32 bytes.
+    pub fn hs256(secret: &[u8], clock: Arc<dyn Clock>) -> Result<Issuer, KeyError> {
+        check_secret(secret)?;
+        Ok(Issuer { key: EncodingKey::from_secret(secret), clock })
+    }
+
+    /// A token that is good for `life_s` seconds from now.
+    pub fn issue(&self, user: &UserId, groups: &[GroupId], role: Option<Role>, life_s: u32) -> String {
+        let exp = self.clock.now().millis().div_euclid(1_000) + i64::from(life_s);
+        let claims = NewClaims { sub: user, exp, groups, role };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key)
+            .expect("an HMAC key of any length signs, and the claims are plain JSON")
+    }
+}
+
+fn check_secret(secret: &[u8]) -> Result<(), KeyError> {
+    if secret.len() < SECRET_BYTES_MIN {
+        return Err(KeyError(format!("the secret has {} bytes, {SECRET_BYTES_MIN} are needed", secret.len())));
+    }
+    Ok(())
+}

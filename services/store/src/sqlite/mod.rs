@@ -1,0 +1,228 @@
+//! The store on SQLite: the embedded default.
+//!
+//! One file a database, `db_00.sqlite` and so on in one folder. Each file has
+//! one writer in this process, and SQLite's lock between processes; readers see
+//! one moment each and wait for nobody.
+
+pub mod failure;
+pub mod file;
+
+mod migrate;
+mod read;
+mod rows;
+mod statements;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use hongbao_core::id::{Fold, TableRef};
+use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+
+use self::file::{Mode, SqliteFile};
+use self::migrate::Identity;
+use self::statements::{AllStatements, Statements};
+use crate::{Append, Settlement, Store, StoreError, TailEntry};
+
+/// All databases of one folder.
+pub struct SqliteStore {
+    fold: Fold,
+    zone_offset_s: i32,
+    mode: Mode,
+    files: Vec<SqliteFile>,
+    statements: AllStatements,
+}
+
+impl SqliteStore {
+    /// Opens the databases in `dir`. Unless the mode is read-only, what is
+    /// missing is made: the folder, the files, and all of their day tables.
+    ///
+    /// The fold and the zone (seconds ahead of UTC) decide where an envelope
+    /// lies. A folder remembers those it was made with, and is refused with others.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] naming the file or folder that cannot be used, and why.
+    pub async fn open(dir: &Path, fold: Fold, zone_offset_s: i32, mode: Mode) -> Result<SqliteStore, StoreError> {
+        if mode != Mode::ReadOnly {
+            std::fs::create_dir_all(dir).map_err(|error| cannot_use(dir, &error))?;
+        }
+        let mut files = Vec::with_capacity(usize::from(fold.databases()));
+        for database in 0..fold.databases() {
+            let path = path_of(dir, database);
+            let file = open_file(&path, mode).await?;
+            let wanted = Identity { database, fold, zone_offset_s };
+            let made = match mode {
+                Mode::ReadOnly => migrate::check(&file, wanted).await,
+                Mode::Durable | Mode::Volatile => migrate::migrate(&file, wanted).await,
+            };
+            made.map_err(|error| cannot_use(&path, &error))?;
+            files.push(file);
+        }
+        Ok(SqliteStore { fold, zone_offset_s, mode, files, statements: AllStatements::new(fold) })
+    }
+
+    /// Opens a folder that holds databases, with the fold and the zone that it remembers.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`], and when the folder holds no Hongbao data.
+    pub async fn open_existing(dir: &Path, mode: Mode) -> Result<SqliteStore, StoreError> {
+        let path = path_of(dir, 0);
+        let first = open_file(&path, Mode::ReadOnly).await?;
+        let Identity { fold, zone_offset_s, .. } =
+            migrate::identity(&first).await.map_err(|error| cannot_use(&path, &error))?;
+        drop(first);
+        SqliteStore::open(dir, fold, zone_offset_s, mode).await
+    }
+
+    /// How many databases and tables there are.
+    pub fn fold(&self) -> Fold {
+        self.fold
+    }
+
+    /// The zone that days are counted in, in seconds ahead of UTC.
+    pub fn zone_offset_s(&self) -> i32 {
+        self.zone_offset_s
+    }
+
+    fn place(&self, id: EnvelopeId) -> TableRef {
+        self.fold.table_of(id.placement(self.zone_offset_s))
+    }
+
+    fn at(&self, table: TableRef) -> Result<(&SqliteFile, &Statements), StoreError> {
+        let file = self.files.get(usize::from(table.database));
+        file.zip(self.statements.of(table))
+            .ok_or_else(|| StoreError::Unavailable(format!("the fold has no table {table:?}")))
+    }
+
+    fn writable(&self, table: TableRef) -> Result<(&SqliteFile, &Statements), StoreError> {
+        if self.mode == Mode::ReadOnly {
+            return Err(StoreError::Unavailable("the databases were opened to be read only".to_owned()));
+        }
+        self.at(table)
+    }
+}
+
+fn path_of(dir: &Path, database: u8) -> PathBuf {
+    dir.join(format!("db_{database:02}.sqlite"))
+}
+
+async fn open_file(path: &Path, mode: Mode) -> Result<SqliteFile, StoreError> {
+    if mode == Mode::ReadOnly && !path.is_file() {
+        return Err(StoreError::Unavailable(format!("no Hongbao data here: {} does not exist", path.display())));
+    }
+    SqliteFile::open(path, mode).await.map_err(|error| cannot_use(path, &error))
+}
+
+/// The same failure, naming where it happened.
+fn cannot_use(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("{}: {why}", path.display()))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn table_of(&self, id: EnvelopeId) -> TableRef {
+        self.place(id)
+    }
+
+    fn tables(&self) -> Vec<TableRef> {
+        let (databases, tables) = (self.fold.databases(), self.fold.tables());
+        (0..databases)
+            .flat_map(|database| (0..tables).map(move |table| (database, table)))
+            .flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, day }))
+            .collect()
+    }
+
+    fn durability(&self) -> String {
+        // All files are opened in the same way, and there is at least one.
+        self.files.first().map(|file| file.durability().to_owned()).unwrap_or_default()
+    }
+
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        write::create(self, envelopes).await
+    }
+
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+        read::load(self, id).await
+    }
+
+    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
+        read::load_journal(self, id).await
+    }
+
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+        read::load_for(self, id, user).await
+    }
+
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        read::entries(self, id, after_seq, limit).await
+    }
+
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
+        write::append(self, entries).await
+    }
+
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+        write::activate(self, id, expires_at).await
+    }
+
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
+        write::cancel(self, id).await
+    }
+
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        read::tail(self, table, position, limit).await
+    }
+
+    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
+        read::tail_position(self, table).await
+    }
+
+    async fn unsettled(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        read::unsettled(self, table, after, limit).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+        write::settle(self, settlements).await
+    }
+
+    async fn unpaid(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        read::unpaid(self, table, created_before, after, limit).await
+    }
+
+    async fn expired(
+        &self,
+        table: TableRef,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
+        read::expired(self, table, now, limit).await
+    }
+
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+        read::scan(self, table, after, limit).await
+    }
+}

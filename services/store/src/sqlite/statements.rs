@@ -1,0 +1,191 @@
+//! The SQL of one day table, built once: the text is the key of the
+//! statement cache, and the big inserts are worth not formatting again.
+
+use std::sync::OnceLock;
+
+use hongbao_core::id::Fold;
+use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
+use hongbao_core::{Day, id::TableRef};
+
+/// Row counts of the multi-row statements. A batch takes the smallest that it
+/// fits in, so that each statement is prepared once and then found in the cache.
+const BATCH_ROWS: [usize; 4] = [1, 16, 128, OPEN_BATCH_SIZE_MAX];
+/// Rows that one statement takes at most.
+pub const BATCH_ROWS_MAX: usize = BATCH_ROWS[BATCH_ROWS.len() - 1];
+
+/// Columns of an envelope row, in the order that [`rows`](super::rows) reads and writes.
+const ENVELOPE_COLUMNS: [&str; 15] = [
+    "id",
+    "sender",
+    "kind",
+    "total_fen",
+    "shares",
+    "share_cap_fen",
+    "greeting",
+    "audience_type",
+    "audience_id",
+    "seed",
+    "created_at_ms",
+    "lifetime_ms",
+    "stage",
+    "expires_at_ms",
+    "settled_seq",
+];
+/// Columns of an entry, in the order that [`rows`](super::rows) reads and writes.
+const ENTRY_COLUMNS: [&str; 6] = ["envelope_id", "seq", "user_id", "amount_fen", "remaining_fen", "at_ms"];
+
+/// A statement in one text for each row count.
+///
+/// The number of rows is its first parameter, then come the rows; what a batch
+/// does not fill stays unbound and is cut off by the `LIMIT` before it is read.
+pub struct MultiRow {
+    head: String,
+    tail: String,
+    columns: usize,
+    texts: [OnceLock<String>; BATCH_ROWS.len()],
+}
+
+impl MultiRow {
+    fn new(head: String, tail: String, columns: usize) -> MultiRow {
+        MultiRow { head, tail, columns, texts: Default::default() }
+    }
+
+    /// The text for `rows` rows, 1 to [`BATCH_ROWS_MAX`].
+    pub fn text(&self, rows: usize) -> &str {
+        let size = BATCH_ROWS.partition_point(|size| *size < rows);
+        self.texts[size].get_or_init(|| self.build(BATCH_ROWS[size]))
+    }
+
+    fn build(&self, rows: usize) -> String {
+        let row = format!("({})", vec!["?"; self.columns].join(","));
+        let rows = vec![row.as_str(); rows].join(",");
+        format!(
+            "WITH batch(size) AS (VALUES (?)) {} SELECT * FROM (VALUES {rows}) LIMIT (SELECT size FROM batch){}",
+            self.head, self.tail
+        )
+    }
+}
+
+/// The SQL of one day table.
+pub struct Statements {
+    pub create: MultiRow,
+    pub append: MultiRow,
+    pub settle: MultiRow,
+    pub activate: String,
+    pub cancel: String,
+    pub stage: String,
+    pub load: String,
+    pub load_for: String,
+    pub envelope: String,
+    pub entries: String,
+    pub tail: String,
+    pub tail_position: String,
+    pub unsettled: String,
+    pub unpaid: String,
+    pub expired: String,
+    pub scan: String,
+    pub scan_entries: String,
+}
+
+impl Statements {
+    fn new(table: u8, day: Day) -> Statements {
+        let day = day.number();
+        let envelope = format!("envelope_{table}_{day:02}");
+        let entry = format!("entry_{table}_{day:02}");
+        let e = columns("e", &ENVELOPE_COLUMNS);
+        let j = columns("j", &ENTRY_COLUMNS);
+        // The last entry carries the whole fold of the journal.
+        let last = format!(
+            "LEFT JOIN {entry} j ON j.envelope_id = e.id \
+             AND j.seq = (SELECT max(seq) FROM {entry} WHERE envelope_id = e.id)"
+        );
+        Statements {
+            create: MultiRow::new(
+                format!("INSERT /* create */ INTO {envelope} ({})", ENVELOPE_COLUMNS.join(", ")),
+                String::new(),
+                ENVELOPE_COLUMNS.len(),
+            ),
+            append: MultiRow::new(
+                format!("INSERT /* append */ INTO {entry} ({})", ENTRY_COLUMNS.join(", ")),
+                String::new(),
+                ENTRY_COLUMNS.len(),
+            ),
+            // The rows are (id, seq, ended).
+            settle: MultiRow::new(
+                format!(
+                    "UPDATE /* settle */ {envelope} SET settled_seq = s.column2, \
+                     stage = CASE WHEN s.column3 AND stage = 1 THEN 3 ELSE stage END FROM ("
+                ),
+                ") AS s WHERE id = s.column1 \
+                 AND (settled_seq < s.column2 OR (settled_seq = s.column2 AND s.column3 AND stage = 1))"
+                    .to_owned(),
+                3,
+            ),
+            activate: format!(
+                "UPDATE /* activate */ {envelope} SET stage = 1, expires_at_ms = ?2 \
+                 WHERE id = ?1 AND stage = 0"
+            ),
+            cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),
+            stage: format!("SELECT /* stage */ stage, expires_at_ms FROM {envelope} WHERE id = ?"),
+            load: format!(
+                "SELECT /* load */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} WHERE e.id = ?"
+            ),
+            load_for: format!(
+                "SELECT /* load_for */ {e}, j.seq, j.user_id, j.remaining_fen, o.seq, o.amount_fen, o.at_ms \
+                 FROM {envelope} e {last} \
+                 LEFT JOIN {entry} o ON o.envelope_id = e.id AND o.user_id = ?2 WHERE e.id = ?1"
+            ),
+            envelope: format!("SELECT /* load_journal */ {e} FROM {envelope} e WHERE e.id = ?"),
+            entries: format!(
+                "SELECT /* entries */ {j} FROM {entry} j WHERE j.envelope_id = ? AND j.seq > ? ORDER BY j.seq LIMIT ?"
+            ),
+            tail: format!(
+                "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq \
+                 FROM {entry} j LEFT JOIN {envelope} e ON e.id = j.envelope_id \
+                 WHERE j.position > ? ORDER BY j.position LIMIT ?"
+            ),
+            tail_position: format!("SELECT /* tail_position */ coalesce(max(position), 0) FROM {entry}"),
+            unsettled: format!(
+                "SELECT /* unsettled */ {e} FROM {envelope} e WHERE e.stage = 1 AND e.id > ? AND EXISTS \
+                 (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id AND j.seq = e.settled_seq + 1) \
+                 ORDER BY e.id LIMIT ?"
+            ),
+            unpaid: format!(
+                "SELECT /* unpaid */ {e} FROM {envelope} e WHERE e.stage = 0 AND e.id > ? AND e.created_at_ms < ? \
+                 ORDER BY e.id LIMIT ?"
+            ),
+            expired: format!(
+                "SELECT /* expired */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} \
+                 WHERE e.stage = 1 AND e.expires_at_ms <= ? AND (j.remaining_fen IS NULL OR j.remaining_fen > 0) \
+                 ORDER BY e.expires_at_ms LIMIT ?"
+            ),
+            scan: format!("SELECT /* scan */ {e} FROM {envelope} e WHERE e.id > ? ORDER BY e.id LIMIT ?"),
+            scan_entries: format!(
+                "SELECT /* scan */ {j} FROM {entry} j WHERE j.envelope_id IN \
+                 (SELECT id FROM {envelope} WHERE id > ? ORDER BY id LIMIT ?) ORDER BY j.envelope_id, j.seq"
+            ),
+        }
+    }
+}
+
+/// The statements of all day tables; databases share them, for their tables have the same names.
+pub struct AllStatements {
+    tables: Vec<Statements>,
+}
+
+impl AllStatements {
+    pub fn new(fold: Fold) -> AllStatements {
+        let tables = (0..fold.tables()).flat_map(|table| Day::all().map(move |day| Statements::new(table, day)));
+        AllStatements { tables: tables.collect() }
+    }
+
+    /// Those of a table; `None` if the fold does not have it.
+    pub fn of(&self, table: TableRef) -> Option<&Statements> {
+        let day = usize::from(table.day.number()) - 1;
+        self.tables.get(usize::from(table.table) * 31 + day)
+    }
+}
+
+fn columns(alias: &str, names: &[&str]) -> String {
+    names.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ")
+}

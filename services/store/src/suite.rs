@@ -1,0 +1,1 @@
+//! Each behaviour of a store, stated once.

@@ -1,0 +1,133 @@
+//! The built-in ledger on SQLite: one file, one writer.
+//!
+//! Round trips of one transaction, for up to 1,024 transfers of any number of callers:
+//!
+//! | step | statements |
+//! |---|---|
+//! | begin, commit | 2 |
+//! | which ids are taken, what the balances are | 2 |
+//! | the transfers, the changed balances | at most 30, by row counts; 4 for 512 of each |
+
+mod reader;
+mod row;
+mod transaction;
+mod writer;
+
+#[cfg(test)]
+mod faults;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hongbao_core::audit::Books;
+use hongbao_core::limits::WALLET_QUEUE_MAX;
+use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_store::sqlite::file::{Mode, SqliteFile};
+use sqlx::migrate::{Migrate as _, Migrator};
+
+use crate::{AccountRow, Posted, Wallet, WalletError};
+use writer::Queue;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
+/// The file's name. One file is the whole ledger.
+const FILE: &str = "wallet_00.sqlite";
+
+/// The ledger in one SQLite file.
+pub struct SqliteWallet {
+    file: Arc<SqliteFile>,
+    /// Absent when the file is only read.
+    queue: Option<Queue>,
+}
+
+impl SqliteWallet {
+    /// Opens the ledger in `dir`, making and upgrading it unless the mode is
+    /// read-only; a read-only ledger must exist and be of this version. What a
+    /// newer version has written is refused.
+    pub async fn open(dir: &Path, mode: Mode) -> Result<SqliteWallet, WalletError> {
+        SqliteWallet::open_with_queue(dir, mode, WALLET_QUEUE_MAX).await
+    }
+
+    /// The same, with room for `queue_max` waiting calls, at least one.
+    pub async fn open_with_queue(dir: &Path, mode: Mode, queue_max: usize) -> Result<SqliteWallet, WalletError> {
+        let path = dir.join(FILE);
+        let failed = |error: String| WalletError::Unavailable(format!("{}: {error}", path.display()));
+        let file = SqliteFile::open(&path, mode).await.map_err(|error| failed(error.to_string()))?;
+        if mode == Mode::ReadOnly {
+            check_version(&file).await.map_err(failed)?;
+            return Ok(SqliteWallet { file: Arc::new(file), queue: None });
+        }
+        MIGRATIONS.run_direct(&mut *file.writer().await).await.map_err(|error| failed(error.to_string()))?;
+        if std::env::var("TEMP").is_ok() {
+            sqlx::query("PRAGMA temp_store = MEMORY").execute(&mut *file.writer().await).await.unwrap();
+        }
+        if let Ok(n) = std::env::var("CKPT") {
+            sqlx::query(&format!("PRAGMA wal_autocheckpoint = {n}")).execute(&mut *file.writer().await).await.unwrap();
+        }
+        let file = Arc::new(file);
+        let queue = Queue::start(Arc::clone(&file), queue_max);
+        Ok(SqliteWallet { file, queue: Some(queue) })
+    }
+
+    /// The durability in force, as read back from the database.
+    pub fn durability(&self) -> &str {
+        self.file.durability()
+    }
+}
+
+/// What may only be read cannot be upgraded.
+async fn check_version(file: &SqliteFile) -> Result<(), String> {
+    let mut connection = file.readers().acquire().await.map_err(|error| error.to_string())?;
+    let applied = connection.list_applied_migrations().await.map_err(|error| error.to_string())?;
+    let is_same = applied.len() == MIGRATIONS.iter().count()
+        && applied.iter().zip(MIGRATIONS.iter()).all(|(is, should)| is.checksum == should.checksum);
+    if is_same { Ok(()) } else { Err("the ledger is of another version than this program".to_owned()) }
+}
+
+#[async_trait]
+impl Wallet for SqliteWallet {
+    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
+        let Some(queue) = &self.queue else {
+            return Err(WalletError::Unavailable("the ledger was opened read-only".to_owned()));
+        };
+        queue.transfer(transfers).await
+    }
+
+    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
+        reader::balance(self.file.readers(), user).await
+    }
+
+    async fn history(
+        &self,
+        user: &UserId,
+        kinds: &[TransferKind],
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posted>, WalletError> {
+        reader::history(self.file.readers(), user, kinds, before, limit).await
+    }
+
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
+        reader::of_envelopes(self.file.readers(), envelopes).await
+    }
+
+    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
+        reader::find(self.file.readers(), ids).await
+    }
+
+    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
+        reader::scan(self.file.readers(), after, limit).await
+    }
+
+    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
+        reader::accounts(self.file.readers(), after, limit).await
+    }
+
+    async fn books(&self) -> Result<Books, WalletError> {
+        reader::books(self.file.readers()).await
+    }
+
+    fn queue_depth(&self) -> usize {
+        self.queue.as_ref().map_or(0, Queue::depth)
+    }
+}

@@ -1,0 +1,125 @@
+//! What is read: each verb is one statement, so each sees one moment.
+
+use hongbao_core::audit::Books;
+use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, UserId};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::row::{code_of, field, hex, json_list, posted, transfer};
+use super::transaction::{keys, unavailable};
+use crate::{AccountRow, Posted, WalletError};
+
+const BALANCE: &str = "SELECT balance_fen FROM account WHERE account = ?1";
+
+/// The kinds are a set of bits, so that there is one text for all of them.
+const HISTORY: &str = "SELECT id, user_id, kind, amount_fen, at_ms, position FROM transfer \
+     WHERE user_id = ?1 AND position < ?2 AND (1 << kind) & ?3 ORDER BY position DESC LIMIT ?4";
+
+/// The keys of an envelope lie together, from `seq` 0 to the last that there could be.
+const OF_ENVELOPES: &str = "SELECT id, user_id, kind, amount_fen, at_ms \
+     FROM json_each(?1) AS envelope CROSS JOIN transfer \
+     ON id BETWEEN unhex('02' || envelope.value || '00000000') AND unhex('02' || envelope.value || 'ffffffff') \
+     ORDER BY id";
+
+const FIND: &str = "SELECT id, user_id, kind, amount_fen, at_ms FROM transfer \
+     WHERE id IN (SELECT unhex(value) FROM json_each(?1)) ORDER BY id";
+
+const SCAN: &str = "SELECT id, user_id, kind, amount_fen, at_ms, position FROM transfer \
+     WHERE position > ?1 ORDER BY position LIMIT ?2";
+
+/// Every account that has a balance or a transfer. The sums come in two halves
+/// of 32 bits, since a sum that does not fit into 64 is what an audit must be
+/// able to see. The system's accounts have a part in every transfer: only the
+/// first page reads all of them.
+const ACCOUNTS: &str = "WITH named (account) AS ( \
+       SELECT * FROM (SELECT account FROM account WHERE account > ?1 ORDER BY account LIMIT ?2) \
+       UNION SELECT * FROM (SELECT DISTINCT user_id FROM transfer WHERE user_id > ?1 ORDER BY user_id LIMIT ?2) \
+       UNION SELECT column1 FROM (VALUES ('#clearing'), ('#top_ups')) WHERE column1 > ?1 \
+       ORDER BY 1 LIMIT ?2 \
+     ), summed (account, high, low) AS ( \
+       SELECT user_id, sum(user_fen >> 32), sum(user_fen & 4294967295) FROM transfer \
+         WHERE user_id IN (SELECT account FROM named) GROUP BY user_id \
+       UNION ALL SELECT contra, sum(-user_fen >> 32), sum(-user_fen & 4294967295) FROM transfer \
+         WHERE ?1 < '#top_ups' GROUP BY contra \
+     ) \
+     SELECT named.account, coalesce(balance_fen, 0), coalesce(high, 0), coalesce(low, 0) FROM named \
+       LEFT JOIN account ON account.account = named.account \
+       LEFT JOIN summed ON summed.account = named.account ORDER BY named.account";
+
+/// The users' balances in two halves, as above, and the system's.
+const BOOKS: &str = "SELECT coalesce(sum(balance_fen >> 32) FILTER (WHERE substr(account, 1, 1) <> '#'), 0), \
+       coalesce(sum(balance_fen & 4294967295) FILTER (WHERE substr(account, 1, 1) <> '#'), 0), \
+       coalesce(sum(balance_fen) FILTER (WHERE account = '#clearing'), 0), \
+       coalesce(sum(balance_fen) FILTER (WHERE account = '#top_ups'), 0) FROM account";
+
+pub(super) async fn balance(pool: &SqlitePool, user: &UserId) -> Result<Fen, WalletError> {
+    let row = sqlx::query(BALANCE).bind(user.as_str()).fetch_optional(pool).await.map_err(unavailable)?;
+    let Some(row) = row else { return Ok(Fen::ZERO) };
+    let fen: i64 = field(&row, 0)?;
+    Fen::new(fen).ok_or_else(|| WalletError::Damaged(format!("account {user}: {fen} fen")))
+}
+
+pub(super) async fn history(
+    pool: &SqlitePool,
+    user: &UserId,
+    kinds: &[TransferKind],
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Posted>, WalletError> {
+    let bits = if kinds.is_empty() { -1 } else { kinds.iter().fold(0, |bits, kind| bits | 1_i64 << code_of(*kind)) };
+    let rows = sqlx::query(HISTORY)
+        .bind(user.as_str())
+        .bind(before.unwrap_or(i64::MAX))
+        .bind(bits)
+        .bind(limit)
+        .fetch_all(pool);
+    all(&rows.await.map_err(unavailable)?, posted)
+}
+
+pub(super) async fn of_envelopes(pool: &SqlitePool, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
+    let ids: Vec<_> = envelopes.iter().map(|id| hex(id.as_bytes())).collect();
+    let list = json_list(ids.iter().map(String::as_str));
+    let rows = sqlx::query(OF_ENVELOPES).bind(list).fetch_all(pool);
+    all(&rows.await.map_err(unavailable)?, transfer)
+}
+
+pub(super) async fn find(pool: &SqlitePool, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
+    let rows = sqlx::query(FIND).bind(keys(ids.iter().copied())).fetch_all(pool);
+    all(&rows.await.map_err(unavailable)?, transfer)
+}
+
+pub(super) async fn scan(pool: &SqlitePool, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
+    let rows = sqlx::query(SCAN).bind(after).bind(limit).fetch_all(pool);
+    all(&rows.await.map_err(unavailable)?, posted)
+}
+
+pub(super) async fn accounts(
+    pool: &SqlitePool,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<AccountRow>, WalletError> {
+    // No account has an empty name.
+    let rows = sqlx::query(ACCOUNTS).bind(after.unwrap_or_default()).bind(limit).fetch_all(pool);
+    all(&rows.await.map_err(unavailable)?, |row| {
+        let (high, low): (i64, i64) = (field(row, 2)?, field(row, 3)?);
+        Ok(AccountRow { account: field(row, 0)?, balance_fen: field(row, 1)?, transfers_sum_fen: whole(high, low) })
+    })
+}
+
+pub(super) async fn books(pool: &SqlitePool) -> Result<Books, WalletError> {
+    let row = sqlx::query(BOOKS).fetch_one(pool).await.map_err(unavailable)?;
+    let (clearing, top_ups): (i64, i64) = (field(&row, 2)?, field(&row, 3)?);
+    Ok(Books {
+        balances_fen: whole(field(&row, 0)?, field(&row, 1)?),
+        outstanding_fen: clearing.into(),
+        top_ups_fen: -i128::from(top_ups),
+    })
+}
+
+/// A sum from its halves.
+fn whole(high: i64, low: i64) -> i128 {
+    (i128::from(high) << 32) + i128::from(low)
+}
+
+fn all<T>(rows: &[SqliteRow], read: impl Fn(&SqliteRow) -> Result<T, WalletError>) -> Result<Vec<T>, WalletError> {
+    rows.iter().map(read).collect()
+}

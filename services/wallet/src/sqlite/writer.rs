@@ -1,0 +1,155 @@
+//! Group commit: one task owns the writing, and puts the calls that wait into
+//! one transaction. It never waits for more: the time of a commit is the window
+//! in which the next batch gathers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hongbao_core::limits::TRANSFER_BATCH_SIZE_MAX;
+use hongbao_core::{Transfer, TransferOutcome};
+use hongbao_store::sqlite::file::SqliteFile;
+use tokio::sync::{mpsc, oneshot};
+
+use super::transaction::{self, Failure};
+use crate::WalletError;
+
+type Answer = Result<Vec<TransferOutcome>, WalletError>;
+
+/// One caller's transfers, and where the answer goes.
+struct Call {
+    transfers: Vec<Transfer>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The way in: a bounded queue in front of the task that writes.
+pub(super) struct Queue {
+    calls: mpsc::Sender<Call>,
+    /// Transfers in the queue.
+    depth: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    /// Starts the task. It ends when the queue was dropped and is empty.
+    pub fn start(file: Arc<SqliteFile>, calls_max: usize) -> Queue {
+        let (calls, waiting) = mpsc::channel(calls_max);
+        let depth = Arc::new(AtomicUsize::new(0));
+        let writer = Writer { file, waiting, next: None, depth: Arc::clone(&depth) };
+        tokio::spawn(writer.run());
+        Queue { calls, depth }
+    }
+
+    /// Transfers that wait.
+    pub fn depth(&self) -> usize {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// Queues the transfers and waits for their outcomes. Once queued they are
+    /// executed even if the caller goes away.
+    pub async fn transfer(&self, transfers: Vec<Transfer>) -> Answer {
+        let count = transfers.len();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        if count > TRANSFER_BATCH_SIZE_MAX {
+            let words = format!("{count} transfers in one call, at most {TRANSFER_BATCH_SIZE_MAX} are taken");
+            return Err(WalletError::Unavailable(words));
+        }
+        let (answer, outcome) = oneshot::channel();
+        // Counted first: the writer may take it before this line's successor runs.
+        self.depth.fetch_add(count, Ordering::Relaxed);
+        if let Err(refused) = self.calls.try_send(Call { transfers, answer }) {
+            self.depth.fetch_sub(count, Ordering::Relaxed);
+            return Err(match refused {
+                mpsc::error::TrySendError::Full(_) => WalletError::Busy,
+                mpsc::error::TrySendError::Closed(_) => WalletError::Unavailable("the writer has ended".to_owned()),
+            });
+        }
+        outcome.await.unwrap_or_else(|_| Err(WalletError::Unknown("the writer ended before it answered".to_owned())))
+    }
+}
+
+/// The task that owns the writing.
+struct Writer {
+    file: Arc<SqliteFile>,
+    waiting: mpsc::Receiver<Call>,
+    /// A call that the last batch had no room for.
+    next: Option<Call>,
+    depth: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        while let Some(calls) = self.take().await {
+            let count = calls.iter().map(|call| call.transfers.len()).sum();
+            self.depth.fetch_sub(count, Ordering::Relaxed);
+            self.commit(calls).await;
+        }
+    }
+
+    /// The calls that wait, in order, up to a transaction's size; `None` at the end.
+    async fn take(&mut self) -> Option<Vec<Call>> {
+        let first = match self.next.take() {
+            Some(call) => call,
+            None => self.waiting.recv().await?,
+        };
+        let mut count = first.transfers.len();
+        let mut calls = vec![first];
+        while let Ok(call) = self.waiting.try_recv() {
+            count += call.transfers.len();
+            if count > TRANSFER_BATCH_SIZE_MAX {
+                self.next = Some(call);
+                break;
+            }
+            calls.push(call);
+        }
+        Some(calls)
+    }
+
+    /// One transaction for all. If something in it fails, each call gets one of
+    /// its own, so that one bad caller cannot fail its neighbours. A failed
+    /// begin or commit is nobody's fault and would only fail again.
+    async fn commit(&self, calls: Vec<Call>) {
+        let together: Vec<&Transfer> = calls.iter().flat_map(|call| &call.transfers).collect();
+        match transaction::run(&mut *self.file.writer().await, &together).await {
+            Ok(outcomes) => answer_all(calls, &outcomes),
+            Err(Failure::Inside(error)) if calls.len() > 1 => {
+                tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed; its calls run one by one");
+                self.replay(calls).await;
+            }
+            Err(failure) => refuse_all(calls, &failure.into_error()),
+        }
+    }
+
+    async fn replay(&self, calls: Vec<Call>) {
+        let mut calls = calls.into_iter();
+        while let Some(call) = calls.next() {
+            let alone: Vec<&Transfer> = call.transfers.iter().collect();
+            match transaction::run(&mut *self.file.writer().await, &alone).await {
+                Ok(outcomes) => answer_all(vec![call], &outcomes),
+                Err(Failure::Inside(error)) => refuse_all(vec![call], &error),
+                Err(failure) => {
+                    let error = failure.into_error();
+                    let untried = WalletError::Unavailable(format!("not tried, after another call failed: {error}"));
+                    refuse_all(vec![call], &error);
+                    return refuse_all(calls.collect(), &untried);
+                }
+            }
+        }
+    }
+}
+
+/// Gives each call its part of the outcomes. Who has gone away needs none.
+fn answer_all(calls: Vec<Call>, mut outcomes: &[TransferOutcome]) {
+    for call in calls {
+        let (own, rest) = outcomes.split_at(call.transfers.len());
+        outcomes = rest;
+        let _ = call.answer.send(Ok(own.to_vec()));
+    }
+}
+
+fn refuse_all(calls: Vec<Call>, error: &WalletError) {
+    tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed");
+    for call in calls {
+        let _ = call.answer.send(Err(error.clone()));
+    }
+}

@@ -1,0 +1,1 @@
+//! Each behaviour of a wallet, stated once.

@@ -1,0 +1,364 @@
+//! Which entries to credit next.
+//!
+//! **The tail** of a hot table gives new entries in the order of writing, at the
+//! price of one read. A tail begins where its table ends when it is first seen,
+//! and a sweep at full speed covers what lay before. **The sweep** goes through
+//! the envelopes whose journal is longer than their `settled_seq`; it also
+//! comes round all tables for ever, slowly, because positions are no promise:
+//! on some databases a transaction may commit after one with a higher position,
+//! and a tail then passes its rows unseen.
+//!
+//! The `settled_seq` that comes with a row is fresh: a run reads it after the
+//! settlements of the run before have been committed, and one run takes an
+//! envelope up once ([`Batch::pieces`]). Should another process settle at the
+//! same time, it can only be higher by now; then the wallet knows the
+//! transfers, and a settlement never moves backward.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hongbao_core::id::TableRef;
+use hongbao_core::{Day, Entry, EnvelopeId, Timestamp, Transfer, TransferOutcome, UserId};
+use hongbao_store::{Settlement, Store, StoreError, TailEntry};
+
+use crate::job::JobError;
+
+/// Envelopes that one read of a sweep brings.
+const SWEEP_PAGE: u32 = 200;
+/// Pages that the sweep over all tables reads in one run.
+pub(super) const SWEEP_PAGES_PER_RUN: usize = 4;
+/// How long that sweep rests between tables in which there was nothing to find.
+const SWEEP_PAUSE_MS: i64 = 500;
+
+/// Where to look next. All of it can be forgotten.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cursors {
+    tails: HashMap<TableRef, Tail>,
+    round: Round,
+}
+
+#[derive(Clone, Debug)]
+struct Tail {
+    position: i64,
+    /// The sweep over what lies before the position, until it is done.
+    sweep: Option<Sweep>,
+    /// What was written before this time has been taken up.
+    reached: Timestamp,
+}
+
+/// A sweep over one table.
+#[derive(Clone, Debug, Default)]
+struct Sweep {
+    /// Envelopes up to this one are done.
+    after: Option<EnvelopeId>,
+    /// An envelope that was too long for one run, and the last `seq` taken of it.
+    within: Option<(EnvelopeId, u32)>,
+    /// Something was left behind: sweep once more.
+    again: bool,
+    /// When the oldest entry that it found was written.
+    oldest: Option<Timestamp>,
+}
+
+impl Sweep {
+    fn note(&mut self, entries: &[Entry]) {
+        self.oldest = entries.first().map(|entry| entry.at).into_iter().chain(self.oldest).min();
+    }
+}
+
+/// The sweep over all tables, one after the other, for ever.
+#[derive(Clone, Debug, Default)]
+struct Round {
+    /// The place of the table in the list of tables.
+    next: usize,
+    sweep: Sweep,
+    rounds: u64,
+    /// Not before this time.
+    due_at: Timestamp,
+}
+
+/// Entries of one envelope, without gaps.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub envelope_id: EnvelopeId,
+    sender: UserId,
+    pub entries: Vec<Entry>,
+    /// The first entry follows `settled_seq`: the settlement may move.
+    pub settles: bool,
+}
+
+impl Piece {
+    pub fn credits(&self) -> impl Iterator<Item = Transfer> {
+        self.entries.iter().map(|entry| Transfer::credit(entry, &self.sender))
+    }
+
+    /// How far the envelope is settled, given what became of each credit.
+    pub fn settlement(&self, outcomes: &[TransferOutcome]) -> Option<Settlement> {
+        let taken = outcomes.iter().take_while(|outcome| is_taken(**outcome)).count();
+        let last = self.entries[..taken].last().filter(|_| self.settles)?;
+        Some(Settlement { envelope_id: self.envelope_id, settled_seq: last.seq, ended: last.remaining.is_zero() })
+    }
+}
+
+/// Whether the money has reached the balance, now or before.
+pub(super) fn is_taken(outcome: TransferOutcome) -> bool {
+    matches!(outcome, TransferOutcome::Done | TransferOutcome::AlreadyDone)
+}
+
+/// What one run credits.
+pub(super) struct Batch {
+    room: u32,
+    pieces: BTreeMap<EnvelopeId, Piece>,
+}
+
+impl Batch {
+    pub fn new(limit: u32) -> Batch {
+        Batch { room: limit, pieces: BTreeMap::new() }
+    }
+
+    /// Entries that still fit.
+    pub fn room(&self) -> u32 {
+        self.room
+    }
+
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.pieces.into_values().collect()
+    }
+
+    fn add(&mut self, envelope_id: EnvelopeId, sender: UserId, entries: Vec<Entry>, settles: bool) {
+        if !entries.is_empty() {
+            self.room = self.room.saturating_sub(entries.len() as u32);
+            self.pieces.insert(envelope_id, Piece { envelope_id, sender, entries, settles });
+        }
+    }
+
+    /// Continues an envelope that this run has taken up. False if a gap lies between.
+    fn extend(&mut self, envelope_id: EnvelopeId, entries: &[Entry]) -> bool {
+        let piece = self.pieces.get_mut(&envelope_id).expect("the caller has seen the piece");
+        for entry in entries {
+            let last_seq = piece.entries.last().map_or(0, |last| last.seq);
+            if entry.seq > last_seq + 1 {
+                return false;
+            }
+            if entry.seq == last_seq + 1 {
+                piece.entries.push(entry.clone());
+                self.room = self.room.saturating_sub(1);
+            }
+        }
+        true
+    }
+}
+
+/// New entries of one table, as far as there is room. True if there is more to do at once.
+pub(super) async fn follow_tail(
+    store: &dyn Store,
+    cursors: &mut Cursors,
+    batch: &mut Batch,
+    table: TableRef,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let mut tail = match cursors.tails.get(&table) {
+        Some(tail) => tail.clone(),
+        None => Tail { position: store.tail_position(table).await?, sweep: Some(Sweep::default()), reached: now },
+    };
+    let asked = batch.room;
+    let rows = match store.tail(table, tail.position, asked).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            // One damaged row hides all that follow it in the tail: the sweep
+            // goes around it, envelope by envelope.
+            let sweep = tail.sweep.get_or_insert_default();
+            sweep_page(store, batch, table, sweep).await?;
+            cursors.tails.insert(table, tail);
+            return Err(error);
+        }
+    };
+    let full = rows.len() as u32 == asked;
+    let last = rows.last().map(|last| (last.position, last.entry.at));
+    if !take_rows(store, batch, rows).await? {
+        match &mut tail.sweep {
+            Some(sweep) => sweep.again = true,
+            none => *none = Some(Sweep::default()),
+        }
+    }
+    if let Some(sweep) = &mut tail.sweep
+        && batch.room > 0
+        && sweep_page(store, batch, table, sweep).await?
+    {
+        tail.sweep = None;
+    }
+    tail.reached = match (&tail.sweep, last) {
+        (Some(sweep), _) => sweep.oldest.map_or(tail.reached, |oldest| oldest.min(tail.reached)),
+        (None, Some((_, at))) if full => at,
+        (None, _) => now,
+    };
+    if let Some((position, _)) = last {
+        tail.position = position;
+    }
+    let more = full || tail.sweep.is_some();
+    cursors.tails.insert(table, tail);
+    Ok(more)
+}
+
+/// Takes up what the rows of a tail say. False if something was left behind.
+async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -> Result<bool, StoreError> {
+    let mut by_envelope: BTreeMap<EnvelopeId, (UserId, u32, Vec<Entry>)> = BTreeMap::new();
+    for row in rows.into_iter().filter(|row| row.entry.seq > row.settled_seq) {
+        let group =
+            by_envelope.entry(row.entry.envelope_id).or_insert_with(|| (row.sender, row.settled_seq, Vec::new()));
+        group.2.push(row.entry);
+    }
+    let mut complete = true;
+    let mut gaps = Vec::new();
+    for (id, (sender, settled_seq, mut entries)) in by_envelope {
+        entries.sort_by_key(|entry| entry.seq);
+        if batch.pieces.contains_key(&id) {
+            complete &= batch.extend(id, &entries);
+        } else if entries.iter().map(|entry| entry.seq).eq(settled_seq + 1..=settled_seq + entries.len() as u32) {
+            batch.add(id, sender, entries, true);
+        } else {
+            let last_seq = entries.last().map_or(0, |entry| entry.seq);
+            gaps.push((id, sender, settled_seq, last_seq));
+        }
+    }
+    // Rows before these are not settled yet: read the journal itself, as far as
+    // there is room beside the rows that need no reading.
+    for (id, sender, settled_seq, last_seq) in gaps {
+        if batch.room == 0 {
+            return Ok(false);
+        }
+        let entries = store.entries(id, settled_seq, batch.room).await?;
+        complete &= entries.last().is_some_and(|last| last.seq >= last_seq);
+        batch.add(id, sender, entries, true);
+    }
+    Ok(complete)
+}
+
+/// One page of a table's sweep. True when the sweep is done.
+async fn sweep_page(
+    store: &dyn Store,
+    batch: &mut Batch,
+    table: TableRef,
+    sweep: &mut Sweep,
+) -> Result<bool, StoreError> {
+    if let Some((id, seq)) = sweep.within
+        && !batch.pieces.contains_key(&id)
+    {
+        if let Some((envelope, _)) = store.load(id).await? {
+            // Where the last run settled all that it took, this goes on from
+            // there; where a credit was refused, the rest is credited, not settled.
+            let after = seq.max(envelope.settled_seq);
+            let settles = after == envelope.settled_seq;
+            let asked = batch.room;
+            let entries = store.entries(id, after, asked).await?;
+            let unfinished = entries.len() as u32 == asked;
+            let last = entries.last().map_or(after, |last| last.seq);
+            sweep.note(&entries);
+            batch.add(id, envelope.sender, entries, settles);
+            if unfinished {
+                sweep.within = Some((id, last));
+                return Ok(false);
+            }
+        }
+        sweep.after = Some(id);
+    }
+    sweep.within = None;
+
+    let asked = batch.room.min(SWEEP_PAGE);
+    let page = store.unsettled(table, sweep.after, asked).await?;
+    let full = page.len() as u32 == asked;
+    for envelope in page {
+        let id = envelope.id;
+        if batch.pieces.contains_key(&id) {
+            sweep.after = Some(id);
+            continue;
+        }
+        let asked = batch.room;
+        if asked == 0 {
+            return Ok(false);
+        }
+        let entries = store.entries(id, envelope.settled_seq, asked).await?;
+        let unfinished = entries.len() as u32 == asked;
+        sweep.note(&entries);
+        if let Some(last) = entries.last().filter(|_| unfinished) {
+            sweep.within = Some((id, last.seq));
+            batch.add(id, envelope.sender, entries, true);
+            return Ok(false);
+        }
+        batch.add(id, envelope.sender, entries, true);
+        sweep.after = Some(id);
+    }
+    if full {
+        return Ok(false);
+    }
+    let done = !sweep.again;
+    *sweep = Sweep::default();
+    Ok(done)
+}
+
+/// One page of the sweep over all tables. What it finds lets it go on at once.
+pub(super) async fn sweep_table(
+    store: &dyn Store,
+    cursors: &mut Cursors,
+    batch: &mut Batch,
+    table: TableRef,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let room = batch.room;
+    if sweep_page(store, batch, table, &mut cursors.round.sweep).await? {
+        cursors.pass(now);
+    }
+    if batch.room < room {
+        cursors.round.due_at = now;
+    }
+    Ok(())
+}
+
+impl Cursors {
+    /// Forgets the tails of days that are over.
+    pub fn keep_hot(&mut self, hot_days: &[Day]) {
+        self.tails.retain(|table, _| hot_days.contains(&table.day));
+    }
+
+    /// Everything in these tables that was written before this time has been
+    /// taken up; tables that were never visited count from `started_at`.
+    pub fn reached(&self, hot: impl Iterator<Item = TableRef>, started_at: Timestamp) -> Option<Timestamp> {
+        hot.map(|table| self.tails.get(&table).map_or(started_at, |tail| tail.reached)).min()
+    }
+
+    /// Takes over the cursors of a run, but not those of databases in which it
+    /// could not settle. The sweep over all tables stays where it was, too; the
+    /// table that it is at is left out the next time if it was the cause.
+    pub fn replace_except(&mut self, mut new: Cursors, failed: &HashMap<u8, JobError>) {
+        if !failed.is_empty() {
+            new.round = self.round.clone();
+            new.tails.retain(|table, _| !failed.contains_key(&table.database));
+            let kept = self.tails.iter().filter(|(table, _)| failed.contains_key(&table.database));
+            new.tails.extend(kept.map(|(table, tail)| (*table, tail.clone())));
+        }
+        *self = new;
+    }
+
+    /// Whether the sweep over all tables has something to do now: at once in
+    /// its first round, which finds what an earlier process has left.
+    pub fn sweep_is_due(&self, now: Timestamp) -> bool {
+        self.round.rounds == 0 || now >= self.round.due_at
+    }
+
+    /// The table that it is at.
+    pub fn table_to_sweep(&mut self, tables: &[TableRef], now: Timestamp) -> Option<TableRef> {
+        if tables.is_empty() || !self.sweep_is_due(now) {
+            return None;
+        }
+        if self.round.next >= tables.len() {
+            self.round.next = 0;
+            self.round.rounds += 1;
+        }
+        Some(tables[self.round.next])
+    }
+
+    /// It is done with this table, or cannot use it.
+    pub fn pass(&mut self, now: Timestamp) {
+        self.round.next += 1;
+        self.round.sweep = Sweep::default();
+        self.round.due_at = now.plus_millis(SWEEP_PAUSE_MS);
+    }
+}

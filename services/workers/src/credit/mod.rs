@@ -1,0 +1,245 @@
+//! Credit: pays every journal entry into a balance, exactly once (I6).
+//!
+//! There is no queue of credits. The journal is gapless, so `settled_seq` in the
+//! envelope row says how far an envelope has been credited. A run
+//! 1. **collects** entries beyond `settled_seq`, from the tail of the hot tables
+//!    and, slower, from a sweep over all tables ([`collect`]);
+//! 2. **transfers** them to the wallet in one batch, under the ids
+//!    `(envelope, seq)`, which the wallet executes at most once;
+//! 3. **settles**: moves `settled_seq` over what the wallet has taken, one
+//!    transaction for each database.
+//!
+//! Killed before 2, nothing has happened. Killed between 2 and 3, the next run
+//! collects the same entries, and the wallet answers that it has them. The
+//! cursors of the collection move only after 3, so a run that failed is simply
+//! repeated; a process that starts anew has no cursors and begins with a sweep.
+//!
+//! A credit that the wallet refuses stops the settlement of its envelope, and
+//! of no other. The envelope's later entries are credited all the same.
+//!
+//! Round trips of one run: one read for each hot table, one wallet transaction,
+//! one store transaction for each database with something to settle.
+
+mod collect;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferOutcome};
+use hongbao_store::{Settlement, StoreError};
+use hongbao_wallet::WalletError;
+
+use crate::job::{Job, JobError, Ports, RunReport, bounded};
+use crate::metrics::WorkerMetrics;
+use crate::tour::{Stop, Tour};
+use collect::{Batch, Cursors, Piece};
+
+const NAME: &str = "credit";
+/// In every so many runs the sweep comes before the tail, so that a tail without end does not starve it.
+const SWEEP_FIRST_EVERY: u64 = 4;
+/// Refused envelopes that are remembered, so as to log each once.
+const STUCK_MAX: usize = 1_024;
+
+/// The job.
+pub struct Credit {
+    ports: Ports,
+    metrics: WorkerMetrics,
+    tour: Tour,
+    cursors: Cursors,
+    stuck: HashSet<EnvelopeId>,
+    started_at: Option<Timestamp>,
+}
+
+/// A run between collecting and settling.
+struct Step {
+    cursors: Cursors,
+    batch: Batch,
+    report: RunReport,
+    /// Tables that were read: they count as failed if their database cannot be settled.
+    touched: Vec<TableRef>,
+    now: Timestamp,
+}
+
+impl Credit {
+    /// The job for these ports.
+    pub fn new(ports: Ports, zone_offset_s: i32, limits: &Limits) -> Credit {
+        Credit {
+            ports,
+            metrics: WorkerMetrics::default(),
+            // Cold tables have no tail to follow: the sweep visits them.
+            tour: Tour::new(zone_offset_s, limits, 0),
+            cursors: Cursors::default(),
+            stuck: HashSet::new(),
+            started_at: None,
+        }
+    }
+
+    /// The same, telling these metrics how far behind the credits are.
+    pub fn measured_by(self, metrics: WorkerMetrics) -> Credit {
+        Credit { metrics, ..self }
+    }
+}
+
+#[async_trait]
+impl Job for Credit {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
+        let now = self.ports.clock.now();
+        let started_at = *self.started_at.get_or_insert(now);
+        let tables = self.ports.store.tables();
+        let outcome = self.run(&tables, bounded(limit), now).await;
+
+        let hot_days = self.tour.hot_days(now);
+        let hot = tables.into_iter().filter(|table| hot_days.contains(&table.day));
+        let now = self.ports.clock.now();
+        let reached = self.cursors.reached(hot, started_at).unwrap_or(now);
+        self.metrics.settled_lag(now.millis_since(reached));
+        outcome
+    }
+}
+
+impl Credit {
+    async fn run(&mut self, tables: &[TableRef], limit: u32, now: Timestamp) -> Result<RunReport, JobError> {
+        // The run works on a copy: cursors move only when what they passed is settled.
+        let mut step = Step {
+            cursors: self.cursors.clone(),
+            batch: Batch::new(limit),
+            report: RunReport::default(),
+            touched: Vec::new(),
+            now,
+        };
+        let stops = self.tour.tables_to_visit(tables, now);
+        step.cursors.keep_hot(&self.tour.hot_days(now));
+        let sweep_first = self.tour.comes_round(SWEEP_FIRST_EVERY);
+        if sweep_first {
+            self.sweep(&mut step, tables).await;
+        }
+        self.follow_tails(&mut step, &stops).await;
+        if !sweep_first {
+            self.sweep(&mut step, tables).await;
+        }
+
+        let Step { cursors, batch, mut report, touched, .. } = step;
+        let pieces = batch.into_pieces();
+        report.rows = pieces.iter().map(|piece| piece.entries.len() as u32).sum();
+        let settlements = self.transfer(&pieces).await?;
+        let failed = self.settle(settlements).await;
+        report.failures += failed.len() as u32;
+        for table in touched {
+            match failed.get(&table.database) {
+                Some(error) => self.tour.failed(NAME, table, error),
+                None => self.tour.succeeded(table),
+            }
+        }
+        self.cursors.replace_except(cursors, &failed);
+        Ok(report)
+    }
+
+    async fn follow_tails(&mut self, step: &mut Step, stops: &[Stop]) {
+        let mut visited = 0;
+        for stop in stops {
+            if step.batch.room() == 0 {
+                step.report.more = true;
+                break;
+            }
+            visited += 1;
+            let (cursors, batch) = (&mut step.cursors, &mut step.batch);
+            match collect::follow_tail(&*self.ports.store, cursors, batch, stop.table, step.now).await {
+                Ok(more) => {
+                    step.report.more |= more;
+                    step.touched.push(stop.table);
+                }
+                Err(error) => self.failed(step, stop.table, error),
+            }
+        }
+        self.tour.finish(&stops[..visited]);
+    }
+
+    async fn sweep(&mut self, step: &mut Step, tables: &[TableRef]) {
+        for _ in 0..collect::SWEEP_PAGES_PER_RUN {
+            let Some(table) = step.cursors.table_to_sweep(tables, step.now) else { return };
+            if step.batch.room() == 0 {
+                break;
+            }
+            if self.tour.is_held(table) {
+                step.cursors.pass(step.now);
+                continue;
+            }
+            let (cursors, batch) = (&mut step.cursors, &mut step.batch);
+            match collect::sweep_table(&*self.ports.store, cursors, batch, table, step.now).await {
+                Ok(()) => step.touched.push(table),
+                Err(error) => {
+                    self.failed(step, table, error);
+                    step.cursors.pass(step.now);
+                }
+            }
+        }
+        step.report.more |= step.cursors.sweep_is_due(step.now);
+    }
+
+    fn failed(&mut self, step: &mut Step, table: TableRef, error: StoreError) {
+        self.tour.failed(NAME, table, &error.into());
+        step.report.failures += 1;
+    }
+
+    /// Step 2. Gives how far each envelope may be settled.
+    async fn transfer(&mut self, pieces: &[Piece]) -> Result<Vec<Settlement>, JobError> {
+        let transfers: Vec<Transfer> = pieces.iter().flat_map(Piece::credits).collect();
+        if transfers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sent = transfers.len();
+        let outcomes = self.ports.wallet.transfer(transfers).await?;
+        if outcomes.len() != sent {
+            let words = format!("{} outcomes for {sent} transfers", outcomes.len());
+            return Err(WalletError::Damaged(words).into());
+        }
+        let mut outcomes = outcomes.into_iter();
+        let mut settlements = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let outcomes: Vec<TransferOutcome> = outcomes.by_ref().take(piece.entries.len()).collect();
+            self.note_refused(piece, &outcomes);
+            settlements.extend(piece.settlement(&outcomes));
+        }
+        Ok(settlements)
+    }
+
+    fn note_refused(&mut self, piece: &Piece, outcomes: &[TransferOutcome]) {
+        let mut refused = 0;
+        for (entry, outcome) in piece.entries.iter().zip(outcomes).filter(|(_, outcome)| !collect::is_taken(**outcome))
+        {
+            refused += 1;
+            self.metrics.credit_refused();
+            if !self.stuck.contains(&piece.envelope_id) {
+                let (envelope_id, seq) = (piece.envelope_id, entry.seq);
+                tracing::error!(%envelope_id, seq, ?outcome, "the wallet refuses a credit");
+            }
+        }
+        if refused > 0 && self.stuck.len() < STUCK_MAX {
+            self.stuck.insert(piece.envelope_id);
+        } else if refused == 0 && piece.settles {
+            self.stuck.remove(&piece.envelope_id);
+        }
+        self.metrics.stuck(self.stuck.len());
+    }
+
+    /// Step 3. Gives the databases that could not be settled.
+    async fn settle(&self, settlements: Vec<Settlement>) -> HashMap<u8, JobError> {
+        let mut by_database: BTreeMap<u8, Vec<Settlement>> = BTreeMap::new();
+        for settlement in settlements {
+            let table = self.ports.store.table_of(settlement.envelope_id);
+            by_database.entry(table.database).or_default().push(settlement);
+        }
+        let mut failed = HashMap::new();
+        for (database, settlements) in by_database {
+            if let Err(error) = self.ports.store.settle(&settlements).await {
+                failed.insert(database, error.into());
+            }
+        }
+        failed
+    }
+}

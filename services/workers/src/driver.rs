@@ -1,0 +1,248 @@
+//! The driver: runs each job again and again on a task of its own.
+//!
+//! After a run that reached its bound a job goes on at once, but not without
+//! rest: it works for a share of the time only (`duty_percent`), so that credits
+//! do not starve openings at the peak. After an idle run it waits for its
+//! interval. After a failure it waits longer and longer, up to five seconds,
+//! with a jitter that keeps many processes from knocking together.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hongbao_core::Limits;
+use hongbao_core::id::stable_hash;
+use hongbao_core::limits::WORKER_BATCH_SIZE_MAX;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::activate::Activate;
+use crate::credit::Credit;
+use crate::job::{Job, JobError, Ports, RunReport};
+use crate::metrics::WorkerMetrics;
+use crate::refund::Refund;
+
+/// The first wait after a failure.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// The longest wait after a failure.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The longest rest after a busy run.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// What an operator may configure of the background jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerOptions {
+    /// Rows of one run at most.
+    pub batch_size_max: u32,
+    /// The share of the time that a busy job works, in percent.
+    pub duty_percent: u32,
+    /// How often credits look for work when there is little, in milliseconds.
+    pub credit_idle_ms: u64,
+    /// How often the other jobs do.
+    pub idle_ms: u64,
+    /// How long a shutdown waits for runs that are under way, in milliseconds.
+    pub shutdown_ms_max: u64,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> WorkerOptions {
+        WorkerOptions {
+            batch_size_max: WORKER_BATCH_SIZE_MAX,
+            duty_percent: 50,
+            // Far below the second in which a credit should appear.
+            credit_idle_ms: 50,
+            idle_ms: 200,
+            shutdown_ms_max: 10_000,
+        }
+    }
+}
+
+impl WorkerOptions {
+    /// Says what does not fit together, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        let rules = [
+            ((1..=WORKER_BATCH_SIZE_MAX).contains(&self.batch_size_max), "batch_size_max must be 1 to 1000"),
+            ((1..=100).contains(&self.duty_percent), "duty_percent must be 1 to 100"),
+            ((1..=60_000).contains(&self.credit_idle_ms), "credit_idle_ms must be 1 to 60000"),
+            ((1..=60_000).contains(&self.idle_ms), "idle_ms must be 1 to 60000"),
+            ((1..=600_000).contains(&self.shutdown_ms_max), "shutdown_ms_max must be 1 to 600000"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, words)) => Err(format!("workers: {words}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A job and how often it looks for work.
+pub struct Scheduled {
+    /// The job.
+    pub job: Box<dyn Job>,
+    /// The wait after a run that found little.
+    pub idle: Duration,
+}
+
+/// Jobs that are running. Dropped, it stops them after their present run.
+pub struct WorkerSet {
+    stop: watch::Sender<bool>,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
+    shutdown_within: Duration,
+}
+
+impl WorkerSet {
+    /// Starts all jobs of the service. Needs a tokio runtime with time.
+    pub fn spawn(
+        ports: Ports,
+        zone_offset_s: i32,
+        limits: &Limits,
+        options: &WorkerOptions,
+        registry: &mut Registry,
+    ) -> WorkerSet {
+        let metrics = WorkerMetrics::register(registry);
+        let credit = Credit::new(ports.clone(), zone_offset_s, limits).measured_by(metrics.clone());
+        let refund = Refund::new(ports.clone(), zone_offset_s, limits);
+        let activate = Activate::new(ports, zone_offset_s, limits);
+        let idle = Duration::from_millis(options.idle_ms);
+        let jobs = vec![
+            Scheduled { job: Box::new(credit), idle: Duration::from_millis(options.credit_idle_ms) },
+            Scheduled { job: Box::new(refund), idle },
+            Scheduled { job: Box::new(activate), idle },
+        ];
+        WorkerSet::spawn_jobs(jobs, options, &metrics)
+    }
+
+    /// Starts these jobs, each on a task of its own.
+    pub fn spawn_jobs(jobs: Vec<Scheduled>, options: &WorkerOptions, metrics: &WorkerMetrics) -> WorkerSet {
+        let (stop, stopped) = watch::channel(false);
+        let tasks = jobs
+            .into_iter()
+            .map(|scheduled| {
+                let name = scheduled.job.name();
+                let task = Task {
+                    scheduled,
+                    options: options.clone(),
+                    metrics: metrics.clone(),
+                    failures: 0,
+                    stopped: stopped.clone(),
+                };
+                (name, tokio::spawn(task.run()))
+            })
+            .collect();
+        WorkerSet { stop, tasks, shutdown_within: Duration::from_millis(options.shutdown_ms_max) }
+    }
+
+    /// Lets the runs under way finish and starts no others. True if all ended
+    /// in time; one that did not is broken off, which loses nothing.
+    pub async fn shutdown(self) -> bool {
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + self.shutdown_within;
+        let mut clean = true;
+        for (job, mut task) in self.tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                tracing::warn!(job, "a run did not end in time and is broken off");
+                task.abort();
+                clean = false;
+            }
+        }
+        clean
+    }
+}
+
+struct Task {
+    scheduled: Scheduled,
+    options: WorkerOptions,
+    metrics: WorkerMetrics,
+    /// Failed runs in a row.
+    failures: u32,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let job = self.scheduled.job.name();
+        while !*self.stopped.borrow() {
+            let began = Instant::now();
+            let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
+            let took = began.elapsed();
+            self.note(job, &outcome, took);
+            let rest = self.rest(job, &outcome, took);
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                // An error says that the `WorkerSet` was dropped.
+                changed = self.stopped.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Counts, and logs the first failure of a row.
+    fn note(&mut self, job: &'static str, outcome: &Result<RunReport, JobError>, took: Duration) {
+        match outcome {
+            Ok(report) => {
+                self.metrics.ran(job, took, report.rows, report.failures);
+                if self.failures > 0 {
+                    tracing::info!(job, failures = self.failures, "works again");
+                }
+                self.failures = 0;
+            }
+            Err(error) => {
+                self.metrics.ran(job, took, 0, 1);
+                if self.failures == 0 {
+                    tracing::error!(job, %error, "a run failed, and is tried again");
+                }
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
+    }
+
+    /// How long to wait before the next run.
+    fn rest(&self, job: &str, outcome: &Result<RunReport, JobError>, took: Duration) -> Duration {
+        let Ok(report) = outcome else { return backoff(std::process::id(), job, self.failures) };
+        let duty = self.options.duty_percent.clamp(1, 100);
+        let rest = (took * (100 - duty) / duty).min(REST_MAX);
+        if report.more { rest } else { rest.max(self.scheduled.idle) }
+    }
+}
+
+/// Twice as long after each failure, and between half and all of that; where
+/// between, differs from process to process.
+fn backoff(process: u32, job: &str, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let longest = (BACKOFF_MIN * 2_u32.pow(doublings)).min(BACKOFF_MAX);
+    let mut bytes = process.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&failures.to_be_bytes());
+    bytes.extend_from_slice(job.as_bytes());
+    let per_mille = (stable_hash(&bytes) % 501) as u32;
+    longest / 2 + longest * per_mille / 1_000
+}
+
+/// A job that panics has a defect, but its money must go on moving: the panic
+/// is a failed run. The job's own state are hints, so it is fit for use after.
+async fn catch_panic(run: impl Future<Output = Result<RunReport, JobError>>) -> Result<RunReport, JobError> {
+    let mut run = pin!(run);
+    std::future::poll_fn(|context| {
+        std::panic::catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)))
+            .unwrap_or(Poll::Ready(Err(JobError::Panicked)))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_job_waits_longer_and_longer_up_to_five_seconds() {
+        for failures in 1..200 {
+            let wait = backoff(7, "credit", failures);
+            assert!(wait <= BACKOFF_MAX, "{wait:?}");
+            assert!(wait >= (BACKOFF_MIN * 2_u32.pow((failures - 1).min(5)) / 2), "{wait:?} after {failures}");
+        }
+        assert!(backoff(7, "credit", 100) >= BACKOFF_MAX / 2);
+        assert_ne!(backoff(7, "credit", 9), backoff(8, "credit", 9));
+    }
+}

@@ -1,0 +1,61 @@
+//! What a job is.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hongbao_core::Clock;
+use hongbao_core::limits::WORKER_BATCH_SIZE_MAX;
+use hongbao_store::{Store, StoreError};
+use hongbao_wallet::{Wallet, WalletError};
+
+/// What every job works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// The envelopes and their journals.
+    pub store: Arc<dyn Store>,
+    /// The balances.
+    pub wallet: Arc<dyn Wallet>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What one run has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunReport {
+    /// Rows that were moved forward.
+    pub rows: u32,
+    /// Tables and databases that could not be used; they were logged and are tried again.
+    pub failures: u32,
+    /// The bound was reached: there is more to do at once.
+    pub more: bool,
+}
+
+/// Why a whole run failed. What it had done stands; the next run finds the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The wallet failed.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// The job panicked: a defect.
+    #[error("the job panicked")]
+    Panicked,
+}
+
+/// A background job.
+#[async_trait]
+pub trait Job: Send + 'static {
+    /// Its name in logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// One bounded step: at most about `limit` rows. Dropping the future half
+    /// way loses nothing and doubles nothing.
+    async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError>;
+}
+
+/// Keeps a caller's limit within what one wallet transaction takes.
+pub(crate) fn bounded(limit: u32) -> u32 {
+    limit.clamp(1, WORKER_BATCH_SIZE_MAX)
+}

@@ -1,0 +1,95 @@
+//! What the jobs tell Prometheus.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// The label of everything that each job has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabel {
+    job: &'static str,
+}
+
+/// The metrics of all jobs of one process. Clones share their values.
+#[derive(Clone)]
+pub struct WorkerMetrics {
+    runs: Family<JobLabel, Counter>,
+    rows: Family<JobLabel, Counter>,
+    errors: Family<JobLabel, Counter>,
+    run_seconds: Family<JobLabel, Histogram>,
+    settled_lag_seconds: Gauge<f64, AtomicU64>,
+    credits_refused: Counter,
+    envelopes_stuck: Gauge,
+}
+
+impl Default for WorkerMetrics {
+    fn default() -> WorkerMetrics {
+        WorkerMetrics {
+            runs: Family::default(),
+            rows: Family::default(),
+            errors: Family::default(),
+            // 1 ms to 16 s.
+            run_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15))),
+            settled_lag_seconds: Gauge::default(),
+            credits_refused: Counter::default(),
+            envelopes_stuck: Gauge::default(),
+        }
+    }
+}
+
+impl WorkerMetrics {
+    /// Makes the metrics known under `hongbao_...`.
+    pub fn register(registry: &mut Registry) -> WorkerMetrics {
+        let metrics = WorkerMetrics::default();
+        registry.register("hongbao_worker_runs", "Runs of a background job", metrics.runs.clone());
+        registry.register("hongbao_worker_rows", "Rows that a job moved forward", metrics.rows.clone());
+        registry.register("hongbao_worker_errors", "Failures of a job", metrics.errors.clone());
+        registry.register("hongbao_worker_run_seconds", "How long a run took", metrics.run_seconds.clone());
+        registry.register(
+            "hongbao_settled_lag_seconds",
+            "Every opening older than this has been credited",
+            metrics.settled_lag_seconds.clone(),
+        );
+        registry.register(
+            "hongbao_credits_refused",
+            "Credits that the wallet refused, repeats included",
+            metrics.credits_refused.clone(),
+        );
+        registry.register(
+            "hongbao_credit_stuck_envelopes",
+            "Envelopes with a credit that the wallet refuses: look for them in the log and the audit",
+            metrics.envelopes_stuck.clone(),
+        );
+        metrics
+    }
+
+    /// A run of a job is over.
+    pub(crate) fn ran(&self, job: &'static str, took: Duration, rows: u32, failures: u32) {
+        let label = JobLabel { job };
+        self.runs.get_or_create(&label).inc();
+        self.rows.get_or_create(&label).inc_by(u64::from(rows));
+        self.errors.get_or_create(&label).inc_by(u64::from(failures));
+        self.run_seconds.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// How far behind the credits are.
+    pub(crate) fn settled_lag(&self, lag_ms: i64) {
+        self.settled_lag_seconds.set(lag_ms as f64 / 1_000.0);
+    }
+
+    /// A credit was refused.
+    pub(crate) fn credit_refused(&self) {
+        self.credits_refused.inc();
+    }
+
+    /// How many envelopes cannot be settled.
+    pub(crate) fn stuck(&self, envelopes: usize) {
+        self.envelopes_stuck.set(envelopes as i64);
+    }
+}

@@ -1,0 +1,276 @@
+//! Ports that fail on demand: before a verb, after it, or by never coming back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use hongbao_core::audit::Books;
+use hongbao_core::id::TableRef;
+use hongbao_core::{
+    Entry, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, Transfer, TransferId, TransferKind,
+    TransferOutcome, UserId,
+};
+use hongbao_store::{Append, Settlement, Store, StoreError, TailEntry};
+use hongbao_wallet::{AccountRow, Posted, Wallet, WalletError};
+
+/// A verb that writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Append,
+    Activate,
+    Cancel,
+    Settle,
+    Transfer,
+}
+
+/// Where the process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Nothing was written.
+    Before,
+    /// It was written, but nobody was told.
+    After,
+    /// As before, but the verb never returns.
+    HangsBefore,
+    /// As after, but the verb never returns.
+    HangsAfter,
+}
+
+pub const DEATHS: [Death; 4] = [Death::Before, Death::After, Death::HangsBefore, Death::HangsAfter];
+
+/// What goes wrong.
+#[derive(Default)]
+pub struct Faults {
+    next: Mutex<Option<(Verb, Death)>>,
+    /// Settlements of this database fail.
+    pub broken_database: Mutex<Option<u8>>,
+    /// The tail does not show these entries.
+    pub hidden: Mutex<HashSet<(EnvelopeId, u32)>>,
+    /// Reading the tail of this table fails.
+    pub unreadable: Mutex<Option<TableRef>>,
+    /// These are written just before the next append.
+    pub racers: Mutex<Vec<Entry>>,
+}
+
+impl Faults {
+    /// The next call of this verb dies.
+    pub fn arm(&self, verb: Verb, death: Death) {
+        *self.next.lock().unwrap() = Some((verb, death));
+    }
+
+    /// Whether the armed fault has not struck.
+    pub fn is_armed(&self) -> bool {
+        self.next.lock().unwrap().is_some()
+    }
+
+    fn take(&self, verb: Verb) -> Option<Death> {
+        let mut next = self.next.lock().unwrap();
+        next.take_if(|(armed, _)| *armed == verb).map(|(_, death)| death)
+    }
+
+    async fn strike<T, E>(
+        &self,
+        verb: Verb,
+        error: fn() -> E,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match self.take(verb) {
+            None => call.await,
+            Some(Death::Before) => Err(error()),
+            Some(Death::HangsBefore) => std::future::pending().await,
+            Some(Death::After) => call.await.and_then(|_| Err(error())),
+            Some(Death::HangsAfter) => {
+                let _ = call.await;
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+fn store_died() -> StoreError {
+    StoreError::Unknown("died".to_owned())
+}
+
+fn wallet_died() -> WalletError {
+    WalletError::Unknown("died".to_owned())
+}
+
+pub struct FaultyStore {
+    pub inner: Arc<dyn Store>,
+    pub faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn table_of(&self, id: EnvelopeId) -> TableRef {
+        self.inner.table_of(id)
+    }
+
+    fn tables(&self) -> Vec<TableRef> {
+        self.inner.tables()
+    }
+
+    fn durability(&self) -> String {
+        self.inner.durability()
+    }
+
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        self.inner.create(envelopes).await
+    }
+
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+        self.inner.load(id).await
+    }
+
+    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
+        self.inner.load_journal(id).await
+    }
+
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+        self.inner.load_for(id, user).await
+    }
+
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        self.inner.entries(id, after_seq, limit).await
+    }
+
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
+        let racers = std::mem::take(&mut *self.faults.racers.lock().unwrap());
+        for racer in racers {
+            assert_eq!(self.inner.append(&[racer]).await.unwrap(), Append::Done);
+        }
+        self.faults.strike(Verb::Append, store_died, self.inner.append(entries)).await
+    }
+
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+        self.faults.strike(Verb::Activate, store_died, self.inner.activate(id, expires_at)).await
+    }
+
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
+        self.faults.strike(Verb::Cancel, store_died, self.inner.cancel(id)).await
+    }
+
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        if *self.faults.unreadable.lock().unwrap() == Some(table) {
+            return Err(StoreError::Damaged("a row".to_owned()));
+        }
+        let mut rows = self.inner.tail(table, position, limit).await?;
+        let hidden = self.faults.hidden.lock().unwrap();
+        rows.retain(|row| !hidden.contains(&(row.entry.envelope_id, row.entry.seq)));
+        Ok(rows)
+    }
+
+    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
+        self.inner.tail_position(table).await
+    }
+
+    async fn unsettled(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        self.inner.unsettled(table, after, limit).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+        let database = settlements.first().map(|settlement| self.table_of(settlement.envelope_id).database);
+        if database.is_some() && database == *self.faults.broken_database.lock().unwrap() {
+            return Err(StoreError::Unavailable("broken".to_owned()));
+        }
+        self.faults.strike(Verb::Settle, store_died, self.inner.settle(settlements)).await
+    }
+
+    async fn unpaid(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        self.inner.unpaid(table, created_before, after, limit).await
+    }
+
+    async fn expired(
+        &self,
+        table: TableRef,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
+        self.inner.expired(table, now, limit).await
+    }
+
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+        self.inner.scan(table, after, limit).await
+    }
+}
+
+pub struct FaultyWallet {
+    pub inner: Arc<dyn Wallet>,
+    pub faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Wallet for FaultyWallet {
+    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
+        self.faults.strike(Verb::Transfer, wallet_died, self.inner.transfer(transfers)).await
+    }
+
+    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
+        self.inner.balance(user).await
+    }
+
+    async fn history(
+        &self,
+        user: &UserId,
+        kinds: &[TransferKind],
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posted>, WalletError> {
+        self.inner.history(user, kinds, before, limit).await
+    }
+
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
+        self.inner.of_envelopes(envelopes).await
+    }
+
+    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
+        self.inner.find(ids).await
+    }
+
+    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
+        self.inner.scan(after, limit).await
+    }
+
+    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
+        self.inner.accounts(after, limit).await
+    }
+
+    async fn books(&self) -> Result<Books, WalletError> {
+        self.inner.books().await
+    }
+
+    fn queue_depth(&self) -> usize {
+        self.inner.queue_depth()
+    }
+}
+
+/// Runs a job once with a fault armed; a run that hangs is dropped, like a process that is killed.
+pub async fn run_and_die(job: &mut dyn hongbao_workers::Job, limit: u32) {
+    let within = std::time::Duration::from_millis(150);
+    let _ = tokio::time::timeout(within, job.run_once(limit)).await;
+}

@@ -1,0 +1,234 @@
+//! A small world: real SQLite files in a temporary folder, a clock that stands
+//! still, and workers that are stepped by hand.
+
+// Each test file uses its part of this.
+#![allow(dead_code)]
+
+pub mod faults;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hongbao_core::envelope::OpenDecision;
+use hongbao_core::id::{Fold, TableRef, stable_hash};
+use hongbao_core::time::ManualClock;
+use hongbao_core::{
+    Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Kind, Limits, Seed, Stage, Timestamp, Transfer,
+    TransferKind, TransferOutcome, UserId,
+};
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::sqlite::file::Mode;
+use hongbao_store::{Append, Store};
+use hongbao_wallet::Wallet;
+use hongbao_wallet::sqlite::SqliteWallet;
+use hongbao_workers::{AuditReport, Job, Ports};
+
+use faults::{Faults, FaultyStore, FaultyWallet};
+
+pub const ZONE_S: i32 = 8 * 3_600;
+pub const DAY_MS: i64 = 86_400_000;
+/// The lifetime of every envelope here.
+pub const LIFETIME_MS: i64 = 3_600_000;
+
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub store: Arc<SqliteStore>,
+    pub wallet: Arc<SqliteWallet>,
+    pub clock: Arc<ManualClock>,
+    pub faults: Arc<Faults>,
+    made: AtomicU64,
+}
+
+pub fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+pub fn fen(fen: i64) -> Fen {
+    Fen::new(fen).unwrap()
+}
+
+impl World {
+    pub async fn new() -> World {
+        World::with_databases(1).await
+    }
+
+    pub async fn with_databases(databases: u8) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let fold = Fold::new(databases, 1).unwrap();
+        let store = SqliteStore::open(dir.path(), fold, ZONE_S, Mode::Volatile).await.unwrap();
+        let wallet = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
+        let noon = Timestamp::parse_rfc3339("2026-02-16T12:00:00+08:00").unwrap();
+        let world = World {
+            dir,
+            store: Arc::new(store),
+            wallet: Arc::new(wallet),
+            clock: Arc::new(ManualClock::at(noon)),
+            faults: Arc::new(Faults::default()),
+            made: AtomicU64::new(0),
+        };
+        world.top_up("sender", 100_000_000).await;
+        world
+    }
+
+    /// What a worker gets: everything goes through the faults.
+    pub fn ports(&self) -> Ports {
+        Ports {
+            store: Arc::new(FaultyStore { inner: self.store.clone(), faults: self.faults.clone() }),
+            wallet: Arc::new(FaultyWallet { inner: self.wallet.clone(), faults: self.faults.clone() }),
+            clock: self.clock.clone(),
+        }
+    }
+
+    pub fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub async fn top_up(&self, name: &str, amount: i64) {
+        let id = uuid::Uuid::from_u128(u128::from(self.next()));
+        self.transfer(Transfer::top_up(id, user(name), fen(amount), self.now()), TransferOutcome::Done).await;
+    }
+
+    pub async fn transfer(&self, transfer: Transfer, expected: TransferOutcome) {
+        assert_eq!(self.wallet.transfer(vec![transfer]).await.unwrap(), [expected]);
+    }
+
+    fn next(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// An envelope that was created and not paid, minted at `at`.
+    pub async fn created_at(&self, at: Timestamp, total: i64, shares: u32) -> Envelope {
+        let number = self.next();
+        let hash = [stable_hash(&number.to_be_bytes()), stable_hash(&(!number).to_be_bytes())];
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&hash[0].to_be_bytes());
+        bytes[8..16].copy_from_slice(&hash[1].to_be_bytes());
+        let envelope = Envelope {
+            id: EnvelopeId::mint(at, bytes[..10].try_into().unwrap()),
+            sender: user("sender"),
+            kind: Kind::Lucky,
+            total: fen(total),
+            shares,
+            share_cap: fen(20_000),
+            greeting: String::new(),
+            audience: Audience::Link,
+            seed: Seed::new(bytes),
+            created_at: at,
+            lifetime_ms: LIFETIME_MS,
+            stage: Stage::Created,
+            expires_at: None,
+            settled_seq: 0,
+        };
+        self.store.create(std::slice::from_ref(&envelope)).await.unwrap();
+        envelope
+    }
+
+    /// An envelope that was paid and activated at `at`.
+    pub async fn active_at(&self, at: Timestamp, total: i64, shares: u32) -> EnvelopeId {
+        let envelope = self.created_at(at, total, shares).await;
+        self.transfer(Transfer::send(&envelope, at), TransferOutcome::Done).await;
+        self.store.activate(envelope.id, at.plus_millis(LIFETIME_MS)).await.unwrap();
+        envelope.id
+    }
+
+    pub async fn active(&self, total: i64, shares: u32) -> EnvelopeId {
+        self.active_at(self.now(), total, shares).await
+    }
+
+    /// What the next opening by a user would be, as of now.
+    pub async fn next_entry(&self, id: EnvelopeId, name: &str, at: Timestamp) -> Option<Entry> {
+        let (envelope, journal, before) = self.store.load_for(id, &user(name)).await.unwrap().unwrap();
+        match envelope.decide_open(&journal, before.as_ref(), &user(name), at) {
+            OpenDecision::Append(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Opens at `at`; gives the amount.
+    pub async fn open_at(&self, id: EnvelopeId, name: &str, at: Timestamp) -> i64 {
+        let entry = self.next_entry(id, name, at).await.expect("it can be opened");
+        assert_eq!(self.store.append(std::slice::from_ref(&entry)).await.unwrap(), Append::Done);
+        entry.amount.get()
+    }
+
+    pub async fn open(&self, id: EnvelopeId, name: &str) -> i64 {
+        self.open_at(id, name, self.now()).await
+    }
+
+    /// Opens as `{prefix}-1`, `{prefix}-2` and so on; gives the sum.
+    pub async fn open_many(&self, id: EnvelopeId, prefix: &str, times: u32) -> i64 {
+        let mut sum = 0;
+        for number in 1..=times {
+            sum += self.open(id, &format!("{prefix}-{number}")).await;
+        }
+        sum
+    }
+
+    pub async fn balance(&self, name: &str) -> i64 {
+        self.wallet.balance(&user(name)).await.unwrap().get()
+    }
+
+    pub async fn balances(&self, prefix: &str, count: u32) -> i64 {
+        let mut sum = 0;
+        for number in 1..=count {
+            sum += self.balance(&format!("{prefix}-{number}")).await;
+        }
+        sum
+    }
+
+    pub async fn envelope(&self, id: EnvelopeId) -> Envelope {
+        self.store.load(id).await.unwrap().unwrap().0
+    }
+
+    pub async fn journal(&self, id: EnvelopeId) -> Vec<Entry> {
+        self.store.load_journal(id).await.unwrap().unwrap().1
+    }
+
+    pub fn table(&self, id: EnvelopeId) -> TableRef {
+        self.store.table_of(id)
+    }
+
+    /// How many transfers of a kind an envelope has.
+    pub async fn transfers(&self, id: EnvelopeId, kind: TransferKind) -> usize {
+        let transfers = self.wallet.of_envelopes(&[id]).await.unwrap();
+        transfers.iter().filter(|transfer| transfer.kind == kind).count()
+    }
+
+    /// The codes of all breaches, and the report.
+    pub async fn audit(&self) -> (Vec<&'static str>, AuditReport) {
+        let mut codes = Vec::new();
+        let report = hongbao_workers::audit::audit(&*self.store, &*self.wallet, &mut |breach| {
+            codes.push(breach.code);
+        });
+        let report = report.await.unwrap();
+        (codes, report)
+    }
+
+    /// The audit finds nothing.
+    pub async fn assert_sound(&self) {
+        let mut found = Vec::new();
+        let report = hongbao_workers::audit::audit(&*self.store, &*self.wallet, &mut |breach| {
+            found.push(breach.to_string());
+        });
+        report.await.unwrap();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+/// Runs a job until a run finds nothing to do; fails on any failure.
+pub async fn run_until_idle(job: &mut dyn Job, limit: u32) -> u32 {
+    let mut rows = 0;
+    for _ in 0..10_000 {
+        let report = job.run_once(limit).await.unwrap();
+        assert_eq!(report.failures, 0);
+        rows += report.rows;
+        if !report.more {
+            return rows;
+        }
+    }
+    panic!("{} never comes to an end", job.name());
+}

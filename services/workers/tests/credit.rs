@@ -1,0 +1,301 @@
+//! The credit job on real files.
+
+mod common;
+
+use common::faults::{DEATHS, Verb, run_and_die};
+use common::{DAY_MS, World, ZONE_S, fen, run_until_idle, user};
+use hongbao_core::{EnvelopeId, Stage, Transfer, TransferId, TransferKind, TransferOutcome};
+use hongbao_store::Store as _;
+use hongbao_workers::Job as _;
+use hongbao_workers::credit::Credit;
+
+fn worker(world: &World) -> Credit {
+    Credit::new(world.ports(), ZONE_S, &world.limits())
+}
+
+#[tokio::test]
+async fn i6_each_opening_is_credited_exactly_once() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    let (one, two) = (world.active(1_000, 10).await, world.active(50, 5).await);
+    run_until_idle(&mut credit, 100).await;
+
+    let opened = world.open_many(one, "a", 10).await + world.open_many(two, "a", 3).await;
+    assert_eq!(run_until_idle(&mut credit, 100).await, 13);
+    assert_eq!(world.balances("a", 10).await, opened);
+    assert_eq!(run_until_idle(&mut credit, 100).await, 0, "there is nothing left to credit");
+    assert_eq!(run_until_idle(&mut worker(&world), 100).await, 0, "a fresh worker sees that, too");
+
+    assert_eq!(world.envelope(one).await.stage, Stage::Settled, "its journal has ended and is credited");
+    let two = world.envelope(two).await;
+    assert_eq!((two.stage, two.settled_seq), (Stage::Active, 3));
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn i6_a_death_at_any_step_neither_loses_nor_doubles_a_credit() {
+    for verb in [Verb::Transfer, Verb::Settle] {
+        for death in DEATHS {
+            for restarts in [true, false] {
+                let world = World::new().await;
+                let mut credit = worker(&world);
+                run_until_idle(&mut credit, 100).await;
+                let id = world.active(1_000, 10).await;
+                let opened = world.open_many(id, "a", 5).await;
+
+                world.faults.arm(verb, death);
+                run_and_die(&mut credit, 100).await;
+                assert!(!world.faults.is_armed(), "{verb:?} {death:?} was not reached");
+                world.assert_sound().await;
+
+                if restarts {
+                    credit = worker(&world);
+                }
+                let opened = opened + world.open(id, "b-1").await;
+                for _ in 0..5 {
+                    credit.run_once(100).await.unwrap();
+                }
+                let got = world.balances("a", 5).await + world.balance("b-1").await;
+                assert_eq!(got, opened, "{verb:?} {death:?} restarts: {restarts}");
+                assert_eq!(world.transfers(id, TransferKind::Open).await, 6);
+                assert_eq!(world.envelope(id).await.settled_seq, 6);
+                world.assert_sound().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn i6_two_workers_at_once_credit_each_opening_once() {
+    let world = World::new().await;
+    let (mut one, mut two) = (worker(&world), worker(&world));
+    let mut opened = 0;
+    for round in 0..20 {
+        let id = world.active(1_000, 10).await;
+        opened += world.open_many(id, "a", 10).await;
+        let (one, two) = tokio::join!(one.run_once(7 + round), two.run_once(20));
+        one.unwrap();
+        two.unwrap();
+    }
+    run_until_idle(&mut one, 100).await;
+    assert_eq!(world.balances("a", 10).await, opened);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_fresh_worker_finds_what_an_earlier_one_left_also_on_old_days() {
+    let world = World::with_databases(2).await;
+    let mut opened = 0;
+    for days_ago in [0, 1, 2, 3, 5, 9, 20] {
+        let at = world.now().plus_millis(-days_ago * DAY_MS);
+        let id = world.active_at(at, 1_000, 10).await;
+        for number in 1..=4 {
+            opened += world.open_at(id, &format!("a-{number}"), at).await;
+        }
+    }
+    assert_eq!(run_until_idle(&mut worker(&world), 3).await, 28);
+    assert_eq!(world.balances("a", 4).await, opened);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_old_day_comes_round_while_the_worker_runs() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+
+    let at = world.now().plus_millis(-10 * DAY_MS);
+    let id = world.active_at(at, 1_000, 10).await;
+    let opened = world.open_at(id, "a-1", at).await;
+    for _ in 0..100 {
+        world.clock.advance_millis(500);
+        credit.run_once(100).await.unwrap();
+    }
+    assert_eq!(world.balance("a-1").await, opened);
+}
+
+#[tokio::test]
+async fn rows_that_the_tail_has_missed_are_found_by_the_sweep() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    let (id, other) = (world.active(1_000, 10).await, world.active(1_000, 10).await);
+    let missed = world.open(id, "a-1").await;
+    let seen = world.open(other, "a-2").await;
+    world.faults.hidden.lock().unwrap().insert((id, 1));
+    run_until_idle(&mut credit, 100).await;
+    assert_eq!((world.balance("a-1").await, world.balance("a-2").await), (0, seen));
+
+    for _ in 0..100 {
+        world.clock.advance_millis(500);
+        credit.run_once(100).await.unwrap();
+    }
+    assert_eq!(world.balance("a-1").await, missed);
+}
+
+#[tokio::test]
+async fn a_row_behind_a_missed_one_brings_it_along() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    let id = world.active(1_000, 10).await;
+    let opened = world.open_many(id, "a", 3).await;
+    world.faults.hidden.lock().unwrap().extend([(id, 1), (id, 2)]);
+    credit.run_once(100).await.unwrap();
+    assert_eq!(world.balances("a", 3).await, opened);
+    assert_eq!(world.envelope(id).await.settled_seq, 3);
+}
+
+#[tokio::test]
+async fn a_long_journal_and_its_newest_opening_are_credited_over_many_runs() {
+    let world = World::new().await;
+    let id = world.active(1_000, 60).await;
+    let opened = world.open_many(id, "a", 50).await;
+    let mut credit = worker(&world);
+    for _ in 0..3 {
+        let report = credit.run_once(4).await.unwrap();
+        assert!(report.more && report.rows <= 4, "{report:?}");
+    }
+    // It is opened on while the backlog is worked off.
+    let newest = world.open_many(id, "b", 5).await;
+    run_until_idle(&mut credit, 4).await;
+    assert_eq!(world.balances("a", 50).await + world.balances("b", 5).await, opened + newest);
+    assert_eq!(world.envelope(id).await.settled_seq, 55);
+    world.assert_sound().await;
+}
+
+/// Takes the id of a credit for something else.
+async fn poison(world: &World, id: EnvelopeId, seq: u32) {
+    let transfer = Transfer {
+        id: TransferId::Envelope(id, seq),
+        kind: TransferKind::Open,
+        user: user("thief"),
+        amount: fen(1),
+        at: world.now(),
+    };
+    world.transfer(transfer, TransferOutcome::Done).await;
+}
+
+#[tokio::test]
+async fn a_refused_credit_stops_its_envelope_and_nobody_else() {
+    for (limit, fresh) in [(100, false), (100, true), (2, false), (2, true)] {
+        let world = World::new().await;
+        let mut credit = worker(&world);
+        run_until_idle(&mut credit, 100).await;
+        let (bad, good) = (world.active(1_000, 10).await, world.active(1_000, 10).await);
+        poison(&world, bad, 2).await;
+        let before = world.open(bad, "a-1").await;
+        world.open(bad, "unlucky").await;
+        if fresh {
+            credit = worker(&world);
+        }
+        for _ in 0..20 {
+            credit.run_once(limit).await.unwrap();
+        }
+        // Openings that come after it, of this envelope and of others.
+        let after = world.open_many(bad, "b", 5).await;
+        let others = world.open_many(good, "c", 10).await;
+        for _ in 0..40 {
+            world.clock.advance_millis(500);
+            credit.run_once(limit).await.unwrap();
+        }
+        assert_eq!(world.envelope(bad).await.settled_seq, 1, "limit {limit}: settled up to the refused one only");
+        assert_eq!(world.balance("a-1").await, before);
+        assert_eq!(world.balance("unlucky").await, 0);
+        assert_eq!(world.balances("b", 5).await, after, "limit {limit}: those behind it get their money all the same");
+        assert_eq!(world.balances("c", 10).await, others);
+        assert_eq!(world.envelope(good).await.stage, Stage::Settled);
+        assert_eq!(world.audit().await.0, ["credit_wrong"], "and the audit names it");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_table_does_not_starve_another() {
+    let world = World::with_databases(2).await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    let mut busy = world.active(2_000, 200).await;
+    let mut quiet = world.active(100, 10).await;
+    while world.table(quiet) == world.table(busy) {
+        quiet = world.active(100, 10).await;
+    }
+    if world.table(quiet) < world.table(busy) {
+        (busy, quiet) = (world.active(2_000, 200).await, busy);
+        while world.table(quiet) <= world.table(busy) {
+            busy = world.active(2_000, 200).await;
+        }
+    }
+    world.open_many(busy, "a", 100).await;
+    let amount = world.open(quiet, "b").await;
+    let mut runs = 0;
+    while world.balance("b").await == 0 {
+        credit.run_once(2).await.unwrap();
+        runs += 1;
+    }
+    assert_eq!(world.balance("b").await, amount);
+    assert!(runs <= 4, "{runs} runs");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_settled_does_not_hold_up_another() {
+    let world = World::with_databases(2).await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    *world.faults.broken_database.lock().unwrap() = Some(0);
+    let mut ids = [None, None];
+    while ids.contains(&None) {
+        let id = world.active(1_000, 10).await;
+        ids[usize::from(world.table(id).database)] = Some(id);
+    }
+    let [broken, sound] = ids.map(Option::unwrap);
+    let opened = world.open_many(broken, "a", 5).await + world.open_many(sound, "b", 5).await;
+    let report = credit.run_once(100).await.unwrap();
+    assert_eq!(report.failures, 1);
+    assert_eq!((world.envelope(broken).await.settled_seq, world.envelope(sound).await.settled_seq), (0, 5));
+
+    *world.faults.broken_database.lock().unwrap() = None;
+    for _ in 0..5 {
+        credit.run_once(100).await.unwrap();
+    }
+    assert_eq!(world.envelope(broken).await.settled_seq, 5);
+    assert_eq!(world.balances("a", 5).await + world.balances("b", 5).await, opened);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_table_whose_tail_is_damaged_is_still_credited() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    let id = world.active(1_000, 10).await;
+    *world.faults.unreadable.lock().unwrap() = Some(world.table(id));
+    let opened = world.open_many(id, "a", 5).await;
+    for _ in 0..10 {
+        credit.run_once(100).await.unwrap();
+    }
+    assert_eq!(world.balances("a", 5).await, opened);
+
+    *world.faults.unreadable.lock().unwrap() = None;
+    let opened = world.open_many(id, "b", 5).await;
+    for _ in 0..100 {
+        credit.run_once(100).await.unwrap();
+    }
+    assert_eq!(world.balances("b", 5).await, opened);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_tail_goes_on_after_midnight() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    for _ in 0..5 {
+        run_until_idle(&mut credit, 100).await;
+        let id = world.active(1_000, 10).await;
+        assert!(world.store.tables().contains(&world.table(id)));
+        let opened = world.open_many(id, "a", 3).await;
+        let before = world.balances("a", 3).await;
+        credit.run_once(100).await.unwrap();
+        assert_eq!(world.balances("a", 3).await, before + opened, "credited in the very next run");
+        world.clock.advance_millis(DAY_MS);
+    }
+}
