@@ -95,21 +95,33 @@ impl LiveEnvelope {
     pub fn loaded_at(&self) -> Timestamp {
         self.loaded_at
     }
-
-    fn weight(&self) -> u64 {
-        ENVELOPE_WEIGHT + u64::from(self.journal().open_count())
-    }
 }
 
 /// An idle envelope weighs as much as this many openers.
 const ENVELOPE_WEIGHT: u64 = 8;
 
+/// A live envelope as the cache holds it. The cache asks for the weight when it
+/// takes an item in and again when it lets it go, and the two must be the same:
+/// so it is kept, while the openers grow.
 #[derive(Clone)]
-struct ByOpeners;
+struct Cached {
+    live: Arc<LiveEnvelope>,
+    weight: u64,
+}
 
-impl Weighter<EnvelopeId, Arc<LiveEnvelope>> for ByOpeners {
-    fn weight(&self, _: &EnvelopeId, live: &Arc<LiveEnvelope>) -> u64 {
-        live.weight()
+impl Cached {
+    fn new(live: Arc<LiveEnvelope>) -> Cached {
+        let weight = ENVELOPE_WEIGHT + u64::from(live.journal().open_count());
+        Cached { live, weight }
+    }
+}
+
+#[derive(Clone)]
+struct KeptWeight;
+
+impl Weighter<EnvelopeId, Cached> for KeptWeight {
+    fn weight(&self, _: &EnvelopeId, cached: &Cached) -> u64 {
+        cached.weight
     }
 }
 
@@ -129,7 +141,7 @@ pub enum NotLive {
 /// The live envelopes of a server: bounded, the least used go first, and all
 /// that are idle go.
 pub struct LiveEnvelopes {
-    cache: Cache<EnvelopeId, Arc<LiveEnvelope>, ByOpeners>,
+    cache: Cache<EnvelopeId, Cached, KeptWeight>,
     loads: Semaphore,
 }
 
@@ -139,14 +151,14 @@ impl LiveEnvelopes {
     pub fn new(envelopes_max: usize, loads_max: usize) -> LiveEnvelopes {
         let weight_max = envelopes_max as u64 * ENVELOPE_WEIGHT;
         LiveEnvelopes {
-            cache: Cache::with_weighter(envelopes_max, weight_max, ByOpeners),
+            cache: Cache::with_weighter(envelopes_max, weight_max, KeptWeight),
             loads: Semaphore::new(loads_max),
         }
     }
 
     /// The envelope from memory.
     pub fn get(&self, id: EnvelopeId, now: Timestamp) -> Option<Arc<LiveEnvelope>> {
-        let live = self.cache.get(&id)?;
+        let live = self.cache.get(&id)?.live;
         live.used_at.store(now.millis(), Ordering::Relaxed);
         Some(live)
     }
@@ -162,7 +174,8 @@ impl LiveEnvelopes {
         if let Some(live) = self.get(id, now) {
             return Ok(live);
         }
-        self.cache.get_or_insert_async(&id, self.load(id, store, now)).await
+        let load = async { self.load(id, store, now).await.map(Cached::new) };
+        self.cache.get_or_insert_async(&id, load).await.map(|cached| cached.live)
     }
 
     async fn load(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
@@ -186,7 +199,7 @@ impl LiveEnvelopes {
         };
         // The cache weighs an envelope when it is put in; weigh again as it doubles.
         if before.next_power_of_two() != after.next_power_of_two() && after as u64 > ENVELOPE_WEIGHT {
-            self.cache.insert(live.envelope.id, live.clone());
+            self.cache.insert(live.envelope.id, Cached::new(live.clone()));
         }
     }
 
@@ -198,7 +211,7 @@ impl LiveEnvelopes {
     /// Forgets what has not been used for `idle_ms`.
     pub fn forget_idle(&self, now: Timestamp, idle_ms: i64) {
         let used_since = now.plus_millis(-idle_ms).millis();
-        self.cache.retain(|_, live| live.used_at.load(Ordering::Relaxed) >= used_since);
+        self.cache.retain(|_, cached| cached.live.used_at.load(Ordering::Relaxed) >= used_since);
     }
 
     /// Envelopes in memory.

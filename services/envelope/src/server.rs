@@ -224,14 +224,15 @@ impl Server {
         let now = self.parts.clock.now();
         let (state, before) = if self.parts.options.lanes {
             let live = self.live(id, now).await?;
-            check_invited(&live.envelope, caller)?;
             let journal = live.journal();
-            (live.envelope.state(&journal.fold, now), journal.opened_by(caller.user))
+            let before = journal.opened_by(caller.user);
+            check_invited(&live.envelope, before.as_ref(), caller)?;
+            (live.envelope.state(&journal.fold, now), before)
         } else {
             let (envelope, fold, before) =
                 self.parts.store.load_for(id, caller.user).await?.ok_or(Refusal::NotFound)?;
             check_paid(&envelope)?;
-            check_invited(&envelope, caller)?;
+            check_invited(&envelope, before.as_ref(), caller)?;
             (envelope.state(&fold, now), before)
         };
         if let Some(opened) = before {
@@ -291,8 +292,9 @@ impl Server {
             }
             found => found.map_err(refusal_of)?,
         };
-        check_invited(&live.envelope, caller)?;
         let journal = live.journal();
+        let mine = journal.opened_by(caller.user);
+        check_invited(&live.envelope, mine.as_ref(), caller)?;
         let last = journal.open_count().min(after_seq.saturating_add(limit));
         let opens = (after_seq.saturating_add(1)..=last).filter_map(|seq| journal.open_at(seq));
         let closed = journal.fold.has_ended();
@@ -301,7 +303,7 @@ impl Server {
             envelope: EnvelopeView::new(&live.envelope, &journal.fold, now),
             opens: opens.map(view).collect(),
             next_seq: (last < journal.open_count()).then_some(last),
-            mine: journal.opened_by(caller.user).map(|opened| OpenView::new(caller.user, &opened)),
+            mine: mine.map(|opened| OpenView::new(caller.user, &opened)),
             luckiest: journal.luckiest().filter(|_| closed).map(view),
             draw_seed: closed.then(|| live.envelope.seed.reveal()),
         })
@@ -424,8 +426,9 @@ fn check_paid(envelope: &Envelope) -> Result<(), Refusal> {
     }
 }
 
-fn check_invited(envelope: &Envelope, caller: &Caller<'_>) -> Result<(), Refusal> {
-    if envelope.admits(caller.user, caller.groups) { Ok(()) } else { Err(Refusal::NotInvited) }
+/// Who opened it keeps its answer, also after leaving the group.
+fn check_invited(envelope: &Envelope, opened: Option<&Opened>, caller: &Caller<'_>) -> Result<(), Refusal> {
+    if opened.is_some() || envelope.admits(caller.user, caller.groups) { Ok(()) } else { Err(Refusal::NotInvited) }
 }
 
 fn refusal_of(not_live: NotLive) -> Refusal {

@@ -15,10 +15,10 @@ const HISTORY: &str = "SELECT id, user_id, kind, amount_fen, at_ms, position FRO
      WHERE user_id = ?1 AND position < ?2 AND (1 << kind) & ?3 ORDER BY position DESC LIMIT ?4";
 
 /// The keys of an envelope lie together, from `seq` 0 to the last that there could be.
-const OF_ENVELOPES: &str = "SELECT id, user_id, kind, amount_fen, at_ms \
+const OF_ENVELOPES: &str = "SELECT transfer.id, user_id, kind, amount_fen, at_ms \
      FROM json_each(?1) AS envelope CROSS JOIN transfer \
-     ON id BETWEEN unhex('02' || envelope.value || '00000000') AND unhex('02' || envelope.value || 'ffffffff') \
-     ORDER BY id";
+     ON transfer.id BETWEEN unhex('02' || envelope.value || '00000000') AND unhex('02' || envelope.value || 'ffffffff') \
+     ORDER BY transfer.id";
 
 const FIND: &str = "SELECT id, user_id, kind, amount_fen, at_ms FROM transfer \
      WHERE id IN (SELECT unhex(value) FROM json_each(?1)) ORDER BY id";
