@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use crate::arena::Arena;
 use crate::child::Child;
 use crate::client::Client;
-use crate::generator::{Feed, Generator};
+use crate::generator::Generator;
+use crate::load::Feed;
 use crate::metrics::{self, Batches};
 use crate::report::{Line, Report, Round, Sample};
 use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
@@ -69,6 +70,10 @@ impl<'a> Bench<'a> {
     }
 
     fn run(self) -> Fallible<Report> {
+        self.measure_all().map_err(|error| self.service.complaint(&error.to_string()))
+    }
+
+    fn measure_all(&self) -> Fallible<Report> {
         let durability = metrics::durability(&self.client.metrics()?).unwrap_or("not stated").to_owned();
         let mut lines = Vec::new();
         for name in [Name::Hot, Name::Spread, Name::Memory] {
@@ -94,7 +99,7 @@ impl<'a> Bench<'a> {
         let mut rounds = Vec::new();
         for number in 1..=self.args.rounds {
             let requests = stage.requests(&self.client, &self.extent)?;
-            let round = self.round(workload, &requests).map_err(|error| self.service.complaint(&error.to_string()))?;
+            let round = self.round(workload, &requests)?;
             eprintln!(
                 "{} at {}, round {number} of {}: bare {:.0}/s, service {:.0}/s, ratio {:.2}",
                 workload.name.text(),

@@ -91,7 +91,7 @@ impl Child {
         let output = self.output();
         let lines: Vec<&str> = output.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n  ");
-        format!("{} {what}\n  {end}", self.name).into()
+        format!("{}: {what}; the end of its output:\n  {end}", self.name).into()
     }
 
     fn output(&self) -> String {

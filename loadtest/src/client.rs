@@ -7,8 +7,9 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::arena::Arena;
-use crate::generator::{Feed, Generator};
+use crate::generator::Generator;
 use crate::http::{Answer, push_request};
+use crate::load::Feed;
 use crate::{Fallible, interrupt};
 
 /// Connections that the preparation uses.

@@ -2,18 +2,17 @@
 //! driven by one thread. It must cost little, or it becomes what is measured: the
 //! requests are written beforehand, an answer costs one read and one write.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::arena::Arena;
 use crate::http::{self, Answer};
+use crate::load::{Feed, Tally};
 use crate::{Fallible, interrupt};
 
 /// How long the server may leave every connection without an answer.
@@ -22,66 +21,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const POLL_MAX: Duration = Duration::from_millis(100);
 /// The first size of a connection's buffer; it grows for larger answers.
 const INBOX_BYTES: usize = 2 * 1024;
-/// Latencies over this many microseconds count as this many.
-const LATENCY_US_MAX: u64 = 60_000_000;
-
-/// Prepared requests, and which is next.
-pub struct Feed<'a> {
-    requests: &'a Arena,
-    next: usize,
-    again: bool,
-}
-
-impl<'a> Feed<'a> {
-    /// Sends each request once.
-    pub fn once(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: false }
-    }
-
-    /// Starts over when all were sent.
-    pub fn again_and_again(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: true }
-    }
-
-    fn take(&mut self) -> Option<usize> {
-        if self.next == self.requests.len() && self.again {
-            self.next = 0;
-        }
-        let index = self.next;
-        (index < self.requests.len()).then(|| {
-            self.next += 1;
-            index
-        })
-    }
-}
-
-/// What a drive has seen.
-pub struct Tally {
-    /// Answers as expected, from the start to the end of full load.
-    pub counted: u64,
-    /// How long full load lasted.
-    pub elapsed: Duration,
-    /// Whether the requests were used up before the time was.
-    pub used_up: bool,
-    /// Every request that was sent, also those answered after the end.
-    pub sent: u64,
-    /// Unexpected answers and lost connections by their label, with their number.
-    pub errors: BTreeMap<String, u64>,
-    /// From the write of a request to the read of its answer, in microseconds.
-    pub latency_us: Histogram<u64>,
-}
-
-impl Tally {
-    fn new() -> Tally {
-        let latency_us = Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds are fixed and good");
-        let (counted, sent, elapsed) = (0, 0, Duration::ZERO);
-        Tally { counted, elapsed, used_up: false, sent, errors: BTreeMap::new(), latency_us }
-    }
-
-    fn error(&mut self, label: String) {
-        *self.errors.entry(label).or_default() += 1;
-    }
-}
 
 /// Open connections to one server.
 pub struct Generator {
@@ -158,18 +97,19 @@ impl Generator {
     {
         let index = event.token().0;
         let Err(label) = self.connections[index].on_event(event, drive) else { return Ok(()) };
-        drive.lost += 1;
-        if drive.lost > self.connections.len() {
-            return Err(format!("{} keeps losing connections: {label}", self.addr).into());
-        }
         let connection = &mut self.connections[index];
         connection.lost = true;
         if connection.request.take().is_some() {
             drive.under_way -= 1;
-            drive.tally.error(label);
+            drive.tally.error(label.clone());
         }
+        // Nothing is left to send, so the server may well close it.
         if drive.ended.is_some() {
             return Ok(());
+        }
+        drive.lost += 1;
+        if drive.lost > self.connections.len() {
+            return Err(format!("{} keeps losing connections: {label}", self.addr).into());
         }
         self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
         self.connections[index].send_next(drive, Instant::now());
@@ -229,7 +169,7 @@ impl Connection {
         drive.under_way += 1;
         drive.tally.sent += 1;
         self.request = Some(Request { index, written: 0, sent_at: now });
-        self.write(drive.feed.requests);
+        self.write(drive.feed.requests());
     }
 
     fn write(&mut self, requests: &Arena) {
@@ -252,7 +192,7 @@ impl Connection {
         F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
     {
         if event.is_writable() {
-            self.write(drive.feed.requests);
+            self.write(drive.feed.requests());
         }
         if !event.is_readable() && !event.is_error() {
             return Ok(());
@@ -311,6 +251,7 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
 

@@ -9,6 +9,7 @@ mod workload;
 
 mod generator;
 mod http;
+mod load;
 
 mod client;
 mod prepare;

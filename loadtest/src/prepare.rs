@@ -122,7 +122,8 @@ fn tickets(client: &Client, envelopes: &[String], openings: &[Opening]) -> Falli
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generator::{Feed, Generator};
+    use crate::generator::Generator;
+    use crate::load::Feed;
     use crate::workload::Expect;
 
     #[test]

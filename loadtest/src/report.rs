@@ -129,9 +129,13 @@ impl Line {
         for (label, count) in &self.bare.errors {
             notes.push(format!("{what}: {count} of {} answers of the bare route were {label}", self.bare.sent));
         }
-        let others = self.bare.others_share.max(self.service.others_share);
-        if others > OTHERS_SHARE_MAX {
-            notes.push(format!("{what}: other processes used {:.0}% of a processor meanwhile", 100.0 * others));
+        let (bare, service) = (self.bare.others_share, self.service.others_share);
+        if bare.max(service) > OTHERS_SHARE_MAX {
+            notes.push(format!(
+                "{what}: other processes used {:.0}% of a processor beside the bare route, {:.0}% beside the service",
+                100.0 * bare,
+                100.0 * service
+            ));
         }
         if self.service.used_up {
             notes.push(format!("{what}: used up its prepared requests early; only the time before counts"));
@@ -308,6 +312,15 @@ mod tests {
         assert!(with("503 busy", 1).table().contains("1 of 1000 answers were 503 busy"));
         assert_eq!(with("503 busy", 2).faults().len(), 1);
         assert_eq!(with("200 opened replayed", 1).faults().len(), 1);
+    }
+
+    #[test]
+    fn a_machine_that_was_busy_with_something_else_is_noted() {
+        let mut busy = round(100.0, 50.0);
+        assert!(!report(vec![busy.clone()]).table().contains("other processes"));
+        busy.service.others_share = 0.5;
+        let table = report(vec![busy]).table();
+        assert!(table.contains("0% of a processor beside the bare route, 50% beside the service"), "{table}");
     }
 
     #[test]

@@ -45,6 +45,24 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
     if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Busy }
 }
 
+/// What the database says now to `user`, who is not among the openers that are
+/// remembered of an expired envelope. Writes nothing.
+///
+/// An expired envelope whose rest has not been refunded may have been opened
+/// through another server, and who opened it is told so for ever. No write
+/// would notice that the memory is old, so the answer does not come from it.
+pub async fn confirm_expired(context: &LaneContext, id: EnvelopeId, user: &UserId, now: Timestamp) -> OpenAnswer {
+    match context.store.load_for(id, user).await {
+        Ok(Some((envelope, fold, before))) => match envelope.decide_open(&fold, before.as_ref(), user, now) {
+            // By the clock of this decision it had expired: it stays so.
+            OpenDecision::Append(_) => OpenAnswer::Expired,
+            decided => answer_to(decided),
+        },
+        Ok(None) => OpenAnswer::NotFound,
+        Err(error) => failed(id, error, false),
+    }
+}
+
 fn failed(id: EnvelopeId, error: StoreError, in_doubt: bool) -> OpenAnswer {
     tracing::error!(envelope_id = %id, %error, "an opening failed");
     if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Unavailable }

@@ -19,6 +19,7 @@ use hongbao_core::{Clock, Entry, EnvelopeId, Journal, Opened, Timestamp, UserId}
 use hongbao_store::{Append, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::direct;
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
 use crate::metrics::LaneMetrics;
 use crate::permits::{Inside, Permits};
@@ -127,6 +128,7 @@ impl Lane {
         match self.attempt(batch, now).await {
             Ok(answers) => {
                 for (job, answer) in batch.drain(..).zip(answers) {
+                    let answer = self.confirmed(&job, answer, now).await;
                     self.answer(job, answer);
                 }
             }
@@ -177,7 +179,10 @@ impl Lane {
                 }
             }
             match self.attempt(std::slice::from_ref(job), now).await {
-                Ok(mut answers) => return answers.pop().expect("one opening has one answer"),
+                Ok(mut answers) => {
+                    let answer = answers.pop().expect("one opening has one answer");
+                    return self.confirmed(job, answer, now).await;
+                }
                 Err(BatchFailed::Fenced) => {}
                 Err(BatchFailed::Store(StoreError::Unknown(_))) => in_doubt = true,
                 Err(BatchFailed::Store(error)) => {
@@ -269,6 +274,14 @@ impl Lane {
                 Err(failed.map_or_else(BatchFailed::Store, |_| BatchFailed::Fenced))
             }
         }
+    }
+
+    /// A memory that may be old does not tell anybody to be too late.
+    async fn confirmed(&self, job: &OpenJob, answer: OpenAnswer, now: Timestamp) -> OpenAnswer {
+        if answer != OpenAnswer::Expired || job.live.journal().fold.has_ended() {
+            return answer;
+        }
+        direct::confirm_expired(&self.context, job.live.envelope.id, &job.user, now).await
     }
 
     fn answer(&self, job: OpenJob, answer: OpenAnswer) {

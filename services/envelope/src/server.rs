@@ -241,7 +241,11 @@ impl Server {
         Ok(match state {
             State::Active => GrabAnswer::Ready(self.ready(id, caller.user, now)),
             State::Finished => GrabAnswer::Outcome(Outcome::Empty),
-            State::Expired | State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
+            State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
+            State::Expired => {
+                let answer = direct::confirm_expired(&self.direct, id, caller.user, now).await;
+                GrabAnswer::Outcome(outcome_of(answer)?)
+            }
             State::Created | State::Cancelled => return Err(Refusal::NotFound),
         })
     }

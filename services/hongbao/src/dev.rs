@@ -69,11 +69,13 @@ async fn serve_until_stopped(config: Config) -> Result<(), String> {
     let (server, server_tasks) = start_server(&config, store.clone(), wallet, clock.clone(), &mut registry);
     let health = Health::new(Vec::new());
     let (routes, forgetting) = routes(&config, server, clock, health.clone(), registry)?;
+    // Before anybody can know that we serve: a signal would end us undrained until then.
+    let stop = stop_signal(health)?;
 
     println!("listening on http://{address}");
     tracing::info!(%address, data = %config.data.0.display(), durability = store.durability(), "ready");
 
-    serve(listener, routes, config.http.options(http_metrics), stop_signal(health)).await;
+    serve(listener, routes, config.http.options(http_metrics), stop).await;
 
     // The routes are gone, and with them the server: its lanes answer what they hold and end.
     server_tasks.drained().await;
@@ -148,16 +150,19 @@ fn routes(
     Ok((routes, forgetting))
 }
 
-/// Resolves on SIGTERM or SIGINT, after telling who asks that we are going.
-async fn stop_signal(health: Health) {
-    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be installed at the start");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("a signal handler can be installed at the start");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping: finishing what was accepted");
-    health.drain();
+/// Takes SIGTERM and SIGINT from now on; resolves on either, after telling who
+/// asks that we are going.
+fn stop_signal(health: Health) -> Result<impl Future<Output = ()> + Send, String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: finishing what was accepted");
+        health.drain();
+    })
 }
 
 fn start_log(config: &Config) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //!
 //! hyper's own timer for heads is armed and disarmed with every request, behind
 //! one lock for all of them, and cannot tell an idle connection from one that
-//! sends its head by the byte. Here a request costs two stores, and each
+//! sends its head by the byte. Here a request costs a few stores, and each
 //! connection has one timer that is looked at a few times a minute.
 
 use std::io::{self, IoSlice};
@@ -31,19 +31,21 @@ use crate::serve::ServeOptions;
 enum Phase {
     /// Between two requests, or sending the last answer.
     Idle = 0,
-    /// Receiving the head of a request.
-    Head = 1,
+    /// Bytes have come. Nearly always they are a whole head, and the time is not worth a look.
+    Received = 1,
+    /// They were not a whole head: waiting for the rest.
+    Head = 2,
     /// A handler is at work; it minds its own time.
-    Handling = 2,
+    Handling = 3,
     /// The answer was sent; what still comes in is thrown away.
-    Closing = 3,
+    Closing = 4,
 }
 
 /// The phase of a connection and since when, in one word. Only the connection's
 /// own task touches it.
 struct Watch {
     opened: Instant,
-    /// Milliseconds from `opened` to the begin of the phase, times four, plus the phase.
+    /// Milliseconds from `opened` to the begin of the phase, times eight, plus the phase.
     word: AtomicU64,
     /// The last request was answered before it was read to its end.
     lingers: AtomicBool,
@@ -52,25 +54,31 @@ struct Watch {
 impl Watch {
     fn enter(&self, phase: Phase, now: Instant) {
         let millis = now.saturating_duration_since(self.opened).as_millis() as u64;
-        self.word.store(millis << 2 | phase as u64, Ordering::Relaxed);
+        self.word.store(millis << 3 | phase as u64, Ordering::Relaxed);
+    }
+
+    /// A phase that has no deadline.
+    fn enter_untimed(&self, phase: Phase) {
+        self.word.store(phase as u64, Ordering::Relaxed);
     }
 
     fn phase(&self) -> Phase {
-        match self.word.load(Ordering::Relaxed) & 3 {
+        match self.word.load(Ordering::Relaxed) & 7 {
             0 => Phase::Idle,
-            1 => Phase::Head,
-            2 => Phase::Handling,
+            1 => Phase::Received,
+            2 => Phase::Head,
+            3 => Phase::Handling,
             _ => Phase::Closing,
         }
     }
 
     /// When the phase has lasted too long; `None` if it may last.
     fn deadline(&self, options: &ServeOptions) -> Option<Instant> {
-        let since = self.opened + Duration::from_millis(self.word.load(Ordering::Relaxed) >> 2);
+        let since = self.opened + Duration::from_millis(self.word.load(Ordering::Relaxed) >> 3);
         match self.phase() {
             Phase::Idle => Some(since + options.idle_timeout),
             Phase::Head => Some(since + options.head_timeout),
-            Phase::Handling => None,
+            Phase::Received | Phase::Handling => None,
             Phase::Closing => Some(since + options.linger_timeout),
         }
     }
@@ -98,10 +106,13 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.watch.phase() == Phase::Received {
+            this.watch.enter(Phase::Head, Instant::now());
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buf))?;
         if buf.filled().len() > before && this.watch.phase() == Phase::Idle {
-            this.watch.enter(Phase::Head, Instant::now());
+            this.watch.enter_untimed(Phase::Received);
         }
         Poll::Ready(Ok(()))
     }
@@ -166,7 +177,7 @@ struct Connection {
 impl Connection {
     async fn answer(&self, request: http::Request<Incoming>) -> Response {
         let started = Instant::now();
-        self.watch.enter(Phase::Handling, started);
+        self.watch.enter_untimed(Phase::Handling);
         let (response, ended) = self.outer.answer_as(&self.ids, started, request).await;
         if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
             self.watch.lingers.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::body::read_body;
 use crate::problem::{Code, Problem, bounded};
@@ -32,9 +32,10 @@ fn blame<T: DeserializeOwned>(body: &[u8]) -> Problem {
         Err(error) => error,
     };
     let reason = bounded(error.inner());
-    // serde_json calls a number that no type can hold a syntax error, but it has a field.
-    let is_data = error.inner().is_data() || reason.starts_with("number out of range");
-    if !is_data {
+    // serde_json calls some values of a wrong type syntax errors: a number for a
+    // name out of a list, a number that no type can hold. But they have a field.
+    let is_json = error.inner().is_data() || serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    if !is_json {
         return Problem::new(Code::InvalidRequest, format!("not JSON: {reason}"));
     }
     match field_of(&error.path().to_string(), &reason) {
@@ -117,12 +118,16 @@ mod tests {
             (r#"{"kind":"lucky","total_fen":9223372036854775808,"shares":1}"#, "total_fen"),
             (r#"{"kind":"lucky","total_fen":1e400,"shares":1}"#, "total_fen"),
             (r#"{"kind":"fair","total_fen":5,"shares":1}"#, "kind"),
+            (r#"{"kind":1,"total_fen":5,"shares":1}"#, "kind"),
+            (r#"{"kind":null,"total_fen":5,"shares":1}"#, "kind"),
+            (r#"{"kind":["lucky"],"total_fen":5,"shares":1}"#, "kind"),
             (r#"{"kind":"lucky","shares":1}"#, "total_fen"),
             (r#"{}"#, "kind"),
             (r#"{"kind":"lucky","total_fen":5,"shares":1,"colour":"red"}"#, "colour"),
             (r#"{"kind":"lucky","total_fen":5,"shares":1,"shares":2}"#, "shares"),
             (r#"{"kind":"lucky","total_fen":5,"shares":null}"#, "shares"),
             (r#"{"kind":"lucky","total_fen":5,"shares":1,"audience":{"type":"all"}}"#, "audience.type"),
+            (r#"{"kind":"lucky","total_fen":5,"shares":1,"audience":{"type":5}}"#, "audience.type"),
             (r#"{"kind":"lucky","total_fen":5,"shares":1,"audience":{"id":"x"}}"#, "audience.type"),
             (r#"{"kind":"lucky","total_fen":5,"shares":1,"audience":{"type":"link","x":1}}"#, "audience.x"),
         ] {

@@ -89,7 +89,7 @@ pub async fn serve(
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     // See connection.rs, which minds the time instead.
-    http.header_read_timeout(None).max_buf_size(limits::HEAD_BYTES_MAX);
+    http.header_read_timeout(None).max_header_size(limits::HEAD_BYTES_MAX).max_buf_size(limits::HEAD_BYTES_MAX);
     http
 }
 

@@ -76,23 +76,22 @@ impl Verifier {
     /// Accepts HS256 tokens signed with `secret`, of at least 32 bytes.
     pub fn hs256(secret: &[u8], clock: Arc<dyn Clock>) -> Result<Verifier, KeyError> {
         check_secret(secret)?;
-        Ok(Verifier::new(Algorithm::HS256, DecodingKey::from_secret(secret), clock))
+        Ok(Verifier::new(Algorithm::HS256, DecodingKey::from_secret(secret), clock, TOKEN_CACHE_BYTES_MAX))
     }
 
     /// Accepts EdDSA (Ed25519) tokens signed by the owner of a public key in PEM.
     pub fn eddsa(public_key_pem: &[u8], clock: Arc<dyn Clock>) -> Result<Verifier, KeyError> {
         let key = DecodingKey::from_ed_pem(public_key_pem).map_err(|error| KeyError(error.to_string()))?;
-        Ok(Verifier::new(Algorithm::EdDSA, key, clock))
+        Ok(Verifier::new(Algorithm::EdDSA, key, clock, TOKEN_CACHE_BYTES_MAX))
     }
 
-    fn new(algorithm: Algorithm, key: DecodingKey, clock: Arc<dyn Clock>) -> Verifier {
+    fn new(algorithm: Algorithm, key: DecodingKey, clock: Arc<dyn Clock>, cache_bytes_max: usize) -> Verifier {
         let mut validation = Validation::new(algorithm);
         // The times are checked here, by the clock that was passed in.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let items = TOKEN_CACHE_BYTES_MAX / 512;
-        let verified = Cache::with_weighter(items, TOKEN_CACHE_BYTES_MAX as u64, Weight);
+        let verified = Cache::with_weighter(cache_bytes_max / TOKEN_BYTES_USUAL, cache_bytes_max as u64, Weight);
         Verifier(Arc::new(Inner { key, validation, clock, verified }))
     }
 
@@ -169,6 +168,9 @@ fn reason(error: &jsonwebtoken::errors::ErrorKind) -> &'static str {
     }
 }
 
+/// What a remembered token takes when it names few groups.
+const TOKEN_BYTES_USUAL: usize = 512;
+
 /// How much a remembered token takes, roughly, in bytes.
 #[derive(Clone)]
 struct Weight;
@@ -235,4 +237,29 @@ fn check_secret(secret: &[u8]) -> Result<(), KeyError> {
         return Err(KeyError(format!("the secret has {} bytes, {SECRET_BYTES_MIN} are needed", secret.len())));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hongbao_core::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn remembered_tokens_take_bounded_memory() {
+        let (secret, clock) = ([7; SECRET_BYTES_MIN], Arc::new(SystemClock));
+        let cache_bytes_max = 256 * 1024;
+        let verifier =
+            Verifier::new(Algorithm::HS256, DecodingKey::from_secret(&secret), clock.clone(), cache_bytes_max);
+        let issuer = Issuer::hs256(&secret, clock).unwrap();
+        let groups: Vec<GroupId> = (0..50).map(|n| GroupId::parse(&format!("group-{n}")).unwrap()).collect();
+        for n in 0..2_000 {
+            let user = UserId::parse(&format!("user-{n}")).unwrap();
+            let token = issuer.issue(&user, if n % 2 == 0 { &groups } else { &[] }, None, 60);
+            assert_eq!(verifier.verify(&token).unwrap().user, user);
+        }
+        let weight = verifier.0.verified.weight();
+        assert!((1..=cache_bytes_max as u64).contains(&weight), "{weight}");
+        assert!(verifier.0.verified.len() < 1_000, "{}", verifier.0.verified.len());
+    }
 }

@@ -77,7 +77,8 @@ pub trait Store: Send + Sync + 'static {
     /// The durability in force, in words, as read back from the database.
     fn durability(&self) -> String;
 
-    /// Writes new envelopes, all of one database. An id that exists is an error.
+    /// Writes new envelopes, all of one database: all of them or none. An id
+    /// that exists is [`StoreError::Unavailable`]: whoever tries again mints another.
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError>;
 
     /// The row and the fold of its journal, as of one moment.
@@ -96,7 +97,9 @@ pub trait Store: Send + Sync + 'static {
     /// A page of the journal after `after_seq`, in order.
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
-    /// Appends entries of envelopes of one database: all of them or none.
+    /// Appends entries of envelopes of one database: all of them or none. Those
+    /// of one envelope come in the order of their `seq`; beyond the two keys the
+    /// database checks nothing.
     async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError>;
 
     /// A paid envelope becomes active, unless it has gone further or was

@@ -3,7 +3,7 @@
 //! Deciding happens in memory and writing comes after it, so that a refusal has
 //! nothing to roll back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use hongbao_core::{Fen, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 
@@ -18,19 +18,26 @@ pub(crate) struct Content {
     pub amount: Fen,
 }
 
+/// A transfer that is executed, to be written.
+pub(crate) struct Post<'a> {
+    pub transfer: &'a Transfer,
+    /// The user's balance after it.
+    pub balance: Fen,
+}
+
 /// The part of the books that a batch touches.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
+#[derive(Default)]
+pub(crate) struct Ledger<'a> {
     /// Ids of the batch that are taken.
     held: HashMap<TransferId, Content>,
     /// Balances of the batch's users; who is absent has nothing.
     users: HashMap<UserId, Fen>,
     clearing: i64,
     top_ups: i64,
-    changed: HashSet<UserId>,
+    posts: Vec<Post<'a>>,
 }
 
-impl Ledger {
+impl<'a> Ledger<'a> {
     /// Takes in a stored transfer.
     pub fn hold(&mut self, id: TransferId, content: Content) {
         self.held.insert(id, content);
@@ -41,69 +48,47 @@ impl Ledger {
         self.users.insert(user, balance);
     }
 
-    /// Takes in the stored balance of a system account.
-    pub fn set_system(&mut self, account: &str, balance_fen: i64) {
-        match account {
-            CLEARING => self.clearing = balance_fen,
-            _ => self.top_ups = balance_fen,
-        }
+    /// Takes in the stored balances of [`CLEARING`] and [`TOP_UPS`], in fen.
+    pub fn set_system(&mut self, clearing: i64, top_ups: i64) {
+        (self.clearing, self.top_ups) = (clearing, top_ups);
     }
 
     /// Executes one transfer, or says why not. Only [`TransferOutcome::Done`] changes anything.
     ///
     /// A transfer that contradicts itself is a conflict: its id is for something else.
-    pub fn execute(&mut self, transfer: &Transfer) -> TransferOutcome {
+    pub fn execute(&mut self, transfer: &'a Transfer) -> TransferOutcome {
         if !is_sound(transfer) {
             return TransferOutcome::Conflict;
         }
         if let Some(held) = self.held.get(&transfer.id) {
             return repeated(held, transfer);
         }
-        if transfer.kind != TransferKind::Cancel
-            && let Some(refusal) = self.post(transfer)
-        {
-            return refusal;
-        }
-        let content = Content { kind: transfer.kind, user: transfer.user.clone(), amount: transfer.amount };
-        self.held.insert(transfer.id, content);
-        TransferOutcome::Done
-    }
-
-    /// Moves the money on both sides, or says why not.
-    fn post(&mut self, transfer: &Transfer) -> Option<TransferOutcome> {
-        let balance = self.users.get(&transfer.user).copied().unwrap_or(Fen::ZERO);
-        let balance = if transfer.kind.debits_user() {
-            let Some(left) = balance.checked_sub(transfer.amount) else {
-                return Some(TransferOutcome::InsufficientFunds);
-            };
-            left
+        let before = self.users.get(&transfer.user).copied().unwrap_or(Fen::ZERO);
+        let after = if transfer.kind.debits_user() {
+            let Some(rest) = before.checked_sub(transfer.amount) else { return TransferOutcome::InsufficientFunds };
+            rest
         } else {
-            let Some(sum) = balance.checked_add(transfer.amount) else {
-                return Some(TransferOutcome::Overflow);
-            };
+            let Some(sum) = before.checked_add(transfer.amount) else { return TransferOutcome::Overflow };
             sum
         };
         let contra = if contra_of(transfer.kind) == CLEARING { &mut self.clearing } else { &mut self.top_ups };
-        let Some(contra_balance) = contra.checked_sub(transfer.signed_amount()) else {
-            return Some(TransferOutcome::Overflow);
-        };
-        *contra = contra_balance;
-        self.users.insert(transfer.user.clone(), balance);
-        self.changed.insert(transfer.user.clone());
-        None
+        let Some(contra_after) = contra.checked_sub(transfer.signed_amount()) else { return TransferOutcome::Overflow };
+        *contra = contra_after;
+        self.users.insert(transfer.user.clone(), after);
+        let content = Content { kind: transfer.kind, user: transfer.user.clone(), amount: transfer.amount };
+        self.held.insert(transfer.id, content);
+        self.posts.push(Post { transfer, balance: after });
+        TransferOutcome::Done
     }
 
-    /// The balances that changed, in fen and in the order of the accounts, the
-    /// system's among them; empty if nobody's did.
-    pub fn changes(&self) -> Vec<(&str, i64)> {
-        if self.changed.is_empty() {
-            return Vec::new();
-        }
-        let users = self.changed.iter().map(|user| (user.as_str(), self.users[user].get()));
-        let mut changes: Vec<_> = users.chain([(CLEARING, self.clearing), (TOP_UPS, self.top_ups)]).collect();
-        // In the order of the key, neighbours lie on the same page.
-        changes.sort_unstable();
-        changes
+    /// What was executed, in order.
+    pub fn posts(&self) -> &[Post<'a>] {
+        &self.posts
+    }
+
+    /// The balances of [`CLEARING`] and [`TOP_UPS`] after it, in fen.
+    pub fn system(&self) -> (i64, i64) {
+        (self.clearing, self.top_ups)
     }
 }
 

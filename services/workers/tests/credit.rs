@@ -210,6 +210,27 @@ async fn a_refused_credit_stops_its_envelope_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn no_settlement_passes_an_entry_that_is_lost() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    let id = world.active(1_000, 10).await;
+    world.open_many(id, "a", 5).await;
+    world.faults.lost.lock().unwrap().insert((id, 3));
+    for _ in 0..50 {
+        world.clock.advance_millis(1_000);
+        credit.run_once(100).await.unwrap();
+    }
+    assert_eq!(world.envelope(id).await.settled_seq, 2);
+    assert!(world.balance("a-5").await > 0, "the others have their money");
+
+    world.faults.lost.lock().unwrap().clear();
+    run_until_idle(&mut worker(&world), 100).await;
+    assert_eq!(world.envelope(id).await.settled_seq, 5);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_busy_table_does_not_starve_another() {
     let world = World::with_databases(2).await;
     let mut credit = worker(&world);

@@ -44,3 +44,43 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+    use sqlx::{ConnectOptions as _, Executor as _};
+
+    use super::*;
+
+    async fn connect(dir: &std::path::Path) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(dir.join("file")).create_if_missing(true);
+        options.busy_timeout(Duration::ZERO).connect().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_write_is_unavailable_and_an_unconfirmed_one_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (connect(dir.path()).await, connect(dir.path()).await);
+        one.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER CHECK (b > 0)) STRICT").await.unwrap();
+
+        one.execute("BEGIN IMMEDIATE; INSERT INTO t VALUES (1, 1)").await.unwrap();
+        let busy = two.execute("INSERT INTO t VALUES (1, 1)").await.unwrap_err();
+        assert!(!is_unique_violation(&busy));
+        assert!(matches!(commit_failed(busy), StoreError::Unavailable(words) if words.contains("locked")));
+        one.execute("COMMIT").await.unwrap();
+
+        let taken = two.execute("INSERT INTO t VALUES (1, 1)").await.unwrap_err();
+        assert!(is_unique_violation(&taken));
+        let nonsense = two.execute("INSERT INTO t VALUES (2, 0)").await.unwrap_err();
+        assert!(!is_unique_violation(&nonsense));
+        assert!(matches!(commit_failed(nonsense), StoreError::Unavailable(_)));
+
+        for unconfirmed in [sqlx::Error::WorkerCrashed, std::io::Error::other("the disk is gone").into()] {
+            assert!(matches!(commit_failed(unconfirmed), StoreError::Unknown(_)));
+        }
+        assert!(matches!(unavailable(sqlx::Error::WorkerCrashed), StoreError::Unavailable(_)));
+        assert!(matches!(unavailable(sqlx::Error::Decode("nonsense".into())), StoreError::Damaged(_)));
+    }
+}

@@ -2,14 +2,13 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How long a writer waits for another process's write lock.
@@ -19,6 +18,8 @@ const READERS_MAX: u32 = 4;
 /// Pages that the write-ahead log may hold before they go into the file: 64 MiB.
 /// Fewer would write the same index pages again and again under load.
 const CHECKPOINT_PAGES: u32 = 16_384;
+/// Prepared statements that a connection keeps: the hot ones of some ten tables.
+const STATEMENTS_MAX: usize = 128;
 /// Page cache of a connection, in KiB.
 const CACHE_KIB: u32 = 65_536;
 
@@ -47,10 +48,11 @@ impl SqliteFile {
     /// Opens the file, making it unless the mode is read-only, and reads back
     /// the durability in force.
     pub async fn open(path: &Path, mode: Mode) -> Result<SqliteFile, sqlx::Error> {
-        let name = path.to_str().ok_or_else(|| sqlx::Error::Configuration("the path is not UTF-8".into()))?;
-        let options = SqliteConnectOptions::from_str(&format!("sqlite://{name}"))?
+        let options = SqliteConnectOptions::new()
+            .filename(path)
             .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(64)
+            .statement_cache_capacity(STATEMENTS_MAX)
+            .disable_statement_logging()
             .pragma("cache_size", format!("-{CACHE_KIB}"));
         let (options, mut writer) = if mode == Mode::ReadOnly {
             (options.read_only(true), None)
@@ -67,7 +69,14 @@ impl SqliteFile {
             Some(writer) => durability_of(writer).await?,
             None => "read-only".to_owned(),
         };
-        let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_with(options).await?;
+        // A connection to a file does not go stale, and a new one has to read the whole schema.
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await?;
         Ok(SqliteFile {
             path: path.to_owned(),
             durability,

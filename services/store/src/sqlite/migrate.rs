@@ -7,7 +7,8 @@
 
 use hongbao_core::Day;
 use hongbao_core::id::Fold;
-use sqlx::{Executor as _, Row as _, SqliteConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::{Executor as _, Row as _, Sqlite, SqliteConnection};
 
 use super::failure::{commit_failed, unavailable};
 use super::file::SqliteFile;
@@ -43,14 +44,14 @@ pub struct Identity {
 
 /// Makes or upgrades the file; refuses one that is something else.
 pub async fn migrate(file: &SqliteFile, wanted: Identity) -> Result<(), StoreError> {
+    if version(&mut *reader(file).await?).await? == VERSION {
+        return check(file, wanted).await;
+    }
+    // The version is read again, for another process may be making the same file.
     let mut transaction = file.begin().await.map_err(unavailable)?;
     let version = version(&mut transaction).await?;
     if version > 0 {
         check_identity(&mut transaction, wanted).await?;
-    }
-    if version == VERSION {
-        transaction.rollback().await;
-        return Ok(());
     }
     for (number, step) in (1..).zip(&STEPS) {
         if number > version {
@@ -67,7 +68,7 @@ pub async fn migrate(file: &SqliteFile, wanted: Identity) -> Result<(), StoreErr
 
 /// Checks a file that must not be written: it has to be up to date.
 pub async fn check(file: &SqliteFile, wanted: Identity) -> Result<(), StoreError> {
-    let mut reader = file.readers().acquire().await.map_err(unavailable)?;
+    let mut reader = reader(file).await?;
     let version = version(&mut reader).await?;
     if version < VERSION {
         return Err(refused(format!(
@@ -79,11 +80,15 @@ pub async fn check(file: &SqliteFile, wanted: Identity) -> Result<(), StoreError
 
 /// What an existing file says that it is.
 pub async fn identity(file: &SqliteFile) -> Result<Identity, StoreError> {
-    let mut reader = file.readers().acquire().await.map_err(unavailable)?;
+    let mut reader = reader(file).await?;
     if version(&mut reader).await? == 0 {
         return Err(refused("it holds no Hongbao data".to_owned()));
     }
     read_identity(&mut reader).await
+}
+
+async fn reader(file: &SqliteFile) -> Result<PoolConnection<Sqlite>, StoreError> {
+    file.readers().acquire().await.map_err(unavailable)
 }
 
 /// How many steps the file has taken; 0 for a new one.

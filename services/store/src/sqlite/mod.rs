@@ -226,3 +226,6 @@ impl Store for SqliteStore {
         read::scan(self, table, after, limit).await
     }
 }
+
+#[cfg(test)]
+mod tests;

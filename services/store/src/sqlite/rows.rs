@@ -12,12 +12,13 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, Decode, Encode, Row as _, Sqlite, Type};
 
 use super::failure::unavailable;
+use super::statements::{ENTRY_COLUMNS, ENVELOPE_COLUMNS};
 use crate::{Settlement, StoreError};
 
 /// Columns of an envelope; what else a row holds follows them.
-pub const ENVELOPE_WIDTH: usize = 15;
+pub const ENVELOPE_WIDTH: usize = ENVELOPE_COLUMNS.len();
 /// Columns of an entry; what else a row holds follows them.
-pub const ENTRY_WIDTH: usize = 6;
+pub const ENTRY_WIDTH: usize = ENTRY_COLUMNS.len();
 /// Stands in an entry for the user of a refund. No user can have this id.
 const REFUND: &str = "#refund";
 

@@ -14,7 +14,7 @@ const BATCH_ROWS: [usize; 4] = [1, 16, 128, OPEN_BATCH_SIZE_MAX];
 pub const BATCH_ROWS_MAX: usize = BATCH_ROWS[BATCH_ROWS.len() - 1];
 
 /// Columns of an envelope row, in the order that [`rows`](super::rows) reads and writes.
-const ENVELOPE_COLUMNS: [&str; 15] = [
+pub const ENVELOPE_COLUMNS: [&str; 15] = [
     "id",
     "sender",
     "kind",
@@ -32,12 +32,14 @@ const ENVELOPE_COLUMNS: [&str; 15] = [
     "settled_seq",
 ];
 /// Columns of an entry, in the order that [`rows`](super::rows) reads and writes.
-const ENTRY_COLUMNS: [&str; 6] = ["envelope_id", "seq", "user_id", "amount_fen", "remaining_fen", "at_ms"];
+pub const ENTRY_COLUMNS: [&str; 6] = ["envelope_id", "seq", "user_id", "amount_fen", "remaining_fen", "at_ms"];
 
 /// A statement in one text for each row count.
 ///
 /// The number of rows is its first parameter, then come the rows; what a batch
 /// does not fill stays unbound and is cut off by the `LIMIT` before it is read.
+/// What fails takes its whole transaction back (`OR ROLLBACK`), which spares
+/// SQLite a copy of every page for undoing the statement alone.
 pub struct MultiRow {
     head: String,
     tail: String,
@@ -101,22 +103,23 @@ impl Statements {
         );
         Statements {
             create: MultiRow::new(
-                format!("INSERT /* create */ INTO {envelope} ({})", ENVELOPE_COLUMNS.join(", ")),
+                format!("INSERT OR ROLLBACK /* create */ INTO {envelope} ({})", ENVELOPE_COLUMNS.join(", ")),
                 String::new(),
                 ENVELOPE_COLUMNS.len(),
             ),
             append: MultiRow::new(
-                format!("INSERT /* append */ INTO {entry} ({})", ENTRY_COLUMNS.join(", ")),
+                format!("INSERT OR ROLLBACK /* append */ INTO {entry} ({})", ENTRY_COLUMNS.join(", ")),
                 String::new(),
                 ENTRY_COLUMNS.len(),
             ),
-            // The rows are (id, seq, ended).
+            // The rows are (id, seq, ended). The plus sign leaves SQLite one plan: to look each id up
+            // by its key. It would rather read the whole table and compare.
             settle: MultiRow::new(
                 format!(
-                    "UPDATE /* settle */ {envelope} SET settled_seq = s.column2, \
+                    "UPDATE OR ROLLBACK /* settle */ {envelope} SET settled_seq = s.column2, \
                      stage = CASE WHEN s.column3 AND stage = 1 THEN 3 ELSE stage END FROM ("
                 ),
-                ") AS s WHERE id = s.column1 \
+                ") AS s WHERE id = +s.column1 \
                  AND (settled_seq < s.column2 OR (settled_seq = s.column2 AND s.column3 AND stage = 1))"
                     .to_owned(),
                 3,

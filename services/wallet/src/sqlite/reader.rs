@@ -8,7 +8,7 @@ use super::row::{code_of, field, hex, json_list, posted, transfer};
 use super::transaction::{keys, unavailable};
 use crate::{AccountRow, Posted, WalletError};
 
-const BALANCE: &str = "SELECT balance_fen FROM account WHERE account = ?1";
+const BALANCE: &str = "SELECT balance_fen FROM transfer WHERE user_id = ?1 ORDER BY position DESC LIMIT 1";
 
 /// The kinds are a set of bits, so that there is one text for all of them.
 const HISTORY: &str = "SELECT id, user_id, kind, amount_fen, at_ms, position FROM transfer \
@@ -26,30 +26,31 @@ const FIND: &str = "SELECT id, user_id, kind, amount_fen, at_ms FROM transfer \
 const SCAN: &str = "SELECT id, user_id, kind, amount_fen, at_ms, position FROM transfer \
      WHERE position > ?1 ORDER BY position LIMIT ?2";
 
-/// Every account that has a balance or a transfer. The sums come in two halves
-/// of 32 bits, since a sum that does not fit into 64 is what an audit must be
-/// able to see. The system's accounts have a part in every transfer: only the
-/// first page reads all of them.
-const ACCOUNTS: &str = "WITH named (account) AS ( \
-       SELECT * FROM (SELECT account FROM account WHERE account > ?1 ORDER BY account LIMIT ?2) \
-       UNION SELECT * FROM (SELECT DISTINCT user_id FROM transfer WHERE user_id > ?1 ORDER BY user_id LIMIT ?2) \
-       UNION SELECT column1 FROM (VALUES ('#clearing'), ('#top_ups')) WHERE column1 > ?1 \
+/// A page of names, then what stands for each of them. A user's balance is that
+/// of the newest row: beside `max`, SQLite takes a bare column from the row of
+/// the maximum. The sums come in two halves of 32 bits, since a sum that does
+/// not fit into 64 is what an audit must be able to see. The system's accounts
+/// have a part in every transfer, so all of them are read, for the first page only.
+const ACCOUNTS: &str = "WITH page (account) AS ( \
+       SELECT account FROM system_account WHERE account > ?1 \
+       UNION ALL SELECT * FROM (SELECT DISTINCT user_id FROM transfer WHERE user_id > ?1 ORDER BY user_id LIMIT ?2) \
        ORDER BY 1 LIMIT ?2 \
-     ), summed (account, high, low) AS ( \
-       SELECT user_id, sum(user_fen >> 32), sum(user_fen & 4294967295) FROM transfer \
-         WHERE user_id IN (SELECT account FROM named) GROUP BY user_id \
-       UNION ALL SELECT contra, sum(-user_fen >> 32), sum(-user_fen & 4294967295) FROM transfer \
-         WHERE ?1 < '#top_ups' GROUP BY contra \
+     ), contras (account, high, low) AS ( \
+       SELECT contra, sum(-user_fen >> 32), sum(-user_fen & 4294967295) FROM transfer \
+       WHERE ?1 < '#top_ups' GROUP BY contra \
      ) \
-     SELECT named.account, coalesce(balance_fen, 0), coalesce(high, 0), coalesce(low, 0) FROM named \
-       LEFT JOIN account ON account.account = named.account \
-       LEFT JOIN summed ON summed.account = named.account ORDER BY named.account";
+     SELECT user_id, balance_fen, sum(user_fen >> 32), sum(user_fen & 4294967295), max(position) FROM transfer \
+       WHERE user_id IN (SELECT account FROM page) GROUP BY user_id \
+     UNION ALL \
+     SELECT account, balance_fen, coalesce(high, 0), coalesce(low, 0), NULL \
+       FROM system_account LEFT JOIN contras USING (account) WHERE account IN (SELECT account FROM page) \
+     ORDER BY 1";
 
 /// The users' balances in two halves, as above, and the system's.
-const BOOKS: &str = "SELECT coalesce(sum(balance_fen >> 32) FILTER (WHERE substr(account, 1, 1) <> '#'), 0), \
-       coalesce(sum(balance_fen & 4294967295) FILTER (WHERE substr(account, 1, 1) <> '#'), 0), \
-       coalesce(sum(balance_fen) FILTER (WHERE account = '#clearing'), 0), \
-       coalesce(sum(balance_fen) FILTER (WHERE account = '#top_ups'), 0) FROM account";
+const BOOKS: &str = "SELECT coalesce(sum(balance_fen >> 32), 0), coalesce(sum(balance_fen & 4294967295), 0), \
+       (SELECT balance_fen FROM system_account WHERE account = '#clearing'), \
+       (SELECT balance_fen FROM system_account WHERE account = '#top_ups') \
+     FROM (SELECT balance_fen, max(position) FROM transfer GROUP BY user_id)";
 
 pub(super) async fn balance(pool: &SqlitePool, user: &UserId) -> Result<Fen, WalletError> {
     let row = sqlx::query(BALANCE).bind(user.as_str()).fetch_optional(pool).await.map_err(unavailable)?;

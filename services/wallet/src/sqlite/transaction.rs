@@ -1,14 +1,14 @@
 //! One transaction: read what the batch touches, decide in memory, write once.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use hongbao_core::{Fen, Transfer, TransferId, TransferOutcome, UserId};
 use sqlx::sqlite::SqliteConnection;
 
 use super::row::{code_of, content, field, json_list};
-use crate::ledger::{Ledger, contra_of};
-use crate::{CLEARING, TOP_UPS, WalletError};
+use crate::WalletError;
+use crate::ledger::{Ledger, Post, contra_of};
 
 const BEGIN: &str = "BEGIN IMMEDIATE /* wallet transfer */";
 const COMMIT: &str = "COMMIT /* wallet transfer */";
@@ -17,29 +17,26 @@ const ROLLBACK: &str = "ROLLBACK /* wallet transfer */";
 /// Which of the ids are taken, and by what.
 const HELD: &str = "SELECT id, user_id, kind, amount_fen FROM transfer \
      WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
-const BALANCES: &str = "SELECT account, balance_fen FROM account WHERE account IN (SELECT value FROM json_each(?1))";
+const BALANCES: &str = "SELECT value, \
+       (SELECT balance_fen FROM transfer WHERE user_id = value ORDER BY position DESC LIMIT 1) FROM json_each(?1)";
+const SYSTEM: &str = "SELECT \
+       (SELECT balance_fen FROM system_account WHERE account = '#clearing'), \
+       (SELECT balance_fen FROM system_account WHERE account = '#top_ups')";
+const SET_SYSTEM: &str = "UPDATE system_account SET balance_fen = CASE account WHEN '#clearing' THEN ?1 ELSE ?2 END";
 
-/// Row counts of the multi-row statements. There are few, so that all their
-/// texts stay in the connection's statement cache.
+/// Row counts of the insert. There are few, so that all its texts stay in the
+/// connection's statement cache.
 const ROW_COUNTS: [usize; 5] = [256, 64, 16, 4, 1];
 
-static INSERT_TRANSFERS: LazyLock<[String; 5]> = LazyLock::new(|| {
-    texts(
-        if std::env::var("ORR").is_ok() {
-            "INSERT OR ROLLBACK INTO transfer (id, user_id, kind, amount_fen, contra, at_ms) VALUES "
-        } else {
-            "INSERT INTO transfer (id, user_id, kind, amount_fen, contra, at_ms) VALUES "
-        },
-        "(?,?,?,?,?,?)",
-        "",
-    )
-});
-static UPSERT_BALANCES: LazyLock<[String; 5]> = LazyLock::new(|| {
-    texts(
-        "INSERT INTO account (account, balance_fen) VALUES ",
-        "(?,?)",
-        " ON CONFLICT (account) DO UPDATE SET balance_fen = excluded.balance_fen",
-    )
+/// One text for each of [`ROW_COUNTS`]. A failure rolls all of it back, which
+/// spares SQLite a copy of every page for undoing the statement alone.
+static INSERTS: LazyLock<[String; 5]> = LazyLock::new(|| {
+    ROW_COUNTS.map(|count| {
+        let rows = vec!["(?,?,?,?,?,?,?)"; count].join(",");
+        format!(
+            "INSERT OR ROLLBACK INTO transfer (id, user_id, kind, amount_fen, contra, balance_fen, at_ms) VALUES {rows}"
+        )
+    })
 });
 
 /// Where a transaction failed: it says what may be done about it.
@@ -82,92 +79,71 @@ pub(super) async fn run(
 async fn attempt(connection: &mut SqliteConnection, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
     sqlx::query(BEGIN).execute(&mut *connection).await.map_err(|error| Failure::Begin(unavailable(error)))?;
     let mut ledger = load(connection, transfers).await.map_err(Failure::Inside)?;
-    let outcomes: Vec<_> = transfers.iter().map(|transfer| ledger.execute(transfer)).collect();
-    let done: Vec<&Transfer> = transfers
-        .iter()
-        .zip(&outcomes)
-        .filter(|(_, outcome)| **outcome == TransferOutcome::Done)
-        .map(|(transfer, _)| *transfer)
-        .collect();
-    insert_transfers(connection, &done).await.map_err(|error| Failure::Inside(unavailable(error)))?;
-    upsert_balances(connection, &ledger.changes()).await.map_err(|error| Failure::Inside(unavailable(error)))?;
+    let outcomes = transfers.iter().map(|transfer| ledger.execute(transfer)).collect();
+    write(connection, &ledger).await.map_err(|error| Failure::Inside(unavailable(error)))?;
     let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
     committed.map_err(|error| Failure::Commit(WalletError::Unknown(error.to_string())))?;
     Ok(outcomes)
 }
 
 /// The part of the books that the transfers touch.
-async fn load(connection: &mut SqliteConnection, transfers: &[&Transfer]) -> Result<Ledger, WalletError> {
+async fn load<'a>(connection: &mut SqliteConnection, transfers: &[&'a Transfer]) -> Result<Ledger<'a>, WalletError> {
     let mut ledger = Ledger::default();
     let rows = sqlx::query(HELD).bind(keys(transfers.iter().map(|transfer| transfer.id))).fetch_all(&mut *connection);
     for row in rows.await.map_err(unavailable)? {
         let (id, content) = content(&row)?;
         ledger.hold(id, content);
     }
-    let users: HashSet<&str> = transfers.iter().map(|transfer| transfer.user.as_str()).collect();
-    let accounts = json_list(users.into_iter().chain([CLEARING, TOP_UPS]));
-    let rows = sqlx::query(BALANCES).bind(accounts).fetch_all(&mut *connection);
+    let users: BTreeSet<&str> = transfers.iter().map(|transfer| transfer.user.as_str()).collect();
+    let rows = sqlx::query(BALANCES).bind(json_list(users)).fetch_all(&mut *connection);
     for row in rows.await.map_err(unavailable)? {
-        let account: &str = field(&row, 0)?;
-        let balance_fen: i64 = field(&row, 1)?;
-        match (UserId::parse(account), Fen::new(balance_fen)) {
-            (Some(user), Some(balance)) => ledger.set_user(user, balance),
-            (Some(user), None) => return Err(WalletError::Damaged(format!("account {user}: {balance_fen} fen"))),
-            (None, _) => ledger.set_system(account, balance_fen),
+        let Some(balance_fen) = field::<Option<i64>>(&row, 1)? else { continue };
+        let user = UserId::parse(field(&row, 0)?).expect("it was asked for by this name");
+        let words = || WalletError::Damaged(format!("the balance of {user} is {balance_fen} fen"));
+        let balance = Fen::new(balance_fen).ok_or_else(words)?;
+        ledger.set_user(user, balance);
+    }
+    let row = sqlx::query(SYSTEM).fetch_one(&mut *connection).await.map_err(unavailable)?;
+    ledger.set_system(field(&row, 0)?, field(&row, 1)?);
+    Ok(ledger)
+}
+
+async fn write(connection: &mut SqliteConnection, ledger: &Ledger<'_>) -> Result<(), sqlx::Error> {
+    let mut posts = ledger.posts();
+    if posts.is_empty() {
+        return Ok(());
+    }
+    for (text, count) in INSERTS.iter().zip(ROW_COUNTS) {
+        while let Some((rows, rest)) = posts.split_at_checked(count) {
+            insert(connection, text, rows).await?;
+            posts = rest;
         }
     }
-    Ok(ledger)
+    let (clearing, top_ups) = ledger.system();
+    sqlx::query(SET_SYSTEM).bind(clearing).bind(top_ups).execute(connection).await?;
+    Ok(())
+}
+
+async fn insert(connection: &mut SqliteConnection, text: &'static str, rows: &[Post<'_>]) -> Result<(), sqlx::Error> {
+    let mut insert = sqlx::query(text);
+    for Post { transfer, balance } in rows {
+        insert = insert
+            .bind(transfer.id.to_key().to_vec())
+            .bind(transfer.user.as_str())
+            .bind(code_of(transfer.kind))
+            .bind(transfer.amount.get())
+            .bind(contra_of(transfer.kind))
+            .bind(balance.get())
+            .bind(transfer.at.millis());
+    }
+    insert.execute(connection).await?;
+    Ok(())
 }
 
 /// A JSON list of keys in hexadecimal digits.
 pub(super) fn keys(ids: impl Iterator<Item = TransferId>) -> String {
     let keys: Vec<_> = ids.map(|id| super::row::hex(&id.to_key())).collect();
     json_list(keys.iter().map(String::as_str))
-}
-
-async fn insert_transfers(connection: &mut SqliteConnection, transfers: &[&Transfer]) -> Result<(), sqlx::Error> {
-    for (text, rows) in steps(&INSERT_TRANSFERS, transfers) {
-        let mut insert = sqlx::query(text);
-        for transfer in rows {
-            insert = insert
-                .bind(transfer.id.to_key().to_vec())
-                .bind(transfer.user.as_str())
-                .bind(code_of(transfer.kind))
-                .bind(transfer.amount.get())
-                .bind(contra_of(transfer.kind))
-                .bind(transfer.at.millis());
-        }
-        insert.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-async fn upsert_balances(connection: &mut SqliteConnection, changes: &[(&str, i64)]) -> Result<(), sqlx::Error> {
-    for (text, rows) in steps(&UPSERT_BALANCES, changes) {
-        let mut upsert = sqlx::query(text);
-        for (account, balance_fen) in rows {
-            upsert = upsert.bind(*account).bind(*balance_fen);
-        }
-        upsert.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// One text for each of [`ROW_COUNTS`].
-fn texts(before: &str, row: &str, after: &str) -> [String; 5] {
-    ROW_COUNTS.map(|count| format!("{before}{}{after}", vec![row; count].join(",")))
-}
-
-/// Cuts rows into the fixed counts, the largest first, each with its text.
-fn steps<'a, T>(texts: &'a [String; 5], mut rows: &'a [T]) -> Vec<(&'a str, &'a [T])> {
-    let mut steps = Vec::new();
-    for (text, count) in texts.iter().zip(ROW_COUNTS) {
-        while let Some((step, rest)) = rows.split_at_checked(count) {
-            steps.push((text.as_str(), step));
-            rows = rest;
-        }
-    }
-    steps
 }
 
 pub(super) fn unavailable(error: sqlx::Error) -> WalletError {

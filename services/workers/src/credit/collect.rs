@@ -27,7 +27,7 @@ const SWEEP_PAGE: u32 = 200;
 /// Pages that the sweep over all tables reads in one run.
 pub(super) const SWEEP_PAGES_PER_RUN: usize = 4;
 /// How long that sweep rests between tables in which there was nothing to find.
-const SWEEP_PAUSE_MS: i64 = 500;
+const SWEEP_PAUSE_MS: i64 = 1_000;
 
 /// Where to look next. All of it can be forgotten.
 #[derive(Clone, Debug, Default)]
@@ -75,14 +75,14 @@ struct Round {
     due_at: Timestamp,
 }
 
-/// Entries of one envelope, without gaps.
+/// Entries of one envelope, in order.
 #[derive(Debug)]
 pub(super) struct Piece {
     pub envelope_id: EnvelopeId,
     sender: UserId,
     pub entries: Vec<Entry>,
-    /// The first entry follows `settled_seq`: the settlement may move.
-    pub settles: bool,
+    /// The `settled_seq` that the entries follow, if they do: the settlement may move.
+    pub settled_seq: Option<u32>,
 }
 
 impl Piece {
@@ -90,10 +90,15 @@ impl Piece {
         self.entries.iter().map(|entry| Transfer::credit(entry, &self.sender))
     }
 
-    /// How far the envelope is settled, given what became of each credit.
+    /// How far the envelope is settled, given what became of each credit: up to
+    /// the first that was refused, or that is not in the journal.
     pub fn settlement(&self, outcomes: &[TransferOutcome]) -> Option<Settlement> {
-        let taken = outcomes.iter().take_while(|outcome| is_taken(**outcome)).count();
-        let last = self.entries[..taken].last().filter(|_| self.settles)?;
+        let settled_seq = self.settled_seq?;
+        let (last, _) = (settled_seq + 1..)
+            .zip(self.entries.iter().zip(outcomes))
+            .take_while(|(seq, (entry, outcome))| entry.seq == *seq && is_taken(**outcome))
+            .last()?
+            .1;
         Some(Settlement { envelope_id: self.envelope_id, settled_seq: last.seq, ended: last.remaining.is_zero() })
     }
 }
@@ -123,10 +128,10 @@ impl Batch {
         self.pieces.into_values().collect()
     }
 
-    fn add(&mut self, envelope_id: EnvelopeId, sender: UserId, entries: Vec<Entry>, settles: bool) {
+    fn add(&mut self, envelope_id: EnvelopeId, sender: UserId, entries: Vec<Entry>, settled_seq: Option<u32>) {
         if !entries.is_empty() {
             self.room = self.room.saturating_sub(entries.len() as u32);
-            self.pieces.insert(envelope_id, Piece { envelope_id, sender, entries, settles });
+            self.pieces.insert(envelope_id, Piece { envelope_id, sender, entries, settled_seq });
         }
     }
 
@@ -213,7 +218,7 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
         if batch.pieces.contains_key(&id) {
             complete &= batch.extend(id, &entries);
         } else if entries.iter().map(|entry| entry.seq).eq(settled_seq + 1..=settled_seq + entries.len() as u32) {
-            batch.add(id, sender, entries, true);
+            batch.add(id, sender, entries, Some(settled_seq));
         } else {
             let last_seq = entries.last().map_or(0, |entry| entry.seq);
             gaps.push((id, sender, settled_seq, last_seq));
@@ -227,7 +232,7 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
         }
         let entries = store.entries(id, settled_seq, batch.room).await?;
         complete &= entries.last().is_some_and(|last| last.seq >= last_seq);
-        batch.add(id, sender, entries, true);
+        batch.add(id, sender, entries, Some(settled_seq));
     }
     Ok(complete)
 }
@@ -246,13 +251,13 @@ async fn sweep_page(
             // Where the last run settled all that it took, this goes on from
             // there; where a credit was refused, the rest is credited, not settled.
             let after = seq.max(envelope.settled_seq);
-            let settles = after == envelope.settled_seq;
+            let settled_seq = (after == envelope.settled_seq).then_some(after);
             let asked = batch.room;
             let entries = store.entries(id, after, asked).await?;
             let unfinished = entries.len() as u32 == asked;
             let last = entries.last().map_or(after, |last| last.seq);
             sweep.note(&entries);
-            batch.add(id, envelope.sender, entries, settles);
+            batch.add(id, envelope.sender, entries, settled_seq);
             if unfinished {
                 sweep.within = Some((id, last));
                 return Ok(false);
@@ -280,10 +285,10 @@ async fn sweep_page(
         sweep.note(&entries);
         if let Some(last) = entries.last().filter(|_| unfinished) {
             sweep.within = Some((id, last.seq));
-            batch.add(id, envelope.sender, entries, true);
+            batch.add(id, envelope.sender, entries, Some(envelope.settled_seq));
             return Ok(false);
         }
-        batch.add(id, envelope.sender, entries, true);
+        batch.add(id, envelope.sender, entries, Some(envelope.settled_seq));
         sweep.after = Some(id);
     }
     if full {

@@ -17,8 +17,14 @@
 //! A credit that the wallet refuses stops the settlement of its envelope, and
 //! of no other. The envelope's later entries are credited all the same.
 //!
-//! Round trips of one run: one read for each hot table, one wallet transaction,
-//! one store transaction for each database with something to settle.
+//! Round trips of one run:
+//!
+//! | step | store | wallet |
+//! |---|---|---|
+//! | follow the tails | 1 for each hot table; 1 for each envelope with a gap | |
+//! | sweep, when it is due | at most 4 pages; 1 for each envelope found | |
+//! | transfer | | 1 |
+//! | settle | 1 for each database with something to settle | |
 
 mod collect;
 
@@ -221,7 +227,7 @@ impl Credit {
         }
         if refused > 0 && self.stuck.len() < STUCK_MAX {
             self.stuck.insert(piece.envelope_id);
-        } else if refused == 0 && piece.settles {
+        } else if refused == 0 && piece.settled_seq.is_some() {
             self.stuck.remove(&piece.envelope_id);
         }
         self.metrics.stuck(self.stuck.len());

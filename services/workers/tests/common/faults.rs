@@ -1,8 +1,8 @@
 //! Ports that fail on demand: before a verb, after it, or by never coming back.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
@@ -47,10 +47,14 @@ pub struct Faults {
     pub broken_database: Mutex<Option<u8>>,
     /// The tail does not show these entries.
     pub hidden: Mutex<HashSet<(EnvelopeId, u32)>>,
+    /// These entries are lost: no read shows them.
+    pub lost: Mutex<HashSet<(EnvelopeId, u32)>>,
     /// Reading the tail of this table fails.
     pub unreadable: Mutex<Option<TableRef>>,
     /// These are written just before the next append.
     pub racers: Mutex<Vec<Entry>>,
+    /// What others do after each read of the audit, in order.
+    pub meanwhile: Mutex<VecDeque<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
 
 impl Faults {
@@ -62,6 +66,13 @@ impl Faults {
     /// Whether the armed fault has not struck.
     pub fn is_armed(&self) -> bool {
         self.next.lock().unwrap().is_some()
+    }
+
+    async fn after_read(&self) {
+        let next = self.meanwhile.lock().unwrap().pop_front();
+        if let Some(next) = next {
+            next.await;
+        }
     }
 
     fn take(&self, verb: Verb) -> Option<Death> {
@@ -124,7 +135,9 @@ impl Store for FaultyStore {
     }
 
     async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
-        self.inner.load_journal(id).await
+        let found = self.inner.load_journal(id).await;
+        self.faults.after_read().await;
+        found
     }
 
     async fn load_for(
@@ -136,7 +149,10 @@ impl Store for FaultyStore {
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        self.inner.entries(id, after_seq, limit).await
+        let mut entries = self.inner.entries(id, after_seq, limit).await?;
+        let lost = self.faults.lost.lock().unwrap();
+        entries.retain(|entry| !lost.contains(&(id, entry.seq)));
+        Ok(entries)
     }
 
     async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
@@ -164,8 +180,11 @@ impl Store for FaultyStore {
             return Err(StoreError::Damaged("a row".to_owned()));
         }
         let mut rows = self.inner.tail(table, position, limit).await?;
-        let hidden = self.faults.hidden.lock().unwrap();
-        rows.retain(|row| !hidden.contains(&(row.entry.envelope_id, row.entry.seq)));
+        let (hidden, lost) = (self.faults.hidden.lock().unwrap(), self.faults.lost.lock().unwrap());
+        rows.retain(|row| {
+            let key = (row.entry.envelope_id, row.entry.seq);
+            !hidden.contains(&key) && !lost.contains(&key)
+        });
         Ok(rows)
     }
 
@@ -215,7 +234,11 @@ impl Store for FaultyStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
-        self.inner.scan(table, after, limit).await
+        let page = self.inner.scan(table, after, limit).await?;
+        if !page.is_empty() {
+            self.faults.after_read().await;
+        }
+        Ok(page)
     }
 }
 
@@ -245,7 +268,9 @@ impl Wallet for FaultyWallet {
     }
 
     async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        self.inner.of_envelopes(envelopes).await
+        let found = self.inner.of_envelopes(envelopes).await;
+        self.faults.after_read().await;
+        found
     }
 
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {

@@ -9,6 +9,7 @@ pub mod faults;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hongbao_core::audit::Breach;
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::id::{Fold, TableRef, stable_hash};
 use hongbao_core::time::ManualClock;
@@ -21,7 +22,7 @@ use hongbao_store::sqlite::file::Mode;
 use hongbao_store::{Append, Store};
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_workers::{AuditReport, Job, Ports};
+use hongbao_workers::{AuditReport, Job, Ports, audit};
 
 use faults::{Faults, FaultyStore, FaultyWallet};
 
@@ -201,20 +202,16 @@ impl World {
     /// The codes of all breaches, and the report.
     pub async fn audit(&self) -> (Vec<&'static str>, AuditReport) {
         let mut codes = Vec::new();
-        let report = hongbao_workers::audit::audit(&*self.store, &*self.wallet, &mut |breach| {
-            codes.push(breach.code);
-        });
-        let report = report.await.unwrap();
+        let mut tell = |breach: &Breach| codes.push(breach.code);
+        let report = audit(&*self.store, &*self.wallet, &mut tell).await.unwrap();
         (codes, report)
     }
 
     /// The audit finds nothing.
     pub async fn assert_sound(&self) {
         let mut found = Vec::new();
-        let report = hongbao_workers::audit::audit(&*self.store, &*self.wallet, &mut |breach| {
-            found.push(breach.to_string());
-        });
-        report.await.unwrap();
+        let mut tell = |breach: &Breach| found.push(breach.to_string());
+        audit(&*self.store, &*self.wallet, &mut tell).await.unwrap();
         assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -66,6 +66,20 @@ fn a_slot_is_never_split_over_databases_and_keeps_its_day() {
     }
 }
 
+/// A change here would lose envelopes that exist.
+#[test]
+fn a_fold_is_the_remainder_of_the_division() {
+    let table_of = |databases: u8, tables: u8| {
+        let home = Placement { slot: Slot::new(87).unwrap(), table: 9, day: Day::new(1).unwrap() };
+        let table = Fold::new(databases, tables).unwrap().table_of(home);
+        (table.database, table.table)
+    };
+    assert_eq!(table_of(1, 1), (0, 0));
+    assert_eq!(table_of(4, 2), (3, 1));
+    assert_eq!(table_of(10, 5), (7, 4));
+    assert_eq!(table_of(25, 10), (12, 9));
+}
+
 #[test]
 fn the_full_fold_changes_nothing() {
     let full = Fold::new(100, 10).unwrap();

@@ -151,6 +151,13 @@ fn i6_a_missing_credit_is_named() {
         assert_named(finished(), |rows| drop(rows.transfers.remove(place)), "I6", "credit_missing");
     }
     assert_named(refunded(), |rows| drop(rows.transfers.pop()), "I6", "credit_missing");
+    // What is called settled of an envelope that is still open was credited, to the last one.
+    for place in 1..=3 {
+        let mut open = finished();
+        open.envelope.stage = Stage::Active;
+        open.envelope.settled_seq = 3;
+        assert_named(open, |rows| drop(rows.transfers.remove(place)), "I6", "credit_missing");
+    }
     // A settled envelope owes nothing, whatever its counter says.
     let mut low = finished();
     low.envelope.settled_seq = 0;

@@ -1,0 +1,15 @@
+//! The service as a client and an operator meet it: the real binary as a child
+//! process, real sockets, and the stored rows read back by `hongbao audit`.
+
+mod client;
+mod contract;
+mod contract_access;
+mod contract_input;
+mod contract_operation;
+mod contract_together;
+mod contract_transport;
+mod contract_wallet;
+mod faults_clients;
+mod faults_kill;
+mod readme;
+mod support;

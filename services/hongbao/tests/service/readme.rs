@@ -1,0 +1,62 @@
+//! The README's commands do what they say.
+
+use std::process::Command;
+
+use crate::support::{Service, text};
+
+const README: &str = include_str!("../../../../README.md");
+
+/// The walk-through: the one block that is marked as shell.
+fn walk_through() -> &'static str {
+    let (_, rest) = README.split_once("```sh\n").expect("the README has a walk-through");
+    rest.split_once("```").expect("the walk-through ends").0
+}
+
+#[test]
+fn the_walk_through_runs_as_it_is_written() {
+    let service = Service::start("");
+    let script = walk_through().replace("127.0.0.1:8080", &service.address().to_string());
+    let ran = Command::new("bash").args(["-euc", &script]).output().expect("bash and curl are there");
+    let (out, err) = (text(&ran.stdout), text(&ran.stderr));
+    assert!(ran.status.success(), "{out}\n{err}");
+
+    let answers: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect();
+    let [top_up, paid, opened, wallet, detail] = &answers[..] else { panic!("five answers, not {out}") };
+    assert_eq!(top_up["balance_fen"], 10_000);
+    assert_eq!(paid["state"], "active");
+    assert_eq!(opened["outcome"], "opened");
+    assert_eq!(wallet["balance_fen"], opened["amount_fen"]);
+    assert_eq!(detail["mine"]["amount_fen"], opened["amount_fen"]);
+    service.check();
+}
+
+#[test]
+fn the_makefile_has_the_commands_that_the_readme_names() {
+    let makefile = include_str!("../../../../Makefile");
+    for target in ["run", "test", "demo", "bench"] {
+        assert!(README.contains(&format!("make {target}")), "{target}");
+        assert!(makefile.contains(&format!("\n{target}:")), "{target}");
+    }
+}
+
+#[test]
+fn every_setting_that_the_readme_names_exists() {
+    let shown = crate::support::hongbao(&["dev", "--check"]).output().expect("the binary runs");
+    let shown: toml::Table = text(&shown.stdout).parse().expect("the settings are TOML");
+    let rows = README.split("\n### Configuration").nth(1).expect("there is a configuration section");
+    let rows = rows.split("\n## ").next().expect("it ends");
+    let keys = rows.lines().filter_map(|line| line.strip_prefix("| `")).flat_map(|line| {
+        let first_cell = line.split(" | ").next().unwrap_or_default();
+        first_cell.split(", ").map(|key| key.trim_matches('`')).collect::<Vec<_>>()
+    });
+    let mut seen = 0;
+    // What is off by default, and the second half of a pair, is not shown.
+    for key in keys.filter(|key| !key.contains('…') && !key.starts_with("rate_limit.") && !key.contains("eddsa")) {
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        let table = if section.is_empty() { Some(&shown) } else { shown[section].as_table() };
+        assert!(table.is_some_and(|table| table.contains_key(name)), "{key}");
+        seen += 1;
+    }
+    assert!(seen >= 10, "{seen}");
+}

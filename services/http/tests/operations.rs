@@ -1,0 +1,157 @@
+//! What an operator sees: health, metrics, the log.
+
+mod common;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{get, post};
+use common::{Wire, patient, start};
+use hongbao_http::health::Check;
+use hongbao_http::metrics::metrics_router;
+use hongbao_http::{Code, Health, HttpMetrics, Outer, Problem, ServeOptions};
+use http::Request;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+
+#[tokio::test]
+async fn readiness_names_what_is_wrong_and_says_no_while_draining() {
+    let up = Arc::new(AtomicBool::new(false));
+    let store = Check::new("store", {
+        let up = up.clone();
+        move || if up.load(Ordering::Relaxed) { Ok(()) } else { Err("no such file".to_owned()) }
+    });
+    let health = Health::new(vec![Check::new("wallet", || Ok(())), store]);
+    let server = start(health.router(), patient()).await;
+    let mut wire = Wire::open(&server).await;
+
+    let reply = wire.get("/readyz").await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    let store = json!({"name": "store", "ok": false, "detail": "no such file"});
+    let expected = json!({"ready": false, "draining": false, "checks": [{"name": "wallet", "ok": true}, store]});
+    assert_eq!(body, expected);
+
+    up.store(true, Ordering::Relaxed);
+    assert_eq!(wire.get("/readyz").await.status, 200);
+    assert_eq!(wire.get("/healthz").await.status, 200);
+
+    health.drain();
+    let reply = wire.get("/readyz").await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.body.contains("\"draining\":true"));
+    assert_eq!(wire.get("/healthz").await.status, 200, "it lives all the same");
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_class_of_status() {
+    let mut registry = Registry::default();
+    let routes = ["GET /hello", "POST /envelopes/{id}/open", "GET /envelopes/{id}"];
+    let metrics = HttpMetrics::register(&routes, &mut registry);
+    let router = Router::new()
+        .route("/hello", get(|| async { "hello" }))
+        .route("/envelopes/{id}", get(|| async { "detail" }))
+        .route("/envelopes/{id}/open", post(|| async { Problem::new(Code::Busy, "full") }))
+        .merge(metrics_router(registry));
+    let options = ServeOptions { metrics, connections_max: 1, ..patient() };
+    let server = start(router, options).await;
+    let mut wire = Wire::open(&server).await;
+    for _ in 0..3 {
+        wire.get("/hello").await;
+    }
+    wire.get("/envelopes/1").await;
+    wire.get("/envelopes/1/2").await;
+    wire.post("/envelopes/1/open", "").await;
+    wire.post("/hello", "").await;
+    Wire::open(&server).await.get("/hello").await.problem(503, "busy");
+
+    let text = wire.get("/metrics").await.body;
+    for line in [
+        r#"hongbao_http_requests_total{route="GET /hello",status="2xx"} 3"#,
+        r#"hongbao_http_requests_total{route="GET /envelopes/{id}",status="2xx"} 1"#,
+        r#"hongbao_http_requests_total{route="POST /envelopes/{id}/open",status="5xx"} 1"#,
+        r#"hongbao_http_requests_total{route="other",status="4xx"} 2"#,
+        r#"hongbao_http_request_seconds_count{route="GET /hello"} 3"#,
+        r#"hongbao_http_request_seconds_bucket{le="+Inf",route="GET /hello"} 3"#,
+        "hongbao_http_connections 1",
+        "hongbao_http_connections_refused_total 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text_unless_openmetrics_is_asked_for() {
+    let server = start(metrics_router(Registry::default()), patient()).await;
+    let mut wire = Wire::open(&server).await;
+    let plain = wire.get("/metrics").await;
+    assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    wire.send("GET /metrics HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text;version=1.0.0\r\n\r\n").await;
+    let open = wire.reply().await;
+    assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(open.body.ends_with("# EOF\n"));
+}
+
+/// Lines of the log of this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_we_are_to_blame_for_is_logged_once_and_a_refusal_is_not() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let router = Router::new()
+        .route("/fine", get(|| async { "fine" }))
+        .route("/busy", get(|| async { Problem::new(Code::Busy, "full") }))
+        .route("/lost", get(|| async { Problem::new(Code::OutcomeUnknown, "the commit was not confirmed") }));
+    let outer = Outer::new(router, HttpMetrics::default());
+    for path in ["/fine", "/busy", "/nowhere", "/lost"] {
+        let request = Request::get(path).header("x-request-id", "r-7").body(Body::empty()).unwrap();
+        outer.answer(request).await;
+    }
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in
+        ["WARN", "request_id=\"r-7\"", "method=GET", "path=\"/lost\"", "code=\"outcome_unknown\"", "not confirmed"]
+    {
+        assert!(lines[0].contains(part), "{part} is not in {}", lines[0]);
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_failures_does_not_become_a_storm_of_log_lines() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let router = Router::new().route("/", get(|| async { Problem::new(Code::Unavailable, "no database") }));
+    let outer = Outer::new(router, HttpMetrics::default());
+    let started = std::time::Instant::now();
+    for _ in 0..1_000 {
+        outer.answer(Request::get("/").body(Body::empty()).unwrap()).await;
+    }
+    let seconds = started.elapsed().as_secs() as usize + 2;
+    assert!(log.lines().len() <= seconds * hongbao_core::limits::LOG_LINES_PER_S_MAX as usize);
+}

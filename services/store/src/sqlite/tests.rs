@@ -1,0 +1,114 @@
+//! What needs to reach behind the store: a disk that is full, and the plans of queries.
+
+use std::path::Path;
+
+use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
+use hongbao_core::{Audience, EntryKind, Fen, Kind, Seed};
+use sqlx::Row as _;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_771_257_600_000);
+
+async fn open(dir: &Path, tables: u8) -> SqliteStore {
+    SqliteStore::open(dir, Fold::new(1, tables).unwrap(), 28_800, Mode::Durable).await.unwrap()
+}
+
+fn envelope(id: EnvelopeId) -> Envelope {
+    Envelope {
+        id,
+        sender: UserId::parse("sender").unwrap(),
+        kind: Kind::Equal,
+        total: Fen::new(1_000_000).unwrap(),
+        shares: 1_000_000,
+        share_cap: Fen::new(1).unwrap(),
+        greeting: String::new(),
+        audience: Audience::Link,
+        seed: Seed::new([7; 32]),
+        created_at: NOW,
+        lifetime_ms: 1_000,
+        stage: Stage::Active,
+        expires_at: Some(NOW.plus_millis(1_000)),
+        settled_seq: 0,
+    }
+}
+
+fn openings(id: EnvelopeId, from_seq: u32, count: u32) -> Vec<Entry> {
+    let opening = |seq| Entry {
+        envelope_id: id,
+        seq,
+        kind: EntryKind::Open(UserId::parse(&format!("user_{seq}")).unwrap()),
+        amount: Fen::new(1).unwrap(),
+        remaining: Fen::new(1_000_000 - i64::from(seq)).unwrap(),
+        at: NOW,
+    };
+    (from_seq..from_seq + count).map(opening).collect()
+}
+
+/// Lets the file grow by `pages` and no more, as a full disk would.
+async fn leave_room_for(store: &SqliteStore, pages: i64) {
+    let mut writer = store.files[0].writer().await;
+    let used: i64 = sqlx::query("PRAGMA page_count").fetch_one(&mut *writer).await.unwrap().get(0);
+    sqlx::query(&format!("PRAGMA max_page_count = {}", used + pages)).fetch_one(&mut *writer).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_keeps_all_that_was_acknowledged_i3() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 10).await;
+    let ids = [1, 2].map(|number| EnvelopeId::mint(NOW, [number; 10]));
+    assert_ne!(store.table_of(ids[0]), store.table_of(ids[1]));
+    for id in ids {
+        store.create(&[envelope(id)]).await.unwrap();
+    }
+    let mut acknowledged = [0, 0];
+    // With one table a statement commits by itself, with two there is a transaction around them.
+    for (tables, rows) in [(1, 1), (1, 100), (2, 1), (2, 100), (2, 1), (1, 1)] {
+        leave_room_for(&store, 20).await;
+        loop {
+            let batch: Vec<Entry> =
+                (0..tables).flat_map(|place| openings(ids[place], acknowledged[place] + 1, rows)).collect();
+            match store.append(&batch).await {
+                Ok(Append::Done) => acknowledged[..tables].iter_mut().for_each(|last_seq| *last_seq += rows),
+                Err(StoreError::Unavailable(words)) => break assert!(words.contains("full"), "{words}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(acknowledged[0] > 0);
+        for (id, last_seq) in ids.into_iter().zip(acknowledged) {
+            let (_, entries) = store.load_journal(id).await.unwrap().unwrap();
+            assert_eq!(entries, openings(id, 1, last_seq));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_query_of_a_day_table_uses_an_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1).await;
+    let statements = &store.statements.of(store.tables()[0]).unwrap();
+    let queries = [
+        &statements.activate,
+        &statements.cancel,
+        &statements.stage,
+        &statements.load,
+        &statements.load_for,
+        &statements.envelope,
+        &statements.entries,
+        &statements.tail,
+        &statements.tail_position,
+        &statements.unsettled,
+        &statements.unpaid,
+        &statements.expired,
+        &statements.scan,
+        &statements.scan_entries,
+    ];
+    let settle = [1, OPEN_BATCH_SIZE_MAX].map(|rows| statements.settle.text(rows));
+    for sql in queries.into_iter().map(String::as_str).chain(settle) {
+        let plan = sqlx::query(&format!("EXPLAIN QUERY PLAN {sql}")).fetch_all(store.files[0].readers()).await.unwrap();
+        for step in plan.iter().map(|row| row.get::<String, _>("detail")) {
+            let reads_a_whole_table = ["SCAN e", "SCAN j"].iter().any(|start| step.starts_with(start));
+            assert!(!reads_a_whole_table && !step.contains("TEMP B-TREE"), "{step}: {sql:.200}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Reading: pages, and one moment at a time.
+
+use hongbao_core::{Entry, Journal, Opened};
+
+use super::{Fixture, NOW, id_at, ids_of_one_table, journal_of, make_active, openings, refund, user, write};
+
+/// Who opened is told its own share for ever, also after the refund (I2).
+pub async fn a_users_own_opening_is_found(on: &Fixture) {
+    let ids = ids_of_one_table(&on.store, 2);
+    let envelope = make_active(&on.store, ids[0]).await;
+    make_active(&on.store, ids[1]).await;
+    let mut entries = openings(&envelope, Journal::new(envelope.total), ["a", "b", "c"]);
+    entries.push(refund(&envelope, Journal::after(&entries[2])));
+    write(&on.store, &entries).await;
+    for (name, entry) in ["a", "b", "c"].iter().zip(&entries) {
+        let (found, journal, opened) = on.other.load_for(envelope.id, &user(name)).await.unwrap().expect("it exists");
+        assert_eq!((found, journal), (envelope.clone(), Journal::after(&entries[3])));
+        assert_eq!(opened, Some(Opened { seq: entry.seq, amount: entry.amount, at: entry.at }));
+    }
+    for (id, name) in [(ids[0], "sender"), (ids[0], "d"), (ids[1], "a")] {
+        let (.., opened) = on.store.load_for(id, &user(name)).await.unwrap().expect("it exists");
+        assert_eq!(opened, None, "{name}");
+    }
+}
+
+/// Page after page gives the journal in order (I4).
+pub async fn the_journal_is_read_in_pages(on: &Fixture) {
+    let envelope = make_active(&on.store, ids_of_one_table(&on.store, 1)[0]).await;
+    let entries = openings(&envelope, Journal::new(envelope.total), 0..7);
+    write(&on.store, &entries).await;
+    let mut pages: Vec<Vec<Entry>> = Vec::new();
+    let mut after_seq = 0;
+    while let page @ [.., last] = on.store.entries(envelope.id, after_seq, 3).await.unwrap().as_slice() {
+        after_seq = last.seq;
+        pages.push(page.to_vec());
+    }
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
+    assert_eq!(pages.concat(), entries);
+}
+
+/// The audit misses no envelope and sees none twice.
+pub async fn a_scan_gives_each_envelope_once_with_its_whole_journal(on: &Fixture) {
+    let ids = ids_of_one_table(&on.store, 7);
+    let mut expected = Vec::new();
+    for (opened, id) in ids.iter().enumerate() {
+        let envelope = make_active(&on.store, *id).await;
+        let entries = openings(&envelope, Journal::new(envelope.total), 0..opened);
+        write(&on.store, &entries).await;
+        expected.push((envelope, entries));
+    }
+    expected.sort_by_key(|(envelope, _)| envelope.id);
+
+    let table = on.store.table_of(ids[0]);
+    let mut found = Vec::new();
+    let mut after = None;
+    while let page @ [.., (last, _)] = on.other.scan(table, after, 3).await.unwrap().as_slice() {
+        after = Some(last.id);
+        found.extend_from_slice(page);
+    }
+    assert_eq!(found, expected);
+    let other_table = on.store.tables().into_iter().find(|other| *other != table).expect("there are several");
+    assert_eq!(on.store.scan(other_table, None, 3).await.unwrap(), []);
+}
+
+/// Two journals that always grow in one transaction are never seen apart.
+pub async fn a_scan_and_a_load_see_one_moment(on: &Fixture) {
+    let ids = ids_of_one_table(&on.store, 2);
+    let (one, two) = (make_active(&on.store, ids[0]).await, make_active(&on.store, ids[1]).await);
+    let (ones, twos) = (Journal::new(one.total), Journal::new(two.total));
+    let (ones, twos) = (openings(&one, ones, 0..10), openings(&two, twos, 0..10));
+    let writer = async {
+        for (one, two) in ones.iter().zip(&twos) {
+            write(&on.store, &[one.clone(), two.clone()]).await;
+        }
+    };
+    let reader = async {
+        let table = on.other.table_of(one.id);
+        let mut seen = 0;
+        while seen < ones.len() {
+            let page = on.other.scan(table, None, 10).await.unwrap();
+            let lengths: Vec<_> = page.iter().map(|(_, entries)| entries.len()).collect();
+            assert_eq!(lengths, [lengths[0]; 2]);
+            assert!(lengths[0] >= seen, "time does not go backward");
+            seen = lengths[0];
+
+            let (_, journal) = on.other.load(one.id).await.unwrap().expect("it exists");
+            let left = journal.last_seq.checked_sub(1).map_or(one.total, |place| ones[place as usize].remaining);
+            assert_eq!(journal.remaining, left);
+        }
+    };
+    tokio::join!(writer, reader);
+    assert_eq!(journal_of(&on.other, one.id).await.len(), 10);
+    assert_eq!(on.other.load(id_at(NOW, u64::MAX)).await.unwrap(), None);
+}

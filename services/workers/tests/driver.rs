@@ -1,0 +1,209 @@
+//! The driver, with jobs made for it and with the real ones.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use common::{World, ZONE_S};
+use hongbao_core::{Limits, SystemClock};
+use hongbao_store::StoreError;
+use hongbao_workers::driver::{Scheduled, WorkerOptions, WorkerSet};
+use hongbao_workers::{Job, JobError, Ports, RunReport, WorkerMetrics};
+use prometheus_client::registry::Registry;
+
+/// What a made-up job does in each run.
+#[derive(Clone, Copy)]
+enum Does {
+    Nothing,
+    WorksFor(Duration),
+    Fails,
+    Panics,
+    Hangs,
+}
+
+struct MadeUp {
+    does: Does,
+    begun: Arc<AtomicU32>,
+    ended: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Job for MadeUp {
+    fn name(&self) -> &'static str {
+        "made_up"
+    }
+
+    async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
+        assert_eq!(limit, 7);
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let mut report = RunReport::default();
+        match self.does {
+            Does::Nothing => {}
+            Does::WorksFor(time) => {
+                tokio::time::sleep(time).await;
+                report = RunReport { rows: limit, more: true, ..report };
+            }
+            Does::Fails => return Err(StoreError::Unavailable("made up".to_owned()).into()),
+            Does::Panics => panic!("made up"),
+            Does::Hangs => std::future::pending().await,
+        }
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        Ok(report)
+    }
+}
+
+struct Running {
+    set: WorkerSet,
+    begun: Arc<AtomicU32>,
+    ended: Arc<AtomicU32>,
+    registry: Registry,
+}
+
+fn start(does: Does, idle: Duration, duty_percent: u32) -> Running {
+    let (begun, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let job = Box::new(MadeUp { does, begun: begun.clone(), ended: ended.clone() });
+    let mut registry = Registry::default();
+    let metrics = WorkerMetrics::register(&mut registry);
+    let options = WorkerOptions { batch_size_max: 7, duty_percent, shutdown_ms_max: 500, ..WorkerOptions::default() };
+    Running { set: WorkerSet::spawn_jobs(vec![Scheduled { job, idle }], &options, &metrics), begun, ended, registry }
+}
+
+async fn pause(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+#[tokio::test]
+async fn an_idle_job_looks_for_work_at_its_interval() {
+    let running = start(Does::Nothing, Duration::from_millis(20), 50);
+    pause(300).await;
+    let runs = running.begun.load(Ordering::SeqCst);
+    assert!((2..=16).contains(&runs), "{runs}");
+    assert!(running.set.shutdown().await);
+}
+
+#[tokio::test]
+async fn a_busy_job_goes_on_at_once_but_rests_for_its_share() {
+    let run = Duration::from_millis(20);
+    let running = start(Does::WorksFor(run), Duration::from_secs(60), 25);
+    pause(800).await;
+    let runs = running.ended.load(Ordering::SeqCst);
+    assert!((2..=10).contains(&runs), "20 ms of work and 60 ms of rest: {runs} runs in 800 ms");
+    assert!(running.set.shutdown().await);
+}
+
+#[tokio::test]
+async fn a_job_that_fails_or_panics_is_tried_again_less_and_less_often() {
+    for does in [Does::Fails, Does::Panics] {
+        let running = start(does, Duration::from_millis(1), 100);
+        pause(700).await;
+        let runs = running.begun.load(Ordering::SeqCst);
+        assert!((2..=6).contains(&runs), "after 50..100, 100..200, 200..400 ms: {runs}");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &running.registry).unwrap();
+        let errors = text.lines().find(|line| line.starts_with("hongbao_worker_errors_total{job=\"made_up\"}"));
+        let errors: u32 = errors.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(errors >= 2, "{text}");
+        assert!(running.set.shutdown().await);
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_the_run_under_way_finish() {
+    let running = start(Does::WorksFor(Duration::from_millis(100)), Duration::from_secs(60), 100);
+    while running.begun.load(Ordering::SeqCst) == 0 {
+        pause(1).await;
+    }
+    assert!(running.set.shutdown().await);
+    let (begun, ended) = (running.begun.load(Ordering::SeqCst), running.ended.load(Ordering::SeqCst));
+    assert_eq!(begun, ended);
+    pause(150).await;
+    assert_eq!(running.begun.load(Ordering::SeqCst), begun, "no run begins after it");
+}
+
+#[tokio::test]
+async fn i8_a_shutdown_does_not_wait_for_ever() {
+    let running = start(Does::Hangs, Duration::from_millis(1), 100);
+    while running.begun.load(Ordering::SeqCst) == 0 {
+        pause(1).await;
+    }
+    let began = Instant::now();
+    assert!(!running.set.shutdown().await, "it says that a run was broken off");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_dropped_set_stops_its_jobs() {
+    let running = start(Does::Nothing, Duration::from_millis(5), 100);
+    pause(20).await;
+    drop(running.set);
+    pause(50).await;
+    let runs = running.begun.load(Ordering::SeqCst);
+    pause(50).await;
+    assert_eq!(running.begun.load(Ordering::SeqCst), runs);
+}
+
+/// The real jobs with the wall clock: an opening reaches the balance, and an
+/// expired envelope comes back, with nobody stepping anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_credits_arrive_within_a_second_and_refunds_by_themselves() {
+    let world = World::new().await;
+    let clock = Arc::new(SystemClock);
+    let ports = Ports { store: world.store.clone(), wallet: world.wallet.clone(), clock: clock.clone() };
+    let mut registry = Registry::default();
+    let set = WorkerSet::spawn(ports, ZONE_S, &Limits::default(), &WorkerOptions::default(), &mut registry);
+    pause(300).await;
+
+    let now = hongbao_core::Clock::now(&*clock);
+    let id = world.active_at(now, 1_000, 10).await;
+    let mut fastest = Duration::MAX;
+    for name in ["a", "b", "c", "d", "e"] {
+        let opened = world.open_at(id, name, now).await;
+        fastest = fastest.min(wait_for(async || world.balance(name).await == opened).await);
+    }
+    // On a machine that does other things as well, one of five tells.
+    assert!(fastest < Duration::from_secs(1), "the credits took {fastest:?}");
+
+    let before = world.balance("sender").await;
+    world.active_at(now.plus_millis(-2 * common::LIFETIME_MS), 500, 5).await;
+    wait_for(async || world.balance("sender").await == before).await;
+
+    assert!(set.shutdown().await);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for name in [
+        "hongbao_worker_runs_total{job=\"activate\"}",
+        "hongbao_worker_rows_total{job=\"credit\"} 6",
+        "hongbao_worker_errors_total{job=\"refund\"} 0",
+        "hongbao_worker_run_seconds_count{job=\"credit\"}",
+        "hongbao_settled_lag_seconds 0.",
+        "hongbao_credit_stuck_envelopes 0",
+    ] {
+        assert!(text.contains(name), "{name} is not in\n{text}");
+    }
+    world.assert_sound().await;
+}
+
+async fn wait_for(mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_secs(20), "it never came");
+        pause(5).await;
+    }
+    began.elapsed()
+}
+
+#[test]
+fn the_options_are_checked() {
+    assert_eq!(WorkerOptions::default().check(), Ok(()));
+    for bad in [
+        WorkerOptions { batch_size_max: 0, ..WorkerOptions::default() },
+        WorkerOptions { batch_size_max: 1_001, ..WorkerOptions::default() },
+        WorkerOptions { duty_percent: 0, ..WorkerOptions::default() },
+        WorkerOptions { credit_idle_ms: 0, ..WorkerOptions::default() },
+    ] {
+        assert!(bad.check().unwrap_err().starts_with("workers: "));
+    }
+}
