@@ -3,6 +3,8 @@
 //! Reading order: [`bench`] says what is measured, [`generator`] how it is
 //! driven, [`prepare`] what has to exist first, [`report`] what is printed.
 
+mod demo;
+
 mod bench;
 mod report;
 mod workload;
@@ -11,6 +13,7 @@ mod generator;
 mod http;
 mod load;
 
+mod call;
 mod client;
 mod prepare;
 
@@ -48,6 +51,12 @@ struct Cli {
 enum Command {
     /// Measure the service against a bare route on this machine, in alternating rounds
     Bench(BenchArgs),
+    /// Show a newcomer around: 500 users open one envelope, a refund, the audit
+    Demo {
+        /// The `hongbao` binary
+        #[arg(long)]
+        server: PathBuf,
+    },
     /// Serve the bare route that `bench` measures against
     Yardstick {
         /// Where to listen; port 0 takes a free one
@@ -91,6 +100,7 @@ pub struct BenchArgs {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Bench(args) => bench::bench(&args),
+        Command::Demo { server } => demo::demo(&server),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
