@@ -19,6 +19,9 @@ pub const BODY_READ_MS_MAX: u64 = 10_000;
 pub const IDLE_MS_MAX: u64 = 75_000;
 /// Milliseconds that a closed connection is still read, so that the client gets its answer.
 pub const LINGER_MS_MAX: u64 = 1_000;
+/// Milliseconds that a server which is told to go still accepts: what was sent
+/// before may stand in the queues of the machine.
+pub const LAST_CALL_MS: u64 = 200;
 /// Milliseconds that requests may take to finish once a server is told to go.
 pub const DRAIN_MS_MAX: u64 = 30_000;
 /// Connections of one server at the same time.
@@ -37,6 +40,8 @@ pub const PAGE_MAX: u32 = 500;
 pub const PAGE_DEFAULT: u32 = 100;
 /// Fen that one top-up may bring: ten million yuan.
 pub const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
+/// Bytes that a token secret must have: as many as SHA-256 gives (RFC 7518, 3.2).
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 /// Groups that a token may name.
 pub const GROUPS_MAX: usize = 1_000;
 /// Shares that no configuration may exceed; it keeps every product within 64 bits.

@@ -323,11 +323,6 @@ impl Server {
         &*self.parts.clock
     }
 
-    /// Changes how many transactions of one envelope may be in the database.
-    pub fn set_permit_cap(&self, cap: u32) {
-        self.parts.permits.set_cap(cap);
-    }
-
     fn check_ours(&self, id: EnvelopeId) -> Result<(), Refusal> {
         let placement = id.placement(self.parts.zone_offset_s);
         if self.slots & (1 << placement.slot.number()) == 0 {

@@ -300,6 +300,10 @@ impl Config {
         if !(-14 * 3_600..=14 * 3_600).contains(&self.zone_offset_s.0) {
             return Err("zone_offset_s must lie within 14 hours".to_owned());
         }
+        if self.auth.eddsa_public_key_file.is_none() && self.auth.hs256_secret.0.len() < limits::TOKEN_SECRET_BYTES_MIN
+        {
+            return Err(format!("auth: hs256_secret must have at least {} bytes", limits::TOKEN_SECRET_BYTES_MIN));
+        }
         let secrets_are_known = self.auth.hs256_secret.is_default() || self.tickets.secret.is_default();
         if secrets_are_known && !self.listen.0.ip().is_loopback() {
             return Err(format!(
@@ -377,6 +381,7 @@ mod tests {
             ("[storage]\ndatabases = 3", "databases"),
             ("[server]\nanswer_within_ms = 5", "answer_within_ms"),
             ("listen = '0.0.0.0:80'", "hs256_secret"),
+            ("[auth]\nhs256_secret = 'short'", "32 bytes"),
             ("listen = 'nowhere'", "listen"),
             ("[limits]\nshares_max = 'many'", "shares_max"),
         ] {
@@ -387,7 +392,7 @@ mod tests {
 
     #[test]
     fn secrets_are_never_shown() {
-        let config = load("[auth]\nhs256_secret = 'tell-nobody'", &[]).unwrap();
+        let config = load("[auth]\nhs256_secret = 'tell-nobody-tell-nobody-tell-nobody'", &[]).unwrap();
         assert!(!config.shown().contains("tell-nobody"), "{}", config.shown());
         assert!(!format!("{config:?}").contains("tell-nobody"));
         assert!(config.shown().contains("shares_max = 500"), "{}", config.shown());

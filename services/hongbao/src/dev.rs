@@ -31,16 +31,16 @@ use crate::config::{Config, Flags, LogFormat};
 
 /// The routes whose requests are counted one by one.
 const ROUTES: &[&str] = &[
-    "/v1/envelopes",
-    "/v1/envelopes/{id}",
-    "/v1/envelopes/{id}/pay",
-    "/v1/envelopes/{id}/grab",
-    "/v1/envelopes/{id}/open",
-    "/v1/wallet",
-    "/v1/wallet/transfers",
-    "/v1/wallet/envelopes",
-    "/v1/dev/token",
-    "/v1/dev/top-up",
+    "POST /v1/envelopes/{id}/grab",
+    "POST /v1/envelopes/{id}/open",
+    "POST /v1/envelopes/{id}/pay",
+    "POST /v1/envelopes",
+    "GET /v1/envelopes/{id}",
+    "GET /v1/wallet",
+    "GET /v1/wallet/transfers",
+    "GET /v1/wallet/envelopes",
+    "POST /v1/dev/token",
+    "POST /v1/dev/top-up",
 ];
 
 /// Runs until SIGTERM or SIGINT, then drains. An error is one that kept it from starting.
@@ -169,6 +169,9 @@ fn start_log(config: &Config) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).map_err(|error| format!("log: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A log that cannot be written, on a full disk or to a reader that is
+        // gone, would otherwise panic in whatever task has something to say.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log.format {

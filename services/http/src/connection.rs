@@ -13,8 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
-use http::StatusCode;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -47,7 +46,7 @@ struct Watch {
     opened: Instant,
     /// Milliseconds from `opened` to the begin of the phase, times eight, plus the phase.
     word: AtomicU64,
-    /// The last request was answered before it was read to its end.
+    /// The last request was perhaps answered before it was read to its end.
     lingers: AtomicBool,
 }
 
@@ -143,10 +142,10 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.get_mut().stream).poll_flush(context)
     }
 
-    /// Closes the sending side. After an answer to a request that was not read
-    /// to its end, what still comes is read and thrown away for a while:
-    /// closing over unread bytes would reset the connection, and the client
-    /// would lose the answer.
+    /// Closes the sending side. After an answer to a request that was perhaps
+    /// not read to its end, what still comes is read and thrown away for a
+    /// while: closing over unread bytes would reset the connection, and the
+    /// client would lose the answer.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.watch.phase() != Phase::Closing {
@@ -178,10 +177,11 @@ impl Connection {
     async fn answer(&self, request: http::Request<Incoming>) -> Response {
         let started = Instant::now();
         self.watch.enter_untimed(Phase::Handling);
+        let has_body = !request.body().is_end_stream();
         let (response, ended) = self.outer.answer_as(&self.ids, started, request).await;
-        if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
-            self.watch.lingers.store(true, Ordering::Relaxed);
-        }
+        // A handler that refuses has often not read the body.
+        let refused = response.status().is_client_error() || response.status().is_server_error();
+        self.watch.lingers.store(has_body && refused, Ordering::Relaxed);
         self.watch.enter(Phase::Idle, ended);
         response
     }

@@ -19,10 +19,10 @@ use tower::Service as _;
 use crate::body::{Timely, too_large};
 use crate::log_budget::LogBudget;
 use crate::metrics::HttpMetrics;
-use crate::problem::{Code, PROBLEM_JSON, Problem};
+use crate::problem::{Code, PROBLEM_JSON, Problem, bounded};
 use crate::request_id::{RequestId, RequestIds};
 
-/// A router with all that every response needs. [`crate::serve`] makes one; tests
+/// A router with all that every response needs. [`crate::serve()`] makes one; tests
 /// without a socket may make their own.
 pub struct Outer {
     router: Router,
@@ -84,7 +84,7 @@ impl Outer {
         let mut response = if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
             too_large().into_response()
         } else {
-            self.route(request, &id).await
+            self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &id, &method, &uri))
         };
         if response.status().is_client_error() || response.status().is_server_error() {
             self.complain(&mut response, &id, &method, &uri);
@@ -97,8 +97,8 @@ impl Outer {
         (response, ended)
     }
 
-    /// Runs the role's router; a panic in it is a response, too.
-    async fn route<B>(&self, request: Request<B>, id: &RequestId) -> Response
+    /// Runs the role's router; gives what a panic in it said.
+    async fn route<B>(&self, request: Request<B>) -> Result<Response, String>
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -107,23 +107,13 @@ impl Outer {
             if body.is_end_stream() { Body::empty() } else { Body::new(Timely::new(body, self.body_timeout)) }
         });
         let mut routed = pin!(self.router.clone().call(request));
-        let caught = std::future::poll_fn(|context| {
+        std::future::poll_fn(|context| {
             match std::panic::catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context))) {
-                Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
-                Ok(Poll::Pending) => Poll::Pending,
-                Err(panic) => Poll::Ready(Err(panic)),
+                Ok(polled) => polled.map(|Ok::<_, Infallible>(response)| Ok(response)),
+                Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
             }
-        });
-        match caught.await {
-            Ok(response) => {
-                let Ok(response): Result<Response, Infallible> = response;
-                response
-            }
-            Err(panic) => {
-                tracing::error!(request_id = id.as_str(), panic = panic_text(&*panic), "a handler panicked");
-                Problem::new(Code::Internal, "the server failed; the request id finds it in the log").into_response()
-            }
-        }
+        })
+        .await
     }
 
     /// Writes the problem into an error response, and logs it if we are to blame.
@@ -141,7 +131,7 @@ impl Outer {
             tracing::warn!(
                 request_id = id.as_str(),
                 %method,
-                path = uri.path(),
+                path = bounded(uri.path()),
                 code = problem.code.as_str(),
                 detail = %problem.detail,
                 suppressed,
@@ -159,10 +149,16 @@ fn is_plain(response: &Response) -> bool {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "not a text",
-    }
+/// The response in place of a panic. Its text is for the log, not for the client.
+fn panicked(panic: &str, id: &RequestId, method: &Method, uri: &Uri) -> Response {
+    tracing::error!(request_id = id.as_str(), %method, path = bounded(uri.path()), panic, "a handler panicked");
+    let problem = Problem::new(Code::Internal, "the server failed; the request id finds it in the log");
+    let mut response = Response::new(Body::empty());
+    problem.write(&mut response, id);
+    response
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text").to_owned()
 }

@@ -62,7 +62,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves `router` on `listener` until `shutdown` resolves and the requests in
 /// flight are answered, at most [`ServeOptions::drain_timeout`] later.
 ///
-/// From the shutdown on nothing is accepted, and idle connections are closed.
+/// Shortly after the shutdown ([`limits::LAST_CALL_MS`]) nothing is accepted any
+/// more, and idle connections are closed. Not at once, because a request that was
+/// sent before may not have been seen yet: its connection waits to be accepted,
+/// or its bytes wait to be read, and closing would throw them away.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -80,7 +83,11 @@ pub async fn serve(
         refusals: JoinSet::new(),
         next_number: 1,
     };
-    server.accept_until(&listener, shutdown).await;
+    let after_the_last_call = async {
+        shutdown.await;
+        tokio::time::sleep(Duration::from_millis(limits::LAST_CALL_MS)).await;
+    };
+    server.accept_until(&listener, after_the_last_call).await;
     drop(listener);
     server.drain().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
-use hongbao_core::limits::{GROUPS_MAX, TOKEN_CACHE_BYTES_MAX};
+use hongbao_core::limits::{GROUPS_MAX, TOKEN_CACHE_BYTES_MAX, TOKEN_SECRET_BYTES_MIN};
 use hongbao_core::wire::Role;
 use hongbao_core::{Clock, GroupId, Timestamp, UserId};
 use http::HeaderMap;
@@ -68,9 +68,6 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 #[error("the token key cannot be used: {0}")]
 pub struct KeyError(String);
-
-/// Bytes that a secret must have at least: as many as SHA-256 gives (RFC 7518, 3.2).
-const SECRET_BYTES_MIN: usize = 32;
 
 impl Verifier {
     /// Accepts HS256 tokens signed with `secret`, of at least 32 bytes.
@@ -233,8 +230,8 @@ impl Issuer {
 }
 
 fn check_secret(secret: &[u8]) -> Result<(), KeyError> {
-    if secret.len() < SECRET_BYTES_MIN {
-        return Err(KeyError(format!("the secret has {} bytes, {SECRET_BYTES_MIN} are needed", secret.len())));
+    if secret.len() < TOKEN_SECRET_BYTES_MIN {
+        return Err(KeyError(format!("the secret has {} bytes, {TOKEN_SECRET_BYTES_MIN} are needed", secret.len())));
     }
     Ok(())
 }
@@ -247,7 +244,7 @@ mod tests {
 
     #[test]
     fn remembered_tokens_take_bounded_memory() {
-        let (secret, clock) = ([7; SECRET_BYTES_MIN], Arc::new(SystemClock));
+        let (secret, clock) = ([7; TOKEN_SECRET_BYTES_MIN], Arc::new(SystemClock));
         let cache_bytes_max = 256 * 1024;
         let verifier =
             Verifier::new(Algorithm::HS256, DecodingKey::from_secret(&secret), clock.clone(), cache_bytes_max);

@@ -99,6 +99,21 @@ async fn a_client_that_sends_all_of_a_body_that_is_too_large_still_gets_its_answ
 }
 
 #[tokio::test]
+async fn a_client_that_is_refused_before_its_body_is_read_still_gets_its_answer() {
+    let server = start(router(), patient()).await;
+    for _ in 0..5 {
+        let mut wire = Wire::open(&server).await;
+        wire.send("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 16000\r\n\r\n").await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        for _ in 0..16 {
+            wire.send(vec![b'a'; 1_000]).await;
+            tokio::task::yield_now().await;
+        }
+        wire.reply().await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_stops_half_way_is_a_408() {
     let server = start(router(), quick()).await;
     let mut wire = Wire::open(&server).await;

@@ -125,18 +125,29 @@ async fn what_we_are_to_blame_for_is_logged_once_and_a_refusal_is_not() {
     let router = Router::new()
         .route("/fine", get(|| async { "fine" }))
         .route("/busy", get(|| async { Problem::new(Code::Busy, "full") }))
+        .route(
+            "/panic",
+            get(|| async {
+                if true {
+                    panic!("as asked")
+                }
+            }),
+        )
         .route("/lost", get(|| async { Problem::new(Code::OutcomeUnknown, "the commit was not confirmed") }));
     let outer = Outer::new(router, HttpMetrics::default());
-    for path in ["/fine", "/busy", "/nowhere", "/lost"] {
+    for path in ["/fine", "/busy", "/nowhere", "/lost", "/panic"] {
         let request = Request::get(path).header("x-request-id", "r-7").body(Body::empty()).unwrap();
         outer.answer(request).await;
     }
     let lines = log.lines();
-    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
     for part in
         ["WARN", "request_id=\"r-7\"", "method=GET", "path=\"/lost\"", "code=\"outcome_unknown\"", "not confirmed"]
     {
         assert!(lines[0].contains(part), "{part} is not in {}", lines[0]);
+    }
+    for part in ["ERROR", "request_id=\"r-7\"", "method=GET", "path=\"/panic\"", "as asked"] {
+        assert!(lines[1].contains(part), "{part} is not in {}", lines[1]);
     }
 }
 

@@ -8,6 +8,7 @@
 //! `(envelope_id, user_id)` let exactly one of two racing writers win. The
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
+pub mod guarded;
 pub mod sqlite;
 pub mod suite;
 

@@ -4,6 +4,7 @@
 //! either the source of top-ups or the clearing account that holds the money of
 //! all envelopes. Its id is chosen by the caller and executed at most once.
 
+pub mod guarded;
 mod ledger;
 pub mod sqlite;
 pub mod suite;

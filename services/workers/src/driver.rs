@@ -53,7 +53,8 @@ impl Default for WorkerOptions {
     fn default() -> WorkerOptions {
         WorkerOptions {
             batch_size_max: WORKER_BATCH_SIZE_MAX,
-            duty_percent: 50,
+            // At the peak three quarters are left to openings; credits catch up after it.
+            duty_percent: 25,
             // Far below the second in which a credit should appear.
             credit_idle_ms: 50,
             idle_ms: 200,

@@ -89,6 +89,16 @@ impl User {
             Some(connection) => connection,
             None => BufReader::new(connect(self.address)?),
         };
+        connection.get_mut().write_all(&self.request(method, path, body))?;
+        let answer = Answer::read(&mut connection)?;
+        if answer.header("connection") != Some("close") {
+            *kept = Some(connection);
+        }
+        Ok(answer)
+    }
+
+    /// The bytes of a request.
+    pub fn request(&self, method: &str, path: &str, body: Option<&[u8]>) -> Vec<u8> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: hongbao\r\n");
         if let Some(authorization) = &self.authorization {
             request += &format!("authorization: {authorization}\r\n");
@@ -98,12 +108,13 @@ impl User {
         }
         let mut request = (request + "\r\n").into_bytes();
         request.extend_from_slice(body.unwrap_or_default());
-        connection.get_mut().write_all(&request)?;
-        let answer = Answer::read(&mut connection)?;
-        if answer.header("connection") != Some("close") {
-            *kept = Some(connection);
-        }
-        Ok(answer)
+        request
+    }
+
+    /// The connection that is open, or a new one, for the caller to use.
+    pub fn take_connection(&self) -> BufReader<TcpStream> {
+        let kept = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        kept.unwrap_or_else(|| BufReader::new(connect(self.address).unwrap()))
     }
 
     /// Puts money into the user's balance, under a new id.

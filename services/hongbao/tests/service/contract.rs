@@ -157,7 +157,7 @@ fn what_nobody_opens_goes_back_and_who_opened_is_told_so_for_ever() {
     let service = Service::start("");
     let [li, wang, late] = ["li", "wang", "late"].map(|name| service.user(name));
     li.top_up(1_000);
-    let id = li.send(&with(lucky(1_000, 10), "expires_in_s", 1));
+    let id = li.send(&with(lucky(1_000, 10), "expires_in_s", 2));
     let (ticket, too_late) = (wang.ticket(&id), late.ticket(&id));
     let opened = wang.open(&id, &ticket).ok(200);
 
@@ -192,7 +192,7 @@ fn until_its_refund_is_written_an_expired_envelope_says_so() {
     let service = Service::start("[workers]\nidle_ms = 60000");
     let [li, late] = ["li", "late"].map(|name| service.user(name));
     li.top_up(100);
-    let id = li.send(&with(lucky(100, 10), "expires_in_s", 1));
+    let id = li.send(&with(lucky(100, 10), "expires_in_s", 2));
     let too_late = late.ticket(&id);
     li.wait_for_state(&id, "expired", SOON);
     assert_eq!(late.grab(&id).ok(200), json!({ "outcome": "expired" }));

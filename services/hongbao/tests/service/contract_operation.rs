@@ -1,15 +1,17 @@
 //! What an operator sees: the document, health, metrics, the end, the configuration.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::{
     Answer, Folder, Service, TOKEN_SECRET, audit_of, hongbao, lucky, number_of, seconds_from_now, sign, text, text_of,
+    wait_until,
 };
 
 #[test]
@@ -118,22 +120,25 @@ fn a_stop_answers_what_was_accepted_and_exits_with_0() {
     let idle = service.user("idle");
     idle.get("/v1/wallet").ok(200);
 
-    // An opening whose body is still on its way when the signal comes.
+    // An opening whose body is still on its way when the signal comes: `100` says
+    // that its handler waits for it.
     let token = sign(&json!({ "sub": "li", "exp": seconds_from_now(60) }), TOKEN_SECRET);
     let body = json!({ "ticket": ticket }).to_string();
     let head = format!(
-        "POST /v1/envelopes/{id}/open HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/envelopes/{id}/open HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    let (begin, end) = body.split_at(10);
     let mut stream = service.connect();
-    stream.write_all((head + begin).as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut interim = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(text(&interim), "HTTP/1.1 100 Continue\r\n\r\n");
     service.terminate();
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(idle.try_call("GET", "/v1/wallet", None).is_err(), "an idle connection is closed");
-    assert!(idle.try_call("GET", "/v1/wallet", None).is_err(), "no new connection is taken");
-    stream.write_all(end.as_bytes()).unwrap();
+    let closed = || idle.try_call("GET", "/v1/wallet", None).is_err();
+    wait_until(Duration::from_secs(5), "the idle connection to be closed", closed);
+    assert!(closed(), "no new connection is taken");
+    stream.write_all(body.as_bytes()).unwrap();
     let opened = Answer::read(&mut BufReader::new(stream)).unwrap().ok(200);
     assert_eq!(opened["outcome"], "opened");
     assert_eq!(service.wait().code(), Some(0), "{}", service.log());
@@ -163,24 +168,25 @@ fn a_stop_under_load_loses_no_acknowledged_opening() {
     let li = service.user("li");
     li.top_up(1_000_000);
     let id = li.send(&lucky(1_000_000, 100_000));
+    let count = AtomicUsize::new(0);
     let acknowledged: Vec<(String, Value)> = std::thread::scope(|threads| {
-        let (service, id) = (&service, &id);
+        let (service, id, count) = (&service, &id, &count);
         let open = |thread: usize| {
             let mut opened = Vec::new();
             for number in 0.. {
                 let user = service.user(&format!("u{thread}-{number}"));
                 let Ok(answer) = user.try_grab_and_open(id) else { break };
                 opened.push((user.name.clone(), answer.ok(200)));
+                count.fetch_add(1, Ordering::Relaxed);
             }
             opened
         };
         let running: Vec<_> = (0..8).map(|thread| threads.spawn(move || open(thread))).collect();
-        std::thread::sleep(Duration::from_millis(300));
+        wait_until(Duration::from_secs(10), "100 openings", || count.load(Ordering::Relaxed) >= 100);
         service.terminate();
         running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(service.wait().code(), Some(0), "{}", service.log());
-    assert!(acknowledged.len() > 50, "only {} were opened before the stop", acknowledged.len());
     assert_eq!(audit_of(&folder.data()).status.code(), Some(0));
 
     let service = Service::start_in(&folder, "");

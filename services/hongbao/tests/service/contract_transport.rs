@@ -92,7 +92,7 @@ fn what_is_no_http_is_answered_or_cut_and_hurts_nobody() {
 
 #[test]
 fn who_sends_a_head_too_slowly_is_cut() {
-    let service = Service::start("[http]\nhead_timeout_ms = 300");
+    let service = Service::start("[http]\nhead_timeout_ms = 500");
     let begun = Instant::now();
     let mut silent = service.connect();
     let mut halfway = service.connect();
@@ -220,12 +220,17 @@ fn who_asks_too_often_waits_while_others_do_not() {
     let service = Service::start("[rate_limit]\nuser_per_s = 1\nuser_burst = 3");
     let [li, wang] = ["li", "wang"].map(|name| service.user(name));
     let begun = Instant::now();
-    let answers: Vec<_> = (0..5).map(|_| li.get("/v1/wallet")).collect();
-    // Unless so much time has passed that a further one was due.
-    let due = 3 + begun.elapsed().as_secs() as usize;
-    let served = answers.iter().take_while(|answer| answer.status == 200).count();
-    assert!((3..=due).contains(&served), "{served} of 5");
-    let refused = &answers[served];
+    let mut served = 0;
+    let refused = loop {
+        let answer = li.get("/v1/wallet");
+        if answer.status != 200 {
+            break answer;
+        }
+        served += 1;
+        // The burst, and one for each second that has passed.
+        assert!(served <= 3 + begun.elapsed().as_secs(), "{served} in {:?}", begun.elapsed());
+    };
+    assert!(served >= 3, "{served}");
     refused.problem(429, "rate_limited");
     wang.get("/v1/wallet").ok(200);
     service.nobody().get("/healthz").ok(200);

@@ -26,6 +26,17 @@ fn without_lanes_what_was_acknowledged_survives_kills_too() {
     survive("[server]\nlanes = false", 6, 2);
 }
 
+#[test]
+fn a_service_that_was_killed_while_it_made_its_folder_starts_the_next_time() {
+    for after_ms in [0, 5, 10, 20, 30, 40, 60, 80] {
+        let folder = Folder::new();
+        kill_at_the_start(&folder, "", Duration::from_millis(after_ms));
+        let service = Service::start_in(&folder, "");
+        service.user("li").top_up(1);
+        service.check();
+    }
+}
+
 fn survive(settings: &str, kills: u32, seed: u64) {
     println!("seed {seed}");
     let mut dice = StdRng::seed_from_u64(seed);
@@ -43,6 +54,10 @@ fn survive(settings: &str, kills: u32, seed: u64) {
         for kill in 1..=kills {
             std::thread::sleep(Duration::from_millis(dice.random_range(30..400)));
             service.kill();
+            if kill % 5 == 0 {
+                // Also what nobody has recovered yet.
+                assert_audit_holds(&folder.data());
+            }
             if kill % 4 == 0 {
                 kill_at_the_start(&folder, settings, Duration::from_millis(dice.random_range(0..120)));
             }
@@ -77,7 +92,6 @@ fn kill_at_the_start(folder: &Folder, settings: &str, after: Duration) {
 /// service has nothing to report as an error.
 fn assert_no_errors(log: &Path) {
     let log = std::fs::read_to_string(log).unwrap();
-    std::fs::write("/tmp/f1/lastlog", &log).unwrap();
     let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR") || line.contains("panicked")).collect();
     assert!(errors.is_empty(), "{errors:#?}");
 }

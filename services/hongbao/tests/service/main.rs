@@ -9,7 +9,11 @@ mod contract_operation;
 mod contract_together;
 mod contract_transport;
 mod contract_wallet;
+mod faults;
 mod faults_clients;
+#[cfg(target_os = "linux")]
+mod faults_disk;
 mod faults_kill;
+mod faults_owners;
 mod readme;
 mod support;

@@ -2,18 +2,12 @@
 //! just before a call or just after it. From then on every call fails, so that
 //! nothing the dying code still does can reach a database.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use async_trait::async_trait;
-use hongbao_core::audit::Books;
-use hongbao_core::id::TableRef;
-use hongbao_core::{
-    Entry, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, Transfer, TransferId, TransferKind,
-    TransferOutcome, UserId,
-};
-use hongbao_store::{Append, Settlement, Store, StoreError, TailEntry};
-use hongbao_wallet::{AccountRow, Posted, Wallet, WalletError};
+use hongbao_store::StoreError;
+use hongbao_store::guarded::{Guard as StoreGuard, Verb};
+use hongbao_wallet::WalletError;
+use hongbao_wallet::guarded::Guard as WalletGuard;
 
 /// Counts calls down and blows.
 #[derive(Default)]
@@ -42,169 +36,39 @@ impl Fuse {
         self.blown.load(Ordering::SeqCst)
     }
 
-    /// Runs a call, unless the process is dead or dies right before it; `None` if it died.
-    async fn guard<T>(&self, call: impl Future<Output = T>) -> Option<T> {
-        if self.is_blown() {
-            return None;
+    fn dies_before(&self) -> bool {
+        let last = self.armed.load(Ordering::SeqCst) && self.calls_left.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && !self.after_call.load(Ordering::SeqCst) {
+            self.blown.store(true, Ordering::SeqCst);
         }
-        let dies_here = self.armed.load(Ordering::SeqCst) && self.calls_left.fetch_sub(1, Ordering::SeqCst) == 1;
-        if !dies_here {
-            return Some(call.await);
+        self.is_blown()
+    }
+
+    fn dies_after(&self) -> bool {
+        let was_last = self.armed.load(Ordering::SeqCst) && self.calls_left.load(Ordering::SeqCst) <= 0;
+        if was_last {
+            self.blown.store(true, Ordering::SeqCst);
         }
-        if self.after_call.load(Ordering::SeqCst) {
-            call.await;
-        }
-        self.blown.store(true, Ordering::SeqCst);
-        None
+        self.is_blown()
     }
 }
 
-/// A store that a fuse stands before.
-pub struct FusedStore {
-    pub inner: Arc<dyn Store>,
-    pub fuse: Arc<Fuse>,
-}
+impl StoreGuard for Fuse {
+    fn before(&self, _: Verb<'_>) -> Result<(), StoreError> {
+        if self.dies_before() { Err(StoreError::Unknown("the process died".to_owned())) } else { Ok(()) }
+    }
 
-impl FusedStore {
-    async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let died = || Err(StoreError::Unknown("the process died".to_owned()));
-        self.fuse.guard(call).await.unwrap_or_else(died)
+    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+        if self.dies_after() { Err(StoreError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 }
 
-#[async_trait]
-impl Store for FusedStore {
-    fn table_of(&self, id: EnvelopeId) -> TableRef {
-        self.inner.table_of(id)
+impl WalletGuard for Fuse {
+    fn before(&self) -> Result<(), WalletError> {
+        if self.dies_before() { Err(WalletError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
-    fn tables(&self) -> Vec<TableRef> {
-        self.inner.tables()
-    }
-    fn durability(&self) -> String {
-        self.inner.durability()
-    }
-    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
-        self.call(self.inner.create(envelopes)).await
-    }
-    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
-        self.call(self.inner.load(id)).await
-    }
-    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
-        self.call(self.inner.load_journal(id)).await
-    }
-    async fn load_for(
-        &self,
-        id: EnvelopeId,
-        user: &UserId,
-    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
-        self.call(self.inner.load_for(id, user)).await
-    }
-    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        self.call(self.inner.entries(id, after_seq, limit)).await
-    }
-    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
-        self.call(self.inner.append(entries)).await
-    }
-    async fn activate(
-        &self,
-        id: EnvelopeId,
-        expires_at: Timestamp,
-    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-        self.call(self.inner.activate(id, expires_at)).await
-    }
-    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
-        self.call(self.inner.cancel(id)).await
-    }
-    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
-        self.call(self.inner.tail(table, position, limit)).await
-    }
-    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
-        self.call(self.inner.tail_position(table)).await
-    }
-    async fn unsettled(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<Envelope>, StoreError> {
-        self.call(self.inner.unsettled(table, after, limit)).await
-    }
-    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
-        self.call(self.inner.settle(settlements)).await
-    }
-    async fn unpaid(
-        &self,
-        table: TableRef,
-        created_before: Timestamp,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<Envelope>, StoreError> {
-        self.call(self.inner.unpaid(table, created_before, after, limit)).await
-    }
-    async fn expired(
-        &self,
-        table: TableRef,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-        self.call(self.inner.expired(table, now, limit)).await
-    }
-    async fn scan(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
-        self.call(self.inner.scan(table, after, limit)).await
-    }
-}
 
-/// A wallet that a fuse stands before.
-pub struct FusedWallet {
-    pub inner: Arc<dyn Wallet>,
-    pub fuse: Arc<Fuse>,
-}
-
-impl FusedWallet {
-    async fn call<T>(&self, call: impl Future<Output = Result<T, WalletError>>) -> Result<T, WalletError> {
-        let died = || Err(WalletError::Unknown("the process died".to_owned()));
-        self.fuse.guard(call).await.unwrap_or_else(died)
-    }
-}
-
-#[async_trait]
-impl Wallet for FusedWallet {
-    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
-        self.call(self.inner.transfer(transfers)).await
-    }
-    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
-        self.call(self.inner.balance(user)).await
-    }
-    async fn history(
-        &self,
-        user: &UserId,
-        kinds: &[TransferKind],
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posted>, WalletError> {
-        self.call(self.inner.history(user, kinds, before, limit)).await
-    }
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        self.call(self.inner.of_envelopes(envelopes)).await
-    }
-    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
-        self.call(self.inner.find(ids)).await
-    }
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        self.call(self.inner.scan(after, limit)).await
-    }
-    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
-        self.call(self.inner.accounts(after, limit)).await
-    }
-    async fn books(&self) -> Result<Books, WalletError> {
-        self.call(self.inner.books()).await
-    }
-    fn queue_depth(&self) -> usize {
-        self.inner.queue_depth()
+    fn after(&self) -> Result<(), WalletError> {
+        if self.dies_after() { Err(WalletError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 }

@@ -14,9 +14,11 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
 use hongbao_store::Store;
+use hongbao_store::guarded::GuardedStore;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::Wallet;
+use hongbao_wallet::guarded::GuardedWallet;
 use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::activate::Activate;
 use hongbao_workers::audit::audit;
@@ -27,7 +29,7 @@ use prometheus_client::registry::Registry;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use crate::crash::{Fuse, FusedStore, FusedWallet};
+use crate::crash::Fuse;
 use crate::model::{Known, Model};
 
 const ZONE_S: i32 = 8 * 3_600;
@@ -82,8 +84,8 @@ impl World {
         let fuse = Arc::new(Fuse::default());
         World {
             _dir: dir,
-            fused_store: Arc::new(FusedStore { inner: store.clone(), fuse: fuse.clone() }),
-            fused_wallet: Arc::new(FusedWallet { inner: wallet.clone(), fuse: fuse.clone() }),
+            fused_store: Arc::new(GuardedStore { inner: store.clone(), guard: fuse.clone() }),
+            fused_wallet: Arc::new(GuardedWallet { inner: wallet.clone(), guard: fuse.clone() }),
             store,
             wallet,
             fuse,

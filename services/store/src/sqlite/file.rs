@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How long a writer waits for another process's write lock.
@@ -62,7 +62,8 @@ impl SqliteFile {
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(if mode == Mode::Durable { SqliteSynchronous::Full } else { SqliteSynchronous::Off })
                 .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string());
-            let writer = SqliteConnection::connect_with(&options).await?;
+            let mut writer = SqliteConnection::connect_with(&options).await?;
+            check_writable(&mut writer).await?;
             (options.read_only(true), Some(writer))
         };
         let durability = match &mut writer {
@@ -174,6 +175,13 @@ impl DerefMut for WriteTransaction<'_> {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
         &mut self.writer
     }
+}
+
+/// Fails if the file may not be written: SQLite then opens it to be read, without
+/// a word, and says so no earlier than at the first statement that writes.
+async fn check_writable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    connection.execute(sqlx::raw_sql("BEGIN IMMEDIATE; CREATE TABLE write_probe (one); ROLLBACK;")).await?;
+    Ok(())
 }
 
 async fn durability_of(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {

@@ -110,7 +110,7 @@ impl Writer {
     /// begin or commit is nobody's fault and would only fail again.
     async fn commit(&self, calls: Vec<Call>) {
         let together: Vec<&Transfer> = calls.iter().flat_map(|call| &call.transfers).collect();
-        match transaction::run(&mut *self.file.writer().await, &together).await {
+        match self.transact(&together).await {
             Ok(outcomes) => answer_all(calls, &outcomes),
             Err(Failure::Inside(error)) if calls.len() > 1 => {
                 tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed; its calls run one by one");
@@ -120,11 +120,17 @@ impl Writer {
         }
     }
 
+    /// Holds the connection for one transaction and no longer.
+    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+        let mut connection = self.file.writer().await;
+        transaction::run(&mut connection, transfers).await
+    }
+
     async fn replay(&self, calls: Vec<Call>) {
         let mut calls = calls.into_iter();
         while let Some(call) = calls.next() {
             let alone: Vec<&Transfer> = call.transfers.iter().collect();
-            match transaction::run(&mut *self.file.writer().await, &alone).await {
+            match self.transact(&alone).await {
                 Ok(outcomes) => answer_all(vec![call], &outcomes),
                 Err(Failure::Inside(error)) => refuse_all(vec![call], &error),
                 Err(failure) => {

@@ -10,16 +10,17 @@
 //!
 //! The `settled_seq` that comes with a row is fresh: a run reads it after the
 //! settlements of the run before have been committed, and one run takes an
-//! envelope up once ([`Batch::pieces`]). Should another process settle at the
+//! envelope up once ([`Batch`]). Should another process settle at the
 //! same time, it can only be higher by now; then the wallet knows the
 //! transfers, and a settlement never moves backward.
 
 use std::collections::{BTreeMap, HashMap};
 
 use hongbao_core::id::TableRef;
-use hongbao_core::{Day, Entry, EnvelopeId, Timestamp, Transfer, TransferOutcome, UserId};
-use hongbao_store::{Settlement, Store, StoreError, TailEntry};
+use hongbao_core::{Day, Entry, EnvelopeId, Timestamp, UserId};
+use hongbao_store::{Store, StoreError, TailEntry};
 
+use super::batch::Batch;
 use crate::job::JobError;
 
 /// Envelopes that one read of a sweep brings.
@@ -75,83 +76,6 @@ struct Round {
     due_at: Timestamp,
 }
 
-/// Entries of one envelope, in order.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub envelope_id: EnvelopeId,
-    sender: UserId,
-    pub entries: Vec<Entry>,
-    /// The `settled_seq` that the entries follow, if they do: the settlement may move.
-    pub settled_seq: Option<u32>,
-}
-
-impl Piece {
-    pub fn credits(&self) -> impl Iterator<Item = Transfer> {
-        self.entries.iter().map(|entry| Transfer::credit(entry, &self.sender))
-    }
-
-    /// How far the envelope is settled, given what became of each credit: up to
-    /// the first that was refused, or that is not in the journal.
-    pub fn settlement(&self, outcomes: &[TransferOutcome]) -> Option<Settlement> {
-        let settled_seq = self.settled_seq?;
-        let (last, _) = (settled_seq + 1..)
-            .zip(self.entries.iter().zip(outcomes))
-            .take_while(|(seq, (entry, outcome))| entry.seq == *seq && is_taken(**outcome))
-            .last()?
-            .1;
-        Some(Settlement { envelope_id: self.envelope_id, settled_seq: last.seq, ended: last.remaining.is_zero() })
-    }
-}
-
-/// Whether the money has reached the balance, now or before.
-pub(super) fn is_taken(outcome: TransferOutcome) -> bool {
-    matches!(outcome, TransferOutcome::Done | TransferOutcome::AlreadyDone)
-}
-
-/// What one run credits.
-pub(super) struct Batch {
-    room: u32,
-    pieces: BTreeMap<EnvelopeId, Piece>,
-}
-
-impl Batch {
-    pub fn new(limit: u32) -> Batch {
-        Batch { room: limit, pieces: BTreeMap::new() }
-    }
-
-    /// Entries that still fit.
-    pub fn room(&self) -> u32 {
-        self.room
-    }
-
-    pub fn into_pieces(self) -> Vec<Piece> {
-        self.pieces.into_values().collect()
-    }
-
-    fn add(&mut self, envelope_id: EnvelopeId, sender: UserId, entries: Vec<Entry>, settled_seq: Option<u32>) {
-        if !entries.is_empty() {
-            self.room = self.room.saturating_sub(entries.len() as u32);
-            self.pieces.insert(envelope_id, Piece { envelope_id, sender, entries, settled_seq });
-        }
-    }
-
-    /// Continues an envelope that this run has taken up. False if a gap lies between.
-    fn extend(&mut self, envelope_id: EnvelopeId, entries: &[Entry]) -> bool {
-        let piece = self.pieces.get_mut(&envelope_id).expect("the caller has seen the piece");
-        for entry in entries {
-            let last_seq = piece.entries.last().map_or(0, |last| last.seq);
-            if entry.seq > last_seq + 1 {
-                return false;
-            }
-            if entry.seq == last_seq + 1 {
-                piece.entries.push(entry.clone());
-                self.room = self.room.saturating_sub(1);
-            }
-        }
-        true
-    }
-}
-
 /// New entries of one table, as far as there is room. True if there is more to do at once.
 pub(super) async fn follow_tail(
     store: &dyn Store,
@@ -164,7 +88,7 @@ pub(super) async fn follow_tail(
         Some(tail) => tail.clone(),
         None => Tail { position: store.tail_position(table).await?, sweep: Some(Sweep::default()), reached: now },
     };
-    let asked = batch.room;
+    let asked = batch.room();
     let rows = match store.tail(table, tail.position, asked).await {
         Ok(rows) => rows,
         Err(error) => {
@@ -185,7 +109,7 @@ pub(super) async fn follow_tail(
         }
     }
     if let Some(sweep) = &mut tail.sweep
-        && batch.room > 0
+        && batch.room() > 0
         && sweep_page(store, batch, table, sweep).await?
     {
         tail.sweep = None;
@@ -215,7 +139,7 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
     let mut gaps = Vec::new();
     for (id, (sender, settled_seq, mut entries)) in by_envelope {
         entries.sort_by_key(|entry| entry.seq);
-        if batch.pieces.contains_key(&id) {
+        if batch.has(id) {
             complete &= batch.extend(id, &entries);
         } else if entries.iter().map(|entry| entry.seq).eq(settled_seq + 1..=settled_seq + entries.len() as u32) {
             batch.add(id, sender, entries, Some(settled_seq));
@@ -227,10 +151,10 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
     // Rows before these are not settled yet: read the journal itself, as far as
     // there is room beside the rows that need no reading.
     for (id, sender, settled_seq, last_seq) in gaps {
-        if batch.room == 0 {
+        if batch.room() == 0 {
             return Ok(false);
         }
-        let entries = store.entries(id, settled_seq, batch.room).await?;
+        let entries = store.entries(id, settled_seq, batch.room()).await?;
         complete &= entries.last().is_some_and(|last| last.seq >= last_seq);
         batch.add(id, sender, entries, Some(settled_seq));
     }
@@ -245,14 +169,14 @@ async fn sweep_page(
     sweep: &mut Sweep,
 ) -> Result<bool, StoreError> {
     if let Some((id, seq)) = sweep.within
-        && !batch.pieces.contains_key(&id)
+        && !batch.has(id)
     {
         if let Some((envelope, _)) = store.load(id).await? {
             // Where the last run settled all that it took, this goes on from
             // there; where a credit was refused, the rest is credited, not settled.
             let after = seq.max(envelope.settled_seq);
             let settled_seq = (after == envelope.settled_seq).then_some(after);
-            let asked = batch.room;
+            let asked = batch.room();
             let entries = store.entries(id, after, asked).await?;
             let unfinished = entries.len() as u32 == asked;
             let last = entries.last().map_or(after, |last| last.seq);
@@ -267,16 +191,16 @@ async fn sweep_page(
     }
     sweep.within = None;
 
-    let asked = batch.room.min(SWEEP_PAGE);
+    let asked = batch.room().min(SWEEP_PAGE);
     let page = store.unsettled(table, sweep.after, asked).await?;
     let full = page.len() as u32 == asked;
     for envelope in page {
         let id = envelope.id;
-        if batch.pieces.contains_key(&id) {
+        if batch.has(id) {
             sweep.after = Some(id);
             continue;
         }
-        let asked = batch.room;
+        let asked = batch.room();
         if asked == 0 {
             return Ok(false);
         }
@@ -307,11 +231,11 @@ pub(super) async fn sweep_table(
     table: TableRef,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let room = batch.room;
+    let room = batch.room();
     if sweep_page(store, batch, table, &mut cursors.round.sweep).await? {
         cursors.pass(now);
     }
-    if batch.room < room {
+    if batch.room() < room {
         cursors.round.due_at = now;
     }
     Ok(())

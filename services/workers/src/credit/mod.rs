@@ -3,7 +3,7 @@
 //! There is no queue of credits. The journal is gapless, so `settled_seq` in the
 //! envelope row says how far an envelope has been credited. A run
 //! 1. **collects** entries beyond `settled_seq`, from the tail of the hot tables
-//!    and, slower, from a sweep over all tables ([`collect`]);
+//!    and, slower, from a sweep over all tables;
 //! 2. **transfers** them to the wallet in one batch, under the ids
 //!    `(envelope, seq)`, which the wallet executes at most once;
 //! 3. **settles**: moves `settled_seq` over what the wallet has taken, one
@@ -26,9 +26,10 @@
 //! | transfer | | 1 |
 //! | settle | 1 for each database with something to settle | |
 
+mod batch;
 mod collect;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
@@ -39,7 +40,8 @@ use hongbao_wallet::WalletError;
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::metrics::WorkerMetrics;
 use crate::tour::{Stop, Tour};
-use collect::{Batch, Cursors, Piece};
+use batch::{Batch, Piece};
+use collect::Cursors;
 
 const NAME: &str = "credit";
 /// In every so many runs the sweep comes before the tail, so that a tail without end does not starve it.
@@ -63,7 +65,7 @@ struct Step {
     batch: Batch,
     report: RunReport,
     /// Tables that were read: they count as failed if their database cannot be settled.
-    touched: Vec<TableRef>,
+    touched: BTreeSet<TableRef>,
     now: Timestamp,
 }
 
@@ -115,7 +117,7 @@ impl Credit {
             cursors: self.cursors.clone(),
             batch: Batch::new(limit),
             report: RunReport::default(),
-            touched: Vec::new(),
+            touched: BTreeSet::new(),
             now,
         };
         let stops = self.tour.tables_to_visit(tables, now);
@@ -138,6 +140,8 @@ impl Credit {
         for table in touched {
             match failed.get(&table.database) {
                 Some(error) => self.tour.failed(NAME, table, error),
+                // One read of it failed all the same.
+                None if self.tour.is_held(table) => {}
                 None => self.tour.succeeded(table),
             }
         }
@@ -157,7 +161,7 @@ impl Credit {
             match collect::follow_tail(&*self.ports.store, cursors, batch, stop.table, step.now).await {
                 Ok(more) => {
                     step.report.more |= more;
-                    step.touched.push(stop.table);
+                    step.touched.insert(stop.table);
                 }
                 Err(error) => self.failed(step, stop.table, error),
             }
@@ -177,7 +181,9 @@ impl Credit {
             }
             let (cursors, batch) = (&mut step.cursors, &mut step.batch);
             match collect::sweep_table(&*self.ports.store, cursors, batch, table, step.now).await {
-                Ok(()) => step.touched.push(table),
+                Ok(()) => {
+                    step.touched.insert(table);
+                }
                 Err(error) => {
                     self.failed(step, table, error);
                     step.cursors.pass(step.now);
@@ -216,8 +222,7 @@ impl Credit {
 
     fn note_refused(&mut self, piece: &Piece, outcomes: &[TransferOutcome]) {
         let mut refused = 0;
-        for (entry, outcome) in piece.entries.iter().zip(outcomes).filter(|(_, outcome)| !collect::is_taken(**outcome))
-        {
+        for (entry, outcome) in piece.entries.iter().zip(outcomes).filter(|(_, outcome)| !batch::is_taken(**outcome)) {
             refused += 1;
             self.metrics.credit_refused();
             if !self.stuck.contains(&piece.envelope_id) {

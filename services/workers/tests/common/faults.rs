@@ -179,12 +179,14 @@ impl Store for FaultyStore {
         if *self.faults.unreadable.lock().unwrap() == Some(table) {
             return Err(StoreError::Damaged("a row".to_owned()));
         }
-        let mut rows = self.inner.tail(table, position, limit).await?;
+        let unseen = self.faults.hidden.lock().unwrap().len() + self.faults.lost.lock().unwrap().len();
+        let mut rows = self.inner.tail(table, position, limit + unseen as u32).await?;
         let (hidden, lost) = (self.faults.hidden.lock().unwrap(), self.faults.lost.lock().unwrap());
         rows.retain(|row| {
             let key = (row.entry.envelope_id, row.entry.seq);
             !hidden.contains(&key) && !lost.contains(&key)
         });
+        rows.truncate(limit as usize);
         Ok(rows)
     }
 

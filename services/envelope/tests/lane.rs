@@ -1,0 +1,343 @@
+//! A lane, stepped by hand, on a real store that a guard makes fail on demand.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Instant;
+
+use hongbao_core::id::Fold;
+use hongbao_core::time::ManualClock;
+use hongbao_core::{
+    Audience, Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Seed, Stage, Timestamp, UserId,
+};
+use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
+use hongbao_envelope::live::LiveEnvelopes;
+use hongbao_envelope::metrics::ServerMetrics;
+use hongbao_envelope::permits::LocalPermits;
+use hongbao_store::guarded::{Guard, GuardedStore, Verb};
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::sqlite::file::Mode;
+use hongbao_store::{Append, Store, StoreError};
+use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+
+const START: Timestamp = Timestamp::from_millis(1_771_254_000_000);
+const LIFETIME_MS: i64 = 3_600_000;
+
+/// What goes wrong with appends, and how many there were.
+#[derive(Default)]
+struct Faults {
+    appends: AtomicU32,
+    /// A batch with this user's opening cannot be written.
+    unwritable: Option<UserId>,
+    /// So many appends are executed without anybody being told.
+    unconfirmed: AtomicI64,
+    /// Nothing can be written.
+    gone: bool,
+}
+
+impl Guard for Faults {
+    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
+        let Verb::Append(entries) = verb else { return Ok(()) };
+        self.appends.fetch_add(1, Ordering::SeqCst);
+        let unwritable = self.unwritable.clone().map(EntryKind::Open);
+        if self.gone || entries.iter().any(|entry| Some(&entry.kind) == unwritable.as_ref()) {
+            return Err(StoreError::Unavailable("cannot be written".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn after(&self, verb: Verb<'_>) -> Result<(), StoreError> {
+        if matches!(verb, Verb::Append(_)) && self.unconfirmed.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Err(StoreError::Unknown("no word came back".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// A server's lane and what it stands on.
+struct Bench {
+    _dir: tempfile::TempDir,
+    store: Arc<dyn Store>,
+    context: Arc<LaneContext>,
+    lane: Lane,
+    clock: Arc<ManualClock>,
+    faults: Arc<Faults>,
+}
+
+impl Bench {
+    async fn new(faults: Faults) -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let fold = Fold::new(1, 1).unwrap();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), fold, 0, Mode::Volatile).await.unwrap());
+        let clock = Arc::new(ManualClock::at(START));
+        let faults = Arc::new(faults);
+        let context = Arc::new(LaneContext {
+            store: Arc::new(GuardedStore { inner: store.clone(), guard: faults.clone() }),
+            live: Arc::new(LiveEnvelopes::new(1_000, 16)),
+            permits: Arc::new(LocalPermits::new(4)),
+            clock: clock.clone(),
+            metrics: ServerMetrics::register(&mut Registry::default(), "").lane(0),
+        });
+        Bench { _dir: dir, store, lane: Lane::new(context.clone()), context, clock, faults }
+    }
+
+    /// A paid envelope of 10 fen a share.
+    async fn envelope(&self, number: u8, shares: u32) -> EnvelopeId {
+        let envelope = Envelope {
+            id: EnvelopeId::mint(START, [number; 10]),
+            sender: user("sender"),
+            kind: Kind::Equal,
+            total: Fen::new(i64::from(shares) * 10).unwrap(),
+            shares,
+            share_cap: Fen::new(20_000).unwrap(),
+            greeting: String::new(),
+            audience: Audience::Link,
+            seed: Seed::new([number; 32]),
+            created_at: START,
+            lifetime_ms: LIFETIME_MS,
+            stage: Stage::Created,
+            expires_at: None,
+            settled_seq: 0,
+        };
+        let id = envelope.id;
+        self.store.create(&[envelope]).await.unwrap();
+        self.store.activate(id, START.plus_millis(LIFETIME_MS)).await.unwrap();
+        id
+    }
+
+    /// Puts openings into one batch, in this order, and gives their answers.
+    async fn batch(&self, openings: &[(EnvelopeId, &str)]) -> Vec<OpenAnswer> {
+        let (mut jobs, mut answers) = (Vec::new(), Vec::new());
+        for (id, name) in openings {
+            let now = self.clock.now();
+            let live = self.context.live.get_or_load(*id, &*self.store, now).await.unwrap();
+            let (answer, answered) = oneshot::channel();
+            let deadline = now.plus_millis(1_000);
+            jobs.push(OpenJob { live, user: user(name), accepted: Instant::now(), deadline, answer });
+            answers.push(answered);
+        }
+        self.lane.process(&mut jobs).await;
+        assert!(jobs.is_empty());
+        answers.iter_mut().map(|answer| answer.try_recv().expect("every opening is answered")).collect()
+    }
+
+    async fn openers(&self, id: EnvelopeId) -> Vec<String> {
+        let (_, entries) = self.store.load_journal(id).await.unwrap().unwrap();
+        let name = |entry: &Entry| match &entry.kind {
+            EntryKind::Open(user) => user.to_string(),
+            EntryKind::Refund => "refund".to_owned(),
+        };
+        entries.iter().map(name).collect()
+    }
+
+    /// Another owner of the envelope opens it for `name`, past this lane's memory.
+    async fn open_elsewhere(&self, id: EnvelopeId, name: &str) {
+        let (envelope, fold) = self.store.load(id).await.unwrap().unwrap();
+        let entry = Entry {
+            envelope_id: id,
+            seq: fold.last_seq + 1,
+            kind: EntryKind::Open(user(name)),
+            amount: envelope.share(fold.last_seq + 1, fold.remaining),
+            remaining: Fen::new(fold.remaining.get() - 10).unwrap(),
+            at: self.clock.now(),
+        };
+        assert_eq!(self.store.append(&[entry]).await.unwrap(), Append::Done);
+    }
+
+    fn appends(&self) -> u32 {
+        self.faults.appends.load(Ordering::SeqCst)
+    }
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn seq_of(answer: &OpenAnswer) -> Option<(u32, bool)> {
+    match answer {
+        OpenAnswer::Opened { opened, replayed } => Some((opened.seq, *replayed)),
+        _ => None,
+    }
+}
+
+/// I4.
+#[tokio::test]
+async fn openings_of_an_envelope_are_committed_in_the_order_of_their_acceptance() {
+    let bench = Bench::new(Faults::default()).await;
+    let (a, b) = (bench.envelope(1, 100).await, bench.envelope(2, 100).await);
+    let names: Vec<String> = (0..100).map(|number| format!("u{}", number * 37 % 100)).collect();
+    let openings: Vec<(EnvelopeId, &str)> =
+        names.iter().enumerate().map(|(index, name)| (if index % 3 == 0 { b } else { a }, name.as_str())).collect();
+    let answers = bench.batch(&openings).await;
+
+    for id in [a, b] {
+        let accepted: Vec<&str> = openings.iter().filter(|(to, _)| *to == id).map(|(_, name)| *name).collect();
+        assert_eq!(bench.openers(id).await, accepted);
+        let seqs: Vec<u32> = openings
+            .iter()
+            .zip(&answers)
+            .filter(|((to, _), _)| *to == id)
+            .map(|(_, answer)| seq_of(answer).unwrap().0)
+            .collect();
+        assert!(seqs.is_sorted(), "{seqs:?}");
+    }
+    assert_eq!(bench.appends(), 1, "a batch over two envelopes is one transaction");
+}
+
+/// I2.
+#[tokio::test]
+async fn a_user_who_is_twice_in_a_batch_gets_one_share() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 3).await;
+    let answers = bench.batch(&[(id, "li"), (id, "li"), (id, "wang"), (id, "li")]).await;
+    let seqs: Vec<_> = answers.iter().filter_map(seq_of).collect();
+    assert_eq!(seqs, [(1, false), (1, true), (2, false), (1, true)]);
+    assert_eq!(bench.openers(id).await, ["li", "wang"]);
+}
+
+#[tokio::test]
+async fn what_the_last_share_leaves_is_nothing() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 2).await;
+    let answers = bench.batch(&[(id, "a"), (id, "b"), (id, "c")]).await;
+    assert_eq!(answers[2], OpenAnswer::Empty);
+    assert_eq!(bench.batch(&[(id, "a"), (id, "d")]).await[1], OpenAnswer::Empty);
+    assert_eq!(bench.appends(), 1, "answers from memory write nothing");
+}
+
+#[tokio::test]
+async fn a_late_opening_is_dropped_before_its_transaction() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 2).await;
+    let live = bench.context.live.get_or_load(id, &*bench.store, START).await.unwrap();
+    let (answer, mut answered) = oneshot::channel();
+    let mut jobs = vec![OpenJob { live, user: user("late"), accepted: Instant::now(), deadline: START, answer }];
+    bench.lane.process(&mut jobs).await;
+    assert_eq!(answered.try_recv().unwrap(), OpenAnswer::Busy);
+    assert!(bench.openers(id).await.is_empty());
+}
+
+#[tokio::test]
+async fn one_opening_that_cannot_be_written_does_not_fail_its_neighbours() {
+    let bench = Bench::new(Faults { unwritable: Some(user("bad")), ..Faults::default() }).await;
+    let id = bench.envelope(1, 5).await;
+    let answers = bench.batch(&[(id, "a"), (id, "bad"), (id, "b"), (id, "c")]).await;
+    assert_eq!(answers[1], OpenAnswer::Unavailable);
+    let seqs: Vec<_> = answers.iter().filter_map(seq_of).collect();
+    assert_eq!(seqs, [(1, false), (2, false), (3, false)]);
+    assert_eq!(bench.openers(id).await, ["a", "b", "c"], "I4 holds in the replay, too");
+}
+
+#[tokio::test]
+async fn when_the_database_is_gone_the_rest_of_a_batch_is_refused_unasked() {
+    let bench = Bench::new(Faults { gone: true, ..Faults::default() }).await;
+    let id = bench.envelope(1, 100).await;
+    let names: Vec<String> = (0..100).map(|number| format!("u{number}")).collect();
+    let openings: Vec<(EnvelopeId, &str)> = names.iter().map(|name| (id, name.as_str())).collect();
+    let answers = bench.batch(&openings).await;
+    assert!(answers.iter().all(|answer| *answer == OpenAnswer::Unavailable));
+    assert!(bench.appends() <= 5, "{} attempts", bench.appends());
+}
+
+/// I3, I6: the answer comes from what the database has, and nothing is written twice.
+#[tokio::test]
+async fn a_commit_that_nobody_confirmed_is_settled_from_the_database() {
+    let bench = Bench::new(Faults { unconfirmed: AtomicI64::new(1), ..Faults::default() }).await;
+    let id = bench.envelope(1, 5).await;
+    let answers = bench.batch(&[(id, "a"), (id, "b")]).await;
+    let seqs: Vec<_> = answers.iter().filter_map(seq_of).collect();
+    assert_eq!(seqs, [(1, true), (2, true)]);
+    assert_eq!(bench.openers(id).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_never_confirmed_is_answered_as_unknown_or_as_it_is() {
+    let bench = Bench::new(Faults { unconfirmed: AtomicI64::new(i64::MAX), ..Faults::default() }).await;
+    let id = bench.envelope(1, 5).await;
+    let answers = bench.batch(&[(id, "a"), (id, "b")]).await;
+    // Each was written; reading it again told so.
+    assert_eq!(answers.iter().filter_map(seq_of).collect::<Vec<_>>(), [(1, true), (2, true)]);
+    assert_eq!(bench.openers(id).await, ["a", "b"]);
+}
+
+/// I5.
+#[tokio::test]
+async fn a_lost_fence_drops_the_memory_and_decides_again_in_the_same_order() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 4).await;
+    bench.batch(&[(id, "a")]).await;
+    bench.open_elsewhere(id, "x").await;
+    let answers = bench.batch(&[(id, "b"), (id, "x"), (id, "c"), (id, "d")]).await;
+    assert_eq!(
+        answers.iter().map(seq_of).collect::<Vec<_>>(),
+        [Some((3, false)), Some((2, true)), Some((4, false)), None]
+    );
+    assert_eq!(answers[3], OpenAnswer::Empty);
+    assert_eq!(bench.openers(id).await, ["a", "x", "b", "c"]);
+}
+
+#[tokio::test]
+async fn an_expired_envelope_still_knows_who_opened_it_elsewhere() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 4).await;
+    bench.batch(&[(id, "a")]).await;
+    bench.open_elsewhere(id, "x").await;
+    bench.clock.advance_millis(LIFETIME_MS);
+    let answers = bench.batch(&[(id, "x"), (id, "y")]).await;
+    assert_eq!(seq_of(&answers[0]), Some((2, true)));
+    assert_eq!(answers[1], OpenAnswer::Expired);
+}
+
+#[tokio::test]
+async fn an_envelope_over_its_cap_is_busy_and_the_others_are_not() {
+    let bench = Bench::new(Faults::default()).await;
+    let (a, b) = (bench.envelope(1, 4).await, bench.envelope(2, 4).await);
+    for _ in 0..4 {
+        assert!(bench.context.permits.enter(a));
+    }
+    let answers = bench.batch(&[(a, "x"), (b, "x"), (a, "y")]).await;
+    assert_eq!(answers[0], OpenAnswer::Busy);
+    assert_eq!(seq_of(&answers[1]), Some((1, false)));
+    assert_eq!(answers[2], OpenAnswer::Busy);
+    bench.context.permits.leave(a);
+    assert!(seq_of(&bench.batch(&[(a, "x")]).await[0]).is_some());
+    assert!(bench.context.permits.enter(a), "the lane has given its permit back");
+}
+
+/// Two owners, each with a memory of its own, one envelope: one order (I5).
+#[tokio::test]
+async fn two_lanes_that_own_the_same_envelope_give_each_share_once() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 40).await;
+    let other = Arc::new(LaneContext {
+        store: bench.store.clone(),
+        live: Arc::new(LiveEnvelopes::new(1_000, 16)),
+        permits: Arc::new(LocalPermits::new(4)),
+        clock: bench.clock.clone(),
+        metrics: bench.context.metrics.clone(),
+    });
+    let twin = Bench {
+        _dir: tempfile::tempdir().unwrap(),
+        store: bench.store.clone(),
+        lane: Lane::new(other.clone()),
+        context: other,
+        clock: bench.clock.clone(),
+        faults: Arc::default(),
+    };
+    for round in 0..10 {
+        let names: Vec<String> = (0..3).map(|number| format!("u{}", round * 3 + number)).collect();
+        let openings: Vec<(EnvelopeId, &str)> = names.iter().map(|name| (id, name.as_str())).collect();
+        let (ours, theirs) = tokio::join!(bench.batch(&openings), twin.batch(&openings));
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            let ((seq, first), (same, second)) = (seq_of(ours).unwrap(), seq_of(theirs).unwrap());
+            assert_eq!(seq, same, "both owners tell the same");
+            assert!(first != second, "one of them opened, the other repeated it");
+        }
+    }
+    let openers = bench.openers(id).await;
+    assert_eq!(openers.len(), 30);
+    assert_eq!(openers.iter().collect::<HashSet<_>>().len(), 30);
+    let (_, Journal { remaining, .. }) = bench.store.load(id).await.unwrap().unwrap();
+    assert_eq!(remaining.get(), 100, "I1");
+}

@@ -1,0 +1,85 @@
+//! What a live envelope costs. A test binary of its own, since it looks at the
+//! memory of the whole process.
+
+use hongbao_core::id::Fold;
+use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Seed, Stage, Timestamp, UserId};
+use hongbao_envelope::live::LiveEnvelopes;
+use hongbao_store::Store as _;
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::sqlite::file::Mode;
+
+const ENVELOPES: u32 = 20_000;
+const BYTES_MAX: usize = 1_024;
+const START: Timestamp = Timestamp::from_millis(1_771_254_000_000);
+
+/// With the longest greeting in the widest characters, and long names.
+fn envelope(number: u32) -> Envelope {
+    let mut random = [0; 10];
+    random[..4].copy_from_slice(&number.to_be_bytes());
+    Envelope {
+        id: EnvelopeId::mint(START, random),
+        sender: UserId::parse(&format!("{number:0>40}")).unwrap(),
+        kind: Kind::Lucky,
+        total: Fen::new(8_888).unwrap(),
+        shares: 500,
+        share_cap: Fen::new(20_000).unwrap(),
+        greeting: "福".repeat(64),
+        audience: Audience::Group(GroupId::parse(&format!("{number:0>40}")).unwrap()),
+        seed: Seed::new([7; 32]),
+        created_at: START,
+        lifetime_ms: 1_000,
+        stage: Stage::Created,
+        expires_at: None,
+        settled_seq: 0,
+    }
+}
+
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4_096
+}
+
+#[tokio::test]
+async fn an_idle_live_envelope_costs_at_most_1_kib() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap();
+    let envelopes: Vec<Envelope> = (0..ENVELOPES).map(envelope).collect();
+    for page in envelopes.chunks(1_000) {
+        store.create(page).await.unwrap();
+    }
+    let ids: Vec<EnvelopeId> = envelopes.iter().map(|envelope| envelope.id).collect();
+    drop(envelopes);
+    for id in &ids {
+        store.activate(*id, START.plus_millis(1_000)).await.unwrap();
+        // Also warms what the store itself remembers.
+        store.load_journal(*id).await.unwrap();
+    }
+
+    let live = LiveEnvelopes::new(ENVELOPES as usize, 1);
+    let before = resident_bytes();
+    for id in &ids {
+        live.get_or_load(*id, &store, START).await.unwrap();
+    }
+    let each = (resident_bytes() - before) / ENVELOPES as usize;
+    println!("an idle live envelope takes {each} bytes");
+    assert_eq!(live.len(), ENVELOPES as usize);
+    assert!(each <= BYTES_MAX, "{each} bytes");
+
+    live.forget_idle(START.plus_millis(60_001), 60_000);
+    assert!(live.is_empty(), "what is idle leaves memory");
+}
+
+#[tokio::test]
+async fn there_is_a_bound_and_the_least_used_go_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap();
+    let envelopes: Vec<Envelope> = (ENVELOPES..ENVELOPES + 500).map(envelope).collect();
+    store.create(&envelopes).await.unwrap();
+    let live = LiveEnvelopes::new(100, 1);
+    for envelope in &envelopes {
+        store.activate(envelope.id, START.plus_millis(1_000)).await.unwrap();
+        live.get_or_load(envelope.id, &store, START).await.unwrap();
+        assert!(live.len() <= 100, "{}", live.len());
+    }
+}

@@ -1,0 +1,148 @@
+//! A store with a guard before and after every verb: for tests that make a
+//! store fail on demand, beside those that break a real one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+
+use crate::{Append, Settlement, Store, StoreError, TailEntry};
+
+/// The verb that a guard is asked about.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each is the verb of the same name")]
+pub enum Verb<'a> {
+    Create,
+    Load,
+    LoadJournal,
+    LoadFor,
+    Entries,
+    Append(&'a [Entry]),
+    Activate,
+    Cancel,
+    Tail,
+    TailPosition,
+    Unsettled,
+    Settle,
+    Unpaid,
+    Expired,
+    Scan,
+}
+
+/// Decides whether a verb fails.
+pub trait Guard: Send + Sync + 'static {
+    /// Before the verb: an error, and it is not executed.
+    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError>;
+
+    /// After the verb: an error, and nobody learns that it was executed.
+    fn after(&self, verb: Verb<'_>) -> Result<(), StoreError>;
+}
+
+/// A store behind a guard.
+pub struct GuardedStore<G> {
+    /// The real store.
+    pub inner: Arc<dyn Store>,
+    /// Who decides.
+    pub guard: Arc<G>,
+}
+
+impl<G: Guard> GuardedStore<G> {
+    async fn guarded<T>(
+        &self,
+        verb: Verb<'_>,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.guard.before(verb)?;
+        let done = call.await?;
+        self.guard.after(verb)?;
+        Ok(done)
+    }
+}
+
+#[async_trait]
+impl<G: Guard> Store for GuardedStore<G> {
+    fn table_of(&self, id: EnvelopeId) -> TableRef {
+        self.inner.table_of(id)
+    }
+    fn tables(&self) -> Vec<TableRef> {
+        self.inner.tables()
+    }
+    fn durability(&self) -> String {
+        self.inner.durability()
+    }
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        self.guarded(Verb::Create, self.inner.create(envelopes)).await
+    }
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+        self.guarded(Verb::Load, self.inner.load(id)).await
+    }
+    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
+        self.guarded(Verb::LoadJournal, self.inner.load_journal(id)).await
+    }
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+        self.guarded(Verb::LoadFor, self.inner.load_for(id, user)).await
+    }
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        self.guarded(Verb::Entries, self.inner.entries(id, after_seq, limit)).await
+    }
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
+        self.guarded(Verb::Append(entries), self.inner.append(entries)).await
+    }
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+        self.guarded(Verb::Activate, self.inner.activate(id, expires_at)).await
+    }
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
+        self.guarded(Verb::Cancel, self.inner.cancel(id)).await
+    }
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        self.guarded(Verb::Tail, self.inner.tail(table, position, limit)).await
+    }
+    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
+        self.guarded(Verb::TailPosition, self.inner.tail_position(table)).await
+    }
+    async fn unsettled(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        self.guarded(Verb::Unsettled, self.inner.unsettled(table, after, limit)).await
+    }
+    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+        self.guarded(Verb::Settle, self.inner.settle(settlements)).await
+    }
+    async fn unpaid(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        self.guarded(Verb::Unpaid, self.inner.unpaid(table, created_before, after, limit)).await
+    }
+    async fn expired(
+        &self,
+        table: TableRef,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
+        self.guarded(Verb::Expired, self.inner.expired(table, now, limit)).await
+    }
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+        self.guarded(Verb::Scan, self.inner.scan(table, after, limit)).await
+    }
+}

@@ -1,0 +1,145 @@
+//! What one run credits, and how far that settles each envelope.
+
+use std::collections::BTreeMap;
+
+use hongbao_core::{Entry, EnvelopeId, Transfer, TransferOutcome, UserId};
+use hongbao_store::Settlement;
+
+/// Entries of one envelope, in order.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub envelope_id: EnvelopeId,
+    sender: UserId,
+    pub entries: Vec<Entry>,
+    /// The `settled_seq` that the entries follow, if they do: the settlement may move.
+    pub settled_seq: Option<u32>,
+}
+
+impl Piece {
+    pub fn credits(&self) -> impl Iterator<Item = Transfer> {
+        self.entries.iter().map(|entry| Transfer::credit(entry, &self.sender))
+    }
+
+    /// How far the envelope is settled, given what became of each credit: up to
+    /// the first that was refused, or that is not in the journal.
+    pub fn settlement(&self, outcomes: &[TransferOutcome]) -> Option<Settlement> {
+        let settled_seq = self.settled_seq?;
+        let (last, _) = (settled_seq + 1..)
+            .zip(self.entries.iter().zip(outcomes))
+            .take_while(|(seq, (entry, outcome))| entry.seq == *seq && is_taken(**outcome))
+            .last()?
+            .1;
+        Some(Settlement { envelope_id: self.envelope_id, settled_seq: last.seq, ended: last.remaining.is_zero() })
+    }
+}
+
+/// Whether the money has reached the balance, now or before.
+pub(super) fn is_taken(outcome: TransferOutcome) -> bool {
+    matches!(outcome, TransferOutcome::Done | TransferOutcome::AlreadyDone)
+}
+
+/// What one run credits.
+pub(super) struct Batch {
+    room: u32,
+    pieces: BTreeMap<EnvelopeId, Piece>,
+}
+
+impl Batch {
+    pub fn new(limit: u32) -> Batch {
+        Batch { room: limit, pieces: BTreeMap::new() }
+    }
+
+    /// Entries that still fit.
+    pub fn room(&self) -> u32 {
+        self.room
+    }
+
+    /// Whether this run has taken up the envelope.
+    pub fn has(&self, envelope_id: EnvelopeId) -> bool {
+        self.pieces.contains_key(&envelope_id)
+    }
+
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.pieces.into_values().collect()
+    }
+
+    /// Takes up entries of an envelope, in order; `settled_seq` where they follow it.
+    pub fn add(&mut self, envelope_id: EnvelopeId, sender: UserId, entries: Vec<Entry>, settled_seq: Option<u32>) {
+        if !entries.is_empty() {
+            self.room = self.room.saturating_sub(entries.len() as u32);
+            self.pieces.insert(envelope_id, Piece { envelope_id, sender, entries, settled_seq });
+        }
+    }
+
+    /// Continues an envelope that this run has taken up. False if a gap lies between.
+    pub fn extend(&mut self, envelope_id: EnvelopeId, entries: &[Entry]) -> bool {
+        let piece = self.pieces.get_mut(&envelope_id).expect("the caller has seen the piece");
+        for entry in entries {
+            let last_seq = piece.entries.last().map_or(0, |last| last.seq);
+            if entry.seq > last_seq + 1 {
+                return false;
+            }
+            if entry.seq == last_seq + 1 {
+                piece.entries.push(entry.clone());
+                self.room = self.room.saturating_sub(1);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hongbao_core::{EntryKind, Fen, Timestamp};
+
+    use super::*;
+
+    fn id() -> EnvelopeId {
+        EnvelopeId::mint(Timestamp::from_millis(1_771_254_000_000), [7; 10])
+    }
+
+    fn entries(seqs: impl IntoIterator<Item = u32>) -> Vec<Entry> {
+        let user = UserId::parse("opener").unwrap();
+        let entry = |seq| Entry {
+            envelope_id: id(),
+            seq,
+            kind: EntryKind::Open(user.clone()),
+            amount: Fen::new(1).unwrap(),
+            remaining: Fen::new(10 - i64::from(seq)).unwrap(),
+            at: Timestamp::from_millis(0),
+        };
+        seqs.into_iter().map(entry).collect()
+    }
+
+    fn batch(seqs: impl IntoIterator<Item = u32>, settled_seq: Option<u32>) -> Batch {
+        let mut batch = Batch::new(20);
+        batch.add(id(), UserId::parse("sender").unwrap(), entries(seqs), settled_seq);
+        batch
+    }
+
+    #[test]
+    fn an_envelope_in_the_batch_goes_on_without_a_gap() {
+        let mut batch = batch(3..=5, Some(2));
+        assert!(batch.extend(id(), &entries(4..=7)), "what it has is passed over");
+        assert_eq!(batch.room(), 15);
+        assert!(!batch.extend(id(), &entries([9])), "8 is missing");
+        let seqs: Vec<u32> = batch.into_pieces()[0].entries.iter().map(|entry| entry.seq).collect();
+        assert_eq!(seqs, [3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_settlement_ends_before_what_was_refused_or_is_missing() {
+        use TransferOutcome::{AlreadyDone, Conflict, Done};
+        let settled = |seqs: &[u32], settled_seq, outcomes: &[TransferOutcome]| {
+            let piece = batch(seqs.iter().copied(), settled_seq).into_pieces().remove(0);
+            piece.settlement(outcomes).map(|settlement| (settlement.settled_seq, settlement.ended))
+        };
+        assert_eq!(settled(&[3, 4], Some(2), &[Done, AlreadyDone]), Some((4, false)));
+        assert_eq!(settled(&[9, 10], Some(8), &[Done, Done]), Some((10, true)));
+        assert_eq!(settled(&[3, 4, 5], Some(2), &[Done, Conflict, Done]), Some((3, false)));
+        assert_eq!(settled(&[3, 4], Some(2), &[Conflict, Done]), None);
+        assert_eq!(settled(&[3, 5], Some(2), &[Done, Done]), Some((3, false)));
+        assert_eq!(settled(&[4], Some(2), &[Done]), None);
+        assert_eq!(settled(&[3], None, &[Done]), None);
+    }
+}
