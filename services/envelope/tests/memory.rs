@@ -8,14 +8,14 @@ use hongbao_store::Store as _;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
 
-const ENVELOPES: u32 = 20_000;
+const ENVELOPES: u32 = 8_000;
 const BYTES_MAX: usize = 1_024;
 const START: Timestamp = Timestamp::from_millis(1_771_254_000_000);
 
 /// With the longest greeting in the widest characters, and long names.
 fn envelope(number: u32) -> Envelope {
     let mut random = [0; 10];
-    random[..4].copy_from_slice(&number.to_be_bytes());
+    random[6..].copy_from_slice(&number.to_be_bytes());
     Envelope {
         id: EnvelopeId::mint(START, random),
         sender: UserId::parse(&format!("{number:0>40}")).unwrap(),
@@ -52,18 +52,20 @@ async fn an_idle_live_envelope_costs_at_most_1_kib() {
     drop(envelopes);
     for id in &ids {
         store.activate(*id, START.plus_millis(1_000)).await.unwrap();
-        // Also warms what the store itself remembers.
-        store.load_journal(*id).await.unwrap();
     }
 
-    let live = LiveEnvelopes::new(ENVELOPES as usize, 1);
-    let before = resident_bytes();
-    for id in &ids {
-        live.get_or_load(*id, &store, START).await.unwrap();
+    // The first pass fills what the store itself remembers; the second is measured.
+    let (first, live) = (LiveEnvelopes::new(2 * ids.len(), 1), LiveEnvelopes::new(2 * ids.len(), 1));
+    let mut before = 0;
+    for pass in [&first, &live] {
+        before = resident_bytes();
+        for id in &ids {
+            pass.get_or_load(*id, &store, START).await.unwrap();
+        }
     }
     let each = (resident_bytes() - before) / ENVELOPES as usize;
     println!("an idle live envelope takes {each} bytes");
-    assert_eq!(live.len(), ENVELOPES as usize);
+    assert_eq!(live.len(), ids.len());
     assert!(each <= BYTES_MAX, "{each} bytes");
 
     live.forget_idle(START.plus_millis(60_001), 60_000);
