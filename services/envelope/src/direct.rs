@@ -31,7 +31,7 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
         let (envelope, fold, before) = match context.store.load_for(id, user).await {
             Ok(Some(found)) => found,
             Ok(None) => return OpenAnswer::NotFound,
-            Err(error) => return failed(id, error, in_doubt),
+            Err(error) => return failed(&error, in_doubt),
         };
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
         let OpenDecision::Append(entry) = &decision else { return answer_to(decision) };
@@ -39,31 +39,45 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
             Ok(Append::Done) => return answer_to(decision),
             Ok(Append::Fenced) => {}
             Err(StoreError::Unknown(_)) => in_doubt = true,
-            Err(error) => return failed(id, error, in_doubt),
+            Err(error) => return failed(&error, in_doubt),
         }
     }
-    if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Busy }
+    if in_doubt { OpenAnswer::Unknown("no commit was confirmed in time".to_owned()) } else { OpenAnswer::Busy }
 }
 
 /// What the database says now to `user`, who is not among the openers that are
-/// remembered of an expired envelope. Writes nothing.
+/// remembered of an expired envelope. Writes nothing. `in_doubt` says that an
+/// opening of the user may have been committed.
 ///
 /// An expired envelope whose rest has not been refunded may have been opened
 /// through another server, and who opened it is told so for ever. No write
 /// would notice that the memory is old, so the answer does not come from it.
-pub async fn confirm_expired(context: &LaneContext, id: EnvelopeId, user: &UserId, now: Timestamp) -> OpenAnswer {
+/// Once it is refunded, the memory is loaded again and is whole.
+pub async fn confirm_expired(
+    context: &LaneContext,
+    id: EnvelopeId,
+    user: &UserId,
+    now: Timestamp,
+    in_doubt: bool,
+) -> OpenAnswer {
     match context.store.load_for(id, user).await {
-        Ok(Some((envelope, fold, before))) => match envelope.decide_open(&fold, before.as_ref(), user, now) {
-            // By the clock of this decision it had expired: it stays so.
-            OpenDecision::Append(_) => OpenAnswer::Expired,
-            decided => answer_to(decided),
-        },
+        Ok(Some((envelope, fold, before))) => {
+            if fold.has_ended() {
+                context.live.forget(id);
+            }
+            match envelope.decide_open(&fold, before.as_ref(), user, now) {
+                // By the clock of this decision it had expired: it stays so.
+                OpenDecision::Append(_) => OpenAnswer::Expired,
+                decided => answer_to(decided),
+            }
+        }
         Ok(None) => OpenAnswer::NotFound,
-        Err(error) => failed(id, error, false),
+        Err(error) => failed(&error, in_doubt),
     }
 }
 
-fn failed(id: EnvelopeId, error: StoreError, in_doubt: bool) -> OpenAnswer {
-    tracing::error!(envelope_id = %id, %error, "an opening failed");
-    if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Unavailable }
+/// The answer to an opening that could not be read or written.
+pub(crate) fn failed(error: &StoreError, in_doubt: bool) -> OpenAnswer {
+    let cause = error.to_string();
+    if in_doubt { OpenAnswer::Unknown(cause) } else { OpenAnswer::Unavailable(cause) }
 }

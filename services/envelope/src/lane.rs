@@ -10,7 +10,11 @@
 //! one from what the database says, in the same order.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use hongbao_core::envelope::OpenDecision;
@@ -56,10 +60,10 @@ pub enum OpenAnswer {
     NotFound,
     /// Refused for now; nothing happened.
     Busy,
-    /// The database cannot be used; nothing happened.
-    Unavailable,
-    /// It may have happened or not; asking again settles it.
-    Unknown,
+    /// The database cannot be used; nothing happened. With the cause.
+    Unavailable(String),
+    /// It may have happened or not; asking again settles it. With the cause.
+    Unknown(String),
 }
 
 /// What all lanes of a server share.
@@ -85,6 +89,13 @@ enum BatchFailed {
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
+}
+
+impl BatchFailed {
+    /// It may have been committed nevertheless.
+    fn is_in_doubt(&self) -> bool {
+        matches!(self, BatchFailed::Store(StoreError::Unknown(_)))
+    }
 }
 
 /// Openings that may fail one after the other before the rest of a failed batch
@@ -114,7 +125,12 @@ impl Lane {
         let mut batch = Vec::with_capacity(OPEN_BATCH_SIZE_MAX);
         while queue.recv_many(&mut batch, OPEN_BATCH_SIZE_MAX).await > 0 {
             self.context.metrics.queue_depth.set(queue.len() as i64);
-            self.process(&mut batch).await;
+            if unless_it_panics(self.process(&mut batch)).await.is_err() {
+                // A defect. Whoever waits is told that the outcome is unknown, and
+                // the lane goes on: a dead one would refuse its envelopes for good.
+                tracing::error!(openings = batch.len(), "a batch panicked");
+                batch.clear();
+            }
         }
     }
 
@@ -128,33 +144,35 @@ impl Lane {
         match self.attempt(batch, now).await {
             Ok(answers) => {
                 for (job, answer) in batch.drain(..).zip(answers) {
-                    let answer = self.confirmed(&job, answer, now).await;
+                    let answer = self.confirmed(&job, answer, now, false).await;
                     self.answer(job, answer);
                 }
             }
-            Err(error) => {
-                tracing::warn!(openings = batch.len(), %error, "a batch failed; its openings are decided one by one");
+            Err(failed) => {
                 self.context.metrics.failed_batches.inc();
-                let in_doubt = matches!(error, BatchFailed::Store(StoreError::Unknown(_)));
-                self.one_by_one(batch, in_doubt).await;
+                self.one_by_one(batch, failed).await;
             }
         }
     }
 
     /// After a failed batch, so that one bad request cannot fail its neighbours.
-    /// `in_doubt` says that the batch may have been committed nevertheless.
-    async fn one_by_one(&self, batch: &mut Vec<OpenJob>, in_doubt: bool) {
+    async fn one_by_one(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed) {
+        let in_doubt = failed.is_in_doubt();
+        match &failed {
+            // Everyday life where an envelope has two owners.
+            BatchFailed::Fenced => tracing::debug!(openings = batch.len(), "another writer was first"),
+            BatchFailed::Store(error) => tracing::warn!(openings = batch.len(), %error, "a batch failed"),
+        }
         let mut failures_in_a_row = 0;
         for job in batch.drain(..) {
-            let answer = if failures_in_a_row < FAILURES_IN_A_ROW_MAX {
-                self.alone(&job, in_doubt).await
-            } else if in_doubt {
-                OpenAnswer::Unknown
-            } else {
-                OpenAnswer::Unavailable
+            let answer = match &failed {
+                BatchFailed::Store(error) if failures_in_a_row >= FAILURES_IN_A_ROW_MAX => {
+                    direct::failed(error, in_doubt)
+                }
+                _ => self.alone(&job, in_doubt).await,
             };
             match answer {
-                OpenAnswer::Unavailable | OpenAnswer::Unknown => failures_in_a_row += 1,
+                OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_) => failures_in_a_row += 1,
                 _ => failures_in_a_row = 0,
             }
             self.answer(job, answer);
@@ -173,25 +191,19 @@ impl Lane {
                 Ok(_) => {}
                 Err(NotLive::NotFound | NotLive::NotPaid(_)) => return OpenAnswer::NotFound,
                 Err(NotLive::Busy) => break,
-                Err(NotLive::Store(error)) => {
-                    tracing::error!(envelope_id = %id, %error, "an envelope could not be loaded");
-                    return if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Unavailable };
-                }
+                Err(NotLive::Store(error)) => return direct::failed(&error, in_doubt),
             }
             match self.attempt(std::slice::from_ref(job), now).await {
                 Ok(mut answers) => {
                     let answer = answers.pop().expect("one opening has one answer");
-                    return self.confirmed(job, answer, now).await;
+                    return self.confirmed(job, answer, now, in_doubt).await;
                 }
                 Err(BatchFailed::Fenced) => {}
-                Err(BatchFailed::Store(StoreError::Unknown(_))) => in_doubt = true,
-                Err(BatchFailed::Store(error)) => {
-                    tracing::error!(envelope_id = %id, %error, "an opening could not be written");
-                    return if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Unavailable };
-                }
+                Err(failed) if failed.is_in_doubt() => in_doubt = true,
+                Err(BatchFailed::Store(error)) => return direct::failed(&error, in_doubt),
             }
         }
-        if in_doubt { OpenAnswer::Unknown } else { OpenAnswer::Busy }
+        if in_doubt { OpenAnswer::Unknown("no commit was confirmed in time".to_owned()) } else { OpenAnswer::Busy }
     }
 
     fn drop_late(&self, batch: &mut Vec<OpenJob>, now: Timestamp) {
@@ -277,11 +289,11 @@ impl Lane {
     }
 
     /// A memory that may be old does not tell anybody to be too late.
-    async fn confirmed(&self, job: &OpenJob, answer: OpenAnswer, now: Timestamp) -> OpenAnswer {
+    async fn confirmed(&self, job: &OpenJob, answer: OpenAnswer, now: Timestamp, in_doubt: bool) -> OpenAnswer {
         if answer != OpenAnswer::Expired || job.live.journal().fold.has_ended() {
             return answer;
         }
-        direct::confirm_expired(&self.context, job.live.envelope.id, &job.user, now).await
+        direct::confirm_expired(&self.context, job.live.envelope.id, &job.user, now, in_doubt).await
     }
 
     fn answer(&self, job: OpenJob, answer: OpenAnswer) {
@@ -289,6 +301,17 @@ impl Lane {
         // The client may be gone; the opening has happened all the same.
         let _ = job.answer.send(answer);
     }
+}
+
+/// Runs work to its end; an error if it panicked.
+async fn unless_it_panics(work: impl Future<Output = ()>) -> std::thread::Result<()> {
+    let mut work = pin!(work);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 /// The answer that a decision comes to, once what it appends is durable.

@@ -1,6 +1,6 @@
 //! What an operator sees of the envelope server.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,22 +10,12 @@ use prometheus_client::registry::Registry;
 
 use crate::lane::OpenAnswer;
 
-/// How an opening ended, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum OutcomeLabel {
-    Opened,
-    Replayed,
-    Empty,
-    Expired,
-    NotFound,
-    Busy,
-    Unavailable,
-    Unknown,
-}
+/// The ways in which an opening can end, as labels, in the order of [`place_of`].
+const OUTCOMES: [&str; 8] = ["opened", "replayed", "empty", "expired", "not_found", "busy", "unavailable", "unknown"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
-    outcome: OutcomeLabel,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,26 +36,27 @@ pub struct LaneMetrics {
     pub commit_time: Histogram,
     /// Batches that failed as a whole.
     pub failed_batches: Counter,
-    outcomes: [Counter; 8],
+    outcomes: [Counter; OUTCOMES.len()],
 }
 
 impl LaneMetrics {
     /// Counts one answer.
     pub fn count(&self, answer: &OpenAnswer) {
-        self.outcomes[label_of(answer) as usize].inc();
+        self.outcomes[place_of(answer)].inc();
     }
 }
 
-fn label_of(answer: &OpenAnswer) -> OutcomeLabel {
+/// The place of an answer in [`OUTCOMES`].
+fn place_of(answer: &OpenAnswer) -> usize {
     match answer {
-        OpenAnswer::Opened { replayed: false, .. } => OutcomeLabel::Opened,
-        OpenAnswer::Opened { replayed: true, .. } => OutcomeLabel::Replayed,
-        OpenAnswer::Empty => OutcomeLabel::Empty,
-        OpenAnswer::Expired => OutcomeLabel::Expired,
-        OpenAnswer::NotFound => OutcomeLabel::NotFound,
-        OpenAnswer::Busy => OutcomeLabel::Busy,
-        OpenAnswer::Unavailable => OutcomeLabel::Unavailable,
-        OpenAnswer::Unknown => OutcomeLabel::Unknown,
+        OpenAnswer::Opened { replayed: false, .. } => 0,
+        OpenAnswer::Opened { replayed: true, .. } => 1,
+        OpenAnswer::Empty => 2,
+        OpenAnswer::Expired => 3,
+        OpenAnswer::NotFound => 4,
+        OpenAnswer::Busy => 5,
+        OpenAnswer::Unavailable(_) => 6,
+        OpenAnswer::Unknown(_) => 7,
     }
 }
 
@@ -80,10 +71,8 @@ pub struct ServerMetrics {
 impl ServerMetrics {
     /// Registers the metrics; `durability` is what the store read back.
     pub fn register(registry: &mut Registry, durability: &str) -> ServerMetrics {
-        use OutcomeLabel::*;
         let outcomes: Family<OutcomeLabels, Counter> = Family::default();
-        let handles = [Opened, Replayed, Empty, Expired, NotFound, Busy, Unavailable, Unknown]
-            .map(|outcome| outcomes.get_or_create_owned(&OutcomeLabels { outcome }));
+        let handles = OUTCOMES.map(|outcome| outcomes.get_or_create_owned(&OutcomeLabels { outcome }));
         let metrics = ServerMetrics {
             queue_depth: Family::default(),
             live_envelopes: Gauge::default(),

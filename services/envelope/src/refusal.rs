@@ -35,44 +35,45 @@ pub enum Refusal {
     /// Too much is waiting; nothing happened.
     #[error("too many are waiting; nothing happened, try again")]
     Busy,
-    /// A database cannot be used; nothing happened.
+    /// A database cannot be used; nothing happened. The cause is for the log.
     #[error("the service cannot reach its data; nothing happened, try again")]
-    Unavailable,
-    /// It may have happened or not.
+    Unavailable(String),
+    /// It may have happened or not. The cause is for the log.
     #[error("it may have happened or not; ask again, the answer will be final")]
-    Unknown,
-    /// A defect of ours, logged where it was seen.
-    #[error("the service failed")]
-    Internal,
+    Unknown(String),
+    /// A defect of ours. The cause is for the log.
+    #[error("the service failed; the request id finds it in the log")]
+    Internal(String),
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
-        tracing::error!(%error, "the store failed");
+        let cause = error.to_string();
         match error {
-            StoreError::Unavailable(_) => Refusal::Unavailable,
-            StoreError::Unknown(_) => Refusal::Unknown,
-            StoreError::Damaged(_) => Refusal::Internal,
+            StoreError::Unavailable(_) => Refusal::Unavailable(cause),
+            StoreError::Unknown(_) => Refusal::Unknown(cause),
+            StoreError::Damaged(_) => Refusal::Internal(cause),
         }
     }
 }
 
 impl From<WalletError> for Refusal {
     fn from(error: WalletError) -> Refusal {
-        tracing::error!(%error, "the wallet failed");
+        let cause = error.to_string();
         match error {
             WalletError::Busy => Refusal::Busy,
-            WalletError::Unavailable(_) => Refusal::Unavailable,
-            WalletError::Unknown(_) => Refusal::Unknown,
-            WalletError::Damaged(_) => Refusal::Internal,
+            WalletError::Unavailable(_) => Refusal::Unavailable(cause),
+            WalletError::Unknown(_) => Refusal::Unknown(cause),
+            WalletError::Damaged(_) => Refusal::Internal(cause),
         }
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
-        let code = match &refusal {
-            Refusal::Invalid(error) => return error.clone().into(),
+        let detail = refusal.to_string();
+        let code = match refusal {
+            Refusal::Invalid(error) => return error.into(),
             Refusal::Misdirected => Code::Misdirected,
             Refusal::NotFound => Code::NotFound,
             Refusal::NotSender => Code::NotSender,
@@ -81,10 +82,10 @@ impl From<Refusal> for Problem {
             Refusal::InsufficientFunds => Code::InsufficientFunds,
             Refusal::Cancelled => Code::Cancelled,
             Refusal::Busy => Code::Busy,
-            Refusal::Unavailable => Code::Unavailable,
-            Refusal::Unknown => Code::OutcomeUnknown,
-            Refusal::Internal => Code::Internal,
+            Refusal::Unavailable(cause) => return Problem::new(Code::Unavailable, detail).caused_by(cause),
+            Refusal::Unknown(cause) => return Problem::new(Code::OutcomeUnknown, detail).caused_by(cause),
+            Refusal::Internal(cause) => return Problem::new(Code::Internal, detail).caused_by(cause),
         };
-        Problem::new(code, refusal.to_string())
+        Problem::new(code, detail)
     }
 }

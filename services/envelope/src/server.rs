@@ -243,7 +243,7 @@ impl Server {
             State::Finished => GrabAnswer::Outcome(Outcome::Empty),
             State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
             State::Expired => {
-                let answer = direct::confirm_expired(&self.direct, id, caller.user, now).await;
+                let answer = direct::confirm_expired(&self.direct, id, caller.user, now, false).await;
                 GrabAnswer::Outcome(outcome_of(answer)?)
             }
             State::Created | State::Cancelled => return Err(Refusal::NotFound),
@@ -275,8 +275,8 @@ impl Server {
         let wait = Duration::from_millis(self.parts.options.answer_within_ms);
         match tokio::time::timeout(wait, answer).await {
             Ok(Ok(answer)) => outcome_of(answer),
-            // Too slow, or the lane has died with it.
-            Ok(Err(_)) | Err(_) => Err(Refusal::Unknown),
+            Ok(Err(_)) => Err(Refusal::Unknown("the lane gave no answer".to_owned())),
+            Err(_) => Err(Refusal::Unknown("the lane is too slow".to_owned())),
         }
     }
 
@@ -388,20 +388,14 @@ async fn pay_and_activate(
             store.cancel(envelope.id).await?;
             Err(Refusal::Cancelled)
         }
-        other => {
-            tracing::error!(envelope_id = %envelope.id, outcome = ?other, "a payment ended as it never should");
-            Err(Refusal::Internal)
-        }
+        other => Err(Refusal::Internal(format!("the payment of {} ended as {other:?}", envelope.id))),
     }
 }
 
 /// Runs money work on a task of its own, so that a client that goes away cannot
 /// stop it between two statements.
 async fn shielded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Refusal> {
-    tokio::spawn(work).await.map_err(|error| {
-        tracing::error!(%error, "work on money panicked");
-        Refusal::Unknown
-    })
+    tokio::spawn(work).await.map_err(|error| Refusal::Unknown(format!("work on money panicked: {error}")))
 }
 
 async fn sweep(
@@ -457,7 +451,7 @@ fn outcome_of(answer: OpenAnswer) -> Result<Outcome, Refusal> {
         OpenAnswer::Expired => Ok(Outcome::Expired),
         OpenAnswer::NotFound => Err(Refusal::NotFound),
         OpenAnswer::Busy => Err(Refusal::Busy),
-        OpenAnswer::Unavailable => Err(Refusal::Unavailable),
-        OpenAnswer::Unknown => Err(Refusal::Unknown),
+        OpenAnswer::Unavailable(cause) => Err(Refusal::Unavailable(cause)),
+        OpenAnswer::Unknown(cause) => Err(Refusal::Unknown(cause)),
     }
 }

@@ -34,14 +34,20 @@ struct Faults {
     unconfirmed: AtomicI64,
     /// Nothing can be written.
     gone: bool,
+    /// A batch with this user's opening panics.
+    panics: Option<UserId>,
 }
 
 impl Guard for Faults {
     fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
         let Verb::Append(entries) = verb else { return Ok(()) };
         self.appends.fetch_add(1, Ordering::SeqCst);
-        let unwritable = self.unwritable.clone().map(EntryKind::Open);
-        if self.gone || entries.iter().any(|entry| Some(&entry.kind) == unwritable.as_ref()) {
+        let opens = |user: &Option<UserId>| {
+            let kind = user.clone().map(EntryKind::Open);
+            entries.iter().any(|entry| Some(&entry.kind) == kind.as_ref())
+        };
+        assert!(!opens(&self.panics), "a defect in the store");
+        if self.gone || opens(&self.unwritable) {
             return Err(StoreError::Unavailable("cannot be written".to_owned()));
         }
         Ok(())
@@ -223,7 +229,7 @@ async fn one_opening_that_cannot_be_written_does_not_fail_its_neighbours() {
     let bench = Bench::new(Faults { unwritable: Some(user("bad")), ..Faults::default() }).await;
     let id = bench.envelope(1, 5).await;
     let answers = bench.batch(&[(id, "a"), (id, "bad"), (id, "b"), (id, "c")]).await;
-    assert_eq!(answers[1], OpenAnswer::Unavailable);
+    assert!(matches!(answers[1], OpenAnswer::Unavailable(_)));
     let seqs: Vec<_> = answers.iter().filter_map(seq_of).collect();
     assert_eq!(seqs, [(1, false), (2, false), (3, false)]);
     assert_eq!(bench.openers(id).await, ["a", "b", "c"], "I4 holds in the replay, too");
@@ -236,7 +242,7 @@ async fn when_the_database_is_gone_the_rest_of_a_batch_is_refused_unasked() {
     let names: Vec<String> = (0..100).map(|number| format!("u{number}")).collect();
     let openings: Vec<(EnvelopeId, &str)> = names.iter().map(|name| (id, name.as_str())).collect();
     let answers = bench.batch(&openings).await;
-    assert!(answers.iter().all(|answer| *answer == OpenAnswer::Unavailable));
+    assert!(answers.iter().all(|answer| matches!(answer, OpenAnswer::Unavailable(_))));
     assert!(bench.appends() <= 5, "{} attempts", bench.appends());
 }
 
@@ -303,6 +309,26 @@ async fn an_envelope_over_its_cap_is_busy_and_the_others_are_not() {
     bench.context.permits.leave(a);
     assert!(seq_of(&bench.batch(&[(a, "x")]).await[0]).is_some());
     assert!(bench.context.permits.enter(a), "the lane has given its permit back");
+}
+
+#[tokio::test]
+async fn a_batch_that_panics_leaves_a_lane_that_works() {
+    let bench = Bench::new(Faults { panics: Some(user("bad")), ..Faults::default() }).await;
+    let id = bench.envelope(1, 4).await;
+    let live = bench.context.live.get_or_load(id, &*bench.store, START).await.unwrap();
+    let (queue, waiting) = tokio::sync::mpsc::channel(8);
+    let lane = tokio::spawn(Lane::new(bench.context.clone()).run(waiting));
+    let open = async |name: &str| {
+        let (answer, answered) = oneshot::channel();
+        let deadline = START.plus_millis(1_000);
+        let job = OpenJob { live: live.clone(), user: user(name), accepted: Instant::now(), deadline, answer };
+        queue.try_send(job).ok().unwrap();
+        answered.await
+    };
+    assert!(open("bad").await.is_err(), "no answer: the outcome is unknown");
+    assert_eq!(seq_of(&open("good").await.unwrap()), Some((1, false)));
+    drop(queue);
+    lane.await.unwrap();
 }
 
 /// Two owners, each with a memory of its own, one envelope: one order (I5).

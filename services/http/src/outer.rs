@@ -134,6 +134,7 @@ impl Outer {
                 path = bounded(uri.path()),
                 code = problem.code.as_str(),
                 detail = %problem.detail,
+                cause = problem.cause.as_deref(),
                 suppressed,
                 "a request failed"
             );

@@ -178,12 +178,14 @@ pub struct Problem {
     pub field: Option<String>,
     /// Seconds after which trying again makes sense; for 429 and 503 it has a default.
     pub retry_after_s: Option<u32>,
+    /// What an operator needs to know and a client must not: for the log alone.
+    pub cause: Option<String>,
 }
 
 impl Problem {
     /// A problem with a code and words for this time.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { code, detail: detail.into(), field: None, retry_after_s: None }
+        Problem { code, detail: detail.into(), field: None, retry_after_s: None, cause: None }
     }
 
     /// A wrong field and why.
@@ -194,6 +196,11 @@ impl Problem {
     /// The same, to be tried again after so many seconds.
     pub fn retry_after_s(self, seconds: u32) -> Problem {
         Problem { retry_after_s: Some(seconds), ..self }
+    }
+
+    /// The same, with what the log should say about it.
+    pub fn caused_by(self, cause: impl Into<String>) -> Problem {
+        Problem { cause: Some(cause.into()), ..self }
     }
 
     /// The problem of a response that came without one: a route that does not

@@ -101,10 +101,10 @@ fn metrics_tell_queue_batch_commit_wait_outcomes_and_lag() {
     assert!(value_of("hongbao_open_commit_seconds_count") >= 1.0);
     assert!(value_of("hongbao_open_commit_seconds_sum") > 0.0);
     assert!(value_of("hongbao_open_queue_wait_seconds_count") >= 2.0);
-    assert_eq!(value_of("hongbao_open_outcomes_total{outcome=\"Opened\"}"), 2.0);
-    assert_eq!(value_of("hongbao_open_outcomes_total{outcome=\"Empty\"}"), 1.0);
+    assert_eq!(value_of("hongbao_open_outcomes_total{outcome=\"opened\"}"), 2.0);
+    assert_eq!(value_of("hongbao_open_outcomes_total{outcome=\"empty\"}"), 1.0);
     assert!(value_of("hongbao_settled_lag_seconds") >= 0.0);
-    let created = "hongbao_http_requests_total{route=\"/v1/envelopes\",status=\"2xx\"}";
+    let created = "hongbao_http_requests_total{route=\"POST /v1/envelopes\",status=\"2xx\"}";
     assert_eq!(value_of(created), 1.0);
     service.check();
 }

@@ -269,7 +269,7 @@ impl World {
         let known = &self.model.of[&id];
         match refusal {
             Refusal::NotFound => assert!(!known.paid, "I3: the paid envelope {id} was not found"),
-            Refusal::NotInvited | Refusal::Busy | Refusal::Unavailable | Refusal::Unknown => {}
+            Refusal::NotInvited | Refusal::Busy | Refusal::Unavailable(_) | Refusal::Unknown(_) => {}
             other => panic!("{id}: {other:?}"),
         }
     }

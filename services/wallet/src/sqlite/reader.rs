@@ -35,15 +35,19 @@ const ACCOUNTS: &str = "WITH page (account) AS ( \
        SELECT account FROM system_account WHERE account > ?1 \
        UNION ALL SELECT * FROM (SELECT DISTINCT user_id FROM transfer WHERE user_id > ?1 ORDER BY user_id LIMIT ?2) \
        ORDER BY 1 LIMIT ?2 \
-     ), contras (account, high, low) AS ( \
-       SELECT contra, sum(-user_fen >> 32), sum(-user_fen & 4294967295) FROM transfer \
-       WHERE ?1 < '#top_ups' GROUP BY contra \
+     ), contras (clearing_high, clearing_low, top_ups_high, top_ups_low) AS ( \
+       SELECT sum(-user_fen >> 32) FILTER (WHERE contra = '#clearing'), \
+         sum(-user_fen & 4294967295) FILTER (WHERE contra = '#clearing'), \
+         sum(-user_fen >> 32) FILTER (WHERE contra = '#top_ups'), \
+         sum(-user_fen & 4294967295) FILTER (WHERE contra = '#top_ups') \
+       FROM transfer WHERE ?1 < '#top_ups' \
      ) \
      SELECT user_id, balance_fen, sum(user_fen >> 32), sum(user_fen & 4294967295), max(position) FROM transfer \
        WHERE user_id IN (SELECT account FROM page) GROUP BY user_id \
      UNION ALL \
-     SELECT account, balance_fen, coalesce(high, 0), coalesce(low, 0), NULL \
-       FROM system_account LEFT JOIN contras USING (account) WHERE account IN (SELECT account FROM page) \
+     SELECT account, balance_fen, coalesce(iif(account = '#clearing', clearing_high, top_ups_high), 0), \
+         coalesce(iif(account = '#clearing', clearing_low, top_ups_low), 0), NULL \
+       FROM system_account CROSS JOIN contras WHERE account IN (SELECT account FROM page) \
      ORDER BY 1";
 
 /// The users' balances in two halves, as above, and the system's.
