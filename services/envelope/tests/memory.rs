@@ -72,6 +72,7 @@ async fn an_idle_live_envelope_costs_at_most_1_kib() {
     assert!(live.is_empty(), "what is idle leaves memory");
 }
 
+/// I8.
 #[tokio::test]
 async fn there_is_a_bound_and_the_least_used_go_first() {
     let dir = tempfile::tempdir().unwrap();

@@ -108,6 +108,7 @@ fn one_user_who_opens_many_times_at_once_gets_one_share(settings: &str) {
     service.check();
 }
 
+/// I8.
 #[test]
 fn a_full_queue_says_busy_and_nothing_has_happened() {
     until_somebody_is_refused("[server]\nlane_queue_max = 1");
