@@ -10,7 +10,7 @@ use axum::middleware::from_fn_with_state;
 use hongbao_core::routing::Topology;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock, Slot, SystemClock};
-use hongbao_envelope::http::App;
+use hongbao_envelope::http::{App, DevCalls};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
 use hongbao_gateway::edge::{Edge, edge};
@@ -143,7 +143,7 @@ fn routes(
     let rates = config.rate_limit.as_ref().map(|limits| Arc::new(UserRates::new(limits)));
     let forgetting = rates.clone().map(|rates| tokio::spawn(forget_quiet_forever(rates)));
     let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, clock });
-    let routes = hongbao_envelope::http::routes(App { server, verifier }, issuer)
+    let routes = hongbao_envelope::http::routes(App { server, verifier }, Some(DevCalls { issuer }))
         .layer(from_fn_with_state(at_the_edge, edge))
         .merge(health.router())
         .merge(metrics::metrics_router(registry));

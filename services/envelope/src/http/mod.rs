@@ -10,7 +10,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
-use hongbao_http::{Issuer, Verifier};
+use hongbao_http::Verifier;
+
+pub use dev::DevCalls;
 
 use crate::server::Server;
 
@@ -37,7 +39,7 @@ impl FromRef<App> for Verifier {
 
 /// The routes of the contract. `dev` adds the calls that only a development
 /// service has; without it they do not exist.
-pub fn routes(app: App, dev: Option<Issuer>) -> Router {
+pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
     let routes = Router::new()
         .route("/v1/envelopes/{id}/grab", post(envelopes::grab))
         .route("/v1/envelopes/{id}/open", post(envelopes::open))
@@ -50,7 +52,7 @@ pub fn routes(app: App, dev: Option<Issuer>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .with_state(app.clone());
     match dev {
-        Some(issuer) => routes.merge(dev::routes(app, issuer)),
+        Some(calls) => routes.merge(dev::routes(app, calls)),
         None => routes,
     }
 }

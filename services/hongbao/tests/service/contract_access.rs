@@ -99,7 +99,7 @@ fn every_call_of_a_user_needs_one_bearer_token() {
 }
 
 #[test]
-fn with_a_public_key_only_its_tokens_count_and_dev_calls_do_not_exist() {
+fn with_a_public_key_only_its_tokens_count_and_nobody_hands_out_others() {
     const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAsg5lwZKN3bfCbtbBzNv9O4Lsc5qrigFZdiv8UKZ9A84=\n-----END PUBLIC KEY-----\n";
     /// `{"sub":"li","exp":4102444800}`, signed with the private half, which nobody has kept.
     const TOKEN: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJsaSIsImV4cCI6NDEwMjQ0NDgwMH0.\
@@ -114,7 +114,7 @@ fn with_a_public_key_only_its_tokens_count_and_dev_calls_do_not_exist() {
         service.bearer("li", &sign(&claims, secret)).get("/v1/wallet").problem(401, "unauthorized");
     }
     let top_up = json!({ "amount_fen": 1, "id": "0190a5b4-0000-7000-8000-000000000000" });
-    li.post("/v1/dev/top-up", &top_up).problem(404, "not_found");
+    assert_eq!(li.post("/v1/dev/top-up", &top_up).ok(200)["balance_fen"], 1);
     service.nobody().post("/v1/dev/token", &json!({ "user_id": "li" })).problem(404, "not_found");
     service.check();
 }
