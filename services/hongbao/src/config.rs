@@ -329,6 +329,11 @@ fn put(settings: &mut toml::Table, key: &str, value: &str) -> Result<(), String>
         let inner = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         table = inner.as_table_mut().ok_or_else(|| format!("{section} is not a section"))?;
     }
+    // A secret is text, also one of digits alone: an error about its type would show it.
+    if last.ends_with("secret") {
+        table.insert(last.to_owned(), toml::Value::String(value.to_owned()));
+        return Ok(());
+    }
     // A number or a truth value is one; everything else is text.
     let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
     table.insert(last.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));

@@ -24,10 +24,13 @@ use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::driver::WorkerSet;
 use hongbao_workers::job::Ports;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Flags, LogFormat};
+
+/// Connections that may wait to be accepted; the system may allow fewer.
+const LISTEN_BACKLOG: u32 = 4_096;
 
 /// The routes whose requests are counted one by one.
 const ROUTES: &[&str] = &[
@@ -57,7 +60,7 @@ pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, S
 }
 
 async fn serve_until_stopped(config: Config) -> Result<(), String> {
-    let listener = TcpListener::bind(config.listen.0).await.map_err(|error| format!("{}: {error}", config.listen.0))?;
+    let listener = listen(config.listen.0).map_err(|error| format!("{}: {error}", config.listen.0))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
 
     let mut registry = Registry::default();
@@ -85,6 +88,15 @@ async fn serve_until_stopped(config: Config) -> Result<(), String> {
     }
     tracing::info!("drained");
     Ok(())
+}
+
+/// When everybody connects in the same second, who finds the queue of new
+/// connections full waits a second for the next try: so it is a long one.
+fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 async fn open_stores(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Wallet>), String> {
