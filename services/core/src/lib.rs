@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`routing`], [`limits`], [`audit`], [`wire`].
+//! [`transfer`], [`routing`], [`topology`], [`limits`], [`audit`], [`wire`].
 
 pub mod money;
 pub mod time;
@@ -17,6 +17,7 @@ pub mod ticket;
 pub mod transfer;
 
 pub mod routing;
+pub mod topology;
 
 pub mod limits;
 

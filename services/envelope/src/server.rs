@@ -148,7 +148,7 @@ pub struct Caller<'a> {
 impl Server {
     /// Starts the lanes, one for each database of the store.
     pub fn start(parts: ServerParts, registry: &mut Registry) -> (Arc<Server>, ServerTasks) {
-        let metrics = ServerMetrics::register(registry, &parts.store.durability());
+        let metrics = ServerMetrics::register(registry, &parts.store.durability().words);
         let live = Arc::new(LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max));
         let context = |lane_metrics: LaneMetrics| {
             Arc::new(LaneContext {

@@ -76,7 +76,7 @@ async fn serve_until_stopped(config: Config) -> Result<(), String> {
     let stop = stop_signal(health)?;
 
     println!("listening on http://{address}");
-    tracing::info!(%address, data = %config.data.0.display(), durability = store.durability(), "ready");
+    tracing::info!(%address, data = %config.data.0.display(), durability = store.durability().words, "ready");
 
     serve(listener, routes, config.http.options(http_metrics), stop).await;
 

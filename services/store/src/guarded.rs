@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 
-use crate::{Append, Settlement, Store, StoreError, TailEntry};
+use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
 
 /// The verb that a guard is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +68,14 @@ impl<G: Guard> Store for GuardedStore<G> {
     fn tables(&self) -> Vec<TableRef> {
         self.inner.tables()
     }
-    fn durability(&self) -> String {
+    fn durability(&self) -> Durability {
         self.inner.durability()
+    }
+    fn epoch(&self, database: u8) -> u64 {
+        self.inner.epoch(database)
+    }
+    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.ping().await
     }
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
         self.guarded(Verb::Create, self.inner.create(envelopes)).await

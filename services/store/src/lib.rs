@@ -63,6 +63,15 @@ pub struct Settlement {
     pub ended: bool,
 }
 
+/// What a commit of this database is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durability {
+    /// The settings in force, in words, as read back from the database.
+    pub words: String,
+    /// A commit that has returned survives a loss of power (I3).
+    pub full: bool,
+}
+
 /// Envelopes and journals. Each verb is one transaction, durable when it returns.
 ///
 /// A verb that was started finishes even when its caller's future is dropped
@@ -75,8 +84,20 @@ pub trait Store: Send + Sync + 'static {
     /// All day tables that exist.
     fn tables(&self) -> Vec<TableRef>;
 
-    /// The durability in force, in words, as read back from the database.
-    fn durability(&self) -> String;
+    /// The durability in force.
+    fn durability(&self) -> Durability;
+
+    /// Changes whenever a database may have lost what was read from it before:
+    /// its connection was made anew, so it may have been restored, or be
+    /// another node. What is remembered from an earlier epoch is old.
+    fn epoch(&self, _database: u8) -> u64 {
+        0
+    }
+
+    /// Asks whether the database answers; tells its clock if it has one of its own.
+    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
 
     /// Writes new envelopes, all of one database: all of them or none. An id
     /// that exists is [`StoreError::Unavailable`]: whoever tries again mints another.

@@ -74,10 +74,10 @@ fn opening(envelope: &Envelope, seq: u32) -> Entry {
 async fn commits_are_flushed_before_they_are_acknowledged_i3() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Mode::Durable).await.unwrap();
-    assert_eq!(store.durability(), "journal_mode=wal synchronous=FULL");
+    assert_eq!(store.durability().words, "journal_mode=wal synchronous=FULL");
     drop(store);
     let store = open(dir.path(), Mode::Volatile).await.unwrap();
-    assert_eq!(store.durability(), "journal_mode=wal synchronous=OFF");
+    assert_eq!(store.durability().words, "journal_mode=wal synchronous=OFF");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod fold;
 mod id;
 mod placement;
 mod routing;
+mod topology;
 
 mod damaged_rows;
 mod life;

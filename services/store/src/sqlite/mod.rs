@@ -22,7 +22,7 @@ use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Tim
 use self::file::{Mode, SqliteFile};
 use self::migrate::Identity;
 use self::statements::{AllStatements, Statements};
-use crate::{Append, Settlement, Store, StoreError, TailEntry};
+use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
 
 /// All databases of one folder.
 pub struct SqliteStore {
@@ -132,9 +132,10 @@ impl Store for SqliteStore {
             .collect()
     }
 
-    fn durability(&self) -> String {
+    fn durability(&self) -> Durability {
         // All files are opened in the same way, and there is at least one.
-        self.files.first().map(|file| file.durability().to_owned()).unwrap_or_default()
+        let words = self.files.first().map(|file| file.durability().to_owned()).unwrap_or_default();
+        Durability { words, full: self.mode != Mode::Volatile }
     }
 
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use hongbao_core::{
     Entry, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, Transfer, TransferId, TransferKind,
     TransferOutcome, UserId,
 };
-use hongbao_store::{Append, Settlement, Store, StoreError, TailEntry};
+use hongbao_store::{Append, Durability, Settlement, Store, StoreError, TailEntry};
 use hongbao_wallet::{AccountRow, Posted, Wallet, WalletError};
 
 /// A verb that writes.
@@ -122,7 +122,7 @@ impl Store for FaultyStore {
         self.inner.tables()
     }
 
-    fn durability(&self) -> String {
+    fn durability(&self) -> Durability {
         self.inner.durability()
     }
 

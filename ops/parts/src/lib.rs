@@ -1,0 +1,211 @@
+//! Private instances of the real servers that Hongbao stands on, for tests and
+//! benchmarks: each on a free port of loopback, with a folder of its own, gone
+//! when its value is dropped or when this process ends, however it ends.
+//!
+//! How each is started stands in `ops/parts.sh`, which the local cluster uses too.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it accepts connections.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// One running server.
+pub struct Part {
+    child: Child,
+    port: u16,
+    start: Vec<String>,
+    dir: PathBuf,
+    /// The folder that goes when the part goes; absent when the caller named one.
+    _own_dir: Option<tempfile::TempDir>,
+}
+
+impl Part {
+    /// A MariaDB with full durability on an empty folder of its own; `options`
+    /// are further options of `mariadbd`. The user `hongbao`, password
+    /// `hongbao`, may make databases whose names begin with `db_` or `wallet_`;
+    /// `root` has no password.
+    pub fn mariadb(options: &[&str]) -> Part {
+        let dir = own_dir();
+        let path = dir.path().to_owned();
+        Part::launch("mariadb", Some(path), Some(dir), options)
+    }
+
+    /// A memcached.
+    pub fn memcached() -> Part {
+        Part::launch("memcached", None, Some(own_dir()), &[])
+    }
+
+    /// A Redis.
+    pub fn redis() -> Part {
+        let dir = own_dir();
+        let path = dir.path().to_owned();
+        Part::launch("redis", Some(path), Some(dir), &[])
+    }
+
+    fn launch(kind: &str, dir: Option<PathBuf>, own_dir: Option<tempfile::TempDir>, options: &[&str]) -> Part {
+        install();
+        let port = free_port();
+        let mut start = vec![kind.to_owned()];
+        start.extend(dir.as_ref().map(|dir| dir.display().to_string()));
+        start.push(port.to_string());
+        start.extend(options.iter().map(|option| option.to_string()));
+        let dir = dir.or_else(|| own_dir.as_ref().map(|dir| dir.path().to_owned())).expect("every part has a folder");
+        let child = spawn(&start, &dir);
+        let mut part = Part { child, port, start, dir, _own_dir: own_dir };
+        part.wait_until_ready();
+        part
+    }
+
+    /// Where it listens on TCP.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// `host:port`.
+    pub fn node(&self) -> String {
+        self.address().to_string()
+    }
+
+    /// MariaDB's unix socket, as the topology file names it.
+    pub fn unix_node(&self) -> String {
+        format!("unix:{}", self.dir.join("mysqld.sock").display())
+    }
+
+    /// Its folder; `log` in it is what the server has written.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a power cut would, and waits until it is gone.
+    pub fn kill(&mut self) {
+        // Gone already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on the same port and folder, and waits until it is ready.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.start, &self.dir);
+        self.wait_until_ready();
+    }
+
+    /// Stops it without ending it: connections stay open, and nobody answers.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`Part::pause`].
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
+    }
+
+    fn wait_until_ready(&mut self) {
+        let until = Instant::now() + READY_WITHIN;
+        while TcpStream::connect(self.address()).is_err() {
+            let ended = self.child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "{:?} ended with {ended:?}: {}", self.start, self.log());
+            assert!(Instant::now() < until, "{:?} is not ready: {}", self.start, self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// The checkout's folder `ops`.
+pub fn ops_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in ops").to_owned()
+}
+
+/// Installs what is missing from Debian's packages, once a process.
+pub fn install() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let done = Command::new(ops_dir().join("parts.sh")).arg("install").status();
+        assert!(done.is_ok_and(|status| status.success()), "ops/parts.sh install failed");
+    });
+}
+
+fn own_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("hongbao-part-").tempdir().expect("a temporary folder can be made")
+}
+
+fn spawn(start: &[String], dir: &Path) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log"));
+    let log = log.expect("a part's folder can be written");
+    // The kernel ends the server with the thread that started it; see `spawner`.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(ops_dir().join("parts.sh")).args(start);
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file handle can be copied")).stderr(log);
+    spawn_command(command).unwrap_or_else(|error| panic!("{start:?} cannot be started: {error}"))
+}
+
+type Job = (Command, mpsc::Sender<io::Result<Child>>);
+
+/// Starts a process from a thread that lives as long as this process. A child
+/// that asked for a signal at its parent's death (`setpriv --pdeathsig`) gets
+/// it when the *thread* ends that started it, and a test's thread ends early.
+pub fn spawn_command(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in inbox {
+                // Whoever asked is waiting for it.
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(jobs)
+    });
+    let (answer, child) = mpsc::channel();
+    let jobs = spawner.lock().expect("nobody panics with the lock").clone();
+    jobs.send((command, answer)).expect("the spawner never ends");
+    child.recv().expect("the spawner answers every job")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_answers_survives_a_restart_and_is_gone_when_dropped() {
+        let mut redis = Part::redis();
+        let address = redis.address();
+        redis.restart();
+        assert!(TcpStream::connect(address).is_ok());
+        drop(redis);
+        assert!(TcpStream::connect(address).is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! The topology file: which SETs there are, what each consists of, and where
+//! the wallet lies. Everything a process has to know about the others.
+//!
+//! This is the file's shape and its checks; reading it from a disk is the
+//! business of whoever runs. Secrets stand in the configuration, not here.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{SLOTS, Slot};
+use crate::routing::{SetTopology, Topology};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopologyFile {
+    /// Grows with every change, so that it can be told who has read which.
+    pub version: u64,
+    /// The vertical slices.
+    pub sets: Vec<SetEntry>,
+    /// Where balances are.
+    pub wallets: Vec<WalletEntry>,
+    /// Who stands in front of the SETs.
+    #[serde(default)]
+    pub gateways: Vec<Named>,
+}
+
+/// One SET.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetEntry {
+    /// Its name, unlike those of the others.
+    pub name: String,
+    /// The slots that it holds.
+    pub slots: SlotList,
+    /// The nodes of its database, the preferred one first: `host:port`, or `unix:/path/to/socket`.
+    pub database: Vec<String>,
+    /// Its Redis, as a URL; without one there is no shared cache.
+    #[serde(default)]
+    pub cache: Option<String>,
+    /// Its servers.
+    pub servers: Vec<ServerEntry>,
+    /// Its workers.
+    #[serde(default)]
+    pub workers: Vec<Named>,
+}
+
+/// One server of a SET.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerEntry {
+    /// Its name, unlike those of all others: envelopes are assigned by it.
+    pub name: String,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// The memcached of its host, `host:port`; without one, permits are counted in the process.
+    #[serde(default)]
+    pub memcached: Option<String>,
+}
+
+/// A part of the wallet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletEntry {
+    /// Its name, unlike those of the others.
+    pub name: String,
+    /// The slots of users that it holds.
+    pub slots: SlotList,
+    /// The nodes of its database, as a SET's.
+    pub database: Vec<String>,
+}
+
+/// A process with a name and an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Where it serves.
+    pub address: SocketAddr,
+}
+
+/// Slots as they are written: `"00-49"`, `"07"`, or several of these with commas.
+/// `"00-98/2"` is every second one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SlotList {
+    text: String,
+    slots: Vec<Slot>,
+}
+
+impl SlotList {
+    /// The slots, in the order in which they are written.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+}
+
+impl TryFrom<String> for SlotList {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<SlotList, String> {
+        let mut slots = Vec::new();
+        for part in text.split(',') {
+            slots.extend(slots_of(part.trim()).ok_or_else(|| {
+                format!("{part:?} is no list of slots: write \"00-49\", \"07\" or \"00-98/2\", joined by commas")
+            })?);
+        }
+        Ok(SlotList { text, slots })
+    }
+}
+
+impl From<SlotList> for String {
+    fn from(list: SlotList) -> String {
+        list.text
+    }
+}
+
+fn slots_of(part: &str) -> Option<Vec<Slot>> {
+    let (range, step) = match part.split_once('/') {
+        Some((range, step)) => (range, number(step)?),
+        None => (part, 1),
+    };
+    let (first, last) = match range.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(range)?, number(range)?),
+    };
+    if first > last || step == 0 {
+        return None;
+    }
+    (first..=last).step_by(usize::from(step)).map(Slot::new).collect()
+}
+
+fn number(text: &str) -> Option<u8> {
+    // Digits alone: "+7" is a number to Rust, and a slip here.
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+impl TopologyFile {
+    /// Checks the whole: a bad file is refused whole.
+    ///
+    /// # Errors
+    /// What is wrong, in words for an operator, naming the entry.
+    pub fn check(&self) -> Result<(), String> {
+        self.routing()?;
+        self.check_wallets()?;
+        let mut names = HashSet::new();
+        let mut addresses = HashSet::new();
+        for (kind, name, address) in self.processes() {
+            check_name(kind, name)?;
+            if !names.insert(name) {
+                return Err(format!("{kind} {name:?}: the name is used twice"));
+            }
+            if !addresses.insert(address) {
+                return Err(format!("{kind} {name:?}: the address {address} is used twice"));
+            }
+        }
+        for set in &self.sets {
+            check_name("SET", &set.name)?;
+            check_nodes("SET", &set.name, &set.database)?;
+        }
+        Ok(())
+    }
+
+    /// What routing needs of it.
+    ///
+    /// # Errors
+    /// When slots or names do not add up.
+    pub fn routing(&self) -> Result<Topology, String> {
+        let set = |entry: &SetEntry| SetTopology {
+            name: entry.name.clone(),
+            slots: entry.slots.slots().to_vec(),
+            servers: entry.servers.iter().map(|server| server.name.clone()).collect(),
+        };
+        Topology::new(self.sets.iter().map(set).collect())
+    }
+
+    /// The SET that a server belongs to, and the server.
+    pub fn server(&self, name: &str) -> Option<(&SetEntry, &ServerEntry)> {
+        let servers = self.sets.iter().flat_map(|set| set.servers.iter().map(move |server| (set, server)));
+        servers.into_iter().find(|(_, server)| server.name == name)
+    }
+
+    /// The SET that a worker belongs to, and the worker.
+    pub fn worker(&self, name: &str) -> Option<(&SetEntry, &Named)> {
+        let workers = self.sets.iter().flat_map(|set| set.workers.iter().map(move |worker| (set, worker)));
+        workers.into_iter().find(|(_, worker)| worker.name == name)
+    }
+
+    /// A gateway by its name.
+    pub fn gateway(&self, name: &str) -> Option<&Named> {
+        self.gateways.iter().find(|gateway| gateway.name == name)
+    }
+
+    /// Every process: what it is, its name and its address.
+    fn processes(&self) -> Vec<(&'static str, &str, SocketAddr)> {
+        let mut processes = Vec::new();
+        for set in &self.sets {
+            processes.extend(set.servers.iter().map(|server| ("server", server.name.as_str(), server.address)));
+            processes.extend(set.workers.iter().map(|worker| ("worker", worker.name.as_str(), worker.address)));
+        }
+        processes.extend(self.gateways.iter().map(|gateway| ("gateway", gateway.name.as_str(), gateway.address)));
+        processes
+    }
+
+    fn check_wallets(&self) -> Result<(), String> {
+        let mut holder: [Option<&str>; SLOTS as usize] = [None; SLOTS as usize];
+        let mut names = HashSet::new();
+        for wallet in &self.wallets {
+            check_name("wallet", &wallet.name)?;
+            check_nodes("wallet", &wallet.name, &wallet.database)?;
+            if !names.insert(&wallet.name) {
+                return Err(format!("wallet {:?} is named twice", wallet.name));
+            }
+            for slot in wallet.slots.slots() {
+                if let Some(other) = holder[usize::from(slot.number())].replace(&wallet.name) {
+                    let number = slot.number();
+                    return Err(format!("wallet slot {number:02} is held by {other:?} and by {:?}", wallet.name));
+                }
+            }
+        }
+        match holder.iter().position(Option::is_none) {
+            Some(slot) => Err(format!("wallet slot {slot:02} is held by no wallet")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_name(kind: &str, name: &str) -> Result<(), String> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if name.is_empty() || name.len() > 64 || !plain {
+        return Err(format!("{kind} {name:?}: a name is 1 to 64 letters, digits, '-' or '_'"));
+    }
+    Ok(())
+}
+
+fn check_nodes(kind: &str, name: &str, nodes: &[String]) -> Result<(), String> {
+    if nodes.is_empty() {
+        return Err(format!("{kind} {name:?} has no database"));
+    }
+    for node in nodes {
+        let good = match node.strip_prefix("unix:") {
+            Some(path) => path.starts_with('/'),
+            None => node.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
+        };
+        if !good {
+            return Err(format!("{kind} {name:?}: {node:?} is neither host:port nor unix:/path"));
+        }
+    }
+    Ok(())
+}

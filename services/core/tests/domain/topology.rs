@@ -1,0 +1,80 @@
+//! The topology file: what is good, and each way of being bad.
+
+use hongbao_core::topology::TopologyFile;
+
+const GOOD: &str = r#"
+version = 7
+
+[[sets]]
+name = "a"
+slots = "00-49"
+database = ["127.0.0.1:3306", "unix:/run/mysqld/mysqld.sock"]
+cache = "redis://127.0.0.1:6379"
+servers = [
+    { name = "a1", address = "127.0.0.1:9001", memcached = "127.0.0.1:11211" },
+    { name = "a2", address = "127.0.0.1:9002" },
+]
+workers = [{ name = "a-w1", address = "127.0.0.1:9101" }]
+
+[[sets]]
+name = "b"
+slots = "50-97, 98, 99"
+database = ["127.0.0.1:3307"]
+servers = [{ name = "b1", address = "127.0.0.1:9003" }]
+
+[[wallets]]
+name = "w"
+slots = "00-98/2, 01-99/2"
+database = ["127.0.0.1:3308"]
+
+[[gateways]]
+name = "g1"
+address = "127.0.0.1:8080"
+"#;
+
+fn read(text: &str) -> Result<TopologyFile, String> {
+    let file: TopologyFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    file.check().map(|()| file)
+}
+
+#[test]
+fn a_good_file_says_who_belongs_where() {
+    let file = read(GOOD).unwrap();
+    let (set, server) = file.server("a2").unwrap();
+    assert_eq!((set.name.as_str(), server.address.port()), ("a", 9002));
+    assert_eq!(file.worker("a-w1").unwrap().0.name, "a");
+    assert_eq!(file.gateway("g1").unwrap().address.port(), 8080);
+    assert!(file.server("g1").is_none());
+    let routing = file.routing().unwrap();
+    assert_eq!(routing.set_of(hongbao_core::Slot::new(98).unwrap()).name, "b");
+}
+
+#[test]
+fn a_bad_file_is_refused_with_words_that_name_what_is_wrong() {
+    for (from, to, words) in [
+        ("50-97", "49-97", "slot 49 is held by \"a\" and by \"b\""),
+        ("50-97, 98, 99", "50-97, 98", "slot 99 is held by no SET"),
+        ("00-98/2, 01-99/2", "00-98/2", "wallet slot 01 is held by no wallet"),
+        ("00-98/2, 01-99/2", "00-99, 7", "wallet slot 07 is held by"),
+        ("50-97, 98, 99", "50-97, 98, 100", "no list of slots"),
+        ("50-97", "97-50", "no list of slots"),
+        ("50-97", "", "no list of slots"),
+        ("name = \"b\"", "name = \"a\"", "named twice"),
+        ("name = \"b1\"", "name = \"a1\"", "named twice"),
+        ("name = \"a-w1\"", "name = \"a1\"", "the name is used twice"),
+        ("name = \"g1\"", "name = \"g 1\"", "a name is"),
+        ("127.0.0.1:9003", "127.0.0.1:9002", "is used twice"),
+        ("127.0.0.1:9003", "localhost", "invalid socket address"),
+        ("[\"127.0.0.1:3307\"]", "[]", "has no database"),
+        ("127.0.0.1:3307", "127.0.0.1", "neither host:port nor unix:/path"),
+        ("unix:/run", "unix:run", "neither host:port nor unix:/path"),
+        ("version = 7", "version = 7\ncolour = 1", "colour"),
+        ("cache =", "cash =", "cash"),
+        ("version = 7", "", "version"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let error = read(&GOOD.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(words), "{to:?} gave {error:?}");
+    }
+    assert!(read("").unwrap_err().contains("version"), "an empty file");
+}
