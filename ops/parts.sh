@@ -15,7 +15,7 @@
 set -euo pipefail
 
 # Where fresh MariaDB folders are copied from: making one takes seconds.
-cache=${HONGBAO_PARTS_CACHE:-$(cd "$(dirname "$0")/.." && pwd)/target/parts}
+cache=$(cd "$(dirname "$0")/.." && pwd)/target/parts
 
 install_missing() {
     local missing=()

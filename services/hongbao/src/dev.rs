@@ -1,6 +1,5 @@
 //! `hongbao dev`: gateway, server and workers in one process on SQLite.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
 use hongbao_gateway::edge::{Edge, edge};
 use hongbao_gateway::rate::{UserRates, forget_quiet_forever};
-use hongbao_http::{Health, HttpMetrics, Issuer, Verifier, metrics, serve};
+use hongbao_http::{Health, HttpMetrics, metrics, serve};
 use hongbao_store::Store;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
@@ -24,27 +23,9 @@ use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::driver::WorkerSet;
 use hongbao_workers::job::Ports;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, Flags, LogFormat};
-
-/// Connections that may wait to be accepted; the system may allow fewer.
-const LISTEN_BACKLOG: u32 = 4_096;
-
-/// The routes whose requests are counted one by one.
-const ROUTES: &[&str] = &[
-    "POST /v1/envelopes/{id}/grab",
-    "POST /v1/envelopes/{id}/open",
-    "POST /v1/envelopes/{id}/pay",
-    "POST /v1/envelopes",
-    "GET /v1/envelopes/{id}",
-    "GET /v1/wallet",
-    "GET /v1/wallet/transfers",
-    "GET /v1/wallet/envelopes",
-    "POST /v1/dev/token",
-    "POST /v1/dev/top-up",
-];
+use crate::config::dev::{Config, Flags};
+use crate::process;
 
 /// Runs until SIGTERM or SIGINT, then drains. An error is one that kept it from starting.
 pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, String> {
@@ -53,27 +34,24 @@ pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, S
         print!("{}", config.shown());
         return Ok(ExitCode::SUCCESS);
     }
-    start_log(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(serve_until_stopped(config))?;
+    process::run(&config.log.clone(), serve_until_stopped(config))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn serve_until_stopped(config: Config) -> Result<(), String> {
-    let listener = listen(config.listen.0).map_err(|error| format!("{}: {error}", config.listen.0))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let (listener, address) = process::listen(config.listen.0)?;
 
     let mut registry = Registry::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, wallet) = open_stores(&config).await?;
-    let http_metrics = HttpMetrics::register(ROUTES, &mut registry);
+    let http_metrics = HttpMetrics::register(process::ROUTES, &mut registry);
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
     let workers = WorkerSet::spawn(ports, config.zone_offset_s.0, &config.limits.0, &config.workers, &mut registry);
     let (server, server_tasks) = start_server(&config, store.clone(), wallet, clock.clone(), &mut registry);
     let health = Health::new(Vec::new());
     let (routes, forgetting) = routes(&config, server, clock, health.clone(), registry)?;
     // Before anybody can know that we serve: a signal would end us undrained until then.
-    let stop = stop_signal(health)?;
+    let stop = process::stop_signal(health)?;
 
     println!("listening on http://{address}");
     tracing::info!(%address, data = %config.data.0.display(), durability = store.durability().words, "ready");
@@ -88,15 +66,6 @@ async fn serve_until_stopped(config: Config) -> Result<(), String> {
     }
     tracing::info!("drained");
     Ok(())
-}
-
-/// When everybody connects in the same second, who finds the queue of new
-/// connections full waits a second for the next try: so it is a long one.
-fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(LISTEN_BACKLOG)
 }
 
 async fn open_stores(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Wallet>), String> {
@@ -141,17 +110,7 @@ fn routes(
     health: Health,
     registry: Registry,
 ) -> Result<(Router, Option<Forgetting>), String> {
-    let secret = config.auth.hs256_secret.0.as_bytes();
-    let (verifier, issuer) = match &config.auth.eddsa_public_key_file {
-        Some(path) => {
-            let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            (Verifier::eddsa(&pem, clock.clone()), None)
-        }
-        None => (Verifier::hs256(secret, clock.clone()), Some(Issuer::hs256(secret, clock.clone()))),
-    };
-    let verifier = verifier.map_err(|error| error.to_string())?;
-    let issuer = issuer.transpose().map_err(|error| error.to_string())?;
-
+    let (verifier, issuer) = process::tokens(&config.auth, &clock)?;
     let rates = config.rate_limit.as_ref().map(|limits| Arc::new(UserRates::new(limits)));
     let forgetting = rates.clone().map(|rates| tokio::spawn(forget_quiet_forever(rates)));
     let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, clock });
@@ -160,35 +119,4 @@ fn routes(
         .merge(health.router())
         .merge(metrics::metrics_router(registry));
     Ok((routes, forgetting))
-}
-
-/// Takes SIGTERM and SIGINT from now on; resolves on either, after telling who
-/// asks that we are going.
-fn stop_signal(health: Health) -> Result<impl Future<Output = ()> + Send, String> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping: finishing what was accepted");
-        health.drain();
-    })
-}
-
-fn start_log(config: &Config) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).map_err(|error| format!("log: {error}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // A log that cannot be written, on a full disk or to a reader that is
-        // gone, would otherwise panic in whatever task has something to say.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
 }

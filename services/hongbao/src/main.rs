@@ -3,6 +3,7 @@
 mod audit;
 mod config;
 mod dev;
+mod process;
 mod verify_draw;
 
 use std::net::SocketAddr;
@@ -59,7 +60,7 @@ enum Command {
 fn main() -> ExitCode {
     let finished = match Cli::parse().command {
         Command::Dev { listen, data, config, check } => {
-            let flags = config::Flags { listen, data };
+            let flags = config::dev::Flags { listen, data };
             dev::run(config.as_deref(), flags, check)
         }
         Command::Audit { data, json } => audit::run(&data, json),

@@ -1,19 +1,16 @@
-//! The configuration: a TOML file, then the environment, then flags.
-//!
-//! An unknown key is refused by name, wherever it comes from: a setting that
-//! is misspelt must not be silently without effect.
+//! The settings of `hongbao dev`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use hongbao_core::Limits;
 use hongbao_core::id::Fold;
-use hongbao_core::{Limits, limits};
 use hongbao_envelope::server::ServerOptions;
 use hongbao_gateway::rate::RateLimits;
-use hongbao_http::{HttpMetrics, ServeOptions};
 use hongbao_workers::WorkerOptions;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use super::{Auth, Http, Log, Tickets, ZoneOffset};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -67,68 +64,6 @@ impl Default for DataDir {
     }
 }
 
-/// `zone_offset_s`: UTC+8 unless it is configured.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ZoneOffset(pub i32);
-
-impl Default for ZoneOffset {
-    fn default() -> ZoneOffset {
-        ZoneOffset(8 * 3_600)
-    }
-}
-
-/// Known to everybody who can read this: good for a service on loopback only.
-const DEV_SECRET: &str = "hongbao-dev-secret-known-to-everybody";
-
-/// A secret: never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl Default for Secret {
-    fn default() -> Secret {
-        Secret(DEV_SECRET.to_owned())
-    }
-}
-
-impl Secret {
-    /// Whether it was left at what everybody knows.
-    pub fn is_default(&self) -> bool {
-        self.0 == DEV_SECRET
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("********")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.is_default() { "(the dev default)" } else { "********" })
-    }
-}
-
-/// `[auth]`: HS256 with a secret, or EdDSA with a public key.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// Shared with who issues tokens.
-    pub hs256_secret: Secret,
-    /// A PEM file with an Ed25519 public key; when given, only EdDSA is accepted.
-    pub eddsa_public_key_file: Option<PathBuf>,
-}
-
-/// `[tickets]`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tickets {
-    /// Shared by the servers of a SET.
-    pub secret: Secret,
-}
-
 /// `[storage]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -173,86 +108,6 @@ impl<'de> Deserialize<'de> for DevLimits {
     }
 }
 
-/// `[http]`: connections and how long they may take, in milliseconds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Connections at the same time; more are told `busy`.
-    pub connections_max: usize,
-    /// For the head of a request to arrive.
-    pub head_timeout_ms: u64,
-    /// For the body of a request to arrive.
-    pub body_timeout_ms: u64,
-    /// For the next request on an open connection.
-    pub idle_timeout_ms: u64,
-    /// For requests to finish once the service stops.
-    pub drain_timeout_ms: u64,
-}
-
-impl Default for Http {
-    fn default() -> Http {
-        Http {
-            connections_max: limits::CONNECTIONS_MAX,
-            head_timeout_ms: limits::HEAD_READ_MS_MAX,
-            body_timeout_ms: limits::BODY_READ_MS_MAX,
-            idle_timeout_ms: limits::IDLE_MS_MAX,
-            drain_timeout_ms: limits::DRAIN_MS_MAX,
-        }
-    }
-}
-
-impl Http {
-    fn check(&self) -> Result<(), String> {
-        let times = [self.head_timeout_ms, self.body_timeout_ms, self.idle_timeout_ms, self.drain_timeout_ms];
-        if self.connections_max == 0 {
-            return Err("http: connections_max must be at least 1".to_owned());
-        }
-        if times.iter().any(|millis| !(1..=3_600_000).contains(millis)) {
-            return Err("http: every timeout must be 1 to 3600000 ms".to_owned());
-        }
-        Ok(())
-    }
-
-    /// For the server; requests are counted by `metrics`.
-    pub fn options(&self, metrics: HttpMetrics) -> ServeOptions {
-        ServeOptions {
-            connections_max: self.connections_max,
-            head_timeout: Duration::from_millis(self.head_timeout_ms),
-            body_timeout: Duration::from_millis(self.body_timeout_ms),
-            idle_timeout: Duration::from_millis(self.idle_timeout_ms),
-            drain_timeout: Duration::from_millis(self.drain_timeout_ms),
-            metrics,
-            ..ServeOptions::default()
-        }
-    }
-}
-
-/// `[log]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, or directives such as `hongbao_workers=debug`.
-    pub level: String,
-    /// Lines for people or for machines.
-    pub format: LogFormat,
-}
-
-impl Default for Log {
-    fn default() -> Log {
-        Log { level: "info,sqlx=warn".to_owned(), format: LogFormat::Text }
-    }
-}
-
-/// See [`Log::format`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// What the command line says about settings.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -269,19 +124,7 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: Flags,
     ) -> Result<Config, String> {
-        let mut settings = match file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                text.parse::<toml::Table>().map_err(|error| format!("{}: {error}", path.display()))?
-            }
-            None => toml::Table::new(),
-        };
-        for (name, value) in environment {
-            if let Some(key) = name.strip_prefix("HONGBAO_") {
-                put(&mut settings, &key.to_lowercase(), &value).map_err(|words| format!("{name}: {words}"))?;
-            }
-        }
-        let mut config: Config = settings.try_into().map_err(|error| format!("configuration: {error}"))?;
+        let mut config: Config = super::read(file, environment)?;
         config.listen = flags.listen.map_or(config.listen, Listen);
         config.data = flags.data.map_or(config.data, DataDir);
         config.check()?;
@@ -297,14 +140,9 @@ impl Config {
         if let Some(limits) = &self.rate_limit {
             limits.check()?;
         }
-        if !(-14 * 3_600..=14 * 3_600).contains(&self.zone_offset_s.0) {
-            return Err("zone_offset_s must lie within 14 hours".to_owned());
-        }
-        if self.auth.eddsa_public_key_file.is_none() && self.auth.hs256_secret.0.len() < limits::TOKEN_SECRET_BYTES_MIN
-        {
-            return Err(format!("auth: hs256_secret must have at least {} bytes", limits::TOKEN_SECRET_BYTES_MIN));
-        }
-        let secrets_are_known = self.auth.hs256_secret.is_default() || self.tickets.secret.is_default();
+        self.zone_offset_s.check()?;
+        self.auth.check()?;
+        let secrets_are_known = self.auth.is_known() || self.tickets.secret.is_default();
         if secrets_are_known && !self.listen.0.ip().is_loopback() {
             return Err(format!(
                 "listen: {} can be reached from outside, so auth.hs256_secret and tickets.secret must be set",
@@ -318,26 +156,6 @@ impl Config {
     pub fn shown(&self) -> String {
         toml::to_string(self).expect("every setting can be written as TOML")
     }
-}
-
-/// Puts `limits__shares_max` = `100` where `[limits] shares_max = 100` would be.
-fn put(settings: &mut toml::Table, key: &str, value: &str) -> Result<(), String> {
-    let mut path: Vec<&str> = key.split("__").collect();
-    let last = path.pop().unwrap_or_default();
-    let mut table = settings;
-    for section in path {
-        let inner = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        table = inner.as_table_mut().ok_or_else(|| format!("{section} is not a section"))?;
-    }
-    // A secret is text, also one of digits alone: an error about its type would show it.
-    if last.ends_with("secret") {
-        table.insert(last.to_owned(), toml::Value::String(value.to_owned()));
-        return Ok(());
-    }
-    // A number or a truth value is one; everything else is text.
-    let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
-    table.insert(last.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));
-    Ok(())
 }
 
 #[cfg(test)]

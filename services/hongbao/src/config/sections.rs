@@ -1,0 +1,176 @@
+//! Settings that every role has.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hongbao_core::limits;
+use hongbao_http::{HttpMetrics, ServeOptions};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// `zone_offset_s`: UTC+8 unless it is configured.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ZoneOffset(pub i32);
+
+impl Default for ZoneOffset {
+    fn default() -> ZoneOffset {
+        ZoneOffset(8 * 3_600)
+    }
+}
+
+impl ZoneOffset {
+    /// Says what is wrong with it, in words for an operator.
+    pub fn check(self) -> Result<(), String> {
+        if !(-14 * 3_600..=14 * 3_600).contains(&self.0) {
+            return Err("zone_offset_s must lie within 14 hours".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Known to everybody who can read this: good for a service on loopback only.
+const DEV_SECRET: &str = "hongbao-dev-secret-known-to-everybody";
+
+/// A secret: never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl Default for Secret {
+    fn default() -> Secret {
+        Secret(DEV_SECRET.to_owned())
+    }
+}
+
+impl Secret {
+    /// Whether it was left at what everybody knows.
+    pub fn is_default(&self) -> bool {
+        self.0 == DEV_SECRET
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("********")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.is_default() { "(the dev default)" } else { "********" })
+    }
+}
+
+/// `[auth]`: HS256 with a secret, or EdDSA with a public key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Shared with who issues tokens.
+    pub hs256_secret: Secret,
+    /// A PEM file with an Ed25519 public key; when given, only EdDSA is accepted.
+    pub eddsa_public_key_file: Option<PathBuf>,
+}
+
+impl Auth {
+    /// Says what is wrong with it, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        if self.eddsa_public_key_file.is_none() && self.hs256_secret.0.len() < limits::TOKEN_SECRET_BYTES_MIN {
+            return Err(format!("auth: hs256_secret must have at least {} bytes", limits::TOKEN_SECRET_BYTES_MIN));
+        }
+        Ok(())
+    }
+
+    /// Whether everybody could make tokens.
+    pub fn is_known(&self) -> bool {
+        self.eddsa_public_key_file.is_none() && self.hs256_secret.is_default()
+    }
+}
+
+/// `[tickets]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tickets {
+    /// Shared by the servers of a SET.
+    pub secret: Secret,
+}
+
+/// `[http]`: connections and how long they may take, in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Connections at the same time; more are told `busy`.
+    pub connections_max: usize,
+    /// For the head of a request to arrive.
+    pub head_timeout_ms: u64,
+    /// For the body of a request to arrive.
+    pub body_timeout_ms: u64,
+    /// For the next request on an open connection.
+    pub idle_timeout_ms: u64,
+    /// For requests to finish once the service stops.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            connections_max: limits::CONNECTIONS_MAX,
+            head_timeout_ms: limits::HEAD_READ_MS_MAX,
+            body_timeout_ms: limits::BODY_READ_MS_MAX,
+            idle_timeout_ms: limits::IDLE_MS_MAX,
+            drain_timeout_ms: limits::DRAIN_MS_MAX,
+        }
+    }
+}
+
+impl Http {
+    /// Says what is wrong with it, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        let times = [self.head_timeout_ms, self.body_timeout_ms, self.idle_timeout_ms, self.drain_timeout_ms];
+        if self.connections_max == 0 {
+            return Err("http: connections_max must be at least 1".to_owned());
+        }
+        if times.iter().any(|millis| !(1..=3_600_000).contains(millis)) {
+            return Err("http: every timeout must be 1 to 3600000 ms".to_owned());
+        }
+        Ok(())
+    }
+
+    /// For the server; requests are counted by `metrics`.
+    pub fn options(&self, metrics: HttpMetrics) -> ServeOptions {
+        ServeOptions {
+            connections_max: self.connections_max,
+            head_timeout: Duration::from_millis(self.head_timeout_ms),
+            body_timeout: Duration::from_millis(self.body_timeout_ms),
+            idle_timeout: Duration::from_millis(self.idle_timeout_ms),
+            drain_timeout: Duration::from_millis(self.drain_timeout_ms),
+            metrics,
+            ..ServeOptions::default()
+        }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, or directives such as `hongbao_workers=debug`.
+    pub level: String,
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { level: "info,sqlx=warn".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// See [`Log::format`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

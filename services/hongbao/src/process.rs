@@ -1,0 +1,97 @@
+//! What every role does alike: log, listen, check tokens, stop.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hongbao_core::Clock;
+use hongbao_http::{Health, Issuer, Verifier};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Auth, Log, LogFormat};
+
+/// Connections that may wait to be accepted; the system may allow fewer.
+const LISTEN_BACKLOG: u32 = 4_096;
+
+/// The routes whose requests are counted one by one.
+pub const ROUTES: &[&str] = &[
+    "POST /v1/envelopes/{id}/grab",
+    "POST /v1/envelopes/{id}/open",
+    "POST /v1/envelopes/{id}/pay",
+    "POST /v1/envelopes",
+    "GET /v1/envelopes/{id}",
+    "GET /v1/wallet",
+    "GET /v1/wallet/transfers",
+    "GET /v1/wallet/envelopes",
+    "POST /v1/dev/token",
+    "POST /v1/dev/top-up",
+];
+
+/// Runs a role until it ends. An error is one that kept it from starting.
+pub fn run(log: &Log, role: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    start_log(log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(role)
+}
+
+/// Binds the address; gives the one in force, with its port.
+///
+/// When everybody connects in the same second, who finds the queue of new
+/// connections full waits a second for the next try: so it is a long one.
+pub fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
+    let bound = bind(address).and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    bound.map_err(|error| format!("{address}: {error}"))
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
+}
+
+/// What checks tokens, and what makes them where the secret for it is at hand.
+pub fn tokens(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<(Verifier, Option<Issuer>), String> {
+    let secret = auth.hs256_secret.0.as_bytes();
+    let (verifier, issuer) = match &auth.eddsa_public_key_file {
+        Some(path) => {
+            let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            (Verifier::eddsa(&pem, clock.clone()), None)
+        }
+        None => (Verifier::hs256(secret, clock.clone()), Some(Issuer::hs256(secret, clock.clone()))),
+    };
+    let verifier = verifier.map_err(|error| error.to_string())?;
+    Ok((verifier, issuer.transpose().map_err(|error| error.to_string())?))
+}
+
+/// Takes SIGTERM and SIGINT from now on; resolves on either, after telling who
+/// asks that we are going.
+pub fn stop_signal(health: Health) -> Result<impl Future<Output = ()> + Send, String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: finishing what was accepted");
+        health.drain();
+    })
+}
+
+fn start_log(settings: &Log) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.level).map_err(|error| format!("log: {error}"))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // A log that cannot be written, on a full disk or to a reader that is
+        // gone, would otherwise panic in whatever task has something to say.
+        .log_internal_errors(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match settings.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
