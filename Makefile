@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all they need.
-.PHONY: run test bench demo
+.PHONY: run test bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
@@ -19,3 +19,15 @@ bench:
 demo:
 	cargo build --release -p hongbao -p hongbao-loadtest
 	target/release/hongbao-loadtest demo --server target/release/hongbao
+
+# A whole installation on this machine: two SETs, a wallet, a gateway on
+# 127.0.0.1:8080. Installs MariaDB, memcached and Redis when they are missing.
+cluster:
+	cargo build --release -p hongbao
+	ops/cluster.sh start
+
+cluster-stop:
+	ops/cluster.sh stop
+
+cluster-audit:
+	ops/cluster.sh audit
