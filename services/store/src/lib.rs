@@ -1,7 +1,7 @@
 //! Envelopes and their journals at rest.
 //!
 //! [`Store`] is the port: its verbs are whole transactions, and no transaction
-//! leaves the verb that opened it. [`sqlite`] implements it. [`suite`] states
+//! leaves the verb that opened it. [`sqlite`] and [`mysql`] implement it. [`suite`] states
 //! each behaviour once, to be run on every implementation.
 //!
 //! The fence: the journal's keys `(envelope_id, seq)` and
@@ -9,6 +9,8 @@
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
 pub mod guarded;
+pub mod mysql;
+mod rows;
 pub mod sqlite;
 pub mod suite;
 

@@ -9,8 +9,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, query::Query};
 
 use super::failure::unavailable;
-use super::rows::{self, ENTRY_WIDTH, get};
 use super::{SqliteStore, file::SqliteFile};
+use crate::rows::{self, ENTRY_WIDTH, StoredRow as _, envelope_and_journal};
 use crate::{StoreError, TailEntry};
 
 pub async fn load(store: &SqliteStore, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
@@ -40,11 +40,11 @@ pub async fn load_journal(store: &SqliteStore, id: EnvelopeId) -> Result<Option<
     let Some(row) = query.fetch_optional(&mut *snapshot).await.map_err(unavailable)? else {
         return Ok(None);
     };
-    let envelope = rows::envelope(&row)?;
+    let envelope = rows::envelope(&row, 0)?;
     let query = sqlx::query(&statements.entries).bind(id.as_bytes().as_slice()).bind(0).bind(-1);
     let entries = query.fetch_all(&mut *snapshot).await.map_err(unavailable)?;
     snapshot.rollback().await.map_err(unavailable)?;
-    Ok(Some((envelope, entries.iter().map(rows::entry).collect::<Result<_, _>>()?)))
+    Ok(Some((envelope, entries.iter().map(|row| rows::entry(row, 0)).collect::<Result<_, _>>()?)))
 }
 
 pub async fn entries(
@@ -55,7 +55,7 @@ pub async fn entries(
 ) -> Result<Vec<Entry>, StoreError> {
     let (file, statements) = store.at(store.place(id))?;
     let query = sqlx::query(&statements.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
-    all(file, query, rows::entry).await
+    all(file, query, |row| rows::entry(row, 0)).await
 }
 
 pub async fn tail(
@@ -67,10 +67,10 @@ pub async fn tail(
     let (file, statements) = store.at(table)?;
     all(file, sqlx::query(&statements.tail).bind(position).bind(limit), |row| {
         Ok(TailEntry {
-            entry: rows::entry(row)?,
-            position: get(row, ENTRY_WIDTH)?,
+            entry: rows::entry(row, 0)?,
+            position: row.int(ENTRY_WIDTH)?,
             sender: rows::user(row, ENTRY_WIDTH + 1)?,
-            settled_seq: get(row, ENTRY_WIDTH + 2)?,
+            settled_seq: rows::small(row, ENTRY_WIDTH + 2)?,
         })
     })
     .await
@@ -79,7 +79,7 @@ pub async fn tail(
 pub async fn tail_position(store: &SqliteStore, table: TableRef) -> Result<i64, StoreError> {
     let (file, statements) = store.at(table)?;
     let row = sqlx::query(&statements.tail_position).fetch_one(file.readers()).await.map_err(unavailable)?;
-    get(&row, 0)
+    row.int(0)
 }
 
 pub async fn unsettled(
@@ -89,7 +89,7 @@ pub async fn unsettled(
     limit: u32,
 ) -> Result<Vec<Envelope>, StoreError> {
     let (file, statements) = store.at(table)?;
-    all(file, sqlx::query(&statements.unsettled).bind(cursor(&after)).bind(limit), rows::envelope).await
+    all(file, sqlx::query(&statements.unsettled).bind(cursor(&after)).bind(limit), |row| rows::envelope(row, 0)).await
 }
 
 pub async fn unpaid(
@@ -100,11 +100,9 @@ pub async fn unpaid(
     limit: u32,
 ) -> Result<Vec<Envelope>, StoreError> {
     let (file, statements) = store.at(table)?;
-    all(
-        file,
-        sqlx::query(&statements.unpaid).bind(cursor(&after)).bind(created_before.millis()).bind(limit),
-        rows::envelope,
-    )
+    all(file, sqlx::query(&statements.unpaid).bind(cursor(&after)).bind(created_before.millis()).bind(limit), |row| {
+        rows::envelope(row, 0)
+    })
     .await
 }
 
@@ -134,21 +132,15 @@ pub async fn scan(
 
     let mut journals: HashMap<EnvelopeId, Vec<Entry>> = HashMap::with_capacity(envelopes.len());
     for row in &entries {
-        let entry = rows::entry(row)?;
+        let entry = rows::entry(row, 0)?;
         journals.entry(entry.envelope_id).or_default().push(entry);
     }
     let with_journal = |row| {
-        let envelope = rows::envelope(row)?;
+        let envelope = rows::envelope(row, 0)?;
         let journal = journals.remove(&envelope.id).unwrap_or_default();
         Ok((envelope, journal))
     };
     envelopes.iter().map(with_journal).collect()
-}
-
-fn envelope_and_journal(row: &SqliteRow) -> Result<(Envelope, Journal), StoreError> {
-    let envelope = rows::envelope(row)?;
-    let journal = rows::journal(row, &envelope)?;
-    Ok((envelope, journal))
 }
 
 /// All ids come after the empty text of bytes.

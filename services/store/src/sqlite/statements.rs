@@ -7,32 +7,13 @@ use hongbao_core::id::Fold;
 use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
 use hongbao_core::{Day, id::TableRef};
 
+use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
+
 /// Row counts of the multi-row statements. A batch takes the smallest that it
 /// fits in, so that each statement is prepared once and then found in the cache.
 const BATCH_ROWS: [usize; 4] = [1, 16, 128, OPEN_BATCH_SIZE_MAX];
 /// Rows that one statement takes at most.
 pub const BATCH_ROWS_MAX: usize = BATCH_ROWS[BATCH_ROWS.len() - 1];
-
-/// Columns of an envelope row, in the order that [`rows`](super::rows) reads and writes.
-pub const ENVELOPE_COLUMNS: [&str; 15] = [
-    "id",
-    "sender",
-    "kind",
-    "total_fen",
-    "shares",
-    "share_cap_fen",
-    "greeting",
-    "audience_type",
-    "audience_id",
-    "seed",
-    "created_at_ms",
-    "lifetime_ms",
-    "stage",
-    "expires_at_ms",
-    "settled_seq",
-];
-/// Columns of an entry, in the order that [`rows`](super::rows) reads and writes.
-pub const ENTRY_COLUMNS: [&str; 6] = ["envelope_id", "seq", "user_id", "amount_fen", "remaining_fen", "at_ms"];
 
 /// A statement in one text for each row count.
 ///
@@ -187,8 +168,4 @@ impl AllStatements {
         let day = usize::from(table.day.number()) - 1;
         self.tables.get(usize::from(table.table) * 31 + day)
     }
-}
-
-fn columns(alias: &str, names: &[&str]) -> String {
-    names.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ")
 }

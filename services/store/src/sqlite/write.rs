@@ -19,7 +19,8 @@ use sqlx::{Arguments as _, SqliteConnection};
 
 use super::failure::{commit_failed, is_unique_violation, unavailable};
 use super::statements::{BATCH_ROWS_MAX, MultiRow, Statements};
-use super::{SqliteStore, rows};
+use super::{SqliteStore, rows as values};
+use crate::rows::{self, ENTRY_WIDTH, ENVELOPE_WIDTH};
 use crate::{Append, Settlement, StoreError};
 
 /// A kind of row that is written many at a time.
@@ -33,8 +34,8 @@ struct Batch<T> {
 pub async fn create(store: &SqliteStore, envelopes: &[Envelope]) -> Result<(), StoreError> {
     let batch = Batch {
         text: |statements| &statements.create,
-        columns: rows::ENVELOPE_WIDTH,
-        put: rows::put_envelope,
+        columns: ENVELOPE_WIDTH,
+        put: values::put_envelope,
         id: |envelope: &Envelope| envelope.id,
     };
     match write_all(store, &batch, envelopes).await? {
@@ -46,8 +47,8 @@ pub async fn create(store: &SqliteStore, envelopes: &[Envelope]) -> Result<(), S
 pub async fn append(store: &SqliteStore, entries: &[Entry]) -> Result<Append, StoreError> {
     let batch = Batch {
         text: |statements| &statements.append,
-        columns: rows::ENTRY_WIDTH,
-        put: rows::put_entry,
+        columns: ENTRY_WIDTH,
+        put: values::put_entry,
         id: |entry: &Entry| entry.envelope_id,
     };
     write_all(store, &batch, entries).await
@@ -57,7 +58,7 @@ pub async fn settle(store: &SqliteStore, settlements: &[Settlement]) -> Result<(
     let batch = Batch {
         text: |statements| &statements.settle,
         columns: 3,
-        put: rows::put_settlement,
+        put: values::put_settlement,
         id: |settlement: &Settlement| settlement.envelope_id,
     };
     // An update changes a row once, so the furthest settlement of each envelope goes in.
@@ -160,7 +161,7 @@ async fn write_part<T>(
 ) -> Result<(), sqlx::Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(1 + part.len() * batch.columns, 0);
-    rows::put(&mut arguments, part.len() as i64);
+    values::put(&mut arguments, part.len() as i64);
     for item in part {
         (batch.put)(&mut arguments, item);
     }

@@ -1,0 +1,292 @@
+//! Connections to one database, whichever of its nodes serves it.
+//!
+//! A connection is *leased*. Its holder gives it back when it knows that it is
+//! clean, that is outside of a transaction and with every answer read. Whatever
+//! else happens to a lease, an error, a timeout, a future that is dropped half
+//! way, closes the connection, and the server takes back what was not
+//! committed. This is why there is no general pool here: sqlx's asks the server
+//! at every release whether it lives, a round trip an opening, and a cancelled
+//! `begin` can leave one of its connections inside a transaction.
+//!
+//! All connections go to one node, the one that was reached last. When a
+//! connection breaks, those that wait in idleness are closed too, and the next
+//! one tries the nodes in order, beginning with the present one.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hongbao_core::Timestamp;
+use parking_lot::Mutex;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
+use sqlx::{ConnectOptions as _, Row as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::failure::{Broken, reading};
+use super::session;
+use crate::{Durability, StoreError};
+
+/// Where a node of a database listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// TCP, without delay (TCP_NODELAY).
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A unix socket on this host.
+    Unix(PathBuf),
+}
+
+impl FromStr for Node {
+    type Err = String;
+
+    /// `host:port` or `unix:/path/to/socket`.
+    fn from_str(text: &str) -> Result<Node, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Node::Unix(PathBuf::from(path)));
+        }
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = parts.ok_or_else(|| format!("{text:?} is neither host:port nor unix:/path"))?;
+        Ok(Node::Tcp { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Node::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How to reach a database, and the bounds of doing so.
+#[derive(Clone)]
+pub struct MysqlOptions {
+    /// Its nodes, the preferred one first.
+    pub nodes: Vec<Node>,
+    /// Who we are.
+    pub user: String,
+    /// With this password.
+    pub password: String,
+    /// Accepts a database that may lose commits when the power goes.
+    pub allow_weak_durability: bool,
+    /// Leases at the same time, besides those that are held for good.
+    pub connections_max: usize,
+    /// For a connection to be made and set up.
+    pub connect_timeout: Duration,
+    /// For a statement to be answered.
+    pub statement_timeout: Duration,
+    /// For a lease to come free.
+    pub acquire_timeout: Duration,
+}
+
+impl Default for MysqlOptions {
+    fn default() -> MysqlOptions {
+        MysqlOptions {
+            nodes: Vec::new(),
+            user: String::new(),
+            password: String::new(),
+            allow_weak_durability: false,
+            connections_max: 32,
+            connect_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(5),
+            acquire_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+impl fmt::Debug for MysqlOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<String> = self.nodes.iter().map(Node::to_string).collect();
+        f.debug_struct("MysqlOptions").field("nodes", &nodes).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl MysqlOptions {
+    fn connect_options(&self, node: &Node) -> MySqlConnectOptions {
+        let options = MySqlConnectOptions::new()
+            .username(&self.user)
+            .password(&self.password)
+            .ssl_mode(MySqlSslMode::Disabled)
+            // Texts that are prepared: a dozen for each of the few tables that are in use.
+            .statement_cache_capacity(1_024)
+            // The session is set up in one go by `session`.
+            .pipes_as_concat(false)
+            .no_engine_substitution(false);
+        match node {
+            Node::Tcp { host, port } => options.host(host).port(*port),
+            Node::Unix(path) => options.socket(path),
+        }
+    }
+}
+
+/// The connections of this process to one database. See the module.
+pub struct Connections {
+    options: MysqlOptions,
+    idle: Mutex<Vec<Idle>>,
+    room: Arc<Semaphore>,
+    /// The node that was reached last, by its place in the options.
+    node: AtomicUsize,
+    durability: Mutex<Durability>,
+}
+
+struct Idle {
+    node: usize,
+    connection: MySqlConnection,
+}
+
+impl Connections {
+    /// Connects once, to see that the database is there and durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] that says of each node what was wrong with it.
+    pub async fn open(options: MysqlOptions) -> Result<Arc<Connections>, StoreError> {
+        let connections = Arc::new(Connections {
+            idle: Mutex::default(),
+            room: Arc::new(Semaphore::new(options.connections_max)),
+            node: AtomicUsize::new(0),
+            durability: Mutex::new(Durability { words: String::new(), full: false }),
+            options,
+        });
+        connections.lease().await?.give_back();
+        Ok(connections)
+    }
+
+    /// The durability of the node that was reached last.
+    pub fn durability(&self) -> Durability {
+        self.durability.lock().clone()
+    }
+
+    /// A connection, idle or new.
+    pub async fn lease(self: &Arc<Self>) -> Result<Lease, StoreError> {
+        let room = self.room.clone().acquire_owned();
+        let room = match tokio::time::timeout(self.options.acquire_timeout, room).await {
+            Ok(room) => room.expect("the semaphore is never closed"),
+            Err(_) => return Err(StoreError::Unavailable("all connections are in use".to_owned())),
+        };
+        let node = self.node.load(Ordering::Relaxed);
+        let idle = {
+            let mut idle = self.idle.lock();
+            idle.retain(|idle| idle.node == node);
+            idle.pop()
+        };
+        let Idle { node, connection } = match idle {
+            Some(idle) => idle,
+            None => self.connect().await?,
+        };
+        Ok(Lease { home: self.clone(), node, connection: Some(connection), _room: Some(room) })
+    }
+
+    /// A new connection that is to be held for good; it takes no room from the others.
+    pub async fn dedicated(self: &Arc<Self>) -> Result<Lease, StoreError> {
+        let Idle { node, connection } = self.connect().await?;
+        Ok(Lease { home: self.clone(), node, connection: Some(connection), _room: None })
+    }
+
+    /// Asks whether the database answers; tells its clock.
+    pub async fn ping(self: &Arc<Self>) -> Result<Option<Timestamp>, StoreError> {
+        let mut lease = self.lease().await?;
+        let asked = within(lease.limit(), sqlx::query(session::CLOCK).fetch_one(lease.connection())).await;
+        let row = lease.done(asked).map_err(reading)?;
+        let millis: i64 = row.try_get(0).map_err(|error| reading(Broken::Sql(error)))?;
+        Ok(Some(Timestamp::from_millis(millis)))
+    }
+
+    async fn connect(&self) -> Result<Idle, StoreError> {
+        let first = self.node.load(Ordering::Relaxed);
+        let count = self.options.nodes.len();
+        let mut refusals = Vec::new();
+        for node in (first..first + count).map(|place| place % count) {
+            match self.connect_to(&self.options.nodes[node]).await {
+                Ok((connection, durability)) => {
+                    if self.node.swap(node, Ordering::Relaxed) != node {
+                        tracing::warn!(node = %self.options.nodes[node], "the database is served by another node now");
+                    }
+                    *self.durability.lock() = durability;
+                    return Ok(Idle { node, connection });
+                }
+                Err(words) => refusals.push(format!("{}: {words}", self.options.nodes[node])),
+            }
+        }
+        Err(StoreError::Unavailable(refusals.join("; ")))
+    }
+
+    async fn connect_to(&self, node: &Node) -> Result<(MySqlConnection, Durability), String> {
+        let connect = async {
+            let mut connection = self.options.connect_options(node).connect().await?;
+            let durability = session::set_up(&mut connection).await?;
+            Ok::<_, sqlx::Error>((connection, durability))
+        };
+        let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
+        let (connection, durability) =
+            connected.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
+        if !durability.full && !self.options.allow_weak_durability {
+            return Err(format!(
+                "what it commits may be lost when the power goes ({}); see allow_weak_durability",
+                durability.words
+            ));
+        }
+        Ok((connection, durability))
+    }
+}
+
+/// A connection in use. Closed when it is dropped; see [`Lease::done`].
+pub struct Lease {
+    home: Arc<Connections>,
+    node: usize,
+    connection: Option<MySqlConnection>,
+    /// Held until the connection is back; absent when it is held for good.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    /// The connection.
+    pub fn connection(&mut self) -> &mut MySqlConnection {
+        self.connection.as_mut().expect("it leaves only with the lease")
+    }
+
+    /// How long a statement may take.
+    pub fn limit(&self) -> Duration {
+        self.home.options.statement_timeout
+    }
+
+    /// After statements that leave no transaction open: the next one may have
+    /// the connection, unless it broke.
+    pub fn done<T>(self, outcome: Result<T, Broken>) -> Result<T, Broken> {
+        if !outcome.as_ref().is_err_and(Broken::is_of_connection) {
+            self.give_back();
+        }
+        outcome
+    }
+
+    /// It is clean: the next one may have it.
+    pub fn give_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.home.idle.lock().push(Idle { node: self.node, connection });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.connection.is_some() {
+            // What broke this one has likely broken those that wait.
+            self.home.idle.lock().clear();
+        }
+    }
+}
+
+/// Waits for an answer from the database, but not for ever.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Broken> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(Broken::Sql),
+        Err(_) => Err(Broken::TooSlow(limit)),
+    }
+}

@@ -1,0 +1,99 @@
+//! What an error of the database says about what was written.
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::mysql::MySqlDatabaseError;
+
+use crate::StoreError;
+
+/// Why a statement has no answer that counts.
+#[derive(Debug)]
+pub enum Broken {
+    /// It took longer than this; nobody waits for it any more.
+    TooSlow(Duration),
+    /// The database said no, or the connection broke.
+    Sql(sqlx::Error),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::TooSlow(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
+            Broken::Sql(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Broken {
+    /// The connection is of no further use: what the database would still say on it is not known.
+    pub fn is_of_connection(&self) -> bool {
+        match self {
+            Broken::TooSlow(_) => true,
+            // The server was told to go, or the node is not part of its cluster (1047, wsrep).
+            Broken::Sql(error) => !matches!(number(error), Some(code) if !LEAVE_NODE.contains(&code)),
+        }
+    }
+
+    /// A unique key was taken.
+    pub fn is_duplicate(&self) -> bool {
+        self.number() == Some(DUPLICATE)
+    }
+
+    /// The transaction met another one, perhaps only at its commit on a cluster,
+    /// and was taken back as a whole: it may be tried again as it is.
+    pub fn is_deadlock(&self) -> bool {
+        self.number() == Some(DEADLOCK)
+    }
+
+    /// There is no such database or table.
+    pub fn is_missing(&self) -> bool {
+        self.number().is_some_and(|number| MISSING.contains(&number))
+    }
+
+    fn number(&self) -> Option<u16> {
+        match self {
+            Broken::TooSlow(_) => None,
+            Broken::Sql(error) => number(error),
+        }
+    }
+}
+
+/// A unique key was taken.
+const DUPLICATE: u16 = 1062;
+/// No such database, no such table.
+const MISSING: [u16; 2] = [1049, 1146];
+/// Deadlock, or a failed certification on Galera: rolled back.
+const DEADLOCK: u16 = 1213;
+/// "Server shutdown in progress", "query execution was interrupted", "WSREP has not yet prepared node":
+/// the connection answers, but its node is not one to stay with.
+const LEAVE_NODE: [u16; 3] = [1053, 1317, 1047];
+
+/// What the database says when it ends a statement that may already have been committed.
+///
+/// 1317 (interrupted) and 1053 (shutdown) can come while a commit waits for its
+/// log or for its cluster; 1180 is a commit that failed. All other errors of the
+/// database come before the commit: nothing was written.
+const UNCONFIRMED: [u16; 4] = [1053, 1317, 1180, 1927];
+
+fn number(error: &sqlx::Error) -> Option<u16> {
+    Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// An error of a statement that only reads, or comes before the commit: nothing was written.
+pub fn reading(broken: Broken) -> StoreError {
+    match broken {
+        Broken::Sql(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
+            StoreError::Damaged(error.to_string())
+        }
+        other => StoreError::Unavailable(other.to_string()),
+    }
+}
+
+/// An error of a commit, or of a statement that commits by itself.
+pub fn committing(broken: Broken) -> StoreError {
+    match broken.number() {
+        Some(code) if !UNCONFIRMED.contains(&code) => StoreError::Unavailable(broken.to_string()),
+        _ => StoreError::Unknown(broken.to_string()),
+    }
+}

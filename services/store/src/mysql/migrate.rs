@@ -1,0 +1,125 @@
+//! Makes the databases and day tables of a SET.
+//!
+//! Every statement may be repeated, and several processes may run all of them
+//! at the same time: what exists is left as it is. The row in `meta` says what a
+//! database is, and its version, written last, that everything in it is there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hongbao_core::id::Fold;
+use hongbao_core::{Day, Slot};
+use sqlx::Executor as _;
+
+use super::connection::{Connections, Lease, MysqlOptions, within};
+use super::failure::{Broken, reading};
+use crate::StoreError;
+use crate::rows::StoredRow as _;
+
+/// The version of a database that is complete.
+const VERSION: i64 = 1;
+const DATABASE: &str = include_str!("../../../../sql/mysql/envelope/database.sql");
+const DAY_TABLE: &str = include_str!("../../../../sql/mysql/envelope/day_table.sql");
+
+/// Which databases a SET has, and how they are laid out.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// How many databases and tables there are over all SETs.
+    pub fold: Fold,
+    /// The slots of this SET.
+    pub slots: Vec<Slot>,
+    /// The zone that days are counted in, in seconds ahead of UTC.
+    pub zone_offset_s: i32,
+}
+
+impl Layout {
+    /// The databases of the SET, by number and name.
+    pub fn databases(&self) -> Vec<(u8, String)> {
+        let numbers: BTreeSet<u8> = self.slots.iter().map(|slot| slot.number() % self.fold.databases()).collect();
+        numbers.into_iter().map(|number| (number, format!("db_{number:02}"))).collect()
+    }
+
+    fn identity(&self, number: u8) -> [i64; 4] {
+        let fold = self.fold;
+        [i64::from(number), i64::from(fold.databases()), i64::from(fold.tables()), i64::from(self.zone_offset_s)]
+    }
+}
+
+/// Makes what is missing of a SET's databases.
+///
+/// # Errors
+/// When a database is of another layout, or the database server refuses.
+pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), StoreError> {
+    let connections = Connections::open(options).await?;
+    let mut lease = connections.lease().await?;
+    for (number, name) in layout.databases() {
+        run(&mut lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
+            .await?;
+        run(&mut lease, &DATABASE.replace("{db}", &name)).await?;
+        let [database, databases, tables, zone] = layout.identity(number);
+        let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {database}, {databases}, {tables}, {zone})");
+        run(&mut lease, &claim).await?;
+        check_identity(&mut lease, layout, number, &name).await?;
+        for table in 0..layout.fold.tables() {
+            for day in Day::all() {
+                let text = DAY_TABLE.replace("{db}", &name).replace("{y}", &table.to_string());
+                run(&mut lease, &text.replace("{dd}", &format!("{:02}", day.number()))).await?;
+            }
+        }
+        run(&mut lease, &format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}")).await?;
+    }
+    lease.give_back();
+    Ok(())
+}
+
+/// Checks that the databases are there, complete, and of this layout.
+pub async fn check(connections: &Arc<Connections>, layout: &Layout) -> Result<(), StoreError> {
+    let mut lease = connections.lease().await?;
+    for (number, name) in layout.databases() {
+        let version = check_identity(&mut lease, layout, number, &name).await?.unwrap_or(0);
+        if version < VERSION {
+            return Err(refused(&name, "is not complete: run `hongbao migrate`"));
+        }
+        if version > VERSION {
+            return Err(refused(&name, "is of a newer version than this program"));
+        }
+    }
+    lease.give_back();
+    Ok(())
+}
+
+/// Gives the version of a database that is what it should be; `None` if there is none.
+async fn check_identity(lease: &mut Lease, layout: &Layout, number: u8, name: &str) -> Result<Option<i64>, StoreError> {
+    let text = format!("SELECT version, db_number, db_count, table_count, zone_offset_s FROM {name}.meta");
+    let limit = lease.limit();
+    let row = match within(limit, lease.connection().fetch_optional(sqlx::query(&text))).await {
+        Err(broken) if broken.is_missing() => return Ok(None),
+        found => found.map_err(reading)?,
+    };
+    let row = row.ok_or_else(|| refused(name, "does not say what it is"))?;
+    let column = |column| row.int(column);
+    let found = [column(1)?, column(2)?, column(3)?, column(4)?];
+    let wanted = layout.identity(number);
+    if found != wanted {
+        return Err(refused(
+            name,
+            &format!(
+                "was made as number {} of {} databases with {} tables a day in zone {} s; \
+                 the configuration says {} of {} with {} in zone {} s",
+                found[0], found[1], found[2], found[3], wanted[0], wanted[1], wanted[2], wanted[3]
+            ),
+        ));
+    }
+    column(0).map(Some)
+}
+
+async fn run(lease: &mut Lease, sql: &str) -> Result<(), StoreError> {
+    // Making tables is slow on a busy cluster, and nobody waits for it.
+    let limit = lease.limit() * 12;
+    let done: Result<_, Broken> = within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await;
+    done.map(|_| ()).map_err(reading)
+}
+
+fn refused(name: &str, words: &str) -> StoreError {
+    StoreError::Unavailable(format!("{name} {words}"))
+}

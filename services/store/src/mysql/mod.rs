@@ -1,0 +1,203 @@
+//! The store over the MySQL protocol: MariaDB, MySQL 8, and what speaks like
+//! them: Galera, TiDB.
+//!
+//! One [`MysqlStore`] is the databases of one SET. They are called `db_00` and so
+//! on and lie in one database server, or in a cluster of servers that looks like
+//! one. Each has one connection of its own on which openings are appended, so
+//! that a lane's commits queue behind nothing; everything else shares some more.
+
+pub mod connection;
+pub mod failure;
+
+mod migrate;
+mod read;
+mod rows;
+mod session;
+mod statements;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use tokio::sync::Mutex;
+
+use self::connection::{Connections, Lease, MysqlOptions};
+use self::statements::{AllStatements, Statements};
+use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
+
+pub use self::migrate::{Layout, migrate};
+
+/// The databases of one SET.
+pub struct MysqlStore {
+    layout: Layout,
+    connections: Arc<Connections>,
+    writers: HashMap<u8, Writer>,
+    statements: AllStatements,
+}
+
+/// What appends to one database.
+struct Writer {
+    /// Absent after it broke, until somebody appends.
+    connection: Mutex<Option<Lease>>,
+    epoch: AtomicU64,
+}
+
+impl Writer {
+    fn next_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl MysqlStore {
+    /// Connects to the databases of a SET, which [`migrate`] has made.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] in words for an operator: not reached, not
+    /// durable, not migrated, or of another layout.
+    pub async fn open(options: MysqlOptions, layout: Layout) -> Result<MysqlStore, StoreError> {
+        let connections = Connections::open(options).await?;
+        migrate::check(&connections, &layout).await?;
+        let databases = layout.databases();
+        let mut writers = HashMap::new();
+        for (number, _) in &databases {
+            let connection = Mutex::new(Some(connections.dedicated().await?));
+            writers.insert(*number, Writer { connection, epoch: AtomicU64::new(0) });
+        }
+        let statements = AllStatements::new(&databases, layout.fold.tables());
+        Ok(MysqlStore { layout, connections, writers, statements })
+    }
+
+    fn place(&self, id: EnvelopeId) -> TableRef {
+        self.layout.fold.table_of(id.placement(self.layout.zone_offset_s))
+    }
+
+    fn at(&self, table: TableRef) -> Result<&Statements, StoreError> {
+        self.statements.of(table).ok_or_else(|| StoreError::Unavailable(format!("this SET has no table {table:?}")))
+    }
+
+    fn writer(&self, database: u8) -> Result<&Writer, StoreError> {
+        let writer = self.writers.get(&database);
+        writer.ok_or_else(|| StoreError::Unavailable(format!("this SET has no database {database:02}")))
+    }
+}
+
+#[async_trait]
+impl Store for MysqlStore {
+    fn table_of(&self, id: EnvelopeId) -> TableRef {
+        self.place(id)
+    }
+
+    fn tables(&self) -> Vec<TableRef> {
+        let tables = self.layout.fold.tables();
+        let databases = self.layout.databases().into_iter().map(|(number, _)| number);
+        databases
+            .flat_map(|database| (0..tables).map(move |table| (database, table)))
+            .flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, day }))
+            .collect()
+    }
+
+    fn durability(&self) -> Durability {
+        self.connections.durability()
+    }
+
+    fn epoch(&self, database: u8) -> u64 {
+        self.writers.get(&database).map_or(0, |writer| writer.epoch.load(Ordering::Acquire))
+    }
+
+    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.connections.ping().await
+    }
+
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        write::create(self, envelopes).await
+    }
+
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+        read::load(self, id).await
+    }
+
+    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
+        read::load_journal(self, id).await
+    }
+
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+        read::load_for(self, id, user).await
+    }
+
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        read::entries(self, id, after_seq, limit).await
+    }
+
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
+        write::append(self, entries).await
+    }
+
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+        write::activate(self, id, expires_at).await
+    }
+
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
+        write::cancel(self, id).await
+    }
+
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        read::tail(self, table, position, limit).await
+    }
+
+    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
+        read::tail_position(self, table).await
+    }
+
+    async fn unsettled(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        read::unsettled(self, table, after, limit).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+        write::settle(self, settlements).await
+    }
+
+    async fn unpaid(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        read::unpaid(self, table, created_before, after, limit).await
+    }
+
+    async fn expired(
+        &self,
+        table: TableRef,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
+        read::expired(self, table, now, limit).await
+    }
+
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+        read::scan(self, table, after, limit).await
+    }
+}

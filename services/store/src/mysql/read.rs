@@ -1,0 +1,151 @@
+//! The verbs that read. Each is one statement, and so sees one moment.
+
+use hongbao_core::id::TableRef;
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Timestamp, UserId};
+use sqlx::mysql::{MySql, MySqlArguments, MySqlRow};
+use sqlx::query::Query;
+
+use super::MysqlStore;
+use super::connection::within;
+use super::failure::reading;
+use crate::rows::{self, ENTRY_WIDTH, ENVELOPE_WIDTH, StoredRow as _, envelope_and_journal};
+use crate::{StoreError, TailEntry};
+
+/// A statement with its values.
+pub type Statement<'q> = Query<'q, MySql, MySqlArguments>;
+
+pub async fn load(store: &MysqlStore, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+    let statements = store.at(store.place(id))?;
+    let query = sqlx::query(&statements.load).bind(id.as_bytes().as_slice());
+    one(store, query).await?.map(|row| envelope_and_journal(&row)).transpose()
+}
+
+pub async fn load_for(
+    store: &MysqlStore,
+    id: EnvelopeId,
+    user: &UserId,
+) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+    let statements = store.at(store.place(id))?;
+    let query = sqlx::query(&statements.load_for).bind(user.as_str()).bind(id.as_bytes().as_slice());
+    let Some(row) = one(store, query).await? else { return Ok(None) };
+    let (envelope, journal) = envelope_and_journal(&row)?;
+    Ok(Some((envelope, journal, rows::opened(&row)?)))
+}
+
+pub async fn load_journal(store: &MysqlStore, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
+    let statements = store.at(store.place(id))?;
+    let query = sqlx::query(&statements.load_journal).bind(id.as_bytes().as_slice());
+    Ok(with_journals(&fetch(store, query).await?)?.pop())
+}
+
+pub async fn entries(store: &MysqlStore, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    let statements = store.at(store.place(id))?;
+    let query = sqlx::query(&statements.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
+    all(store, query, |row| rows::entry(row, 0)).await
+}
+
+pub async fn tail(
+    store: &MysqlStore,
+    table: TableRef,
+    position: i64,
+    limit: u32,
+) -> Result<Vec<TailEntry>, StoreError> {
+    let query = sqlx::query(&store.at(table)?.tail).bind(position).bind(limit);
+    all(store, query, |row| {
+        Ok(TailEntry {
+            entry: rows::entry(row, 0)?,
+            position: row.int(ENTRY_WIDTH)?,
+            sender: rows::user(row, ENTRY_WIDTH + 1)?,
+            settled_seq: rows::small(row, ENTRY_WIDTH + 2)?,
+        })
+    })
+    .await
+}
+
+pub async fn tail_position(store: &MysqlStore, table: TableRef) -> Result<i64, StoreError> {
+    let row = one(store, sqlx::query(&store.at(table)?.tail_position)).await?;
+    Ok(row.map(|row| row.int_or_null(0)).transpose()?.flatten().unwrap_or(0))
+}
+
+pub async fn unsettled(
+    store: &MysqlStore,
+    table: TableRef,
+    after: Option<EnvelopeId>,
+    limit: u32,
+) -> Result<Vec<Envelope>, StoreError> {
+    let query = sqlx::query(&store.at(table)?.unsettled).bind(cursor(&after)).bind(limit);
+    all(store, query, |row| rows::envelope(row, 0)).await
+}
+
+pub async fn unpaid(
+    store: &MysqlStore,
+    table: TableRef,
+    created_before: Timestamp,
+    after: Option<EnvelopeId>,
+    limit: u32,
+) -> Result<Vec<Envelope>, StoreError> {
+    let query = sqlx::query(&store.at(table)?.unpaid).bind(cursor(&after)).bind(created_before.millis()).bind(limit);
+    all(store, query, |row| rows::envelope(row, 0)).await
+}
+
+pub async fn expired(
+    store: &MysqlStore,
+    table: TableRef,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(Envelope, Journal)>, StoreError> {
+    let query = sqlx::query(&store.at(table)?.expired).bind(now.millis()).bind(limit);
+    all(store, query, envelope_and_journal).await
+}
+
+pub async fn scan(
+    store: &MysqlStore,
+    table: TableRef,
+    after: Option<EnvelopeId>,
+    limit: u32,
+) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+    let query = sqlx::query(&store.at(table)?.scan).bind(cursor(&after)).bind(limit);
+    with_journals(&fetch(store, query).await?)
+}
+
+/// Rows of envelopes, each repeated for every entry of its journal, whose
+/// columns follow; they are null in the one row of an envelope without any.
+fn with_journals(rows: &[MySqlRow]) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+    let mut found: Vec<(Envelope, Vec<Entry>)> = Vec::new();
+    for row in rows {
+        if found.last().is_none_or(|(envelope, _)| row.bytes(0).is_ok_and(|id| id != envelope.id.as_bytes())) {
+            found.push((rows::envelope(row, 0)?, Vec::new()));
+        }
+        if row.int_or_null(ENVELOPE_WIDTH + 1)?.is_some() {
+            let (_, journal) = found.last_mut().expect("the row's envelope was just found");
+            journal.push(rows::entry(row, ENVELOPE_WIDTH)?);
+        }
+    }
+    Ok(found)
+}
+
+/// All ids come after the empty text of bytes.
+fn cursor(after: &Option<EnvelopeId>) -> &[u8] {
+    after.as_ref().map_or(&[], |id| id.as_bytes().as_slice())
+}
+
+/// The row that a statement finds.
+pub async fn one(store: &MysqlStore, query: Statement<'_>) -> Result<Option<MySqlRow>, StoreError> {
+    let mut lease = store.connections.lease().await?;
+    let asked = within(lease.limit(), query.fetch_optional(lease.connection())).await;
+    lease.done(asked).map_err(reading)
+}
+
+async fn fetch(store: &MysqlStore, query: Statement<'_>) -> Result<Vec<MySqlRow>, StoreError> {
+    let mut lease = store.connections.lease().await?;
+    let asked = within(lease.limit(), query.fetch_all(lease.connection())).await;
+    lease.done(asked).map_err(reading)
+}
+
+async fn all<T>(
+    store: &MysqlStore,
+    query: Statement<'_>,
+    parse: fn(&MySqlRow) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    fetch(store, query).await?.iter().map(parse).collect()
+}

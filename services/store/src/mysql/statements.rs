@@ -1,0 +1,118 @@
+//! The SQL of one day table, built once: the text is the key of the
+//! connections' statement caches.
+
+use std::collections::HashMap;
+
+use hongbao_core::Day;
+use hongbao_core::id::TableRef;
+
+use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
+
+/// The statements of one day table. Those that write rows are only begun here;
+/// see [`write`](super::write).
+pub struct Statements {
+    pub envelope_table: String,
+    pub create: String,
+    pub append: String,
+    pub activate: String,
+    pub cancel: String,
+    pub stage: String,
+    pub load: String,
+    pub load_for: String,
+    pub load_journal: String,
+    pub entries: String,
+    pub tail: String,
+    pub tail_position: String,
+    pub unsettled: String,
+    pub unpaid: String,
+    pub expired: String,
+    pub scan: String,
+}
+
+impl Statements {
+    fn new(database: &str, table: TableRef) -> Statements {
+        let (y, dd) = (table.table, table.day.number());
+        let envelope = format!("{database}.envelope_{y}_{dd:02}");
+        let entry = format!("{database}.entry_{y}_{dd:02}");
+        let e = columns("e", &ENVELOPE_COLUMNS);
+        let j = columns("j", &ENTRY_COLUMNS);
+        // The last entry carries the whole fold of the journal.
+        let last = format!(
+            "LEFT JOIN {entry} j ON j.envelope_id = e.id \
+             AND j.seq = (SELECT max(seq) FROM {entry} WHERE envelope_id = e.id)"
+        );
+        Statements {
+            create: format!("INSERT /* create */ INTO {envelope} ({}) VALUES ", ENVELOPE_COLUMNS.join(",")),
+            append: format!("INSERT /* append */ INTO {entry} ({}) VALUES ", ENTRY_COLUMNS.join(",")),
+            activate: format!(
+                "UPDATE /* activate */ {envelope} SET stage = 1, expires_at_ms = ? WHERE id = ? AND stage = 0"
+            ),
+            cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),
+            stage: format!("SELECT /* stage */ stage, expires_at_ms FROM {envelope} WHERE id = ?"),
+            load: format!(
+                "SELECT /* load */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} WHERE e.id = ?"
+            ),
+            load_for: format!(
+                "SELECT /* load_for */ {e}, j.seq, j.user_id, j.remaining_fen, o.seq, o.amount_fen, o.at_ms \
+                 FROM {envelope} e {last} LEFT JOIN {entry} o ON o.envelope_id = e.id AND o.user_id = ? WHERE e.id = ?"
+            ),
+            load_journal: format!(
+                "SELECT /* load_journal */ {e}, {j} FROM {envelope} e LEFT JOIN {entry} j ON j.envelope_id = e.id \
+                 WHERE e.id = ? ORDER BY j.seq"
+            ),
+            entries: format!(
+                "SELECT /* entries */ {j} FROM {entry} j WHERE j.envelope_id = ? AND j.seq > ? ORDER BY j.seq LIMIT ?"
+            ),
+            tail: format!(
+                "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq \
+                 FROM {entry} j LEFT JOIN {envelope} e ON e.id = j.envelope_id \
+                 WHERE j.position > ? ORDER BY j.position LIMIT ?"
+            ),
+            tail_position: format!("SELECT /* tail_position */ max(position) FROM {entry}"),
+            unsettled: format!(
+                "SELECT /* unsettled */ {e} FROM {envelope} e WHERE e.stage = 1 AND e.id > ? AND EXISTS \
+                 (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id AND j.seq = e.settled_seq + 1) \
+                 ORDER BY e.id LIMIT ?"
+            ),
+            unpaid: format!(
+                "SELECT /* unpaid */ {e} FROM {envelope} e WHERE e.stage = 0 AND e.id > ? AND e.created_at_ms < ? \
+                 ORDER BY e.id LIMIT ?"
+            ),
+            expired: format!(
+                "SELECT /* expired */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} \
+                 WHERE e.stage = 1 AND e.expires_at_ms <= ? AND (j.remaining_fen IS NULL OR j.remaining_fen > 0) \
+                 ORDER BY e.expires_at_ms, e.id LIMIT ?"
+            ),
+            // The page is cut out of the envelopes before their journals are joined to it.
+            scan: format!(
+                "SELECT /* scan */ {e}, {j} FROM (SELECT id FROM {envelope} WHERE id > ? ORDER BY id LIMIT ?) p \
+                 JOIN {envelope} e ON e.id = p.id LEFT JOIN {entry} j ON j.envelope_id = e.id ORDER BY e.id, j.seq"
+            ),
+            envelope_table: envelope,
+        }
+    }
+}
+
+/// The statements of all day tables of a SET.
+pub struct AllStatements(HashMap<TableRef, Statements>);
+
+impl AllStatements {
+    /// Those of `tables` tables a day in these databases, by number and name.
+    pub fn new(databases: &[(u8, String)], tables: u8) -> AllStatements {
+        let mut all = HashMap::new();
+        for (database, name) in databases {
+            for table in 0..tables {
+                for day in Day::all() {
+                    let table = TableRef { database: *database, table, day };
+                    all.insert(table, Statements::new(name, table));
+                }
+            }
+        }
+        AllStatements(all)
+    }
+
+    /// Those of a table; `None` if the SET does not have it.
+    pub fn of(&self, table: TableRef) -> Option<&Statements> {
+        self.0.get(&table)
+    }
+}

@@ -1,0 +1,211 @@
+//! Rows and the values they stand for, whatever database they come from.
+//!
+//! The columns come in the order of [`ENVELOPE_COLUMNS`] and [`ENTRY_COLUMNS`].
+//! What is read is parsed again: a row that no value can stand for is damage,
+//! and is reported rather than guessed at.
+
+use hongbao_core::{
+    Audience, Entry, EntryKind, Envelope, EnvelopeId, Fen, GroupId, Journal, Kind, Opened, Seed, Stage, Timestamp,
+    UserId,
+};
+
+use crate::StoreError;
+
+/// Columns of an envelope row.
+pub const ENVELOPE_COLUMNS: [&str; 15] = [
+    "id",
+    "sender",
+    "kind",
+    "total_fen",
+    "shares",
+    "share_cap_fen",
+    "greeting",
+    "audience_type",
+    "audience_id",
+    "seed",
+    "created_at_ms",
+    "lifetime_ms",
+    "stage",
+    "expires_at_ms",
+    "settled_seq",
+];
+/// Columns of an entry.
+pub const ENTRY_COLUMNS: [&str; 6] = ["envelope_id", "seq", "user_id", "amount_fen", "remaining_fen", "at_ms"];
+/// How many there are; what else a row holds follows them.
+pub const ENVELOPE_WIDTH: usize = ENVELOPE_COLUMNS.len();
+/// See [`ENVELOPE_WIDTH`].
+pub const ENTRY_WIDTH: usize = ENTRY_COLUMNS.len();
+/// Stands in an entry for the user of a refund. No user can have this id.
+pub const REFUND: &str = "#refund";
+
+/// A row of a database: plain columns by their place.
+pub trait StoredRow {
+    /// A whole number that may be null.
+    fn int_or_null(&self, column: usize) -> Result<Option<i64>, StoreError>;
+
+    /// Text that may be null.
+    fn text_or_null(&self, column: usize) -> Result<Option<&str>, StoreError>;
+
+    /// Bytes.
+    fn bytes(&self, column: usize) -> Result<&[u8], StoreError>;
+
+    /// A whole number.
+    fn int(&self, column: usize) -> Result<i64, StoreError> {
+        self.int_or_null(column)?.ok_or_else(|| damaged("number", "null"))
+    }
+
+    /// Text.
+    fn text(&self, column: usize) -> Result<&str, StoreError> {
+        self.text_or_null(column)?.ok_or_else(|| damaged("text", "null"))
+    }
+}
+
+/// The envelope whose columns begin at `start`.
+pub fn envelope(row: &impl StoredRow, start: usize) -> Result<Envelope, StoreError> {
+    let at = |column: usize| start + column;
+    let audience_id = row.text_or_null(at(8))?;
+    let audience = match (row.text(at(7))?, audience_id) {
+        ("link", None) => Some(Audience::Link),
+        ("group", Some(group)) => GroupId::parse(group).map(Audience::Group),
+        ("user", Some(user)) => UserId::parse(user).map(Audience::User),
+        _ => None,
+    };
+    Ok(Envelope {
+        id: envelope_id(row, at(0))?,
+        sender: user(row, at(1))?,
+        kind: match row.text(at(2))? {
+            "lucky" => Kind::Lucky,
+            "equal" => Kind::Equal,
+            other => return Err(damaged("kind", other)),
+        },
+        total: fen(row, at(3))?,
+        shares: small(row, at(4))?,
+        share_cap: fen(row, at(5))?,
+        greeting: row.text(at(6))?.to_owned(),
+        audience: audience.ok_or_else(|| damaged("audience", audience_id))?,
+        seed: Seed::from_slice(row.bytes(at(9))?).ok_or_else(|| damaged("seed", "not 32 bytes"))?,
+        created_at: Timestamp::from_millis(row.int(at(10))?),
+        lifetime_ms: row.int(at(11))?,
+        stage: stage(row, at(12))?,
+        expires_at: time(row, at(13))?,
+        settled_seq: small(row, at(14))?,
+    })
+}
+
+/// The entry whose columns begin at `start`.
+pub fn entry(row: &impl StoredRow, start: usize) -> Result<Entry, StoreError> {
+    let kind = if row.text(start + 2)? == REFUND { EntryKind::Refund } else { EntryKind::Open(user(row, start + 2)?) };
+    Ok(Entry {
+        envelope_id: envelope_id(row, start)?,
+        seq: small(row, start + 1)?,
+        kind,
+        amount: fen(row, start + 3)?,
+        remaining: fen(row, start + 4)?,
+        at: Timestamp::from_millis(row.int(start + 5)?),
+    })
+}
+
+/// The envelope at the start of a row, and the fold of its journal, whose last
+/// entry's `seq`, user and remaining money follow; they are null when there is none.
+pub fn envelope_and_journal(row: &impl StoredRow) -> Result<(Envelope, Journal), StoreError> {
+    let envelope = envelope(row, 0)?;
+    if row.int_or_null(ENVELOPE_WIDTH)?.is_none() {
+        let journal = Journal::new(envelope.total);
+        return Ok((envelope, journal));
+    }
+    let refunded = row.text(ENVELOPE_WIDTH + 1)? == REFUND;
+    let last_seq = small(row, ENVELOPE_WIDTH)?;
+    Ok((envelope, Journal { last_seq, remaining: fen(row, ENVELOPE_WIDTH + 2)?, refunded }))
+}
+
+/// A user's own opening, whose `seq`, amount and time follow the journal's columns.
+pub fn opened(row: &impl StoredRow) -> Result<Option<Opened>, StoreError> {
+    const START: usize = ENVELOPE_WIDTH + 3;
+    if row.int_or_null(START)?.is_none() {
+        return Ok(None);
+    }
+    let at = Timestamp::from_millis(row.int(START + 2)?);
+    Ok(Some(Opened { seq: small(row, START)?, amount: fen(row, START + 1)?, at }))
+}
+
+/// A stage.
+pub fn stage(row: &impl StoredRow, column: usize) -> Result<Stage, StoreError> {
+    match row.int(column)? {
+        0 => Ok(Stage::Created),
+        1 => Ok(Stage::Active),
+        2 => Ok(Stage::Cancelled),
+        3 => Ok(Stage::Settled),
+        other => Err(damaged("stage", other)),
+    }
+}
+
+/// A stage, as it is stored.
+pub fn stage_number(stage: Stage) -> i64 {
+    match stage {
+        Stage::Created => 0,
+        Stage::Active => 1,
+        Stage::Cancelled => 2,
+        Stage::Settled => 3,
+    }
+}
+
+/// A kind, as it is stored.
+pub fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Lucky => "lucky",
+        Kind::Equal => "equal",
+    }
+}
+
+/// An audience, as it is stored: its type, and the id that it names.
+pub fn audience_columns(audience: &Audience) -> (&'static str, Option<&str>) {
+    match audience {
+        Audience::Link => ("link", None),
+        Audience::Group(group) => ("group", Some(group.as_str())),
+        Audience::User(user) => ("user", Some(user.as_str())),
+    }
+}
+
+/// The user of an entry, as it is stored.
+pub fn entry_user(entry: &Entry) -> &str {
+    match &entry.kind {
+        EntryKind::Open(user) => user.as_str(),
+        EntryKind::Refund => REFUND,
+    }
+}
+
+/// A time that may be missing.
+pub fn time(row: &impl StoredRow, column: usize) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.int_or_null(column)?.map(Timestamp::from_millis))
+}
+
+/// A user.
+pub fn user(row: &impl StoredRow, column: usize) -> Result<UserId, StoreError> {
+    let text = row.text(column)?;
+    UserId::parse(text).ok_or_else(|| damaged("user", text))
+}
+
+/// A number that is a count.
+pub fn small(row: &impl StoredRow, column: usize) -> Result<u32, StoreError> {
+    let number = row.int(column)?;
+    u32::try_from(number).map_err(|_| damaged("count", number))
+}
+
+/// Columns with the alias of their table.
+pub fn columns(alias: &str, names: &[&str]) -> String {
+    names.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ")
+}
+
+fn envelope_id(row: &impl StoredRow, column: usize) -> Result<EnvelopeId, StoreError> {
+    let bytes = row.bytes(column)?;
+    EnvelopeId::from_bytes(bytes).ok_or_else(|| damaged("envelope id", bytes))
+}
+
+fn fen(row: &impl StoredRow, column: usize) -> Result<Fen, StoreError> {
+    let fen = row.int(column)?;
+    Fen::new(fen).ok_or_else(|| damaged("amount", fen))
+}
+
+fn damaged(what: &str, found: impl std::fmt::Debug) -> StoreError {
+    StoreError::Damaged(format!("{what}: {found:?}"))
+}

@@ -1,0 +1,6 @@
+//! The store on MariaDB: every behaviour that SQLite has too, and what only a
+//! database in another process can do to it.
+
+mod common;
+
+hongbao_store::store_behaviours!(common::empty);
