@@ -60,7 +60,20 @@ pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 pub const WALLET_QUEUE_MAX: usize = 4_096;
 /// Rows that a worker handles in one run.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
+/// Bytes of a topology file at most.
+pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Servers that a gateway tries for one request, each after the one before refused the connection.
+pub const FORWARD_ATTEMPTS_MAX: usize = 3;
+/// Requests that a gateway may have at one server at the same time.
+pub const FORWARDS_PER_SERVER_MAX: usize = 8_192;
+/// Connections without a request that one thread of a gateway keeps to one server.
+pub const FORWARD_IDLE_CONNECTIONS_MAX: usize = 1_024;
+/// Milliseconds that such a connection is kept; less than [`IDLE_MS_MAX`], so that it is not the server who closes it.
+pub const FORWARD_IDLE_MS_MAX: u64 = 30_000;
+/// Bytes that a gateway reads of a server's answer to a probe.
+pub const PROBE_BYTES_MAX: usize = 64 * 1024;
 
+const _: () = assert!(FORWARD_IDLE_MS_MAX < IDLE_MS_MAX, "a server must not close what a gateway is about to use");
 const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);

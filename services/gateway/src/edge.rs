@@ -1,4 +1,6 @@
 //! What every request passes before it reaches a server.
+//!
+//! In the all-in-one process it is a layer; a gateway of its own calls it.
 
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hongbao_core::{Clock, EnvelopeId};
 use hongbao_http::{Caller, Code, Problem, Verifier};
-use http::Method;
+use http::{HeaderMap, Method};
 
 use crate::rate::UserRates;
 
@@ -28,25 +30,34 @@ pub struct Edge {
     pub clock: Arc<dyn Clock>,
 }
 
+/// What the edge found out about a request that may pass.
+pub(crate) struct Admitted {
+    /// Who calls; `None` where no token is needed.
+    pub(crate) caller: Option<Caller>,
+    /// The id of the envelope that the request makes, if it makes one.
+    pub(crate) minted: Option<EnvelopeId>,
+}
+
 impl Edge {
     /// Names the caller, counts the request, and gives a new envelope its id.
-    fn admit(&self, request: &mut Request) -> Result<(), Problem> {
-        let path = request.uri().path();
+    pub(crate) fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Admitted, Problem> {
         if !path.starts_with(API) || path == DEV_TOKEN {
-            return Ok(());
+            return Ok(Admitted { caller: None, minted: None });
         }
-        let creates = path == CREATE && request.method() == Method::POST;
-        let caller: Caller = self.verifier.verify_headers(request.headers())?;
+        let caller: Caller = self.verifier.verify_headers(headers)?;
         if let Some(rates) = &self.rates {
-            rates.admit(&caller.user).map_err(|wait_s| {
-                Problem::new(Code::RateLimited, "you ask more often than a user may").retry_after_s(wait_s)
+            rates.admit(&caller.user).map_err(|limited| {
+                let words = if limited.everybody {
+                    "there are too many requests"
+                } else {
+                    "you ask more often than a user may"
+                };
+                Problem::new(Code::RateLimited, words).retry_after_s(limited.wait_s)
             })?;
         }
-        if creates {
-            request.extensions_mut().insert(self.mint()?);
-        }
-        request.extensions_mut().insert(caller);
-        Ok(())
+        let creates = path == CREATE && *method == Method::POST;
+        let minted = if creates { Some(self.mint()?) } else { None };
+        Ok(Admitted { caller: Some(caller), minted })
     }
 
     fn mint(&self) -> Result<EnvelopeId, Problem> {
@@ -58,8 +69,15 @@ impl Edge {
 
 /// The layer, for `axum::middleware::from_fn_with_state`.
 pub async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    match edge.admit(&mut request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let Admitted { caller, minted } = match edge.admit(request.method(), request.uri().path(), request.headers()) {
+        Ok(admitted) => admitted,
+        Err(problem) => return problem.into_response(),
+    };
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
     }
+    if let Some(id) = minted {
+        request.extensions_mut().insert(id);
+    }
+    next.run(request).await
 }

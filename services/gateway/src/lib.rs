@@ -1,7 +1,34 @@
-//! The edge: checks tokens, limits rates, mints ids. It never sees a store.
+//! The gateway: checks tokens, limits rates, mints ids, and hands each request
+//! to the server that owns its envelope. It never sees a store.
 //!
-//! In the all-in-one process it is a layer in front of the server's routes: a
-//! function call, not a hop.
+//! In the all-in-one process [`mod@edge`] is a layer in front of the server's
+//! routes: a function call, not a hop. As a process of its own, a gateway reads
+//! the [`topology`], probes the servers in it, and forwards; nothing on a
+//! request's way asks anybody but the one server that answers it.
+//!
+//! Reading order: [`mod@edge`], [`rate`], [`topology`], [`options`], `call` (what is
+//! asked), `fleet` (who is asked), `probe` (who can be), `links` (how), `proxy`
+//! (all of it), [`gateway`].
 
 pub mod edge;
 pub mod rate;
+
+pub mod topology;
+
+pub mod options;
+
+mod call;
+mod fleet;
+mod headers;
+mod links;
+mod passing;
+mod probe;
+mod proxy;
+mod upstream;
+
+pub mod gateway;
+pub mod metrics;
+
+pub use gateway::{Gateway, GatewayParts, GatewayTasks};
+pub use options::GatewayOptions;
+pub use topology::TopologyWatcher;

@@ -143,13 +143,14 @@ impl Route {
 /// A histogram without a lock: the one of prometheus-client has one, which
 /// every core would wait for.
 #[derive(Debug, Default)]
-struct Latency {
+pub struct Latency {
     buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
     sum_us: AtomicU64,
 }
 
 impl Latency {
-    fn observe(&self, latency: Duration) {
+    /// Takes in one time.
+    pub fn observe(&self, latency: Duration) {
         let us = latency.as_micros() as u64;
         let bucket = LATENCY_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(LATENCY_BOUNDS_US.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,186 @@
+//! The servers of the topology in force, and which of them is asked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hongbao_core::routing::owner;
+use hongbao_core::{EnvelopeId, Slot};
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::options::GatewayOptions;
+use crate::probe;
+use crate::topology::{Known, TopologyWatcher};
+use crate::upstream::Upstream;
+
+/// By what a server is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Key {
+    /// The owner of an envelope, within the SET of its slot.
+    Envelope(EnvelopeId),
+    /// Any server: the same one for the same number, as long as it is up.
+    Number(u64),
+}
+
+/// One topology with its servers.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    known: Arc<Known>,
+    sets: Vec<Vec<Arc<Upstream>>>,
+    set_of_slot: Vec<usize>,
+    all: Vec<Arc<Upstream>>,
+}
+
+impl Fleet {
+    fn new(known: Arc<Known>, mut upstream: impl FnMut(&str, &str, SocketAddr) -> Arc<Upstream>) -> Fleet {
+        let file = &known.file;
+        let sets: Vec<Vec<Arc<Upstream>>> = file
+            .sets
+            .iter()
+            .map(|set| set.servers.iter().map(|server| upstream(&set.name, &server.name, server.address)).collect())
+            .collect();
+        let set_of = |slot| {
+            let name = &known.routing.set_of(slot).name;
+            file.sets.iter().position(|set| set.name == *name).expect("routing was made of this file's SETs")
+        };
+        let set_of_slot = Slot::all().map(set_of).collect();
+        let all = sets.iter().flatten().cloned().collect();
+        Fleet { known, sets, set_of_slot, all }
+    }
+
+    /// Every server.
+    pub(crate) fn all(&self) -> &[Arc<Upstream>] {
+        &self.all
+    }
+
+    /// The name of the SET that holds an envelope.
+    pub(crate) fn set_name_of(&self, id: EnvelopeId) -> &str {
+        &self.known.file.sets[self.set_of_slot[slot_of(id)]].name
+    }
+
+    /// The server to ask: of those that are up, or, when none is, of all: who
+    /// looks dead to us may still answer, and nobody else can. `None` when all
+    /// that could be asked are among `tried`.
+    pub(crate) fn choose(&self, key: Key, tried: &[Arc<Upstream>]) -> Option<&Arc<Upstream>> {
+        let untried = |server: &&Arc<Upstream>| !tried.iter().any(|other| Arc::ptr_eq(other, server));
+        match key {
+            Key::Envelope(id) => {
+                let servers = &self.sets[self.set_of_slot[slot_of(id)]];
+                let up = owner_among(id, servers.iter().filter(|server| server.is_up()).filter(untried));
+                up.or_else(|| owner_among(id, servers.iter().filter(untried)))
+            }
+            Key::Number(number) => {
+                let start = (number % self.all.len().max(1) as u64) as usize;
+                let mut from_start = self.all[start..].iter().chain(&self.all[..start]).filter(untried);
+                from_start.clone().find(|server| server.is_up()).or_else(|| from_start.next())
+            }
+        }
+    }
+}
+
+fn slot_of(id: EnvelopeId) -> usize {
+    // The zone only matters for the day.
+    usize::from(id.placement(0).slot.number())
+}
+
+fn owner_among<'a>(
+    id: EnvelopeId,
+    servers: impl Iterator<Item = &'a Arc<Upstream>> + Clone,
+) -> Option<&'a Arc<Upstream>> {
+    let name = owner(id, servers.clone().map(|server| server.name.as_str()))?;
+    let mut servers = servers;
+    servers.find(|server| std::ptr::eq(server.name.as_str(), name))
+}
+
+/// The fleet in force, which follows the topology.
+pub(crate) struct Fleets {
+    watcher: Arc<TopologyWatcher>,
+    options: GatewayOptions,
+    current: RwLock<Arc<Fleet>>,
+    /// Every server of the fleet in force, with its probe.
+    probed: Mutex<HashMap<(String, String, SocketAddr), Probed>>,
+    /// Where probes run.
+    runtime: Handle,
+}
+
+struct Probed {
+    upstream: Arc<Upstream>,
+    probe: AbortHandle,
+}
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        self.probe.abort();
+    }
+}
+
+impl Fleets {
+    /// Probes the servers of the topology, on the runtime that this is called on.
+    pub(crate) fn start(watcher: Arc<TopologyWatcher>, options: GatewayOptions) -> Fleets {
+        let empty = Fleet { known: watcher.current(), sets: Vec::new(), set_of_slot: Vec::new(), all: Vec::new() };
+        let fleets = Fleets {
+            watcher,
+            options,
+            current: RwLock::new(Arc::new(empty)),
+            probed: Mutex::new(HashMap::new()),
+            runtime: Handle::current(),
+        };
+        fleets.refresh(true);
+        fleets
+    }
+
+    pub(crate) fn current(&self) -> Arc<Fleet> {
+        self.current.read().clone()
+    }
+
+    /// Takes over the topology in force if it has changed.
+    pub(crate) fn follow(&self) {
+        self.refresh(false);
+    }
+
+    fn refresh(&self, first: bool) {
+        let mut probed = self.probed.lock();
+        let known = self.watcher.current();
+        if !first && Arc::ptr_eq(&known, &self.current.read().known) {
+            return;
+        }
+        let mut next = HashMap::new();
+        let fleet = Fleet::new(known, |set, name, address| {
+            let key = (set.to_owned(), name.to_owned(), address);
+            let kept = probed.remove(&key).unwrap_or_else(|| self.begin(set, name, address));
+            let upstream = kept.upstream.clone();
+            next.insert(key, kept);
+            upstream
+        });
+        *self.current.write() = Arc::new(fleet);
+        // Who is not in it any more is not probed any more.
+        *probed = next;
+    }
+
+    fn begin(&self, set: &str, name: &str, address: SocketAddr) -> Probed {
+        let upstream = Arc::new(Upstream::new(set, name, address));
+        let probe = self.runtime.spawn(probe::probe_forever(upstream.clone(), self.options.clone()));
+        Probed { upstream, probe: probe.abort_handle() }
+    }
+
+    /// The file is read again for a request that was misdirected.
+    pub(crate) async fn reread(&self) {
+        self.watcher.reread_for_request().await;
+        self.follow();
+    }
+
+    /// Follows the file and what it says, until it is aborted.
+    pub(crate) async fn follow_forever(self: Arc<Fleets>) {
+        let mut changes = self.watcher.subscribe();
+        while changes.changed().await.is_ok() {
+            self.follow();
+        }
+    }
+
+    /// Stops all probes.
+    pub(crate) fn stop(&self) {
+        self.probed.lock().clear();
+    }
+}

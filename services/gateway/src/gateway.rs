@@ -1,0 +1,106 @@
+//! A gateway, put together.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use axum::extract::Request;
+use hongbao_core::Clock;
+use hongbao_http::Verifier;
+use hongbao_http::health::Check;
+use http::HeaderValue;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+
+use crate::edge::Edge;
+use crate::fleet::Fleets;
+use crate::links::Links;
+use crate::metrics::GatewayMetrics;
+use crate::options::GatewayOptions;
+use crate::proxy::{Proxy, Shared};
+use crate::rate::{UserRates, forget_quiet_forever};
+use crate::topology::TopologyWatcher;
+
+/// What a gateway is made of.
+pub struct GatewayParts {
+    /// Checks tokens.
+    pub verifier: Verifier,
+    /// Dates the ids.
+    pub clock: Arc<dyn Clock>,
+    /// Where the servers are.
+    pub topology: Arc<TopologyWatcher>,
+    /// Counts requests; `None` when rates are not limited.
+    pub rates: Option<Arc<UserRates>>,
+    /// What an operator has set.
+    pub options: GatewayOptions,
+}
+
+/// A running gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// What runs in the background: probes, and the looks at the topology.
+pub struct GatewayTasks {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts the probes and the looks at the topology, on the runtime that this
+    /// is called on.
+    pub fn start(parts: GatewayParts, registry: &mut Registry) -> (Gateway, GatewayTasks) {
+        let GatewayParts { verifier, clock, topology, rates, options } = parts;
+        let fleets = Arc::new(Fleets::start(topology.clone(), options.clone()));
+        topology.register("hongbao_gateway", registry);
+        let metrics = GatewayMetrics::register(fleets.clone(), registry);
+        let mut tasks = vec![
+            tokio::spawn(topology.watch_forever(options.topology_poll())),
+            tokio::spawn(fleets.clone().follow_forever()),
+        ];
+        if let Some(rates) = &rates {
+            tasks.push(tokio::spawn(forget_quiet_forever(rates.clone())));
+        }
+        let whole_deadline = HeaderValue::from(options.answer_within_ms);
+        let edge = Edge { verifier, rates, clock };
+        let turn = AtomicU64::new(0);
+        let shared = Arc::new(Shared { edge, fleets, options, metrics, whole_deadline, turn });
+        (Gateway { shared: shared.clone() }, GatewayTasks { shared, tasks })
+    }
+
+    /// What `/readyz` asks: whether any server can be asked.
+    pub fn check(&self) -> Check {
+        let fleets = self.shared.fleets.clone();
+        Check::new("servers", move || match fleets.current().all().iter().any(|server| server.is_up()) {
+            true => Ok(()),
+            false => Err("no server is up".to_owned()),
+        })
+    }
+
+    /// Everything that a gateway serves: `own` are the routes that it answers
+    /// itself, such as `/healthz` and `/metrics`. Each call makes connections of
+    /// its own: one router for each thread that has a runtime to itself.
+    pub fn router(&self, own: Router) -> Router {
+        let links = Links::new(self.shared.options.connect_timeout_ms);
+        let proxy = Arc::new(Proxy { shared: self.shared.clone(), links });
+        own.fallback(move |request: Request| {
+            let proxy = proxy.clone();
+            async move { proxy.answer(request).await }
+        })
+    }
+}
+
+impl GatewayTasks {
+    /// Ends everything in the background: to be called when nothing is served any more.
+    pub async fn shutdown(self) {
+        self.shared.fleets.stop();
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            // It was aborted; how it ended is of no interest.
+            let _ = task.await;
+        }
+    }
+}

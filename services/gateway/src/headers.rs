@@ -1,0 +1,89 @@
+//! Which headers pass through a gateway.
+
+use http::header::{
+    CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName};
+
+/// The id that was minted for a new envelope.
+pub(crate) const ENVELOPE_ID: HeaderName = HeaderName::from_static("x-hongbao-envelope-id");
+/// Milliseconds that are left for the answer.
+pub(crate) const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-ms");
+
+/// What begins so is between gateway and server: no client may say it.
+const OURS: &str = "x-hongbao-";
+
+/// Takes away what concerns the client's connection alone (RFC 9110, 7.6.1),
+/// and what a client may not say.
+pub(crate) fn strip_request(headers: &mut HeaderMap) {
+    strip(headers, |name| *name == EXPECT || name.as_str().starts_with(OURS));
+}
+
+/// Takes away what concerns the server's connection alone.
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
+    strip(headers, |_| false);
+}
+
+fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
+    // Nearly no request has any, so that nothing is collected.
+    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| is_of_one_hop(name) || also(name)).cloned().collect();
+    for name in &unwanted {
+        if *name == CONNECTION {
+            for named in named_by_connection(headers) {
+                headers.remove(named);
+            }
+        }
+        headers.remove(name);
+    }
+}
+
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    [CONNECTION, TRANSFER_ENCODING, TE, TRAILER, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+/// The headers that `Connection` declares to be of this hop alone.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lists = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_concerns_one_connection_does_not_pass() {
+        let mut headers = HeaderMap::new();
+        for name in ["connection", "keep-alive", "te", "trailer", "upgrade", "transfer-encoding", "x-private", "accept"]
+        {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Private"));
+        let mut response = headers.clone();
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["accept"]);
+        strip_response(&mut response);
+        assert_eq!(names(&response), ["accept"]);
+    }
+
+    #[test]
+    fn a_client_cannot_say_what_only_a_gateway_says() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ENVELOPE_ID, HeaderValue::from_static("mine"));
+        headers.insert(DEADLINE_MS, HeaderValue::from_static("999999"));
+        headers.insert("X-Hongbao-Anything", HeaderValue::from_static("x"));
+        headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        headers.insert("authorization", HeaderValue::from_static("Bearer x"));
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["authorization"]);
+    }
+}

@@ -1,0 +1,122 @@
+//! What an operator sees of a gateway.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hongbao_http::Code;
+use hongbao_http::metrics::Latency;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::fleet::Fleets;
+
+/// How a request ended: a server's answer was passed on, the gateway refused
+/// it, it may have happened, or no server could answer.
+const OUTCOMES: [&str; 4] = ["forwarded", "refused", "unknown", "unavailable"];
+/// Why a request was sent again.
+const RETRIES: [&str; 2] = ["connection_refused", "misdirected"];
+
+/// Counts of a gateway, under `hongbao_gateway_*`. A request costs a few
+/// additions and no lock.
+pub struct GatewayMetrics {
+    fleets: Arc<Fleets>,
+    outcomes: [AtomicU64; OUTCOMES.len()],
+    retries: [AtomicU64; RETRIES.len()],
+    upstream: Latency,
+}
+
+impl GatewayMetrics {
+    pub(crate) fn register(fleets: Arc<Fleets>, registry: &mut Registry) -> Arc<GatewayMetrics> {
+        let metrics = Arc::new(GatewayMetrics {
+            fleets,
+            outcomes: Default::default(),
+            retries: Default::default(),
+            upstream: Latency::default(),
+        });
+        registry.register_collector(Box::new(metrics.clone()));
+        metrics
+    }
+
+    /// Counts a request whose answer is a server's.
+    pub(crate) fn forwarded(&self) {
+        self.outcomes[0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request whose answer is the gateway's own.
+    pub(crate) fn answered_here(&self, code: Code) {
+        let outcome = match code {
+            Code::OutcomeUnknown => 2,
+            Code::Unavailable => 3,
+            _ => 1,
+        };
+        self.outcomes[outcome].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that goes to the next server.
+    pub(crate) fn retried_after_refusal(&self) {
+        self.retries[0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that goes to another SET.
+    pub(crate) fn retried_after_misdirection(&self) {
+        self.retries[1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes in how long a server took.
+    pub(crate) fn observe_upstream(&self, time: Duration) {
+        self.upstream.observe(time);
+    }
+}
+
+impl fmt::Debug for GatewayMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayMetrics").field("outcomes", &self.outcomes).finish_non_exhaustive()
+    }
+}
+
+impl Collector for GatewayMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut counts = |name, help, label, names: &[&str], counts: &[AtomicU64]| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (value, count) in names.iter().zip(counts) {
+                let count = ConstCounter::new(count.load(Ordering::Relaxed));
+                count.encode(family.encode_family(&[(label, *value)])?)?;
+            }
+            Ok::<(), fmt::Error>(())
+        };
+        counts("hongbao_gateway_requests", "Requests, by how they ended", "outcome", &OUTCOMES, &self.outcomes)?;
+        let help = "Requests that were sent to another server, by why";
+        counts("hongbao_gateway_retries", help, "after", &RETRIES, &self.retries)?;
+
+        let help = "Seconds from sending a request to a server to the head of its answer";
+        let name = "hongbao_gateway_upstream_seconds";
+        self.upstream.encode(encoder.encode_descriptor(name, help, None, MetricType::Histogram)?)?;
+
+        let fleet = self.fleets.current();
+        let help = "Whether a server is believed to be up";
+        let mut up = encoder.encode_descriptor("hongbao_gateway_server_up", help, None, MetricType::Gauge)?;
+        for server in fleet.all() {
+            let labels = [("set", server.set.as_str()), ("server", server.name.as_str())];
+            ConstGauge::new(u64::from(server.is_up())).encode(up.encode_family(&labels)?)?;
+        }
+        let help = "Requests that are at a server";
+        let mut at = encoder.encode_descriptor("hongbao_gateway_in_flight", help, None, MetricType::Gauge)?;
+        for server in fleet.all() {
+            let labels = [("set", server.set.as_str()), ("server", server.name.as_str())];
+            ConstGauge::new(server.in_flight() as u64).encode(at.encode_family(&labels)?)?;
+        }
+        let (name, help) = ("hongbao_gateway_server_changes", "Changes of what a server is believed to be");
+        let mut changes = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for server in fleet.all() {
+            let labels = [("set", server.set.as_str()), ("server", server.name.as_str())];
+            ConstCounter::new(server.changes()).encode(changes.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

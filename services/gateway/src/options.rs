@@ -1,0 +1,104 @@
+//! What an operator may configure of a gateway.
+
+use std::time::Duration;
+
+use hongbao_core::limits;
+use serde::{Deserialize, Serialize};
+
+/// Times are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayOptions {
+    /// That a server has for an answer; it is told so with each request.
+    pub answer_within_ms: u64,
+    /// Beyond that, before the gateway gives up on the answer.
+    pub answer_grace_ms: u64,
+    /// For a connection to a server to be made.
+    pub connect_timeout_ms: u64,
+    /// Between two probes of a server. Less than [`limits::LAST_CALL_MS`], so
+    /// that a server which goes away is left before it stops accepting.
+    pub probe_every_ms: u64,
+    /// Between a failed probe and the next.
+    pub probe_again_ms: u64,
+    /// For the answer to a probe.
+    pub probe_timeout_ms: u64,
+    /// Failed probes in a row, refused or broken, after which a server is dead.
+    pub dead_after_failures: u32,
+    /// Probes in a row without an answer in time, after which it is dead.
+    pub dead_after_timeouts: u32,
+    /// Good probes in a row after which a dead server is back.
+    pub back_after: u32,
+    /// Requests that may be at one server at the same time; over it, `busy`.
+    pub forwards_per_server_max: usize,
+    /// Between two looks at the topology file.
+    pub topology_poll_ms: u64,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> GatewayOptions {
+        GatewayOptions {
+            answer_within_ms: 5_000,
+            answer_grace_ms: 250,
+            connect_timeout_ms: 1_000,
+            probe_every_ms: 100,
+            probe_again_ms: 20,
+            probe_timeout_ms: 1_000,
+            dead_after_failures: 3,
+            dead_after_timeouts: 3,
+            back_after: 2,
+            forwards_per_server_max: limits::FORWARDS_PER_SERVER_MAX,
+            topology_poll_ms: 1_000,
+        }
+    }
+}
+
+impl GatewayOptions {
+    /// Says what does not fit together, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        let minutes = 1..=600_000;
+        let rules = [
+            (minutes.contains(&self.answer_within_ms), "answer_within_ms must be 1 to 600000"),
+            (self.answer_grace_ms <= 60_000, "answer_grace_ms must be at most 60000"),
+            (minutes.contains(&self.connect_timeout_ms), "connect_timeout_ms must be 1 to 600000"),
+            ((10..=60_000).contains(&self.probe_every_ms), "probe_every_ms must be 10 to 60000"),
+            (
+                (1..=self.probe_every_ms).contains(&self.probe_again_ms),
+                "probe_again_ms must be at least 1 and at most probe_every_ms",
+            ),
+            ((10..=60_000).contains(&self.probe_timeout_ms), "probe_timeout_ms must be 10 to 60000"),
+            ((2..=100).contains(&self.dead_after_failures), "dead_after_failures must be 2 to 100"),
+            ((2..=100).contains(&self.dead_after_timeouts), "dead_after_timeouts must be 2 to 100"),
+            ((1..=100).contains(&self.back_after), "back_after must be 1 to 100"),
+            ((1..=1_000_000).contains(&self.forwards_per_server_max), "forwards_per_server_max must be 1 to 1000000"),
+            ((10..=600_000).contains(&self.topology_poll_ms), "topology_poll_ms must be 10 to 600000"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, words)) => Err(format!("gateway: {words}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn topology_poll(&self) -> Duration {
+        Duration::from_millis(self.topology_poll_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_together_and_leave_a_going_server_in_time() {
+        let options = GatewayOptions::default();
+        assert_eq!(options.check(), Ok(()));
+        assert!(options.probe_every_ms < limits::LAST_CALL_MS);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_in_words() {
+        let options = GatewayOptions { probe_again_ms: 5_000, ..GatewayOptions::default() };
+        assert!(options.check().unwrap_err().contains("probe_again_ms"));
+        let options = GatewayOptions { dead_after_failures: 1, ..GatewayOptions::default() };
+        assert!(options.check().unwrap_err().contains("dead_after_failures"));
+    }
+}

@@ -1,0 +1,179 @@
+//! One request, from the client to the server that answers it, and back.
+//!
+//! It is sent again by the gateway only where it cannot have had an effect: the
+//! connection was refused, or the server answered that the envelope is not its
+//! own. Everything else is told to the client, who may ask again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use hongbao_core::id::stable_hash;
+use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
+use hongbao_http::{Code, Problem, read_body};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use crate::call::{Call, Place};
+use crate::edge::Edge;
+use crate::fleet::{Fleets, Key};
+use crate::headers::{DEADLINE_MS, ENVELOPE_ID, strip_request, strip_response};
+use crate::links::{Failure, Links};
+use crate::metrics::GatewayMetrics;
+use crate::options::GatewayOptions;
+use crate::passing::Passing;
+use crate::upstream::{InFlight, Upstream};
+
+/// What all threads of a gateway share.
+pub(crate) struct Shared {
+    pub(crate) edge: Edge,
+    pub(crate) fleets: Arc<Fleets>,
+    pub(crate) options: GatewayOptions,
+    pub(crate) metrics: Arc<GatewayMetrics>,
+    /// What a server is told when nothing of its time has been used.
+    pub(crate) whole_deadline: HeaderValue,
+    /// Spreads requests that belong to nobody.
+    pub(crate) turn: AtomicU64,
+}
+
+/// Forwards the requests of one thread.
+pub(crate) struct Proxy {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) links: Links,
+}
+
+impl Proxy {
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        match self.forward(request).await {
+            Ok(response) => {
+                self.shared.metrics.forwarded();
+                response
+            }
+            Err(problem) => {
+                self.shared.metrics.answered_here(problem.code);
+                problem.into_response()
+            }
+        }
+    }
+
+    async fn forward(&self, request: Request) -> Result<Response, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let admitted = self.shared.edge.admit(&parts.method, parts.uri.path(), &parts.headers)?;
+        let call = Call::of(&parts.method, parts.uri.path())
+            .ok_or_else(|| Problem::new(Code::NotFound, "there is no such call or envelope"))?;
+        let body = read_body(body).await?;
+
+        strip_request(&mut parts.headers);
+        let key = match (call.place, admitted.minted) {
+            (Place::Envelope(id), _) => Key::Envelope(id),
+            (Place::NewEnvelope, Some(id)) => {
+                let text = HeaderValue::try_from(id.to_string()).expect("an id is made of hex digits and dashes");
+                parts.headers.insert(ENVELOPE_ID, text);
+                Key::Envelope(id)
+            }
+            _ => Key::Number(match &admitted.caller {
+                Some(caller) => stable_hash(caller.user.as_str().as_bytes()),
+                None => self.shared.turn.fetch_add(1, Ordering::Relaxed),
+            }),
+        };
+        self.ask(call, key, parts, body).await
+    }
+
+    /// Asks one server after the other as long as it is sure that none has done anything.
+    async fn ask(&self, call: Call, key: Key, parts: Parts, body: Bytes) -> Result<Response, Problem> {
+        let shared = &*self.shared;
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(shared.options.answer_within_ms);
+        let mut fleet = shared.fleets.current();
+        let mut tried: Vec<Arc<Upstream>> = Vec::new();
+        let mut redirected = false;
+        let mut last_words = String::new();
+        while tried.len() < FORWARD_ATTEMPTS_MAX {
+            let Some(upstream) = fleet.choose(key, &tried) else { break };
+            let Some(in_flight) = upstream.enter(shared.options.forwards_per_server_max) else {
+                return Err(Problem::new(Code::Busy, "the server has too much to do"));
+            };
+            let request = self.request(&parts, body.clone(), tried.is_empty() && !redirected, deadline);
+            let grace = Duration::from_millis(shared.options.answer_grace_ms);
+            let answer = timeout_at(deadline + grace, self.links.send(upstream, request)).await;
+            let response = match answer {
+                Err(_) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
+                Ok(Err(Failure::Broken(words))) => {
+                    upstream.doubt.notify_one();
+                    return Err(given_up(call, upstream, words));
+                }
+                Ok(Err(Failure::Local(words))) => {
+                    return Err(Problem::new(Code::Unavailable, "no connection to a server").caused_by(words));
+                }
+                Ok(Err(Failure::Refused(words))) => {
+                    upstream.doubt.notify_one();
+                    shared.metrics.retried_after_refusal();
+                    last_words = format!("{}: {words}", upstream.name);
+                    tried.push(upstream.clone());
+                    continue;
+                }
+                Ok(Ok(response)) => response,
+            };
+            let Some(id) = misdirected(&response, key) else {
+                shared.metrics.observe_upstream(began.elapsed());
+                return Ok(passed_on(response, in_flight));
+            };
+            drop((response, in_flight));
+            shared.fleets.reread().await;
+            let next = shared.fleets.current();
+            if redirected || next.set_name_of(id) == fleet.set_name_of(id) {
+                return Err(Problem::new(Code::Unavailable, "the envelope is moving between servers")
+                    .caused_by(format!("{} says that it is not its SET's", upstream.name)));
+            }
+            shared.metrics.retried_after_misdirection();
+            redirected = true;
+            tried.clear();
+            fleet = next;
+        }
+        Err(Problem::new(Code::Unavailable, "no server could be reached").caused_by(last_words))
+    }
+
+    fn request(&self, parts: &Parts, body: Bytes, first: bool, deadline: Instant) -> http::Request<Full<Bytes>> {
+        let mut request = http::Request::new(Full::new(body));
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = parts.uri.clone();
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = parts.headers.clone();
+        let left = match first {
+            true => self.shared.whole_deadline.clone(),
+            false => HeaderValue::from(deadline.saturating_duration_since(Instant::now()).as_millis() as u64),
+        };
+        request.headers_mut().insert(DEADLINE_MS, left);
+        request
+    }
+}
+
+/// The envelope that a server says is not its SET's.
+fn misdirected(response: &http::Response<Incoming>, key: Key) -> Option<hongbao_core::EnvelopeId> {
+    match key {
+        Key::Envelope(id) if response.status() == StatusCode::MISDIRECTED_REQUEST => Some(id),
+        _ => None,
+    }
+}
+
+/// The request was perhaps sent, and there is no answer.
+fn given_up(call: Call, upstream: &Upstream, words: String) -> Problem {
+    let problem = match call.changes {
+        true => Problem::new(Code::OutcomeUnknown, "the server did not answer: ask again, the answer is then final"),
+        false => Problem::new(Code::Unavailable, "the server did not answer"),
+    };
+    problem.caused_by(format!("{}: {words}", upstream.name))
+}
+
+fn passed_on(response: http::Response<Incoming>, in_flight: InFlight) -> Response {
+    let (mut parts, body) = response.into_parts();
+    strip_response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    Response::from_parts(parts, Body::new(Passing::new(body, Instant::now(), in_flight)))
+}

@@ -1,0 +1,98 @@
+//! One server as a gateway sees it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use http::uri::Authority;
+use tokio::sync::Notify;
+
+/// What a server is believed to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It answers and wants requests; also one that nothing is known of yet.
+    Up = 0,
+    /// It is going away, and still answers.
+    Draining = 1,
+    /// It answers that it cannot serve.
+    NotReady = 2,
+    /// It does not answer.
+    Dead = 3,
+}
+
+/// One server. It outlives a change of the topology that keeps its name and
+/// address, and with it what is known of it.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) set: String,
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) authority: Authority,
+    standing: AtomicU8,
+    /// Changes of its standing.
+    changes: AtomicU64,
+    in_flight: AtomicUsize,
+    /// Wakes its probe.
+    pub(crate) doubt: Notify,
+}
+
+impl Upstream {
+    pub(crate) fn new(set: &str, name: &str, address: SocketAddr) -> Upstream {
+        Upstream {
+            set: set.to_owned(),
+            name: name.to_owned(),
+            address,
+            authority: Authority::try_from(address.to_string()).expect("an address and a port are an authority"),
+            standing: AtomicU8::new(Standing::Up as u8),
+            changes: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            doubt: Notify::new(),
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.standing.load(Ordering::Relaxed) == Standing::Up as u8
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::Relaxed) {
+            0 => Standing::Up,
+            1 => Standing::Draining,
+            2 => Standing::NotReady,
+            _ => Standing::Dead,
+        }
+    }
+
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        self.standing.store(standing as u8, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Room for one more request, until what is given is dropped; `None` when
+    /// there are `max` already.
+    pub(crate) fn enter(self: &Arc<Upstream>, max: usize) -> Option<InFlight> {
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= max {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(InFlight(self.clone()))
+    }
+}
+
+/// A request that is at a server.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Upstream>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

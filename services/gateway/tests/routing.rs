@@ -1,0 +1,156 @@
+//! Which server gets a request, and what of it.
+
+mod common;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use common::{Backend, Front, exchange, id, quick, topology};
+use hongbao_core::routing::owner;
+
+async fn two_sets() -> (Vec<Backend>, Front) {
+    let mut backends = Vec::new();
+    for name in ["a1", "a2", "b1", "b2"] {
+        backends.push(Backend::start(name).await);
+    }
+    let at = |n: usize| backends[n].address;
+    let text = topology(
+        1,
+        &[("a", "00-49", &[("a1", at(0)), ("a2", at(1))]), ("b", "50-99", &[("b1", at(2)), ("b2", at(3))])],
+    );
+    let front = Front::start(&text, quick()).await;
+    (backends, front)
+}
+
+#[tokio::test]
+async fn an_envelope_goes_to_its_owner_within_the_set_of_its_slot() {
+    let (_backends, front) = two_sets().await;
+    let mut seen = HashSet::new();
+    for number in 0..40 {
+        let id = id(number);
+        let servers = if id.placement(0).slot.number() < 50 { ["a1", "a2"] } else { ["b1", "b2"] };
+        let expected = owner(id, servers).unwrap();
+        for (method, path) in
+            [("POST", format!("/v1/envelopes/{id}/open")), ("GET", format!("/v1/envelopes/{id}?limit=3"))]
+        {
+            let reply = front.call(method, &path, "").await;
+            assert_eq!(reply.server(), expected);
+            assert_eq!(reply.json()["uri"], path);
+            assert_eq!(reply.json()["method"], method);
+        }
+        seen.insert(expected.to_owned());
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    assert_eq!(front.metric("hongbao_gateway_requests_total{outcome=\"forwarded\"}").await, Some(80.0));
+}
+
+#[tokio::test]
+async fn a_new_envelope_goes_to_the_owner_of_the_id_that_it_gets_here() {
+    let (backends, front) = two_sets().await;
+    for _ in 0..10 {
+        let forged = [("x-hongbao-envelope-id", "0199c0de-0000-7000-8000-000000000001")];
+        let reply = front.call_with("POST", "/v1/envelopes", &forged, "{\"kind\":\"lucky\"}").await;
+        assert_eq!(reply.json()["body"], "{\"kind\":\"lucky\"}");
+        let server = backends.iter().find(|backend| backend.script.name == reply.server()).unwrap();
+        let ids = server.script.header("x-hongbao-envelope-id");
+        let [text] = &ids[..] else { panic!("{ids:?}") };
+        let id = hongbao_core::EnvelopeId::parse(text).unwrap();
+        assert_ne!(text, forged[0].1);
+        let servers = if id.placement(0).slot.number() < 50 { ["a1", "a2"] } else { ["b1", "b2"] };
+        assert_eq!(reply.server(), owner(id, servers).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_user_s_wallet_is_asked_of_one_server_and_users_are_spread() {
+    let (_backends, front) = two_sets().await;
+    let first = front.get("/v1/wallet").await.server();
+    for _ in 0..3 {
+        assert_eq!(front.get("/v1/wallet/transfers?limit=5").await.server(), first);
+    }
+    let mut seen = HashSet::new();
+    for user in 0..40 {
+        let token = front.token(&format!("user-{user}"));
+        let request = format!("GET /v1/wallet HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\r\n");
+        seen.insert(exchange(front.address, &request).await.server());
+    }
+    assert_eq!(seen.len(), 4);
+}
+
+#[tokio::test]
+async fn what_a_server_needs_passes_and_what_concerns_one_connection_does_not() {
+    let (backends, front) = two_sets().await;
+    let headers = [
+        ("connection", "keep-alive, x-private"),
+        ("x-private", "secret"),
+        ("te", "trailers"),
+        ("x-hongbao-deadline-ms", "99999999"),
+        ("x-hongbao-anything", "x"),
+        ("x-request-id", "mine-1"),
+        ("content-type", "application/json"),
+    ];
+    let id = id(1);
+    let mut request = format!(
+        "POST /v1/envelopes/{id}/open HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n",
+        front.token("li")
+    );
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request += "\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
+    let reply = exchange(front.address, &request).await;
+    assert_eq!(reply.json()["body"], "hello world");
+    assert_eq!(reply.header("x-request-id"), Some("mine-1"));
+    let script = &backends.iter().find(|backend| backend.script.name == reply.server()).unwrap().script;
+    let names: HashSet<String> = script.seen.lock().iter().map(|(name, _)| name.clone()).collect();
+    let expected = ["host", "authorization", "content-type", "content-length", "x-request-id", "x-hongbao-deadline-ms"];
+    assert_eq!(names, expected.map(str::to_owned).into());
+    assert_eq!(script.header("x-request-id"), ["mine-1"]);
+    assert_eq!(script.header("x-hongbao-deadline-ms"), ["2000"]);
+}
+
+#[tokio::test]
+async fn what_no_client_may_ask_is_answered_here() {
+    let (backends, front) = two_sets().await;
+    for path in ["/v1/operator/permits", "/v1/envelopes/no-id/open", "/v1/else", "/else"] {
+        front.post(path, "{}").await.expect_problem(404, "not_found");
+    }
+    let request = "GET /v1/wallet HTTP/1.1\r\nhost: h\r\n\r\n";
+    exchange(front.address, request).await.expect_problem(401, "unauthorized");
+    let too_large = format!("/v1/envelopes/{}/open", id(1));
+    front.post(&too_large, &"x".repeat(16 * 1024 + 1)).await.expect_problem(413, "body_too_large");
+    assert_eq!(backends.iter().map(|backend| backend.script.count()).sum::<u64>(), 0);
+    assert_eq!(front.get("/healthz").await.status, 200);
+    assert_eq!(front.get("/readyz").await.status, 200);
+
+    // What needs no token passes without one.
+    for (method, path) in [("POST", "/v1/dev/token"), ("GET", "/openapi.json")] {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
+        exchange(front.address, &request).await.server();
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_streams_through_whole() {
+    let (_backends, front) = two_sets().await;
+    let reply = front.get("/v1/wallet/big").await;
+    assert_eq!((reply.status, reply.body.len()), (200, 300_000));
+    front.until_metric("hongbao_gateway_in_flight{set=\"a\",server=\"a1\"}", 0.0).await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_server_s_is_not_started_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("topology.toml");
+    let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    for (text, words) in [
+        (String::new(), "empty"),
+        (topology(1, &[("a", "00-98", &[("a1", nobody)])]), "slot 99"),
+        (topology(1, &[("a", "00-99", &[("a1", nobody), ("a1", nobody)])]), "named twice"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = hongbao_gateway::TopologyWatcher::open(&file).err().unwrap();
+        assert!(error.contains(words) && error.contains("topology.toml"), "{error}");
+    }
+    assert!(hongbao_gateway::TopologyWatcher::open(&dir.path().join("none")).is_err());
+}
