@@ -10,7 +10,7 @@
 
 pub mod guarded;
 pub mod mysql;
-mod rows;
+pub mod rows;
 pub mod sqlite;
 pub mod suite;
 

@@ -11,7 +11,7 @@ pub mod failure;
 
 mod migrate;
 mod read;
-mod rows;
+pub mod rows;
 mod session;
 mod statements;
 mod write;
