@@ -20,7 +20,7 @@ pub mod metrics;
 
 pub mod audit;
 
-pub use audit::{AuditError, AuditReport, audit};
+pub use audit::{AuditError, AuditReport, SetStore, audit};
 pub use driver::{WorkerOptions, WorkerSet};
 pub use job::{Job, JobError, Ports, RunReport};
 pub use metrics::WorkerMetrics;
