@@ -11,7 +11,6 @@ use common::damage::{damage_store, damage_wallet};
 use common::{LIFETIME_MS, World, ZONE_S, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::{EnvelopeId, Transfer, TransferOutcome};
-use hongbao_store::Store as _;
 use hongbao_workers::credit::Credit;
 use hongbao_workers::refund::Refund;
 use hongbao_workers::{Job as _, SetStore, audit};

@@ -7,7 +7,6 @@ use common::damage::{damage_store, damage_wallet};
 use common::{DAY_MS, World, ZONE_S, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::{EnvelopeId, Slot, Transfer, TransferOutcome};
-use hongbao_store::Store as _;
 use hongbao_workers::credit::Credit;
 use hongbao_workers::{AuditError, AuditReport, SetStore, audit};
 

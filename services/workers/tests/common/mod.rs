@@ -7,6 +7,7 @@
 pub mod damage;
 pub mod faults;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +35,7 @@ pub const LIFETIME_MS: i64 = 3_600_000;
 
 pub struct World {
     pub dir: tempfile::TempDir,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     pub wallet: Arc<SqliteWallet>,
     pub clock: Arc<ManualClock>,
     pub faults: Arc<Faults>,
@@ -51,6 +52,12 @@ pub fn fen(fen: i64) -> Fen {
     Fen::new(fen).unwrap()
 }
 
+/// Opens the databases in a folder, as every process that uses them does.
+pub async fn open_store(dir: &Path, databases: u8) -> Arc<dyn Store> {
+    let fold = Fold::new(databases, 1).unwrap();
+    Arc::new(SqliteStore::open(dir, fold, ZONE_S, Mode::Volatile).await.unwrap())
+}
+
 impl World {
     pub async fn new() -> World {
         World::with_databases(1).await
@@ -58,13 +65,17 @@ impl World {
 
     pub async fn with_databases(databases: u8) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let fold = Fold::new(databases, 1).unwrap();
-        let store = SqliteStore::open(dir.path(), fold, ZONE_S, Mode::Volatile).await.unwrap();
+        let store = open_store(dir.path(), databases).await;
+        World::on(store, dir).await
+    }
+
+    /// A world whose envelopes lie in this store; the wallet lies in `dir`.
+    pub async fn on(store: Arc<dyn Store>, dir: tempfile::TempDir) -> World {
         let wallet = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
         let noon = Timestamp::parse_rfc3339("2026-02-16T12:00:00+08:00").unwrap();
         let world = World {
             dir,
-            store: Arc::new(store),
+            store,
             wallet: Arc::new(wallet),
             clock: Arc::new(ManualClock::at(noon)),
             faults: Arc::new(Faults::default()),
@@ -79,11 +90,11 @@ impl World {
     pub async fn two_sets() -> (World, World) {
         let one = World::new().await;
         let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(dir.path(), one.store.fold(), ZONE_S, Mode::Volatile).await.unwrap();
+        let store = open_store(dir.path(), 1).await;
         let (low, high) = Slot::all().partition(|slot| slot.number() < 50);
         let two = World {
             dir,
-            store: Arc::new(store),
+            store,
             wallet: one.wallet.clone(),
             clock: one.clock.clone(),
             faults: Arc::new(Faults::default()),
