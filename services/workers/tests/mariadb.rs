@@ -14,6 +14,7 @@ use hongbao_parts::Part;
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_store::{Append, Store as _};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::{Job as _, Ports, Tenant, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
@@ -240,5 +241,41 @@ async fn an_entry_that_is_committed_late_is_credited_soon() {
     world.clock.advance_millis(1_000);
     credit.run_once(100).await.unwrap();
     assert_eq!(world.balance("late").await, 1_000);
+    world.assert_sound().await;
+}
+
+/// Batches of two servers commit in any order, and no last opening may wait for the slow sweep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_two_servers_write_into_one_table_is_credited_soon() {
+    let world = Arc::new(world(5, set(5).await).await);
+    let worker = Process::start(&world, set(5).await, Some("one")).await;
+    wait_for(|| worker.leases() == 3).await;
+    let now = hongbao_core::Clock::now(&SystemClock);
+    let mut ids = Vec::new();
+    for _ in 0..300 {
+        ids.push(world.active_at(now, 1_000, 1).await);
+    }
+    let mut servers = Vec::new();
+    for part in ids.chunks(150) {
+        let (world, part, store) = (world.clone(), part.to_vec(), set(5).await);
+        servers.push(tokio::spawn(async move {
+            for batch in part.chunks(3) {
+                let mut entries = Vec::new();
+                for id in batch {
+                    entries.push(world.next_entry(*id, "opener", now).await.unwrap());
+                }
+                assert_eq!(store.append(&entries).await.unwrap(), Append::Done);
+            }
+        }));
+    }
+    for server in servers {
+        server.await.unwrap();
+    }
+    let began = Instant::now();
+    while world.balance("opener").await < 300_000 {
+        assert!(began.elapsed() < Duration::from_secs(8), "{} of 300000", world.balance("opener").await);
+        pause(20).await;
+    }
+    worker.shutdown().await;
     world.assert_sound().await;
 }
