@@ -172,15 +172,15 @@ fn spawn(start: &[String], dir: &Path) -> Child {
     spawn_command(command).unwrap_or_else(|error| panic!("{start:?} cannot be started: {error}"))
 }
 
-type Job = (Command, mpsc::Sender<io::Result<Child>>);
+type Job = (Command, mpsc::SyncSender<io::Result<Child>>);
 
 /// Starts a process from a thread that lives as long as this process. A child
 /// that asked for a signal at its parent's death (`setpriv --pdeathsig`) gets
 /// it when the *thread* ends that started it, and a test's thread ends early.
 pub fn spawn_command(command: Command) -> io::Result<Child> {
-    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
+    static SPAWNER: OnceLock<Mutex<mpsc::SyncSender<Job>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
-        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (jobs, inbox) = mpsc::sync_channel::<Job>(1);
         std::thread::spawn(move || {
             for (mut command, answer) in inbox {
                 // Whoever asked is waiting for it.
@@ -189,7 +189,7 @@ pub fn spawn_command(command: Command) -> io::Result<Child> {
         });
         Mutex::new(jobs)
     });
-    let (answer, child) = mpsc::channel();
+    let (answer, child) = mpsc::sync_channel(1);
     let jobs = spawner.lock().expect("nobody panics with the lock").clone();
     jobs.send((command, answer)).expect("the spawner never ends");
     child.recv().expect("the spawner answers every job")
