@@ -4,9 +4,11 @@
 //! does it exist, may this user; then decides. What a client is told about
 //! failures stands in [`crate::refusal`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hongbao_core::id::SLOTS;
 use hongbao_core::request::{Birth, CreateEnvelope};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenView, Outcome, Ready, ReadyTag};
@@ -115,7 +117,8 @@ pub struct Server {
     /// Bit `n` is set when slot `n` is ours.
     slots: u128,
     live: Arc<LiveEnvelopes>,
-    lanes: Vec<mpsc::Sender<OpenJob>>,
+    /// By number of the database; a SET has some of them.
+    lanes: Vec<Option<mpsc::Sender<OpenJob>>>,
     direct: Arc<LaneContext>,
 }
 
@@ -159,12 +162,12 @@ impl Server {
                 metrics: lane_metrics,
             })
         };
-        let lane_count = parts.store.tables().iter().map(|table| u32::from(table.database) + 1).max().unwrap_or(1);
-        let (mut lanes, mut tasks) = (Vec::new(), Vec::new());
-        for number in 0..lane_count {
+        let databases: BTreeSet<u8> = parts.store.tables().iter().map(|table| table.database).collect();
+        let (mut lanes, mut tasks) = (vec![None; usize::from(SLOTS)], Vec::new());
+        for &database in &databases {
             let (queue, waiting) = mpsc::channel(parts.options.lane_queue_max);
-            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(number))).run(waiting)));
-            lanes.push(queue);
+            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(database))).run(waiting)));
+            lanes[usize::from(database)] = Some(queue);
         }
         let sweeper = tokio::spawn(sweep(
             live.clone(),
@@ -172,7 +175,7 @@ impl Server {
             parts.options.live_idle_ms,
             metrics.live_envelopes.clone(),
         ));
-        let direct = context(metrics.lane(lane_count));
+        let direct = context(metrics.direct());
         let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
         let server = Server { parts, slots, live, lanes, direct };
         (Arc::new(server), ServerTasks { lanes: tasks, sweeper })
@@ -263,7 +266,7 @@ impl Server {
             let live = self.live(id, now).await?;
             let job =
                 OpenJob { live, user: caller.user.clone(), accepted: Instant::now(), deadline, answer: answer_to };
-            self.lane_of(id).try_send(job).map_err(|_| self.refuse_full())?;
+            self.lane_of(id)?.try_send(job).map_err(|_| self.refuse_full())?;
         } else {
             // On a task of its own: a client that goes away cannot stop it half way.
             let (context, user) = (self.direct.clone(), caller.user.clone());
@@ -353,8 +356,9 @@ impl Server {
         self.live.get_or_load(id, &*self.parts.store, now).await
     }
 
-    fn lane_of(&self, id: EnvelopeId) -> &mpsc::Sender<OpenJob> {
-        &self.lanes[usize::from(self.parts.store.table_of(id).database)]
+    fn lane_of(&self, id: EnvelopeId) -> Result<&mpsc::Sender<OpenJob>, Refusal> {
+        let lane = self.lanes.get(usize::from(self.parts.store.table_of(id).database));
+        lane.and_then(Option::as_ref).ok_or(Refusal::Misdirected)
     }
 
     fn refuse_full(&self) -> Refusal {
