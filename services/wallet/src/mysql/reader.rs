@@ -121,11 +121,7 @@ pub(super) async fn books(shard: &Shard) -> Result<Books, WalletError> {
     );
     let rows = shard.fetch_patiently(&sql).await?;
     let row = rows.first().ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
-    Ok(Books {
-        outstanding_fen: row.int(0)?.into(),
-        top_ups_fen: -i128::from(row.int(1)?),
-        balances_fen: sum(row, 2)?,
-    })
+    Ok(Books { outstanding_fen: row.int(0)?.into(), top_ups_fen: -i128::from(row.int(1)?), balances_fen: sum(row, 2)? })
 }
 
 /// A sum, which comes as text since it may not fit into 64 bits; null is that of nothing.

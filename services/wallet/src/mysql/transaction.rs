@@ -149,8 +149,7 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(Ledger<'a>, i64), Walle
             }
         }
     }
-    let last_position =
-        last_position.ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
+    let last_position = last_position.ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
     Ok((ledger, last_position))
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hongbao_core::id::stable_hash;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome};
-use hongbao_wallet::mysql::MysqlWallet;
 use hongbao_wallet::Wallet as _;
+use hongbao_wallet::mysql::MysqlWallet;
 
 use crate::common::{DATABASES, audited, empty_homes, top_up, user};
 
