@@ -54,10 +54,15 @@ pub const ID_AGE_DAYS_MAX: i64 = 30;
 pub const FENCE_RETRIES_MAX: u32 = 16;
 /// Openings that one transaction may write.
 pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;
+/// Envelopes that a lane reads at the same time after a batch that failed.
+pub const RELOADS_AT_ONCE: usize = 16;
 /// Transfers that one wallet transaction may write.
 pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 /// Wallet calls that may wait for the next transaction.
 pub const WALLET_QUEUE_MAX: usize = 4_096;
+/// Milliseconds that a process's clock may differ from its database's; beyond
+/// that its workers do not run, for they would end envelopes at the wrong time.
+pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 /// Rows that a worker handles in one run.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
 /// Bytes of a topology file at most.
@@ -70,6 +75,8 @@ pub const FORWARDS_PER_SERVER_MAX: usize = 8_192;
 pub const FORWARD_IDLE_CONNECTIONS_MAX: usize = 1_024;
 /// Milliseconds that such a connection is kept; less than [`IDLE_MS_MAX`], so that it is not the server who closes it.
 pub const FORWARD_IDLE_MS_MAX: u64 = 30_000;
+/// Milliseconds from the head of a server's answer to its end, through a gateway.
+pub const FORWARD_REST_MS_MAX: u64 = 30_000;
 /// Bytes that a gateway reads of a server's answer to a probe.
 pub const PROBE_BYTES_MAX: usize = 64 * 1024;
 

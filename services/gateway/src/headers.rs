@@ -1,14 +1,10 @@
 //! Which headers pass through a gateway.
 
 use http::header::{
-    CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderName};
-
-/// The id that was minted for a new envelope.
-pub(crate) const ENVELOPE_ID: HeaderName = HeaderName::from_static("x-hongbao-envelope-id");
-/// Milliseconds that are left for the answer.
-pub(crate) const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-ms");
 
 /// What begins so is between gateway and server: no client may say it.
 const OURS: &str = "x-hongbao-";
@@ -17,6 +13,8 @@ const OURS: &str = "x-hongbao-";
 /// and what a client may not say.
 pub(crate) fn strip_request(headers: &mut HeaderMap) {
     strip(headers, |name| *name == EXPECT || name.as_str().starts_with(OURS));
+    // The body is at hand by now: its length is what it is, whatever was said.
+    headers.remove(CONTENT_LENGTH);
 }
 
 /// Takes away what concerns the server's connection alone.
@@ -50,6 +48,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 
 #[cfg(test)]
 mod tests {
+    use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
     use http::HeaderValue;
 
     use super::*;
@@ -82,6 +81,7 @@ mod tests {
         headers.insert(DEADLINE_MS, HeaderValue::from_static("999999"));
         headers.insert("X-Hongbao-Anything", HeaderValue::from_static("x"));
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
         headers.insert("authorization", HeaderValue::from_static("Bearer x"));
         strip_request(&mut headers);
         assert_eq!(names(&headers), ["authorization"]);

@@ -13,6 +13,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
+use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
 use hongbao_http::{Code, Problem, read_body};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
@@ -23,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::call::{Call, Place};
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
-use crate::headers::{DEADLINE_MS, ENVELOPE_ID, strip_request, strip_response};
+use crate::headers::{strip_request, strip_response};
 use crate::links::{Failure, Links};
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
@@ -121,8 +122,9 @@ impl Proxy {
                 Ok(Ok(response)) => response,
             };
             let Some(id) = misdirected(&response, key) else {
-                shared.metrics.observe_upstream(began.elapsed());
-                return Ok(passed_on(response, in_flight));
+                let took = began.elapsed();
+                shared.metrics.observe_upstream(took);
+                return Ok(passed_on(response, began + took, in_flight));
             };
             drop((response, in_flight));
             shared.fleets.reread().await;
@@ -171,9 +173,9 @@ fn given_up(call: Call, upstream: &Upstream, words: String) -> Problem {
     problem.caused_by(format!("{}: {words}", upstream.name))
 }
 
-fn passed_on(response: http::Response<Incoming>, in_flight: InFlight) -> Response {
+fn passed_on(response: http::Response<Incoming>, head_came: Instant, in_flight: InFlight) -> Response {
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, Body::new(Passing::new(body, Instant::now(), in_flight)))
+    Response::from_parts(parts, Body::new(Passing::new(body, head_came, in_flight)))
 }

@@ -10,8 +10,8 @@
 //! requests share no lock that they would wait for, no timer is armed, and
 //! nothing is boxed that axum would not box anyway.
 //!
-//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`request_id`],
-//! [`outer`], [`serve`](mod@serve), [`metrics`], [`health`].
+//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`hop`], [`request_id`],
+//! [`outer`], [`serve`](mod@serve), [`threads`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -21,12 +21,14 @@ pub mod query;
 
 pub mod token;
 
+pub mod hop;
 pub mod outer;
 pub mod request_id;
 
 mod connection;
 mod log_budget;
 pub mod serve;
+pub mod threads;
 
 pub mod health;
 pub mod metrics;
@@ -40,4 +42,5 @@ pub use problem::{Code, Problem};
 pub use query::Query;
 pub use request_id::RequestId;
 pub use serve::{ServeOptions, serve};
+pub use threads::{Listeners, serve_on_threads};
 pub use token::{Caller, Issuer, Verifier};

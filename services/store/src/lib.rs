@@ -9,6 +9,7 @@
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
 pub mod guarded;
+pub mod lease;
 pub mod mysql;
 pub mod rows;
 pub mod sqlite;
@@ -167,11 +168,14 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError>;
 
-    /// Active envelopes of a table past their expiry with money left, oldest first.
+    /// Active envelopes of a table past their expiry with money left, by expiry
+    /// and id after `after`. The cursor lets a worker pass those that it cannot
+    /// refund, and reach the ones behind them.
     async fn expired(
         &self,
         table: TableRef,
         now: Timestamp,
+        after: Option<(Timestamp, EnvelopeId)>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError>;
 

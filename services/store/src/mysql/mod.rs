@@ -9,6 +9,7 @@
 pub mod connection;
 pub mod failure;
 
+mod lease;
 mod migrate;
 mod read;
 pub mod rows;
@@ -29,6 +30,7 @@ use self::connection::{Connections, Lease, MysqlOptions};
 use self::statements::{AllStatements, Statements};
 use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
 
+pub use self::lease::MysqlLeases;
 pub use self::migrate::{Layout, migrate};
 
 /// The databases of one SET.
@@ -187,9 +189,10 @@ impl Store for MysqlStore {
         &self,
         table: TableRef,
         now: Timestamp,
+        after: Option<(Timestamp, EnvelopeId)>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-        read::expired(self, table, now, limit).await
+        read::expired(self, table, now, after, limit).await
     }
 
     async fn scan(
