@@ -141,3 +141,19 @@ async fn a_user_of_the_same_shard_meets_a_conflict_and_one_of_another_does_not()
     assert!(outcomes.iter().all(|outcome| matches!(outcome, TransferOutcome::Done | TransferOutcome::Conflict)));
     assert_eq!(audited(&wallet).await, i128::from(DATABASES));
 }
+
+/// What it found done may be another's commit that is seen and not yet on the
+/// disk; its own commit, which writes, takes that one along.
+#[tokio::test]
+async fn a_transaction_that_finds_everything_done_commits_a_write() {
+    let (homes, _guard) = empty_homes().await;
+    let wallet = MysqlWallet::open(homes, DATABASES).await.unwrap();
+    let mut transactions = Vec::new();
+    for expected in [TransferOutcome::Done, TransferOutcome::AlreadyDone] {
+        assert_eq!(wallet.transfer(vec![top_up(1, "ann", 5)]).await.unwrap(), [expected]);
+        let counted = (0..DATABASES).map(|database| format!("SELECT transactions FROM wallet_{database:02}.ledger"));
+        let rows = sql(&shared_nodes(), &counted.collect::<Vec<_>>().join(";")).await;
+        transactions.push(rows.iter().map(|row| row.int(0).unwrap()).sum::<i64>());
+    }
+    assert_eq!(transactions[0] + 1, transactions[1]);
+}
