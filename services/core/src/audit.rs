@@ -22,7 +22,7 @@ use crate::user::UserId;
 /// One thing that is broken, named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Breach {
-    /// The invariant: `I1`, `I2`, `I6` or `I7`.
+    /// The invariant: `I1`, `I2`, `I5`, `I6` or `I7`.
     pub invariant: &'static str,
     /// The kind of damage; stable.
     pub code: &'static str,
@@ -256,6 +256,18 @@ pub fn envelope_missing(transfer: &Transfer) -> Breach {
         user_id: Some(transfer.user.to_string()),
         detail: format!("{} fen moved for an envelope that does not exist", transfer.amount.get()),
     }
+}
+
+/// An envelope that lies where nobody looks for it: whoever follows its id
+/// finds none, or another one, and so it may have two orders (I5). `code` is
+/// `wrong_set` or `wrong_table`.
+pub fn misplaced(code: &'static str, id: EnvelopeId, detail: String) -> Breach {
+    Breach { invariant: "I5", code, envelope_id: Some(id), user_id: None, detail }
+}
+
+/// Rows that stand for nothing, so that nobody can say what became of their money (I1).
+pub fn unreadable(envelope_id: Option<EnvelopeId>, detail: String) -> Breach {
+    Breach { invariant: "I1", code: "unreadable", envelope_id, user_id: None, detail }
 }
 
 /// The books of the whole system.

@@ -63,6 +63,12 @@ impl EnvelopeId {
         Timestamp::from_millis(i64::from_be_bytes(millis))
     }
 
+    /// The slot that this id belongs to.
+    pub fn slot(&self) -> Slot {
+        // The slot is the same in every zone.
+        self.placement(0).slot
+    }
+
     /// Where this id lives, given the zone's offset from UTC in seconds.
     pub fn placement(&self, zone_offset_s: i32) -> Placement {
         let h = (stable_hash(self.0.as_bytes()) % 1_000) as u16;

@@ -58,6 +58,9 @@ pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;
 pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 /// Wallet calls that may wait for the next transaction.
 pub const WALLET_QUEUE_MAX: usize = 4_096;
+/// Milliseconds that a process's clock may differ from its database's; beyond
+/// that its workers do not run, for they would end envelopes at the wrong time.
+pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 /// Rows that a worker handles in one run.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
 /// Bytes of a topology file at most.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_workers::audit::audit;
+use hongbao_workers::audit::{SetStore, audit};
 
 /// Exit 0 when all invariants hold, 1 when something is broken, 2 (an error)
 /// when it could not be checked.
@@ -19,7 +20,7 @@ async fn check(data: &Path, json: bool) -> Result<ExitCode, String> {
     let store = SqliteStore::open_existing(data, Mode::ReadOnly).await.map_err(|error| error.to_string())?;
     let wallet = SqliteWallet::open(data, Mode::ReadOnly).await.map_err(|error| error.to_string())?;
     let mut breaches = Vec::new();
-    let report = audit(&store, &wallet, &mut |breach| {
+    let report = audit(&[SetStore::whole(Arc::new(store))], &wallet, &mut |breach| {
         if json {
             breaches.push(breach.clone());
         } else {

@@ -22,6 +22,7 @@ use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::driver::WorkerSet;
 use hongbao_workers::job::Ports;
+use hongbao_workers::lease::Tenant;
 use prometheus_client::registry::Registry;
 
 use crate::config::dev::{Config, Flags};
@@ -46,7 +47,9 @@ async fn serve_until_stopped(config: Config) -> Result<(), String> {
     let (store, wallet) = open_stores(&config).await?;
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut registry);
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
-    let workers = WorkerSet::spawn(ports, config.zone_offset_s.0, &config.limits.0, &config.workers, &mut registry);
+    let zone_offset_s = config.zone_offset_s.0;
+    let workers =
+        WorkerSet::spawn(ports, Tenant::alone(), zone_offset_s, &config.limits.0, &config.workers, &mut registry);
     let (server, server_tasks) = start_server(&config, store.clone(), wallet, clock.clone(), &mut registry);
     let health = Health::new(Vec::new());
     let (routes, forgetting) = routes(&config, server, clock, health.clone(), registry)?;

@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`request_id`],
-//! [`outer`], [`serve`](mod@serve), [`metrics`], [`health`].
+//! [`outer`], [`serve`](mod@serve), [`threads`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -27,6 +27,7 @@ pub mod request_id;
 mod connection;
 mod log_budget;
 pub mod serve;
+pub mod threads;
 
 pub mod health;
 pub mod metrics;
@@ -40,4 +41,5 @@ pub use problem::{Code, Problem};
 pub use query::Query;
 pub use request_id::RequestId;
 pub use serve::{ServeOptions, serve};
+pub use threads::{Listeners, serve_on_threads};
 pub use token::{Caller, Issuer, Verifier};

@@ -96,9 +96,14 @@ impl HttpMetrics {
         route.latency.observe(latency);
     }
 
-    /// Sets how many connections are open.
-    pub(crate) fn connections(&self, open: usize) {
-        self.0.connections.store(open as u64, Ordering::Relaxed);
+    /// Counts a connection that is open from now on.
+    pub(crate) fn connection_opened(&self) {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one of them that has ended.
+    pub(crate) fn connection_ended(&self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a connection over the limit.

@@ -125,7 +125,7 @@ impl Server {
                         Err(error) => error.id(),
                     };
                     self.quits.remove(&id);
-                    self.options.metrics.connections(self.connections.len());
+                    self.options.metrics.connection_ended();
                 }
                 Some(_) = self.refusals.join_next() => {}
                 stream = accept(listener, &log) => self.admit(stream),
@@ -150,12 +150,17 @@ impl Server {
         let (http, outer, options) = (self.http.clone(), self.outer.clone(), self.options.clone());
         let task = self.connections.spawn(connection::drive(http, stream, number, outer, options, quit));
         self.quits.insert(task.id(), sender);
-        self.options.metrics.connections(self.connections.len());
+        self.options.metrics.connection_opened();
     }
 
     async fn drain(mut self) {
         self.quits.clear();
-        let finished = async { while self.connections.join_next().await.is_some() {} };
+        let metrics = &self.options.metrics;
+        let finished = async {
+            while self.connections.join_next().await.is_some() {
+                metrics.connection_ended();
+            }
+        };
         if tokio::time::timeout(self.options.drain_timeout, finished).await.is_err() {
             tracing::warn!(connections = self.connections.len(), "cut: not done within the drain timeout");
         }

@@ -9,6 +9,7 @@
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
 pub mod guarded;
+pub mod lease;
 pub mod mysql;
 mod rows;
 pub mod sqlite;

@@ -1,14 +1,16 @@
-//! The driver: runs each job again and again on a task of its own.
+//! The driver: runs each job again and again on a task of its own, while this
+//! process holds the job's lease and its clock is right.
 //!
 //! After a run that reached its bound a job goes on at once, but not without
-//! rest: it works for a share of the time only (`duty_percent`), so that credits
-//! do not starve openings at the peak. After an idle run it waits for its
-//! interval. After a failure it waits longer and longer, up to five seconds,
-//! with a jitter that keeps many processes from knocking together.
+//! rest: it works for a share of the time only, its [duty](duty_percent), so
+//! that credits do not starve openings at the peak. After an idle run it waits
+//! for its interval. After a failure it waits longer and longer, up to five
+//! seconds, with a jitter that keeps many processes from knocking together.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -21,8 +23,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::activate::Activate;
+use crate::clock::ClockGuard;
 use crate::credit::Credit;
 use crate::job::{Job, JobError, Ports, RunReport};
+use crate::lease::{Lease, Tenant};
 use crate::metrics::WorkerMetrics;
 use crate::refund::Refund;
 
@@ -30,6 +34,8 @@ use crate::refund::Refund;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The longest wait after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The shortest wait after a run that was left out.
+const SKIP_REST_MIN: Duration = Duration::from_millis(100);
 /// The longest rest after a busy run.
 const REST_MAX: Duration = Duration::from_secs(1);
 
@@ -39,8 +45,10 @@ const REST_MAX: Duration = Duration::from_secs(1);
 pub struct WorkerOptions {
     /// Rows of one run at most.
     pub batch_size_max: u32,
-    /// The share of the time that a busy job works, in percent.
+    /// The share of the time that a busy job works at least, in percent.
     pub duty_percent: u32,
+    /// The share that it works when nothing new arrives.
+    pub duty_percent_max: u32,
     /// How often credits look for work when there is little, in milliseconds.
     pub credit_idle_ms: u64,
     /// How often the other jobs do.
@@ -55,6 +63,7 @@ impl Default for WorkerOptions {
             batch_size_max: WORKER_BATCH_SIZE_MAX,
             // At the peak three quarters are left to openings; credits catch up after it.
             duty_percent: 25,
+            duty_percent_max: 90,
             // Far below the second in which a credit should appear.
             credit_idle_ms: 50,
             idle_ms: 200,
@@ -69,6 +78,10 @@ impl WorkerOptions {
         let rules = [
             ((1..=WORKER_BATCH_SIZE_MAX).contains(&self.batch_size_max), "batch_size_max must be 1 to 1000"),
             ((1..=100).contains(&self.duty_percent), "duty_percent must be 1 to 100"),
+            (
+                (self.duty_percent..=100).contains(&self.duty_percent_max),
+                "duty_percent_max must be between duty_percent and 100",
+            ),
             ((1..=60_000).contains(&self.credit_idle_ms), "credit_idle_ms must be 1 to 60000"),
             ((1..=60_000).contains(&self.idle_ms), "idle_ms must be 1 to 60000"),
             ((1..=600_000).contains(&self.shutdown_ms_max), "shutdown_ms_max must be 1 to 600000"),
@@ -96,15 +109,17 @@ pub struct WorkerSet {
 }
 
 impl WorkerSet {
-    /// Starts all jobs of the service. Needs a tokio runtime with time.
+    /// Starts all jobs of a SET. Needs a tokio runtime with time.
     pub fn spawn(
         ports: Ports,
+        tenant: Tenant,
         zone_offset_s: i32,
         limits: &Limits,
         options: &WorkerOptions,
         registry: &mut Registry,
     ) -> WorkerSet {
         let metrics = WorkerMetrics::register(registry);
+        let clock = Arc::new(ClockGuard::new(&ports, metrics.clone()));
         let credit = Credit::new(ports.clone(), zone_offset_s, limits).measured_by(metrics.clone());
         let refund = Refund::new(ports.clone(), zone_offset_s, limits);
         let activate = Activate::new(ports, zone_offset_s, limits);
@@ -114,11 +129,17 @@ impl WorkerSet {
             Scheduled { job: Box::new(refund), idle },
             Scheduled { job: Box::new(activate), idle },
         ];
-        WorkerSet::spawn_jobs(jobs, options, &metrics)
+        WorkerSet::spawn_jobs(jobs, tenant, clock, options, &metrics)
     }
 
     /// Starts these jobs, each on a task of its own.
-    pub fn spawn_jobs(jobs: Vec<Scheduled>, options: &WorkerOptions, metrics: &WorkerMetrics) -> WorkerSet {
+    pub fn spawn_jobs(
+        jobs: Vec<Scheduled>,
+        tenant: Tenant,
+        clock: Arc<ClockGuard>,
+        options: &WorkerOptions,
+        metrics: &WorkerMetrics,
+    ) -> WorkerSet {
         let (stop, stopped) = watch::channel(false);
         let tasks = jobs
             .into_iter()
@@ -126,6 +147,8 @@ impl WorkerSet {
                 let name = scheduled.job.name();
                 let task = Task {
                     scheduled,
+                    lease: Lease::of(tenant.clone(), name, metrics.clone()),
+                    clock: clock.clone(),
                     options: options.clone(),
                     metrics: metrics.clone(),
                     failures: 0,
@@ -156,28 +179,50 @@ impl WorkerSet {
 
 struct Task {
     scheduled: Scheduled,
+    lease: Lease,
+    clock: Arc<ClockGuard>,
     options: WorkerOptions,
     metrics: WorkerMetrics,
     /// Failed runs in a row.
     failures: u32,
+    /// An error says that the `WorkerSet` was dropped.
     stopped: watch::Receiver<bool>,
 }
 
 impl Task {
     async fn run(mut self) {
-        let job = self.scheduled.job.name();
         while !*self.stopped.borrow() {
-            let began = Instant::now();
-            let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
-            let took = began.elapsed();
-            self.note(job, &outcome, took);
-            let rest = self.rest(job, &outcome, took);
+            let next = if self.lease.is_held() { self.turn().await } else { self.stand_by().await };
+            let Some(rest) = next else { break };
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                // An error says that the `WorkerSet` was dropped.
-                changed = self.stopped.changed() => if changed.is_err() { return },
+                changed = self.stopped.changed() => if changed.is_err() { break },
             }
         }
+        self.lease.give_back().await;
+    }
+
+    /// Waits for the lease; `None` if the `WorkerSet` was dropped meanwhile.
+    async fn stand_by(&mut self) -> Option<Duration> {
+        tokio::select! {
+            () = self.lease.held() => self.scheduled.job.start_over(),
+            changed = self.stopped.changed() => changed.ok()?,
+        }
+        Some(Duration::ZERO)
+    }
+
+    /// Runs the job once; gives how long to wait before the next run.
+    async fn turn(&mut self) -> Option<Duration> {
+        let job = self.scheduled.job.name();
+        if self.clock.is_far_off().await {
+            self.metrics.skipped(job);
+            return Some(self.scheduled.idle.max(SKIP_REST_MIN));
+        }
+        let began = Instant::now();
+        let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
+        let took = began.elapsed();
+        self.note(job, &outcome, took);
+        Some(self.rest(job, &outcome, took))
     }
 
     /// Counts, and logs the first failure of a row.
@@ -203,10 +248,21 @@ impl Task {
     /// How long to wait before the next run.
     fn rest(&self, job: &str, outcome: &Result<RunReport, JobError>, took: Duration) -> Duration {
         let Ok(report) = outcome else { return backoff(std::process::id(), job, self.failures) };
-        let duty = self.options.duty_percent.clamp(1, 100);
+        let duty = duty_percent(report, &self.options);
         let rest = (took * (100 - duty) / duty).min(REST_MAX);
         if report.more { rest } else { rest.max(self.scheduled.idle) }
     }
+}
+
+/// The share of the time that a job works: of all rows that moved since before,
+/// those that it moved itself, the others being those that arrived. So at the
+/// peak, when openings are many, it leaves most of the time to them; the fewer
+/// they are the more it works; and when there are none it catches up at full speed.
+fn duty_percent(report: &RunReport, options: &WorkerOptions) -> u32 {
+    let Some(arrived) = report.arrived else { return options.duty_percent };
+    let (moved, arrived) = (u64::from(report.rows), u64::from(arrived));
+    let share = u64::from(options.duty_percent_max) * moved / (moved + arrived).max(1);
+    (share as u32).clamp(options.duty_percent, options.duty_percent_max)
 }
 
 /// Twice as long after each failure, and between half and all of that; where
@@ -235,6 +291,19 @@ async fn catch_panic(run: impl Future<Output = Result<RunReport, JobError>>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_works_the_more_the_less_arrives() {
+        let options = WorkerOptions::default();
+        let duty =
+            |rows, arrived| duty_percent(&RunReport { rows, arrived, more: true, ..RunReport::default() }, &options);
+        assert_eq!(duty(1_000, Some(0)), 90, "after the peak it catches up");
+        assert_eq!(duty(1_000, Some(1_000)), 45, "as much arrives as it moves");
+        assert_eq!(duty(1_000, Some(4_000)), 25, "at the peak it works its least share");
+        assert_eq!(duty(1_000, None), 25, "who cannot tell is modest");
+        assert_eq!(duty(0, Some(0)), 25);
+        assert_eq!(duty(u32::MAX, Some(u32::MAX)), 45);
+    }
 
     #[test]
     fn a_failing_job_waits_longer_and_longer_up_to_five_seconds() {

@@ -24,6 +24,9 @@ pub struct Ports {
 pub struct RunReport {
     /// Rows that were moved forward.
     pub rows: u32,
+    /// Rows that came in addition to what there was to do since these tables
+    /// were visited before; `None` where that is not known.
+    pub arrived: Option<u32>,
     /// Tables and databases that could not be used; they were logged and are tried again.
     pub failures: u32,
     /// The bound was reached: there is more to do at once.
@@ -53,6 +56,9 @@ pub trait Job: Send + 'static {
     /// One bounded step: at most about `limit` rows. Dropping the future half
     /// way loses nothing and doubles nothing.
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError>;
+
+    /// Forgets where it was: another process has run the job since.
+    fn start_over(&mut self) {}
 }
 
 /// Keeps a caller's limit within what one wallet transaction takes.

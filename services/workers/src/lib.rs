@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`tour`], [`activate`], [`credit`], [`refund`],
-//! [`driver`], [`metrics`], and apart from them [`mod@audit`], which changes nothing.
+//! [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them [`mod@audit`], which changes nothing.
 
 pub mod job;
 pub mod tour;
@@ -15,12 +15,16 @@ pub mod activate;
 pub mod credit;
 pub mod refund;
 
+pub mod clock;
 pub mod driver;
+pub mod lease;
 pub mod metrics;
 
 pub mod audit;
 
-pub use audit::{AuditError, AuditReport, audit};
+pub use audit::{AuditError, AuditReport, SetStore, audit};
+pub use clock::ClockGuard;
 pub use driver::{WorkerOptions, WorkerSet};
 pub use job::{Job, JobError, Ports, RunReport};
+pub use lease::Tenant;
 pub use metrics::WorkerMetrics;

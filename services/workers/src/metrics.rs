@@ -26,6 +26,9 @@ pub struct WorkerMetrics {
     settled_lag_seconds: Gauge<f64, AtomicU64>,
     credits_refused: Counter,
     envelopes_stuck: Gauge,
+    lease_held: Family<JobLabel, Gauge>,
+    clock_ahead_seconds: Gauge<f64, AtomicU64>,
+    runs_skipped: Family<JobLabel, Counter>,
 }
 
 impl Default for WorkerMetrics {
@@ -39,6 +42,9 @@ impl Default for WorkerMetrics {
             settled_lag_seconds: Gauge::default(),
             credits_refused: Counter::default(),
             envelopes_stuck: Gauge::default(),
+            lease_held: Family::default(),
+            clock_ahead_seconds: Gauge::default(),
+            runs_skipped: Family::default(),
         }
     }
 }
@@ -66,6 +72,21 @@ impl WorkerMetrics {
             "Envelopes with a credit that the wallet refuses: look for them in the log and the audit",
             metrics.envelopes_stuck.clone(),
         );
+        registry.register(
+            "hongbao_worker_lease_held",
+            "1 while this process runs the job, 0 while it stands by",
+            metrics.lease_held.clone(),
+        );
+        registry.register(
+            "hongbao_worker_clock_ahead_seconds",
+            "How far this machine's clock is ahead of the database's",
+            metrics.clock_ahead_seconds.clone(),
+        );
+        registry.register(
+            "hongbao_worker_runs_skipped",
+            "Runs that were left out because the clock is far off",
+            metrics.runs_skipped.clone(),
+        );
         metrics
     }
 
@@ -91,5 +112,20 @@ impl WorkerMetrics {
     /// How many envelopes cannot be settled.
     pub(crate) fn stuck(&self, envelopes: usize) {
         self.envelopes_stuck.set(envelopes as i64);
+    }
+
+    /// Whether this process holds the lease of a job.
+    pub(crate) fn lease_held(&self, job: &'static str, is_held: bool) {
+        self.lease_held.get_or_create(&JobLabel { job }).set(i64::from(is_held));
+    }
+
+    /// How far our clock is ahead of the database's; below zero when it is behind.
+    pub(crate) fn clock_ahead(&self, ahead_ms: i64) {
+        self.clock_ahead_seconds.set(ahead_ms as f64 / 1_000.0);
+    }
+
+    /// A run was left out because the clock is far off.
+    pub(crate) fn skipped(&self, job: &'static str) {
+        self.runs_skipped.get_or_create(&JobLabel { job }).inc();
     }
 }

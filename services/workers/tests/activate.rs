@@ -5,7 +5,6 @@ mod common;
 use common::faults::{DEATHS, Verb, run_and_die};
 use common::{DAY_MS, LIFETIME_MS, World, ZONE_S, run_until_idle};
 use hongbao_core::{Stage, Transfer, TransferOutcome};
-use hongbao_store::Store as _;
 use hongbao_workers::Job as _;
 use hongbao_workers::activate::Activate;
 

@@ -7,15 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use common::damage::{damage_store, damage_wallet};
 use common::{LIFETIME_MS, World, ZONE_S, run_until_idle};
 use hongbao_core::audit::Breach;
-use hongbao_core::{EnvelopeId, Transfer, TransferId, TransferOutcome};
-use hongbao_store::Store as _;
+use hongbao_core::{EnvelopeId, Transfer, TransferOutcome};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::refund::Refund;
-use hongbao_workers::{Job as _, audit};
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use hongbao_workers::{Job as _, SetStore, audit};
 
 /// A world with finished, refunded, running and cancelled envelopes, all credited.
 async fn quiet_world() -> (World, EnvelopeId) {
@@ -37,49 +35,10 @@ async fn quiet_world() -> (World, EnvelopeId) {
     (world, running)
 }
 
-/// A connection of our own to a file of the world.
-async fn raw(world: &World, file: &str) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(world.dir.path().join(file)).connect().await.unwrap()
-}
-
-/// Damages the file of the envelopes. `{e}` and `{j}` are the envelope's and the
-/// journal's table, `{id}` the envelope.
-async fn damage_store(world: &World, id: EnvelopeId, sql: &str) {
-    let table = world.table(id);
-    let suffix = format!("{}_{:02}", table.table, table.day.number());
-    let sql = sql
-        .replace("{e}", &format!("envelope_{suffix}"))
-        .replace("{j}", &format!("entry_{suffix}"))
-        .replace("{id}", &format!("X'{}'", hex(id.as_bytes())));
-    execute(&mut raw(world, &format!("db_{:02}.sqlite", table.database)).await, &sql).await;
-}
-
-/// Damages the ledger, whose guards are taken down first. `{0}`, `{1}` and so on
-/// are the keys of the envelope's transfers.
-async fn damage_wallet(world: &World, id: EnvelopeId, sql: &str) {
-    let mut sql = sql.to_owned();
-    for seq in 0..=9 {
-        let key = TransferId::Envelope(id, seq).to_key();
-        sql = sql.replace(&format!("{{{seq}}}"), &format!("X'{}'", hex(&key)));
-    }
-    let mut connection = raw(world, "wallet_00.sqlite").await;
-    execute(&mut connection, "DROP TRIGGER transfer_refuses_update; DROP TRIGGER transfer_refuses_delete").await;
-    execute(&mut connection, &sql).await;
-}
-
-async fn execute(connection: &mut SqliteConnection, sql: &str) {
-    let done = sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    assert!(done.rows_affected() > 0 || sql.contains("DROP"), "nothing was damaged by {sql}");
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn breaches(world: &World) -> Vec<Breach> {
     let mut found = Vec::new();
     let mut tell = |breach: &Breach| found.push(breach.clone());
-    let report = audit(&*world.store, &*world.wallet, &mut tell).await.unwrap();
+    let report = audit(&world.sets(), &*world.wallet, &mut tell).await.unwrap();
     assert_eq!(report.breaches, found.len() as u64);
     found
 }
@@ -122,7 +81,7 @@ async fn the_report_can_be_read_by_people_and_programs() {
     let (world, id) = quiet_world().await;
     let (_, report) = world.audit().await;
     let words = report.to_string();
-    assert!(words.contains("5 envelopes, 13 entries, 18 transfers, 11 accounts"), "{words}");
+    assert!(words.contains("5 envelopes, 13 entries, 18 transfers, 11 accounts in 1 SET\n"), "{words}");
     assert!(words.contains("= top-ups 1000000.00"), "{words}");
     assert!(words.ends_with("all invariants hold"), "{words}");
     let json = serde_json::to_value(&report).unwrap();
@@ -294,7 +253,7 @@ async fn no_false_alarm_whatever_happens_between_two_reads() {
     world.faults.meanwhile.lock().unwrap().extend(names.map(|name| opening(&world, id, name)));
     let mut found = Vec::new();
     let mut tell = |breach: &Breach| found.push(breach.to_string());
-    let report = audit(&*ports.store, &*ports.wallet, &mut tell).await.unwrap();
+    let report = audit(&[SetStore::whole(ports.store)], &*ports.wallet, &mut tell).await.unwrap();
     assert!(found.is_empty(), "{found:#?}");
     assert_eq!((report.entries, world.journal(id).await.len()), (1, 6), "all of it happened meanwhile");
     world.assert_sound().await;

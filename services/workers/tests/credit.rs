@@ -5,7 +5,6 @@ mod common;
 use common::faults::{DEATHS, Verb, run_and_die};
 use common::{DAY_MS, World, ZONE_S, fen, run_until_idle, user};
 use hongbao_core::{EnvelopeId, Stage, Transfer, TransferId, TransferKind, TransferOutcome};
-use hongbao_store::Store as _;
 use hongbao_workers::Job as _;
 use hongbao_workers::credit::Credit;
 
@@ -359,4 +358,41 @@ async fn the_tail_goes_on_after_midnight() {
         assert_eq!(world.balances("a", 3).await, before + opened, "credited in the very next run");
         world.clock.advance_millis(DAY_MS);
     }
+}
+
+#[tokio::test]
+async fn a_run_tells_how_much_arrived_meanwhile() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 10).await;
+    let id = world.active(10_000, 100).await;
+    world.open_many(id, "a", 25).await;
+
+    let arrived = async |credit: &mut Credit| {
+        let report = credit.run_once(10).await.unwrap();
+        (report.rows, report.arrived)
+    };
+    assert_eq!(arrived(&mut credit).await, (10, Some(25)), "also what it had no room for");
+    world.open_many(id, "b", 4).await;
+    assert_eq!(arrived(&mut credit).await, (10, Some(4)));
+    assert_eq!(arrived(&mut credit).await, (9, Some(0)), "it catches up");
+    assert_eq!(arrived(&mut credit).await, (0, Some(0)));
+}
+
+#[tokio::test]
+async fn who_takes_over_does_not_read_again_what_is_credited() {
+    let world = World::new().await;
+    let (mut one, mut two) = (worker(&world), worker(&world));
+    run_until_idle(&mut one, 10).await;
+    run_until_idle(&mut two, 10).await;
+    let id = world.active(10_000, 100).await;
+    let opened = world.open_many(id, "a", 60).await;
+    run_until_idle(&mut one, 10).await;
+    assert_eq!(world.balances("a", 60).await, opened);
+
+    two.start_over();
+    let later = world.open(id, "b").await;
+    let report = two.run_once(10).await.unwrap();
+    assert_eq!((report.rows, world.balance("b").await), (1, later), "the first run finds what is new");
+    world.assert_sound().await;
 }

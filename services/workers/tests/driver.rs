@@ -11,7 +11,7 @@ use common::{World, ZONE_S};
 use hongbao_core::{Limits, SystemClock};
 use hongbao_store::StoreError;
 use hongbao_workers::driver::{Scheduled, WorkerOptions, WorkerSet};
-use hongbao_workers::{Job, JobError, Ports, RunReport, WorkerMetrics};
+use hongbao_workers::{ClockGuard, Job, JobError, Ports, RunReport, Tenant, WorkerMetrics};
 use prometheus_client::registry::Registry;
 
 /// What a made-up job does in each run.
@@ -62,13 +62,21 @@ struct Running {
     registry: Registry,
 }
 
-fn start(does: Does, idle: Duration, duty_percent: u32) -> Running {
+async fn start(does: Does, idle: Duration, duty_percent: u32) -> Running {
     let (begun, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let job = Box::new(MadeUp { does, begun: begun.clone(), ended: ended.clone() });
     let mut registry = Registry::default();
     let metrics = WorkerMetrics::register(&mut registry);
-    let options = WorkerOptions { batch_size_max: 7, duty_percent, shutdown_ms_max: 500, ..WorkerOptions::default() };
-    Running { set: WorkerSet::spawn_jobs(vec![Scheduled { job, idle }], &options, &metrics), begun, ended, registry }
+    let clock = Arc::new(ClockGuard::new(&World::new().await.ports(), metrics.clone()));
+    let options = WorkerOptions {
+        batch_size_max: 7,
+        duty_percent,
+        duty_percent_max: 100,
+        shutdown_ms_max: 500,
+        ..WorkerOptions::default()
+    };
+    let jobs = vec![Scheduled { job, idle }];
+    Running { set: WorkerSet::spawn_jobs(jobs, Tenant::alone(), clock, &options, &metrics), begun, ended, registry }
 }
 
 async fn pause(millis: u64) {
@@ -77,7 +85,7 @@ async fn pause(millis: u64) {
 
 #[tokio::test]
 async fn an_idle_job_looks_for_work_at_its_interval() {
-    let running = start(Does::Nothing, Duration::from_millis(20), 50);
+    let running = start(Does::Nothing, Duration::from_millis(20), 50).await;
     pause(300).await;
     let runs = running.begun.load(Ordering::SeqCst);
     assert!((2..=16).contains(&runs), "{runs}");
@@ -87,7 +95,7 @@ async fn an_idle_job_looks_for_work_at_its_interval() {
 #[tokio::test]
 async fn a_busy_job_goes_on_at_once_but_rests_for_its_share() {
     let run = Duration::from_millis(20);
-    let running = start(Does::WorksFor(run), Duration::from_secs(60), 25);
+    let running = start(Does::WorksFor(run), Duration::from_secs(60), 25).await;
     pause(800).await;
     let runs = running.ended.load(Ordering::SeqCst);
     assert!((2..=10).contains(&runs), "20 ms of work and 60 ms of rest: {runs} runs in 800 ms");
@@ -97,7 +105,7 @@ async fn a_busy_job_goes_on_at_once_but_rests_for_its_share() {
 #[tokio::test]
 async fn a_job_that_fails_or_panics_is_tried_again_less_and_less_often() {
     for does in [Does::Fails, Does::Panics] {
-        let running = start(does, Duration::from_millis(1), 100);
+        let running = start(does, Duration::from_millis(1), 100).await;
         pause(700).await;
         let runs = running.begun.load(Ordering::SeqCst);
         assert!((2..=6).contains(&runs), "after 50..100, 100..200, 200..400 ms: {runs}");
@@ -112,7 +120,7 @@ async fn a_job_that_fails_or_panics_is_tried_again_less_and_less_often() {
 
 #[tokio::test]
 async fn a_shutdown_lets_the_run_under_way_finish() {
-    let running = start(Does::WorksFor(Duration::from_millis(100)), Duration::from_secs(60), 100);
+    let running = start(Does::WorksFor(Duration::from_millis(100)), Duration::from_secs(60), 100).await;
     while running.begun.load(Ordering::SeqCst) == 0 {
         pause(1).await;
     }
@@ -125,7 +133,7 @@ async fn a_shutdown_lets_the_run_under_way_finish() {
 
 #[tokio::test]
 async fn i8_a_shutdown_does_not_wait_for_ever() {
-    let running = start(Does::Hangs, Duration::from_millis(1), 100);
+    let running = start(Does::Hangs, Duration::from_millis(1), 100).await;
     while running.begun.load(Ordering::SeqCst) == 0 {
         pause(1).await;
     }
@@ -136,7 +144,7 @@ async fn i8_a_shutdown_does_not_wait_for_ever() {
 
 #[tokio::test]
 async fn a_dropped_set_stops_its_jobs() {
-    let running = start(Does::Nothing, Duration::from_millis(5), 100);
+    let running = start(Does::Nothing, Duration::from_millis(5), 100).await;
     pause(20).await;
     drop(running.set);
     pause(50).await;
@@ -153,7 +161,8 @@ async fn i6_credits_arrive_within_a_second_and_refunds_by_themselves() {
     let clock = Arc::new(SystemClock);
     let ports = Ports { store: world.store.clone(), wallet: world.wallet.clone(), clock: clock.clone() };
     let mut registry = Registry::default();
-    let set = WorkerSet::spawn(ports, ZONE_S, &Limits::default(), &WorkerOptions::default(), &mut registry);
+    let set =
+        WorkerSet::spawn(ports, Tenant::alone(), ZONE_S, &Limits::default(), &WorkerOptions::default(), &mut registry);
     pause(300).await;
 
     let now = hongbao_core::Clock::now(&*clock);
@@ -202,6 +211,8 @@ fn the_options_are_checked() {
         WorkerOptions { batch_size_max: 0, ..WorkerOptions::default() },
         WorkerOptions { batch_size_max: 1_001, ..WorkerOptions::default() },
         WorkerOptions { duty_percent: 0, ..WorkerOptions::default() },
+        WorkerOptions { duty_percent_max: 24, ..WorkerOptions::default() },
+        WorkerOptions { duty_percent_max: 101, ..WorkerOptions::default() },
         WorkerOptions { credit_idle_ms: 0, ..WorkerOptions::default() },
     ] {
         assert!(bad.check().unwrap_err().starts_with("workers: "));

@@ -21,7 +21,7 @@ use hongbao_wallet::Wallet;
 use hongbao_wallet::guarded::GuardedWallet;
 use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::activate::Activate;
-use hongbao_workers::audit::audit;
+use hongbao_workers::audit::{SetStore, audit};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::job::{Job, Ports};
 use hongbao_workers::refund::Refund;
@@ -358,7 +358,8 @@ impl World {
 
     /// What the audit says of all seeds together.
     pub async fn audit(&self) {
-        let report = audit(&*self.store, &*self.wallet, &mut |breach| eprintln!("{breach}")).await.unwrap();
+        let sets = [SetStore::whole(self.store.clone())];
+        let report = audit(&sets, &*self.wallet, &mut |breach| eprintln!("{breach}")).await.unwrap();
         assert_eq!(report.breaches, 0);
     }
 }

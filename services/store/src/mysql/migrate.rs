@@ -19,6 +19,7 @@ use crate::rows::StoredRow as _;
 /// The version of a database that is complete.
 const VERSION: i64 = 1;
 const DATABASE: &str = include_str!("../../../../sql/mysql/envelope/database.sql");
+const LEASE: &str = include_str!("../../../../sql/mysql/envelope/lease.sql");
 const DAY_TABLE: &str = include_str!("../../../../sql/mysql/envelope/day_table.sql");
 
 /// Which databases a SET has, and how they are laid out.
@@ -56,6 +57,7 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
         run(&mut lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
             .await?;
         run(&mut lease, &DATABASE.replace("{db}", &name)).await?;
+        run(&mut lease, &LEASE.replace("{db}", &name)).await?;
         let [database, databases, tables, zone] = layout.identity(number);
         let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {database}, {databases}, {tables}, {zone})");
         run(&mut lease, &claim).await?;

@@ -9,6 +9,7 @@
 pub mod connection;
 pub mod failure;
 
+mod lease;
 mod migrate;
 mod read;
 mod rows;
@@ -29,6 +30,7 @@ use self::connection::{Connections, Lease, MysqlOptions};
 use self::statements::{AllStatements, Statements};
 use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
 
+pub use self::lease::MysqlLeases;
 pub use self::migrate::{Layout, migrate};
 
 /// The databases of one SET.

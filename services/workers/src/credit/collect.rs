@@ -40,6 +40,8 @@ pub(super) struct Cursors {
 #[derive(Clone, Debug)]
 struct Tail {
     position: i64,
+    /// Where the table ended when it was visited last.
+    end: i64,
     /// The sweep over what lies before the position, until it is done.
     sweep: Option<Sweep>,
     /// What was written before this time has been taken up.
@@ -76,17 +78,29 @@ struct Round {
     due_at: Timestamp,
 }
 
-/// New entries of one table, as far as there is room. True if there is more to do at once.
+/// What a visit to a tail came to.
+pub(super) struct Followed {
+    /// There is more to do at once.
+    pub more: bool,
+    /// Entries that were written since the visit before. Where positions have
+    /// holes it is too many, which makes the job modest.
+    pub arrived: u32,
+}
+
+/// New entries of one table, as far as there is room.
 pub(super) async fn follow_tail(
     store: &dyn Store,
     cursors: &mut Cursors,
     batch: &mut Batch,
     table: TableRef,
     now: Timestamp,
-) -> Result<bool, StoreError> {
+) -> Result<Followed, StoreError> {
     let mut tail = match cursors.tails.get(&table) {
         Some(tail) => tail.clone(),
-        None => Tail { position: store.tail_position(table).await?, sweep: Some(Sweep::default()), reached: now },
+        None => {
+            let end = store.tail_position(table).await?;
+            Tail { position: end, end, sweep: Some(Sweep::default()), reached: now }
+        }
     };
     let asked = batch.room();
     let rows = match store.tail(table, tail.position, asked).await {
@@ -122,9 +136,12 @@ pub(super) async fn follow_tail(
     if let Some((position, _)) = last {
         tail.position = position;
     }
+    let end = if full { store.tail_position(table).await? } else { tail.position };
+    let arrived = u32::try_from(end.saturating_sub(tail.end)).unwrap_or(0);
+    tail.end = end;
     let more = full || tail.sweep.is_some();
     cursors.tails.insert(table, tail);
-    Ok(more)
+    Ok(Followed { more, arrived })
 }
 
 /// Takes up what the rows of a tail say. False if something was left behind.

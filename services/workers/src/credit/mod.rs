@@ -21,7 +21,7 @@
 //!
 //! | step | store | wallet |
 //! |---|---|---|
-//! | follow the tails | 1 for each hot table; 1 for each envelope with a gap | |
+//! | follow the tails | 1 for each hot table, 2 if there is more; 1 for each envelope with a gap | |
 //! | sweep, when it is due | at most 4 pages; 1 for each envelope found | |
 //! | transfer | | 1 |
 //! | settle | 1 for each database with something to settle | |
@@ -108,6 +108,12 @@ impl Job for Credit {
         self.metrics.settled_lag(now.millis_since(reached));
         outcome
     }
+
+    fn start_over(&mut self) {
+        // A tail that stood still while another followed it would read again all that is credited.
+        self.cursors = Cursors::default();
+        self.started_at = None;
+    }
 }
 
 impl Credit {
@@ -159,8 +165,10 @@ impl Credit {
             visited += 1;
             let (cursors, batch) = (&mut step.cursors, &mut step.batch);
             match collect::follow_tail(&*self.ports.store, cursors, batch, stop.table, step.now).await {
-                Ok(more) => {
-                    step.report.more |= more;
+                Ok(followed) => {
+                    step.report.more |= followed.more;
+                    let arrived = step.report.arrived.unwrap_or(0).saturating_add(followed.arrived);
+                    step.report.arrived = Some(arrived);
                     step.touched.insert(stop.table);
                 }
                 Err(error) => self.failed(step, stop.table, error),

@@ -53,6 +53,8 @@ pub struct Faults {
     pub unreadable: Mutex<Option<TableRef>>,
     /// These are written just before the next append.
     pub racers: Mutex<Vec<Entry>>,
+    /// The database's own clock.
+    pub database_clock: Mutex<Option<Timestamp>>,
     /// What others do after each read of the audit, in order.
     pub meanwhile: Mutex<VecDeque<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
@@ -124,6 +126,10 @@ impl Store for FaultyStore {
 
     fn durability(&self) -> Durability {
         self.inner.durability()
+    }
+
+    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(*self.faults.database_clock.lock().unwrap())
     }
 
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {

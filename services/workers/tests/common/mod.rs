@@ -4,8 +4,11 @@
 // Each test file uses its part of this.
 #![allow(dead_code)]
 
+pub mod damage;
 pub mod faults;
+pub mod service;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +17,7 @@ use hongbao_core::envelope::OpenDecision;
 use hongbao_core::id::{Fold, TableRef, stable_hash};
 use hongbao_core::time::ManualClock;
 use hongbao_core::{
-    Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Kind, Limits, Seed, Stage, Timestamp, Transfer,
+    Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, Timestamp, Transfer,
     TransferKind, TransferOutcome, UserId,
 };
 use hongbao_store::sqlite::SqliteStore;
@@ -22,7 +25,7 @@ use hongbao_store::sqlite::file::Mode;
 use hongbao_store::{Append, Store};
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_workers::{AuditReport, Job, Ports, audit};
+use hongbao_workers::{AuditReport, Job, Ports, SetStore, audit};
 
 use faults::{Faults, FaultyStore, FaultyWallet};
 
@@ -33,10 +36,12 @@ pub const LIFETIME_MS: i64 = 3_600_000;
 
 pub struct World {
     pub dir: tempfile::TempDir,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     pub wallet: Arc<SqliteWallet>,
     pub clock: Arc<ManualClock>,
     pub faults: Arc<Faults>,
+    /// Envelopes are made in these.
+    pub slots: Vec<Slot>,
     made: AtomicU64,
 }
 
@@ -48,6 +53,12 @@ pub fn fen(fen: i64) -> Fen {
     Fen::new(fen).unwrap()
 }
 
+/// Opens the databases in a folder, as every process that uses them does.
+pub async fn open_store(dir: &Path, databases: u8) -> Arc<dyn Store> {
+    let fold = Fold::new(databases, 1).unwrap();
+    Arc::new(SqliteStore::open(dir, fold, ZONE_S, Mode::Volatile).await.unwrap())
+}
+
 impl World {
     pub async fn new() -> World {
         World::with_databases(1).await
@@ -55,20 +66,43 @@ impl World {
 
     pub async fn with_databases(databases: u8) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let fold = Fold::new(databases, 1).unwrap();
-        let store = SqliteStore::open(dir.path(), fold, ZONE_S, Mode::Volatile).await.unwrap();
+        let store = open_store(dir.path(), databases).await;
+        World::on(store, dir).await
+    }
+
+    /// A world whose envelopes lie in this store; the wallet lies in `dir`.
+    pub async fn on(store: Arc<dyn Store>, dir: tempfile::TempDir) -> World {
         let wallet = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
         let noon = Timestamp::parse_rfc3339("2026-02-16T12:00:00+08:00").unwrap();
         let world = World {
             dir,
-            store: Arc::new(store),
+            store,
             wallet: Arc::new(wallet),
             clock: Arc::new(ManualClock::at(noon)),
             faults: Arc::new(Faults::default()),
+            slots: Slot::all().collect(),
             made: AtomicU64::new(0),
         };
         world.top_up("sender", 100_000_000).await;
         world
+    }
+
+    /// Two SETs with one wallet: the first holds the slots below 50, the second the others.
+    pub async fn two_sets() -> (World, World) {
+        let one = World::new().await;
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_store(dir.path(), 1).await;
+        let (low, high) = Slot::all().partition(|slot| slot.number() < 50);
+        let two = World {
+            dir,
+            store,
+            wallet: one.wallet.clone(),
+            clock: one.clock.clone(),
+            faults: Arc::new(Faults::default()),
+            slots: high,
+            made: AtomicU64::new(1 << 32),
+        };
+        (World { slots: low, ..one }, two)
     }
 
     /// What a worker gets: everything goes through the faults.
@@ -103,13 +137,19 @@ impl World {
 
     /// An envelope that was created and not paid, minted at `at`.
     pub async fn created_at(&self, at: Timestamp, total: i64, shares: u32) -> Envelope {
-        let number = self.next();
-        let hash = [stable_hash(&number.to_be_bytes()), stable_hash(&(!number).to_be_bytes())];
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&hash[0].to_be_bytes());
-        bytes[8..16].copy_from_slice(&hash[1].to_be_bytes());
+        let (id, bytes) = loop {
+            let number = self.next();
+            let hash = [stable_hash(&number.to_be_bytes()), stable_hash(&(!number).to_be_bytes())];
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&hash[0].to_be_bytes());
+            bytes[8..16].copy_from_slice(&hash[1].to_be_bytes());
+            let id = EnvelopeId::mint(at, bytes[..10].try_into().unwrap());
+            if self.slots.contains(&id.slot()) {
+                break (id, bytes);
+            }
+        };
         let envelope = Envelope {
-            id: EnvelopeId::mint(at, bytes[..10].try_into().unwrap()),
+            id,
             sender: user("sender"),
             kind: Kind::Lucky,
             total: fen(total),
@@ -199,11 +239,16 @@ impl World {
         transfers.iter().filter(|transfer| transfer.kind == kind).count()
     }
 
+    /// The one SET of this world.
+    pub fn sets(&self) -> [SetStore; 1] {
+        [SetStore::whole(self.store.clone())]
+    }
+
     /// The codes of all breaches, and the report.
     pub async fn audit(&self) -> (Vec<&'static str>, AuditReport) {
         let mut codes = Vec::new();
         let mut tell = |breach: &Breach| codes.push(breach.code);
-        let report = audit(&*self.store, &*self.wallet, &mut tell).await.unwrap();
+        let report = audit(&self.sets(), &*self.wallet, &mut tell).await.unwrap();
         (codes, report)
     }
 
@@ -211,7 +256,7 @@ impl World {
     pub async fn assert_sound(&self) {
         let mut found = Vec::new();
         let mut tell = |breach: &Breach| found.push(breach.to_string());
-        audit(&*self.store, &*self.wallet, &mut tell).await.unwrap();
+        audit(&self.sets(), &*self.wallet, &mut tell).await.unwrap();
         assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -1,0 +1,402 @@
+//! The audit: recomputes the invariants from the stored rows alone, and names
+//! what breaks one. It writes nothing and may run while the service serves.
+//!
+//! It covers every SET and the wallet, page by page. In memory are at most the
+//! journals of [`ENVELOPES_PAGE`] envelopes with their transfers, each as long
+//! as `shares_max` and a few more, or [`ROWS_PAGE`] transfers or accounts; and
+//! twice [`KNOWN_MAX`] ids.
+//!
+//! # Why it raises no false alarm while the service runs
+//! Store and wallet are two databases: no snapshot holds both. In a sound system
+//! rows are only added and stages only go forward, in this order:
+//!
+//! - (a) an entry is in the journal before its credit is in the wallet;
+//! - (b) a credit is in the wallet before `settled_seq` covers it;
+//! - (c) the payment is in the wallet before the envelope is active;
+//! - (d) the cancel is in the wallet before the envelope is cancelled, and then
+//!   no payment can follow;
+//! - (e) the envelope exists before its payment does.
+//!
+//! **Envelopes.** A page of envelopes with their journals is read first (`J0`,
+//! one moment), then the wallet's rows about them (`W1`). Whatever `J0` claims of
+//! the wallet, by (b) to (d), is in `W1`. The converse does not hold: `W1` may
+//! have credits of entries that are younger than `J0`. So an envelope that
+//! passes is sound as of `J0`, and one that does not is only suspected.
+//!
+//! **A suspect** is read again by itself: the wallet (`W1`), its journal (`J1`),
+//! the wallet (`W2`). By (a), all that `W1` claims of the journal is in `J1`. By
+//! (b) to (d), all that `J1` claims of the wallet is in `W2`. It is checked with
+//! `J1` against `W1` and those rows of `W2` that belong to `J1`, the payment and
+//! the entries that `J1` has; rows of `W2` about younger entries are left for
+//! the next audit. What is broken then is broken: damage does not heal, for
+//! nothing that is wrong here is ever taken back, so it hides neither from `J0`
+//! nor from `J1`.
+//!
+//! **Transfers** are read before the envelopes that they name: by (e), those exist.
+//!
+//! **Accounts.** Each page is one moment, with balances and the sums of transfers,
+//! so each account is compared exactly. The books are the sums over all
+//! accounts in one read transaction.
+//!
+//! # Why that is conservation over the system
+//! Each transfer has two sides. So if every balance is the sum of its transfers,
+//! balances, clearing and top-ups add up; if every envelope's payment is its total
+//! and every credit is its entry, then what lies in clearing is what lies in
+//! envelopes, paid less opened and refunded.
+//!
+//! # Where an envelope lies
+//! Its id says which slot, and so which SET holds it, and in which table. One that
+//! lies elsewhere is named (`wrong_set`, `wrong_table`) and is not checked there:
+//! it is as good as missing, and if its transfers say that it should exist, those
+//! are named too. What is asked about an envelope is asked of the SET that holds
+//! its slot.
+//!
+//! # Rows that cannot be read
+//! They are named (`unreadable`), and the audit goes on behind them; the [`gap`]
+//! that they leave is named with them. Only a list of accounts ends there.
+
+mod gap;
+mod report;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hongbao_core::audit::{
+    Breach, EnvelopeRows, check_balance, check_envelope, envelope_missing, misplaced, unreadable,
+};
+use hongbao_core::id::{SLOTS, TableRef};
+use hongbao_core::{Entry, Envelope, EnvelopeId, Slot, Timestamp, Transfer, TransferId};
+use hongbao_store::{Store, StoreError};
+use hongbao_wallet::{Wallet, WalletError};
+
+use self::gap::{behind_envelope, behind_transfer, last_id_at};
+pub use self::report::AuditReport;
+
+/// Envelopes that are read at once, each with its journal.
+const ENVELOPES_PAGE: u32 = 64;
+/// Transfers and accounts that are read at once.
+const ROWS_PAGE: u32 = 1_000;
+/// Envelopes that are remembered to exist, twice this many at most.
+const KNOWN_MAX: usize = 100_000;
+
+/// A SET: its envelopes, and which should be there.
+#[derive(Clone)]
+pub struct SetStore {
+    /// Its name, for what is reported.
+    pub name: String,
+    /// The slots that it holds.
+    pub slots: Vec<Slot>,
+    /// Its databases.
+    pub store: Arc<dyn Store>,
+}
+
+impl SetStore {
+    /// The one SET of a service that has no others: it holds all slots.
+    pub fn whole(store: Arc<dyn Store>) -> SetStore {
+        SetStore { name: "whole".to_owned(), slots: Slot::all().collect(), store }
+    }
+
+    fn failed(&self, error: StoreError) -> AuditError {
+        AuditError::Store(self.name.clone(), error)
+    }
+}
+
+/// Why the audit could not finish. It says nothing about the invariants.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// Some slot has no SET, or two.
+    #[error("slot {0:02} is held by {1} SETs, and should be by one")]
+    Slots(u8, usize),
+    /// The store of a SET cannot be read.
+    #[error("store of SET {0}: {1}")]
+    Store(String, StoreError),
+    /// The wallet cannot be read.
+    #[error("wallet: {0}")]
+    Wallet(#[from] WalletError),
+}
+
+/// Checks everything, page by page; tells each breach to `report` as it is found.
+/// The SETs are all there are: each slot belongs to one of them.
+///
+/// # Errors
+/// When something cannot be read, and when the slots do not add up.
+pub async fn audit(
+    sets: &[SetStore],
+    wallet: &dyn Wallet,
+    report: &mut (dyn FnMut(&Breach) + Send),
+) -> Result<AuditReport, AuditError> {
+    let began = Instant::now();
+    let holders = holders(sets)?;
+    let found = AuditReport { sets: sets.len() as u64, ..AuditReport::default() };
+    let mut audit = Audit { holders, wallet, report, found, known: Known::default() };
+    for set in sets {
+        for table in set.store.tables() {
+            audit.table(set, table).await?;
+        }
+    }
+    audit.transfers().await?;
+    audit.accounts().await?;
+    let mut found = audit.found;
+    found.took(began.elapsed());
+    Ok(found)
+}
+
+/// The SET of each slot.
+fn holders(sets: &[SetStore]) -> Result<Vec<&SetStore>, AuditError> {
+    let mut holders = Vec::with_capacity(usize::from(SLOTS));
+    for slot in Slot::all() {
+        let of_slot: Vec<&SetStore> = sets.iter().filter(|set| set.slots.contains(&slot)).collect();
+        let [holder] = of_slot[..] else { return Err(AuditError::Slots(slot.number(), of_slot.len())) };
+        holders.push(holder);
+    }
+    Ok(holders)
+}
+
+struct Audit<'a> {
+    holders: Vec<&'a SetStore>,
+    wallet: &'a dyn Wallet,
+    report: &'a mut (dyn FnMut(&Breach) + Send),
+    found: AuditReport,
+    known: Known,
+}
+
+impl<'a> Audit<'a> {
+    fn tell(&mut self, breaches: impl IntoIterator<Item = Breach>) {
+        for breach in breaches {
+            self.found.breaches += 1;
+            (self.report)(&breach);
+        }
+    }
+
+    /// The SET that should have an envelope.
+    fn holder(&self, id: EnvelopeId) -> &'a SetStore {
+        self.holders[usize::from(id.slot().number())]
+    }
+
+    async fn table(&mut self, set: &SetStore, table: TableRef) -> Result<(), AuditError> {
+        let (mut after, mut size) = (None, ENVELOPES_PAGE);
+        loop {
+            match set.store.scan(table, after, size).await {
+                Ok(page) => {
+                    self.page(set, table, &page).await?;
+                    match page.last() {
+                        Some((last, _)) if page.len() as u32 == size => after = Some(last.id),
+                        _ => return Ok(()),
+                    }
+                }
+                // The sound rows before the damaged one are read one by one.
+                Err(StoreError::Damaged(_)) if size > 1 => size = 1,
+                Err(StoreError::Damaged(words)) => {
+                    let next = behind_envelope(set, table, after).await?;
+                    self.tell([unreadable(None, gap_in(set, table, after, next, &words))]);
+                    let Some(next) = next else { return Ok(()) };
+                    (after, size) = (Some(last_id_at(next)), ENVELOPES_PAGE);
+                }
+                Err(error) => return Err(set.failed(error)),
+            }
+        }
+    }
+
+    async fn page(
+        &mut self,
+        set: &SetStore,
+        table: TableRef,
+        page: &[(Envelope, Vec<Entry>)],
+    ) -> Result<(), AuditError> {
+        let ids: Vec<EnvelopeId> = page.iter().map(|(envelope, _)| envelope.id).collect();
+        let mut transfers = self.transfers_of(&ids).await?;
+        for (envelope, entries) in page {
+            self.found.envelopes += 1;
+            self.found.entries += entries.len() as u64;
+            if let Some(breach) = self.place(set, table, envelope.id) {
+                self.tell([breach]);
+                continue;
+            }
+            self.known.insert(envelope.id);
+            // Absent are those whose transfers cannot be read, which was told.
+            let Some(transfers) = transfers.remove(&envelope.id) else { continue };
+            if !check_envelope(&EnvelopeRows { envelope, entries, transfers: &transfers }).is_empty() {
+                self.suspect(set, envelope.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong about where an envelope was found.
+    fn place(&self, set: &SetStore, table: TableRef, id: EnvelopeId) -> Option<Breach> {
+        if !set.slots.contains(&id.slot()) {
+            let (slot, holder) = (id.slot().number(), &self.holder(id).name);
+            let detail = format!("it lies in SET {}, but slot {slot:02} is held by SET {holder}", set.name);
+            return Some(misplaced("wrong_set", id, detail));
+        }
+        let right = set.store.table_of(id);
+        if right != table {
+            let detail = format!("it lies in {}, but its id says {}", words_of(set, table), words_of(set, right));
+            return Some(misplaced("wrong_table", id, detail));
+        }
+        None
+    }
+
+    /// The transfers of each envelope; without those that cannot be read.
+    async fn transfers_of(&mut self, ids: &[EnvelopeId]) -> Result<HashMap<EnvelopeId, Vec<Transfer>>, AuditError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut by_envelope: HashMap<EnvelopeId, Vec<Transfer>> = ids.iter().map(|id| (*id, Vec::new())).collect();
+        let all = match self.wallet.of_envelopes(ids).await {
+            Err(WalletError::Damaged(_)) => {
+                let mut all = Vec::new();
+                for id in ids {
+                    match self.wallet.of_envelopes(&[*id]).await {
+                        Err(WalletError::Damaged(words)) => {
+                            self.tell([unreadable(Some(*id), format!("its transfers: {words}"))]);
+                            by_envelope.remove(id);
+                        }
+                        found => all.extend(found?),
+                    }
+                }
+                all
+            }
+            found => found?,
+        };
+        for transfer in all {
+            if let Some(of_id) = transfer.id.envelope_id().and_then(|id| by_envelope.get_mut(&id)) {
+                of_id.push(transfer);
+            }
+        }
+        Ok(by_envelope)
+    }
+
+    /// Reads a suspect again, in the order that leaves no doubt.
+    async fn suspect(&mut self, set: &SetStore, id: EnvelopeId) -> Result<(), AuditError> {
+        let Some(mut transfers) = self.transfers_of(&[id]).await?.remove(&id) else { return Ok(()) };
+        let (envelope, entries) = match set.store.load_journal(id).await {
+            Ok(Some(found)) => found,
+            // A row that vanished since is missing for its transfers, which are checked later.
+            Ok(None) => return Ok(()),
+            Err(StoreError::Damaged(words)) => {
+                self.tell([unreadable(Some(id), words)]);
+                return Ok(());
+            }
+            Err(error) => return Err(set.failed(error)),
+        };
+        let seen: HashSet<TransferId> = transfers.iter().map(|transfer| transfer.id).collect();
+        let last_seq = entries.iter().map(|entry| entry.seq).max().unwrap_or(0);
+        let younger = self.transfers_of(&[id]).await?.remove(&id).unwrap_or_default();
+        transfers.extend(younger.into_iter().filter(|transfer| {
+            let belongs = matches!(transfer.id, TransferId::Envelope(_, seq) if seq <= last_seq);
+            belongs && !seen.contains(&transfer.id)
+        }));
+        self.tell(check_envelope(&EnvelopeRows { envelope: &envelope, entries: &entries, transfers: &transfers }));
+        Ok(())
+    }
+
+    async fn transfers(&mut self) -> Result<(), AuditError> {
+        let (mut after, mut size) = (i64::MIN, ROWS_PAGE);
+        loop {
+            let page = match self.wallet.scan(after, size).await {
+                Err(WalletError::Damaged(_)) if size > 1 => {
+                    size = 1;
+                    continue;
+                }
+                Err(WalletError::Damaged(words)) => {
+                    let next = behind_transfer(self.wallet, after).await?;
+                    let until = next.map_or("the end".to_owned(), |next| next.to_string());
+                    let detail = format!("transfers after position {after} up to {until}: {words}");
+                    self.tell([unreadable(None, detail)]);
+                    let Some(next) = next else { return Ok(()) };
+                    (after, size) = (next, ROWS_PAGE);
+                    continue;
+                }
+                page => page?,
+            };
+            self.found.transfers += page.len() as u64;
+            let mut missing = HashSet::new();
+            for transfer in page.iter().map(|posted| &posted.transfer) {
+                let Some(id) = transfer.id.envelope_id() else { continue };
+                if !missing.contains(&id) && !self.exists(id).await? {
+                    missing.insert(id);
+                }
+                if missing.contains(&id) {
+                    self.tell([envelope_missing(transfer)]);
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() as u32 == size => after = last.position,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn exists(&mut self, id: EnvelopeId) -> Result<bool, AuditError> {
+        if self.known.contains(id) {
+            return Ok(true);
+        }
+        let set = self.holder(id);
+        match set.store.load(id).await {
+            Ok(None) => return Ok(false),
+            // A damaged row was told of when its table was read.
+            Ok(Some(_)) | Err(StoreError::Damaged(_)) => {}
+            Err(error) => return Err(set.failed(error)),
+        }
+        self.known.insert(id);
+        Ok(true)
+    }
+
+    async fn accounts(&mut self) -> Result<(), AuditError> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = match self.wallet.accounts(after.as_deref(), ROWS_PAGE).await {
+                Err(WalletError::Damaged(words)) => {
+                    let from = after.as_deref().unwrap_or("the first");
+                    self.tell([unreadable(None, format!("accounts from {from} on: {words}"))]);
+                    break;
+                }
+                page => page?,
+            };
+            self.found.accounts += page.len() as u64;
+            self.tell(
+                page.iter().filter_map(|row| check_balance(&row.account, row.balance_fen, row.transfers_sum_fen)),
+            );
+            let full = page.len() as u32 == ROWS_PAGE;
+            after = page.into_iter().last().filter(|_| full).map(|last| last.account);
+            if after.is_none() {
+                break;
+            }
+        }
+        self.found.books = self.wallet.books().await?;
+        self.tell(self.found.books.check());
+        Ok(())
+    }
+}
+
+fn words_of(set: &SetStore, table: TableRef) -> String {
+    format!("SET {} database {:02} table {} day {:02}", set.name, table.database, table.table, table.day.number())
+}
+
+fn gap_in(set: &SetStore, table: TableRef, after: Option<EnvelopeId>, next: Option<Timestamp>, words: &str) -> String {
+    let from = after.map_or("its first row".to_owned(), |id| format!("envelope {id}"));
+    let until = next.map_or("its end".to_owned(), |next| format!("what was minted at {next}"));
+    format!("{}, after {from} up to {until}: {words}", words_of(set, table))
+}
+
+/// Envelopes that exist: the latest [`KNOWN_MAX`] at least. Forgetting one costs a read.
+#[derive(Default)]
+struct Known {
+    young: HashSet<EnvelopeId>,
+    old: HashSet<EnvelopeId>,
+}
+
+impl Known {
+    fn contains(&self, id: EnvelopeId) -> bool {
+        self.young.contains(&id) || self.old.contains(&id)
+    }
+
+    fn insert(&mut self, id: EnvelopeId) {
+        if self.young.len() == KNOWN_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id);
+    }
+}

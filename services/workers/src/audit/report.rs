@@ -1,0 +1,103 @@
+//! What an audit has to say.
+
+use std::fmt;
+use std::time::Duration;
+
+use hongbao_core::audit::Books;
+use serde::Serialize;
+
+/// What the audit has read and found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AuditReport {
+    /// SETs that were read.
+    pub sets: u64,
+    /// Envelopes that were checked.
+    pub envelopes: u64,
+    /// Journal entries that were checked.
+    pub entries: u64,
+    /// Transfers that were checked.
+    pub transfers: u64,
+    /// Accounts that were checked, the system's among them.
+    pub accounts: u64,
+    /// Things that are broken; each was reported.
+    pub breaches: u64,
+    /// The books of the whole system.
+    pub books: Books,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Journal entries checked in a second.
+    pub entries_per_s: u64,
+    /// Milliseconds that a million journal entries take at this pace, with all
+    /// that is checked beside them; absent when there was none.
+    pub ms_per_million_entries: Option<u64>,
+}
+
+impl AuditReport {
+    /// Notes how long it took.
+    pub(super) fn took(&mut self, time: Duration) {
+        self.duration_ms = time.as_millis() as u64;
+        self.entries_per_s = (self.entries as f64 / time.as_secs_f64()) as u64;
+        let entries = u128::from(self.entries);
+        self.ms_per_million_entries = (time.as_micros() * 1_000).checked_div(entries).map(|millis| millis as u64);
+    }
+}
+
+/// For people.
+impl fmt::Display for AuditReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AuditReport { sets, envelopes, entries, transfers, accounts, .. } = self;
+        let Books { balances_fen, outstanding_fen, top_ups_fen } = self.books;
+        let plural = if *sets == 1 { "" } else { "s" };
+        writeln!(
+            f,
+            "checked   {envelopes} envelopes, {entries} entries, {transfers} transfers, {accounts} accounts \
+             in {sets} SET{plural}"
+        )?;
+        writeln!(
+            f,
+            "books     balances {} + outstanding {} = top-ups {}",
+            Yuan(balances_fen),
+            Yuan(outstanding_fen),
+            Yuan(top_ups_fen)
+        )?;
+        write!(f, "took      {} ms, {} entries/s", self.duration_ms, self.entries_per_s)?;
+        match self.ms_per_million_entries {
+            Some(millis) => writeln!(f, ", {millis} ms per million entries")?,
+            None => writeln!(f)?,
+        }
+        match self.breaches {
+            0 => write!(f, "verdict   all invariants hold"),
+            1 => write!(f, "verdict   1 thing is broken"),
+            more => write!(f, "verdict   {more} things are broken"),
+        }
+    }
+}
+
+/// An amount of any size and sign in yuan.
+struct Yuan(i128);
+
+impl fmt::Display for Yuan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let fen = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:02}", fen / 100, fen % 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_for_a_million_entries_is_told_where_there_were_any() {
+        let mut report = AuditReport { entries: 4_000, ..AuditReport::default() };
+        report.took(Duration::from_micros(10_500));
+        assert_eq!((report.duration_ms, report.ms_per_million_entries), (10, Some(2_625)));
+        assert!(report.to_string().contains("took      10 ms, 380952 entries/s, 2625 ms per million entries\n"));
+
+        let mut nothing = AuditReport::default();
+        nothing.took(Duration::from_millis(3));
+        assert_eq!(nothing.ms_per_million_entries, None);
+        assert!(nothing.to_string().contains("took      3 ms, 0 entries/s\n"));
+    }
+}

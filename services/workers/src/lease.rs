@@ -1,0 +1,125 @@
+//! Holding the lease of a job, beside the job.
+//!
+//! Of several processes of a SET one runs a job, and another takes it over when
+//! the first dies. Each process asks for the lease again and again, on a task of
+//! its own, so that a long run does not lose it. It holds the lease for as long
+//! as the database said, counted from before it asked, and by no clock but that
+//! of its own machine's uptime: a process that was stopped finds its lease over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongbao_store::lease::{Alone, Leases};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::metrics::WorkerMetrics;
+
+/// How long a lease is good for. Whoever dies is followed after this and one
+/// [`ASK_EVERY`] at most.
+const LEASE_TIME: Duration = Duration::from_millis(2_000);
+/// How often it is asked for; several times within its life, so that one lost
+/// answer loses nothing.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// Who competes for leases, and where.
+#[derive(Clone)]
+pub struct Tenant {
+    /// Hands them out.
+    pub leases: Arc<dyn Leases>,
+    /// The name of this process, unlike those of the others. One that is
+    /// started again under its name goes on at once.
+    pub holder: String,
+}
+
+impl Tenant {
+    /// The one process that there is.
+    pub fn alone() -> Tenant {
+        Tenant { leases: Arc::new(Alone), holder: "alone".to_owned() }
+    }
+}
+
+/// A lease that is being held, or waited for. Dropped, it is not renewed any more.
+pub(crate) struct Lease {
+    tenant: Tenant,
+    job: &'static str,
+    /// Held until then; `None` while it is somebody else's.
+    until: watch::Receiver<Option<Instant>>,
+    keeper: JoinHandle<()>,
+    metrics: WorkerMetrics,
+}
+
+impl Lease {
+    /// Begins to ask for the lease of a job.
+    pub fn of(tenant: Tenant, job: &'static str, metrics: WorkerMetrics) -> Lease {
+        let (tell, until) = watch::channel(None);
+        let keeper = tokio::spawn(keep(tenant.clone(), job, tell, metrics.clone()));
+        Lease { tenant, job, until, keeper, metrics }
+    }
+
+    /// Whether it is held now.
+    pub fn is_held(&self) -> bool {
+        is_held(*self.until.borrow())
+    }
+
+    /// Waits until it is held.
+    pub async fn held(&mut self) {
+        // The keeper ends only with the lease.
+        if self.until.wait_for(|until| is_held(*until)).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Lets the next one have it. Waits a moment at most: it ends by itself, too.
+    pub async fn give_back(self) {
+        // Else it would take the lease again.
+        self.keeper.abort();
+        self.metrics.lease_held(self.job, false);
+        let given = self.tenant.leases.give_back(self.job, &self.tenant.holder);
+        match tokio::time::timeout(LEASE_TIME, given).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(job = self.job, %error, "the lease is not given back, and ends by itself"),
+            Err(_) => tracing::warn!(job = self.job, "the lease is not given back in time, and ends by itself"),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+fn is_held(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() < until)
+}
+
+async fn keep(tenant: Tenant, job: &'static str, tell: watch::Sender<Option<Instant>>, metrics: WorkerMetrics) {
+    let mut failing = false;
+    loop {
+        let asked_at = Instant::now();
+        let answer = tenant.leases.hold(job, &tenant.holder, LEASE_TIME).await;
+        let held = is_held(*tell.borrow());
+        match answer {
+            Ok(true) => {
+                if !held {
+                    tracing::info!(job, "this process runs the job now");
+                }
+                tell.send_replace(Some(asked_at + LEASE_TIME));
+            }
+            Ok(false) => {
+                if held {
+                    tracing::warn!(job, "another process runs the job now");
+                }
+                tell.send_replace(None);
+            }
+            // What is held stays held until it ends.
+            Err(ref error) if !failing => tracing::error!(job, %error, "the lease cannot be asked for"),
+            Err(_) => {}
+        }
+        failing = answer.is_err();
+        metrics.lease_held(job, is_held(*tell.borrow()));
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}

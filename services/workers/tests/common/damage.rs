@@ -1,0 +1,46 @@
+//! Damage, done to the files behind everybody's back.
+
+use hongbao_core::{EnvelopeId, TransferId};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::World;
+
+/// A connection of our own to a file of the world.
+async fn raw(world: &World, file: &str) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(world.dir.path().join(file)).connect().await.unwrap()
+}
+
+/// Damages the file of the envelopes. `{e}` and `{j}` are the envelope's and the
+/// journal's table, `{id}` the envelope.
+pub async fn damage_store(world: &World, id: EnvelopeId, sql: &str) {
+    let table = world.table(id);
+    let suffix = format!("{}_{:02}", table.table, table.day.number());
+    let sql = sql
+        .replace("{e}", &format!("envelope_{suffix}"))
+        .replace("{j}", &format!("entry_{suffix}"))
+        .replace("{id}", &format!("X'{}'", hex(id.as_bytes())));
+    execute(&mut raw(world, &format!("db_{:02}.sqlite", table.database)).await, &sql).await;
+}
+
+/// Damages the ledger, whose guards are taken down first. `{0}`, `{1}` and so on
+/// are the keys of the envelope's transfers.
+pub async fn damage_wallet(world: &World, id: EnvelopeId, sql: &str) {
+    let mut sql = sql.to_owned();
+    for seq in 0..=9 {
+        let key = TransferId::Envelope(id, seq).to_key();
+        sql = sql.replace(&format!("{{{seq}}}"), &format!("X'{}'", hex(&key)));
+    }
+    let mut connection = raw(world, "wallet_00.sqlite").await;
+    execute(&mut connection, "DROP TRIGGER transfer_refuses_update; DROP TRIGGER transfer_refuses_delete").await;
+    execute(&mut connection, &sql).await;
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &str) {
+    let done = sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    assert!(done.rows_affected() > 0 || sql.contains("DROP"), "nothing was damaged by {sql}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
