@@ -73,6 +73,8 @@ pub const FORWARDS_PER_SERVER_MAX: usize = 8_192;
 pub const FORWARD_IDLE_CONNECTIONS_MAX: usize = 1_024;
 /// Milliseconds that such a connection is kept; less than [`IDLE_MS_MAX`], so that it is not the server who closes it.
 pub const FORWARD_IDLE_MS_MAX: u64 = 30_000;
+/// Milliseconds from the head of a server's answer to its end, through a gateway.
+pub const FORWARD_REST_MS_MAX: u64 = 30_000;
 /// Bytes that a gateway reads of a server's answer to a probe.
 pub const PROBE_BYTES_MAX: usize = 64 * 1024;
 

@@ -1,7 +1,8 @@
 //! Which headers pass through a gateway.
 
 use http::header::{
-    CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderName};
 
@@ -17,6 +18,8 @@ const OURS: &str = "x-hongbao-";
 /// and what a client may not say.
 pub(crate) fn strip_request(headers: &mut HeaderMap) {
     strip(headers, |name| *name == EXPECT || name.as_str().starts_with(OURS));
+    // The body is at hand by now: its length is what it is, whatever was said.
+    headers.remove(CONTENT_LENGTH);
 }
 
 /// Takes away what concerns the server's connection alone.
@@ -82,6 +85,7 @@ mod tests {
         headers.insert(DEADLINE_MS, HeaderValue::from_static("999999"));
         headers.insert("X-Hongbao-Anything", HeaderValue::from_static("x"));
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
         headers.insert("authorization", HeaderValue::from_static("Bearer x"));
         strip_request(&mut headers);
         assert_eq!(names(&headers), ["authorization"]);

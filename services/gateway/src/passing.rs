@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::Bytes;
+use hongbao_core::limits::FORWARD_REST_MS_MAX;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -20,12 +21,14 @@ pub(crate) struct Passing {
     _in_flight: InFlight,
 }
 
-/// How long the rest of an answer may take, whatever the deadline of its head was.
-const REST_WITHIN: Duration = Duration::from_secs(30);
-
 impl Passing {
     pub(crate) fn new(body: Incoming, head_came: Instant, in_flight: InFlight) -> Passing {
-        Passing { body, until: head_came + REST_WITHIN, sleep: None, _in_flight: in_flight }
+        Passing {
+            body,
+            until: head_came + Duration::from_millis(FORWARD_REST_MS_MAX),
+            sleep: None,
+            _in_flight: in_flight,
+        }
     }
 }
 

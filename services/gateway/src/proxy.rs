@@ -121,8 +121,9 @@ impl Proxy {
                 Ok(Ok(response)) => response,
             };
             let Some(id) = misdirected(&response, key) else {
-                shared.metrics.observe_upstream(began.elapsed());
-                return Ok(passed_on(response, in_flight));
+                let took = began.elapsed();
+                shared.metrics.observe_upstream(took);
+                return Ok(passed_on(response, began + took, in_flight));
             };
             drop((response, in_flight));
             shared.fleets.reread().await;
@@ -171,9 +172,9 @@ fn given_up(call: Call, upstream: &Upstream, words: String) -> Problem {
     problem.caused_by(format!("{}: {words}", upstream.name))
 }
 
-fn passed_on(response: http::Response<Incoming>, in_flight: InFlight) -> Response {
+fn passed_on(response: http::Response<Incoming>, head_came: Instant, in_flight: InFlight) -> Response {
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, Body::new(Passing::new(body, Instant::now(), in_flight)))
+    Response::from_parts(parts, Body::new(Passing::new(body, head_came, in_flight)))
 }

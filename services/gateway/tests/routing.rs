@@ -110,6 +110,26 @@ async fn what_a_server_needs_passes_and_what_concerns_one_connection_does_not() 
 }
 
 #[tokio::test]
+async fn nobody_smuggles_a_second_request_behind_two_lengths() {
+    let (backends, front) = two_sets().await;
+    let (path, token) = (format!("/v1/envelopes/{}/open", id(1)), front.token("li"));
+    for lengths in
+        ["content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 4"]
+    {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n{lengths}\r\n\r\n");
+        let smuggled = "GET /v1/operator/permits HTTP/1.1\r\nhost: h\r\n\r\n";
+        let body = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+        let reply = exchange(front.address, &(head + &body)).await;
+        if reply.status == 200 {
+            assert_eq!(reply.json()["body"], smuggled);
+            let script = &backends.iter().find(|backend| backend.script.name == reply.server()).unwrap().script;
+            assert_eq!(script.header("content-length"), [smuggled.len().to_string()]);
+        }
+    }
+    assert!(backends.iter().map(|backend| backend.script.count()).sum::<u64>() <= 2);
+}
+
+#[tokio::test]
 async fn what_no_client_may_ask_is_answered_here() {
     let (backends, front) = two_sets().await;
     for path in ["/v1/operator/permits", "/v1/envelopes/no-id/open", "/v1/else", "/else"] {

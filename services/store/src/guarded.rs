@@ -139,9 +139,10 @@ impl<G: Guard> Store for GuardedStore<G> {
         &self,
         table: TableRef,
         now: Timestamp,
+        after: Option<(Timestamp, EnvelopeId)>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-        self.guarded(Verb::Expired, self.inner.expired(table, now, limit)).await
+        self.guarded(Verb::Expired, self.inner.expired(table, now, after, limit)).await
     }
     async fn scan(
         &self,

@@ -168,11 +168,14 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError>;
 
-    /// Active envelopes of a table past their expiry with money left, oldest first.
+    /// Active envelopes of a table past their expiry with money left, by expiry
+    /// and id after `after`. The cursor lets a worker pass those that it cannot
+    /// refund, and reach the ones behind them.
     async fn expired(
         &self,
         table: TableRef,
         now: Timestamp,
+        after: Option<(Timestamp, EnvelopeId)>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError>;
 

@@ -68,6 +68,7 @@ macro_rules! store_behaviours {
             what_the_tail_has_missed_is_found
             unpaid_envelopes_are_found_by_age
             expired_envelopes_with_money_are_found_oldest_first
+            expiries_of_the_same_moment_are_paged_by_id
         }
     };
     ($empty:path => $($behaviour:ident)*) => {

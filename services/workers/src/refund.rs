@@ -5,16 +5,27 @@
 //! have the same place; the loser is simply seen again in the next run. The
 //! credit job then pays it to the sender like any other entry.
 //!
+//! Envelopes that cannot be refunded, because something is wrong with them, are
+//! passed by a cursor, so that any number of them holds up nobody. Before rows
+//! that cannot even be read the others are read one by one, and the next visit
+//! begins behind them.
+//!
 //! Round trips of one visit: one read, one transaction; after a lost race one
-//! transaction an entry.
+//! transaction an entry; where rows are damaged up to [`SINGLES_MAX`] reads,
+//! and one for each bit of a time.
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Entry, Limits, Timestamp};
-use hongbao_store::Append;
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Limits, Timestamp};
+use hongbao_store::{Append, StoreError};
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::tour::{COLD_TABLES_PER_RUN, TableJob, Tour, Visit, run_over_tables};
+
+/// Envelopes that one visit reads one by one before a damaged row.
+const SINGLES_MAX: usize = 64;
 
 /// The job.
 pub struct Refund {
@@ -24,12 +35,29 @@ pub struct Refund {
 
 struct Refunder {
     ports: Ports,
+    /// Where the next page begins in tables with more than one page: a hint.
+    pages: HashMap<TableRef, Cursor>,
+}
+
+/// An envelope's place in the order of expiry.
+type Cursor = (Timestamp, EnvelopeId);
+
+/// Envelopes that are over.
+struct Page {
+    expired: Vec<(Envelope, Journal)>,
+    /// Where the page after it begins; `None` if that is the first.
+    next: Option<Cursor>,
+    /// What stands behind them and cannot be read.
+    damage: Option<StoreError>,
 }
 
 impl Refund {
     /// The job for these ports.
     pub fn new(ports: Ports, zone_offset_s: i32, limits: &Limits) -> Refund {
-        Refund { refunder: Refunder { ports }, tour: Tour::new(zone_offset_s, limits, COLD_TABLES_PER_RUN) }
+        Refund {
+            refunder: Refunder { ports, pages: HashMap::new() },
+            tour: Tour::new(zone_offset_s, limits, COLD_TABLES_PER_RUN),
+        }
     }
 }
 
@@ -51,13 +79,17 @@ impl TableJob for Refunder {
     const NAME: &'static str = "refund";
 
     async fn visit(&mut self, table: TableRef, now: Timestamp, limit: u32) -> Result<Visit, JobError> {
-        let expired = self.ports.store.expired(table, now, limit).await?;
+        let Page { expired, next, damage } = self.page(table, now, limit).await?;
         let refunds: Vec<Entry> =
             expired.iter().filter_map(|(envelope, journal)| envelope.decide_refund(journal, now)).collect();
-        if refunds.is_empty() {
-            return Ok(Visit { seen: expired.len() as u32, ..Visit::default() });
+        let rows = if refunds.is_empty() { 0 } else { self.append(&refunds).await? };
+        match next {
+            Some(next) => self.pages.insert(table, next),
+            None => self.pages.remove(&table),
+        };
+        if let Some(damage) = damage {
+            return Err(damage.into());
         }
-        let rows = self.append(&refunds).await?;
         // A race was lost by whoever is missing in `rows`; that alone is no reason to hurry.
         let more = expired.len() as u32 == limit && rows > 0;
         Ok(Visit { seen: expired.len() as u32, rows, more })
@@ -65,6 +97,60 @@ impl TableJob for Refunder {
 }
 
 impl Refunder {
+    async fn page(&self, table: TableRef, now: Timestamp, limit: u32) -> Result<Page, StoreError> {
+        let after = self.pages.get(&table).copied();
+        match self.ports.store.expired(table, now, after, limit).await {
+            Ok(expired) => {
+                let last = expired.last().filter(|_| expired.len() as u32 == limit);
+                let next = last.and_then(|(envelope, _)| Some((envelope.expires_at?, envelope.id)));
+                Ok(Page { expired, next, damage: None })
+            }
+            Err(StoreError::Damaged(_)) => self.page_before_damage(table, now, after, limit).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn page_before_damage(
+        &self,
+        table: TableRef,
+        now: Timestamp,
+        mut after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        let mut expired = Vec::new();
+        while expired.len() < SINGLES_MAX.min(limit as usize) {
+            match self.ports.store.expired(table, now, after, 1).await {
+                Ok(one) if one.is_empty() => return Ok(Page { expired, next: None, damage: None }),
+                Ok(one) => {
+                    after = one.last().and_then(|(envelope, _)| Some((envelope.expires_at?, envelope.id)));
+                    expired.extend(one);
+                }
+                Err(damage @ StoreError::Damaged(_)) => {
+                    let next = self.behind(table, now, after).await?;
+                    return Ok(Page { expired, next: Some(next), damage: Some(damage) });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Page { expired, next: after, damage: None })
+    }
+
+    /// The place behind the damaged row that comes after `after`: it is found
+    /// by the earliest time at which that row has expired.
+    async fn behind(&self, table: TableRef, now: Timestamp, after: Option<Cursor>) -> Result<Cursor, StoreError> {
+        let (mut too_early, mut late_enough) = (after.map_or(0, |(at, _)| at.millis()) - 1, now.millis());
+        while late_enough - too_early > 1 {
+            let time = i64::midpoint(too_early, late_enough);
+            match self.ports.store.expired(table, Timestamp::from_millis(time), after, 1).await {
+                Ok(none) if none.is_empty() => too_early = time,
+                Ok(_) | Err(StoreError::Damaged(_)) => late_enough = time,
+                Err(error) => return Err(error),
+            }
+        }
+        // Others of the same millisecond are passed with it, if their ids are greater.
+        Ok((Timestamp::from_millis(late_enough), EnvelopeId::mint(Timestamp::from_millis(i64::MAX), [u8::MAX; 10])))
+    }
+
     /// Writes what can be written; gives how many that were. A table lies in
     /// one database, so its refunds are one transaction.
     async fn append(&self, refunds: &[Entry]) -> Result<u32, JobError> {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::damage::damage_store;
 use common::faults::{DEATHS, Verb, run_and_die};
 use common::{DAY_MS, LIFETIME_MS, World, ZONE_S, run_until_idle};
 use hongbao_core::{EntryKind, EnvelopeId, Stage, TransferKind};
@@ -145,4 +146,50 @@ async fn a_run_is_bounded_and_says_that_there_is_more() {
     let report = refund.run_once(10).await.unwrap();
     assert_eq!((report.rows, report.more), (10, true));
     assert_eq!(run_until_idle(&mut refund, 10).await, 15);
+}
+
+#[tokio::test]
+async fn envelopes_that_cannot_be_refunded_hold_up_nobody() {
+    let world = World::new().await;
+    let mut stuck = Vec::new();
+    for _ in 0..7 {
+        stuck.push(world.active(1_000, 10).await);
+    }
+    world.clock.advance_millis(1_000);
+    let sound = world.active(500, 5).await;
+    // An entry that calls itself the refund takes the place of the real one.
+    for id in &stuck {
+        world.open(*id, "a").await;
+        damage_store(&world, *id, "UPDATE {j} SET user_id = '#refund' WHERE envelope_id = {id}").await;
+    }
+    world.clock.advance_millis(LIFETIME_MS);
+    let mut refund = worker(&world);
+    for _ in 0..4 {
+        refund.run_once(3).await.unwrap();
+    }
+    assert_eq!(refunds(&world, sound).await, [500]);
+}
+
+#[tokio::test]
+async fn envelopes_that_cannot_be_read_hold_up_nobody() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..9 {
+        ids.push(world.active(1_000, 10).await);
+        world.clock.advance_millis(1_000);
+    }
+    let damaged = [ids[0], ids[3], ids[4], ids[8]];
+    for id in damaged {
+        damage_store(&world, id, "UPDATE {e} SET sender = 'no such name!' WHERE id = {id}").await;
+    }
+    world.clock.advance_millis(LIFETIME_MS);
+    let mut refund = worker(&world);
+    let mut failures = 0;
+    for _ in 0..40 {
+        failures += refund.run_once(100).await.unwrap().failures;
+    }
+    assert!(failures > 0, "it is told");
+    for id in ids.into_iter().filter(|id| !damaged.contains(id)) {
+        assert_eq!(refunds(&world, id).await, [1_000]);
+    }
 }

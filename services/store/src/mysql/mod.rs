@@ -189,9 +189,10 @@ impl Store for MysqlStore {
         &self,
         table: TableRef,
         now: Timestamp,
+        after: Option<(Timestamp, EnvelopeId)>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-        read::expired(self, table, now, limit).await
+        read::expired(self, table, now, after, limit).await
     }
 
     async fn scan(

@@ -92,9 +92,12 @@ pub async fn expired(
     store: &MysqlStore,
     table: TableRef,
     now: Timestamp,
+    after: Option<(Timestamp, EnvelopeId)>,
     limit: u32,
 ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-    let query = sqlx::query(&store.at(table)?.expired).bind(now.millis()).bind(limit);
+    let (after_ms, after_id) = after.map_or((i64::MIN, None), |(at, id)| (at.millis(), Some(id)));
+    let query = sqlx::query(&store.at(table)?.expired).bind(now.millis()).bind(after_ms).bind(after_ms);
+    let query = query.bind(cursor(&after_id)).bind(limit);
     all(store, query, envelope_and_journal).await
 }
 

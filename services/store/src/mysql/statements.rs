@@ -80,7 +80,8 @@ impl Statements {
             ),
             expired: format!(
                 "SELECT /* expired */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} \
-                 WHERE e.stage = 1 AND e.expires_at_ms <= ? AND (j.remaining_fen IS NULL OR j.remaining_fen > 0) \
+                 WHERE e.stage = 1 AND e.expires_at_ms <= ? AND e.expires_at_ms >= ? \
+                 AND (e.expires_at_ms > ? OR e.id > ?) AND (j.remaining_fen IS NULL OR j.remaining_fen > 0) \
                  ORDER BY e.expires_at_ms, e.id LIMIT ?"
             ),
             // The page is cut out of the envelopes before their journals are joined to it.

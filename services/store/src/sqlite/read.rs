@@ -110,10 +110,13 @@ pub async fn expired(
     store: &SqliteStore,
     table: TableRef,
     now: Timestamp,
+    after: Option<(Timestamp, EnvelopeId)>,
     limit: u32,
 ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
+    let (after_ms, after_id) = after.map_or((i64::MIN, None), |(at, id)| (at.millis(), Some(id)));
     let (file, statements) = store.at(table)?;
-    all(file, sqlx::query(&statements.expired).bind(now.millis()).bind(limit), envelope_and_journal).await
+    let query = sqlx::query(&statements.expired).bind(now.millis()).bind(after_ms).bind(cursor(&after_id)).bind(limit);
+    all(file, query, envelope_and_journal).await
 }
 
 pub async fn scan(

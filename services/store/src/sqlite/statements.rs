@@ -140,8 +140,9 @@ impl Statements {
             ),
             expired: format!(
                 "SELECT /* expired */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} \
-                 WHERE e.stage = 1 AND e.expires_at_ms <= ? AND (j.remaining_fen IS NULL OR j.remaining_fen > 0) \
-                 ORDER BY e.expires_at_ms LIMIT ?"
+                 WHERE e.stage = 1 AND e.expires_at_ms <= ?1 AND e.expires_at_ms >= ?2 \
+                 AND (e.expires_at_ms > ?2 OR e.id > ?3) AND (j.remaining_fen IS NULL OR j.remaining_fen > 0) \
+                 ORDER BY e.expires_at_ms, e.id LIMIT ?4"
             ),
             scan: format!("SELECT /* scan */ {e} FROM {envelope} e WHERE e.id > ? ORDER BY e.id LIMIT ?"),
             scan_entries: format!(

@@ -153,10 +153,32 @@ pub async fn expired_envelopes_with_money_are_found_oldest_first(on: &Fixture) {
         let journal = if number == 1 { Journal::after(&opened[1]) } else { untouched };
         (envelopes[number].clone(), journal)
     });
-    let all = on.other.expired(table, NOW.plus_millis(DAY_MS), 10).await.unwrap();
+    let all = on.other.expired(table, NOW.plus_millis(DAY_MS), None, 10).await.unwrap();
     assert_eq!(all, expected);
-    let earliest = on.store.expired(table, NOW.plus_millis(DAY_MS), 1).await.unwrap();
+    let earliest = on.store.expired(table, NOW.plus_millis(DAY_MS), None, 1).await.unwrap();
     assert_eq!(earliest, expected[..1]);
-    let exactly_then = on.store.expired(table, NOW.plus_millis(DAY_MS - 4), 10).await.unwrap();
+    let exactly_then = on.store.expired(table, NOW.plus_millis(DAY_MS - 4), None, 10).await.unwrap();
     assert_eq!(exactly_then, expected[..2]);
+    for (place, (envelope, _)) in expected.iter().enumerate() {
+        let after = envelope.expires_at.map(|at| (at, envelope.id));
+        let behind = on.store.expired(table, NOW.plus_millis(DAY_MS), after, 10).await.unwrap();
+        assert_eq!(behind, expected[place + 1..]);
+    }
+}
+
+/// Envelopes that end in the same millisecond come by their ids, and a cursor between them counts.
+pub async fn expiries_of_the_same_moment_are_paged_by_id(on: &Fixture) {
+    let mut ids = ids_of_one_table(&on.store, 5);
+    let table = on.store.table_of(ids[0]);
+    for id in &ids {
+        on.store.create(&[created(*id)]).await.unwrap();
+        on.store.activate(*id, NOW).await.unwrap();
+    }
+    ids.sort();
+    let (mut after, mut found) = (None, Vec::new());
+    while let [(envelope, _)] = &on.other.expired(table, NOW, after, 1).await.unwrap()[..] {
+        after = envelope.expires_at.map(|at| (at, envelope.id));
+        found.push(envelope.id);
+    }
+    assert_eq!(found, ids);
 }

@@ -1,69 +1,25 @@
 //! How to get past rows that cannot be read.
 //!
 //! A cursor moves by what was read, so damage would end a list. But cursors can
-//! also be made: times for envelopes, positions for transfers. From the last
+//! also be made, from a time or a position. From the last
 //! row that was read this looks in growing steps for a place behind which rows
 //! can be read again, and then, halving, for the first such place. The damage
 //! of one row is passed exactly; if there is more, rows between may be passed
 //! with it, and so the gap is told as a whole.
 
-use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Timestamp};
-use hongbao_store::StoreError;
-use hongbao_wallet::{Wallet, WalletError};
-
-use super::{AuditError, SetStore};
-
-/// The last millisecond that an id can name: a UUIDv7 has 48 bits for it.
-const LAST_MS: i64 = (1 << 48) - 1;
 
 /// The greatest id of a millisecond.
 pub fn last_id_at(at: Timestamp) -> EnvelopeId {
     EnvelopeId::mint(at, [u8::MAX; 10])
 }
 
-/// The first millisecond behind which the envelopes of a table can be read again.
-pub async fn behind_envelope(
-    set: &SetStore,
-    table: TableRef,
-    after: Option<EnvelopeId>,
-) -> Result<Option<Timestamp>, AuditError> {
-    let from = after.map_or(0, |id| id.minted_at().millis());
-    let mut gap = Gap::after(from - 1, LAST_MS);
-    loop {
-        let place = match gap.next() {
-            Step::Ask(place) => place,
-            Step::Behind(place) => return Ok(Some(Timestamp::from_millis(place))),
-            Step::NoEnd => return Ok(None),
-        };
-        match set.store.scan(table, Some(last_id_at(Timestamp::from_millis(place))), 1).await {
-            Ok(_) => gap.told(place, true),
-            Err(StoreError::Damaged(_)) => gap.told(place, false),
-            Err(error) => return Err(set.failed(error)),
-        }
-    }
-}
-
-/// The first position behind which transfers can be read again.
-pub async fn behind_transfer(wallet: &dyn Wallet, after: i64) -> Result<Option<i64>, AuditError> {
-    let mut gap = Gap::after(after, i64::MAX);
-    loop {
-        let place = match gap.next() {
-            Step::Ask(place) => place,
-            Step::Behind(place) => return Ok(Some(place)),
-            Step::NoEnd => return Ok(None),
-        };
-        match wallet.scan(place, 1).await {
-            Ok(_) => gap.told(place, true),
-            Err(WalletError::Damaged(_)) => gap.told(place, false),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
+/// The last millisecond that an id can name: a UUIDv7 has 48 bits for it.
+pub const LAST_ID_MS: i64 = (1 << 48) - 1;
 
 /// A search for the place behind a gap. It does no reading itself.
 #[derive(Debug)]
-struct Gap {
+pub struct Gap {
     /// From here, the next row cannot be read.
     unreadable: i64,
     /// From here it can.
@@ -74,7 +30,7 @@ struct Gap {
 
 /// What the search wants.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+pub enum Step {
     /// To be told whether the row after this place can be read.
     Ask(i64),
     /// Nothing more: reading goes on after this place.
@@ -85,12 +41,12 @@ enum Step {
 
 impl Gap {
     /// The row after `unreadable` cannot be read; `last` is the last place there can be.
-    fn after(unreadable: i64, last: i64) -> Gap {
+    pub fn after(unreadable: i64, last: i64) -> Gap {
         Gap { unreadable, readable: None, step: 1, last }
     }
 
     /// What to do next; it comes to an end after at most two steps for each bit of a place.
-    fn next(&self) -> Step {
+    pub fn next(&self) -> Step {
         match self.readable {
             None if self.unreadable >= self.last => Step::NoEnd,
             None => Step::Ask(self.unreadable.saturating_add(self.step).min(self.last)),
@@ -100,7 +56,7 @@ impl Gap {
     }
 
     /// Answers [`Step::Ask`].
-    fn told(&mut self, place: i64, is_readable: bool) {
+    pub fn told(&mut self, place: i64, is_readable: bool) {
         if is_readable {
             self.readable = Some(place);
         } else {

@@ -52,9 +52,10 @@
 //! its slot.
 //!
 //! # Rows that cannot be read
-//! They are named (`unreadable`), and the audit goes on behind them; the [`gap`]
+//! They are named (`unreadable`), and the audit goes on behind them; the gap
 //! that they leave is named with them. Only a list of accounts ends there.
 
+mod damage;
 mod gap;
 mod report;
 
@@ -70,7 +71,8 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Slot, Timestamp, Transfer, Trans
 use hongbao_store::{Store, StoreError};
 use hongbao_wallet::{Wallet, WalletError};
 
-use self::gap::{behind_envelope, behind_transfer, last_id_at};
+use self::damage::{behind_envelope, behind_transfer};
+use self::gap::last_id_at;
 pub use self::report::AuditReport;
 
 /// Envelopes that are read at once, each with its journal.

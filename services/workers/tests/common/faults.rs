@@ -231,9 +231,10 @@ impl Store for FaultyStore {
         &self,
         table: TableRef,
         now: Timestamp,
+        after: Option<(Timestamp, EnvelopeId)>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-        self.inner.expired(table, now, limit).await
+        self.inner.expired(table, now, after, limit).await
     }
 
     async fn scan(
