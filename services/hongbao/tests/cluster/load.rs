@@ -11,7 +11,6 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::common::wait_until;
 use crate::history::{Fate, History, Sent};
 use crate::noticed::{Noticed, Tally};
 use crate::person::{Person, Trouble, fresh_name};
@@ -98,14 +97,16 @@ impl<'a> Load<'a> {
     fn wait_until_steady(&self) {
         let tallies = || self.noticed.opens.iter().chain([&self.noticed.creates]);
         let good = || tallies().map(Tally::good).collect::<Vec<_>>();
-        let (mut bad_before, mut since) = (self.noticed.bad(), Instant::now());
-        let mut good_before = good();
-        wait_until(STEADY_WITHIN, "a steady load", || {
+        let deadline = Instant::now() + STEADY_WITHIN;
+        let (mut bad_before, mut since, mut good_before) = (self.noticed.bad(), Instant::now(), good());
+        while since.elapsed() < STEADY_FOR || good().iter().zip(&good_before).any(|(now, before)| now <= before) {
+            let words = || self.noticed.words(&self.cluster.sets());
+            assert!(Instant::now() < deadline, "no steady load within {STEADY_WITHIN:?}: {}", words());
+            std::thread::sleep(PAUSE);
             if self.noticed.bad() != bad_before {
                 (bad_before, since, good_before) = (self.noticed.bad(), Instant::now(), good());
             }
-            since.elapsed() > STEADY_FOR && good().iter().zip(&good_before).all(|(now, before)| now > before)
-        });
+        }
     }
 
     fn send_until_stopped(&self, sender: &str) {

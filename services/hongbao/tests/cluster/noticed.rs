@@ -13,7 +13,7 @@ const WORDS_MAX: usize = 3;
 pub struct Tally {
     good: AtomicU64,
     bad: AtomicU64,
-    first: Mutex<Vec<String>>,
+    latest: Mutex<Vec<String>>,
 }
 
 impl Tally {
@@ -23,10 +23,11 @@ impl Tally {
             Ok(_) => _ = self.good.fetch_add(1, Ordering::Relaxed),
             Err(Trouble(words)) => {
                 self.bad.fetch_add(1, Ordering::Relaxed);
-                let mut first = self.first.lock().expect("nobody panics with the lock");
-                if first.len() < WORDS_MAX {
-                    first.push(words.clone());
+                let mut latest = self.latest.lock().expect("nobody panics with the lock");
+                if latest.len() == WORDS_MAX {
+                    latest.remove(0);
                 }
+                latest.push(words.clone());
             }
         }
     }
@@ -41,9 +42,13 @@ impl Tally {
         self.bad.load(Ordering::Relaxed)
     }
 
+    fn latest(&self) -> Option<String> {
+        self.latest.lock().expect("nobody panics with the lock").last().cloned()
+    }
+
     fn require_none(&self, what: &str) {
-        let first = self.first.lock().expect("nobody panics with the lock");
-        assert_eq!(self.bad(), 0, "{what} should have noticed nothing: {first:#?}");
+        let latest = self.latest.lock().expect("nobody panics with the lock");
+        assert_eq!(self.bad(), 0, "{what} should have noticed nothing: {latest:#?}");
     }
 }
 
@@ -100,7 +105,10 @@ impl Noticed {
 
     /// In words: what went well, and in brackets what did not.
     pub fn words(&self, sets: &[&str]) -> String {
-        let of = |tally: &Tally| format!("{} ({})", tally.good(), tally.bad());
+        let of = |tally: &Tally| match tally.latest() {
+            Some(trouble) => format!("{} ({}, at last {trouble})", tally.good(), tally.bad()),
+            None => tally.good().to_string(),
+        };
         let by_set = |tallies: &[Tally]| {
             let each = sets.iter().zip(tallies).map(|(name, tally)| format!("{name} {}", of(tally)));
             each.collect::<Vec<_>>().join(", ")
