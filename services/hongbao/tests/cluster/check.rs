@@ -16,6 +16,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 /// A credit or refund must have arrived within this time.
 const CREDITED_WITHIN: Duration = Duration::from_secs(15);
+/// What an envelope's former owner shows may be old, but not for longer than this.
+const SHOWN_WITHIN: Duration = Duration::from_secs(4);
 /// Openings that are asked for again, and users whose balance is looked at.
 const SAMPLE: usize = 12;
 
@@ -83,23 +85,23 @@ fn settle(history: &History, person: &mut Person) -> usize {
 
 /// The envelope as it is told now is what users were told of it, neither more nor less.
 fn check_envelope(person: &mut Person, sent: &Sent, fates: &HashMap<String, Fate>) {
-    let (envelope, opens) = detail(person, sent);
     let id = &sent.id;
-    let mut told: Vec<(u64, &str, i64)> = fates
+    let mut told: Vec<(u64, String, i64)> = fates
         .iter()
         .filter_map(|(user, fate)| match fate {
-            Fate::Opened { amount_fen, seq } => Some((*seq, user.as_str(), *amount_fen)),
+            Fate::Opened { amount_fen, seq } => Some((*seq, user.clone(), *amount_fen)),
             Fate::Empty | Fate::Expired => None,
         })
         .collect();
     told.sort_unstable();
-    let shown: Vec<(u64, &str, i64)> = opens
-        .iter()
-        .map(|open| {
-            let seq = open["seq"].as_u64().expect("a place is a number");
-            (seq, text_of(&open["user_id"]), number_of(&open["amount_fen"]))
-        })
-        .collect();
+    let deadline = Instant::now() + SHOWN_WITHIN;
+    let (envelope, shown) = loop {
+        let (envelope, shown) = detail(person, sent);
+        if shown == told || Instant::now() > deadline {
+            break (envelope, shown);
+        }
+        std::thread::sleep(PAUSE);
+    };
     assert_eq!(shown, told, "I2, I3: openings of {id}, as shown and as told");
     let places: Vec<u64> = shown.iter().map(|(seq, ..)| *seq).collect();
     assert_eq!(places, (1..=shown.len() as u64).collect::<Vec<_>>(), "I4: places of {id}");
@@ -116,13 +118,16 @@ fn check_envelope(person: &mut Person, sent: &Sent, fates: &HashMap<String, Fate
     }
 }
 
-/// The envelope, and all openings.
-fn detail(person: &mut Person, sent: &Sent) -> (Value, Vec<Value>) {
-    let mut opens: Vec<Value> = Vec::new();
+/// The envelope, and all openings: place, user, amount.
+fn detail(person: &mut Person, sent: &Sent) -> (Value, Vec<(u64, String, i64)>) {
+    let mut opens = Vec::new();
     loop {
-        let after_seq = opens.last().and_then(|open| open["seq"].as_u64()).unwrap_or(0);
+        let after_seq = opens.last().map_or(0, |(seq, ..)| *seq);
         let mut page = until_settled("a detail", || person.detail(&sent.sender, &sent.id, after_seq));
-        opens.extend(page["opens"].as_array_mut().map(std::mem::take).expect("openings are a list"));
+        opens.extend(page["opens"].as_array().expect("openings are a list").iter().map(|open| {
+            let seq = open["seq"].as_u64().expect("a place is a number");
+            (seq, text_of(&open["user_id"]).to_owned(), number_of(&open["amount_fen"]))
+        }));
         if page["next_seq"].is_null() {
             return (page["envelope"].take(), opens);
         }
