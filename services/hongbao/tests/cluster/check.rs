@@ -120,7 +120,7 @@ fn check_envelope(person: &mut Person, sent: &Sent, fates: &HashMap<String, Fate
 
 /// The envelope, and all openings: place, user, amount.
 fn detail(person: &mut Person, sent: &Sent) -> (Value, Vec<(u64, String, i64)>) {
-    let mut opens = Vec::new();
+    let mut opens: Vec<(u64, String, i64)> = Vec::new();
     loop {
         let after_seq = opens.last().map_or(0, |(seq, ..)| *seq);
         let mut page = until_settled("a detail", || person.detail(&sent.sender, &sent.id, after_seq));

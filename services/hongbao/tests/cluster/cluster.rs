@@ -24,6 +24,8 @@ const GATEWAY: u16 = 40;
 const SECOND_GATEWAY: u16 = 41;
 /// The zone of the tables: what `storage` has by default.
 const ZONE_OFFSET_S: i32 = 8 * 3_600;
+/// A process that is asked to go finishes what it has within this time.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// Lines that are shown of each log when a scenario fails.
 const LOG_LINES: usize = 12;
 
@@ -95,27 +97,33 @@ impl Cluster {
         std::fs::read_to_string(self.path(&format!("log/{name}.log"))).unwrap_or_default()
     }
 
-    /// Sends a signal to a process, at once.
-    pub fn signal(&self, name: &str, signal: Signal) {
+    /// Sends a signal to a process, at once; its id.
+    pub fn signal(&self, name: &str, signal: Signal) -> Pid {
         let file = std::fs::read_to_string(self.path(&format!("run/{name}.pid")));
         let file = file.unwrap_or_else(|error| panic!("{name} does not run: {error}"));
         let pid = file.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
-        kill_process(pid.expect("the script writes a process id"), signal).unwrap_or_else(|error| {
-            panic!("{name} does not run: {error}");
-        });
+        let pid = pid.expect("the script writes a process id");
+        kill_process(pid, signal).unwrap_or_else(|error| panic!("{name} does not run: {error}"));
+        pid
     }
 
-    /// `kill -9`.
+    /// `kill -9`; it is gone afterwards.
     pub fn kill(&self, name: &str) {
-        self.signal(name, Signal::KILL);
+        self.end(name, Signal::KILL);
     }
 
-    /// `kill -9`, and a start at once.
-    pub fn kill_and_run(&self, name: &str) {
-        self.kill(name);
-        // The script starts what has ended, and a killed process takes a moment to.
-        std::thread::sleep(Duration::from_millis(100));
-        self.run(&[name]);
+    /// Asks a process to go, and waits until it is gone.
+    pub fn terminate(&self, name: &str) {
+        self.end(name, Signal::TERM);
+    }
+
+    fn end(&self, name: &str, signal: Signal) {
+        let pid = self.signal(name, signal).as_raw_nonzero();
+        wait_until(ENDED_WITHIN, &format!("{name} to end"), || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            // One that nobody has waited for yet has ended too.
+            stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+        });
     }
 
     /// Where the gateway listens.
@@ -171,11 +179,10 @@ impl Cluster {
         std::fs::rename(self.path("topology.new"), self.path("topology.toml")).unwrap();
     }
 
-    /// Where a server or worker listens.
+    /// Where a server listens.
     pub fn address_of(&self, name: &str) -> SocketAddr {
         let topology = self.topology();
-        let server = topology.server(name).map(|(_, server)| server.address);
-        server.or_else(|| topology.worker(name).map(|(_, worker)| worker.address)).expect("it is in the topology")
+        topology.server(name).expect("it is in the topology").1.address
     }
 
     /// Where the Redis of a SET listens.
@@ -189,6 +196,20 @@ impl Cluster {
     /// Asks a process itself, without a token.
     pub fn ask(&self, address: SocketAddr, path: &str) -> std::io::Result<Answer> {
         Person::nobody(address).try_call("GET", path, None)
+    }
+
+    /// What the line of a process's metrics says that begins so.
+    pub fn metric(&self, address: SocketAddr, name: &str) -> Option<f64> {
+        let metrics = self.ask(address, "/metrics").ok()?.text();
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Waits until the gateway believes that a server of SET a is up, or that it is not.
+    pub fn wait_until_up(&self, server: &str, up: bool) {
+        let name = format!("hongbao_gateway_server_up{{set=\"a\",server=\"{server}\"}}");
+        wait_until(Duration::from_secs(20), &format!("{server} to be up: {up}"), || {
+            self.metric(self.gateway(), &name) == Some(f64::from(u8::from(up)))
+        });
     }
 
     /// Waits until a process says that it is ready.

@@ -14,7 +14,10 @@ const SLOW_FOR: Duration = Duration::from_secs(3);
 const READ_ONLY_FOR: Duration = Duration::from_secs(2);
 
 pub fn a_killed_database_is_noticed_by_its_own_set_alone(trial: &Trial) {
-    trial.under_load(MayNotice::Set("a"), |_| trial.cluster.kill_and_run("a-mariadb"));
+    trial.under_load(MayNotice::Set("a"), |_| {
+        trial.cluster.kill("a-mariadb");
+        trial.cluster.run(&["a-mariadb"]);
+    });
     trial.under_load(MayNotice::Set("a"), |_| {
         trial.cluster.kill("a-mariadb");
         std::thread::sleep(GONE_FOR);

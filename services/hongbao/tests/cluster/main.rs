@@ -35,6 +35,7 @@ use trial::{Scenario, Trial};
 fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::of(processes::a_killed_server_is_noticed_by_its_own_set_alone_and_for_less_than_a_second),
+        Scenario::of(processes::a_server_that_is_told_to_go_and_comes_back_is_noticed_by_nobody),
         Scenario::of(processes::a_killed_worker_is_noticed_by_nobody),
         Scenario::of(processes::a_killed_gateway_is_back_as_soon_as_it_is_started_again),
         Scenario::of(caches::a_killed_memcached_is_noticed_by_nobody),

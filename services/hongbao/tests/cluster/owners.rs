@@ -9,6 +9,7 @@ use hongbao_core::topology::TopologyFile;
 use rustix::process::Signal;
 
 use crate::check::until_settled;
+use crate::common::wait_until;
 use crate::history::Fate;
 use crate::noticed::MayNotice;
 use crate::person::{Person, fresh_name};
@@ -17,8 +18,10 @@ use crate::trial::Trial;
 
 /// How long a server is stopped: long enough for all its envelopes to move.
 const STOPPED_FOR: Duration = Duration::from_secs(10);
-/// How long a gateway may take until it has read a new topology, and a bit.
-const REREAD_WITHIN: Duration = Duration::from_millis(2_500);
+/// How long a gateway may take until it has read a new topology.
+const REREAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long each topology is used.
+const IN_FORCE_FOR: Duration = Duration::from_secs(1);
 /// For the scenario with two gateways.
 const ENVELOPES: usize = 8;
 const SHARES: u64 = 20;
@@ -27,18 +30,30 @@ pub fn a_server_that_was_stopped_and_goes_on_with_old_memory_doubles_nothing(tri
     trial.under_load(MayNotice::Set("a"), |_| {
         trial.cluster.signal("a1", Signal::STOP);
         std::thread::sleep(STOPPED_FOR);
+        // By now its envelopes are another's.
+        trial.cluster.wait_until_up("a1", false);
         trial.cluster.signal("a1", Signal::CONT);
+        trial.cluster.wait_until_up("a1", true);
     });
 }
 
 pub fn a_server_leaves_the_topology_and_comes_back_without_an_error(trial: &Trial) {
     let before = trial.cluster.topology();
     trial.under_load(MayNotice::Nobody, |_| {
-        trial.cluster.edit_topology(without_a1);
-        std::thread::sleep(REREAD_WITHIN);
-        trial.cluster.edit_topology(|topology| topology.sets = before.sets.clone());
-        std::thread::sleep(REREAD_WITHIN);
+        edit_and_wait(trial, without_a1);
+        edit_and_wait(trial, |topology| topology.sets = before.sets.clone());
     });
+}
+
+/// Changes the topology, waits until the gateway has read it, and lets the load go on for a moment.
+fn edit_and_wait(trial: &Trial, edit: impl FnOnce(&mut TopologyFile)) {
+    let cluster = &trial.cluster;
+    cluster.edit_topology(edit);
+    let version = Some(cluster.topology().version as f64);
+    wait_until(REREAD_WITHIN, "the gateway to read the topology", || {
+        cluster.metric(cluster.gateway(), "hongbao_gateway_topology_version ") == version
+    });
+    std::thread::sleep(IN_FORCE_FOR);
 }
 
 fn without_a1(topology: &mut TopologyFile) {

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use crate::common::client::{Answer, User, seconds_from_now, sign};
 use crate::common::text_of;
 
+/// Far beyond an hour: a server whose clock is an hour ahead would take the token.
+const TOKEN_LIFE_S: i64 = 6 * 3_600;
+
 /// A connection over which anybody may speak.
 pub struct Person {
     secret: String,
@@ -35,7 +38,7 @@ impl Person {
     /// From now on, requests come from this user.
     pub fn is(&mut self, name: &str) -> &User {
         if self.user.name != name {
-            let token = sign(&json!({ "sub": name, "exp": seconds_from_now(3_600) }), &self.secret);
+            let token = sign(&json!({ "sub": name, "exp": seconds_from_now(TOKEN_LIFE_S) }), &self.secret);
             let next = User::new(name, Some(format!("Bearer {token}")), self.address);
             self.user.hand_over(&next);
             self.user = next;

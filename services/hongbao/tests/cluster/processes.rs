@@ -21,9 +21,17 @@ pub fn a_killed_server_is_noticed_by_its_own_set_alone_and_for_less_than_a_secon
             println!("    without service: {} ms (goal: {} ms)", away.as_millis(), GOAL.as_millis());
             assert!(away < LIMIT, "an envelope of the killed server had no service for {away:?}");
             trial.cluster.run(&["a1"]);
-            trial.cluster.wait_until_ready(trial.cluster.address_of("a1"));
+            trial.cluster.wait_until_up("a1", true);
         });
     }
+}
+
+pub fn a_server_that_is_told_to_go_and_comes_back_is_noticed_by_nobody(trial: &Trial) {
+    trial.under_load(MayNotice::Nobody, |_| {
+        trial.cluster.terminate("a1");
+        trial.cluster.run(&["a1"]);
+        trial.cluster.wait_until_up("a1", true);
+    });
 }
 
 pub fn a_killed_worker_is_noticed_by_nobody(trial: &Trial) {
@@ -36,5 +44,8 @@ pub fn a_killed_worker_is_noticed_by_nobody(trial: &Trial) {
 }
 
 pub fn a_killed_gateway_is_back_as_soon_as_it_is_started_again(trial: &Trial) {
-    trial.under_load(MayNotice::Everybody, |_| trial.cluster.kill_and_run("gateway"));
+    trial.under_load(MayNotice::Everybody, |_| {
+        trial.cluster.kill("gateway");
+        trial.cluster.run(&["gateway"]);
+    });
 }
