@@ -2,7 +2,6 @@
 //! requests, in turns. The two servers and the generator are three processes.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -15,11 +14,10 @@ use crate::generator::Generator;
 use crate::load::Feed;
 use crate::metrics::{self, Batches};
 use crate::report::{Line, Report, Round, Sample};
+use crate::service::{Cluster, SECRET, Service, Wanted};
 use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
 use crate::{BenchArgs, Fallible, interrupt, machine};
 
-/// What the tokens of the service under test are signed with. It guards nothing.
-const SECRET: &str = "a secret of a service that lives for one bench";
 /// Load before each measured run, over the same connections.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -44,7 +42,7 @@ pub fn bench(args: &BenchArgs) -> Fallible<ExitCode> {
 /// Two servers, and what is to be measured. The fields are dropped in this
 /// order: the servers end before their data goes.
 struct Bench<'a> {
-    service: Child,
+    service: Service,
     yardstick: Child,
     dir: TempDir,
     client: Client,
@@ -55,12 +53,16 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn start(args: &'a BenchArgs) -> Fallible<Bench<'a>> {
-        let lines = workload::lines(&args.workloads, args.connections);
+        let lines = workload::lines(&args.workloads, args.connections, args.cluster);
         let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
         let extent = Extent::new(&lines, args.rounds, seconds, args.envelopes)?;
         std::fs::create_dir_all(&args.data)?;
         let dir = tempfile::tempdir_in(&args.data)?;
-        let service = start_service(&args.server, dir.path(), extent.shares_max())?;
+        let wanted = Wanted { shares_max: extent.shares_max(), server: args.server_settings.clone() };
+        let service = match args.cluster {
+            true => Service::Cluster(Cluster::start(&args.cluster_script, &args.server, dir.path(), 1, &wanted)?),
+            false => Service::embedded(&args.server, dir.path(), &wanted)?,
+        };
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["yardstick", "--listen", "127.0.0.1:0"]);
         let yardstick = Child::start("the yardstick", command, &dir.path().join("yardstick.log"))?;
@@ -119,47 +121,34 @@ impl<'a> Bench<'a> {
         let time = Duration::from_secs(self.args.seconds);
         let connections = workload.connections as usize;
         let feed = Feed::again_and_again(requests);
-        let bare = measure(&self.yardstick, feed, connections, time, Expect::Opened)?;
+        let bare = &self.yardstick;
+        let bare = measure(bare.addr(), &|| bare.cpu_time(), feed, connections, time, Expect::Opened)?;
 
         let before = Batches::read(&self.client.metrics()?);
         let feed = if workload.name.consumes() { Feed::once(requests) } else { Feed::again_and_again(requests) };
-        let mut service = measure(&self.service, feed, connections, time, workload.name.expect())?;
+        let service = &self.service;
+        let expect = workload.name.expect();
+        let mut service = measure(service.addr(), &|| service.cpu_time(), feed, connections, time, expect)?;
         service.caught_up_s = self.service.wait_until_idle()?.map(|time| time.as_secs_f64());
         service.batch_size_mean = Batches::read(&self.client.metrics()?).mean_since(before);
         Ok(Round { bare, service })
     }
 }
 
-/// Starts the service with room for envelopes of `shares_max` shares.
-fn start_service(binary: &Path, dir: &Path, shares_max: u32) -> Fallible<Child> {
-    let config = dir.join("bench.toml");
-    // Tickets are fetched before a round, so they must live longer than in real life.
-    std::fs::write(
-        &config,
-        format!(
-            "[auth]\nhs256_secret = \"{SECRET}\"\n\n[limits]\nshares_max = {shares_max}\nticket_life_ms = 3600000\n"
-        ),
-    )?;
-    let mut command = Command::new(binary);
-    command.args(["dev", "--listen", "127.0.0.1:0", "--data"]).arg(dir.join("data")).arg("--config").arg(&config);
-    // What is measured is this configuration, not the caller's.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("HONGBAO_") || text == "RUST_LOG" {
-            command.env_remove(&name);
-        }
-    }
-    Child::start("the service", command, &dir.join("service.log"))
-}
-
 /// Drives one server at full load for `time`, after a warm-up.
-fn measure(server: &Child, mut feed: Feed<'_>, connections: usize, time: Duration, expect: Expect) -> Fallible<Sample> {
-    let addr: SocketAddr = server.addr();
+fn measure(
+    addr: SocketAddr,
+    cpu_time: &dyn Fn() -> Fallible<Duration>,
+    mut feed: Feed<'_>,
+    connections: usize,
+    time: Duration,
+    expect: Expect,
+) -> Fallible<Sample> {
     let mut generator = Generator::connect(addr, connections)?;
     let warm_up = generator.drive(&mut feed, Some(WARM_UP), |_, answer| expect.check(answer))?;
-    let (before, started) = (Usage::read(server)?, Instant::now());
+    let (before, started) = (Usage::read(cpu_time)?, Instant::now());
     let tally = generator.drive(&mut feed, Some(time), |_, answer| expect.check(answer))?;
-    let (used, took) = (Usage::read(server)?.since(&before), started.elapsed().as_secs_f64());
+    let (used, took) = (Usage::read(cpu_time)?.since(&before), started.elapsed().as_secs_f64());
     let mut errors = warm_up.errors;
     tally.errors.into_iter().for_each(|(label, count)| *errors.entry(label).or_default() += count);
     let elapsed_s = tally.elapsed.as_secs_f64();
@@ -188,12 +177,8 @@ struct Usage {
 }
 
 impl Usage {
-    fn read(server: &Child) -> Fallible<Usage> {
-        Ok(Usage {
-            server: server.cpu_time()?,
-            generator: machine::cpu_time(std::process::id())?,
-            all: machine::busy_time()?,
-        })
+    fn read(cpu_time: &dyn Fn() -> Fallible<Duration>) -> Fallible<Usage> {
+        Ok(Usage { server: cpu_time()?, generator: machine::cpu_time(std::process::id())?, all: machine::busy_time()? })
     }
 
     fn since(&self, before: &Usage) -> Usage {

@@ -10,8 +10,6 @@ use crate::{Fallible, interrupt, machine};
 
 /// How long a process may take to print its address.
 const START_MAX: Duration = Duration::from_secs(30);
-/// A process that uses less than this share of one processor is idle.
-const IDLE_SHARE: f64 = 0.05;
 /// How long a look at it takes.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 /// How long a process may take to become idle.
@@ -70,22 +68,6 @@ impl Child {
         machine::cpu_time(self.process.id()).map_err(|_| self.complaint("is gone"))
     }
 
-    /// Waits until it does next to nothing, so that work left over from one run
-    /// does not slow the next. Answers how long it took; `None` if it stayed busy.
-    pub fn wait_until_idle(&self) -> Fallible<Option<Duration>> {
-        let started = Instant::now();
-        while started.elapsed() < IDLE_WAIT_MAX {
-            interrupt::check()?;
-            let (before, at) = (self.cpu_time()?, Instant::now());
-            std::thread::sleep(IDLE_LOOK);
-            let used = self.cpu_time()?.saturating_sub(before);
-            if used.as_secs_f64() < IDLE_SHARE * at.elapsed().as_secs_f64() {
-                return Ok(Some(started.elapsed().saturating_sub(IDLE_LOOK)));
-            }
-        }
-        Ok(None)
-    }
-
     /// An error about this process, with the end of its output.
     pub fn complaint(&self, what: &str) -> Box<dyn std::error::Error + Send + Sync> {
         let output = self.output();
@@ -105,6 +87,23 @@ impl Drop for Child {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Waits until something, whose processor time `cpu_time` reads, uses less than
+/// this share of one processor, so that work left over from one run does not slow the next. Answers
+/// how long it took; `None` if it stayed busy.
+pub fn wait_until_idle(share: f64, cpu_time: impl Fn() -> Fallible<Duration>) -> Fallible<Option<Duration>> {
+    let started = Instant::now();
+    while started.elapsed() < IDLE_WAIT_MAX {
+        interrupt::check()?;
+        let (before, at) = (cpu_time()?, Instant::now());
+        std::thread::sleep(IDLE_LOOK);
+        let used = cpu_time()?.saturating_sub(before);
+        if used.as_secs_f64() < share * at.elapsed().as_secs_f64() {
+            return Ok(Some(started.elapsed().saturating_sub(IDLE_LOOK)));
+        }
+    }
+    Ok(None)
 }
 
 /// The first `http://127.0.0.1:PORT` of a text, on a line that is complete.
@@ -143,7 +142,7 @@ mod tests {
         command.args(["-c", "echo http://127.0.0.1:9; exec sleep 60"]);
         let child = Child::start("sleeper", command, &dir.path().join("log")).unwrap();
         let pid = child.process.id();
-        assert!(child.wait_until_idle().unwrap().is_some());
+        assert!(wait_until_idle(0.05, || child.cpu_time()).unwrap().is_some());
         drop(child);
         assert!(machine::cpu_time(pid).is_err());
     }

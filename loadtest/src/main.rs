@@ -7,6 +7,7 @@ mod demo;
 
 mod bench;
 mod report;
+mod service;
 mod workload;
 
 mod generator;
@@ -71,6 +72,15 @@ pub struct BenchArgs {
     /// The `hongbao` binary, a release build
     #[arg(long)]
     server: PathBuf,
+    /// Measure a server of a SET with MariaDB, memcached and Redis, instead of the embedded service
+    #[arg(long)]
+    cluster: bool,
+    /// The script that starts a cluster
+    #[arg(long, default_value = "ops/cluster.sh")]
+    cluster_script: PathBuf,
+    /// Further settings for the section `[server]`, as TOML
+    #[arg(long, default_value = "")]
+    server_settings: String,
     /// Seconds that each run is measured for
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,

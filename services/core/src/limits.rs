@@ -57,6 +57,8 @@ pub const ID_AGE_DAYS_MAX: i64 = 30;
 pub const FENCE_RETRIES_MAX: u32 = 16;
 /// Openings that one transaction may write.
 pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;
+/// Envelopes that a lane reads at the same time after a batch that failed.
+pub const RELOADS_AT_ONCE: usize = 16;
 /// Transfers that one wallet transaction may write.
 pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 /// Wallet calls that may wait for the next transaction.

@@ -13,9 +13,10 @@ use crate::permits::Inside;
 
 /// Opens an envelope for `user`; gives up at `deadline`.
 pub async fn open(context: &LaneContext, id: EnvelopeId, user: &UserId, deadline: Timestamp) -> OpenAnswer {
-    let answer = match Inside::enter(&*context.permits, id) {
-        Some(_inside) => read_decide_insert(context, id, user, deadline).await,
-        None => OpenAnswer::Busy,
+    let (_inside, entered) = Inside::enter(&*context.permits, &[id]).await;
+    let answer = match entered[..] {
+        [true] => read_decide_insert(context, id, user, deadline).await,
+        _ => OpenAnswer::Busy,
     };
     context.metrics.count(&answer);
     answer
@@ -42,7 +43,7 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
             Err(error) => return failed(&error, in_doubt),
         }
     }
-    if in_doubt { OpenAnswer::Unknown("no commit was confirmed in time".to_owned()) } else { OpenAnswer::Busy }
+    gave_up(in_doubt)
 }
 
 /// What the database says now to `user`, who is not among the openers that are
@@ -66,6 +67,9 @@ pub async fn confirm_expired(
                 context.live.forget(id);
             }
             match envelope.decide_open(&fold, before.as_ref(), user, now) {
+                // An opening that nobody confirmed may still arrive, until another
+                // entry has taken its place.
+                OpenDecision::Append(_) | OpenDecision::Expired if in_doubt && !fold.has_ended() => gave_up(in_doubt),
                 // By the clock of this decision it had expired: it stays so.
                 OpenDecision::Append(_) => OpenAnswer::Expired,
                 decided => answer_to(decided),
@@ -74,6 +78,11 @@ pub async fn confirm_expired(
         Ok(None) => OpenAnswer::NotFound,
         Err(error) => failed(&error, in_doubt),
     }
+}
+
+/// The answer to an opening that nobody tries any longer.
+pub(crate) fn gave_up(in_doubt: bool) -> OpenAnswer {
+    if in_doubt { OpenAnswer::Unknown("no commit was confirmed in time".to_owned()) } else { OpenAnswer::Busy }
 }
 
 /// The answer to an opening that could not be read or written.

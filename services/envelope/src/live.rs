@@ -4,6 +4,11 @@
 //! server or a worker wrote to the journal; then the next opening loses the
 //! fence, the copy is dropped and loaded again. Only paid envelopes are kept:
 //! what is in [`LiveEnvelope::envelope`] can no longer change.
+//!
+//! A copy may also be *ahead* of its database, which was restored to an earlier
+//! moment or is another node now. The fence would let its next entry through
+//! and leave a gap, so each copy keeps the epoch of its database, and counts for
+//! nothing once that has moved.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,6 +27,9 @@ pub struct LiveEnvelope {
     journal: RwLock<LiveJournal>,
     loaded_at: Timestamp,
     used_at: AtomicI64,
+    database: u8,
+    /// The epoch of the database just before it was read.
+    epoch: u64,
 }
 
 /// The journal of a live envelope, folded, with its openers.
@@ -81,14 +89,14 @@ impl LiveJournal {
 }
 
 impl LiveEnvelope {
-    fn new(envelope: Envelope, entries: &[Entry], now: Timestamp) -> LiveEnvelope {
-        let journal = RwLock::new(LiveJournal::new(&envelope, entries));
-        LiveEnvelope { envelope, journal, loaded_at: now, used_at: AtomicI64::new(now.millis()) }
-    }
-
     /// The journal as of the last commit that this server knows of.
     pub fn journal(&self) -> RwLockReadGuard<'_, LiveJournal> {
         self.journal.read()
+    }
+
+    /// Its database may have lost what is remembered here.
+    pub fn is_outdated(&self, store: &dyn Store) -> bool {
+        store.epoch(self.database) != self.epoch
     }
 
     /// When it was loaded.
@@ -156,9 +164,13 @@ impl LiveEnvelopes {
         }
     }
 
-    /// The envelope from memory.
-    pub fn get(&self, id: EnvelopeId, now: Timestamp) -> Option<Arc<LiveEnvelope>> {
+    /// The envelope from memory, unless its database has moved to another epoch.
+    pub fn get(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Option<Arc<LiveEnvelope>> {
         let live = self.cache.get(&id)?.live;
+        if live.is_outdated(store) {
+            self.cache.remove_if(&id, |cached| Arc::ptr_eq(&cached.live, &live));
+            return None;
+        }
         live.used_at.store(now.millis(), Ordering::Relaxed);
         Some(live)
     }
@@ -171,7 +183,7 @@ impl LiveEnvelopes {
         store: &dyn Store,
         now: Timestamp,
     ) -> Result<Arc<LiveEnvelope>, NotLive> {
-        if let Some(live) = self.get(id, now) {
+        if let Some(live) = self.get(id, store, now) {
             return Ok(live);
         }
         let load = async { self.load(id, store, now).await.map(Cached::new) };
@@ -180,9 +192,18 @@ impl LiveEnvelopes {
 
     async fn load(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
         let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
+        let database = store.table_of(id).database;
+        let epoch = store.epoch(database);
         let (envelope, entries) = store.load_journal(id).await.map_err(NotLive::Store)?.ok_or(NotLive::NotFound)?;
         match envelope.stage {
-            Stage::Active | Stage::Settled => Ok(Arc::new(LiveEnvelope::new(envelope, &entries, now))),
+            Stage::Active | Stage::Settled => Ok(Arc::new(LiveEnvelope {
+                journal: RwLock::new(LiveJournal::new(&envelope, &entries)),
+                envelope,
+                loaded_at: now,
+                used_at: AtomicI64::new(now.millis()),
+                database,
+                epoch,
+            })),
             Stage::Created | Stage::Cancelled => Err(NotLive::NotPaid(Box::new(envelope))),
         }
     }

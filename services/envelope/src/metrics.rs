@@ -102,9 +102,14 @@ impl ServerMetrics {
         metrics
     }
 
-    /// The metrics of lane number `lane`.
-    pub fn lane(&self, lane: u32) -> LaneMetrics {
-        let queue_depth = self.queue_depth.get_or_create_owned(&LaneLabels { lane });
+    /// The metrics of the lane of a database.
+    pub fn lane(&self, database: u8) -> LaneMetrics {
+        let queue_depth = self.queue_depth.get_or_create_owned(&LaneLabels { lane: database.into() });
         LaneMetrics { queue_depth, ..self.shared.clone() }
+    }
+
+    /// The metrics of openings that pass through no lane.
+    pub fn direct(&self) -> LaneMetrics {
+        LaneMetrics { queue_depth: Gauge::default(), ..self.shared.clone() }
     }
 }

@@ -4,9 +4,11 @@
 //! does it exist, may this user; then decides. What a client is told about
 //! failures stands in [`crate::refusal`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hongbao_core::id::SLOTS;
 use hongbao_core::request::{Birth, CreateEnvelope};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenView, Outcome, Ready, ReadyTag};
@@ -27,6 +29,10 @@ use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
 use crate::metrics::{LaneMetrics, ServerMetrics};
 use crate::permits::Permits;
 use crate::refusal::Refusal;
+
+/// Ids that are minted until one has a slot of this server's: even where it holds
+/// a single one of the hundred, all of these miss it once in 20,000 times.
+const MINT_TRIES_MAX: u32 = 1_000;
 
 /// What an operator may configure of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +121,8 @@ pub struct Server {
     /// Bit `n` is set when slot `n` is ours.
     slots: u128,
     live: Arc<LiveEnvelopes>,
-    lanes: Vec<mpsc::Sender<OpenJob>>,
+    /// By number of the database; a SET has some of them.
+    lanes: Vec<Option<mpsc::Sender<OpenJob>>>,
     direct: Arc<LaneContext>,
 }
 
@@ -159,12 +166,12 @@ impl Server {
                 metrics: lane_metrics,
             })
         };
-        let lane_count = parts.store.tables().iter().map(|table| u32::from(table.database) + 1).max().unwrap_or(1);
-        let (mut lanes, mut tasks) = (Vec::new(), Vec::new());
-        for number in 0..lane_count {
+        let databases: BTreeSet<u8> = parts.store.tables().iter().map(|table| table.database).collect();
+        let (mut lanes, mut tasks) = (vec![None; usize::from(SLOTS)], Vec::new());
+        for &database in &databases {
             let (queue, waiting) = mpsc::channel(parts.options.lane_queue_max);
-            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(number))).run(waiting)));
-            lanes.push(queue);
+            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(database))).run(waiting)));
+            lanes[usize::from(database)] = Some(queue);
         }
         let sweeper = tokio::spawn(sweep(
             live.clone(),
@@ -172,7 +179,7 @@ impl Server {
             parts.options.live_idle_ms,
             metrics.live_envelopes.clone(),
         ));
-        let direct = context(metrics.lane(lane_count));
+        let direct = context(metrics.direct());
         let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
         let server = Server { parts, slots, live, lanes, direct };
         (Arc::new(server), ServerTasks { lanes: tasks, sweeper })
@@ -251,19 +258,30 @@ impl Server {
     }
 
     /// Takes the next share for the holder of a ticket.
-    pub async fn open(&self, id: EnvelopeId, caller: &Caller<'_>, ticket: &str) -> Result<Outcome, Refusal> {
+    ///
+    /// Whoever asks may say how long it still waits: an opening that could not
+    /// be answered in time is better not begun.
+    pub async fn open(
+        &self,
+        id: EnvelopeId,
+        caller: &Caller<'_>,
+        ticket: &str,
+        time_left: Option<Duration>,
+    ) -> Result<Outcome, Refusal> {
         self.check_ours(id)?;
         let now = self.parts.clock.now();
         if !self.parts.tickets.admits(ticket, id, caller.user, now) {
             return Err(Refusal::TicketInvalid);
         }
-        let deadline = now.plus_millis(self.parts.options.open_deadline_ms);
+        let asked_within = time_left.unwrap_or(Duration::MAX);
+        let open_within = Duration::from_millis(self.parts.options.open_deadline_ms.unsigned_abs()).min(asked_within);
+        let deadline = now.plus_millis(open_within.as_millis() as i64);
         let (answer_to, answer) = oneshot::channel();
         if self.parts.options.lanes {
             let live = self.live(id, now).await?;
             let job =
                 OpenJob { live, user: caller.user.clone(), accepted: Instant::now(), deadline, answer: answer_to };
-            self.lane_of(id).try_send(job).map_err(|_| self.refuse_full())?;
+            self.lane_of(id)?.try_send(job).map_err(|_| self.refuse_full())?;
         } else {
             // On a task of its own: a client that goes away cannot stop it half way.
             let (context, user) = (self.direct.clone(), caller.user.clone());
@@ -272,7 +290,7 @@ impl Server {
                 let _ = answer_to.send(direct::open(&context, id, &user, deadline).await);
             });
         }
-        let wait = Duration::from_millis(self.parts.options.answer_within_ms);
+        let wait = Duration::from_millis(self.parts.options.answer_within_ms).min(asked_within);
         match tokio::time::timeout(wait, answer).await {
             Ok(Ok(answer)) => outcome_of(answer),
             Ok(Err(_)) => Err(Refusal::Unknown("the lane gave no answer".to_owned())),
@@ -311,6 +329,17 @@ impl Server {
             luckiest: journal.luckiest().filter(|_| closed).map(view),
             draw_seed: closed.then(|| live.envelope.seed.reveal()),
         })
+    }
+
+    /// An id for a new envelope whose slot is ours, where no gateway has minted one.
+    pub fn mint(&self, mut random: impl FnMut() -> Result<[u8; 10], Refusal>) -> Result<EnvelopeId, Refusal> {
+        for _ in 0..MINT_TRIES_MAX {
+            let id = EnvelopeId::mint(self.parts.clock.now(), random()?);
+            if self.check_ours(id).is_ok() {
+                return Ok(id);
+            }
+        }
+        Err(Refusal::Misdirected)
     }
 
     /// The wallet, for what reads it.
@@ -364,8 +393,9 @@ impl Server {
         self.live.get_or_load(id, &*self.parts.store, now).await
     }
 
-    fn lane_of(&self, id: EnvelopeId) -> &mpsc::Sender<OpenJob> {
-        &self.lanes[usize::from(self.parts.store.table_of(id).database)]
+    fn lane_of(&self, id: EnvelopeId) -> Result<&mpsc::Sender<OpenJob>, Refusal> {
+        let lane = self.lanes.get(usize::from(self.parts.store.table_of(id).database));
+        lane.and_then(Option::as_ref).ok_or(Refusal::Misdirected)
     }
 
     fn refuse_full(&self) -> Refusal {

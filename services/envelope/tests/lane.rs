@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use hongbao_core::id::Fold;
@@ -36,6 +36,8 @@ struct Faults {
     gone: bool,
     /// A batch with this user's opening panics.
     panics: Option<UserId>,
+    /// The epoch of the database.
+    epoch: AtomicU64,
 }
 
 impl Guard for Faults {
@@ -58,6 +60,10 @@ impl Guard for Faults {
             return Err(StoreError::Unknown("no word came back".to_owned()));
         }
         Ok(())
+    }
+
+    fn epoch(&self, _: u64) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 }
 
@@ -281,6 +287,59 @@ async fn a_lost_fence_drops_the_memory_and_decides_again_in_the_same_order() {
     );
     assert_eq!(answers[3], OpenAnswer::Empty);
     assert_eq!(bench.openers(id).await, ["a", "x", "b", "c"]);
+    assert_eq!(bench.appends(), 3, "the failed batch was written once more as a whole");
+}
+
+/// I1: the database was restored to a moment before the last entry, or is
+/// another node that lacks it. The fence alone would let a gap through.
+#[tokio::test]
+async fn a_memory_that_is_ahead_of_a_restored_database_writes_no_gap() {
+    let bench = Bench::new(Faults::default()).await;
+    let (a, b) = (bench.envelope(1, 4).await, bench.envelope(2, 4).await);
+    for id in [a, b] {
+        bench.batch(&[(id, "kept")]).await;
+        let live = bench.context.live.get(id, &*bench.context.store, START).unwrap();
+        let lost = Entry {
+            envelope_id: id,
+            seq: 2,
+            kind: EntryKind::Open(user("lost")),
+            amount: Fen::new(10).unwrap(),
+            remaining: Fen::new(20).unwrap(),
+            at: START,
+        };
+        bench.context.live.committed(&live, [&lost].into_iter());
+    }
+    let waiting = bench.context.live.get(a, &*bench.context.store, START).unwrap();
+
+    bench.faults.epoch.fetch_add(1, Ordering::SeqCst);
+    assert!(bench.context.live.get(b, &*bench.context.store, START).is_none(), "reads do not see it either");
+
+    // One opening was accepted with the old copy, the other finds a new one.
+    let (answer, mut answered) = oneshot::channel();
+    let deadline = START.plus_millis(1_000);
+    let mut jobs = vec![OpenJob { live: waiting, user: user("next"), accepted: Instant::now(), deadline, answer }];
+    bench.lane.process(&mut jobs).await;
+    assert_eq!(seq_of(&answered.try_recv().unwrap()), Some((2, false)));
+    let answers = bench.batch(&[(b, "lost"), (b, "next")]).await;
+    assert_eq!(answers.iter().map(seq_of).collect::<Vec<_>>(), [Some((2, false)), Some((3, false))]);
+    assert_eq!(bench.openers(a).await, ["kept", "next"]);
+    assert_eq!(bench.openers(b).await, ["kept", "lost", "next"]);
+}
+
+#[tokio::test]
+async fn a_batch_that_lost_the_fence_is_written_again_as_a_whole() {
+    let bench = Bench::new(Faults::default()).await;
+    let mut openings = Vec::new();
+    for number in 0..40 {
+        let id = bench.envelope(number, 10).await;
+        bench.batch(&[(id, "a")]).await;
+        bench.open_elsewhere(id, "x").await;
+        openings.extend([(id, "b"), (id, "c")]);
+    }
+    let before = bench.appends();
+    let answers = bench.batch(&openings).await;
+    assert!(answers.iter().all(|answer| seq_of(answer).is_some()));
+    assert_eq!(bench.appends() - before, 2);
 }
 
 #[tokio::test]
@@ -300,15 +359,15 @@ async fn an_envelope_over_its_cap_is_busy_and_the_others_are_not() {
     let bench = Bench::new(Faults::default()).await;
     let (a, b) = (bench.envelope(1, 4).await, bench.envelope(2, 4).await);
     for _ in 0..4 {
-        assert!(bench.context.permits.enter(a));
+        assert_eq!(bench.context.permits.enter(&[a]).await, [true]);
     }
     let answers = bench.batch(&[(a, "x"), (b, "x"), (a, "y")]).await;
     assert_eq!(answers[0], OpenAnswer::Busy);
     assert_eq!(seq_of(&answers[1]), Some((1, false)));
     assert_eq!(answers[2], OpenAnswer::Busy);
-    bench.context.permits.leave(a);
+    bench.context.permits.leave(&[a]);
     assert!(seq_of(&bench.batch(&[(a, "x")]).await[0]).is_some());
-    assert!(bench.context.permits.enter(a), "the lane has given its permit back");
+    assert_eq!(bench.context.permits.enter(&[a]).await, [true], "the lane has given its permit back");
 }
 
 #[tokio::test]

@@ -6,11 +6,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-/// The id that was minted for a new envelope.
-pub(crate) const ENVELOPE_ID: HeaderName = HeaderName::from_static("x-hongbao-envelope-id");
-/// Milliseconds that are left for the answer.
-pub(crate) const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-ms");
-
 /// What begins so is between gateway and server: no client may say it.
 const OURS: &str = "x-hongbao-";
 
@@ -53,6 +48,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 
 #[cfg(test)]
 mod tests {
+    use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
     use http::HeaderValue;
 
     use super::*;

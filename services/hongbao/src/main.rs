@@ -3,7 +3,10 @@
 mod audit;
 mod config;
 mod dev;
+mod migrate;
 mod process;
+mod roles;
+mod stores;
 mod verify_draw;
 
 use std::net::SocketAddr;
@@ -41,11 +44,26 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// In front of the SETs: tokens, rates, routing. Opens no database.
+    Gateway(RoleArguments),
+    /// One server of a SET.
+    Server(RoleArguments),
+    /// The background jobs of one SET.
+    Worker(RoleArguments),
+    /// Make and upgrade databases and day tables; may be repeated at any time.
+    Migrate {
+        /// The settings file.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Recompute the invariants from the stored rows alone; safe while serving.
     Audit {
-        /// The folder of the SQLite files.
+        /// The settings file of an installation: all SETs and the wallet.
+        #[arg(long, required_unless_present = "data", conflicts_with = "data")]
+        config: Option<PathBuf>,
+        /// The folder of the SQLite files of `hongbao dev`.
         #[arg(long)]
-        data: PathBuf,
+        data: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -57,13 +75,40 @@ enum Command {
     },
 }
 
+#[derive(clap::Args)]
+struct RoleArguments {
+    /// The settings file; it names the topology file.
+    #[arg(long)]
+    config: PathBuf,
+    /// The name in the topology; may be left out where there is only one.
+    #[arg(long)]
+    name: Option<String>,
+    /// Print the settings in force, secrets masked, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+impl RoleArguments {
+    fn start(&self) -> roles::Start<'_> {
+        roles::Start { config: &self.config, name: self.name.as_deref(), check: self.check }
+    }
+}
+
 fn main() -> ExitCode {
     let finished = match Cli::parse().command {
         Command::Dev { listen, data, config, check } => {
             let flags = config::dev::Flags { listen, data };
             dev::run(config.as_deref(), flags, check)
         }
-        Command::Audit { data, json } => audit::run(&data, json),
+        Command::Gateway(arguments) => roles::gateway::run(&arguments.start()),
+        Command::Server(arguments) => roles::server::run(&arguments.start()),
+        Command::Worker(arguments) => roles::worker::run(&arguments.start()),
+        Command::Migrate { config } => migrate::run(&config),
+        Command::Audit { config, data, json } => match (config, data) {
+            (Some(config), _) => audit::run_installation(&config, json),
+            (None, Some(data)) => audit::run_folder(&data, json),
+            (None, None) => Err("audit: --config or --data is needed".to_owned()),
+        },
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
     };
     finished.unwrap_or_else(|words| {

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Auth, Log, LogFormat};
 
 /// Connections that may wait to be accepted; the system may allow fewer.
-const LISTEN_BACKLOG: u32 = 4_096;
+pub const LISTEN_BACKLOG: u32 = 4_096;
 
 /// The routes whose requests are counted one by one.
 pub const ROUTES: &[&str] = &[

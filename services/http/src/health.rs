@@ -15,12 +15,20 @@ use crate::json::json_response;
 /// One thing that must work before this process should get requests.
 pub struct Check {
     name: &'static str,
-    probe: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    probe: Box<dyn Fn() -> Result<Option<String>, String> + Send + Sync>,
 }
 
 impl Check {
     /// A check by name. The probe must not block; its error says what is wrong, in words.
     pub fn new(name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Check {
+        Check::remarking(name, move || probe().map(|()| None))
+    }
+
+    /// The same, where what passes may still need a remark for whoever looks.
+    pub fn remarking(
+        name: &'static str,
+        probe: impl Fn() -> Result<Option<String>, String> + Send + Sync + 'static,
+    ) -> Check {
         Check { name, probe: Box::new(probe) }
     }
 }
@@ -93,6 +101,8 @@ struct Alive {
 }
 
 fn view(check: &Check) -> CheckView {
-    let detail = (check.probe)().err();
-    CheckView { name: check.name, ok: detail.is_none(), detail }
+    match (check.probe)() {
+        Ok(detail) => CheckView { name: check.name, ok: true, detail },
+        Err(words) => CheckView { name: check.name, ok: false, detail: Some(words) },
+    }
 }

@@ -11,7 +11,7 @@
 pub mod guarded;
 pub mod lease;
 pub mod mysql;
-mod rows;
+pub mod rows;
 pub mod sqlite;
 pub mod suite;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
-use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_store::Durability;
 
 use crate::{AccountRow, Posted, Wallet, WalletError};
 
@@ -66,6 +67,12 @@ impl<G: Guard> Wallet for GuardedWallet<G> {
     }
     async fn books(&self) -> Result<Books, WalletError> {
         self.guarded(self.inner.books()).await
+    }
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+    async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
+        self.guarded(self.inner.ping()).await
     }
     fn queue_depth(&self) -> usize {
         self.inner.queue_depth()

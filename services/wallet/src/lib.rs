@@ -3,15 +3,24 @@
 //! Every transfer has two sides in one append-only row: a user's account, and
 //! either the source of top-ups or the clearing account that holds the money of
 //! all envelopes. Its id is chosen by the caller and executed at most once.
+//!
+//! A ledger may be cut into *shards* by user. A shard holds whole transfers and
+//! has system accounts of its own, so a transfer touches one shard, and the books
+//! of each shard balance by themselves. [`sqlite`] is one shard; [`mysql`] is as
+//! many as there are databases.
 
 pub mod guarded;
 mod ledger;
+pub mod mysql;
+mod row;
 pub mod sqlite;
 pub mod suite;
+mod writer;
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
-use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_store::{Durability, StoreError};
 
 /// Why a call failed. Refusals are [`TransferOutcome`]s; this is for what went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,10 +39,22 @@ pub enum WalletError {
     Damaged(String),
 }
 
+/// What was found out by means of the store's database layer.
+impl From<StoreError> for WalletError {
+    fn from(error: StoreError) -> WalletError {
+        match error {
+            StoreError::Unavailable(words) => WalletError::Unavailable(words),
+            StoreError::Unknown(words) => WalletError::Unknown(words),
+            StoreError::Damaged(words) => WalletError::Damaged(words),
+        }
+    }
+}
+
 /// A transfer as it is stored, with its place in the order of writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
-    /// The place: a cursor for lists.
+    /// The place: a cursor for lists, above zero. It rises with every transfer of
+    /// a user, and of a shard; between shards it says nothing about time.
     pub position: i64,
     /// The transfer.
     pub transfer: Transfer,
@@ -42,12 +63,20 @@ pub struct Posted {
 /// One account, with what the audit compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRow {
-    /// A user's id, or one of the system accounts [`CLEARING`] and [`TOP_UPS`].
+    /// A user's id, or one of the system accounts [`CLEARING`] and [`TOP_UPS`],
+    /// of which each of several shards has its own: `#clearing/07`.
     pub account: String,
     /// The balance as stored, in fen; the source of top-ups is below zero.
     pub balance_fen: i64,
     /// The sum of the account's transfers, recomputed.
     pub transfers_sum_fen: i128,
+}
+
+impl AccountRow {
+    /// Whether it is an account of the system and not a user's.
+    pub fn is_of_system(&self) -> bool {
+        self.account.starts_with('#')
+    }
 }
 
 /// The account that holds the money of all envelopes. No user can have this id.
@@ -58,9 +87,21 @@ pub const TOP_UPS: &str = "#top_ups";
 /// Moves money, at most once per id.
 #[async_trait]
 pub trait Wallet: Send + Sync + 'static {
-    /// Executes transfers in order, in one transaction; durable when it returns.
-    /// One outcome for each, in the same order. A refused transfer does not
-    /// disturb its neighbours.
+    /// Executes transfers, each at most once; durable when it returns. One outcome
+    /// for each, in the same order. A refused transfer does not disturb its
+    /// neighbours.
+    ///
+    /// Those of one shard, and so all of one user, are executed in order and in
+    /// one transaction. Those of several shards are a transaction in each.
+    ///
+    /// An id belongs to a user. Under an id of an envelope there is only one user
+    /// who could be meant. The id of a top-up is the client's choice, who must not
+    /// use it for two users: for the second it is a conflict in the same shard and
+    /// a top-up of its own in another; either way the first one stands as it is.
+    ///
+    /// # Errors
+    /// [`WalletError::Unknown`] as soon as a part of it may have been written:
+    /// asking again for all of it settles it. After the others nothing was.
     async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError>;
 
     /// A user's balance; zero for a user without transfers.
@@ -81,16 +122,26 @@ pub trait Wallet: Send + Sync + 'static {
     /// Transfers that are stored, of those named. For the audit.
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError>;
 
-    /// Transfers by position after `after`. For the audit.
+    /// Transfers by position after `after`, shard by shard. A transfer that is
+    /// written meanwhile is given if its shard is still to come. For the audit.
     async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError>;
 
-    /// Accounts by id after `after`, each with the sum of its transfers, as of one moment. For the audit.
+    /// Accounts after the one called `after`, shard by shard and there by name,
+    /// the system's first; each with its balance and the sum of its transfers as
+    /// of one moment. A page is short only at the end. For the audit.
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError>;
 
-    /// The sums over all accounts, read in one transaction: the clearing
-    /// account's balance is what is outstanding, and what the source of top-ups
-    /// lacks is what came from outside. For the audit.
+    /// The sums over all accounts: the clearing account's balance is what is
+    /// outstanding, and what the source of top-ups lacks is what came from
+    /// outside. Each shard is read as of one moment; since the books of each
+    /// balance by themselves, the sums do too. For the audit.
     async fn books(&self) -> Result<Books, WalletError>;
+
+    /// The durability in force; full only if it is so in all shards.
+    fn durability(&self) -> Durability;
+
+    /// Asks whether all databases answer; tells the clocks of those that have one of their own.
+    async fn ping(&self) -> Result<Vec<Timestamp>, WalletError>;
 
     /// Transfers that wait for a transaction now.
     fn queue_depth(&self) -> usize;

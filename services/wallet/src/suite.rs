@@ -8,6 +8,9 @@
 //! async fn empty() -> (Arc<dyn Wallet>, Guard) { .. }
 //! hongbao_wallet::wallet_behaviours!(empty);
 //! ```
+//!
+//! The wallet may have one shard or many: users are named without regard to
+//! where they lie, and nothing is expected that only one of the two would do.
 
 mod batches;
 mod books;
@@ -35,6 +38,7 @@ macro_rules! wallet_behaviours {
             a_repeated_top_up_is_the_same_top_up
             a_repeat_may_come_at_another_time
             an_id_that_was_used_for_something_else_is_a_conflict
+            another_users_top_up_under_an_id_leaves_the_first_as_it_is
             a_transfer_that_contradicts_its_id_is_a_conflict
             a_refused_payment_leaves_its_id_free
             a_cancel_after_the_payment_comes_too_late
@@ -57,8 +61,9 @@ macro_rules! wallet_behaviours {
             history_shows_only_the_users_own
             the_transfers_of_envelopes_come_by_id_and_seq
             only_stored_transfers_are_found
-            a_scan_gives_all_transfers_in_the_order_of_writing
-            accounts_are_paged_by_name
+            a_scan_gives_every_transfer_once_and_each_users_in_order
+            accounts_are_paged_each_once
+            an_idle_wallet_answers_and_tells_its_durability
         }
     };
     ($empty:path => $($behaviour:ident)*) => {
@@ -119,6 +124,15 @@ async fn balance(wallet: &Arc<dyn Wallet>, name: &str) -> i64 {
     wallet.balance(&user(name)).await.unwrap().get()
 }
 
+/// All transfers, each user's in the order of writing. Between users of
+/// different shards there is no order.
 async fn all_posted(wallet: &Arc<dyn Wallet>) -> Vec<Transfer> {
-    wallet.scan(0, u32::MAX).await.unwrap().into_iter().map(|posted| posted.transfer).collect()
+    let posted = wallet.scan(0, u32::MAX).await.unwrap();
+    by_user(posted.into_iter().map(|posted| posted.transfer).collect())
+}
+
+/// The same, whatever the order of the users was.
+fn by_user(mut transfers: Vec<Transfer>) -> Vec<Transfer> {
+    transfers.sort_by(|one, other| one.user.cmp(&other.user));
+    transfers
 }

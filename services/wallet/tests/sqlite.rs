@@ -42,7 +42,23 @@ fn unavailable<T>(result: Result<T, WalletError>) -> String {
 async fn commits_are_flushed_unless_the_mode_says_otherwise() {
     let dir = tempfile::tempdir().unwrap();
     let wallet = SqliteWallet::open(dir.path(), Mode::Durable).await.unwrap();
-    assert_eq!(wallet.durability(), "journal_mode=wal synchronous=FULL");
+    assert_eq!(wallet.durability().words, "journal_mode=wal synchronous=FULL");
+    assert!(wallet.durability().full);
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap().durability().full);
+}
+
+#[tokio::test]
+async fn one_file_is_one_shard() {
+    let (wallet, _dir) = empty().await;
+    let batch = vec![top_up(1, "bob", 5), top_up(2, "ann", 7), top_up(1, "ann", 5)];
+    let outcomes = wallet.transfer(batch.clone()).await.unwrap();
+    assert_eq!(outcomes, [TransferOutcome::Done, TransferOutcome::Done, TransferOutcome::Conflict]);
+    let posted = wallet.scan(0, 10).await.unwrap();
+    assert_eq!(posted.into_iter().map(|posted| posted.transfer).collect::<Vec<_>>(), batch[..2]);
+    let accounts = wallet.accounts(None, 10).await.unwrap();
+    let names: Vec<&str> = accounts.iter().map(|row| row.account.as_str()).collect();
+    assert_eq!(names, ["#clearing", "#top_ups", "ann", "bob"]);
 }
 
 #[tokio::test]

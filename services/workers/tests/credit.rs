@@ -396,3 +396,25 @@ async fn who_takes_over_does_not_read_again_what_is_credited() {
     assert_eq!((report.rows, world.balance("b").await), (1, later), "the first run finds what is new");
     world.assert_sound().await;
 }
+
+#[tokio::test]
+async fn an_entry_that_appears_behind_the_tail_is_credited_a_second_later() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    // The last share is not followed by an entry that would show what is missing.
+    let (late, other) = (world.active(1_000, 1).await, world.active(1_000, 10).await);
+    world.faults.hidden.lock().unwrap().insert((late, 1));
+    let amount = world.open(late, "late").await;
+    world.open(other, "a").await;
+    run_until_idle(&mut credit, 100).await;
+    assert_eq!(world.balance("late").await, 0);
+
+    world.faults.hidden.lock().unwrap().clear();
+    run_until_idle(&mut credit, 100).await;
+    assert_eq!(world.balance("late").await, 0, "not by chance: the sweep is elsewhere");
+    world.clock.advance_millis(1_000);
+    credit.run_once(100).await.unwrap();
+    assert_eq!(world.balance("late").await, amount);
+    world.assert_sound().await;
+}

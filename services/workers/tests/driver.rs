@@ -19,6 +19,8 @@ use prometheus_client::registry::Registry;
 enum Does {
     Nothing,
     WorksFor(Duration),
+    /// The same, and this much arrived meanwhile for each row that it moved.
+    WorksWhile(Duration, u32),
     Fails,
     Panics,
     Hangs,
@@ -45,6 +47,10 @@ impl Job for MadeUp {
             Does::WorksFor(time) => {
                 tokio::time::sleep(time).await;
                 report = RunReport { rows: limit, more: true, ..report };
+            }
+            Does::WorksWhile(time, arrived_a_row) => {
+                tokio::time::sleep(time).await;
+                report = RunReport { rows: limit, more: true, arrived: Some(limit * arrived_a_row), ..report };
             }
             Does::Fails => return Err(StoreError::Unavailable("made up".to_owned()).into()),
             Does::Panics => panic!("made up"),
@@ -100,6 +106,19 @@ async fn a_busy_job_goes_on_at_once_but_rests_for_its_share() {
     let runs = running.ended.load(Ordering::SeqCst);
     assert!((2..=10).contains(&runs), "20 ms of work and 60 ms of rest: {runs} runs in 800 ms");
     assert!(running.set.shutdown().await);
+}
+
+#[tokio::test]
+async fn a_busy_job_hardly_rests_when_nothing_new_arrives() {
+    let run = Duration::from_millis(20);
+    let mut ended = Vec::new();
+    for arrived_a_row in [0, 4] {
+        let running = start(Does::WorksWhile(run, arrived_a_row), Duration::from_secs(60), 25).await;
+        pause(800).await;
+        ended.push(running.ended.load(Ordering::SeqCst));
+        assert!(running.set.shutdown().await);
+    }
+    assert!(ended[0] >= ended[1] * 2, "20 ms of work and none of rest, or 60: {ended:?} runs in 800 ms");
 }
 
 #[tokio::test]

@@ -7,24 +7,32 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use common::service::Made;
-use common::{World, ZONE_S};
+use common::{World, ZONE_S, run_until_idle};
 use hongbao_core::id::Fold;
 use hongbao_core::{Limits, Slot, SystemClock};
 use hongbao_parts::Part;
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_workers::{Ports, Tenant, WorkerOptions, WorkerSet};
+use hongbao_store::{Append, Store as _};
+use hongbao_workers::credit::Credit;
+use hongbao_workers::{Job as _, Ports, Tenant, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
+use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::sync::Mutex;
 
 const LEASE: Duration = Duration::from_millis(400);
 
+fn mariadb() -> &'static Part {
+    static MARIADB: OnceLock<Part> = OnceLock::new();
+    MARIADB.get_or_init(|| Part::mariadb(&[]))
+}
+
 /// Each test has a SET of its own in the one MariaDB: the databases of one slot.
 async fn set(slot: u8) -> Arc<MysqlStore> {
-    static MARIADB: OnceLock<Part> = OnceLock::new();
     static MIGRATION: Mutex<()> = Mutex::const_new(());
-    let node = MARIADB.get_or_init(|| Part::mariadb(&[])).node();
+    let node = mariadb().node();
     let options = MysqlOptions {
         nodes: vec![node.parse().unwrap()],
         user: "hongbao".to_owned(),
@@ -37,6 +45,13 @@ async fn set(slot: u8) -> Arc<MysqlStore> {
     migrate(options.clone(), &layout).await.unwrap();
     drop(one_at_a_time);
     Arc::new(MysqlStore::open(options, layout).await.unwrap())
+}
+
+/// A connection of our own.
+async fn raw() -> MySqlConnection {
+    let address = mariadb().address();
+    let options = MySqlConnectOptions::new().host("127.0.0.1").port(address.port());
+    options.username("hongbao").password("hongbao").ssl_mode(MySqlSslMode::Disabled).connect().await.unwrap()
 }
 
 async fn world(slot: u8, store: Arc<MysqlStore>) -> World {
@@ -194,5 +209,73 @@ async fn i6_two_workers_without_a_lease_double_nothing() {
     made.assert_done_once(&world).await;
     one.shutdown().await;
     two.shutdown().await;
+    world.assert_sound().await;
+}
+
+/// Two servers write one table, and the one that was handed the lower positions commits last.
+#[tokio::test]
+async fn an_entry_that_is_committed_late_is_credited_soon() {
+    let store = set(4).await;
+    let world = world(4, store.clone()).await;
+    let mut credit = Credit::new(world.ports(), ZONE_S, &world.limits());
+    run_until_idle(&mut credit, 100).await;
+
+    let (late, other) = (world.active(1_000, 1).await, world.active(1_000, 10).await);
+    let entry = world.next_entry(late, "late", world.now()).await.unwrap();
+    let table = world.table(late);
+    let name = format!("db_{:02}.entry_{}_{:02}", table.database, table.table, table.day.number());
+    let mut server = raw().await;
+    server.execute("START TRANSACTION").await.unwrap();
+    let sql = format!(
+        "INSERT INTO {name} (envelope_id, seq, user_id, amount_fen, remaining_fen, at_ms) VALUES (?, 1, 'late', ?, 0, ?)"
+    );
+    let insert = sqlx::query(&sql).bind(late.as_bytes().as_slice()).bind(entry.amount.get()).bind(entry.at.millis());
+    insert.execute(&mut server).await.unwrap();
+    world.open(other, "early").await;
+    run_until_idle(&mut credit, 100).await;
+    assert!(world.balance("early").await > 0);
+    server.execute("COMMIT").await.unwrap();
+    run_until_idle(&mut credit, 100).await;
+    assert_eq!(world.balance("late").await, 0, "the tail has passed it");
+
+    world.clock.advance_millis(1_000);
+    credit.run_once(100).await.unwrap();
+    assert_eq!(world.balance("late").await, 1_000);
+    world.assert_sound().await;
+}
+
+/// Batches of two servers commit in any order, and no last opening may wait for the slow sweep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_two_servers_write_into_one_table_is_credited_soon() {
+    let world = Arc::new(world(5, set(5).await).await);
+    let worker = Process::start(&world, set(5).await, Some("one")).await;
+    wait_for(|| worker.leases() == 3).await;
+    let now = hongbao_core::Clock::now(&SystemClock);
+    let mut ids = Vec::new();
+    for _ in 0..300 {
+        ids.push(world.active_at(now, 1_000, 1).await);
+    }
+    let mut servers = Vec::new();
+    for part in ids.chunks(150) {
+        let (world, part, store) = (world.clone(), part.to_vec(), set(5).await);
+        servers.push(tokio::spawn(async move {
+            for batch in part.chunks(3) {
+                let mut entries = Vec::new();
+                for id in batch {
+                    entries.push(world.next_entry(*id, "opener", now).await.unwrap());
+                }
+                assert_eq!(store.append(&entries).await.unwrap(), Append::Done);
+            }
+        }));
+    }
+    for server in servers {
+        server.await.unwrap();
+    }
+    let began = Instant::now();
+    while world.balance("opener").await < 300_000 {
+        assert!(began.elapsed() < Duration::from_secs(8), "{} of 300000", world.balance("opener").await);
+        pause(20).await;
+    }
+    worker.shutdown().await;
     world.assert_sound().await;
 }

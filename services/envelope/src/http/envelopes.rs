@@ -1,16 +1,18 @@
 //! Send, grab, open, look.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Path, State};
+use axum::RequestPartsExt as _;
+use axum::extract::{FromRef, FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
-use axum::{Extension, RequestPartsExt as _};
 use hongbao_core::request::CreateEnvelope;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, ProblemBody};
 use hongbao_core::{EnvelopeId, Seed, limits};
-use hongbao_http::{Caller, Code, Json, Problem, Query, json_response};
+use hongbao_http::{Caller, Code, Json, Problem, Query, hop, json_response};
 use serde::Deserialize;
 
 use crate::refusal::Refusal;
@@ -28,6 +30,44 @@ impl<S: Send + Sync> FromRequestParts<S> for IdInPath {
     }
 }
 
+/// The id of a new envelope: minted by the edge, in this process or in a gateway,
+/// or else here.
+pub struct NewId(EnvelopeId);
+
+impl<S> FromRequestParts<S> for NewId
+where
+    S: Send + Sync,
+    Arc<Server>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<NewId, Problem> {
+        if let Some(minted) = parts.extensions.get::<EnvelopeId>() {
+            return Ok(NewId(*minted));
+        }
+        if let Some(text) = parts.headers.get(hop::ENVELOPE_ID) {
+            let id = text.to_str().ok().and_then(EnvelopeId::parse);
+            return id.map(NewId).ok_or_else(|| Refusal::NotFound.into());
+        }
+        Ok(NewId(Arc::<Server>::from_ref(state).mint(|| {
+            let mut random = [0; 10];
+            getrandom::fill(&mut random).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+            Ok(random)
+        })?))
+    }
+}
+
+/// How long whoever asks still waits, as a gateway says.
+pub struct TimeLeft(Option<Duration>);
+
+impl<S: Send + Sync> FromRequestParts<S> for TimeLeft {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<TimeLeft, Infallible> {
+        Ok(TimeLeft(hop::time_left(&parts.headers)))
+    }
+}
+
 fn caller_of(caller: &Caller) -> server::Caller<'_> {
     server::Caller { user: &caller.user, groups: &caller.groups }
 }
@@ -40,7 +80,7 @@ fn caller_of(caller: &Caller) -> server::Caller<'_> {
     ), security(("bearer" = [])))]
 pub async fn create(
     State(server): State<Arc<Server>>,
-    Extension(id): Extension<EnvelopeId>,
+    NewId(id): NewId,
     caller: Caller,
     Json(request): Json<CreateEnvelope>,
 ) -> Result<Response, Problem> {
@@ -95,10 +135,12 @@ pub async fn grab(
 pub async fn open(
     State(server): State<Arc<Server>>,
     IdInPath(id): IdInPath,
+    TimeLeft(time_left): TimeLeft,
     caller: Caller,
     Json(request): Json<OpenRequest>,
 ) -> Result<Response, Problem> {
-    Ok(json_response(StatusCode::OK, &server.open(id, &caller_of(&caller), &request.ticket).await?))
+    let outcome = server.open(id, &caller_of(&caller), &request.ticket, time_left).await?;
+    Ok(json_response(StatusCode::OK, &outcome))
 }
 
 /// A page of openings.

@@ -6,10 +6,11 @@
 mod sections;
 
 pub mod dev;
+pub mod installation;
 
 use std::path::Path;
 
-pub use sections::{Auth, Http, Log, LogFormat, Tickets, ZoneOffset};
+pub use sections::{Auth, Http, Log, LogFormat, Secret, Tickets, ZoneOffset};
 use serde::de::DeserializeOwned;
 
 /// Reads settings from a file, if there is one, and lays the environment over them.

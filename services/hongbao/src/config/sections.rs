@@ -31,6 +31,9 @@ impl ZoneOffset {
 /// Known to everybody who can read this: good for a service on loopback only.
 const DEV_SECRET: &str = "hongbao-dev-secret-known-to-everybody";
 
+/// How the secrets in the sample configuration begin.
+const SAMPLE_SECRET: &str = "replace-me";
+
 /// A secret: never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -43,9 +46,10 @@ impl Default for Secret {
 }
 
 impl Secret {
-    /// Whether it was left at what everybody knows.
+    /// Whether it was left at what everybody knows: the dev default, or the words
+    /// of the sample in `ops/config`.
     pub fn is_default(&self) -> bool {
-        self.0 == DEV_SECRET
+        self.0 == DEV_SECRET || self.0.starts_with(SAMPLE_SECRET)
     }
 }
 

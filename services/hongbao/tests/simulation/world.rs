@@ -243,7 +243,7 @@ impl World {
             let server = self.server(dice);
             let ticket = ticket_key.issue(id, &user, expires_at);
             openings.push(tokio::spawn(async move {
-                let outcome = server.open(id, &Caller { user: &user, groups: &[] }, &ticket).await;
+                let outcome = server.open(id, &Caller { user: &user, groups: &[] }, &ticket, None).await;
                 (user, outcome)
             }));
         }

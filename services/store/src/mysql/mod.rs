@@ -12,7 +12,7 @@ pub mod failure;
 mod lease;
 mod migrate;
 mod read;
-mod rows;
+pub mod rows;
 mod session;
 mod statements;
 mod write;

@@ -10,9 +10,7 @@
 //! | the balances of the system's accounts | 1 |
 
 mod reader;
-mod row;
 mod transaction;
-mod writer;
 
 #[cfg(test)]
 mod faults;
@@ -23,12 +21,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::limits::WALLET_QUEUE_MAX;
-use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_store::Durability;
 use hongbao_store::sqlite::file::{Mode, SqliteFile};
 use sqlx::migrate::{Migrate as _, Migrator};
 
+use crate::writer::{Failure, Queue, Transact, check_size};
 use crate::{AccountRow, Posted, Wallet, WalletError};
-use writer::Queue;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
 /// The file's name. One file is the whole ledger.
@@ -37,6 +36,7 @@ const FILE: &str = "wallet_00.sqlite";
 /// The ledger in one SQLite file.
 pub struct SqliteWallet {
     file: Arc<SqliteFile>,
+    mode: Mode,
     /// Absent when the file is only read.
     queue: Option<Queue>,
 }
@@ -56,17 +56,23 @@ impl SqliteWallet {
         let file = SqliteFile::open(&path, mode).await.map_err(|error| failed(error.to_string()))?;
         if mode == Mode::ReadOnly {
             check_version(&file).await.map_err(failed)?;
-            return Ok(SqliteWallet { file: Arc::new(file), queue: None });
+            return Ok(SqliteWallet { file: Arc::new(file), mode, queue: None });
         }
         MIGRATIONS.run_direct(&mut *file.writer().await).await.map_err(|error| failed(error.to_string()))?;
         let file = Arc::new(file);
-        let queue = Queue::start(Arc::clone(&file), queue_max);
-        Ok(SqliteWallet { file, queue: Some(queue) })
+        let queue = Queue::start(Ledger(Arc::clone(&file)), queue_max);
+        Ok(SqliteWallet { file, mode, queue: Some(queue) })
     }
+}
 
-    /// The durability in force, as read back from the database.
-    pub fn durability(&self) -> &str {
-        self.file.durability()
+/// What the queue writes to.
+struct Ledger(Arc<SqliteFile>);
+
+impl Transact for Ledger {
+    /// Holds the connection for one transaction and no longer.
+    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+        let mut connection = self.0.writer().await;
+        transaction::run(&mut connection, transfers).await
     }
 }
 
@@ -85,7 +91,11 @@ impl Wallet for SqliteWallet {
         let Some(queue) = &self.queue else {
             return Err(WalletError::Unavailable("the ledger was opened read-only".to_owned()));
         };
-        queue.transfer(transfers).await
+        check_size(&transfers)?;
+        if transfers.is_empty() {
+            return Ok(Vec::new());
+        }
+        queue.place()?.fill(transfers).outcomes().await
     }
 
     async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
@@ -120,6 +130,15 @@ impl Wallet for SqliteWallet {
 
     async fn books(&self) -> Result<Books, WalletError> {
         reader::books(self.file.readers()).await
+    }
+
+    fn durability(&self) -> Durability {
+        Durability { words: self.file.durability().to_owned(), full: self.mode != Mode::Volatile }
+    }
+
+    async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
+        reader::ping(self.file.readers()).await?;
+        Ok(Vec::new())
     }
 
     fn queue_depth(&self) -> usize {

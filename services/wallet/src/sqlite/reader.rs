@@ -2,10 +2,11 @@
 
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, UserId};
+use hongbao_store::rows::StoredRow as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
-use super::row::{code_of, field, hex, json_list, posted, transfer};
-use super::transaction::{keys, unavailable};
+use super::transaction::{json_list, keys, unavailable};
+use crate::row::{self, code_of, hex, posted, transfer};
 use crate::{AccountRow, Posted, WalletError};
 
 const BALANCE: &str = "SELECT balance_fen FROM transfer WHERE user_id = ?1 ORDER BY position DESC LIMIT 1";
@@ -56,11 +57,15 @@ const BOOKS: &str = "SELECT coalesce(sum(balance_fen >> 32), 0), coalesce(sum(ba
        (SELECT balance_fen FROM system_account WHERE account = '#top_ups') \
      FROM (SELECT balance_fen, max(position) FROM transfer GROUP BY user_id)";
 
+pub(super) async fn ping(pool: &SqlitePool) -> Result<(), WalletError> {
+    sqlx::query("SELECT 1 /* ping */").execute(pool).await.map_err(unavailable)?;
+    Ok(())
+}
+
 pub(super) async fn balance(pool: &SqlitePool, user: &UserId) -> Result<Fen, WalletError> {
     let row = sqlx::query(BALANCE).bind(user.as_str()).fetch_optional(pool).await.map_err(unavailable)?;
     let Some(row) = row else { return Ok(Fen::ZERO) };
-    let fen: i64 = field(&row, 0)?;
-    Fen::new(fen).ok_or_else(|| WalletError::Damaged(format!("account {user}: {fen} fen")))
+    row::balance(&row, 0, user)
 }
 
 pub(super) async fn history(
@@ -105,18 +110,17 @@ pub(super) async fn accounts(
     // No account has an empty name.
     let rows = sqlx::query(ACCOUNTS).bind(after.unwrap_or_default()).bind(limit).fetch_all(pool);
     all(&rows.await.map_err(unavailable)?, |row| {
-        let (high, low): (i64, i64) = (field(row, 2)?, field(row, 3)?);
-        Ok(AccountRow { account: field(row, 0)?, balance_fen: field(row, 1)?, transfers_sum_fen: whole(high, low) })
+        let transfers_sum_fen = whole(row.int(2)?, row.int(3)?);
+        Ok(AccountRow { account: row.text(0)?.to_owned(), balance_fen: row.int(1)?, transfers_sum_fen })
     })
 }
 
 pub(super) async fn books(pool: &SqlitePool) -> Result<Books, WalletError> {
     let row = sqlx::query(BOOKS).fetch_one(pool).await.map_err(unavailable)?;
-    let (clearing, top_ups): (i64, i64) = (field(&row, 2)?, field(&row, 3)?);
     Ok(Books {
-        balances_fen: whole(field(&row, 0)?, field(&row, 1)?),
-        outstanding_fen: clearing.into(),
-        top_ups_fen: -i128::from(top_ups),
+        balances_fen: whole(row.int(0)?, row.int(1)?),
+        outstanding_fen: row.int(2)?.into(),
+        top_ups_fen: -i128::from(row.int(3)?),
     })
 }
 

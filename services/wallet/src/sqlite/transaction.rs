@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use hongbao_core::{Fen, Transfer, TransferId, TransferOutcome, UserId};
+use hongbao_core::{Transfer, TransferId, TransferOutcome, UserId};
 use sqlx::sqlite::SqliteConnection;
 
-use super::row::{code_of, content, field, json_list};
+use hongbao_store::rows::StoredRow as _;
+
 use crate::WalletError;
 use crate::ledger::{Ledger, Post, contra_of};
+use crate::row::{self, code_of, content, hex};
+use crate::writer::Failure;
 
 const BEGIN: &str = "BEGIN IMMEDIATE /* wallet transfer */";
 const COMMIT: &str = "COMMIT /* wallet transfer */";
@@ -38,26 +41,6 @@ static INSERTS: LazyLock<[String; 5]> = LazyLock::new(|| {
         )
     })
 });
-
-/// Where a transaction failed: it says what may be done about it.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It never began.
-    Begin(WalletError),
-    /// Something in it failed, and it was rolled back.
-    Inside(WalletError),
-    /// The commit did not succeed for certain.
-    Commit(WalletError),
-}
-
-impl Failure {
-    /// What the callers are told.
-    pub fn into_error(self) -> WalletError {
-        match self {
-            Failure::Begin(error) | Failure::Inside(error) | Failure::Commit(error) => error,
-        }
-    }
-}
 
 /// Executes transfers in order, in one transaction; durable when it returns.
 ///
@@ -91,20 +74,21 @@ async fn load<'a>(connection: &mut SqliteConnection, transfers: &[&'a Transfer])
     let mut ledger = Ledger::default();
     let rows = sqlx::query(HELD).bind(keys(transfers.iter().map(|transfer| transfer.id))).fetch_all(&mut *connection);
     for row in rows.await.map_err(unavailable)? {
-        let (id, content) = content(&row)?;
+        let (id, content) = content(&row, 0)?;
         ledger.hold(id, content);
     }
     let users: BTreeSet<&str> = transfers.iter().map(|transfer| transfer.user.as_str()).collect();
     let rows = sqlx::query(BALANCES).bind(json_list(users)).fetch_all(&mut *connection);
     for row in rows.await.map_err(unavailable)? {
-        let Some(balance_fen) = field::<Option<i64>>(&row, 1)? else { continue };
-        let user = UserId::parse(field(&row, 0)?).expect("it was asked for by this name");
-        let words = || WalletError::Damaged(format!("the balance of {user} is {balance_fen} fen"));
-        let balance = Fen::new(balance_fen).ok_or_else(words)?;
+        if row.int_or_null(1)?.is_none() {
+            continue;
+        }
+        let user = UserId::parse(row.text(0)?).expect("it was asked for by this name");
+        let balance = row::balance(&row, 1, &user)?;
         ledger.set_user(user, balance);
     }
     let row = sqlx::query(SYSTEM).fetch_one(&mut *connection).await.map_err(unavailable)?;
-    ledger.set_system(field(&row, 0)?, field(&row, 1)?);
+    ledger.set_system(row.int(0)?, row.int(1)?);
     Ok(ledger)
 }
 
@@ -142,8 +126,24 @@ async fn insert(connection: &mut SqliteConnection, text: &'static str, rows: &[P
 
 /// A JSON list of keys in hexadecimal digits.
 pub(super) fn keys(ids: impl Iterator<Item = TransferId>) -> String {
-    let keys: Vec<_> = ids.map(|id| super::row::hex(&id.to_key())).collect();
+    let keys: Vec<_> = ids.map(|id| hex(&id.to_key())).collect();
     json_list(keys.iter().map(String::as_str))
+}
+
+/// A JSON list of texts, for `json_each`. They must hold nothing that JSON
+/// escapes, which is true of ids, account names and hexadecimal digits.
+pub(super) fn json_list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut list = String::from("[");
+    for text in texts {
+        if list.len() > 1 {
+            list.push(',');
+        }
+        list.push('"');
+        list.push_str(text);
+        list.push('"');
+    }
+    list.push(']');
+    list
 }
 
 pub(super) fn unavailable(error: sqlx::Error) -> WalletError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hongbao_core::TransferOutcome::{AlreadyDone, Conflict, Done, InsufficientFunds};
 use hongbao_core::limits::TRANSFER_BATCH_SIZE_MAX;
 
-use super::{all_posted, balance, one, open, send, top_up};
+use super::{all_posted, balance, by_user, one, open, send, top_up};
 use crate::{Wallet, WalletError};
 
 /// A payment may spend what came in just before it, not what comes after it.
@@ -49,7 +49,7 @@ pub async fn batches_of_every_size_are_written_in_order(wallet: Arc<dyn Wallet>)
         assert_eq!(wallet.transfer(batch.clone()).await.unwrap(), vec![Done; size], "{size}");
         written.extend(batch);
     }
-    assert_eq!(all_posted(&wallet).await, written);
+    assert_eq!(all_posted(&wallet).await, by_user(written));
 }
 
 /// It would be one transaction of any length.
@@ -75,7 +75,8 @@ pub async fn a_batch_whose_caller_went_away_happens_whole_or_not_at_all(wallet: 
         }
         task.abort();
     }
-    // What was queued before it is done when this one is.
+    // What was queued before it in the same shard is done when this one is; in another, all or nothing of a
+    // batch is seen all the same.
     assert_eq!(one(&wallet, top_up(u64::MAX, "last", 1)).await, Done);
     for batch in 0..BATCHES {
         let got = balance(&wallet, &format!("user_{batch}")).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hongbao_core::{Fen, Transfer, TransferKind, TransferOutcome};
 
-use super::{NOON, all_posted, cancel, envelope, fen, of_envelope, one, open, send, top_up, user};
+use super::{NOON, all_posted, by_user, cancel, envelope, fen, of_envelope, one, open, send, top_up, user};
 use crate::{AccountRow, CLEARING, TOP_UPS, Wallet};
 
 /// Ann sends two envelopes that Bob and Cid open; a third is cancelled.
@@ -100,41 +100,64 @@ pub async fn only_stored_transfers_are_found(wallet: Arc<dyn Wallet>) {
 }
 
 /// In pages, each position once and rising.
-pub async fn a_scan_gives_all_transfers_in_the_order_of_writing(wallet: Arc<dyn Wallet>) {
-    let transfers = a_small_world(&wallet).await;
+pub async fn a_scan_gives_every_transfer_once_and_each_users_in_order(wallet: Arc<dyn Wallet>) {
+    let transfers = by_user(a_small_world(&wallet).await);
     assert_eq!(all_posted(&wallet).await, transfers);
-    let (mut scanned, mut after) = (Vec::new(), 0);
-    loop {
-        let page = wallet.scan(after, 3).await.unwrap();
-        let Some(last) = page.last() else { break };
-        assert!(page[0].position > after && page.is_sorted_by(|a, b| a.position < b.position));
-        after = last.position;
-        scanned.extend(page.into_iter().map(|posted| posted.transfer));
+    for first in [0, i64::MIN] {
+        let (mut scanned, mut after) = (Vec::new(), first);
+        loop {
+            let page = wallet.scan(after, 3).await.unwrap();
+            let Some(last) = page.last() else { break };
+            assert!(page[0].position > after.max(0) && page.is_sorted_by(|a, b| a.position < b.position));
+            assert!(page.len() == 3 || scanned.len() + page.len() == transfers.len(), "short before the end");
+            after = last.position;
+            scanned.extend(page.into_iter().map(|posted| posted.transfer));
+        }
+        assert_eq!(by_user(scanned), transfers);
     }
-    assert_eq!(scanned, transfers);
 }
 
-/// The system's come first; each carries the balance and the sum of its transfers.
-pub async fn accounts_are_paged_by_name(wallet: Arc<dyn Wallet>) {
-    let empty = wallet.accounts(None, 10).await.unwrap();
-    assert_eq!(empty, [row(CLEARING, 0), row(TOP_UPS, 0)]);
+/// Each carries the balance and the sum of its transfers. Every shard has the
+/// system's two, which together are the whole's.
+pub async fn accounts_are_paged_each_once(wallet: Arc<dyn Wallet>) {
+    let empty = wallet.accounts(None, 1_000).await.unwrap();
+    assert!(empty.len() >= 2 && empty.iter().all(|row| row.is_of_system() && is_settled_at(row, 0)));
     a_small_world(&wallet).await;
     one(&wallet, cancel(9, "dot")).await;
-    let all =
-        [row(CLEARING, 250), row(TOP_UPS, -1_000), row("ann", 360), row("bob", 190), row("cid", 200), row("dot", 0)];
-    assert_eq!(wallet.accounts(None, 10).await.unwrap(), all);
+    let all = wallet.accounts(None, 1_000).await.unwrap();
+    assert!(all.iter().all(|row| is_settled_at(row, row.balance_fen)));
+    let (system, mut users): (Vec<_>, Vec<_>) = all.iter().cloned().partition(AccountRow::is_of_system);
+    users.sort_by(|one, other| one.account.cmp(&other.account));
+    assert_eq!(users, [row("ann", 360), row("bob", 190), row("cid", 200), row("dot", 0)]);
+    for (name, fen) in [(CLEARING, 250), (TOP_UPS, -1_000)] {
+        let of_name = system.iter().filter(|row| row.account.starts_with(name));
+        assert_eq!(of_name.map(|row| row.balance_fen).sum::<i64>(), fen, "{name}");
+    }
     for limit in 1..=all.len() as u32 {
         let (mut paged, mut after) = (Vec::new(), None);
         loop {
             let page = wallet.accounts(after.as_deref(), limit).await.unwrap();
             let Some(last) = page.last() else { break };
-            assert!(page.len() <= limit as usize);
+            let is_full = page.len() == limit as usize;
             after = Some(last.account.clone());
             paged.extend(page);
+            assert!(is_full || paged.len() == all.len(), "short before the end");
         }
         assert_eq!(paged, all, "{limit} a page");
     }
     assert_eq!(wallet.balance(&user("ann")).await.unwrap(), fen(360));
+}
+
+/// For those who show it to an operator.
+pub async fn an_idle_wallet_answers_and_tells_its_durability(wallet: Arc<dyn Wallet>) {
+    for clock in wallet.ping().await.unwrap() {
+        assert!(clock > NOON, "the database's clock says {clock:?}");
+    }
+    assert!(!wallet.durability().words.is_empty());
+}
+
+fn is_settled_at(row: &AccountRow, fen: i64) -> bool {
+    row.balance_fen == fen && row.transfers_sum_fen == fen.into()
 }
 
 fn row(account: &str, fen: i64) -> AccountRow {

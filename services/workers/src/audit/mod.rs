@@ -4,7 +4,7 @@
 //! It covers every SET and the wallet, page by page. In memory are at most the
 //! journals of [`ENVELOPES_PAGE`] envelopes with their transfers, each as long
 //! as `shares_max` and a few more, or [`ROWS_PAGE`] transfers or accounts; and
-//! twice [`KNOWN_MAX`] ids.
+//! twice [`known::KNOWN_MAX`] ids.
 //!
 //! # Why it raises no false alarm while the service runs
 //! Store and wallet are two databases: no snapshot holds both. In a sound system
@@ -57,6 +57,7 @@
 
 mod damage;
 mod gap;
+mod known;
 mod report;
 
 use std::collections::{HashMap, HashSet};
@@ -73,14 +74,13 @@ use hongbao_wallet::{Wallet, WalletError};
 
 use self::damage::{behind_envelope, behind_transfer};
 use self::gap::last_id_at;
+use self::known::Known;
 pub use self::report::AuditReport;
 
 /// Envelopes that are read at once, each with its journal.
 const ENVELOPES_PAGE: u32 = 64;
 /// Transfers and accounts that are read at once.
 const ROWS_PAGE: u32 = 1_000;
-/// Envelopes that are remembered to exist, twice this many at most.
-const KNOWN_MAX: usize = 100_000;
 
 /// A SET: its envelopes, and which should be there.
 #[derive(Clone)]
@@ -381,24 +381,4 @@ fn gap_in(set: &SetStore, table: TableRef, after: Option<EnvelopeId>, next: Opti
     let from = after.map_or("its first row".to_owned(), |id| format!("envelope {id}"));
     let until = next.map_or("its end".to_owned(), |next| format!("what was minted at {next}"));
     format!("{}, after {from} up to {until}: {words}", words_of(set, table))
-}
-
-/// Envelopes that exist: the latest [`KNOWN_MAX`] at least. Forgetting one costs a read.
-#[derive(Default)]
-struct Known {
-    young: HashSet<EnvelopeId>,
-    old: HashSet<EnvelopeId>,
-}
-
-impl Known {
-    fn contains(&self, id: EnvelopeId) -> bool {
-        self.young.contains(&id) || self.old.contains(&id)
-    }
-
-    fn insert(&mut self, id: EnvelopeId) {
-        if self.young.len() == KNOWN_MAX {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(id);
-    }
 }

@@ -6,7 +6,8 @@
 //! the envelopes whose journal is longer than their `settled_seq`; it also
 //! comes round all tables for ever, slowly, because positions are no promise:
 //! on some databases a transaction may commit after one with a higher position,
-//! and a tail then passes its rows unseen.
+//! and a tail then passes its rows unseen. [Second looks](super::looks) find
+//! nearly all of these, and soon.
 //!
 //! The `settled_seq` that comes with a row is fresh: a run reads it after the
 //! settlements of the run before have been committed, and one run takes an
@@ -21,6 +22,7 @@ use hongbao_core::{Day, Entry, EnvelopeId, Timestamp, UserId};
 use hongbao_store::{Store, StoreError, TailEntry};
 
 use super::batch::Batch;
+use super::looks::{LOOK_PAGE, Looks};
 use crate::job::JobError;
 
 /// Envelopes that one read of a sweep brings.
@@ -42,6 +44,8 @@ struct Tail {
     position: i64,
     /// Where the table ended when it was visited last.
     end: i64,
+    /// What has to be looked at again.
+    looks: Looks,
     /// The sweep over what lies before the position, until it is done.
     sweep: Option<Sweep>,
     /// What was written before this time has been taken up.
@@ -99,9 +103,10 @@ pub(super) async fn follow_tail(
         Some(tail) => tail.clone(),
         None => {
             let end = store.tail_position(table).await?;
-            Tail { position: end, end, sweep: Some(Sweep::default()), reached: now }
+            Tail { position: end, end, looks: Looks::at_end(end), sweep: Some(Sweep::default()), reached: now }
         }
     };
+    let (mut complete, looks_again) = look_again(store, &mut tail, batch, table, now).await?;
     let asked = batch.room();
     let rows = match store.tail(table, tail.position, asked).await {
         Ok(rows) => rows,
@@ -116,7 +121,9 @@ pub(super) async fn follow_tail(
     };
     let full = rows.len() as u32 == asked;
     let last = rows.last().map(|last| (last.position, last.entry.at));
-    if !take_rows(store, batch, rows).await? {
+    tail.looks.note(tail.position, rows.iter().map(|row| row.position));
+    complete &= take_rows(store, batch, rows).await?;
+    if !complete {
         match &mut tail.sweep {
             Some(sweep) => sweep.again = true,
             none => *none = Some(Sweep::default()),
@@ -139,9 +146,37 @@ pub(super) async fn follow_tail(
     let end = if full { store.tail_position(table).await? } else { tail.position };
     let arrived = u32::try_from(end.saturating_sub(tail.end)).unwrap_or(0);
     tail.end = end;
-    let more = full || tail.sweep.is_some();
+    let more = full || looks_again || tail.sweep.is_some();
     cursors.tails.insert(table, tail);
     Ok(Followed { more, arrived })
+}
+
+/// One page of a second look, if one is due. Gives whether all that it found was
+/// taken up, and whether there is more to look at.
+async fn look_again(
+    store: &dyn Store,
+    tail: &mut Tail,
+    batch: &mut Batch,
+    table: TableRef,
+    now: Timestamp,
+) -> Result<(bool, bool), StoreError> {
+    let Some((look, span)) = tail.looks.due(now) else { return Ok((true, false)) };
+    let asked = batch.room().min(LOOK_PAGE);
+    let mut rows = match store.tail(table, span.after, asked).await {
+        Ok(rows) => rows,
+        Err(StoreError::Damaged(_)) => {
+            // As below, the sweep goes around it.
+            tail.looks = Looks::default();
+            return Ok((false, false));
+        }
+        Err(error) => return Err(error),
+    };
+    let full = rows.len() as u32 == asked;
+    rows.retain(|row| row.position <= span.to);
+    let seen_to = rows.last().map(|last| last.position).filter(|_| full).unwrap_or(span.to);
+    tail.looks.looked(look, span, rows.iter().map(|row| row.position), seen_to);
+    let complete = take_rows(store, batch, rows).await?;
+    Ok((complete, seen_to < span.to))
 }
 
 /// Takes up what the rows of a tail say. False if something was left behind.

@@ -21,13 +21,14 @@
 //!
 //! | step | store | wallet |
 //! |---|---|---|
-//! | follow the tails | 1 for each hot table, 2 if there is more; 1 for each envelope with a gap | |
+//! | follow the tails | 1 for each hot table, 2 if there is more, 1 for a second look; 1 for each envelope with a gap | |
 //! | sweep, when it is due | at most 4 pages; 1 for each envelope found | |
 //! | transfer | | 1 |
 //! | settle | 1 for each database with something to settle | |
 
 mod batch;
 mod collect;
+mod looks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

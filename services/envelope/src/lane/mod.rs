@@ -6,10 +6,13 @@
 //! only after the commit. One opener is a batch of one; there is no other path.
 //!
 //! What it decides rests on what it remembers. If the batch fails, what is
-//! remembered of its envelopes is dropped, and its openings are decided one by
-//! one from what the database says, in the same order.
+//! remembered of its envelopes is dropped and read again, and the batch is
+//! decided once more as a whole; if that fails, too, its openings are decided
+//! one by one, always in the same order.
 
-use std::collections::HashMap;
+mod batch;
+
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -18,15 +21,17 @@ use std::task::Poll;
 use std::time::Instant;
 
 use hongbao_core::envelope::OpenDecision;
-use hongbao_core::limits::{FENCE_RETRIES_MAX, OPEN_BATCH_SIZE_MAX};
-use hongbao_core::{Clock, Entry, EnvelopeId, Journal, Opened, Timestamp, UserId};
-use hongbao_store::{Append, Store, StoreError};
+use hongbao_core::limits::{FENCE_RETRIES_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE};
+use hongbao_core::{Clock, Opened, Timestamp, UserId};
+use hongbao_store::Store;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
+use self::batch::{BatchFailed, attempt};
 use crate::direct;
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
 use crate::metrics::LaneMetrics;
-use crate::permits::{Inside, Permits};
+use crate::permits::Permits;
 
 /// An opening that waits for its turn.
 pub struct OpenJob {
@@ -80,24 +85,6 @@ pub struct LaneContext {
     pub metrics: LaneMetrics,
 }
 
-/// Why a batch as a whole came to nothing that may be answered.
-#[derive(Debug, thiserror::Error)]
-enum BatchFailed {
-    /// Another writer was first: what is remembered is old.
-    #[error("another writer was first")]
-    Fenced,
-    /// The store failed.
-    #[error(transparent)]
-    Store(StoreError),
-}
-
-impl BatchFailed {
-    /// It may have been committed nevertheless.
-    fn is_in_doubt(&self) -> bool {
-        matches!(self, BatchFailed::Store(StoreError::Unknown(_)))
-    }
-}
-
 /// Openings that may fail one after the other before the rest of a failed batch
 /// is refused unasked: the database is gone, not one request bad.
 const FAILURES_IN_A_ROW_MAX: u32 = 3;
@@ -105,13 +92,6 @@ const FAILURES_IN_A_ROW_MAX: u32 = 3;
 /// The worker of one lane.
 pub struct Lane {
     context: Arc<LaneContext>,
-}
-
-/// One envelope of a batch: what is remembered, and what the batch adds to it.
-struct Ledger {
-    live: Arc<LiveEnvelope>,
-    fold: Journal,
-    entries: Vec<Entry>,
 }
 
 impl Lane {
@@ -137,32 +117,61 @@ impl Lane {
     /// Decides, commits and answers one batch, and leaves it empty.
     pub async fn process(&self, batch: &mut Vec<OpenJob>) {
         let now = self.context.clock.now();
-        self.drop_late(batch, now);
+        let dequeued = Instant::now();
+        for job in batch.iter() {
+            self.context.metrics.queue_wait.observe((dequeued - job.accepted).as_secs_f64());
+        }
+        self.drop_late(batch, now, false);
         if batch.is_empty() {
             return;
         }
-        match self.attempt(batch, now).await {
-            Ok(answers) => {
-                for (job, answer) in batch.drain(..).zip(answers) {
-                    let answer = self.confirmed(&job, answer, now, false).await;
-                    self.answer(job, answer);
-                }
-            }
+        match attempt(&self.context, batch, now).await {
+            Ok(answers) => self.answer_all(batch, answers, now, false).await,
             Err(failed) => {
                 self.context.metrics.failed_batches.inc();
-                self.one_by_one(batch, failed).await;
+                self.once_more(batch, failed).await;
             }
         }
     }
 
-    /// After a failed batch, so that one bad request cannot fail its neighbours.
-    async fn one_by_one(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed) {
+    /// Decides a failed batch again, as a whole, from what the database says now.
+    async fn once_more(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed) {
         let in_doubt = failed.is_in_doubt();
         match &failed {
             // Everyday life where an envelope has two owners.
             BatchFailed::Fenced => tracing::debug!(openings = batch.len(), "another writer was first"),
             BatchFailed::Store(error) => tracing::warn!(openings = batch.len(), %error, "a batch failed"),
         }
+        self.reload(batch).await;
+        let now = self.context.clock.now();
+        self.drop_late(batch, now, in_doubt);
+        match attempt(&self.context, batch, now).await {
+            Ok(answers) => self.answer_all(batch, answers, now, in_doubt).await,
+            Err(failed) => {
+                let in_doubt = in_doubt || failed.is_in_doubt();
+                self.one_by_one(batch, failed, in_doubt).await;
+            }
+        }
+    }
+
+    /// Reads the envelopes of a batch again, several at a time. What cannot be
+    /// read is found out again where it is needed.
+    async fn reload(&self, batch: &[OpenJob]) {
+        let now = self.context.clock.now();
+        let ids: HashSet<_> = batch.iter().map(|job| job.live.envelope.id).collect();
+        let mut loads = JoinSet::new();
+        for id in ids {
+            if loads.len() >= RELOADS_AT_ONCE {
+                loads.join_next().await;
+            }
+            let context = self.context.clone();
+            loads.spawn(async move { drop(context.live.get_or_load(id, &*context.store, now).await) });
+        }
+        loads.join_all().await;
+    }
+
+    /// After a batch that failed twice, so that one bad request cannot fail its neighbours.
+    async fn one_by_one(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed, in_doubt: bool) {
         let mut failures_in_a_row = 0;
         for job in batch.drain(..) {
             let answer = match &failed {
@@ -193,7 +202,7 @@ impl Lane {
                 Err(NotLive::Busy) => break,
                 Err(NotLive::Store(error)) => return direct::failed(&error, in_doubt),
             }
-            match self.attempt(std::slice::from_ref(job), now).await {
+            match attempt(&self.context, std::slice::from_ref(job), now).await {
                 Ok(mut answers) => {
                     let answer = answers.pop().expect("one opening has one answer");
                     return self.confirmed(job, answer, now, in_doubt).await;
@@ -203,97 +212,33 @@ impl Lane {
                 Err(BatchFailed::Store(error)) => return direct::failed(&error, in_doubt),
             }
         }
-        if in_doubt { OpenAnswer::Unknown("no commit was confirmed in time".to_owned()) } else { OpenAnswer::Busy }
+        direct::gave_up(in_doubt)
     }
 
-    fn drop_late(&self, batch: &mut Vec<OpenJob>, now: Timestamp) {
-        let dequeued = Instant::now();
-        for job in batch.iter() {
-            self.context.metrics.queue_wait.observe((dequeued - job.accepted).as_secs_f64());
-        }
+    fn drop_late(&self, batch: &mut Vec<OpenJob>, now: Timestamp, in_doubt: bool) {
         for job in batch.extract_if(.., |job| job.deadline <= now) {
-            self.answer(job, OpenAnswer::Busy);
+            self.answer(job, direct::gave_up(in_doubt));
         }
     }
 
-    /// Decides the openings in order and commits them in one transaction. An
-    /// error means that none of the answers may be given.
-    async fn attempt(&self, batch: &[OpenJob], now: Timestamp) -> Result<Vec<OpenAnswer>, BatchFailed> {
-        let mut ledgers: Vec<Ledger> = Vec::new();
-        let mut ledger_of: HashMap<EnvelopeId, Option<usize>> = HashMap::new();
-        let mut permits = Vec::new();
-        let mut indexes = Vec::with_capacity(batch.len());
-        for job in batch {
-            let id = job.live.envelope.id;
-            let index = *ledger_of.entry(id).or_insert_with(|| {
-                permits.push(Inside::enter(&*self.context.permits, id)?);
-                // Another copy may have replaced the one that the job came with.
-                let live = self.context.live.get(id, now).unwrap_or_else(|| job.live.clone());
-                let fold = live.journal().fold;
-                ledgers.push(Ledger { live, fold, entries: Vec::new() });
-                Some(ledgers.len() - 1)
-            });
-            indexes.push(index);
-        }
-
-        let mut opened_in_batch: HashMap<(usize, &UserId), Opened> = HashMap::new();
-        let mut answers = Vec::with_capacity(batch.len());
-        for (job, index) in batch.iter().zip(indexes) {
-            let Some(index) = index else {
-                answers.push(OpenAnswer::Busy);
-                continue;
-            };
-            let ledger = &mut ledgers[index];
-            let before = match opened_in_batch.get(&(index, &job.user)) {
-                Some(opened) => Some(opened.clone()),
-                None => ledger.live.journal().opened_by(&job.user),
-            };
-            let decision = ledger.live.envelope.decide_open(&ledger.fold, before.as_ref(), &job.user, now);
-            if let OpenDecision::Append(entry) = &decision {
-                let opened = Opened { seq: entry.seq, amount: entry.amount, at: entry.at };
-                opened_in_batch.insert((index, &job.user), opened);
-                ledger.fold = Journal::after(entry);
-                ledger.entries.push(entry.clone());
-            }
-            answers.push(answer_to(decision));
-        }
-
-        self.commit(&ledgers).await?;
-        Ok(answers)
-    }
-
-    async fn commit(&self, ledgers: &[Ledger]) -> Result<(), BatchFailed> {
-        let entries: Vec<Entry> = ledgers.iter().flat_map(|ledger| ledger.entries.iter().cloned()).collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let metrics = &self.context.metrics;
-        let started = Instant::now();
-        let appended = self.context.store.append(&entries).await;
-        metrics.commit_time.observe(started.elapsed().as_secs_f64());
-        metrics.batch_size.observe(entries.len() as f64);
-        match appended {
-            Ok(Append::Done) => {
-                for ledger in ledgers.iter().filter(|ledger| !ledger.entries.is_empty()) {
-                    self.context.live.committed(&ledger.live, ledger.entries.iter());
-                }
-                Ok(())
-            }
-            failed => {
-                for ledger in ledgers {
-                    self.context.live.forget(ledger.live.envelope.id);
-                }
-                Err(failed.map_or_else(BatchFailed::Store, |_| BatchFailed::Fenced))
-            }
+    async fn answer_all(&self, batch: &mut Vec<OpenJob>, answers: Vec<OpenAnswer>, now: Timestamp, in_doubt: bool) {
+        for (job, answer) in batch.drain(..).zip(answers) {
+            let answer = self.confirmed(&job, answer, now, in_doubt).await;
+            self.answer(job, answer);
         }
     }
 
     /// A memory that may be old does not tell anybody to be too late.
     async fn confirmed(&self, job: &OpenJob, answer: OpenAnswer, now: Timestamp, in_doubt: bool) -> OpenAnswer {
-        if answer != OpenAnswer::Expired || job.live.journal().fold.has_ended() {
-            return answer;
+        let is_whole = job.live.journal().fold.has_ended() && !job.live.is_outdated(&*self.context.store);
+        match answer {
+            OpenAnswer::Expired if !is_whole => {
+                direct::confirm_expired(&self.context, job.live.envelope.id, &job.user, now, in_doubt).await
+            }
+            // An earlier attempt may have written what this one had no room for.
+            OpenAnswer::Busy => direct::gave_up(in_doubt),
+            answer => answer,
         }
-        direct::confirm_expired(&self.context, job.live.envelope.id, &job.user, now, in_doubt).await
     }
 
     fn answer(&self, job: OpenJob, answer: OpenAnswer) {

@@ -1,17 +1,41 @@
-//! Group commit: one task owns the writing, and puts the calls that wait into
-//! one transaction. It never waits for more: the time of a commit is the window
-//! in which the next batch gathers.
+//! Group commit: one task owns the writing of a ledger, and puts the calls that
+//! wait into one transaction. It never waits for more: the time of a commit is
+//! the window in which the next batch gathers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hongbao_core::limits::TRANSFER_BATCH_SIZE_MAX;
 use hongbao_core::{Transfer, TransferOutcome};
-use hongbao_store::sqlite::file::SqliteFile;
 use tokio::sync::{mpsc, oneshot};
 
-use super::transaction::{self, Failure};
 use crate::WalletError;
+
+/// A ledger that executes transfers.
+pub(crate) trait Transact: Send + Sync + 'static {
+    /// Executes them in order, in one transaction; durable when it returns.
+    fn transact(&self, transfers: &[&Transfer]) -> impl Future<Output = Result<Vec<TransferOutcome>, Failure>> + Send;
+}
+
+/// Where a transaction failed: it says what may be done about it.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It never began.
+    Begin(WalletError),
+    /// Something in it failed, and it was rolled back.
+    Inside(WalletError),
+    /// The commit did not succeed for certain.
+    Commit(WalletError),
+}
+
+impl Failure {
+    /// What the callers are told.
+    pub fn into_error(self) -> WalletError {
+        match self {
+            Failure::Begin(error) | Failure::Inside(error) | Failure::Commit(error) => error,
+        }
+    }
+}
 
 type Answer = Result<Vec<TransferOutcome>, WalletError>;
 
@@ -22,7 +46,7 @@ struct Call {
 }
 
 /// The way in: a bounded queue in front of the task that writes.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     calls: mpsc::Sender<Call>,
     /// Transfers in the queue.
     depth: Arc<AtomicUsize>,
@@ -30,10 +54,10 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Starts the task. It ends when the queue was dropped and is empty.
-    pub fn start(file: Arc<SqliteFile>, calls_max: usize) -> Queue {
+    pub fn start(ledger: impl Transact, calls_max: usize) -> Queue {
         let (calls, waiting) = mpsc::channel(calls_max);
         let depth = Arc::new(AtomicUsize::new(0));
-        let writer = Writer { file, waiting, next: None, depth: Arc::clone(&depth) };
+        let writer = Writer { ledger, waiting, next: None, depth: Arc::clone(&depth) };
         tokio::spawn(writer.run());
         Queue { calls, depth }
     }
@@ -43,41 +67,65 @@ impl Queue {
         self.depth.load(Ordering::Relaxed)
     }
 
-    /// Queues the transfers and waits for their outcomes. Once queued they are
-    /// executed even if the caller goes away.
-    pub async fn transfer(&self, transfers: Vec<Transfer>) -> Answer {
-        let count = transfers.len();
-        if count == 0 {
-            return Ok(Vec::new());
+    /// Keeps a place for one call, or says that all are taken.
+    pub fn place(&self) -> Result<Place<'_>, WalletError> {
+        match self.calls.try_reserve() {
+            Ok(permit) => Ok(Place { permit, depth: &self.depth }),
+            Err(mpsc::error::TrySendError::Full(())) => Err(WalletError::Busy),
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                Err(WalletError::Unavailable("the writer has ended".to_owned()))
+            }
         }
-        if count > TRANSFER_BATCH_SIZE_MAX {
-            let words = format!("{count} transfers in one call, at most {TRANSFER_BATCH_SIZE_MAX} are taken");
-            return Err(WalletError::Unavailable(words));
-        }
+    }
+}
+
+/// Refuses a call that would be one transaction of any length.
+pub(crate) fn check_size(transfers: &[Transfer]) -> Result<(), WalletError> {
+    let count = transfers.len();
+    if count > TRANSFER_BATCH_SIZE_MAX {
+        let words = format!("{count} transfers in one call, at most {TRANSFER_BATCH_SIZE_MAX} are taken");
+        return Err(WalletError::Unavailable(words));
+    }
+    Ok(())
+}
+
+/// A place in the queue.
+pub(crate) struct Place<'a> {
+    permit: mpsc::Permit<'a, Call>,
+    depth: &'a AtomicUsize,
+}
+
+impl Place<'_> {
+    /// Queues the transfers. From here on they are executed even if the caller goes away.
+    pub fn fill(self, transfers: Vec<Transfer>) -> Waiting {
         let (answer, outcome) = oneshot::channel();
         // Counted first: the writer may take it before this line's successor runs.
-        self.depth.fetch_add(count, Ordering::Relaxed);
-        if let Err(refused) = self.calls.try_send(Call { transfers, answer }) {
-            self.depth.fetch_sub(count, Ordering::Relaxed);
-            return Err(match refused {
-                mpsc::error::TrySendError::Full(_) => WalletError::Busy,
-                mpsc::error::TrySendError::Closed(_) => WalletError::Unavailable("the writer has ended".to_owned()),
-            });
-        }
-        outcome.await.unwrap_or_else(|_| Err(WalletError::Unknown("the writer ended before it answered".to_owned())))
+        self.depth.fetch_add(transfers.len(), Ordering::Relaxed);
+        self.permit.send(Call { transfers, answer });
+        Waiting(outcome)
+    }
+}
+
+/// A call that is queued.
+pub(crate) struct Waiting(oneshot::Receiver<Answer>);
+
+impl Waiting {
+    /// Waits for the outcomes.
+    pub async fn outcomes(self) -> Answer {
+        self.0.await.unwrap_or_else(|_| Err(WalletError::Unknown("the writer ended before it answered".to_owned())))
     }
 }
 
 /// The task that owns the writing.
-struct Writer {
-    file: Arc<SqliteFile>,
+struct Writer<L> {
+    ledger: L,
     waiting: mpsc::Receiver<Call>,
     /// A call that the last batch had no room for.
     next: Option<Call>,
     depth: Arc<AtomicUsize>,
 }
 
-impl Writer {
+impl<L: Transact> Writer<L> {
     async fn run(mut self) {
         while let Some(calls) = self.take().await {
             let count = calls.iter().map(|call| call.transfers.len()).sum();
@@ -110,7 +158,7 @@ impl Writer {
     /// begin or commit is nobody's fault and would only fail again.
     async fn commit(&self, calls: Vec<Call>) {
         let together: Vec<&Transfer> = calls.iter().flat_map(|call| &call.transfers).collect();
-        match self.transact(&together).await {
+        match self.ledger.transact(&together).await {
             Ok(outcomes) => answer_all(calls, &outcomes),
             Err(Failure::Inside(error)) if calls.len() > 1 => {
                 tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed; its calls run one by one");
@@ -120,17 +168,11 @@ impl Writer {
         }
     }
 
-    /// Holds the connection for one transaction and no longer.
-    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
-        let mut connection = self.file.writer().await;
-        transaction::run(&mut connection, transfers).await
-    }
-
     async fn replay(&self, calls: Vec<Call>) {
         let mut calls = calls.into_iter();
         while let Some(call) = calls.next() {
             let alone: Vec<&Transfer> = call.transfers.iter().collect();
-            match self.transact(&alone).await {
+            match self.ledger.transact(&alone).await {
                 Ok(outcomes) => answer_all(vec![call], &outcomes),
                 Err(Failure::Inside(error)) => refuse_all(vec![call], &error),
                 Err(failure) => {

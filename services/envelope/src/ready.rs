@@ -1,0 +1,100 @@
+//! Whether this server should get requests, asked in the background so that
+//! `/readyz` answers at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongbao_core::Clock;
+use hongbao_core::limits::CLOCK_SKEW_MS_MAX;
+use hongbao_http::health::Check;
+use hongbao_store::Store;
+use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How often the database is asked.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How old its last answer may be.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+
+/// What the last question gave.
+struct Seen {
+    answered_at: Instant,
+    /// Milliseconds that our clock is ahead of the database's.
+    ahead_ms: i64,
+    /// Why the last question had no answer.
+    failure: Option<String>,
+}
+
+/// Starts asking; gives what `/readyz` checks, and the task, to be aborted.
+///
+/// The wallet is not asked: openings go on without it.
+pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Registry) -> (Vec<Check>, JoinHandle<()>) {
+    let seen = Arc::new(Mutex::new(Seen { answered_at: Instant::now(), ahead_ms: 0, failure: None }));
+    let ahead = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+    let full = Gauge::<i64>::default();
+    registry.register("hongbao_clock_ahead_seconds", "Our clock before the database's", ahead.clone());
+    registry.register("hongbao_durability_full", "1 if commits survive a loss of power", full.clone());
+
+    let (database, skewed) = (seen.clone(), seen.clone());
+    let durability = store.clone();
+    let checks = vec![
+        Check::new("database", move || {
+            let seen = database.lock();
+            match &seen.failure {
+                Some(words) if seen.answered_at.elapsed() > ANSWERED_WITHIN => Err(words.clone()),
+                _ => Ok(()),
+            }
+        }),
+        Check::new("clock", move || {
+            let ahead_ms = skewed.lock().ahead_ms;
+            if ahead_ms.abs() <= CLOCK_SKEW_MS_MAX {
+                return Ok(());
+            }
+            Err(format!("our clock is {:.1} s before the database's", ahead_ms as f64 / 1_000.0))
+        }),
+        Check::remarking("durability", move || {
+            let durability = durability.durability();
+            Ok((!durability.full).then(|| format!("commits may be lost with the power: {}", durability.words)))
+        }),
+    ];
+    let task = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(ASK_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let before = clock.now();
+            let answer = store.ping().await;
+            let after = clock.now();
+            full.set(i64::from(store.durability().full));
+            let mut seen = seen.lock();
+            match answer {
+                Ok(theirs) => {
+                    // The answer is from some moment between; at most one of the two is above zero.
+                    let ahead_ms = theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after));
+                    ahead.set(ahead_ms as f64 / 1_000.0);
+                    note_clock(seen.ahead_ms, ahead_ms);
+                    *seen = Seen { answered_at: Instant::now(), ahead_ms, failure: None };
+                }
+                Err(error) => {
+                    if seen.failure.is_none() {
+                        tracing::warn!(%error, "the database does not answer");
+                    }
+                    seen.failure = Some(error.to_string());
+                }
+            }
+        }
+    });
+    (checks, task)
+}
+
+/// Logs when the clock becomes wrong, and when it is right again.
+fn note_clock(before_ms: i64, ahead_ms: i64) {
+    match (before_ms.abs() > CLOCK_SKEW_MS_MAX, ahead_ms.abs() > CLOCK_SKEW_MS_MAX) {
+        (false, true) => tracing::error!(ahead_ms, "our clock is far from the database's: not ready until it is right"),
+        (true, false) => tracing::info!(ahead_ms, "our clock is right again"),
+        _ => {}
+    }
+}

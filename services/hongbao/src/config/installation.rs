@@ -1,0 +1,286 @@
+//! The settings of an installation: what all of its processes share. Who there
+//! is and where, says the topology file; here stand the secrets and the bounds.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hongbao_core::Limits;
+use hongbao_core::id::Fold;
+use hongbao_core::topology::TopologyFile;
+use hongbao_envelope::server::ServerOptions;
+use hongbao_gateway::GatewayOptions;
+use hongbao_gateway::rate::RateLimits;
+use hongbao_store::mysql::connection::{MysqlOptions, Node};
+use hongbao_workers::WorkerOptions;
+use serde::{Deserialize, Serialize};
+
+use super::{Auth, Http, Log, Secret, Tickets, ZoneOffset};
+
+/// Every setting of the roles, with what holds when nothing is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Installation {
+    /// The topology file; a relative path starts at the folder of this file.
+    pub topology: PathBuf,
+    /// Adds the calls that make tokens and money out of nothing, on loopback only.
+    #[serde(default)]
+    pub dev_calls: bool,
+    /// Offset from UTC, in seconds, of the zone whose days name the tables.
+    #[serde(default)]
+    pub zone_offset_s: ZoneOffset,
+    /// How tokens are checked.
+    #[serde(default)]
+    pub auth: Auth,
+    /// How tickets are made.
+    #[serde(default)]
+    pub tickets: Tickets,
+    /// How many databases and tables exist.
+    #[serde(default)]
+    pub storage: Storage,
+    /// How databases are talked to.
+    pub database: Database,
+    /// What a request may ask for.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The envelope servers.
+    #[serde(default)]
+    pub server: ServerOptions,
+    /// The gateways.
+    #[serde(default)]
+    pub gateway: GatewayOptions,
+    /// Connections and timeouts.
+    #[serde(default)]
+    pub http: Http,
+    /// Requests per user, and in all.
+    #[serde(default)]
+    pub rate_limit: RateLimits,
+    /// The background jobs.
+    #[serde(default)]
+    pub workers: WorkerOptions,
+    /// What is logged.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[storage]`: fixed once the databases are made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Databases of envelopes over all SETs; divides 100.
+    pub databases: u8,
+    /// Tables per database and day; divides 10.
+    pub tables: u8,
+    /// Databases of the wallet; divides 100.
+    pub wallet_databases: u8,
+}
+
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage { databases: 100, tables: 10, wallet_databases: 10 }
+    }
+}
+
+impl Storage {
+    /// How envelopes are folded into databases and tables.
+    pub fn fold(&self) -> Result<Fold, String> {
+        Fold::new(self.databases, self.tables)
+            .ok_or_else(|| "storage: databases must divide 100 and tables must divide 10".to_owned())
+    }
+}
+
+/// `[database]`: the same for all SETs and the wallet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Who we are to the database.
+    pub user: String,
+    /// With this password.
+    pub password: Secret,
+    /// Accepts a database that may lose commits when the power goes. `/readyz`
+    /// and the metric `hongbao_durability_full` then say so.
+    #[serde(default)]
+    pub allow_weak_durability: bool,
+    /// Connections of one process to one database server.
+    #[serde(default = "connections_max")]
+    pub connections_max: usize,
+    /// For a connection to be made, in milliseconds.
+    #[serde(default = "connect_timeout_ms")]
+    pub connect_timeout_ms: u64,
+    /// For a statement to be answered, in milliseconds; a connection that takes longer is given up.
+    #[serde(default = "statement_timeout_ms")]
+    pub statement_timeout_ms: u64,
+}
+
+fn connections_max() -> usize {
+    MysqlOptions::default().connections_max
+}
+
+fn connect_timeout_ms() -> u64 {
+    MysqlOptions::default().connect_timeout.as_millis() as u64
+}
+
+fn statement_timeout_ms() -> u64 {
+    MysqlOptions::default().statement_timeout.as_millis() as u64
+}
+
+impl Database {
+    fn check(&self) -> Result<(), String> {
+        if !(1..=10_000).contains(&self.connections_max) {
+            return Err("database: connections_max must be 1 to 10000".to_owned());
+        }
+        if [self.connect_timeout_ms, self.statement_timeout_ms].iter().any(|millis| !(1..=600_000).contains(millis)) {
+            return Err("database: every timeout must be 1 to 600000 ms".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How to connect to one of the nodes that the topology names.
+    pub fn options(&self, nodes: &[String]) -> Result<MysqlOptions, String> {
+        let nodes: Result<Vec<Node>, String> = nodes.iter().map(|node| node.parse()).collect();
+        Ok(MysqlOptions {
+            nodes: nodes?,
+            user: self.user.clone(),
+            password: self.password.0.clone(),
+            allow_weak_durability: self.allow_weak_durability,
+            connections_max: self.connections_max,
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+            statement_timeout: Duration::from_millis(self.statement_timeout_ms),
+            ..MysqlOptions::default()
+        })
+    }
+}
+
+impl Installation {
+    /// Reads the file, then the environment; checks the whole. The topology's
+    /// path is made to start where the file lies.
+    pub fn load(file: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Installation, String> {
+        let mut installation: Installation = super::read(Some(file), environment)?;
+        if let Some(folder) = file.parent() {
+            installation.topology = folder.join(&installation.topology);
+        }
+        installation.check()?;
+        Ok(installation)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.limits.check()?;
+        self.server.check()?;
+        self.gateway.check()?;
+        self.http.check()?;
+        self.workers.check()?;
+        self.rate_limit.check()?;
+        self.zone_offset_s.check()?;
+        self.auth.check()?;
+        self.database.check()?;
+        self.storage.fold()?;
+        if Fold::new(self.storage.wallet_databases, 1).is_none() {
+            return Err("storage: wallet_databases must divide 100".to_owned());
+        }
+        for (name, is_known) in [
+            ("auth.hs256_secret", self.auth.is_known()),
+            ("tickets.secret", self.tickets.secret.is_default()),
+            ("database.password", self.database.password.is_default()),
+        ] {
+            if is_known {
+                return Err(format!("{name} must be set: everybody knows the default"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what the two files say together.
+    pub fn check_with(&self, topology: &TopologyFile) -> Result<(), String> {
+        let outside = topology.gateways.iter().map(|gateway| gateway.address);
+        let servers = topology.sets.iter().flat_map(|set| &set.servers).map(|server| server.address);
+        let outside = outside.chain(servers).find(|address| !address.ip().is_loopback());
+        match outside {
+            Some(address) if self.dev_calls => {
+                Err(format!("dev_calls make money out of nothing, and {address} can be reached from outside"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The settings in force as TOML, secrets masked.
+    pub fn shown(&self) -> String {
+        toml::to_string(self).expect("every setting can be written as TOML")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ops/config").join(name)
+    }
+
+    fn secrets() -> Vec<(String, String)> {
+        [
+            ("HONGBAO_AUTH__HS256_SECRET", "0123456789012345678901234567890123456789"),
+            ("HONGBAO_TICKETS__SECRET", "something only we know"),
+            ("HONGBAO_DATABASE__PASSWORD", "1234"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+
+    fn load(file: &str) -> Result<Installation, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hongbao.toml");
+        std::fs::write(&path, file).unwrap();
+        Installation::load(&path, secrets().into_iter())
+    }
+
+    fn sample_topology() -> TopologyFile {
+        toml::from_str(&std::fs::read_to_string(sample("topology.toml")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_sample_configuration_is_whole_once_its_secrets_are_set() {
+        let installation = Installation::load(&sample("hongbao.toml"), secrets().into_iter()).unwrap();
+        let topology = sample_topology();
+        topology.check().unwrap();
+        installation.check_with(&topology).unwrap();
+        assert_eq!(installation.topology, sample("topology.toml"));
+        assert!(installation.database.options(&topology.sets[0].database).unwrap().nodes.len() == 3);
+        for secret in secrets() {
+            assert!(!installation.shown().contains(&secret.1), "{}", installation.shown());
+        }
+    }
+
+    #[test]
+    fn secrets_that_everybody_knows_are_refused_by_name() {
+        for (left_out, named) in secrets().iter().zip(["auth.hs256_secret", "tickets.secret", "database.password"]) {
+            let given = secrets().into_iter().filter(|secret| secret.0 != left_out.0);
+            let error = Installation::load(&sample("hongbao.toml"), given).unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_unknown_or_does_not_fit_is_named() {
+        let whole = "topology = 't.toml'\n[database]\nuser = 'u'\n";
+        load(whole).unwrap();
+        for (file, words) in [
+            ("topology = 't.toml'", "user"),
+            (&format!("colour = 1\n{whole}"), "colour"),
+            (&format!("{whole}pool = 7"), "pool"),
+            (&format!("{whole}connections_max = 0"), "connections_max"),
+            (&format!("{whole}[storage]\nwallet_databases = 3"), "wallet_databases"),
+            (&format!("{whole}[storage]\ndatabases = 3"), "databases"),
+            (&format!("{whole}[server]\npermit_cap = 0"), "permit_cap"),
+            (&format!("{whole}[gateway]\nprobe_every_ms = 0"), "probe_every_ms"),
+        ] {
+            let error = load(file).unwrap_err();
+            assert!(error.contains(words), "{file:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn money_out_of_nothing_is_refused_where_others_can_reach_it() {
+        let mut installation = load("topology = 't.toml'\n[database]\nuser = 'u'\n").unwrap();
+        installation.dev_calls = true;
+        assert!(installation.check_with(&sample_topology()).unwrap_err().contains("dev_calls"));
+    }
+}

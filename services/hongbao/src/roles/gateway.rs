@@ -1,0 +1,65 @@
+//! `hongbao gateway`: in front of the SETs. It opens no database.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use hongbao_core::topology::TopologyFile;
+use hongbao_gateway::rate::UserRates;
+use hongbao_gateway::{Gateway, GatewayParts};
+use hongbao_http::{Health, HttpMetrics, Listeners, serve_on_threads};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Role, Start, announce, own_routes};
+use crate::process;
+
+/// Runs until SIGTERM or SIGINT, then drains.
+pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
+    super::run(start, names, gateway)
+}
+
+fn names(topology: &TopologyFile) -> Vec<String> {
+    topology.gateways.iter().map(|gateway| gateway.name.clone()).collect()
+}
+
+async fn gateway(mut role: Role, name: String) -> Result<(), String> {
+    let file = role.file();
+    let address = file.gateway(&name).ok_or("the topology has lost this gateway")?.address;
+    let (verifier, _) = process::tokens(&role.installation.auth, &role.clock)?;
+    let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
+    let parts = GatewayParts {
+        verifier,
+        clock: role.clock.clone(),
+        topology: role.topology.clone(),
+        rates: Some(Arc::new(UserRates::new(&role.installation.rate_limit))),
+        options: role.installation.gateway.clone(),
+    };
+    let (gateway, tasks) = Gateway::start(parts, &mut role.registry);
+    let health = Health::new(vec![gateway.check()]);
+    let own = own_routes(&health, std::mem::take(&mut role.registry));
+    let rereading = reread_on_hangup(&role)?;
+    // A request is mostly passed on: each processor serves its connections by itself.
+    let threads = std::thread::available_parallelism().map_err(|error| error.to_string())?;
+    let listeners = Listeners::bind(address, threads, process::LISTEN_BACKLOG);
+    let listeners = listeners.map_err(|error| format!("{address}: {error}"))?;
+    let stop = process::stop_signal(health)?;
+    announce(listeners.address());
+    let options = role.installation.http.options(http_metrics);
+    let served = serve_on_threads(listeners, || gateway.router(own.clone()), options, stop).await;
+    rereading.abort();
+    tasks.shutdown().await;
+    tracing::info!("drained");
+    served.map_err(|error| error.to_string())
+}
+
+/// SIGHUP: read the topology again, now.
+fn reread_on_hangup(role: &Role) -> Result<tokio::task::JoinHandle<()>, String> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
+    let topology = role.topology.clone();
+    Ok(tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let topology = topology.clone();
+            // Reading does not panic; without it the last good version stays.
+            let _ = tokio::task::spawn_blocking(move || topology.reread()).await;
+        }
+    }))
+}

@@ -1,0 +1,124 @@
+//! The roles of an installation, a file each. All read the same two files: the
+//! settings, and the topology that says who is where.
+
+pub mod gateway;
+pub mod server;
+pub mod worker;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use hongbao_core::topology::TopologyFile;
+use hongbao_core::{Clock, SystemClock};
+use hongbao_gateway::TopologyWatcher;
+use hongbao_http::{Health, HttpMetrics, metrics, serve};
+use prometheus_client::registry::Registry;
+
+use crate::config::installation::Installation;
+use crate::process;
+
+/// What every role starts from.
+pub struct Role {
+    /// The settings.
+    pub installation: Installation,
+    /// The topology file, which may change.
+    pub topology: Arc<TopologyWatcher>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What can be measured.
+    pub registry: Registry,
+}
+
+impl Role {
+    /// Reads and checks both files.
+    pub fn load(config: &Path) -> Result<Role, String> {
+        let installation = Installation::load(config, std::env::vars())?;
+        let topology = TopologyWatcher::open(&installation.topology)?;
+        installation.check_with(&topology.current().file)?;
+        Ok(Role { installation, topology, clock: Arc::new(SystemClock), registry: Registry::default() })
+    }
+
+    /// The topology as it is now.
+    pub fn file(&self) -> TopologyFile {
+        self.topology.current().file.clone()
+    }
+}
+
+/// What the command line says of a role.
+pub struct Start<'a> {
+    /// The settings file.
+    pub config: &'a Path,
+    /// The name in the topology; it may be left out where there is only one.
+    pub name: Option<&'a str>,
+    /// Only print the settings in force.
+    pub check: bool,
+}
+
+/// Runs a role until it is told to stop.
+fn run<F: Future<Output = Result<(), String>>>(
+    start: &Start<'_>,
+    names: fn(&TopologyFile) -> Vec<String>,
+    role: impl FnOnce(Role, String) -> F,
+) -> Result<ExitCode, String> {
+    let loaded = Role::load(start.config)?;
+    let name = name_of(start.name, names(&loaded.file()))?;
+    if start.check {
+        print!("{}", loaded.installation.shown());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let log = loaded.installation.log.clone();
+    process::run(&log, role(loaded, name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name_of(asked: Option<&str>, names: Vec<String>) -> Result<String, String> {
+    match asked {
+        Some(name) if names.iter().any(|known| known == name) => Ok(name.to_owned()),
+        Some(name) => Err(format!("--name: the topology has no {name:?} in this role, but {}", names.join(", "))),
+        None if names.len() == 1 => Ok(names.concat()),
+        None => Err(format!("--name: which of {}?", names.join(", "))),
+    }
+}
+
+/// Serves until a signal says to stop; the routes are gone when it returns.
+async fn serve_role(
+    role: &Role,
+    address: SocketAddr,
+    routes: Router,
+    health: Health,
+    http_metrics: HttpMetrics,
+) -> Result<(), String> {
+    let (listener, address) = process::listen(address)?;
+    let stop = process::stop_signal(health)?;
+    announce(address);
+    serve(listener, routes, role.installation.http.options(http_metrics), stop).await;
+    Ok(())
+}
+
+/// Tells who started us, and the log, where we serve.
+fn announce(address: SocketAddr) {
+    println!("listening on http://{address}");
+    tracing::info!(%address, "ready");
+}
+
+/// `/healthz`, `/readyz` and `/metrics`.
+fn own_routes(health: &Health, registry: Registry) -> Router {
+    health.router().merge(metrics::metrics_router(registry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_be_left_out_where_there_is_only_one() {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+        assert_eq!(name_of(None, names(&["g"])), Ok("g".to_owned()));
+        assert_eq!(name_of(Some("b"), names(&["a", "b"])), Ok("b".to_owned()));
+        assert!(name_of(None, names(&["a", "b"])).unwrap_err().contains("a, b"));
+        assert!(name_of(Some("c"), names(&["a", "b"])).unwrap_err().contains("\"c\""));
+    }
+}

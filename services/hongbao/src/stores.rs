@@ -1,0 +1,50 @@
+//! The databases of an installation, as the topology names them.
+
+use hongbao_core::Slot;
+use hongbao_core::topology::{SetEntry, TopologyFile};
+use hongbao_store::mysql::{Layout, MysqlStore};
+use hongbao_wallet::mysql::{Home, MysqlWallet};
+
+use crate::config::installation::Installation;
+
+/// The databases of one SET.
+pub async fn open_store(installation: &Installation, set: &SetEntry) -> Result<MysqlStore, String> {
+    let options = installation.database.options(&set.database)?;
+    let opened = MysqlStore::open(options, layout(installation, set)?).await;
+    opened.map_err(|error| format!("SET {:?}: {error}", set.name))
+}
+
+/// All parts of the wallet.
+pub async fn open_wallet(installation: &Installation, topology: &TopologyFile) -> Result<MysqlWallet, String> {
+    let homes = homes(installation, topology)?;
+    let opened = MysqlWallet::open(homes, installation.storage.wallet_databases).await;
+    opened.map_err(|error| format!("wallet: {error}"))
+}
+
+/// Makes and upgrades all databases and day tables.
+pub async fn migrate(installation: &Installation, topology: &TopologyFile) -> Result<(), String> {
+    for set in &topology.sets {
+        let options = installation.database.options(&set.database)?;
+        let done = hongbao_store::mysql::migrate(options, &layout(installation, set)?).await;
+        done.map_err(|error| format!("SET {:?}: {error}", set.name))?;
+        println!("SET {:?}: up to date", set.name);
+    }
+    let homes = homes(installation, topology)?;
+    let done = hongbao_wallet::mysql::migrate(&homes, installation.storage.wallet_databases).await;
+    done.map_err(|error| format!("wallet: {error}"))?;
+    println!("wallet: up to date");
+    Ok(())
+}
+
+fn layout(installation: &Installation, set: &SetEntry) -> Result<Layout, String> {
+    let slots: Vec<Slot> = set.slots.slots().to_vec();
+    Ok(Layout { fold: installation.storage.fold()?, slots, zone_offset_s: installation.zone_offset_s.0 })
+}
+
+fn homes(installation: &Installation, topology: &TopologyFile) -> Result<Vec<Home>, String> {
+    let home = |wallet: &hongbao_core::topology::WalletEntry| {
+        let options = installation.database.options(&wallet.database)?;
+        Ok(Home { options, slots: wallet.slots.slots().to_vec() })
+    };
+    topology.wallets.iter().map(home).collect()
+}

@@ -1,0 +1,16 @@
+//! What a gateway tells a server beside the request itself. Gateways take these
+//! headers away from what clients send.
+
+use http::{HeaderMap, HeaderName};
+use std::time::Duration;
+
+/// The id that was minted for a new envelope.
+pub const ENVELOPE_ID: HeaderName = HeaderName::from_static("x-hongbao-envelope-id");
+/// Milliseconds that are left for the answer.
+pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-ms");
+
+/// How long whoever asks still waits; `None` if nothing sensible is said.
+pub fn time_left(headers: &HeaderMap) -> Option<Duration> {
+    let millis = headers.get(DEADLINE_MS)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_millis(millis))
+}

@@ -1,0 +1,105 @@
+//! Makes the databases of the wallet, and checks that they are what they should be.
+//!
+//! Every statement may be repeated, and several processes may run all of them at
+//! the same time: what exists is left as it is.
+
+use std::sync::Arc;
+
+use hongbao_store::mysql::connection::{Connections, Lease, within};
+use hongbao_store::mysql::failure::{Broken, reading};
+use hongbao_store::rows::StoredRow as _;
+use sqlx::Executor as _;
+
+use super::Home;
+use super::layout::{Plan, plan};
+use crate::WalletError;
+
+/// The version of a database that is complete.
+const VERSION: i64 = 1;
+const DATABASE: &str = include_str!("../../../../sql/mysql/wallet/database.sql");
+const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
+
+/// Makes what is missing of the databases of the wallet: `databases` over all
+/// slots, called `wallet_00` and so on.
+///
+/// # Errors
+/// When slots do not add up, a database was made for others, or its server refuses.
+pub async fn migrate(homes: &[Home], databases: u8) -> Result<(), WalletError> {
+    let plans = plan(homes, databases)?;
+    for (place, home) in homes.iter().enumerate() {
+        let connections = Connections::open(home.options.clone()).await?;
+        let mut lease = connections.lease().await?;
+        for plan in plans.iter().filter(|plan| plan.home == place) {
+            make(&mut lease, plan, databases).await?;
+        }
+        lease.give_back();
+    }
+    Ok(())
+}
+
+async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), WalletError> {
+    let (name, slots) = (plan.name(), plan.slots_text());
+    run(lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
+        .await
+        .map_err(reading)?;
+    run(lease, &DATABASE.replace("{db}", &name)).await.map_err(reading)?;
+    let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
+    run(lease, &claim).await.map_err(reading)?;
+    check_identity(lease, plan, databases).await?;
+    match run(lease, &APPEND_ONLY.replace("{db}", &name)).await {
+        Err(broken) if !broken.is_of_connection() => {
+            tracing::warn!(database = name, %broken, "the database does not guard its transfers against changes");
+        }
+        done => done.map_err(reading)?,
+    }
+    let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
+    run(lease, &complete).await.map_err(reading)?;
+    Ok(())
+}
+
+/// Checks that a shard's database is there, complete, and made for its slots.
+pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases: u8) -> Result<(), WalletError> {
+    let mut lease = connections.lease().await?;
+    let version = check_identity(&mut lease, plan, databases).await?;
+    lease.give_back();
+    match version {
+        Some(VERSION) => Ok(()),
+        Some(newer) if newer > VERSION => Err(refused(plan, "is of a newer version than this program")),
+        _ => Err(refused(plan, "is not complete: run `hongbao migrate`")),
+    }
+}
+
+/// Gives the version of a database that is what it should be; `None` if there is none.
+async fn check_identity(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<Option<i64>, WalletError> {
+    let text = format!("SELECT version, db_number, db_count, slots FROM {}.meta", plan.name());
+    let limit = lease.limit();
+    let row = match within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await {
+        Err(broken) if broken.is_missing() => return Ok(None),
+        found => found.map_err(reading)?,
+    };
+    let row = row.ok_or_else(|| refused(plan, "does not say what it is"))?;
+    let found = (row.int(1)?, row.int(2)?, row.text(3)?);
+    let slots = plan.slots_text();
+    if found != (plan.database.into(), databases.into(), slots.as_str()) {
+        let (number, count, of) = found;
+        return Err(refused(
+            plan,
+            &format!(
+                "was made as number {number} of {count} databases for the slots {of}; the configuration says {} of \
+                 {databases} for {slots}",
+                plan.database
+            ),
+        ));
+    }
+    Ok(Some(row.int(0)?))
+}
+
+async fn run(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
+    // Making tables is slow on a busy cluster, and nobody waits for it.
+    let limit = lease.limit() * 12;
+    within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await.map(|_| ())
+}
+
+fn refused(plan: &Plan, words: &str) -> WalletError {
+    WalletError::Unavailable(format!("{} {words}", plan.name()))
+}

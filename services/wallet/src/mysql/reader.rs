@@ -1,0 +1,131 @@
+//! What is read. Each is one statement, and so sees one moment of a shard.
+
+use hongbao_core::audit::Books;
+use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, UserId};
+use hongbao_store::mysql::rows::{put, put_bytes};
+use hongbao_store::rows::StoredRow;
+
+use super::shard::{Shard, put_id_is_one_of};
+use crate::row::{self, code_of, posted, transfer};
+use crate::{AccountRow, CLEARING, Posted, TOP_UPS, WalletError};
+
+const TRANSFER_COLUMNS: &str = "id, user_id, kind, amount_fen, at_ms";
+/// What the user's account sees of a transfer.
+const USER_FEN: &str = "CASE kind WHEN 2 THEN -amount_fen ELSE amount_fen END";
+
+pub(super) async fn balance(shard: &Shard, user: &UserId) -> Result<Fen, WalletError> {
+    let sql = format!(
+        "SELECT /* balance */ balance_fen FROM {}.transfer WHERE user_id = '{user}' ORDER BY position DESC LIMIT 1",
+        shard.db
+    );
+    match shard.fetch(&sql).await?.first() {
+        Some(row) => row::balance(row, 0, user),
+        None => Ok(Fen::ZERO),
+    }
+}
+
+/// `before` and what comes back are positions in the shard.
+pub(super) async fn history(
+    shard: &Shard,
+    user: &UserId,
+    kinds: &[TransferKind],
+    before: i64,
+    limit: u32,
+) -> Result<Vec<Posted>, WalletError> {
+    let mut sql = format!(
+        "SELECT /* history */ {TRANSFER_COLUMNS}, position FROM {}.transfer \
+         WHERE user_id = '{user}' AND position < {before}",
+        shard.db
+    );
+    for (number, kind) in kinds.iter().enumerate() {
+        put(&mut sql, format_args!("{}{}", if number == 0 { " AND kind IN (" } else { "," }, code_of(*kind)));
+    }
+    if !kinds.is_empty() {
+        sql.push(')');
+    }
+    put(&mut sql, format_args!(" ORDER BY position DESC LIMIT {limit}"));
+    shard.fetch(&sql).await?.iter().map(posted).collect()
+}
+
+/// The keys of an envelope lie together, from `seq` 0 to the last that there could be.
+pub(super) async fn of_envelopes(shard: &Shard, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
+    let mut sql = format!("SELECT /* of_envelopes */ {TRANSFER_COLUMNS} FROM {}.transfer WHERE ", shard.db);
+    for (number, id) in envelopes.iter().enumerate() {
+        sql.push_str(if number == 0 { "id BETWEEN " } else { " OR id BETWEEN " });
+        put_bytes(&mut sql, &TransferId::Envelope(*id, 0).to_key());
+        sql.push_str(" AND ");
+        put_bytes(&mut sql, &TransferId::Envelope(*id, u32::MAX).to_key());
+    }
+    shard.fetch_patiently(&sql).await?.iter().map(transfer).collect()
+}
+
+pub(super) async fn find(shard: &Shard, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
+    let mut sql = format!("SELECT /* find */ {TRANSFER_COLUMNS} FROM {}.transfer WHERE ", shard.db);
+    put_id_is_one_of(&mut sql, ids.iter().copied());
+    shard.fetch(&sql).await?.iter().map(transfer).collect()
+}
+
+/// `after` and what comes back are positions in the shard.
+pub(super) async fn scan(shard: &Shard, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
+    let sql = format!(
+        "SELECT /* scan */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE position > {after} \
+         ORDER BY position LIMIT {limit}",
+        shard.db
+    );
+    shard.fetch_patiently(&sql).await?.iter().map(posted).collect()
+}
+
+/// The accounts of the system on a shard, in the order of their names.
+pub(super) async fn system_accounts(shard: &Shard) -> Result<[AccountRow; 2], WalletError> {
+    let sql = format!(
+        "SELECT /* system_accounts */ clearing_fen, top_ups_fen, \
+           (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer WHERE kind <> 1), \
+           (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer WHERE kind = 1) \
+         FROM {db}.ledger WHERE one = 1",
+        db = shard.db
+    );
+    let rows = shard.fetch_patiently(&sql).await?;
+    let row = rows.first().ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
+    let account = |name: &str, balance_fen, users_fen: i128| AccountRow {
+        account: format!("{name}/{:02}", shard.number),
+        balance_fen,
+        transfers_sum_fen: -users_fen,
+    };
+    Ok([account(CLEARING, row.int(0)?, sum(row, 2)?), account(TOP_UPS, row.int(1)?, sum(row, 3)?)])
+}
+
+/// Users by name after `after`, a name or empty. A page of names is cut out first.
+pub(super) async fn user_accounts(shard: &Shard, after: &str, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
+    let sql = format!(
+        "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
+             WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), \
+           (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer t WHERE t.user_id = p.user_id) \
+         FROM (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' ORDER BY user_id LIMIT {limit}) p \
+         ORDER BY p.user_id",
+        db = shard.db
+    );
+    let parse = |row: &_| {
+        let account = StoredRow::text(row, 0)?.to_owned();
+        Ok(AccountRow { account, balance_fen: StoredRow::int(row, 1)?, transfers_sum_fen: sum(row, 2)? })
+    };
+    shard.fetch_patiently(&sql).await?.iter().map(parse).collect()
+}
+
+pub(super) async fn books(shard: &Shard) -> Result<Books, WalletError> {
+    let sql = format!(
+        "SELECT /* books */ clearing_fen, top_ups_fen, (SELECT CAST(SUM(t.balance_fen) AS CHAR) FROM \
+           (SELECT MAX(position) AS position FROM {db}.transfer GROUP BY user_id) p \
+           JOIN {db}.transfer t ON t.position = p.position) \
+         FROM {db}.ledger WHERE one = 1",
+        db = shard.db
+    );
+    let rows = shard.fetch_patiently(&sql).await?;
+    let row = rows.first().ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
+    Ok(Books { outstanding_fen: row.int(0)?.into(), top_ups_fen: -i128::from(row.int(1)?), balances_fen: sum(row, 2)? })
+}
+
+/// A sum, which comes as text since it may not fit into 64 bits; null is that of nothing.
+fn sum(row: &impl StoredRow, column: usize) -> Result<i128, WalletError> {
+    let Some(text) = row.text_or_null(column)? else { return Ok(0) };
+    text.parse().map_err(|_| WalletError::Damaged(format!("a sum of fen is {text:?}")))
+}

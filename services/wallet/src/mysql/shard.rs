@@ -1,0 +1,83 @@
+//! One shard: a ledger in one database.
+
+use std::sync::Arc;
+
+use hongbao_core::{Transfer, TransferId, TransferOutcome};
+use hongbao_store::mysql::connection::{Connections, within};
+use hongbao_store::mysql::failure::reading;
+use hongbao_store::mysql::rows::{put, put_bytes};
+use sqlx::Executor as _;
+use sqlx::mysql::MySqlRow;
+
+use super::layout::Plan;
+use super::transaction;
+use crate::WalletError;
+use crate::writer::{Failure, Transact};
+
+/// How much longer a statement of the audit may take: it goes over whole tables.
+const AUDIT_PATIENCE: u32 = 12;
+/// Values in one list. MariaDB rewrites longer lists into joins with tables
+/// that it makes for them (in_predicate_conversion_threshold, 1,000), and may then
+/// read the whole table instead of looking for each.
+const LIST_MAX: usize = 500;
+
+/// What a shard is made of.
+pub(super) struct Shard {
+    /// Its lowest slot.
+    pub number: u8,
+    /// `wallet_00`, which stands before each table's name.
+    pub db: String,
+    /// The way to its home.
+    pub connections: Arc<Connections>,
+}
+
+impl Shard {
+    pub fn new(plan: &Plan, connections: Arc<Connections>) -> Shard {
+        Shard { number: plan.number, db: plan.name(), connections }
+    }
+
+    /// The rows that a text finds; one round trip.
+    pub async fn fetch(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
+        self.fetch_within(sql, 1).await
+    }
+
+    /// The same for the audit, which may take longer.
+    pub async fn fetch_patiently(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
+        self.fetch_within(sql, AUDIT_PATIENCE).await
+    }
+
+    async fn fetch_within(&self, sql: &str, limits: u32) -> Result<Vec<MySqlRow>, WalletError> {
+        let mut lease = self.connections.lease().await?;
+        let limit = lease.limit() * limits;
+        let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(sql))).await;
+        Ok(lease.done(asked).map_err(reading)?)
+    }
+}
+
+/// What the queue of a shard writes to.
+pub(super) struct Ledger(pub Arc<Shard>);
+
+impl Transact for Ledger {
+    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+        transaction::run(&self.0, transfers).await
+    }
+}
+
+/// Writes the condition that the column `id` is one of these, of which there is one at least.
+pub(super) fn put_id_is_one_of(sql: &mut String, ids: impl Iterator<Item = TransferId>) {
+    for (number, id) in ids.enumerate() {
+        match number {
+            0 => sql.push_str("(id IN ("),
+            _ if number % LIST_MAX == 0 => sql.push_str(") OR id IN ("),
+            _ => sql.push(','),
+        }
+        put_bytes(sql, &id.to_key());
+    }
+    sql.push_str("))");
+}
+
+/// Writes a name as a literal of the columns' own character set, so that their
+/// keys can be used. Names hold only letters, digits, `_` and `-`.
+pub(super) fn put_name(sql: &mut String, name: &str) {
+    put(sql, format_args!("_ascii'{name}' COLLATE ascii_bin"));
+}

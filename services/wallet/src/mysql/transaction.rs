@@ -1,0 +1,193 @@
+//! One transaction: read what the batch touches, decide in memory, write once.
+//!
+//! All of it is text with literals, for batches of any size: numbers, bytes as
+//! hexadecimal, and users' names, whose type admits only letters, digits, `_`
+//! and `-`, so that nothing in them ends a literal.
+
+use std::collections::BTreeSet;
+
+use hongbao_core::{Transfer, TransferOutcome, UserId};
+use hongbao_store::StoreError;
+use hongbao_store::mysql::connection::{Lease, within};
+use hongbao_store::mysql::failure::{Broken, committing, reading};
+use hongbao_store::mysql::rows::{put, put_bytes};
+use hongbao_store::rows::StoredRow as _;
+use sqlx::Executor as _;
+use sqlx::mysql::MySqlRow;
+
+use super::shard::{Shard, put_id_is_one_of, put_name};
+use crate::WalletError;
+use crate::ledger::Ledger;
+use crate::row::{self, code_of, content};
+use crate::writer::Failure;
+
+/// How often a transaction that met another one is tried in all.
+const DEADLOCK_TRIES_MAX: u32 = 5;
+
+/// The first column of each row that is read says what the row is.
+const LEDGER_ROW: i64 = 0;
+const HELD_ROW: i64 = 1;
+const BALANCE_ROW: i64 = 2;
+
+/// Executes transfers in order, in one transaction; durable when it returns.
+pub(super) async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+    let reading = text_that_reads(shard, transfers);
+    let mut lease = shard.connections.lease().await.map_err(|error| Failure::Begin(error.into()))?;
+    let mut tries = 1;
+    loop {
+        let (failure, is_open) = match attempt(&mut lease, shard, &reading, transfers).await {
+            Ok(outcomes) => {
+                lease.give_back();
+                return Ok(outcomes);
+            }
+            Err(Stop::Refused(failure)) => (failure, true),
+            Err(Stop::Database(broken, _)) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => {
+                // It was rolled back as a whole.
+                tries += 1;
+                continue;
+            }
+            Err(Stop::Database(broken, failure)) => {
+                let is_open = !broken.is_of_connection();
+                (failure(broken), is_open)
+            }
+        };
+        if is_open && within(lease.limit(), lease.connection().execute("ROLLBACK")).await.is_ok() {
+            lease.give_back();
+        }
+        return Err(failure);
+    }
+}
+
+/// Why an attempt ended.
+enum Stop {
+    /// The database said no or is gone, and what that means at this place.
+    Database(Broken, fn(Broken) -> Failure),
+    /// What was read cannot be gone on with; the transaction is open.
+    Refused(Failure),
+}
+
+async fn attempt(
+    lease: &mut Lease,
+    shard: &Shard,
+    reading_text: &str,
+    transfers: &[&Transfer],
+) -> Result<Vec<TransferOutcome>, Stop> {
+    let limit = lease.limit();
+    let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(reading_text))).await;
+    let rows = asked.map_err(|broken| Stop::Database(broken, |broken| Failure::Begin(reading(broken).into())))?;
+    let (mut ledger, last_position) = load(shard, &rows).map_err(|error| Stop::Refused(Failure::Inside(error)))?;
+    let outcomes = transfers.iter().map(|transfer| ledger.execute(transfer)).collect();
+    let text = text_that_writes(shard, &ledger, last_position);
+    let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await;
+    done.map_err(|broken| Stop::Database(broken, not_committed))?;
+    Ok(outcomes)
+}
+
+/// The statements before the commit are in the same text as it, so a broken
+/// connection says nothing about how far it came.
+fn not_committed(broken: Broken) -> Failure {
+    match committing(broken) {
+        StoreError::Unknown(words) => Failure::Commit(WalletError::Unknown(words)),
+        other => Failure::Inside(other.into()),
+    }
+}
+
+/// Locks the ledger's row, which no other transaction then gets past; what is
+/// read after it is therefore the last word.
+fn text_that_reads(shard: &Shard, transfers: &[&Transfer]) -> String {
+    let db = &shard.db;
+    let mut sql = String::with_capacity(256 + transfers.len() * 96);
+    put(
+        &mut sql,
+        format_args!(
+            "START TRANSACTION; SELECT /* wallet transfer */ {LEDGER_ROW}, clearing_fen, top_ups_fen, last_position \
+             FROM {db}.ledger WHERE one = 1 FOR UPDATE; \
+             SELECT /* held */ {HELD_ROW}, id, user_id, kind, amount_fen FROM {db}.transfer WHERE "
+        ),
+    );
+    put_id_is_one_of(&mut sql, transfers.iter().map(|transfer| transfer.id));
+    // One look at the end of each user's history, however long it is. A grouped
+    // maximum would leave it to the database whether to read all of it.
+    put(
+        &mut sql,
+        format_args!(
+            "; SELECT /* balances */ {BALANCE_ROW}, u.name, (SELECT t.balance_fen FROM {db}.transfer t \
+             WHERE t.user_id = u.name ORDER BY t.position DESC LIMIT 1) FROM ("
+        ),
+    );
+    let users: BTreeSet<&UserId> = transfers.iter().map(|transfer| &transfer.user).collect();
+    for (number, user) in users.into_iter().enumerate() {
+        sql.push_str(if number == 0 { "SELECT " } else { " UNION ALL SELECT " });
+        put_name(&mut sql, user.as_str());
+        if number == 0 {
+            sql.push_str(" AS name");
+        }
+    }
+    sql.push_str(") u");
+    sql
+}
+
+/// The part of the books that the transfers touch, and the last position.
+fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(Ledger<'a>, i64), WalletError> {
+    let mut ledger = Ledger::default();
+    let mut last_position = None;
+    for row in rows {
+        match row.int(0)? {
+            LEDGER_ROW => {
+                ledger.set_system(row.int(1)?, row.int(2)?);
+                last_position = Some(row.int(3)?);
+            }
+            HELD_ROW => {
+                let (id, content) = content(row, 1)?;
+                ledger.hold(id, content);
+            }
+            _ if row.int_or_null(2)?.is_none() => {}
+            _ => {
+                let user = UserId::parse(row.text(1)?).expect("it was asked for by this name");
+                let balance = row::balance(row, 2, &user)?;
+                ledger.set_user(user, balance);
+            }
+        }
+    }
+    let last_position = last_position.ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
+    Ok((ledger, last_position))
+}
+
+/// Also without a transfer to add the ledger's row is written: see its SQL.
+fn text_that_writes(shard: &Shard, ledger: &Ledger<'_>, last_position: i64) -> String {
+    let db = &shard.db;
+    let mut sql = String::with_capacity(256 + ledger.posts().len() * 160);
+    let mut position = last_position;
+    for post in ledger.posts() {
+        if position == last_position {
+            put(
+                &mut sql,
+                format_args!(
+                    "INSERT /* wallet transfer */ INTO {db}.transfer \
+                     (position, id, user_id, kind, amount_fen, balance_fen, at_ms) VALUES "
+                ),
+            );
+        } else {
+            sql.push(',');
+        }
+        position += 1;
+        let transfer = post.transfer;
+        put(&mut sql, format_args!("({position},"));
+        put_bytes(&mut sql, &transfer.id.to_key());
+        let (kind, amount) = (code_of(transfer.kind), transfer.amount.get());
+        let (user, balance, at) = (&transfer.user, post.balance.get(), transfer.at.millis());
+        put(&mut sql, format_args!(",'{user}',{kind},{amount},{balance},{at})"));
+    }
+    if position > last_position {
+        sql.push_str("; ");
+    }
+    let (clearing, top_ups) = ledger.system();
+    put(
+        &mut sql,
+        format_args!(
+            "UPDATE /* wallet transfer */ {db}.ledger SET clearing_fen = {clearing}, top_ups_fen = {top_ups}, \
+             last_position = {position}, transactions = transactions + 1 WHERE one = 1; COMMIT"
+        ),
+    );
+    sql
+}

@@ -1,0 +1,57 @@
+//! Rows and what they mean, whatever database they come from.
+
+use hongbao_core::{Fen, Timestamp, Transfer, TransferId, TransferKind, UserId};
+use hongbao_store::rows::StoredRow;
+
+use crate::ledger::Content;
+use crate::{Posted, WalletError};
+
+/// Names and numbers of the kinds, as stored. They must never change.
+const KINDS: [(TransferKind, i64); 5] = [
+    (TransferKind::TopUp, 1),
+    (TransferKind::Send, 2),
+    (TransferKind::Open, 3),
+    (TransferKind::Refund, 4),
+    (TransferKind::Cancel, 5),
+];
+
+/// The number that a kind is stored as.
+pub(crate) fn code_of(kind: TransferKind) -> i64 {
+    KINDS.iter().find(|(known, _)| *known == kind).expect("KINDS lists all of them").1
+}
+
+/// Reads `id, user_id, kind, amount_fen`, which begin at `start`.
+pub(crate) fn content(row: &impl StoredRow, start: usize) -> Result<(TransferId, Content), WalletError> {
+    let key = row.bytes(start)?;
+    // The id is shown as it is stored.
+    let damaged = |what| WalletError::Damaged(format!("transfer x'{}': {what} means nothing", hex(key)));
+    let id = TransferId::from_key(key).ok_or_else(|| damaged("its id"))?;
+    let user = UserId::parse(row.text(start + 1)?).ok_or_else(|| damaged("its user"))?;
+    let code = row.int(start + 2)?;
+    let kind = KINDS.iter().find(|(_, known)| *known == code).ok_or_else(|| damaged("its kind"))?.0;
+    let amount = Fen::new(row.int(start + 3)?).ok_or_else(|| damaged("its amount"))?;
+    Ok((id, Content { kind, user, amount }))
+}
+
+/// Reads `id, user_id, kind, amount_fen, at_ms`.
+pub(crate) fn transfer(row: &impl StoredRow) -> Result<Transfer, WalletError> {
+    let (id, Content { kind, user, amount }) = content(row, 0)?;
+    Ok(Transfer { id, kind, user, amount, at: Timestamp::from_millis(row.int(4)?) })
+}
+
+/// Reads `id, user_id, kind, amount_fen, at_ms, position`.
+pub(crate) fn posted(row: &impl StoredRow) -> Result<Posted, WalletError> {
+    Ok(Posted { transfer: transfer(row)?, position: row.int(5)? })
+}
+
+/// A balance of this user.
+pub(crate) fn balance(row: &impl StoredRow, column: usize, user: &UserId) -> Result<Fen, WalletError> {
+    let fen = row.int(column)?;
+    Fen::new(fen).ok_or_else(|| WalletError::Damaged(format!("the balance of {user} is {fen} fen")))
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

@@ -1,0 +1,92 @@
+//! One MariaDB for the tests of this binary that leave it alive.
+
+use std::sync::{Arc, OnceLock};
+
+use hongbao_core::{Fen, Slot, Timestamp, Transfer, UserId};
+use hongbao_parts::Part;
+use hongbao_store::mysql::connection::{Connections, MysqlOptions};
+use hongbao_wallet::Wallet;
+use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use sqlx::Executor as _;
+use sqlx::mysql::MySqlRow;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Names the nodes of a database to run the behaviours on, instead of a private
+/// MariaDB: `host:port,host:port`. It is emptied again and again.
+const NODES: &str = "TEST_MYSQL_NODES";
+
+/// Shards of the wallets here.
+pub const DATABASES: u8 = 4;
+
+/// How to reach these nodes.
+pub fn options(nodes: &[String]) -> MysqlOptions {
+    MysqlOptions {
+        nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
+        user: "hongbao".to_owned(),
+        password: "hongbao".to_owned(),
+        ..MysqlOptions::default()
+    }
+}
+
+/// One home for all users.
+pub fn homes(nodes: &[String]) -> Vec<Home> {
+    vec![Home { options: options(nodes), slots: Slot::all().collect() }]
+}
+
+/// The nodes of the database that all tests share.
+pub fn shared_nodes() -> Vec<String> {
+    static SHARED: OnceLock<Part> = OnceLock::new();
+    match std::env::var(NODES) {
+        Ok(nodes) => nodes.split(',').map(str::to_owned).collect(),
+        Err(_) => vec![SHARED.get_or_init(|| Part::mariadb(&[])).node()],
+    }
+}
+
+/// Empty databases, for one test at a time.
+pub async fn empty_homes() -> (Vec<Home>, MutexGuard<'static, ()>) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    let guard = ONE_AT_A_TIME.lock().await;
+    let nodes = shared_nodes();
+    let names: Vec<String> = (0..100).map(|number| format!("DROP DATABASE IF EXISTS wallet_{number:02}")).collect();
+    sql(&nodes, &names.join(";")).await;
+    let homes = homes(&nodes);
+    migrate(&homes, DATABASES).await.unwrap();
+    (homes, guard)
+}
+
+/// An empty wallet.
+pub async fn empty() -> (Arc<dyn Wallet>, MutexGuard<'static, ()>) {
+    let (homes, guard) = empty_homes().await;
+    (Arc::new(MysqlWallet::open(homes, DATABASES).await.unwrap()), guard)
+}
+
+/// Runs statements beside the wallets; gives the rows.
+pub async fn sql(nodes: &[String], text: &str) -> Vec<MySqlRow> {
+    try_sql(nodes, text).await.unwrap()
+}
+
+/// The same for statements that may be refused.
+pub async fn try_sql(nodes: &[String], text: &str) -> Result<Vec<MySqlRow>, sqlx::Error> {
+    let connections = Connections::open(options(nodes)).await.unwrap();
+    let mut lease = connections.lease().await.unwrap();
+    lease.connection().fetch_all(sqlx::raw_sql(text)).await
+}
+
+pub fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+pub fn top_up(number: u64, name: &str, amount: i64) -> Transfer {
+    let at = Timestamp::from_millis(0);
+    Transfer::top_up(uuid::Uuid::from_u64_pair(7, number), user(name), Fen::new(amount).unwrap(), at)
+}
+
+/// Every account is the sum of its transfers and the books balance; gives all that came from outside.
+pub async fn audited(wallet: &dyn Wallet) -> i128 {
+    for row in wallet.accounts(None, u32::MAX).await.unwrap() {
+        assert_eq!(i128::from(row.balance_fen), row.transfers_sum_fen, "{}", row.account);
+    }
+    let books = wallet.books().await.unwrap();
+    assert_eq!(books.check(), None);
+    books.top_ups_fen
+}

@@ -1,0 +1,9 @@
+//! The wallet on MariaDB: every behaviour that SQLite has too, what several
+//! processes do to one ledger, and what a database in another process can do.
+
+mod common;
+mod faults;
+mod shards;
+mod together;
+
+hongbao_wallet::wallet_behaviours!(common::empty);
