@@ -371,10 +371,21 @@ impl Server {
 
     /// A copy that is good enough to show. Openings of this server are in it at
     /// once; but the refund, and with lanes off the openings, are written past
-    /// the memory, so a copy that may lack them is loaded again.
+    /// the memory, and another server may have owned the envelope for a while:
+    /// a copy that may lack something is loaded again. What this server has
+    /// loaded or written itself was complete at that moment.
     async fn live_for_detail(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
         let live = self.live.get_or_load(id, &*self.parts.store, now).await?;
-        let may_be_old = !self.parts.options.lanes || live.envelope.state(&live.journal().fold, now) == State::Expired;
+        let (state, complete_at) = {
+            let journal = live.journal();
+            let last = journal.open_at(journal.open_count()).map(|(_, opened)| opened.at);
+            (live.envelope.state(&journal.fold, now), last.map_or(live.loaded_at(), |at| at.max(live.loaded_at())))
+        };
+        let may_be_old = match state {
+            State::Finished | State::Refunded => false,
+            State::Expired => true,
+            _ => !self.parts.options.lanes || now.millis() - complete_at.millis() > limits::DETAIL_AGE_MS_MAX,
+        };
         if !may_be_old || live.loaded_at() == now {
             return Ok(live);
         }
