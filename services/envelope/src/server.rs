@@ -126,6 +126,7 @@ pub struct Server {
 pub struct ServerTasks {
     lanes: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
+    permits: Arc<dyn Permits>,
 }
 
 impl ServerTasks {
@@ -137,6 +138,7 @@ impl ServerTasks {
             let _ = lane.await;
         }
         self.sweeper.abort();
+        self.permits.close().await;
     }
 }
 
@@ -177,8 +179,8 @@ impl Server {
         ));
         let direct = context(metrics.direct());
         let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
-        let server = Server { parts, slots, live, lanes, direct };
-        (Arc::new(server), ServerTasks { lanes: tasks, sweeper })
+        let tasks = ServerTasks { lanes: tasks, sweeper, permits: parts.permits.clone() };
+        (Arc::new(Server { parts, slots, live, lanes, direct }), tasks)
     }
 
     /// Makes an envelope under an id that was minted at the edge.
