@@ -76,7 +76,7 @@ impl ServerOptions {
     pub fn check(&self) -> Result<(), String> {
         let rules = [
             ((1..=1_000_000).contains(&self.lane_queue_max), "lane_queue_max must be 1 to 1000000"),
-            (self.permit_cap >= 1, "permit_cap must be at least 1"),
+            ((1..=limits::PERMIT_CAP_MAX).contains(&self.permit_cap), "permit_cap must be 1 to 10000"),
             ((1..=60_000).contains(&self.open_deadline_ms), "open_deadline_ms must be 1 to 60000"),
             (
                 i128::from(self.answer_within_ms) > i128::from(self.open_deadline_ms),
@@ -347,6 +347,11 @@ impl Server {
     /// The wallet, for what reads it.
     pub fn wallet(&self) -> &Arc<dyn Wallet> {
         &self.parts.wallet
+    }
+
+    /// The entry permits, for operators.
+    pub fn permits(&self) -> &dyn Permits {
+        &*self.parts.permits
     }
 
     /// The clock.
