@@ -130,6 +130,7 @@ pub struct Server {
 pub struct ServerTasks {
     lanes: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
+    permits: Arc<dyn Permits>,
 }
 
 impl ServerTasks {
@@ -141,6 +142,7 @@ impl ServerTasks {
             let _ = lane.await;
         }
         self.sweeper.abort();
+        self.permits.close().await;
     }
 }
 
@@ -181,8 +183,8 @@ impl Server {
         ));
         let direct = context(metrics.direct());
         let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
-        let server = Server { parts, slots, live, lanes, direct };
-        (Arc::new(server), ServerTasks { lanes: tasks, sweeper })
+        let tasks = ServerTasks { lanes: tasks, sweeper, permits: parts.permits.clone() };
+        (Arc::new(Server { parts, slots, live, lanes, direct }), tasks)
     }
 
     /// Makes an envelope under an id that was minted at the edge.
