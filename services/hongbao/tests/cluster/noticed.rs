@@ -42,13 +42,12 @@ impl Tally {
         self.bad.load(Ordering::Relaxed)
     }
 
-    fn latest(&self) -> Option<String> {
-        self.latest.lock().expect("nobody panics with the lock").last().cloned()
+    fn latest(&self) -> Vec<String> {
+        self.latest.lock().expect("nobody panics with the lock").clone()
     }
 
     fn require_none(&self, what: &str) {
-        let latest = self.latest.lock().expect("nobody panics with the lock");
-        assert_eq!(self.bad(), 0, "{what} should have noticed nothing: {latest:#?}");
+        assert_eq!(self.bad(), 0, "{what} should have noticed nothing: {:#?}", self.latest());
     }
 }
 
@@ -87,6 +86,11 @@ impl Noticed {
         self.opens.iter().chain(&self.pays).chain([&self.creates]).map(Tally::bad).sum()
     }
 
+    /// The latest troubles of each kind of call, in words.
+    pub fn latest(&self) -> Vec<String> {
+        self.opens.iter().chain(&self.pays).chain([&self.creates]).flat_map(Tally::latest).collect()
+    }
+
     /// Requires that only those noticed who may.
     pub fn require(&self, sets: &[&str], may: MayNotice) {
         for (number, name) in sets.iter().enumerate() {
@@ -105,10 +109,7 @@ impl Noticed {
 
     /// In words: what went well, and in brackets what did not.
     pub fn words(&self, sets: &[&str]) -> String {
-        let of = |tally: &Tally| match tally.latest() {
-            Some(trouble) => format!("{} ({}, at last {trouble})", tally.good(), tally.bad()),
-            None => tally.good().to_string(),
-        };
+        let of = |tally: &Tally| format!("{} ({})", tally.good(), tally.bad());
         let by_set = |tallies: &[Tally]| {
             let each = sets.iter().zip(tallies).map(|(name, tally)| format!("{name} {}", of(tally)));
             each.collect::<Vec<_>>().join(", ")
