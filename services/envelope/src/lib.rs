@@ -22,6 +22,7 @@ pub mod lane;
 pub mod direct;
 pub mod live;
 pub mod permits;
+pub mod shared;
 
 pub mod metrics;
 
