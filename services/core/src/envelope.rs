@@ -33,6 +33,17 @@ pub enum Audience {
     User(UserId),
 }
 
+impl Audience {
+    /// Whether this caller is among those whom the sender meant.
+    pub fn invites(&self, user: &UserId, groups: &[GroupId]) -> bool {
+        match self {
+            Audience::Link => true,
+            Audience::Group(group) => groups.contains(group),
+            Audience::User(invited) => invited == user,
+        }
+    }
+}
+
 /// How far the stored envelope has come. What a client sees is [`State`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -261,12 +272,7 @@ impl Envelope {
 
     /// Whether this caller may see, grab and open it. The sender always may.
     pub fn admits(&self, user: &UserId, groups: &[GroupId]) -> bool {
-        *user == self.sender
-            || match &self.audience {
-                Audience::Link => true,
-                Audience::Group(group) => groups.contains(group),
-                Audience::User(invited) => invited == user,
-            }
+        *user == self.sender || self.audience.invites(user, groups)
     }
 
     fn next_open(&self, journal: &Journal, user: &UserId, now: Timestamp) -> Entry {

@@ -96,8 +96,37 @@ pub const FORWARD_IDLE_MS_MAX: u64 = 30_000;
 pub const FORWARD_REST_MS_MAX: u64 = 30_000;
 /// Bytes that a gateway reads of a server's answer to a probe.
 pub const PROBE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one shared snapshot at most; an envelope with more openers has none.
+pub const SNAPSHOT_BYTES_MAX: usize = 64 * 1024;
+/// Envelopes that wait for their snapshot to be written.
+pub const SNAPSHOTS_WAITING_MAX: usize = 16_384;
+/// Milliseconds from one round of snapshots to the next, and so from one of an envelope to its next.
+pub const SNAPSHOT_ROUND_MS: u64 = 200;
+/// Snapshots of one round at most.
+pub const SNAPSHOTS_PER_ROUND_MAX: usize = 512;
+/// Bytes of one round at most, but for the last snapshot of the round.
+pub const SNAPSHOT_BYTES_PER_ROUND_MAX: usize = 512 * 1024;
+/// Milliseconds that a snapshot is kept in Redis.
+pub const SNAPSHOT_LIFE_MS: u64 = 600_000;
+/// Milliseconds that a server remembers what it read from Redis.
+pub const SNAPSHOT_MEMORY_MS: u64 = 1_000;
+/// Bytes of snapshots that a server remembers so, as they were encoded.
+pub const SNAPSHOT_MEMORY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Connections of one server to Redis.
+pub const CACHE_CONNECTIONS_MAX: usize = 8;
+/// Milliseconds that a request may wait for a connection to Redis, and then for the answer.
+pub const CACHE_READ_MS_MAX: u64 = 30;
+/// Milliseconds that a round of snapshots may take to be written.
+pub const CACHE_WRITE_MS_MAX: u64 = 1_000;
+/// Failures in a row after which no request asks Redis, until it answers a probe.
+pub const CACHE_FAILURES_MAX: u32 = 3;
+/// Milliseconds from one such probe to the next.
+pub const CACHE_PROBE_MS: u64 = 500;
 
 const _: () = assert!(FORWARD_IDLE_MS_MAX < IDLE_MS_MAX, "a server must not close what a gateway is about to use");
+const _: () = assert!(CACHE_READ_MS_MAX < CACHE_WRITE_MS_MAX);
+const _: () = assert!(SNAPSHOT_BYTES_MAX <= SNAPSHOT_BYTES_PER_ROUND_MAX);
+const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);

@@ -23,6 +23,7 @@ pub mod direct;
 pub mod live;
 pub mod permits;
 pub mod ready;
+pub mod shared;
 
 pub mod metrics;
 

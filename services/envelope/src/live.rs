@@ -20,6 +20,8 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 
+use crate::shared::SharedViews;
+
 /// One envelope in use.
 pub struct LiveEnvelope {
     /// The row, as loaded. Its stage and `settled_seq` are those of the load.
@@ -43,7 +45,7 @@ pub struct LiveJournal {
 
 impl LiveJournal {
     fn new(envelope: &Envelope, entries: &[Entry]) -> LiveJournal {
-        let mut journal = LiveJournal { fold: Journal::new(envelope.total), opens: IndexMap::new(), luckiest: None };
+        let mut journal = LiveJournal::empty(envelope.total);
         journal.opens.reserve_exact(entries.len());
         for entry in entries {
             journal.apply(entry);
@@ -51,7 +53,13 @@ impl LiveJournal {
         journal
     }
 
-    fn apply(&mut self, entry: &Entry) {
+    /// The journal of an envelope that nobody has opened.
+    pub(crate) fn empty(total: Fen) -> LiveJournal {
+        LiveJournal { fold: Journal::new(total), opens: IndexMap::new(), luckiest: None }
+    }
+
+    /// Adds the next entry.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
         self.fold = Journal::after(entry);
         if let EntryKind::Open(user) = &entry.kind {
             let best = self.luckiest.and_then(|seq| self.open_at(seq)).map(|(_, opened)| opened.amount);
@@ -151,6 +159,7 @@ pub enum NotLive {
 pub struct LiveEnvelopes {
     cache: Cache<EnvelopeId, Cached, KeptWeight>,
     loads: Semaphore,
+    shared: Option<Arc<SharedViews>>,
 }
 
 impl LiveEnvelopes {
@@ -161,7 +170,13 @@ impl LiveEnvelopes {
         LiveEnvelopes {
             cache: Cache::with_weighter(envelopes_max, weight_max, KeptWeight),
             loads: Semaphore::new(loads_max),
+            shared: None,
         }
+    }
+
+    /// Shows what it remembers to the other servers of the SET too.
+    pub fn shared_through(self, shared: Option<Arc<SharedViews>>) -> LiveEnvelopes {
+        LiveEnvelopes { shared, ..self }
     }
 
     /// The envelope from memory, unless its database has moved to another epoch.
@@ -186,7 +201,7 @@ impl LiveEnvelopes {
         if let Some(live) = self.get(id, store, now) {
             return Ok(live);
         }
-        let load = async { self.load(id, store, now).await.map(Cached::new) };
+        let load = async { self.load(id, store, now).await.inspect(|live| self.share(live)).map(Cached::new) };
         self.cache.get_or_insert_async(&id, load).await.map(|cached| cached.live)
     }
 
@@ -221,6 +236,13 @@ impl LiveEnvelopes {
         // The cache weighs an envelope when it is put in; weigh again as it doubles.
         if before.next_power_of_two() != after.next_power_of_two() && after as u64 > ENVELOPE_WEIGHT {
             self.cache.insert(live.envelope.id, Cached::new(live.clone()));
+        }
+        self.share(live);
+    }
+
+    fn share(&self, live: &Arc<LiveEnvelope>) {
+        if let Some(shared) = &self.shared {
+            shared.note(live);
         }
     }
 

@@ -25,10 +25,12 @@ use tokio::task::JoinHandle;
 
 use crate::direct;
 use crate::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
-use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
+use crate::live::{LiveEnvelope, LiveEnvelopes, LiveJournal, NotLive};
 use crate::metrics::{LaneMetrics, ServerMetrics};
 use crate::permits::Permits;
 use crate::refusal::Refusal;
+use crate::shared::SharedViews;
+use crate::shared::snapshot::{SafeGrab, Snapshot};
 
 /// Ids that are minted until one has a slot of this server's: even where it holds
 /// a single one of the hundred, all of these miss it once in 20,000 times.
@@ -103,6 +105,8 @@ pub struct ServerParts {
     pub clock: Arc<dyn Clock>,
     /// Caps the transactions of one envelope.
     pub permits: Arc<dyn Permits>,
+    /// What the servers of the SET show each other; `None` where there is no Redis.
+    pub shared: Option<Arc<SharedViews>>,
     /// Makes and checks tickets.
     pub tickets: TicketKey,
     /// What a request may ask for.
@@ -158,7 +162,8 @@ impl Server {
     /// Starts the lanes, one for each database of the store.
     pub fn start(parts: ServerParts, registry: &mut Registry) -> (Arc<Server>, ServerTasks) {
         let metrics = ServerMetrics::register(registry, &parts.store.durability().words);
-        let live = Arc::new(LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max));
+        let live = LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max);
+        let live = Arc::new(live.shared_through(parts.shared.clone()));
         let context = |lane_metrics: LaneMetrics| {
             Arc::new(LaneContext {
                 store: parts.store.clone(),
@@ -231,6 +236,9 @@ impl Server {
     pub async fn grab(&self, id: EnvelopeId, caller: &Caller<'_>) -> Result<GrabAnswer, Refusal> {
         self.check_ours(id)?;
         let now = self.parts.clock.now();
+        if let Some(answer) = self.grab_shared(id, caller, now).await {
+            return answer;
+        }
         let (state, before) = if self.parts.options.lanes {
             let live = self.live(id, now).await?;
             let journal = live.journal();
@@ -310,27 +318,18 @@ impl Server {
     ) -> Result<Detail, Refusal> {
         self.check_ours(id)?;
         let now = self.parts.clock.now();
+        if let Some(snapshot) = self.snapshot(id, now).await
+            && let Snapshot::Ended { envelope, journal } = &*snapshot
+        {
+            return detail_of(envelope, journal, caller, after_seq, limit, now);
+        }
         let live = match self.live_for_detail(id, now).await {
             Err(NotLive::NotPaid(envelope)) if envelope.sender == *caller.user => {
                 return Ok(unpaid_detail(&envelope, now));
             }
             found => found.map_err(refusal_of)?,
         };
-        let journal = live.journal();
-        let mine = journal.opened_by(caller.user);
-        check_invited(&live.envelope, mine.as_ref(), caller)?;
-        let last = journal.open_count().min(after_seq.saturating_add(limit));
-        let opens = (after_seq.saturating_add(1)..=last).filter_map(|seq| journal.open_at(seq));
-        let closed = journal.fold.has_ended();
-        let view = |(user, opened): (&UserId, Opened)| OpenView::new(user, &opened);
-        Ok(Detail {
-            envelope: EnvelopeView::new(&live.envelope, &journal.fold, now),
-            opens: opens.map(view).collect(),
-            next_seq: (last < journal.open_count()).then_some(last),
-            mine: mine.map(|opened| OpenView::new(caller.user, &opened)),
-            luckiest: journal.luckiest().filter(|_| closed).map(view),
-            draw_seed: closed.then(|| live.envelope.seed.reveal()),
-        })
+        detail_of(&live.envelope, &live.journal(), caller, after_seq, limit, now)
     }
 
     /// An id for a new envelope whose slot is ours, where no gateway has minted one.
@@ -370,6 +369,33 @@ impl Server {
             return Err(Refusal::NotFound);
         }
         Ok(())
+    }
+
+    /// The answer to a grab, if what another server has shown of the envelope is
+    /// enough for it. Openings never look there.
+    async fn grab_shared(
+        &self,
+        id: EnvelopeId,
+        caller: &Caller<'_>,
+        now: Timestamp,
+    ) -> Option<Result<GrabAnswer, Refusal>> {
+        let answer = match self.snapshot(id, now).await?.grab(caller.user, caller.groups, now)? {
+            SafeGrab::Ready => GrabAnswer::Ready(self.ready(id, caller.user, now)),
+            SafeGrab::Opened(opened) => GrabAnswer::Outcome(Outcome::opened(&opened, true)),
+            SafeGrab::Empty => GrabAnswer::Outcome(Outcome::Empty),
+            SafeGrab::Expired => GrabAnswer::Outcome(Outcome::Expired),
+            SafeGrab::NotInvited => return Some(Err(Refusal::NotInvited)),
+        };
+        Some(Ok(answer))
+    }
+
+    /// What another server has shown of an envelope that is not live here.
+    async fn snapshot(&self, id: EnvelopeId, now: Timestamp) -> Option<Arc<Snapshot>> {
+        let shared = self.parts.shared.as_ref()?;
+        if !self.parts.options.lanes || self.live.get(id, &*self.parts.store, now).is_some() {
+            return None;
+        }
+        shared.find(id).await
     }
 
     async fn live(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
@@ -479,6 +505,30 @@ fn refusal_of(not_live: NotLive) -> Refusal {
         NotLive::Busy => Refusal::Busy,
         NotLive::Store(error) => error.into(),
     }
+}
+
+fn detail_of(
+    envelope: &Envelope,
+    journal: &LiveJournal,
+    caller: &Caller<'_>,
+    after_seq: u32,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Detail, Refusal> {
+    let mine = journal.opened_by(caller.user);
+    check_invited(envelope, mine.as_ref(), caller)?;
+    let last = journal.open_count().min(after_seq.saturating_add(limit));
+    let opens = (after_seq.saturating_add(1)..=last).filter_map(|seq| journal.open_at(seq));
+    let closed = journal.fold.has_ended();
+    let view = |(user, opened): (&UserId, Opened)| OpenView::new(user, &opened);
+    Ok(Detail {
+        envelope: EnvelopeView::new(envelope, &journal.fold, now),
+        opens: opens.map(view).collect(),
+        next_seq: (last < journal.open_count()).then_some(last),
+        mine: mine.map(|opened| OpenView::new(caller.user, &opened)),
+        luckiest: journal.luckiest().filter(|_| closed).map(view),
+        draw_seed: closed.then(|| envelope.seed.reveal()),
+    })
 }
 
 fn unpaid_detail(envelope: &Envelope, now: Timestamp) -> Detail {

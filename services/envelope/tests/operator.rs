@@ -37,6 +37,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
             permits: Arc::new(LocalPermits::new(64)),
             tickets: TicketKey::new(SECRET),
+            shared: None,
             limits: Limits::default(),
             slots: Slot::all().collect(),
             zone_offset_s: 0,

@@ -94,6 +94,7 @@ fn start_server(
         wallet,
         clock,
         permits: Arc::new(LocalPermits::new(config.server.permit_cap)),
+        shared: None,
         tickets: TicketKey::new(config.tickets.secret.0.as_bytes()),
         limits: config.limits.0.clone(),
         slots: set.slots.clone(),

@@ -10,6 +10,7 @@ use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
 use hongbao_envelope::permits::{LocalPermits, MemcachedPermits, Permits};
 use hongbao_envelope::ready;
 use hongbao_envelope::server::{Server, ServerParts};
+use hongbao_envelope::shared::SharedViews;
 use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
@@ -36,12 +37,20 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
 
     let (checks, asking) = ready::watch(store.clone(), role.clock.clone(), &mut role.registry);
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
+    let shared = match &set.cache {
+        Some(url) => {
+            let secret = installation.tickets.secret.0.as_bytes();
+            Some(SharedViews::start(url, secret, store.clone(), &mut role.registry)?)
+        }
+        None => None,
+    };
     let permits = permits_of(&mut role, entry).await?;
     let parts = ServerParts {
         store,
         wallet,
         clock: role.clock.clone(),
         permits: permits.clone(),
+        shared,
         tickets: TicketKey::new(installation.tickets.secret.0.as_bytes()),
         limits: installation.limits.clone(),
         slots: set.slots.slots().to_vec(),

@@ -131,6 +131,7 @@ impl World {
                 wallet: self.fused_wallet.clone(),
                 clock: self.clock.clone(),
                 permits: Arc::new(LocalPermits::new(4)),
+                shared: None,
                 tickets: TicketKey::new(b"simulation"),
                 limits: limits(),
                 slots: Slot::all().collect(),

@@ -1,0 +1,256 @@
+//! What the servers of a SET show each other through Redis.
+//!
+//! A server writes a [`Snapshot`] of each live envelope behind its commits, so
+//! that another one, which takes the envelope over, can answer grabs and details
+//! before it has read the database. What a snapshot may answer stands in
+//! [`snapshot`]; an opening never looks at one.
+//!
+//! | who | asks Redis |
+//! |---|---|
+//! | a lane, after its commit | never: it leaves a note in memory |
+//! | the writer, a task | one pipeline each [`SNAPSHOT_ROUND_MS`]; a probe while Redis is away |
+//! | grab, detail of an envelope that is live here | never |
+//! | grab, detail of another one | one command, at most once a second for each envelope |
+//!
+//! Redis may be empty, slow, gone, or hold anything: a value that is no genuine
+//! snapshot of its envelope is passed over, and overwritten once the envelope is
+//! live. Two servers that both believe to own an envelope overwrite each other's
+//! snapshots; both are genuine.
+//!
+//! A database that was restored to an earlier moment is *behind* the snapshots.
+//! Whoever restores one empties the Redis of its SET; beyond that, a server whose
+//! database has moved to another epoch reads no snapshot of that database until
+//! those from before have passed away.
+
+pub mod metrics;
+pub mod redis;
+pub mod snapshot;
+pub mod waiting;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hongbao_core::EnvelopeId;
+use hongbao_core::limits::{
+    CACHE_PROBE_MS, SNAPSHOT_BYTES_PER_ROUND_MAX, SNAPSHOT_LIFE_MS, SNAPSHOT_MEMORY_BYTES_MAX, SNAPSHOT_MEMORY_MS,
+    SNAPSHOT_ROUND_MS, SNAPSHOTS_PER_ROUND_MAX,
+};
+use hongbao_store::Store;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::live::LiveEnvelope;
+use metrics::SharedMetrics;
+use redis::{CallFailed, Link};
+use snapshot::{Snapshot, SnapshotKey};
+use waiting::{Changed, Waiting};
+
+const MEMORY: Duration = Duration::from_millis(SNAPSHOT_MEMORY_MS);
+const LIFE: Duration = Duration::from_millis(SNAPSHOT_LIFE_MS);
+
+/// The snapshots of a SET, as one server reads and writes them.
+pub struct SharedViews {
+    desk: Arc<Desk>,
+    writer: JoinHandle<()>,
+}
+
+impl Drop for SharedViews {
+    fn drop(&mut self) {
+        // What is not written yet costs the next server a read of the database.
+        self.writer.abort();
+    }
+}
+
+/// What the requests and the writer share.
+struct Desk {
+    link: Link,
+    key: SnapshotKey,
+    store: Arc<dyn Store>,
+    waiting: Mutex<Waiting>,
+    /// So that a hot envelope is read from Redis once a second, not by everybody.
+    memory: Cache<EnvelopeId, Remembered, EncodedBytes>,
+    epochs: Mutex<HashMap<u8, Epoch>>,
+    metrics: SharedMetrics,
+}
+
+/// What Redis said about an envelope, and when.
+#[derive(Clone)]
+struct Remembered {
+    snapshot: Option<Arc<Snapshot>>,
+    bytes: u64,
+    read_at: Instant,
+}
+
+#[derive(Clone)]
+struct EncodedBytes;
+
+impl Weighter<EnvelopeId, Remembered> for EncodedBytes {
+    fn weight(&self, _: &EnvelopeId, remembered: &Remembered) -> u64 {
+        remembered.bytes
+    }
+}
+
+/// The epoch of a database, as last seen, and when it was seen to have moved.
+struct Epoch {
+    number: u64,
+    moved_at: Option<Instant>,
+}
+
+/// An entry of the memory weighs at least this much.
+const REMEMBERED_BYTES_MIN: u64 = 256;
+
+impl SharedViews {
+    /// Starts the writer. `url` is the SET's Redis, which need not be there;
+    /// `tickets_secret` is the one that the SET's servers share. An error says
+    /// what is wrong with the URL, without repeating it.
+    pub fn start(
+        url: &str,
+        tickets_secret: &[u8],
+        store: Arc<dyn Store>,
+        registry: &mut Registry,
+    ) -> Result<Arc<SharedViews>, String> {
+        let epochs = store.tables().into_iter().map(|table| table.database);
+        let epochs = epochs.map(|database| (database, Epoch { number: store.epoch(database), moved_at: None }));
+        let memory_items = (SNAPSHOT_MEMORY_BYTES_MAX / REMEMBERED_BYTES_MIN) as usize;
+        let desk = Arc::new(Desk {
+            link: Link::new(url)?,
+            key: SnapshotKey::derive(tickets_secret),
+            waiting: Mutex::default(),
+            memory: Cache::with_weighter(memory_items, SNAPSHOT_MEMORY_BYTES_MAX, EncodedBytes),
+            epochs: Mutex::new(epochs.collect()),
+            store,
+            metrics: SharedMetrics::register(registry),
+        });
+        let writer = tokio::spawn(desk.clone().write_for_ever());
+        Ok(Arc::new(SharedViews { desk, writer }))
+    }
+
+    /// Notes that an envelope has changed: a snapshot of it will be written soon.
+    pub fn note(&self, live: &Arc<LiveEnvelope>) {
+        let epoch = self.desk.epoch_now(live.envelope.id);
+        if !self.desk.waiting.lock().push(Changed { live: live.clone(), epoch }) {
+            self.desk.metrics.dropped.inc();
+        }
+    }
+
+    /// A genuine snapshot of an envelope, if Redis has one and says so soon.
+    pub async fn find(&self, id: EnvelopeId) -> Option<Arc<Snapshot>> {
+        if !self.desk.may_read(id) {
+            return None;
+        }
+        if let Some(remembered) = self.desk.memory.get(&id) {
+            if remembered.read_at.elapsed() < MEMORY {
+                return remembered.snapshot;
+            }
+            self.desk.memory.remove_if(&id, |old| old.read_at == remembered.read_at);
+        }
+        if self.desk.link.is_away() {
+            return None;
+        }
+        // Those who ask at the same time share one answer, also where there is none.
+        let read = async { Ok::<_, std::convert::Infallible>(self.desk.read(id).await) };
+        let Ok(remembered) = self.desk.memory.get_or_insert_async(&id, read).await;
+        remembered.snapshot
+    }
+}
+
+impl Desk {
+    fn epoch_now(&self, id: EnvelopeId) -> u64 {
+        self.store.epoch(self.store.table_of(id).database)
+    }
+
+    /// Whether no snapshot can be from before its database moved to this epoch.
+    fn may_read(&self, id: EnvelopeId) -> bool {
+        let database = self.store.table_of(id).database;
+        let number = self.store.epoch(database);
+        let mut epochs = self.epochs.lock();
+        let epoch = epochs.entry(database).or_insert(Epoch { number, moved_at: None });
+        if epoch.number != number {
+            *epoch = Epoch { number, moved_at: Some(Instant::now()) };
+        }
+        epoch.moved_at.is_none_or(|moved_at| moved_at.elapsed() > LIFE)
+    }
+
+    async fn read(&self, id: EnvelopeId) -> Remembered {
+        let read_at = Instant::now();
+        let found = self.link.get(id).await;
+        let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, Vec::len) as u64;
+        let (snapshot, counter) = match found {
+            Ok(Some(bytes)) => match Snapshot::decode(id, &bytes, &self.key) {
+                Some(snapshot) => (Some(Arc::new(snapshot)), &self.metrics.hits),
+                None => (None, &self.metrics.rejected),
+            },
+            Ok(None) => (None, &self.metrics.misses),
+            Err(CallFailed::WrongType) => (None, &self.metrics.rejected),
+            Err(error) => {
+                tracing::debug!(envelope_id = %id, %error, "no snapshot was read");
+                (None, &self.metrics.errors)
+            }
+        };
+        counter.inc();
+        Remembered { snapshot, bytes: bytes.max(REMEMBERED_BYTES_MIN), read_at }
+    }
+
+    async fn write_for_ever(self: Arc<Desk>) {
+        let mut round = tokio::time::interval(Duration::from_millis(SNAPSHOT_ROUND_MS));
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut was_away = false;
+        loop {
+            round.tick().await;
+            if self.link.is_away() {
+                tokio::time::sleep(Duration::from_millis(CACHE_PROBE_MS)).await;
+                // What it comes to is what `is_away` says next.
+                let _ = self.link.probe().await;
+            } else {
+                self.write_a_round().await;
+            }
+            let is_away = self.link.is_away();
+            self.metrics.away.set(i64::from(is_away));
+            match (was_away, is_away) {
+                (false, true) => tracing::warn!("redis is away: grabs and details go to the database"),
+                (true, false) => tracing::info!("redis is back"),
+                _ => {}
+            }
+            was_away = is_away;
+        }
+    }
+
+    async fn write_a_round(&self) {
+        let (mut snapshots, mut bytes_in_round) = (Vec::new(), 0);
+        while snapshots.len() < SNAPSHOTS_PER_ROUND_MAX && bytes_in_round < SNAPSHOT_BYTES_PER_ROUND_MAX {
+            let Some(changed) = self.waiting.lock().pop() else { break };
+            let Some(bytes) = self.snapshot_of(&changed) else {
+                self.metrics.dropped.inc();
+                continue;
+            };
+            bytes_in_round += bytes.len();
+            snapshots.push((changed.live.envelope.id, bytes));
+            // Requests go first.
+            tokio::task::yield_now().await;
+        }
+        if snapshots.is_empty() {
+            return;
+        }
+        match self.link.set(&snapshots).await {
+            Ok(()) => self.metrics.written.inc_by(snapshots.len() as u64),
+            Err(error) => {
+                tracing::debug!(snapshots = snapshots.len(), %error, "snapshots were not written");
+                self.metrics.errors.inc();
+                self.metrics.dropped.inc_by(snapshots.len() as u64)
+            }
+        };
+    }
+
+    fn snapshot_of(&self, changed: &Changed) -> Option<Vec<u8>> {
+        let envelope = &changed.live.envelope;
+        if self.epoch_now(envelope.id) != changed.epoch {
+            return None;
+        }
+        Snapshot::encode(envelope, &changed.live.journal(), &self.key)
+    }
+}

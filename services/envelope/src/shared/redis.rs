@@ -1,0 +1,146 @@
+//! The way to Redis: a few connections, time limits, and a breaker.
+//!
+//! A few failures in a row and nobody asks any more, so that a Redis that is
+//! slow or gone costs the requests nothing; then a probe asks in their stead,
+//! with their time limit, and its first answer lets them in again.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use deadpool_redis::redis::io::tcp::TcpSettings;
+use deadpool_redis::redis::{
+    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, cmd,
+};
+use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use hongbao_core::EnvelopeId;
+use hongbao_core::limits::{
+    CACHE_CONNECTIONS_MAX, CACHE_FAILURES_MAX, CACHE_READ_MS_MAX, CACHE_WRITE_MS_MAX, SNAPSHOT_BYTES_MAX,
+    SNAPSHOT_LIFE_MS,
+};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+const READ_WITHIN: Duration = Duration::from_millis(CACHE_READ_MS_MAX);
+const WRITE_WITHIN: Duration = Duration::from_millis(CACHE_WRITE_MS_MAX);
+
+/// Why a call to Redis came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallFailed {
+    /// The key holds something else than a string.
+    #[error("the key holds another type")]
+    WrongType,
+    /// Every connection was in use for too long.
+    #[error("every connection is in use")]
+    Crowded,
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Not reachable, or an answer that is an error.
+    #[error("{0}")]
+    Redis(String),
+}
+
+/// The Redis of a SET.
+pub struct Link {
+    pool: Pool,
+    /// One for each connection.
+    turns: Semaphore,
+    failures_in_a_row: AtomicU32,
+}
+
+impl Link {
+    /// Says what is wrong with the URL; connects only when it is needed.
+    pub fn new(url: &str) -> Result<Link, String> {
+        // Neither the URL nor what is said about it: there may be a password in it.
+        let info = url.into_connection_info().map_err(|error| format!("no URL of a Redis: {}", error.category()))?;
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(WRITE_WITHIN))
+            .set_response_timeout(Some(WRITE_WITHIN));
+        let manager = Manager::new_with_config(info, config).map_err(|error| error.category().to_owned())?;
+        let pool = Pool::builder(manager).max_size(CACHE_CONNECTIONS_MAX).runtime(Runtime::Tokio1).build();
+        let pool = pool.map_err(|error| error.to_string())?;
+        Ok(Link { pool, turns: Semaphore::new(CACHE_CONNECTIONS_MAX), failures_in_a_row: AtomicU32::new(0) })
+    }
+
+    /// Whether it failed so often that no request should ask.
+    pub fn is_away(&self) -> bool {
+        self.failures_in_a_row.load(Ordering::Relaxed) >= CACHE_FAILURES_MAX
+    }
+
+    /// What is kept of an envelope; no more than one byte too much of it.
+    pub async fn get(&self, id: EnvelopeId) -> Result<Option<Vec<u8>>, CallFailed> {
+        // Somebody may have put a gigabyte under the key.
+        let mut get = cmd("GETRANGE");
+        get.arg(key(id)).arg(0).arg(SNAPSHOT_BYTES_MAX);
+        let bytes: Vec<u8> = self.call(&get, READ_WITHIN).await?;
+        Ok((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// Keeps these bytes for these envelopes, whatever was there.
+    pub async fn set(&self, snapshots: &[(EnvelopeId, Vec<u8>)]) -> Result<(), CallFailed> {
+        let mut pipeline = Pipeline::with_capacity(snapshots.len());
+        for (id, bytes) in snapshots {
+            pipeline.cmd("SET").arg(key(*id)).arg(bytes.as_slice()).arg("PX").arg(SNAPSHOT_LIFE_MS).ignore();
+        }
+        self.call(&pipeline, WRITE_WITHIN).await
+    }
+
+    /// Asks for a sign of life, as quick as a request needs it.
+    pub async fn probe(&self) -> Result<(), CallFailed> {
+        self.call::<String>(&cmd("PING"), READ_WITHIN).await.map(|_| ())
+    }
+
+    async fn call<T: FromRedisValue>(&self, query: &impl Query, within: Duration) -> Result<T, CallFailed> {
+        // Whoever waits for a connection longer than for an answer does without.
+        let turn = timeout(within, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(CallFailed::Crowded) };
+        let result = self.try_call(query, Instant::now() + within).await;
+        match &result {
+            Ok(_) | Err(CallFailed::WrongType) => self.failures_in_a_row.store(0, Ordering::Relaxed),
+            Err(_) => {
+                self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+
+    async fn try_call<T: FromRedisValue>(&self, query: &impl Query, until: Instant) -> Result<T, CallFailed> {
+        let mut connection = match timeout_at(until, self.pool.get()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(CallFailed::Redis(error.to_string())),
+            Err(_) => return Err(CallFailed::TimedOut),
+        };
+        let failed = match timeout_at(until, query.ask(&mut connection)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => return Err(CallFailed::WrongType),
+            Ok(Err(error)) => CallFailed::Redis(error.to_string()),
+            Err(_) => CallFailed::TimedOut,
+        };
+        // Whether the connection is of any use is not worth finding out.
+        drop(Connection::take(connection));
+        Err(failed)
+    }
+}
+
+/// One command, or several at once.
+trait Query: Sync {
+    fn ask<T: FromRedisValue>(&self, connection: &mut Connection)
+    -> impl Future<Output = Result<T, RedisError>> + Send;
+}
+
+impl Query for Cmd {
+    async fn ask<T: FromRedisValue>(&self, connection: &mut Connection) -> Result<T, RedisError> {
+        self.query_async(connection).await
+    }
+}
+
+impl Query for Pipeline {
+    async fn ask<T: FromRedisValue>(&self, connection: &mut Connection) -> Result<T, RedisError> {
+        self.query_async(connection).await
+    }
+}
+
+fn key(id: EnvelopeId) -> String {
+    format!("hongbao:snapshot:{id}")
+}

@@ -1,0 +1,47 @@
+//! Envelopes whose snapshots wait to be written.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use hongbao_core::EnvelopeId;
+use hongbao_core::limits::SNAPSHOTS_WAITING_MAX;
+
+use crate::live::LiveEnvelope;
+
+/// One envelope that has changed since its last snapshot.
+pub struct Changed {
+    /// What is remembered of it.
+    pub live: Arc<LiveEnvelope>,
+    /// The epoch of its database when it changed.
+    pub epoch: u64,
+}
+
+/// A queue that holds each envelope once, however often it changes.
+#[derive(Default)]
+pub struct Waiting {
+    order: VecDeque<EnvelopeId>,
+    changed: HashMap<EnvelopeId, Changed>,
+}
+
+impl Waiting {
+    /// Adds an envelope, in its old place if it waits already; false when there is no room.
+    pub fn push(&mut self, changed: Changed) -> bool {
+        let id = changed.live.envelope.id;
+        if let Some(waits) = self.changed.get_mut(&id) {
+            *waits = changed;
+            return true;
+        }
+        if self.order.len() >= SNAPSHOTS_WAITING_MAX {
+            return false;
+        }
+        self.order.push_back(id);
+        self.changed.insert(id, changed);
+        true
+    }
+
+    /// Takes the one that waits longest.
+    pub fn pop(&mut self) -> Option<Changed> {
+        let id = self.order.pop_front()?;
+        self.changed.remove(&id)
+    }
+}
