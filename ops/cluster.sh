@@ -3,7 +3,7 @@
 # with a memcached each, and workers; a wallet database; a gateway. Everything
 # listens on loopback only and keeps its data under one folder.
 #
-#   cluster.sh start   [--data DIR] [--sets N] [--port BASE] [--gateway ADDRESS] [--binary FILE] [--watch PID]
+#   cluster.sh start   [--data DIR] [--sets N] [--port BASE] [--gateway ADDRESS] [--binary FILE] [--watch PID] [--bare]
 #   cluster.sh stop    [--data DIR]             ends everything, gateway first, databases last
 #   cluster.sh status  [--data DIR]             one line a process
 #   cluster.sh audit   [--data DIR] [OPTION...] hongbao audit over all SETs
@@ -14,7 +14,8 @@
 # hongbao.toml and topology.toml, a log per process, and the databases. The
 # SETs are a, b, c...; their parts are called a-mariadb, a-redis, a1, a2,
 # a1-memcached, a2-memcached, a-w1, a-w2; besides there are wallet-mariadb and
-# gateway. `--watch PID` ends the cluster when that process has ended.
+# gateway. `--watch PID` ends the cluster when that process has ended; `--bare`
+# leaves memcached and Redis out of the topology, to see what they cost.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,6 +25,7 @@ port=18100
 gateway=127.0.0.1:8080
 binary="$here/../target/release/hongbao"
 watch=
+bare=
 
 fail() {
     echo "cluster: $*" >&2
@@ -31,7 +33,7 @@ fail() {
 }
 
 usage() {
-    sed -n '2,19s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,20s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -114,6 +116,9 @@ write_topology() {
 		address = "$gateway"
 		TOML
     } >"$data/topology.toml"
+    if [ -n "$bare" ]; then
+        sed -i -e '/^cache = /d' -e 's/, memcached = "[^"]*"//' "$data/topology.toml"
+    fi
 }
 
 # The commands of all processes, a line each: NAME PORT COMMAND. This is the
@@ -289,6 +294,7 @@ while [ $# -gt 0 ]; do
     --gateway) gateway=$2 && shift 2 ;;
     --binary) binary=$2 && shift 2 ;;
     --watch) watch=$2 && shift 2 ;;
+    --bare) bare=yes && shift ;;
     *) break ;;
     esac
 done

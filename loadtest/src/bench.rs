@@ -1,25 +1,21 @@
 //! `bench`: the service against a bare route, over the same wire, with the same
 //! requests, in turns. The two servers and the generator are three processes.
 
-use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::arena::Arena;
 use crate::child::Child;
 use crate::client::Client;
-use crate::generator::Generator;
 use crate::load::Feed;
+use crate::measure::{WARM_UP, measure};
 use crate::metrics::{self, Batches};
-use crate::report::{Line, Report, Round, Sample};
+use crate::report::{Line, Report, Round};
 use crate::service::{Cluster, SECRET, Service, Wanted};
 use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
 use crate::{BenchArgs, Fallible, interrupt, machine};
-
-/// Load before each measured run, over the same connections.
-const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Runs the bench and prints its table.
 pub fn bench(args: &BenchArgs) -> Fallible<ExitCode> {
@@ -58,7 +54,7 @@ impl<'a> Bench<'a> {
         let extent = Extent::new(&lines, args.rounds, seconds, args.envelopes)?;
         std::fs::create_dir_all(&args.data)?;
         let dir = tempfile::tempdir_in(&args.data)?;
-        let wanted = Wanted { shares_max: extent.shares_max(), server: args.server_settings.clone() };
+        let wanted = Wanted { shares_max: extent.shares_max(), server: args.server_settings.clone(), bare: args.bare };
         let service = match args.cluster {
             true => Service::Cluster(Cluster::start(&args.cluster_script, &args.server, dir.path(), 1, &wanted)?),
             false => Service::embedded(&args.server, dir.path(), &wanted)?,
@@ -132,64 +128,5 @@ impl<'a> Bench<'a> {
         service.caught_up_s = self.service.wait_until_idle()?.map(|time| time.as_secs_f64());
         service.batch_size_mean = Batches::read(&self.client.metrics()?).mean_since(before);
         Ok(Round { bare, service })
-    }
-}
-
-/// Drives one server at full load for `time`, after a warm-up.
-fn measure(
-    addr: SocketAddr,
-    cpu_time: &dyn Fn() -> Fallible<Duration>,
-    mut feed: Feed<'_>,
-    connections: usize,
-    time: Duration,
-    expect: Expect,
-) -> Fallible<Sample> {
-    let mut generator = Generator::connect(addr, connections)?;
-    let warm_up = generator.drive(&mut feed, Some(WARM_UP), |_, answer| expect.check(answer))?;
-    let (before, started) = (Usage::read(cpu_time)?, Instant::now());
-    let tally = generator.drive(&mut feed, Some(time), |_, answer| expect.check(answer))?;
-    let (used, took) = (Usage::read(cpu_time)?.since(&before), started.elapsed().as_secs_f64());
-    let mut errors = warm_up.errors;
-    tally.errors.into_iter().for_each(|(label, count)| *errors.entry(label).or_default() += count);
-    let elapsed_s = tally.elapsed.as_secs_f64();
-    Ok(Sample {
-        per_second: tally.counted as f64 / elapsed_s,
-        p50_us: tally.latency_us.value_at_quantile(0.50) as f64,
-        p99_us: tally.latency_us.value_at_quantile(0.99) as f64,
-        p999_us: tally.latency_us.value_at_quantile(0.999) as f64,
-        sent: warm_up.sent + tally.sent,
-        errors,
-        server_cpu_us: used.server.as_secs_f64() * 1e6 / tally.sent as f64,
-        generator_share: used.generator.as_secs_f64() / took,
-        others_share: used.others().as_secs_f64() / took,
-        batch_size_mean: None,
-        caught_up_s: None,
-        elapsed_s,
-        used_up: tally.used_up,
-    })
-}
-
-/// Processor time by who used it.
-struct Usage {
-    server: Duration,
-    generator: Duration,
-    all: Duration,
-}
-
-impl Usage {
-    fn read(cpu_time: &dyn Fn() -> Fallible<Duration>) -> Fallible<Usage> {
-        Ok(Usage { server: cpu_time()?, generator: machine::cpu_time(std::process::id())?, all: machine::busy_time()? })
-    }
-
-    fn since(&self, before: &Usage) -> Usage {
-        Usage {
-            server: self.server.saturating_sub(before.server),
-            generator: self.generator.saturating_sub(before.generator),
-            all: self.all.saturating_sub(before.all),
-        }
-    }
-
-    fn others(&self) -> Duration {
-        self.all.saturating_sub(self.server + self.generator)
     }
 }

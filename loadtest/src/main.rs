@@ -6,8 +6,11 @@
 mod demo;
 
 mod bench;
+mod fronts;
+mod measure;
 mod report;
 mod service;
+mod sets;
 mod workload;
 
 mod generator;
@@ -52,6 +55,10 @@ struct Cli {
 enum Command {
     /// Measure the service against a bare route on this machine, in alternating rounds
     Bench(BenchArgs),
+    /// Measure the gateway against HAProxy, both in front of the same bare servers
+    Fronts(FrontsArgs),
+    /// Measure what an opening costs with 1, 2 and 4 SETs, through the gateway
+    Sets(SetsArgs),
     /// Show a newcomer around: 500 users open one envelope, a refund, the audit
     Demo {
         /// The `hongbao` binary
@@ -75,6 +82,9 @@ pub struct BenchArgs {
     /// Measure a server of a SET with MariaDB, memcached and Redis, instead of the embedded service
     #[arg(long)]
     cluster: bool,
+    /// With --cluster: leave memcached and Redis out, to see what they cost
+    #[arg(long, requires = "cluster")]
+    bare: bool,
     /// The script that starts a cluster
     #[arg(long, default_value = "ops/cluster.sh")]
     cluster_script: PathBuf,
@@ -107,9 +117,51 @@ pub struct BenchArgs {
     enforce: bool,
 }
 
+/// What a run of `fronts` is told.
+#[derive(clap::Args)]
+pub struct FrontsArgs {
+    /// The `hongbao` binary, a release build
+    #[arg(long)]
+    server: PathBuf,
+    /// Seconds that each run is measured for
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds; the medians are reported
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// Connections that are kept busy
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    connections: u32,
+}
+
+/// What a run of `sets` is told.
+#[derive(clap::Args)]
+pub struct SetsArgs {
+    /// The `hongbao` binary, a release build
+    #[arg(long)]
+    server: PathBuf,
+    /// The script that starts a cluster
+    #[arg(long, default_value = "ops/cluster.sh")]
+    cluster_script: PathBuf,
+    /// Seconds that each run is measured for
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Connections for each SET
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2048))]
+    connections: u32,
+    /// Envelopes for each SET
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    envelopes: u32,
+    /// Where the clusters keep their data; on a real disk, and deleted afterwards
+    #[arg(long, default_value = "target/bench-data")]
+    data: PathBuf,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Bench(args) => bench::bench(&args),
+        Command::Fronts(args) => fronts::fronts(&args),
+        Command::Sets(args) => sets::sets(&args),
         Command::Demo { server } => demo::demo(&server),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };

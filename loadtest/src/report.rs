@@ -247,7 +247,7 @@ fn summary<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Sample {
 }
 
 /// The middle value, or the mean of the two in the middle; NaN when there is none.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {

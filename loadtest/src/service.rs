@@ -21,6 +21,8 @@ pub struct Wanted {
     pub shares_max: u32,
     /// Further settings of servers, as TOML.
     pub server: String,
+    /// Whether a SET goes without its memcached and Redis.
+    pub bare: bool,
 }
 
 /// What is measured. It lives as long as its value.
@@ -84,7 +86,7 @@ fn settings(wanted: &Wanted) -> String {
 }
 
 /// What is measured is this configuration, not the caller's.
-fn forget_environment(command: &mut Command) {
+pub fn forget_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("HONGBAO_") || text == "RUST_LOG" {
@@ -124,7 +126,8 @@ impl Cluster {
             ("--binary", binary.display().to_string()),
             ("--watch", std::process::id().to_string()),
         ];
-        cluster.run("start", arguments.iter().flat_map(|(name, value)| [*name, value.as_str()]))?;
+        let bare = wanted.bare.then_some("--bare");
+        cluster.run("start", arguments.iter().flat_map(|(name, value)| [*name, value.as_str()]).chain(bare))?;
         cluster.pids = cluster.read_pids()?;
         Ok(cluster)
     }
@@ -178,7 +181,7 @@ impl Drop for Cluster {
 }
 
 /// The first of so many ports in a row that are free.
-fn free_ports(count: u16) -> Fallible<u16> {
+pub fn free_ports(count: u16) -> Fallible<u16> {
     let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     // Two benches at once begin their search in different places.
     let start = PORTS.start + (std::process::id() % 900) as u16 * 10;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 
 use crate::Fallible;
@@ -33,6 +33,9 @@ pub fn serve(listen: SocketAddr) -> Fallible<()> {
 }
 
 fn router() -> Router {
-    // `verb` is open or grab: the two are measured against the same route.
-    Router::new().route("/v1/envelopes/{id}/{verb}", post(async || ([(CONTENT_TYPE, "application/json")], ANSWER)))
+    // `verb` is open or grab: the two are measured against the same route. A
+    // gateway in front of it asks whether it is ready.
+    Router::new()
+        .route("/v1/envelopes/{id}/{verb}", post(async || ([(CONTENT_TYPE, "application/json")], ANSWER)))
+        .route("/readyz", get(async || r#"{"ready":true}"#))
 }

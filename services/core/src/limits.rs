@@ -15,6 +15,9 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds that the body of a request may take to arrive.
 pub const BODY_READ_MS_MAX: u64 = 10_000;
+/// Milliseconds after which an envelope in memory is read again before it is shown, unless this
+/// server has written to it since: another server may have owned it for a while.
+pub const DETAIL_AGE_MS_MAX: i64 = 1_000;
 /// Milliseconds that a connection may be open without a request.
 pub const IDLE_MS_MAX: u64 = 75_000;
 /// Milliseconds that a closed connection is still read, so that the client gets its answer.
@@ -56,6 +59,20 @@ pub const FENCE_RETRIES_MAX: u32 = 16;
 pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;
 /// Envelopes that a lane reads at the same time after a batch that failed.
 pub const RELOADS_AT_ONCE: usize = 16;
+/// Transactions of one envelope that an operator may let into the database at once.
+pub const PERMIT_CAP_MAX: u32 = 10_000;
+/// Envelopes of which a process holds entry permits at the same time.
+pub const PERMITS_HELD_MAX: usize = 262_144;
+/// Milliseconds that whoever needs entry permits waits for memcached, all together.
+pub const PERMIT_WAIT_MS_MAX: u64 = 250;
+/// Counts that a process gives back or renews at a time.
+pub const PERMIT_WRITES_MAX: usize = 1_024;
+/// Times that one count is tried again because another process wrote it.
+pub const PERMIT_TRIES_MAX: u32 = 16;
+/// Bytes of one count in memcached.
+pub const PERMIT_VALUE_BYTES_MAX: usize = 1_024;
+/// Bytes of one line that memcached may answer.
+pub const PERMIT_LINE_BYTES_MAX: usize = 512;
 /// Transfers that one wallet transaction may write.
 pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 /// Wallet calls that may wait for the next transaction.

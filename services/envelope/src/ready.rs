@@ -35,7 +35,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
     let seen = Arc::new(Mutex::new(Seen { answered_at: Instant::now(), ahead_ms: 0, failure: None }));
     let ahead = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
     let full = Gauge::<i64>::default();
-    registry.register("hongbao_clock_ahead_seconds", "Our clock before the database's", ahead.clone());
+    registry.register("hongbao_clock_ahead_seconds", "Our clock ahead of the database's", ahead.clone());
     registry.register("hongbao_durability_full", "1 if commits survive a loss of power", full.clone());
 
     let (database, skewed) = (seen.clone(), seen.clone());
@@ -53,7 +53,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
             if ahead_ms.abs() <= CLOCK_SKEW_MS_MAX {
                 return Ok(());
             }
-            Err(format!("our clock is {:.1} s before the database's", ahead_ms as f64 / 1_000.0))
+            Err(format!("our clock is {:.1} s ahead of the database's", ahead_ms as f64 / 1_000.0))
         }),
         Check::remarking("durability", move || {
             let durability = durability.durability();

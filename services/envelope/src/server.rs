@@ -76,7 +76,7 @@ impl ServerOptions {
     pub fn check(&self) -> Result<(), String> {
         let rules = [
             ((1..=1_000_000).contains(&self.lane_queue_max), "lane_queue_max must be 1 to 1000000"),
-            (self.permit_cap >= 1, "permit_cap must be at least 1"),
+            ((1..=limits::PERMIT_CAP_MAX).contains(&self.permit_cap), "permit_cap must be 1 to 10000"),
             ((1..=60_000).contains(&self.open_deadline_ms), "open_deadline_ms must be 1 to 60000"),
             (
                 i128::from(self.answer_within_ms) > i128::from(self.open_deadline_ms),
@@ -130,6 +130,7 @@ pub struct Server {
 pub struct ServerTasks {
     lanes: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
+    permits: Arc<dyn Permits>,
 }
 
 impl ServerTasks {
@@ -141,6 +142,7 @@ impl ServerTasks {
             let _ = lane.await;
         }
         self.sweeper.abort();
+        self.permits.close().await;
     }
 }
 
@@ -181,8 +183,8 @@ impl Server {
         ));
         let direct = context(metrics.direct());
         let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
-        let server = Server { parts, slots, live, lanes, direct };
-        (Arc::new(server), ServerTasks { lanes: tasks, sweeper })
+        let tasks = ServerTasks { lanes: tasks, sweeper, permits: parts.permits.clone() };
+        (Arc::new(Server { parts, slots, live, lanes, direct }), tasks)
     }
 
     /// Makes an envelope under an id that was minted at the edge.
@@ -347,6 +349,11 @@ impl Server {
         &self.parts.wallet
     }
 
+    /// The entry permits, for operators.
+    pub fn permits(&self) -> &dyn Permits {
+        &*self.parts.permits
+    }
+
     /// The clock.
     pub fn clock(&self) -> &dyn Clock {
         &*self.parts.clock
@@ -371,10 +378,21 @@ impl Server {
 
     /// A copy that is good enough to show. Openings of this server are in it at
     /// once; but the refund, and with lanes off the openings, are written past
-    /// the memory, so a copy that may lack them is loaded again.
+    /// the memory, and another server may have owned the envelope for a while:
+    /// a copy that may lack something is loaded again. What this server has
+    /// loaded or written itself was complete at that moment.
     async fn live_for_detail(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
         let live = self.live.get_or_load(id, &*self.parts.store, now).await?;
-        let may_be_old = !self.parts.options.lanes || live.envelope.state(&live.journal().fold, now) == State::Expired;
+        let (state, complete_at) = {
+            let journal = live.journal();
+            let last = journal.open_at(journal.open_count()).map(|(_, opened)| opened.at);
+            (live.envelope.state(&journal.fold, now), last.map_or(live.loaded_at(), |at| at.max(live.loaded_at())))
+        };
+        let may_be_old = match state {
+            State::Finished | State::Refunded => false,
+            State::Expired => true,
+            _ => !self.parts.options.lanes || now.millis() - complete_at.millis() > limits::DETAIL_AGE_MS_MAX,
+        };
         if !may_be_old || live.loaded_at() == now {
             return Ok(live);
         }

@@ -3,6 +3,7 @@
 pub mod dev;
 pub mod envelopes;
 pub mod openapi;
+pub mod operator;
 pub mod wallet;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         .route("/v1/wallet", get(wallet::balance))
         .route("/v1/wallet/transfers", get(wallet::transfers))
         .route("/v1/wallet/envelopes", get(wallet::envelopes))
+        .route("/v1/operator/permits", get(operator::permits).put(operator::set_permits))
         .route("/openapi.json", get(openapi::document))
         .with_state(app.clone());
     match dev {

@@ -9,7 +9,7 @@ use hongbao_http::json_response;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{dev, envelopes, wallet};
+use super::{dev, envelopes, operator, wallet};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +18,7 @@ use super::{dev, envelopes, wallet};
     paths(
         envelopes::create, envelopes::pay, envelopes::grab, envelopes::open, envelopes::detail,
         wallet::balance, wallet::transfers, wallet::envelopes,
+        operator::permits, operator::set_permits,
         dev::token, dev::top_up,
     ),
     components(schemas(ProblemBody)),

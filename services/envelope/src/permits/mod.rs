@@ -5,17 +5,20 @@
 //! row from drowning the database.
 
 pub mod local;
+pub mod memcached;
 
 use async_trait::async_trait;
 use hongbao_core::EnvelopeId;
 
 pub use local::LocalPermits;
+pub use memcached::MemcachedPermits;
 
 /// Counts entries per envelope against a cap that can change while running.
 #[async_trait]
 pub trait Permits: Send + Sync + 'static {
     /// Takes one permit for each of these envelopes, all different; false where
-    /// the cap is reached. The answers come in the order of the ids.
+    /// the cap is reached. The answers come in the order of the ids. Whoever
+    /// asks waits for the answer: permits that nobody heard of are never left.
     async fn enter(&self, ids: &[EnvelopeId]) -> Vec<bool>;
 
     /// Gives back permits that were taken.
@@ -29,6 +32,9 @@ pub trait Permits: Send + Sync + 'static {
 
     /// Who counts just now.
     fn counter(&self) -> Counter;
+
+    /// Gives back what is kept for later: nobody will enter any more.
+    async fn close(&self) {}
 }
 
 /// Who counts the entries.

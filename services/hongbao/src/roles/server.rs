@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::topology::TopologyFile;
+use hongbao_core::topology::{ServerEntry, TopologyFile};
 use hongbao_envelope::http::{App, DevCalls};
-use hongbao_envelope::permits::LocalPermits;
+use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
+use hongbao_envelope::permits::{LocalPermits, MemcachedPermits, Permits};
 use hongbao_envelope::ready;
 use hongbao_envelope::server::{Server, ServerParts};
 use hongbao_http::{Health, HttpMetrics};
@@ -35,11 +36,12 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
 
     let (checks, asking) = ready::watch(store.clone(), role.clock.clone(), &mut role.registry);
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
+    let permits = permits_of(&mut role, entry).await?;
     let parts = ServerParts {
         store,
         wallet,
         clock: role.clock.clone(),
-        permits: Arc::new(LocalPermits::new(installation.server.permit_cap)),
+        permits: permits.clone(),
         tickets: TicketKey::new(installation.tickets.secret.0.as_bytes()),
         limits: installation.limits.clone(),
         slots: set.slots.slots().to_vec(),
@@ -56,6 +58,17 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     asking.abort();
     // The routes are gone, and with them the server: its lanes answer what they hold and end.
     tasks.drained().await;
+    permits.close().await;
     tracing::info!("drained");
     Ok(())
+}
+
+/// Counted by the host's memcached, or in this process where the topology names none.
+async fn permits_of(role: &mut Role, entry: &ServerEntry) -> Result<Arc<dyn Permits>, String> {
+    let cap = role.installation.server.permit_cap;
+    let Some(address) = &entry.memcached else { return Ok(Arc::new(LocalPermits::new(cap))) };
+    let holder = getrandom::u64().map_err(|error| error.to_string())?;
+    let metrics = PermitMetrics::register(&mut role.registry);
+    let options = MemcachedOptions::new(address.as_str());
+    Ok(Arc::new(MemcachedPermits::start(options, holder, cap, role.clock.clone(), metrics).await))
 }

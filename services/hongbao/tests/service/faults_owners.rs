@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::faults_clients::{Town, assert_audit_holds};
-use crate::support::{Folder, Service};
+use crate::support::{Folder, Service, wait_until};
 
 const CLIENTS: usize = 4;
 const WORK_FOR: Duration = Duration::from_secs(3);
@@ -66,5 +66,25 @@ fn who_opened_at_one_owner_is_told_so_by_the_other_for_ever() {
     for told in [zhao_two.grab(&id).ok(200), zhao_two.open(&id, &zhao_ticket).ok(200), zhao_one.grab(&id).ok(200)] {
         assert_eq!(told["outcome"], "expired");
     }
+    two.check();
+}
+
+#[test]
+fn who_looks_at_one_owner_soon_sees_what_was_opened_at_the_other() {
+    let folder = Folder::new();
+    let one = Service::start_in(&folder, "");
+    let two = Service::start_in(&folder, "");
+    let sender = one.user("li");
+    sender.top_up(1_000);
+    let id = sender.send(&json!({ "kind": "lucky", "total_fen": 1_000, "shares": 2 }));
+
+    let seen = |at: &Service| at.user("li").detail(&id)["opens"].as_array().map_or(0, Vec::len);
+    assert_eq!((seen(&one), seen(&two)), (0, 0), "both have it in memory now");
+    one.user("wang").grab_and_open(&id);
+    assert_eq!(seen(&one), 1);
+    // Looking again and again must not keep the old copy alive.
+    wait_until(Duration::from_secs(5), "the other owner to show the opening", || seen(&two) == 1);
+    one.user("zhao").grab_and_open(&id);
+    two.user("li").wait_for_state(&id, "finished", Duration::from_secs(5));
     two.check();
 }

@@ -1,7 +1,8 @@
 //! The service as a client and an operator meet it: the real binary as a child
 //! process, real sockets, and the stored rows read back by `hongbao audit`.
 
-mod client;
+#[path = "../common/mod.rs"]
+mod common;
 mod contract;
 mod contract_access;
 mod contract_input;

@@ -11,28 +11,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use crate::client::{Answer, User, connect, seconds_from_now, sign, sign_with_header};
+pub use crate::common::client::{Answer, User, connect, seconds_from_now, sign, sign_with_header};
+pub use crate::common::{fresh_bytes, hongbao, number_of, text, text_of, wait_until};
 
 /// What the service under test checks tokens with.
 pub const TOKEN_SECRET: &str = "a-secret-for-the-tests-of-the-service";
 /// What it makes tickets with.
 pub const TICKET_SECRET: &str = "another-secret-for-the-tests-of-the-service";
-
-/// The binary with arguments, and without what the environment of the tests
-/// would configure.
-pub fn hongbao(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hongbao"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HONGBAO_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments);
-    command
-}
-
-/// Text that a command printed.
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Runs `hongbao audit` over a folder.
 pub fn audit_of(data: &Path) -> Output {
@@ -224,30 +209,6 @@ pub fn lucky(total_fen: i64, shares: u32) -> Value {
 pub fn with(mut body: Value, field: &str, value: impl Into<Value>) -> Value {
     body[field] = value.into();
     body
-}
-
-/// The text of an answer's field.
-pub fn text_of(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
-}
-
-/// The number in an answer's field.
-pub fn number_of(value: &Value) -> i64 {
-    value.as_i64().unwrap_or_else(|| panic!("{value} is no number"))
-}
-
-/// Looks again and again until it holds.
-pub fn wait_until(within: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + within;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited {within:?} in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Bytes that no other call gives: for ids.
-pub fn fresh_bytes() -> [u8; 16] {
-    rand::Rng::random(&mut rand::rng())
 }
 
 /// The command that serves a folder.

@@ -2,5 +2,6 @@
 //! database in another process can do to it.
 
 mod common;
+mod session;
 
 hongbao_store::store_behaviours!(common::empty);

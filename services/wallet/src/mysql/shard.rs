@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hongbao_core::{Transfer, TransferId, TransferOutcome};
 use hongbao_store::mysql::connection::{Connections, within};
-use hongbao_store::mysql::failure::reading;
+use hongbao_store::mysql::failure::{Broken, reading};
 use hongbao_store::mysql::rows::{put, put_bytes};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
@@ -47,11 +47,25 @@ impl Shard {
     }
 
     async fn fetch_within(&self, sql: &str, limits: u32) -> Result<Vec<MySqlRow>, WalletError> {
+        match self.try_fetch(sql, limits).await? {
+            Err(broken) if is_lost(&broken) => Ok(self.try_fetch(sql, limits).await?.map_err(reading)?),
+            found => Ok(found.map_err(reading)?),
+        }
+    }
+
+    async fn try_fetch(&self, sql: &str, limits: u32) -> Result<Result<Vec<MySqlRow>, Broken>, WalletError> {
         let mut lease = self.connections.lease().await?;
         let limit = lease.limit() * limits;
         let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(sql))).await;
-        Ok(lease.done(asked).map_err(reading)?)
+        Ok(lease.done(asked))
     }
+}
+
+/// The connection was closed by the other side, perhaps long ago: one that
+/// waited in idleness tells so only when it is used. The others that waited are
+/// closed with it, so the next one is new, and what only reads is asked once more.
+pub(super) fn is_lost(broken: &Broken) -> bool {
+    matches!(broken, Broken::Sql(sqlx::Error::Io(_)))
 }
 
 /// What the queue of a shard writes to.

@@ -15,7 +15,7 @@ use hongbao_store::rows::StoredRow as _;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 
-use super::shard::{Shard, put_id_is_one_of, put_name};
+use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use crate::WalletError;
 use crate::ledger::Ledger;
 use crate::row::{self, code_of, content};
@@ -31,65 +31,87 @@ const BALANCE_ROW: i64 = 2;
 
 /// Executes transfers in order, in one transaction; durable when it returns.
 pub(super) async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
-    let reading = text_that_reads(shard, transfers);
-    let mut lease = shard.connections.lease().await.map_err(|error| Failure::Begin(error.into()))?;
-    let mut tries = 1;
-    loop {
-        let (failure, is_open) = match attempt(&mut lease, shard, &reading, transfers).await {
+    let text = text_that_reads(shard, transfers);
+    let mut lease = lease(shard).await?;
+    let (mut tries, mut is_fresh) = (1, false);
+    let stop = loop {
+        match attempt(&mut lease, shard, &text, transfers).await {
             Ok(outcomes) => {
                 lease.give_back();
                 return Ok(outcomes);
             }
-            Err(Stop::Refused(failure)) => (failure, true),
-            Err(Stop::Database(broken, _)) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => {
-                // It was rolled back as a whole.
+            // It was rolled back as a whole.
+            Err(Stop::Reading(broken) | Stop::Writing(broken))
+                if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX =>
+            {
                 tries += 1;
-                continue;
             }
-            Err(Stop::Database(broken, failure)) => {
-                let is_open = !broken.is_of_connection();
-                (failure(broken), is_open)
+            // Nothing is written by then.
+            Err(Stop::Reading(broken)) if is_lost(&broken) && !is_fresh => {
+                is_fresh = true;
+                drop(lease);
+                lease = self::lease(shard).await?;
             }
-        };
-        if is_open && within(lease.limit(), lease.connection().execute("ROLLBACK")).await.is_ok() {
-            lease.give_back();
+            Err(stop) => break stop,
         }
-        return Err(failure);
+    };
+    if stop.leaves_it_open() && within(lease.limit(), lease.connection().execute("ROLLBACK")).await.is_ok() {
+        lease.give_back();
     }
+    Err(stop.into_failure())
+}
+
+async fn lease(shard: &Shard) -> Result<Lease, Failure> {
+    shard.connections.lease().await.map_err(|error| Failure::Begin(error.into()))
 }
 
 /// Why an attempt ended.
 enum Stop {
-    /// The database said no or is gone, and what that means at this place.
-    Database(Broken, fn(Broken) -> Failure),
-    /// What was read cannot be gone on with; the transaction is open.
-    Refused(Failure),
+    /// Before anything was written.
+    Reading(Broken),
+    /// In the text that writes and commits.
+    Writing(Broken),
+    /// What was read cannot be gone on with.
+    Damaged(WalletError),
+}
+
+impl Stop {
+    /// The connection is of further use once it is out of the transaction.
+    fn leaves_it_open(&self) -> bool {
+        match self {
+            Stop::Reading(broken) | Stop::Writing(broken) => !broken.is_of_connection(),
+            Stop::Damaged(_) => true,
+        }
+    }
+
+    fn into_failure(self) -> Failure {
+        match self {
+            Stop::Reading(broken) => Failure::Begin(reading(broken).into()),
+            Stop::Damaged(error) => Failure::Inside(error),
+            // The commit is part of the text, so a broken connection says nothing about how far it came.
+            Stop::Writing(broken) => match committing(broken) {
+                StoreError::Unknown(words) => Failure::Commit(WalletError::Unknown(words)),
+                other => Failure::Inside(other.into()),
+            },
+        }
+    }
 }
 
 async fn attempt(
     lease: &mut Lease,
     shard: &Shard,
-    reading_text: &str,
+    text: &str,
     transfers: &[&Transfer],
 ) -> Result<Vec<TransferOutcome>, Stop> {
     let limit = lease.limit();
-    let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(reading_text))).await;
-    let rows = asked.map_err(|broken| Stop::Database(broken, |broken| Failure::Begin(reading(broken).into())))?;
-    let (mut ledger, last_position) = load(shard, &rows).map_err(|error| Stop::Refused(Failure::Inside(error)))?;
+    let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
+    let rows = asked.map_err(Stop::Reading)?;
+    let (mut ledger, last_position) = load(shard, &rows).map_err(Stop::Damaged)?;
     let outcomes = transfers.iter().map(|transfer| ledger.execute(transfer)).collect();
     let text = text_that_writes(shard, &ledger, last_position);
     let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await;
-    done.map_err(|broken| Stop::Database(broken, not_committed))?;
+    done.map_err(Stop::Writing)?;
     Ok(outcomes)
-}
-
-/// The statements before the commit are in the same text as it, so a broken
-/// connection says nothing about how far it came.
-fn not_committed(broken: Broken) -> Failure {
-    match committing(broken) {
-        StoreError::Unknown(words) => Failure::Commit(WalletError::Unknown(words)),
-        other => Failure::Inside(other.into()),
-    }
 }
 
 /// Locks the ledger's row, which no other transaction then gets past; what is

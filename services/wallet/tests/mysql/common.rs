@@ -43,19 +43,42 @@ pub fn shared_nodes() -> Vec<String> {
 }
 
 /// Empty databases, for one test at a time.
-pub async fn empty_homes() -> (Vec<Home>, MutexGuard<'static, ()>) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-    let guard = ONE_AT_A_TIME.lock().await;
-    let nodes = shared_nodes();
-    let names: Vec<String> = (0..100).map(|number| format!("DROP DATABASE IF EXISTS wallet_{number:02}")).collect();
-    sql(&nodes, &names.join(";")).await;
-    let homes = homes(&nodes);
-    migrate(&homes, DATABASES).await.unwrap();
-    (homes, guard)
+pub async fn empty_homes() -> (Vec<Home>, MutexGuard<'static, bool>) {
+    static ONE_AT_A_TIME: Mutex<bool> = Mutex::const_new(false);
+    let mut migrated = ONE_AT_A_TIME.lock().await;
+    let homes = homes(&shared_nodes());
+    if !*migrated {
+        drop_all().await;
+        migrate(&homes, DATABASES).await.unwrap();
+        *migrated = true;
+    }
+    for database in 0..DATABASES {
+        let db = format!("wallet_{database:02}");
+        // Much slower than to look whether it is necessary.
+        if !sql(&shared_nodes(), &format!("SELECT 1 FROM {db}.transfer LIMIT 1")).await.is_empty() {
+            sql(&shared_nodes(), &format!("TRUNCATE {db}.transfer")).await;
+        }
+        let zero = "clearing_fen = 0, top_ups_fen = 0, last_position = 0";
+        sql(&shared_nodes(), &format!("UPDATE {db}.ledger SET {zero}")).await;
+    }
+    (homes, migrated)
+}
+
+/// How to reach the databases, none of which exists. The next test makes its own.
+pub async fn no_homes() -> (Vec<Home>, MutexGuard<'static, bool>) {
+    let (homes, mut migrated) = empty_homes().await;
+    *migrated = false;
+    drop_all().await;
+    (homes, migrated)
+}
+
+async fn drop_all() {
+    let all: Vec<String> = (0..DATABASES).map(|number| format!("DROP DATABASE IF EXISTS wallet_{number:02}")).collect();
+    sql(&shared_nodes(), &all.join(";")).await;
 }
 
 /// An empty wallet.
-pub async fn empty() -> (Arc<dyn Wallet>, MutexGuard<'static, ()>) {
+pub async fn empty() -> (Arc<dyn Wallet>, MutexGuard<'static, bool>) {
     let (homes, guard) = empty_homes().await;
     (Arc::new(MysqlWallet::open(homes, DATABASES).await.unwrap()), guard)
 }

@@ -79,6 +79,17 @@ async fn a_database_that_is_killed_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_restarted_while_nobody_asked_is_met_without_an_error() {
+    let (mut part, wallet) = own(Duration::from_secs(5)).await;
+    assert_eq!(wallet.transfer(batch(0)).await.unwrap(), [Done; 8]);
+    part.restart();
+    assert_eq!(wallet.transfer(batch(1)).await.unwrap(), [Done; 8]);
+    part.restart();
+    assert_eq!(wallet.balance(&user("user_0")).await.unwrap().get(), 2);
+    assert_eq!(audited(&*wallet).await, 16);
+}
+
+#[tokio::test]
 async fn a_database_that_hangs_is_told_in_time_and_asking_again_settles_it() {
     let (part, wallet) = own(Duration::from_millis(300)).await;
     assert_eq!(wallet.transfer(batch(0)).await.unwrap(), [Done; 8]);

@@ -5,7 +5,7 @@ use hongbao_store::rows::StoredRow as _;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError};
 
-use crate::common::{DATABASES, audited, empty_homes, homes, options, shared_nodes, sql, top_up, try_sql};
+use crate::common::{DATABASES, audited, empty_homes, no_homes, options, shared_nodes, sql, top_up, try_sql};
 
 fn unavailable<T>(result: Result<T, WalletError>) -> String {
     match result {
@@ -36,10 +36,8 @@ async fn the_books_of_each_shard_balance_by_themselves() {
 
 #[tokio::test]
 async fn slots_may_lie_in_several_homes() {
-    let (_, _guard) = empty_homes().await;
+    let (_, _guard) = no_homes().await;
     let nodes = shared_nodes();
-    sql(&nodes, "DROP DATABASE wallet_00; DROP DATABASE wallet_01; DROP DATABASE wallet_02; DROP DATABASE wallet_03")
-        .await;
     // Even slots fold to even databases, so the two homes can be one server here.
     let home = |odd: u8| Home {
         options: options(&nodes),
@@ -72,7 +70,8 @@ async fn databases_that_were_made_for_other_slots_are_refused() {
 
 #[tokio::test]
 async fn databases_that_are_not_complete_are_refused() {
-    let (homes, _guard) = empty_homes().await;
+    let (homes, _guard) = no_homes().await;
+    migrate(&homes, DATABASES).await.unwrap();
     sql(&shared_nodes(), "UPDATE wallet_02.meta SET version = 0").await;
     let words = unavailable(MysqlWallet::open(homes.clone(), DATABASES).await);
     assert!(words.contains("wallet_02") && words.contains("hongbao migrate"), "{words}");
@@ -86,9 +85,7 @@ async fn databases_that_are_not_complete_are_refused() {
 
 #[tokio::test]
 async fn several_processes_may_migrate_at_once_and_again() {
-    let (homes, _guard) = empty_homes().await;
-    let all = (0..4).map(|number| format!("DROP DATABASE wallet_{number:02}")).collect::<Vec<_>>().join(";");
-    sql(&shared_nodes(), &all).await;
+    let (homes, _guard) = no_homes().await;
     let tasks: Vec<_> = (0..4)
         .map(|_| {
             let homes = homes.clone();
@@ -135,12 +132,28 @@ async fn the_database_refuses_rows_that_break_the_rules() {
 
 #[tokio::test]
 async fn a_user_of_the_same_shard_meets_a_conflict_and_one_of_another_does_not() {
-    let (_, _guard) = empty_homes().await;
-    let wallet = MysqlWallet::open(homes(&shared_nodes()), DATABASES).await.unwrap();
+    let (homes, _guard) = empty_homes().await;
+    let wallet = MysqlWallet::open(homes, DATABASES).await.unwrap();
     let batch: Vec<_> = (0..50).map(|number| top_up(1, &format!("user_{number}"), 1)).collect();
     let outcomes = wallet.transfer(batch).await.unwrap();
     let done = outcomes.iter().filter(|outcome| **outcome == TransferOutcome::Done).count();
     assert_eq!(done, usize::from(DATABASES), "one in each shard");
     assert!(outcomes.iter().all(|outcome| matches!(outcome, TransferOutcome::Done | TransferOutcome::Conflict)));
     assert_eq!(audited(&wallet).await, i128::from(DATABASES));
+}
+
+/// What it found done may be another's commit that is seen and not yet on the
+/// disk; its own commit, which writes, takes that one along.
+#[tokio::test]
+async fn a_transaction_that_finds_everything_done_commits_a_write() {
+    let (homes, _guard) = empty_homes().await;
+    let wallet = MysqlWallet::open(homes, DATABASES).await.unwrap();
+    let mut transactions = Vec::new();
+    for expected in [TransferOutcome::Done, TransferOutcome::AlreadyDone] {
+        assert_eq!(wallet.transfer(vec![top_up(1, "ann", 5)]).await.unwrap(), [expected]);
+        let counted = (0..DATABASES).map(|database| format!("SELECT transactions FROM wallet_{database:02}.ledger"));
+        let rows = sql(&shared_nodes(), &counted.collect::<Vec<_>>().join(";")).await;
+        transactions.push(rows.iter().map(|row| row.int(0).unwrap()).sum::<i64>());
+    }
+    assert_eq!(transactions[0] + 1, transactions[1]);
 }

@@ -298,6 +298,14 @@ impl Wallet for FaultyWallet {
         self.inner.books().await
     }
 
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+
+    async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
+        self.inner.ping().await
+    }
+
     fn queue_depth(&self) -> usize {
         self.inner.queue_depth()
     }

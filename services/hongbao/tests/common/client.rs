@@ -11,7 +11,7 @@ use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{fresh_bytes, number_of, text, text_of, wait_until};
+use super::{fresh_bytes, number_of, text, text_of, wait_until};
 
 /// How long a client waits for an answer before the test fails.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -54,6 +54,13 @@ impl User {
     /// The same user, where the service listens now.
     pub fn at(&self, address: SocketAddr) -> User {
         User::new(&self.name, self.authorization.clone(), address)
+    }
+
+    /// Hands its open connection, if it has one, to another user: many users may
+    /// come over few connections, as from behind one proxy.
+    pub fn hand_over(&self, to: &User) {
+        let kept = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        *to.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = kept;
     }
 
     /// `GET`.

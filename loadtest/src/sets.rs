@@ -1,0 +1,69 @@
+//! `sets`: what one opening costs, in processor time of all processes together,
+//! with 1, 2 and 4 SETs on this machine, connections growing in proportion.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::load::Feed;
+use crate::measure::{WARM_UP, measure};
+use crate::service::{Cluster, SECRET, Service, Wanted};
+use crate::workload::{Expect, Extent, Name, Stage, Workload};
+use crate::{Fallible, SetsArgs, interrupt, machine};
+
+/// By how much the cost may differ from that with one SET.
+const GOAL: f64 = 0.15;
+
+/// Runs the comparison and prints it.
+pub fn sets(args: &SetsArgs) -> Fallible<ExitCode> {
+    interrupt::watch()?;
+    machine::raise_open_files()?;
+    std::fs::create_dir_all(&args.data)?;
+    let mut costs = Vec::new();
+    for sets in [1, 2, 4] {
+        costs.push((sets, cost(args, sets)?));
+    }
+    let (_, one) = costs[0];
+    let worst = costs.iter().map(|(_, cost)| (cost / one - 1.0).abs()).fold(0.0, f64::max);
+    let verdict = if worst <= GOAL { "met" } else { "MISSED" };
+    println!(
+        "cost of an opening: at most {:.0}% from that with one SET, goal {:.0}% {verdict}",
+        worst * 100.0,
+        GOAL * 100.0
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Microseconds of processor time for one opening.
+fn cost(args: &SetsArgs, sets: u16) -> Fallible<f64> {
+    let count = u32::from(sets);
+    let connections = args.connections * count;
+    let workload = [Workload { name: Name::Spread, connections, goal: None }];
+    let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
+    let extent = Extent::new(&workload, 1, seconds, args.envelopes * count)?;
+    let wanted = Wanted { shares_max: extent.shares_max(), server: String::new(), bare: false };
+    let dir = tempfile::tempdir_in(&args.data)?;
+    let cluster = Cluster::start(&args.cluster_script, &args.server, dir.path(), sets, &wanted)?;
+    let gateway = cluster.gateway_addr();
+    let service = Service::Cluster(cluster);
+    let client = Client::new(gateway, SECRET);
+    client.wait_until_ready()?;
+
+    let mut stage = Stage::set(Name::Spread, &client, &extent)?;
+    let requests = stage.requests(&client, &extent)?;
+    service.wait_until_idle()?;
+    let time = Duration::from_secs(args.seconds);
+    let feed = Feed::once(&requests);
+    let sample = measure(gateway, &|| service.cpu_time(), feed, connections as usize, time, Expect::Opened)?;
+    if !sample.errors.is_empty() {
+        return Err(format!("{sets} SETs: {:?}", sample.errors).into());
+    }
+    println!(
+        "{sets} SETs, {connections} connections: {:>6.0} opens/s, {:.1} us of processor an opening, p50 {:.1} ms, p99 {:.1} ms",
+        sample.per_second,
+        sample.server_cpu_us,
+        sample.p50_us / 1_000.0,
+        sample.p99_us / 1_000.0
+    );
+    Ok(sample.server_cpu_us)
+}

@@ -1,0 +1,69 @@
+//! Calls of operators, answered by each server for itself.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use hongbao_core::limits::PERMIT_CAP_MAX;
+use hongbao_core::wire::ProblemBody;
+use hongbao_http::{Caller, Json, Problem, json_response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::permits::Counter;
+use crate::server::Server;
+
+/// The entry permits of this server.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PermitsView {
+    /// Transactions of one envelope that may be in the database at once.
+    pub cap: u32,
+    /// Who counts them just now.
+    pub counted_by: Counter,
+}
+
+/// The body of `PUT /v1/operator/permits`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PermitsRequest {
+    /// The new cap, from 1.
+    pub cap: i64,
+}
+
+/// The entry permits of this server. For operators.
+#[utoipa::path(get, path = "/v1/operator/permits", tag = "operate",
+    responses(
+        (status = 200, body = PermitsView),
+        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn permits(State(server): State<Arc<Server>>, caller: Caller) -> Result<Response, Problem> {
+    caller.require_operator()?;
+    Ok(json_response(StatusCode::OK, &view(&server)))
+}
+
+/// Change the cap of this server, until it starts again. Who is inside stays
+/// inside. For operators.
+#[utoipa::path(put, path = "/v1/operator/permits", tag = "operate", request_body = PermitsRequest,
+    responses(
+        (status = 200, body = PermitsView),
+        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
+    ), security(("bearer" = [])))]
+pub async fn set_permits(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Json(request): Json<PermitsRequest>,
+) -> Result<Response, Problem> {
+    caller.require_operator()?;
+    let cap = u32::try_from(request.cap).ok().filter(|cap| (1..=PERMIT_CAP_MAX).contains(cap));
+    let cap = cap.ok_or_else(|| Problem::invalid_field("cap", format!("must be 1 to {PERMIT_CAP_MAX}")))?;
+    let before = server.permits().cap();
+    server.permits().set_cap(cap);
+    tracing::info!(operator = %caller.user, before, cap, "the cap of entry permits was changed");
+    Ok(json_response(StatusCode::OK, &view(&server)))
+}
+
+fn view(server: &Server) -> PermitsView {
+    PermitsView { cap: server.permits().cap(), counted_by: server.permits().counter() }
+}

@@ -1,0 +1,248 @@
+//! The permits that this process holds: those in use, and those that are kept
+//! for a while because the next batch will want them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use hongbao_core::EnvelopeId;
+use hongbao_core::limits::PERMITS_HELD_MAX;
+
+/// A permit that nobody has used for so long is given back.
+pub const KEPT_FOR: Duration = Duration::from_millis(500);
+
+/// Once an envelope is full it is not asked about again for so long, unless a
+/// permit of our own comes free.
+const FULL_FOR: Duration = Duration::from_millis(5);
+
+/// The permits of one envelope.
+struct Held {
+    /// Counted in memcached as ours.
+    taken: u32,
+    /// Counted in this process alone, while memcached was away.
+    local: u32,
+    /// In use; never more than the two together.
+    inside: u32,
+    /// The fewest that were not in use since `watched_since`.
+    least_idle: u32,
+    watched_since: Instant,
+    written_at: Option<Instant>,
+    full_since: Option<Instant>,
+}
+
+impl Held {
+    fn new(now: Instant) -> Held {
+        Held { taken: 0, local: 0, inside: 0, least_idle: 0, watched_since: now, written_at: None, full_since: None }
+    }
+
+    fn idle(&self) -> u32 {
+        self.taken + self.local - self.inside
+    }
+}
+
+/// Whether an envelope can be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// With a permit that was kept.
+    Entered,
+    /// The cap is reached.
+    Full,
+    /// memcached must be asked for one more.
+    Ask,
+}
+
+/// The permits of all envelopes.
+#[derive(Default)]
+pub struct HeldPermits(HashMap<EnvelopeId, Held>);
+
+impl HeldPermits {
+    /// Enters with a kept permit, if there is one.
+    pub fn enter(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> Door {
+        let Some(held) = self.0.get_mut(&id) else {
+            return if cap == 0 || self.0.len() >= PERMITS_HELD_MAX { Door::Full } else { Door::Ask };
+        };
+        if held.inside >= cap {
+            return Door::Full;
+        }
+        if held.idle() > 0 {
+            held.inside += 1;
+            held.least_idle = held.least_idle.min(held.idle());
+            return Door::Entered;
+        }
+        match held.full_since {
+            Some(since) if now.saturating_duration_since(since) < FULL_FOR => Door::Full,
+            _ => Door::Ask,
+        }
+    }
+
+    /// memcached has counted one more for us: enters with it.
+    pub fn granted(&mut self, id: EnvelopeId, now: Instant) {
+        let held = self.0.entry(id).or_insert_with(|| Held::new(now));
+        held.taken += 1;
+        held.inside += 1;
+        held.written_at = Some(now);
+        held.full_since = None;
+    }
+
+    /// memcached says that the cap is reached.
+    pub fn refused(&mut self, id: EnvelopeId, now: Instant) {
+        self.0.entry(id).or_insert_with(|| Held::new(now)).full_since = Some(now);
+    }
+
+    /// Enters by our own count; false if the cap is reached.
+    pub fn enter_locally(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> bool {
+        let held = self.0.entry(id).or_insert_with(|| Held::new(now));
+        let enters = held.inside < cap;
+        if enters {
+            held.local += 1;
+            held.inside += 1;
+        }
+        enters
+    }
+
+    /// Somebody leaves; the permit is kept, unless it was only counted here.
+    pub fn leave(&mut self, id: EnvelopeId) {
+        let Some(held) = self.0.get_mut(&id) else { return };
+        held.inside = held.inside.saturating_sub(1);
+        held.local = held.local.saturating_sub(1);
+    }
+
+    /// What memcached should count as ours.
+    pub fn taken(&self, id: EnvelopeId) -> u32 {
+        self.0.get(&id).map_or(0, |held| held.taken)
+    }
+
+    /// Our part has been written.
+    pub fn written(&mut self, id: EnvelopeId, now: Instant) {
+        if let Some(held) = self.0.get_mut(&id) {
+            held.written_at = Some(now);
+        }
+    }
+
+    /// memcached may have lost everything: every part is to be written again.
+    pub fn write_all_again(&mut self) {
+        for held in self.0.values_mut() {
+            held.written_at = None;
+        }
+    }
+
+    /// Stops holding what was idle all the time since the last look, and names
+    /// up to `max` envelopes whose part is to be written: fewer permits, or the
+    /// same ones, if they were not written within `renew_after`.
+    pub fn take_due(&mut self, now: Instant, kept_for: Duration, renew_after: Duration, max: usize) -> Vec<EnvelopeId> {
+        let mut ids = Vec::new();
+        self.0.retain(|id, held| {
+            if ids.len() >= max {
+                return true;
+            }
+            if now.saturating_duration_since(held.watched_since) >= kept_for {
+                let unused = held.least_idle.min(held.taken);
+                held.taken -= unused;
+                held.watched_since = now;
+                held.least_idle = held.idle();
+                if unused > 0 {
+                    ids.push(*id);
+                }
+                if held.taken == 0 && held.inside == 0 {
+                    return false;
+                }
+            }
+            let written = held.written_at.map(|at| now.saturating_duration_since(at));
+            if held.taken > 0 && written.is_none_or(|ago| ago >= renew_after) && ids.last() != Some(id) {
+                ids.push(*id);
+            }
+            true
+        });
+        ids
+    }
+
+    /// Envelopes with permits.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hongbao_core::Timestamp;
+
+    const CAP: u32 = 2;
+    const RENEW: Duration = Duration::from_secs(10);
+
+    fn id() -> EnvelopeId {
+        EnvelopeId::mint(Timestamp::from_millis(1), [7; 10])
+    }
+
+    #[test]
+    fn a_permit_is_used_again_and_given_back_when_nobody_wants_it() {
+        let (mut held, start) = (HeldPermits::default(), Instant::now());
+        assert_eq!(held.enter(id(), CAP, start), Door::Ask);
+        held.granted(id(), start);
+        for step in 1..10 {
+            let now = start + KEPT_FOR * step;
+            held.leave(id());
+            assert_eq!(held.enter(id(), CAP, now), Door::Entered, "while it is used it is kept");
+            assert!(held.take_due(now, KEPT_FOR, RENEW, 9).is_empty());
+        }
+        held.leave(id());
+        let now = start + KEPT_FOR * 11;
+        // The first look begins a time without use, the second ends it.
+        assert!(held.take_due(now, KEPT_FOR, RENEW, 9).is_empty());
+        assert_eq!(held.take_due(now + KEPT_FOR, KEPT_FOR, RENEW, 9), [id()]);
+        assert_eq!((held.taken(id()), held.len()), (0, 0));
+    }
+
+    #[test]
+    fn of_many_permits_only_those_in_use_are_kept() {
+        let (mut held, start) = (HeldPermits::default(), Instant::now());
+        for _ in 0..8 {
+            held.granted(id(), start);
+        }
+        for _ in 0..8 {
+            held.leave(id());
+        }
+        held.take_due(start + KEPT_FOR, KEPT_FOR, RENEW, 9);
+        for _ in 0..20 {
+            assert_eq!(held.enter(id(), 8, start), Door::Entered);
+            assert_eq!(held.enter(id(), 8, start), Door::Entered);
+            held.leave(id());
+            held.leave(id());
+        }
+        held.take_due(start + KEPT_FOR * 2, KEPT_FOR, RENEW, 9);
+        assert_eq!(held.taken(id()), 2);
+    }
+
+    #[test]
+    fn what_was_counted_here_alone_is_not_kept() {
+        let (mut held, now) = (HeldPermits::default(), Instant::now());
+        assert!(held.enter_locally(id(), CAP, now) && held.enter_locally(id(), CAP, now));
+        assert!(!held.enter_locally(id(), CAP, now));
+        held.leave(id());
+        assert_eq!(held.enter(id(), CAP, now), Door::Ask);
+    }
+
+    #[test]
+    fn a_full_envelope_is_not_asked_about_at_once_and_a_lower_cap_holds_at_once() {
+        let (mut held, now) = (HeldPermits::default(), Instant::now());
+        held.granted(id(), now);
+        held.refused(id(), now);
+        assert_eq!(held.enter(id(), CAP, now), Door::Full);
+        assert_eq!(held.enter(id(), CAP, now + FULL_FOR), Door::Ask);
+        held.leave(id());
+        assert_eq!(held.enter(id(), CAP, now), Door::Entered);
+        held.leave(id());
+        assert_eq!(held.enter(id(), 0, now), Door::Full);
+    }
+
+    #[test]
+    fn what_is_held_long_is_written_again() {
+        let (mut held, start) = (HeldPermits::default(), Instant::now());
+        held.granted(id(), start);
+        assert!(held.take_due(start + RENEW / 2, KEPT_FOR, RENEW, 9).is_empty());
+        assert_eq!(held.take_due(start + RENEW, KEPT_FOR, RENEW, 9), [id()]);
+        held.written(id(), start + RENEW);
+        assert!(held.take_due(start + RENEW, KEPT_FOR, RENEW, 9).is_empty());
+        held.write_all_again();
+        assert_eq!(held.take_due(start + RENEW, KEPT_FOR, RENEW, 9), [id()]);
+    }
+}

@@ -1,0 +1,278 @@
+//! Permits counted in the memcached of the host, for all its processes.
+//!
+//! Per envelope one key, `hongbao:permit:<id>`, says who holds how many permits;
+//! it is changed by `gets` and `cas`, or by `add` when it is absent. A permit
+//! that was left is kept for half a second to a second and used again without a
+//! question, so that a busy envelope costs nothing; other processes of the host
+//! may be refused for that long where the cap is reached. Held permits are
+//! renewed at half their time to live; what a crash leaked ends after it.
+//!
+//! memcached throttles and decides nothing. While it is away, or too slow, this
+//! process counts for itself under the same cap: the processes of a host may
+//! then let in as many times the cap as they are.
+//!
+//! | entry | questions to memcached |
+//! |---|---|
+//! | with a kept permit | none |
+//! | the first, nobody else inside | one (`add`) |
+//! | the first, others inside | two or three (`add`, `gets`, `cas`) |
+//! | giving back, renewing | two (`gets`, `cas`), behind everybody's back |
+
+mod answers;
+mod held;
+mod link;
+mod metrics;
+mod value;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use hongbao_core::limits::{PERMIT_WAIT_MS_MAX, PERMIT_WRITES_MAX, PERMITS_HELD_MAX};
+use hongbao_core::{Clock, EnvelopeId};
+use parking_lot::Mutex;
+use tokio::time::{MissedTickBehavior, interval, timeout_at};
+
+use self::held::{Door, HeldPermits, KEPT_FOR};
+use self::link::{Link, Terms};
+pub use self::metrics::PermitMetrics;
+use super::{Counter, Permits};
+
+/// Connections; an envelope's questions always go through the same one.
+const LINKS: usize = 4;
+
+/// How often permits are given back and connections mended.
+const TEND_EVERY: Duration = Duration::from_millis(100);
+
+/// How memcached is asked.
+#[derive(Clone, Debug)]
+pub struct MemcachedOptions {
+    /// `host:port` of this host's memcached.
+    pub address: String,
+    /// How long one question may take before the connection is given up.
+    pub answer_within: Duration,
+    /// How long a permit lasts that its process does not renew, in seconds.
+    pub ttl_s: u32,
+}
+
+impl MemcachedOptions {
+    /// With the usual times: 20 ms for an answer, 20 s to live.
+    pub fn new(address: impl Into<String>) -> MemcachedOptions {
+        MemcachedOptions { address: address.into(), answer_within: Duration::from_millis(20), ttl_s: 20 }
+    }
+}
+
+/// Permits counted in memcached. Dropped, it keeps no connection and no task.
+pub struct MemcachedPermits(Arc<Inner>);
+
+struct Inner {
+    terms: Terms,
+    cap: AtomicU32,
+    held: Mutex<HeldPermits>,
+    links: [tokio::sync::Mutex<Link>; LINKS],
+    /// Some connection is broken: what it is asked is counted here instead.
+    away: AtomicBool,
+    clock: Arc<dyn Clock>,
+    metrics: PermitMetrics,
+}
+
+impl MemcachedPermits {
+    /// At most `cap` transactions per envelope, counted by the memcached of
+    /// `options`, which need not be there yet. `holder` names this process: a
+    /// random number.
+    pub async fn start(
+        options: MemcachedOptions,
+        holder: u64,
+        cap: u32,
+        clock: Arc<dyn Clock>,
+        metrics: PermitMetrics,
+    ) -> MemcachedPermits {
+        let MemcachedOptions { address, answer_within, ttl_s } = options;
+        let inner = Arc::new(Inner {
+            terms: Terms { address, holder, answer_within, ttl_s },
+            cap: AtomicU32::new(cap),
+            held: Mutex::default(),
+            links: std::array::from_fn(|_| tokio::sync::Mutex::new(Link::new())),
+            away: AtomicBool::new(true),
+            clock,
+            metrics,
+        });
+        inner.mend().await;
+        tokio::spawn(tend(Arc::downgrade(&inner)));
+        MemcachedPermits(inner)
+    }
+}
+
+#[async_trait]
+impl Permits for MemcachedPermits {
+    async fn enter(&self, ids: &[EnvelopeId]) -> Vec<bool> {
+        let inner = &*self.0;
+        let (cap, now) = (self.cap(), Instant::now());
+        let mut entered = vec![false; ids.len()];
+        let mut to_ask: [Vec<usize>; LINKS] = Default::default();
+        {
+            let mut held = inner.held.lock();
+            for (place, id) in ids.iter().enumerate() {
+                match held.enter(*id, cap, now) {
+                    Door::Entered => entered[place] = true,
+                    Door::Full => {}
+                    Door::Ask => to_ask[link_of(*id)].push(place),
+                }
+            }
+        }
+        if to_ask.iter().any(|places| !places.is_empty()) {
+            let [a, b, c, d] = &to_ask;
+            let ask = |link, places| inner.ask(link, ids, places, cap);
+            let answers = tokio::join!(ask(0, a), ask(1, b), ask(2, c), ask(3, d));
+            for place in [answers.0, answers.1, answers.2, answers.3].into_iter().flatten() {
+                entered[place] = true;
+            }
+            inner.metrics.wait.observe(now.elapsed().as_secs_f64());
+        }
+        inner.metrics.refused.inc_by(entered.iter().filter(|entered| !**entered).count() as u64);
+        entered
+    }
+
+    fn leave(&self, ids: &[EnvelopeId]) {
+        let mut held = self.0.held.lock();
+        for id in ids {
+            held.leave(*id);
+        }
+    }
+
+    fn cap(&self) -> u32 {
+        self.0.cap.load(Ordering::Relaxed)
+    }
+
+    fn set_cap(&self, cap: u32) {
+        self.0.cap.store(cap, Ordering::Relaxed);
+    }
+
+    fn counter(&self) -> Counter {
+        if self.0.away.load(Ordering::Relaxed) { Counter::Local } else { Counter::Memcached }
+    }
+
+    async fn close(&self) {
+        // What is idle at one look has been idle long enough at the next.
+        self.0.write_due(Duration::ZERO).await;
+        for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
+            if self.0.write_due(Duration::ZERO).await == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Asks for one permit for each of the envelopes at these places, all of one
+    /// link; gives the places that have entered.
+    async fn ask(&self, link: usize, ids: &[EnvelopeId], places: &[usize], cap: u32) -> Vec<usize> {
+        let mut entered = Vec::new();
+        if places.is_empty() {
+            return entered;
+        }
+        let until = Instant::now() + Duration::from_millis(PERMIT_WAIT_MS_MAX);
+        let Ok(mut link) = timeout_at(until.into(), self.links[link].lock()).await else { return entered };
+        for &place in places {
+            let id = ids[place];
+            // While we waited, somebody may have left or been refused.
+            let door = self.held.lock().enter(id, cap, Instant::now());
+            let enters = match door {
+                Door::Entered => true,
+                Door::Full => false,
+                Door::Ask if link.is_up() && Instant::now() < until => self.ask_one(&mut link, id, cap).await,
+                Door::Ask => self.enter_locally(id, cap),
+            };
+            if enters {
+                entered.push(place);
+            }
+        }
+        entered
+    }
+
+    async fn ask_one(&self, link: &mut Link, id: EnvelopeId, cap: u32) -> bool {
+        let count = self.held.lock().taken(id) + 1;
+        let granted = link.put(id, count, Some(cap), &self.terms, &*self.clock, &self.metrics).await;
+        match granted {
+            Ok(true) => self.held.lock().granted(id, Instant::now()),
+            Ok(false) => self.held.lock().refused(id, Instant::now()),
+            Err(error) => {
+                self.broke(&error);
+                return self.enter_locally(id, cap);
+            }
+        }
+        granted.is_ok_and(|granted| granted)
+    }
+
+    fn enter_locally(&self, id: EnvelopeId, cap: u32) -> bool {
+        self.metrics.fallbacks.inc();
+        self.held.lock().enter_locally(id, cap, Instant::now())
+    }
+
+    /// Gives back what nobody has used for `kept_for`, and renews what is held
+    /// long; tells of how many envelopes.
+    async fn write_due(&self, kept_for: Duration) -> usize {
+        let renew_after = Duration::from_secs(self.terms.ttl_s.into()) / 2;
+        let ids = self.held.lock().take_due(Instant::now(), kept_for, renew_after, PERMIT_WRITES_MAX);
+        for &id in &ids {
+            // Locked anew for each, so that nobody who enters waits for all of them.
+            let mut link = self.links[link_of(id)].lock().await;
+            if !link.is_up() {
+                continue;
+            }
+            let count = self.held.lock().taken(id);
+            match link.put(id, count, None, &self.terms, &*self.clock, &self.metrics).await {
+                Ok(_) => self.held.lock().written(id, Instant::now()),
+                Err(error) => self.broke(&error),
+            }
+        }
+        ids.len()
+    }
+
+    /// Connects what is broken.
+    async fn mend(&self) {
+        let mut away = false;
+        for link in &self.links {
+            if link.lock().await.wants_mending() {
+                match link::connect(&self.terms).await {
+                    Ok(connection) => {
+                        link.lock().await.mended(connection);
+                        self.held.lock().write_all_again();
+                    }
+                    Err(error) => {
+                        link.lock().await.not_mended();
+                        tracing::debug!(address = self.terms.address, %error, "memcached cannot be reached");
+                    }
+                }
+            }
+            away |= !link.lock().await.is_up();
+        }
+        self.away.store(away, Ordering::Relaxed);
+        self.metrics.local.set(away.into());
+    }
+
+    fn broke(&self, error: &std::io::Error) {
+        self.away.store(true, Ordering::Relaxed);
+        self.metrics.local.set(1);
+        tracing::warn!(address = self.terms.address, %error, "a connection to memcached is given up");
+    }
+}
+
+/// Tends what is held and the connections, until the permits are dropped.
+async fn tend(permits: Weak<Inner>) {
+    let mut tick = interval(TEND_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(inner) = permits.upgrade() else { return };
+        inner.mend().await;
+        inner.write_due(KEPT_FOR).await;
+        inner.metrics.held.set(inner.held.lock().len() as i64);
+    }
+}
+
+fn link_of(id: EnvelopeId) -> usize {
+    // The last byte of an id is random.
+    usize::from(id.as_bytes()[15]) % LINKS
+}

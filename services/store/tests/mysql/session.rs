@@ -1,0 +1,28 @@
+//! What a session promises to the others.
+
+use std::time::Instant;
+
+use hongbao_store::mysql::connection::Connections;
+use hongbao_store::mysql::migrate;
+use sqlx::Executor as _;
+
+use crate::common::{layout, options, shared_nodes};
+
+#[tokio::test]
+async fn a_transaction_whose_client_stands_still_ends_before_those_who_wait_give_up() {
+    let options = options(&shared_nodes());
+    migrate(options.clone(), &layout()).await.unwrap();
+    let connections = Connections::open(options).await.unwrap();
+    let (mut still, mut waiting) = (connections.lease().await.unwrap(), connections.lease().await.unwrap());
+    let table = "CREATE TABLE IF NOT EXISTS db_00.held (id INT PRIMARY KEY); REPLACE INTO db_00.held VALUES (1)";
+    still.connection().execute(sqlx::raw_sql(table)).await.unwrap();
+    let lock = "BEGIN; SELECT id FROM db_00.held WHERE id = 1 FOR UPDATE";
+    still.connection().execute(sqlx::raw_sql(lock)).await.unwrap();
+
+    let began = Instant::now();
+    let locked = waiting.connection().execute(sqlx::raw_sql(lock)).await;
+    assert!(locked.is_ok(), "it gave up after {:?}: {locked:?}", began.elapsed());
+    let late = still.connection().execute(sqlx::raw_sql("COMMIT")).await;
+    assert!(late.is_err(), "who stood still learns that its transaction is over");
+    waiting.connection().execute(sqlx::raw_sql("COMMIT; DROP TABLE db_00.held")).await.unwrap();
+}
