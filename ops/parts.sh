@@ -4,6 +4,8 @@
 #
 #   parts.sh install                        installs from Debian's packages what is missing
 #   parts.sh mariadb   DIR PORT [OPTION...] makes DIR if it is new, then becomes mariadbd
+#   parts.sh galera    DIR PORT PEERS [OPTION...]  becomes a node of a Galera cluster
+#   parts.sh galera-place DIR               tells how far such a node has come
 #   parts.sh memcached PORT [OPTION...]     becomes memcached
 #   parts.sh redis     DIR PORT [OPTION...] becomes redis-server
 #   parts.sh haproxy   FILE                 becomes haproxy with this configuration
@@ -53,9 +55,9 @@ mariadb_template() {
     echo "$template"
 }
 
-run_mariadb() {
-    local dir=$1 port=$2
-    shift 2
+# Makes the folder of a database if it is new, and the users.
+prepare_mariadb() {
+    local dir=$1
     if [ ! -d "$dir/data" ]; then
         local template
         template=$(mariadb_template)
@@ -71,18 +73,109 @@ run_mariadb() {
 	GRANT ALL ON \`wallet\\_%\`.* TO hongbao@'127.0.0.1';
 	GRANT ALL ON \`wallet\\_%\`.* TO hongbao@localhost;
 	SQL
-    # Full durability: what a client was told to be committed is on the disk.
-    exec mariadbd --no-defaults --datadir="$dir/data" --user="$(id -un)" \
-        --bind-address=127.0.0.1 --port="$port" --socket="$dir/mysqld.sock" --pid-file="$dir/mysqld.pid" \
-        --skip-name-resolve --init-file="$dir/init.sql" \
-        --innodb-flush-log-at-trx-commit=1 --innodb-log-file-size=64M --innodb-buffer-pool-size=256M \
-        --character-set-server=utf8mb4 --collation-server=utf8mb4_bin \
-        --max-connections=500 --table-open-cache=4000 "$@"
+}
+
+# The options of every mariadbd here, one a line. Full durability: what a client
+# was told to be committed is on the disk.
+mariadb_options() {
+    local dir=$1 port=$2
+    cat <<-OPTIONS
+	--datadir=$dir/data
+	--bind-address=127.0.0.1
+	--port=$port
+	--socket=$dir/mysqld.sock
+	--pid-file=$dir/mysqld.pid
+	--skip-name-resolve
+	--init-file=$dir/init.sql
+	--innodb-flush-log-at-trx-commit=1
+	--innodb-log-file-size=64M
+	--innodb-buffer-pool-size=256M
+	--character-set-server=utf8mb4
+	--collation-server=utf8mb4_bin
+	--max-connections=500
+	--table-open-cache=4000
+	OPTIONS
+}
+
+run_mariadb() {
+    local dir=$1 port=$2 options
+    shift 2
+    prepare_mariadb "$dir"
+    mapfile -t options < <(mariadb_options "$dir" "$port")
+    exec mariadbd --no-defaults --user="$(id -un)" "${options[@]}" "$@"
+}
+
+# What all nodes of a Galera cluster have in common.
+galera_options=(--wsrep-on=ON --wsrep-provider=/usr/lib/galera/libgalera_smm.so --wsrep-cluster-name=hongbao
+    --binlog-format=ROW --innodb-autoinc-lock-mode=2 --wsrep-sst-method=rsync)
+
+# Prepares a node of a Galera cluster; `as` becomes the command that runs it.
+prepare_galera() {
+    local dir=$1
+    prepare_mariadb "$dir"
+    # Users are made on each node by itself, before it is part of the cluster.
+    sed -i '1i SET SESSION wsrep_on = OFF;' "$dir/init.sql"
+    as=()
+    # rsync refuses to receive a node's data as root.
+    if [ "$(id -u)" -eq 0 ]; then
+        chown -R mysql:mysql "$dir"
+        as=(setpriv --reuid=mysql --regid=mysql --clear-groups --pdeathsig keep)
+    fi
+}
+
+# A node's place in its cluster's history, as UUID:NUMBER. After a crash it is
+# found in the tables; nothing if it is not known there either.
+galera_place() {
+    local dir=$1 uuid seqno
+    [ -e "$dir/data/grastate.dat" ] || return 0
+    uuid=$(sed -n 's/^uuid: *//p' "$dir/data/grastate.dat")
+    seqno=$(sed -n 's/^seqno: *//p' "$dir/data/grastate.dat")
+    if [ "$seqno" != -1 ]; then
+        echo "$uuid:$seqno"
+        return
+    fi
+    "${as[@]}" mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/recover.sock" --pid-file="$dir/recover.pid" \
+        --skip-networking --innodb-log-file-size=64M "${galera_options[@]}" --wsrep-cluster-address=gcomm:// \
+        --wsrep-recover 2>&1 | sed -n 's/.*WSREP: Recovered position: *//p' | tail -n 1 || true
+}
+
+# PORT is that of the clients; the cluster talks on PORT+1, and what a node has
+# missed comes on PORT+2 and PORT+3. PEERS are the PORT+1 of all nodes, with
+# commas. The node that a cluster begins with also gets --wsrep-new-cluster.
+run_galera() {
+    local dir=$1 port=$2 peers=$3 options as place
+    shift 3
+    prepare_galera "$dir"
+    # A node that knows its place is sent what it missed, and not everything.
+    place=$(galera_place "$dir")
+    if [[ " $* " == *" --wsrep-new-cluster "* ]] && [ -n "$place" ]; then
+        sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' "$dir/data/grastate.dat"
+    fi
+    mapfile -t options < <(mariadb_options "$dir" "$port")
+    [ -z "$place" ] || options+=("--wsrep-start-position=$place")
+    # A node that is silent for two seconds is taken for dead, and the others go on without it.
+    local provider="gmcast.listen_addr=tcp://127.0.0.1:$((port + 1));ist.recv_addr=127.0.0.1:$((port + 2))"
+    provider+=";gcache.size=64M;evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT6S"
+    exec "${as[@]}" mariadbd --no-defaults "${options[@]}" \
+        "${galera_options[@]}" --wsrep-cluster-address="gcomm://$peers" --wsrep-provider-options="$provider" \
+        --wsrep-node-address=127.0.0.1 --wsrep-node-incoming-address="127.0.0.1:$port" \
+        --wsrep-sst-receive-address="127.0.0.1:$((port + 3))" "$@"
+}
+
+# How far a node that does not run has come; -1 if nobody knows.
+print_galera_place() {
+    local as place
+    prepare_galera "$1"
+    place=$(galera_place "$1")
+    place=${place##*:}
+    echo "${place:--1}"
 }
 
 case "${1:-}" in
 install) install_missing ;;
 mariadb) shift && run_mariadb "$@" ;;
+galera) shift && run_galera "$@" ;;
+galera-place) print_galera_place "$2" ;;
 memcached)
     port=$2
     shift 2
@@ -98,7 +191,7 @@ redis)
     ;;
 haproxy) exec haproxy -db -f "$2" ;;
 *)
-    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
