@@ -37,6 +37,11 @@ pub trait Guard: Send + Sync + 'static {
 
     /// After the verb: an error, and nobody learns that it was executed.
     fn after(&self, verb: Verb<'_>) -> Result<(), StoreError>;
+
+    /// The epoch that is told when the store's own is `epoch`.
+    fn epoch(&self, epoch: u64) -> u64 {
+        epoch
+    }
 }
 
 /// A store behind a guard.
@@ -72,7 +77,7 @@ impl<G: Guard> Store for GuardedStore<G> {
         self.inner.durability()
     }
     fn epoch(&self, database: u8) -> u64 {
-        self.inner.epoch(database)
+        self.guard.epoch(self.inner.epoch(database))
     }
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
         self.inner.ping().await
