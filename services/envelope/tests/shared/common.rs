@@ -1,0 +1,256 @@
+//! A SET of servers on one database, and their Redis.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, cmd};
+use hongbao_core::id::Fold;
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::time::ManualClock;
+use hongbao_core::wire::{Detail, GrabAnswer, Outcome};
+use hongbao_core::{
+    Audience, Clock, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Seed, Slot, Stage, Timestamp, UserId,
+};
+use hongbao_envelope::permits::LocalPermits;
+use hongbao_envelope::refusal::Refusal;
+use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_envelope::shared::SharedViews;
+use hongbao_envelope::shared::snapshot::{Snapshot, SnapshotKey};
+use hongbao_parts::Part;
+use hongbao_store::guarded::{Guard, GuardedStore, Verb};
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::sqlite::file::Mode;
+use hongbao_store::{Store, StoreError};
+use hongbao_wallet::Wallet;
+use hongbao_wallet::sqlite::SqliteWallet;
+use prometheus_client::registry::Registry;
+
+pub const START: Timestamp = Timestamp::from_millis(1_771_254_000_000);
+pub const LIFETIME_MS: i64 = 3_600_000;
+const SECRET: &[u8] = b"the secret of the tickets";
+
+/// What a server can do with its database.
+#[derive(Default)]
+pub struct Faults {
+    /// It cannot read envelopes.
+    pub unreadable: AtomicBool,
+    pub reads: AtomicU32,
+    pub epoch: AtomicU64,
+}
+
+impl Guard for Faults {
+    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
+        if !matches!(verb, Verb::Load | Verb::LoadFor | Verb::LoadJournal) {
+            return Ok(());
+        }
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        match self.unreadable.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("cannot be read".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn epoch(&self, _: u64) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+}
+
+/// What the servers of the SET have in common.
+pub struct World {
+    _dir: tempfile::TempDir,
+    pub redis_url: String,
+    pub store: Arc<dyn Store>,
+    wallet: Arc<dyn Wallet>,
+    pub clock: Arc<ManualClock>,
+}
+
+/// One server.
+pub struct Node {
+    pub server: Arc<Server>,
+    pub faults: Arc<Faults>,
+    registry: Registry,
+}
+
+impl World {
+    pub async fn new(redis: &Part) -> World {
+        World::at(format!("redis://{}", redis.node())).await
+    }
+
+    pub async fn at(redis_url: String) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let fold = Fold::new(1, 1).unwrap();
+        let store = Arc::new(SqliteStore::open(dir.path(), fold, 0, Mode::Volatile).await.unwrap());
+        let wallet = Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap());
+        World { _dir: dir, redis_url, store, wallet, clock: Arc::new(ManualClock::at(START)) }
+    }
+
+    /// A server that remembers nothing yet.
+    pub fn node(&self) -> Node {
+        let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
+        let store = Arc::new(GuardedStore { inner: self.store.clone(), guard: faults.clone() });
+        let shared = SharedViews::start(&self.redis_url, SECRET, store.clone(), &mut registry).unwrap();
+        let parts = ServerParts {
+            store,
+            wallet: self.wallet.clone(),
+            clock: self.clock.clone(),
+            permits: Arc::new(LocalPermits::new(4)),
+            shared: Some(shared),
+            tickets: TicketKey::new(SECRET),
+            limits: Limits::default(),
+            slots: Slot::all().collect(),
+            zone_offset_s: 0,
+            options: ServerOptions::default(),
+        };
+        let server = Server::start(parts, &mut registry).0;
+        Node { server, faults, registry }
+    }
+
+    /// A server that remembers nothing and cannot read an envelope: what it
+    /// answers, it has from Redis.
+    pub fn blind_node(&self) -> Node {
+        let node = self.node();
+        node.faults.unreadable.store(true, Ordering::SeqCst);
+        node
+    }
+
+    /// A paid envelope of 10 fen a share.
+    pub async fn envelope(&self, number: u8, shares: u32) -> EnvelopeId {
+        self.envelope_for(number, shares, Audience::Link).await
+    }
+
+    pub async fn envelope_for(&self, number: u8, shares: u32, audience: Audience) -> EnvelopeId {
+        let envelope = Envelope {
+            id: EnvelopeId::mint(START, [number; 10]),
+            sender: user("sender"),
+            kind: Kind::Equal,
+            total: Fen::new(i64::from(shares) * 10).unwrap(),
+            shares,
+            share_cap: Fen::new(20_000).unwrap(),
+            greeting: "恭喜发财".to_owned(),
+            audience,
+            seed: Seed::new([number; 32]),
+            created_at: START,
+            lifetime_ms: LIFETIME_MS,
+            stage: Stage::Created,
+            expires_at: None,
+            settled_seq: 0,
+        };
+        let id = envelope.id;
+        self.store.create(&[envelope]).await.unwrap();
+        self.store.activate(id, START.plus_millis(LIFETIME_MS)).await.unwrap();
+        id
+    }
+
+    pub async fn redis(&self) -> MultiplexedConnection {
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+        let client = Client::open(self.redis_url.as_str()).unwrap();
+        client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
+    }
+
+    /// What Redis has under the envelope's key.
+    pub async fn stored(&self, id: EnvelopeId) -> Option<Vec<u8>> {
+        // Whatever a test has put there; no string is no snapshot.
+        cmd("GET").arg(key(id)).query_async(&mut self.redis().await).await.unwrap_or(None)
+    }
+
+    pub async fn put(&self, id: EnvelopeId, bytes: &[u8]) {
+        let () = cmd("SET").arg(key(id)).arg(bytes).query_async(&mut self.redis().await).await.unwrap();
+    }
+
+    /// Waits until Redis has a genuine snapshot with so many openings.
+    pub async fn until_shared(&self, id: EnvelopeId, openings: u32) -> Vec<u8> {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let stored = self.stored(id).await.unwrap_or_default();
+            if let Some(Snapshot::Open { journal, .. } | Snapshot::Ended { journal, .. }) =
+                Snapshot::decode(id, &stored, &SnapshotKey::derive(SECRET))
+                && journal.open_count() == openings
+            {
+                return stored;
+            }
+            assert!(Instant::now() < until, "no snapshot with {openings} openings");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Node {
+    pub async fn grab(&self, id: EnvelopeId, name: &str) -> Result<GrabAnswer, Refusal> {
+        self.server.grab(id, &Caller { user: &user(name), groups: &[] }).await
+    }
+
+    /// With a ticket that is good, whatever a grab would say.
+    pub async fn open(&self, id: EnvelopeId, name: &str) -> Result<Outcome, Refusal> {
+        let ticket = TicketKey::new(SECRET).issue(id, &user(name), START.plus_millis(2 * LIFETIME_MS));
+        self.server.open(id, &Caller { user: &user(name), groups: &[] }, &ticket).await
+    }
+
+    pub async fn detail(&self, id: EnvelopeId, name: &str) -> Result<Detail, Refusal> {
+        self.server.detail(id, &Caller { user: &user(name), groups: &[] }, 0, 500).await
+    }
+
+    pub fn reads(&self) -> u32 {
+        self.faults.reads.load(Ordering::SeqCst)
+    }
+
+    /// How often this happened to a snapshot.
+    pub fn count(&self, event: &str) -> u64 {
+        self.metric(&format!("hongbao_shared_snapshots_total{{event=\"{event}\"}}"))
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.metric("hongbao_shared_away") == 1
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect("the metric is registered").parse().unwrap()
+    }
+}
+
+/// Waits until it holds.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < until, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub fn key(id: EnvelopeId) -> String {
+    format!("hongbao:snapshot:{id}")
+}
+
+pub fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+pub fn group(name: &str) -> Audience {
+    Audience::Group(GroupId::parse(name).unwrap())
+}
+
+pub fn opened(answer: &Outcome, at_seq: u32) -> bool {
+    matches!(answer, Outcome::Opened { seq, .. } if *seq == at_seq)
+}
+
+pub fn is_ready(answer: &Result<GrabAnswer, Refusal>) -> bool {
+    matches!(answer, Ok(GrabAnswer::Ready(_)))
+}
+
+/// An envelope's detail as a client gets it.
+pub fn json(detail: &Detail) -> serde_json::Value {
+    serde_json::to_value(detail).unwrap()
+}
+
+/// The clock that everybody goes by.
+pub fn now(world: &World) -> Timestamp {
+    world.clock.now()
+}

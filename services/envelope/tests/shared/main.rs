@@ -1,0 +1,5 @@
+//! What the servers of a SET show each other through a real Redis.
+
+mod common;
+mod faults;
+mod takeover;

@@ -1,0 +1,153 @@
+//! A server takes an envelope over from another one.
+
+use std::sync::atomic::Ordering;
+
+use deadpool_redis::redis::cmd;
+use hongbao_core::wire::{GrabAnswer, Outcome};
+use hongbao_envelope::refusal::Refusal;
+use hongbao_parts::Part;
+
+use crate::common::{LIFETIME_MS, World, group, is_ready, json, now, opened, until};
+
+#[tokio::test]
+async fn grabs_are_answered_from_a_snapshot_and_openings_never_are() {
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, id) = (world.node(), world.envelope(1, 3).await);
+    let share = first.open(id, "li").await.unwrap();
+    world.until_shared(id, 1).await;
+
+    let second = world.blind_node();
+    assert!(is_ready(&second.grab(id, "wang").await));
+    let Ok(GrabAnswer::Outcome(Outcome::Opened { amount_fen, seq, opened_at, replayed: true })) =
+        second.grab(id, "li").await
+    else {
+        panic!("who opened it is told so");
+    };
+    let replayed = false;
+    assert_eq!(Outcome::Opened { amount_fen, seq, opened_at, replayed }, share);
+    assert_eq!(second.reads(), 0, "the database was not asked");
+
+    assert!(matches!(second.open(id, "wang").await, Err(Refusal::Unavailable(_))));
+    assert_eq!(second.reads(), 1, "an opening asks the database");
+    second.faults.unreadable.store(false, Ordering::SeqCst);
+    assert!(opened(&second.open(id, "wang").await.unwrap(), 2));
+}
+
+#[tokio::test]
+async fn an_envelope_that_has_ended_is_shown_whole_from_its_snapshot() {
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, id) = (world.node(), world.envelope(1, 2).await);
+    first.open(id, "li").await.unwrap();
+    first.open(id, "wang").await.unwrap();
+    world.until_shared(id, 2).await;
+
+    let second = world.blind_node();
+    for name in ["li", "chen", "sender"] {
+        let (before, after) = (first.detail(id, name).await.unwrap(), second.detail(id, name).await.unwrap());
+        assert_eq!(json(&before), json(&after), "{name}");
+    }
+    assert!(matches!(second.grab(id, "chen").await, Ok(GrabAnswer::Outcome(Outcome::Empty))));
+    assert_eq!(second.reads(), 0);
+}
+
+#[tokio::test]
+async fn everything_that_an_old_snapshot_could_get_wrong_is_asked_of_the_database() {
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, id) = (world.node(), world.envelope(1, 3).await);
+    let (family, reopened) = (world.envelope_for(2, 3, group("family")).await, world.envelope(3, 2).await);
+    first.open(id, "li").await.unwrap();
+    first.open(reopened, "li").await.unwrap();
+    first.open(family, "li").await.unwrap();
+    let (old, old_reopened) = (world.until_shared(id, 1).await, world.until_shared(reopened, 1).await);
+    let old_family = world.until_shared(family, 1).await;
+    // They opened it when they had a ticket, and left the group.
+    first.open(id, "wang").await.unwrap();
+    first.open(reopened, "wang").await.unwrap();
+    first.open(family, "wang").await.unwrap();
+    for (id, old) in [(id, &old), (reopened, &old_reopened), (family, &old_family)] {
+        world.until_shared(id, 2).await;
+        world.put(id, old).await;
+    }
+
+    let second = world.node();
+    let detail = second.detail(id, "wang").await.unwrap();
+    assert_eq!(json(&detail), json(&first.detail(id, "wang").await.unwrap()), "a detail is never behind");
+    assert!(matches!(second.grab(family, "wang").await, Ok(GrabAnswer::Outcome(ref answer)) if opened(answer, 2)));
+    assert!(matches!(second.grab(family, "chen").await, Err(Refusal::NotInvited)));
+
+    // A ticket for what is empty by now is harmless.
+    assert!(is_ready(&second.grab(reopened, "chen").await));
+    assert_eq!(second.open(reopened, "chen").await.unwrap(), Outcome::Empty);
+
+    world.put(id, &old).await;
+    world.clock.advance_millis(LIFETIME_MS);
+    assert!(now(&world).millis_since(crate::common::START) >= LIFETIME_MS);
+    let third = world.node();
+    assert!(matches!(third.grab(id, "wang").await, Ok(GrabAnswer::Outcome(ref answer)) if opened(answer, 2)));
+    assert!(matches!(third.grab(id, "chen").await, Ok(GrabAnswer::Outcome(Outcome::Expired))));
+}
+
+#[tokio::test]
+async fn a_hot_envelope_is_read_from_redis_once() {
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, id) = (world.node(), world.envelope(1, 500).await);
+    for number in 0..50 {
+        first.open(id, &format!("user-{number}")).await.unwrap();
+    }
+    world.until_shared(id, 50).await;
+    assert!(first.count("written") < 50, "many openings are one snapshot");
+
+    let second = std::sync::Arc::new(world.blind_node());
+    let mut grabs = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let second = second.clone();
+        grabs.spawn(async move { is_ready(&second.grab(id, &format!("guest-{number}")).await) });
+    }
+    while let Some(ready) = grabs.join_next().await {
+        assert!(ready.unwrap());
+    }
+    assert_eq!(second.count("hit"), 1);
+    assert_eq!(second.reads(), 0);
+}
+
+#[tokio::test]
+async fn a_flushed_redis_fills_again() {
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, id) = (world.node(), world.envelope(1, 3).await);
+    first.open(id, "li").await.unwrap();
+    world.until_shared(id, 1).await;
+    let () = cmd("FLUSHALL").query_async(&mut world.redis().await).await.unwrap();
+
+    let second = world.node();
+    assert!(matches!(second.grab(id, "li").await, Ok(GrabAnswer::Outcome(ref answer)) if opened(answer, 1)));
+    assert_eq!((second.count("miss"), second.count("hit")), (1, 0));
+    world.until_shared(id, 1).await;
+    assert!(is_ready(&world.blind_node().grab(id, "wang").await));
+}
+
+/// It may have lost what the snapshots tell.
+#[tokio::test]
+async fn no_snapshot_of_a_database_that_moved_to_another_epoch_is_read() {
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, id) = (world.node(), world.envelope(1, 3).await);
+    first.open(id, "li").await.unwrap();
+    world.until_shared(id, 1).await;
+
+    let second = world.blind_node();
+    second.faults.epoch.fetch_add(1, Ordering::SeqCst);
+    assert!(matches!(second.grab(id, "li").await, Err(Refusal::Unavailable(_))));
+    assert_eq!(second.count("hit"), 0);
+
+    // Nor does a server write what it remembers from the epoch before.
+    let before = world.stored(id).await;
+    first.open(id, "wang").await.unwrap();
+    first.faults.epoch.fetch_add(1, Ordering::SeqCst);
+    until("it is dropped", || first.count("dropped") == 1).await;
+    assert_eq!(world.stored(id).await, before);
+}
