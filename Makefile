@@ -1,19 +1,29 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
-# and a C compiler are all they need.
+# and a C compiler are all that `make run` needs; `make test` installs the rest.
 .PHONY: run test bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
 
+# MariaDB, memcached, Redis, HAProxy and Galera come from Debian's packages when they are missing.
 test:
+	ops/parts.sh install
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
 
-# Real binary, real HTTP, and a bare axum route as the yardstick in the same run.
+# Real binary, real HTTP, and in the same run what it is measured against: a
+# bare axum route, and HAProxy. First the embedded service; then a server of a
+# SET with MariaDB, memcached and Redis; the same without the last two; then the
+# gateway; then 1, 2 and 4 SETs.
 bench:
+	ops/parts.sh install
 	cargo build --release -p hongbao -p hongbao-loadtest
 	target/release/hongbao-loadtest bench --server target/release/hongbao
+	target/release/hongbao-loadtest bench --server target/release/hongbao --cluster
+	target/release/hongbao-loadtest bench --server target/release/hongbao --cluster --bare
+	target/release/hongbao-loadtest fronts --server target/release/hongbao
+	target/release/hongbao-loadtest sets --server target/release/hongbao
 
 # A newcomer's tour: 500 users, one envelope, a refund, the audit.
 demo:

@@ -113,13 +113,14 @@ impl MysqlOptions {
     fn connect_options(&self, node: &Node) -> MySqlConnectOptions {
         let options = MySqlConnectOptions::new()
             .username(&self.user)
-            .password(&self.password)
             .ssl_mode(MySqlSslMode::Disabled)
             // Texts that are prepared: a dozen for each of the few tables that are in use.
             .statement_cache_capacity(1_024)
             // The session is set up in one go by `session`.
             .pipes_as_concat(false)
             .no_engine_substitution(false);
+        // An empty password is none at all, which is not the same to the server.
+        let options = if self.password.is_empty() { options } else { options.password(&self.password) };
         match node {
             Node::Tcp { host, port } => options.host(host).port(*port),
             Node::Unix(path) => options.socket(path),

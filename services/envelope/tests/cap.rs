@@ -1,0 +1,152 @@
+//! How many transactions of one envelope are in the database at once, measured
+//! in the database itself: everybody opens one envelope through two servers with
+//! their lanes switched off, and a look at MariaDB's list of processes counts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hongbao_core::id::Fold;
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::wire::Outcome;
+use hongbao_core::{
+    Audience, Clock as _, Envelope, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, SystemClock, UserId,
+};
+use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
+use hongbao_envelope::permits::{Counter, MemcachedPermits, Permits};
+use hongbao_envelope::refusal::Refusal;
+use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_parts::Part;
+use hongbao_store::Store;
+use hongbao_store::mysql::connection::{Connections, MysqlOptions};
+use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_store::sqlite::file::Mode;
+use hongbao_wallet::sqlite::SqliteWallet;
+use prometheus_client::registry::Registry;
+use sqlx::Row as _;
+
+const CAP: u32 = 3;
+const OPENERS: u32 = 120;
+/// What openings do in the database, by the comments in their statements.
+const INSIDE: &str = "SELECT count(*) FROM information_schema.processlist WHERE user = 'hongbao' AND command <> 'Sleep' \
+                      AND (info LIKE '%/* append */%' OR info LIKE '%/* load_for */%')";
+
+fn options(mariadb: &Part, user: &str, password: &str) -> MysqlOptions {
+    MysqlOptions {
+        nodes: vec![mariadb.node().parse().unwrap()],
+        user: user.to_owned(),
+        password: password.to_owned(),
+        connections_max: 64,
+        statement_timeout: Duration::from_secs(20),
+        ..MysqlOptions::default()
+    }
+}
+
+async fn server(mariadb: &Part, memcached: &Part, holder: u64, dir: &std::path::Path) -> (Arc<Server>, Arc<dyn Store>) {
+    let layout = Layout { fold: Fold::new(1, 1).unwrap(), slots: Slot::all().collect(), zone_offset_s: 0 };
+    let mysql = options(mariadb, "hongbao", "hongbao");
+    migrate(mysql.clone(), &layout).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(MysqlStore::open(mysql, layout).await.unwrap());
+    let mut registry = Registry::default();
+    let metrics = PermitMetrics::register(&mut registry);
+    let options = MemcachedOptions::new(memcached.node());
+    let permits = MemcachedPermits::start(options, holder, CAP, Arc::new(SystemClock), metrics).await;
+    assert_eq!(permits.counter(), Counter::Memcached);
+    let parts = ServerParts {
+        store: store.clone(),
+        wallet: Arc::new(SqliteWallet::open(dir, Mode::Volatile).await.unwrap()),
+        clock: Arc::new(SystemClock),
+        permits: Arc::new(permits),
+        shared: None,
+        tickets: TicketKey::new(b"a secret"),
+        limits: Limits::default(),
+        slots: Slot::all().collect(),
+        zone_offset_s: 0,
+        options: ServerOptions {
+            lanes: false,
+            permit_cap: CAP,
+            open_deadline_ms: 30_000,
+            answer_within_ms: 40_000,
+            ..ServerOptions::default()
+        },
+    };
+    (Server::start(parts, &mut registry).0, store)
+}
+
+async fn active_envelope(store: &Arc<dyn Store>) -> EnvelopeId {
+    let now = SystemClock.now();
+    let envelope = Envelope {
+        id: EnvelopeId::mint(now, [5; 10]),
+        sender: UserId::parse("sender").unwrap(),
+        kind: Kind::Equal,
+        total: Fen::new(i64::from(OPENERS)).unwrap(),
+        shares: OPENERS,
+        share_cap: Fen::new(1).unwrap(),
+        greeting: String::new(),
+        audience: Audience::Link,
+        seed: Seed::new([7; 32]),
+        created_at: now,
+        lifetime_ms: 3_600_000,
+        stage: Stage::Created,
+        expires_at: None,
+        settled_seq: 0,
+    };
+    store.create(std::slice::from_ref(&envelope)).await.unwrap();
+    store.activate(envelope.id, now.plus_millis(3_600_000)).await.unwrap();
+    envelope.id
+}
+
+/// Opens until it is answered; a refusal is a reason to come again.
+async fn open(server: Arc<Server>, id: EnvelopeId, number: u32) -> i64 {
+    let user = UserId::parse(&format!("user-{number}")).unwrap();
+    let ticket = TicketKey::new(b"a secret").issue(id, &user, SystemClock.now().plus_millis(60_000));
+    loop {
+        match server.open(id, &Caller { user: &user, groups: &[] }, &ticket, None).await {
+            Ok(Outcome::Opened { amount_fen, .. }) => return amount_fen.get(),
+            Ok(other) => panic!("{other:?}"),
+            Err(Refusal::Busy) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_lanes_no_more_than_the_cap_of_an_envelope_are_in_the_database() {
+    let (mariadb, memcached) = (Part::mariadb(&[]), Part::memcached());
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // Two processes of one host, as far as memcached can tell.
+    let (first, store) = server(&mariadb, &memcached, 1, dirs[0].path()).await;
+    let (second, _) = server(&mariadb, &memcached, 2, dirs[1].path()).await;
+    let id = active_envelope(&store).await;
+
+    // Nothing of the journal gets through while it is locked, so that whoever is let in stays in.
+    let root = Connections::open(options(&mariadb, "root", "")).await.unwrap();
+    let mut gate = root.lease().await.unwrap();
+    let day = store.table_of(id).day.number();
+    sqlx::raw_sql(&format!("LOCK TABLES db_00.entry_0_{day:02} WRITE")).execute(gate.connection()).await.unwrap();
+
+    let opens: Vec<_> = (0..OPENERS)
+        .map(|number| tokio::spawn(open(if number % 2 == 0 { first.clone() } else { second.clone() }, id, number)))
+        .collect();
+    let mut watcher = root.lease().await.unwrap();
+    let mut most = 0;
+    let mut gate = Some(gate);
+    let started = Instant::now();
+    while !opens.iter().all(|open| open.is_finished()) {
+        let row = sqlx::query(INSIDE).fetch_one(watcher.connection()).await.unwrap();
+        let inside: i64 = row.get(0);
+        assert!(inside <= i64::from(CAP), "{inside} are in the database");
+        most = most.max(inside);
+        if started.elapsed() > Duration::from_secs(1) {
+            // Its connection closes, and the lock goes with it.
+            gate = None;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "the openers never end");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(gate.is_none() && most == i64::from(CAP), "the cap was never reached: {most}");
+    let mut sum = 0;
+    for open in opens {
+        sum += open.await.unwrap();
+    }
+    assert_eq!(sum, i64::from(OPENERS), "everybody has opened one share of one fen");
+}
