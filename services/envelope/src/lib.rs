@@ -13,6 +13,9 @@
 //! | detail | none (one read when not live) | everything |
 //! | create | one insert | |
 //! | pay | one read, one wallet transaction, one update | |
+//!
+//! With a Redis, an envelope that is not live here may be answered from what
+//! another server of the SET has [shared] of it.
 
 pub mod refusal;
 pub mod server;

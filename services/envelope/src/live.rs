@@ -201,7 +201,7 @@ impl LiveEnvelopes {
         if let Some(live) = self.get(id, store, now) {
             return Ok(live);
         }
-        let load = async { self.load(id, store, now).await.inspect(|live| self.share(live)).map(Cached::new) };
+        let load = async { self.load(id, store, now).await.inspect(|live| self.share_loaded(live)).map(Cached::new) };
         self.cache.get_or_insert_async(&id, load).await.map(|cached| cached.live)
     }
 
@@ -237,12 +237,14 @@ impl LiveEnvelopes {
         if before.next_power_of_two() != after.next_power_of_two() && after as u64 > ENVELOPE_WEIGHT {
             self.cache.insert(live.envelope.id, Cached::new(live.clone()));
         }
-        self.share(live);
+        if let Some(shared) = &self.shared {
+            shared.note_commit(live);
+        }
     }
 
-    fn share(&self, live: &Arc<LiveEnvelope>) {
+    fn share_loaded(&self, live: &Arc<LiveEnvelope>) {
         if let Some(shared) = &self.shared {
-            shared.note(live);
+            shared.note_load(live);
         }
     }
 

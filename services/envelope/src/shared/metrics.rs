@@ -23,7 +23,7 @@ pub struct SharedMetrics {
     pub errors: Counter,
     /// Written to Redis.
     pub written: Counter,
-    /// Not written: too many wait, too large, outdated, or Redis is away.
+    /// Not written: too many wait, too large, or outdated.
     pub dropped: Counter,
     /// 1 while no request asks Redis, because it failed.
     pub away: Gauge,

@@ -15,7 +15,7 @@
 //! Redis may be empty, slow, gone, or hold anything: a value that is no genuine
 //! snapshot of its envelope is passed over, and overwritten once the envelope is
 //! live. Two servers that both believe to own an envelope overwrite each other's
-//! snapshots; both are genuine.
+//! snapshots; both are genuine. One that merely reads it leaves the owner's alone.
 //!
 //! A database that was restored to an earlier moment is *behind* the snapshots.
 //! Whoever restores one empties the Redis of its SET; beyond that, a server whose
@@ -46,7 +46,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::live::LiveEnvelope;
 use metrics::SharedMetrics;
-use redis::{CallFailed, Link};
+use redis::{CallFailed, Link, Written};
 use snapshot::{Snapshot, SnapshotKey};
 use waiting::{Changed, Waiting};
 
@@ -82,6 +82,7 @@ struct Desk {
 #[derive(Clone)]
 struct Remembered {
     snapshot: Option<Arc<Snapshot>>,
+    was_rejected: bool,
     bytes: u64,
     read_at: Instant,
 }
@@ -130,10 +131,23 @@ impl SharedViews {
         Ok(Arc::new(SharedViews { desk, writer }))
     }
 
-    /// Notes that an envelope has changed: a snapshot of it will be written soon.
-    pub fn note(&self, live: &Arc<LiveEnvelope>) {
+    /// Notes that openings of an envelope were committed: its snapshot is written soon.
+    pub fn note_commit(&self, live: &Arc<LiveEnvelope>) {
+        self.note(live, true);
+    }
+
+    /// Notes that an envelope was read from the database. Its snapshot is written
+    /// where there is none. Where another server keeps one it may well be the
+    /// newer one, unless this is the whole of the journal, or that one is false.
+    pub fn note_load(&self, live: &Arc<LiveEnvelope>) {
+        let remembered = self.desk.memory.get(&live.envelope.id);
+        let was_rejected = remembered.is_some_and(|remembered| remembered.was_rejected);
+        self.note(live, was_rejected || live.journal().fold.has_ended());
+    }
+
+    fn note(&self, live: &Arc<LiveEnvelope>, overwrites: bool) {
         let epoch = self.desk.epoch_now(live.envelope.id);
-        if !self.desk.waiting.lock().push(Changed { live: live.clone(), epoch }) {
+        if !self.desk.waiting.lock().push(Changed { live: live.clone(), epoch, overwrites }) {
             self.desk.metrics.dropped.inc();
         }
     }
@@ -180,20 +194,24 @@ impl Desk {
         let read_at = Instant::now();
         let found = self.link.get(id).await;
         let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, Vec::len) as u64;
-        let (snapshot, counter) = match found {
-            Ok(Some(bytes)) => match Snapshot::decode(id, &bytes, &self.key) {
-                Some(snapshot) => (Some(Arc::new(snapshot)), &self.metrics.hits),
-                None => (None, &self.metrics.rejected),
-            },
-            Ok(None) => (None, &self.metrics.misses),
-            Err(CallFailed::WrongType) => (None, &self.metrics.rejected),
+        let found = match found {
+            Ok(Some(bytes)) => Snapshot::decode(id, &bytes, &self.key).map(Some).ok_or(CallFailed::NoSnapshot),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let counter = match &found {
+            Ok(Some(_)) => &self.metrics.hits,
+            Ok(None) => &self.metrics.misses,
+            Err(CallFailed::NoSnapshot) => &self.metrics.rejected,
             Err(error) => {
                 tracing::debug!(envelope_id = %id, %error, "no snapshot was read");
-                (None, &self.metrics.errors)
+                &self.metrics.errors
             }
         };
         counter.inc();
-        Remembered { snapshot, bytes: bytes.max(REMEMBERED_BYTES_MIN), read_at }
+        let was_rejected = matches!(found, Err(CallFailed::NoSnapshot));
+        let snapshot = found.ok().flatten().map(Arc::new);
+        Remembered { snapshot, was_rejected, bytes: bytes.max(REMEMBERED_BYTES_MIN), read_at }
     }
 
     async fn write_for_ever(self: Arc<Desk>) {
@@ -221,7 +239,7 @@ impl Desk {
     }
 
     async fn write_a_round(&self) {
-        let (mut snapshots, mut bytes_in_round) = (Vec::new(), 0);
+        let (mut snapshots, mut in_round, mut bytes_in_round) = (Vec::new(), Vec::new(), 0);
         while snapshots.len() < SNAPSHOTS_PER_ROUND_MAX && bytes_in_round < SNAPSHOT_BYTES_PER_ROUND_MAX {
             let Some(changed) = self.waiting.lock().pop() else { break };
             let Some(bytes) = self.snapshot_of(&changed) else {
@@ -229,21 +247,26 @@ impl Desk {
                 continue;
             };
             bytes_in_round += bytes.len();
-            snapshots.push((changed.live.envelope.id, bytes));
+            snapshots.push(Written { id: changed.live.envelope.id, bytes, overwrites: changed.overwrites });
+            in_round.push(changed);
             // Requests go first.
             tokio::task::yield_now().await;
         }
         if snapshots.is_empty() {
             return;
         }
-        match self.link.set(&snapshots).await {
-            Ok(()) => self.metrics.written.inc_by(snapshots.len() as u64),
-            Err(error) => {
-                tracing::debug!(snapshots = snapshots.len(), %error, "snapshots were not written");
-                self.metrics.errors.inc();
-                self.metrics.dropped.inc_by(snapshots.len() as u64)
-            }
+        let Err(error) = self.link.set(&snapshots).await else {
+            self.metrics.written.inc_by(snapshots.len() as u64);
+            return;
         };
+        tracing::debug!(snapshots = snapshots.len(), %error, "snapshots were not written");
+        self.metrics.errors.inc();
+        let mut waiting = self.waiting.lock();
+        for changed in in_round {
+            if !waiting.put_back(changed) {
+                self.metrics.dropped.inc();
+            }
+        }
     }
 
     fn snapshot_of(&self, changed: &Changed) -> Option<Vec<u8>> {

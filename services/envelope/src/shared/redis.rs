@@ -26,9 +26,9 @@ const WRITE_WITHIN: Duration = Duration::from_millis(CACHE_WRITE_MS_MAX);
 /// Why a call to Redis came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CallFailed {
-    /// The key holds something else than a string.
-    #[error("the key holds another type")]
-    WrongType,
+    /// There is something else under the key.
+    #[error("what is under the key is no snapshot")]
+    NoSnapshot,
     /// Every connection was in use for too long.
     #[error("every connection is in use")]
     Crowded,
@@ -38,6 +38,16 @@ pub enum CallFailed {
     /// Not reachable, or an answer that is an error.
     #[error("{0}")]
     Redis(String),
+}
+
+/// A snapshot on its way to Redis.
+pub struct Written {
+    /// The envelope.
+    pub id: EnvelopeId,
+    /// The snapshot, encoded.
+    pub bytes: Vec<u8>,
+    /// Whether it takes the place of what is there.
+    pub overwrites: bool,
 }
 
 /// The Redis of a SET.
@@ -77,11 +87,15 @@ impl Link {
         Ok((!bytes.is_empty()).then_some(bytes))
     }
 
-    /// Keeps these bytes for these envelopes, whatever was there.
-    pub async fn set(&self, snapshots: &[(EnvelopeId, Vec<u8>)]) -> Result<(), CallFailed> {
+    /// Keeps these snapshots, for as long as a snapshot lives.
+    pub async fn set(&self, snapshots: &[Written]) -> Result<(), CallFailed> {
         let mut pipeline = Pipeline::with_capacity(snapshots.len());
-        for (id, bytes) in snapshots {
-            pipeline.cmd("SET").arg(key(*id)).arg(bytes.as_slice()).arg("PX").arg(SNAPSHOT_LIFE_MS).ignore();
+        for Written { id, bytes, overwrites } in snapshots {
+            pipeline.cmd("SET").arg(key(*id)).arg(bytes.as_slice()).arg("PX").arg(SNAPSHOT_LIFE_MS);
+            if !overwrites {
+                pipeline.arg("NX");
+            }
+            pipeline.ignore();
         }
         self.call(&pipeline, WRITE_WITHIN).await
     }
@@ -97,7 +111,7 @@ impl Link {
         let Ok(Ok(_turn)) = turn else { return Err(CallFailed::Crowded) };
         let result = self.try_call(query, Instant::now() + within).await;
         match &result {
-            Ok(_) | Err(CallFailed::WrongType) => self.failures_in_a_row.store(0, Ordering::Relaxed),
+            Ok(_) | Err(CallFailed::NoSnapshot) => self.failures_in_a_row.store(0, Ordering::Relaxed),
             Err(_) => {
                 self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
             }
@@ -113,7 +127,7 @@ impl Link {
         };
         let failed = match timeout_at(until, query.ask(&mut connection)).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => return Err(CallFailed::WrongType),
+            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => return Err(CallFailed::NoSnapshot),
             Ok(Err(error)) => CallFailed::Redis(error.to_string()),
             Err(_) => CallFailed::TimedOut,
         };

@@ -14,6 +14,8 @@ pub struct Changed {
     pub live: Arc<LiveEnvelope>,
     /// The epoch of its database when it changed.
     pub epoch: u64,
+    /// Its snapshot takes the place of whatever is there.
+    pub overwrites: bool,
 }
 
 /// A queue that holds each envelope once, however often it changes.
@@ -28,7 +30,7 @@ impl Waiting {
     pub fn push(&mut self, changed: Changed) -> bool {
         let id = changed.live.envelope.id;
         if let Some(waits) = self.changed.get_mut(&id) {
-            *waits = changed;
+            *waits = Changed { overwrites: changed.overwrites || waits.overwrites, ..changed };
             return true;
         }
         if self.order.len() >= SNAPSHOTS_WAITING_MAX {
@@ -37,6 +39,15 @@ impl Waiting {
         self.order.push_back(id);
         self.changed.insert(id, changed);
         true
+    }
+
+    /// Adds an envelope again, unless it has changed meanwhile; false when there is no room.
+    pub fn put_back(&mut self, changed: Changed) -> bool {
+        if let Some(waits) = self.changed.get_mut(&changed.live.envelope.id) {
+            waits.overwrites |= changed.overwrites;
+            return true;
+        }
+        self.push(changed)
     }
 
     /// Takes the one that waits longest.
