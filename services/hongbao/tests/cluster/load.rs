@@ -116,8 +116,7 @@ impl<'a> Load<'a> {
         let mut dice = StdRng::from_os_rng();
         while !self.is_stopped() {
             let sets = 0..self.cluster.sets().len();
-            let waiting: Vec<usize> =
-                sets.map(|set| self.history.known().live.get(&set).map_or(0, Vec::len)).collect();
+            let waiting: Vec<usize> = sets.map(|set| self.history.known().live.get(&set).map_or(0, Vec::len)).collect();
             // Where an envelope goes is not ours to say: one SET may get too many while another has too few.
             if waiting.iter().all(|count| *count >= LIVE_MAX) || waiting.iter().any(|count| *count >= 4 * LIVE_MAX) {
                 std::thread::sleep(PAUSE);
