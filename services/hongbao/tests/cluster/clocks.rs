@@ -1,9 +1,9 @@
 //! A clock that is an hour ahead of the database's.
 
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::common::wait_until;
+use crate::extra::Extra;
 use crate::noticed::MayNotice;
 use crate::trial::Trial;
 
@@ -16,12 +16,12 @@ pub fn a_server_whose_clock_is_an_hour_ahead_gets_no_requests(trial: &Trial) {
     let address = cluster.address_of("a1");
     trial.under_load(MayNotice::Set("a"), |_| cluster.kill("a1"));
     trial.under_load(MayNotice::Nobody, |_| {
-        let ahead = Ahead::start(trial, "server", "a1");
+        let ahead = ahead(trial, "server", "a1");
         wait_until(NOTICED_WITHIN, "a server with a wrong clock to say so", || {
             cluster.ask(address, "/readyz").is_ok_and(|answer| answer.status == 503 && names_the_clock(&answer.text()))
         });
         std::thread::sleep(LOOK_FOR);
-        assert!(names_the_clock(&cluster.log(Ahead::LOG)), "{}", cluster.log(Ahead::LOG));
+        assert!(names_the_clock(&cluster.log(LOG)), "{}", cluster.log(LOG));
         cluster.wait_until_up("a1", false);
         let metrics = cluster.ask(address, "/metrics").unwrap().text();
         let is_open = |line: &&str| line.starts_with("hongbao_http_requests_total") && line.contains("/open");
@@ -37,10 +37,8 @@ pub fn a_worker_whose_clock_is_an_hour_ahead_refunds_nothing_early(trial: &Trial
     let cluster = &trial.cluster;
     trial.under_load(MayNotice::Nobody, |_| {
         cluster.kill("a-w1");
-        let ahead = Ahead::start(trial, "worker", "a-w1");
-        wait_until(NOTICED_WITHIN, "a worker with a wrong clock to say so", || {
-            names_the_clock(&cluster.log(Ahead::LOG))
-        });
+        let ahead = ahead(trial, "worker", "a-w1");
+        wait_until(NOTICED_WITHIN, "a worker with a wrong clock to say so", || names_the_clock(&cluster.log(LOG)));
         // Most envelopes live for half an hour: who is an hour ahead would end them, and the check below would see it.
         std::thread::sleep(LOOK_FOR);
         drop(ahead);
@@ -52,29 +50,17 @@ fn names_the_clock(words: &str) -> bool {
     words.contains("clock")
 }
 
-/// A process whose clock is an hour ahead; ended when it is dropped.
-struct Ahead(Child);
+/// The log of a process whose clock is an hour ahead.
+const LOG: &str = "ahead";
 
-impl Ahead {
-    const LOG: &str = "ahead";
-
-    fn start(trial: &Trial, role: &str, name: &str) -> Ahead {
-        let mut command = trial.cluster.hongbao(role, "hongbao.toml", &["--name", name]);
-        let log = trial.cluster.path(&format!("log/{}.log", Ahead::LOG));
-        let log = std::fs::File::create(log).unwrap();
+fn ahead(trial: &Trial, role: &str, name: &str) -> Extra {
+    let clock = [
         // What `faketime` does, without a process of its own between us and this one.
-        command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1").env("FAKETIME", "+1h");
+        ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1"),
+        ("FAKETIME", "+1h"),
         // Durations go on as they are: only the time of day is wrong.
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        Ahead(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ];
+    Extra::start(&trial.cluster, LOG, role, "hongbao.toml", name, &clock)
 }

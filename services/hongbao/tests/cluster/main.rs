@@ -17,6 +17,7 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod databases;
+mod extra;
 mod history;
 mod load;
 mod noticed;

@@ -1,7 +1,6 @@
 //! Who owns an envelope: a server that was away and does not know it, a
 //! topology that changes, and two topologies at once.
 
-use std::process::{Child, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use rustix::process::Signal;
 
 use crate::check::until_settled;
 use crate::common::wait_until;
+use crate::extra::Extra;
 use crate::history::Fate;
 use crate::noticed::MayNotice;
 use crate::person::{Person, fresh_name};
@@ -61,19 +61,19 @@ fn without_a1(topology: &mut TopologyFile) {
 }
 
 pub fn two_gateways_with_different_topologies_give_one_share_a_user(trial: &Trial) {
-    let second = SecondGateway::start(trial);
+    let _second = second_gateway(trial);
     trial.under_load(MayNotice::Nobody, |_| {
         let envelopes: Vec<usize> = (0..ENVELOPES).map(|_| envelope_of(trial, "a1", SHARES)).collect();
         let began = Instant::now();
         for envelope in envelopes {
-            open_through_both(trial, &second, envelope);
+            open_through_both(trial, envelope);
         }
         println!("    {ENVELOPES} envelopes through both gateways in {} ms", began.elapsed().as_millis());
     });
 }
 
 /// Everybody opens an envelope through both gateways at the same moment.
-fn open_through_both(trial: &Trial, second: &SecondGateway, envelope: usize) {
+fn open_through_both(trial: &Trial, envelope: usize) {
     let id = trial.history.id_of(envelope);
     let users: Vec<String> = (0..SHARES).map(|_| fresh_name()).collect();
     let together = Barrier::new(4);
@@ -91,7 +91,7 @@ fn open_through_both(trial: &Trial, second: &SecondGateway, envelope: usize) {
         }
     };
     std::thread::scope(|scope| {
-        for gateway in [trial.cluster.gateway(), second.address] {
+        for gateway in [trial.cluster.gateway(), trial.cluster.second_gateway()] {
             for backwards in [false, true] {
                 let open_all = &open_all;
                 scope.spawn(move || open_all(gateway, backwards));
@@ -102,36 +102,17 @@ fn open_through_both(trial: &Trial, second: &SecondGateway, envelope: usize) {
     assert!(fates.values().all(|fate| matches!(fate, Fate::Opened { .. })), "one share a user: {fates:?}");
 }
 
-/// A gateway that does not know the server a1; ended when it is dropped.
-struct SecondGateway {
-    child: Child,
-    address: std::net::SocketAddr,
-}
-
-impl SecondGateway {
-    fn start(trial: &Trial) -> SecondGateway {
-        let cluster = &trial.cluster;
-        let address = cluster.second_gateway();
-        let mut topology = cluster.topology();
-        without_a1(&mut topology);
-        topology.gateways[0].address = address;
-        std::fs::write(cluster.path("topology-2.toml"), toml::to_string(&topology).unwrap()).unwrap();
-        let settings = std::fs::read_to_string(cluster.path("hongbao.toml")).unwrap();
-        let settings = settings.replace("\"topology.toml\"", "\"topology-2.toml\"");
-        std::fs::write(cluster.path("hongbao-2.toml"), settings).unwrap();
-        let log = std::fs::File::create(cluster.path("log/gateway-2.log")).unwrap();
-        let mut command = cluster.hongbao("gateway", "hongbao-2.toml", &["--name", "gateway"]);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let second = SecondGateway { child: command.spawn().unwrap(), address };
-        cluster.wait_until_ready(address);
-        second
-    }
-}
-
-impl Drop for SecondGateway {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A gateway that does not know the server a1.
+fn second_gateway(trial: &Trial) -> Extra {
+    let cluster = &trial.cluster;
+    let mut topology = cluster.topology();
+    without_a1(&mut topology);
+    topology.gateways[0].address = cluster.second_gateway();
+    std::fs::write(cluster.path("topology-2.toml"), toml::to_string(&topology).unwrap()).unwrap();
+    let settings = std::fs::read_to_string(cluster.path("hongbao.toml")).unwrap();
+    let settings = settings.replace("\"topology.toml\"", "\"topology-2.toml\"");
+    std::fs::write(cluster.path("hongbao-2.toml"), settings).unwrap();
+    let second = Extra::start(cluster, "gateway-2", "gateway", "hongbao-2.toml", "gateway", &[]);
+    cluster.wait_until_ready(cluster.second_gateway());
+    second
 }
