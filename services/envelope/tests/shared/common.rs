@@ -186,7 +186,7 @@ impl Node {
     /// With a ticket that is good, whatever a grab would say.
     pub async fn open(&self, id: EnvelopeId, name: &str) -> Result<Outcome, Refusal> {
         let ticket = TicketKey::new(SECRET).issue(id, &user(name), START.plus_millis(2 * LIFETIME_MS));
-        self.server.open(id, &Caller { user: &user(name), groups: &[] }, &ticket).await
+        self.server.open(id, &Caller { user: &user(name), groups: &[] }, &ticket, None).await
     }
 
     pub async fn detail(&self, id: EnvelopeId, name: &str) -> Result<Detail, Refusal> {

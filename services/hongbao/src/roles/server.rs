@@ -49,7 +49,7 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
         store,
         wallet,
         clock: role.clock.clone(),
-        permits: permits.clone(),
+        permits,
         shared,
         tickets: TicketKey::new(installation.tickets.secret.0.as_bytes()),
         limits: installation.limits.clone(),
@@ -67,7 +67,6 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     asking.abort();
     // The routes are gone, and with them the server: its lanes answer what they hold and end.
     tasks.drained().await;
-    permits.close().await;
     tracing::info!("drained");
     Ok(())
 }
