@@ -96,24 +96,24 @@ async fn two_processes_of_a_host_never_exceed_the_cap_together() {
 async fn a_batch_enters_at_once_and_a_kept_permit_asks_nothing() {
     let memcached = Part::memcached();
     let (permits, metrics) = process(memcached.address(), 1, 1).await;
-    let ids: Vec<EnvelopeId> = (0..1_000).map(id).collect();
+    let ids: Vec<EnvelopeId> = (0..100).map(id).collect();
     assert!(permits.enter(&ids).await.iter().all(|entered| *entered));
-    assert_eq!(metrics.round_trips.get(), 1_000, "one question for each that was nobody's");
+    assert_eq!(metrics.round_trips.get(), 100, "one question for each that was nobody's");
     for _ in 0..5 {
         permits.leave(&ids);
         assert!(permits.enter(&ids).await.iter().all(|entered| *entered));
     }
-    assert_eq!(metrics.round_trips.get(), 1_000);
+    assert_eq!(metrics.round_trips.get(), 100);
 
     let (other, refusals) = process(memcached.address(), 2, 1).await;
     assert!(other.enter(&ids).await.iter().all(|entered| !entered), "they count for the whole host");
-    assert_eq!(refusals.refused.get(), 1_000);
+    assert_eq!(refusals.refused.get(), 100);
     permits.leave(&ids);
     within(Duration::from_secs(10), "the other gets them soon", async || enters(&other, ids[0]).await).await;
     permits.close().await;
     other.leave(&ids[..1]);
     other.close().await;
-    for id in &ids[..20] {
+    for id in &ids {
         assert_eq!(stored(&memcached, *id).await, "");
     }
 }
@@ -179,7 +179,8 @@ async fn a_memcached_that_stands_still_costs_one_short_wait() {
     assert!(permits.enter(&ids).await.iter().all(|entered| *entered));
     permits.leave(&ids);
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    assert_eq!(metrics.fallbacks.get(), 1_000);
+    // It may have answered a few before the signal reached all its threads.
+    assert!(metrics.fallbacks.get() > 900, "{}", metrics.fallbacks.get());
     memcached.resume();
     within(Duration::from_secs(10), "it counts again", async || permits.counter() == Counter::Memcached).await;
 }

@@ -128,6 +128,8 @@ pub async fn grab(
     responses(
         (status = 200, body = Outcome),
         (status = 403, description = "`ticket_invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`busy`: nothing happened", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "`outcome_unknown`: ask again, the answer is then final", body = ProblemBody,
             content_type = "application/problem+json"),
@@ -162,6 +164,7 @@ pub struct DetailQuery {
         (status = 200, body = Detail),
         (status = 403, description = "`not_invited`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn detail(
     State(server): State<Arc<Server>>,

@@ -3,10 +3,11 @@
 use std::sync::LazyLock;
 
 use axum::http::StatusCode;
-use axum::response::Response;
 use hongbao_core::wire::ProblemBody;
 use hongbao_http::json_response;
+use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
 use super::{dev, envelopes, operator, wallet};
@@ -22,7 +23,7 @@ use super::{dev, envelopes, operator, wallet};
         dev::token, dev::top_up,
     ),
     components(schemas(ProblemBody)),
-    modifiers(&BearerTokens),
+    modifiers(&BearerTokens, &AnswersOfAll),
 )]
 struct Api;
 
@@ -36,9 +37,65 @@ impl Modify for BearerTokens {
     }
 }
 
+/// The problems that any call may answer with, beside its own.
+struct AnswersOfAll;
+
+impl Modify for AnswersOfAll {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.put, &mut item.post].into_iter().flatten() {
+                let mut add = |status: StatusCode, words: &str| {
+                    let answers = &mut operation.responses.responses;
+                    answers.entry(status.as_str().to_owned()).or_insert_with(|| problem(words));
+                };
+                if operation.security.is_some() {
+                    add(StatusCode::UNAUTHORIZED, "`unauthorized`: no token, or one that is not good");
+                    add(StatusCode::TOO_MANY_REQUESTS, "`rate_limited`: ask again after `Retry-After`");
+                }
+                if operation.request_body.is_some() {
+                    add(StatusCode::PAYLOAD_TOO_LARGE, "`body_too_large`");
+                    add(StatusCode::UNPROCESSABLE_ENTITY, "`invalid_request`");
+                }
+                add(StatusCode::SERVICE_UNAVAILABLE, "`busy`, `unavailable`: nothing happened, try again");
+            }
+        }
+    }
+}
+
+fn problem(words: &str) -> RefOr<Response> {
+    let schema = Ref::from_schema_name("ProblemBody");
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    RefOr::T(ResponseBuilder::new().description(words).content("application/problem+json", content).build())
+}
+
 static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(Api::openapi);
 
 /// `GET /openapi.json`.
-pub async fn document() -> Response {
+pub async fn document() -> axum::response::Response {
     json_response(StatusCode::OK, &*DOCUMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_names_the_problems_that_it_may_answer_with() {
+        let document = serde_json::to_value(&*DOCUMENT).unwrap();
+        let statuses = |path: &str, method: &str| -> Vec<String> {
+            let answers = document["paths"][path][method]["responses"].as_object();
+            answers.unwrap_or_else(|| panic!("{method} {path}")).keys().cloned().collect()
+        };
+        assert_eq!(
+            statuses("/v1/envelopes/{id}/open", "post"),
+            ["200", "401", "403", "404", "413", "422", "429", "503", "504"]
+        );
+        assert_eq!(statuses("/v1/wallet", "get"), ["200", "401", "429", "503"]);
+        assert_eq!(statuses("/v1/operator/permits", "put"), ["200", "401", "403", "413", "422", "429", "503"]);
+        for status in statuses("/v1/envelopes/{id}/open", "post").iter().skip(1) {
+            let answer = &document["paths"]["/v1/envelopes/{id}/open"]["post"]["responses"][status];
+            let schema = &answer["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(schema, "#/components/schemas/ProblemBody", "{status}");
+        }
+    }
 }

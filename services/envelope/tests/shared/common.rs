@@ -10,9 +10,7 @@ use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{Detail, GrabAnswer, Outcome};
-use hongbao_core::{
-    Audience, Clock, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Seed, Slot, Stage, Timestamp, UserId,
-};
+use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Seed, Slot, Stage, Timestamp, UserId};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
@@ -248,9 +246,4 @@ pub fn is_ready(answer: &Result<GrabAnswer, Refusal>) -> bool {
 /// An envelope's detail as a client gets it.
 pub fn json(detail: &Detail) -> serde_json::Value {
     serde_json::to_value(detail).unwrap()
-}
-
-/// The clock that everybody goes by.
-pub fn now(world: &World) -> Timestamp {
-    world.clock.now()
 }

@@ -25,6 +25,8 @@ use super::{MysqlStore, read};
 use crate::rows;
 use crate::{Append, Settlement, StoreError};
 
+/// Ids in one list: MariaDB rewrites a list of a thousand values into a join.
+const SETTLE_IDS_MAX: usize = 500;
 /// How often a transaction that met another one is tried in all.
 const DEADLOCK_TRIES_MAX: u32 = 5;
 
@@ -98,7 +100,8 @@ fn settlement(store: &MysqlStore, settlements: &[Settlement]) -> Result<Option<S
         groups.entry((store.place(id), settled_seq, ended)).or_default().push(id);
     }
     let mut sql = Transaction::default();
-    for ((table, settled_seq, ended), ids) in groups {
+    let lists = groups.iter().flat_map(|(group, ids)| ids.chunks(SETTLE_IDS_MAX).map(move |ids| (*group, ids)));
+    for ((table, settled_seq, ended), ids) in lists {
         let statements = store.at(table)?;
         sql.in_database(table.database)?;
         let text = sql.statement();

@@ -71,6 +71,9 @@ struct Inner {
     cap: AtomicU32,
     held: Mutex<HeldPermits>,
     links: [tokio::sync::Mutex<Link>; LINKS],
+    /// Taken by whoever gives back and renews, so that the last to do so knows
+    /// that nothing is under way.
+    writing: tokio::sync::Mutex<()>,
     /// Some connection is broken: what it is asked is counted here instead.
     away: AtomicBool,
     clock: Arc<dyn Clock>,
@@ -94,6 +97,7 @@ impl MemcachedPermits {
             cap: AtomicU32::new(cap),
             held: Mutex::default(),
             links: std::array::from_fn(|_| tokio::sync::Mutex::new(Link::new())),
+            writing: tokio::sync::Mutex::new(()),
             away: AtomicBool::new(true),
             clock,
             metrics,
@@ -213,6 +217,7 @@ impl Inner {
     /// Gives back what nobody has used for `kept_for`, and renews what is held
     /// long; tells of how many envelopes.
     async fn write_due(&self, kept_for: Duration) -> usize {
+        let _writing = self.writing.lock().await;
         let renew_after = Duration::from_secs(self.terms.ttl_s.into()) / 2;
         let ids = self.held.lock().take_due(Instant::now(), kept_for, renew_after, PERMIT_WRITES_MAX);
         for &id in &ids {
