@@ -147,7 +147,7 @@ impl WorkerSet {
                 let name = scheduled.job.name();
                 let task = Task {
                     scheduled,
-                    lease: Lease::of(tenant.clone(), name, metrics.clone()),
+                    lease: Lease::of(tenant.clone(), name, clock.clone(), metrics.clone()),
                     clock: clock.clone(),
                     options: options.clone(),
                     metrics: metrics.clone(),

@@ -5,6 +5,7 @@
 //! its own, so that a long run does not lose it. It holds the lease for as long
 //! as the database said, counted from before it asked, and by no clock but that
 //! of its own machine's uptime: a process that was stopped finds its lease over.
+//! Who may not run jobs, because its clock is wrong, leaves the lease to others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::clock::ClockGuard;
 use crate::metrics::WorkerMetrics;
 
 /// How long a lease is good for. Whoever dies is followed after this and one
@@ -52,9 +54,9 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Begins to ask for the lease of a job.
-    pub fn of(tenant: Tenant, job: &'static str, metrics: WorkerMetrics) -> Lease {
+    pub fn of(tenant: Tenant, job: &'static str, clock: Arc<ClockGuard>, metrics: WorkerMetrics) -> Lease {
         let (tell, until) = watch::channel(None);
-        let keeper = tokio::spawn(keep(tenant.clone(), job, tell, metrics.clone()));
+        let keeper = tokio::spawn(keep(tenant.clone(), job, clock, tell, metrics.clone()));
         Lease { tenant, job, until, keeper, metrics }
     }
 
@@ -95,9 +97,25 @@ fn is_held(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
 }
 
-async fn keep(tenant: Tenant, job: &'static str, tell: watch::Sender<Option<Instant>>, metrics: WorkerMetrics) {
+async fn keep(
+    tenant: Tenant,
+    job: &'static str,
+    clock: Arc<ClockGuard>,
+    tell: watch::Sender<Option<Instant>>,
+    metrics: WorkerMetrics,
+) {
     let mut failing = false;
     loop {
+        if clock.is_far_off().await {
+            if tell.send_replace(None).is_some() {
+                // What cannot be given back ends by itself, as nobody renews it.
+                let _ = tenant.leases.give_back(job, &tenant.holder).await;
+            }
+            metrics.lease_held(job, false);
+            metrics.skipped(job);
+            tokio::time::sleep(ASK_EVERY).await;
+            continue;
+        }
         let asked_at = Instant::now();
         let answer = tenant.leases.hold(job, &tenant.holder, LEASE_TIME).await;
         let held = is_held(*tell.borrow());

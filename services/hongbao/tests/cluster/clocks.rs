@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::common::wait_until;
 use crate::extra::Extra;
 use crate::noticed::MayNotice;
+use crate::person::fresh_name;
+use crate::probe::envelope_of;
 use crate::trial::Trial;
 
 /// Long enough for a gateway to send requests, and for a worker to refund.
@@ -33,14 +35,23 @@ pub fn a_server_whose_clock_is_an_hour_ahead_gets_no_requests(trial: &Trial) {
     });
 }
 
-pub fn a_worker_whose_clock_is_an_hour_ahead_refunds_nothing_early(trial: &Trial) {
+pub fn a_worker_whose_clock_is_an_hour_ahead_refunds_nothing_early_and_leaves_the_jobs_to_others(trial: &Trial) {
     let cluster = &trial.cluster;
-    trial.under_load(MayNotice::Nobody, |_| {
+    let envelope = envelope_of(trial, "a1", 5);
+    trial.under_load(MayNotice::Nobody, |load| {
         cluster.kill("a-w1");
+        cluster.kill("a-w2");
         let ahead = ahead(trial, "worker", "a-w1");
         wait_until(NOTICED_WITHIN, "a worker with a wrong clock to say so", || names_the_clock(&cluster.log(LOG)));
         // Most envelopes live for half an hour: who is an hour ahead would end them, and the check below would see it.
         std::thread::sleep(LOOK_FOR);
+        cluster.run(&["a-w2"]);
+        let mut person = load.person();
+        let user = fresh_name();
+        load.open(&mut person, envelope, &user).expect("servers need no workers");
+        wait_until(NOTICED_WITHIN, "the other worker to credit", || {
+            person.balance(&user).is_ok_and(|balance_fen| balance_fen > 0)
+        });
         drop(ahead);
         cluster.run(&["a-w1"]);
     });

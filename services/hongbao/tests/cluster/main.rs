@@ -51,7 +51,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::of(owners::a_server_leaves_the_topology_and_comes_back_without_an_error),
         Scenario::of(owners::two_gateways_with_different_topologies_give_one_share_a_user),
         Scenario::of(clocks::a_server_whose_clock_is_an_hour_ahead_gets_no_requests),
-        Scenario::of(clocks::a_worker_whose_clock_is_an_hour_ahead_refunds_nothing_early),
+        Scenario::of(clocks::a_worker_whose_clock_is_an_hour_ahead_refunds_nothing_early_and_leaves_the_jobs_to_others),
         Scenario::of(whole::everything_is_there_after_a_restart_of_everything),
     ]
 }
