@@ -60,8 +60,7 @@ pid_of() {
 
 # What a node says about itself, a value of `SHOW STATUS`.
 says() {
-    mariadb --no-defaults --user=root --socket="$(dir_of "$1")/mysqld.sock" --connect-timeout=2 \
-        --batch --skip-column-names --execute="SHOW STATUS LIKE '$2'" 2>/dev/null | cut -f 2
+    "$here/parts.sh" galera-status "$(dir_of "$1")" "$2"
 }
 
 run_node() {

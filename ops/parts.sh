@@ -5,7 +5,8 @@
 #   parts.sh install                        installs from Debian's packages what is missing
 #   parts.sh mariadb   DIR PORT [OPTION...] makes DIR if it is new, then becomes mariadbd
 #   parts.sh galera    DIR PORT PEERS [OPTION...]  becomes a node of a Galera cluster
-#   parts.sh galera-place DIR               tells how far such a node has come
+#   parts.sh galera-place DIR               tells how far such a node has come, when it does not run
+#   parts.sh galera-status DIR NAME         tells a value of its SHOW STATUS, when it runs
 #   parts.sh memcached PORT [OPTION...]     becomes memcached
 #   parts.sh redis     DIR PORT [OPTION...] becomes redis-server
 #   parts.sh haproxy   FILE                 becomes haproxy with this configuration
@@ -171,11 +172,18 @@ print_galera_place() {
     echo "${place:--1}"
 }
 
+# What a node says about itself.
+print_galera_status() {
+    mariadb --no-defaults --user=root --socket="$1/mysqld.sock" --connect-timeout=2 --batch --skip-column-names \
+        --execute="SHOW STATUS LIKE '$2'" 2>/dev/null | cut -f 2
+}
+
 case "${1:-}" in
 install) install_missing ;;
 mariadb) shift && run_mariadb "$@" ;;
 galera) shift && run_galera "$@" ;;
 galera-place) print_galera_place "$2" ;;
+galera-status) print_galera_status "$2" "$3" ;;
 memcached)
     port=$2
     shift 2
@@ -191,7 +199,7 @@ redis)
     ;;
 haproxy) exec haproxy -db -f "$2" ;;
 *)
-    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

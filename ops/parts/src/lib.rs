@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How long a server may take until it accepts connections.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// The node that a cluster begins with is started with it.
+const NEW_CLUSTER: &str = "--wsrep-new-cluster";
+
 /// One running server.
 pub struct Part {
     child: Child,
@@ -46,6 +49,35 @@ impl Part {
         let dir = own_dir();
         let path = dir.path().to_owned();
         Part::launch("redis", Some(path), Some(dir), &[])
+    }
+
+    /// Three MariaDB nodes of one Galera cluster, all of them in it. A node that
+    /// was killed and is started again has caught up with the others when
+    /// [`Part::restart`] returns.
+    pub fn galera() -> [Part; 3] {
+        install();
+        let ports = free_port_runs();
+        // Between themselves they use the port behind the one for clients.
+        let peers = ports.map(|port| format!("127.0.0.1:{}", port + 1)).join(",");
+        let mut number = 0;
+        let mut nodes = ports.map(|port| {
+            let dir = own_dir();
+            let mut start = vec!["galera".to_owned(), dir.path().display().to_string(), port.to_string(), peers.clone()];
+            number += 1;
+            if number == 1 {
+                start.push(NEW_CLUSTER.to_owned());
+            }
+            let child = spawn(&start, dir.path());
+            // It makes a cluster once; when it is started again it joins the others.
+            start.retain(|word| word != NEW_CLUSTER);
+            let mut node = Part { child, port, start, dir: dir.path().to_owned(), _own_dir: Some(dir) };
+            if number == 1 {
+                node.wait_until_ready();
+            }
+            node
+        });
+        nodes.iter_mut().for_each(Part::wait_until_ready);
+        nodes
     }
 
     fn launch(kind: &str, dir: Option<PathBuf>, own_dir: Option<tempfile::TempDir>, options: &[&str]) -> Part {
@@ -118,12 +150,21 @@ impl Part {
 
     fn wait_until_ready(&mut self) {
         let until = Instant::now() + READY_WITHIN;
-        while TcpStream::connect(self.address()).is_err() {
+        while !self.is_ready() {
             let ended = self.child.try_wait().expect("a child can be asked");
             assert!(ended.is_none(), "{:?} ended with {ended:?}: {}", self.start, self.log());
             assert!(Instant::now() < until, "{:?} is not ready: {}", self.start, self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        if self.start[0] != "galera" {
+            return TcpStream::connect(self.address()).is_ok();
+        }
+        let mut ask = Command::new(ops_dir().join("parts.sh"));
+        let state = ask.arg("galera-status").arg(&self.dir).arg("wsrep_local_state_comment").output();
+        state.is_ok_and(|state| state.stdout.starts_with(b"Synced"))
     }
 
     /// What it has written so far.
@@ -136,6 +177,20 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Three ports that were free a moment ago, each with the next three.
+fn free_port_runs() -> [u16; 3] {
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut found = Vec::new();
+    while found.len() < 3 {
+        let port = free_port();
+        let run = port..=port.saturating_add(3);
+        if run.clone().all(is_free) && found.iter().all(|other: &u16| other.abs_diff(port) > 3) {
+            found.push(port);
+        }
+    }
+    found.try_into().expect("there are three")
 }
 
 /// A port that was free a moment ago.

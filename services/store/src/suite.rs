@@ -81,17 +81,18 @@ macro_rules! store_behaviours {
     };
 }
 
-/// When everything here happens.
-const NOW: Timestamp = Timestamp::from_millis(1_771_257_600_000);
-const DAY_MS: i64 = 86_400_000;
+/// When everything here happens: the start of 17 February 2026 in China.
+pub const NOW: Timestamp = Timestamp::from_millis(1_771_257_600_000);
+/// A day.
+pub const DAY_MS: i64 = 86_400_000;
 
 /// Ids of `NOW`, all different, that lie in tables which `keep` likes.
-fn ids(store: &Arc<dyn Store>, keep: impl Fn(TableRef) -> bool) -> impl Iterator<Item = EnvelopeId> {
+pub fn ids(store: &Arc<dyn Store>, keep: impl Fn(TableRef) -> bool) -> impl Iterator<Item = EnvelopeId> {
     (0..100_000).map(|number| id_at(NOW, number)).filter(move |id| keep(store.table_of(*id)))
 }
 
 /// Ids of one table.
-fn ids_of_one_table(store: &Arc<dyn Store>, count: usize) -> Vec<EnvelopeId> {
+pub fn ids_of_one_table(store: &Arc<dyn Store>, count: usize) -> Vec<EnvelopeId> {
     let home = store.table_of(id_at(NOW, 0));
     ids(store, |table| table == home).take(count).collect()
 }
@@ -104,18 +105,20 @@ fn ids_of_two_tables(store: &Arc<dyn Store>) -> [EnvelopeId; 2] {
     [first, second.expect("there are two tables a day")]
 }
 
-fn id_at(at: Timestamp, number: u64) -> EnvelopeId {
+/// The id of an envelope that was made then; another number, another id.
+pub fn id_at(at: Timestamp, number: u64) -> EnvelopeId {
     let mut random = [0; 10];
     random[..8].copy_from_slice(&stable_hash(&number.to_be_bytes()).to_be_bytes());
     EnvelopeId::mint(at, random)
 }
 
-fn user(name: impl ToString) -> UserId {
+/// A user of this name.
+pub fn user(name: impl ToString) -> UserId {
     UserId::parse(&name.to_string()).expect("the names here are plain")
 }
 
 /// An envelope of 10.00 yuan in 10 shares that waits for its payment.
-fn created(id: EnvelopeId) -> Envelope {
+pub fn created(id: EnvelopeId) -> Envelope {
     Envelope {
         id,
         sender: user("sender"),
@@ -135,7 +138,7 @@ fn created(id: EnvelopeId) -> Envelope {
 }
 
 /// Stores an envelope that was paid.
-async fn make_active(store: &Arc<dyn Store>, id: EnvelopeId) -> Envelope {
+pub async fn make_active(store: &Arc<dyn Store>, id: EnvelopeId) -> Envelope {
     let envelope = created(id);
     store.create(std::slice::from_ref(&envelope)).await.unwrap();
     let expires_at = NOW.plus_millis(DAY_MS);
@@ -144,7 +147,7 @@ async fn make_active(store: &Arc<dyn Store>, id: EnvelopeId) -> Envelope {
 }
 
 /// The entries with which `users` open the envelope one after the other.
-fn openings(envelope: &Envelope, from: Journal, users: impl IntoIterator<Item = impl ToString>) -> Vec<Entry> {
+pub fn openings(envelope: &Envelope, from: Journal, users: impl IntoIterator<Item = impl ToString>) -> Vec<Entry> {
     let mut journal = from;
     let mut entries = Vec::new();
     for name in users {
@@ -163,11 +166,11 @@ fn refund(envelope: &Envelope, journal: Journal) -> Entry {
 }
 
 /// Appends, and expects it to be done.
-async fn write(store: &Arc<dyn Store>, entries: &[Entry]) {
+pub async fn write(store: &Arc<dyn Store>, entries: &[Entry]) {
     assert_eq!(store.append(entries).await.unwrap(), Append::Done);
 }
 
 /// The whole journal as stored.
-async fn journal_of(store: &Arc<dyn Store>, id: EnvelopeId) -> Vec<Entry> {
+pub async fn journal_of(store: &Arc<dyn Store>, id: EnvelopeId) -> Vec<Entry> {
     store.load_journal(id).await.unwrap().expect("the envelope exists").1
 }

@@ -10,7 +10,8 @@
 //!
 //! All connections go to one node, the one that was reached last. When a
 //! connection breaks, those that wait in idleness are closed too, and the next
-//! one tries the nodes in order, beginning with the present one.
+//! one tries the nodes in order, beginning with the present one; a node that
+//! can only be read is taken when there is no other.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,8 +27,14 @@ use sqlx::{ConnectOptions as _, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::{Broken, reading};
-use super::session;
+use super::session::{self, Said};
 use crate::{Durability, StoreError};
+
+/// Prepared statements that a connection keeps: a dozen for each of the few
+/// tables that are in use. The database allows 16,382 over all connections
+/// (`max_prepared_stmt_count`), and a SET has some processes with some dozens
+/// of connections each.
+const STATEMENTS_KEPT_MAX: usize = 96;
 
 /// Where a node of a database listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +121,7 @@ impl MysqlOptions {
         let options = MySqlConnectOptions::new()
             .username(&self.user)
             .ssl_mode(MySqlSslMode::Disabled)
-            // Texts that are prepared: a dozen for each of the few tables that are in use.
-            .statement_cache_capacity(1_024)
+            .statement_cache_capacity(STATEMENTS_KEPT_MAX)
             // The session is set up in one go by `session`.
             .pipes_as_concat(false)
             .no_engine_substitution(false);
@@ -182,13 +188,13 @@ impl Connections {
             Some(idle) => idle,
             None => self.connect().await?,
         };
-        Ok(Lease { home: self.clone(), node, connection: Some(connection), _room: Some(room) })
+        Ok(Lease { home: self.clone(), node, connection, _room: Some(room) })
     }
 
     /// A new connection that is to be held for good; it takes no room from the others.
     pub async fn dedicated(self: &Arc<Self>) -> Result<Lease, StoreError> {
         let Idle { node, connection } = self.connect().await?;
-        Ok(Lease { home: self.clone(), node, connection: Some(connection), _room: None })
+        Ok(Lease { home: self.clone(), node, connection, _room: None })
     }
 
     /// Asks whether the database answers; tells its clock.
@@ -204,37 +210,45 @@ impl Connections {
         let first = self.node.load(Ordering::Relaxed);
         let count = self.options.nodes.len();
         let mut refusals = Vec::new();
+        let mut reached = None;
         for node in (first..first + count).map(|place| place % count) {
             match self.connect_to(&self.options.nodes[node]).await {
-                Ok((connection, durability)) => {
-                    if self.node.swap(node, Ordering::Relaxed) != node {
-                        tracing::warn!(node = %self.options.nodes[node], "the database is served by another node now");
-                    }
-                    *self.durability.lock() = durability;
-                    return Ok(Idle { node, connection });
+                // It can be read from, if no other node can be written to.
+                Ok((connection, said)) if said.is_read_only => {
+                    reached.get_or_insert((node, connection, said));
+                }
+                Ok((connection, said)) => {
+                    reached = Some((node, connection, said));
+                    break;
                 }
                 Err(words) => refusals.push(format!("{}: {words}", self.options.nodes[node])),
             }
         }
-        Err(StoreError::Unavailable(refusals.join("; ")))
+        let (node, connection, said) = reached.ok_or_else(|| StoreError::Unavailable(refusals.join("; ")))?;
+        if self.node.swap(node, Ordering::Relaxed) != node {
+            tracing::warn!(node = %self.options.nodes[node], "the database is served by another node now");
+        }
+        *self.durability.lock() = said.durability;
+        Ok(Idle { node, connection })
     }
 
-    async fn connect_to(&self, node: &Node) -> Result<(MySqlConnection, Durability), String> {
+    async fn connect_to(&self, node: &Node) -> Result<(MySqlConnection, Said), String> {
         let connect = async {
             let mut connection = self.options.connect_options(node).connect().await?;
-            let durability = session::set_up(&mut connection).await?;
-            Ok::<_, sqlx::Error>((connection, durability))
+            let said = session::set_up(&mut connection).await?;
+            Ok::<_, sqlx::Error>((connection, said))
         };
         let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
-        let (connection, durability) =
+        let (connection, said) =
             connected.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
+        let durability = &said.durability;
         if !durability.full && !self.options.allow_weak_durability {
             return Err(format!(
                 "what it commits may be lost when the power goes ({}); see allow_weak_durability",
                 durability.words
             ));
         }
-        Ok((connection, durability))
+        Ok((connection, said))
     }
 }
 
@@ -242,7 +256,7 @@ impl Connections {
 pub struct Lease {
     home: Arc<Connections>,
     node: usize,
-    connection: Option<MySqlConnection>,
+    connection: MySqlConnection,
     /// Held until the connection is back; absent when it is held for good.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -250,7 +264,7 @@ pub struct Lease {
 impl Lease {
     /// The connection.
     pub fn connection(&mut self) -> &mut MySqlConnection {
-        self.connection.as_mut().expect("it leaves only with the lease")
+        &mut self.connection
     }
 
     /// How long a statement may take.
@@ -261,26 +275,21 @@ impl Lease {
     /// After statements that leave no transaction open: the next one may have
     /// the connection, unless it broke.
     pub fn done<T>(self, outcome: Result<T, Broken>) -> Result<T, Broken> {
-        if !outcome.as_ref().is_err_and(Broken::is_of_connection) {
-            self.give_back();
+        match &outcome {
+            Err(broken) if broken.is_of_connection() => self.close(),
+            _ => self.give_back(),
         }
         outcome
     }
 
-    /// It is clean: the next one may have it.
-    pub fn give_back(mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.home.idle.lock().push(Idle { node: self.node, connection });
-        }
+    /// It broke, and what broke it has likely broken those that wait.
+    pub fn close(self) {
+        self.home.idle.lock().clear();
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.connection.is_some() {
-            // What broke this one has likely broken those that wait.
-            self.home.idle.lock().clear();
-        }
+    /// It is clean: the next one may have it.
+    pub fn give_back(self) {
+        self.home.idle.lock().push(Idle { node: self.node, connection: self.connection });
     }
 }
 

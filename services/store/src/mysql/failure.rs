@@ -30,7 +30,6 @@ impl Broken {
     pub fn is_of_connection(&self) -> bool {
         match self {
             Broken::TooSlow(_) => true,
-            // The server was told to go, or the node is not part of its cluster (1047, wsrep).
             Broken::Sql(error) => !matches!(number(error), Some(code) if !LEAVE_NODE.contains(&code)),
         }
     }
@@ -65,9 +64,11 @@ const DUPLICATE: u16 = 1062;
 const MISSING: [u16; 2] = [1049, 1146];
 /// Deadlock, or a failed certification on Galera: rolled back.
 const DEADLOCK: u16 = 1213;
-/// "Server shutdown in progress", "query execution was interrupted", "WSREP has not yet prepared node":
-/// the connection answers, but its node is not one to stay with.
-const LEAVE_NODE: [u16; 3] = [1053, 1317, 1047];
+/// The connection answers, but its node is not one to stay with: it is shutting
+/// down (1053), it interrupted us (1317, 1927), it is not part of its cluster
+/// (1047, Galera), or it has become read-only, as the old writer is after a
+/// failover (1290, 1836).
+const LEAVE_NODE: [u16; 6] = [1053, 1317, 1927, 1047, 1290, 1836];
 
 /// What the database says when it ends a statement that may already have been committed.
 ///

@@ -16,7 +16,8 @@ pub type Statement<'q> = Query<'q, MySql, MySqlArguments>;
 
 pub async fn load(store: &MysqlStore, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
     let statements = store.at(store.place(id))?;
-    let query = sqlx::query(&statements.load).bind(id.as_bytes().as_slice());
+    let id = id.as_bytes().as_slice();
+    let query = sqlx::query(&statements.load).bind(id).bind(id);
     one(store, query).await?.map(|row| envelope_and_journal(&row)).transpose()
 }
 
@@ -26,7 +27,8 @@ pub async fn load_for(
     user: &UserId,
 ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
     let statements = store.at(store.place(id))?;
-    let query = sqlx::query(&statements.load_for).bind(user.as_str()).bind(id.as_bytes().as_slice());
+    let id = id.as_bytes().as_slice();
+    let query = sqlx::query(&statements.load_for).bind(id).bind(user.as_str()).bind(id);
     let Some(row) = one(store, query).await? else { return Ok(None) };
     let (envelope, journal) = envelope_and_journal(&row)?;
     Ok(Some((envelope, journal, rows::opened(&row)?)))

@@ -10,13 +10,19 @@ use crate::Durability;
 pub const CLOCK: &str = "SELECT /* ping */ CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) \
                          DIV 1000 AS SIGNED)";
 
-/// What decides over durability, and what kind of database it is.
-const VARIABLES: &str = "SHOW VARIABLES WHERE Variable_name IN ('innodb_flush_log_at_trx_commit', \
-                         'innodb_flush_method', 'innodb_doublewrite', 'log_bin', 'sync_binlog', 'wsrep_on', \
-                         'tidb_txn_mode')";
+/// What decides over durability.
+const DURABILITY: [&str; 6] =
+    ["innodb_flush_log_at_trx_commit", "innodb_flush_method", "innodb_doublewrite", "log_bin", "sync_binlog", TIDB];
+
+/// Only TiDB has this variable.
+const TIDB: &str = "tidb_txn_mode";
+
+/// One of them is on where nothing can be written.
+const READ_ONLY: [&str; 3] = ["read_only", "super_read_only", "innodb_read_only"];
 
 /// Every session: each statement sees what was committed before it; nobody
-/// waits long for a row; text is UTF-8 in both directions.
+/// waits long for a row; a value that does not fit is refused, not cut off; text
+/// is UTF-8 in both directions.
 ///
 /// A process that stands still, or whose machine has lost its power, between two
 /// statements of a transaction holds locks, and its connection looks alive for
@@ -24,16 +30,30 @@ const VARIABLES: &str = "SHOW VARIABLES WHERE Variable_name IN ('innodb_flush_lo
 /// comment is a statement for MariaDB alone, as nobody else has this variable.
 const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
                         SET SESSION innodb_lock_wait_timeout = 3 \
-                        /*M!100300 , SESSION idle_transaction_timeout = 2 */; SET NAMES utf8mb4; SET autocommit = 1";
+                        /*M!100300 , SESSION idle_transaction_timeout = 2 */; \
+                        SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
+                        SET NAMES utf8mb4; SET autocommit = 1";
 
-/// On Galera a read waits until this node has applied what the others have
-/// committed: after a failover nobody may be told what is no longer so.
-const GALERA_SETTINGS: &str = "SET SESSION wsrep_sync_wait = 1";
+/// On Galera a read, and a change of rows that are there, waits until this node
+/// has applied what the others have committed (1 and 2): after a failover nobody
+/// may be told what is no longer so. An insert need not wait, for its keys are
+/// compared with those of the whole cluster at its commit.
+const GALERA_SETTINGS: &str = "SET SESSION wsrep_sync_wait = 3";
 
-/// Sets the session up; gives the durability in force.
-pub async fn set_up(connection: &mut MySqlConnection) -> Result<Durability, sqlx::Error> {
+/// What a node says about itself.
+pub struct Said {
+    /// The durability in force.
+    pub durability: Durability,
+    /// It takes no writes.
+    pub is_read_only: bool,
+}
+
+/// Sets the session up; gives what the node says about itself.
+pub async fn set_up(connection: &mut MySqlConnection) -> Result<Said, sqlx::Error> {
     connection.execute(sqlx::raw_sql(SETTINGS)).await?;
-    let rows = connection.fetch_all(sqlx::raw_sql(VARIABLES)).await?;
+    let names = [&DURABILITY[..], &READ_ONLY, &["wsrep_on"]].concat().join("', '");
+    let ask = format!("SHOW VARIABLES WHERE Variable_name IN ('{names}')");
+    let rows = connection.fetch_all(sqlx::raw_sql(&ask)).await?;
     let variables: Vec<(String, String)> =
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
     if value(&variables, "wsrep_on").is_some_and(is_on) {
@@ -44,23 +64,25 @@ pub async fn set_up(connection: &mut MySqlConnection) -> Result<Durability, sqlx
         }
         connection.execute(sqlx::raw_sql(GALERA_SETTINGS)).await?;
     }
-    Ok(durability(&variables))
+    let is_read_only = READ_ONLY.iter().any(|name| value(&variables, name).is_some_and(is_on));
+    Ok(Said { durability: durability(&variables), is_read_only })
 }
 
 /// Full is: the log is flushed at every commit, also the binary log if there is
 /// one (it decides at recovery what was committed), and pages cannot be torn.
 /// TiDB commits through Raft, whatever these variables say there.
 fn durability(variables: &[(String, String)]) -> Durability {
-    let words: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let words = words.join(" ");
-    if value(variables, "tidb_txn_mode").is_some() {
+    let known = DURABILITY.iter().filter_map(|name| Some(format!("{name}={}", value(variables, name)?)));
+    let words = known.collect::<Vec<_>>().join(" ");
+    if value(variables, TIDB).is_some() {
         return Durability { words, full: true };
     }
     let binlog_is_safe =
         !value(variables, "log_bin").is_some_and(is_on) || value(variables, "sync_binlog") == Some("1");
     let full = value(variables, "innodb_flush_log_at_trx_commit") == Some("1")
         && !matches!(value(variables, "innodb_flush_method"), Some("nosync" | "littlesync"))
-        && !value(variables, "innodb_doublewrite").is_some_and(|value| value == "OFF" || value == "0")
+        // Anything else writes pages over one another that a crash may tear.
+        && matches!(value(variables, "innodb_doublewrite"), None | Some("ON" | "1" | "DETECT_AND_RECOVER"))
         && binlog_is_safe;
     Durability { words, full }
 }
@@ -90,6 +112,7 @@ mod tests {
         assert!(is_full(&[("tidb_txn_mode", "pessimistic")]));
         assert!(!is_full(&[flush, ("log_bin", "ON"), ("sync_binlog", "0")]));
         assert!(!is_full(&[flush, ("innodb_doublewrite", "OFF")]));
+        assert!(!is_full(&[flush, ("innodb_doublewrite", "DETECT_ONLY")]));
         assert!(!is_full(&[flush, ("innodb_flush_method", "nosync")]));
         assert!(!is_full(&[("innodb_flush_log_at_trx_commit", "2")]));
         assert!(!is_full(&[]), "what cannot be read is not trusted");

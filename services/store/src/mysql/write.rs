@@ -66,8 +66,9 @@ pub async fn append(store: &MysqlStore, entries: &[Entry]) -> Result<Append, Sto
         return Ok(Append::Fenced);
     };
     let done = execute(&mut lease, &sql).await;
-    if !done.as_ref().is_err_and(Broken::is_of_connection) {
-        *own = Some(lease);
+    match &done {
+        Err(broken) if broken.is_of_connection() => lease.close(),
+        _ => *own = Some(lease),
     }
     fenced(done)
 }

@@ -1,14 +1,17 @@
-//! One MariaDB for all tests of this binary.
+//! One MariaDB for all tests of this binary that leave it as it is, and private
+//! ones for those that do not.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use hongbao_core::id::Fold;
-use hongbao_core::{Day, Slot};
+use hongbao_core::{Day, Entry, EntryKind, Envelope, Fen, Slot};
 use hongbao_parts::Part;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::suite::Fixture;
-use sqlx::Executor as _;
+use hongbao_store::suite::{self, Fixture, NOW, created, id_at};
+use hongbao_store::{Store, StoreError};
+use sqlx::{Connection as _, Executor as _, MySqlConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Names the nodes of a database to run the behaviours on, instead of a private
@@ -17,7 +20,12 @@ const NODES: &str = "TEST_MYSQL_NODES";
 
 /// Two databases with two tables a day.
 pub fn layout() -> Layout {
-    let fold = Fold::new(2, 2).expect("2 divides 100 and 10");
+    layout_of(2, 2)
+}
+
+/// So many databases and tables a day, of all slots.
+pub fn layout_of(databases: u8, tables: u8) -> Layout {
+    let fold = Fold::new(databases, tables).expect("the tests use divisors of 100 and 10");
     Layout { fold, slots: Slot::all().collect(), zone_offset_s: 28_800 }
 }
 
@@ -31,27 +39,48 @@ pub fn options(nodes: &[String]) -> MysqlOptions {
     }
 }
 
-/// The nodes of the database that all tests share.
-pub fn shared_nodes() -> Vec<String> {
+/// The MariaDB that all tests share.
+pub fn shared() -> &'static Part {
     static SHARED: OnceLock<Part> = OnceLock::new();
-    match std::env::var(NODES) {
-        Ok(nodes) => nodes.split(',').map(str::to_owned).collect(),
-        Err(_) => vec![SHARED.get_or_init(|| Part::mariadb(&[])).node()],
+    SHARED.get_or_init(|| Part::mariadb(&[]))
+}
+
+/// Databases that are made once and emptied for each test, one test at a time.
+pub struct Databases(Mutex<bool>);
+
+impl Databases {
+    /// None yet.
+    pub const fn new() -> Databases {
+        Databases(Mutex::const_new(false))
+    }
+
+    /// Empties them; they are this test's until the guard is dropped.
+    pub async fn emptied(&'static self, nodes: &[String]) -> MutexGuard<'static, bool> {
+        let mut migrated = self.0.lock().await;
+        let options = options(nodes);
+        if !*migrated {
+            migrate(options.clone(), &layout()).await.unwrap();
+            *migrated = true;
+        }
+        delete_everything(&options).await;
+        migrated
     }
 }
 
-/// Empty databases, for one test at a time.
+/// An empty store, opened twice.
 pub async fn empty() -> Fixture {
-    static ONE_AT_A_TIME: Mutex<bool> = Mutex::const_new(false);
-    let mut migrated: MutexGuard<'static, bool> = ONE_AT_A_TIME.lock().await;
-    let options = options(&shared_nodes());
-    if !*migrated {
-        migrate(options.clone(), &layout()).await.unwrap();
-        *migrated = true;
-    }
-    delete_everything(&options).await;
-    let open = || async { Arc::new(MysqlStore::open(options.clone(), layout()).await.unwrap()) };
-    Fixture { store: open().await, other: open().await, guard: Box::new(migrated) }
+    static DATABASES: Databases = Databases::new();
+    let nodes: Vec<String> = match std::env::var(NODES) {
+        Ok(nodes) => nodes.split(',').map(str::to_owned).collect(),
+        Err(_) => vec![shared().node()],
+    };
+    let guard = DATABASES.emptied(&nodes).await;
+    Fixture { store: open(&nodes).await, other: open(&nodes).await, guard: Box::new(guard) }
+}
+
+/// A store on nodes that have its databases.
+pub async fn open(nodes: &[String]) -> Arc<dyn Store> {
+    Arc::new(MysqlStore::open(options(nodes), layout()).await.unwrap())
 }
 
 async fn delete_everything(options: &MysqlOptions) {
@@ -67,4 +96,49 @@ async fn delete_everything(options: &MysqlOptions) {
     }
     let connections = Connections::open(options.clone()).await.unwrap();
     connections.lease().await.unwrap().connection().execute(sqlx::raw_sql(&sql)).await.unwrap();
+}
+
+/// A MariaDB of its own for a test, and a store with one database on it.
+pub async fn own(mariadb_options: &[&str], statement_timeout: Duration) -> (Part, Arc<dyn Store>) {
+    let part = Part::mariadb(mariadb_options);
+    let options = MysqlOptions { statement_timeout, ..options(&[part.node()]) };
+    migrate(options.clone(), &layout_of(1, 1)).await.unwrap();
+    let store = MysqlStore::open(options, layout_of(1, 1)).await.unwrap();
+    (part, Arc::new(store))
+}
+
+/// A connection of the database's operator.
+pub async fn root(part: &Part) -> MySqlConnection {
+    MySqlConnection::connect(&format!("mysql://root@{}", part.node())).await.unwrap()
+}
+
+/// Stores an active envelope with so many shares of one fen that nobody gets to their end.
+pub async fn make_large(store: &Arc<dyn Store>, number: u64) -> Envelope {
+    let (total, shares) = (Fen::new(1_000_000).expect("positive"), 1_000_000);
+    let envelope = Envelope { total, shares, ..created(id_at(NOW, number)) };
+    store.create(std::slice::from_ref(&envelope)).await.unwrap();
+    store.activate(envelope.id, NOW.plus_millis(suite::DAY_MS)).await.unwrap();
+    envelope
+}
+
+/// Entries of one fen each, with these places in the journal, by users of this name.
+pub fn entries(envelope: &Envelope, seqs: std::ops::RangeInclusive<u32>, name: &str) -> Vec<Entry> {
+    let entry = |seq| Entry {
+        envelope_id: envelope.id,
+        seq,
+        kind: EntryKind::Open(suite::user(format!("{name}_{seq}"))),
+        amount: Fen::new(1).expect("positive"),
+        remaining: Fen::new(envelope.total.get() - i64::from(seq)).expect("nobody gets to the end"),
+        at: NOW,
+    };
+    seqs.map(entry).collect()
+}
+
+/// The words of the error that says that nothing was written.
+pub fn unavailable<T>(outcome: Result<T, StoreError>) -> String {
+    match outcome {
+        Err(StoreError::Unavailable(words)) => words,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it succeeded"),
+    }
 }

@@ -1,7 +1,12 @@
 //! The store on MariaDB: every behaviour that SQLite has too, and what only a
-//! database in another process can do to it.
+//! database in another process, or several of them, can do to it.
 
 mod common;
-mod session;
+mod connections;
+mod epochs;
+mod faults;
+mod galera;
+mod layouts;
+mod load;
 
 hongbao_store::store_behaviours!(common::empty);

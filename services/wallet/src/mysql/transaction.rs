@@ -49,7 +49,7 @@ pub(super) async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<Tr
             // Nothing is written by then.
             Err(Stop::Reading(broken)) if is_lost(&broken) && !is_fresh => {
                 is_fresh = true;
-                drop(lease);
+                lease.close();
                 lease = self::lease(shard).await?;
             }
             Err(stop) => break stop,
@@ -57,6 +57,8 @@ pub(super) async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<Tr
     };
     if stop.leaves_it_open() && within(lease.limit(), lease.connection().execute("ROLLBACK")).await.is_ok() {
         lease.give_back();
+    } else {
+        lease.close();
     }
     Err(stop.into_failure())
 }

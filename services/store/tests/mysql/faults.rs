@@ -1,0 +1,156 @@
+//! The database is slow, full, read-only, stopped or gone: what fails says so,
+//! what was acknowledged is there, and it goes on by itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hongbao_core::Envelope;
+use hongbao_store::suite::{journal_of, write};
+use hongbao_store::{Append, Store, StoreError};
+use sqlx::{Executor as _, MySqlConnection};
+
+use crate::common::{entries, make_large, own, root, unavailable};
+use crate::load::Load;
+
+/// Holds the key of an envelope's first entry, as a transaction that does not end.
+async fn hold_first_seq(root: &mut MySqlConnection, envelope: &Envelope) {
+    let id: String = envelope.id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sql = format!(
+        "START TRANSACTION; INSERT INTO db_00.entry_0_17 \
+         (envelope_id, seq, user_id, amount_fen, remaining_fen, at_ms) VALUES (0x{id}, 1, 'holder', 1, 999999, 0)"
+    );
+    root.execute(sqlx::raw_sql(&sql)).await.unwrap();
+}
+
+/// Appends while another transaction holds the key, and ends that one after a
+/// while with this statement.
+async fn append_against(
+    store: &Arc<dyn Store>,
+    root: &mut MySqlConnection,
+    envelope: &Envelope,
+    held_for: Duration,
+    end: &str,
+) -> Result<Append, StoreError> {
+    hold_first_seq(root, envelope).await;
+    let batch = entries(envelope, 1..=2, "waiter");
+    let (outcome, ()) = tokio::join!(store.append(&batch), async {
+        tokio::time::sleep(held_for).await;
+        root.execute(end).await.unwrap();
+    });
+    outcome
+}
+
+#[tokio::test]
+async fn a_row_that_is_locked_is_waited_for_but_not_for_long() {
+    let (part, store) = own(&[], Duration::from_secs(5)).await;
+    let mut root = root(&part).await;
+    let wait = Duration::from_millis(300);
+
+    let envelope = make_large(&store, 0).await;
+    assert_eq!(append_against(&store, &mut root, &envelope, wait, "COMMIT").await.unwrap(), Append::Fenced);
+    assert_eq!(journal_of(&store, envelope.id).await.len(), 1, "the holder's");
+
+    let envelope = make_large(&store, 1).await;
+    assert_eq!(append_against(&store, &mut root, &envelope, wait, "ROLLBACK").await.unwrap(), Append::Done);
+
+    let envelope = make_large(&store, 2).await;
+    let long = Duration::from_secs(4);
+    let words = unavailable(append_against(&store, &mut root, &envelope, long, "ROLLBACK").await);
+    assert!(words.contains("1205"), "{words}");
+    assert_eq!(journal_of(&store, envelope.id).await, [], "nothing was written");
+    write(&store, &entries(&envelope, 1..=1, "next")).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_outlasts_a_statements_time_is_an_unknown_outcome() {
+    let (part, store) = own(&[], Duration::from_millis(500)).await;
+    let mut root = root(&part).await;
+    let envelope = make_large(&store, 0).await;
+    let outcome = append_against(&store, &mut root, &envelope, Duration::from_secs(1), "ROLLBACK").await;
+    assert!(matches!(outcome, Err(StoreError::Unknown(_))), "{outcome:?}");
+    assert_eq!(store.append(&entries(&envelope, 1..=1, "next")).await.unwrap(), Append::Fenced);
+    // It waited for the lock, and may have written when it got it.
+    let journal = journal_of(&store, envelope.id).await;
+    let seq = journal.len() as u32 + 1;
+    assert!(journal.is_empty() || journal == entries(&envelope, 1..=2, "waiter"), "{journal:?}");
+    write(&store, &entries(&envelope, seq..=seq, "next")).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_read_only_refuses_openings_and_can_be_read() {
+    let (part, store) = own(&[], Duration::from_secs(5)).await;
+    let envelope = make_large(&store, 0).await;
+    let before = entries(&envelope, 1..=2, "before");
+    write(&store, &before).await;
+    let mut root = root(&part).await;
+    root.execute("SET GLOBAL read_only = 1").await.unwrap();
+    let after = entries(&envelope, 3..=3, "after");
+    let words = unavailable(store.append(&after).await);
+    assert!(words.contains("read-only"), "{words}");
+    assert_eq!(journal_of(&store, envelope.id).await, before);
+    root.execute("SET GLOBAL read_only = 0").await.unwrap();
+    // The connection was given up, so that another node could have been found.
+    assert_eq!(store.append(&after).await.unwrap(), Append::Fenced);
+    write(&store, &after).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_full_refuses_openings_and_loses_none() {
+    let small = ["--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend:max:28M"];
+    let (_part, store) = own(&small, Duration::from_secs(5)).await;
+    let envelope = make_large(&store, 0).await;
+    let mut written = 0;
+    let words = loop {
+        let batch = entries(&envelope, written + 1..=written + 1_000, "filler");
+        match store.append(&batch).await {
+            Ok(append) => assert_eq!(append, Append::Done),
+            Err(error) => break unavailable::<()>(Err(error)),
+        }
+        written += 1_000;
+        assert!(written < 500_000, "it never fills up");
+    };
+    assert!(words.contains("full"), "{words}");
+    assert_eq!(journal_of(&store, envelope.id).await.len(), written as usize);
+    let (_, journal) = store.load(envelope.id).await.unwrap().expect("it was created");
+    assert_eq!(journal.last_seq, written);
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_is_given_up_in_time_and_goes_on_afterwards() {
+    let (part, store) = own(&[], Duration::from_millis(500)).await;
+    let envelope = make_large(&store, 0).await;
+    write(&store, &entries(&envelope, 1..=1, "before")).await;
+    store.ping().await.unwrap();
+
+    part.pause();
+    let start = Instant::now();
+    let outcome = store.append(&entries(&envelope, 2..=2, "hangs")).await;
+    assert!(matches!(outcome, Err(StoreError::Unknown(_))), "it may be written when it wakes up: {outcome:?}");
+    unavailable(store.load(envelope.id).await);
+    unavailable(store.ping().await);
+    assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
+    part.resume();
+
+    assert_eq!(store.append(&entries(&envelope, 2..=2, "stale")).await.unwrap(), Append::Fenced);
+    let (_, journal) = store.load(envelope.id).await.unwrap().expect("it was created");
+    let next = journal.last_seq + 1;
+    write(&store, &entries(&envelope, next..=next, "after")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_dies_under_load_loses_nothing_and_the_load_goes_on() {
+    let (mut part, store) = own(&[], Duration::from_secs(2)).await;
+    let mut envelopes = Vec::new();
+    for number in 0..4 {
+        envelopes.push(make_large(&store, number).await);
+    }
+    let load = Load::start(&store, envelopes);
+    for _ in 0..2 {
+        load.goes_on_for(50).await;
+        part.kill();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        part.restart();
+    }
+    load.goes_on_for(50).await;
+    load.end(&store).await;
+}

@@ -1,0 +1,114 @@
+//! The store on three Galera nodes: every behaviour again, with the two stores of
+//! a fixture on different nodes, and what happens when the node in use dies.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use hongbao_core::Journal;
+use hongbao_parts::Part;
+use hongbao_store::Append;
+use hongbao_store::suite::{Fixture, NOW, id_at, journal_of, make_active, openings, write};
+use sqlx::{Executor as _, Row as _};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::common::{Databases, make_large, open, root};
+use crate::load::Load;
+
+static DATABASES: Databases = Databases::new();
+
+fn cluster() -> &'static Mutex<[Part; 3]> {
+    static CLUSTER: OnceLock<Mutex<[Part; 3]>> = OnceLock::new();
+    CLUSTER.get_or_init(|| Mutex::new(Part::galera()))
+}
+
+/// The nodes beginning with this one, as a store prefers them.
+fn beginning_with(first: usize, nodes: &[Part; 3]) -> Vec<String> {
+    (0..3).map(|place| nodes[(first + place) % 3].node()).collect()
+}
+
+/// Empty databases, the cluster, and a store on each of two nodes.
+async fn empty_on_two_nodes() -> (Fixture, MutexGuard<'static, [Part; 3]>) {
+    let cluster = cluster().lock().await;
+    let guard = DATABASES.emptied(&beginning_with(0, &cluster)).await;
+    let store = open(&beginning_with(0, &cluster)).await;
+    let other = open(&beginning_with(1, &cluster)).await;
+    (Fixture { store, other, guard: Box::new(guard) }, cluster)
+}
+
+async fn empty() -> Fixture {
+    let (on, cluster) = empty_on_two_nodes().await;
+    Fixture { guard: Box::new((on.guard, cluster)), ..on }
+}
+
+hongbao_store::store_behaviours!(empty);
+
+/// How often the nodes together have rolled something back because another node was first.
+async fn conflicts(nodes: &[Part; 3]) -> i64 {
+    let mut sum = 0;
+    for node in nodes {
+        let status = "SHOW STATUS WHERE Variable_name IN ('wsrep_local_cert_failures', 'wsrep_local_bf_aborts')";
+        for row in root(node).await.fetch_all(status).await.unwrap() {
+            sum += row.get::<String, _>(1).parse::<i64>().unwrap();
+        }
+    }
+    sum
+}
+
+/// Two servers that both own an envelope, each with a node of its own: only the
+/// commit finds out. The loser is told so (1213), tries again, and meets the
+/// winner's key (I5).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_write_one_seq_have_one_winner() {
+    let (on, cluster) = empty_on_two_nodes().await;
+    let before = conflicts(&cluster).await;
+    let mut wins = [0, 0];
+    for number in 0..100 {
+        let envelope = make_active(&on.store, id_at(NOW, number)).await;
+        let journal = Journal::new(envelope.total);
+        let batches = ["left", "right"].map(|name| openings(&envelope, journal, [name, "both"]));
+        let (left, right) = tokio::join!(on.store.append(&batches[0]), on.other.append(&batches[1]));
+        let outcomes = [left.unwrap(), right.unwrap()];
+        let winner = outcomes.iter().position(|outcome| *outcome == Append::Done).expect("one of them wins");
+        assert_eq!(outcomes[1 - winner], Append::Fenced);
+        assert_eq!(journal_of(&on.store, envelope.id).await, batches[winner]);
+        assert_eq!(journal_of(&on.other, envelope.id).await, batches[winner]);
+        wins[winner] += 1;
+    }
+    let met = conflicts(&cluster).await - before;
+    println!("wins {wins:?}, {met} of them found out at the commit");
+    assert!(met > 0, "the nodes never met");
+}
+
+/// The node in use dies under load, and later the one that took over: nothing
+/// that was acknowledged is missing (I3), nothing that was refused is there, and
+/// the store finds the next node by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_in_use_dies_and_the_next_one_serves() {
+    let (on, mut cluster) = empty_on_two_nodes().await;
+    let mut envelopes = Vec::new();
+    for number in 0..4 {
+        envelopes.push(make_large(&on.store, number).await);
+    }
+    let last = envelopes[0].clone();
+    let load = Load::start(&on.store, envelopes);
+    for node in 0..2 {
+        load.goes_on_for(50).await;
+        cluster[node].kill();
+        let start = Instant::now();
+        load.goes_on_for(1).await;
+        println!("node {} was killed; the next acknowledgement came {:?} later", node + 1, start.elapsed());
+        load.goes_on_for(50).await;
+        cluster[node].restart();
+    }
+    let witness = open(&beginning_with(2, &cluster)).await;
+    let gap = load.end(&witness).await;
+    println!("longest time without an acknowledgement: {gap:?}");
+    assert!(gap < Duration::from_secs(20));
+
+    // The first node is back and knows it all.
+    let back = open(&beginning_with(0, &cluster)[..1]).await;
+    let (_, journal) = back.load(last.id).await.unwrap().expect("it was created");
+    let seq = journal.last_seq + 1;
+    write(&back, &crate::common::entries(&last, seq..=seq, "back")).await;
+    assert_eq!(journal_of(&witness, last.id).await.len(), seq as usize);
+}

@@ -1,0 +1,67 @@
+//! Making the databases, and refusing those that are of another kind.
+
+use hongbao_parts::Part;
+use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_store::{Store as _, suite};
+use sqlx::Executor as _;
+
+use crate::common::{layout_of, options, root, unavailable};
+
+#[tokio::test]
+async fn several_may_migrate_at_once_and_again_and_a_store_opens_what_it_fits() {
+    let part = Part::mariadb(&[]);
+    let options = options(&[part.node()]);
+    let layout = layout_of(4, 1);
+    let open = |layout: &Layout| MysqlStore::open(options.clone(), layout.clone());
+
+    let words = unavailable(open(&layout).await);
+    assert!(words.contains("run `hongbao migrate`"), "{words}");
+
+    let migrations: Vec<_> = (0..4)
+        .map(|_| {
+            let (options, layout) = (options.clone(), layout.clone());
+            tokio::spawn(async move { migrate(options, &layout).await })
+        })
+        .collect();
+    for migration in migrations {
+        migration.await.unwrap().unwrap();
+    }
+    let store = open(&layout).await.unwrap();
+    let envelope = suite::created(suite::id_at(suite::NOW, 0));
+    store.create(std::slice::from_ref(&envelope)).await.unwrap();
+    migrate(options.clone(), &layout).await.unwrap();
+    assert!(store.load(envelope.id).await.unwrap().is_some(), "a migration leaves what is there");
+
+    // Where an envelope lies follows from the fold and the zone.
+    for other in [layout_of(2, 1), layout_of(4, 2), Layout { zone_offset_s: 0, ..layout.clone() }] {
+        for words in [unavailable(open(&other).await), unavailable(migrate(options.clone(), &other).await)] {
+            assert!(words.contains("db_00 was made as number 0 of 4 databases with 1 tables a day"), "{words}");
+        }
+    }
+
+    let mut root = root(&part).await;
+    root.execute("UPDATE db_03.meta SET version = 0").await.unwrap();
+    let words = unavailable(open(&layout).await);
+    assert!(words.contains("db_03 is not complete: run `hongbao migrate`"), "{words}");
+    root.execute("UPDATE db_03.meta SET version = 1000").await.unwrap();
+    let words = unavailable(open(&layout).await);
+    assert!(words.contains("newer version"), "{words}");
+}
+
+/// A SET makes and opens only the databases of its slots.
+#[tokio::test]
+async fn a_set_has_the_databases_of_its_slots() {
+    let part = Part::mariadb(&[]);
+    let options = options(&[part.node()]);
+    let mut layout = layout_of(4, 1);
+    layout.slots.retain(|slot| slot.number() % 2 == 1);
+    migrate(options.clone(), &layout).await.unwrap();
+    let store = MysqlStore::open(options, layout).await.unwrap();
+    let databases: std::collections::BTreeSet<u8> = store.tables().iter().map(|table| table.database).collect();
+    assert_eq!(databases, [1, 3].into());
+
+    let foreign = (0..).map(|number| suite::id_at(suite::NOW, number));
+    let foreign = foreign.into_iter().find(|id| store.table_of(*id).database % 2 == 0).expect("half of them are");
+    unavailable(store.load(foreign).await);
+    unavailable(store.create(&[suite::created(foreign)]).await);
+}
