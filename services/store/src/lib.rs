@@ -13,6 +13,7 @@ pub mod lease;
 pub mod mysql;
 pub mod rows;
 pub mod sqlite;
+mod statements;
 pub mod suite;
 
 use async_trait::async_trait;
