@@ -56,13 +56,14 @@ impl Part {
     /// [`Part::restart`] returns.
     pub fn galera() -> [Part; 3] {
         install();
-        let ports = free_port_runs();
-        // Between themselves they use the port behind the one for clients.
+        // Between themselves they use the three ports behind the one for clients.
+        let ports = [(); 3].map(|()| free_port_run(4));
         let peers = ports.map(|port| format!("127.0.0.1:{}", port + 1)).join(",");
         let mut number = 0;
         let mut nodes = ports.map(|port| {
             let dir = own_dir();
-            let mut start = vec!["galera".to_owned(), dir.path().display().to_string(), port.to_string(), peers.clone()];
+            let mut start =
+                vec!["galera".to_owned(), dir.path().display().to_string(), port.to_string(), peers.clone()];
             number += 1;
             if number == 1 {
                 start.push(NEW_CLUSTER.to_owned());
@@ -179,24 +180,29 @@ impl Drop for Part {
     }
 }
 
-/// Three ports that were free a moment ago, each with the next three.
-fn free_port_runs() -> [u16; 3] {
-    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let mut found = Vec::new();
-    while found.len() < 3 {
-        let port = free_port();
-        let run = port..=port.saturating_add(3);
-        if run.clone().all(is_free) && found.iter().all(|other: &u16| other.abs_diff(port) > 3) {
-            found.push(port);
-        }
-    }
-    found.try_into().expect("there are three")
-}
-
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    free_port_run(1)
+}
+
+/// The first of so many ports in a row that were free a moment ago. They lie
+/// below those that the kernel gives to outgoing connections, so that they are
+/// still free when a server that was killed is started again.
+fn free_port_run(count: u16) -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: OnceLock<Mutex<u16>> = OnceLock::new();
+    // Processes that run at the same time begin at different places.
+    let next = NEXT.get_or_init(|| Mutex::new((std::process::id() % 1_200) as u16 * 10));
+    let mut next = next.lock().expect("nobody panics with the lock");
+    for _ in 0..COUNT {
+        let port = FIRST + *next % (COUNT - count);
+        *next = (*next + count) % COUNT;
+        if (port..port + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// The checkout's folder `ops`.

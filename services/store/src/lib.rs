@@ -13,6 +13,7 @@ pub mod lease;
 pub mod mysql;
 pub mod rows;
 pub mod sqlite;
+mod statements;
 pub mod suite;
 
 use async_trait::async_trait;
@@ -139,7 +140,9 @@ pub trait Store: Send + Sync + 'static {
     /// further. Gives the stage in force afterwards.
     async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError>;
 
-    /// Entries of a table after `position`, in the order of writing.
+    /// Entries of a table after `position`, in the order of writing. What two
+    /// servers write at the same time may appear behind a position that was
+    /// already read past: [`Store::unsettled`] finds it.
     async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError>;
 
     /// The position of the last entry of a table; 0 when it is empty.

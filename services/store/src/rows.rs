@@ -9,7 +9,7 @@ use hongbao_core::{
     UserId,
 };
 
-use crate::StoreError;
+use crate::{StoreError, TailEntry};
 
 /// Columns of an envelope row.
 pub const ENVELOPE_COLUMNS: [&str; 15] = [
@@ -126,6 +126,21 @@ pub fn opened(row: &impl StoredRow) -> Result<Option<Opened>, StoreError> {
     }
     let at = Timestamp::from_millis(row.int(START + 2)?);
     Ok(Some(Opened { seq: small(row, START)?, amount: fen(row, START + 1)?, at }))
+}
+
+/// An entry, followed by its position, the envelope's sender and how far it is settled.
+pub fn tail_entry<R: StoredRow>(row: &R) -> Result<TailEntry, StoreError> {
+    Ok(TailEntry {
+        entry: entry(row, 0)?,
+        position: row.int(ENTRY_WIDTH)?,
+        sender: user(row, ENTRY_WIDTH + 1)?,
+        settled_seq: small(row, ENTRY_WIDTH + 2)?,
+    })
+}
+
+/// An id to come after, as it is compared; all ids come after the empty text of bytes.
+pub fn cursor(after: &Option<EnvelopeId>) -> &[u8] {
+    after.as_ref().map_or(&[], |id| id.as_bytes().as_slice())
 }
 
 /// A stage.

@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use super::MysqlStore;
 use super::connection::within;
 use super::failure::reading;
-use crate::rows::{self, ENTRY_WIDTH, ENVELOPE_WIDTH, StoredRow as _, envelope_and_journal};
+use crate::rows::{self, ENVELOPE_WIDTH, StoredRow as _, envelope_and_journal};
 use crate::{StoreError, TailEntry};
 
 /// A statement with its values.
@@ -42,7 +42,7 @@ pub async fn load_journal(store: &MysqlStore, id: EnvelopeId) -> Result<Option<(
 
 pub async fn entries(store: &MysqlStore, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let statements = store.at(store.place(id))?;
-    let query = sqlx::query(&statements.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
+    let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
     all(store, query, |row| rows::entry(row, 0)).await
 }
 
@@ -52,16 +52,8 @@ pub async fn tail(
     position: i64,
     limit: u32,
 ) -> Result<Vec<TailEntry>, StoreError> {
-    let query = sqlx::query(&store.at(table)?.tail).bind(position).bind(limit);
-    all(store, query, |row| {
-        Ok(TailEntry {
-            entry: rows::entry(row, 0)?,
-            position: row.int(ENTRY_WIDTH)?,
-            sender: rows::user(row, ENTRY_WIDTH + 1)?,
-            settled_seq: rows::small(row, ENTRY_WIDTH + 2)?,
-        })
-    })
-    .await
+    let query = sqlx::query(&store.at(table)?.plain.tail).bind(position).bind(limit);
+    all(store, query, rows::tail_entry).await
 }
 
 pub async fn tail_position(store: &MysqlStore, table: TableRef) -> Result<i64, StoreError> {
@@ -75,7 +67,7 @@ pub async fn unsettled(
     after: Option<EnvelopeId>,
     limit: u32,
 ) -> Result<Vec<Envelope>, StoreError> {
-    let query = sqlx::query(&store.at(table)?.unsettled).bind(cursor(&after)).bind(limit);
+    let query = sqlx::query(&store.at(table)?.plain.unsettled).bind(rows::cursor(&after)).bind(limit);
     all(store, query, |row| rows::envelope(row, 0)).await
 }
 
@@ -86,7 +78,10 @@ pub async fn unpaid(
     after: Option<EnvelopeId>,
     limit: u32,
 ) -> Result<Vec<Envelope>, StoreError> {
-    let query = sqlx::query(&store.at(table)?.unpaid).bind(cursor(&after)).bind(created_before.millis()).bind(limit);
+    let query = sqlx::query(&store.at(table)?.plain.unpaid)
+        .bind(rows::cursor(&after))
+        .bind(created_before.millis())
+        .bind(limit);
     all(store, query, |row| rows::envelope(row, 0)).await
 }
 
@@ -99,7 +94,7 @@ pub async fn expired(
 ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
     let (after_ms, after_id) = after.map_or((i64::MIN, None), |(at, id)| (at.millis(), Some(id)));
     let query = sqlx::query(&store.at(table)?.expired).bind(now.millis()).bind(after_ms).bind(after_ms);
-    let query = query.bind(cursor(&after_id)).bind(limit);
+    let query = query.bind(rows::cursor(&after_id)).bind(limit);
     all(store, query, envelope_and_journal).await
 }
 
@@ -109,7 +104,7 @@ pub async fn scan(
     after: Option<EnvelopeId>,
     limit: u32,
 ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
-    let query = sqlx::query(&store.at(table)?.scan).bind(cursor(&after)).bind(limit);
+    let query = sqlx::query(&store.at(table)?.scan).bind(rows::cursor(&after)).bind(limit);
     with_journals(&fetch(store, query).await?)
 }
 
@@ -127,11 +122,6 @@ fn with_journals(rows: &[MySqlRow]) -> Result<Vec<(Envelope, Vec<Entry>)>, Store
         }
     }
     Ok(found)
-}
-
-/// All ids come after the empty text of bytes.
-fn cursor(after: &Option<EnvelopeId>) -> &[u8] {
-    after.as_ref().map_or(&[], |id| id.as_bytes().as_slice())
 }
 
 /// The row that a statement finds.

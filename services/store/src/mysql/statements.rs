@@ -7,24 +7,21 @@ use hongbao_core::Day;
 use hongbao_core::id::TableRef;
 
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
+use crate::statements::Plain;
 
 /// The statements of one day table. Those that write rows are only begun here;
 /// see [`write`](super::write).
 pub struct Statements {
+    /// Those that are as everywhere.
+    pub plain: Plain,
     pub envelope_table: String,
     pub create: String,
     pub append: String,
     pub activate: String,
-    pub cancel: String,
-    pub stage: String,
     pub load: String,
     pub load_for: String,
     pub load_journal: String,
-    pub entries: String,
-    pub tail: String,
     pub tail_position: String,
-    pub unsettled: String,
-    pub unpaid: String,
     pub expired: String,
     pub scan: String,
 }
@@ -50,13 +47,12 @@ impl Statements {
         };
         let [last_seq, last_user, last_remaining] = ["seq", "user_id", "remaining_fen"].map(last);
         Statements {
+            plain: Plain::new(&envelope, &entry),
             create: format!("INSERT /* create */ INTO {envelope} ({}) VALUES ", ENVELOPE_COLUMNS.join(",")),
             append: format!("INSERT /* append */ INTO {entry} ({}) VALUES ", ENTRY_COLUMNS.join(",")),
             activate: format!(
                 "UPDATE /* activate */ {envelope} SET stage = 1, expires_at_ms = ? WHERE id = ? AND stage = 0"
             ),
-            cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),
-            stage: format!("SELECT /* stage */ stage, expires_at_ms FROM {envelope} WHERE id = ?"),
             load: format!(
                 "SELECT /* load */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last_of_one} WHERE e.id = ?"
             ),
@@ -69,24 +65,7 @@ impl Statements {
                 "SELECT /* load_journal */ {e}, {j} FROM {envelope} e LEFT JOIN {entry} j ON j.envelope_id = e.id \
                  WHERE e.id = ? ORDER BY j.seq"
             ),
-            entries: format!(
-                "SELECT /* entries */ {j} FROM {entry} j WHERE j.envelope_id = ? AND j.seq > ? ORDER BY j.seq LIMIT ?"
-            ),
-            tail: format!(
-                "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq \
-                 FROM {entry} j LEFT JOIN {envelope} e ON e.id = j.envelope_id \
-                 WHERE j.position > ? ORDER BY j.position LIMIT ?"
-            ),
             tail_position: format!("SELECT /* tail_position */ max(position) FROM {entry}"),
-            unsettled: format!(
-                "SELECT /* unsettled */ {e} FROM {envelope} e WHERE e.stage = 1 AND e.id > ? AND EXISTS \
-                 (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id AND j.seq = e.settled_seq + 1) \
-                 ORDER BY e.id LIMIT ?"
-            ),
-            unpaid: format!(
-                "SELECT /* unpaid */ {e} FROM {envelope} e WHERE e.stage = 0 AND e.id > ? AND e.created_at_ms < ? \
-                 ORDER BY e.id LIMIT ?"
-            ),
             expired: format!(
                 "SELECT /* expired */ {e}, {last_seq}, {last_user}, {last_remaining} FROM {envelope} e \
                  WHERE e.stage = 1 AND e.expires_at_ms <= ? AND e.expires_at_ms >= ? \

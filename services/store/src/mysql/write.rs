@@ -138,7 +138,7 @@ pub async fn activate(
 
 pub async fn cancel(store: &MysqlStore, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
     let statements = store.at(store.place(id))?;
-    let change = || sqlx::query(&statements.cancel).bind(id.as_bytes().as_slice());
+    let change = || sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
     if changes(store, change).await? {
         return Ok(Some(Stage::Cancelled));
     }
@@ -166,7 +166,7 @@ async fn in_force(
     statements: &Statements,
     id: EnvelopeId,
 ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-    let query = sqlx::query(&statements.stage).bind(id.as_bytes().as_slice());
+    let query = sqlx::query(&statements.plain.stage).bind(id.as_bytes().as_slice());
     let Some(row) = read::one(store, query).await? else { return Ok(None) };
     Ok(Some((rows::stage(&row, 0)?, rows::time(&row, 1)?)))
 }

@@ -10,7 +10,7 @@ use sqlx::{Sqlite, query::Query};
 
 use super::failure::unavailable;
 use super::{SqliteStore, file::SqliteFile};
-use crate::rows::{self, ENTRY_WIDTH, StoredRow as _, envelope_and_journal};
+use crate::rows::{self, StoredRow as _, envelope_and_journal};
 use crate::{StoreError, TailEntry};
 
 pub async fn load(store: &SqliteStore, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
@@ -41,7 +41,7 @@ pub async fn load_journal(store: &SqliteStore, id: EnvelopeId) -> Result<Option<
         return Ok(None);
     };
     let envelope = rows::envelope(&row, 0)?;
-    let query = sqlx::query(&statements.entries).bind(id.as_bytes().as_slice()).bind(0).bind(-1);
+    let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(0).bind(-1);
     let entries = query.fetch_all(&mut *snapshot).await.map_err(unavailable)?;
     snapshot.rollback().await.map_err(unavailable)?;
     Ok(Some((envelope, entries.iter().map(|row| rows::entry(row, 0)).collect::<Result<_, _>>()?)))
@@ -54,7 +54,7 @@ pub async fn entries(
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
     let (file, statements) = store.at(store.place(id))?;
-    let query = sqlx::query(&statements.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
+    let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
     all(file, query, |row| rows::entry(row, 0)).await
 }
 
@@ -65,15 +65,7 @@ pub async fn tail(
     limit: u32,
 ) -> Result<Vec<TailEntry>, StoreError> {
     let (file, statements) = store.at(table)?;
-    all(file, sqlx::query(&statements.tail).bind(position).bind(limit), |row| {
-        Ok(TailEntry {
-            entry: rows::entry(row, 0)?,
-            position: row.int(ENTRY_WIDTH)?,
-            sender: rows::user(row, ENTRY_WIDTH + 1)?,
-            settled_seq: rows::small(row, ENTRY_WIDTH + 2)?,
-        })
-    })
-    .await
+    all(file, sqlx::query(&statements.plain.tail).bind(position).bind(limit), rows::tail_entry).await
 }
 
 pub async fn tail_position(store: &SqliteStore, table: TableRef) -> Result<i64, StoreError> {
@@ -89,7 +81,10 @@ pub async fn unsettled(
     limit: u32,
 ) -> Result<Vec<Envelope>, StoreError> {
     let (file, statements) = store.at(table)?;
-    all(file, sqlx::query(&statements.unsettled).bind(cursor(&after)).bind(limit), |row| rows::envelope(row, 0)).await
+    all(file, sqlx::query(&statements.plain.unsettled).bind(rows::cursor(&after)).bind(limit), |row| {
+        rows::envelope(row, 0)
+    })
+    .await
 }
 
 pub async fn unpaid(
@@ -100,9 +95,11 @@ pub async fn unpaid(
     limit: u32,
 ) -> Result<Vec<Envelope>, StoreError> {
     let (file, statements) = store.at(table)?;
-    all(file, sqlx::query(&statements.unpaid).bind(cursor(&after)).bind(created_before.millis()).bind(limit), |row| {
-        rows::envelope(row, 0)
-    })
+    all(
+        file,
+        sqlx::query(&statements.plain.unpaid).bind(rows::cursor(&after)).bind(created_before.millis()).bind(limit),
+        |row| rows::envelope(row, 0),
+    )
     .await
 }
 
@@ -115,7 +112,8 @@ pub async fn expired(
 ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
     let (after_ms, after_id) = after.map_or((i64::MIN, None), |(at, id)| (at.millis(), Some(id)));
     let (file, statements) = store.at(table)?;
-    let query = sqlx::query(&statements.expired).bind(now.millis()).bind(after_ms).bind(cursor(&after_id)).bind(limit);
+    let query =
+        sqlx::query(&statements.expired).bind(now.millis()).bind(after_ms).bind(rows::cursor(&after_id)).bind(limit);
     all(file, query, envelope_and_journal).await
 }
 
@@ -127,9 +125,9 @@ pub async fn scan(
 ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
     let (file, statements) = store.at(table)?;
     let mut snapshot = file.readers().begin().await.map_err(unavailable)?;
-    let query = sqlx::query(&statements.scan).bind(cursor(&after)).bind(limit);
+    let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
     let envelopes = query.fetch_all(&mut *snapshot).await.map_err(unavailable)?;
-    let query = sqlx::query(&statements.scan_entries).bind(cursor(&after)).bind(limit);
+    let query = sqlx::query(&statements.scan_entries).bind(rows::cursor(&after)).bind(limit);
     let entries = query.fetch_all(&mut *snapshot).await.map_err(unavailable)?;
     snapshot.rollback().await.map_err(unavailable)?;
 
@@ -144,11 +142,6 @@ pub async fn scan(
         Ok((envelope, journal))
     };
     envelopes.iter().map(with_journal).collect()
-}
-
-/// All ids come after the empty text of bytes.
-fn cursor(after: &Option<EnvelopeId>) -> &[u8] {
-    after.as_ref().map_or(&[], |id| id.as_bytes().as_slice())
 }
 
 async fn one<'a>(

@@ -8,6 +8,7 @@ use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
 use hongbao_core::{Day, id::TableRef};
 
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
+use crate::statements::Plain;
 
 /// Row counts of the multi-row statements. A batch takes the smallest that it
 /// fits in, so that each statement is prepared once and then found in the cache.
@@ -51,20 +52,16 @@ impl MultiRow {
 
 /// The SQL of one day table.
 pub struct Statements {
+    /// Those that are as everywhere.
+    pub plain: Plain,
     pub create: MultiRow,
     pub append: MultiRow,
     pub settle: MultiRow,
     pub activate: String,
-    pub cancel: String,
-    pub stage: String,
     pub load: String,
     pub load_for: String,
     pub envelope: String,
-    pub entries: String,
-    pub tail: String,
     pub tail_position: String,
-    pub unsettled: String,
-    pub unpaid: String,
     pub expired: String,
     pub scan: String,
     pub scan_entries: String,
@@ -83,6 +80,7 @@ impl Statements {
              AND j.seq = (SELECT max(seq) FROM {entry} WHERE envelope_id = e.id)"
         );
         Statements {
+            plain: Plain::new(&envelope, &entry),
             create: MultiRow::new(
                 format!("INSERT OR ROLLBACK /* create */ INTO {envelope} ({})", ENVELOPE_COLUMNS.join(", ")),
                 String::new(),
@@ -109,8 +107,6 @@ impl Statements {
                 "UPDATE /* activate */ {envelope} SET stage = 1, expires_at_ms = ?2 \
                  WHERE id = ?1 AND stage = 0"
             ),
-            cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),
-            stage: format!("SELECT /* stage */ stage, expires_at_ms FROM {envelope} WHERE id = ?"),
             load: format!(
                 "SELECT /* load */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} WHERE e.id = ?"
             ),
@@ -120,24 +116,7 @@ impl Statements {
                  LEFT JOIN {entry} o ON o.envelope_id = e.id AND o.user_id = ?2 WHERE e.id = ?1"
             ),
             envelope: format!("SELECT /* load_journal */ {e} FROM {envelope} e WHERE e.id = ?"),
-            entries: format!(
-                "SELECT /* entries */ {j} FROM {entry} j WHERE j.envelope_id = ? AND j.seq > ? ORDER BY j.seq LIMIT ?"
-            ),
-            tail: format!(
-                "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq \
-                 FROM {entry} j LEFT JOIN {envelope} e ON e.id = j.envelope_id \
-                 WHERE j.position > ? ORDER BY j.position LIMIT ?"
-            ),
             tail_position: format!("SELECT /* tail_position */ coalesce(max(position), 0) FROM {entry}"),
-            unsettled: format!(
-                "SELECT /* unsettled */ {e} FROM {envelope} e WHERE e.stage = 1 AND e.id > ? AND EXISTS \
-                 (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id AND j.seq = e.settled_seq + 1) \
-                 ORDER BY e.id LIMIT ?"
-            ),
-            unpaid: format!(
-                "SELECT /* unpaid */ {e} FROM {envelope} e WHERE e.stage = 0 AND e.id > ? AND e.created_at_ms < ? \
-                 ORDER BY e.id LIMIT ?"
-            ),
             expired: format!(
                 "SELECT /* expired */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} \
                  WHERE e.stage = 1 AND e.expires_at_ms <= ?1 AND e.expires_at_ms >= ?2 \

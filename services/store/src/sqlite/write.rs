@@ -91,7 +91,7 @@ pub async fn activate(
 pub async fn cancel(store: &SqliteStore, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
     let (file, statements) = store.writable(store.place(id))?;
     let mut writer = file.writer().await;
-    let change = sqlx::query(&statements.cancel).bind(id.as_bytes().as_slice());
+    let change = sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
     if change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected() > 0 {
         return Ok(Some(Stage::Cancelled));
     }
@@ -105,7 +105,7 @@ async fn in_force(
     statements: &Statements,
     id: EnvelopeId,
 ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-    let query = sqlx::query(&statements.stage).bind(id.as_bytes().as_slice());
+    let query = sqlx::query(&statements.plain.stage).bind(id.as_bytes().as_slice());
     let Some(row) = query.fetch_optional(writer).await.map_err(unavailable)? else {
         return Ok(None);
     };

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::Settlement;
 
-/// The credit worker sees every entry, in order, once (I6).
+/// The credit worker sees every entry once, those of one server in the order in
+/// which it wrote them (I6).
 pub async fn the_tail_gives_entries_in_the_order_of_writing(on: &Fixture) {
     let ids = ids_of_one_table(&on.store, 2);
     let table = on.store.table_of(ids[0]);
@@ -19,7 +20,7 @@ pub async fn the_tail_gives_entries_in_the_order_of_writing(on: &Fixture) {
     let mut twos = openings(&two, Journal::new(two.total), ["a"]);
     twos.push(refund(&two, Journal::after(&twos[0])));
     write(&on.store, &ones[..2]).await;
-    write(&on.other, &twos).await;
+    write(&on.store, &twos).await;
     write(&on.store, &ones[2..]).await;
     let settlement = Settlement { envelope_id: two.id, settled_seq: 1, ended: false };
     on.store.settle(&[settlement]).await.unwrap();

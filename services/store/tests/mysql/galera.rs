@@ -4,14 +4,14 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use hongbao_core::Journal;
+use hongbao_core::{Journal, Stage};
 use hongbao_parts::Part;
 use hongbao_store::Append;
-use hongbao_store::suite::{Fixture, NOW, id_at, journal_of, make_active, openings, write};
+use hongbao_store::suite::{Fixture, NOW, created, id_at, journal_of, make_active, openings, write};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::common::{Databases, make_large, open, root};
+use crate::common::{Databases, entries, make_large, open, root};
 use crate::load::Load;
 
 static DATABASES: Databases = Databases::new();
@@ -79,6 +79,21 @@ async fn two_nodes_that_write_one_seq_have_one_winner() {
     assert!(met > 0, "the nodes never met");
 }
 
+/// A payment may be completed by a worker whose node has not yet applied what a
+/// server's node has committed; it must not find an envelope unpaid or unknown.
+#[tokio::test]
+async fn a_change_on_one_node_sees_what_another_has_committed() {
+    let (on, _cluster) = empty_on_two_nodes().await;
+    let busy = make_large(&on.store, 0).await;
+    for number in 0..10 {
+        // The other node is at work on this when it is asked about what came after it.
+        write(&on.store, &entries(&busy, number * 5_000 + 1..=(number + 1) * 5_000, "busy")).await;
+        let envelope = created(id_at(NOW, u64::from(number) + 1));
+        on.store.create(std::slice::from_ref(&envelope)).await.unwrap();
+        assert_eq!(on.other.cancel(envelope.id).await.unwrap(), Some(Stage::Cancelled));
+    }
+}
+
 /// The node in use dies under load, and later the one that took over: nothing
 /// that was acknowledged is missing (I3), nothing that was refused is there, and
 /// the store finds the next node by itself.
@@ -109,6 +124,6 @@ async fn the_node_in_use_dies_and_the_next_one_serves() {
     let back = open(&beginning_with(0, &cluster)[..1]).await;
     let (_, journal) = back.load(last.id).await.unwrap().expect("it was created");
     let seq = journal.last_seq + 1;
-    write(&back, &crate::common::entries(&last, seq..=seq, "back")).await;
+    write(&back, &entries(&last, seq..=seq, "back")).await;
     assert_eq!(journal_of(&witness, last.id).await.len(), seq as usize);
 }

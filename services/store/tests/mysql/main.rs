@@ -8,5 +8,6 @@ mod faults;
 mod galera;
 mod layouts;
 mod load;
+mod plans;
 
 hongbao_store::store_behaviours!(common::empty);

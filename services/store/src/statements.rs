@@ -1,0 +1,49 @@
+//! Statements that every database here understands as they stand. Those that
+//! differ lie with their database.
+
+use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
+
+/// The statements of one day table that need nothing of a database's own.
+pub struct Plain {
+    /// Ends an envelope that was never paid: id.
+    pub cancel: String,
+    /// The stage and expiry: id.
+    pub stage: String,
+    /// A page of a journal: id, after which seq, how many.
+    pub entries: String,
+    /// A page in the order of writing: after which position, how many.
+    pub tail: String,
+    /// Active envelopes with entries that were not credited: after which id, how many.
+    pub unsettled: String,
+    /// Envelopes that wait for a payment: after which id, made before when, how many.
+    pub unpaid: String,
+}
+
+impl Plain {
+    /// Those of these two tables.
+    pub fn new(envelope: &str, entry: &str) -> Plain {
+        let e = columns("e", &ENVELOPE_COLUMNS);
+        let j = columns("j", &ENTRY_COLUMNS);
+        Plain {
+            cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),
+            stage: format!("SELECT /* stage */ stage, expires_at_ms FROM {envelope} WHERE id = ?"),
+            entries: format!(
+                "SELECT /* entries */ {j} FROM {entry} j WHERE j.envelope_id = ? AND j.seq > ? ORDER BY j.seq LIMIT ?"
+            ),
+            tail: format!(
+                "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq \
+                 FROM {entry} j LEFT JOIN {envelope} e ON e.id = j.envelope_id \
+                 WHERE j.position > ? ORDER BY j.position LIMIT ?"
+            ),
+            unsettled: format!(
+                "SELECT /* unsettled */ {e} FROM {envelope} e WHERE e.stage = 1 AND e.id > ? AND EXISTS \
+                 (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id AND j.seq = e.settled_seq + 1) \
+                 ORDER BY e.id LIMIT ?"
+            ),
+            unpaid: format!(
+                "SELECT /* unpaid */ {e} FROM {envelope} e WHERE e.stage = 0 AND e.id > ? AND e.created_at_ms < ? \
+                 ORDER BY e.id LIMIT ?"
+            ),
+        }
+    }
+}
