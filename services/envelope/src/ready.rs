@@ -21,7 +21,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the last question gave.
 struct Seen {
-    answered_at: Instant,
+    /// Absent until the first answer.
+    answered_at: Option<Instant>,
     /// Milliseconds that our clock is ahead of the database's.
     ahead_ms: i64,
     /// Why the last question had no answer.
@@ -32,7 +33,7 @@ struct Seen {
 ///
 /// The wallet is not asked: openings go on without it.
 pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Registry) -> (Vec<Check>, JoinHandle<()>) {
-    let seen = Arc::new(Mutex::new(Seen { answered_at: Instant::now(), ahead_ms: 0, failure: None }));
+    let seen = Arc::new(Mutex::new(Seen { answered_at: None, ahead_ms: 0, failure: None }));
     let ahead = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
     let full = Gauge::<i64>::default();
     registry.register("hongbao_clock_ahead_seconds", "Our clock ahead of the database's", ahead.clone());
@@ -43,9 +44,11 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
     let checks = vec![
         Check::new("database", move || {
             let seen = database.lock();
-            match &seen.failure {
-                Some(words) if seen.answered_at.elapsed() > ANSWERED_WITHIN => Err(words.clone()),
-                _ => Ok(()),
+            match (&seen.answered_at, &seen.failure) {
+                (Some(at), _) if at.elapsed() <= ANSWERED_WITHIN => Ok(()),
+                (Some(_), None) => Ok(()),
+                (_, Some(words)) => Err(words.clone()),
+                (None, None) => Err("it has not been asked yet".to_owned()),
             }
         }),
         Check::new("clock", move || {
@@ -76,7 +79,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
                     let ahead_ms = theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after));
                     ahead.set(ahead_ms as f64 / 1_000.0);
                     note_clock(seen.ahead_ms, ahead_ms);
-                    *seen = Seen { answered_at: Instant::now(), ahead_ms, failure: None };
+                    *seen = Seen { answered_at: Some(Instant::now()), ahead_ms, failure: None };
                 }
                 Err(error) => {
                     if seen.failure.is_none() {
