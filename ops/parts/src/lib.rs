@@ -4,7 +4,7 @@
 //!
 //! How each is started stands in `ops/parts.sh`, which the local cluster uses too.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -220,7 +220,26 @@ pub fn install() {
 }
 
 fn own_dir() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("hongbao-part-").tempdir().expect("a temporary folder can be made")
+    let dir = tempfile::Builder::new().prefix("hongbao-part-").tempdir().expect("a temporary folder can be made");
+    remove_at_the_end(dir.path());
+    dir
+}
+
+/// Sees to it that a folder goes when this process ends, even if it is killed or
+/// the value that owns the folder is a static, which nobody drops: a shell reads
+/// folders from us until there is nobody to read from.
+fn remove_at_the_end(dir: &Path) {
+    const REMOVE: &str = "trap '' INT TERM; while read -r dir; do dirs+=(\"$dir\"); done; \
+                          for wait in 0.5 2 5; do sleep $wait; rm -rf \"${dirs[@]}\" && exit; done";
+    static SHELL: OnceLock<Mutex<Child>> = OnceLock::new();
+    let shell = SHELL.get_or_init(|| {
+        let mut command = Command::new("bash");
+        command.args(["-c", REMOVE]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Mutex::new(spawn_command(command).expect("bash can be started"))
+    });
+    let mut shell = shell.lock().expect("nobody panics with the lock");
+    let folders = shell.stdin.as_mut().expect("its input is ours");
+    writeln!(folders, "{}", dir.display()).expect("the shell reads until we end");
 }
 
 fn spawn(start: &[String], dir: &Path) -> Child {
@@ -258,7 +277,43 @@ pub fn spawn_command(command: Command) -> io::Result<Child> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead as _;
+
     use super::*;
+
+    /// Run by the next test in a process of its own, which is killed.
+    #[test]
+    fn a_part_that_nobody_drops() {
+        if std::env::var_os(KEEP_A_PART).is_some() {
+            let redis = Part::redis();
+            println!("{}", redis.dir().display());
+            std::thread::sleep(Duration::from_secs(30));
+        }
+    }
+
+    const KEEP_A_PART: &str = "HONGBAO_PARTS_KEEP_A_PART";
+
+    #[test]
+    fn a_process_that_is_killed_leaves_neither_servers_nor_folders() {
+        let this = std::env::current_exe().expect("a test has a binary");
+        let mut command = Command::new(this);
+        command.args(["a_part_that_nobody_drops", "--nocapture"]).env(KEEP_A_PART, "1").stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
+        let lines = io::BufReader::new(child.stdout.take().expect("it is ours")).lines();
+        let dir = lines.map_while(Result::ok).find(|line| line.starts_with('/')).expect("it names its folder");
+        assert!(Path::new(&dir).exists());
+        child.kill().expect("it runs");
+        child.wait().expect("it was started");
+        let is_named_by_a_process = || {
+            let found = Command::new("pgrep").args(["--full", &dir]).stdout(Stdio::null()).status();
+            found.expect("pgrep can be started").success()
+        };
+        let until = Instant::now() + Duration::from_secs(20);
+        while Path::new(&dir).exists() || is_named_by_a_process() {
+            assert!(Instant::now() < until, "{dir} or its server is still there");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 
     #[test]
     fn a_part_answers_survives_a_restart_and_is_gone_when_dropped() {

@@ -38,8 +38,8 @@ CREATE TABLE IF NOT EXISTS {db}.envelope_{y}_{dd} (
 -- position is handed out when a row is inserted, and writers may commit in
 -- another order: a credit worker that follows it can miss a row that was
 -- committed late. It is a hint, and settled_seq is the truth: the worker's sweep
--- finds what the tail has missed. (On TiDB it is in order only with
--- AUTO_ID_CACHE 1.)
+-- finds what the tail has missed. TiDB's servers hand out positions in order only
+-- when they keep none in store, which the comment at the end tells it, and it alone.
 CREATE TABLE IF NOT EXISTS {db}.entry_{y}_{dd} (
     envelope_id   BINARY(16)  NOT NULL,
     seq           BIGINT      NOT NULL CHECK (seq >= 1),
@@ -51,4 +51,4 @@ CREATE TABLE IF NOT EXISTS {db}.entry_{y}_{dd} (
     PRIMARY KEY (envelope_id, seq),
     UNIQUE KEY one_share_a_user (envelope_id, user_id),
     KEY tail (position)
-);
+) /*T![auto_id_cache] AUTO_ID_CACHE=1 */;
