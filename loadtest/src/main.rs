@@ -146,11 +146,14 @@ pub struct SetsArgs {
     /// Seconds that each run is measured for
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// How many SETs, one cluster after the other; the first is what the others are compared with
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4], value_parser = clap::value_parser!(u16).range(1..=10))]
+    sets: Vec<u16>,
     /// Connections for each SET
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2048))]
     connections: u32,
-    /// Envelopes for each SET
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    /// Envelopes, over all SETs
+    #[arg(long, default_value_t = 8_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
     envelopes: u32,
     /// Where the clusters keep their data; on a real disk, and deleted afterwards
     #[arg(long, default_value = "target/bench-data")]

@@ -1,6 +1,8 @@
 //! What the bench reads from the service's Prometheus text. What is not there is
 //! reported as unknown: an older or a newer service can still be measured.
 
+use std::ops::Add;
+
 /// How many batches were committed, and how many openings they held.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Batches {
@@ -21,6 +23,14 @@ impl Batches {
     pub fn mean_since(self, before: Batches) -> Option<f64> {
         let commits = self.commits - before.commits;
         (commits > 0.0).then(|| (self.openings - before.openings) / commits)
+    }
+}
+
+impl Add for Batches {
+    type Output = Batches;
+
+    fn add(self, other: Batches) -> Batches {
+        Batches { openings: self.openings + other.openings, commits: self.commits + other.commits }
     }
 }
 

@@ -137,6 +137,12 @@ impl Cluster {
         SocketAddr::from(([127, 0, 0, 1], self.port + 10 * set + 2))
     }
 
+    /// Where all servers of this many SETs listen.
+    pub fn server_addrs(&self, sets: u16) -> Vec<SocketAddr> {
+        let second = |addr: SocketAddr| SocketAddr::new(addr.ip(), addr.port() + 2);
+        (0..sets).map(|set| self.server_addr(set)).flat_map(|first| [first, second(first)]).collect()
+    }
+
     /// Where its gateway listens.
     pub fn gateway_addr(&self) -> SocketAddr {
         self.gateway

@@ -104,6 +104,13 @@ impl Lane {
     pub async fn run(self, mut queue: mpsc::Receiver<OpenJob>) {
         let mut batch = Vec::with_capacity(OPEN_BATCH_SIZE_MAX);
         while queue.recv_many(&mut batch, OPEN_BATCH_SIZE_MAX).await > 0 {
+            // What has come in over other connections by now is read first, and comes along.
+            tokio::task::yield_now().await;
+            while batch.len() < OPEN_BATCH_SIZE_MAX
+                && let Ok(job) = queue.try_recv()
+            {
+                batch.push(job);
+            }
             self.context.metrics.queue_depth.set(queue.len() as i64);
             if unless_it_panics(self.process(&mut batch)).await.is_err() {
                 // A defect. Whoever waits is told that the outcome is unknown, and
