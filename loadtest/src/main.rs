@@ -21,9 +21,12 @@ mod call;
 mod client;
 mod prepare;
 
+mod faults;
+
 mod child;
 mod machine;
 mod metrics;
+mod processes;
 mod yardstick;
 
 mod arena;
