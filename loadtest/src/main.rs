@@ -62,6 +62,8 @@ enum Command {
     Fronts(FrontsArgs),
     /// Measure what an opening costs with 1, 2 and 4 SETs, through the gateway
     Sets(SetsArgs),
+    /// Carry out a schedule of faults on a cluster of its own, without load
+    Faults(faults::FaultsArgs),
     /// Show a newcomer around: 500 users open one envelope, a refund, the audit
     Demo {
         /// The `hongbao` binary
@@ -165,6 +167,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
+        Command::Faults(args) => faults::rehearse(&args),
         Command::Demo { server } => demo::demo(&server),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };

@@ -195,6 +195,7 @@ impl Cluster {
     }
 
     /// Its processes, by name.
+    #[cfg(test)]
     pub fn processes(&self) -> &Processes {
         &self.processes
     }

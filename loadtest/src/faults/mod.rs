@@ -4,22 +4,29 @@
 //! [`Schedule::read`] says what is wrong with a file before anything runs;
 //! [`Schedule::start`] carries it out beside the load.
 
+mod rehearse;
 mod relay;
 mod schedule;
 mod site;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use rehearse::{Args as FaultsArgs, rehearse};
 pub use relay::{Relays, Wanted as WantedRelay};
 pub use schedule::{Fault, Schedule};
 pub use site::{OPTIONS_OF_FILLED, Site};
 
-use crate::Fallible;
 use crate::service::Cluster;
+use crate::{Fallible, interrupt};
+
+/// Between two looks whether all is undone.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A fault as it happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -83,6 +90,15 @@ impl Schedule {
 }
 
 impl Running {
+    /// Waits until all faults have been undone by themselves.
+    pub fn wait(&self) -> Fallible<()> {
+        while self.threads.iter().any(|(_, thread)| !thread.is_finished()) {
+            interrupt::check()?;
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
     /// Ends it: undoes what is in force, and leaves out what has not begun. All
     /// faults, in the order in which they began.
     pub fn finish(mut self) -> Vec<FaultDone> {
@@ -107,7 +123,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for fault in self.end() {
+        // Those that never were in force are of no interest to whoever gave the run up.
+        for fault in self.end().into_iter().filter(|fault| fault.until_s > fault.at_s) {
             if let Some(error) = fault.error {
                 eprintln!("hongbao-loadtest: {} {}: {error}", fault.kind, fault.part);
             }

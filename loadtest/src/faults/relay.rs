@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn before(echo: &Echo) -> (Relays, SocketAddr) {
-        let listen = crate::service::free_ports(1).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], hongbao_parts::free_port()));
         let wanted = Wanted { part: "a-redis".into(), listen, target: echo.addr };
         (Relays::start(&[wanted]).unwrap(), listen)
     }
