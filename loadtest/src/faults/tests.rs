@@ -146,11 +146,11 @@ fn each_kind_of_fault_does_what_it_says_to_a_real_part_and_is_undone() {
     a_full_disk_refuses_rows_and_takes_them_afterwards(&trial);
     a_schedule_keeps_its_times_and_leaves_nothing_behind(&trial);
 
-    let kill = trial.fault("kill", "a1");
+    let kill = trial.fault("kill", "a1").clone();
     let site = trial.cluster.site(&trial.schedule);
-    site.begin(kill).unwrap();
+    site.begin(&kill).unwrap();
     drop(trial.cluster);
-    let words = site.undo(kill).unwrap_err().to_string();
+    let words = site.undo(&kill).unwrap_err().to_string();
     assert_eq!(words, "a1 is not started again: the cluster has ended");
 }
 
