@@ -21,6 +21,7 @@ mod call;
 mod client;
 mod prepare;
 
+mod capacity;
 mod faults;
 
 mod child;
@@ -64,6 +65,8 @@ enum Command {
     Sets(SetsArgs),
     /// Carry out a schedule of faults on a cluster of its own, without load
     Faults(faults::FaultsArgs),
+    /// From a measured run to the SETs, servers and databases that a peak needs
+    Plan(capacity::Args),
     /// Show a newcomer around: 500 users open one envelope, a refund, the audit
     Demo {
         /// The `hongbao` binary
@@ -168,6 +171,7 @@ fn main() -> ExitCode {
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
         Command::Faults(args) => faults::rehearse(&args),
+        Command::Plan(args) => capacity::print(&args),
         Command::Demo { server } => demo::demo(&server),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };
