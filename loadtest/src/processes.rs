@@ -23,7 +23,7 @@ struct Known {
     /// Those that were ended on purpose.
     down: BTreeSet<String>,
     /// The processor time that each process had used when it was looked at last.
-    used: BTreeMap<Id, Duration>,
+    used: BTreeMap<(String, Id), Duration>,
 }
 
 /// The number of a process and its start: numbers are given again.
@@ -96,7 +96,7 @@ impl Processes {
         let used = machine::cpu_time(id.pid).unwrap_or_default();
         {
             let mut known = self.known();
-            known.used.insert(id, used);
+            known.used.insert((name.to_owned(), id), used);
             known.down.insert(name.to_owned());
         }
         self.signal(name, signal)?;
@@ -132,9 +132,9 @@ impl Processes {
         Some(Id { pid: pid.parse().ok()?, started: started.parse().ok()? })
     }
 
-    /// The processor time that all of them have used, also those that were ended
-    /// on purpose. Fails if another one is gone.
-    pub fn cpu_time(&self) -> Fallible<Duration> {
+    /// The processor time that each of them has used by name, also if it was
+    /// ended on purpose and started again. Fails if another one is gone.
+    pub fn cpu_times(&self) -> Fallible<BTreeMap<String, Duration>> {
         let mut known = self.known();
         for file in fs::read_dir(self.dir.join("run"))? {
             let path = file?.path();
@@ -143,13 +143,17 @@ impl Processes {
             let Some(id) = self.written_id(&path) else { continue };
             match machine::cpu_time(id.pid) {
                 Ok(used) if started_at(id.pid) == Some(id.started) => {
-                    known.used.insert(id, used);
+                    known.used.insert((name, id), used);
                 }
                 _ if known.down.contains(&name) => (),
-                _ => return Err(format!("{name} is gone, its log is in {}", self.dir.display()).into()),
+                _ => return Err(format!("{name} is gone, its log is in {}", self.dir.join("log").display()).into()),
             }
         }
-        Ok(known.used.values().sum())
+        let mut times = BTreeMap::new();
+        for ((name, _), used) in &known.used {
+            *times.entry(name.clone()).or_default() += *used;
+        }
+        Ok(times)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -193,18 +197,19 @@ mod tests {
         let processes = processes(dir.path());
         assert_eq!(processes.signal("a1", Signal::CONT).unwrap_err().to_string(), "a1 does not run");
         processes.run("a1").unwrap();
+        let cpu_time = || processes.cpu_times().map(|times| times["a1"]);
         let first = processes.pid("a1").unwrap();
-        let used = processes.cpu_time().unwrap();
+        let used = cpu_time().unwrap();
         processes.end("a1", Signal::KILL).unwrap();
         assert!(processes.pid("a1").is_err());
-        assert!(processes.cpu_time().unwrap() >= used, "it was ended on purpose");
+        assert!(cpu_time().unwrap() >= used, "it was ended on purpose");
         processes.run("a1").unwrap();
         assert_ne!(processes.pid("a1").unwrap(), first);
         kill_process(processes.pid("a1").unwrap(), Signal::KILL).unwrap();
         while processes.pid("a1").is_ok() {
             std::thread::sleep(END_LOOK);
         }
-        assert!(processes.cpu_time().is_err(), "nobody meant it to go");
+        assert!(cpu_time().is_err(), "nobody meant it to go");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The service under test: everything in one process, or a server of a real
 //! SET with its own MariaDB, memcached, Redis, workers and wallet database.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -186,7 +187,12 @@ impl Cluster {
 
     /// The processor time of all of its processes.
     pub fn cpu_time(&self) -> Fallible<Duration> {
-        self.processes.cpu_time()
+        Ok(self.cpu_times()?.values().sum())
+    }
+
+    /// The same by name: `a1`, `a-mariadb`, `gateway`.
+    pub fn cpu_times(&self) -> Fallible<BTreeMap<String, Duration>> {
+        self.processes.cpu_times()
     }
 
     /// The processor time of relays, which is part of this process's and not of what is measured.

@@ -62,7 +62,7 @@ fn the_narrowest_bound_is_named() {
     assert_eq!(narrowest(&Measured { credits_settled_per_s: 5_000.0, ..measured() }), "credit backlog");
     assert_eq!(narrowest(&Measured { db_cpu_us_per_open: 800.0, ..measured() }), "database CPU");
     assert_eq!(narrowest(&Measured { cpu_us_per_open: 9_000.0, ..measured() }), "server CPU");
-    assert_eq!(narrowest(&Measured { bytes_out_per_request: 20_000.0, ..measured() }), "network");
+    assert_eq!(narrowest(&Measured { bytes_out_per_request: 200_000.0, ..measured() }), "network");
 }
 
 #[test]
