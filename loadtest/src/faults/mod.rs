@@ -140,16 +140,13 @@ fn carry_out(fault: &Fault, site: &Site, over: &Over, started: Instant) -> Fault
     let began = Instant::now();
     let at_s = (began - started).as_secs_f64();
     let begun = site.begin(fault);
-    let error = match begun {
-        Err((false, words)) => Some(words),
-        Ok(()) | Err((true, _)) => {
-            over.wait_until(began + fault.lasts);
-            let undone = site.undo(fault).map_err(|error| format!("not undone: {error}"));
-            let words: Vec<String> =
-                [begun.map_err(|(_, words)| words), undone].into_iter().filter_map(Result::err).collect();
-            (!words.is_empty()).then(|| words.join("; "))
-        }
-    };
+    let is_in_force = begun.as_ref().map_or_else(|failed| failed.in_force, |()| true);
+    let mut errors: Vec<String> = begun.err().map(|failed| failed.words).into_iter().collect();
+    if is_in_force {
+        over.wait_until(began + fault.lasts);
+        errors.extend(site.undo(fault).err().map(|error| format!("not undone: {error}")));
+    }
+    let error = (!errors.is_empty()).then(|| errors.join("; "));
     FaultDone { until_s: started.elapsed().as_secs_f64(), ..done(fault, at_s, error) }
 }
 

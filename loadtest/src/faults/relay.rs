@@ -7,6 +7,7 @@
 //! and nobody has given up.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{Fallible, machine};
@@ -25,6 +26,8 @@ use crate::{Fallible, machine};
 const CHUNK_BYTES: usize = 32 * 1024;
 /// Chunks on their way in one direction of a connection.
 const CHUNKS_MAX: usize = 16;
+/// Connections that one relay carries; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 4_096;
 /// Between two looks whether a part listens again.
 const RETURN_LOOK: Duration = Duration::from_millis(20);
 
@@ -111,6 +114,7 @@ impl Drop for Relays {
 /// Relays connections for as long as the runtime lives.
 async fn relay(mut listener: TcpListener, wanted: Wanted, link: watch::Receiver<Link>) {
     let refused = Arc::new(Notify::new());
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         tokio::select! {
             () = refused.notified() => {
@@ -121,9 +125,13 @@ async fn relay(mut listener: TcpListener, wanted: Wanted, link: watch::Receiver<
                     listener = listen_again(&wanted).await;
                 }
             }
-            accepted = listener.accept() => {
+            (place, accepted) = accept(&listener, &places) => {
                 if let Ok((stream, _)) = accepted {
-                    tokio::spawn(connection(stream, wanted.target, link.clone(), refused.clone()));
+                    let carried = connection(stream, wanted.target, link.clone(), refused.clone());
+                    tokio::spawn(async move {
+                        carried.await;
+                        drop(place);
+                    });
                 } else {
                     // Out of file descriptors, for example, which passes.
                     sleep(RETURN_LOOK).await;
@@ -131,6 +139,15 @@ async fn relay(mut listener: TcpListener, wanted: Wanted, link: watch::Receiver<
             }
         }
     }
+}
+
+/// The next connection, when there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
+    let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
+    (place, listener.accept().await)
 }
 
 /// Waits until the part listens, and listens then.

@@ -5,9 +5,10 @@
 //! the meantime is neither paused nor full.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
@@ -29,6 +30,14 @@ struct Holders {
     full: u32,
 }
 
+/// Why a fault did not begin as it should.
+pub struct Failed {
+    /// Whether something was done, so that it has to be undone.
+    pub in_force: bool,
+    /// What went wrong.
+    pub words: String,
+}
+
 /// The parts that a schedule names, and the means to do something to them.
 pub struct Site {
     processes: Arc<Processes>,
@@ -43,35 +52,36 @@ impl Site {
         Site { processes, relays, parts }
     }
 
-    /// Does it. `Err` with `false` when nothing was done, so that nothing has to be undone.
-    pub fn begin(&self, fault: &Fault) -> Result<(), (bool, String)> {
+    /// Does it.
+    pub fn begin(&self, fault: &Fault) -> Result<(), Failed> {
         let part = fault.part.as_str();
         let mut holders = self.holders(part);
-        let nothing_done = |error: Box<dyn std::error::Error + Send + Sync>| (false, error.to_string());
+        let failed =
+            |in_force| move |error: Box<dyn Error + Send + Sync>| Failed { in_force, words: error.to_string() };
         match fault.kind {
             Kind::Kill | Kind::Stop => {
                 let signal = if fault.kind == Kind::Kill { Signal::KILL } else { Signal::TERM };
                 if holders.down == 0 {
-                    self.processes.pid(part).map_err(nothing_done)?;
+                    self.processes.pid(part).map_err(failed(false))?;
                     holders.down = 1;
-                    return self.processes.end(part, signal).map_err(|error| (true, error.to_string()));
+                    return self.processes.end(part, signal).map_err(failed(true));
                 }
                 holders.down += 1;
             }
             Kind::Pause => {
                 if holders.paused == 0 {
-                    self.processes.signal(part, Signal::STOP).map_err(nothing_done)?;
+                    self.processes.signal(part, Signal::STOP).map_err(failed(false))?;
                 }
                 holders.paused += 1;
             }
             Kind::Fill => {
                 if holders.full == 0 {
-                    self.fill(part).map_err(nothing_done)?;
+                    self.fill(part).map_err(failed(false))?;
                 }
                 holders.full += 1;
             }
-            Kind::Slow(delay) => self.change(part, |link| link.delay += delay).map_err(nothing_done)?,
-            Kind::Partition => self.change(part, |link| link.cuts += 1).map_err(nothing_done)?,
+            Kind::Slow(delay) => self.change(part, |link| link.delay += delay).map_err(failed(false))?,
+            Kind::Partition => self.change(part, |link| link.cuts += 1).map_err(failed(false))?,
         }
         Ok(())
     }
@@ -123,7 +133,7 @@ impl Site {
         self.relays.change(part, change)
     }
 
-    fn holders(&self, part: &str) -> std::sync::MutexGuard<'_, Holders> {
+    fn holders(&self, part: &str) -> MutexGuard<'_, Holders> {
         self.parts[part].lock().expect("nobody panics with the lock")
     }
 }
