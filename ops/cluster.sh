@@ -4,6 +4,7 @@
 # listens on loopback only and keeps its data under one folder.
 #
 #   cluster.sh start   [--data DIR] [--sets N] [--port BASE] [--gateway ADDRESS] [--binary FILE] [--watch PID] [--bare]
+#                      [--via NAME=PORT]... [--option NAME=WORD]...
 #   cluster.sh stop    [--data DIR]             ends everything, gateway first, databases last
 #   cluster.sh status  [--data DIR]             one line a process
 #   cluster.sh audit   [--data DIR] [OPTION...] hongbao audit over all SETs
@@ -15,7 +16,10 @@
 # SETs are a, b, c...; their parts are called a-mariadb, a-redis, a1, a2,
 # a1-memcached, a2-memcached, a-w1, a-w2; besides there are wallet-mariadb and
 # gateway. `--watch PID` ends the cluster when that process has ended; `--bare`
-# leaves memcached and Redis out of the topology, to see what they cost.
+# leaves memcached and Redis out of the topology, to see what they cost; `--via`
+# says that the others reach a database, Redis, memcached or server through
+# another port, where a relay of the caller listens; `--option` adds a word to
+# a part's command.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,6 +30,7 @@ gateway=127.0.0.1:8080
 binary="$here/../target/release/hongbao"
 watch=
 bare=
+declare -A via=() options=()
 
 fail() {
     echo "cluster: $*" >&2
@@ -33,7 +38,7 @@ fail() {
 }
 
 usage() {
-    sed -n '2,20s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,24s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -121,10 +126,29 @@ write_topology() {
     fi
 }
 
+# Puts relays before their parts. Where a server is reached concerns gateways
+# alone, and it listens at its own port: gateways then read a file of their own.
+relay_links() {
+    local name own
+    rm -f "$gateway_topology"
+    for name in "${!via[@]}"; do
+        own=$(line_of "$name" | awk '{ print $2 }')
+        [ -n "$own" ] || fail "--via: there is no process $name"
+        case "$name" in
+        ?[12])
+            # Made by the first of them.
+            [ -f "$gateway_topology" ] || cp "$data/topology.toml" "$gateway_topology"
+            sed -i "s/address = \"127.0.0.1:$own\"/address = \"127.0.0.1:${via[$name]}\"/" "$gateway_topology"
+            ;;
+        *) sed -i "s/127.0.0.1:$own\"/127.0.0.1:${via[$name]}\"/" "$data/topology.toml" ;;
+        esac
+    done
+}
+
 # The commands of all processes, a line each: NAME PORT COMMAND. This is the
 # cluster as it was started, for `run`, `stop` and `status`.
 write_processes() {
-    local index=0 base set config="$data/hongbao.toml"
+    local index=0 base set line config="$data/hongbao.toml"
     {
         for set in $(set_names); do
             base=$((port + 10 * index))
@@ -150,8 +174,17 @@ write_processes() {
             echo "$set-w2 $((base + 7)) $binary worker --config $config --name $set-w2"
             index=$((index + 1))
         done
-        echo "gateway ${gateway##*:} $binary gateway --config $config --name gateway"
-    } >"$data/processes"
+        echo "gateway ${gateway##*:} $(gateway_environment)$binary gateway --config $config --name gateway"
+    } | while read -r line; do
+        echo "$line${options[${line%% *}]:-}"
+    done >"$data/processes"
+}
+
+gateway_environment() {
+    local name
+    for name in "${!via[@]}"; do
+        case "$name" in ?[12]) echo "env HONGBAO_TOPOLOGY=$gateway_topology " && return ;; esac
+    done
 }
 
 # ---- processes -------------------------------------------------------------
@@ -241,6 +274,7 @@ start() {
     if [ ! -f "$data/hongbao.toml" ]; then write_settings; fi
     write_topology
     write_processes
+    relay_links
     # shellcheck disable=SC2046 # one word a name
     run_and_wait $(matching 'mariadb$') $(matching 'redis$|memcached$')
     "$binary" migrate --config "$data/hongbao.toml" >>"$data/log/migrate.log" 2>&1 ||
@@ -295,12 +329,15 @@ while [ $# -gt 0 ]; do
     --binary) binary=$2 && shift 2 ;;
     --watch) watch=$2 && shift 2 ;;
     --bare) bare=yes && shift ;;
+    --via) via[${2%%=*}]=${2#*=} && shift 2 ;;
+    --option) options[${2%%=*}]+=" ${2#*=}" && shift 2 ;;
     *) break ;;
     esac
 done
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
 binary=$(realpath -m "$binary")
+gateway_topology="$data/topology-gateway.toml"
 case "$sets" in 1 | 2 | 4) ;; *) fail "a cluster has 1, 2 or 4 SETs, not $sets" ;; esac
 
 case "$command" in

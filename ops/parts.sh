@@ -103,6 +103,8 @@ run_mariadb() {
     shift 2
     prepare_mariadb "$dir"
     mapfile -t options < <(mariadb_options "$dir" "$port")
+    # Where files may not grow (prlimit --fsize), that is an error as of a full disk, and not the end.
+    trap '' XFSZ
     exec mariadbd --no-defaults --user="$(id -un)" "${options[@]}" "$@"
 }
 

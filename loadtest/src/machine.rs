@@ -33,8 +33,13 @@ pub fn file_system(path: &Path) -> String {
 
 /// The processor time that a process has used, in user and kernel mode.
 pub fn cpu_time(pid: u32) -> Fallible<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    parse_cpu_time(&stat).ok_or_else(|| format!("/proc/{pid}/stat is not understood").into())
+    cpu_time_of(Path::new(&format!("/proc/{pid}")))
+}
+
+/// The same of a process or a thread by its folder, `/proc/PID/task/TID`.
+pub fn cpu_time_of(folder: &Path) -> Fallible<Duration> {
+    let stat = std::fs::read_to_string(folder.join("stat"))?;
+    parse_cpu_time(&stat).ok_or_else(|| format!("{} is not understood", folder.join("stat").display()).into())
 }
 
 fn parse_cpu_time(stat: &str) -> Option<Duration> {

@@ -21,9 +21,13 @@ mod call;
 mod client;
 mod prepare;
 
+mod capacity;
+mod faults;
+
 mod child;
 mod machine;
 mod metrics;
+mod processes;
 mod yardstick;
 
 mod arena;
@@ -59,6 +63,10 @@ enum Command {
     Fronts(FrontsArgs),
     /// Measure what an opening costs with 1, 2 and 4 SETs, through the gateway
     Sets(SetsArgs),
+    /// Carry out a schedule of faults on a cluster of its own, without load
+    Faults(faults::FaultsArgs),
+    /// From a measured run to the SETs, servers and databases that a peak needs
+    Plan(capacity::Args),
     /// Show a newcomer around: 500 users open one envelope, a refund, the audit
     Demo {
         /// The `hongbao` binary
@@ -165,6 +173,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
+        Command::Faults(args) => faults::rehearse(&args),
+        Command::Plan(args) => capacity::print(&args),
         Command::Demo { server } => demo::demo(&server),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };

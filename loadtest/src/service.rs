@@ -1,14 +1,18 @@
 //! The service under test: everything in one process, or a server of a real
 //! SET with its own MariaDB, memcached, Redis, workers and wallet database.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Fallible;
 use crate::child::{Child, wait_until_idle};
-use crate::{Fallible, machine};
+use crate::faults::{OPTIONS_OF_FILLED, Relays, Schedule, Site, WantedRelay};
+use crate::processes::Processes;
 
 /// What tokens are signed with. It guards nothing.
 pub const SECRET: &str = "a secret of a service that lives for one bench";
@@ -71,7 +75,9 @@ impl Service {
     pub fn complaint(&self, what: &str) -> Box<dyn std::error::Error + Send + Sync> {
         match self {
             Service::Embedded(child) => child.complaint(what),
-            Service::Cluster(cluster) => format!("{what}; its logs are in {}", cluster.dir.display()).into(),
+            Service::Cluster(cluster) => {
+                format!("{what}; its logs are in {}", cluster.processes.dir().display()).into()
+            }
         }
     }
 }
@@ -97,16 +103,30 @@ pub fn forget_environment(command: &mut Command) {
 
 /// An installation on this machine, started by `ops/cluster.sh`.
 pub struct Cluster {
-    script: PathBuf,
-    dir: PathBuf,
+    processes: Arc<Processes>,
+    /// Before the parts whose links a schedule of faults disturbs.
+    relays: Arc<Relays>,
     port: u16,
     gateway: SocketAddr,
-    pids: Vec<u32>,
 }
 
 impl Cluster {
     /// Starts `sets` SETs with their data under `dir`.
     pub fn start(script: &Path, binary: &Path, dir: &Path, sets: u16, wanted: &Wanted) -> Fallible<Cluster> {
+        Cluster::start_for(&Schedule::default(), script, binary, dir, sets, wanted)
+    }
+
+    /// The same, prepared for the faults of a schedule: with relays before the
+    /// parts whose links it disturbs, and databases whose disks can be full.
+    pub fn start_for(
+        schedule: &Schedule,
+        script: &Path,
+        binary: &Path,
+        dir: &Path,
+        sets: u16,
+        wanted: &Wanted,
+    ) -> Fallible<Cluster> {
+        schedule.check(sets, wanted.bare)?;
         let dir = dir.join("cluster");
         fs::create_dir_all(&dir)?;
         let fixed = "topology = \"topology.toml\"\ndev_calls = true\n\n";
@@ -116,19 +136,42 @@ impl Cluster {
                     [rate_limit]\nuser_per_s = 1000000000\nuser_burst = 1000000000\n";
         fs::write(dir.join("hongbao.toml"), format!("{fixed}{}{rest}", settings(wanted)))?;
 
-        let port = free_ports(10 * (sets + 1) + 1)?;
-        let gateway = SocketAddr::from(([127, 0, 0, 1], port + 10 * (sets + 1)));
-        let mut cluster = Cluster { script: script.to_owned(), dir, port, gateway, pids: Vec::new() };
-        let arguments = [
+        // Ten for each SET, the wallet's database, the gateway, then the relays.
+        let relayed = schedule.relayed();
+        let gateway_offset = 10 * (sets + 1);
+        let port = free_ports(gateway_offset + 1 + relayed.len() as u16)?;
+        let local = |offset: u16| SocketAddr::from(([127, 0, 0, 1], port + offset));
+        let wanted_relays: Vec<WantedRelay> = (gateway_offset + 1..)
+            .zip(relayed)
+            .map(|(offset, part)| {
+                let target = local(port_offset(part, sets));
+                WantedRelay { part: part.to_owned(), listen: local(offset), target }
+            })
+            .collect();
+        let relays = Arc::new(Relays::start(&wanted_relays)?);
+
+        let mut arguments: Vec<String> = [
             ("--sets", sets.to_string()),
             ("--port", port.to_string()),
-            ("--gateway", gateway.to_string()),
+            ("--gateway", local(gateway_offset).to_string()),
             ("--binary", binary.display().to_string()),
             ("--watch", std::process::id().to_string()),
-        ];
-        let bare = wanted.bare.then_some("--bare");
-        cluster.run("start", arguments.iter().flat_map(|(name, value)| [*name, value.as_str()]).chain(bare))?;
-        cluster.pids = cluster.read_pids()?;
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect();
+        arguments.extend(wanted.bare.then(|| "--bare".to_owned()));
+        for relay in &wanted_relays {
+            arguments.extend(["--via".to_owned(), format!("{}={}", relay.part, relay.listen.port())]);
+        }
+        for part in schedule.filled() {
+            for option in OPTIONS_OF_FILLED {
+                arguments.extend(["--option".to_owned(), format!("{part}={option}")]);
+            }
+        }
+        let processes = Arc::new(Processes::new(script, &dir));
+        let cluster = Cluster { processes, relays, port, gateway: local(gateway_offset) };
+        cluster.processes.script("start", arguments.iter().map(String::as_str))?;
         Ok(cluster)
     }
 
@@ -150,40 +193,53 @@ impl Cluster {
 
     /// The processor time of all of its processes.
     pub fn cpu_time(&self) -> Fallible<Duration> {
-        let mut sum = Duration::ZERO;
-        for pid in &self.pids {
-            sum += machine::cpu_time(*pid).map_err(|_| format!("a process of {} is gone", self.dir.display()))?;
-        }
-        Ok(sum)
+        Ok(self.cpu_times()?.values().sum())
     }
 
-    fn read_pids(&self) -> Fallible<Vec<u32>> {
-        let mut pids = Vec::new();
-        for file in fs::read_dir(self.dir.join("run"))? {
-            let text = fs::read_to_string(file?.path())?;
-            pids.extend(text.split(' ').next().and_then(|pid| pid.parse::<u32>().ok()));
-        }
-        Ok(pids)
+    /// The same by name: `a1`, `a-mariadb`, `gateway`.
+    pub fn cpu_times(&self) -> Fallible<BTreeMap<String, Duration>> {
+        self.processes.cpu_times()
     }
 
-    fn run<'a>(&self, command: &str, arguments: impl Iterator<Item = &'a str>) -> Fallible<()> {
-        let mut script = Command::new(&self.script);
-        script.arg(command).arg("--data").arg(&self.dir).args(arguments);
-        forget_environment(&mut script);
-        let done = script.output().map_err(|error| format!("{}: {error}", self.script.display()))?;
-        if !done.status.success() {
-            return Err(format!("cluster {command}: {}", String::from_utf8_lossy(&done.stderr).trim()).into());
-        }
-        Ok(())
+    /// The processor time of relays, which is part of this process's and not of what is measured.
+    pub fn relay_cpu_time(&self) -> Fallible<Duration> {
+        self.relays.cpu_time()
+    }
+
+    /// Its processes, by name.
+    #[cfg(test)]
+    pub fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    /// Where the faults of a schedule happen.
+    pub fn site(&self, schedule: &Schedule) -> Site {
+        Site::new(self.processes.clone(), self.relays.clone(), schedule)
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Err(error) = self.run("stop", std::iter::empty()) {
+        if let Err(error) = self.processes.stop() {
             eprintln!("hongbao-loadtest: {error}");
         }
     }
+}
+
+/// How far behind the cluster's first port a part listens that a relay can stand
+/// before; see `ops/cluster.sh`.
+fn port_offset(part: &str, sets: u16) -> u16 {
+    let Some((set, rest)) = part.split_at_checked(1).filter(|_| part != "wallet-mariadb") else { return 10 * sets };
+    let of_set = match rest {
+        "-mariadb" => 0,
+        "-redis" => 1,
+        "1" => 2,
+        "1-memcached" => 3,
+        "2" => 4,
+        "2-memcached" => 5,
+        _ => unreachable!("the schedule was checked: nothing else has links"),
+    };
+    10 * u16::from(set.as_bytes()[0] - b'a') + of_set
 }
 
 /// The first of so many ports in a row that are free.

@@ -1,0 +1,388 @@
+//! From one measured run to an installation: pure arithmetic, every line of it kept.
+//!
+//! A SET is bounded by its one database (processor, commits), by its workers
+//! (credits), and by as many servers as it may have (processor, network). What
+//! was measured is derated first. SETs hold whole slots, so the busiest one
+//! sets the number; it is found for the SETs that are left when some are lost.
+
+use serde::Serialize;
+
+use crate::capacity::measured::Measured;
+use crate::capacity::sheet::{Sheet, figure};
+
+/// Slots that SETs hold: there are no more SETs than these.
+const SLOTS: u32 = 100;
+/// Requests that make an envelope: create and pay.
+const REQUESTS_PER_SEND: f64 = 2.0;
+
+/// What the installation has to do, and what it is made of.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Openings a second at the peak.
+    pub peak_opens_per_s: f64,
+    /// Openings of one envelope, on average.
+    pub openers: f64,
+    /// Grabs for each opening.
+    pub grabs_per_open: f64,
+    /// Views for each opening.
+    pub views_per_open: f64,
+    /// How long the peak lasts.
+    pub peak_s: f64,
+    /// How long after it the last credit may come.
+    pub drain_s: f64,
+    /// The part of what was measured that is counted on.
+    pub derating: f64,
+    /// SETs that may be lost at the peak.
+    pub lose_sets: u32,
+    /// Servers of a SET, and gateways, that may be lost at the peak.
+    pub lose_servers: u32,
+    /// Servers that a SET may have.
+    pub servers_max: u32,
+    /// Processors of a server's or gateway's host.
+    pub server_cores: f64,
+    /// Processors of a database's host.
+    pub db_cores: f64,
+    /// Hosts of a database: more than one for a cluster.
+    pub db_nodes: u32,
+    /// The network of a host, in each direction.
+    pub network_gbit_per_s: f64,
+}
+
+/// What could be the narrowest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bound {
+    /// In words.
+    pub name: &'static str,
+    /// Openings a second that it lets one SET take, derated.
+    pub opens_per_s: f64,
+}
+
+/// An installation that does it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// SETs, with those that may be lost.
+    pub sets: u32,
+    /// Servers of each SET, with those that may be lost.
+    pub servers_per_set: u32,
+    /// Hosts of all SETs' databases.
+    pub database_hosts: u32,
+    /// Databases of the wallet.
+    pub wallet_databases: u32,
+    /// Gateways, if their cost was measured.
+    pub gateways: Option<u32>,
+    /// What bounds a SET, the narrowest first.
+    pub bounds: Vec<Bound>,
+    /// Openings a second in the busiest SET at the peak, when so many are lost as may be.
+    pub busiest_opens_per_s: f64,
+    /// Openings a second that it credits meanwhile.
+    pub busiest_settled_per_s: f64,
+    /// Seconds from the end of the peak to its last credit.
+    pub drain_s: f64,
+    /// All of the arithmetic.
+    #[serde(skip)]
+    pub sheet: Sheet,
+}
+
+/// Works it out. `Err` says why no installation does it.
+pub fn plan(wanted: &Wanted, measured: &Measured) -> Result<Plan, String> {
+    let mut sheet = Sheet::default();
+    show(measured, &mut sheet);
+    let load = Load::of(wanted, measured, &mut sheet);
+    let bounds = bounds(wanted, measured, &load, &mut sheet);
+    let narrowest = &bounds[0];
+
+    sheet.heading("SETs");
+    let cap = narrowest.opens_per_s;
+    let peak = wanted.peak_opens_per_s;
+    let slots_of_busiest = |sets: u32| SLOTS.div_ceil(sets);
+    let busiest_of = |sets: u32| peak * f64::from(slots_of_busiest(sets)) / f64::from(SLOTS);
+    let left = (1..=SLOTS).find(|sets| busiest_of(*sets) <= cap).ok_or_else(|| {
+        let slot = figure(busiest_of(SLOTS));
+        format!("one slot alone needs {slot} openings a second, and a SET takes {} ({})", figure(cap), narrowest.name)
+    })?;
+    let sets = left + wanted.lose_sets;
+    if sets > SLOTS {
+        return Err(format!("{sets} SETs would be needed, and there are {SLOTS} slots to give to them"));
+    }
+    let busiest = busiest_of(left);
+    let formula = format!("least n with {} x ceil(100 / n) / 100 <= {}", figure(peak), figure(cap));
+    sheet.line("SETs that must be left", formula, f64::from(left), "SETs", "whole slots");
+    let formula = format!("{} x {} / 100", figure(peak), slots_of_busiest(left));
+    sheet.line("openings of the busiest", formula, busiest, "opens/s", "its slots");
+    let formula = format!("{left} + {}", wanted.lose_sets);
+    sheet.line("SETs", formula, f64::from(sets), "SETs", "--lose-sets");
+
+    let servers_per_set = servers(wanted, &load, busiest, &mut sheet);
+    let gateways = gateways(wanted, measured, &load, &mut sheet);
+    sheet.heading("Databases");
+    let database_hosts = sets * wanted.db_nodes;
+    sheet.line("hosts", format!("{sets} x {}", wanted.db_nodes), f64::from(database_hosts), "hosts", "--db-nodes");
+    let credits = Credits::of(wanted, measured, &load, busiest, &mut sheet);
+
+    let mut plan = Plan {
+        sets,
+        servers_per_set,
+        database_hosts,
+        wallet_databases: credits.wallet_databases,
+        gateways,
+        bounds,
+        busiest_opens_per_s: busiest,
+        busiest_settled_per_s: credits.settled_per_s,
+        drain_s: credits.drain_s,
+        sheet,
+    };
+    conclude(&mut plan, wanted, measured);
+    Ok(plan)
+}
+
+/// The result in sentences, and what it rests on.
+fn conclude(plan: &mut Plan, wanted: &Wanted, measured: &Measured) {
+    let mut remarks = vec![format!(
+        "Needed: {} SETs with {} servers each ({} servers), {} database hosts, {} wallet databases, {}.",
+        plan.sets,
+        plan.servers_per_set,
+        plan.sets * plan.servers_per_set,
+        plan.database_hosts,
+        plan.wallet_databases,
+        plan.gateways
+            .map_or("gateways unknown: the run had none".to_owned(), |gateways| format!("{gateways} gateways"))
+    )];
+    let narrowest = plan.bounds[0].name;
+    remarks.push(format!("The narrowest: {narrowest}. At the peak the busiest SET uses, of what is counted on:"));
+    for bound in &plan.bounds {
+        remarks.push(format!("  {:>5.1}% of {}", plan.busiest_opens_per_s / bound.opens_per_s * 100.0, bound.name));
+    }
+    let (cores, servers, databases) = (measured.cores, wanted.server_cores, wanted.db_cores);
+    if (servers, databases) != (cores, cores) {
+        remarks.push(format!(
+            "CPU is taken to grow with processors, from {cores} in the run to {servers} and {databases}; commits and credits are not."
+        ));
+    }
+    let missing = [
+        (measured.cpu_us_per_grab, "Grabs were not measured apart: one counts as an opening."),
+        (measured.cpu_us_per_view, "Views were not measured apart: one counts as an opening."),
+        (measured.cpu_us_per_send, "What a send costs servers was not measured, and is left out."),
+        (measured.db_cpu_us_per_send, "What a send costs databases was not measured, and is left out."),
+    ];
+    remarks.extend(missing.iter().filter(|(cost, _)| cost.is_none()).map(|(_, words)| (*words).to_owned()));
+    remarks.into_iter().for_each(|words| plan.sheet.remark(words));
+}
+
+/// The run, in short.
+fn show(measured: &Measured, sheet: &mut Sheet) {
+    sheet.heading("What the run did");
+    for (name, value, unit) in [
+        ("SETs", f64::from(measured.sets), "SETs"),
+        ("processors", measured.cores, "processors for all of it"),
+        ("openings", measured.opens_per_s, "opens/s"),
+        ("grabs", measured.grabs_per_s, "grabs/s"),
+        ("views", measured.views_per_s, "views/s"),
+        ("credits", measured.credits_settled_per_s, "credits/s"),
+    ] {
+        sheet.given(name, value, unit, "--from");
+    }
+}
+
+/// What one opening brings with it.
+struct Load {
+    sends: f64,
+    requests: f64,
+    cpu_us: f64,
+    db_cpu_us: f64,
+    /// The greater of both directions.
+    bytes: f64,
+}
+
+impl Load {
+    fn of(wanted: &Wanted, measured: &Measured, sheet: &mut Sheet) -> Load {
+        let (grabs, views) = (wanted.grabs_per_open, wanted.views_per_open);
+        sheet.heading("What is asked for");
+        sheet.given("peak", wanted.peak_opens_per_s, "opens/s", "--peak");
+        sheet.given("openers of an envelope", wanted.openers, "opens", "--openers");
+        sheet.given("grabs for an opening", grabs, "grabs", "--grabs-per-open");
+        sheet.given("views for an opening", views, "views", "--views-per-open");
+        sheet.given("counted on", wanted.derating, "of what was measured", "--derating");
+
+        sheet.heading("What one opening brings with it");
+        let formula = format!("1 / {}", figure(wanted.openers));
+        let sends = sheet.line("sends", formula, 1.0 / wanted.openers, "sends", "--openers");
+        let formula = format!("1 + {} + {} + {} x {}", figure(grabs), figure(views), REQUESTS_PER_SEND, figure(sends));
+        let requests = 1.0 + grabs + views + REQUESTS_PER_SEND * sends;
+        let requests = sheet.line("requests", formula, requests, "requests", "open, grabs, views, create and pay");
+
+        let open = measured.cpu_us_per_open;
+        let grab = measured.cpu_us_per_grab.unwrap_or(open);
+        let view = measured.cpu_us_per_view.unwrap_or(open);
+        let send = measured.cpu_us_per_send.unwrap_or(0.0);
+        let formula = format!(
+            "{} + {} x {} + {} x {} + {} x {}",
+            figure(open),
+            figure(grabs),
+            figure(grab),
+            figure(views),
+            figure(view),
+            figure(sends),
+            figure(send)
+        );
+        let cpu_us = open + grabs * grab + views * view + sends * send;
+        let cpu_us = sheet.line("server CPU", formula, cpu_us, "us", "the run: open, grabs, views, sends");
+
+        let (open, send) = (measured.db_cpu_us_per_open, measured.db_cpu_us_per_send.unwrap_or(0.0));
+        let formula = format!("{} + {} x {}", figure(open), figure(sends), figure(send));
+        let db_cpu_us = sheet.line("database CPU", formula, open + sends * send, "us", "the run: open, sends");
+
+        let (incoming, outgoing) = (measured.bytes_in_per_request, measured.bytes_out_per_request);
+        let formula = format!("{} x max({}, {})", figure(requests), figure(incoming), figure(outgoing));
+        let bytes = requests * incoming.max(outgoing);
+        let bytes = sheet.line("network", formula, bytes, "bytes", "the run: the fuller direction");
+        Load { sends, requests, cpu_us, db_cpu_us, bytes }
+    }
+}
+
+/// Bytes a second of one direction of a host's network.
+fn network_bytes_per_s(wanted: &Wanted) -> f64 {
+    wanted.network_gbit_per_s * 1e9 / 8.0
+}
+
+/// What bounds a SET, the narrowest first.
+fn bounds(wanted: &Wanted, measured: &Measured, load: &Load, sheet: &mut Sheet) -> Vec<Bound> {
+    sheet.heading("What bounds one SET, derated");
+    let derating = wanted.derating;
+    let servers = f64::from(wanted.servers_max - wanted.lose_servers);
+    let measured_sets = f64::from(measured.sets);
+    let mut bounds = Vec::new();
+    let mut bound = |name: &'static str, formula: String, opens_per_s: f64, source: &str| {
+        sheet.line(name, formula, opens_per_s, "opens/s", source);
+        bounds.push(Bound { name, opens_per_s });
+    };
+
+    let (cores, cpu) = (wanted.server_cores, load.cpu_us);
+    bound(
+        "server CPU",
+        format!("{servers} x {} x 1,000,000 x {derating} / {}", figure(cores), figure(cpu)),
+        servers * cores * 1e6 * derating / cpu,
+        "--servers-max less --lose-servers, --server-cores",
+    );
+    let (cores, cpu) = (wanted.db_cores, load.db_cpu_us);
+    bound(
+        "database CPU",
+        format!("{} x 1,000,000 x {derating} / {}", figure(cores), figure(cpu)),
+        cores * 1e6 * derating / cpu,
+        "--db-cores",
+    );
+    let (commits, batch) = (measured.commits_per_s / measured_sets, measured.batch_mean);
+    bound(
+        "commits",
+        format!("{} x {} x {derating}", figure(commits), figure(batch)),
+        commits * batch * derating,
+        "the run: commits/s of a SET, openings a commit",
+    );
+    let network = network_bytes_per_s(wanted);
+    bound(
+        "network",
+        format!("{servers} x {} x {derating} / {}", figure(network), figure(load.bytes)),
+        servers * network * derating / load.bytes,
+        "--servers-max less --lose-servers, --network-gbit in bytes/s",
+    );
+    let settled = measured.credits_settled_per_s / measured_sets;
+    let (peak_s, drain_s) = (wanted.peak_s, wanted.drain_s);
+    bound(
+        "credit backlog",
+        format!("{} x {derating} x ({} + {}) / {}", figure(settled), figure(peak_s), figure(drain_s), figure(peak_s)),
+        settled * derating * (peak_s + drain_s) / peak_s,
+        "the run: credits/s of a SET; --peak-seconds, --drain-seconds",
+    );
+    bounds.sort_by(|a, b| a.opens_per_s.total_cmp(&b.opens_per_s));
+    bounds
+}
+
+/// Servers of each SET, for the busiest.
+fn servers(wanted: &Wanted, load: &Load, busiest: f64, sheet: &mut Sheet) -> u32 {
+    sheet.heading("Servers of a SET");
+    let (cores, derating) = (wanted.server_cores, wanted.derating);
+    let for_cpu = (busiest * load.cpu_us / (cores * 1e6 * derating)).ceil();
+    let formula =
+        format!("ceil({} x {} / ({} x 1,000,000 x {derating}))", figure(busiest), figure(load.cpu_us), figure(cores));
+    sheet.line("for CPU", formula, for_cpu, "servers", "--server-cores");
+    let network = network_bytes_per_s(wanted);
+    let for_network = (busiest * load.bytes / (network * derating)).ceil();
+    let formula = format!("ceil({} x {} / ({} x {derating}))", figure(busiest), figure(load.bytes), figure(network));
+    sheet.line("for the network", formula, for_network, "servers", "--network-gbit in bytes/s");
+    let lost = f64::from(wanted.lose_servers);
+    let formula = format!("max({for_cpu}, {for_network}) + {lost}");
+    let all = sheet.line("servers of a SET", formula, for_cpu.max(for_network) + lost, "servers", "--lose-servers");
+    all as u32
+}
+
+/// Gateways for all requests, if their cost was measured.
+fn gateways(wanted: &Wanted, measured: &Measured, load: &Load, sheet: &mut Sheet) -> Option<u32> {
+    let cost = measured.gateway_cpu_us_per_request?;
+    sheet.heading("Gateways");
+    let (peak, derating, cores) = (wanted.peak_opens_per_s, wanted.derating, wanted.server_cores);
+    let formula = format!("{} x {}", figure(peak), figure(load.requests));
+    let requests = sheet.line("requests", formula, peak * load.requests, "requests/s", "--peak");
+    let for_cpu = (requests * cost / (cores * 1e6 * derating)).ceil();
+    let formula =
+        format!("ceil({} x {} / ({} x 1,000,000 x {derating}))", figure(requests), figure(cost), figure(cores));
+    sheet.line("for CPU", formula, for_cpu, "gateways", "the run: CPU of a request; --server-cores");
+    // What comes in goes out again, so each direction carries requests and answers.
+    let both = measured.bytes_in_per_request + measured.bytes_out_per_request;
+    let network = network_bytes_per_s(wanted);
+    let for_network = (requests * both / (network * derating)).ceil();
+    let formula = format!("ceil({} x {} / ({} x {derating}))", figure(requests), figure(both), figure(network));
+    sheet.line("for the network", formula, for_network, "gateways", "--network-gbit in bytes/s; requests and answers");
+    let lost = f64::from(wanted.lose_servers);
+    let formula = format!("max({for_cpu}, {for_network}) + {lost}");
+    let all = sheet.line("gateways", formula, for_cpu.max(for_network) + lost, "gateways", "--lose-servers");
+    Some(all as u32)
+}
+
+/// The wallet, and what waits for it after the peak.
+struct Credits {
+    wallet_databases: u32,
+    settled_per_s: f64,
+    drain_s: f64,
+}
+
+impl Credits {
+    fn of(wanted: &Wanted, measured: &Measured, load: &Load, busiest: f64, sheet: &mut Sheet) -> Credits {
+        let (peak, peak_s, drain_s, derating) =
+            (wanted.peak_opens_per_s, wanted.peak_s, wanted.drain_s, wanted.derating);
+        sheet.heading("The wallet, and credits after the peak");
+        let formula = format!("{} x {} / ({} + {})", figure(peak), figure(peak_s), figure(peak_s), figure(drain_s));
+        let credits = peak * peak_s / (peak_s + drain_s);
+        let credits = sheet.line("credits", formula, credits, "credits/s", "--peak-seconds, --drain-seconds");
+        let formula = format!("{} x {}", figure(peak), figure(load.sends));
+        let payments = sheet.line("payments", formula, peak * load.sends, "payments/s", "sends cannot wait");
+        let one = measured.credits_settled_per_s / f64::from(measured.wallets) * derating;
+        let formula = format!("{} / {} x {derating}", figure(measured.credits_settled_per_s), measured.wallets);
+        sheet.line("one database takes", formula, one, "transfers/s", "the run: credits/s, wallets");
+        let databases = ((credits + payments) / one).ceil();
+        let formula = format!("ceil(({} + {}) / {})", figure(credits), figure(payments), figure(one));
+        sheet.line("wallet databases", formula, databases, "databases", "both together");
+
+        let share = busiest / peak;
+        let of_wallet = (databases * one - payments) * share;
+        let of_set = measured.credits_settled_per_s / f64::from(measured.sets) * derating;
+        let settled = busiest.min(of_set).min(of_wallet);
+        let formula = format!("min({}, {}, {})", figure(busiest), figure(of_set), figure(of_wallet));
+        sheet.line(
+            "the busiest SET credits",
+            formula,
+            settled,
+            "credits/s",
+            "its openings, its workers, its share of the wallet",
+        );
+        let formula = format!("({} - {}) x {}", figure(busiest), figure(settled), figure(peak_s));
+        let backlog = sheet.line(
+            "its backlog after the peak",
+            formula,
+            (busiest - settled) * peak_s,
+            "credits",
+            "--peak-seconds",
+        );
+        let formula = format!("{} / {}", figure(backlog), figure(settled));
+        let drain = sheet.line("drained after", formula, backlog / settled, "s", "nothing new comes");
+        Credits { wallet_databases: databases as u32, settled_per_s: settled, drain_s: drain }
+    }
+}
