@@ -16,6 +16,7 @@ mod workload;
 mod generator;
 mod http;
 mod load;
+mod outcome;
 
 mod call;
 mod client;
