@@ -66,6 +66,8 @@ enum Command {
         #[arg(long)]
         server: PathBuf,
     },
+    /// Show a run that was kept as JSON: its summary, its page, its verdict by other thresholds
+    Show(outcome::ShowArgs),
     /// Serve the bare route that `bench` measures against
     Yardstick {
         /// Where to listen; port 0 takes a free one
@@ -164,6 +166,7 @@ fn main() -> ExitCode {
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
         Command::Demo { server } => demo::demo(&server),
+        Command::Show(args) => outcome::show(&args),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

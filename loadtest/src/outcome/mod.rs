@@ -1,12 +1,28 @@
 //! What a run has found out: one value, which the terminal, the JSON file and
 //! the HTML page each show in their way.
 
+mod json;
+#[expect(dead_code, reason = "a run shows itself here")]
+mod live;
+mod number;
+mod show;
+mod slo;
+mod text;
+
+#[cfg(test)]
+mod sample;
+
+#[expect(unused_imports, reason = "a run shows itself here")]
+pub use live::Live;
+pub use show::{ShowArgs, show};
+pub use slo::Slo;
+
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A whole run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// The scenario's name: `hot`, `groups`, `rain`, `eve`, `replay`.
     pub scenario: String,
@@ -46,7 +62,7 @@ pub struct Outcome {
 }
 
 /// What a run ran on.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// The processors, in words.
     pub processors: String,
@@ -59,7 +75,7 @@ pub struct Machine {
 }
 
 /// Requests of a run. Only `committed` and `settled` count openings alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Arrivals that the schedule held.
     pub offered: u64,
@@ -76,7 +92,7 @@ pub struct Totals {
 }
 
 /// A part of the run on the time axis.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
     /// What it is called: `ramp`, `peak`, `tail`, `drain`.
     pub name: String,
@@ -87,7 +103,7 @@ pub struct Phase {
 }
 
 /// One second of the run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Second {
     /// Its end, in seconds since the load began.
     pub at_s: f64,
@@ -108,7 +124,7 @@ pub struct Second {
 }
 
 /// Latencies of one kind of answer, from the scheduled start, in milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// `create`, `pay`, `grab`, `open`, `view`.
     pub call: String,
@@ -133,7 +149,7 @@ pub struct Latency {
 }
 
 /// How the generator itself did.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Generator {
     /// Processors that it used on average; 1.0 is one of them the whole time.
     pub cpu_share: f64,
@@ -150,7 +166,7 @@ pub struct Generator {
 }
 
 /// A fault as it happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FaultDone {
     /// When it began, in seconds since the load began.
     pub at_s: f64,
@@ -165,7 +181,7 @@ pub struct FaultDone {
 }
 
 /// One check of the audit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What must hold, in words.
     pub rule: String,
@@ -178,7 +194,7 @@ pub struct Check {
 }
 
 /// One threshold, and whether it held.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// As it was written: `open.p99<50ms`.
     pub text: String,
@@ -188,10 +204,35 @@ pub struct Verdict {
     pub held: bool,
 }
 
+impl Totals {
+    /// Adds what was counted elsewhere, or later.
+    pub fn add(&mut self, other: &Totals) {
+        self.offered += other.offered;
+        self.started += other.started;
+        self.accepted += other.accepted;
+        self.committed += other.committed;
+        self.settled += other.settled;
+        self.unknown += other.unknown;
+    }
+}
+
+impl Latency {
+    /// The percentiles from 50 to 99.99, and the longest.
+    fn milliseconds(&self) -> [f64; 6] {
+        [self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.p9999_ms, self.max_ms]
+    }
+}
+
 impl Outcome {
     /// Whether every fen is where it should be.
     pub fn money_holds(&self) -> bool {
         self.audit.iter().all(|check| check.broken == 0)
+    }
+
+    /// The time until the last opening was credited, or until the run stopped looking, in seconds.
+    pub fn settling_s(&self) -> f64 {
+        let seen = self.seconds.last().map_or(0.0, |second| second.at_s);
+        self.drain_s.map_or(seen.max(self.load_s), |drain| self.load_s + drain)
     }
 
     /// 0: all held. 1: money or a threshold did not. 2: the run cannot be
