@@ -1,6 +1,7 @@
 //! What a run has found out: one value, which the terminal, the JSON file and
 //! the HTML page each show in their way.
 
+mod html;
 mod json;
 #[expect(dead_code, reason = "a run shows itself here")]
 mod live;

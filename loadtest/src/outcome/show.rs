@@ -36,7 +36,7 @@ pub fn show(args: &ShowArgs) -> Fallible<ExitCode> {
         outcome.slos = slo::judge(&slos, &outcome);
     }
     if let Some(path) = &args.html {
-        write(path, &String::new())?;
+        write(path, &outcome.html())?;
     }
     if let Some(path) = &args.json {
         write(path, &outcome.json()?)?;
