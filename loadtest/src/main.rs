@@ -16,6 +16,7 @@ mod workload;
 mod generator;
 mod http;
 mod load;
+mod outcome;
 
 mod call;
 mod client;
@@ -73,6 +74,8 @@ enum Command {
         #[arg(long)]
         server: PathBuf,
     },
+    /// Show a run that was kept as JSON: its summary, its page, its verdict by other thresholds
+    Show(outcome::ShowArgs),
     /// Serve the bare route that `bench` measures against
     Yardstick {
         /// Where to listen; port 0 takes a free one
@@ -176,6 +179,7 @@ fn main() -> ExitCode {
         Command::Faults(args) => faults::rehearse(&args),
         Command::Plan(args) => capacity::print(&args),
         Command::Demo { server } => demo::demo(&server),
+        Command::Show(args) => outcome::show(&args),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -1,0 +1,282 @@
+//! Which charts the page has, and what they are drawn from.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::super::{Outcome, Second, Totals, number};
+use super::chart::{Chart, Kind, NARROW, Series, WIDE};
+use super::escape;
+use super::table::Table;
+
+/// Moments that a chart has at most; seconds of a longer run are drawn together.
+const MOMENTS_MAX: usize = 300;
+/// Kinds of errors with a colour of their own; the rest is drawn together.
+const ERROR_KINDS_MAX: usize = 6;
+
+/// Some seconds that are drawn as one.
+struct Moment {
+    /// Counts added up, percentiles and queue at their highest, batches on average.
+    sum: Second,
+    /// How many seconds.
+    seconds: usize,
+}
+
+/// What is drawn in one figure.
+struct Figure<'a> {
+    id: &'a str,
+    title: &'a str,
+    /// What the values are, with their unit.
+    hint: String,
+    kind: Kind,
+    logarithmic: bool,
+    series: Vec<Series>,
+}
+
+impl Outcome {
+    /// The charts over time, each with its table behind it.
+    pub(super) fn push_charts(&self, out: &mut String) {
+        let moments = moments(&self.seconds);
+        if moments.is_empty() {
+            return;
+        }
+        let together = moments.iter().map(|moment| moment.seconds).max().unwrap_or(1);
+        out.push_str("<section><h2>Over time</h2>");
+        if together > 1 {
+            let _ = write!(
+                out,
+                "<p class=\"hint\">Each point stands for {together} seconds: rates and batches are means, \
+                 latencies and the queue the highest second.</p>"
+            );
+        }
+        for figure in figures(&moments) {
+            self.push_figure(out, &figure, &moments);
+        }
+        out.push_str("</section>");
+    }
+
+    fn push_figure(&self, out: &mut String, figure: &Figure, moments: &[Moment]) {
+        let _ = write!(
+            out,
+            "<figure><figcaption><h3>{}</h3><p class=\"hint\">{}</p></figcaption>",
+            figure.title, figure.hint
+        );
+        if figure.series.is_empty() {
+            out.push_str("<p class=\"none\">None.</p></figure>");
+            return;
+        }
+        out.push_str("<ul class=\"legend\">");
+        for series in &figure.series {
+            let _ = write!(out, "<li><i class=\"c{}\"></i>{}</li>", series.colour, escape(&series.name));
+        }
+        out.push_str("</ul>");
+        let ends: Vec<f64> = moments.iter().map(|moment| moment.sum.at_s).collect();
+        let description = describe(figure);
+        let chart = Chart {
+            id: figure.id,
+            title: figure.title,
+            description: &description,
+            kind: figure.kind,
+            logarithmic: figure.logarithmic,
+            moments: &ends,
+            series: &figure.series,
+            phases: &self.phases,
+            faults: &self.faults,
+        };
+        out.push_str(&chart.svg(WIDE));
+        out.push_str(&chart.svg(NARROW));
+
+        let mut columns = vec!["until"];
+        columns.extend(figure.series.iter().map(|series| series.name.as_str()));
+        let mut table = Table::new(figure.title, &columns, 1);
+        for (index, end) in ends.iter().enumerate() {
+            let mut cells = vec![number::clock(*end)];
+            cells.extend(figure.series.iter().map(|series| number::known(series.values[index])));
+            table.row(&cells);
+        }
+        out.push_str("<details><summary>The figures</summary>");
+        table.push(out);
+        out.push_str("</details></figure>");
+    }
+}
+
+fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
+    let series = |name: &str, colour, value: &dyn Fn(&Moment) -> Option<f64>| Series {
+        name: name.into(),
+        colour,
+        values: moments.iter().map(value).collect(),
+    };
+    // A second in which nothing was answered has no latency.
+    let latency = |name, colour, figure: fn(&Second) -> f64| {
+        series(name, colour, &|moment| Some(figure(&moment.sum)).filter(|value| *value > 0.0))
+    };
+    let rate = |name, colour, count: fn(&Totals) -> u64| {
+        series(name, colour, &|moment| Some(count(&moment.sum.counted) as f64 / moment.seconds as f64))
+    };
+    let lines = |id, title, hint: &str, series| Figure {
+        id,
+        title,
+        hint: hint.into(),
+        kind: Kind::Lines,
+        logarithmic: false,
+        series,
+    };
+    let mut figures = vec![
+        Figure {
+            logarithmic: true,
+            ..lines(
+                "latency",
+                "Latency of openings",
+                "milliseconds from the scheduled start, logarithmic",
+                vec![
+                    latency("p99.9", 3, |second| second.p999_ms),
+                    latency("p99", 2, |second| second.p99_ms),
+                    latency("p50", 1, |second| second.p50_ms),
+                ],
+            )
+        },
+        lines(
+            "requests",
+            "Requests",
+            "a second, of every kind",
+            vec![
+                rate("offered", 7, |totals| totals.offered),
+                rate("started", 1, |totals| totals.started),
+                rate("accepted", 2, |totals| totals.accepted),
+            ],
+        ),
+        lines(
+            "openings",
+            "Openings",
+            "a second: committed when they are answered, settled when they are credited",
+            vec![rate("committed", 3, |totals| totals.committed), rate("settled", 4, |totals| totals.settled)],
+        ),
+    ];
+    if moments.iter().any(|moment| moment.sum.queue_depth.is_some()) {
+        let queue = series("waiting", 5, &|moment| moment.sum.queue_depth);
+        figures.push(lines("queue", "Queue", "openings that wait in the lanes", vec![queue]));
+    }
+    if moments.iter().any(|moment| moment.sum.batch_mean.is_some()) {
+        let batch = series("batch", 4, &|moment| moment.sum.batch_mean);
+        figures.push(lines("batch", "Batches", "openings a commit, on average", vec![batch]));
+    }
+    figures.push(Figure {
+        kind: Kind::Columns,
+        ..lines("errors", "Errors", "refused or failed, a second", errors(moments))
+    });
+    figures
+}
+
+/// The most frequent kinds of errors, and the rest together.
+fn errors(moments: &[Moment]) -> Vec<Series> {
+    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
+    for (label, count) in moments.iter().flat_map(|moment| &moment.sum.errors) {
+        *totals.entry(label).or_default() += count;
+    }
+    let mut kinds: Vec<_> = totals.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let values = |wanted: &dyn Fn(&str) -> bool| {
+        let count = |moment: &Moment| {
+            let errors = moment.sum.errors.iter().filter(|(label, _)| wanted(label));
+            Some(errors.map(|(_, count)| *count).sum::<u64>() as f64 / moment.seconds as f64)
+        };
+        moments.iter().map(count).collect()
+    };
+    let named = kinds.len().min(ERROR_KINDS_MAX);
+    let mut series: Vec<Series> = kinds[..named]
+        .iter()
+        .enumerate()
+        .map(|(place, (kind, _))| Series {
+            name: (*kind).into(),
+            colour: place + 1,
+            values: values(&|label| label == *kind),
+        })
+        .collect();
+    if kinds.len() > named {
+        let values = values(&|label| kinds[named..].iter().any(|(kind, _)| *kind == label));
+        series.push(Series { name: format!("{} other kinds", kinds.len() - named), colour: 7, values });
+    }
+    series
+}
+
+/// What a chart shows, for those who do not see it.
+fn describe(figure: &Figure) -> String {
+    let mut words = format!("{}.", figure.hint);
+    for series in &figure.series {
+        let values = || series.values.iter().flatten().copied();
+        let (Some(low), Some(high)) = (values().reduce(f64::min), values().reduce(f64::max)) else { continue };
+        let _ = write!(words, " {}: {} to {}.", series.name, number::figure(low), number::figure(high));
+    }
+    words
+}
+
+/// Draws neighbouring seconds together until there are few enough.
+fn moments(seconds: &[Second]) -> Vec<Moment> {
+    let together = seconds.len().div_ceil(MOMENTS_MAX).max(1);
+    seconds.chunks(together).map(moment).collect()
+}
+
+fn moment(seconds: &[Second]) -> Moment {
+    let mut sum = Second::default();
+    let (mut batches, mut batch_sum) = (0, 0.0);
+    for second in seconds {
+        sum.at_s = second.at_s;
+        sum.counted.add(&second.counted);
+        sum.p50_ms = sum.p50_ms.max(second.p50_ms);
+        sum.p99_ms = sum.p99_ms.max(second.p99_ms);
+        sum.p999_ms = sum.p999_ms.max(second.p999_ms);
+        // `None` is less than any depth.
+        sum.queue_depth = if second.queue_depth > sum.queue_depth { second.queue_depth } else { sum.queue_depth };
+        if let Some(mean) = second.batch_mean {
+            batches += 1;
+            batch_sum += mean;
+        }
+        for (label, count) in &second.errors {
+            *sum.errors.entry(label.clone()).or_default() += count;
+        }
+    }
+    sum.batch_mean = (batches > 0).then(|| batch_sum / f64::from(batches));
+    Moment { sum, seconds: seconds.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(at_s: f64, committed: u64, p99_ms: f64) -> Second {
+        let counted = Totals { committed, ..Totals::default() };
+        let errors = BTreeMap::from([("open 503 busy".into(), 2)]);
+        Second { at_s, counted, p99_ms, errors, ..Second::default() }
+    }
+
+    #[test]
+    fn seconds_of_a_long_run_are_drawn_together_as_means_and_highest_values() {
+        let seconds: Vec<Second> = (1..=601).map(|at| second(f64::from(at), 10, f64::from(at))).collect();
+        let moments = moments(&seconds);
+        assert_eq!(moments.len(), 201);
+        let sums: Vec<_> = moments[..2].iter().map(|moment| (moment.sum.at_s, moment.sum.p99_ms)).collect();
+        assert_eq!(sums, [(3.0, 3.0), (6.0, 6.0)]);
+        let figures = figures(&moments);
+        let openings = figures.iter().find(|figure| figure.id == "openings").expect("it is always there");
+        assert_eq!(openings.series[0].values[0], Some(10.0));
+        assert_eq!(openings.series[0].values[200], Some(10.0), "the last moment holds one second");
+    }
+
+    #[test]
+    fn many_kinds_of_errors_are_drawn_as_the_most_frequent_and_the_rest() {
+        let mut busy = second(1.0, 0, 0.0);
+        for kind in 0..9 {
+            busy.errors.insert(format!("open 50{kind}"), 10 + kind);
+        }
+        let series = errors(&moments(&[busy]));
+        let names: Vec<_> = series.iter().map(|series| series.name.as_str()).collect();
+        assert_eq!(names, ["open 508", "open 507", "open 506", "open 505", "open 504", "open 503", "4 other kinds"]);
+        assert_eq!(series[6].values, [Some(10.0 + 11.0 + 12.0 + 2.0)]);
+    }
+
+    #[test]
+    fn a_second_without_an_answer_has_no_latency() {
+        let moments = moments(&[second(1.0, 1, 5.0), second(2.0, 0, 0.0)]);
+        let p99 = &figures(&moments)[0].series[1];
+        assert_eq!(p99.values, [Some(5.0), None]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Tables of the page.
+
+use std::fmt::Write;
+
+use super::super::{Latency, Outcome, number};
+use super::escape;
+
+/// A table with a heading, that scrolls by itself where it is too wide.
+pub struct Table {
+    caption: String,
+    head: String,
+    body: String,
+    /// Columns from the left that hold words; the others hold figures.
+    words: usize,
+}
+
+impl Table {
+    /// A table whose cells stand right but for the first ones, which hold words.
+    pub fn new(caption: &str, columns: &[&str], words: usize) -> Table {
+        let mut head = String::new();
+        for (place, column) in columns.iter().enumerate() {
+            let class = if place < words { " class=\"words\"" } else { "" };
+            match column.is_empty() {
+                true => head.push_str("<td></td>"),
+                false => {
+                    let _ = write!(head, "<th scope=\"col\"{class}>{}</th>", escape(column));
+                }
+            }
+        }
+        Table { caption: escape(caption), head, body: String::new(), words }
+    }
+
+    /// Adds a row of cells, which are HTML.
+    pub fn row(&mut self, cells: &[String]) {
+        self.body.push_str("<tr>");
+        for (place, cell) in cells.iter().enumerate() {
+            let class = if place < self.words { " class=\"words\"" } else { "" };
+            let _ = write!(self.body, "<td{class}>{cell}</td>");
+        }
+        self.body.push_str("</tr>");
+    }
+
+    /// Writes it, if it has rows.
+    pub fn push(&self, out: &mut String) {
+        if self.body.is_empty() {
+            return;
+        }
+        // It can be focused, so that the keyboard can scroll it too.
+        let _ = write!(
+            out,
+            "<div class=\"table\" tabindex=\"0\" role=\"group\" aria-label=\"{caption}\"><table>\
+             <caption>{caption}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
+            self.head,
+            self.body,
+            caption = self.caption
+        );
+    }
+}
+
+impl Outcome {
+    /// The percentiles: of each call, then by outcome, by phase, by both.
+    pub(super) fn push_latencies(&self, out: &mut String) {
+        if self.latencies.is_empty() {
+            return;
+        }
+        out.push_str(
+            "<section><h2>Percentiles</h2><p class=\"hint\">Milliseconds from the scheduled start to the answer.</p>",
+        );
+        let rows = |by_phase: bool, by_outcome: bool| {
+            self.latencies
+                .iter()
+                .filter(move |row| (row.phase != "all") == by_phase && (row.outcome != "all") == by_outcome)
+        };
+        push_percentiles(out, "By call", &[], rows(false, false));
+        push_percentiles(out, "By outcome", &["outcome"], rows(false, true));
+        push_percentiles(out, "By phase", &["phase"], rows(true, false));
+        push_percentiles(out, "By phase and outcome", &["phase", "outcome"], rows(true, true));
+        out.push_str("</section>");
+    }
+}
+
+fn push_percentiles<'a>(out: &mut String, caption: &str, keys: &[&str], rows: impl Iterator<Item = &'a Latency>) {
+    let mut columns = vec!["call"];
+    columns.extend(keys);
+    columns.extend(["count", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+    let mut table = Table::new(caption, &columns, 1 + keys.len());
+    for row in rows {
+        let mut cells = vec![escape(&row.call)];
+        for key in keys {
+            cells.push(escape(if *key == "phase" { &row.phase } else { &row.outcome }));
+        }
+        cells.push(number::count(row.count));
+        cells.extend(row.milliseconds().map(number::figure));
+        table.row(&cells);
+    }
+    table.push(out);
+}
+
+/// How late requests were sent, as bars. Their length is logarithmic: the few late ones matter.
+pub fn push_lag(out: &mut String, bars: &[(f64, u64)]) {
+    let all: u64 = bars.iter().map(|(_, count)| count).sum();
+    let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    if most == 0 {
+        return;
+    }
+    let mut table = Table::new("How late requests were sent", &["up to", "bars (logarithmic)", "requests", "share"], 2);
+    for (up_to, count) in bars {
+        let length = 100.0 * (1.0 + *count as f64).log10() / (1.0 + most as f64).log10();
+        let up_to = if up_to.is_finite() { number::millis(*up_to) } else { "longer".into() };
+        table.row(&[
+            up_to,
+            format!("<i class=\"bar\" style=\"width:{length:.1}%\"></i>"),
+            number::count(*count),
+            number::share(*count as f64 / all as f64),
+        ]);
+    }
+    table.push(out);
+}
+
+/// A sign and a word for a verdict: never a colour alone.
+pub fn mark(held: bool, good: &str, bad: &str) -> String {
+    match held {
+        true => format!("<span class=\"mark good\">✓ {good}</span>"),
+        false => format!("<span class=\"mark bad\">✗ {bad}</span>"),
+    }
+}

@@ -1,0 +1,250 @@
+//! What a run has found out: one value, which the terminal, the JSON file and
+//! the HTML page each show in their way.
+
+mod html;
+mod json;
+#[expect(dead_code, reason = "a run shows itself here")]
+mod live;
+mod number;
+mod show;
+mod slo;
+mod text;
+
+#[cfg(test)]
+mod sample;
+
+#[expect(unused_imports, reason = "a run shows itself here")]
+pub use live::Live;
+pub use show::{ShowArgs, show};
+pub use slo::Slo;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A whole run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The scenario's name: `hot`, `groups`, `rain`, `eve`, `replay`.
+    pub scenario: String,
+    /// The command line that makes the same run again.
+    pub command: String,
+    /// The scenario's parameters as they were fixed before the run, in words.
+    pub parameters: BTreeMap<String, String>,
+    /// When the load began, RFC 3339 in UTC.
+    pub started_at: String,
+    /// What it ran on.
+    pub machine: Machine,
+    /// Why the run cannot be believed; empty when it can.
+    pub void: Vec<String>,
+    /// What keeps its figures from being compared with others, or should be known.
+    pub notes: Vec<String>,
+    /// Totals over the whole run.
+    pub totals: Totals,
+    /// How long the load lasted, in seconds.
+    pub load_s: f64,
+    /// How long it took after the load until every opening was credited, in
+    /// seconds; `None` if that was not seen.
+    pub drain_s: Option<f64>,
+    /// Parts of the run, in order, without gaps.
+    pub phases: Vec<Phase>,
+    /// What each second saw, in order; the drain included.
+    pub seconds: Vec<Second>,
+    /// Latencies by call, phase and outcome.
+    pub latencies: Vec<Latency>,
+    /// How well the generator kept its schedule.
+    pub generator: Generator,
+    /// Faults that were injected.
+    pub faults: Vec<FaultDone>,
+    /// The checks of the money.
+    pub audit: Vec<Check>,
+    /// The thresholds that were asked for.
+    pub slos: Vec<Verdict>,
+}
+
+/// What a run ran on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processors, in words.
+    pub processors: String,
+    /// The type of the file system of the data, if the run started the service.
+    pub file_system: String,
+    /// Software by name, with its version.
+    pub versions: BTreeMap<String, String>,
+    /// The durability settings in force, as the service states them.
+    pub durability: String,
+}
+
+/// Requests of a run. Only `committed` and `settled` count openings alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Arrivals that the schedule held.
+    pub offered: u64,
+    /// Requests that were sent.
+    pub started: u64,
+    /// Answers of the service that are not a refusal: any 2xx.
+    pub accepted: u64,
+    /// Openings answered as opened for the first time.
+    pub committed: u64,
+    /// Openings that the service has credited, as its metrics say.
+    pub settled: u64,
+    /// Requests without an answer that says what happened: lost connections and `outcome_unknown`.
+    pub unknown: u64,
+}
+
+/// A part of the run on the time axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// What it is called: `ramp`, `peak`, `tail`, `drain`.
+    pub name: String,
+    /// From here, in seconds since the load began.
+    pub from_s: f64,
+    /// To here.
+    pub to_s: f64,
+}
+
+/// One second of the run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Second {
+    /// Its end, in seconds since the load began.
+    pub at_s: f64,
+    /// What was counted within it.
+    pub counted: Totals,
+    /// Latency of openings answered in it, from their scheduled start, in milliseconds.
+    pub p50_ms: f64,
+    /// As above.
+    pub p99_ms: f64,
+    /// As above.
+    pub p999_ms: f64,
+    /// Openings that wait in the lanes; `None` where the metrics do not say.
+    pub queue_depth: Option<f64>,
+    /// Openings a commit; `None` when there was none.
+    pub batch_mean: Option<f64>,
+    /// What was refused or failed, by what it was: `open 503 busy`.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Latencies of one kind of answer, from the scheduled start, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// `create`, `pay`, `grab`, `open`, `view`.
+    pub call: String,
+    /// The phase's name, or `all`.
+    pub phase: String,
+    /// What was answered: `opened`, `empty`, `503 busy`, or `all`.
+    pub outcome: String,
+    /// How many.
+    pub count: u64,
+    /// Milliseconds at 50, 90, 99, 99.9 and 99.99 percent, and the longest.
+    pub p50_ms: f64,
+    /// As above.
+    pub p90_ms: f64,
+    /// As above.
+    pub p99_ms: f64,
+    /// As above.
+    pub p999_ms: f64,
+    /// As above.
+    pub p9999_ms: f64,
+    /// As above.
+    pub max_ms: f64,
+}
+
+/// How the generator itself did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Generator {
+    /// Processors that it used on average; 1.0 is one of them the whole time.
+    pub cpu_share: f64,
+    /// Processors that the service used on average, if the run started it.
+    pub service_cpu_share: Option<f64>,
+    /// How late requests were sent: bars of (up to so many milliseconds, how many).
+    pub lag_bars: Vec<(f64, u64)>,
+    /// Lag at 99 percent, in milliseconds.
+    pub lag_p99_ms: f64,
+    /// The greatest lag, in milliseconds.
+    pub lag_max_ms: f64,
+    /// Arrivals that could not be started. More than none voids the run.
+    pub not_started: u64,
+}
+
+/// A fault as it happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultDone {
+    /// When it began, in seconds since the load began.
+    pub at_s: f64,
+    /// When it was undone.
+    pub until_s: f64,
+    /// `kill`, `stop`, `pause`, `slow`, `fill`, `partition`.
+    pub kind: String,
+    /// The part's name in the cluster.
+    pub part: String,
+    /// Why it could not be done or undone.
+    pub error: Option<String>,
+}
+
+/// One check of the audit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What must hold, in words.
+    pub rule: String,
+    /// How many things were looked at.
+    pub checked: u64,
+    /// How many break it.
+    pub broken: u64,
+    /// The first of those, in words.
+    pub examples: Vec<String>,
+}
+
+/// One threshold, and whether it held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// As it was written: `open.p99<50ms`.
+    pub text: String,
+    /// What was measured, with its unit; `not measured` if nothing was.
+    pub value: String,
+    /// Whether it held. What was not measured did not.
+    pub held: bool,
+}
+
+impl Totals {
+    /// Adds what was counted elsewhere, or later.
+    pub fn add(&mut self, other: &Totals) {
+        self.offered += other.offered;
+        self.started += other.started;
+        self.accepted += other.accepted;
+        self.committed += other.committed;
+        self.settled += other.settled;
+        self.unknown += other.unknown;
+    }
+}
+
+impl Latency {
+    /// The percentiles from 50 to 99.99, and the longest.
+    fn milliseconds(&self) -> [f64; 6] {
+        [self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.p9999_ms, self.max_ms]
+    }
+}
+
+impl Outcome {
+    /// Whether every fen is where it should be.
+    pub fn money_holds(&self) -> bool {
+        self.audit.iter().all(|check| check.broken == 0)
+    }
+
+    /// The time until the last opening was credited, or until the run stopped looking, in seconds.
+    pub fn settling_s(&self) -> f64 {
+        let seen = self.seconds.last().map_or(0.0, |second| second.at_s);
+        self.drain_s.map_or(seen.max(self.load_s), |drain| self.load_s + drain)
+    }
+
+    /// 0: all held. 1: money or a threshold did not. 2: the run cannot be
+    /// believed. A wrong fen is told before anything else.
+    pub fn exit_code(&self) -> u8 {
+        if !self.money_holds() {
+            return 1;
+        }
+        if !self.void.is_empty() {
+            return 2;
+        }
+        u8::from(!self.slos.iter().all(|slo| slo.held))
+    }
+}

@@ -1,0 +1,192 @@
+//! The summary that a run ends with in the terminal.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::{Check, Outcome, Verdict, number};
+
+impl Outcome {
+    /// The verdicts, the totals, the percentiles and what they were measured on.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        self.write_verdicts(&mut out);
+        self.write_totals(&mut out);
+        self.write_latencies(&mut out);
+        self.write_errors(&mut out);
+        self.write_ground(&mut out);
+        out
+    }
+
+    fn write_verdicts(&self, out: &mut String) {
+        let money = match (self.audit.is_empty(), self.money_holds()) {
+            (true, _) => "not audited",
+            (false, true) => "every fen is where it should be",
+            (false, false) => "WRONG",
+        };
+        let _ =
+            writeln!(out, "\n{}, {} of load, from {}\n", self.scenario, number::clock(self.load_s), self.started_at);
+        let _ = writeln!(out, "money       {money}");
+        for check in &self.audit {
+            let _ = writeln!(out, "            {}", check.words());
+            for example in &check.examples {
+                let _ = writeln!(out, "              {example}");
+            }
+        }
+        let _ =
+            writeln!(out, "validity    {}", if self.void.is_empty() { "the figures can be believed" } else { "VOID" });
+        for why in &self.void {
+            let _ = writeln!(out, "            {why}");
+        }
+        for (place, slo) in self.slos.iter().enumerate() {
+            let _ = writeln!(out, "{:<12}{}", if place == 0 { "thresholds" } else { "" }, slo.words());
+        }
+    }
+
+    fn write_totals(&self, out: &mut String) {
+        let _ = writeln!(out, "\n{:<12}{:>14}{:>12}", "", "total", "a second");
+        for (name, count, seconds) in self.rows_of_totals() {
+            let _ = writeln!(
+                out,
+                "{name:<12}{:>14}{:>12}",
+                number::count(count),
+                number::figure(number::rate(count, seconds))
+            );
+        }
+        let _ = match self.drain_s {
+            Some(drain) => writeln!(out, "drained     {} s after the load", number::figure(drain)),
+            None => writeln!(out, "drained     not seen"),
+        };
+    }
+
+    fn write_latencies(&self, out: &mut String) {
+        if self.latencies.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            out,
+            "\n{:<8}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms",
+            "call", "phase", "outcome", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"
+        );
+        for row in &self.latencies {
+            let _ = write!(out, "{:<8}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
+            for value in row.milliseconds() {
+                let _ = write!(out, "{:>10}", number::figure(value));
+            }
+            out.push('\n');
+        }
+    }
+
+    fn write_errors(&self, out: &mut String) {
+        let mut errors: Vec<_> = self.errors().into_iter().collect();
+        errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        for (place, (label, count)) in errors.into_iter().enumerate() {
+            let head = if place == 0 { "\nerrors      " } else { "            " };
+            let _ = writeln!(out, "{head}{:>14}  {label}", number::count(count));
+        }
+    }
+
+    fn write_ground(&self, out: &mut String) {
+        let generator = &self.generator;
+        let _ = write!(out, "\ngenerator   {} of a processor", number::share(generator.cpu_share));
+        if let Some(share) = generator.service_cpu_share {
+            let _ = write!(out, ", the service {}", number::share(share));
+        }
+        let _ = writeln!(
+            out,
+            "; sent late by {} at 99%, {} at most; {} arrivals not started",
+            number::millis(generator.lag_p99_ms),
+            number::millis(generator.lag_max_ms),
+            number::count(generator.not_started)
+        );
+        for fault in &self.faults {
+            let (from, to) = (number::clock(fault.at_s), number::clock(fault.until_s));
+            let error = fault.error.as_ref().map(|error| format!(": FAILED, {error}")).unwrap_or_default();
+            let _ = writeln!(out, "fault       {} {}, {from} to {to}{error}", fault.kind, fault.part);
+        }
+        let machine = &self.machine;
+        let _ = writeln!(out, "machine     {}, {} disk", machine.processors, machine.file_system);
+        let versions: Vec<_> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let _ = writeln!(out, "versions    {}", versions.join(", "));
+        let _ = writeln!(out, "durability  {}", machine.durability);
+        for note in &self.notes {
+            let _ = writeln!(out, "note        {note}");
+        }
+        let _ = writeln!(out, "command     {}", self.command);
+    }
+
+    /// The totals by name, each with the seconds that its rate is over.
+    pub(super) fn rows_of_totals(&self) -> [(&'static str, u64, f64); 6] {
+        let totals = &self.totals;
+        [
+            ("offered", totals.offered, self.load_s),
+            ("started", totals.started, self.load_s),
+            ("accepted", totals.accepted, self.load_s),
+            ("committed", totals.committed, self.load_s),
+            ("settled", totals.settled, self.settling_s()),
+            ("unknown", totals.unknown, self.load_s),
+        ]
+    }
+
+    /// All that was refused or failed, by what it was.
+    pub(super) fn errors(&self) -> BTreeMap<&str, u64> {
+        let mut errors = BTreeMap::new();
+        for (label, count) in self.seconds.iter().flat_map(|second| &second.errors) {
+            *errors.entry(label.as_str()).or_default() += count;
+        }
+        errors
+    }
+}
+
+impl Check {
+    fn words(&self) -> String {
+        match self.broken {
+            0 => format!("holds   {} ({} checked)", self.rule, number::count(self.checked)),
+            broken => format!("BROKEN  {} ({} of {})", self.rule, number::count(broken), number::count(self.checked)),
+        }
+    }
+}
+
+impl Verdict {
+    fn words(&self) -> String {
+        format!("{:<8}{:<24}{}", if self.held { "held" } else { "MISSED" }, self.text, self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::outcome::sample::outcome;
+
+    #[test]
+    fn the_summary_says_the_verdicts_first_and_then_the_figures() {
+        let text = outcome().text();
+        let places = ["money ", "validity ", "open.p99<50ms", "committed ", "p99.99", "open 503 busy", "durability "]
+            .map(|words| text.find(words).unwrap_or_else(|| panic!("{words} is missing in\n{text}")));
+        assert!(places.is_sorted(), "{text}");
+        assert!(text.contains("MISSED  open.busy<1%            5.00% (1,000 of 20,000)"), "{text}");
+        assert!(text.contains("FAILED, no such part"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_fen_and_a_void_run_are_told_in_capitals_with_their_reasons() {
+        let mut outcome = outcome();
+        outcome.audit[0].broken = 1;
+        outcome.audit[0].examples.push("envelope 7 paid 3 fen twice".into());
+        outcome.void.push("12 arrivals could not be started".into());
+        let text = outcome.text();
+        for words in ["money       WRONG", "BROKEN  every", "paid 3 fen twice", "VOID", "12 arrivals could not"] {
+            assert!(text.contains(words), "{words} is missing in\n{text}");
+        }
+        assert_eq!(outcome.exit_code(), 1);
+        outcome.audit[0].broken = 0;
+        assert_eq!(outcome.exit_code(), 2);
+        outcome.void.clear();
+        assert_eq!(outcome.exit_code(), 1, "a threshold was missed");
+        outcome.slos[1].held = true;
+        assert_eq!(outcome.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_run_without_anything_can_be_shown() {
+        assert!(crate::outcome::Outcome::default().text().contains("not audited"));
+    }
+}
