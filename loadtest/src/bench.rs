@@ -54,7 +54,12 @@ impl<'a> Bench<'a> {
         let extent = Extent::new(&lines, args.rounds, seconds, args.envelopes)?;
         std::fs::create_dir_all(&args.data)?;
         let dir = tempfile::tempdir_in(&args.data)?;
-        let wanted = Wanted { shares_max: extent.shares_max(), server: args.server_settings.clone(), bare: args.bare };
+        let wanted = Wanted {
+            shares_max: extent.shares_max(),
+            server: args.server_settings.clone(),
+            bare: args.bare,
+            ..Wanted::default()
+        };
         let service = match args.cluster {
             true => Service::Cluster(Cluster::start(&args.cluster_script, &args.server, dir.path(), 1, &wanted)?),
             false => Service::embedded(&args.server, dir.path(), &wanted)?,

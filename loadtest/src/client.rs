@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_described_by_its_status_and_its_code_or_outcome() {
-        let describe = |status, body: &str| describe(&Answer { status, body: body.as_bytes() });
+        let describe = |status, body: &str| describe(&Answer::of(status, body.as_bytes()));
         assert_eq!(describe(503, r#"{"type":"x","code":"busy","retryable":true}"#), "503 busy");
         assert_eq!(describe(200, r#"{"outcome":"empty"}"#), "200 empty");
         assert_eq!(describe(200, r#"{"outcome":"opened","seq":1,"replayed":true}"#), "200 opened replayed");

@@ -17,6 +17,15 @@ pub struct Answer<'a> {
     pub status: u16,
     /// The whole body.
     pub body: &'a [u8],
+    /// The header `x-hongbao-accepted`; empty if there is none.
+    pub accepted: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    /// An answer of a status and a body.
+    pub fn of(status: u16, body: &'a [u8]) -> Answer<'a> {
+        Answer { status, body, accepted: b"" }
+    }
 }
 
 /// Appends one request to `out`. It names no port, so that two servers can be
@@ -49,7 +58,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Answer<'_>, usize)>, &'static str> 
         Err(_) => return Err("not HTTP"),
     };
     let status = response.code.expect("a complete head has a status");
-    let mut length = None;
+    let (mut length, mut accepted) = (None, &b""[..]);
     for header in response.headers.iter() {
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
             return Err("chunked answer");
@@ -57,12 +66,15 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Answer<'_>, usize)>, &'static str> 
         if header.name.eq_ignore_ascii_case("content-length") {
             length = Some(decimal(header.value).ok_or("bad content-length")?);
         }
+        if header.name.eq_ignore_ascii_case("x-hongbao-accepted") {
+            accepted = header.value;
+        }
     }
     let length = length.ok_or("no content-length")?;
     if length > ANSWER_BYTES_MAX - head.min(ANSWER_BYTES_MAX) {
         return Err("answer too long");
     }
-    Ok(bytes.get(head..head + length).map(|body| (Answer { status, body }, head + length)))
+    Ok(bytes.get(head..head + length).map(|body| (Answer { status, body, accepted }, head + length)))
 }
 
 fn decimal(text: &[u8]) -> Option<usize> {
@@ -80,7 +92,7 @@ mod tests {
         for cut in 0..ANSWER.len() {
             assert_eq!(parse(&ANSWER[..cut]), Ok(None), "cut at {cut}");
         }
-        assert_eq!(parse(ANSWER), Ok(Some((Answer { status: 200, body: b"hello" }, ANSWER.len()))));
+        assert_eq!(parse(ANSWER), Ok(Some((Answer::of(200, b"hello"), ANSWER.len()))));
     }
 
     #[test]
@@ -89,7 +101,7 @@ mod tests {
         let (first, used) = parse(&both).unwrap().unwrap();
         assert_eq!(first.body, b"hello");
         let (second, rest) = parse(&both[used..]).unwrap().unwrap();
-        assert_eq!(second, Answer { status: 503, body: b"" });
+        assert_eq!(second, Answer::of(503, b""));
         assert_eq!(used + rest, both.len());
     }
 

@@ -24,6 +24,7 @@ mod prepare;
 
 mod capacity;
 mod faults;
+mod run;
 
 mod child;
 mod machine;
@@ -58,6 +59,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Rehearse: drive an installation by a scenario, audit what it said, and give a verdict
+    Run(Box<run::RunArgs>),
     /// Measure the service against a bare route on this machine, in alternating rounds
     Bench(BenchArgs),
     /// Measure the gateway against HAProxy, both in front of the same bare servers
@@ -173,6 +176,7 @@ pub struct SetsArgs {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),

@@ -19,6 +19,19 @@ impl Batches {
         }
     }
 
+    /// What was done since `before`; everything, if the counters began anew in between.
+    pub fn since(self, before: Batches) -> Batches {
+        if self.commits < before.commits {
+            return self;
+        }
+        Batches { openings: self.openings - before.openings, commits: self.commits - before.commits }
+    }
+
+    /// How many batches there were.
+    pub fn commits(self) -> f64 {
+        self.commits
+    }
+
     /// The mean size of the batches since `before`, if there were any.
     pub fn mean_since(self, before: Batches) -> Option<f64> {
         let commits = self.commits - before.commits;
@@ -41,8 +54,13 @@ pub fn durability(text: &str) -> Option<&str> {
     from.split_once('"').map(|(value, _)| value)
 }
 
+/// The sum of a metric over those of its lines that bear `label`, like `job="credit"`.
+pub fn sum_of(text: &str, name: &str, label: &str) -> f64 {
+    text.lines().filter(|line| line.contains(label)).filter_map(|line| value(line, name)).sum()
+}
+
 /// The sum of a metric over all its labels.
-fn sum(text: &str, name: &str) -> f64 {
+pub fn sum(text: &str, name: &str) -> f64 {
     text.lines().filter_map(|line| value(line, name)).sum()
 }
 

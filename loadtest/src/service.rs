@@ -27,7 +27,18 @@ pub struct Wanted {
     pub server: String,
     /// Whether a SET goes without its memcached and Redis.
     pub bare: bool,
+    /// The zone whose days count, in seconds from UTC.
+    pub zone_offset_s: i64,
 }
+
+impl Default for Wanted {
+    fn default() -> Wanted {
+        Wanted { shares_max: 500, server: String::new(), bare: false, zone_offset_s: ZONE_OFFSET_S }
+    }
+}
+
+/// China's zone, in seconds from UTC.
+pub const ZONE_OFFSET_S: i64 = 8 * 3_600;
 
 /// What is measured. It lives as long as its value.
 pub enum Service {
@@ -41,7 +52,7 @@ impl Service {
     /// Starts the all-in-one service with its data under `dir`.
     pub fn embedded(binary: &Path, dir: &Path, wanted: &Wanted) -> Fallible<Service> {
         let config = dir.join("bench.toml");
-        fs::write(&config, settings(wanted))?;
+        fs::write(&config, format!("zone_offset_s = {}\n\n{}", wanted.zone_offset_s, settings(wanted)))?;
         let mut command = Command::new(binary);
         command.args(["dev", "--listen", "127.0.0.1:0", "--data"]).arg(dir.join("data")).arg("--config").arg(&config);
         forget_environment(&mut command);
@@ -86,7 +97,7 @@ impl Service {
 fn settings(wanted: &Wanted) -> String {
     // Tickets are fetched before a round, so they must live longer than in real life.
     format!(
-        "[auth]\nhs256_secret = \"{SECRET}\"\n\n[limits]\nshares_max = {}\nticket_life_ms = 3600000\n\n[server]\n{}\n",
+        "[auth]\nhs256_secret = \"{SECRET}\"\n\n[limits]\nshares_max = {}\nticket_life_ms = 3600000\nexpires_in_s_min = 1\n\n[server]\n{}\n",
         wanted.shares_max, wanted.server
     )
 }
@@ -129,7 +140,8 @@ impl Cluster {
         schedule.check(sets, wanted.bare)?;
         let dir = dir.join("cluster");
         fs::create_dir_all(&dir)?;
-        let fixed = "topology = \"topology.toml\"\ndev_calls = true\n\n";
+        let zone = wanted.zone_offset_s;
+        let fixed = format!("topology = \"topology.toml\"\ndev_calls = true\nzone_offset_s = {zone}\n\n");
         let rest = "[tickets]\nsecret = \"another secret that guards nothing\"\n\n\
                     [storage]\ndatabases = 4\ntables = 1\nwallet_databases = 2\n\n\
                     [database]\nuser = \"hongbao\"\npassword = \"hongbao\"\n\n\
@@ -184,6 +196,12 @@ impl Cluster {
     pub fn server_addrs(&self, sets: u16) -> Vec<SocketAddr> {
         let second = |addr: SocketAddr| SocketAddr::new(addr.ip(), addr.port() + 2);
         (0..sets).map(|set| self.server_addr(set)).flat_map(|first| [first, second(first)]).collect()
+    }
+
+    /// Where all processes of so many SETs listen that have metrics of openings and credits.
+    pub fn metrics_addrs(&self, sets: u16) -> Vec<SocketAddr> {
+        let workers = |set| [6, 7].map(|offset| SocketAddr::from(([127, 0, 0, 1], self.port + 10 * set + offset)));
+        self.server_addrs(sets).into_iter().chain((0..sets).flat_map(workers)).collect()
     }
 
     /// Where its gateway listens.

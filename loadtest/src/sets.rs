@@ -45,7 +45,7 @@ fn cost(args: &SetsArgs, sets: u16) -> Fallible<f64> {
     let workload = [Workload { name: Name::Spread, connections, goal: None }];
     let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
     let extent = Extent::new(&workload, 1, seconds, args.envelopes)?;
-    let wanted = Wanted { shares_max: extent.shares_max(), server: String::new(), bare: false };
+    let wanted = Wanted { shares_max: extent.shares_max(), ..Wanted::default() };
     let dir = tempfile::tempdir_in(&args.data)?;
     let cluster = Cluster::start(&args.cluster_script, &args.server, dir.path(), sets, &wanted)?;
     let gateway = cluster.gateway_addr();

@@ -177,10 +177,10 @@ impl Stage {
 fn empty_envelope(client: &Client) -> Fallible<Vec<String>> {
     let envelopes = send_envelopes(client, 1, 1)?;
     let opening = open_requests(client, &envelopes, &[Opening { user: 0, envelope: 0 }])?;
-    client.all(&opening, |_, body| Expect::Opened.check(&Answer { status: 200, body }))?;
+    client.all(&opening, |_, body| Expect::Opened.check(&Answer::of(200, body)))?;
     // From here on the service must know that there is nothing left.
     let grab = client.one("POST", &format!("/v1/envelopes/{}/grab", envelopes[0]), &user_id(1), "")?;
-    Expect::Empty.check(&Answer { status: 200, body: grab.as_bytes() })?;
+    Expect::Empty.check(&Answer::of(200, grab.as_bytes()))?;
     Ok(envelopes)
 }
 
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn only_the_one_right_answer_is_right() {
-        let check = |expect: Expect, status, body: &str| expect.check(&Answer { status, body: body.as_bytes() });
+        let check = |expect: Expect, status, body: &str| expect.check(&Answer::of(status, body.as_bytes()));
         let fresh = r#"{"outcome":"opened","amount_fen":1,"seq":1,"replayed":false}"#;
         assert_eq!(check(Expect::Opened, 200, fresh), Ok(()));
         assert_eq!(check(Expect::Opened, 200, &fresh.replace("false", "true")), Err("200 opened replayed".into()));
@@ -259,7 +259,7 @@ mod tests {
         let extent = extent(1, 10);
         for name in [Name::Hot, Name::Spread] {
             let requests = Stage::set(name, &client, &extent).unwrap().requests(&client, &extent).unwrap();
-            client.all(&requests, |_, body| Expect::Opened.check(&Answer { status: 200, body })).unwrap();
+            client.all(&requests, |_, body| Expect::Opened.check(&Answer::of(200, body))).unwrap();
         }
         assert_eq!(empty_envelope(&client).unwrap().len(), 1);
     }

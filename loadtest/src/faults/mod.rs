@@ -15,33 +15,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 pub use rehearse::{Args as FaultsArgs, rehearse};
 pub use relay::{Relays, Wanted as WantedRelay};
 pub use schedule::{Fault, Schedule};
 pub use site::{OPTIONS_OF_FILLED, Site};
 
+use crate::outcome::FaultDone;
 use crate::service::Cluster;
 use crate::{Fallible, interrupt};
 
 /// Between two looks whether all is undone.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// A fault as it happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FaultDone {
-    /// When it began, in seconds since the load began.
-    pub at_s: f64,
-    /// When it was undone, a process that was started again listening.
-    pub until_s: f64,
-    /// `kill`, `stop`, `pause`, `slow`, `fill`, `partition`.
-    pub kind: String,
-    /// The part's name in the cluster.
-    pub part: String,
-    /// Why it could not be done or undone.
-    pub error: Option<String>,
-}
 
 /// Whether the run is over, which ends every wait.
 #[derive(Default)]

@@ -49,7 +49,7 @@ pub fn rehearse(args: &Args) -> Fallible<ExitCode> {
     machine::raise_open_files()?;
     std::fs::create_dir_all(&args.data)?;
     let dir = tempfile::tempdir_in(&args.data)?;
-    let wanted = Wanted { shares_max: SHARES_MAX, server: String::new(), bare: false };
+    let wanted = Wanted { shares_max: SHARES_MAX, ..Wanted::default() };
     let cluster = Cluster::start_for(&schedule, &args.cluster_script, &args.server, dir.path(), args.sets, &wanted)?;
     let client = Client::new(cluster.gateway_addr(), SECRET);
     client.wait_until_ready()?;

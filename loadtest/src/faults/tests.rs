@@ -88,7 +88,7 @@ impl Trial {
         fs::write(&file, ALL).unwrap();
         let schedule = Schedule::read(&file).unwrap();
         let script = hongbao_parts::ops_dir().join("cluster.sh");
-        let wanted = Wanted { shares_max: 100, server: String::new(), bare: false };
+        let wanted = Wanted { shares_max: 100, ..Wanted::default() };
         let cluster = Cluster::start_for(&schedule, &script, &binary, dir, 1, &wanted).unwrap();
         Trial { schedule, cluster, dir: dir.join("cluster") }
     }

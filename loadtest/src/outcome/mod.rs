@@ -3,7 +3,6 @@
 
 mod html;
 mod json;
-#[expect(dead_code, reason = "a run shows itself here")]
 mod live;
 mod number;
 mod show;
@@ -13,14 +12,15 @@ mod text;
 #[cfg(test)]
 mod sample;
 
-#[expect(unused_imports, reason = "a run shows itself here")]
 pub use live::Live;
 pub use show::{ShowArgs, show};
-pub use slo::Slo;
+pub use slo::{Slo, judge, read_file as read_slos};
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use crate::capacity::Measured;
 
 /// A whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub struct Outcome {
     pub audit: Vec<Check>,
     /// The thresholds that were asked for.
     pub slos: Vec<Verdict>,
+    /// What `plan` needs to know; only of a run on a cluster of its own.
+    #[serde(default)]
+    pub capacity: Option<Measured>,
 }
 
 /// What a run ran on.

@@ -61,6 +61,7 @@ pub fn outcome() -> Outcome {
             check("no refused opening exists", 1_000),
             check("every envelope's money is whole", 1_000),
         ],
+        capacity: None,
         slos: vec![
             Verdict { text: "open.p99<50ms".into(), value: "42.0 ms".into(), held: true },
             Verdict { text: "open.busy<1%".into(), value: "5.00% (1,000 of 20,000)".into(), held: false },

@@ -1,0 +1,129 @@
+//! What an answer means to the one who asked.
+
+use serde::Deserialize;
+
+use super::engine::Call;
+use super::history::{Accepted, Answered};
+use super::recorder::Kind;
+use crate::client::describe;
+use crate::http::Answer;
+
+/// An answer, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What it counts as.
+    pub kind: Kind,
+    /// Its name in tables: `opened`, `503 busy`.
+    pub label: String,
+    /// Of a create the envelope's id, of a grab the ticket.
+    pub text: Option<Box<str>>,
+    /// Of an opening: what goes into the history.
+    pub opened: Answered,
+    /// Whether a user would ask again: refused for now, or unknown.
+    pub may_ask_again: bool,
+}
+
+/// As much as any answer may hold.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Words<'a> {
+    outcome: Option<&'a str>,
+    ticket: Option<&'a str>,
+    id: Option<&'a str>,
+    code: Option<&'a str>,
+    amount_fen: i64,
+    seq: u32,
+    replayed: bool,
+}
+
+impl Heard {
+    /// A connection that was lost. What the server never saw as a whole has not happened.
+    pub fn lost(label: String, sent_all: bool) -> Heard {
+        let (kind, opened) =
+            if sent_all { (Kind::Unknown, Answered::Unknown) } else { (Kind::Refused, Answered::Refused) };
+        Heard { kind, label, text: None, opened, may_ask_again: true }
+    }
+
+    /// Whether it is what was hoped for.
+    pub fn is_good(&self) -> bool {
+        matches!(self.kind, Kind::Committed | Kind::Accepted)
+    }
+}
+
+/// Understands an answer to `call`.
+pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
+    let good = (200..300).contains(&answer.status);
+    if good && matches!(call, Call::View | Call::Slow | Call::Pay) {
+        return plain(Kind::Accepted, "done".to_owned());
+    }
+    let words: Words<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
+    if !good {
+        // A lost reply of the server to its gateway is told with the status 504.
+        let is_unknown = answer.status == 504 || words.code == Some("outcome_unknown") || answer.status == 502;
+        let again = is_unknown || matches!(answer.status, 429 | 503 | 500 | 502 | 421);
+        let kind = if is_unknown || answer.status == 500 { Kind::Unknown } else { Kind::Refused };
+        let opened = if kind == Kind::Unknown { Answered::Unknown } else { Answered::Refused };
+        return Heard { opened, may_ask_again: again, ..plain(kind, describe(answer)) };
+    }
+    match (call, words.outcome) {
+        (Call::Create, _) => match words.id {
+            Some(id) => Heard { text: Some(id.into()), ..plain(Kind::Accepted, "done".to_owned()) },
+            None => plain(Kind::Unknown, "an answer without an id".to_owned()),
+        },
+        (_, Some("ready")) => Heard { text: words.ticket.map(Into::into), ..plain(Kind::Accepted, "ready".to_owned()) },
+        (Call::Open, Some("opened")) => {
+            let (seq, amount_fen, replayed) = (words.seq, words.amount_fen, words.replayed);
+            let opened = Answered::Opened { seq, amount_fen, replayed, accepted: Accepted::read(answer.accepted) };
+            let (kind, label) = if replayed { (Kind::Accepted, "opened before") } else { (Kind::Committed, "opened") };
+            Heard { opened, ..plain(kind, label.to_owned()) }
+        }
+        (_, Some(outcome @ ("opened" | "empty" | "expired"))) => {
+            Heard { opened: Answered::Nothing, ..plain(Kind::Accepted, outcome.to_owned()) }
+        }
+        _ => plain(Kind::Unknown, "an answer that says nothing".to_owned()),
+    }
+}
+
+fn plain(kind: Kind, label: String) -> Heard {
+    Heard { kind, label, text: None, opened: Answered::Unknown, may_ask_again: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(call: Call, status: u16, body: &str) -> Heard {
+        hear(call, &Answer::of(status, body.as_bytes()))
+    }
+
+    #[test]
+    fn an_opening_is_heard_with_all_that_the_audit_needs() {
+        let body = br#"{"outcome":"opened","amount_fen":7,"seq":3,"opened_at":"x","replayed":false}"#;
+        let heard = hear(Call::Open, &Answer { accepted: b"2-9", ..Answer::of(200, body) });
+        assert_eq!(heard.kind, Kind::Committed);
+        let accepted = Some(Accepted { lane: 2, place: 9 });
+        assert_eq!(heard.opened, Answered::Opened { seq: 3, amount_fen: 7, replayed: false, accepted });
+    }
+
+    #[test]
+    fn what_may_have_happened_is_never_taken_for_a_refusal() {
+        let busy = answer(Call::Open, 503, r#"{"code":"busy"}"#);
+        assert_eq!((busy.kind, busy.opened, busy.may_ask_again), (Kind::Refused, Answered::Refused, true));
+        for (status, body) in [(504, r#"{"code":"outcome_unknown"}"#), (502, ""), (500, "oops"), (200, "{}")] {
+            let heard = answer(Call::Open, status, body);
+            assert_eq!((heard.kind, heard.opened), (Kind::Unknown, Answered::Unknown), "{status}");
+        }
+        assert_eq!(Heard::lost("x".into(), true).opened, Answered::Unknown);
+        assert_eq!(Heard::lost("x".into(), false).opened, Answered::Refused);
+        let forbidden = answer(Call::Open, 403, r#"{"code":"ticket_invalid"}"#);
+        assert_eq!((forbidden.opened, forbidden.may_ask_again), (Answered::Refused, false));
+    }
+
+    #[test]
+    fn a_grab_brings_a_ticket_or_an_end() {
+        assert_eq!(answer(Call::Grab, 200, r#"{"outcome":"ready","ticket":"t"}"#).text.as_deref(), Some("t"));
+        let empty = answer(Call::Grab, 200, r#"{"outcome":"empty"}"#);
+        assert_eq!((empty.kind, empty.text, empty.label.as_str()), (Kind::Accepted, None, "empty"));
+        assert_eq!(answer(Call::Create, 201, r#"{"id":"e"}"#).text.as_deref(), Some("e"));
+    }
+}

@@ -1,0 +1,128 @@
+//! What the harness was told, opening by opening: the other side of the books.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::Fallible;
+
+/// One request to open, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The envelope's number.
+    pub envelope: u32,
+    /// The user's number.
+    pub user: u32,
+    /// When it was sent, in microseconds since the load began.
+    pub sent_us: u64,
+    /// When the answer came, or was given up.
+    pub answered_us: u64,
+    /// What it said.
+    pub answer: Answered,
+}
+
+/// What the service said to a request to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// The user has this share.
+    Opened {
+        /// Its place in the envelope's journal.
+        seq: u32,
+        /// What is in it.
+        amount_fen: i64,
+        /// Whether it had been opened before.
+        replayed: bool,
+        /// When the server accepted it, as it reports itself.
+        accepted: Option<Accepted>,
+    },
+    /// Nothing left, or too late: final.
+    Nothing,
+    /// Refused, and nothing happened.
+    Refused,
+    /// It may have happened or not.
+    Unknown,
+}
+
+/// The place of an opening in the order in which a server accepted them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which lane of which server since which start; places of different ones do not compare.
+    pub lane: u64,
+    /// The place.
+    pub place: u64,
+}
+
+impl Accepted {
+    /// Reads the header `x-hongbao-accepted`, `LANE-PLACE`, both hexadecimal.
+    pub fn read(header: &[u8]) -> Option<Accepted> {
+        let (lane, place) = std::str::from_utf8(header).ok()?.split_once('-')?;
+        Some(Accepted { lane: u64::from_str_radix(lane, 16).ok()?, place: u64::from_str_radix(place, 16).ok()? })
+    }
+}
+
+/// Writes the history as JSON, one line for each request to open. Envelopes are
+/// named by the ids that the service gave them.
+pub fn export(
+    path: &Path,
+    history: &[Told],
+    envelopes: &[Option<String>],
+    user_id: impl Fn(u32) -> String,
+) -> Fallible<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for told in history {
+        let answer = match told.answer {
+            Answered::Opened { seq, amount_fen, replayed, accepted } => {
+                let accepted = accepted.map(|accepted| format!("{:x}-{:x}", accepted.lane, accepted.place));
+                json!({ "outcome": "opened", "seq": seq, "amount_fen": amount_fen, "replayed": replayed, "accepted": accepted })
+            }
+            Answered::Nothing => json!({ "outcome": "nothing" }),
+            Answered::Refused => json!({ "outcome": "refused" }),
+            Answered::Unknown => json!({ "outcome": "unknown" }),
+        };
+        let line = json!({
+            "envelope": envelopes[told.envelope as usize],
+            "user": user_id(told.user),
+            "sent_us": told.sent_us,
+            "answered_us": told.answered_us,
+            "answer": answer,
+        });
+        writeln!(file, "{line}")?;
+    }
+    file.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_that_a_server_reports_is_read_and_nonsense_is_not() {
+        assert_eq!(Accepted::read(b"1f-a"), Some(Accepted { lane: 31, place: 10 }));
+        for nonsense in [&b""[..], b"1f", b"-", b"x-1", b"1-", b"\xff-1"] {
+            assert_eq!(Accepted::read(nonsense), None);
+        }
+    }
+
+    #[test]
+    fn an_exported_history_has_a_line_for_each_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history");
+        let opened = Answered::Opened {
+            seq: 1,
+            amount_fen: 88,
+            replayed: false,
+            accepted: Some(Accepted { lane: 1, place: 2 }),
+        };
+        let told = |user, answer| Told { envelope: 0, user, sent_us: 1, answered_us: 2, answer };
+        let history = [told(7, opened), told(8, Answered::Unknown)];
+        export(&path, &history, &[Some("an-id".into())], |user| format!("u{user}")).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["answer"]["amount_fen"], 88);
+        assert_eq!(lines[0]["answer"]["accepted"], "1-2");
+        assert_eq!((&lines[1]["user"], &lines[1]["answer"]["outcome"]), (&"u8".into(), &"unknown".into()));
+    }
+}

@@ -1,0 +1,199 @@
+//! The users of a run: their names, their tokens, and asking on their behalf
+//! before and after the load.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde::Serialize;
+use serde_json::json;
+
+use super::plan::Plan;
+use crate::arena::Arena;
+use crate::client::describe;
+use crate::generator::Generator;
+use crate::http::Answer;
+use crate::load::Feed;
+use crate::{Fallible, interrupt, machine};
+
+/// Connections that the preparation and the audit use.
+const CONNECTIONS: usize = 64;
+/// How often something that was not answered well is asked for again.
+const TRIES_MAX: u32 = 30;
+/// How long is waited in between.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// When tokens expire: a run is over long before.
+const TOKEN_LIFE_S: u64 = 7 * 86_400;
+
+/// How the service can be made to believe who somebody is.
+pub enum Passes {
+    /// Tokens are signed with the installation's secret (HS256).
+    Secret(String),
+    /// The dev call hands out tokens.
+    Dev,
+}
+
+/// Everybody who takes part.
+pub struct People {
+    addr: SocketAddr,
+    run: u32,
+    header: String,
+    /// Of each user the bearer token.
+    pub tokens: Arena,
+}
+
+#[derive(Serialize)]
+struct Claims {
+    sub: String,
+    exp: u64,
+    groups: Vec<String>,
+}
+
+impl People {
+    /// Makes the tokens of all users. `run` keeps the users of different runs
+    /// apart, so that they are new to the service; `header` is sent with
+    /// everything.
+    pub fn new(addr: SocketAddr, run: u32, plan: &Plan, passes: &Passes, header: String) -> Fallible<People> {
+        let mut people = People { addr, run, header, tokens: Arena::default() };
+        let now_s = machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let groups = |user: u32| -> Vec<String> {
+            plan.groups.get(user as usize).map(|group| format!("g{group}")).into_iter().collect()
+        };
+        match passes {
+            Passes::Secret(secret) => {
+                let key = EncodingKey::from_secret(secret.as_bytes());
+                for user in 0..plan.users {
+                    let claims = Claims { sub: people.id(user), exp: now_s + TOKEN_LIFE_S, groups: groups(user) };
+                    let token = encode(&Header::default(), &claims, &key)?;
+                    people.tokens.push(|out| out.extend_from_slice(token.as_bytes()));
+                }
+            }
+            Passes::Dev => {
+                let mut asks = Arena::default();
+                for user in 0..plan.users {
+                    let body = json!({ "user_id": people.id(user), "groups": groups(user) }).to_string();
+                    people.push(&mut asks, "POST", "/v1/dev/token", "", &body);
+                }
+                for body in people.ask_all("a token", &asks)? {
+                    #[derive(serde::Deserialize)]
+                    struct Made<'a> {
+                        token: &'a str,
+                    }
+                    let made: Made<'_> = serde_json::from_slice(&body)?;
+                    people.tokens.push(|out| out.extend_from_slice(made.token.as_bytes()));
+                }
+            }
+        }
+        Ok(people)
+    }
+
+    /// The id of the user with this number.
+    pub fn id(&self, user: u32) -> String {
+        format!("r{:08x}-{user}", self.run)
+    }
+
+    /// The number of the user with this id, if it is one of ours.
+    pub fn number(&self, id: &str) -> Option<u32> {
+        id.strip_prefix(&format!("r{:08x}-", self.run))?.parse().ok()
+    }
+
+    /// Appends a request of a user to `out`.
+    pub fn push_as(&self, out: &mut Arena, user: u32, method: &str, path: &str, body: &str) {
+        let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
+        self.push(out, method, path, token, body);
+    }
+
+    fn push(&self, out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
+        use std::io::Write;
+        out.push(|bytes| {
+            let header = &self.header;
+            let authorization =
+                if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+            let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+            let length = body.len();
+            write!(
+                bytes,
+                "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}{header}{content_type}\
+                 content-length: {length}\r\n\r\n{body}"
+            )
+            .expect("a Vec takes every write");
+        });
+    }
+
+    /// Tops users up, so many fen each.
+    pub fn top_up(&self, needs: impl IntoIterator<Item = (u32, i64)>) -> Fallible<()> {
+        /// The most that one top-up may bring.
+        const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
+        let mut asks = Arena::default();
+        for (user, mut left) in needs {
+            let mut part = 0_u16;
+            while left > 0 {
+                let amount_fen = left.min(TOP_UP_FEN_MAX);
+                let id = format!("{:08x}-{part:04x}-4000-8000-{user:012x}", self.run);
+                let body = json!({ "amount_fen": amount_fen, "id": id }).to_string();
+                self.push_as(&mut asks, user, "POST", "/v1/dev/top-up", &body);
+                left -= amount_fen;
+                part += 1;
+            }
+        }
+        self.ask_all("a top-up", &asks).map(|_| ())
+    }
+
+    /// Sends all requests until each has been answered well, and gives the bodies
+    /// in their order. Everything that is asked here may be asked again.
+    ///
+    /// # Errors
+    /// When something is refused again and again, with what it was.
+    pub fn ask_all(&self, what: &str, requests: &Arena) -> Fallible<Vec<Vec<u8>>> {
+        let mut bodies = vec![Vec::new(); requests.len()];
+        let mut open: Vec<usize> = (0..requests.len()).collect();
+        let mut refusal = String::new();
+        for _ in 0..TRIES_MAX {
+            if open.is_empty() {
+                return Ok(bodies);
+            }
+            let mut round = Arena::default();
+            for index in &open {
+                round.push(|out| out.extend_from_slice(requests.get(*index)));
+            }
+            let mut done = vec![false; open.len()];
+            let check = |index: usize, answer: &Answer<'_>| {
+                if !(200..300).contains(&answer.status) {
+                    return Err(describe(answer));
+                }
+                answer.body.clone_into(&mut bodies[open[index]]);
+                done[index] = true;
+                Ok(())
+            };
+            let connections = CONNECTIONS.min(round.len());
+            let drive = || Generator::connect(self.addr, connections)?.drive(&mut Feed::once(&round), None, check);
+            match drive() {
+                Ok(tally) => refusal = tally.errors.into_keys().next().unwrap_or_default(),
+                Err(error) => refusal = error.to_string(),
+            }
+            let mut done = done.into_iter();
+            open.retain(|_| !done.next().expect("there is one for each"));
+            if !open.is_empty() {
+                interrupt::check()?;
+                std::thread::sleep(TRY_AGAIN);
+            }
+        }
+        Err(format!("{what}: {} of {} asked for in vain: {refusal}", open.len(), requests.len()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_their_ids_and_strangers_are_not() {
+        let plan = Plan { users: 3, groups: vec![1, 1, 2], ..Plan::default() };
+        let addr = crate::fake::start();
+        let people = People::new(addr, 0xab, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+        assert_eq!(people.tokens.len(), 3);
+        assert_eq!(people.number(&people.id(2)), Some(2));
+        assert_eq!(people.number("r000000ac-2"), None);
+        assert_eq!(people.number("wang"), None);
+    }
+}

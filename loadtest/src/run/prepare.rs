@@ -1,0 +1,97 @@
+//! What must be there before the load: money, envelopes, tickets. None of it is measured.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::people::People;
+use super::plan::{Plan, What};
+use crate::Fallible;
+use crate::arena::Arena;
+
+/// Seconds that starting and preparing take at least, and users prepared a second:
+/// generous, since who is ready early only waits.
+const START_S: f64 = 10.0;
+const USERS_PER_S: f64 = 3_000.0;
+
+/// What is there when the load begins.
+pub struct Prepared {
+    /// The ids of envelopes that were sent ahead.
+    pub envelopes: Vec<Option<String>>,
+    /// Of each visit the ticket; empty where it is grabbed during the load. No
+    /// entries at all if nobody has one.
+    pub tickets: Arena,
+}
+
+/// How long before the load a run begins to prepare, where the load must begin on time.
+pub fn lead(plan: &Plan) -> Duration {
+    let senders = plan.money().len() as f64;
+    Duration::from_secs_f64(START_S + (senders + plan.visits.len() as f64 / 20.0) / USERS_PER_S)
+}
+
+/// Prepares everything.
+pub fn prepare(plan: &Plan, people: &People, tickets_ahead: bool) -> Fallible<Prepared> {
+    people.top_up(plan.money())?;
+    let envelopes = send_ahead(plan, people)?;
+    let all_ahead = plan.envelopes.iter().all(|envelope| envelope.sent_ahead);
+    let tickets = if tickets_ahead && all_ahead { grab_ahead(plan, people, &envelopes)? } else { Arena::default() };
+    Ok(Prepared { envelopes, tickets })
+}
+
+fn send_ahead(plan: &Plan, people: &People) -> Fallible<Vec<Option<String>>> {
+    #[derive(Deserialize)]
+    struct Made {
+        id: String,
+    }
+    let mut ids = vec![None; plan.envelopes.len()];
+    let ahead: Vec<usize> = (0..plan.envelopes.len()).filter(|number| plan.envelopes[*number].sent_ahead).collect();
+    let mut asks = Arena::default();
+    for number in &ahead {
+        let envelope = &plan.envelopes[*number];
+        let body = json!({
+            "kind": "lucky",
+            "total_fen": envelope.total_fen,
+            "shares": envelope.shares,
+            "expires_in_s": envelope.expires_in_s,
+        });
+        people.push_as(&mut asks, envelope.sender, "POST", "/v1/envelopes", &body.to_string());
+    }
+    let mut pays = Arena::default();
+    for (number, body) in ahead.iter().zip(people.ask_all("an envelope", &asks)?) {
+        let made: Made = serde_json::from_slice(&body)?;
+        people.push_as(
+            &mut pays,
+            plan.envelopes[*number].sender,
+            "POST",
+            &format!("/v1/envelopes/{}/pay", made.id),
+            "",
+        );
+        ids[*number] = Some(made.id);
+    }
+    people.ask_all("a payment", &pays)?;
+    Ok(ids)
+}
+
+/// A ticket for each visit that opens, as long as its envelope has shares; who
+/// finds none grabs during the load, and is told so then.
+fn grab_ahead(plan: &Plan, people: &People, envelopes: &[Option<String>]) -> Fallible<Arena> {
+    #[derive(Deserialize)]
+    struct Ready<'a> {
+        ticket: Option<&'a str>,
+    }
+    let mut asks = Arena::default();
+    let opens = |what| what == What::Open;
+    for visit in plan.visits.iter().filter(|visit| opens(visit.what)) {
+        let id = envelopes[visit.envelope as usize].as_deref().unwrap_or_default();
+        people.push_as(&mut asks, visit.user, "POST", &format!("/v1/envelopes/{id}/grab"), "");
+    }
+    let mut bodies = people.ask_all("a ticket", &asks)?.into_iter();
+    let mut tickets = Arena::default();
+    for visit in &plan.visits {
+        let body = if opens(visit.what) { bodies.next().unwrap_or_default() } else { b"{}".to_vec() };
+        let ready: Ready<'_> = serde_json::from_slice(&body)?;
+        tickets.push(|out| out.extend_from_slice(ready.ticket.unwrap_or_default().as_bytes()));
+    }
+    Ok(tickets)
+}

@@ -1,0 +1,75 @@
+//! `eve`: New Year's Eve in minutes. Groups send more and more, everybody sends
+//! at midnight, it grows quiet, and what nobody opened goes back.
+
+use rand::rngs::SmallRng;
+
+use super::groups::{for_rate, parameters, send};
+use super::{Wish, phases};
+use crate::run::arrivals::Arrivals;
+use crate::run::plan::Plan;
+
+/// The parts of the night, as parts of the whole, and how many are sent at their
+/// end, as a part of the full rate.
+const RAMP: f64 = 0.35;
+const PEAK: f64 = 0.20;
+const TAIL: f64 = 0.25;
+const EXPIRY: f64 = 0.20;
+/// The rate of the tail.
+const TAIL_RATE: f64 = 0.10;
+/// Of the ramp: it ends at this part of the full rate.
+const RAMP_RATE: f64 = 0.40;
+/// The peak has this part of itself before midnight: envelopes of both days are opened in it.
+const BEFORE_MIDNIGHT: f64 = 0.25;
+/// The shortest life of an envelope, in seconds.
+const SECONDS_MIN: u32 = 1;
+
+/// Where local midnight lies, in seconds since the load began.
+pub fn midnight_s(wish: &Wish) -> f64 {
+    wish.seconds * (RAMP + PEAK * BEFORE_MIDNIGHT)
+}
+
+/// Writes the plan. Every envelope expires within the last part of the night.
+pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
+    let groups = for_rate(wish.rate, random);
+    let of_users = groups.of_users();
+    let mut plan = Plan { users: of_users.len() as u32, groups: of_users, ..Plan::default() };
+    let sends_per_s = wish.rate / groups.openings_mean(wish.shares_max);
+    let expiry_s = wish.seconds * (RAMP + PEAK + TAIL);
+    let parts = [
+        (Arrivals::Ramp, RAMP_RATE, 0.0, RAMP),
+        (Arrivals::Poisson, 1.0, RAMP, PEAK),
+        (Arrivals::Poisson, TAIL_RATE, RAMP + PEAK, TAIL),
+    ];
+    for (arrivals, rate, from, length) in parts {
+        let from_s = wish.seconds * from;
+        for at_us in arrivals.moments(sends_per_s * rate, wish.seconds * length, random) {
+            let at_us = at_us + (from_s * 1e6) as u64;
+            let left_s = expiry_s + wish.seconds * EXPIRY / 2.0 - at_us as f64 / 1e6;
+            let expires_in_s = (left_s as u32).max(SECONDS_MIN);
+            // Nobody comes while the wave goes back: openers that are late would only find it expired.
+            send(&mut plan, &groups, wish, at_us, (expiry_s * 1e6) as u64, expires_in_s, random);
+        }
+    }
+    plan.parameters.extend(parameters(&groups, wish));
+    let percent = |part: f64| part * 100.0;
+    let night = format!(
+        "{} s: ramp {}% (to {}% of the full rate), peak {}%, tail {}% (at {}%), expiry {}%",
+        wish.seconds,
+        percent(RAMP),
+        percent(RAMP_RATE),
+        percent(PEAK),
+        percent(TAIL),
+        percent(TAIL_RATE),
+        percent(EXPIRY)
+    );
+    plan.parameters.insert("night".to_owned(), night);
+    plan.parameters.insert("sends".to_owned(), format!("{sends_per_s:.1} a second in the peak"));
+    plan.parameters.insert("midnight".to_owned(), format!("{:.1} s after the start", midnight_s(wish)));
+    plan.phases = phases(&[
+        ("ramp", wish.seconds * RAMP),
+        ("peak", wish.seconds * PEAK),
+        ("tail", wish.seconds * TAIL),
+        ("expiry", wish.seconds * EXPIRY),
+    ]);
+    plan
+}

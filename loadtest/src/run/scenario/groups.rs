@@ -1,0 +1,186 @@
+//! `groups`: an ordinary evening in groups of all sizes. Somebody sends an
+//! envelope; members come for it soon, most of them only to find it empty; and
+//! they look who got what.
+
+use std::collections::HashSet;
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::seq::index;
+use rand_distr::{Distribution, Exp, Zipf};
+
+use super::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
+use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+
+/// Groups have as many members as a Zipf distribution of this exponent says.
+const ZIPF_EXPONENT: f64 = 1.1;
+/// The largest group.
+const MEMBERS_MAX: u32 = 500;
+/// The smallest: the sender and one more.
+const MEMBERS_MIN: u32 = 2;
+/// Grabs for each opening, the one that leads to it included.
+const GRABS_PER_OPEN: f64 = 20.0;
+/// Looks at the detail for each opening.
+const VIEWS_PER_OPEN: f64 = 10.0;
+/// The part of a group that has shares to open.
+const SHARES_PER_MEMBER: f64 = 0.6;
+/// Seconds after which openers come, on average.
+const OPEN_AFTER_S: f64 = 2.0;
+/// Seconds after which the others grab and look, on average.
+const LOOK_AFTER_S: f64 = 4.0;
+/// Groups that exist for each envelope that is sent in a second: a group has quiet times.
+const GROUPS_PER_RATE: f64 = 10.0;
+
+/// Groups, and their members' numbers in a row.
+pub struct Groups {
+    /// Of each group: its first member, and how many there are.
+    pub members: Vec<(u32, u32)>,
+}
+
+impl Groups {
+    /// So many groups, of sizes as they are in life.
+    pub fn new(count: usize, random: &mut SmallRng) -> Groups {
+        let sizes = Zipf::new(f64::from(MEMBERS_MAX), ZIPF_EXPONENT).expect("the bounds are fixed and good");
+        let mut first = 0;
+        let mut group = || {
+            let size = (sizes.sample(random) as u32).clamp(MEMBERS_MIN, MEMBERS_MAX);
+            let members = (first, size);
+            first += size;
+            members
+        };
+        Groups { members: (0..count).map(|_| group()).collect() }
+    }
+
+    /// Of each user the group.
+    pub fn of_users(&self) -> Vec<u32> {
+        let users = |(group, (_, size)): (usize, &(u32, u32))| std::iter::repeat_n(group as u32, *size as usize);
+        self.members.iter().enumerate().flat_map(users).collect()
+    }
+
+    /// Openings that an envelope in a group has on average.
+    pub fn openings_mean(&self, shares_max: u32) -> f64 {
+        let shares: u64 = self.members.iter().map(|(_, size)| u64::from(shares_of(*size, shares_max))).sum();
+        shares as f64 / self.members.len() as f64
+    }
+}
+
+fn shares_of(members: u32, shares_max: u32) -> u32 {
+    ((f64::from(members) * SHARES_PER_MEMBER).ceil() as u32).clamp(1, shares_max)
+}
+
+/// Somebody of a random group sends an envelope at `at_us`, and everybody comes.
+/// `expires_in_s` is when it expires; nobody comes at or after `until_us`.
+pub fn send(
+    plan: &mut Plan,
+    groups: &Groups,
+    wish: &Wish,
+    at_us: u64,
+    until_us: u64,
+    expires_in_s: u32,
+    random: &mut SmallRng,
+) {
+    let group = random.random_range(0..groups.members.len());
+    let (first, size) = groups.members[group];
+    let shares = shares_of(size, wish.shares_max);
+    let sender = first + random.random_range(0..size);
+    let envelope = plan.envelopes.len() as u32;
+    plan.envelopes.push(PlannedEnvelope {
+        sender,
+        shares,
+        total_fen: i64::from(shares) * SHARE_FEN_MEAN,
+        group: Some(group as u32),
+        expires_in_s,
+        sent_ahead: false,
+    });
+    let come = |plan: &mut Plan, user, what, after_s: f64, random: &mut SmallRng| {
+        let after: f64 = Exp::new(1.0 / after_s).expect("the mean is fixed and good").sample(random);
+        let at_us = at_us + (after * 1e6) as u64;
+        if at_us < until_us {
+            plan.visits.push(Visit { at_us, envelope, user, what, manners: Manners::default() });
+        }
+    };
+    let manners = Manners::default();
+    plan.visits.push(Visit { at_us, envelope, user: sender, what: What::Send, manners });
+    let openers: HashSet<u32> =
+        index::sample(random, size as usize, shares as usize).iter().map(|place| first + place as u32).collect();
+    let mut in_order: Vec<u32> = openers.into_iter().collect();
+    in_order.sort_unstable();
+    for user in in_order {
+        come(plan, user, What::Open, OPEN_AFTER_S, random);
+    }
+    let looks = [(What::Grab, GRABS_PER_OPEN - 1.0), (What::View, VIEWS_PER_OPEN)];
+    for (what, per_open) in looks {
+        for _ in 0..(f64::from(shares) * per_open) as u32 {
+            let user = first + random.random_range(0..size);
+            come(plan, user, what, LOOK_AFTER_S, random);
+        }
+    }
+}
+
+/// What a plan with groups says of itself.
+pub fn parameters(groups: &Groups, wish: &Wish) -> [(String, String); 4] {
+    let users = groups.members.iter().map(|(_, size)| size).sum::<u32>();
+    let count = groups.members.len();
+    [
+        ("groups", format!("{count}, of {MEMBERS_MIN} to {MEMBERS_MAX} members, Zipf with exponent {ZIPF_EXPONENT}")),
+        ("users", users.to_string()),
+        ("for each opening", format!("{GRABS_PER_OPEN} grabs, {VIEWS_PER_OPEN} views")),
+        ("shares", format!("for {}% of a group, at most {}", SHARES_PER_MEMBER * 100.0, wish.shares_max)),
+    ]
+    .map(|(name, words)| (name.to_owned(), words))
+}
+
+/// As many groups as a rate of openings keeps busy.
+pub fn for_rate(rate: f64, random: &mut SmallRng) -> Groups {
+    Groups::new(((rate / 10.0) * GROUPS_PER_RATE).ceil().clamp(1.0, 100_000.0) as usize, random)
+}
+
+/// Writes the plan.
+pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
+    let groups = for_rate(wish.rate, random);
+    let of_users = groups.of_users();
+    let mut plan = Plan { users: of_users.len() as u32, groups: of_users, ..Plan::default() };
+    let sends_per_s = wish.rate / groups.openings_mean(wish.shares_max);
+    let until_us = (wish.seconds * 1e6) as u64;
+    for at_us in wish.arrivals.moments(sends_per_s, wish.seconds, random) {
+        send(&mut plan, &groups, wish, at_us, until_us, EXPIRES_IN_S, random);
+    }
+    plan.parameters.extend(parameters(&groups, wish));
+    let sends = format!("{:?}, {sends_per_s:.1} a second, {} s", wish.arrivals, wish.seconds);
+    plan.parameters.insert("sends".to_owned(), sends);
+    plan.phases = phases(&[("load", wish.seconds)]);
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::run::arrivals::Arrivals;
+
+    #[test]
+    fn calls_come_in_the_proportions_of_a_real_night() {
+        let wish = Wish {
+            rate: 300.0,
+            seconds: 60.0,
+            arrivals: Arrivals::Poisson,
+            shares_max: 500,
+            doubles: 0.0,
+            slow: 0.0,
+            seed: 3,
+            file: None,
+        };
+        let plan = plan(&wish, &mut SmallRng::seed_from_u64(3));
+        let count = |what| plan.visits.iter().filter(|visit| visit.what == what).count() as f64;
+        let opens = count(What::Open);
+        assert!((opens / 60.0 / 300.0 - 1.0).abs() < 0.35, "{opens}");
+        // Those who would come after the end are left out, and they are more among those who come late.
+        let grabs = (count(What::Grab) + opens) / opens;
+        let views = count(What::View) / opens;
+        assert!((16.0..=21.0).contains(&grabs) && (8.0..=10.5).contains(&views), "{grabs} {views}");
+        let small = plan.envelopes.iter().filter(|envelope| envelope.shares <= 6).count() as f64;
+        assert!(small / plan.envelopes.len() as f64 > 0.4, "most groups are small");
+        assert!(plan.envelopes.iter().any(|envelope| envelope.shares > 100), "and some are large");
+    }
+}

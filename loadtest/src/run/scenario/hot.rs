@@ -1,0 +1,41 @@
+//! `hot`: one envelope, and everybody opens it.
+
+use rand::rngs::SmallRng;
+
+use super::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
+use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+
+/// Writes the plan. User 0 sends; everybody else comes once.
+pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
+    let moments = wish.arrivals.moments(wish.rate, wish.seconds, random);
+    let openers = moments.len() as u32;
+    let shares = openers.clamp(1, wish.shares_max);
+    let visit = |(number, at_us): (usize, u64)| Visit {
+        at_us,
+        envelope: 0,
+        user: number as u32 + 1,
+        what: What::Open,
+        manners: Manners::default(),
+    };
+    let said = [
+        ("envelopes", "1, sent ahead".to_owned()),
+        ("shares", shares.to_string()),
+        ("openers", format!("{openers}, each once")),
+        ("arrivals", format!("{:?}, {} a second, {} s", wish.arrivals, wish.rate, wish.seconds)),
+    ];
+    Plan {
+        parameters: said.map(|(name, words)| (name.to_owned(), words)).into(),
+        envelopes: vec![PlannedEnvelope {
+            sender: 0,
+            shares,
+            total_fen: i64::from(shares) * SHARE_FEN_MEAN,
+            group: None,
+            expires_in_s: EXPIRES_IN_S,
+            sent_ahead: true,
+        }],
+        groups: Vec::new(),
+        users: openers + 1,
+        visits: moments.into_iter().enumerate().map(visit).collect(),
+        phases: phases(&[("load", wish.seconds)]),
+    }
+}

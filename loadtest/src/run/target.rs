@@ -1,0 +1,149 @@
+//! What a run drives: an installation that is there already, or one that it
+//! starts for itself and ends again.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::RunArgs;
+use super::gauges::fetch_metrics;
+use super::people::Passes;
+use crate::faults::Schedule;
+use crate::outcome::Machine;
+use crate::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S};
+use crate::{Fallible, machine, metrics};
+
+/// How far from UTC a zone may be, in seconds.
+const ZONE_S_MAX: i64 = 14 * 3_600;
+
+/// What a run drives. Its fields are dropped in this order: processes before their data.
+pub struct Target {
+    service: Option<Service>,
+    sets: u16,
+    dir: Option<TempDir>,
+    /// Where requests go.
+    pub addr: SocketAddr,
+    /// Whose metrics are read.
+    pub metrics: Vec<SocketAddr>,
+    /// How it believes who somebody is.
+    pub passes: Passes,
+}
+
+impl Target {
+    /// Starts what the arguments ask for. Local midnight of what it starts is at
+    /// `midnight`, if that is given; `shares_max` are allowed an envelope.
+    pub fn open(args: &RunArgs, shares_max: u32, midnight: Option<SystemTime>, faults: &Schedule) -> Fallible<Target> {
+        if let Some(addr) = args.target {
+            let passes = match &args.secret_file {
+                Some(path) => Passes::Secret(read_secret(path)?),
+                None => Passes::Dev,
+            };
+            let metrics = if args.metrics.is_empty() { vec![addr] } else { args.metrics.clone() };
+            return Ok(Target { service: None, sets: 0, dir: None, addr, metrics, passes });
+        }
+        std::fs::create_dir_all(&args.data)?;
+        let dir = tempfile::tempdir_in(&args.data)?;
+        let zone_offset_s = midnight.map_or(ZONE_OFFSET_S, zone_with_midnight_at);
+        let server = args.server_settings.clone();
+        let wanted = Wanted { shares_max, server, bare: false, zone_offset_s };
+        let passes = Passes::Secret(SECRET.to_owned());
+        if !args.cluster {
+            let service = Service::embedded(&args.server, dir.path(), &wanted)?;
+            let addr = service.addr();
+            return Ok(Target { service: Some(service), sets: 1, dir: Some(dir), addr, metrics: vec![addr], passes });
+        }
+        let script = &args.cluster_script;
+        let cluster = Cluster::start_for(faults, script, &args.server, dir.path(), args.sets, &wanted)?;
+        let (addr, metrics) = (cluster.gateway_addr(), cluster.metrics_addrs(args.sets));
+        let service = Some(Service::Cluster(cluster));
+        Ok(Target { service, sets: args.sets, dir: Some(dir), addr, metrics, passes })
+    }
+
+    /// The cluster, if it is one of ours.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match &self.service {
+            Some(Service::Cluster(cluster)) => Some(cluster),
+            _ => None,
+        }
+    }
+
+    /// How many SETs it has; zero if that is not known.
+    pub fn sets(&self) -> u16 {
+        self.sets
+    }
+
+    /// The processor time of all of its processes, if they are ours.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        self.service.as_ref()?.cpu_time().ok()
+    }
+
+    /// What it runs on, with what it says of itself.
+    pub fn machine(&self, args: &RunArgs) -> Machine {
+        let texts: Vec<String> = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok()).collect();
+        let durability = texts.iter().find_map(|text| metrics::durability(text)).unwrap_or("not stated").to_owned();
+        let mut commands = vec![("hongbao-loadtest", std::env::current_exe().unwrap_or_default())];
+        if self.service.is_some() {
+            commands.push(("hongbao", args.server.clone()));
+        }
+        if self.cluster().is_some() {
+            commands.extend(["mariadbd", "memcached", "redis-server"].map(|name| (name, name.into())));
+        }
+        let mut versions: std::collections::BTreeMap<String, String> =
+            commands.iter().filter_map(|(name, program)| Some(((*name).to_owned(), version(program)?))).collect();
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        versions.insert("linux".to_owned(), kernel.trim().to_owned());
+        Machine {
+            processors: machine::processors(),
+            file_system: self.dir.as_ref().map_or(String::new(), |dir| machine::file_system(dir.path())),
+            versions,
+            durability,
+        }
+    }
+
+    /// Whether a process says that its commits may not survive a loss of power.
+    pub fn is_relaxed(&self) -> bool {
+        let texts = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok());
+        texts.into_iter().any(|text| text.lines().any(|line| line.starts_with("hongbao_durability_full 0")))
+    }
+}
+
+/// The words of a program about its version; mariadbd lives where only root looks.
+fn version(program: &Path) -> Option<String> {
+    let program = if program == Path::new("mariadbd") { Path::new("/usr/sbin/mariadbd") } else { program };
+    let said = Command::new(program).arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    Some(said.lines().next()?.trim().to_owned())
+}
+
+fn read_secret(path: &Path) -> Fallible<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let secret = text.trim();
+    if secret.is_empty() {
+        return Err(format!("{}: there is no secret in it", path.display()).into());
+    }
+    Ok(secret.to_owned())
+}
+
+/// The zone in which it is midnight then, in seconds from UTC.
+fn zone_with_midnight_at(then: SystemTime) -> i64 {
+    let since = then.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let behind = since % 86_400;
+    if behind <= ZONE_S_MAX { -behind } else { 86_400 - behind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_any_time_there_is_a_zone_where_it_is_midnight() {
+        for since_s in (0..200_000).step_by(997) {
+            let zone = zone_with_midnight_at(SystemTime::UNIX_EPOCH + Duration::from_secs(since_s));
+            assert!(zone.abs() <= ZONE_S_MAX);
+            assert_eq!((since_s as i64 + zone) % 86_400, 0);
+        }
+    }
+}
