@@ -20,11 +20,11 @@ use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::direct;
-use crate::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
+use crate::lane::{Accepted, Lane, LaneContext, LaneQueue, OpenAnswer, OpenJob};
 use crate::live::{LiveEnvelope, LiveEnvelopes, LiveJournal, NotLive};
 use crate::metrics::{LaneMetrics, ServerMetrics};
 use crate::permits::Permits;
@@ -126,7 +126,7 @@ pub struct Server {
     slots: u128,
     live: Arc<LiveEnvelopes>,
     /// By number of the database; a SET has some of them.
-    lanes: Vec<Option<mpsc::Sender<OpenJob>>>,
+    lanes: Vec<Option<LaneQueue>>,
     direct: Arc<LaneContext>,
 }
 
@@ -148,6 +148,15 @@ impl ServerTasks {
         self.sweeper.abort();
         self.permits.close().await;
     }
+}
+
+/// How an opening ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// What the user is told.
+    pub outcome: Outcome,
+    /// Where it stood in the order of its lane; `None` if it went past the lanes.
+    pub accepted: Option<Accepted>,
 }
 
 /// Who calls.
@@ -174,9 +183,10 @@ impl Server {
             })
         };
         let databases: BTreeSet<u8> = parts.store.tables().iter().map(|table| table.database).collect();
-        let (mut lanes, mut tasks) = (vec![None; usize::from(SLOTS)], Vec::new());
+        let mut lanes: Vec<Option<LaneQueue>> = (0..SLOTS).map(|_| None).collect();
+        let mut tasks = Vec::new();
         for &database in &databases {
-            let (queue, waiting) = mpsc::channel(parts.options.lane_queue_max);
+            let (queue, waiting) = LaneQueue::new(database, parts.options.lane_queue_max, parts.clock.now());
             tasks.push(tokio::spawn(Lane::new(context(metrics.lane(database))).run(waiting)));
             lanes[usize::from(database)] = Some(queue);
         }
@@ -277,7 +287,7 @@ impl Server {
         caller: &Caller<'_>,
         ticket: &str,
         time_left: Option<Duration>,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Opening, Refusal> {
         self.check_ours(id)?;
         let now = self.parts.clock.now();
         if !self.parts.tickets.admits(ticket, id, caller.user, now) {
@@ -287,11 +297,11 @@ impl Server {
         let open_within = Duration::from_millis(self.parts.options.open_deadline_ms.unsigned_abs()).min(asked_within);
         let deadline = now.plus_millis(open_within.as_millis() as i64);
         let (answer_to, answer) = oneshot::channel();
-        if self.parts.options.lanes {
+        let accepted = if self.parts.options.lanes {
             let live = self.live(id, now).await?;
             let job =
                 OpenJob { live, user: caller.user.clone(), accepted: Instant::now(), deadline, answer: answer_to };
-            self.lane_of(id)?.try_send(job).map_err(|_| self.refuse_full())?;
+            Some(self.lane_of(id)?.accept(job).ok_or_else(|| self.refuse_full())?)
         } else {
             // On a task of its own: a client that goes away cannot stop it half way.
             let (context, user) = (self.direct.clone(), caller.user.clone());
@@ -299,10 +309,11 @@ impl Server {
                 // The client may be gone; the opening has happened all the same.
                 let _ = answer_to.send(direct::open(&context, id, &user, deadline).await);
             });
-        }
+            None
+        };
         let wait = Duration::from_millis(self.parts.options.answer_within_ms).min(asked_within);
         match tokio::time::timeout(wait, answer).await {
-            Ok(Ok(answer)) => outcome_of(answer),
+            Ok(Ok(answer)) => Ok(Opening { outcome: outcome_of(answer)?, accepted }),
             Ok(Err(_)) => Err(Refusal::Unknown("the lane gave no answer".to_owned())),
             Err(_) => Err(Refusal::Unknown("the lane is too slow".to_owned())),
         }
@@ -426,7 +437,7 @@ impl Server {
         self.live.get_or_load(id, &*self.parts.store, now).await
     }
 
-    fn lane_of(&self, id: EnvelopeId) -> Result<&mpsc::Sender<OpenJob>, Refusal> {
+    fn lane_of(&self, id: EnvelopeId) -> Result<&LaneQueue, Refusal> {
         let lane = self.lanes.get(usize::from(self.parts.store.table_of(id).database));
         lane.and_then(Option::as_ref).ok_or(Refusal::Misdirected)
     }

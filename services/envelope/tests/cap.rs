@@ -14,7 +14,7 @@ use hongbao_core::{
 use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
 use hongbao_envelope::permits::{Counter, MemcachedPermits, Permits};
 use hongbao_envelope::refusal::Refusal;
-use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_envelope::server::{Caller, Opening, Server, ServerOptions, ServerParts};
 use hongbao_parts::Part;
 use hongbao_store::Store;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
@@ -101,7 +101,7 @@ async fn open(server: Arc<Server>, id: EnvelopeId, number: u32) -> i64 {
     let ticket = TicketKey::new(b"a secret").issue(id, &user, SystemClock.now().plus_millis(60_000));
     loop {
         match server.open(id, &Caller { user: &user, groups: &[] }, &ticket, None).await {
-            Ok(Outcome::Opened { amount_fen, .. }) => return amount_fen.get(),
+            Ok(Opening { outcome: Outcome::Opened { amount_fen, .. }, .. }) => return amount_fen.get(),
             Ok(other) => panic!("{other:?}"),
             Err(Refusal::Busy) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(refusal) => panic!("{refusal:?}"),

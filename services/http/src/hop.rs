@@ -9,6 +9,10 @@ pub const ENVELOPE_ID: HeaderName = HeaderName::from_static("x-hongbao-envelope-
 /// Milliseconds that are left for the answer.
 pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-ms");
 
+/// Of an answered opening: where it stood in the order in which its lane accepted
+/// them. Goes to the client as well: a rehearsal holds it against the journal.
+pub const ACCEPTED: HeaderName = HeaderName::from_static("x-hongbao-accepted");
+
 /// How long whoever asks still waits; `None` if nothing sensible is said.
 pub fn time_left(headers: &HeaderMap) -> Option<Duration> {
     let millis = headers.get(DEADLINE_MS)?.to_str().ok()?.parse().ok()?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::RequestPartsExt as _;
 use axum::extract::{FromRef, FromRequestParts, Path, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use hongbao_core::request::CreateEnvelope;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, ProblemBody};
@@ -141,8 +141,13 @@ pub async fn open(
     caller: Caller,
     Json(request): Json<OpenRequest>,
 ) -> Result<Response, Problem> {
-    let outcome = server.open(id, &caller_of(&caller), &request.ticket, time_left).await?;
-    Ok(json_response(StatusCode::OK, &outcome))
+    let opening = server.open(id, &caller_of(&caller), &request.ticket, time_left).await?;
+    let mut response = json_response(StatusCode::OK, &opening.outcome);
+    if let Some(accepted) = opening.accepted {
+        let accepted = HeaderValue::try_from(accepted.to_string()).expect("digits and a dash are a header's");
+        response.headers_mut().insert(hop::ACCEPTED, accepted);
+    }
+    Ok(response)
 }
 
 /// A page of openings.

@@ -11,6 +11,7 @@
 //! one by one, always in the same order.
 
 mod batch;
+mod queue;
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::batch::{BatchFailed, attempt};
+pub use self::queue::{Accepted, LaneQueue};
 use crate::direct;
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
 use crate::metrics::LaneMetrics;

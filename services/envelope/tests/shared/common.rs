@@ -186,7 +186,8 @@ impl Node {
     /// With a ticket that is good, whatever a grab would say.
     pub async fn open(&self, id: EnvelopeId, name: &str) -> Result<Outcome, Refusal> {
         let ticket = TicketKey::new(SECRET).issue(id, &user(name), START.plus_millis(2 * LIFETIME_MS));
-        self.server.open(id, &Caller { user: &user(name), groups: &[] }, &ticket, None).await
+        let opening = self.server.open(id, &Caller { user: &user(name), groups: &[] }, &ticket, None).await;
+        opening.map(|opening| opening.outcome)
     }
 
     pub async fn detail(&self, id: EnvelopeId, name: &str) -> Result<Detail, Refusal> {
