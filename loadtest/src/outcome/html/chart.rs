@@ -86,8 +86,8 @@ pub struct Chart<'a> {
 struct FaultLabel<'a> {
     fault: &'a FaultDone,
     text: String,
-    /// Its row, its left end and its width; `None` when there was no room.
-    place: Option<(usize, f64)>,
+    /// Its row, and whether it stands left of the fault's line; `None` when there was no room.
+    place: Option<(usize, bool)>,
 }
 
 impl Chart<'_> {
@@ -199,13 +199,13 @@ impl Chart<'_> {
             }
             let width = text_width(&text);
             let line = x(fault.at_s);
-            // Right of its line, or left of it where the picture ends.
-            let left = if line + 4.0 + width <= size.width { line + 4.0 } else { (line - 4.0 - width).max(0.0) };
+            let before = line + 4.0 + width > size.width;
+            let left = if before { line - 4.0 - width } else { line + 4.0 };
             let row = taken.iter().position(|end| *end <= left);
             if let Some(row) = row {
                 taken[row] = left + width + 6.0;
             }
-            labels.push(FaultLabel { fault, text, place: row.map(|row| (row, left)) });
+            labels.push(FaultLabel { fault, text, place: row.map(|row| (row, before)) });
         }
         labels
     }
@@ -320,10 +320,17 @@ fn draw_faults(out: &mut String, labels: &[FaultLabel], x: &impl Fn(f64) -> f64,
             (to - from).max(0.0),
             bottom - y
         );
-        if let Some((_, left)) = place {
-            let _ = write!(out, "<text x=\"{left:.1}\" y=\"{:.1}\">{}</text>", y + 12.0, escape(text));
-        }
         out.push_str("</g>");
+    }
+    // Over all lines, so that none crosses a text.
+    for FaultLabel { fault, text, place } in labels {
+        let Some((row, before)) = place else { continue };
+        let line = x(fault.at_s);
+        let (x, anchor) = if *before { (line - 4.0, "end") } else { (line + 4.0, "start") };
+        let y = LABEL_ROW * (1.0 + *row as f64) + 12.0;
+        let text = escape(text);
+        let _ =
+            write!(out, "<text class=\"fault-name\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
     }
 }
 
@@ -378,7 +385,7 @@ mod tests {
     fn labels_of_faults_do_not_cover_each_other() {
         let faults = [fault(1.0), fault(1.1), fault(1.2), fault(1.3), fault(3.5)];
         let svg = chart(&[], &faults).svg(NARROW);
-        let label = |y: f64| svg.matches(&format!("y=\"{y:.1}\">kill db")).count();
+        let label = |y: f64| svg.matches(&format!("y=\"{y:.1}\" text-anchor")).count();
         let rows: Vec<usize> = (1..5).map(|row| label(LABEL_ROW * f64::from(row) + 12.0)).collect();
         assert_eq!(rows, [2, 1, 1, 0], "{svg}");
         assert_eq!(svg.matches("<g class=\"fault\">").count(), 5, "what has no label is still drawn");
