@@ -59,6 +59,20 @@ pub fn clock(seconds: f64) -> String {
     }
 }
 
+/// A length of time in words: `8 s`, `1 min 5 s`, `1 h 2 min`.
+pub fn length(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    let pair = |large: u64, unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{large} {unit}"),
+        _ => format!("{large} {unit} {small} {small_unit}"),
+    };
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3_600 => pair(whole / 60, "min", whole % 60, "s"),
+        _ => pair(whole / 3_600, "h", whole / 60 % 60, "min"),
+    }
+}
+
 /// A tick of an axis, short: `20`, `1.5k`, `2M`.
 pub fn tick(value: f64) -> String {
     let short = |value: f64| {
@@ -95,6 +109,10 @@ mod tests {
     #[test]
     fn moments_and_ticks_are_short() {
         assert_eq!([clock(8.0), clock(65.0), clock(3_723.0)], ["8 s", "1:05", "1:02:03"]);
+        assert_eq!(
+            [length(8.0), length(65.0), length(3_723.0), length(120.0)],
+            ["8 s", "1 min 5 s", "1 h 2 min", "2 min"]
+        );
         assert_eq!([tick(0.02), tick(1_500.0), tick(20.0), tick(2e6)], ["0.02", "1.5k", "20", "2M"]);
     }
 }

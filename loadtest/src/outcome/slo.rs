@@ -133,6 +133,14 @@ pub fn judge(slos: &[Slo], outcome: &Outcome) -> Vec<Verdict> {
 }
 
 impl Slo {
+    /// The percentile of openings that it bounds, and the bound in milliseconds, if it does.
+    pub fn opening_bound_ms(&self) -> Option<(&'static str, f64)> {
+        match self.metric {
+            Metric::Latency { call: None | Some("open"), percentile } => Some((percentile.name(), self.bound)),
+            _ => None,
+        }
+    }
+
     /// Whether the run held it.
     pub fn judge(&self, outcome: &Outcome) -> Verdict {
         let measured = self.metric.measure(outcome).filter(|measured| measured.value.is_finite());
@@ -306,16 +314,22 @@ impl Metric {
 }
 
 impl Percentile {
+    const ALL: [Percentile; 6] =
+        [Percentile::P50, Percentile::P90, Percentile::P99, Percentile::P999, Percentile::P9999, Percentile::Max];
+
     fn parse(text: &str) -> Option<Percentile> {
-        Some(match text {
-            "p50" => Percentile::P50,
-            "p90" => Percentile::P90,
-            "p99" => Percentile::P99,
-            "p99.9" => Percentile::P999,
-            "p99.99" => Percentile::P9999,
-            "max" => Percentile::Max,
-            _ => return None,
-        })
+        Percentile::ALL.into_iter().find(|percentile| percentile.name() == text)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Percentile::P50 => "p50",
+            Percentile::P90 => "p90",
+            Percentile::P99 => "p99",
+            Percentile::P999 => "p99.9",
+            Percentile::P9999 => "p99.99",
+            Percentile::Max => "max",
+        }
     }
 
     fn of(self, row: &Latency) -> f64 {

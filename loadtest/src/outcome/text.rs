@@ -24,7 +24,7 @@ impl Outcome {
             (false, false) => "WRONG",
         };
         let _ =
-            writeln!(out, "\n{}, {} of load, from {}\n", self.scenario, number::clock(self.load_s), self.started_at);
+            writeln!(out, "\n{}, {} of load, from {}\n", self.scenario, number::length(self.load_s), self.started_at);
         let _ = writeln!(out, "money       {money}");
         for check in &self.audit {
             let _ = writeln!(out, "            {}", check.words());

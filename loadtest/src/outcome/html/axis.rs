@@ -4,8 +4,10 @@ use super::super::number;
 
 /// Labels of a linear axis, about.
 const TICKS: f64 = 5.0;
-/// A logarithmic axis reaches back at most so many powers of ten.
-const DECADES_MAX: i32 = 7;
+/// A logarithmic axis has at most so many marks, of which there are three for each power of ten.
+const MARKS_MAX: i32 = 21;
+/// Up to so many marks each is named.
+const MARKS_NAMED_MAX: i32 = 10;
 
 /// From where to where an axis goes.
 pub enum Axis {
@@ -13,7 +15,7 @@ pub enum Axis {
         high: f64,
         step: f64,
     },
-    /// Powers of ten.
+    /// Between two marks, as [`mark`] counts them.
     Logarithmic {
         low: i32,
         high: i32,
@@ -33,14 +35,15 @@ impl Axis {
         Axis::Linear { high: (highest / step).ceil() * step, step }
     }
 
-    /// From a power of ten at or below the lowest value to one at or above the highest.
+    /// From a number such as 1, 2, 5, 10 at or below the lowest value to one at or above the highest.
     pub fn logarithmic(lowest: f64, highest: f64) -> Axis {
         if highest.is_nan() || highest <= 0.0 || !lowest.is_finite() {
-            return Axis::Logarithmic { low: 0, high: 1 };
+            return Axis::Logarithmic { low: 0, high: 3 };
         }
-        let high = highest.log10().ceil() as i32;
-        let low = (lowest.log10().floor() as i32).clamp(high - DECADES_MAX, high - 1);
-        Axis::Logarithmic { low, high }
+        // What stands on a mark is not to be moved beyond it by the last digit.
+        let high = (-60..60).find(|place| mark(*place) * 1.000_001 >= highest).unwrap_or(60);
+        let low = (-60..high).rev().find(|place| mark(*place) <= lowest * 1.000_001).unwrap_or(-60);
+        Axis::Logarithmic { low: low.max(high - MARKS_MAX), high }
     }
 
     /// Where a value stands, from 0 at the foot to 1 at the top.
@@ -48,7 +51,7 @@ impl Axis {
         match *self {
             Axis::Linear { high, .. } => (value / high).clamp(0.0, 1.0),
             Axis::Logarithmic { low, high } if value > 0.0 => {
-                ((value.log10() - f64::from(low)) / f64::from(high - low)).clamp(0.0, 1.0)
+                ((value / mark(low)).ln() / (mark(high) / mark(low)).ln()).clamp(0.0, 1.0)
             }
             Axis::Logarithmic { .. } => 0.0,
         }
@@ -61,17 +64,18 @@ impl Axis {
                 (0..=(high / step).round() as u32).map(|place| f64::from(place) * step).collect()
             }
             Axis::Logarithmic { low, high } => {
-                // Few powers leave room for numbers between them.
-                let between: &[f64] = if high - low <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-                let top = 10f64.powi(high);
-                (low..=high)
-                    .flat_map(|power| between.iter().map(move |factor| factor * 10f64.powi(power)))
-                    .filter(|value| *value <= top * 1.000_001)
-                    .collect()
+                // Few marks leave room to name them all; of many, the powers of ten.
+                let all = high - low <= MARKS_NAMED_MAX;
+                (low..=high).filter(|place| all || place.rem_euclid(3) == 0).map(mark).collect()
             }
         };
         values.into_iter().map(|value| (value, number::tick(value))).collect()
     }
+}
+
+/// The marks of a logarithmic axis: 1, 2, 5, 10, 20 from place 0 on, 0.5 and 0.2 before it.
+fn mark(place: i32) -> f64 {
+    [1.0, 2.0, 5.0][place.rem_euclid(3) as usize] * 10f64.powi(place.div_euclid(3))
 }
 
 #[cfg(test)]
@@ -91,12 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn a_logarithmic_axis_goes_from_power_to_power() {
+    fn a_logarithmic_axis_goes_from_mark_to_mark() {
         let axis = Axis::logarithmic(0.3, 42.0);
-        assert_eq!(texts(&axis), ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100"]);
-        assert!((axis.share(1.0) - 1.0 / 3.0).abs() < 1e-9);
-        assert_eq!(texts(&Axis::logarithmic(0.01, 2_000.0)), ["0.01", "0.1", "1", "10", "100", "1k", "10k"]);
+        assert_eq!(texts(&axis), ["0.2", "0.5", "1", "2", "5", "10", "20", "50"]);
+        assert_eq!((axis.share(0.2), axis.share(50.0), axis.share(0.0)), (0.0, 1.0, 0.0));
+        assert!((Axis::logarithmic(1.0, 100.0).share(10.0) - 0.5).abs() < 1e-9);
+        assert_eq!(texts(&Axis::logarithmic(0.01, 2_000.0)), ["0.01", "0.1", "1", "10", "100", "1k"]);
+        assert_eq!(texts(&Axis::logarithmic(1e-9, 1.0)).len(), 8, "it does not reach back without end");
         assert_eq!(texts(&Axis::logarithmic(f64::INFINITY, 0.0)), ["1", "2", "5", "10"]);
-        assert_eq!(texts(&Axis::logarithmic(10.0, 10.0)), ["1", "2", "5", "10"]);
+        assert_eq!(texts(&Axis::logarithmic(10.0, 10.0)), ["5", "10"]);
     }
 }

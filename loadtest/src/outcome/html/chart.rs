@@ -10,10 +10,10 @@ use super::escape;
 /// A chart's measures, in units of its own picture.
 #[derive(Clone, Copy)]
 pub struct Size {
-    width: f64,
-    plot_height: f64,
+    pub width: f64,
+    pub plot_height: f64,
     /// Room for the labels of the axis at the left.
-    left: f64,
+    pub left: f64,
     /// About how many labels the axis of time has room for.
     time_ticks: usize,
     /// Whether each moment answers the pointer with its values.
@@ -23,10 +23,10 @@ pub struct Size {
 /// For a page beside which the chart has room.
 pub const WIDE: Size = Size { width: 1000.0, plot_height: 220.0, left: 48.0, time_ticks: 12, hover: true };
 /// For a phone, where no pointer hovers.
-pub const NARROW: Size = Size { width: 380.0, plot_height: 190.0, left: 40.0, time_ticks: 4, hover: false };
+pub const NARROW: Size = Size { width: 380.0, plot_height: 190.0, left: 40.0, time_ticks: 5, hover: false };
 
-const RIGHT: f64 = 10.0;
-const BELOW: f64 = 26.0;
+pub const RIGHT: f64 = 10.0;
+pub const BELOW: f64 = 26.0;
 /// The height of a row of labels above the plot.
 const LABEL_ROW: f64 = 17.0;
 /// Rows that the labels of faults may take; what finds no room is still told by its title.
@@ -42,6 +42,15 @@ pub struct Series {
     pub colour: usize,
     /// A value for each moment; `None` interrupts a line.
     pub values: Vec<Option<f64>>,
+}
+
+/// A level that is drawn across a chart.
+pub struct Bound {
+    pub value: f64,
+    /// Its place in the palette, as that of the series it bounds.
+    pub colour: usize,
+    /// What it is.
+    pub text: String,
 }
 
 /// How the series are drawn.
@@ -67,6 +76,8 @@ pub struct Chart<'a> {
     /// The moments' ends, in seconds, ascending.
     pub moments: &'a [f64],
     pub series: &'a [Series],
+    /// Levels that were not to be passed.
+    pub bounds: &'a [Bound],
     pub phases: &'a [Phase],
     pub faults: &'a [FaultDone],
 }
@@ -75,8 +86,8 @@ pub struct Chart<'a> {
 struct FaultLabel<'a> {
     fault: &'a FaultDone,
     text: String,
-    /// Its row, its left end and its width; `None` when there was no room.
-    place: Option<(usize, f64)>,
+    /// Its row, and whether it stands left of the fault's line; `None` when there was no room.
+    place: Option<(usize, bool)>,
 }
 
 impl Chart<'_> {
@@ -92,32 +103,10 @@ impl Chart<'_> {
         let axis = self.axis();
         let y = |value: f64| bottom - axis.share(value) * size.plot_height;
 
-        let mut out = String::new();
-        let id = format!("{}-{}", self.id, if size.hover { "wide" } else { "narrow" });
-        let _ = write!(
-            out,
-            "<svg class=\"{}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
-             <title id=\"{id}-t\">{}</title><desc id=\"{id}-d\">{}</desc>",
-            if size.hover { "wide" } else { "narrow" },
-            size.width,
-            bottom + BELOW,
-            escape(self.title),
-            escape(self.description)
-        );
+        let mut out = begin(self.id, self.title, self.description, size, bottom + BELOW);
         self.draw_phases(&mut out, &x, top, bottom);
         draw_faults(&mut out, &labels, &x, bottom);
-        for (value, text) in axis.ticks() {
-            let at = y(value);
-            let _ = write!(
-                out,
-                "<path class=\"grid\" d=\"M{:.1} {at:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" \
-                 text-anchor=\"end\">{text}</text>",
-                size.left,
-                size.width - RIGHT,
-                size.left - 6.0,
-                at + 4.0
-            );
-        }
+        draw_values(&mut out, &axis, size, bottom);
         for seconds in time_ticks(end, size.time_ticks) {
             let at = x(seconds);
             let _ = write!(
@@ -126,6 +115,20 @@ impl Chart<'_> {
                  text-anchor=\"middle\">{}</text>",
                 bottom + 18.0,
                 number::clock(seconds)
+            );
+        }
+        for bound in self.bounds {
+            let at = y(bound.value);
+            let _ = write!(
+                out,
+                "<g class=\"bound c{}\"><path d=\"M{:.1} {at:.1}H{:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" \
+                 text-anchor=\"end\">{}</text></g>",
+                bound.colour,
+                size.left,
+                size.width - RIGHT,
+                size.width - RIGHT - 2.0,
+                at - 4.0,
+                escape(&bound.text)
             );
         }
         match self.kind {
@@ -155,7 +158,7 @@ impl Chart<'_> {
             return Axis::linear((0..self.moments.len()).map(stacked).fold(0.0, f64::max));
         }
         let values = || self.series.iter().flat_map(|series| &series.values).flatten().copied();
-        let highest = values().fold(0.0, f64::max);
+        let highest = values().chain(self.bounds.iter().map(|bound| bound.value)).fold(0.0, f64::max);
         match self.logarithmic {
             true => Axis::logarithmic(values().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min), highest),
             false => Axis::linear(highest),
@@ -195,12 +198,14 @@ impl Chart<'_> {
                 text.push_str(" (failed)");
             }
             let width = text_width(&text);
-            let left = (x(fault.at_s) + 4.0).min(size.width - RIGHT - width).max(0.0);
+            let line = x(fault.at_s);
+            let before = line + 4.0 + width > size.width;
+            let left = if before { line - 4.0 - width } else { line + 4.0 };
             let row = taken.iter().position(|end| *end <= left);
             if let Some(row) = row {
                 taken[row] = left + width + 6.0;
             }
-            labels.push(FaultLabel { fault, text, place: row.map(|row| (row, left)) });
+            labels.push(FaultLabel { fault, text, place: row.map(|row| (row, before)) });
         }
         labels
     }
@@ -271,6 +276,35 @@ impl Chart<'_> {
     }
 }
 
+/// The beginning of a picture that says what it shows.
+pub fn begin(id: &str, title: &str, description: &str, size: Size, height: f64) -> String {
+    let class = if size.hover { "wide" } else { "narrow" };
+    format!(
+        "<svg class=\"{class}\" viewBox=\"0 0 {} {height}\" role=\"img\" \
+         aria-labelledby=\"{id}-{class}-t {id}-{class}-d\"><title id=\"{id}-{class}-t\">{}</title>\
+         <desc id=\"{id}-{class}-d\">{}</desc>",
+        size.width,
+        escape(title),
+        escape(description)
+    )
+}
+
+/// The axis of values at the left, and its lines across the plot.
+pub fn draw_values(out: &mut String, axis: &Axis, size: Size, bottom: f64) {
+    for (value, text) in axis.ticks() {
+        let at = bottom - axis.share(value) * size.plot_height;
+        let _ = write!(
+            out,
+            "<path class=\"grid\" d=\"M{:.1} {at:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" \
+             text-anchor=\"end\">{text}</text>",
+            size.left,
+            size.width - RIGHT,
+            size.left - 6.0,
+            at + 4.0
+        );
+    }
+}
+
 fn draw_faults(out: &mut String, labels: &[FaultLabel], x: &impl Fn(f64) -> f64, bottom: f64) {
     for FaultLabel { fault, text, place } in labels {
         let (from, to) = (x(fault.at_s), x(fault.until_s));
@@ -286,10 +320,17 @@ fn draw_faults(out: &mut String, labels: &[FaultLabel], x: &impl Fn(f64) -> f64,
             (to - from).max(0.0),
             bottom - y
         );
-        if let Some((_, left)) = place {
-            let _ = write!(out, "<text x=\"{left:.1}\" y=\"{:.1}\">{}</text>", y + 12.0, escape(text));
-        }
         out.push_str("</g>");
+    }
+    // Over all lines, so that none crosses a text.
+    for FaultLabel { fault, text, place } in labels {
+        let Some((row, before)) = place else { continue };
+        let line = x(fault.at_s);
+        let (x, anchor) = if *before { (line - 4.0, "end") } else { (line + 4.0, "start") };
+        let y = LABEL_ROW * (1.0 + *row as f64) + 12.0;
+        let text = escape(text);
+        let _ =
+            write!(out, "<text class=\"fault-name\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
     }
 }
 
@@ -323,6 +364,7 @@ mod tests {
             logarithmic: false,
             moments: &[1.0, 2.0, 3.0, 4.0],
             series,
+            bounds: &[],
             phases: &[],
             faults,
         }
@@ -343,7 +385,7 @@ mod tests {
     fn labels_of_faults_do_not_cover_each_other() {
         let faults = [fault(1.0), fault(1.1), fault(1.2), fault(1.3), fault(3.5)];
         let svg = chart(&[], &faults).svg(NARROW);
-        let label = |y: f64| svg.matches(&format!("y=\"{y:.1}\">kill db")).count();
+        let label = |y: f64| svg.matches(&format!("y=\"{y:.1}\" text-anchor")).count();
         let rows: Vec<usize> = (1..5).map(|row| label(LABEL_ROW * f64::from(row) + 12.0)).collect();
         assert_eq!(rows, [2, 1, 1, 0], "{svg}");
         assert_eq!(svg.matches("<g class=\"fault\">").count(), 5, "what has no label is still drawn");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::super::{Outcome, Second, Totals, number};
-use super::chart::{Chart, Kind, NARROW, Series, WIDE};
+use super::super::{Outcome, Second, Slo, Totals, number};
+use super::chart::{Bound, Chart, Kind, NARROW, Series, WIDE};
 use super::escape;
 use super::table::Table;
 
@@ -30,6 +30,7 @@ struct Figure<'a> {
     kind: Kind,
     logarithmic: bool,
     series: Vec<Series>,
+    bounds: Vec<Bound>,
 }
 
 impl Outcome {
@@ -48,10 +49,24 @@ impl Outcome {
                  latencies and the queue the highest second.</p>"
             );
         }
-        for figure in figures(&moments) {
+        let mut figures = figures(&moments);
+        for figure in figures.iter_mut().filter(|figure| figure.id == "latency") {
+            figure.bounds = self.latency_bounds(&figure.series);
+        }
+        for figure in figures {
             self.push_figure(out, &figure, &moments);
         }
         out.push_str("</section>");
+    }
+
+    /// The thresholds of the percentiles that are drawn, each in the colour of its line.
+    fn latency_bounds(&self, series: &[Series]) -> Vec<Bound> {
+        let bound = |text: &String| {
+            let (percentile, value) = text.parse::<Slo>().ok()?.opening_bound_ms()?;
+            let line = series.iter().find(|line| line.name == percentile)?;
+            Some(Bound { value, colour: line.colour, text: text.clone() })
+        };
+        self.slos.iter().filter_map(|slo| bound(&slo.text)).collect()
     }
 
     fn push_figure(&self, out: &mut String, figure: &Figure, moments: &[Moment]) {
@@ -79,6 +94,7 @@ impl Outcome {
             logarithmic: figure.logarithmic,
             moments: &ends,
             series: &figure.series,
+            bounds: &figure.bounds,
             phases: &self.phases,
             faults: &self.faults,
         };
@@ -119,6 +135,7 @@ fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
         kind: Kind::Lines,
         logarithmic: false,
         series,
+        bounds: Vec::new(),
     };
     let mut figures = vec![
         Figure {

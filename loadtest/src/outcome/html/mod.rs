@@ -4,6 +4,7 @@
 mod axis;
 mod chart;
 mod charts;
+mod curve;
 mod table;
 
 use std::fmt::Write;
@@ -26,9 +27,9 @@ impl Outcome {
              <meta name=\"color-scheme\" content=\"light dark\">\
              <title>Rehearsal: {scenario}, {at}</title><style>{STYLE}</style></head><body>\
              <header><p class=\"kicker\">Hongbao rehearsal</p><h1>{scenario}</h1>\
-             <p class=\"when\">{load} of load from <time>{at}</time></p></header><main>",
+             <p class=\"when\">{load} of load, from <time>{at}</time></p></header><main>",
             at = escape(&self.started_at),
-            load = number::clock(self.load_s)
+            load = number::length(self.load_s)
         );
         self.push_verdicts(&mut out);
         self.push_totals(&mut out);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::super::{Latency, Outcome, number};
-use super::escape;
+use super::{curve, escape};
 
 /// A table with a heading, that scrolls by itself where it is too wide.
 pub struct Table {
@@ -71,6 +71,8 @@ impl Outcome {
                 .iter()
                 .filter(move |row| (row.phase != "all") == by_phase && (row.outcome != "all") == by_outcome)
         };
+        let by_call: Vec<&Latency> = rows(false, false).filter(|row| row.count > 0).collect();
+        curve::push_curve(out, &by_call);
         push_percentiles(out, "By call", &[], rows(false, false));
         push_percentiles(out, "By outcome", &["outcome"], rows(false, true));
         push_percentiles(out, "By phase", &["phase"], rows(true, false));
@@ -106,7 +108,7 @@ pub fn push_lag(out: &mut String, bars: &[(f64, u64)]) {
     let mut table = Table::new("How late requests were sent", &["up to", "bars (logarithmic)", "requests", "share"], 2);
     for (up_to, count) in bars {
         let length = 100.0 * (1.0 + *count as f64).log10() / (1.0 + most as f64).log10();
-        let up_to = if up_to.is_finite() { number::millis(*up_to) } else { "longer".into() };
+        let up_to = if up_to.is_finite() { format!("{} ms", number::tick(*up_to)) } else { "longer".into() };
         table.row(&[
             up_to,
             format!("<i class=\"bar\" style=\"width:{length:.1}%\"></i>"),
