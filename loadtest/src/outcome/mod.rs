@@ -22,6 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::Measured;
 
+/// What calls of clients that send slowly are called: their latency is their own,
+/// and no threshold asks for it.
+pub const SLOW_CLIENTS: &str = "slow";
+
 /// A whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {

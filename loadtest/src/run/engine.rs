@@ -27,7 +27,7 @@ use super::plan::{Plan, What};
 use super::recorder::{Gauges, Kind, Recorder};
 use super::wire::Wire;
 use crate::arena::Arena;
-use crate::outcome::Second;
+use crate::outcome::{SLOW_CLIENTS, Second};
 use crate::{Fallible, interrupt};
 
 /// An arrival that finds no free connection for so long could not be started.
@@ -70,7 +70,7 @@ impl Call {
             Call::Grab => "grab",
             Call::Open => "open",
             Call::View => "view",
-            Call::Slow => "slow client",
+            Call::Slow => SLOW_CLIENTS,
         }
     }
 }
