@@ -66,13 +66,13 @@ pub struct RunArgs {
     #[arg(long, group = "on", required_unless_present_any = ["embedded", "cluster"], help_heading = "What is driven")]
     target: Option<SocketAddr>,
     /// With --target: a file with the secret that tokens are signed with; without it the dev call is asked for tokens
-    #[arg(long, requires = "target", help_heading = "What is driven")]
+    #[arg(long, help_heading = "What is driven")]
     secret_file: Option<PathBuf>,
     /// With --target: a file with an operator's token; everything is then marked as a rehearsal and touches no real money
-    #[arg(long, requires = "target", help_heading = "What is driven")]
+    #[arg(long, help_heading = "What is driven")]
     rehearsal_token_file: Option<PathBuf>,
     /// With --target: whose metrics to read, if not the target's: servers and workers
-    #[arg(long, value_delimiter = ',', requires = "target", help_heading = "What is driven")]
+    #[arg(long, value_delimiter = ',', help_heading = "What is driven")]
     metrics: Vec<SocketAddr>,
     /// The `hongbao` binary, a release build
     #[arg(long, default_value = "target/release/hongbao", help_heading = "What is driven")]
@@ -124,7 +124,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 1, help_heading = "The load")]
     seed: u64,
     /// A schedule of faults, with --cluster
-    #[arg(long, requires = "cluster", help_heading = "The load")]
+    #[arg(long, help_heading = "The load")]
     faults: Option<PathBuf>,
 
     /// Thresholds: p99<50ms,open.p99.9<200ms,busy<1%,opens>1000/s,drain<60s
@@ -145,6 +145,27 @@ pub struct RunArgs {
     /// Write what was said to each request to open, as JSON lines
     #[arg(long, help_heading = "The verdict")]
     history: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// What belongs to another way to drive is refused: it would be ignored.
+    fn check(&self) -> Fallible<()> {
+        let of_target = [
+            ("--secret-file", self.secret_file.is_some()),
+            ("--rehearsal-token-file", self.rehearsal_token_file.is_some()),
+            ("--metrics", !self.metrics.is_empty()),
+        ];
+        if let Some((name, _)) = of_target.iter().find(|(_, given)| *given && self.target.is_none()) {
+            return Err(format!("{name} goes with --target").into());
+        }
+        if self.faults.is_some() && !self.cluster {
+            return Err("--faults goes with --cluster: faults happen to parts of a cluster that the run started".into());
+        }
+        if self.file.is_some() && self.scenario != Scenario::Replay {
+            return Err("only replay reads a FILE".into());
+        }
+        Ok(())
+    }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
@@ -170,6 +191,7 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     interrupt::watch()?;
     machine::raise_open_files()?;
     // What is wrong with the arguments is said before anything starts.
+    args.check()?;
     let mut slos = args.slos.clone();
     if let Some(path) = &args.slo_file {
         slos.extend(outcome::read_slos(path)?);

@@ -1,0 +1,250 @@
+//! `hongbao-loadtest run` against the real service: what it reports when all is
+//! well, and that it notices when it is not.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const SECRET: &str = "a secret that guards nothing but a test";
+
+/// The service's binary, built as it is now.
+fn service() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let done = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "hongbao"]).status();
+        assert!(done.expect("cargo runs this test").success());
+        let harness = Path::new(env!("CARGO_BIN_EXE_hongbao-loadtest"));
+        harness.with_file_name("hongbao")
+    })
+}
+
+struct Run {
+    output: Output,
+    dir: tempfile::TempDir,
+}
+
+impl Run {
+    /// Runs a scenario for two seconds with these arguments besides.
+    fn of(arguments: &[&str]) -> Run {
+        let dir = tempfile::tempdir().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
+            .arg("run")
+            .args(arguments)
+            .args(["--seconds", "2", "--lag-ms-max", "1000"])
+            .args(["--json".as_ref(), dir.path().join("json").as_os_str()])
+            .args(["--html".as_ref(), dir.path().join("html").as_os_str()])
+            .args(["--history".as_ref(), dir.path().join("history").as_os_str()])
+            .output()
+            .unwrap();
+        Run { output, dir }
+    }
+
+    fn embedded(arguments: &[&str]) -> Run {
+        let dir = tempfile::tempdir().unwrap();
+        let own = ["--embedded", "--server", service().to_str().unwrap(), "--data", dir.path().to_str().unwrap()];
+        Run::of(&[arguments, &own[..]].concat())
+    }
+
+    fn exits_with(self, code: i32) -> Run {
+        let (out, err) = (String::from_utf8_lossy(&self.output.stdout), String::from_utf8_lossy(&self.output.stderr));
+        assert_eq!(self.output.status.code(), Some(code), "{out}{err}");
+        self
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+
+    fn outcome(&self) -> Value {
+        serde_json::from_str(&self.read("json")).unwrap()
+    }
+
+    fn checked(&self, rule: &str) -> (u64, u64) {
+        let outcome = self.outcome();
+        let check = outcome["audit"].as_array().unwrap().iter().find(|check| {
+            let words = check["rule"].as_str().unwrap();
+            words.contains(rule)
+        });
+        let check = check.unwrap_or_else(|| panic!("no rule about {rule}"));
+        (check["checked"].as_u64().unwrap(), check["broken"].as_u64().unwrap())
+    }
+}
+
+#[test]
+fn a_run_that_holds_says_so_in_every_form() {
+    let run = Run::embedded(&["hot", "--rate", "200", "--doubles", "0.1", "--slo", "p99<10s,opens>10/s"]).exits_with(0);
+    let outcome = run.outcome();
+    let committed = outcome["totals"]["committed"].as_u64().unwrap();
+    assert!(committed > 200, "{committed}");
+    assert_eq!(outcome["totals"]["settled"], committed);
+    assert_eq!(outcome["void"], serde_json::json!([]));
+    for rule in ["acknowledged", "(I1)", "(I2)", "I1 over the system", "answered before another", "accepted them"] {
+        let (checked, broken) = run.checked(rule);
+        assert!(checked > 0 && broken == 0, "{rule}: {checked} {broken}");
+    }
+    let told = run.read("history").lines().count() as u64;
+    assert!(told > committed, "the second taps are in it, too");
+    assert!(run.read("html").starts_with("<!doctype html>") || run.read("html").starts_with("<!DOCTYPE html>"));
+}
+
+#[test]
+fn groups_send_grab_open_and_look_and_every_balance_is_right() {
+    let run = Run::embedded(&["groups", "--rate", "60"]).exits_with(0);
+    let calls: Vec<String> = run.outcome()["latencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["call"].as_str().unwrap().to_owned())
+        .collect();
+    for call in ["create", "pay", "grab", "open", "view"] {
+        assert!(calls.iter().any(|seen| seen == call), "{call}");
+    }
+    assert_eq!(run.checked("every balance").1, 0);
+}
+
+#[test]
+fn what_nobody_opened_by_the_end_of_the_night_goes_back() {
+    let run = Run::embedded(&["eve", "--rate", "60"]).exits_with(0);
+    let phases = run.outcome()["phases"].clone();
+    let names: Vec<&str> = phases.as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["ramp", "peak", "tail", "expiry", "drain"]);
+    assert_eq!(run.checked("I1 over the system").1, 0);
+}
+
+#[test]
+fn a_missed_threshold_is_the_exit_code_1_and_a_generator_that_falls_behind_2() {
+    let run = Run::embedded(&["rain", "--rate", "80", "--slo", "open.p50<0.001ms"]).exits_with(1);
+    assert_eq!(run.outcome()["slos"][0]["held"], false);
+    let run = Run::embedded(&["hot", "--rate", "300", "--connections", "1", "--slow", "1.0"]).exits_with(2);
+    assert!(run.outcome()["generator"]["not_started"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_closed_loop_keeps_so_many_users_busy() {
+    let run = Run::embedded(&["hot", "--rate", "5000", "--closed", "8"]).exits_with(0);
+    assert!(run.outcome()["totals"]["committed"].as_u64().unwrap() > 100);
+}
+
+#[test]
+fn bad_arguments_are_refused_before_anything_starts() {
+    for (arguments, words) in [
+        (&["hot"][..], "required"),
+        (&["storm", "--embedded"], "storm"),
+        (&["hot", "--embedded", "--rate", "0"], "must be"),
+        (&["hot", "--embedded", "--arrivals", "burst"], "arrivals are"),
+        (&["replay", "--embedded"], "name the FILE"),
+        (&["hot", "--embedded", "--slo", "p98<5ms"], "p98"),
+        (&["hot", "--embedded", "--faults", "x"], "--cluster"),
+        (&["hot", "--embedded", "--secret-file", "x"], "--target"),
+        (&["hot", "x", "--embedded"], "only replay"),
+        (&["hot", "--embedded", "--cluster"], "cannot be used with"),
+    ] {
+        let run = Run::of(arguments);
+        let said = String::from_utf8_lossy(&run.output.stderr).into_owned();
+        assert!(!run.output.status.success() && said.contains(words), "{arguments:?}: {said}");
+    }
+}
+
+/// `hongbao dev` that was there before the run.
+struct Dev {
+    process: Child,
+    addr: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Dev {
+    fn start() -> Dev {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, format!("[auth]\nhs256_secret = \"{SECRET}\"\n")).unwrap();
+        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process = Command::new(service())
+            .args(["dev", "--listen", &addr.to_string(), "--data"])
+            .arg(dir.path().join("data"))
+            .arg("--config")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(addr).is_err() {
+            assert!(Instant::now() < until, "the service does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Dev { process, addr, _dir: dir }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn an_installation_that_runs_is_driven_with_its_secret_or_by_its_dev_call() {
+    let dev = Dev::start();
+    let addr = dev.addr.to_string();
+    Run::of(&["hot", "--rate", "100", "--target", &addr]).exits_with(0);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, SECRET).unwrap();
+    let run = Run::of(&["rain", "--rate", "100", "--target", &addr, "--secret-file", file.to_str().unwrap()]);
+    run.exits_with(0);
+}
+
+/// Passes everything on, but tells one opener of one fen more, or less.
+fn liar(server: SocketAddr) -> SocketAddr {
+    static OPENED: AtomicU32 = AtomicU32::new(0);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let upstream = TcpStream::connect(server).unwrap();
+            let (from, to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+            std::thread::spawn(move || pass(from, to, |_| ()));
+            std::thread::spawn(move || {
+                pass(upstream, client, |bytes| {
+                    let text = String::from_utf8_lossy(bytes).into_owned();
+                    let Some(at) = text.find(r#""amount_fen":"#).filter(|_| text.contains(r#""replayed":false"#))
+                    else {
+                        return;
+                    };
+                    if OPENED.fetch_add(1, Ordering::Relaxed) == 20 {
+                        let digit = &mut bytes[at + r#""amount_fen":"#.len()];
+                        *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+                    }
+                });
+            });
+        }
+    });
+    addr
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, change: impl Fn(&mut [u8])) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(read @ 1..) = from.read(&mut bytes) {
+        change(&mut bytes[..read]);
+        if to.write_all(&bytes[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+#[test]
+fn a_single_wrong_fen_fails_the_run() {
+    let dev = Dev::start();
+    let run =
+        Run::of(&["hot", "--rate", "200", "--doubles", "0", "--target", &liar(dev.addr).to_string()]).exits_with(1);
+    assert_eq!(run.checked("an acknowledged opening").1, 1);
+    assert!(String::from_utf8_lossy(&run.output.stdout).contains("was told"));
+}
