@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Check, Outcome, Verdict, number};
+use super::{Check, Latency, Outcome, Verdict, number};
 
 impl Outcome {
     /// The verdicts, the totals, the percentiles and what they were measured on.
@@ -64,11 +64,15 @@ impl Outcome {
         }
         let _ = writeln!(
             out,
-            "\n{:<8}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms",
+            "\n{:<12}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms",
             "call", "phase", "outcome", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"
         );
-        for row in &self.latencies {
-            let _ = write!(out, "{:<8}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
+        // Both by phase and by outcome they would fill the screen: the page and the JSON have those.
+        for row in [(false, false), (false, true), (true, false)]
+            .into_iter()
+            .flat_map(|(phase, outcome)| self.latencies_by(phase, outcome))
+        {
+            let _ = write!(out, "{:<12}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
             for value in row.milliseconds() {
                 let _ = write!(out, "{:>10}", number::figure(value));
             }
@@ -125,6 +129,12 @@ impl Outcome {
             ("settled", totals.settled, self.settling_s()),
             ("unknown", totals.unknown, self.load_s),
         ]
+    }
+
+    /// The latencies that tell phases apart or sum them up, and outcomes likewise.
+    pub(super) fn latencies_by(&self, phase: bool, outcome: bool) -> impl Iterator<Item = &Latency> + Clone {
+        let wanted = move |row: &&Latency| (row.phase != "all") == phase && (row.outcome != "all") == outcome;
+        self.latencies.iter().filter(wanted)
     }
 
     /// All that was refused or failed, by what it was.

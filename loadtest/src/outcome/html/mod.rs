@@ -145,7 +145,7 @@ impl Outcome {
         push_fact(out, "greatest lag", &number::millis(generator.lag_max_ms));
         push_fact(out, "not started", &format!("{} arrivals", number::count(generator.not_started)));
         out.push_str("</dl>");
-        table::push_lag(out, &generator.lag_bars);
+        table::push_lag(out, generator);
         out.push_str("</section>");
     }
 
