@@ -1,4 +1,3 @@
-use super::parse::parse_file;
 use super::*;
 use crate::outcome::sample::outcome;
 
