@@ -222,6 +222,11 @@ impl Latency {
     fn milliseconds(&self) -> [f64; 6] {
         [self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.p9999_ms, self.max_ms]
     }
+
+    /// Of each of these, whether there were enough to tell it from the longest.
+    fn told(&self) -> [bool; 6] {
+        [2, 10, 100, 1_000, 10_000, 1].map(|least| self.count >= least)
+    }
 }
 
 impl Outcome {

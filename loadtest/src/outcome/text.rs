@@ -68,15 +68,14 @@ impl Outcome {
             "call", "phase", "outcome", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"
         );
         // Both by phase and by outcome they would fill the screen: the page and the JSON have those.
-        for row in [(false, false), (false, true), (true, false)]
-            .into_iter()
-            .flat_map(|(phase, outcome)| self.latencies_by(phase, outcome))
-        {
-            let _ = write!(out, "{:<12}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
-            for value in row.milliseconds() {
-                let _ = write!(out, "{:>10}", number::figure(value));
+        for (place, (phase, outcome)) in [(false, false), (false, true), (true, false)].into_iter().enumerate() {
+            let mut rows = self.latencies_by(phase, outcome).peekable();
+            if place > 0 && rows.peek().is_some() {
+                out.push('\n');
             }
-            out.push('\n');
+            for row in rows {
+                write_latency(out, row);
+            }
         }
     }
 
@@ -145,6 +144,14 @@ impl Outcome {
         }
         errors
     }
+}
+
+fn write_latency(out: &mut String, row: &Latency) {
+    let _ = write!(out, "{:<12}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
+    for value in row.milliseconds() {
+        let _ = write!(out, "{:>10}", number::figure(value));
+    }
+    out.push('\n');
 }
 
 impl Check {

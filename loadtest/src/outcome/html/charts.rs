@@ -121,6 +121,7 @@ fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
     let series = |name: &str, colour, value: &dyn Fn(&Moment) -> Option<f64>| Series {
         name: name.into(),
         colour,
+        broad: matches!(name, "p99.9" | "offered"),
         values: moments.iter().map(value).collect(),
     };
     // A second in which nothing was answered has no latency.
@@ -207,12 +208,14 @@ fn errors(moments: &[Moment]) -> Vec<Series> {
         .map(|(place, (kind, _))| Series {
             name: (*kind).into(),
             colour: place + 1,
+            broad: false,
             values: values(&|label| label == *kind),
         })
         .collect();
     if kinds.len() > named {
         let values = values(&|label| kinds[named..].iter().any(|(kind, _)| *kind == label));
-        series.push(Series { name: format!("{} other kinds", kinds.len() - named), colour: 7, values });
+        let name = format!("{} other kinds", kinds.len() - named);
+        series.push(Series { name, colour: 7, broad: false, values });
     }
     series
 }

@@ -64,7 +64,8 @@ impl Outcome {
             return;
         }
         out.push_str(
-            "<section><h2>Percentiles</h2><p class=\"hint\">Milliseconds from the scheduled start to the answer.</p>",
+            "<section><h2>Percentiles</h2><p class=\"hint\">Milliseconds from the scheduled start to the answer. Of what \
+             happened too seldom for a percentile, <span class=\"few\">it is the longest</span>.</p>",
         );
         let by_call: Vec<&Latency> = self.latencies_by(false, false).filter(|row| row.count > 0).collect();
         curve::push_curve(out, &by_call);
@@ -92,7 +93,10 @@ fn push_percentiles<'a>(out: &mut String, caption: &str, keys: &[&str], rows: im
             cells.push(escape(if *key == "phase" { &row.phase } else { &row.outcome }));
         }
         cells.push(number::count(row.count));
-        cells.extend(row.milliseconds().map(number::figure));
+        for (value, told) in row.milliseconds().into_iter().zip(row.told()) {
+            let value = number::figure(value);
+            cells.push(if told { value } else { format!("<span class=\"few\">{value}</span>") });
+        }
         table.row(&cells);
     }
     table.push(out);
