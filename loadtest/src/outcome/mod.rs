@@ -230,6 +230,11 @@ impl Latency {
 }
 
 impl Outcome {
+    /// Whether any check looked at anything: without it, that the money holds says nothing.
+    pub fn is_audited(&self) -> bool {
+        self.audit.iter().any(|check| check.checked > 0 || check.broken > 0)
+    }
+
     /// Whether every fen is where it should be.
     pub fn money_holds(&self) -> bool {
         self.audit.iter().all(|check| check.broken == 0)

@@ -18,10 +18,10 @@ impl Outcome {
     }
 
     fn write_verdicts(&self, out: &mut String) {
-        let money = match (self.audit.is_empty(), self.money_holds()) {
-            (true, _) => "not audited",
-            (false, true) => "every fen is where it should be",
-            (false, false) => "WRONG",
+        let money = match (self.is_audited(), self.money_holds()) {
+            (false, _) => "not audited",
+            (true, true) => "every fen is where it should be",
+            (true, false) => "WRONG",
         };
         let _ =
             writeln!(out, "\n{}, {} of load, from {}\n", self.scenario, number::length(self.load_s), self.started_at);
@@ -157,6 +157,7 @@ fn write_latency(out: &mut String, row: &Latency) {
 impl Check {
     fn words(&self) -> String {
         match self.broken {
+            0 if self.checked == 0 => format!("-       {} (nothing to check)", self.rule),
             0 => format!("holds   {} ({} checked)", self.rule, number::count(self.checked)),
             broken => format!("BROKEN  {} ({} of {})", self.rule, number::count(broken), number::count(self.checked)),
         }
@@ -200,6 +201,19 @@ mod tests {
         assert_eq!(outcome.exit_code(), 1, "a threshold was missed");
         outcome.slos[1].held = true;
         assert_eq!(outcome.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_check_that_looked_at_nothing_does_not_hold_anything() {
+        let mut outcome = outcome();
+        outcome.audit[1].checked = 0;
+        assert!(outcome.text().contains("-       no refused opening exists (nothing to check)"));
+        assert!(outcome.text().contains("every fen is where it should be"));
+        for check in &mut outcome.audit {
+            check.checked = 0;
+        }
+        assert!(outcome.text().contains("not audited"));
+        assert!(outcome.html().contains("Not audited") && outcome.html().contains("nothing to check"));
     }
 
     #[test]

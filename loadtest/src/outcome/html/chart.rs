@@ -194,7 +194,9 @@ impl Chart<'_> {
     fn fault_labels(&self, size: Size, x: &impl Fn(f64) -> f64) -> Vec<FaultLabel<'_>> {
         let mut taken = [f64::NEG_INFINITY; FAULT_ROWS_MAX];
         let mut labels = Vec::new();
-        for fault in self.faults {
+        let mut faults: Vec<&FaultDone> = self.faults.iter().collect();
+        faults.sort_by(|left, right| left.at_s.total_cmp(&right.at_s));
+        for fault in faults {
             let mut text = format!("{} {}", fault.kind, fault.part);
             if fault.error.is_some() {
                 text.push_str(" (failed)");
