@@ -110,10 +110,10 @@ impl<W: Write> Live<W> {
         ));
         lines.push(format!(
             "p99       {:>8} ms  {}  p50 {}, p99.9 {}",
-            number::figure(last.p99_ms),
+            latency(last.p99_ms),
             curve(|second| second.p99_ms),
-            number::figure(last.p50_ms),
-            number::figure(last.p999_ms)
+            latency(last.p50_ms),
+            latency(last.p999_ms)
         ));
         lines.push(format!(
             "queue     {:>11}  {}  {} openings a commit",
@@ -162,11 +162,16 @@ impl<W: Write> Live<W> {
             number::clock(self.recent.back().map_or(0.0, |second| second.at_s)),
             number::count(mean(|second| second.counted.started)),
             number::count(mean(|second| second.counted.committed)),
-            number::known(most(|second| Some(second.p99_ms))),
+            latency(most(|second| Some(second.p99_ms)).unwrap_or(0.0)),
             number::known(most(|second| second.queue_depth)),
             number::count(last().flat_map(|second| second.errors.values()).sum())
         )
     }
+}
+
+/// Milliseconds, or a dash when nothing was answered.
+fn latency(value_ms: f64) -> String {
+    number::known(Some(value_ms).filter(|value_ms| *value_ms > 0.0))
 }
 
 /// A curve of one character a value, from none to the highest; one of fixed width.

@@ -229,9 +229,19 @@ impl Latency {
     fn milliseconds(&self) -> [f64; 6] {
         [self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.p9999_ms, self.max_ms]
     }
+
+    /// Of each of these, whether there were enough to tell it from the longest.
+    fn told(&self) -> [bool; 6] {
+        [2, 10, 100, 1_000, 10_000, 1].map(|least| self.count >= least)
+    }
 }
 
 impl Outcome {
+    /// Whether any check looked at anything: without it, that the money holds says nothing.
+    pub fn is_audited(&self) -> bool {
+        self.audit.iter().any(|check| check.checked > 0 || check.broken > 0)
+    }
+
     /// Whether every fen is where it should be.
     pub fn money_holds(&self) -> bool {
         self.audit.iter().all(|check| check.broken == 0)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Check, Outcome, Verdict, number};
+use super::{Check, Latency, Outcome, Verdict, number};
 
 impl Outcome {
     /// The verdicts, the totals, the percentiles and what they were measured on.
@@ -18,10 +18,10 @@ impl Outcome {
     }
 
     fn write_verdicts(&self, out: &mut String) {
-        let money = match (self.audit.is_empty(), self.money_holds()) {
-            (true, _) => "not audited",
-            (false, true) => "every fen is where it should be",
-            (false, false) => "WRONG",
+        let money = match (self.is_audited(), self.money_holds()) {
+            (false, _) => "not audited",
+            (true, true) => "every fen is where it should be",
+            (true, false) => "WRONG",
         };
         let _ =
             writeln!(out, "\n{}, {} of load, from {}\n", self.scenario, number::length(self.load_s), self.started_at);
@@ -64,15 +64,18 @@ impl Outcome {
         }
         let _ = writeln!(
             out,
-            "\n{:<8}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms",
+            "\n{:<12}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms",
             "call", "phase", "outcome", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"
         );
-        for row in &self.latencies {
-            let _ = write!(out, "{:<8}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
-            for value in row.milliseconds() {
-                let _ = write!(out, "{:>10}", number::figure(value));
+        // Both by phase and by outcome they would fill the screen: the page and the JSON have those.
+        for (place, (phase, outcome)) in [(false, false), (false, true), (true, false)].into_iter().enumerate() {
+            let mut rows = self.latencies_by(phase, outcome).peekable();
+            if place > 0 && rows.peek().is_some() {
+                out.push('\n');
             }
-            out.push('\n');
+            for row in rows {
+                write_latency(out, row);
+            }
         }
     }
 
@@ -127,6 +130,12 @@ impl Outcome {
         ]
     }
 
+    /// The latencies that tell phases apart or sum them up, and outcomes likewise.
+    pub(super) fn latencies_by(&self, phase: bool, outcome: bool) -> impl Iterator<Item = &Latency> + Clone {
+        let wanted = move |row: &&Latency| (row.phase != "all") == phase && (row.outcome != "all") == outcome;
+        self.latencies.iter().filter(wanted)
+    }
+
     /// All that was refused or failed, by what it was.
     pub(super) fn errors(&self) -> BTreeMap<&str, u64> {
         let mut errors = BTreeMap::new();
@@ -137,9 +146,18 @@ impl Outcome {
     }
 }
 
+fn write_latency(out: &mut String, row: &Latency) {
+    let _ = write!(out, "{:<12}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
+    for value in row.milliseconds() {
+        let _ = write!(out, "{:>10}", number::figure(value));
+    }
+    out.push('\n');
+}
+
 impl Check {
     fn words(&self) -> String {
         match self.broken {
+            0 if self.checked == 0 => format!("-       {} (nothing to check)", self.rule),
             0 => format!("holds   {} ({} checked)", self.rule, number::count(self.checked)),
             broken => format!("BROKEN  {} ({} of {})", self.rule, number::count(broken), number::count(self.checked)),
         }
@@ -183,6 +201,19 @@ mod tests {
         assert_eq!(outcome.exit_code(), 1, "a threshold was missed");
         outcome.slos[1].held = true;
         assert_eq!(outcome.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_check_that_looked_at_nothing_does_not_hold_anything() {
+        let mut outcome = outcome();
+        outcome.audit[1].checked = 0;
+        assert!(outcome.text().contains("-       no refused opening exists (nothing to check)"));
+        assert!(outcome.text().contains("every fen is where it should be"));
+        for check in &mut outcome.audit {
+            check.checked = 0;
+        }
+        assert!(outcome.text().contains("not audited"));
+        assert!(outcome.html().contains("Not audited") && outcome.html().contains("nothing to check"));
     }
 
     #[test]

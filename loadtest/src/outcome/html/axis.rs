@@ -7,7 +7,7 @@ const TICKS: f64 = 5.0;
 /// A logarithmic axis has at most so many marks, of which there are three for each power of ten.
 const MARKS_MAX: i32 = 21;
 /// Up to so many marks each is named.
-const MARKS_NAMED_MAX: i32 = 10;
+const MARKS_NAMED_MAX: i32 = 12;
 
 /// From where to where an axis goes.
 pub enum Axis {

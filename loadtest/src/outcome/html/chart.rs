@@ -40,6 +40,8 @@ pub struct Series {
     pub name: String,
     /// Its place in the palette of the page's style.
     pub colour: usize,
+    /// Drawn broad and pale, so that it still shows where another lies upon it.
+    pub broad: bool,
     /// A value for each moment; `None` interrupts a line.
     pub values: Vec<Option<f64>>,
 }
@@ -192,7 +194,9 @@ impl Chart<'_> {
     fn fault_labels(&self, size: Size, x: &impl Fn(f64) -> f64) -> Vec<FaultLabel<'_>> {
         let mut taken = [f64::NEG_INFINITY; FAULT_ROWS_MAX];
         let mut labels = Vec::new();
-        for fault in self.faults {
+        let mut faults: Vec<&FaultDone> = self.faults.iter().collect();
+        faults.sort_by(|left, right| left.at_s.total_cmp(&right.at_s));
+        for fault in faults {
             let mut text = format!("{} {}", fault.kind, fault.part);
             if fault.error.is_some() {
                 text.push_str(" (failed)");
@@ -227,7 +231,8 @@ impl Chart<'_> {
                 drawing = true;
             }
             if !path.is_empty() {
-                let _ = write!(out, "<path class=\"line c{}\" d=\"{path}\"/>", series.colour);
+                let broad = if series.broad { " broad" } else { "" };
+                let _ = write!(out, "<path class=\"line c{}{broad}\" d=\"{path}\"/>", series.colour);
             }
         }
     }
@@ -372,7 +377,12 @@ mod tests {
 
     #[test]
     fn a_gap_interrupts_a_line_and_a_lone_moment_is_a_dot() {
-        let series = [Series { name: "p99".into(), colour: 1, values: vec![Some(1.0), Some(2.0), None, Some(1.0)] }];
+        let series = [Series {
+            name: "p99".into(),
+            colour: 1,
+            broad: false,
+            values: vec![Some(1.0), Some(2.0), None, Some(1.0)],
+        }];
         let svg = chart(&series, &[]).svg(WIDE);
         let path = svg.split("class=\"line c1\" d=\"").nth(1).expect("there is a line");
         let path = path.split('"').next().expect("the attribute ends");

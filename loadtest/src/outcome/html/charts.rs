@@ -10,6 +10,8 @@ use super::table::Table;
 
 /// Moments that a chart has at most; seconds of a longer run are drawn together.
 const MOMENTS_MAX: usize = 300;
+/// What lasted less long, in seconds, is drawn with what came before it.
+const SPAN_S_MIN: f64 = 0.5;
 /// Kinds of errors with a colour of their own; the rest is drawn together.
 const ERROR_KINDS_MAX: usize = 6;
 
@@ -17,8 +19,8 @@ const ERROR_KINDS_MAX: usize = 6;
 struct Moment {
     /// Counts added up, percentiles and queue at their highest, batches on average.
     sum: Second,
-    /// How many seconds.
-    seconds: usize,
+    /// How long it lasted, in seconds.
+    span_s: f64,
 }
 
 /// What is drawn in one figure.
@@ -40,7 +42,7 @@ impl Outcome {
         if moments.is_empty() {
             return;
         }
-        let together = moments.iter().map(|moment| moment.seconds).max().unwrap_or(1);
+        let together = self.seconds.len().div_ceil(MOMENTS_MAX);
         out.push_str("<section><h2>Over time</h2>");
         if together > 1 {
             let _ = write!(
@@ -119,6 +121,7 @@ fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
     let series = |name: &str, colour, value: &dyn Fn(&Moment) -> Option<f64>| Series {
         name: name.into(),
         colour,
+        broad: matches!(name, "p99.9" | "offered"),
         values: moments.iter().map(value).collect(),
     };
     // A second in which nothing was answered has no latency.
@@ -126,7 +129,7 @@ fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
         series(name, colour, &|moment| Some(figure(&moment.sum)).filter(|value| *value > 0.0))
     };
     let rate = |name, colour, count: fn(&Totals) -> u64| {
-        series(name, colour, &|moment| Some(count(&moment.sum.counted) as f64 / moment.seconds as f64))
+        series(name, colour, &|moment| Some(count(&moment.sum.counted) as f64 / moment.span_s))
     };
     let lines = |id, title, hint: &str, series| Figure {
         id,
@@ -154,7 +157,7 @@ fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
         lines(
             "requests",
             "Requests",
-            "a second, of every kind",
+            "a second: visits that were due, requests sent for them, and answers that are no refusal",
             vec![
                 rate("offered", 7, |totals| totals.offered),
                 rate("started", 1, |totals| totals.started),
@@ -194,7 +197,7 @@ fn errors(moments: &[Moment]) -> Vec<Series> {
     let values = |wanted: &dyn Fn(&str) -> bool| {
         let count = |moment: &Moment| {
             let errors = moment.sum.errors.iter().filter(|(label, _)| wanted(label));
-            Some(errors.map(|(_, count)| *count).sum::<u64>() as f64 / moment.seconds as f64)
+            Some(errors.map(|(_, count)| *count).sum::<u64>() as f64 / moment.span_s)
         };
         moments.iter().map(count).collect()
     };
@@ -205,12 +208,14 @@ fn errors(moments: &[Moment]) -> Vec<Series> {
         .map(|(place, (kind, _))| Series {
             name: (*kind).into(),
             colour: place + 1,
+            broad: false,
             values: values(&|label| label == *kind),
         })
         .collect();
     if kinds.len() > named {
         let values = values(&|label| kinds[named..].iter().any(|(kind, _)| *kind == label));
-        series.push(Series { name: format!("{} other kinds", kinds.len() - named), colour: 7, values });
+        let name = format!("{} other kinds", kinds.len() - named);
+        series.push(Series { name, colour: 7, broad: false, values });
     }
     series
 }
@@ -228,31 +233,38 @@ fn describe(figure: &Figure) -> String {
 
 /// Draws neighbouring seconds together until there are few enough.
 fn moments(seconds: &[Second]) -> Vec<Moment> {
-    let together = seconds.len().div_ceil(MOMENTS_MAX).max(1);
-    seconds.chunks(together).map(moment).collect()
+    let mut whole: Vec<Moment> = Vec::new();
+    let mut begin_s = 0.0;
+    for second in seconds {
+        let moment = Moment { sum: second.clone(), span_s: second.at_s - begin_s };
+        begin_s = second.at_s;
+        // The last second of a load may be cut short; of so little a rate would be mere noise.
+        match whole.pop() {
+            Some(before) if moment.span_s < SPAN_S_MIN => whole.push(join(&[before, moment])),
+            before => whole.extend(before.into_iter().chain([moment])),
+        }
+    }
+    let together = whole.len().div_ceil(MOMENTS_MAX).max(1);
+    whole.chunks(together).map(join).collect()
 }
 
-fn moment(seconds: &[Second]) -> Moment {
+fn join(parts: &[Moment]) -> Moment {
     let mut sum = Second::default();
-    let (mut batches, mut batch_sum) = (0, 0.0);
-    for second in seconds {
-        sum.at_s = second.at_s;
-        sum.counted.add(&second.counted);
-        sum.p50_ms = sum.p50_ms.max(second.p50_ms);
-        sum.p99_ms = sum.p99_ms.max(second.p99_ms);
-        sum.p999_ms = sum.p999_ms.max(second.p999_ms);
+    for part in parts.iter().map(|part| &part.sum) {
+        sum.at_s = part.at_s;
+        sum.counted.add(&part.counted);
+        sum.p50_ms = sum.p50_ms.max(part.p50_ms);
+        sum.p99_ms = sum.p99_ms.max(part.p99_ms);
+        sum.p999_ms = sum.p999_ms.max(part.p999_ms);
         // `None` is less than any depth.
-        sum.queue_depth = if second.queue_depth > sum.queue_depth { second.queue_depth } else { sum.queue_depth };
-        if let Some(mean) = second.batch_mean {
-            batches += 1;
-            batch_sum += mean;
-        }
-        for (label, count) in &second.errors {
+        sum.queue_depth = if part.queue_depth > sum.queue_depth { part.queue_depth } else { sum.queue_depth };
+        for (label, count) in &part.errors {
             *sum.errors.entry(label.clone()).or_default() += count;
         }
     }
-    sum.batch_mean = (batches > 0).then(|| batch_sum / f64::from(batches));
-    Moment { sum, seconds: seconds.len() }
+    let batches: Vec<f64> = parts.iter().filter_map(|part| part.sum.batch_mean).collect();
+    sum.batch_mean = (!batches.is_empty()).then(|| batches.iter().sum::<f64>() / batches.len() as f64);
+    Moment { sum, span_s: parts.iter().map(|part| part.span_s).sum() }
 }
 
 #[cfg(test)]
@@ -276,6 +288,16 @@ mod tests {
         let openings = figures.iter().find(|figure| figure.id == "openings").expect("it is always there");
         assert_eq!(openings.series[0].values[0], Some(10.0));
         assert_eq!(openings.series[0].values[200], Some(10.0), "the last moment holds one second");
+    }
+
+    #[test]
+    fn a_second_that_was_cut_short_is_drawn_with_the_one_before() {
+        let moments = moments(&[second(1.0, 100, 1.0), second(1.25, 25, 9.0), second(2.5, 250, 1.0)]);
+        let ends: Vec<_> = moments.iter().map(|moment| (moment.sum.at_s, moment.span_s)).collect();
+        assert_eq!(ends, [(1.25, 1.25), (2.5, 1.25)]);
+        let openings = figures(&moments).into_iter().find(|figure| figure.id == "openings");
+        let committed = openings.map(|figure| figure.series[0].values.clone());
+        assert_eq!(committed, Some(vec![Some(100.0), Some(200.0)]));
     }
 
     #[test]

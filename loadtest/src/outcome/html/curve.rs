@@ -39,10 +39,12 @@ fn svg(rows: &[&Latency], size: Size) -> String {
     let x = |place: usize| size.left + column * (0.5 + place as f64);
     let y = |value: f64| bottom - axis.share(value) * size.plot_height;
 
-    let mut description = String::from("Milliseconds at 50 and 99.99 percent.");
+    let mut description = String::from("Milliseconds at 50 percent, and at the most that can be told.");
     for row in rows {
-        let (low, high) = (number::figure(row.p50_ms), number::figure(row.p9999_ms));
-        let _ = write!(description, " {}: {low} and {high}.", row.call);
+        let figures = figures(row);
+        let (Some(low), Some(high)) = (figures.first(), figures.last()) else { continue };
+        let (low, high, name) = (number::figure(*low), number::figure(*high), NAMES[figures.len() - 1]);
+        let _ = write!(description, " {}: {low}, and {high} at {name}.", row.call);
     }
     let mut out = begin("percentiles", "Latency by percentile", &description, size, bottom + BELOW);
     draw_values(&mut out, &axis, size, bottom);
@@ -74,10 +76,28 @@ fn svg(rows: &[&Latency], size: Size) -> String {
     out
 }
 
-fn figures(row: &Latency) -> [f64; 5] {
-    [row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms, row.p9999_ms]
+/// The percentiles as far as there were enough answers to tell them.
+fn figures(row: &Latency) -> Vec<f64> {
+    let told = row.milliseconds().into_iter().zip(row.told());
+    told.take(NAMES.len()).take_while(|(_, told)| *told).map(|(value, _)| value).collect()
 }
 
 fn colour(place: usize) -> usize {
     place % COLOURS + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::sample::outcome;
+
+    #[test]
+    fn a_curve_ends_where_there_were_too_few_answers() {
+        let mut row = outcome().latencies[0].clone();
+        for (count, points) in [(1, 0), (2, 1), (99, 2), (100, 3), (1_000, 4), (10_000, 5)] {
+            row.count = count;
+            assert_eq!(figures(&row).len(), points, "{count}");
+            assert_eq!(svg(&[&row], WIDE).matches("<circle").count(), points);
+        }
+    }
 }

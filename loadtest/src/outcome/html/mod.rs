@@ -46,10 +46,13 @@ impl Outcome {
         let broken = self.audit.iter().filter(|check| check.broken > 0).count();
         let held = self.slos.iter().filter(|slo| slo.held).count();
         out.push_str("<section class=\"verdicts\" aria-label=\"Verdicts\">");
-        match (self.audit.len(), broken) {
-            (0, _) => push_card(out, "Money", Mood::Unknown, "Not audited"),
-            (_, 0) => push_card(out, "Money", Mood::Good, "Every fen is where it should be"),
-            (all, broken) => push_card(out, "Money", Mood::Bad, &format!("Wrong: {broken} of {all} checks are broken")),
+        let all = self.audit.len();
+        match (self.is_audited(), broken) {
+            (false, _) => push_card(out, "Money", Mood::Unknown, "Not audited"),
+            (true, 0) => push_card(out, "Money", Mood::Good, "Every fen is where it should be"),
+            (true, broken) => {
+                push_card(out, "Money", Mood::Bad, &format!("Wrong: {broken} of {all} checks are broken"));
+            }
         }
         match self.void.is_empty() {
             true => push_card(out, "Validity", Mood::Good, "The figures can be believed"),
@@ -77,8 +80,12 @@ impl Outcome {
                 let examples: String =
                     check.examples.iter().map(|example| format!("<li>{}</li>", escape(example))).collect();
                 let examples = if examples.is_empty() { examples } else { format!("<ul>{examples}</ul>") };
+                let mark = match (check.checked, check.broken) {
+                    (0, 0) => "<span class=\"mark few\">nothing to check</span>".into(),
+                    (_, broken) => table::mark(broken == 0, "holds", "broken"),
+                };
                 table.row(&[
-                    table::mark(check.broken == 0, "holds", "broken"),
+                    mark,
                     format!("{}{examples}", escape(&check.rule)),
                     number::count(check.checked),
                     number::count(check.broken),
@@ -145,7 +152,7 @@ impl Outcome {
         push_fact(out, "greatest lag", &number::millis(generator.lag_max_ms));
         push_fact(out, "not started", &format!("{} arrivals", number::count(generator.not_started)));
         out.push_str("</dl>");
-        table::push_lag(out, &generator.lag_bars);
+        table::push_lag(out, generator);
         out.push_str("</section>");
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::super::{Latency, Outcome, number};
+use super::super::{Generator, Latency, Outcome, number};
 use super::{curve, escape};
 
 /// A table with a heading, that scrolls by itself where it is too wide.
@@ -64,19 +64,20 @@ impl Outcome {
             return;
         }
         out.push_str(
-            "<section><h2>Percentiles</h2><p class=\"hint\">Milliseconds from the scheduled start to the answer.</p>",
+            "<section><h2>Percentiles</h2><p class=\"hint\">Milliseconds from the scheduled start to the answer. Of what \
+             happened too seldom for a percentile, <span class=\"few\">it is the longest</span>.</p>",
         );
-        let rows = |by_phase: bool, by_outcome: bool| {
-            self.latencies
-                .iter()
-                .filter(move |row| (row.phase != "all") == by_phase && (row.outcome != "all") == by_outcome)
-        };
-        let by_call: Vec<&Latency> = rows(false, false).filter(|row| row.count > 0).collect();
+        let by_call: Vec<&Latency> = self.latencies_by(false, false).filter(|row| row.count > 0).collect();
         curve::push_curve(out, &by_call);
-        push_percentiles(out, "By call", &[], rows(false, false));
-        push_percentiles(out, "By outcome", &["outcome"], rows(false, true));
-        push_percentiles(out, "By phase", &["phase"], rows(true, false));
-        push_percentiles(out, "By phase and outcome", &["phase", "outcome"], rows(true, true));
+        push_percentiles(out, "By call", &[], self.latencies_by(false, false));
+        push_percentiles(out, "By outcome", &["outcome"], self.latencies_by(false, true));
+        push_percentiles(out, "By phase", &["phase"], self.latencies_by(true, false));
+        let both = self.latencies_by(true, true);
+        if both.clone().next().is_some() {
+            out.push_str("<details><summary>By phase and outcome</summary>");
+            push_percentiles(out, "By phase and outcome", &["phase", "outcome"], both);
+            out.push_str("</details>");
+        }
         out.push_str("</section>");
     }
 }
@@ -92,25 +93,28 @@ fn push_percentiles<'a>(out: &mut String, caption: &str, keys: &[&str], rows: im
             cells.push(escape(if *key == "phase" { &row.phase } else { &row.outcome }));
         }
         cells.push(number::count(row.count));
-        cells.extend(row.milliseconds().map(number::figure));
+        for (value, told) in row.milliseconds().into_iter().zip(row.told()) {
+            let value = number::figure(value);
+            cells.push(if told { value } else { format!("<span class=\"few\">{value}</span>") });
+        }
         table.row(&cells);
     }
     table.push(out);
 }
 
 /// How late requests were sent, as bars. Their length is logarithmic: the few late ones matter.
-pub fn push_lag(out: &mut String, bars: &[(f64, u64)]) {
+pub fn push_lag(out: &mut String, generator: &Generator) {
+    let Some(last) = generator.lag_bars.iter().rposition(|(_, count)| *count > 0) else { return };
+    let bars = &generator.lag_bars[..=last];
     let all: u64 = bars.iter().map(|(_, count)| count).sum();
     let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    if most == 0 {
-        return;
-    }
     let mut table = Table::new("How late requests were sent", &["up to", "bars (logarithmic)", "requests", "share"], 2);
-    for (up_to, count) in bars {
+    for (place, (up_to_ms, count)) in bars.iter().enumerate() {
+        // The last bar holds what was later than its bound, too.
+        let up_to_ms = if place == last { up_to_ms.max(generator.lag_max_ms) } else { *up_to_ms };
         let length = 100.0 * (1.0 + *count as f64).log10() / (1.0 + most as f64).log10();
-        let up_to = if up_to.is_finite() { format!("{} ms", number::tick(*up_to)) } else { "longer".into() };
         table.row(&[
-            up_to,
+            number::millis(up_to_ms),
             format!("<i class=\"bar\" style=\"width:{length:.1}%\"></i>"),
             number::count(*count),
             number::share(*count as f64 / all as f64),

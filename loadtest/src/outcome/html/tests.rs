@@ -93,7 +93,7 @@ fn every_figure_of_the_tables_is_on_the_page() {
         holds(escape(&slo.value));
     }
     for (up_to, count) in &outcome.generator.lag_bars {
-        holds(format!("{} ms", number::tick(*up_to)));
+        holds(number::millis(*up_to));
         holds(number::count(*count));
     }
     for (label, count) in outcome.errors() {
