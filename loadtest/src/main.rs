@@ -6,6 +6,7 @@
 mod demo;
 
 mod bench;
+mod compare;
 mod fronts;
 mod measure;
 mod report;
@@ -59,6 +60,11 @@ enum Command {
     Fronts(FrontsArgs),
     /// Measure what an opening costs with 1, 2 and 4 SETs, through the gateway
     Sets(SetsArgs),
+    /// Measure Hongbao against the schemes that it rejects, on the same MariaDB, in turns
+    Compare(compare::CompareArgs),
+    /// Serve one of the schemes that `compare` measures
+    #[command(hide = true)]
+    Rival(compare::rival::RivalArgs),
     /// Show a newcomer around: 500 users open one envelope, a refund, the audit
     Demo {
         /// The `hongbao` binary
@@ -162,6 +168,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Rival(args) => compare::rival::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo { server } => demo::demo(&server),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
     };

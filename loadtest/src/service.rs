@@ -12,6 +12,8 @@ use crate::{Fallible, machine};
 
 /// What tokens are signed with. It guards nothing.
 pub const SECRET: &str = "a secret of a service that lives for one bench";
+/// What tickets are signed with. It guards nothing either.
+pub const TICKET_SECRET: &str = "another secret that guards nothing";
 /// Ports below those that systems hand out by themselves.
 const PORTS: std::ops::Range<u16> = 21_000..31_000;
 
@@ -110,11 +112,11 @@ impl Cluster {
         let dir = dir.join("cluster");
         fs::create_dir_all(&dir)?;
         let fixed = "topology = \"topology.toml\"\ndev_calls = true\n\n";
-        let rest = "[tickets]\nsecret = \"another secret that guards nothing\"\n\n\
-                    [storage]\ndatabases = 4\ntables = 1\nwallet_databases = 2\n\n\
+        let tickets = format!("[tickets]\nsecret = \"{TICKET_SECRET}\"\n\n");
+        let rest = "[storage]\ndatabases = 4\ntables = 1\nwallet_databases = 2\n\n\
                     [database]\nuser = \"hongbao\"\npassword = \"hongbao\"\n\n\
                     [rate_limit]\nuser_per_s = 1000000000\nuser_burst = 1000000000\n";
-        fs::write(dir.join("hongbao.toml"), format!("{fixed}{}{rest}", settings(wanted)))?;
+        fs::write(dir.join("hongbao.toml"), format!("{fixed}{}{tickets}{rest}", settings(wanted)))?;
 
         let port = free_ports(10 * (sets + 1) + 1)?;
         let gateway = SocketAddr::from(([127, 0, 0, 1], port + 10 * (sets + 1)));
@@ -149,6 +151,18 @@ impl Cluster {
             sum += machine::cpu_time(*pid).map_err(|_| format!("a process of {} is gone", self.dir.display()))?;
         }
         Ok(sum)
+    }
+
+    /// Where the MariaDB of a SET listens.
+    pub fn database_addr(&self, set: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port + 10 * set))
+    }
+
+    /// The id of one of its processes, by the name that `ops/cluster.sh` gives it.
+    pub fn pid(&self, name: &str) -> Fallible<u32> {
+        let text = fs::read_to_string(self.dir.join("run").join(format!("{name}.pid")))?;
+        let pid = text.split(' ').next().and_then(|pid| pid.parse().ok());
+        pid.ok_or_else(|| format!("{name} has no process").into())
     }
 
     fn read_pids(&self) -> Fallible<Vec<u32>> {
