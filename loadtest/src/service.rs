@@ -153,6 +153,11 @@ impl Cluster {
         Ok(sum)
     }
 
+    /// Where its data and logs are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where the MariaDB of a SET listens.
     pub fn database_addr(&self, set: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port + 10 * set))
@@ -163,6 +168,11 @@ impl Cluster {
         let text = fs::read_to_string(self.dir.join("run").join(format!("{name}.pid")))?;
         let pid = text.split(' ').next().and_then(|pid| pid.parse().ok());
         pid.ok_or_else(|| format!("{name} has no process").into())
+    }
+
+    /// Ends one of its processes at once, by the same name.
+    pub fn kill(&self, name: &str) -> Fallible<()> {
+        self.run("kill", ["KILL", name].into_iter())
     }
 
     fn read_pids(&self) -> Fallible<Vec<u32>> {

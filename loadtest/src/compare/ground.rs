@@ -24,6 +24,23 @@ use crate::{Fallible, interrupt, machine};
 /// What decides over durability; printed with the figures.
 const DURABILITY: [&str; 5] =
     ["version", "innodb_flush_log_at_trx_commit", "innodb_flush_method", "innodb_doublewrite", "log_bin"];
+/// Redis as those run it who keep money in it: nothing is evicted, everything goes
+/// to a file that is flushed every second. That the file is not rewritten while
+/// it is measured is to the rival's favour.
+const REDIS: [&str; 10] = [
+    "--maxmemory",
+    "0",
+    "--maxmemory-policy",
+    "noeviction",
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "everysec",
+    "--auto-aof-rewrite-percentage",
+    "0",
+];
+/// How long it may take to read that file.
+const REDIS_READY_WITHIN: Duration = Duration::from_secs(30);
 /// Values in one message to Redis while seeding.
 const PUSHED_AT_ONCE: usize = 10_000;
 /// The databases and tables of a cluster for benches; see `service.rs`.
@@ -49,7 +66,7 @@ impl Ground {
             None => None,
         };
         let own = if cluster.is_none() { Some(Part::mariadb(&[])) } else { None };
-        let redis = if schemes.contains(&Scheme::MemoryFirst) { Some(Part::redis()) } else { None };
+        let redis = if schemes.contains(&Scheme::MemoryFirst) { Some(Part::redis_with(&REDIS)) } else { None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Ground { cluster, own, redis, runtime })
     }
@@ -76,17 +93,38 @@ impl Ground {
         machine::cpu_time(pid)
     }
 
-    /// Ends Redis at once, as the end of its machine would.
-    pub fn kill_redis(&mut self) {
-        if let Some(redis) = &mut self.redis {
+    /// Ends Redis at once if the scheme keeps money in it.
+    pub fn kill_redis_of(&mut self, scheme: Scheme) {
+        if let (Scheme::MemoryFirst, Some(redis)) = (scheme, &mut self.redis) {
             redis.kill();
         }
     }
 
-    /// Starts Redis again, with nothing in it.
-    pub fn restart_redis(&mut self) {
-        if let Some(redis) = &mut self.redis {
-            redis.restart();
+    /// Starts Redis again, with what its file holds.
+    pub fn restart_redis(&mut self) -> Fallible<()> {
+        let Some(redis) = &mut self.redis else { return Ok(()) };
+        redis.restart();
+        let address = redis.address();
+        let until = Instant::now() + REDIS_READY_WITHIN;
+        self.runtime.block_on(async {
+            let mut redis = rival::redis_connection(address).await?;
+            loop {
+                // It takes connections while it still reads, and says so.
+                let answer: Result<String, _> = redis::cmd("PING").query_async(&mut redis).await;
+                match answer {
+                    Ok(_) => return Ok(()),
+                    Err(error) if Instant::now() > until => return Err(error.into()),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        })
+    }
+
+    /// Where the database has its files.
+    pub fn data_dir(&self) -> &Path {
+        match (&self.cluster, &self.own) {
+            (Some(cluster), _) => cluster.dir(),
+            (None, own) => own.as_ref().expect("there is one of the two").dir(),
         }
     }
 
@@ -180,8 +218,7 @@ fn day_tables(envelopes: &[EnvelopeId]) -> Vec<String> {
     tables.into_iter().map(name).collect()
 }
 
-/// Puts the shares of all envelopes there, drawn beforehand. Nothing that is
-/// money may be evicted.
+/// Puts the shares of all envelopes there, drawn beforehand.
 async fn fill_redis(
     address: SocketAddr,
     envelopes: &[(EnvelopeId, Seed)],
@@ -190,8 +227,6 @@ async fn fill_redis(
 ) -> Fallible<()> {
     let mut redis = rival::redis_connection(address).await?;
     let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await?;
-    let settings = ["maxmemory", "0", "maxmemory-policy", "noeviction"];
-    let _: () = redis::cmd("CONFIG").arg("SET").arg(&settings).query_async(&mut redis).await?;
     for (id, seed) in envelopes {
         push_shares(&mut redis, *id, &tables::split(seed, shares, total_fen)).await?;
     }

@@ -108,7 +108,8 @@ impl<'a> Comparison<'a> {
         let dir = tempfile::tempdir_in(&args.data)?;
         let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
         let cells = Cell::all(&args.openers, &args.envelopes);
-        let shares_max = cells.iter().map(|cell| cell.shares_max(Scheme::Hongbao, seconds)).max().unwrap_or(1);
+        let shares_max = cells.iter().map(|cell| cell.shares_max(Scheme::Hongbao, seconds)).max();
+        let shares_max = shares_max.unwrap_or(1).max(loss::shares_max());
         let wanted = Wanted { shares_max, server: String::new(), bare: false };
         let service = (args.server.as_path(), args.cluster_script.as_path(), &wanted);
         let service = args.schemes.contains(&Scheme::Hongbao).then_some(service);
@@ -118,18 +119,25 @@ impl<'a> Comparison<'a> {
 
     fn run(mut self) -> Fallible<Report> {
         let mut lines = Vec::new();
-        for cell in Cell::all(&self.args.openers, &self.args.envelopes) {
-            lines.extend(self.cell(cell)?);
+        let cells = Cell::all(&self.args.openers, &self.args.envelopes);
+        for (number, cell) in cells.iter().enumerate() {
+            eprintln!("cell {} of {}", number + 1, cells.len());
+            lines.extend(self.cell(*cell)?);
         }
-        let mut losses = Vec::new();
-        for scheme in self.args.schemes.iter().copied().filter(|scheme| *scheme != Scheme::Hongbao) {
-            let first_user = self.next_user;
+        let (mut losses, mut not_killed) = (Vec::new(), Vec::new());
+        // Hongbao comes last: its server does not come back.
+        for &scheme in &self.args.schemes {
+            eprintln!("killing {} in the middle of its load", scheme.text());
             let parts = parts(self.args, self.dir.path());
-            losses.push(loss::kill(&mut self.ground, &parts, scheme, first_user)?);
+            match loss::kill(&mut self.ground, &parts, scheme, self.next_user) {
+                Ok(loss) => losses.push(loss),
+                Err(error) => not_killed.push(format!("{} killed in mid-load: not measured: {error}", scheme.text())),
+            }
+            interrupt::check()?;
         }
         Ok(Report {
             processors: machine::processors(),
-            file_system: machine::file_system(self.dir.path()),
+            file_system: machine::file_system(self.ground.data_dir()),
             durability: self.ground.durability()?,
             debug_build: cfg!(debug_assertions),
             database_connections: self.args.database_connections,
@@ -137,6 +145,7 @@ impl<'a> Comparison<'a> {
             rounds: self.args.rounds,
             lines,
             losses,
+            not_killed,
         })
     }
 

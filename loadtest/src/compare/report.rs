@@ -27,6 +27,7 @@ db us       processor time of mariadbd for one opening; Hongbao's includes the c
 server us   processor time of the HTTP server for one opening
 gen, other  share of one processor that the generator used, and that processes used besides the
             generator, the server and mariadbd (Redis, Hongbao's workers and wallet, strangers)
+opened      envelopes that were opened at all: the time may be over before all have had their turn
 lost        acknowledged openings that were not in MariaDB once the scheme had caught up;
             `ok` when each is there with its amount and every envelope's money adds up";
 
@@ -109,6 +110,8 @@ pub struct Report {
     pub lines: Vec<Line>,
     /// What a kill in mid-load cost.
     pub losses: Vec<Loss>,
+    /// Why kills are missing.
+    pub not_killed: Vec<String>,
 }
 
 impl Line {
@@ -180,7 +183,8 @@ impl Report {
             let _ = writeln!(out, "{}", row(line));
         }
         let _ = writeln!(out, "\n{LEGEND}");
-        let notes: Vec<String> = self.lines.iter().flat_map(Line::notes).collect();
+        let mut notes: Vec<String> = self.lines.iter().flat_map(Line::notes).collect();
+        notes.extend(self.not_killed.iter().cloned());
         if !notes.is_empty() {
             let _ = writeln!(out, "\nnotes\n{}", notes.join("\n"));
         }
@@ -192,7 +196,7 @@ impl Report {
 }
 
 const HEAD: &str =
-    "scheme          opens/s     p50     p99  errors  unfair  overtaken   db us  server us    gen  other  lost";
+    "scheme          opens/s     p50     p99  errors  unfair  overtaken   db us  server us    gen  other  opened  lost";
 
 fn row(line: &Line) -> String {
     let name = line.scheme.text();
@@ -204,7 +208,7 @@ fn row(line: &Line) -> String {
     let audit = &sample.audit;
     let lost = if audit.holds() { "ok".into() } else { format!("{} ({} fen)", audit.lost, audit.lost_fen) };
     format!(
-        "{name:<13}{:>10.0}{:>8}{:>8}{:>8}{:>8}{:>11}{:>8}{:>11}{:>7}{:>7}  {lost}",
+        "{name:<13}{:>10.0}{:>8}{:>8}{:>8}{:>8}{:>11}{:>8}{:>11}{:>7}{:>7}{:>8}  {lost}",
         sample.per_second,
         ms(sample.p50_us),
         ms(sample.p99_us),
@@ -215,6 +219,7 @@ fn row(line: &Line) -> String {
         us(sample.server_cpu_us),
         format!("{:.0}%", 100.0 * sample.generator_share),
         format!("{:.0}%", 100.0 * sample.others_share),
+        sample.envelopes_opened,
     )
 }
 
@@ -255,6 +260,7 @@ pub mod tests {
                 Scheme::MemoryFirst,
                 Audit { acknowledged: 9, lost: 2, lost_fen: 25, ..Audit::default() },
             )],
+            not_killed: Vec::new(),
         }
     }
 

@@ -95,7 +95,8 @@ impl Runner<'_> {
         Ok(ready)
     }
 
-    fn start(&self, scheme: Scheme) -> Fallible<Child> {
+    /// Starts a rival on the tables that are there.
+    pub fn start(&self, scheme: Scheme) -> Fallible<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["rival", scheme.text(), "--listen", "127.0.0.1:0", "--database", &self.ground.database()]);
         command.args(["--connections", &self.connections.to_string()]);
