@@ -1,13 +1,13 @@
 //! One point of the two axes: how many open an envelope at once, and how many
 //! envelopes are hot; and which requests make it so.
 //!
-//! The requests come in bursts: so many users as open at once, one after the
-//! other, to the same envelope; then the next envelope, in random order, all of
-//! them before the first comes again. What is under way at a time is as many
-//! requests as there are connections, and these follow one another: so each
-//! envelope that is being opened is being opened by that many, even when there
-//! are fewer connections than openers x envelopes. Then only some envelopes are
-//! open at a time.
+//! As many envelopes as the connections can serve are open at a time, each by as
+//! many users as were asked for, in random order among one another; then come the
+//! next envelopes, until all had their turn and the first comes again. What is
+//! under way at any moment is as many requests as there are connections, and
+//! these follow one another. So an envelope that is being opened is being opened
+//! by that many at once, even when there are fewer connections than openers x
+//! envelopes: then only some envelopes are open at a time.
 
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -54,6 +54,11 @@ impl Cell {
         self.openers.saturating_mul(self.envelopes).min(CONNECTIONS_MAX)
     }
 
+    /// Envelopes that are open at the same time.
+    fn open_at_a_time(self) -> usize {
+        (self.connections() / self.openers).max(1) as usize
+    }
+
     /// Requests that a scheme cannot use up in `seconds`.
     fn requests(self, scheme: Scheme, seconds: f64) -> u32 {
         let per_s = scheme.requests_per_s_max().min(self.connections() * PER_CONNECTION_S_MAX);
@@ -74,10 +79,11 @@ impl Cell {
         let mut openings = Vec::with_capacity(requests as usize);
         while openings.len() < requests as usize {
             order.shuffle(&mut random);
-            for &envelope in &order {
-                let first = first_user + openings.len() as u32;
-                let left = requests - openings.len() as u32;
-                openings.extend((first..first + self.openers.min(left)).map(|user| Opening { user, envelope }));
+            for open in order.chunks(self.open_at_a_time()) {
+                let mut these = open.repeat(self.openers as usize);
+                these.shuffle(&mut random);
+                let users = first_user + openings.len() as u32..first_user + requests;
+                openings.extend(users.zip(these).map(|(user, envelope)| Opening { user, envelope }));
             }
         }
         Plan { envelopes, shares, openings }
@@ -120,14 +126,16 @@ mod tests {
 
     #[test]
     fn what_is_under_way_at_once_is_so_many_openers_of_each_envelope() {
-        let cell = Cell { openers: 8, envelopes: 100 };
-        assert_eq!(cell.connections(), 800);
-        let plan = cell.plan(Scheme::Serial, 1.0, 0);
-        for burst in plan.openings.chunks(8) {
-            assert!(burst.iter().all(|opening| opening.envelope == burst[0].envelope));
+        for (envelopes, at_a_time) in [(100, 100), (10_000, 128)] {
+            let cell = Cell { openers: 8, envelopes };
+            assert_eq!(cell.connections(), 8 * at_a_time);
+            let plan = cell.plan(Scheme::Serial, 0.5, 0);
+            for under_way in plan.openings.chunks_exact(cell.connections() as usize).take(3) {
+                let mut openers = HashMap::<u32, u32>::new();
+                under_way.iter().for_each(|opening| *openers.entry(opening.envelope).or_default() += 1);
+                assert!(openers.len() as u32 == at_a_time && openers.values().all(|count| *count == 8));
+            }
         }
-        let first: HashSet<u32> = plan.openings[..800].iter().map(|opening| opening.envelope).collect();
-        assert_eq!(first.len(), 100, "all envelopes come before the first comes again");
     }
 
     #[test]
