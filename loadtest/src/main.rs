@@ -6,6 +6,7 @@
 mod demo;
 
 mod bench;
+mod compare;
 mod fronts;
 mod measure;
 mod report;
@@ -71,6 +72,11 @@ enum Command {
     Faults(faults::FaultsArgs),
     /// From a measured run to the SETs, servers and databases that a peak needs
     Plan(capacity::Args),
+    /// Measure Hongbao against the schemes that it rejects, on the same MariaDB, in turns
+    Compare(compare::CompareArgs),
+    /// Serve one of the schemes that `compare` measures
+    #[command(hide = true)]
+    Rival(compare::rival::RivalArgs),
     /// Show a newcomer around: 500 users open one envelope, a refund, the audit
     Demo {
         /// The `hongbao` binary
@@ -182,6 +188,8 @@ fn main() -> ExitCode {
         Command::Sets(args) => sets::sets(&args),
         Command::Faults(args) => faults::rehearse(&args),
         Command::Plan(args) => capacity::print(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Rival(args) => compare::rival::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo { server } => demo::demo(&server),
         Command::Show(args) => outcome::show(&args),
         Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),

@@ -12,7 +12,7 @@ const SENDER: &str = "sender";
 /// The most that one top-up may bring.
 const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
 /// What a share holds on average.
-const SHARE_FEN_MEAN: i64 = 10;
+pub const SHARE_FEN_MEAN: i64 = 10;
 /// Tickets that are fetched before they are turned into requests.
 const CHUNK: usize = 100_000;
 /// Prepared requests may take this much memory; a run that needs more ends early.

@@ -9,6 +9,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::Fallible;
 use crate::child::{Child, wait_until_idle};
 use crate::faults::{OPTIONS_OF_FILLED, Relays, Schedule, Site, WantedRelay};
@@ -16,6 +18,8 @@ use crate::processes::Processes;
 
 /// What tokens are signed with. It guards nothing.
 pub const SECRET: &str = "a secret of a service that lives for one bench";
+/// What tickets are signed with. It guards nothing either.
+pub const TICKET_SECRET: &str = "another secret that guards nothing";
 /// Ports below those that systems hand out by themselves.
 const PORTS: std::ops::Range<u16> = 21_000..31_000;
 
@@ -142,11 +146,11 @@ impl Cluster {
         fs::create_dir_all(&dir)?;
         let zone = wanted.zone_offset_s;
         let fixed = format!("topology = \"topology.toml\"\ndev_calls = true\nzone_offset_s = {zone}\n\n");
-        let rest = "[tickets]\nsecret = \"another secret that guards nothing\"\n\n\
-                    [storage]\ndatabases = 4\ntables = 1\nwallet_databases = 2\n\n\
+        let tickets = format!("[tickets]\nsecret = \"{TICKET_SECRET}\"\n\n");
+        let rest = "[storage]\ndatabases = 4\ntables = 1\nwallet_databases = 2\n\n\
                     [database]\nuser = \"hongbao\"\npassword = \"hongbao\"\n\n\
                     [rate_limit]\nuser_per_s = 1000000000\nuser_burst = 1000000000\n";
-        fs::write(dir.join("hongbao.toml"), format!("{fixed}{}{rest}", settings(wanted)))?;
+        fs::write(dir.join("hongbao.toml"), format!("{fixed}{}{tickets}{rest}", settings(wanted)))?;
 
         // Ten for each SET, the wallet's database, the gateway, then the relays.
         let relayed = schedule.relayed();
@@ -217,6 +221,26 @@ impl Cluster {
     /// The same by name: `a1`, `a-mariadb`, `gateway`.
     pub fn cpu_times(&self) -> Fallible<BTreeMap<String, Duration>> {
         self.processes.cpu_times()
+    }
+
+    /// Where its data and logs are.
+    pub fn dir(&self) -> &Path {
+        self.processes.dir()
+    }
+
+    /// Where the MariaDB of a SET listens.
+    pub fn database_addr(&self, set: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port + 10 * set))
+    }
+
+    /// The id of one of its processes, by the name that `ops/cluster.sh` gives it.
+    pub fn pid(&self, name: &str) -> Fallible<u32> {
+        Ok(self.processes.pid(name)?.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    /// Ends one of its processes at once, by the same name.
+    pub fn kill(&self, name: &str) -> Fallible<()> {
+        self.processes.end(name, Signal::KILL)
     }
 
     /// The processor time of relays, which is part of this process's and not of what is measured.

@@ -93,7 +93,7 @@ pub struct Totals {
     pub accepted: u64,
     /// Openings answered as opened for the first time.
     pub committed: u64,
-    /// Openings that the service has credited, as its metrics say.
+    /// Openings that the service has credited, as its metrics say, and what it has refunded with them.
     pub settled: u64,
     /// Requests without an answer that says what happened: lost connections and `outcome_unknown`.
     pub unknown: u64,

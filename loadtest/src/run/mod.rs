@@ -19,6 +19,7 @@ mod target;
 mod verdict;
 mod wire;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -192,6 +193,9 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     machine::raise_open_files()?;
     // What is wrong with the arguments is said before anything starts.
     args.check()?;
+    for path in [&args.json, &args.html, &args.history].into_iter().flatten() {
+        File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let mut slos = args.slos.clone();
     if let Some(path) = &args.slo_file {
         slos.extend(outcome::read_slos(path)?);

@@ -46,9 +46,14 @@ impl Part {
 
     /// A Redis.
     pub fn redis() -> Part {
+        Part::redis_with(&[])
+    }
+
+    /// A Redis with further options of `redis-server`; a later one wins.
+    pub fn redis_with(options: &[&str]) -> Part {
         let dir = own_dir();
         let path = dir.path().to_owned();
-        Part::launch("redis", Some(path), Some(dir), &[])
+        Part::launch("redis", Some(path), Some(dir), options)
     }
 
     /// Three MariaDB nodes of one Galera cluster, all of them in it. A node that

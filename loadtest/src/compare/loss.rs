@@ -1,0 +1,129 @@
+//! What a crash costs: in the middle of the load the server is killed, with
+//! Redis where the scheme keeps money in it, and what the users were told is
+//! compared with what MariaDB holds. That is the loss when the machine of Redis
+//! is lost. When it was only the process, Redis is started again from its file
+//! and a new server goes on writing to MariaDB: so that is looked at too. The
+//! power cut in between, which costs what was not flushed, is not tried.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::audit::Audit;
+use super::cell::Cell;
+use super::ground::Ground;
+use super::history::History;
+use super::run::Runner;
+use super::scheme::Scheme;
+use crate::Fallible;
+use crate::generator::Generator;
+use crate::load::Feed;
+
+/// How many open at once, of how many envelopes.
+const CELL: Cell = Cell { openers: 64, envelopes: 16 };
+/// Load before the kill.
+const LOAD: Duration = Duration::from_millis(1_000);
+/// Seconds that the requests last: longer than the load.
+const PREPARED_S: f64 = 2.0;
+/// Hongbao's server, as `ops/cluster.sh` calls it.
+const SERVER: &str = "a1";
+/// How long MariaDB may need to end the transactions of those that were killed.
+const SETTLED_WITHIN: Duration = Duration::from_millis(500);
+
+/// What one kill cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loss {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// What the database held afterwards.
+    pub audit: Audit,
+    /// What it held when Redis had come back, with what its file held.
+    pub after_restart: Option<Audit>,
+}
+
+impl Loss {
+    /// What was found by one look.
+    pub fn of(scheme: Scheme, audit: Audit) -> Loss {
+        Loss { scheme, audit, after_restart: None }
+    }
+}
+
+/// Shares that the service must allow an envelope.
+pub fn shares_max() -> u32 {
+    CELL.shares_max(Scheme::Hongbao, PREPARED_S)
+}
+
+/// Kills a scheme's server in the middle of its load.
+pub fn kill(ground: &mut Ground, runner: &RunnerParts<'_>, scheme: Scheme, first_user: u32) -> Fallible<Loss> {
+    let plan = CELL.plan(scheme, PREPARED_S, first_user);
+    let mut history = History::new(plan.openings.len());
+    let mut ready = runner.on(ground).ready(scheme, plan)?;
+    let mut generator = Generator::connect(ready.addr(ground)?, CELL.connections() as usize)?;
+    let rival = ready.rival.take();
+    let killed = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| -> Fallible<()> {
+            std::thread::sleep(LOAD);
+            ground.kill_redis_of(scheme);
+            match (rival, &ground.cluster) {
+                (Some(rival), _) => drop(rival),
+                (None, Some(cluster)) => cluster.kill(SERVER)?,
+                (None, None) => return Err("there is nothing to kill".into()),
+            }
+            Ok(())
+        });
+        // The connections break, which is what is wanted; what was told before counts.
+        let _ = generator.drive(&mut Feed::once(&ready.requests), None, |index, answer| history.take(index, answer));
+        killer.join()
+    });
+    killed.map_err(|_| "the kill has failed")??;
+    std::thread::sleep(SETTLED_WITHIN);
+    let mut loss = Loss::of(scheme, ready.audit(ground, &history)?);
+    if scheme == Scheme::MemoryFirst {
+        ground.restart_redis()?;
+        let runner = runner.on(ground);
+        let _again = runner.start(scheme)?;
+        runner.catch_up(scheme)?;
+        loss.after_restart = Some(ready.audit(ground, &history)?);
+    }
+    Ok(loss)
+}
+
+/// A runner without its ground, which a kill changes.
+pub struct RunnerParts<'a> {
+    /// Where processes may write their logs.
+    pub dir: &'a std::path::Path,
+    /// How long a run is measured for.
+    pub time: Duration,
+    /// Connections that a rival has to MariaDB.
+    pub connections: u32,
+}
+
+impl RunnerParts<'_> {
+    /// The runner on this ground.
+    pub fn on<'g>(&'g self, ground: &'g Ground) -> Runner<'g> {
+        Runner { ground, dir: self.dir, time: self.time, connections: self.connections }
+    }
+}
+
+/// The losses, as lines.
+pub fn table(losses: &[Loss]) -> String {
+    let mut out = format!(
+        "killed (SIGKILL) after {:.1} s of {} at once x {} envelopes: the server, and for memory-first its Redis;\n\
+         lost is what was acknowledged and is not in MariaDB, again after Redis was started from its file\n\
+         scheme        acknowledged      lost   money lost    lost after restart",
+        LOAD.as_secs_f64(),
+        CELL.openers,
+        CELL.envelopes
+    );
+    for Loss { scheme, audit, after_restart } in losses {
+        let money = format!("{} fen", audit.lost_fen);
+        let again =
+            after_restart.as_ref().map_or("-".into(), |audit| format!("{} ({} fen)", audit.lost, audit.lost_fen));
+        out += &format!("\n{:<13}{:>13}{:>10}{:>13}{again:>22}", scheme.text(), audit.acknowledged, audit.lost, money);
+        let others = audit.altered + audit.never_told + audit.envelopes_broken;
+        if others > 0 {
+            out += &format!("  MONEY: {audit:?}");
+        }
+    }
+    out
+}

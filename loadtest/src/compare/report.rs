@@ -1,0 +1,286 @@
+//! What a comparison found, and its table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::audit::Audit;
+use super::cell::{CONNECTIONS_MAX, Cell};
+use super::loss::Loss;
+use super::scheme::Scheme;
+
+/// Other processes that use more than this share of one processor are worth a note.
+const OTHERS_SHARE_MAX: f64 = 0.25;
+
+/// What every figure means; printed below the table.
+const LEGEND: &str = "\
+opens/s     first openings answered within the measured time
+p50, p99    ms from the write of a request to the read of its answer, successes only
+errors      requests that were not answered with an opening: busy, unknown, lost
+unfair      of pairs of openings of one envelope that stand next to each other in seq, those
+            whose earlier seq the generator sent later; it sends from one thread, one request
+            after the other, so the order of sending is known. 50% is no order at all
+overtaken   of all openings but one in a hundred: how many that were sent later came before, at most
+db us       processor time of mariadbd for one opening; Hongbao's includes the credits that it
+            pays meanwhile, which no rival does
+server us   processor time of the HTTP server for one opening
+gen, other  share of one processor that the generator used, and that processes used besides the
+            generator, the server and mariadbd (Redis, Hongbao's workers and wallet, strangers)
+opened      envelopes that were opened at all: the time may be over before all have had their turn
+lost        acknowledged openings that were not in MariaDB once the scheme had caught up;
+            `ok` when each is there with its amount and every envelope's money adds up";
+
+/// What one run gave. What could not be measured is absent.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sample {
+    /// First openings a second.
+    pub per_second: f64,
+    /// Latency of successes, in microseconds.
+    pub p50_us: Option<f64>,
+    /// Latency of successes, in microseconds.
+    pub p99_us: Option<f64>,
+    /// Requests that were sent in the measured time.
+    pub sent: u64,
+    /// The share of them that got no opening.
+    pub error_share: f64,
+    /// Answers that were no openings, by label, those of the warm-up included.
+    pub errors: BTreeMap<String, u64>,
+    /// Pairs that the next figure is a share of.
+    pub pairs: u64,
+    /// See the legend.
+    pub unfair_share: f64,
+    /// See the legend.
+    pub overtaken_p99: u32,
+    /// Envelopes that were opened.
+    pub envelopes_opened: usize,
+    /// Processor time of MariaDB for an opening.
+    pub database_cpu_us: Option<f64>,
+    /// Processor time of the HTTP server for an opening.
+    pub server_cpu_us: Option<f64>,
+    /// The share of one processor that the generator used.
+    pub generator_share: f64,
+    /// The share of one processor that all others used.
+    pub others_share: f64,
+    /// Seconds of full load.
+    pub elapsed_s: f64,
+    /// Whether the prepared requests were used up early.
+    pub used_up: bool,
+    /// Seconds until the scheme had done in the background what it had put off.
+    pub caught_up_s: Option<f64>,
+    /// What the database held afterwards.
+    pub audit: Audit,
+}
+
+/// One scheme in one cell.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// The cell.
+    pub cell: Cell,
+    /// Connections that were kept busy.
+    pub connections: u32,
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The run whose speed is the median, if there was one.
+    pub sample: Option<Sample>,
+    /// All runs.
+    pub rounds: Vec<Sample>,
+    /// Why runs are missing.
+    pub failures: Vec<String>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The processors.
+    pub processors: String,
+    /// The type of the file system under the database.
+    pub file_system: String,
+    /// MariaDB's version and what decides over its durability.
+    pub durability: String,
+    /// Whether the generator is a debug build, whose figures are worth little.
+    pub debug_build: bool,
+    /// Connections that each rival had to MariaDB.
+    pub database_connections: u32,
+    /// Seconds of one run.
+    pub seconds: u64,
+    /// Rounds of each cell.
+    pub rounds: u32,
+    /// The table.
+    pub lines: Vec<Line>,
+    /// What a kill in mid-load cost.
+    pub losses: Vec<Loss>,
+    /// Why kills are missing.
+    pub not_killed: Vec<String>,
+}
+
+impl Line {
+    /// Sums up a line's runs.
+    pub fn new(cell: Cell, scheme: Scheme, rounds: Vec<Sample>, failures: Vec<String>) -> Line {
+        let mut by_speed: Vec<&Sample> = rounds.iter().collect();
+        by_speed.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+        let sample = by_speed.get(by_speed.len() / 2).map(|sample| (*sample).clone());
+        Line { cell, connections: cell.connections(), scheme, sample, rounds, failures }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.failures.iter().map(|failure| format!("not measured: {failure}")).collect();
+        for sample in &self.rounds {
+            if sample.used_up {
+                notes.push(format!(
+                    "used up its prepared requests after {:.1} s; only the time before counts",
+                    sample.elapsed_s
+                ));
+            }
+            if sample.others_share > OTHERS_SHARE_MAX {
+                notes.push(format!("other processes used {:.0}% of a processor", 100.0 * sample.others_share));
+            }
+            if !sample.audit.holds() {
+                notes.push(format!("MONEY: {:?}", sample.audit));
+            }
+            let errors: Vec<String> = sample.errors.iter().map(|(label, count)| format!("{count} x {label}")).collect();
+            if !errors.is_empty() {
+                notes.push(format!("errors: {}", errors.join(", ")));
+            }
+        }
+        let at = format!("{} at {} x {}", self.scheme.text(), self.cell.openers, self.cell.envelopes);
+        notes.into_iter().map(|note| format!("{at}: {note}")).collect()
+    }
+}
+
+impl Report {
+    /// Whether a fen was missing or too many after a run in which nothing was killed.
+    pub fn money_is_wrong(&self) -> bool {
+        self.lines.iter().flat_map(|line| &line.rounds).any(|sample| !sample.audit.holds())
+    }
+
+    /// The table, with what it was measured on and what it means.
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "machine     {}, {} disk", self.processors, self.file_system);
+        let _ = writeln!(out, "database    {}", self.durability);
+        let _ = writeln!(out, "rivals      {} connections to MariaDB each", self.database_connections);
+        let _ = writeln!(
+            out,
+            "figures     the median of {} alternating rounds of {} s; openers x envelopes connections, but {CONNECTIONS_MAX} at most:\n            \
+             then that many of the envelopes are open at a time, each by as many openers",
+            self.rounds, self.seconds
+        );
+        if self.debug_build {
+            let _ = writeln!(out, "WORTHLESS   this is a debug build: figures show that it works, not how fast");
+        }
+        let mut cell = None;
+        for line in &self.lines {
+            if cell != Some(line.cell) {
+                let _ = writeln!(
+                    out,
+                    "\n{} at once x {} envelopes, {} connections",
+                    line.cell.openers, line.cell.envelopes, line.connections
+                );
+                let _ = writeln!(out, "{HEAD}");
+                cell = Some(line.cell);
+            }
+            let _ = writeln!(out, "{}", row(line));
+        }
+        let _ = writeln!(out, "\n{LEGEND}");
+        let mut notes: Vec<String> = self.lines.iter().flat_map(Line::notes).collect();
+        notes.extend(self.not_killed.iter().cloned());
+        if !notes.is_empty() {
+            let _ = writeln!(out, "\nnotes\n{}", notes.join("\n"));
+        }
+        if !self.losses.is_empty() {
+            let _ = writeln!(out, "\n{}", super::loss::table(&self.losses));
+        }
+        out
+    }
+}
+
+const HEAD: &str =
+    "scheme          opens/s     p50     p99  errors  unfair  overtaken   db us  server us    gen  other  opened  lost";
+
+fn row(line: &Line) -> String {
+    let name = line.scheme.text();
+    let Some(sample) = &line.sample else { return format!("{name:<13}  not measured, see the notes") };
+    let ms = |us: Option<f64>| us.map_or("-".into(), |us| format!("{:.1}", us / 1_000.0));
+    let us = |us: Option<f64>| us.map_or("-".into(), |us| format!("{us:.1}"));
+    let percent = |share: f64| format!("{:.1}%", 100.0 * share);
+    let unfair = if sample.pairs > 0 { percent(sample.unfair_share) } else { "-".into() };
+    let audit = &sample.audit;
+    let lost = if audit.holds() { "ok".into() } else { format!("{} ({} fen)", audit.lost, audit.lost_fen) };
+    format!(
+        "{name:<13}{:>10.0}{:>8}{:>8}{:>8}{:>8}{:>11}{:>8}{:>11}{:>7}{:>7}{:>8}  {lost}",
+        sample.per_second,
+        ms(sample.p50_us),
+        ms(sample.p99_us),
+        percent(sample.error_share),
+        unfair,
+        sample.overtaken_p99,
+        us(sample.database_cpu_us),
+        us(sample.server_cpu_us),
+        format!("{:.0}%", 100.0 * sample.generator_share),
+        format!("{:.0}%", 100.0 * sample.others_share),
+        sample.envelopes_opened,
+    )
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    fn sample(per_second: f64) -> Sample {
+        Sample {
+            per_second,
+            p50_us: Some(1_500.0),
+            p99_us: Some(12_340.0),
+            sent: 10,
+            pairs: 4,
+            unfair_share: 0.25,
+            database_cpu_us: Some(33.3),
+            ..Sample::default()
+        }
+    }
+
+    /// A report with a scheme that could not be measured.
+    pub fn report() -> Report {
+        let cell = Cell { openers: 8, envelopes: 100 };
+        let line = |scheme, rounds, failures| Line::new(cell, scheme, rounds, failures);
+        Report {
+            processors: "2 x <fast & cheap>".into(),
+            file_system: "ext4".into(),
+            durability: "innodb_flush_log_at_trx_commit=1".into(),
+            debug_build: false,
+            database_connections: 32,
+            seconds: 3,
+            rounds: 3,
+            lines: vec![
+                line(Scheme::RowLock, vec![sample(900.0), sample(3_000.0), sample(2_000.0)], Vec::new()),
+                line(Scheme::Serial, Vec::new(), vec!["no database".into()]),
+            ],
+            losses: vec![Loss::of(
+                Scheme::MemoryFirst,
+                Audit { acknowledged: 9, lost: 2, lost_fen: 25, ..Audit::default() },
+            )],
+            not_killed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_shows_medians_and_says_what_was_not_measured() {
+        let table = report().table();
+        let row = table.lines().find(|line| line.starts_with("row-lock")).unwrap();
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(cells[..6], ["row-lock", "2000", "1.5", "12.3", "0.0%", "25.0%"], "{row}");
+        assert!(table.contains("8 at once x 100 envelopes, 800 connections"));
+        assert!(table.contains("serial at 8 x 100: not measured: no database"));
+        assert!(table.contains("memory-first") && table.contains("25 fen"), "{table}");
+    }
+
+    #[test]
+    fn a_wrong_fen_is_shown_and_makes_the_report_wrong() {
+        let mut report = report();
+        assert!(!report.money_is_wrong());
+        report.lines[0].rounds[0].audit.altered = 1;
+        assert!(report.money_is_wrong());
+        assert!(report.table().contains("MONEY"));
+    }
+}

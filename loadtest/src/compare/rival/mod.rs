@@ -1,0 +1,192 @@
+//! The rivals: the schemes that the design rejects, each written as well as its
+//! adherents would write it, behind the same HTTP as the service.
+//!
+//! A rival checks tokens, tickets and bodies with the code of the service, and
+//! answers in its words. What differs is how it takes a share: that is one file
+//! a scheme. All of them draw with the same split, and pay nobody: a balance is
+//! credited only by Hongbao.
+//!
+//! Reading order: [`row_lock`], [`optimistic`], [`serial`], [`memory_first`];
+//! then [`pool`] and [`tables`], which they share.
+
+mod memory_first;
+mod optimistic;
+mod row_lock;
+mod serial;
+
+mod pool;
+pub mod tables;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRef, Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::wire::{OpenRequest, Outcome};
+use hongbao_core::{Clock, EnvelopeId, SystemClock, UserId};
+use hongbao_http::{Caller, Code, Json, Problem, ServeOptions, Verifier, json_response, serve};
+
+use self::memory_first::MemoryFirst;
+use self::optimistic::Optimistic;
+use self::pool::Pool;
+use self::row_lock::RowLock;
+use self::serial::Serial;
+use super::scheme::Scheme;
+use crate::Fallible;
+use crate::service::{SECRET, TICKET_SECRET};
+
+pub use self::memory_first::{PENDING, redis_connection, shares_key};
+pub use self::pool::server_options;
+
+/// What a rival is told.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RivalArgs {
+    /// Which one
+    #[arg(value_enum)]
+    pub scheme: Scheme,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// MariaDB, as `host:port` or `unix:/path/to/socket`
+    #[arg(long)]
+    pub database: String,
+    /// Redis, as `host:port`; only memory-first needs it
+    #[arg(long)]
+    pub redis: Option<SocketAddr>,
+    /// Connections to MariaDB
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub connections: u32,
+}
+
+/// Why an opening has no outcome.
+#[derive(Debug)]
+pub enum Failure {
+    /// Refused; nothing was done.
+    Busy,
+    /// There is no such envelope.
+    NotFound,
+    /// It may have happened or not.
+    Unknown(String),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Failure {
+        Failure::Unknown(error.to_string())
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        match failure {
+            Failure::Busy => Problem::new(Code::Busy, "somebody else is opening it"),
+            Failure::NotFound => Problem::new(Code::NotFound, "no such envelope"),
+            Failure::Unknown(reason) => {
+                eprintln!("outcome unknown: {reason}");
+                Problem::new(Code::OutcomeUnknown, reason)
+            }
+        }
+    }
+}
+
+/// One of them.
+enum Rival {
+    RowLock(RowLock),
+    Optimistic(Optimistic),
+    MemoryFirst(MemoryFirst),
+    Serial(Serial),
+}
+
+impl Rival {
+    async fn start(args: &RivalArgs, clock: Arc<dyn Clock>) -> Fallible<Rival> {
+        let node = pool::options(&args.database, args.scheme)?;
+        let connections = args.connections as usize;
+        Ok(match args.scheme {
+            Scheme::RowLock => Rival::RowLock(RowLock::new(Pool::open(node, connections).await?, true, clock)),
+            Scheme::NoWait => Rival::RowLock(RowLock::new(Pool::open(node, connections).await?, false, clock)),
+            Scheme::Optimistic => Rival::Optimistic(Optimistic::new(Pool::open(node, connections).await?, clock)),
+            Scheme::Serial => Rival::Serial(Serial::start(&node, connections, clock).await?),
+            Scheme::MemoryFirst => {
+                let redis = args.redis.ok_or("memory-first needs --redis")?;
+                Rival::MemoryFirst(MemoryFirst::start(node, redis, clock).await?)
+            }
+            Scheme::Hongbao => return Err("Hongbao is no rival of itself: start `hongbao server`".into()),
+        })
+    }
+
+    async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
+        match self {
+            Rival::RowLock(rival) => rival.open(envelope, user).await,
+            Rival::Optimistic(rival) => rival.open(envelope, user).await,
+            Rival::MemoryFirst(rival) => rival.open(envelope, user).await,
+            Rival::Serial(rival) => rival.open(envelope, user).await,
+        }
+    }
+}
+
+/// What a request needs.
+#[derive(Clone)]
+struct App {
+    rival: Arc<Rival>,
+    verifier: Verifier,
+    tickets: TicketKey,
+    clock: Arc<dyn Clock>,
+}
+
+impl FromRef<App> for Verifier {
+    fn from_ref(app: &App) -> Verifier {
+        app.verifier.clone()
+    }
+}
+
+/// Serves a rival until the process is killed.
+pub fn run(args: &RivalArgs) -> Fallible<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let router = router(args).await?;
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(args.listen)?;
+        // As long a queue of new connections as the service has.
+        let listener = socket.listen(4_096)?;
+        let mut out = std::io::stdout();
+        writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+        out.flush()?;
+        serve(listener, router, ServeOptions::default(), std::future::pending()).await;
+        Ok(())
+    })
+}
+
+async fn router(args: &RivalArgs) -> Fallible<Router> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let app = App {
+        rival: Arc::new(Rival::start(args, clock.clone()).await?),
+        verifier: Verifier::hs256(SECRET.as_bytes(), clock.clone())?,
+        tickets: TicketKey::new(TICKET_SECRET.as_bytes()),
+        clock,
+    };
+    Ok(Router::new()
+        .route("/v1/envelopes/{id}/open", post(open))
+        .route("/readyz", get(async || r#"{"ready":true}"#))
+        .with_state(app))
+}
+
+async fn open(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    caller: Caller,
+    Json(request): Json<OpenRequest>,
+) -> Result<Response, Problem> {
+    let Some(envelope) = EnvelopeId::parse(&id) else { return Err(Failure::NotFound.into()) };
+    if !app.tickets.admits(&request.ticket, envelope, &caller.user, app.clock.now()) {
+        return Err(Problem::new(Code::TicketInvalid, "the ticket is not good"));
+    }
+    let outcome = app.rival.open(envelope, &caller.user).await?;
+    Ok(json_response(StatusCode::OK, &outcome))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Optimistic version: read the stock without a lock, change it only if nobody
+//! else has (`WHERE version = ?`), insert the record, commit.
+//!
+//! The update comes before the insert, so that who loses has nothing to take
+//! back but the lock. Who loses tries again, a few times, after a pause that grows and is
+//! random, so that the same ones do not meet again; then the user is told `busy`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongbao_core::wire::Outcome;
+use hongbao_core::{Clock, EnvelopeId, UserId};
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use sqlx::Executor as _;
+use sqlx::mysql::MySqlConnection;
+
+use super::Failure;
+use super::pool::{DEADLOCK, DUPLICATE, LOCKED, Pool, number};
+use super::tables::{Stock, existing, literal, opened};
+
+/// Tries before the user is told `busy`.
+const TRIES_MAX: u32 = 4;
+/// The pause before a second try is at most this long; it doubles with each.
+const PAUSE_US_MAX: u64 = 1_000;
+
+const READ: &str = "SELECT seed, shares, remaining_shares, remaining_fen, version FROM envelope WHERE id = ?";
+const CHANGE: &str = "UPDATE envelope SET remaining_shares = remaining_shares - 1, remaining_fen = ?, \
+                      version = version + 1 WHERE id = ? AND version = ?";
+
+/// The scheme.
+pub struct Optimistic {
+    pool: Pool,
+    random: parking_lot::Mutex<SmallRng>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Optimistic {
+    /// Over these connections.
+    pub fn new(pool: Pool, clock: Arc<dyn Clock>) -> Optimistic {
+        Optimistic { pool, random: parking_lot::Mutex::new(SmallRng::seed_from_u64(1)), clock }
+    }
+
+    /// Opens, in a few tries.
+    pub async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
+        for number in 0..TRIES_MAX {
+            if number > 0 {
+                let pause = self.random.lock().random_range(0..PAUSE_US_MAX << (number - 1));
+                tokio::time::sleep(Duration::from_micros(pause)).await;
+            }
+            // Nobody holds a connection while it pauses.
+            let mut lease = self.pool.take().await?;
+            let done = self.once(lease.get(), envelope, user).await;
+            if matches!(done, Ok(_) | Err(Failure::Busy | Failure::NotFound)) {
+                lease.give_back();
+            }
+            match done {
+                Err(Failure::Busy) => (),
+                settled => return settled,
+            }
+        }
+        Err(Failure::Busy)
+    }
+
+    /// One try; `Busy` when somebody else was faster.
+    async fn once(
+        &self,
+        connection: &mut MySqlConnection,
+        envelope: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Outcome, Failure> {
+        let read = sqlx::query(READ).bind(&envelope.as_bytes()[..]);
+        let Some(row) = connection.fetch_optional(read).await? else { return Err(Failure::NotFound) };
+        let stock = Stock::of_row(&row)?;
+        if stock.left == 0 {
+            return existing(connection, envelope, user).await;
+        }
+        let (draw, at) = (stock.draw(), self.clock.now());
+        let change = sqlx::query(CHANGE).bind(draw.remaining_fen).bind(&envelope.as_bytes()[..]).bind(stock.version);
+        match connection.execute(change).await {
+            // MariaDB keeps the lock of a row that does not fit, even under READ COMMITTED.
+            Ok(done) if done.rows_affected() == 0 => {
+                connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+                return Err(Failure::Busy);
+            }
+            Ok(_) => (),
+            Err(error) if matches!(number(&error), Some(LOCKED | DEADLOCK)) => return Err(Failure::Busy),
+            Err(error) => return Err(error.into()),
+        }
+        let (id, user_id) = (literal(envelope), user.as_str());
+        let record = format!(
+            "INSERT INTO entry (envelope_id, user_id, seq, amount_fen, remaining_fen, at_ms) \
+             VALUES ({id}, '{user_id}', {}, {}, {}, {}); COMMIT",
+            draw.seq,
+            draw.amount_fen,
+            draw.remaining_fen,
+            at.millis()
+        );
+        match connection.execute(sqlx::raw_sql(&record)).await {
+            Ok(_) => Ok(opened(draw.seq, draw.amount_fen, at, false)),
+            Err(error) if number(&error) == Some(DUPLICATE) => {
+                let outcome = existing(connection, envelope, user).await?;
+                connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+                Ok(outcome)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

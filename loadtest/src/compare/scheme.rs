@@ -1,0 +1,88 @@
+//! The schemes that are compared, by name.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// A way to open envelopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// SELECT ... FOR UPDATE, insert, update, commit
+    RowLock,
+    /// The same with NOWAIT: who meets a lock is told `busy`
+    NoWait,
+    /// UPDATE ... WHERE version = ?, tried a few times
+    Optimistic,
+    /// A share is taken in Redis and answered; MariaDB is told later
+    MemoryFirst,
+    /// A queue for each envelope, one transaction an opening
+    Serial,
+    /// A server of a SET of this service
+    Hongbao,
+}
+
+impl Scheme {
+    /// All of them, in the order of the table.
+    pub const ALL: [Scheme; 6] =
+        [Scheme::RowLock, Scheme::NoWait, Scheme::Optimistic, Scheme::MemoryFirst, Scheme::Serial, Scheme::Hongbao];
+
+    /// The name as it is typed and printed.
+    pub fn text(self) -> &'static str {
+        match self {
+            Scheme::RowLock => "row-lock",
+            Scheme::NoWait => "no-wait",
+            Scheme::Optimistic => "optimistic",
+            Scheme::MemoryFirst => "memory-first",
+            Scheme::Serial => "serial",
+            Scheme::Hongbao => "hongbao",
+        }
+    }
+
+    /// A rival's database: each has its own, on the same server.
+    pub fn database(self) -> String {
+        format!("db_rival_{}", self.text().replace('-', "_"))
+    }
+
+    /// Whether the journal says what remains after each opening.
+    pub fn journals_the_rest(self) -> bool {
+        self != Scheme::MemoryFirst
+    }
+
+    /// More requests a second than two cores answer, so that prepared ones last.
+    pub fn requests_per_s_max(self) -> u32 {
+        match self {
+            Scheme::Hongbao => 120_000,
+            Scheme::MemoryFirst => 90_000,
+            Scheme::RowLock | Scheme::NoWait | Scheme::Optimistic | Scheme::Serial => 40_000,
+        }
+    }
+
+    /// The schemes that were asked for; `all` is all of them.
+    ///
+    /// # Errors
+    /// Names what is no scheme.
+    pub fn parse_list(text: &str) -> Result<Vec<Scheme>, String> {
+        if text == "all" {
+            return Ok(Scheme::ALL.to_vec());
+        }
+        let mut schemes = text.split(',').map(|name| Scheme::from_str(name, false)).collect::<Result<Vec<_>, _>>()?;
+        schemes.sort();
+        schemes.dedup();
+        Ok(schemes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_named_on_the_command_line_as_they_are_printed() {
+        for scheme in Scheme::ALL {
+            assert_eq!(Scheme::parse_list(scheme.text()), Ok(vec![scheme]));
+        }
+        assert_eq!(Scheme::parse_list("all"), Ok(Scheme::ALL.to_vec()));
+        assert_eq!(Scheme::parse_list("serial,row-lock,serial"), Ok(vec![Scheme::RowLock, Scheme::Serial]));
+        assert!(Scheme::parse_list("row-lock,magic").is_err());
+    }
+}

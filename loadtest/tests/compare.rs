@@ -1,0 +1,48 @@
+//! `compare` as it is run: rivals in processes of their own, a table, a page,
+//! and a kill in the middle of the load.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let run = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
+        .args(["compare", "--schemes", "row-lock,memory-first", "--openers", "4", "--envelopes", "3"])
+        .args(["--seconds", "1", "--database-connections", "8"])
+        .arg("--data")
+        .arg(file("data"))
+        .arg("--json")
+        .arg(file("report.json"))
+        .arg("--html")
+        .arg(file("report.html"))
+        .output()
+        .unwrap();
+    let (table, said) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+    assert!(run.status.success(), "{table}{said}");
+    assert!(table.contains("4 at once x 3 envelopes, 12 connections"), "{table}");
+    assert!(table.contains("innodb_flush_log_at_trx_commit=1"), "{table}");
+
+    let report: Value = serde_json::from_slice(&std::fs::read(file("report.json")).unwrap()).unwrap();
+    let lines = report["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        let sample = &line["sample"];
+        assert!(sample["audit"]["acknowledged"].as_u64().unwrap() > 0, "{line}");
+        assert_eq!(sample["envelopes_opened"], 3, "{line}");
+        assert_eq!(sample["audit"]["lost"], 0, "{line}");
+    }
+    let losses = report["losses"].as_array().unwrap();
+    assert_eq!(losses.len(), 2, "{report}");
+    for loss in losses {
+        assert!(loss["audit"]["acknowledged"].as_u64().unwrap() > 0, "{loss}");
+    }
+    assert_eq!(losses[0]["audit"]["lost"], 0, "a commit that was acknowledged outlives the server");
+    assert_eq!(losses[1]["scheme"], "memory-first");
+    // Not always nothing: Redis answers before it writes its file while a flush is under way.
+    let lost = |look: &str| losses[1][look]["lost"].as_u64().unwrap();
+    assert!(lost("after_restart") <= lost("audit"), "what Redis has in its file comes back with it");
+    assert!(std::fs::read_to_string(file("report.html")).unwrap().contains("<svg"));
+}
