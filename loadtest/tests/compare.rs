@@ -10,7 +10,7 @@ fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| dir.path().join(name);
     let run = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
-        .args(["compare", "--schemes", "row-lock,memory-first", "--openers", "4", "--envelopes", "3"])
+        .args(["compare", "--schemes", "bare,row-lock,memory-first", "--openers", "4", "--envelopes", "3"])
         .args(["--seconds", "1", "--database-connections", "8"])
         .arg("--data")
         .arg(file("data"))
@@ -27,8 +27,9 @@ fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
 
     let report: Value = serde_json::from_slice(&std::fs::read(file("report.json")).unwrap()).unwrap();
     let lines = report["lines"].as_array().unwrap();
-    assert_eq!(lines.len(), 2);
-    for line in lines {
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0]["scheme"] == "bare" && lines[0]["sample"]["per_second"].as_f64().unwrap() > 0.0, "{report}");
+    for line in &lines[1..] {
         let sample = &line["sample"];
         assert!(sample["audit"]["acknowledged"].as_u64().unwrap() > 0, "{line}");
         assert_eq!(sample["envelopes_opened"], 3, "{line}");

@@ -13,6 +13,8 @@ const HEIGHT: f64 = 210.0;
 /// Room for the labels: left, and the same above and below.
 const LEFT: f64 = 52.0;
 const EDGE: f64 = 24.0;
+/// The height of a bar with the room around it.
+const BAR: f64 = 20.0;
 
 /// What a row of charts shows.
 struct Figure {
@@ -57,7 +59,7 @@ pub fn page(report: &Report) -> String {
     for scheme in schemes(report) {
         let _ = write!(out, "<span><i style=\"background:{}\"></i>{}</span>", colour(scheme), scheme.text());
     }
-    out += "</p>\n";
+    out += "</p>\n<p>From left to right: openers of one envelope at once.</p>\n";
     for figure in &FIGURES {
         let _ = write!(out, "<h2>{}</h2>\n<div>", figure.name);
         for envelopes in axis(report, |line| line.cell.envelopes) {
@@ -65,6 +67,7 @@ pub fn page(report: &Report) -> String {
         }
         out += "</div>\n";
     }
+    out += &losses(report);
     let _ = write!(out, "<h2>The figures</h2>\n<pre>{}</pre>\n</body></html>\n", escape(&report.table()));
     out
 }
@@ -127,6 +130,41 @@ fn line(scheme: Scheme, points: &[(f64, f64, f64)]) -> String {
     out
 }
 
+/// A bar for each scheme that was killed in the middle of its load.
+fn losses(report: &Report) -> String {
+    if report.losses.is_empty() {
+        return String::new();
+    }
+    let most = report.losses.iter().map(|loss| loss.audit.lost_fen).max().unwrap_or(0).max(1) as f64;
+    let height = BAR * report.losses.len() as f64;
+    let mut out = format!(
+        "<h2>money lost when the server was killed, fen</h2>\n\
+         <svg width=\"{}\" height=\"{height}\" role=\"img\" aria-label=\"money lost\">",
+        3.0 * WIDTH
+    );
+    for (index, loss) in report.losses.iter().enumerate() {
+        let (y, name, fen) = (BAR * index as f64, loss.scheme.text(), loss.audit.lost_fen);
+        let length = 1.5 * WIDTH * fen as f64 / most;
+        let words = match loss.audit.lost {
+            0 => "none".to_owned(),
+            lost => format!("{fen} ({lost} of {} acknowledged openings)", loss.audit.acknowledged),
+        };
+        let _ = write!(
+            out,
+            "<text x=\"0\" y=\"{:.0}\">{name}</text>\
+             <rect x=\"90\" y=\"{:.0}\" width=\"{length:.1}\" height=\"{:.0}\" fill=\"{}\"/>\
+             <text x=\"{:.1}\" y=\"{:.0}\">{words}</text>",
+            y + 14.0,
+            y + 3.0,
+            BAR - 6.0,
+            colour(loss.scheme),
+            96.0 + length,
+            y + 14.0
+        );
+    }
+    out + "</svg>\n"
+}
+
 /// What a row of charts spans, so that its charts can be compared.
 struct Range {
     low: f64,
@@ -184,11 +222,12 @@ fn schemes(report: &Report) -> impl Iterator<Item = Scheme> {
 /// Apart from one another also for who does not see red and green apart.
 fn colour(scheme: Scheme) -> &'static str {
     match scheme {
+        Scheme::Bare => "#222222",
         Scheme::RowLock => "#0072b2",
         Scheme::NoWait => "#56b4e9",
         Scheme::Optimistic => "#e69f00",
         Scheme::MemoryFirst => "#009e73",
-        Scheme::Serial => "#888888",
+        Scheme::Serial => "#cc79a7",
         Scheme::Hongbao => "#d01010",
     }
 }
@@ -208,7 +247,8 @@ mod tests {
         for other in ["http:", "https:", "src=", "<script", "<link", "url(", "@import"] {
             assert!(!page.contains(other), "{other}");
         }
-        assert_eq!(page.matches("<svg").count(), FIGURES.len());
+        assert_eq!(page.matches("<svg").count(), FIGURES.len() + 1);
+        assert!(page.contains("25 (2 of 9 acknowledged openings)"));
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert!(page.contains("row-lock: 2000.0") && page.contains("&lt;fast &amp; cheap&gt;"));
         assert!(!page.contains("NaN") && !page.contains("inf"), "what was not measured is not drawn");

@@ -56,7 +56,7 @@ pub struct CompareArgs {
     /// Rounds of each cell; the medians are reported
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
-    /// all, or some of row-lock,no-wait,optimistic,memory-first,serial,hongbao
+    /// all, or some of bare,row-lock,no-wait,optimistic,memory-first,serial,hongbao
     #[arg(long, default_value = "all", value_parser = Scheme::parse_list)]
     schemes: std::vec::Vec<Scheme>,
     /// Connections that each rival has to MariaDB
@@ -126,7 +126,7 @@ impl<'a> Comparison<'a> {
         }
         let (mut losses, mut not_killed) = (Vec::new(), Vec::new());
         // Hongbao comes last: its server does not come back.
-        for &scheme in &self.args.schemes {
+        for &scheme in self.args.schemes.iter().filter(|scheme| scheme.keeps_openings()) {
             eprintln!("killing {} in the middle of its load", scheme.text());
             let parts = parts(self.args, self.dir.path());
             match loss::kill(&mut self.ground, &parts, scheme, self.next_user) {

@@ -16,11 +16,14 @@ const OTHERS_SHARE_MAX: f64 = 0.25;
 /// What every figure means; printed below the table.
 const LEGEND: &str = "\
 opens/s     first openings answered within the measured time
+/bare       the same HTTP and checks, which counts in memory and keeps nothing, is 1
+/lock       the row lock is 1
 p50, p99    ms from the write of a request to the read of its answer, successes only
 errors      requests that were not answered with an opening: busy, unknown, lost
 unfair      of pairs of openings of one envelope that stand next to each other in seq, those
             whose earlier seq the generator sent later; it sends from one thread, one request
-            after the other, so the order of sending is known. 50% is no order at all
+            after the other, so the order of sending is known. No order at all is 50%; what `bare` has
+            comes from requests under way at once being read in another order
 overtaken   of all openings but one in a hundred: how many that were sent later came before, at most
 db us       processor time of mariadbd for one opening; Hongbao's includes the credits that it
             pays meanwhile, which no rival does
@@ -68,8 +71,8 @@ pub struct Sample {
     pub used_up: bool,
     /// Seconds until the scheme had done in the background what it had put off.
     pub caught_up_s: Option<f64>,
-    /// What the database held afterwards.
-    pub audit: Audit,
+    /// What the database held afterwards; absent for who keeps nothing.
+    pub audit: Option<Audit>,
 }
 
 /// One scheme in one cell.
@@ -135,8 +138,8 @@ impl Line {
             if sample.others_share > OTHERS_SHARE_MAX {
                 notes.push(format!("other processes used {:.0}% of a processor", 100.0 * sample.others_share));
             }
-            if !sample.audit.holds() {
-                notes.push(format!("MONEY: {:?}", sample.audit));
+            if let Some(audit) = sample.audit.as_ref().filter(|audit| !audit.holds()) {
+                notes.push(format!("MONEY: {audit:?}"));
             }
             let errors: Vec<String> = sample.errors.iter().map(|(label, count)| format!("{count} x {label}")).collect();
             if !errors.is_empty() {
@@ -151,7 +154,19 @@ impl Line {
 impl Report {
     /// Whether a fen was missing or too many after a run in which nothing was killed.
     pub fn money_is_wrong(&self) -> bool {
-        self.lines.iter().flat_map(|line| &line.rounds).any(|sample| !sample.audit.holds())
+        self.lines
+            .iter()
+            .flat_map(|line| &line.rounds)
+            .filter_map(|sample| sample.audit.as_ref())
+            .any(|audit| !audit.holds())
+    }
+
+    fn yardsticks(&self, cell: Cell) -> Yardsticks {
+        let of = |scheme| {
+            let line = self.lines.iter().find(|line| line.cell == cell && line.scheme == scheme)?;
+            line.sample.as_ref().map(|sample| sample.per_second)
+        };
+        Yardsticks { bare: of(Scheme::Bare), row_lock: of(Scheme::RowLock) }
     }
 
     /// The table, with what it was measured on and what it means.
@@ -180,7 +195,7 @@ impl Report {
                 let _ = writeln!(out, "{HEAD}");
                 cell = Some(line.cell);
             }
-            let _ = writeln!(out, "{}", row(line));
+            let _ = writeln!(out, "{}", row(line, self.yardsticks(line.cell)));
         }
         let _ = writeln!(out, "\n{LEGEND}");
         let mut notes: Vec<String> = self.lines.iter().flat_map(Line::notes).collect();
@@ -195,21 +210,33 @@ impl Report {
     }
 }
 
-const HEAD: &str =
-    "scheme          opens/s     p50     p99  errors  unfair  overtaken   db us  server us    gen  other  opened  lost";
+/// What the speeds in a cell are compared with, in openings a second.
+#[derive(Clone, Copy)]
+struct Yardsticks {
+    bare: Option<f64>,
+    row_lock: Option<f64>,
+}
 
-fn row(line: &Line) -> String {
+const HEAD: &str = "scheme          opens/s   /bare   /lock     p50     p99  errors  unfair  overtaken   db us  server us    gen  other  opened  lost";
+
+fn row(line: &Line, yardsticks: Yardsticks) -> String {
     let name = line.scheme.text();
     let Some(sample) = &line.sample else { return format!("{name:<13}  not measured, see the notes") };
     let ms = |us: Option<f64>| us.map_or("-".into(), |us| format!("{:.1}", us / 1_000.0));
     let us = |us: Option<f64>| us.map_or("-".into(), |us| format!("{us:.1}"));
     let percent = |share: f64| format!("{:.1}%", 100.0 * share);
     let unfair = if sample.pairs > 0 { percent(sample.unfair_share) } else { "-".into() };
-    let audit = &sample.audit;
-    let lost = if audit.holds() { "ok".into() } else { format!("{} ({} fen)", audit.lost, audit.lost_fen) };
+    let lost = match &sample.audit {
+        None => "keeps nothing".into(),
+        Some(audit) if audit.holds() => "ok".into(),
+        Some(audit) => format!("{} ({} fen)", audit.lost, audit.lost_fen),
+    };
+    let times = |than: Option<f64>| than.map_or("-".into(), |than| format!("{:.2}", sample.per_second / than));
     format!(
-        "{name:<13}{:>10.0}{:>8}{:>8}{:>8}{:>8}{:>11}{:>8}{:>11}{:>7}{:>7}{:>8}  {lost}",
+        "{name:<13}{:>10.0}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>11}{:>8}{:>11}{:>7}{:>7}{:>8}  {lost}",
         sample.per_second,
+        times(yardsticks.bare),
+        times(yardsticks.row_lock),
         ms(sample.p50_us),
         ms(sample.p99_us),
         percent(sample.error_share),
@@ -269,7 +296,7 @@ pub mod tests {
         let table = report().table();
         let row = table.lines().find(|line| line.starts_with("row-lock")).unwrap();
         let cells: Vec<&str> = row.split_whitespace().collect();
-        assert_eq!(cells[..6], ["row-lock", "2000", "1.5", "12.3", "0.0%", "25.0%"], "{row}");
+        assert_eq!(cells[..8], ["row-lock", "2000", "-", "1.00", "1.5", "12.3", "0.0%", "25.0%"], "{row}");
         assert!(table.contains("8 at once x 100 envelopes, 800 connections"));
         assert!(table.contains("serial at 8 x 100: not measured: no database"));
         assert!(table.contains("memory-first") && table.contains("25 fen"), "{table}");
@@ -279,7 +306,7 @@ pub mod tests {
     fn a_wrong_fen_is_shown_and_makes_the_report_wrong() {
         let mut report = report();
         assert!(!report.money_is_wrong());
-        report.lines[0].rounds[0].audit.altered = 1;
+        report.lines[0].rounds[0].audit = Some(Audit { altered: 1, ..Audit::default() });
         assert!(report.money_is_wrong());
         assert!(report.table().contains("MONEY"));
     }

@@ -64,7 +64,7 @@ impl Runner<'_> {
         let mut sample = self.drive(&ready, cell, &mut history)?;
         let caught_up = self.catch_up(scheme)?;
         sample.caught_up_s = caught_up.map(|time| time.as_secs_f64());
-        sample.audit = ready.audit(self.ground, &history)?;
+        sample.audit = if scheme.keeps_openings() { Some(ready.audit(self.ground, &history)?) } else { None };
         let openings = &ready.plan.openings;
         let fairness = history.fairness(openings);
         sample.pairs = fairness.pairs;
@@ -88,6 +88,8 @@ impl Runner<'_> {
             let requests = prepare::open_requests(&client, &ids, &plan.openings)?;
             let parse = |id: &String| EnvelopeId::parse(id).ok_or_else(|| format!("{id} is no envelope's id"));
             let envelopes = ids.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+            // The workers have their part in sending, too.
+            self.catch_up(scheme)?;
             return Ok(Ready { scheme, plan, requests, envelopes, rival: None });
         }
         let mut ready = Ready::seed(self.ground, scheme, plan)?;
@@ -152,7 +154,9 @@ impl Ready {
     /// Makes a rival's envelopes and its requests.
     pub fn seed(ground: &Ground, scheme: Scheme, plan: Plan) -> Fallible<Ready> {
         let envelopes = mint(&plan);
-        ground.seed(scheme, &envelopes, plan.shares, total_fen(&plan))?;
+        if scheme.keeps_openings() {
+            ground.seed(scheme, &envelopes, plan.shares, total_fen(&plan))?;
+        }
         let envelopes: Vec<EnvelopeId> = envelopes.into_iter().map(|(id, _)| id).collect();
         let requests = requests(&plan, &envelopes)?;
         Ok(Ready { scheme, plan, requests, envelopes, rival: None })

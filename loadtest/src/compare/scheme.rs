@@ -7,6 +7,8 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
+    /// No scheme: the same HTTP and the same checks, a count in memory, and nothing kept
+    Bare,
     /// SELECT ... FOR UPDATE, insert, update, commit
     RowLock,
     /// The same with NOWAIT: who meets a lock is told `busy`
@@ -29,6 +31,7 @@ impl Scheme {
     /// The name as it is typed and printed.
     pub fn text(self) -> &'static str {
         match self {
+            Scheme::Bare => "bare",
             Scheme::RowLock => "row-lock",
             Scheme::NoWait => "no-wait",
             Scheme::Optimistic => "optimistic",
@@ -43,6 +46,11 @@ impl Scheme {
         format!("db_rival_{}", self.text().replace('-', "_"))
     }
 
+    /// Whether anything outlives the process.
+    pub fn keeps_openings(self) -> bool {
+        self != Scheme::Bare
+    }
+
     /// Whether the journal says what remains after each opening.
     pub fn journals_the_rest(self) -> bool {
         self != Scheme::MemoryFirst
@@ -51,7 +59,7 @@ impl Scheme {
     /// More requests a second than two cores answer, so that prepared ones last.
     pub fn requests_per_s_max(self) -> u32 {
         match self {
-            Scheme::Hongbao => 120_000,
+            Scheme::Hongbao | Scheme::Bare => 120_000,
             Scheme::MemoryFirst => 90_000,
             Scheme::RowLock | Scheme::NoWait | Scheme::Optimistic | Scheme::Serial => 40_000,
         }

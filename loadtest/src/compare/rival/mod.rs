@@ -6,9 +6,10 @@
 //! a scheme. All of them draw with the same split, and pay nobody: a balance is
 //! credited only by Hongbao.
 //!
-//! Reading order: [`row_lock`], [`optimistic`], [`serial`], [`memory_first`];
+//! Reading order: [`bare`], which is none of them but their measure; [`row_lock`], [`optimistic`], [`serial`], [`memory_first`];
 //! then [`pool`] and [`tables`], which they share.
 
+mod bare;
 mod memory_first;
 mod optimistic;
 mod row_lock;
@@ -31,6 +32,7 @@ use hongbao_core::wire::{OpenRequest, Outcome};
 use hongbao_core::{Clock, EnvelopeId, SystemClock, UserId};
 use hongbao_http::{Caller, Code, Json, Problem, ServeOptions, Verifier, json_response, serve};
 
+use self::bare::Bare;
 use self::memory_first::MemoryFirst;
 use self::optimistic::Optimistic;
 use self::pool::Pool;
@@ -95,6 +97,7 @@ impl From<Failure> for Problem {
 
 /// One of them.
 enum Rival {
+    Bare(Bare),
     RowLock(RowLock),
     Optimistic(Optimistic),
     MemoryFirst(MemoryFirst),
@@ -106,6 +109,7 @@ impl Rival {
         let node = pool::options(&args.database, args.scheme)?;
         let connections = args.connections as usize;
         Ok(match args.scheme {
+            Scheme::Bare => Rival::Bare(Bare::new(clock)),
             Scheme::RowLock => Rival::RowLock(RowLock::new(Pool::open(node, connections).await?, true, clock)),
             Scheme::NoWait => Rival::RowLock(RowLock::new(Pool::open(node, connections).await?, false, clock)),
             Scheme::Optimistic => Rival::Optimistic(Optimistic::new(Pool::open(node, connections).await?, clock)),
@@ -120,6 +124,7 @@ impl Rival {
 
     async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
         match self {
+            Rival::Bare(rival) => rival.open(envelope),
             Rival::RowLock(rival) => rival.open(envelope, user).await,
             Rival::Optimistic(rival) => rival.open(envelope, user).await,
             Rival::MemoryFirst(rival) => rival.open(envelope, user).await,
