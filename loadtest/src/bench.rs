@@ -79,7 +79,7 @@ impl<'a> Bench<'a> {
     fn measure_all(&self) -> Fallible<Report> {
         let durability = metrics::durability(&self.client.metrics()?).unwrap_or("not stated").to_owned();
         let mut lines = Vec::new();
-        for name in [Name::Hot, Name::Spread, Name::Memory] {
+        for name in [Name::Hot, Name::Spread, Name::Memory, Name::View] {
             let of_name: Vec<Workload> = self.lines.iter().filter(|line| line.name == name).copied().collect();
             if of_name.is_empty() {
                 continue;

@@ -123,7 +123,7 @@ pub struct BenchArgs {
     /// Envelopes of the spread workload
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     envelopes: u32,
-    /// Only these workloads: hot, spread, memory
+    /// Only these workloads: hot, spread, memory, view
     #[arg(long = "workload", value_enum)]
     workloads: Vec<workload::Name>,
     /// Where the service keeps its data; on a real disk, and deleted afterwards

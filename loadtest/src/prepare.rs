@@ -82,6 +82,11 @@ pub fn push_grab(out: &mut Arena, client: &Client, envelope: &str, user: u32) {
     push_request(out, "POST", &format!("/v1/envelopes/{envelope}/grab"), &client.token(&user_id(user)), "");
 }
 
+/// Appends one look at `envelope` to `out`.
+pub fn push_view(out: &mut Arena, client: &Client, envelope: &str, user: u32) {
+    push_request(out, "GET", &format!("/v1/envelopes/{envelope}"), &client.token(&user_id(user)), "");
+}
+
 /// Grabs a ticket for each opening and answers the requests that open, in order.
 pub fn open_requests(client: &Client, envelopes: &[String], openings: &[Opening]) -> Fallible<Arena> {
     let mut requests = Arena::default();

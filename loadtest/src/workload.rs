@@ -10,7 +10,7 @@ use crate::Fallible;
 use crate::arena::Arena;
 use crate::client::{Client, describe};
 use crate::http::Answer;
-use crate::prepare::{Opening, open_requests, push_grab, send_envelopes, user_id};
+use crate::prepare::{Opening, open_requests, push_grab, push_view, send_envelopes, user_id};
 
 /// Requests a second that are prepared: more than two cores answer.
 const REQUESTS_PER_S: u32 = 120_000;
@@ -32,6 +32,8 @@ pub enum Name {
     Spread,
     /// Grabs on an empty envelope, answered from memory
     Memory,
+    /// Looks at an envelope that somebody has opened, answered from memory
+    View,
 }
 
 /// One line of the table.
@@ -52,30 +54,36 @@ impl Name {
             Name::Hot => "hot",
             Name::Spread => "spread",
             Name::Memory => "memory",
+            Name::View => "view",
         }
     }
 
     /// Whether each request is good only once.
     pub fn consumes(self) -> bool {
-        self != Name::Memory
+        matches!(self, Name::Hot | Name::Spread)
     }
 
     /// What the service must answer.
     pub fn expect(self) -> Expect {
-        if self.consumes() { Expect::Opened } else { Expect::Empty }
+        match self {
+            Name::Hot | Name::Spread => Expect::Opened,
+            Name::Memory => Expect::Empty,
+            Name::View => Expect::Shown,
+        }
     }
 }
 
 /// The lines to measure: those of `names`, or all when there are none. A SET
 /// with a database in a process of its own has higher goals.
 pub fn lines(names: &[Name], connections: u32, cluster: bool) -> Vec<Workload> {
-    let (hot, spread) = if cluster { (0.45, 0.35) } else { (0.40, 0.30) };
+    let (hot, spread) = if cluster { (0.50, 0.40) } else { (0.40, 0.30) };
     let line = |name, connections, goal| Workload { name, connections, goal };
     let mut all = vec![
         line(Name::Hot, connections, Some(hot)),
         line(Name::Spread, connections, Some(spread)),
         line(Name::Spread, MANY_CONNECTIONS, None),
-        line(Name::Memory, connections, Some(0.70)),
+        line(Name::Memory, connections, Some(0.75)),
+        line(Name::View, connections, Some(0.75)),
     ];
     all.retain(|line| names.is_empty() || names.contains(&line.name));
     all
@@ -88,6 +96,8 @@ pub enum Expect {
     Opened,
     /// Empty.
     Empty,
+    /// The envelope, with one opening.
+    Shown,
 }
 
 impl Expect {
@@ -98,6 +108,7 @@ impl Expect {
         let right = match self {
             Expect::Opened => holds(r#""outcome":"opened""#) && holds(r#""replayed":false"#),
             Expect::Empty => holds(r#""outcome":"empty""#),
+            Expect::Shown => holds(r#""seq":1,"#) && holds(r#""state":"#),
         };
         if answer.status == 200 && right { Ok(()) } else { Err(describe(answer)) }
     }
@@ -152,7 +163,7 @@ impl Stage {
         let envelopes = match name {
             Name::Hot => send_envelopes(client, 1, extent.hot_shares)?,
             Name::Spread => send_envelopes(client, extent.spread_envelopes, extent.spread_shares)?,
-            Name::Memory => empty_envelope(client)?,
+            Name::Memory | Name::View => empty_envelope(client)?,
         };
         Ok(Stage { name, envelopes, rounds: 0 })
     }
@@ -168,6 +179,11 @@ impl Stage {
                 let mut grabs = Arena::default();
                 (1..=MEMORY_USERS).for_each(|user| push_grab(&mut grabs, client, &self.envelopes[0], user));
                 Ok(grabs)
+            }
+            Name::View => {
+                let mut views = Arena::default();
+                (1..=MEMORY_USERS).for_each(|user| push_view(&mut views, client, &self.envelopes[0], user));
+                Ok(views)
             }
         }
     }
@@ -236,7 +252,7 @@ mod tests {
 
     #[test]
     fn only_the_named_workloads_are_measured() {
-        assert_eq!(lines(&[], 256, false).len(), 4);
+        assert_eq!(lines(&[], 256, false).len(), 5);
         let spread = lines(&[Name::Spread], 64, false);
         assert_eq!(spread.iter().map(|line| line.connections).collect::<Vec<_>>(), [64, 1_024]);
     }

@@ -14,7 +14,7 @@ use crate::Fallible;
 const ANSWER: &str =
     r#"{"outcome":"opened","amount_fen":11,"seq":123456,"opened_at":"2026-01-31T20:00:00.000Z","replayed":false}"#;
 
-/// Serves one POST route with a static answer until the process is killed.
+/// Serves a static answer to every call until the process is killed.
 pub fn serve(listen: SocketAddr) -> Fallible<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -33,9 +33,10 @@ pub fn serve(listen: SocketAddr) -> Fallible<()> {
 }
 
 fn router() -> Router {
-    // `verb` is open or grab: the two are measured against the same route. A
+    // `verb` is open or grab: all calls are measured against the same answer. A
     // gateway in front of it asks whether it is ready.
     Router::new()
+        .route("/v1/envelopes/{id}", get(async || ([(CONTENT_TYPE, "application/json")], ANSWER)))
         .route("/v1/envelopes/{id}/{verb}", post(async || ([(CONTENT_TYPE, "application/json")], ANSWER)))
         .route("/readyz", get(async || r#"{"ready":true}"#))
 }

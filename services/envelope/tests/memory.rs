@@ -70,7 +70,8 @@ async fn an_idle_live_envelope_costs_at_most_1_kib() {
 
     // The store remembers something too, now and then: a page, one more reader. That is
     // never less than nothing, so the least of several passes is what envelopes take.
-    let passes: Vec<LiveEnvelopes> = (0..if wanted < MANY { 4 } else { 1 }).map(|_| LiveEnvelopes::new(2 * ids.len(), 1)).collect();
+    let passes: Vec<LiveEnvelopes> =
+        (0..if wanted < MANY { 4 } else { 1 }).map(|_| LiveEnvelopes::new(2 * ids.len(), 1)).collect();
     let mut each = usize::MAX;
     for pass in &passes {
         let before = resident_bytes();
