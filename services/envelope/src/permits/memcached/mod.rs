@@ -7,9 +7,10 @@
 //! may be refused for that long where the cap is reached. Held permits are
 //! renewed at half their time to live; what a crash leaked ends after it.
 //!
-//! memcached throttles and decides nothing. While it is away, or too slow, this
-//! process counts for itself under the same cap: the processes of a host may
-//! then let in as many times the cap as they are.
+//! memcached throttles and decides nothing. While a connection to it is broken,
+//! which one late answer does, this process counts for itself under the same
+//! cap: the processes of a host may then let in as many times the cap as they
+//! are. Whoever waits too long behind others for a connection that works is refused.
 //!
 //! | entry | questions to memcached |
 //! |---|---|
@@ -185,8 +186,10 @@ impl Inner {
             let enters = match door {
                 Door::Entered => true,
                 Door::Full => false,
-                Door::Ask if link.is_up() && Instant::now() < until => self.ask_one(&mut link, id, cap).await,
-                Door::Ask => self.enter_locally(id, cap),
+                Door::Ask if !link.is_up() => self.enter_locally(id, cap),
+                // memcached counts, but has no time for us: whoever counted alone now would exceed the host's cap.
+                Door::Ask if Instant::now() >= until => false,
+                Door::Ask => self.ask_one(&mut link, id, cap).await,
             };
             if enters {
                 entered.push(place);
