@@ -3,13 +3,15 @@
 //! A connection is *leased*. Its holder gives it back when it knows that it is
 //! clean, that is outside of a transaction and with every answer read. Whatever
 //! else happens to a lease, an error, a timeout, a future that is dropped half
-//! way, closes the connection, and the server takes back what was not
-//! committed. This is why there is no general pool here: sqlx's asks the server
+//! way, closes the connection. The server takes back what was not committed,
+//! but only when it notices: a statement that waits there for a lock goes on
+//! until the session's own limits end it, which are a little shorter than ours
+//! (see `session`). This is why there is no general pool here: sqlx's asks the server
 //! at every release whether it lives, a round trip an opening, and a cancelled
 //! `begin` can leave one of its connections inside a transaction.
 //!
-//! All connections go to one node, the one that was reached last. When a
-//! connection breaks, those that wait in idleness are closed too, and the next
+//! New connections and leases go to one node, the one that was reached last; one
+//! that is held for good stays with its node until it breaks. When a connection breaks, those that wait in idleness are closed too, and the next
 //! one tries the nodes in order, beginning with the present one; a node that
 //! can only be read is taken when there is no other.
 
@@ -88,8 +90,10 @@ pub struct MysqlOptions {
     pub connections_max: usize,
     /// For a connection to be made and set up.
     pub connect_timeout: Duration,
-    /// For a statement to be answered.
+    /// For a statement to be answered. The database ends it a little earlier.
     pub statement_timeout: Duration,
+    /// For a row that another transaction has locked, in seconds.
+    pub row_lock_wait_s: u32,
     /// For a lease to come free.
     pub acquire_timeout: Duration,
 }
@@ -104,6 +108,7 @@ impl Default for MysqlOptions {
             connections_max: 32,
             connect_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
+            row_lock_wait_s: 3,
             acquire_timeout: Duration::from_secs(2),
         }
     }
@@ -235,7 +240,8 @@ impl Connections {
     async fn connect_to(&self, node: &Node) -> Result<(MySqlConnection, Said), String> {
         let connect = async {
             let mut connection = self.options.connect_options(node).connect().await?;
-            let said = session::set_up(&mut connection).await?;
+            let said =
+                session::set_up(&mut connection, self.options.statement_timeout, self.options.row_lock_wait_s).await?;
             Ok::<_, sqlx::Error>((connection, said))
         };
         let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
@@ -270,6 +276,13 @@ impl Lease {
     /// How long a statement may take.
     pub fn limit(&self) -> Duration {
         self.home.options.statement_timeout
+    }
+
+    /// What is to stand before a single statement, without values, that may take
+    /// so many times as long as others; and how long that is.
+    pub fn patience(&self, times: u32) -> (String, Duration) {
+        let limit = self.limit() * times;
+        (session::patient(limit), limit)
     }
 
     /// After statements that leave no transaction open: the next one may have

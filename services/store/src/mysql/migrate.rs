@@ -51,7 +51,7 @@ impl Layout {
 /// # Errors
 /// When a database is of another layout, or the database server refuses.
 pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), StoreError> {
-    let connections = Connections::open(options).await?;
+    let connections = Connections::open(patient(options)).await?;
     let mut lease = connections.lease().await?;
     for (number, name) in layout.databases() {
         run(&mut lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
@@ -115,9 +115,13 @@ async fn check_identity(lease: &mut Lease, layout: &Layout, number: u8, name: &s
     column(0).map(Some)
 }
 
+/// Making tables is slow on a busy cluster, and nobody waits for it.
+pub fn patient(options: MysqlOptions) -> MysqlOptions {
+    MysqlOptions { statement_timeout: options.statement_timeout * 12, ..options }
+}
+
 async fn run(lease: &mut Lease, sql: &str) -> Result<(), StoreError> {
-    // Making tables is slow on a busy cluster, and nobody waits for it.
-    let limit = lease.limit() * 12;
+    let limit = lease.limit();
     let done: Result<_, Broken> = within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await;
     done.map(|_| ()).map_err(reading)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
+use hongbao_store::mysql::patient;
 use hongbao_store::rows::StoredRow as _;
 use sqlx::Executor as _;
 
@@ -27,7 +28,7 @@ const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only
 pub async fn migrate(homes: &[Home], databases: u8) -> Result<(), WalletError> {
     let plans = plan(homes, databases)?;
     for (place, home) in homes.iter().enumerate() {
-        let connections = Connections::open(home.options.clone()).await?;
+        let connections = Connections::open(patient(home.options.clone())).await?;
         let mut lease = connections.lease().await?;
         for plan in plans.iter().filter(|plan| plan.home == place) {
             make(&mut lease, plan, databases).await?;
@@ -95,8 +96,7 @@ async fn check_identity(lease: &mut Lease, plan: &Plan, databases: u8) -> Result
 }
 
 async fn run(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
-    // Making tables is slow on a busy cluster, and nobody waits for it.
-    let limit = lease.limit() * 12;
+    let limit = lease.limit();
     within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await.map(|_| ())
 }
 
