@@ -87,6 +87,9 @@ pub(crate) fn gave_up(in_doubt: bool) -> OpenAnswer {
 
 /// The answer to an opening that could not be read or written.
 pub(crate) fn failed(error: &StoreError, in_doubt: bool) -> OpenAnswer {
+    if matches!(error, StoreError::Locked(_)) {
+        return gave_up(in_doubt);
+    }
     let cause = error.to_string();
     if in_doubt { OpenAnswer::Unknown(cause) } else { OpenAnswer::Unavailable(cause) }
 }

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hongbao_core::Timestamp;
+use hongbao_core::limits::ROW_LOCK_WAIT_S;
 use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Row as _};
@@ -108,7 +109,7 @@ impl Default for MysqlOptions {
             connections_max: 32,
             connect_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
-            row_lock_wait_s: 3,
+            row_lock_wait_s: ROW_LOCK_WAIT_S,
             acquire_timeout: Duration::from_secs(2),
         }
     }

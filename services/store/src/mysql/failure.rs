@@ -64,6 +64,8 @@ const DUPLICATE: u16 = 1062;
 const MISSING: [u16; 2] = [1049, 1146];
 /// Deadlock, or a failed certification on Galera: rolled back.
 const DEADLOCK: u16 = 1213;
+/// A lock was waited for too long: the statement was taken back.
+const LOCKED: u16 = 1205;
 /// The connection answers, but its node is not one to stay with: it is shutting
 /// down (1053), it interrupted us (1317, 1927), it is not part of its cluster
 /// (1047, Galera), or it has become read-only, as the old writer is after a
@@ -95,6 +97,7 @@ pub fn reading(broken: Broken) -> StoreError {
 /// An error of a commit, or of a statement that commits by itself.
 pub fn committing(broken: Broken) -> StoreError {
     match broken.number() {
+        Some(LOCKED) => StoreError::Locked(broken.to_string()),
         Some(code) if !UNCONFIRMED.contains(&code) => StoreError::Unavailable(broken.to_string()),
         _ => StoreError::Unknown(broken.to_string()),
     }
