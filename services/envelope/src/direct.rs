@@ -35,7 +35,12 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
             Err(error) => return failed(&error, in_doubt),
         };
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
-        let OpenDecision::Append(entry) = &decision else { return answer_to(decision) };
+        let entry = match &decision {
+            OpenDecision::Append(entry) => entry,
+            // An opening that nobody confirmed may still arrive, until another entry has taken its place.
+            OpenDecision::Expired if in_doubt && !fold.has_ended() => return gave_up(in_doubt),
+            _ => return answer_to(decision),
+        };
         match context.store.append(std::slice::from_ref(entry)).await {
             Ok(Append::Done) => return answer_to(decision),
             Ok(Append::Fenced) => {}
