@@ -68,6 +68,7 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
                 run(&mut lease, &text.replace("{dd}", &format!("{:02}", day.number()))).await?;
             }
         }
+        check_engines(&mut lease, &name).await?;
         run(&mut lease, &format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}")).await?;
     }
     lease.give_back();
@@ -85,9 +86,28 @@ pub async fn check(connections: &Arc<Connections>, layout: &Layout) -> Result<()
         if version > VERSION {
             return Err(refused(&name, "is of a newer version than this program"));
         }
+        check_engines(&mut lease, &name).await?;
     }
     lease.give_back();
     Ok(())
+}
+
+/// Refuses a database one of whose tables is of another engine, and so perhaps
+/// without transactions: somebody may have converted it by hand, or restored it
+/// from a dump that says otherwise.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] that names the table.
+pub async fn check_engines(lease: &mut Lease, name: &str) -> Result<(), StoreError> {
+    let text = format!(
+        "SELECT table_name, coalesce(engine, 'not known') FROM information_schema.tables WHERE table_schema = '{name}' \
+         AND table_type = 'BASE TABLE' AND coalesce(engine, '') <> 'InnoDB' ORDER BY table_name LIMIT 1"
+    );
+    let limit = lease.limit();
+    let found = within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await.map_err(reading)?;
+    let Some(row) = found else { return Ok(()) };
+    let (table, engine) = (row.text(0)?, row.text(1)?);
+    Err(refused(&format!("{name}.{table}"), &format!("must be of the engine InnoDB; its engine is {engine}")))
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
-use hongbao_store::mysql::patient;
+use hongbao_store::mysql::{check_engines, patient};
 use hongbao_store::rows::StoredRow as _;
 use sqlx::Executor as _;
 
@@ -53,6 +53,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
         }
         done => done.map_err(reading)?,
     }
+    check_engines(lease, &name).await?;
     let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
     run(lease, &complete).await.map_err(reading)?;
     Ok(())
@@ -62,6 +63,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
 pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases: u8) -> Result<(), WalletError> {
     let mut lease = connections.lease().await?;
     let version = check_identity(&mut lease, plan, databases).await?;
+    check_engines(&mut lease, &plan.name()).await?;
     lease.give_back();
     match version {
         Some(VERSION) => Ok(()),
