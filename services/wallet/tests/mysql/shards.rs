@@ -88,10 +88,9 @@ async fn a_table_of_another_engine_is_refused_by_name() {
     let (homes, _guard) = no_homes().await;
     migrate(&homes, DATABASES).await.unwrap();
     sql(&shared_nodes(), "ALTER TABLE wallet_01.ledger ENGINE=Aria").await;
-    for words in [
-        unavailable(MysqlWallet::open(homes.clone(), DATABASES).await),
-        unavailable(migrate(&homes, DATABASES).await),
-    ] {
+    for words in
+        [unavailable(MysqlWallet::open(homes.clone(), DATABASES).await), unavailable(migrate(&homes, DATABASES).await)]
+    {
         assert!(words.contains("wallet_01.ledger must be of the engine InnoDB"), "{words}");
     }
 }
