@@ -172,6 +172,13 @@ impl Installation {
         self.zone_offset_s.check()?;
         self.auth.check()?;
         self.database.check()?;
+        let (cap, connections) = (self.server.permit_cap, self.database.connections_max);
+        if cap as usize >= connections {
+            return Err(format!(
+                "server: permit_cap ({cap}) must be less than database.connections_max ({connections}): \
+                 without lanes a single envelope would otherwise take all connections"
+            ));
+        }
         self.storage.fold()?;
         if Fold::new(self.storage.wallet_databases, 1).is_none() {
             return Err("storage: wallet_databases must divide 100".to_owned());
@@ -267,6 +274,11 @@ mod tests {
             (&format!("colour = 1\n{whole}"), "colour"),
             (&format!("{whole}pool = 7"), "pool"),
             (&format!("{whole}connections_max = 0"), "connections_max"),
+            (
+                &format!("{whole}connections_max = 16"),
+                "permit_cap (16) must be less than database.connections_max (16)",
+            ),
+            (&format!("{whole}[server]\npermit_cap = 32"), "permit_cap (32) must be less"),
             (&format!("{whole}[storage]\nwallet_databases = 3"), "wallet_databases"),
             (&format!("{whole}[storage]\ndatabases = 3"), "databases"),
             (&format!("{whole}[server]\npermit_cap = 0"), "permit_cap"),

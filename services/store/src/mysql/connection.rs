@@ -87,7 +87,7 @@ pub struct MysqlOptions {
     pub password: String,
     /// Accepts a database that may lose commits when the power goes.
     pub allow_weak_durability: bool,
-    /// Leases at the same time, besides those that are held for good.
+    /// Leases at the same time, besides those that are held for good and the one that [`Connections::ping`] keeps.
     pub connections_max: usize,
     /// For a connection to be made and set up.
     pub connect_timeout: Duration,
@@ -144,6 +144,8 @@ impl MysqlOptions {
 pub struct Connections {
     options: MysqlOptions,
     idle: Mutex<Vec<Idle>>,
+    /// For [`Connections::ping`] alone, which so never waits behind openings.
+    asks: tokio::sync::Mutex<Option<Idle>>,
     room: Arc<Semaphore>,
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
@@ -163,6 +165,7 @@ impl Connections {
     pub async fn open(options: MysqlOptions) -> Result<Arc<Connections>, StoreError> {
         let connections = Arc::new(Connections {
             idle: Mutex::default(),
+            asks: tokio::sync::Mutex::default(),
             room: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             durability: Mutex::new(Durability { words: String::new(), full: false }),
@@ -203,11 +206,27 @@ impl Connections {
         Ok(Lease { home: self.clone(), node, connection, _room: None })
     }
 
-    /// Asks whether the database answers; tells its clock.
-    pub async fn ping(self: &Arc<Self>) -> Result<Option<Timestamp>, StoreError> {
-        let mut lease = self.lease().await?;
-        let asked = within(lease.limit(), sqlx::query(session::CLOCK).fetch_one(lease.connection())).await;
-        let row = lease.done(asked).map_err(reading)?;
+    /// Asks whether the database answers, on a connection of its own; tells its clock.
+    pub async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+        let own = tokio::time::timeout(self.options.acquire_timeout, self.asks.lock()).await;
+        let mut own = own.map_err(|_| StoreError::Unavailable("it is being asked already".to_owned()))?;
+        // Out of its place while it is in use: whoever drops this half way takes it along.
+        let node = self.node.load(Ordering::Relaxed);
+        let mut idle = match own.take().filter(|idle| idle.node == node) {
+            Some(idle) => idle,
+            None => self.connect().await?,
+        };
+        let clock = sqlx::query(session::CLOCK).fetch_one(&mut idle.connection);
+        let row = match within(self.options.statement_timeout, clock).await {
+            Ok(row) => row,
+            Err(broken) => {
+                if broken.is_of_connection() {
+                    self.idle.lock().clear();
+                }
+                return Err(reading(broken));
+            }
+        };
+        *own = Some(idle);
         let millis: i64 = row.try_get(0).map_err(|error| reading(Broken::Sql(error)))?;
         Ok(Some(Timestamp::from_millis(millis)))
     }
