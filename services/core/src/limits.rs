@@ -55,6 +55,13 @@ pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 pub const ID_AGE_DAYS_MAX: i64 = 30;
 /// Retries of one opening that lost the fence, before it is refused as busy.
 pub const FENCE_RETRIES_MAX: u32 = 16;
+/// Seconds that an opening waits for a row which another transaction has locked: less than it may take in all, so
+/// that its neighbours can still be written without it.
+pub const ROW_LOCK_WAIT_S: u32 = 1;
+/// Seconds that a transaction of the wallet waits for a shard's ledger, for which those of all processes queue.
+pub const WALLET_ROW_LOCK_WAIT_S: u32 = 3;
+/// Envelopes whose openings are written alone at the same time, after a batch that failed.
+pub const ALONE_AT_ONCE: usize = 4;
 /// Openings that one transaction may write.
 pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;
 /// Envelopes that a lane reads at the same time after a batch that failed.

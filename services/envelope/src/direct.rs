@@ -35,7 +35,12 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
             Err(error) => return failed(&error, in_doubt),
         };
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
-        let OpenDecision::Append(entry) = &decision else { return answer_to(decision) };
+        let entry = match &decision {
+            OpenDecision::Append(entry) => entry,
+            // An opening that nobody confirmed may still arrive, until another entry has taken its place.
+            OpenDecision::Expired if in_doubt && !fold.has_ended() => return gave_up(in_doubt),
+            _ => return answer_to(decision),
+        };
         match context.store.append(std::slice::from_ref(entry)).await {
             Ok(Append::Done) => return answer_to(decision),
             Ok(Append::Fenced) => {}
@@ -87,6 +92,9 @@ pub(crate) fn gave_up(in_doubt: bool) -> OpenAnswer {
 
 /// The answer to an opening that could not be read or written.
 pub(crate) fn failed(error: &StoreError, in_doubt: bool) -> OpenAnswer {
+    if matches!(error, StoreError::Locked(_)) {
+        return gave_up(in_doubt);
+    }
     let cause = error.to_string();
     if in_doubt { OpenAnswer::Unknown(cause) } else { OpenAnswer::Unavailable(cause) }
 }

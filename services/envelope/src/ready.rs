@@ -35,12 +35,9 @@ struct Seen {
 pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Registry) -> (Vec<Check>, JoinHandle<()>) {
     let seen = Arc::new(Mutex::new(Seen { answered_at: None, ahead_ms: 0, failure: None }));
     let ahead = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
-    let full = Gauge::<i64>::default();
     registry.register("hongbao_clock_ahead_seconds", "Our clock ahead of the database's", ahead.clone());
-    registry.register("hongbao_durability_full", "1 if commits survive a loss of power", full.clone());
 
     let (database, skewed) = (seen.clone(), seen.clone());
-    let durability = store.clone();
     let checks = vec![
         Check::new("database", move || {
             let seen = database.lock();
@@ -58,10 +55,6 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
             }
             Err(format!("our clock is {:.1} s ahead of the database's", ahead_ms as f64 / 1_000.0))
         }),
-        Check::remarking("durability", move || {
-            let durability = durability.durability();
-            Ok((!durability.full).then(|| format!("commits may be lost with the power: {}", durability.words)))
-        }),
     ];
     let task = tokio::spawn(async move {
         let mut tick = tokio::time::interval(ASK_EVERY);
@@ -71,7 +64,6 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
             let before = clock.now();
             let answer = store.ping().await;
             let after = clock.now();
-            full.set(i64::from(store.durability().full));
             let mut seen = seen.lock();
             match answer {
                 Ok(theirs) => {

@@ -50,6 +50,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         let cause = error.to_string();
         match error {
+            StoreError::Locked(_) => Refusal::Busy,
             StoreError::Unavailable(_) => Refusal::Unavailable(cause),
             StoreError::Unknown(_) => Refusal::Unknown(cause),
             StoreError::Damaged(_) => Refusal::Internal(cause),

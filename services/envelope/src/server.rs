@@ -63,7 +63,7 @@ impl Default for ServerOptions {
         ServerOptions {
             lanes: true,
             lane_queue_max: 8_192,
-            permit_cap: 64,
+            permit_cap: 16,
             open_deadline_ms: 2_000,
             answer_within_ms: 10_000,
             live_envelopes_max: 1_000_000,

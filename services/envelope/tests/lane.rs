@@ -1,8 +1,8 @@
 //! A lane, stepped by hand, on a real store that a guard makes fail on demand.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use hongbao_core::id::Fold;
@@ -10,6 +10,7 @@ use hongbao_core::time::ManualClock;
 use hongbao_core::{
     Audience, Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Seed, Stage, Timestamp, UserId,
 };
+use hongbao_envelope::direct;
 use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
 use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
@@ -36,6 +37,10 @@ struct Faults {
     gone: bool,
     /// A batch with this user's opening panics.
     panics: Option<UserId>,
+    /// So many appends are not executed, which nobody knows.
+    lost: AtomicI64,
+    /// The envelopes expire, by this clock, while such an append is lost.
+    expires: Mutex<Option<Arc<ManualClock>>>,
     /// The epoch of the database.
     epoch: AtomicU64,
 }
@@ -51,6 +56,12 @@ impl Guard for Faults {
         assert!(!opens(&self.panics), "a defect in the store");
         if self.gone || opens(&self.unwritable) {
             return Err(StoreError::Unavailable("cannot be written".to_owned()));
+        }
+        if self.lost.fetch_sub(1, Ordering::SeqCst) > 0 {
+            if let Some(clock) = &*self.expires.lock().unwrap() {
+                clock.advance_millis(LIFETIME_MS);
+            }
+            return Err(StoreError::Unknown("no word came back".to_owned()));
         }
         Ok(())
     }
@@ -352,6 +363,21 @@ async fn an_expired_envelope_still_knows_who_opened_it_elsewhere() {
     let answers = bench.batch(&[(id, "x"), (id, "y")]).await;
     assert_eq!(seq_of(&answers[0]), Some((2, true)));
     assert_eq!(answers[1], OpenAnswer::Expired);
+}
+
+/// An opening without a lane whose first commit nobody confirmed, and whose
+/// envelope expires before the second: the first may still arrive.
+#[tokio::test]
+async fn without_a_lane_nobody_in_doubt_is_told_to_be_too_late() {
+    let bench = Bench::new(Faults { lost: AtomicI64::new(1), ..Faults::default() }).await;
+    let id = bench.envelope(1, 4).await;
+    *bench.faults.expires.lock().unwrap() = Some(bench.clock.clone());
+    let deadline = START.plus_millis(2 * LIFETIME_MS);
+    let answer = direct::open(&bench.context, id, &user("a"), deadline).await;
+    assert!(matches!(answer, OpenAnswer::Unknown(_)), "{answer:?}");
+    assert!(bench.openers(id).await.is_empty());
+    let answer = direct::open(&bench.context, id, &user("b"), deadline).await;
+    assert_eq!(answer, OpenAnswer::Expired, "whoever comes later is");
 }
 
 #[tokio::test]

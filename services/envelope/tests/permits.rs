@@ -119,6 +119,30 @@ async fn a_batch_enters_at_once_and_a_kept_permit_asks_nothing() {
 }
 
 #[tokio::test]
+async fn the_permits_of_many_envelopes_are_given_back_over_all_connections() {
+    let memcached = Part::memcached();
+    let (permits, metrics) = process(memcached.address(), 1, 1).await;
+    let ids: Vec<EnvelopeId> = (0..5_000).map(id).collect();
+    let mut inside = Vec::new();
+    // However busy the machine is, whoever was refused for lack of time comes again.
+    for ids in ids.chunks(500) {
+        within(Duration::from_secs(20), "all enter", async || {
+            let missing: Vec<_> = ids.iter().filter(|id| !inside.contains(*id)).copied().collect();
+            let entered = permits.enter(&missing).await;
+            inside.extend(missing.iter().zip(entered).filter(|(_, entered)| *entered).map(|(id, _)| *id));
+            ids.iter().all(|id| inside.contains(id))
+        })
+        .await;
+    }
+    permits.leave(&ids);
+    within(Duration::from_secs(20), "none is held", async || metrics.held.get() == 0).await;
+    permits.close().await;
+    for id in ids.iter().step_by(250) {
+        assert_eq!(stored(&memcached, *id).await, "");
+    }
+}
+
+#[tokio::test]
 async fn what_a_crash_leaked_ends_and_what_is_in_use_does_not() {
     let memcached = Part::memcached();
     let (crashing, _) = process(memcached.address(), 1, 3).await;

@@ -3,6 +3,7 @@
 mod audit;
 mod config;
 mod dev;
+mod durability;
 mod migrate;
 mod process;
 mod roles;

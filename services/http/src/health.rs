@@ -42,8 +42,9 @@ struct Inner {
     draining: AtomicBool,
 }
 
+/// The body of `/readyz`.
 #[derive(Serialize)]
-struct Readiness {
+pub struct Readiness {
     ready: bool,
     draining: bool,
     checks: Vec<CheckView>,
@@ -82,13 +83,19 @@ impl Health {
             .route("/readyz", get(move || std::future::ready(health.readyz())))
     }
 
-    fn readyz(&self) -> Response {
+    /// What `/readyz` tells.
+    pub fn readiness(&self) -> Readiness {
         let draining = self.is_draining();
         let checks: Vec<CheckView> = self.0.checks.iter().map(view).collect();
         let ready = !draining && checks.iter().all(|check| check.ok);
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let mut response = json_response(status, &Readiness { ready, draining, checks });
-        if !ready {
+        Readiness { ready, draining, checks }
+    }
+
+    fn readyz(&self) -> Response {
+        let readiness = self.readiness();
+        let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut response = json_response(status, &readiness);
+        if !readiness.ready {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// Nothing of it was written: it may be tried again.
     #[error("the database cannot be used: {0}")]
     Unavailable(String),
+    /// Nothing of it was written: another transaction holds what it needs for too long.
+    #[error("another transaction holds it: {0}")]
+    Locked(String),
     /// It may have been written or not: only reading again tells.
     #[error("the database did not confirm the commit: {0}")]
     Unknown(String),

@@ -43,7 +43,7 @@ pub enum WalletError {
 impl From<StoreError> for WalletError {
     fn from(error: StoreError) -> WalletError {
         match error {
-            StoreError::Unavailable(words) => WalletError::Unavailable(words),
+            StoreError::Unavailable(words) | StoreError::Locked(words) => WalletError::Unavailable(words),
             StoreError::Unknown(words) => WalletError::Unknown(words),
             StoreError::Damaged(words) => WalletError::Damaged(words),
         }

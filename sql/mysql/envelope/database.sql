@@ -9,4 +9,4 @@ CREATE TABLE IF NOT EXISTS {db}.meta (
     db_count      INT     NOT NULL,
     table_count   INT     NOT NULL,
     zone_offset_s INT     NOT NULL
-);
+) ENGINE=InnoDB;

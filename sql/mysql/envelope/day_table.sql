@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS {db}.envelope_{y}_{dd} (
     settled_seq   BIGINT        NOT NULL CHECK (settled_seq >= 0),
     KEY waiting (stage),
     KEY expiry (stage, expires_at_ms)
-);
+) ENGINE=InnoDB;
 
 -- The journal. Its primary key and its unique key are the fence, and nothing
 -- else is needed: two writers that decided on the same state insert the same
@@ -51,4 +51,4 @@ CREATE TABLE IF NOT EXISTS {db}.entry_{y}_{dd} (
     PRIMARY KEY (envelope_id, seq),
     UNIQUE KEY one_share_a_user (envelope_id, user_id),
     KEY tail (position)
-) /*T![auto_id_cache] AUTO_ID_CACHE=1 */;
+) ENGINE=InnoDB /*T![auto_id_cache] AUTO_ID_CACHE=1 */;

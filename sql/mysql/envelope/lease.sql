@@ -6,4 +6,4 @@ CREATE TABLE IF NOT EXISTS {db}.worker_lease (
     job        VARCHAR(32)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
     holder     VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     held_until DATETIME(3)  NOT NULL
-);
+) ENGINE=InnoDB;

@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS {db}.meta (
     db_number INT          NOT NULL,
     db_count  INT          NOT NULL,
     slots     VARCHAR(300) CHARACTER SET ascii COLLATE ascii_bin NOT NULL
-);
+) ENGINE=InnoDB;
 
 -- One row: the balances of the other sides, written in the transaction of the
 -- transfers that change them, and how far the transfers are numbered. The source
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS {db}.ledger (
     top_ups_fen   BIGINT  NOT NULL,
     last_position BIGINT  NOT NULL,
     transactions  BIGINT  NOT NULL
-);
+) ENGINE=InnoDB;
 INSERT IGNORE INTO {db}.ledger VALUES (1, 0, 0, 0, 0);
 
 -- The transfers, which are only ever added, each with the balance it leads to.
@@ -60,4 +60,4 @@ CREATE TABLE IF NOT EXISTS {db}.transfer (
     KEY history (user_id, position, balance_fen),
     -- A cancel takes an id and moves nothing.
     CHECK (kind <> 5 OR amount_fen = 0)
-);
+) ENGINE=InnoDB;

@@ -29,6 +29,11 @@ impl BatchFailed {
     pub(super) fn is_in_doubt(&self) -> bool {
         matches!(self, BatchFailed::Store(StoreError::Unknown(_)))
     }
+
+    /// Another transaction holds a row of one of its envelopes.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self, BatchFailed::Store(StoreError::Locked(_)))
+    }
 }
 
 /// One envelope of a batch: what is remembered, and what the batch adds to it.

@@ -7,8 +7,9 @@
 //!
 //! What it decides rests on what it remembers. If the batch fails, what is
 //! remembered of its envelopes is dropped and read again, and the batch is
-//! decided once more as a whole; if that fails, too, its openings are decided
-//! one by one, always in the same order.
+//! decided once more as a whole; if that fails, too, or if somebody holds a row
+//! of one of its envelopes, its openings are decided one by one, those of an
+//! envelope always in the same order.
 
 mod batch;
 mod queue;
@@ -18,15 +19,17 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
 use hongbao_core::envelope::OpenDecision;
-use hongbao_core::limits::{FENCE_RETRIES_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE};
-use hongbao_core::{Clock, Opened, Timestamp, UserId};
+use hongbao_core::limits::{ALONE_AT_ONCE, FENCE_RETRIES_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE};
+use hongbao_core::{Clock, EnvelopeId, Opened, Timestamp, UserId};
 use hongbao_store::Store;
+use indexmap::IndexMap;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use self::batch::{BatchFailed, attempt};
 pub use self::queue::{Accepted, LaneQueue};
@@ -91,6 +94,19 @@ pub struct LaneContext {
 /// is refused unasked: the database is gone, not one request bad.
 const FAILURES_IN_A_ROW_MAX: u32 = 3;
 
+/// What the openings of a failed batch know of each other.
+struct Failure {
+    failed: BatchFailed,
+    /// An attempt may have been committed.
+    in_doubt: bool,
+    /// Openings that failed one after the other.
+    in_a_row: AtomicU32,
+}
+
+/// Another transaction holds a row of the envelope: this is the answer, and the
+/// openings behind this one need not wait for the same.
+struct Held(OpenAnswer);
+
 /// The worker of one lane.
 pub struct Lane {
     context: Arc<LaneContext>,
@@ -138,7 +154,12 @@ impl Lane {
             Ok(answers) => self.answer_all(batch, answers, now, false).await,
             Err(failed) => {
                 self.context.metrics.failed_batches.inc();
-                self.once_more(batch, failed).await;
+                if failed.is_held() {
+                    // As a whole it would wait for the same row again, and be late.
+                    self.one_by_one(batch, failed, false).await;
+                } else {
+                    self.once_more(batch, failed).await;
+                }
             }
         }
     }
@@ -179,26 +200,57 @@ impl Lane {
         loads.join_all().await;
     }
 
-    /// After a batch that failed twice, so that one bad request cannot fail its neighbours.
+    /// After a batch that failed as a whole, so that one bad request, or one
+    /// envelope that somebody holds, cannot fail its neighbours. Those of an
+    /// envelope keep their order; some envelopes go at the same time, since one
+    /// that is held takes long.
     async fn one_by_one(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed, in_doubt: bool) {
-        let mut failures_in_a_row = 0;
+        let mut by_envelope: IndexMap<EnvelopeId, Vec<OpenJob>> = IndexMap::new();
         for job in batch.drain(..) {
-            let answer = match &failed {
-                BatchFailed::Store(error) if failures_in_a_row >= FAILURES_IN_A_ROW_MAX => {
+            by_envelope.entry(job.live.envelope.id).or_default().push(job);
+        }
+        let failure = Arc::new(Failure { failed, in_doubt, in_a_row: AtomicU32::new(0) });
+        let mut envelopes = JoinSet::new();
+        for jobs in by_envelope.into_values() {
+            if envelopes.len() >= ALONE_AT_ONCE {
+                note_panic(envelopes.join_next().await);
+            }
+            let (lane, failure) = (Lane::new(self.context.clone()), failure.clone());
+            envelopes.spawn(async move { lane.each_alone(jobs, &failure).await });
+        }
+        while !envelopes.is_empty() {
+            note_panic(envelopes.join_next().await);
+        }
+    }
+
+    /// Decides and answers openings of one envelope, one after the other.
+    async fn each_alone(&self, jobs: Vec<OpenJob>, failure: &Failure) {
+        let in_doubt = failure.in_doubt;
+        let mut is_held = false;
+        for job in jobs {
+            let answer = match &failure.failed {
+                _ if is_held => direct::gave_up(in_doubt),
+                BatchFailed::Store(error) if failure.in_a_row.load(Ordering::Relaxed) >= FAILURES_IN_A_ROW_MAX => {
                     direct::failed(error, in_doubt)
                 }
-                _ => self.alone(&job, in_doubt).await,
+                _ => self.alone(&job, in_doubt).await.unwrap_or_else(|Held(answer)| {
+                    is_held = true;
+                    answer
+                }),
             };
             match answer {
-                OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_) => failures_in_a_row += 1,
-                _ => failures_in_a_row = 0,
+                _ if is_held => {}
+                OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_) => {
+                    failure.in_a_row.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => failure.in_a_row.store(0, Ordering::Relaxed),
             }
             self.answer(job, answer);
         }
     }
 
     /// Decides one opening from what the database says now.
-    async fn alone(&self, job: &OpenJob, mut in_doubt: bool) -> OpenAnswer {
+    async fn alone(&self, job: &OpenJob, mut in_doubt: bool) -> Result<OpenAnswer, Held> {
         let id = job.live.envelope.id;
         for _ in 0..FENCE_RETRIES_MAX {
             let now = self.context.clock.now();
@@ -207,21 +259,22 @@ impl Lane {
             }
             match self.context.live.get_or_load(id, &*self.context.store, now).await {
                 Ok(_) => {}
-                Err(NotLive::NotFound | NotLive::NotPaid(_)) => return OpenAnswer::NotFound,
+                Err(NotLive::NotFound | NotLive::NotPaid(_)) => return Ok(OpenAnswer::NotFound),
                 Err(NotLive::Busy) => break,
-                Err(NotLive::Store(error)) => return direct::failed(&error, in_doubt),
+                Err(NotLive::Store(error)) => return Ok(direct::failed(&error, in_doubt)),
             }
             match attempt(&self.context, std::slice::from_ref(job), now).await {
                 Ok(mut answers) => {
                     let answer = answers.pop().expect("one opening has one answer");
-                    return self.confirmed(job, answer, now, in_doubt).await;
+                    return Ok(self.confirmed(job, answer, now, in_doubt).await);
                 }
                 Err(BatchFailed::Fenced) => {}
                 Err(failed) if failed.is_in_doubt() => in_doubt = true,
-                Err(BatchFailed::Store(error)) => return direct::failed(&error, in_doubt),
+                Err(failed) if failed.is_held() => return Err(Held(direct::gave_up(in_doubt))),
+                Err(BatchFailed::Store(error)) => return Ok(direct::failed(&error, in_doubt)),
             }
         }
-        direct::gave_up(in_doubt)
+        Ok(direct::gave_up(in_doubt))
     }
 
     fn drop_late(&self, batch: &mut Vec<OpenJob>, now: Timestamp, in_doubt: bool) {
@@ -254,6 +307,13 @@ impl Lane {
         self.context.metrics.count(&answer);
         // The client may be gone; the opening has happened all the same.
         let _ = job.answer.send(answer);
+    }
+}
+
+/// A defect. Whoever waited for the openings of the envelope is told that the outcome is unknown.
+fn note_panic(done: Option<Result<(), JoinError>>) {
+    if let Some(Err(error)) = done {
+        tracing::error!(%error, "openings of an envelope panicked");
     }
 }
 

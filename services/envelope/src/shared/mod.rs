@@ -46,7 +46,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::live::LiveEnvelope;
 use metrics::SharedMetrics;
-use redis::{CallFailed, Link, Written};
+use redis::{CallFailed, Link, RedisOptions, Written};
 use snapshot::{Snapshot, SnapshotKey};
 use waiting::{Changed, Waiting};
 
@@ -115,11 +115,21 @@ impl SharedViews {
         store: Arc<dyn Store>,
         registry: &mut Registry,
     ) -> Result<Arc<SharedViews>, String> {
+        SharedViews::start_with(RedisOptions::new(url), tickets_secret, store, registry)
+    }
+
+    /// The same, with the limits of these options.
+    pub fn start_with(
+        options: RedisOptions,
+        tickets_secret: &[u8],
+        store: Arc<dyn Store>,
+        registry: &mut Registry,
+    ) -> Result<Arc<SharedViews>, String> {
         let epochs = store.tables().into_iter().map(|table| table.database);
         let epochs = epochs.map(|database| (database, Epoch { number: store.epoch(database), moved_at: None }));
         let memory_items = (SNAPSHOT_MEMORY_BYTES_MAX / REMEMBERED_BYTES_MIN) as usize;
         let desk = Arc::new(Desk {
-            link: Link::new(url)?,
+            link: Link::new(options)?,
             key: SnapshotKey::derive(tickets_secret),
             waiting: Mutex::default(),
             memory: Cache::with_weighter(memory_items, SNAPSHOT_MEMORY_BYTES_MAX, EncodedBytes),

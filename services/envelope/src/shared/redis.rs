@@ -20,7 +20,6 @@ use hongbao_core::limits::{
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-const READ_WITHIN: Duration = Duration::from_millis(CACHE_READ_MS_MAX);
 const WRITE_WITHIN: Duration = Duration::from_millis(CACHE_WRITE_MS_MAX);
 
 /// Why a call to Redis came to nothing.
@@ -50,9 +49,26 @@ pub struct Written {
     pub overwrites: bool,
 }
 
+/// How Redis is asked.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// Where it is; there may be a password in it.
+    pub url: String,
+    /// How long a request may wait for a connection, and then for the answer.
+    pub read_within: Duration,
+}
+
+impl RedisOptions {
+    /// With the usual limit.
+    pub fn new(url: impl Into<String>) -> RedisOptions {
+        RedisOptions { url: url.into(), read_within: Duration::from_millis(CACHE_READ_MS_MAX) }
+    }
+}
+
 /// The Redis of a SET.
 pub struct Link {
     pool: Pool,
+    read_within: Duration,
     /// One for each connection.
     turns: Semaphore,
     failures_in_a_row: AtomicU32,
@@ -60,17 +76,19 @@ pub struct Link {
 
 impl Link {
     /// Says what is wrong with the URL; connects only when it is needed.
-    pub fn new(url: &str) -> Result<Link, String> {
+    pub fn new(options: RedisOptions) -> Result<Link, String> {
+        let RedisOptions { url, read_within } = options;
         // Neither the URL nor what is said about it: there may be a password in it.
         let info = url.into_connection_info().map_err(|error| format!("no URL of a Redis: {}", error.category()))?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(WRITE_WITHIN))
-            .set_response_timeout(Some(WRITE_WITHIN));
+            .set_response_timeout(Some(WRITE_WITHIN.max(read_within)));
         let manager = Manager::new_with_config(info, config).map_err(|error| error.category().to_owned())?;
         let pool = Pool::builder(manager).max_size(CACHE_CONNECTIONS_MAX).runtime(Runtime::Tokio1).build();
         let pool = pool.map_err(|error| error.to_string())?;
-        Ok(Link { pool, turns: Semaphore::new(CACHE_CONNECTIONS_MAX), failures_in_a_row: AtomicU32::new(0) })
+        let turns = Semaphore::new(CACHE_CONNECTIONS_MAX);
+        Ok(Link { pool, read_within, turns, failures_in_a_row: AtomicU32::new(0) })
     }
 
     /// Whether it failed so often that no request should ask.
@@ -83,7 +101,7 @@ impl Link {
         // Somebody may have put a gigabyte under the key.
         let mut get = cmd("GETRANGE");
         get.arg(key(id)).arg(0).arg(SNAPSHOT_BYTES_MAX);
-        let bytes: Vec<u8> = self.call(&get, READ_WITHIN).await?;
+        let bytes: Vec<u8> = self.call(&get, self.read_within).await?;
         Ok((!bytes.is_empty()).then_some(bytes))
     }
 
@@ -102,7 +120,7 @@ impl Link {
 
     /// Asks for a sign of life, as quick as a request needs it.
     pub async fn probe(&self) -> Result<(), CallFailed> {
-        self.call::<String>(&cmd("PING"), READ_WITHIN).await.map(|_| ())
+        self.call::<String>(&cmd("PING"), self.read_within).await.map(|_| ())
     }
 
     async fn call<T: FromRedisValue>(&self, query: &impl Query, within: Duration) -> Result<T, CallFailed> {

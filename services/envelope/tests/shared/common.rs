@@ -15,6 +15,7 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
 use hongbao_envelope::shared::SharedViews;
+use hongbao_envelope::shared::redis::RedisOptions;
 use hongbao_envelope::shared::snapshot::{Snapshot, SnapshotKey};
 use hongbao_parts::Part;
 use hongbao_store::guarded::{Guard, GuardedStore, Verb};
@@ -88,11 +89,20 @@ impl World {
         World { _dir: dir, redis_url, store, wallet, clock: Arc::new(ManualClock::at(START)) }
     }
 
-    /// A server that remembers nothing yet.
+    /// A server that remembers nothing yet. Patient, because the machine may be busy.
     pub fn node(&self) -> Node {
+        self.node_with(RedisOptions { read_within: Duration::from_secs(10), ..RedisOptions::new(&self.redis_url) })
+    }
+
+    /// One that waits for Redis no longer than any server does.
+    pub fn hasty_node(&self) -> Node {
+        self.node_with(RedisOptions::new(&self.redis_url))
+    }
+
+    fn node_with(&self, redis: RedisOptions) -> Node {
         let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
         let store = Arc::new(GuardedStore { inner: self.store.clone(), guard: faults.clone() });
-        let shared = SharedViews::start(&self.redis_url, SECRET, store.clone(), &mut registry).unwrap();
+        let shared = SharedViews::start_with(redis, SECRET, store.clone(), &mut registry).unwrap();
         let parts = ServerParts {
             store,
             wallet: self.wallet.clone(),
@@ -161,20 +171,28 @@ impl World {
         let () = cmd("SET").arg(key(id)).arg(bytes).query_async(&mut self.redis().await).await.unwrap();
     }
 
+    /// How many openings the genuine snapshot in Redis has, if there is one.
+    pub async fn openings_shared(&self, id: EnvelopeId) -> Option<u32> {
+        openings_in(id, &self.stored(id).await?)
+    }
+
     /// Waits until Redis has a genuine snapshot with so many openings.
     pub async fn until_shared(&self, id: EnvelopeId, openings: u32) -> Vec<u8> {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
             let stored = self.stored(id).await.unwrap_or_default();
-            if let Some(Snapshot::Open { journal, .. } | Snapshot::Ended { journal, .. }) =
-                Snapshot::decode(id, &stored, &SnapshotKey::derive(SECRET))
-                && journal.open_count() == openings
-            {
+            if openings_in(id, &stored) == Some(openings) {
                 return stored;
             }
             assert!(Instant::now() < until, "no snapshot with {openings} openings");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+fn openings_in(id: EnvelopeId, stored: &[u8]) -> Option<u32> {
+    match Snapshot::decode(id, stored, &SnapshotKey::derive(SECRET))? {
+        Snapshot::Open { journal, .. } | Snapshot::Ended { journal, .. } => Some(journal.open_count()),
     }
 }
 

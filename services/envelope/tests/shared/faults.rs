@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis::cmd;
 use hongbao_core::wire::GrabAnswer;
 use hongbao_core::{EnvelopeId, limits};
+use hongbao_envelope::shared::redis::{Link, RedisOptions};
 use hongbao_parts::Part;
 
 use crate::common::{Node, World, is_ready, key, opened, until};
@@ -70,7 +71,7 @@ async fn grabs_of_new_envelopes(world: &World, node: &Node, numbers: std::ops::R
 async fn a_redis_that_stands_still_costs_a_few_waits_and_no_answer() {
     let redis = Part::redis();
     let world = World::new(&redis).await;
-    let (first, second, id) = (world.node(), world.node(), world.envelope(1, 100).await);
+    let (first, second, id) = (world.node(), world.hasty_node(), world.envelope(1, 100).await);
     first.open(id, "li").await.unwrap();
     world.until_shared(id, 1).await;
 
@@ -133,9 +134,9 @@ async fn whatever_else_answers_is_passed_over() {
             }
         });
         let world = World::at(url).await;
-        let (node, id) = (world.node(), world.envelope(1, 3).await);
+        let (node, id) = (world.hasty_node(), world.envelope(1, 3).await);
         node.open(id, "li").await.unwrap();
-        let second = world.node();
+        let second = world.hasty_node();
         answers_are_right(&second, id).await;
         assert_eq!(second.count("hit"), 0);
     }
@@ -143,6 +144,6 @@ async fn whatever_else_answers_is_passed_over() {
 
 #[test]
 fn a_url_that_is_none_is_refused_without_being_repeated() {
-    let refused = hongbao_envelope::shared::redis::Link::new("redis://:password@host:port:x").err().unwrap();
+    let refused = Link::new(RedisOptions::new("redis://:password@host:port:x")).err().unwrap();
     assert!(!refused.contains("password"), "{refused}");
 }

@@ -172,6 +172,13 @@ impl Installation {
         self.zone_offset_s.check()?;
         self.auth.check()?;
         self.database.check()?;
+        let (cap, connections) = (self.server.permit_cap, self.database.connections_max);
+        if cap as usize >= connections {
+            return Err(format!(
+                "server: permit_cap ({cap}) must be less than database.connections_max ({connections}): \
+                 without lanes a single envelope would otherwise take all connections"
+            ));
+        }
         self.storage.fold()?;
         if Fold::new(self.storage.wallet_databases, 1).is_none() {
             return Err("storage: wallet_databases must divide 100".to_owned());
@@ -250,6 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_says_how_many_connections_the_sample_needs() {
+        let installation = Installation::load(&sample("hongbao.toml"), secrets().into_iter()).unwrap();
+        let topology = sample_topology();
+        let readme = std::fs::read_to_string(sample("../README.md")).unwrap();
+        let (most, fold) = (installation.database.connections_max, installation.storage.fold().unwrap());
+        let layouts = topology.sets.iter().map(|set| hongbao_store::mysql::Layout {
+            fold,
+            slots: set.slots.slots().to_vec(),
+            zone_offset_s: installation.zone_offset_s.0,
+        });
+        let databases = layouts.map(|layout| layout.databases().len()).max().unwrap();
+        let processes = topology.sets.iter().map(|set| set.servers.len() + set.workers.len());
+        let (of_set, of_all) = (1 + processes.clone().max().unwrap(), 1 + processes.sum::<usize>());
+        for words in [
+            format!("({databases} + {most} + 1) × {of_set} = {}", (databases + most + 1) * of_set),
+            format!("({most} + 1) × {of_all} = {}", (most + 1) * of_all),
+        ] {
+            assert!(readme.contains(&words), "{words}");
+        }
+    }
+
+    #[test]
     fn secrets_that_everybody_knows_are_refused_by_name() {
         for (left_out, named) in secrets().iter().zip(["auth.hs256_secret", "tickets.secret", "database.password"]) {
             let given = secrets().into_iter().filter(|secret| secret.0 != left_out.0);
@@ -267,6 +296,11 @@ mod tests {
             (&format!("colour = 1\n{whole}"), "colour"),
             (&format!("{whole}pool = 7"), "pool"),
             (&format!("{whole}connections_max = 0"), "connections_max"),
+            (
+                &format!("{whole}connections_max = 16"),
+                "permit_cap (16) must be less than database.connections_max (16)",
+            ),
+            (&format!("{whole}[server]\npermit_cap = 32"), "permit_cap (32) must be less"),
             (&format!("{whole}[storage]\nwallet_databases = 3"), "wallet_databases"),
             (&format!("{whole}[storage]\ndatabases = 3"), "databases"),
             (&format!("{whole}[server]\npermit_cap = 0"), "permit_cap"),

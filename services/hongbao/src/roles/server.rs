@@ -16,7 +16,7 @@ use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 
 use super::{Role, Start, own_routes, serve_role};
-use crate::{process, stores};
+use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
@@ -33,9 +33,10 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let installation = role.installation.clone();
     let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, set).await?);
     let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file).await?);
-    tracing::info!(server = name, set = set.name, durability = store.durability().words, "connected");
+    tracing::info!(server = name, set = set.name, durability = durability::of(&*store, &*wallet).words, "connected");
 
-    let (checks, asking) = ready::watch(store.clone(), role.clock.clone(), &mut role.registry);
+    let (mut checks, asking) = ready::watch(store.clone(), role.clock.clone(), &mut role.registry);
+    checks.push(durability::shown(store.clone(), wallet.clone(), &mut role.registry));
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
     let shared = match &set.cache {
         Some(url) => {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use hongbao_core::topology::TopologyFile;
 use hongbao_http::{Health, HttpMetrics};
-use hongbao_store::Store as _;
+use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use hongbao_workers::{Ports, Tenant, WorkerSet};
 
 use super::{Role, Start, own_routes, serve_role};
-use crate::stores;
+use crate::{durability, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
@@ -27,14 +27,16 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     let installation = role.installation.clone();
     let store = stores::open_store(&installation, set).await?;
     let tenant = Tenant { leases: Arc::new(store.leases()), holder: name.clone() };
+    let store: Arc<dyn Store> = Arc::new(store);
     let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file).await?);
-    tracing::info!(worker = name, set = set.name, durability = store.durability().words, "connected");
+    tracing::info!(worker = name, set = set.name, durability = durability::of(&*store, &*wallet).words, "connected");
 
+    let durability = durability::shown(store.clone(), wallet.clone(), &mut role.registry);
     let http_metrics = HttpMetrics::register(&[], &mut role.registry);
-    let ports = Ports { store: Arc::new(store), wallet, clock: role.clock.clone() };
+    let ports = Ports { store, wallet, clock: role.clock.clone() };
     let (zone_offset_s, limits) = (installation.zone_offset_s.0, &installation.limits);
     let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, &mut role.registry);
-    let health = Health::new(Vec::new());
+    let health = Health::new(vec![durability]);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
     serve_role(&role, entry.address, own, health, http_metrics).await?;
     workers.shutdown().await;

@@ -3,13 +3,15 @@
 //! A connection is *leased*. Its holder gives it back when it knows that it is
 //! clean, that is outside of a transaction and with every answer read. Whatever
 //! else happens to a lease, an error, a timeout, a future that is dropped half
-//! way, closes the connection, and the server takes back what was not
-//! committed. This is why there is no general pool here: sqlx's asks the server
+//! way, closes the connection. The server takes back what was not committed,
+//! but only when it notices: a statement that waits there for a lock goes on
+//! until the session's own limits end it, which are a little shorter than ours
+//! (see `session`). This is why there is no general pool here: sqlx's asks the server
 //! at every release whether it lives, a round trip an opening, and a cancelled
 //! `begin` can leave one of its connections inside a transaction.
 //!
-//! All connections go to one node, the one that was reached last. When a
-//! connection breaks, those that wait in idleness are closed too, and the next
+//! New connections and leases go to one node, the one that was reached last; one
+//! that is held for good stays with its node until it breaks. When a connection breaks, those that wait in idleness are closed too, and the next
 //! one tries the nodes in order, beginning with the present one; a node that
 //! can only be read is taken when there is no other.
 
@@ -21,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hongbao_core::Timestamp;
+use hongbao_core::limits::ROW_LOCK_WAIT_S;
 use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Row as _};
@@ -84,12 +87,14 @@ pub struct MysqlOptions {
     pub password: String,
     /// Accepts a database that may lose commits when the power goes.
     pub allow_weak_durability: bool,
-    /// Leases at the same time, besides those that are held for good.
+    /// Leases at the same time, besides those that are held for good and the one that [`Connections::ping`] keeps.
     pub connections_max: usize,
     /// For a connection to be made and set up.
     pub connect_timeout: Duration,
-    /// For a statement to be answered.
+    /// For a statement to be answered. The database ends it a little earlier.
     pub statement_timeout: Duration,
+    /// For a row that another transaction has locked, in seconds.
+    pub row_lock_wait_s: u32,
     /// For a lease to come free.
     pub acquire_timeout: Duration,
 }
@@ -104,6 +109,7 @@ impl Default for MysqlOptions {
             connections_max: 32,
             connect_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
+            row_lock_wait_s: ROW_LOCK_WAIT_S,
             acquire_timeout: Duration::from_secs(2),
         }
     }
@@ -138,6 +144,8 @@ impl MysqlOptions {
 pub struct Connections {
     options: MysqlOptions,
     idle: Mutex<Vec<Idle>>,
+    /// For [`Connections::ping`] alone, which so never waits behind openings.
+    asks: tokio::sync::Mutex<Option<Idle>>,
     room: Arc<Semaphore>,
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
@@ -157,6 +165,7 @@ impl Connections {
     pub async fn open(options: MysqlOptions) -> Result<Arc<Connections>, StoreError> {
         let connections = Arc::new(Connections {
             idle: Mutex::default(),
+            asks: tokio::sync::Mutex::default(),
             room: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             durability: Mutex::new(Durability { words: String::new(), full: false }),
@@ -197,11 +206,27 @@ impl Connections {
         Ok(Lease { home: self.clone(), node, connection, _room: None })
     }
 
-    /// Asks whether the database answers; tells its clock.
-    pub async fn ping(self: &Arc<Self>) -> Result<Option<Timestamp>, StoreError> {
-        let mut lease = self.lease().await?;
-        let asked = within(lease.limit(), sqlx::query(session::CLOCK).fetch_one(lease.connection())).await;
-        let row = lease.done(asked).map_err(reading)?;
+    /// Asks whether the database answers, on a connection of its own; tells its clock.
+    pub async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+        let own = tokio::time::timeout(self.options.acquire_timeout, self.asks.lock()).await;
+        let mut own = own.map_err(|_| StoreError::Unavailable("it is being asked already".to_owned()))?;
+        // Out of its place while it is in use: whoever drops this half way takes it along.
+        let node = self.node.load(Ordering::Relaxed);
+        let mut idle = match own.take().filter(|idle| idle.node == node) {
+            Some(idle) => idle,
+            None => self.connect().await?,
+        };
+        let clock = sqlx::query(session::CLOCK).fetch_one(&mut idle.connection);
+        let row = match within(self.options.statement_timeout, clock).await {
+            Ok(row) => row,
+            Err(broken) => {
+                if broken.is_of_connection() {
+                    self.idle.lock().clear();
+                }
+                return Err(reading(broken));
+            }
+        };
+        *own = Some(idle);
         let millis: i64 = row.try_get(0).map_err(|error| reading(Broken::Sql(error)))?;
         Ok(Some(Timestamp::from_millis(millis)))
     }
@@ -235,7 +260,8 @@ impl Connections {
     async fn connect_to(&self, node: &Node) -> Result<(MySqlConnection, Said), String> {
         let connect = async {
             let mut connection = self.options.connect_options(node).connect().await?;
-            let said = session::set_up(&mut connection).await?;
+            let said =
+                session::set_up(&mut connection, self.options.statement_timeout, self.options.row_lock_wait_s).await?;
             Ok::<_, sqlx::Error>((connection, said))
         };
         let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
@@ -270,6 +296,13 @@ impl Lease {
     /// How long a statement may take.
     pub fn limit(&self) -> Duration {
         self.home.options.statement_timeout
+    }
+
+    /// What is to stand before a single statement, without values, that may take
+    /// so many times as long as others; and how long that is.
+    pub fn patience(&self, times: u32) -> (String, Duration) {
+        let limit = self.limit() * times;
+        (session::patient(limit), limit)
     }
 
     /// After statements that leave no transaction open: the next one may have

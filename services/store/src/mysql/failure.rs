@@ -64,6 +64,8 @@ const DUPLICATE: u16 = 1062;
 const MISSING: [u16; 2] = [1049, 1146];
 /// Deadlock, or a failed certification on Galera: rolled back.
 const DEADLOCK: u16 = 1213;
+/// A lock was waited for too long: the statement was taken back.
+const LOCKED: u16 = 1205;
 /// The connection answers, but its node is not one to stay with: it is shutting
 /// down (1053), it interrupted us (1317, 1927), it is not part of its cluster
 /// (1047, Galera), or it has become read-only, as the old writer is after a
@@ -72,10 +74,11 @@ const LEAVE_NODE: [u16; 6] = [1053, 1317, 1927, 1047, 1290, 1836];
 
 /// What the database says when it ends a statement that may already have been committed.
 ///
-/// 1317 (interrupted) and 1053 (shutdown) can come while a commit waits for its
-/// log or for its cluster; 1180 is a commit that failed. All other errors of the
-/// database come before the commit: nothing was written.
-const UNCONFIRMED: [u16; 4] = [1053, 1317, 1180, 1927];
+/// 1317 (interrupted), 1969 (interrupted because of its time) and 1053 (shutdown)
+/// can come while a commit waits for its log or for its cluster; 1180 is a commit
+/// that failed. All other errors of the database come before the commit: nothing
+/// was written.
+const UNCONFIRMED: [u16; 5] = [1053, 1317, 1969, 1180, 1927];
 
 fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
@@ -94,6 +97,7 @@ pub fn reading(broken: Broken) -> StoreError {
 /// An error of a commit, or of a statement that commits by itself.
 pub fn committing(broken: Broken) -> StoreError {
     match broken.number() {
+        Some(LOCKED) => StoreError::Locked(broken.to_string()),
         Some(code) if !UNCONFIRMED.contains(&code) => StoreError::Unavailable(broken.to_string()),
         _ => StoreError::Unknown(broken.to_string()),
     }

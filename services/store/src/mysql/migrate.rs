@@ -51,7 +51,7 @@ impl Layout {
 /// # Errors
 /// When a database is of another layout, or the database server refuses.
 pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), StoreError> {
-    let connections = Connections::open(options).await?;
+    let connections = Connections::open(patient(options)).await?;
     let mut lease = connections.lease().await?;
     for (number, name) in layout.databases() {
         run(&mut lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
@@ -68,6 +68,7 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
                 run(&mut lease, &text.replace("{dd}", &format!("{:02}", day.number()))).await?;
             }
         }
+        check_engines(&mut lease, &name).await?;
         run(&mut lease, &format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}")).await?;
     }
     lease.give_back();
@@ -85,9 +86,28 @@ pub async fn check(connections: &Arc<Connections>, layout: &Layout) -> Result<()
         if version > VERSION {
             return Err(refused(&name, "is of a newer version than this program"));
         }
+        check_engines(&mut lease, &name).await?;
     }
     lease.give_back();
     Ok(())
+}
+
+/// Refuses a database one of whose tables is of another engine, and so perhaps
+/// without transactions: somebody may have converted it by hand, or restored it
+/// from a dump that says otherwise.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] that names the table.
+pub async fn check_engines(lease: &mut Lease, name: &str) -> Result<(), StoreError> {
+    let text = format!(
+        "SELECT table_name, coalesce(engine, 'not known') FROM information_schema.tables WHERE table_schema = '{name}' \
+         AND table_type = 'BASE TABLE' AND coalesce(engine, '') <> 'InnoDB' ORDER BY table_name LIMIT 1"
+    );
+    let limit = lease.limit();
+    let found = within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await.map_err(reading)?;
+    let Some(row) = found else { return Ok(()) };
+    let (table, engine) = (row.text(0)?, row.text(1)?);
+    Err(refused(&format!("{name}.{table}"), &format!("must be of the engine InnoDB; its engine is {engine}")))
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
@@ -115,9 +135,13 @@ async fn check_identity(lease: &mut Lease, layout: &Layout, number: u8, name: &s
     column(0).map(Some)
 }
 
+/// Making tables is slow on a busy cluster, and nobody waits for it.
+pub fn patient(options: MysqlOptions) -> MysqlOptions {
+    MysqlOptions { statement_timeout: options.statement_timeout * 12, ..options }
+}
+
 async fn run(lease: &mut Lease, sql: &str) -> Result<(), StoreError> {
-    // Making tables is slow on a busy cluster, and nobody waits for it.
-    let limit = lease.limit() * 12;
+    let limit = lease.limit();
     let done: Result<_, Broken> = within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await;
     done.map(|_| ()).map_err(reading)
 }

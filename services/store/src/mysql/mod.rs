@@ -31,7 +31,7 @@ use self::statements::{AllStatements, Statements};
 use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
 
 pub use self::lease::MysqlLeases;
-pub use self::migrate::{Layout, migrate};
+pub use self::migrate::{Layout, check_engines, migrate, patient};
 
 /// The databases of one SET.
 pub struct MysqlStore {

@@ -1,5 +1,7 @@
 //! What is said and asked on a new connection.
 
+use std::time::Duration;
+
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor as _, Row as _};
 
@@ -21,18 +23,43 @@ const TIDB: &str = "tidb_txn_mode";
 const READ_ONLY: [&str; 3] = ["read_only", "super_read_only", "innodb_read_only"];
 
 /// Every session: each statement sees what was committed before it; nobody
-/// waits long for a row; a value that does not fit is refused, not cut off; text
-/// is UTF-8 in both directions.
+/// waits long for a row or a table; a value that does not fit is refused, not
+/// cut off; text is UTF-8 in both directions. `statement` is how long the client
+/// waits for a statement, `row_lock_wait_s` how long a statement waits for a row.
+///
+/// A database does not notice that a client has gone while its statement waits
+/// for a lock, on a table that is being changed or under `FLUSH TABLES WITH READ
+/// LOCK`: the statement would go on long after its client has given up. So it
+/// ends by itself, a little earlier. (Each statement of a text has this time.)
 ///
 /// A process that stands still, or whose machine has lost its power, between two
 /// statements of a transaction holds locks, and its connection looks alive for
-/// hours. MariaDB ends such a transaction before those who wait give up; the
-/// comment is a statement for MariaDB alone, as nobody else has this variable.
-const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-                        SET SESSION innodb_lock_wait_timeout = 3 \
-                        /*M!100300 , SESSION idle_transaction_timeout = 2 */; \
-                        SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
-                        SET NAMES utf8mb4; SET autocommit = 1";
+/// hours. MariaDB ends such a transaction before those who wait long give up; the
+/// comment is a statement for MariaDB alone, as nobody else has these variables.
+fn settings(statement: Duration, row_lock_wait_s: u32) -> String {
+    // Whole seconds, which is all there is: three of the usual five.
+    let table_lock_wait_s = (statement * 3 / 5).as_secs().max(1);
+    let idle_s = row_lock_wait_s.saturating_sub(1).max(1);
+    format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SET SESSION innodb_lock_wait_timeout = {row_lock_wait_s}, SESSION lock_wait_timeout = {table_lock_wait_s} \
+         /*M!100300 , SESSION idle_transaction_timeout = {idle_s}, SESSION max_statement_time = {} */; \
+         SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
+         SET NAMES utf8mb4; SET autocommit = 1",
+        ends_after_s(statement)
+    )
+}
+
+/// When a statement ends by itself whose client waits so long, in seconds.
+fn ends_after_s(statement: Duration) -> f64 {
+    (statement * 4 / 5).as_secs_f64()
+}
+
+/// The words before a single statement for which the client waits so long,
+/// instead of as long as for all others.
+pub fn patient(statement: Duration) -> String {
+    format!("/*M!100300 SET STATEMENT max_statement_time = {} FOR */ ", ends_after_s(statement))
+}
 
 /// On Galera a read, and a change of rows that are there, waits until this node
 /// has applied what the others have committed (1 and 2): after a failover nobody
@@ -49,8 +76,12 @@ pub struct Said {
 }
 
 /// Sets the session up; gives what the node says about itself.
-pub async fn set_up(connection: &mut MySqlConnection) -> Result<Said, sqlx::Error> {
-    connection.execute(sqlx::raw_sql(SETTINGS)).await?;
+pub async fn set_up(
+    connection: &mut MySqlConnection,
+    statement: Duration,
+    row_lock_wait_s: u32,
+) -> Result<Said, sqlx::Error> {
+    connection.execute(sqlx::raw_sql(&settings(statement, row_lock_wait_s))).await?;
     let names = [&DURABILITY[..], &READ_ONLY, &["wsrep_on"]].concat().join("', '");
     let ask = format!("SHOW VARIABLES WHERE Variable_name IN ('{names}')");
     let rows = connection.fetch_all(sqlx::raw_sql(&ask)).await?;

@@ -100,8 +100,14 @@ async fn delete_everything(options: &MysqlOptions) {
 
 /// A MariaDB of its own for a test, and a store with one database on it.
 pub async fn own(mariadb_options: &[&str], statement_timeout: Duration) -> (Part, Arc<dyn Store>) {
+    own_with(mariadb_options, MysqlOptions { statement_timeout, ..MysqlOptions::default() }).await
+}
+
+/// The same, with these bounds.
+pub async fn own_with(mariadb_options: &[&str], bounds: MysqlOptions) -> (Part, Arc<dyn Store>) {
     let part = Part::mariadb(mariadb_options);
-    let options = MysqlOptions { statement_timeout, ..options(&[part.node()]) };
+    let MysqlOptions { nodes, user, password, .. } = options(&[part.node()]);
+    let options = MysqlOptions { nodes, user, password, ..bounds };
     migrate(options.clone(), &layout_of(1, 1)).await.unwrap();
     let store = MysqlStore::open(options, layout_of(1, 1)).await.unwrap();
     (part, Arc::new(store))

@@ -179,6 +179,7 @@ async fn leases_are_bounded_and_whoever_finds_none_is_told_in_time() {
     let (one, _two) = (connections.lease().await.unwrap(), connections.lease().await.unwrap());
     let words = unavailable(connections.lease().await);
     assert!(words.contains("in use"), "{words}");
+    assert!(connections.ping().await.unwrap().is_some(), "who only asks whether it lives waits for nobody");
     let held = connections.dedicated().await.unwrap();
     one.give_back();
     connections.lease().await.unwrap().give_back();

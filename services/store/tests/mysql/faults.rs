@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::Envelope;
+use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::suite::{journal_of, write};
 use hongbao_store::{Append, Store, StoreError};
-use sqlx::{Executor as _, MySqlConnection};
+use sqlx::{Executor as _, MySqlConnection, Row as _};
 
-use crate::common::{entries, make_large, own, root, unavailable};
+use crate::common::{entries, make_large, own, own_with, root, unavailable};
 use crate::load::Load;
 
 /// Holds the key of an envelope's first entry, as a transaction that does not end.
@@ -54,26 +55,61 @@ async fn a_row_that_is_locked_is_waited_for_but_not_for_long() {
     assert_eq!(append_against(&store, &mut root, &envelope, wait, "ROLLBACK").await.unwrap(), Append::Done);
 
     let envelope = make_large(&store, 2).await;
-    let long = Duration::from_secs(4);
-    let words = unavailable(append_against(&store, &mut root, &envelope, long, "ROLLBACK").await);
-    assert!(words.contains("1205"), "{words}");
+    let long = Duration::from_millis(1_800);
+    let outcome = append_against(&store, &mut root, &envelope, long, "ROLLBACK").await;
+    assert!(matches!(&outcome, Err(StoreError::Locked(words)) if words.contains("1205")), "{outcome:?}");
     assert_eq!(journal_of(&store, envelope.id).await, [], "nothing was written");
     write(&store, &entries(&envelope, 1..=1, "next")).await;
 }
 
 #[tokio::test]
 async fn a_lock_that_outlasts_a_statements_time_is_an_unknown_outcome() {
-    let (part, store) = own(&[], Duration::from_millis(500)).await;
-    let mut root = root(&part).await;
+    let (statement_timeout, row_lock_wait_s) = (Duration::from_secs(2), 10);
+    let bounds = MysqlOptions { statement_timeout, row_lock_wait_s, ..MysqlOptions::default() };
+    let (part, store) = own_with(&[], bounds).await;
+    let (mut holder, mut watcher) = (root(&part).await, root(&part).await);
     let envelope = make_large(&store, 0).await;
-    let outcome = append_against(&store, &mut root, &envelope, Duration::from_secs(1), "ROLLBACK").await;
+    hold_first_seq(&mut holder, &envelope).await;
+    let outcome = store.append(&entries(&envelope, 1..=2, "waiter")).await;
     assert!(matches!(outcome, Err(StoreError::Unknown(_))), "{outcome:?}");
-    assert_eq!(store.append(&entries(&envelope, 1..=1, "next")).await.unwrap(), Append::Fenced);
-    // It waited for the lock, and may have written when it got it.
-    let journal = journal_of(&store, envelope.id).await;
-    let seq = journal.len() as u32 + 1;
-    assert!(journal.is_empty() || journal == entries(&envelope, 1..=2, "waiter"), "{journal:?}");
-    write(&store, &entries(&envelope, seq..=seq, "next")).await;
+    assert_eq!(appending(&mut watcher).await, 0, "nobody is inside for us any more: {outcome:?}");
+    holder.execute("ROLLBACK").await.unwrap();
+    assert_eq!(journal_of(&store, envelope.id).await, []);
+    if store.append(&entries(&envelope, 1..=1, "next")).await.unwrap() == Append::Fenced {
+        // The machine was so busy that we gave up before the database told us.
+        write(&store, &entries(&envelope, 1..=1, "next")).await;
+    }
+}
+
+/// Whoever gave up gives back its permit, so nothing of it may go on inside.
+#[tokio::test]
+async fn what_waits_for_a_locked_database_ends_before_its_client_gives_up() {
+    let (part, store) = own(&[], Duration::from_secs(3)).await;
+    let (mut holder, mut watcher) = (root(&part).await, root(&part).await);
+    let envelope = make_large(&store, 0).await;
+    for (lock, unlock) in
+        [("FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"), ("LOCK TABLES db_00.entry_0_17 READ", "UNLOCK TABLES")]
+    {
+        holder.execute(lock).await.unwrap();
+        let waiter = entries(&envelope, 1..=1, "waiter");
+        let (outcome, inside) = tokio::join!(store.append(&waiter), async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            appending(&mut watcher).await
+        });
+        assert_eq!(inside, 1, "it waits behind {lock}");
+        assert!(matches!(outcome, Err(StoreError::Locked(_))), "{lock}: {outcome:?}");
+        assert_eq!(appending(&mut watcher).await, 0, "{lock}: it goes on inside");
+        holder.execute(unlock).await.unwrap();
+        assert_eq!(journal_of(&store, envelope.id).await, [], "{lock}");
+    }
+    write(&store, &entries(&envelope, 1..=1, "next")).await;
+}
+
+/// Appends that the database has not ended.
+async fn appending(watcher: &mut MySqlConnection) -> i64 {
+    let sql = "SELECT count(*) FROM information_schema.processlist \
+               WHERE user = 'hongbao' AND command <> 'Sleep' AND info LIKE '%/* append */%'";
+    watcher.fetch_one(sql).await.unwrap().get(0)
 }
 
 #[tokio::test]

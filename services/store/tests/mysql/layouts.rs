@@ -48,6 +48,22 @@ async fn several_may_migrate_at_once_and_again_and_a_store_opens_what_it_fits() 
     assert!(words.contains("newer version"), "{words}");
 }
 
+/// A table that knows no transactions would keep half of a batch.
+#[tokio::test]
+async fn a_table_of_another_engine_is_refused_by_name() {
+    let part = Part::mariadb(&["--default-storage-engine=Aria"]);
+    let (options, layout) = (options(&[part.node()]), layout_of(2, 1));
+    migrate(options.clone(), &layout).await.unwrap();
+    MysqlStore::open(options.clone(), layout.clone()).await.unwrap();
+    root(&part).await.execute("ALTER TABLE db_01.entry_0_17 ENGINE=MyISAM").await.unwrap();
+    for words in [
+        unavailable(MysqlStore::open(options.clone(), layout.clone()).await),
+        unavailable(migrate(options, &layout).await),
+    ] {
+        assert!(words.contains("db_01.entry_0_17 must be of the engine InnoDB; its engine is MyISAM"), "{words}");
+    }
+}
+
 /// A SET makes and opens only the databases of its slots.
 #[tokio::test]
 async fn a_set_has_the_databases_of_its_slots() {

@@ -9,5 +9,6 @@ mod galera;
 mod layouts;
 mod load;
 mod plans;
+mod session;
 
 hongbao_store::store_behaviours!(common::empty);

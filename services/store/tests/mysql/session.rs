@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use hongbao_store::mysql::connection::Connections;
+use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use hongbao_store::mysql::migrate;
 use sqlx::Executor as _;
 
-use crate::common::{layout, options, shared_nodes};
+use crate::common::{layout, options, shared};
 
 #[tokio::test]
 async fn a_transaction_whose_client_stands_still_ends_before_those_who_wait_give_up() {
-    let options = options(&shared_nodes());
+    let options = MysqlOptions { row_lock_wait_s: 3, ..options(&[shared().node()]) };
     migrate(options.clone(), &layout()).await.unwrap();
     let connections = Connections::open(options).await.unwrap();
     let (mut still, mut waiting) = (connections.lease().await.unwrap(), connections.lease().await.unwrap());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
+use hongbao_store::mysql::{check_engines, patient};
 use hongbao_store::rows::StoredRow as _;
 use sqlx::Executor as _;
 
@@ -27,7 +28,7 @@ const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only
 pub async fn migrate(homes: &[Home], databases: u8) -> Result<(), WalletError> {
     let plans = plan(homes, databases)?;
     for (place, home) in homes.iter().enumerate() {
-        let connections = Connections::open(home.options.clone()).await?;
+        let connections = Connections::open(patient(home.options.clone())).await?;
         let mut lease = connections.lease().await?;
         for plan in plans.iter().filter(|plan| plan.home == place) {
             make(&mut lease, plan, databases).await?;
@@ -52,6 +53,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
         }
         done => done.map_err(reading)?,
     }
+    check_engines(lease, &name).await?;
     let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
     run(lease, &complete).await.map_err(reading)?;
     Ok(())
@@ -61,6 +63,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
 pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases: u8) -> Result<(), WalletError> {
     let mut lease = connections.lease().await?;
     let version = check_identity(&mut lease, plan, databases).await?;
+    check_engines(&mut lease, &plan.name()).await?;
     lease.give_back();
     match version {
         Some(VERSION) => Ok(()),
@@ -95,8 +98,7 @@ async fn check_identity(lease: &mut Lease, plan: &Plan, databases: u8) -> Result
 }
 
 async fn run(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
-    // Making tables is slow on a busy cluster, and nobody waits for it.
-    let limit = lease.limit() * 12;
+    let limit = lease.limit();
     within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await.map(|_| ())
 }
 

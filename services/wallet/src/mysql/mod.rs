@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
-use hongbao_core::limits::WALLET_QUEUE_MAX;
+use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
 use hongbao_core::{EnvelopeId, Fen, Slot, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 use hongbao_store::Durability;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
@@ -89,7 +89,8 @@ impl MysqlWallet {
         let plans = plan(&homes, databases)?;
         let mut connections = Vec::with_capacity(homes.len());
         for home in homes {
-            connections.push(Connections::open(home.options).await?);
+            let options = MysqlOptions { row_lock_wait_s: WALLET_ROW_LOCK_WAIT_S, ..home.options };
+            connections.push(Connections::open(options).await?);
         }
         let mut shards = Vec::with_capacity(plans.len());
         let mut places = vec![0; Slot::all().count()];

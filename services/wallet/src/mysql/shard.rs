@@ -1,9 +1,10 @@
 //! One shard: a ledger in one database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hongbao_core::{Transfer, TransferId, TransferOutcome};
-use hongbao_store::mysql::connection::{Connections, within};
+use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
 use hongbao_store::mysql::rows::{put, put_bytes};
 use sqlx::Executor as _;
@@ -38,26 +39,37 @@ impl Shard {
 
     /// The rows that a text finds; one round trip.
     pub async fn fetch(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
-        self.fetch_within(sql, 1).await
+        let try_fetch = || async {
+            let lease = self.connections.lease().await?;
+            let limit = lease.limit();
+            Ok(ask(lease, sql, limit).await)
+        };
+        once_more_if_lost(try_fetch).await
     }
 
     /// The same for the audit, which may take longer.
     pub async fn fetch_patiently(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
-        self.fetch_within(sql, AUDIT_PATIENCE).await
+        let try_fetch = || async {
+            let lease = self.connections.lease().await?;
+            let (before, limit) = lease.patience(AUDIT_PATIENCE);
+            Ok(ask(lease, &format!("{before}{sql}"), limit).await)
+        };
+        once_more_if_lost(try_fetch).await
     }
+}
 
-    async fn fetch_within(&self, sql: &str, limits: u32) -> Result<Vec<MySqlRow>, WalletError> {
-        match self.try_fetch(sql, limits).await? {
-            Err(broken) if is_lost(&broken) => Ok(self.try_fetch(sql, limits).await?.map_err(reading)?),
-            found => Ok(found.map_err(reading)?),
-        }
-    }
+async fn ask(mut lease: Lease, sql: &str, limit: Duration) -> Result<Vec<MySqlRow>, Broken> {
+    let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(sql))).await;
+    lease.done(asked)
+}
 
-    async fn try_fetch(&self, sql: &str, limits: u32) -> Result<Result<Vec<MySqlRow>, Broken>, WalletError> {
-        let mut lease = self.connections.lease().await?;
-        let limit = lease.limit() * limits;
-        let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(sql))).await;
-        Ok(lease.done(asked))
+async fn once_more_if_lost<F>(try_fetch: impl Fn() -> F) -> Result<Vec<MySqlRow>, WalletError>
+where
+    F: Future<Output = Result<Result<Vec<MySqlRow>, Broken>, WalletError>>,
+{
+    match try_fetch().await? {
+        Err(broken) if is_lost(&broken) => Ok(try_fetch().await?.map_err(reading)?),
+        found => Ok(found.map_err(reading)?),
     }
 }
 

@@ -84,6 +84,18 @@ async fn databases_that_are_not_complete_are_refused() {
 }
 
 #[tokio::test]
+async fn a_table_of_another_engine_is_refused_by_name() {
+    let (homes, _guard) = no_homes().await;
+    migrate(&homes, DATABASES).await.unwrap();
+    sql(&shared_nodes(), "ALTER TABLE wallet_01.ledger ENGINE=Aria").await;
+    for words in
+        [unavailable(MysqlWallet::open(homes.clone(), DATABASES).await), unavailable(migrate(&homes, DATABASES).await)]
+    {
+        assert!(words.contains("wallet_01.ledger must be of the engine InnoDB"), "{words}");
+    }
+}
+
+#[tokio::test]
 async fn several_processes_may_migrate_at_once_and_again() {
     let (homes, _guard) = no_homes().await;
     let tasks: Vec<_> = (0..4)

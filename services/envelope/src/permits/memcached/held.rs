@@ -57,8 +57,17 @@ pub struct HeldPermits(HashMap<EnvelopeId, Held>);
 impl HeldPermits {
     /// Enters with a kept permit, if there is one.
     pub fn enter(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> Door {
+        self.enter_among(id, cap, now, PERMITS_HELD_MAX)
+    }
+
+    /// The same, with room for `max` envelopes.
+    fn enter_among(&mut self, id: EnvelopeId, cap: u32, now: Instant, max: usize) -> Door {
+        if !self.0.contains_key(&id) && cap > 0 && self.0.len() >= max {
+            self.forget_idle();
+        }
+        let len = self.0.len();
         let Some(held) = self.0.get_mut(&id) else {
-            return if cap == 0 || self.0.len() >= PERMITS_HELD_MAX { Door::Full } else { Door::Ask };
+            return if cap == 0 || len >= max { Door::Full } else { Door::Ask };
         };
         if held.inside >= cap {
             return Door::Full;
@@ -72,6 +81,12 @@ impl HeldPermits {
             Some(since) if now.saturating_duration_since(since) < FULL_FOR => Door::Full,
             _ => Door::Ask,
         }
+    }
+
+    /// Makes room at once: what nobody uses is no longer held, without a word to
+    /// memcached, where it ends with its time to live.
+    fn forget_idle(&mut self) {
+        self.0.retain(|_, held| held.inside > 0);
     }
 
     /// memcached has counted one more for us: enters with it.
@@ -232,6 +247,21 @@ mod tests {
         assert_eq!(held.enter(id(), CAP, now), Door::Entered);
         held.leave(id());
         assert_eq!(held.enter(id(), 0, now), Door::Full);
+    }
+
+    #[test]
+    fn where_there_is_no_room_what_nobody_uses_makes_some() {
+        let (mut held, now) = (HeldPermits::default(), Instant::now());
+        let ids: Vec<_> = (0..4).map(|number| EnvelopeId::mint(Timestamp::from_millis(1), [number; 10])).collect();
+        for id in &ids[..3] {
+            assert_eq!(held.enter_among(*id, CAP, now, 3), Door::Ask);
+            held.granted(*id, now);
+        }
+        assert_eq!(held.enter_among(ids[3], CAP, now, 3), Door::Full, "all are in use");
+        held.leave(ids[0]);
+        held.leave(ids[1]);
+        assert_eq!(held.enter_among(ids[3], CAP, now, 3), Door::Ask);
+        assert_eq!((held.len(), held.taken(ids[0]), held.taken(ids[2])), (1, 0, 1), "who is inside counts on");
     }
 
     #[test]

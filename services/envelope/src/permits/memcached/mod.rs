@@ -5,11 +5,13 @@
 //! that was left is kept for half a second to a second and used again without a
 //! question, so that a busy envelope costs nothing; other processes of the host
 //! may be refused for that long where the cap is reached. Held permits are
-//! renewed at half their time to live; what a crash leaked ends after it.
+//! renewed at half their time to live; what a crash leaked ends after it, and so
+//! does what is dropped unwritten where a process holds too many.
 //!
-//! memcached throttles and decides nothing. While it is away, or too slow, this
-//! process counts for itself under the same cap: the processes of a host may
-//! then let in as many times the cap as they are.
+//! memcached throttles and decides nothing. While a connection to it is broken,
+//! which one late answer does, this process counts for itself under the same
+//! cap: the processes of a host may then let in as many times the cap as they
+//! are. Whoever waits too long behind others for a connection that works is refused.
 //!
 //! | entry | questions to memcached |
 //! |---|---|
@@ -185,8 +187,10 @@ impl Inner {
             let enters = match door {
                 Door::Entered => true,
                 Door::Full => false,
-                Door::Ask if link.is_up() && Instant::now() < until => self.ask_one(&mut link, id, cap).await,
-                Door::Ask => self.enter_locally(id, cap),
+                Door::Ask if !link.is_up() => self.enter_locally(id, cap),
+                // memcached counts, but has no time for us: whoever counted alone now would exceed the host's cap.
+                Door::Ask if Instant::now() >= until => false,
+                Door::Ask => self.ask_one(&mut link, id, cap).await,
             };
             if enters {
                 entered.push(place);
@@ -220,11 +224,18 @@ impl Inner {
         let _writing = self.writing.lock().await;
         let renew_after = Duration::from_secs(self.terms.ttl_s.into()) / 2;
         let ids = self.held.lock().take_due(Instant::now(), kept_for, renew_after, PERMIT_WRITES_MAX);
-        for &id in &ids {
+        let write = |link| self.write_over(link, &ids);
+        tokio::join!(write(0), write(1), write(2), write(3));
+        ids.len()
+    }
+
+    /// Writes our parts of those of the envelopes that go over this link.
+    async fn write_over(&self, number: usize, ids: &[EnvelopeId]) {
+        for &id in ids.iter().filter(|id| link_of(**id) == number) {
             // Locked anew for each, so that nobody who enters waits for all of them.
-            let mut link = self.links[link_of(id)].lock().await;
+            let mut link = self.links[number].lock().await;
             if !link.is_up() {
-                continue;
+                return;
             }
             let count = self.held.lock().taken(id);
             match link.put(id, count, None, &self.terms, &*self.clock, &self.metrics).await {
@@ -232,7 +243,6 @@ impl Inner {
                 Err(error) => self.broke(&error),
             }
         }
-        ids.len()
     }
 
     /// Connects what is broken.
@@ -272,7 +282,13 @@ async fn tend(permits: Weak<Inner>) {
         tick.tick().await;
         let Some(inner) = permits.upgrade() else { return };
         inner.mend().await;
-        inner.write_due(KEPT_FOR).await;
+        // After a full round there is more to write: no pause, unless a connection has to be mended first.
+        for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
+            let is_full = inner.write_due(KEPT_FOR).await == PERMIT_WRITES_MAX;
+            if !is_full || inner.away.load(Ordering::Relaxed) {
+                break;
+            }
+        }
         inner.metrics.held.set(inner.held.lock().len() as i64);
     }
 }
