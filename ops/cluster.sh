@@ -213,12 +213,18 @@ pid_of() {
     fi
 }
 
+is_open() {
+    (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
 run_one() {
-    local name=$1 line command
+    local name=$1 line address command
     line=$(line_of "$name")
     [ -n "$line" ] || fail "there is no process $name"
     [ -z "$(pid_of "$name")" ] || fail "$name runs already"
-    read -r _ _ command <<<"$line"
+    read -r _ address command <<<"$line"
+    # Ours would end, unable to listen, and somebody else's answer would be taken for its.
+    ! is_open "$address" || fail "$name needs port $address, on which something listens already; see --port, --gateway"
     # shellcheck disable=SC2086 # the words of the command are meant to be split
     setsid $command >>"$data/log/$name.log" 2>&1 </dev/null &
     echo "$! $(started_at $!)" >"$data/run/$name.pid"
@@ -227,12 +233,13 @@ run_one() {
 wait_until_open() {
     local name=$1 address tries=600
     address=$(line_of "$name" | awk '{ print $2 }')
-    while ! (: <"/dev/tcp/127.0.0.1/$address") 2>/dev/null; do
+    while ! is_open "$address"; do
         [ -n "$(pid_of "$name")" ] || fail "$name has ended: $(tail -n 5 "$data/log/$name.log")"
         tries=$((tries - 1))
         [ $tries -gt 0 ] || fail "$name does not listen on port $address; see $data/log/$name.log"
         sleep 0.1
     done
+    [ -n "$(pid_of "$name")" ] || fail "port $address is open, but $name has ended: $(tail -n 5 "$data/log/$name.log")"
 }
 
 run_and_wait() {
