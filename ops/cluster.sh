@@ -274,8 +274,18 @@ matching() {
 
 # ---- commands --------------------------------------------------------------
 
+# What a cluster that runs was started with must stay what its files say.
+refuse_if_running() {
+    local name
+    [ -f "$data/processes" ] || return 0
+    for name in $(names); do
+        [ -z "$(pid_of "$name")" ] || fail "$name runs already in $data: cluster.sh stop first"
+    done
+}
+
 start() {
     [ -x "$binary" ] || fail "$binary does not exist: cargo build --release -p hongbao"
+    refuse_if_running
     "$here/parts.sh" install
     mkdir -p "$data/run" "$data/log"
     if [ ! -f "$data/hongbao.toml" ]; then write_settings; fi
