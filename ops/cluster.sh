@@ -292,16 +292,18 @@ start() {
     write_topology
     write_processes
     relay_links
+    if [ -n "$watch" ]; then
+        # Its own session, so that it outlives whoever called us, and nothing of his is held open.
+        setsid "$0" watch --data "$data" --watch "$watch" >/dev/null 2>&1 </dev/null &
+        # It may have ended all before we started the last.
+        trap 'is_watched || stop' EXIT
+    fi
     # shellcheck disable=SC2046 # one word a name
     run_and_wait $(matching 'mariadb$') $(matching 'redis$|memcached$')
     "$binary" migrate --config "$data/hongbao.toml" >>"$data/log/migrate.log" 2>&1 ||
         fail "migrate: $(tail -n 5 "$data/log/migrate.log")"
     # shellcheck disable=SC2046
     run_and_wait $(matching '^.[12]$') $(matching 'w[12]$') gateway
-    if [ -n "$watch" ]; then
-        # Its own session, so that it outlives whoever called us, and nothing of his is held open.
-        setsid "$0" watch --data "$data" --watch "$watch" >/dev/null 2>&1 </dev/null &
-    fi
     echo "gateway on http://$gateway, data and logs in $data"
 }
 
@@ -330,8 +332,12 @@ status() {
     done
 }
 
+is_watched() {
+    kill -0 "$watch" 2>/dev/null
+}
+
 watch_over() {
-    while kill -0 "$watch" 2>/dev/null; do sleep 0.5; done
+    while is_watched; do sleep 0.5; done
     stop
 }
 
