@@ -213,12 +213,18 @@ pid_of() {
     fi
 }
 
+is_open() {
+    (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
 run_one() {
-    local name=$1 line command
+    local name=$1 line address command
     line=$(line_of "$name")
     [ -n "$line" ] || fail "there is no process $name"
     [ -z "$(pid_of "$name")" ] || fail "$name runs already"
-    read -r _ _ command <<<"$line"
+    read -r _ address command <<<"$line"
+    # Ours would end, unable to listen, and somebody else's answer would be taken for its.
+    ! is_open "$address" || fail "$name needs port $address, on which something listens already; see --port, --gateway"
     # shellcheck disable=SC2086 # the words of the command are meant to be split
     setsid $command >>"$data/log/$name.log" 2>&1 </dev/null &
     echo "$! $(started_at $!)" >"$data/run/$name.pid"
@@ -227,12 +233,13 @@ run_one() {
 wait_until_open() {
     local name=$1 address tries=600
     address=$(line_of "$name" | awk '{ print $2 }')
-    while ! (: <"/dev/tcp/127.0.0.1/$address") 2>/dev/null; do
+    while ! is_open "$address"; do
         [ -n "$(pid_of "$name")" ] || fail "$name has ended: $(tail -n 5 "$data/log/$name.log")"
         tries=$((tries - 1))
         [ $tries -gt 0 ] || fail "$name does not listen on port $address; see $data/log/$name.log"
         sleep 0.1
     done
+    [ -n "$(pid_of "$name")" ] || fail "port $address is open, but $name has ended: $(tail -n 5 "$data/log/$name.log")"
 }
 
 run_and_wait() {
@@ -267,24 +274,36 @@ matching() {
 
 # ---- commands --------------------------------------------------------------
 
+# What a cluster that runs was started with must stay what its files say.
+refuse_if_running() {
+    local name
+    [ -f "$data/processes" ] || return 0
+    for name in $(names); do
+        [ -z "$(pid_of "$name")" ] || fail "$name runs already in $data: cluster.sh stop first"
+    done
+}
+
 start() {
     [ -x "$binary" ] || fail "$binary does not exist: cargo build --release -p hongbao"
+    refuse_if_running
     "$here/parts.sh" install
     mkdir -p "$data/run" "$data/log"
     if [ ! -f "$data/hongbao.toml" ]; then write_settings; fi
     write_topology
     write_processes
     relay_links
+    if [ -n "$watch" ]; then
+        # Its own session, so that it outlives whoever called us, and nothing of his is held open.
+        setsid "$0" watch --data "$data" --watch "$watch" >/dev/null 2>&1 </dev/null &
+        # It may have ended all before we started the last.
+        trap 'is_watched || stop' EXIT
+    fi
     # shellcheck disable=SC2046 # one word a name
     run_and_wait $(matching 'mariadb$') $(matching 'redis$|memcached$')
     "$binary" migrate --config "$data/hongbao.toml" >>"$data/log/migrate.log" 2>&1 ||
         fail "migrate: $(tail -n 5 "$data/log/migrate.log")"
     # shellcheck disable=SC2046
     run_and_wait $(matching '^.[12]$') $(matching 'w[12]$') gateway
-    if [ -n "$watch" ]; then
-        # Its own session, so that it outlives whoever called us, and nothing of his is held open.
-        setsid "$0" watch --data "$data" --watch "$watch" >/dev/null 2>&1 </dev/null &
-    fi
     echo "gateway on http://$gateway, data and logs in $data"
 }
 
@@ -313,8 +332,12 @@ status() {
     done
 }
 
+is_watched() {
+    kill -0 "$watch" 2>/dev/null
+}
+
 watch_over() {
-    while kill -0 "$watch" 2>/dev/null; do sleep 0.5; done
+    while is_watched; do sleep 0.5; done
     stop
 }
 

@@ -45,6 +45,8 @@ pub const PAGE_DEFAULT: u32 = 100;
 pub const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
 /// Bytes that a token secret must have: as many as SHA-256 gives (RFC 7518, 3.2).
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+/// Shortest secret that tickets may be signed with: as long as what SHA-256 gives.
+pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Groups that a token may name.
 pub const GROUPS_MAX: usize = 1_000;
 /// Shares that no configuration may exceed; it keeps every product within 64 bits.

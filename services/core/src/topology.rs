@@ -4,7 +4,7 @@
 //! This is the file's shape and its checks; reading it from a disk is the
 //! business of whoever runs. Secrets stand in the configuration, not here.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -160,9 +160,12 @@ impl TopologyFile {
                 return Err(format!("{kind} {name:?}: the address {address} is used twice"));
             }
         }
+        let (mut nodes, mut caches) = (HashMap::new(), HashMap::new());
         for set in &self.sets {
             check_name("SET", &set.name)?;
             check_nodes("SET", &set.name, &set.database)?;
+            check_own("SET", &set.name, &set.database, &mut nodes)?;
+            check_own("SET", &set.name, &set.cache, &mut caches)?;
         }
         Ok(())
     }
@@ -211,9 +214,11 @@ impl TopologyFile {
     fn check_wallets(&self) -> Result<(), String> {
         let mut holder: [Option<&str>; SLOTS as usize] = [None; SLOTS as usize];
         let mut names = HashSet::new();
+        let mut nodes = HashMap::new();
         for wallet in &self.wallets {
             check_name("wallet", &wallet.name)?;
             check_nodes("wallet", &wallet.name, &wallet.database)?;
+            check_own("wallet", &wallet.name, &wallet.database, &mut nodes)?;
             if !names.insert(&wallet.name) {
                 return Err(format!("wallet {:?} is named twice", wallet.name));
             }
@@ -250,6 +255,25 @@ fn check_nodes(kind: &str, name: &str, nodes: &[String]) -> Result<(), String> {
         };
         if !good {
             return Err(format!("{kind} {name:?}: {node:?} is neither host:port nor unix:/path"));
+        }
+    }
+    Ok(())
+}
+
+/// SETs share nothing, and neither do the parts of the wallet: what one has, no
+/// other one has, and it has it once. A SET and a part of the wallet may lie in
+/// one database, where their tables bear other names.
+fn check_own<'a>(
+    kind: &str,
+    name: &'a str,
+    own: impl IntoIterator<Item = &'a String>,
+    holders: &mut HashMap<&'a str, &'a str>,
+) -> Result<(), String> {
+    for place in own {
+        match holders.insert(place, name) {
+            None => {}
+            Some(other) if other == name => return Err(format!("{kind} {name:?} names {place:?} twice")),
+            Some(other) => return Err(format!("{kind} {name:?}: {place:?} belongs to {kind} {other:?} already")),
         }
     }
     Ok(())

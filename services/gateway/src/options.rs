@@ -5,6 +5,8 @@ use std::time::Duration;
 use hongbao_core::limits;
 use serde::{Deserialize, Serialize};
 
+const _: () = assert!(limits::LAST_CALL_MS == 200, "`check` says so in words");
+
 /// Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,7 +62,10 @@ impl GatewayOptions {
             (minutes.contains(&self.answer_within_ms), "answer_within_ms must be 1 to 600000"),
             (self.answer_grace_ms <= 60_000, "answer_grace_ms must be at most 60000"),
             (minutes.contains(&self.connect_timeout_ms), "connect_timeout_ms must be 1 to 600000"),
-            ((10..=60_000).contains(&self.probe_every_ms), "probe_every_ms must be 10 to 60000"),
+            (
+                (10..limits::LAST_CALL_MS).contains(&self.probe_every_ms),
+                "probe_every_ms must be 10 to 199: a server that goes away accepts for 200 ms more",
+            ),
             (
                 (1..=self.probe_every_ms).contains(&self.probe_again_ms),
                 "probe_again_ms must be at least 1 and at most probe_every_ms",
@@ -91,7 +96,8 @@ mod tests {
     fn the_defaults_fit_together_and_leave_a_going_server_in_time() {
         let options = GatewayOptions::default();
         assert_eq!(options.check(), Ok(()));
-        assert!(options.probe_every_ms < limits::LAST_CALL_MS);
+        let late = GatewayOptions { probe_every_ms: limits::LAST_CALL_MS, ..options };
+        assert!(late.check().unwrap_err().contains("probe_every_ms"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use hongbao_gateway::GatewayOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Probes so seldom that only what requests find out counts.
+/// Probes so seldom that only what requests find out counts; no operator may say so.
 fn unprobed() -> GatewayOptions {
     GatewayOptions { probe_every_ms: 60_000, probe_again_ms: 60_000, ..quick() }
 }

@@ -14,10 +14,10 @@ pub async fn open_store(installation: &Installation, set: &SetEntry) -> Result<M
     opened.map_err(|error| format!("SET {:?}: {error}", set.name))
 }
 
-/// All parts of the wallet.
+/// All parts of the wallet, of which some may be down.
 pub async fn open_wallet(installation: &Installation, topology: &TopologyFile) -> Result<MysqlWallet, String> {
     let homes = homes(installation, topology)?;
-    let opened = MysqlWallet::open(homes, installation.storage.wallet_databases).await;
+    let opened = MysqlWallet::open_what_is_up(homes, installation.storage.wallet_databases).await;
     opened.map_err(|error| format!("wallet: {error}"))
 }
 

@@ -50,6 +50,11 @@ fn a_good_file_says_who_belongs_where() {
 }
 
 #[test]
+fn a_set_and_the_wallet_may_lie_in_one_database() {
+    read(&GOOD.replace("127.0.0.1:3308", "127.0.0.1:3306")).unwrap();
+}
+
+#[test]
 fn a_bad_file_is_refused_with_words_that_name_what_is_wrong() {
     for (from, to, words) in [
         ("50-97", "49-97", "slot 49 is held by \"a\" and by \"b\""),
@@ -69,6 +74,19 @@ fn a_bad_file_is_refused_with_words_that_name_what_is_wrong() {
         ("127.0.0.1:3307", "127.0.0.1", "neither host:port nor unix:/path"),
         ("unix:/run", "unix:run", "neither host:port nor unix:/path"),
         ("version = 7", "version = 7\ncolour = 1", "colour"),
+        ("127.0.0.1:3307", "127.0.0.1:3306", "SET \"b\": \"127.0.0.1:3306\" belongs to SET \"a\" already"),
+        ("unix:/run/mysqld/mysqld.sock", "127.0.0.1:3306", "SET \"a\" names \"127.0.0.1:3306\" twice"),
+        (
+            "[\"127.0.0.1:3307\"]",
+            "[\"127.0.0.1:3307\"]\ncache = \"redis://127.0.0.1:6379\"",
+            "SET \"b\": \"redis://127.0.0.1:6379\" belongs to SET \"a\" already",
+        ),
+        ("[\"127.0.0.1:3308\"]", "[\"127.0.0.1:3308\", \"127.0.0.1:3308\"]", "wallet \"w\" names"),
+        (
+            "slots = \"00-98/2, 01-99/2\"",
+            "slots = \"00-49\"\ndatabase = [\"127.0.0.1:3308\"]\n[[wallets]]\nname = \"v\"\nslots = \"50-99\"",
+            "wallet \"v\": \"127.0.0.1:3308\" belongs to wallet \"w\" already",
+        ),
         ("cache =", "cash =", "cash"),
         ("version = 7", "", "version"),
     ] {

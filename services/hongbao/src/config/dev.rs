@@ -142,6 +142,7 @@ impl Config {
         }
         self.zone_offset_s.check()?;
         self.auth.check()?;
+        self.tickets.check()?;
         let secrets_are_known = self.auth.is_known() || self.tickets.secret.is_default();
         if secrets_are_known && !self.listen.0.ip().is_loopback() {
             return Err(format!(
@@ -205,6 +206,8 @@ mod tests {
             ("[server]\nanswer_within_ms = 5", "answer_within_ms"),
             ("listen = '0.0.0.0:80'", "hs256_secret"),
             ("[auth]\nhs256_secret = 'short'", "32 bytes"),
+            ("[tickets]\nsecret = ''", "tickets: secret must have at least 32 bytes"),
+            ("[tickets]\nsecret = 'no longer than 31 bytes, so bad'", "tickets: secret"),
             ("listen = 'nowhere'", "listen"),
             ("[limits]\nshares_max = 'many'", "shares_max"),
         ] {

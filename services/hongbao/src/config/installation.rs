@@ -171,6 +171,7 @@ impl Installation {
         self.rate_limit.check()?;
         self.zone_offset_s.check()?;
         self.auth.check()?;
+        self.tickets.check()?;
         self.database.check()?;
         let (cap, connections) = (self.server.permit_cap, self.database.connections_max);
         if cap as usize >= connections {
@@ -225,7 +226,7 @@ mod tests {
     fn secrets() -> Vec<(String, String)> {
         [
             ("HONGBAO_AUTH__HS256_SECRET", "0123456789012345678901234567890123456789"),
-            ("HONGBAO_TICKETS__SECRET", "something only we know"),
+            ("HONGBAO_TICKETS__SECRET", "something that nobody but we can know"),
             ("HONGBAO_DATABASE__PASSWORD", "1234"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -284,6 +285,20 @@ mod tests {
             let given = secrets().into_iter().filter(|secret| secret.0 != left_out.0);
             let error = Installation::load(&sample("hongbao.toml"), given).unwrap_err();
             assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_can_be_guessed_is_refused_by_name() {
+        for (name, words) in [
+            ("HONGBAO_AUTH__HS256_SECRET", "auth: hs256_secret must have at least 32 bytes"),
+            ("HONGBAO_TICKETS__SECRET", "tickets: secret must have at least 32 bytes"),
+        ] {
+            for short in ["", "1", "no longer than 31 bytes, so bad"] {
+                let given = secrets().into_iter().chain([(name.to_owned(), short.to_owned())]);
+                let error = Installation::load(&sample("hongbao.toml"), given).unwrap_err();
+                assert_eq!(error, words, "{short:?}");
+            }
         }
     }
 

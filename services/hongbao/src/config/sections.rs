@@ -98,6 +98,16 @@ pub struct Tickets {
     pub secret: Secret,
 }
 
+impl Tickets {
+    /// Says what is wrong with it, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        if self.secret.0.len() < limits::TICKET_SECRET_BYTES_MIN {
+            return Err(format!("tickets: secret must have at least {} bytes", limits::TICKET_SECRET_BYTES_MIN));
+        }
+        Ok(())
+    }
+}
+
 /// `[http]`: connections and how long they may take, in milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -116,6 +116,8 @@ fn check_envelope(person: &mut Person, sent: &Sent, fates: &HashMap<String, Fate
         assert_eq!(opened_fen + remaining_fen, sent.total_fen, "I1: {envelope}");
         assert_eq!(state == "finished", remaining_fen == 0, "{envelope}");
         assert!(!fates.values().any(|fate| *fate == Fate::Expired), "nobody is too late for {id}");
+        let refused = fates.iter().find(|(_, fate)| **fate == Fate::Empty);
+        assert!(refused.is_none() || remaining_fen == 0, "undersold: {refused:?}, and there is more: {envelope}");
     }
 }
 

@@ -19,7 +19,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hongbao_core::Timestamp;
@@ -149,6 +149,7 @@ pub struct Connections {
     room: Arc<Semaphore>,
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
+    was_reached: AtomicBool,
     durability: Mutex<Durability>,
 }
 
@@ -163,16 +164,27 @@ impl Connections {
     /// # Errors
     /// [`StoreError::Unavailable`] that says of each node what was wrong with it.
     pub async fn open(options: MysqlOptions) -> Result<Arc<Connections>, StoreError> {
-        let connections = Arc::new(Connections {
+        let connections = Connections::later(options);
+        connections.lease().await?.give_back();
+        Ok(connections)
+    }
+
+    /// Leaves it to the first lease to connect: the database may be down until then.
+    pub fn later(options: MysqlOptions) -> Arc<Connections> {
+        Arc::new(Connections {
             idle: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
             room: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
-            durability: Mutex::new(Durability { words: String::new(), full: false }),
+            was_reached: AtomicBool::new(false),
+            durability: Mutex::new(Durability { words: "not reached yet".to_owned(), full: false }),
             options,
-        });
-        connections.lease().await?.give_back();
-        Ok(connections)
+        })
+    }
+
+    /// Whether a node has ever served us, be it one that was refused for its durability.
+    pub fn was_reached(&self) -> bool {
+        self.was_reached.load(Ordering::Relaxed)
     }
 
     /// The durability of the node that was reached last.
@@ -267,6 +279,7 @@ impl Connections {
         let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
         let (connection, said) =
             connected.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
+        self.was_reached.store(true, Ordering::Relaxed);
         let durability = &said.durability;
         if !durability.full && !self.options.allow_weak_durability {
             return Err(format!(

@@ -22,7 +22,9 @@ mod migrate;
 mod reader;
 mod shard;
 mod transaction;
+mod way;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -86,24 +88,54 @@ impl MysqlWallet {
         databases: u8,
         queue_max: usize,
     ) -> Result<MysqlWallet, WalletError> {
-        let plans = plan(&homes, databases)?;
-        let mut connections = Vec::with_capacity(homes.len());
-        for home in homes {
-            let options = MysqlOptions { row_lock_wait_s: WALLET_ROW_LOCK_WAIT_S, ..home.options };
-            connections.push(Connections::open(options).await?);
+        let wallet = MysqlWallet::unopened(homes, databases, queue_max)?;
+        for open in &wallet.shards {
+            open.shard.connections.check().await?;
         }
+        Ok(wallet)
+    }
+
+    /// Like [`MysqlWallet::open`], but a home that is down keeps nobody from
+    /// starting: until it is reached, and found to be durable and the right one,
+    /// what concerns its users is [`WalletError::Unavailable`].
+    ///
+    /// # Errors
+    /// As there, for homes that are reached.
+    pub async fn open_what_is_up(homes: Vec<Home>, databases: u8) -> Result<MysqlWallet, WalletError> {
+        let wallet = MysqlWallet::unopened(homes, databases, WALLET_QUEUE_MAX)?;
+        let mut silent = HashSet::new();
+        for way in wallet.shards.iter().map(|open| &open.shard.connections) {
+            // It need not be waited for again for each of its shards.
+            if way.silent_home().is_some_and(|home| silent.contains(&home)) {
+                continue;
+            }
+            let Err(error) = way.check().await else { continue };
+            match way.silent_home() {
+                Some(home) => silent.insert(home),
+                None => return Err(error),
+            };
+            tracing::error!(%error, "a part of the wallet is down: its users cannot pay until it is back");
+        }
+        Ok(wallet)
+    }
+
+    /// Nothing is connected yet.
+    fn unopened(homes: Vec<Home>, databases: u8, queue_max: usize) -> Result<MysqlWallet, WalletError> {
+        let plans = plan(&homes, databases)?;
+        let row_lock_wait_s = WALLET_ROW_LOCK_WAIT_S;
+        let later = |home: Home| Connections::later(MysqlOptions { row_lock_wait_s, ..home.options });
+        let homes: Vec<_> = homes.into_iter().map(later).collect();
         let mut shards = Vec::with_capacity(plans.len());
         let mut places = vec![0; Slot::all().count()];
         for plan in plans {
-            let home = &connections[plan.home];
-            migrate::check(home, &plan, databases).await?;
             for slot in &plan.slots {
                 places[usize::from(slot.number())] = shards.len();
             }
-            let shard = Arc::new(Shard::new(&plan, Arc::clone(home)));
+            let home = Arc::clone(&homes[plan.home]);
+            let shard = Arc::new(Shard::new(plan, databases, home));
             shards.push(Open { queue: Queue::start(Ledger(Arc::clone(&shard)), queue_max), shard });
         }
-        Ok(MysqlWallet { homes: connections, shards, places })
+        Ok(MysqlWallet { homes, shards, places })
     }
 
     /// The place of a user's shard.

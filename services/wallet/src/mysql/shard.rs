@@ -12,6 +12,7 @@ use sqlx::mysql::MySqlRow;
 
 use super::layout::Plan;
 use super::transaction;
+use super::way::Way;
 use crate::WalletError;
 use crate::writer::{Failure, Transact};
 
@@ -29,12 +30,12 @@ pub(super) struct Shard {
     /// `wallet_00`, which stands before each table's name.
     pub db: String,
     /// The way to its home.
-    pub connections: Arc<Connections>,
+    pub connections: Way,
 }
 
 impl Shard {
-    pub fn new(plan: &Plan, connections: Arc<Connections>) -> Shard {
-        Shard { number: plan.number, db: plan.name(), connections }
+    pub fn new(plan: Plan, databases: u8, home: Arc<Connections>) -> Shard {
+        Shard { number: plan.number, db: plan.name(), connections: Way::new(home, plan, databases) }
     }
 
     /// The rows that a text finds; one round trip.

@@ -64,7 +64,7 @@ pub(super) async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<Tr
 }
 
 async fn lease(shard: &Shard) -> Result<Lease, Failure> {
-    shard.connections.lease().await.map_err(|error| Failure::Begin(error.into()))
+    shard.connections.lease().await.map_err(Failure::Begin)
 }
 
 /// Why an attempt ended.

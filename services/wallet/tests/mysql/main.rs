@@ -3,6 +3,7 @@
 
 mod common;
 mod faults;
+mod late;
 mod shards;
 mod together;
 

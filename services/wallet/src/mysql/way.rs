@@ -1,0 +1,46 @@
+//! The way to a shard, which leads nowhere until its database is known to be the right one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hongbao_store::mysql::connection::{Connections, Lease};
+
+use super::layout::Plan;
+use super::migrate;
+use crate::WalletError;
+
+/// The connections of a shard. A home may be down when we start, so whether the
+/// database was made for this shard is asked when it is first reached.
+pub(super) struct Way {
+    home: Arc<Connections>,
+    plan: Plan,
+    databases: u8,
+    is_checked: AtomicBool,
+}
+
+impl Way {
+    /// To the database that the plan names, one of `databases` over all slots.
+    pub fn new(home: Arc<Connections>, plan: Plan, databases: u8) -> Way {
+        Way { home, plan, databases, is_checked: AtomicBool::new(false) }
+    }
+
+    /// A connection to a database that is what it should be.
+    pub async fn lease(&self) -> Result<Lease, WalletError> {
+        if !self.is_checked.load(Ordering::Relaxed) {
+            self.check().await?;
+        }
+        Ok(self.home.lease().await?)
+    }
+
+    /// Checks the database.
+    pub async fn check(&self) -> Result<(), WalletError> {
+        migrate::check(&self.home, &self.plan, self.databases).await?;
+        self.is_checked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The home, by its place among them, if it has never answered.
+    pub fn silent_home(&self) -> Option<usize> {
+        (!self.home.was_reached()).then_some(self.plan.home)
+    }
+}
