@@ -92,7 +92,9 @@ impl World {
     pub fn node(&self) -> Node {
         let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
         let store = Arc::new(GuardedStore { inner: self.store.clone(), guard: faults.clone() });
-        let shared = SharedViews::start(&self.redis_url, SECRET, store.clone(), &mut registry).unwrap();
+        let shared =
+            SharedViews::start(hongbao_core::World::Real, &self.redis_url, SECRET, store.clone(), &mut registry)
+                .unwrap();
         let parts = ServerParts {
             store,
             wallet: self.wallet.clone(),

@@ -143,6 +143,9 @@ async fn whatever_else_answers_is_passed_over() {
 
 #[test]
 fn a_url_that_is_none_is_refused_without_being_repeated() {
-    let refused = hongbao_envelope::shared::redis::Link::new("redis://:password@host:port:x").err().unwrap();
+    let refused =
+        hongbao_envelope::shared::redis::Link::new("redis://:password@host:port:x", hongbao_core::World::Real)
+            .err()
+            .unwrap();
     assert!(!refused.contains("password"), "{refused}");
 }

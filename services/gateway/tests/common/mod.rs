@@ -201,6 +201,7 @@ impl Front {
             clock: clock.clone(),
             topology: watcher.clone(),
             rates,
+            rehearsal: None,
             options,
         };
         let (gateway, tasks) = Gateway::start(parts, &mut registry);
