@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::service::Made;
 use common::{World, ZONE_S, run_until_idle};
 use hongbao_core::id::Fold;
-use hongbao_core::{Limits, Slot, SystemClock, World};
+use hongbao_core::{Limits, Slot, SystemClock};
 use hongbao_parts::Part;
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::connection::MysqlOptions;
@@ -40,7 +40,8 @@ async fn set(slot: u8) -> Arc<MysqlStore> {
         ..MysqlOptions::default()
     };
     let fold = Fold::new(10, 1).unwrap();
-    let layout = Layout { fold, slots: vec![Slot::new(slot).unwrap()], zone_offset_s: ZONE_S, world: World::Real };
+    let layout =
+        Layout { fold, slots: vec![Slot::new(slot).unwrap()], zone_offset_s: ZONE_S, world: hongbao_core::World::Real };
     let one_at_a_time = MIGRATION.lock().await;
     migrate(options.clone(), &layout).await.unwrap();
     drop(one_at_a_time);

@@ -17,4 +17,5 @@ mod faults_disk;
 mod faults_kill;
 mod faults_owners;
 mod readme;
+mod rehearsal;
 mod support;
