@@ -18,4 +18,5 @@ mod faults_kill;
 mod faults_owners;
 mod readme;
 mod rehearsal;
+mod rehearsal_installation;
 mod support;
