@@ -237,6 +237,12 @@ fn nothing_that_is_rehearsed_moves_a_real_row_by_a_fen() {
     worker = installation.start("worker");
     wait_until(SOON, "the gateway to find the server", ready);
     m_zhao.wait_for_balance(twin_opened + m_opened, SOON);
+    // The new server remembers nothing, and Redis has shown both envelopes of that id.
+    let replayed = past(&m_zhao).grab(&real).ok(200);
+    assert_eq!((&replayed["outcome"], &replayed["amount_fen"]), (&json!("opened"), &json!(twin_opened)));
+    assert_eq!(past(&m_li).detail(&real)["envelope"]["total_fen"], 30_000);
+    assert_eq!(zhao.detail(&real)["envelope"]["total_fen"], 4_000);
+    assert_eq!(zhao.grab(&real).ok(200)["outcome"], "ready");
     m_li.wait_for_balance(100_000 - 40_000 - 30_000 + (30_000 - twin_opened), SOON);
 
     let (code, said) = installation.run("audit", &["--shadow"]);
