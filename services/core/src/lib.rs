@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`routing`], [`topology`], [`limits`], [`audit`], [`wire`].
+//! [`transfer`], [`world`], [`routing`], [`topology`], [`limits`], [`audit`], [`wire`].
 
 pub mod money;
 pub mod time;
@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod request;
 pub mod ticket;
 pub mod transfer;
+pub mod world;
 
 pub mod routing;
 pub mod topology;
@@ -34,3 +35,4 @@ pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use transfer::{Transfer, TransferId, TransferKind, TransferOutcome};
 pub use user::{GroupId, UserId};
+pub use world::World;

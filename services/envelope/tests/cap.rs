@@ -47,7 +47,12 @@ async fn server(
     holder: u64,
     dir: &std::path::Path,
 ) -> (Arc<Server>, Arc<dyn Store>, PermitMetrics) {
-    let layout = Layout { fold: Fold::new(1, 1).unwrap(), slots: Slot::all().collect(), zone_offset_s: 0 };
+    let layout = Layout {
+        fold: Fold::new(1, 1).unwrap(),
+        slots: Slot::all().collect(),
+        zone_offset_s: 0,
+        world: hongbao_core::World::Real,
+    };
     let mysql = options(mariadb, "hongbao", "hongbao");
     migrate(mysql.clone(), &layout).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(MysqlStore::open(mysql, layout).await.unwrap());

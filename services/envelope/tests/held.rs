@@ -40,7 +40,12 @@ struct Bench {
 
 impl Bench {
     async fn new(mariadb: &Part) -> Bench {
-        let layout = Layout { fold: Fold::new(1, 1).unwrap(), slots: Slot::all().collect(), zone_offset_s: 0 };
+        let layout = Layout {
+            fold: Fold::new(1, 1).unwrap(),
+            slots: Slot::all().collect(),
+            zone_offset_s: 0,
+            world: hongbao_core::World::Real,
+        };
         let options = options(mariadb, "hongbao", "hongbao");
         migrate(options.clone(), &layout).await.unwrap();
         let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options, layout).await.unwrap());

@@ -34,7 +34,7 @@ async fn process_within(
     answer_within: Duration,
 ) -> (MemcachedPermits, PermitMetrics) {
     let metrics = PermitMetrics::register(&mut Registry::default());
-    let options = MemcachedOptions { address: address.to_string(), answer_within, ttl_s: TTL_S };
+    let options = MemcachedOptions { answer_within, ttl_s: TTL_S, ..MemcachedOptions::new(address.to_string()) };
     (MemcachedPermits::start(options, holder, cap, Arc::new(SystemClock), metrics.clone()).await, metrics)
 }
 

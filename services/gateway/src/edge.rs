@@ -7,7 +7,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use hongbao_core::{Clock, EnvelopeId};
+use hongbao_core::{Clock, EnvelopeId, World};
+use hongbao_http::mark::world_of;
 use hongbao_http::{Caller, Code, Problem, Verifier};
 use http::{HeaderMap, Method};
 
@@ -26,12 +27,27 @@ pub struct Edge {
     pub verifier: Verifier,
     /// Counts the requests of each user; `None` when rates are not limited.
     pub rates: Option<Arc<UserRates>>,
+    /// How requests that are marked as a rehearsal are treated; `None` when none may be.
+    pub rehearsal: Option<RehearsalEdge>,
     /// Dates the ids.
     pub clock: Arc<dyn Clock>,
 }
 
+/// The edge of the rehearsal.
+///
+/// It counts apart: a rehearsal may borrow the names of real users, who must not
+/// be told that they ask too often because of it. The limits of a user are those
+/// of the real world, for they are part of what is rehearsed; what all of it may
+/// ask for together has a limit of its own, so that it leaves room for the others.
+pub struct RehearsalEdge {
+    /// Counts the requests of each user; `None` when rates are not limited.
+    pub rates: Option<Arc<UserRates>>,
+}
+
 /// What the edge found out about a request that may pass.
 pub(crate) struct Admitted {
+    /// The world that the request belongs to.
+    pub(crate) world: World,
     /// Who calls; `None` where no token is needed.
     pub(crate) caller: Option<Caller>,
     /// The id of the envelope that the request makes, if it makes one.
@@ -42,10 +58,15 @@ impl Edge {
     /// Names the caller, counts the request, and gives a new envelope its id.
     pub(crate) fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Admitted, Problem> {
         if !path.starts_with(API) || path == DEV_TOKEN {
-            return Ok(Admitted { caller: None, minted: None });
+            return Ok(Admitted { world: World::Real, caller: None, minted: None });
         }
         let caller: Caller = self.verifier.verify_headers(headers)?;
-        if let Some(rates) = &self.rates {
+        let world = world_of(headers, &self.verifier, self.rehearsal.is_some())?;
+        let rates = match world {
+            World::Real => self.rates.as_ref(),
+            World::Rehearsal => self.rehearsal.as_ref().and_then(|edge| edge.rates.as_ref()),
+        };
+        if let Some(rates) = rates {
             rates.admit(&caller.user).map_err(|limited| {
                 let words = if limited.everybody {
                     "there are too many requests"
@@ -57,7 +78,7 @@ impl Edge {
         }
         let creates = path == CREATE && *method == Method::POST;
         let minted = if creates { Some(self.mint()?) } else { None };
-        Ok(Admitted { caller: Some(caller), minted })
+        Ok(Admitted { world, caller: Some(caller), minted })
     }
 
     fn mint(&self) -> Result<EnvelopeId, Problem> {
@@ -69,7 +90,7 @@ impl Edge {
 
 /// The layer, for `axum::middleware::from_fn_with_state`.
 pub async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    let Admitted { caller, minted } = match edge.admit(request.method(), request.uri().path(), request.headers()) {
+    let Admitted { caller, minted, .. } = match edge.admit(request.method(), request.uri().path(), request.headers()) {
         Ok(admitted) => admitted,
         Err(problem) => return problem.into_response(),
     };

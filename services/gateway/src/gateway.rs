@@ -12,7 +12,7 @@ use http::HeaderValue;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
-use crate::edge::Edge;
+use crate::edge::{Edge, RehearsalEdge};
 use crate::fleet::Fleets;
 use crate::links::Links;
 use crate::metrics::GatewayMetrics;
@@ -31,6 +31,8 @@ pub struct GatewayParts {
     pub topology: Arc<TopologyWatcher>,
     /// Counts requests; `None` when rates are not limited.
     pub rates: Option<Arc<UserRates>>,
+    /// How rehearsals are treated; `None` where none is taken.
+    pub rehearsal: Option<RehearsalEdge>,
     /// What an operator has set.
     pub options: GatewayOptions,
 }
@@ -51,7 +53,7 @@ impl Gateway {
     /// Starts the probes and the looks at the topology, on the runtime that this
     /// is called on.
     pub fn start(parts: GatewayParts, registry: &mut Registry) -> (Gateway, GatewayTasks) {
-        let GatewayParts { verifier, clock, topology, rates, options } = parts;
+        let GatewayParts { verifier, clock, topology, rates, rehearsal, options } = parts;
         let fleets = Arc::new(Fleets::start(topology.clone(), options.clone()));
         topology.register("hongbao_gateway", registry);
         let metrics = GatewayMetrics::register(fleets.clone(), registry);
@@ -59,11 +61,12 @@ impl Gateway {
             tokio::spawn(topology.watch_forever(options.topology_poll())),
             tokio::spawn(fleets.clone().follow_forever()),
         ];
-        if let Some(rates) = &rates {
+        let rehearsed = rehearsal.as_ref().and_then(|edge| edge.rates.as_ref());
+        for rates in rates.iter().chain(rehearsed) {
             tasks.push(tokio::spawn(forget_quiet_forever(rates.clone())));
         }
         let whole_deadline = HeaderValue::from(options.answer_within_ms);
-        let edge = Edge { verifier, rates, clock };
+        let edge = Edge { verifier, rates, rehearsal, clock };
         let turn = AtomicU64::new(0);
         let shared = Arc::new(Shared { edge, fleets, options, metrics, whole_deadline, turn });
         (Gateway { shared: shared.clone() }, GatewayTasks { shared, tasks })

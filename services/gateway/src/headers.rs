@@ -1,5 +1,6 @@
 //! Which headers pass through a gateway.
 
+use hongbao_http::mark::REHEARSAL;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
@@ -10,11 +11,16 @@ use http::{HeaderMap, HeaderName};
 const OURS: &str = "x-hongbao-";
 
 /// Takes away what concerns the client's connection alone (RFC 9110, 7.6.1),
-/// and what a client may not say.
+/// and what a client may not say. The mark of a rehearsal stays, also where
+/// `Connection` names it: a request that lost it would be a real one.
 pub(crate) fn strip_request(headers: &mut HeaderMap) {
+    let mark = headers.remove(REHEARSAL);
     strip(headers, |name| *name == EXPECT || name.as_str().starts_with(OURS));
     // The body is at hand by now: its length is what it is, whatever was said.
     headers.remove(CONTENT_LENGTH);
+    if let Some(mark) = mark {
+        headers.insert(REHEARSAL, mark);
+    }
 }
 
 /// Takes away what concerns the server's connection alone.
@@ -72,6 +78,16 @@ mod tests {
         assert_eq!(names(&headers), ["accept"]);
         strip_response(&mut response);
         assert_eq!(names(&response), ["accept"]);
+    }
+
+    #[test]
+    fn the_mark_of_a_rehearsal_passes_whatever_the_client_says_of_it() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REHEARSAL, HeaderValue::from_static("token"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hongbao-Rehearsal"));
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["x-hongbao-rehearsal"]);
+        assert_eq!(headers[REHEARSAL], "token");
     }
 
     #[test]

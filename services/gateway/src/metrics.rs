@@ -22,10 +22,17 @@ const OUTCOMES: [&str; 4] = ["forwarded", "refused", "unknown", "unavailable"];
 /// Why a request was sent again.
 const RETRIES: [&str; 2] = ["connection_refused", "misdirected"];
 
-/// Counts of a gateway, under `hongbao_gateway_*`. A request costs a few
-/// additions and no lock.
+/// Counts of a gateway, under `hongbao_gateway_*`; those of the rehearsal under
+/// `rehearsal_hongbao_gateway_*`. A request costs a few additions and no lock.
 pub struct GatewayMetrics {
     fleets: Arc<Fleets>,
+    real: Counts,
+    rehearsal: Counts,
+}
+
+/// What is counted in each world.
+#[derive(Debug, Default)]
+pub struct Counts {
     outcomes: [AtomicU64; OUTCOMES.len()],
     retries: [AtomicU64; RETRIES.len()],
     upstream: Latency,
@@ -33,16 +40,18 @@ pub struct GatewayMetrics {
 
 impl GatewayMetrics {
     pub(crate) fn register(fleets: Arc<Fleets>, registry: &mut Registry) -> Arc<GatewayMetrics> {
-        let metrics = Arc::new(GatewayMetrics {
-            fleets,
-            outcomes: Default::default(),
-            retries: Default::default(),
-            upstream: Latency::default(),
-        });
+        let metrics = Arc::new(GatewayMetrics { fleets, real: Counts::default(), rehearsal: Counts::default() });
         registry.register_collector(Box::new(metrics.clone()));
         metrics
     }
 
+    /// The counts of a request, which may be marked as a rehearsal.
+    pub(crate) fn of(&self, is_marked: bool) -> &Counts {
+        if is_marked { &self.rehearsal } else { &self.real }
+    }
+}
+
+impl Counts {
     /// Counts a request whose answer is a server's.
     pub(crate) fn forwarded(&self) {
         self.outcomes[0].fetch_add(1, Ordering::Relaxed);
@@ -72,18 +81,11 @@ impl GatewayMetrics {
     pub(crate) fn observe_upstream(&self, time: Duration) {
         self.upstream.observe(time);
     }
-}
 
-impl fmt::Debug for GatewayMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GatewayMetrics").field("outcomes", &self.outcomes).finish_non_exhaustive()
-    }
-}
-
-impl Collector for GatewayMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut counts = |name, help, label, names: &[&str], counts: &[AtomicU64]| {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    fn encode(&self, prefix: &str, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut counts = |name: &str, help, label, names: &[&str], counts: &[AtomicU64]| {
+            let name = format!("{prefix}{name}");
+            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
             for (value, count) in names.iter().zip(counts) {
                 let count = ConstCounter::new(count.load(Ordering::Relaxed));
                 count.encode(family.encode_family(&[(label, *value)])?)?;
@@ -95,8 +97,22 @@ impl Collector for GatewayMetrics {
         counts("hongbao_gateway_retries", help, "after", &RETRIES, &self.retries)?;
 
         let help = "Seconds from sending a request to a server to the head of its answer";
-        let name = "hongbao_gateway_upstream_seconds";
-        self.upstream.encode(encoder.encode_descriptor(name, help, None, MetricType::Histogram)?)?;
+        let name = format!("{prefix}hongbao_gateway_upstream_seconds");
+        self.upstream.encode(encoder.encode_descriptor(&name, help, None, MetricType::Histogram)?)
+    }
+}
+
+impl fmt::Debug for GatewayMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("GatewayMetrics");
+        shown.field("real", &self.real).field("rehearsal", &self.rehearsal).finish_non_exhaustive()
+    }
+}
+
+impl Collector for GatewayMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.real.encode("", &mut encoder)?;
+        self.rehearsal.encode("rehearsal_", &mut encoder)?;
 
         let fleet = self.fleets.current();
         let help = "Whether a server is believed to be up";

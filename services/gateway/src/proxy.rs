@@ -11,9 +11,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use hongbao_core::World;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
 use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
+use hongbao_http::mark::is_marked;
 use hongbao_http::{Code, Problem, read_body};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
@@ -51,13 +53,14 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn answer(&self, request: Request) -> Response {
+        let marked = is_marked(request.headers());
         match self.forward(request).await {
             Ok(response) => {
-                self.shared.metrics.forwarded();
+                self.shared.metrics.of(marked).forwarded();
                 response
             }
             Err(problem) => {
-                self.shared.metrics.answered_here(problem.code);
+                self.shared.metrics.of(marked).answered_here(problem.code);
                 problem.into_response()
             }
         }
@@ -83,12 +86,18 @@ impl Proxy {
                 None => self.shared.turn.fetch_add(1, Ordering::Relaxed),
             }),
         };
-        self.ask(call, key, parts, body).await
+        self.ask(admitted.world, call, key, parts, body).await
     }
 
     /// Asks one server after the other as long as it is sure that none has done anything.
-    async fn ask(&self, call: Call, key: Key, parts: Parts, body: Bytes) -> Result<Response, Problem> {
+    async fn ask(&self, world: World, call: Call, key: Key, parts: Parts, body: Bytes) -> Result<Response, Problem> {
         let shared = &*self.shared;
+        let metrics = shared.metrics.of(world == World::Rehearsal);
+        // However hard is rehearsed, half of the places are for what is real.
+        let places = match world {
+            World::Real => shared.options.forwards_per_server_max,
+            World::Rehearsal => (shared.options.forwards_per_server_max / 2).max(1),
+        };
         let began = Instant::now();
         let deadline = began + Duration::from_millis(shared.options.answer_within_ms);
         let mut fleet = shared.fleets.current();
@@ -97,7 +106,7 @@ impl Proxy {
         let mut last_words = String::new();
         while tried.len() < FORWARD_ATTEMPTS_MAX {
             let Some(upstream) = fleet.choose(key, &tried) else { break };
-            let Some(in_flight) = upstream.enter(shared.options.forwards_per_server_max) else {
+            let Some(in_flight) = upstream.enter(places) else {
                 return Err(Problem::new(Code::Busy, "the server has too much to do"));
             };
             let request = self.request(&parts, body.clone(), tried.is_empty() && !redirected, deadline);
@@ -114,7 +123,7 @@ impl Proxy {
                 }
                 Ok(Err(Failure::Refused(words))) => {
                     upstream.doubt.notify_one();
-                    shared.metrics.retried_after_refusal();
+                    metrics.retried_after_refusal();
                     last_words = format!("{}: {words}", upstream.name);
                     tried.push(upstream.clone());
                     continue;
@@ -123,7 +132,7 @@ impl Proxy {
             };
             let Some(id) = misdirected(&response, key) else {
                 let took = began.elapsed();
-                shared.metrics.observe_upstream(took);
+                metrics.observe_upstream(took);
                 return Ok(passed_on(response, began + took, in_flight));
             };
             drop((response, in_flight));
@@ -133,7 +142,7 @@ impl Proxy {
                 return Err(Problem::new(Code::Unavailable, "the envelope is moving between servers")
                     .caused_by(format!("{} says that it is not its SET's", upstream.name)));
             }
-            shared.metrics.retried_after_misdirection();
+            metrics.retried_after_misdirection();
             redirected = true;
             tried.clear();
             fleet = next;

@@ -275,6 +275,36 @@ async fn what_is_at_one_server_is_bounded_and_more_is_refused_as_busy() {
 }
 
 #[tokio::test]
+async fn a_rehearsal_leaves_half_of_the_places_at_a_server_to_what_is_real() {
+    let one = Backend::start("a1").await;
+    let options = GatewayOptions { forwards_per_server_max: 4, ..unprobed() };
+    let front = Arc::new(Front::start_rehearsing(&one_set(&[("a1", one.address)]), options).await);
+    one.script.slow_ms.store(600, Ordering::SeqCst);
+    let call = |marked: bool| {
+        let front = front.clone();
+        tokio::spawn(async move {
+            let mark = front.operator_token();
+            let headers = [("x-hongbao-rehearsal", mark.as_str())];
+            front.call_with("POST", &open(id(1)), if marked { &headers } else { &[] }, "{}").await.status
+        })
+    };
+    let rehearsed: Vec<_> = (0..6).map(|_| call(true)).collect();
+    while one.script.count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let real = [call(false), call(false)];
+    for call in real {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+    let mut statuses = Vec::new();
+    for call in rehearsed {
+        statuses.push(call.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503, 503, 503, 503]);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_leaves_nothing_behind() {
     let one = Backend::start("a1").await;
     let front = Front::start(&one_set(&[("a1", one.address)]), unprobed()).await;

@@ -62,6 +62,41 @@ async fn a_new_envelope_goes_to_the_owner_of_the_id_that_it_gets_here() {
 }
 
 #[tokio::test]
+async fn the_mark_of_a_rehearsal_passes_as_it_came_and_is_counted_apart() {
+    let backend = Backend::start("a1").await;
+    let text = topology(1, &[("a", "00-99", &[("a1", backend.address)])]);
+    let front = Front::start_rehearsing(&text, quick()).await;
+    let (mark, path) = (front.operator_token(), format!("/v1/envelopes/{}/grab", id(1)));
+    for connection in ["keep-alive", "close, x-hongbao-rehearsal"] {
+        let headers = [("x-hongbao-rehearsal", mark.as_str()), ("connection", connection)];
+        assert_eq!(front.call_with("POST", &path, &headers, "").await.server(), "a1");
+        assert_eq!(backend.script.header("x-hongbao-rehearsal"), [mark.as_str()], "{connection}");
+    }
+    front.post(&path, "").await.server();
+    assert_eq!(backend.script.header("x-hongbao-rehearsal"), [""; 0]);
+
+    let user = front.token("li");
+    for marks in [&[user.as_str()][..], &["1"], &[&mark, &mark], &[&mark, "1"]] {
+        let headers: Vec<_> = marks.iter().map(|mark| ("x-hongbao-rehearsal", *mark)).collect();
+        front.call_with("POST", &path, &headers, "").await.expect_problem(403, "rehearsal_refused");
+    }
+    assert_eq!(backend.script.count(), 3, "what is refused reaches no server");
+    let requests = "hongbao_gateway_requests_total{outcome";
+    assert_eq!(front.metric(&format!("rehearsal_{requests}=\"forwarded\"}}")).await, Some(2.0));
+    assert_eq!(front.metric(&format!("rehearsal_{requests}=\"refused\"}}")).await, Some(4.0));
+    assert_eq!(front.metric(&format!("{requests}=\"forwarded\"}}")).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_gateway_that_takes_no_rehearsals_passes_no_mark_on() {
+    let (backends, front) = two_sets().await;
+    let mark = front.operator_token();
+    let reply = front.call_with("GET", "/v1/wallet", &[("x-hongbao-rehearsal", &mark)], "").await;
+    reply.expect_problem(403, "rehearsal_off");
+    assert!(backends.iter().all(|backend| backend.script.count() == 0));
+}
+
+#[tokio::test]
 async fn a_user_s_wallet_is_asked_of_one_server_and_users_are_spread() {
     let (_backends, front) = two_sets().await;
     let first = front.get("/v1/wallet").await.server();

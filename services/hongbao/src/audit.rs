@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use hongbao_core::World;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::Wallet;
@@ -14,10 +15,11 @@ use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::audit::{SetStore, audit};
 
 use crate::roles::Role;
-use crate::stores;
+use crate::{dev, stores};
 
 /// Checks a folder of `hongbao dev`.
-pub fn run_folder(data: &Path, json: bool) -> Result<ExitCode, String> {
+pub fn run_folder(data: &Path, world: World, json: bool) -> Result<ExitCode, String> {
+    let data = &dev::folder_of(data, world);
     block_on(async {
         let store = SqliteStore::open_existing(data, Mode::ReadOnly).await.map_err(|error| error.to_string())?;
         let wallet = SqliteWallet::open(data, Mode::ReadOnly).await.map_err(|error| error.to_string())?;
@@ -26,16 +28,16 @@ pub fn run_folder(data: &Path, json: bool) -> Result<ExitCode, String> {
 }
 
 /// Checks all SETs and the wallet of an installation.
-pub fn run_installation(config: &Path, json: bool) -> Result<ExitCode, String> {
+pub fn run_installation(config: &Path, world: World, json: bool) -> Result<ExitCode, String> {
     let role = Role::load(config)?;
     block_on(async {
         let topology = role.file();
         let mut sets = Vec::new();
         for set in &topology.sets {
-            let store = Arc::new(stores::open_store(&role.installation, set).await?);
+            let store = Arc::new(stores::open_store(&role.installation, set, world).await?);
             sets.push(SetStore { name: set.name.clone(), slots: set.slots.slots().to_vec(), store });
         }
-        let wallet = stores::open_wallet(&role.installation, &topology).await?;
+        let wallet = stores::open_wallet(&role.installation, &topology, world).await?;
         check(&sets, &wallet, json).await
     })
 }

@@ -1,6 +1,6 @@
 //! `hongbao dev`: gateway, server and workers in one process on SQLite.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use hongbao_core::routing::Topology;
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::{Clock, Slot, SystemClock};
+use hongbao_core::{Clock, Slot, SystemClock, World};
 use hongbao_envelope::http::{App, DevCalls};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
@@ -28,6 +28,9 @@ use prometheus_client::registry::Registry;
 use crate::config::dev::{Config, Flags};
 use crate::process;
 
+/// Where the files of the rehearsal are, in the folder of the real ones.
+const SHADOW_FOLDER: &str = "shadow";
+
 /// Runs until SIGTERM or SIGINT, then drains. An error is one that kept it from starting.
 pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, String> {
     let config = Config::load(file, std::env::vars(), flags)?;
@@ -44,35 +47,74 @@ async fn serve_until_stopped(config: Config) -> Result<(), String> {
 
     let mut registry = Registry::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (store, wallet) = open_stores(&config).await?;
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut registry);
-    let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
-    let zone_offset_s = config.zone_offset_s.0;
-    let workers =
-        WorkerSet::spawn(ports, Tenant::alone(), zone_offset_s, &config.limits.0, &config.workers, &mut registry);
-    let (server, server_tasks) = start_server(&config, store.clone(), wallet, clock.clone(), &mut registry);
+    let real = start_in(World::Real, &config, &clock, &mut registry).await?;
+    let durability = real.durability;
+    let mut running = vec![(real.tasks, real.workers)];
+    let rehearsal = match config.rehearsal.enabled {
+        true => {
+            let started = start_in(World::Rehearsal, &config, &clock, &mut registry).await?;
+            running.push((started.tasks, started.workers));
+            Some(started.server)
+        }
+        false => None,
+    };
     let health = Health::new(Vec::new());
-    let (routes, forgetting) = routes(&config, server, clock, health.clone(), registry)?;
+    let (routes, forgetting) = routes(&config, (real.server, rehearsal), clock, health.clone(), registry)?;
     // Before anybody can know that we serve: a signal would end us undrained until then.
     let stop = process::stop_signal(health)?;
 
     println!("listening on http://{address}");
-    tracing::info!(%address, data = %config.data.0.display(), durability = store.durability().words, "ready");
+    tracing::info!(%address, data = %config.data.0.display(), durability, "ready");
 
     serve(listener, routes, config.http.options(http_metrics), stop).await;
 
-    // The routes are gone, and with them the server: its lanes answer what they hold and end.
-    server_tasks.drained().await;
-    workers.shutdown().await;
-    if let Some(forgetting) = forgetting {
+    // The routes are gone, and with them the servers: their lanes answer what they hold and end.
+    for (server_tasks, workers) in running {
+        server_tasks.drained().await;
+        workers.shutdown().await;
+    }
+    for forgetting in forgetting {
         forgetting.abort();
     }
     tracing::info!("drained");
     Ok(())
 }
 
-async fn open_stores(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Wallet>), String> {
-    let dir = &config.data.0;
+/// Everything of one world.
+struct Started {
+    server: Arc<Server>,
+    tasks: ServerTasks,
+    workers: WorkerSet,
+    durability: String,
+}
+
+async fn start_in(
+    world: World,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> Result<Started, String> {
+    let (store, wallet) = open_stores(config, world).await?;
+    let durability = store.durability().words;
+    let registry = process::measures(registry, world);
+    let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
+    let zone_offset_s = config.zone_offset_s.0;
+    let workers = WorkerSet::spawn(ports, Tenant::alone(), zone_offset_s, &config.limits.0, &config.workers, registry);
+    let (server, tasks) = start_server(world, config, store, wallet, clock.clone(), registry);
+    Ok(Started { server, tasks, workers, durability })
+}
+
+/// Where the files of a world are, of those in `data`.
+pub fn folder_of(data: &Path, world: World) -> PathBuf {
+    match world {
+        World::Real => data.to_owned(),
+        World::Rehearsal => data.join(SHADOW_FOLDER),
+    }
+}
+
+async fn open_stores(config: &Config, world: World) -> Result<(Arc<dyn Store>, Arc<dyn Wallet>), String> {
+    let dir = &folder_of(&config.data.0, world);
     let fold = config.storage.fold()?;
     let store = SqliteStore::open(dir, fold, config.zone_offset_s.0, Mode::Durable).await;
     let store = store.map_err(|error| error.to_string())?;
@@ -81,6 +123,7 @@ async fn open_stores(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Wallet>
 }
 
 fn start_server(
+    world: World,
     config: &Config,
     store: Arc<dyn Store>,
     wallet: Arc<dyn Wallet>,
@@ -95,7 +138,7 @@ fn start_server(
         clock,
         permits: Arc::new(LocalPermits::new(config.server.permit_cap)),
         shared: None,
-        tickets: TicketKey::new(config.tickets.secret.0.as_bytes()),
+        tickets: TicketKey::new(&world.secret(config.tickets.secret.0.as_bytes())),
         limits: config.limits.0.clone(),
         slots: set.slots.clone(),
         zone_offset_s: config.zone_offset_s.0,
@@ -109,16 +152,20 @@ type Forgetting = tokio::task::JoinHandle<()>;
 /// Everything that is served, the edge in front of it.
 fn routes(
     config: &Config,
-    server: Arc<Server>,
+    (server, rehearsal): (Arc<Server>, Option<Arc<Server>>),
     clock: Arc<dyn Clock>,
     health: Health,
     registry: Registry,
-) -> Result<(Router, Option<Forgetting>), String> {
+) -> Result<(Router, Vec<Forgetting>), String> {
     let (verifier, issuer) = process::tokens(&config.auth, &clock)?;
     let rates = config.rate_limit.as_ref().map(|limits| Arc::new(UserRates::new(limits)));
-    let forgetting = rates.clone().map(|rates| tokio::spawn(forget_quiet_forever(rates)));
-    let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, clock });
-    let routes = hongbao_envelope::http::routes(App { server, verifier }, Some(DevCalls { issuer }))
+    let rehearsal_edge = config.rehearsal.edge(config.rate_limit.as_ref());
+    let rehearsed = rehearsal_edge.as_ref().and_then(|edge| edge.rates.as_ref());
+    let forgetting = rates.iter().chain(rehearsed).cloned().map(|rates| tokio::spawn(forget_quiet_forever(rates)));
+    let forgetting = forgetting.collect();
+    let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, rehearsal: rehearsal_edge, clock });
+    let app = App { server, rehearsal, verifier };
+    let routes = hongbao_envelope::http::routes(app, Some(DevCalls { issuer }))
         .layer(from_fn_with_state(at_the_edge, edge))
         .merge(health.router())
         .merge(metrics::metrics_router(registry));

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hongbao_core::World;
 
 /// Millions of small answers: an allocator made for that.
 #[global_allocator]
@@ -65,6 +66,9 @@ enum Command {
         /// The folder of the SQLite files of `hongbao dev`.
         #[arg(long)]
         data: Option<PathBuf>,
+        /// The databases of the rehearsal instead of the real ones.
+        #[arg(long)]
+        shadow: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -105,11 +109,14 @@ fn main() -> ExitCode {
         Command::Server(arguments) => roles::server::run(&arguments.start()),
         Command::Worker(arguments) => roles::worker::run(&arguments.start()),
         Command::Migrate { config } => migrate::run(&config),
-        Command::Audit { config, data, json } => match (config, data) {
-            (Some(config), _) => audit::run_installation(&config, json),
-            (None, Some(data)) => audit::run_folder(&data, json),
-            (None, None) => Err("audit: --config or --data is needed".to_owned()),
-        },
+        Command::Audit { config, data, shadow, json } => {
+            let world = if shadow { World::Rehearsal } else { World::Real };
+            match (config, data) {
+                (Some(config), _) => audit::run_installation(&config, world, json),
+                (None, Some(data)) => audit::run_folder(&data, world, json),
+                (None, None) => Err("audit: --config or --data is needed".to_owned()),
+            }
+        }
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
     };
     finished.unwrap_or_else(|words| {

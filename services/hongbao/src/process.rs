@@ -4,8 +4,9 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hongbao_core::Clock;
+use hongbao_core::{Clock, World};
 use hongbao_http::{Health, Issuer, Verifier};
+use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,6 +28,9 @@ pub const ROUTES: &[&str] = &[
     "POST /v1/dev/token",
     "POST /v1/dev/top-up",
 ];
+
+/// What the names of the rehearsal's measures begin with: `rehearsal_hongbao_open_outcomes_total`.
+const REHEARSAL_PREFIX: &str = "rehearsal";
 
 /// Runs a role until it ends. An error is one that kept it from starting.
 pub fn run(log: &Log, role: impl Future<Output = Result<(), String>>) -> Result<(), String> {
@@ -63,6 +67,15 @@ pub fn tokens(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<(Verifier, Option<I
     };
     let verifier = verifier.map_err(|error| error.to_string())?;
     Ok((verifier, issuer.transpose().map_err(|error| error.to_string())?))
+}
+
+/// Where the measures of a world are made known: those of the rehearsal have a
+/// prefix, so that no sum and no alert over the real ones takes them in.
+pub fn measures(registry: &mut Registry, world: World) -> &mut Registry {
+    match world {
+        World::Real => registry,
+        World::Rehearsal => registry.sub_registry_with_prefix(REHEARSAL_PREFIX),
+    }
 }
 
 /// Takes SIGTERM and SIGINT from now on; resolves on either, after telling who

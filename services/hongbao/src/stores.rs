@@ -1,50 +1,62 @@
 //! The databases of an installation, as the topology names them.
 
-use hongbao_core::Slot;
 use hongbao_core::topology::{SetEntry, TopologyFile};
+use hongbao_core::{Slot, World};
 use hongbao_store::mysql::{Layout, MysqlStore};
 use hongbao_wallet::mysql::{Home, MysqlWallet};
 
 use crate::config::installation::Installation;
 
-/// The databases of one SET.
-pub async fn open_store(installation: &Installation, set: &SetEntry) -> Result<MysqlStore, String> {
+/// The databases of one SET, in one world.
+pub async fn open_store(installation: &Installation, set: &SetEntry, world: World) -> Result<MysqlStore, String> {
     let options = installation.database.options(&set.database)?;
-    let opened = MysqlStore::open(options, layout(installation, set)?).await;
+    let opened = MysqlStore::open(options, layout(installation, set, world)?).await;
     opened.map_err(|error| format!("SET {:?}: {error}", set.name))
 }
 
-/// All parts of the wallet, of which some may be down.
-pub async fn open_wallet(installation: &Installation, topology: &TopologyFile) -> Result<MysqlWallet, String> {
-    let homes = homes(installation, topology)?;
+/// All parts of the wallet of one world, of which some may be down.
+pub async fn open_wallet(
+    installation: &Installation,
+    topology: &TopologyFile,
+    world: World,
+) -> Result<MysqlWallet, String> {
+    let homes = homes(installation, topology, world)?;
     let opened = MysqlWallet::open_what_is_up(homes, installation.storage.wallet_databases).await;
     opened.map_err(|error| format!("wallet: {error}"))
 }
 
-/// Makes and upgrades all databases and day tables.
+/// Makes and upgrades all databases and day tables, of the rehearsal too where it is enabled.
 pub async fn migrate(installation: &Installation, topology: &TopologyFile) -> Result<(), String> {
-    for set in &topology.sets {
-        let options = installation.database.options(&set.database)?;
-        let done = hongbao_store::mysql::migrate(options, &layout(installation, set)?).await;
-        done.map_err(|error| format!("SET {:?}: {error}", set.name))?;
-        println!("SET {:?}: up to date", set.name);
+    for world in installation.rehearsal.worlds() {
+        migrate_world(installation, topology, *world).await?;
     }
-    let homes = homes(installation, topology)?;
-    let done = hongbao_wallet::mysql::migrate(&homes, installation.storage.wallet_databases).await;
-    done.map_err(|error| format!("wallet: {error}"))?;
-    println!("wallet: up to date");
     Ok(())
 }
 
-fn layout(installation: &Installation, set: &SetEntry) -> Result<Layout, String> {
-    let slots: Vec<Slot> = set.slots.slots().to_vec();
-    Ok(Layout { fold: installation.storage.fold()?, slots, zone_offset_s: installation.zone_offset_s.0 })
+async fn migrate_world(installation: &Installation, topology: &TopologyFile, world: World) -> Result<(), String> {
+    let suffix = world.database_suffix();
+    for set in &topology.sets {
+        let options = installation.database.options(&set.database)?;
+        let done = hongbao_store::mysql::migrate(options, &layout(installation, set, world)?).await;
+        done.map_err(|error| format!("SET {:?}: {error}", set.name))?;
+        println!("SET {:?}{suffix}: up to date", set.name);
+    }
+    let homes = homes(installation, topology, world)?;
+    let done = hongbao_wallet::mysql::migrate(&homes, installation.storage.wallet_databases).await;
+    done.map_err(|error| format!("wallet: {error}"))?;
+    println!("wallet{suffix}: up to date");
+    Ok(())
 }
 
-fn homes(installation: &Installation, topology: &TopologyFile) -> Result<Vec<Home>, String> {
+fn layout(installation: &Installation, set: &SetEntry, world: World) -> Result<Layout, String> {
+    let slots: Vec<Slot> = set.slots.slots().to_vec();
+    Ok(Layout { fold: installation.storage.fold()?, slots, zone_offset_s: installation.zone_offset_s.0, world })
+}
+
+fn homes(installation: &Installation, topology: &TopologyFile, world: World) -> Result<Vec<Home>, String> {
     let home = |wallet: &hongbao_core::topology::WalletEntry| {
         let options = installation.database.options(&wallet.database)?;
-        Ok(Home { options, slots: wallet.slots.slots().to_vec() })
+        Ok(Home { options, slots: wallet.slots.slots().to_vec(), world })
     };
     topology.wallets.iter().map(home).collect()
 }

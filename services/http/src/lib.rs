@@ -10,7 +10,7 @@
 //! requests share no lock that they would wait for, no timer is armed, and
 //! nothing is boxed that axum would not box anyway.
 //!
-//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`hop`], [`request_id`],
+//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`hop`], [`request_id`],
 //! [`outer`], [`serve`](mod@serve), [`threads`], [`metrics`], [`health`].
 
 pub mod problem;
@@ -20,6 +20,8 @@ pub mod json;
 pub mod query;
 
 pub mod token;
+
+pub mod mark;
 
 pub mod hop;
 pub mod outer;

@@ -59,8 +59,9 @@ pub struct HttpMetrics(Arc<Figures>);
 
 #[derive(Debug, Default)]
 struct Figures {
-    /// The last one is for what matches none of the others.
-    routes: Vec<Route>,
+    real: Vec<Route>,
+    /// The same routes, for what is marked as a rehearsal.
+    rehearsal: Vec<Route>,
     connections: AtomicU64,
     connections_refused: AtomicU64,
 }
@@ -70,12 +71,14 @@ impl HttpMetrics {
     /// segment may be a `{name}`: `POST /v1/envelopes/{id}/open`. What matches
     /// none of them is counted as `other`.
     pub fn new(routes: &[&'static str]) -> HttpMetrics {
-        let routes = routes.iter().copied().chain(["other"]).map(Route::new).collect();
-        HttpMetrics(Arc::new(Figures { routes, ..Figures::default() }))
+        // The last one is for what matches none of the others.
+        let all = || routes.iter().copied().chain(["other"]).map(Route::new).collect();
+        HttpMetrics(Arc::new(Figures { real: all(), rehearsal: all(), ..Figures::default() }))
     }
 
     /// The same, exposed as `hongbao_http_requests_total` and
-    /// `hongbao_http_request_seconds`.
+    /// `hongbao_http_request_seconds`; what is marked as a rehearsal with
+    /// `rehearsal_` before these names, as soon as there is any.
     pub fn register(routes: &[&'static str], registry: &mut Registry) -> HttpMetrics {
         let metrics = HttpMetrics::new(routes);
         registry.register_collector(Box::new(metrics.clone()));
@@ -84,13 +87,14 @@ impl HttpMetrics {
 
     /// The place of a request's route.
     pub(crate) fn route_of(&self, method: &Method, path: &str) -> usize {
-        let routes = &self.0.routes;
+        let routes = &self.0.real;
         routes.iter().position(|route| route.matches(method, path)).unwrap_or(routes.len().saturating_sub(1))
     }
 
-    /// Counts a request that was answered.
-    pub(crate) fn observe(&self, route: usize, status: StatusCode, latency: Duration) {
-        let Some(route) = self.0.routes.get(route) else { return };
+    /// Counts a request that was answered; it may be marked as a rehearsal.
+    pub(crate) fn observe(&self, route: usize, is_marked: bool, status: StatusCode, latency: Duration) {
+        let routes = if is_marked { &self.0.rehearsal } else { &self.0.real };
+        let Some(route) = routes.get(route) else { return };
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         route.by_class[class].fetch_add(1, Ordering::Relaxed);
         route.latency.observe(latency);
@@ -191,23 +195,33 @@ impl Collector for HttpMetrics {
             None,
             MetricType::Counter,
         )?)?;
-        let help = "Requests answered, by route and class of status";
-        let mut requests = encoder.encode_descriptor("hongbao_http_requests", help, None, MetricType::Counter)?;
-        for route in self.0.routes.iter() {
-            for (class, count) in CLASSES.iter().zip(&route.by_class) {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 {
-                    let labels = [("route", route.label), ("status", *class)];
-                    ConstCounter::new(count).encode(requests.encode_family(&labels)?)?;
-                }
-            }
-        }
-        let help = "Seconds from the head of a request to its answer, by route";
-        let mut latencies =
-            encoder.encode_descriptor("hongbao_http_request_seconds", help, None, MetricType::Histogram)?;
-        for route in self.0.routes.iter() {
-            route.latency.encode(latencies.encode_family(&[("route", route.label)])?)?;
+        encode_routes(&self.0.real, "", &mut encoder)?;
+        let is_used = |route: &Route| route.by_class.iter().any(|count| count.load(Ordering::Relaxed) > 0);
+        if self.0.rehearsal.iter().any(is_used) {
+            encode_routes(&self.0.rehearsal, "rehearsal_", &mut encoder)?;
         }
         Ok(())
     }
+}
+
+fn encode_routes(routes: &[Route], prefix: &str, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Requests answered, by route and class of status";
+    let name = format!("{prefix}hongbao_http_requests");
+    let mut requests = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+    for route in routes {
+        for (class, count) in CLASSES.iter().zip(&route.by_class) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                let labels = [("route", route.label), ("status", *class)];
+                ConstCounter::new(count).encode(requests.encode_family(&labels)?)?;
+            }
+        }
+    }
+    let help = "Seconds from the head of a request to its answer, by route";
+    let name = format!("{prefix}hongbao_http_request_seconds");
+    let mut latencies = encoder.encode_descriptor(&name, help, None, MetricType::Histogram)?;
+    for route in routes {
+        route.latency.encode(latencies.encode_family(&[("route", route.label)])?)?;
+    }
+    Ok(())
 }

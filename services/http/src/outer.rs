@@ -18,6 +18,7 @@ use tower::Service as _;
 
 use crate::body::{Timely, too_large};
 use crate::log_budget::LogBudget;
+use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem, bounded};
 use crate::request_id::{RequestId, RequestIds};
@@ -80,6 +81,7 @@ impl Outer {
         let id = RequestId::of_request(request.headers_mut(), ids);
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let route = self.metrics.route_of(&method, uri.path());
+        let is_marked = is_marked(request.headers());
         // Also for handlers that do not look at the body.
         let mut response = if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
             too_large().into_response()
@@ -91,7 +93,7 @@ impl Outer {
         }
         let ended = Instant::now();
         let latency = ended - started;
-        self.metrics.observe(route, response.status(), latency);
+        self.metrics.observe(route, is_marked, response.status(), latency);
         tracing::debug!(request_id = id.as_str(), %method, path = uri.path(), status = response.status().as_u16(), ?latency);
         id.mark(&mut response);
         (response, ended)

@@ -38,6 +38,10 @@ pub enum Code {
     NotSender,
     /// The caller is not in the envelope's audience.
     NotInvited,
+    /// Marked as a rehearsal where none is taken.
+    RehearsalOff,
+    /// Marked as a rehearsal by somebody who is no operator.
+    RehearsalRefused,
     /// The ticket is another's, of another envelope, expired or made up.
     TicketInvalid,
     /// The balance does not suffice.
@@ -70,13 +74,15 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 20] = [
+    pub const ALL: [Code; 22] = [
         Code::InvalidRequest,
         Code::Unauthorized,
         Code::Forbidden,
         Code::NotFound,
         Code::NotSender,
         Code::NotInvited,
+        Code::RehearsalOff,
+        Code::RehearsalRefused,
         Code::TicketInvalid,
         Code::InsufficientFunds,
         Code::Cancelled,
@@ -103,6 +109,8 @@ impl Code {
             Code::NotFound => ("not_found", S::NOT_FOUND, "There is no such thing", false),
             Code::NotSender => ("not_sender", S::FORBIDDEN, "Only its sender may do this", false),
             Code::NotInvited => ("not_invited", S::FORBIDDEN, "The envelope is for others", false),
+            Code::RehearsalOff => ("rehearsal_off", S::FORBIDDEN, "Rehearsals are not taken here", false),
+            Code::RehearsalRefused => ("rehearsal_refused", S::FORBIDDEN, "An operator's mark is needed", false),
             Code::TicketInvalid => ("ticket_invalid", S::FORBIDDEN, "The ticket is not valid", false),
             Code::InsufficientFunds => {
                 ("insufficient_funds", S::PAYMENT_REQUIRED, "The balance does not suffice", false)
@@ -298,6 +306,8 @@ mod tests {
             (Code::InsufficientFunds, 402, "insufficient_funds"),
             (Code::NotSender, 403, "not_sender"),
             (Code::NotInvited, 403, "not_invited"),
+            (Code::RehearsalOff, 403, "rehearsal_off"),
+            (Code::RehearsalRefused, 403, "rehearsal_refused"),
             (Code::TicketInvalid, 403, "ticket_invalid"),
             (Code::Cancelled, 409, "cancelled"),
             (Code::BodyTooLarge, 413, "body_too_large"),

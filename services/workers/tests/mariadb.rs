@@ -40,7 +40,8 @@ async fn set(slot: u8) -> Arc<MysqlStore> {
         ..MysqlOptions::default()
     };
     let fold = Fold::new(10, 1).unwrap();
-    let layout = Layout { fold, slots: vec![Slot::new(slot).unwrap()], zone_offset_s: ZONE_S };
+    let layout =
+        Layout { fold, slots: vec![Slot::new(slot).unwrap()], zone_offset_s: ZONE_S, world: hongbao_core::World::Real };
     let one_at_a_time = MIGRATION.lock().await;
     migrate(options.clone(), &layout).await.unwrap();
     drop(one_at_a_time);

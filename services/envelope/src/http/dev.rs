@@ -1,8 +1,5 @@
 //! Calls that only a development service has: tokens and money for nothing.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
@@ -13,6 +10,7 @@ use hongbao_core::{Fen, Transfer, TransferOutcome};
 use hongbao_http::{Caller, Code, Issuer, Json, Problem, json_response};
 
 use super::App;
+use super::world::{Here, InRehearsal};
 use crate::refusal::Refusal;
 use crate::server::Server;
 
@@ -33,6 +31,11 @@ pub(super) fn routes(app: App, calls: DevCalls) -> Router {
     }
 }
 
+/// What a rehearsal may do where there are no calls for development.
+pub(super) fn routes_of_rehearsal(app: App) -> Router {
+    Router::new().route("/v1/dev/top-up", post(top_up_in_rehearsal)).with_state(app)
+}
+
 /// A token for anybody. Development services only.
 #[utoipa::path(post, path = "/v1/dev/token", tag = "dev", request_body = DevTokenRequest,
     responses((status = 200, body = DevToken)))]
@@ -48,7 +51,8 @@ pub async fn token(
 }
 
 /// Money from nowhere, into the caller's balance. A repeat with the same id is
-/// the same top-up. Development services only.
+/// the same top-up. Development services, and requests that are marked as a
+/// rehearsal, whose money is of no use elsewhere.
 #[utoipa::path(post, path = "/v1/dev/top-up", tag = "dev", request_body = TopUpRequest,
     responses(
         (status = 200, body = WalletView),
@@ -57,10 +61,24 @@ pub async fn token(
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn top_up(
-    State(server): State<Arc<Server>>,
+    Here(server): Here,
     caller: Caller,
     Json(request): Json<TopUpRequest>,
 ) -> Result<Response, Problem> {
+    make_money(&server, caller, request).await
+}
+
+/// The same where money is real, for requests that are marked as a rehearsal: it
+/// exists there alone.
+async fn top_up_in_rehearsal(
+    InRehearsal(server): InRehearsal,
+    caller: Caller,
+    Json(request): Json<TopUpRequest>,
+) -> Result<Response, Problem> {
+    make_money(&server, caller, request).await
+}
+
+async fn make_money(server: &Server, caller: Caller, request: TopUpRequest) -> Result<Response, Problem> {
     let amount = Fen::new(request.amount_fen).filter(|amount| (1..=TOP_UP_FEN_MAX).contains(&amount.get()));
     let amount =
         amount.ok_or_else(|| Problem::invalid_field("amount_fen", format!("must be 1 to {TOP_UP_FEN_MAX}")))?;

@@ -1,11 +1,10 @@
 //! Send, grab, open, look.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::RequestPartsExt as _;
-use axum::extract::{FromRef, FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -15,8 +14,10 @@ use hongbao_core::{EnvelopeId, Seed, limits};
 use hongbao_http::{Caller, Code, Json, Problem, Query, hop, json_response};
 use serde::Deserialize;
 
+use super::App;
+use super::world::Here;
 use crate::refusal::Refusal;
-use crate::server::{self, Server};
+use crate::server;
 
 /// The `{id}` of a path. Whatever is not an envelope's id names no envelope.
 pub struct IdInPath(EnvelopeId);
@@ -34,14 +35,10 @@ impl<S: Send + Sync> FromRequestParts<S> for IdInPath {
 /// or else here.
 pub struct NewId(EnvelopeId);
 
-impl<S> FromRequestParts<S> for NewId
-where
-    S: Send + Sync,
-    Arc<Server>: FromRef<S>,
-{
+impl FromRequestParts<App> for NewId {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<NewId, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<NewId, Problem> {
         if let Some(minted) = parts.extensions.get::<EnvelopeId>() {
             return Ok(NewId(*minted));
         }
@@ -49,7 +46,8 @@ where
             let id = text.to_str().ok().and_then(EnvelopeId::parse);
             return id.map(NewId).ok_or_else(|| Refusal::NotFound.into());
         }
-        Ok(NewId(Arc::<Server>::from_ref(state).mint(|| {
+        let Here(server) = Here::from_request_parts(parts, app).await?;
+        Ok(NewId(server.mint(|| {
             let mut random = [0; 10];
             getrandom::fill(&mut random).map_err(|error| Refusal::Unavailable(error.to_string()))?;
             Ok(random)
@@ -79,7 +77,7 @@ fn caller_of(caller: &Caller) -> server::Caller<'_> {
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn create(
-    State(server): State<Arc<Server>>,
+    Here(server): Here,
     NewId(id): NewId,
     caller: Caller,
     Json(request): Json<CreateEnvelope>,
@@ -99,11 +97,7 @@ pub async fn create(
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`cancelled`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
-pub async fn pay(
-    State(server): State<Arc<Server>>,
-    IdInPath(id): IdInPath,
-    caller: Caller,
-) -> Result<Response, Problem> {
+pub async fn pay(Here(server): Here, IdInPath(id): IdInPath, caller: Caller) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?))
 }
 
@@ -114,11 +108,7 @@ pub async fn pay(
         (status = 403, description = "`not_invited`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
-pub async fn grab(
-    State(server): State<Arc<Server>>,
-    IdInPath(id): IdInPath,
-    caller: Caller,
-) -> Result<Response, Problem> {
+pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.grab(id, &caller_of(&caller)).await?))
 }
 
@@ -135,7 +125,7 @@ pub async fn grab(
             content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn open(
-    State(server): State<Arc<Server>>,
+    Here(server): Here,
     IdInPath(id): IdInPath,
     TimeLeft(time_left): TimeLeft,
     caller: Caller,
@@ -172,7 +162,7 @@ pub struct DetailQuery {
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn detail(
-    State(server): State<Arc<Server>>,
+    Here(server): Here,
     IdInPath(id): IdInPath,
     caller: Caller,
     Query(query): Query<DetailQuery>,

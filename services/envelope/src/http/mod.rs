@@ -5,6 +5,7 @@ pub mod envelopes;
 pub mod openapi;
 pub mod operator;
 pub mod wallet;
+pub mod world;
 
 use std::sync::Arc;
 
@@ -17,19 +18,16 @@ pub use dev::DevCalls;
 
 use crate::server::Server;
 
-/// What the handlers take from.
+/// What the handlers take from; which server, says [`world::Here`] alone.
 #[derive(Clone)]
 pub struct App {
     /// The verbs.
     pub server: Arc<Server>,
+    /// The verbs of the rehearsal, over stores, a wallet and caches of its own;
+    /// `None` where none is taken.
+    pub rehearsal: Option<Arc<Server>>,
     /// Checks tokens where no gateway in the same process has done so.
     pub verifier: Verifier,
-}
-
-impl FromRef<App> for Arc<Server> {
-    fn from_ref(app: &App) -> Arc<Server> {
-        app.server.clone()
-    }
 }
 
 impl FromRef<App> for Verifier {
@@ -39,7 +37,8 @@ impl FromRef<App> for Verifier {
 }
 
 /// The routes of the contract. `dev` adds the calls that only a development
-/// service has; without it they do not exist.
+/// service has; without it they do not exist, except that a rehearsal may always
+/// make the money that it plays with.
 pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
     let routes = Router::new()
         .route("/v1/envelopes/{id}/grab", post(envelopes::grab))
@@ -55,6 +54,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         .with_state(app.clone());
     match dev {
         Some(calls) => routes.merge(dev::routes(app, calls)),
+        None if app.rehearsal.is_some() => routes.merge(dev::routes_of_rehearsal(app)),
         None => routes,
     }
 }

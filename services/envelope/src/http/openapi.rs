@@ -5,9 +5,12 @@ use std::sync::LazyLock;
 use axum::http::StatusCode;
 use hongbao_core::wire::ProblemBody;
 use hongbao_http::json_response;
+use hongbao_http::mark::REHEARSAL;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
 use super::{dev, envelopes, operator, wallet};
@@ -23,7 +26,7 @@ use super::{dev, envelopes, operator, wallet};
         dev::token, dev::top_up,
     ),
     components(schemas(ProblemBody)),
-    modifiers(&BearerTokens, &AnswersOfAll),
+    modifiers(&BearerTokens, &AnswersOfAll, &MarkOfRehearsal),
 )]
 struct Api;
 
@@ -62,6 +65,29 @@ impl Modify for AnswersOfAll {
     }
 }
 
+/// The header that moves a call into the rehearsal.
+struct MarkOfRehearsal;
+
+impl Modify for MarkOfRehearsal {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let operations = document.paths.paths.values_mut();
+        let operations = operations.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post]).flatten();
+        for operation in operations.filter(|operation| operation.security.is_some()) {
+            let Operation { parameters, responses, .. } = operation;
+            parameters.get_or_insert_default().push(mark());
+            let refused = "`rehearsal_off`, `rehearsal_refused`: only if it is marked as a rehearsal";
+            responses.responses.entry(StatusCode::FORBIDDEN.as_str().to_owned()).or_insert_with(|| problem(refused));
+        }
+    }
+}
+
+fn mark() -> Parameter {
+    let words = "An operator's token: the call is part of a rehearsal, in which nothing is real.";
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let parameter = ParameterBuilder::new().name(REHEARSAL.as_str()).parameter_in(ParameterIn::Header);
+    parameter.required(Required::False).description(Some(words)).schema(Some(text)).build()
+}
+
 fn problem(words: &str) -> RefOr<Response> {
     let schema = Ref::from_schema_name("ProblemBody");
     let content = ContentBuilder::new().schema(Some(schema)).build();
@@ -90,7 +116,7 @@ mod tests {
             statuses("/v1/envelopes/{id}/open", "post"),
             ["200", "401", "403", "404", "413", "422", "429", "503", "504"]
         );
-        assert_eq!(statuses("/v1/wallet", "get"), ["200", "401", "429", "503"]);
+        assert_eq!(statuses("/v1/wallet", "get"), ["200", "401", "403", "429", "503"]);
         assert_eq!(statuses("/v1/operator/permits", "put"), ["200", "401", "403", "413", "422", "429", "503"]);
         for status in statuses("/v1/envelopes/{id}/open", "post").iter().skip(1) {
             let answer = &document["paths"]["/v1/envelopes/{id}/open"]["post"]["responses"][status];

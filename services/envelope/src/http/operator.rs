@@ -1,8 +1,5 @@
 //! Calls of operators, answered by each server for itself.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use hongbao_core::limits::PERMIT_CAP_MAX;
@@ -11,6 +8,7 @@ use hongbao_http::{Caller, Json, Problem, json_response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::world::Here;
 use crate::permits::Counter;
 use crate::server::Server;
 
@@ -37,7 +35,7 @@ pub struct PermitsRequest {
         (status = 200, body = PermitsView),
         (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
-pub async fn permits(State(server): State<Arc<Server>>, caller: Caller) -> Result<Response, Problem> {
+pub async fn permits(Here(server): Here, caller: Caller) -> Result<Response, Problem> {
     caller.require_operator()?;
     Ok(json_response(StatusCode::OK, &view(&server)))
 }
@@ -51,7 +49,7 @@ pub async fn permits(State(server): State<Arc<Server>>, caller: Caller) -> Resul
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn set_permits(
-    State(server): State<Arc<Server>>,
+    Here(server): Here,
     caller: Caller,
     Json(request): Json<PermitsRequest>,
 ) -> Result<Response, Problem> {

@@ -1,8 +1,5 @@
 //! A user's own money.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use hongbao_core::TransferKind;
@@ -12,13 +9,14 @@ use hongbao_wallet::Posted;
 use serde::Deserialize;
 
 use super::envelopes::page_limit;
+use super::world::Here;
 use crate::refusal::Refusal;
 use crate::server::Server;
 
 /// The caller's balance.
 #[utoipa::path(get, path = "/v1/wallet", tag = "wallet", responses((status = 200, body = WalletView)),
     security(("bearer" = [])))]
-pub async fn balance(State(server): State<Arc<Server>>, caller: Caller) -> Result<Response, Problem> {
+pub async fn balance(Here(server): Here, caller: Caller) -> Result<Response, Problem> {
     let balance_fen = server.wallet().balance(&caller.user).await.map_err(Refusal::from)?;
     Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
 }
@@ -41,7 +39,7 @@ pub struct TransfersQuery {
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn transfers(
-    State(server): State<Arc<Server>>,
+    Here(server): Here,
     caller: Caller,
     Query(query): Query<TransfersQuery>,
 ) -> Result<Response, Problem> {
@@ -88,7 +86,7 @@ pub struct EnvelopesQuery {
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn envelopes(
-    State(server): State<Arc<Server>>,
+    Here(server): Here,
     caller: Caller,
     Query(query): Query<EnvelopesQuery>,
 ) -> Result<Response, Problem> {

@@ -31,11 +31,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hongbao_core::EnvelopeId;
 use hongbao_core::limits::{
     CACHE_PROBE_MS, SNAPSHOT_BYTES_PER_ROUND_MAX, SNAPSHOT_LIFE_MS, SNAPSHOT_MEMORY_BYTES_MAX, SNAPSHOT_MEMORY_MS,
     SNAPSHOT_ROUND_MS, SNAPSHOTS_PER_ROUND_MAX,
 };
+use hongbao_core::{EnvelopeId, World};
 use hongbao_store::Store;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -110,16 +110,18 @@ impl SharedViews {
     /// `tickets_secret` is the one that the SET's servers share. An error says
     /// what is wrong with the URL, without repeating it.
     pub fn start(
+        world: World,
         url: &str,
         tickets_secret: &[u8],
         store: Arc<dyn Store>,
         registry: &mut Registry,
     ) -> Result<Arc<SharedViews>, String> {
-        SharedViews::start_with(RedisOptions::new(url), tickets_secret, store, registry)
+        SharedViews::start_with(world, RedisOptions::new(url), tickets_secret, store, registry)
     }
 
     /// The same, with the limits of these options.
     pub fn start_with(
+        world: World,
         options: RedisOptions,
         tickets_secret: &[u8],
         store: Arc<dyn Store>,
@@ -129,8 +131,8 @@ impl SharedViews {
         let epochs = epochs.map(|database| (database, Epoch { number: store.epoch(database), moved_at: None }));
         let memory_items = (SNAPSHOT_MEMORY_BYTES_MAX / REMEMBERED_BYTES_MIN) as usize;
         let desk = Arc::new(Desk {
-            link: Link::new(options)?,
-            key: SnapshotKey::derive(tickets_secret),
+            link: Link::new(options, world)?,
+            key: SnapshotKey::derive(&world.secret(tickets_secret)),
             waiting: Mutex::default(),
             memory: Cache::with_weighter(memory_items, SNAPSHOT_MEMORY_BYTES_MAX, EncodedBytes),
             epochs: Mutex::new(epochs.collect()),

@@ -12,11 +12,11 @@ use deadpool_redis::redis::{
     AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, cmd,
 };
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
-use hongbao_core::EnvelopeId;
 use hongbao_core::limits::{
     CACHE_CONNECTIONS_MAX, CACHE_FAILURES_MAX, CACHE_READ_MS_MAX, CACHE_WRITE_MS_MAX, SNAPSHOT_BYTES_MAX,
     SNAPSHOT_LIFE_MS,
 };
+use hongbao_core::{EnvelopeId, World};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -72,11 +72,12 @@ pub struct Link {
     /// One for each connection.
     turns: Semaphore,
     failures_in_a_row: AtomicU32,
+    world: World,
 }
 
 impl Link {
     /// Says what is wrong with the URL; connects only when it is needed.
-    pub fn new(options: RedisOptions) -> Result<Link, String> {
+    pub fn new(options: RedisOptions, world: World) -> Result<Link, String> {
         let RedisOptions { url, read_within } = options;
         // Neither the URL nor what is said about it: there may be a password in it.
         let info = url.into_connection_info().map_err(|error| format!("no URL of a Redis: {}", error.category()))?;
@@ -88,7 +89,7 @@ impl Link {
         let pool = Pool::builder(manager).max_size(CACHE_CONNECTIONS_MAX).runtime(Runtime::Tokio1).build();
         let pool = pool.map_err(|error| error.to_string())?;
         let turns = Semaphore::new(CACHE_CONNECTIONS_MAX);
-        Ok(Link { pool, read_within, turns, failures_in_a_row: AtomicU32::new(0) })
+        Ok(Link { pool, read_within, turns, failures_in_a_row: AtomicU32::new(0), world })
     }
 
     /// Whether it failed so often that no request should ask.
@@ -100,7 +101,7 @@ impl Link {
     pub async fn get(&self, id: EnvelopeId) -> Result<Option<Vec<u8>>, CallFailed> {
         // Somebody may have put a gigabyte under the key.
         let mut get = cmd("GETRANGE");
-        get.arg(key(id)).arg(0).arg(SNAPSHOT_BYTES_MAX);
+        get.arg(self.key(id)).arg(0).arg(SNAPSHOT_BYTES_MAX);
         let bytes: Vec<u8> = self.call(&get, self.read_within).await?;
         Ok((!bytes.is_empty()).then_some(bytes))
     }
@@ -109,13 +110,17 @@ impl Link {
     pub async fn set(&self, snapshots: &[Written]) -> Result<(), CallFailed> {
         let mut pipeline = Pipeline::with_capacity(snapshots.len());
         for Written { id, bytes, overwrites } in snapshots {
-            pipeline.cmd("SET").arg(key(*id)).arg(bytes.as_slice()).arg("PX").arg(SNAPSHOT_LIFE_MS);
+            pipeline.cmd("SET").arg(self.key(*id)).arg(bytes.as_slice()).arg("PX").arg(SNAPSHOT_LIFE_MS);
             if !overwrites {
                 pipeline.arg("NX");
             }
             pipeline.ignore();
         }
         self.call(&pipeline, WRITE_WITHIN).await
+    }
+
+    fn key(&self, id: EnvelopeId) -> String {
+        format!("{}snapshot:{id}", self.world.key_prefix())
     }
 
     /// Asks for a sign of life, as quick as a request needs it.
@@ -171,8 +176,4 @@ impl Query for Pipeline {
     async fn ask<T: FromRedisValue>(&self, connection: &mut Connection) -> Result<T, RedisError> {
         self.query_async(connection).await
     }
-}
-
-fn key(id: EnvelopeId) -> String {
-    format!("hongbao:snapshot:{id}")
 }

@@ -102,7 +102,8 @@ impl World {
     fn node_with(&self, redis: RedisOptions) -> Node {
         let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
         let store = Arc::new(GuardedStore { inner: self.store.clone(), guard: faults.clone() });
-        let shared = SharedViews::start_with(redis, SECRET, store.clone(), &mut registry).unwrap();
+        let real = hongbao_core::World::Real;
+        let shared = SharedViews::start_with(real, redis, SECRET, store.clone(), &mut registry).unwrap();
         let parts = ServerParts {
             store,
             wallet: self.wallet.clone(),

@@ -144,6 +144,7 @@ async fn whatever_else_answers_is_passed_over() {
 
 #[test]
 fn a_url_that_is_none_is_refused_without_being_repeated() {
-    let refused = Link::new(RedisOptions::new("redis://:password@host:port:x")).err().unwrap();
+    let options = RedisOptions::new("redis://:password@host:port:x");
+    let refused = Link::new(options, hongbao_core::World::Real).err().unwrap();
     assert!(!refused.contains("password"), "{refused}");
 }

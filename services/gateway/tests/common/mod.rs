@@ -14,7 +14,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use hongbao_core::wire::Role;
 use hongbao_core::{EnvelopeId, SystemClock, Timestamp, UserId};
+use hongbao_gateway::edge::RehearsalEdge;
 use hongbao_gateway::rate::UserRates;
 use hongbao_gateway::{Gateway, GatewayOptions, GatewayParts, GatewayTasks, TopologyWatcher};
 use hongbao_http::{Health, HttpMetrics, Issuer, ServeOptions, Verifier, json_response, metrics, serve};
@@ -183,10 +185,25 @@ impl Front {
         Front::start_with(topology, options, None, ServeOptions::default()).await
     }
 
+    /// One that takes rehearsals.
+    pub async fn start_rehearsing(topology: &str, options: GatewayOptions) -> Front {
+        let rehearsal = Some(RehearsalEdge { rates: None });
+        Front::start_as(topology, options, (None, rehearsal), ServeOptions::default()).await
+    }
+
     pub async fn start_with(
         topology: &str,
         options: GatewayOptions,
         rates: Option<Arc<UserRates>>,
+        serving: ServeOptions,
+    ) -> Front {
+        Front::start_as(topology, options, (rates, None), serving).await
+    }
+
+    async fn start_as(
+        topology: &str,
+        options: GatewayOptions,
+        (rates, rehearsal): (Option<Arc<UserRates>>, Option<RehearsalEdge>),
         serving: ServeOptions,
     ) -> Front {
         let dir = tempfile::tempdir().unwrap();
@@ -200,6 +217,7 @@ impl Front {
             clock: clock.clone(),
             topology: watcher.clone(),
             rates,
+            rehearsal,
             options,
         };
         let (gateway, tasks) = Gateway::start(parts, &mut registry);
@@ -218,6 +236,10 @@ impl Front {
 
     pub fn token(&self, user: &str) -> String {
         self.issuer.issue(&UserId::parse(user).unwrap(), &[], None, 600)
+    }
+
+    pub fn operator_token(&self) -> String {
+        self.issuer.issue(&UserId::parse("op").unwrap(), &[], Some(Role::Operator), 600)
     }
 
     pub async fn get(&self, path: &str) -> Reply {

@@ -10,7 +10,7 @@ use hongbao_gateway::rate::RateLimits;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Tickets, ZoneOffset};
+use super::{Auth, Http, Log, Rehearsal, Tickets, ZoneOffset};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub http: Http,
     /// Requests per user; off unless it is configured.
     pub rate_limit: Option<RateLimits>,
+    /// Requests that are marked as a rehearsal.
+    pub rehearsal: Rehearsal,
     /// The background jobs.
     pub workers: WorkerOptions,
     /// What is logged.
@@ -140,6 +142,9 @@ impl Config {
         if let Some(limits) = &self.rate_limit {
             limits.check()?;
         }
+        if self.rehearsal.global_per_s.is_some() && self.rate_limit.is_none() {
+            return Err("rehearsal: global_per_s has no effect without [rate_limit]".to_owned());
+        }
         self.zone_offset_s.check()?;
         self.auth.check()?;
         self.tickets.check()?;
@@ -209,6 +214,8 @@ mod tests {
             ("[tickets]\nsecret = ''", "tickets: secret must have at least 32 bytes"),
             ("[tickets]\nsecret = 'no longer than 31 bytes, so bad'", "tickets: secret"),
             ("listen = 'nowhere'", "listen"),
+            ("[rehearsal]\nglobal_per_s = 5", "rate_limit"),
+            ("[rehearsal]\nenable = true", "enable"),
             ("[limits]\nshares_max = 'many'", "shares_max"),
         ] {
             let error = load(file, &[]).unwrap_err();

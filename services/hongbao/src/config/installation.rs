@@ -14,7 +14,7 @@ use hongbao_store::mysql::connection::{MysqlOptions, Node};
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Secret, Tickets, ZoneOffset};
+use super::{Auth, Http, Log, Rehearsal, Secret, Tickets, ZoneOffset};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct Installation {
     /// Requests per user, and in all.
     #[serde(default)]
     pub rate_limit: RateLimits,
+    /// Requests that are marked as a rehearsal.
+    #[serde(default)]
+    pub rehearsal: Rehearsal,
     /// The background jobs.
     #[serde(default)]
     pub workers: WorkerOptions,
@@ -267,6 +270,7 @@ mod tests {
             fold,
             slots: set.slots.slots().to_vec(),
             zone_offset_s: installation.zone_offset_s.0,
+            world: hongbao_core::World::Real,
         });
         let databases = layouts.map(|layout| layout.databases().len()).max().unwrap();
         let processes = topology.sets.iter().map(|set| set.servers.len() + set.workers.len());

@@ -10,7 +10,7 @@ pub mod installation;
 
 use std::path::Path;
 
-pub use sections::{Auth, Http, Log, LogFormat, Secret, Tickets, ZoneOffset};
+pub use sections::{Auth, Http, Log, LogFormat, Rehearsal, Secret, Tickets, ZoneOffset};
 use serde::de::DeserializeOwned;
 
 /// Reads settings from a file, if there is one, and lays the environment over them.

@@ -1,9 +1,13 @@
 //! Settings that every role has.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_core::limits;
+use hongbao_core::{World, limits};
+use hongbao_gateway::edge::RehearsalEdge;
+use hongbao_gateway::rate::{RateLimits, UserRates};
 use hongbao_http::{HttpMetrics, ServeOptions};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -105,6 +109,32 @@ impl Tickets {
             return Err(format!("tickets: secret must have at least {} bytes", limits::TICKET_SECRET_BYTES_MIN));
         }
         Ok(())
+    }
+}
+
+/// `[rehearsal]`: whether operators may rehearse while we serve.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rehearsal {
+    /// Takes requests that are marked as a rehearsal, over databases of their own.
+    /// Where it is off they are refused.
+    pub enabled: bool,
+    /// Requests of a rehearsal a second, through one gateway; as many may come at
+    /// once. Not limited unless it is given.
+    pub global_per_s: Option<NonZeroU32>,
+}
+
+impl Rehearsal {
+    /// The worlds that there are.
+    pub fn worlds(&self) -> &'static [World] {
+        if self.enabled { &[World::Real, World::Rehearsal] } else { &[World::Real] }
+    }
+
+    /// How the edge treats marked requests, where the users of the real world have
+    /// these limits.
+    pub fn edge(&self, limits: Option<&RateLimits>) -> Option<RehearsalEdge> {
+        let limits = limits.map(|limits| RateLimits { global_per_s: self.global_per_s, ..limits.clone() });
+        self.enabled.then(|| RehearsalEdge { rates: limits.map(|limits| Arc::new(UserRates::new(&limits))) })
     }
 }
 

@@ -31,6 +31,7 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
         clock: role.clock.clone(),
         topology: role.topology.clone(),
         rates: Some(Arc::new(UserRates::new(&role.installation.rate_limit))),
+        rehearsal: role.installation.rehearsal.edge(Some(&role.installation.rate_limit)),
         options: role.installation.gateway.clone(),
     };
     let (gateway, tasks) = Gateway::start(parts, &mut role.registry);

@@ -1,21 +1,24 @@
-//! `hongbao server`: one server of a SET.
+//! `hongbao server`: one server of a SET, in each of its worlds.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::topology::{ServerEntry, TopologyFile};
+use hongbao_core::topology::{ServerEntry, SetEntry, TopologyFile};
+use hongbao_core::{Clock, World};
 use hongbao_envelope::http::{App, DevCalls};
 use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
 use hongbao_envelope::permits::{LocalPermits, MemcachedPermits, Permits};
 use hongbao_envelope::ready;
-use hongbao_envelope::server::{Server, ServerParts};
+use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
 use hongbao_envelope::shared::SharedViews;
 use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
+use prometheus_client::registry::Registry;
 
 use super::{Role, Start, own_routes, serve_role};
+use crate::config::installation::Installation;
 use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -30,54 +33,97 @@ fn names(topology: &TopologyFile) -> Vec<String> {
 async fn server(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
     let (set, entry) = file.server(&name).ok_or("the topology has lost this server")?;
-    let installation = role.installation.clone();
-    let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, set).await?);
-    let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file).await?);
-    tracing::info!(server = name, set = set.name, durability = durability::of(&*store, &*wallet).words, "connected");
-
-    let (mut checks, asking) = ready::watch(store.clone(), role.clock.clone(), &mut role.registry);
-    checks.push(durability::shown(store.clone(), wallet.clone(), &mut role.registry));
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
-    let shared = match &set.cache {
-        Some(url) => {
-            let secret = installation.tickets.secret.0.as_bytes();
-            Some(SharedViews::start(url, secret, store.clone(), &mut role.registry)?)
+    let real = start_in(&mut role, &file, set, entry, World::Real).await?;
+    // A rehearsal that is in trouble is no reason to get no requests.
+    let (mut checks, asking) = ready::watch(real.store.clone(), role.clock.clone(), &mut role.registry);
+    checks.push(durability::shown(real.store, real.wallet, &mut role.registry));
+    let (rehearsal, rehearsal_tasks) = match role.installation.rehearsal.enabled {
+        true => {
+            let started = start_in(&mut role, &file, set, entry, World::Rehearsal).await?;
+            (Some(started.server), Some(started.tasks))
         }
+        false => (None, None),
+    };
+    let (verifier, issuer) = process::tokens(&role.installation.auth, &role.clock)?;
+    let dev = role.installation.dev_calls.then_some(DevCalls { issuer });
+    let health = Health::new(checks);
+    let own = own_routes(&health, std::mem::take(&mut role.registry));
+    let app = App { server: real.server, rehearsal, verifier };
+    let routes = hongbao_envelope::http::routes(app, dev).merge(own);
+    serve_role(&role, entry.address, routes, health, http_metrics).await?;
+    asking.abort();
+    // The routes are gone, and with them the servers: their lanes answer what they hold and end.
+    real.tasks.drained().await;
+    if let Some(tasks) = rehearsal_tasks {
+        tasks.drained().await;
+    }
+    tracing::info!("drained");
+    Ok(())
+}
+
+/// A server in one of the worlds, and what it works with.
+struct Started {
+    server: Arc<Server>,
+    tasks: ServerTasks,
+    store: Arc<dyn Store>,
+    wallet: Arc<dyn Wallet>,
+}
+
+/// Starts one with everything of its own: databases, wallet, cache, permits, tickets.
+async fn start_in(
+    role: &mut Role,
+    file: &TopologyFile,
+    set: &SetEntry,
+    entry: &ServerEntry,
+    world: World,
+) -> Result<Started, String> {
+    let installation = role.installation.clone();
+    let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, set, world).await?);
+    let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, file, world).await?);
+    tracing::info!(
+        server = entry.name,
+        set = set.name,
+        ?world,
+        durability = durability::of(&*store, &*wallet).words,
+        "connected"
+    );
+
+    let secret = installation.tickets.secret.0.as_bytes();
+    let registry = process::measures(&mut role.registry, world);
+    let shared = match &set.cache {
+        Some(url) => Some(SharedViews::start(world, url, secret, store.clone(), registry)?),
         None => None,
     };
-    let permits = permits_of(&mut role, entry).await?;
+    let permits = permits_of(&installation, entry, world, role.clock.clone(), registry).await?;
     let parts = ServerParts {
-        store,
-        wallet,
+        store: store.clone(),
+        wallet: wallet.clone(),
         clock: role.clock.clone(),
         permits,
         shared,
-        tickets: TicketKey::new(installation.tickets.secret.0.as_bytes()),
+        tickets: TicketKey::new(&world.secret(secret)),
         limits: installation.limits.clone(),
         slots: set.slots.slots().to_vec(),
         zone_offset_s: installation.zone_offset_s.0,
         options: installation.server.clone(),
     };
-    let (server, tasks) = Server::start(parts, &mut role.registry);
-    let (verifier, issuer) = process::tokens(&installation.auth, &role.clock)?;
-    let dev = installation.dev_calls.then_some(DevCalls { issuer });
-    let health = Health::new(checks);
-    let own = own_routes(&health, std::mem::take(&mut role.registry));
-    let routes = hongbao_envelope::http::routes(App { server, verifier }, dev).merge(own);
-    serve_role(&role, entry.address, routes, health, http_metrics).await?;
-    asking.abort();
-    // The routes are gone, and with them the server: its lanes answer what they hold and end.
-    tasks.drained().await;
-    tracing::info!("drained");
-    Ok(())
+    let (server, tasks) = Server::start(parts, registry);
+    Ok(Started { server, tasks, store, wallet })
 }
 
 /// Counted by the host's memcached, or in this process where the topology names none.
-async fn permits_of(role: &mut Role, entry: &ServerEntry) -> Result<Arc<dyn Permits>, String> {
-    let cap = role.installation.server.permit_cap;
+async fn permits_of(
+    installation: &Installation,
+    entry: &ServerEntry,
+    world: World,
+    clock: Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> Result<Arc<dyn Permits>, String> {
+    let cap = installation.server.permit_cap;
     let Some(address) = &entry.memcached else { return Ok(Arc::new(LocalPermits::new(cap))) };
     let holder = getrandom::u64().map_err(|error| error.to_string())?;
-    let metrics = PermitMetrics::register(&mut role.registry);
-    let options = MemcachedOptions::new(address.as_str());
-    Ok(Arc::new(MemcachedPermits::start(options, holder, cap, role.clock.clone(), metrics).await))
+    let metrics = PermitMetrics::register(registry);
+    let options = MemcachedOptions { world, ..MemcachedOptions::new(address.as_str()) };
+    Ok(Arc::new(MemcachedPermits::start(options, holder, cap, clock, metrics).await))
 }

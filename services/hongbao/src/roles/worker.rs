@@ -1,8 +1,9 @@
-//! `hongbao worker`: the background jobs of one SET.
+//! `hongbao worker`: the background jobs of one SET, in each of its worlds.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use hongbao_core::World;
 use hongbao_core::topology::TopologyFile;
 use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
@@ -10,7 +11,7 @@ use hongbao_wallet::Wallet;
 use hongbao_workers::{Ports, Tenant, WorkerSet};
 
 use super::{Role, Start, own_routes, serve_role};
-use crate::{durability, stores};
+use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
@@ -25,21 +26,35 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
     let (set, entry) = file.worker(&name).ok_or("the topology has lost this worker")?;
     let installation = role.installation.clone();
-    let store = stores::open_store(&installation, set).await?;
-    let tenant = Tenant { leases: Arc::new(store.leases()), holder: name.clone() };
-    let store: Arc<dyn Store> = Arc::new(store);
-    let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file).await?);
-    tracing::info!(worker = name, set = set.name, durability = durability::of(&*store, &*wallet).words, "connected");
-
-    let durability = durability::shown(store.clone(), wallet.clone(), &mut role.registry);
     let http_metrics = HttpMetrics::register(&[], &mut role.registry);
-    let ports = Ports { store, wallet, clock: role.clock.clone() };
-    let (zone_offset_s, limits) = (installation.zone_offset_s.0, &installation.limits);
-    let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, &mut role.registry);
-    let health = Health::new(vec![durability]);
+    let (mut worlds, mut checks) = (Vec::new(), Vec::new());
+    for world in installation.rehearsal.worlds() {
+        let store = stores::open_store(&installation, set, *world).await?;
+        let tenant = Tenant { leases: Arc::new(store.leases()), holder: name.clone() };
+        let store: Arc<dyn Store> = Arc::new(store);
+        let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file, *world).await?);
+        tracing::info!(
+            worker = name,
+            set = set.name,
+            ?world,
+            durability = durability::of(&*store, &*wallet).words,
+            "connected"
+        );
+        // A rehearsal's databases stand on the same servers as the real ones.
+        if *world == World::Real {
+            checks.push(durability::shown(store.clone(), wallet.clone(), &mut role.registry));
+        }
+        let ports = Ports { store, wallet, clock: role.clock.clone() };
+        let (zone_offset_s, limits) = (installation.zone_offset_s.0, &installation.limits);
+        let registry = process::measures(&mut role.registry, *world);
+        worlds.push(WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, registry));
+    }
+    let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
     serve_role(&role, entry.address, own, health, http_metrics).await?;
-    workers.shutdown().await;
+    for workers in worlds {
+        workers.shutdown().await;
+    }
     tracing::info!("drained");
     Ok(())
 }

@@ -41,6 +41,8 @@ pub struct User {
     /// The token's `sub`.
     pub name: String,
     authorization: Option<String>,
+    /// Headers beside those that every request has.
+    headers: Vec<(String, String)>,
     address: SocketAddr,
     connection: Mutex<Option<BufReader<TcpStream>>>,
 }
@@ -48,12 +50,19 @@ pub struct User {
 impl User {
     /// Somebody who sends this `Authorization`, or none.
     pub fn new(name: &str, authorization: Option<String>, address: SocketAddr) -> User {
-        User { name: name.to_owned(), authorization, address, connection: Mutex::new(None) }
+        User { name: name.to_owned(), authorization, headers: Vec::new(), address, connection: Mutex::new(None) }
     }
 
     /// The same user, where the service listens now.
     pub fn at(&self, address: SocketAddr) -> User {
-        User::new(&self.name, self.authorization.clone(), address)
+        User { headers: self.headers.clone(), ..User::new(&self.name, self.authorization.clone(), address) }
+    }
+
+    /// The same user, who says one thing more with every request.
+    pub fn with_header(&self, name: &str, value: &str) -> User {
+        let mut user = self.at(self.address);
+        user.headers.push((name.to_owned(), value.to_owned()));
+        user
     }
 
     /// Hands its open connection, if it has one, to another user: many users may
@@ -109,6 +118,9 @@ impl User {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: hongbao\r\n");
         if let Some(authorization) = &self.authorization {
             request += &format!("authorization: {authorization}\r\n");
+        }
+        for (name, value) in &self.headers {
+            request += &format!("{name}: {value}\r\n");
         }
         if let Some(body) = body {
             request += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());

@@ -17,4 +17,6 @@ mod faults_disk;
 mod faults_kill;
 mod faults_owners;
 mod readme;
+mod rehearsal;
+mod rehearsal_installation;
 mod support;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hongbao_core::id::Fold;
-use hongbao_core::{Day, Slot};
+use hongbao_core::{Day, Slot, World};
 use sqlx::Executor as _;
 
 use super::connection::{Connections, Lease, MysqlOptions, within};
@@ -31,13 +31,16 @@ pub struct Layout {
     pub slots: Vec<Slot>,
     /// The zone that days are counted in, in seconds ahead of UTC.
     pub zone_offset_s: i32,
+    /// Whose databases: each world has its own, by name.
+    pub world: World,
 }
 
 impl Layout {
     /// The databases of the SET, by number and name.
     pub fn databases(&self) -> Vec<(u8, String)> {
         let numbers: BTreeSet<u8> = self.slots.iter().map(|slot| slot.number() % self.fold.databases()).collect();
-        numbers.into_iter().map(|number| (number, format!("db_{number:02}"))).collect()
+        let suffix = self.world.database_suffix();
+        numbers.into_iter().map(|number| (number, format!("db_{number:02}{suffix}"))).collect()
     }
 
     fn identity(&self, number: u8) -> [i64; 4] {

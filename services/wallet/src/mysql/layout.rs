@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hongbao_core::id::{SLOTS, stable_hash};
-use hongbao_core::{Slot, UserId};
+use hongbao_core::{Slot, UserId, World};
 
 use super::Home;
 use crate::WalletError;
@@ -19,12 +19,14 @@ pub(super) struct Plan {
     pub database: u8,
     /// The slots that it holds, in order.
     pub slots: Vec<Slot>,
+    /// Whose money it holds.
+    pub world: World,
 }
 
 impl Plan {
     /// The name of its database.
     pub fn name(&self) -> String {
-        format!("wallet_{:02}", self.database)
+        format!("wallet_{:02}{}", self.database, self.world.database_suffix())
     }
 
     /// Its slots as `meta` names them.
@@ -60,7 +62,10 @@ pub(super) fn plan(homes: &[Home], databases: u8) -> Result<Vec<Plan>, WalletErr
     }
     let mut plans: Vec<Plan> = shards
         .into_iter()
-        .map(|((home, database), slots)| Plan { number: slots[0].number(), home, database, slots })
+        .map(|((home, database), slots)| {
+            let world = homes[home].world;
+            Plan { number: slots[0].number(), home, database, slots, world }
+        })
         .collect();
     plans.sort_by_key(|plan| plan.number);
     Ok(plans)
@@ -77,7 +82,11 @@ mod tests {
     use super::*;
 
     fn home(slots: impl IntoIterator<Item = u8>) -> Home {
-        Home { options: MysqlOptions::default(), slots: slots.into_iter().filter_map(Slot::new).collect() }
+        home_in(World::Real, slots)
+    }
+
+    fn home_in(world: World, slots: impl IntoIterator<Item = u8>) -> Home {
+        Home { options: MysqlOptions::default(), slots: slots.into_iter().filter_map(Slot::new).collect(), world }
     }
 
     #[test]
@@ -97,6 +106,12 @@ mod tests {
         assert_eq!(numbers, first.chain(second).collect::<Vec<_>>());
         assert_eq!(plans.iter().map(|plan| plan.slots.len()).sum::<usize>(), 100);
         assert!(plans[0].slots_text().starts_with("00 04 08"));
+    }
+
+    #[test]
+    fn the_rehearsal_s_money_lies_in_databases_of_its_own() {
+        let plans = plan(&[home_in(World::Rehearsal, 0..100)], 2).unwrap();
+        assert_eq!(plans.iter().map(Plan::name).collect::<Vec<_>>(), ["wallet_00_shadow", "wallet_01_shadow"]);
     }
 
     #[test]

@@ -30,7 +30,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
-use hongbao_core::{EnvelopeId, Fen, Slot, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::{
+    EnvelopeId, Fen, Slot, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId, World,
+};
 use hongbao_store::Durability;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use tokio::task::JoinSet;
@@ -54,6 +56,8 @@ pub struct Home {
     pub options: MysqlOptions,
     /// Its slots.
     pub slots: Vec<Slot>,
+    /// Whose money: each world has databases of its own, by name.
+    pub world: World,
 }
 
 /// The ledger in the databases of all homes.

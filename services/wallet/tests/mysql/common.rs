@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use hongbao_core::{Fen, Slot, Timestamp, Transfer, UserId};
+use hongbao_core::{Fen, Slot, Timestamp, Transfer, UserId, World};
 use hongbao_parts::Part;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use hongbao_wallet::Wallet;
@@ -30,7 +30,7 @@ pub fn options(nodes: &[String]) -> MysqlOptions {
 
 /// One home for all users.
 pub fn homes(nodes: &[String]) -> Vec<Home> {
-    vec![Home { options: options(nodes), slots: Slot::all().collect() }]
+    vec![Home { options: options(nodes), slots: Slot::all().collect(), world: World::Real }]
 }
 
 /// The nodes of the database that all tests share.

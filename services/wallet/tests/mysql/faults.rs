@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
-use hongbao_core::{Slot, Transfer};
+use hongbao_core::{Slot, Transfer, World};
 use hongbao_parts::Part;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
@@ -18,7 +18,7 @@ use crate::common::{DATABASES, audited, options, top_up, user};
 async fn own(limit: Duration) -> (Part, Arc<MysqlWallet>) {
     let part = Part::mariadb(&[]);
     let options = MysqlOptions { statement_timeout: limit, ..options(&[part.node()]) };
-    let homes = vec![Home { options, slots: Slot::all().collect() }];
+    let homes = vec![Home { options, slots: Slot::all().collect(), world: World::Real }];
     migrate(&homes, DATABASES).await.unwrap();
     let wallet = MysqlWallet::open_with_queue(homes, DATABASES, 4).await.unwrap();
     (part, Arc::new(wallet))

@@ -1,6 +1,6 @@
 //! Which database holds what, and what a database refuses.
 
-use hongbao_core::{Slot, TransferOutcome};
+use hongbao_core::{Slot, TransferOutcome, World};
 use hongbao_store::rows::StoredRow as _;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError};
@@ -42,6 +42,7 @@ async fn slots_may_lie_in_several_homes() {
     let home = |odd: u8| Home {
         options: options(&nodes),
         slots: Slot::all().filter(|slot| slot.number() % 2 == odd).collect(),
+        world: World::Real,
     };
     let homes = vec![home(1), home(0)];
     migrate(&homes, DATABASES).await.unwrap();

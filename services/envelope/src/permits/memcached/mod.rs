@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hongbao_core::limits::{PERMIT_WAIT_MS_MAX, PERMIT_WRITES_MAX, PERMITS_HELD_MAX};
-use hongbao_core::{Clock, EnvelopeId};
+use hongbao_core::{Clock, EnvelopeId, World};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
@@ -56,12 +56,15 @@ pub struct MemcachedOptions {
     pub answer_within: Duration,
     /// How long a permit lasts that its process does not renew, in seconds.
     pub ttl_s: u32,
+    /// Whose transactions: each world counts its own.
+    pub world: World,
 }
 
 impl MemcachedOptions {
     /// With the usual times: 20 ms for an answer, 20 s to live.
     pub fn new(address: impl Into<String>) -> MemcachedOptions {
-        MemcachedOptions { address: address.into(), answer_within: Duration::from_millis(20), ttl_s: 20 }
+        let answer_within = Duration::from_millis(20);
+        MemcachedOptions { address: address.into(), answer_within, ttl_s: 20, world: World::Real }
     }
 }
 
@@ -93,9 +96,9 @@ impl MemcachedPermits {
         clock: Arc<dyn Clock>,
         metrics: PermitMetrics,
     ) -> MemcachedPermits {
-        let MemcachedOptions { address, answer_within, ttl_s } = options;
+        let MemcachedOptions { address, answer_within, ttl_s, world } = options;
         let inner = Arc::new(Inner {
-            terms: Terms { address, holder, answer_within, ttl_s },
+            terms: Terms { address, holder, answer_within, ttl_s, world },
             cap: AtomicU32::new(cap),
             held: Mutex::default(),
             links: std::array::from_fn(|_| tokio::sync::Mutex::new(Link::new())),
