@@ -216,7 +216,7 @@ fn axis(report: &Report, value: fn(&Line) -> u32) -> Vec<u32> {
 }
 
 fn schemes(report: &Report) -> impl Iterator<Item = Scheme> {
-    Scheme::ALL.into_iter().filter(|scheme| report.lines.iter().any(|line| line.scheme == *scheme))
+    Scheme::all().iter().copied().filter(|scheme| report.lines.iter().any(|line| line.scheme == *scheme))
 }
 
 /// Apart from one another also for who does not see red and green apart.
