@@ -145,10 +145,13 @@ fn losses(report: &Report) -> String {
     for (index, loss) in report.losses.iter().enumerate() {
         let (y, name, fen) = (BAR * index as f64, loss.scheme.text(), loss.audit.lost_fen);
         let length = 1.5 * WIDTH * fen as f64 / most;
-        let words = match loss.audit.lost {
+        let mut words = match loss.audit.lost {
             0 => "none".to_owned(),
             lost => format!("{fen} ({lost} of {} acknowledged openings)", loss.audit.acknowledged),
         };
+        if let Some(audit) = &loss.after_restart {
+            words += &format!("; {} once Redis was started from its file", audit.lost_fen);
+        }
         let _ = write!(
             out,
             "<text x=\"0\" y=\"{:.0}\">{name}</text>\
@@ -216,7 +219,7 @@ fn axis(report: &Report, value: fn(&Line) -> u32) -> Vec<u32> {
 }
 
 fn schemes(report: &Report) -> impl Iterator<Item = Scheme> {
-    Scheme::ALL.into_iter().filter(|scheme| report.lines.iter().any(|line| line.scheme == *scheme))
+    Scheme::all().iter().copied().filter(|scheme| report.lines.iter().any(|line| line.scheme == *scheme))
 }
 
 /// Apart from one another also for who does not see red and green apart.

@@ -44,8 +44,8 @@ impl History {
     /// Takes an answer in. Refuses, by a label, what is not a first opening.
     pub fn take(&mut self, index: usize, answer: &Answer<'_>) -> Result<(), String> {
         if let Err(label) = Expect::Opened.check(answer) {
-            // A 504 says that nobody knows; whatever else is said comes from a known outcome.
-            self.refused[index] = answer.status != 504;
+            // These say that nobody knows; whatever else is said comes from a known outcome.
+            self.refused[index] = !matches!(answer.status, 500 | 502 | 504);
             return Err(label);
         }
         let number = |name: &[u8]| number_after(answer.body, name);

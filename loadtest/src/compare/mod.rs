@@ -58,6 +58,7 @@ pub struct CompareArgs {
     rounds: u32,
     /// all, or some of bare,row-lock,no-wait,optimistic,memory-first,serial,hongbao
     #[arg(long, default_value = "all", value_parser = Scheme::parse_list)]
+    // With its path, or clap would take it for an option that may come several times.
     schemes: std::vec::Vec<Scheme>,
     /// Connections that each rival has to MariaDB
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]

@@ -152,13 +152,13 @@ impl Line {
 }
 
 impl Report {
-    /// Whether a fen was missing or too many after a run in which nothing was killed.
+    /// Whether a fen was missing or too many: after a run, or after a kill of a
+    /// scheme that answers only what is committed. What memory-first loses then is
+    /// what it is measured for.
     pub fn money_is_wrong(&self) -> bool {
-        self.lines
-            .iter()
-            .flat_map(|line| &line.rounds)
-            .filter_map(|sample| sample.audit.as_ref())
-            .any(|audit| !audit.holds())
+        let runs = self.lines.iter().flat_map(|line| &line.rounds).filter_map(|sample| sample.audit.as_ref());
+        let kills = self.losses.iter().filter(|loss| loss.scheme != Scheme::MemoryFirst).map(|loss| &loss.audit);
+        runs.chain(kills).any(|audit| !audit.holds())
     }
 
     fn yardsticks(&self, cell: Cell) -> Yardsticks {
@@ -309,5 +309,13 @@ pub mod tests {
         report.lines[0].rounds[0].audit = Some(Audit { altered: 1, ..Audit::default() });
         assert!(report.money_is_wrong());
         assert!(report.table().contains("MONEY"));
+    }
+
+    #[test]
+    fn only_memory_first_may_lose_what_it_acknowledged_when_it_is_killed() {
+        let mut report = report();
+        assert!(report.losses[0].audit.lost > 0 && !report.money_is_wrong());
+        report.losses[0].scheme = Scheme::Hongbao;
+        assert!(report.money_is_wrong());
     }
 }

@@ -131,7 +131,7 @@ impl Runner<'_> {
             sent: tally.sent,
             error_share: failed as f64 / tally.sent.max(1) as f64,
             errors,
-            database_cpu_us: an_opening(used.database),
+            database_cpu_us: if ready.scheme.keeps_openings() { an_opening(used.database) } else { None },
             server_cpu_us: an_opening(used.server),
             generator_share: used.generator.as_secs_f64() / took,
             others_share: used.others().as_secs_f64() / took,
