@@ -46,7 +46,7 @@ impl Bench {
         let (server, _) = Server::start(parts, &mut Registry::default());
         let verifier = Verifier::hs256(SECRET, Arc::new(SystemClock)).unwrap();
         let issuer = Issuer::hs256(SECRET, Arc::new(SystemClock)).unwrap();
-        Bench { _dir: dir, routes: routes(App { server, rehearsal: None, verifier }, None), issuer }
+        Bench { _dir: dir, routes: routes(App::new(server, None, verifier), None), issuer }
     }
 
     async fn ask(&self, method: &str, role: Option<Role>, body: &str) -> (StatusCode, serde_json::Value) {

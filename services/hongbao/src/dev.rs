@@ -164,7 +164,7 @@ fn routes(
     let forgetting = rates.iter().chain(rehearsed).cloned().map(|rates| tokio::spawn(forget_quiet_forever(rates)));
     let forgetting = forgetting.collect();
     let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, rehearsal: rehearsal_edge, clock });
-    let app = App { server, rehearsal, verifier };
+    let app = App::new(server, rehearsal, verifier);
     let routes = hongbao_envelope::http::routes(app, Some(DevCalls { issuer }))
         .layer(from_fn_with_state(at_the_edge, edge))
         .merge(health.router())

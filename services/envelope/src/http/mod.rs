@@ -7,34 +7,10 @@ pub mod operator;
 pub mod wallet;
 pub mod world;
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::FromRef;
 use axum::routing::{get, post};
-use hongbao_http::Verifier;
-
 pub use dev::DevCalls;
-
-use crate::server::Server;
-
-/// What the handlers take from; which server, says [`world::Here`] alone.
-#[derive(Clone)]
-pub struct App {
-    /// The verbs.
-    pub server: Arc<Server>,
-    /// The verbs of the rehearsal, over stores, a wallet and caches of its own;
-    /// `None` where none is taken.
-    pub rehearsal: Option<Arc<Server>>,
-    /// Checks tokens where no gateway in the same process has done so.
-    pub verifier: Verifier,
-}
-
-impl FromRef<App> for Verifier {
-    fn from_ref(app: &App) -> Verifier {
-        app.verifier.clone()
-    }
-}
+pub use world::App;
 
 /// The routes of the contract. `dev` adds the calls that only a development
 /// service has; without it they do not exist, except that a rehearsal may always
@@ -54,7 +30,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         .with_state(app.clone());
     match dev {
         Some(calls) => routes.merge(dev::routes(app, calls)),
-        None if app.rehearsal.is_some() => routes.merge(dev::routes_of_rehearsal(app)),
+        None if app.takes_rehearsals() => routes.merge(dev::routes_of_rehearsal(app)),
         None => routes,
     }
 }

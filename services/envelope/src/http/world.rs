@@ -5,15 +5,46 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use hongbao_core::World;
 use hongbao_http::mark::world_of;
-use hongbao_http::{Code, Problem};
+use hongbao_http::{Code, Problem, Verifier};
 
-use super::App;
 use crate::refusal::Refusal;
 use crate::server::Server;
+
+/// What the handlers take from. Which server, says [`Here`] alone.
+#[derive(Clone)]
+pub struct App {
+    real: Arc<Server>,
+    rehearsal: Option<Arc<Server>>,
+    verifier: Verifier,
+}
+
+impl App {
+    /// Over the verbs of the real world, and those of the rehearsal, whose stores,
+    /// wallet and caches are its own; `None` where none is taken. The verifier
+    /// checks tokens where no gateway in the same process has done so, and marks.
+    pub fn new(real: Arc<Server>, rehearsal: Option<Arc<Server>>, verifier: Verifier) -> App {
+        App { real, rehearsal, verifier }
+    }
+
+    /// Whether a request may be marked as a rehearsal.
+    pub fn takes_rehearsals(&self) -> bool {
+        self.rehearsal.is_some()
+    }
+
+    fn world_of(&self, parts: &Parts) -> Result<World, Problem> {
+        world_of(&parts.headers, &self.verifier, self.takes_rehearsals())
+    }
+}
+
+impl FromRef<App> for Verifier {
+    fn from_ref(app: &App) -> Verifier {
+        app.verifier.clone()
+    }
+}
 
 /// The server of the world that the request belongs to.
 pub struct Here(pub Arc<Server>);
@@ -22,8 +53,8 @@ impl FromRequestParts<App> for Here {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Here, Problem> {
-        match (world_of(&parts.headers, &app.verifier, app.rehearsal.is_some())?, &app.rehearsal) {
-            (World::Real, _) => Ok(Here(app.server.clone())),
+        match (app.world_of(parts)?, &app.rehearsal) {
+            (World::Real, _) => Ok(Here(app.real.clone())),
             (World::Rehearsal, Some(server)) => Ok(Here(server.clone())),
             (World::Rehearsal, None) => Err(Problem::new(Code::RehearsalOff, "there is no rehearsal")),
         }
@@ -37,7 +68,7 @@ impl FromRequestParts<App> for InRehearsal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<InRehearsal, Problem> {
-        match (world_of(&parts.headers, &app.verifier, app.rehearsal.is_some())?, &app.rehearsal) {
+        match (app.world_of(parts)?, &app.rehearsal) {
             (World::Rehearsal, Some(server)) => Ok(InRehearsal(server.clone())),
             _ => Err(Refusal::NotFound.into()),
         }

@@ -49,7 +49,7 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let dev = role.installation.dev_calls.then_some(DevCalls { issuer });
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
-    let app = App { server: real.server, rehearsal, verifier };
+    let app = App::new(real.server, rehearsal, verifier);
     let routes = hongbao_envelope::http::routes(app, dev).merge(own);
     serve_role(&role, entry.address, routes, health, http_metrics).await?;
     asking.abort();
