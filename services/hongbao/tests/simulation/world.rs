@@ -251,7 +251,7 @@ impl World {
         let mut told: Vec<(UserId, Outcome)> = Vec::new();
         for opening in openings {
             match opening.await.unwrap() {
-                (user, Ok(outcome)) => told.push((user, outcome)),
+                (user, Ok(opening)) => told.push((user, opening.outcome)),
                 (_, Err(refusal)) => self.check_refusal(id, refusal),
             }
         }
