@@ -43,6 +43,8 @@ const CODES: [&str; 20] = [
     "unavailable",
     "draining",
     "outcome_unknown",
+    "rehearsal_off",
+    "rehearsal_refused",
     "internal",
     "request_timeout",
 ];

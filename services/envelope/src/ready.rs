@@ -7,7 +7,7 @@ use std::time::Duration;
 use hongbao_core::Clock;
 use hongbao_core::limits::CLOCK_SKEW_MS_MAX;
 use hongbao_http::health::Check;
-use hongbao_store::Store;
+use hongbao_store::{Store, StoreError};
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 /// How often the database is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long it may take to answer, so that one that hangs is noticed before its last answer is too old.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// How old its last answer may be.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 
@@ -62,7 +64,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
         loop {
             tick.tick().await;
             let before = clock.now();
-            let answer = store.ping().await;
+            let answer = tokio::time::timeout(ANSWER_WITHIN, store.ping()).await.unwrap_or_else(|_| Err(no_answer()));
             let after = clock.now();
             let mut seen = seen.lock();
             match answer {
@@ -83,6 +85,10 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
         }
     });
     (checks, task)
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Unavailable(format!("no answer to a ping within {ANSWER_WITHIN:?}"))
 }
 
 /// Logs when the clock becomes wrong, and when it is right again.

@@ -14,6 +14,10 @@ pub enum Refusal {
     /// The slot of the id is another SET's.
     #[error("this envelope belongs to another SET")]
     Misdirected,
+    /// A new id is not of our time, by so many milliseconds after it or, below
+    /// zero, before it: the clock of who minted it is wrong, or ours is.
+    #[error("the new envelope's id is dated {:.1} s ahead of this server's clock; nothing happened, try again", *.0 as f64 / 1_000.0)]
+    ClocksApart(i64),
     /// There is nothing under this id for this caller.
     #[error("there is no such envelope")]
     NotFound,
@@ -76,6 +80,7 @@ impl From<Refusal> for Problem {
         let code = match refusal {
             Refusal::Invalid(error) => return error.into(),
             Refusal::Misdirected => Code::Misdirected,
+            Refusal::ClocksApart(_) => Code::Unavailable,
             Refusal::NotFound => Code::NotFound,
             Refusal::NotSender => Code::NotSender,
             Refusal::NotInvited => Code::NotInvited,

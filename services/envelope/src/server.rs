@@ -210,7 +210,15 @@ impl Server {
         caller: &Caller<'_>,
         seed: Seed,
     ) -> Result<EnvelopeView, Refusal> {
-        self.check_ours(id)?;
+        match self.check_ours(id) {
+            // Its sender cannot help it: somebody's clock is wrong.
+            Err(Refusal::NotFound) => {
+                let ahead_ms = id.minted_at().millis().saturating_sub(self.parts.clock.now().millis());
+                tracing::warn!(envelope_id = %id, ahead_ms, "a new id is not of our time: is the gateway's clock right?");
+                return Err(Refusal::ClocksApart(ahead_ms));
+            }
+            checked => checked?,
+        }
         let now = self.parts.clock.now();
         let birth = Birth { id, sender: caller.user.clone(), seed, now };
         let envelope = request.into_envelope(birth, &self.parts.limits)?;

@@ -3,19 +3,24 @@
 //! Exit 0 when all invariants hold, 1 when something is broken, 2 (an error)
 //! when it could not be checked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use hongbao_core::World;
+use hongbao_core::audit::Breach;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_workers::audit::{SetStore, audit};
+use hongbao_workers::audit::{AuditReport, SetStore, audit};
 
 use crate::roles::Role;
 use crate::{dev, stores};
+
+/// Things of one code that `--json` tells singly; the rest is counted.
+const KEPT_OF_A_CODE_MAX: u64 = 1_000;
 
 /// Checks a folder of `hongbao dev`.
 pub fn run_folder(data: &Path, world: World, json: bool) -> Result<ExitCode, String> {
@@ -48,20 +53,89 @@ fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
 }
 
 async fn check(sets: &[SetStore], wallet: &dyn Wallet, json: bool) -> Result<ExitCode, String> {
-    let mut breaches = Vec::new();
-    let report = audit(sets, wallet, &mut |breach| {
-        if json {
-            breaches.push(breach.clone());
-        } else {
-            println!("BROKEN {breach}");
-        }
+    let mut found = Found::default();
+    let finished = audit(sets, wallet, &mut |breach| match json {
+        true => found.keep(breach),
+        false => println!("BROKEN {breach}"),
     })
     .await
-    .map_err(|error| format!("the audit could not finish: {error}"))?;
+    .map_err(|error| format!("the audit could not finish: {error}"));
     if json {
-        println!("{}", serde_json::json!({ "report": report, "breaches": breaches }));
-    } else {
+        println!("{}", found.json(&finished));
+    }
+    let report = finished?;
+    if !json {
         println!("{report}");
     }
     Ok(if report.breaches == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What is kept until it is printed.
+#[derive(Default)]
+struct Found {
+    breaches: Vec<Breach>,
+    /// By code, how many there are.
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Found {
+    fn keep(&mut self, breach: &Breach) {
+        let count = self.counts.entry(breach.code).or_default();
+        if *count < KEPT_OF_A_CODE_MAX {
+            self.breaches.push(breach.clone());
+        }
+        *count += 1;
+    }
+
+    /// What was found, also if the audit could not finish: then `report` is null
+    /// and `error` says why. `left_out` counts by code what was too much to keep.
+    fn json(&self, finished: &Result<AuditReport, String>) -> serde_json::Value {
+        let left_out: BTreeMap<&str, u64> = self
+            .counts
+            .iter()
+            .filter(|(_, count)| **count > KEPT_OF_A_CODE_MAX)
+            .map(|(code, count)| (*code, count - KEPT_OF_A_CODE_MAX))
+            .collect();
+        let mut all = serde_json::json!({
+            "report": finished.as_ref().ok(),
+            "breaches": self.breaches,
+            "left_out": left_out,
+        });
+        if let Err(words) = finished {
+            all["error"] = words.as_str().into();
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breach(code: &'static str, detail: u64) -> Breach {
+        Breach { invariant: "I1", code, envelope_id: None, user_id: None, detail: detail.to_string() }
+    }
+
+    #[test]
+    fn what_was_found_before_the_audit_had_to_stop_is_told() {
+        let mut found = Found::default();
+        found.keep(&breach("total_wrong", 1));
+        let json = found.json(&Err("the store of SET b is gone".to_owned()));
+        assert_eq!(json["breaches"][0]["code"], "total_wrong");
+        assert_eq!(json["error"], "the store of SET b is gone");
+        assert!(json["report"].is_null());
+    }
+
+    #[test]
+    fn i8_of_each_kind_of_damage_so_much_is_told_and_the_rest_is_counted() {
+        let mut found = Found::default();
+        for number in 0..KEPT_OF_A_CODE_MAX + 7 {
+            found.keep(&breach("total_wrong", number));
+        }
+        found.keep(&breach("wrong_set", 0));
+        let json = found.json(&Ok(AuditReport::default()));
+        assert_eq!(json["breaches"].as_array().unwrap().len() as u64, KEPT_OF_A_CODE_MAX + 1);
+        assert_eq!(json["left_out"], serde_json::json!({ "total_wrong": 7 }));
+        assert!(json["report"].is_object() && json["error"].is_null());
+    }
 }

@@ -5,7 +5,9 @@
 //! rest: it works for a share of the time only, its [duty](duty_percent), so
 //! that credits do not starve openings at the peak. After an idle run it waits
 //! for its interval. After a failure it waits longer and longer, up to five
-//! seconds, with a jitter that keeps many processes from knocking together.
+//! seconds, with a jitter that keeps many processes from knocking together; and
+//! after a few in a row it gives up its lease for a while, so that a process that
+//! cannot do the job does not keep one that can from doing it.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -34,6 +36,10 @@ use crate::refund::Refund;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The longest wait after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Failed runs in a row after which the job is left to another process. What
+/// keeps this one from its work may not keep the other: a disk, a way through
+/// the network, a damaged program.
+const FAILURES_IN_A_ROW_MAX: u32 = 5;
 /// The shortest wait after a run that was left out.
 const SKIP_REST_MIN: Duration = Duration::from_millis(100);
 /// The longest rest after a busy run.
@@ -222,7 +228,19 @@ impl Task {
         let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
         let took = began.elapsed();
         self.note(job, &outcome, took);
+        if self.failures >= FAILURES_IN_A_ROW_MAX {
+            self.step_aside(job).await;
+            return Some(Duration::ZERO);
+        }
         Some(self.rest(job, &outcome, took))
+    }
+
+    /// Lets another process try, if there is one.
+    async fn step_aside(&mut self, job: &'static str) {
+        tracing::warn!(job, failures = self.failures, "the job is left to another process for a while");
+        self.metrics.stepped_aside(job);
+        self.lease.step_aside().await;
+        self.failures = 0;
     }
 
     /// Counts, and logs the first failure of a row.

@@ -25,6 +25,10 @@ const LEASE_TIME: Duration = Duration::from_millis(2_000);
 /// answer loses nothing.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
+/// For how long it is left to others by a process whose runs fail: long enough
+/// for one that lives to take it.
+const ASIDE_FOR: Duration = Duration::from_millis(4_000);
+
 /// Who competes for leases, and where.
 #[derive(Clone)]
 pub struct Tenant {
@@ -46,6 +50,7 @@ impl Tenant {
 pub(crate) struct Lease {
     tenant: Tenant,
     job: &'static str,
+    clock: Arc<ClockGuard>,
     /// Held until then; `None` while it is somebody else's.
     until: watch::Receiver<Option<Instant>>,
     keeper: JoinHandle<()>,
@@ -56,8 +61,8 @@ impl Lease {
     /// Begins to ask for the lease of a job.
     pub fn of(tenant: Tenant, job: &'static str, clock: Arc<ClockGuard>, metrics: WorkerMetrics) -> Lease {
         let (tell, until) = watch::channel(None);
-        let keeper = tokio::spawn(keep(tenant.clone(), job, clock, tell, metrics.clone()));
-        Lease { tenant, job, until, keeper, metrics }
+        let keeper = tokio::spawn(keep(tenant.clone(), job, clock.clone(), tell, metrics.clone()));
+        Lease { tenant, job, clock, until, keeper, metrics }
     }
 
     /// Whether it is held now.
@@ -75,6 +80,23 @@ impl Lease {
 
     /// Lets the next one have it. Waits a moment at most: it ends by itself, too.
     pub async fn give_back(self) {
+        self.let_go().await;
+    }
+
+    /// Lets another one have it, who may be able to do what this process cannot,
+    /// and asks for it again only after a while.
+    pub async fn step_aside(&mut self) {
+        self.let_go().await;
+        let (tell, until) = watch::channel(None);
+        self.until = until;
+        let keeper = keep(self.tenant.clone(), self.job, self.clock.clone(), tell, self.metrics.clone());
+        self.keeper = tokio::spawn(async move {
+            tokio::time::sleep(ASIDE_FOR).await;
+            keeper.await;
+        });
+    }
+
+    async fn let_go(&self) {
         // Else it would take the lease again.
         self.keeper.abort();
         self.metrics.lease_held(self.job, false);

@@ -27,6 +27,7 @@ pub struct WorkerMetrics {
     credits_refused: Counter,
     envelopes_stuck: Gauge,
     lease_held: Family<JobLabel, Gauge>,
+    stepped_aside: Family<JobLabel, Counter>,
     clock_ahead_seconds: Gauge<f64, AtomicU64>,
     runs_skipped: Family<JobLabel, Counter>,
 }
@@ -43,6 +44,7 @@ impl Default for WorkerMetrics {
             credits_refused: Counter::default(),
             envelopes_stuck: Gauge::default(),
             lease_held: Family::default(),
+            stepped_aside: Family::default(),
             clock_ahead_seconds: Gauge::default(),
             runs_skipped: Family::default(),
         }
@@ -54,7 +56,11 @@ impl WorkerMetrics {
     pub fn register(registry: &mut Registry) -> WorkerMetrics {
         let metrics = WorkerMetrics::default();
         registry.register("hongbao_worker_runs", "Runs of a background job", metrics.runs.clone());
-        registry.register("hongbao_worker_rows", "Rows that a job moved forward", metrics.rows.clone());
+        registry.register(
+            "hongbao_worker_rows",
+            "Rows that a job moved forward; those of the job credit are openings and refunds",
+            metrics.rows.clone(),
+        );
         registry.register("hongbao_worker_errors", "Failures of a job", metrics.errors.clone());
         registry.register("hongbao_worker_run_seconds", "How long a run took", metrics.run_seconds.clone());
         registry.register(
@@ -76,6 +82,11 @@ impl WorkerMetrics {
             "hongbao_worker_lease_held",
             "1 while this process runs the job, 0 while it stands by",
             metrics.lease_held.clone(),
+        );
+        registry.register(
+            "hongbao_worker_stepped_aside",
+            "Times that this process failed in a row and left the job to another one",
+            metrics.stepped_aside.clone(),
         );
         registry.register(
             "hongbao_worker_clock_ahead_seconds",
@@ -117,6 +128,11 @@ impl WorkerMetrics {
     /// Whether this process holds the lease of a job.
     pub(crate) fn lease_held(&self, job: &'static str, is_held: bool) {
         self.lease_held.get_or_create(&JobLabel { job }).set(i64::from(is_held));
+    }
+
+    /// A job is left to another process.
+    pub(crate) fn stepped_aside(&self, job: &'static str) {
+        self.stepped_aside.get_or_create(&JobLabel { job }).inc();
     }
 
     /// How far our clock is ahead of the database's; below zero when it is behind.

@@ -2,14 +2,15 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use common::{World, ZONE_S};
 use hongbao_core::{Limits, SystemClock};
 use hongbao_store::StoreError;
+use hongbao_store::lease::Leases;
 use hongbao_workers::driver::{Scheduled, WorkerOptions, WorkerSet};
 use hongbao_workers::{ClockGuard, Job, JobError, Ports, RunReport, Tenant, WorkerMetrics};
 use prometheus_client::registry::Registry;
@@ -69,6 +70,10 @@ struct Running {
 }
 
 async fn start(does: Does, idle: Duration, duty_percent: u32) -> Running {
+    start_as(Tenant::alone(), does, idle, duty_percent).await
+}
+
+async fn start_as(tenant: Tenant, does: Does, idle: Duration, duty_percent: u32) -> Running {
     let (begun, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let job = Box::new(MadeUp { does, begun: begun.clone(), ended: ended.clone() });
     let mut registry = Registry::default();
@@ -82,7 +87,28 @@ async fn start(does: Does, idle: Duration, duty_percent: u32) -> Running {
         ..WorkerOptions::default()
     };
     let jobs = vec![Scheduled { job, idle }];
-    Running { set: WorkerSet::spawn_jobs(jobs, Tenant::alone(), clock, &options, &metrics), begun, ended, registry }
+    Running { set: WorkerSet::spawn_jobs(jobs, tenant, clock, &options, &metrics), begun, ended, registry }
+}
+
+/// A lease that several processes ask for.
+#[derive(Default)]
+struct OneLease(Mutex<Option<(String, Instant)>>);
+
+#[async_trait]
+impl Leases for OneLease {
+    async fn hold(&self, _job: &str, holder: &str, time: Duration) -> Result<bool, StoreError> {
+        let mut held = self.0.lock().unwrap();
+        if held.as_ref().is_some_and(|(by, until)| by != holder && *until > Instant::now()) {
+            return Ok(false);
+        }
+        *held = Some((holder.to_owned(), Instant::now() + time));
+        Ok(true)
+    }
+
+    async fn give_back(&self, _job: &str, holder: &str) -> Result<(), StoreError> {
+        self.0.lock().unwrap().take_if(|(by, _)| by == holder);
+        Ok(())
+    }
 }
 
 async fn pause(millis: u64) {
@@ -135,6 +161,26 @@ async fn a_job_that_fails_or_panics_is_tried_again_less_and_less_often() {
         assert!(errors >= 2, "{text}");
         assert!(running.set.shutdown().await);
     }
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_do_a_job_leaves_it_to_one_that_can() {
+    let leases = Arc::new(OneLease::default());
+    let tenant = |holder: &str| Tenant { leases: leases.clone(), holder: holder.to_owned() };
+    let idle = Duration::from_millis(20);
+    let unable = start_as(tenant("unable"), Does::Fails, idle, 100).await;
+    wait_for(async || unable.begun.load(Ordering::SeqCst) > 0).await;
+    let able = start_as(tenant("able"), Does::Nothing, idle, 100).await;
+    let took = wait_for(async || able.ended.load(Ordering::SeqCst) > 0).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(unable.begun.load(Ordering::SeqCst), 5, "failed runs in a row");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &unable.registry).unwrap();
+    assert!(text.contains("hongbao_worker_stepped_aside_total{job=\"made_up\"} 1"), "{text}");
+    assert!(text.contains("hongbao_worker_lease_held{job=\"made_up\"} 0"), "{text}");
+    assert!(able.set.shutdown().await);
+    wait_for(async || unable.begun.load(Ordering::SeqCst) > 5).await;
+    assert!(unable.set.shutdown().await, "with nobody else there it tries again");
 }
 
 #[tokio::test]
