@@ -24,7 +24,7 @@ const CALLS: [&str; 5] = ["create", "pay", "grab", "open", "view"];
 
 /// The answers whose share a threshold can bound, beside statuses such as `503`: a word
 /// outside this list would never be counted, and so always hold.
-const CODES: [&str; 20] = [
+const CODES: [&str; 22] = [
     "invalid_request",
     "unauthorized",
     "forbidden",
