@@ -218,13 +218,18 @@ is_open() {
 }
 
 run_one() {
-    local name=$1 line address command
+    local name=$1 line address command tries=50
     line=$(line_of "$name")
     [ -n "$line" ] || fail "there is no process $name"
     [ -z "$(pid_of "$name")" ] || fail "$name runs already"
     read -r _ address command <<<"$line"
     # Ours would end, unable to listen, and somebody else's answer would be taken for its.
-    ! is_open "$address" || fail "$name needs port $address, on which something listens already; see --port, --gateway"
+    # One of ours that was killed may need a moment until all of it is gone.
+    while is_open "$address"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || fail "$name needs port $address, on which something listens already; see --port, --gateway"
+        sleep 0.1
+    done
     # shellcheck disable=SC2086 # the words of the command are meant to be split
     setsid $command >>"$data/log/$name.log" 2>&1 </dev/null &
     echo "$! $(started_at $!)" >"$data/run/$name.pid"

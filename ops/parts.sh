@@ -110,7 +110,7 @@ run_mariadb() {
 
 # What all nodes of a Galera cluster have in common.
 galera_options=(--wsrep-on=ON --wsrep-provider=/usr/lib/galera/libgalera_smm.so --wsrep-cluster-name=hongbao
-    --binlog-format=ROW --innodb-autoinc-lock-mode=2 --wsrep-sst-method=rsync)
+    --binlog-format=ROW --innodb-autoinc-lock-mode=2 --wsrep-sst-method=rsync --log-bin-trust-function-creators=1)
 
 # Prepares a node of a Galera cluster; `as` becomes the command that runs it.
 prepare_galera() {

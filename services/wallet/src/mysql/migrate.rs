@@ -17,6 +17,8 @@ use crate::WalletError;
 
 /// The version of a database that is complete.
 const VERSION: i64 = 1;
+/// How often a step that met another process is tried in all.
+const DEADLOCK_TRIES_MAX: u32 = 20;
 const DATABASE: &str = include_str!("../../../../sql/mysql/wallet/database.sql");
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
 
@@ -40,14 +42,14 @@ pub async fn migrate(homes: &[Home], databases: u8) -> Result<(), WalletError> {
 
 async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), WalletError> {
     let (name, slots) = (plan.name(), plan.slots_text());
-    run(lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
+    insist(lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
         .await
         .map_err(reading)?;
-    run(lease, &DATABASE.replace("{db}", &name)).await.map_err(reading)?;
+    insist(lease, &DATABASE.replace("{db}", &name)).await.map_err(reading)?;
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
-    run(lease, &claim).await.map_err(reading)?;
+    insist(lease, &claim).await.map_err(reading)?;
     check_identity(lease, plan, databases).await?;
-    match run(lease, &APPEND_ONLY.replace("{db}", &name)).await {
+    match insist(lease, &APPEND_ONLY.replace("{db}", &name)).await {
         Err(broken) if !broken.is_of_connection() => {
             tracing::warn!(database = name, %broken, "the database does not guard its transfers against changes");
         }
@@ -55,7 +57,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
     }
     check_engines(lease, &name).await?;
     let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
-    run(lease, &complete).await.map_err(reading)?;
+    insist(lease, &complete).await.map_err(reading)?;
     Ok(())
 }
 
@@ -95,6 +97,18 @@ async fn check_identity(lease: &mut Lease, plan: &Plan, databases: u8) -> Result
         ));
     }
     Ok(Some(row.int(0)?))
+}
+
+/// On a cluster another process may be making the same through another node,
+/// and one of the two is sent back (error 1213): it finds the work done.
+async fn insist(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
+    for _ in 1..DEADLOCK_TRIES_MAX {
+        match run(lease, sql).await {
+            Err(broken) if broken.is_deadlock() => {}
+            done => return done,
+        }
+    }
+    run(lease, sql).await
 }
 
 async fn run(lease: &mut Lease, sql: &str) -> Result<(), Broken> {

@@ -1,4 +1,6 @@
-//! What is read. Each is one statement, and so sees one moment of a shard.
+//! What is read. Each is one statement, and so sees one moment of a shard; but
+//! what goes over all rows of a shard goes page by page, back to one moment, so
+//! that no statement takes the longer the more has ever happened.
 
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, UserId};
@@ -12,6 +14,11 @@ use crate::{AccountRow, CLEARING, Posted, TOP_UPS, WalletError};
 const TRANSFER_COLUMNS: &str = "id, user_id, kind, amount_fen, at_ms";
 /// What the user's account sees of a transfer.
 const USER_FEN: &str = "CASE kind WHEN 2 THEN -amount_fen ELSE amount_fen END";
+
+/// Transfers that one statement adds up.
+const SUM_ROWS_PAGE: i64 = 10_000;
+/// Users whose balances one statement adds up.
+const SUM_USERS_PAGE: i64 = 1_000;
 
 pub(super) async fn balance(shard: &Shard, user: &UserId) -> Result<Fen, WalletError> {
     let sql = format!(
@@ -75,23 +82,59 @@ pub(super) async fn scan(shard: &Shard, after: i64, limit: u32) -> Result<Vec<Po
     shard.fetch_patiently(&sql).await?.iter().map(posted).collect()
 }
 
-/// The accounts of the system on a shard, in the order of their names.
-pub(super) async fn system_accounts(shard: &Shard) -> Result<[AccountRow; 2], WalletError> {
+/// A moment of a shard, which can be gone back to: what was written until then
+/// is what stands at its positions and never changes, and the ledger's row was
+/// written with the last of it.
+struct Moment {
+    clearing_fen: i64,
+    top_ups_fen: i64,
+    /// The last position; a row behind the one that the ledger names is damage
+    /// that has to be seen.
+    until: i64,
+}
+
+async fn moment(shard: &Shard) -> Result<Moment, WalletError> {
     let sql = format!(
-        "SELECT /* system_accounts */ clearing_fen, top_ups_fen, \
-           (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer WHERE kind <> 1), \
-           (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer WHERE kind = 1) \
+        "SELECT /* moment */ clearing_fen, top_ups_fen, \
+           GREATEST(last_position, COALESCE((SELECT MAX(position) FROM {db}.transfer), 0)) \
          FROM {db}.ledger WHERE one = 1",
         db = shard.db
     );
     let rows = shard.fetch_patiently(&sql).await?;
     let row = rows.first().ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
+    Ok(Moment { clearing_fen: row.int(0)?, top_ups_fen: row.int(1)?, until: row.int(2)? })
+}
+
+/// The accounts of the system on a shard, in the order of their names. They have
+/// a part in every transfer, so all are added up, page by page.
+pub(super) async fn system_accounts(shard: &Shard) -> Result<[AccountRow; 2], WalletError> {
+    let Moment { clearing_fen, top_ups_fen, until } = moment(shard).await?;
+    let (mut through_clearing, mut from_top_ups) = (0, 0);
+    let mut after = -i64::MAX;
+    loop {
+        let sql = format!(
+            "SELECT /* system_accounts */ COUNT(*), COALESCE(MAX(position), 0), \
+               CAST(SUM(CASE kind WHEN 1 THEN 0 ELSE {USER_FEN} END) AS CHAR), \
+               CAST(SUM(CASE kind WHEN 1 THEN amount_fen ELSE 0 END) AS CHAR) \
+             FROM (SELECT position, kind, amount_fen FROM {}.transfer \
+               WHERE position > {after} AND position <= {until} ORDER BY position LIMIT {SUM_ROWS_PAGE}) p",
+            shard.db
+        );
+        let rows = shard.fetch_patiently(&sql).await?;
+        let row = rows.first().expect("a sum over all rows is one row");
+        through_clearing += sum(row, 2)?;
+        from_top_ups += sum(row, 3)?;
+        if row.int(0)? < SUM_ROWS_PAGE {
+            break;
+        }
+        after = row.int(1)?;
+    }
     let account = |name: &str, balance_fen, users_fen: i128| AccountRow {
         account: format!("{name}/{:02}", shard.number),
         balance_fen,
         transfers_sum_fen: -users_fen,
     };
-    Ok([account(CLEARING, row.int(0)?, sum(row, 2)?), account(TOP_UPS, row.int(1)?, sum(row, 3)?)])
+    Ok([account(CLEARING, clearing_fen, through_clearing), account(TOP_UPS, top_ups_fen, from_top_ups)])
 }
 
 /// Users by name after `after`, a name or empty. A page of names is cut out first.
@@ -111,17 +154,32 @@ pub(super) async fn user_accounts(shard: &Shard, after: &str, limit: u32) -> Res
     shard.fetch_patiently(&sql).await?.iter().map(parse).collect()
 }
 
+/// The balances that users had at one moment are added up page by page.
 pub(super) async fn books(shard: &Shard) -> Result<Books, WalletError> {
-    let sql = format!(
-        "SELECT /* books */ clearing_fen, top_ups_fen, (SELECT CAST(SUM(t.balance_fen) AS CHAR) FROM \
-           (SELECT MAX(position) AS position FROM {db}.transfer GROUP BY user_id) p \
-           JOIN {db}.transfer t ON t.position = p.position) \
-         FROM {db}.ledger WHERE one = 1",
-        db = shard.db
-    );
-    let rows = shard.fetch_patiently(&sql).await?;
-    let row = rows.first().ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
-    Ok(Books { outstanding_fen: row.int(0)?.into(), top_ups_fen: -i128::from(row.int(1)?), balances_fen: sum(row, 2)? })
+    let Moment { clearing_fen, top_ups_fen, until } = moment(shard).await?;
+    let mut balances_fen = 0;
+    let mut after = String::new();
+    loop {
+        let sql = format!(
+            "SELECT /* books */ COUNT(*), COALESCE(MAX(user_id), ''), CAST(SUM(balance_fen) AS CHAR) FROM \
+               (SELECT p.user_id, (SELECT t.balance_fen FROM {db}.transfer t WHERE t.user_id = p.user_id \
+                  AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) AS balance_fen FROM \
+                 (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' \
+                  ORDER BY user_id LIMIT {SUM_USERS_PAGE}) p) b",
+            db = shard.db
+        );
+        let rows = shard.fetch_patiently(&sql).await?;
+        let row = rows.first().expect("a sum over all rows is one row");
+        balances_fen += sum(row, 2)?;
+        if row.int(0)? < SUM_USERS_PAGE {
+            break;
+        }
+        // A literal can hold it: see `transaction`. One that could not be a user's name is damage.
+        let last = row.text(1)?;
+        let last = UserId::parse(last).ok_or_else(|| WalletError::Damaged(format!("a user is called {last:?}")))?;
+        after = last.to_string();
+    }
+    Ok(Books { outstanding_fen: clearing_fen.into(), top_ups_fen: -i128::from(top_ups_fen), balances_fen })
 }
 
 /// A sum, which comes as text since it may not fit into 64 bits; null is that of nothing.

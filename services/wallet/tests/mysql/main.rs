@@ -3,6 +3,7 @@
 
 mod common;
 mod faults;
+mod galera;
 mod late;
 mod shards;
 mod together;
