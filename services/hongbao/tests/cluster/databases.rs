@@ -45,6 +45,11 @@ pub fn without_its_database_the_wallet_delays_payments_and_no_opening(trial: &Tr
     trial.under_load(MayNotice::Senders, |_| {
         trial.cluster.kill("wallet-mariadb");
         std::thread::sleep(Duration::from_secs(2));
+        // A server and a worker start without it, and pay once it is there.
+        for name in ["a1", "a-w1"] {
+            trial.cluster.terminate(name);
+            trial.cluster.run(&[name]);
+        }
         trial.cluster.run(&["wallet-mariadb"]);
     });
 }

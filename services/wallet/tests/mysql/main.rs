@@ -6,6 +6,7 @@ mod faults;
 mod galera;
 mod late;
 mod shards;
+mod sums;
 mod together;
 
 hongbao_wallet::wallet_behaviours!(common::empty);
