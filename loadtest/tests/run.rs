@@ -160,9 +160,13 @@ struct Dev {
 
 impl Dev {
     fn start() -> Dev {
+        Dev::start_with("")
+    }
+
+    fn start_with(settings: &str) -> Dev {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
-        std::fs::write(&config, format!("[auth]\nhs256_secret = \"{SECRET}\"\n")).unwrap();
+        std::fs::write(&config, format!("[auth]\nhs256_secret = \"{SECRET}\"\n{settings}")).unwrap();
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let process = Command::new(service())
             .args(["dev", "--listen", &addr.to_string(), "--data"])
@@ -199,6 +203,33 @@ fn an_installation_that_runs_is_driven_with_its_secret_or_by_its_dev_call() {
     std::fs::write(&file, SECRET).unwrap();
     let run = Run::of(&["rain", "--rate", "100", "--target", &addr, "--secret-file", file.to_str().unwrap()]);
     run.exits_with(0);
+}
+
+#[test]
+fn a_marked_run_leaves_no_trace_in_the_real_world() {
+    let dev = Dev::start_with("[rehearsal]\nenabled = true\n");
+    let dir = tempfile::tempdir().unwrap();
+    let (secret, operator) = (dir.path().join("secret"), dir.path().join("operator"));
+    std::fs::write(&secret, SECRET).unwrap();
+    let claims = serde_json::json!({ "sub": "operator", "exp": 4_102_444_800_u64, "role": "operator" });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    std::fs::write(&operator, jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()).unwrap();
+    let addr = dev.addr.to_string();
+    let marked = ["--secret-file", secret.to_str().unwrap(), "--rehearsal-token-file", operator.to_str().unwrap()];
+    let run = Run::of(&[&["hot", "--rate", "100", "--target", &addr][..], &marked[..]].concat()).exits_with(0);
+    let outcome = run.outcome();
+    assert_eq!(outcome["totals"]["settled"], outcome["totals"]["committed"]);
+
+    let mut stream = TcpStream::connect(dev.addr).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut metrics = String::new();
+    stream.read_to_string(&mut metrics).unwrap();
+    let opened = |prefix: &str| {
+        let name = format!("\n{prefix}hongbao_open_outcomes_total{{outcome=\"opened\"}} ");
+        metrics.split_once(&name).unwrap().1.split(['\n', '\r']).next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(opened(""), 0);
+    assert_eq!(opened("rehearsal_"), outcome["totals"]["committed"].as_u64().unwrap());
 }
 
 /// Passes everything on, but tells one opener of one fen more, or less.

@@ -45,15 +45,16 @@ struct Process {
 }
 
 impl GaugeWatch {
-    /// Looks at the processes that listen on these addresses.
-    pub fn start(addrs: Vec<SocketAddr>) -> GaugeWatch {
+    /// Looks at the processes that listen on these addresses: at their measures of
+    /// marked requests, or of all others.
+    pub fn start(addrs: Vec<SocketAddr>, marked: bool) -> GaugeWatch {
         let read = Arc::new(Mutex::new(Readings::default()));
         let over = Arc::new(AtomicBool::new(false));
         let (to, until) = (read.clone(), over.clone());
         let thread = std::thread::spawn(move || {
             let mut processes: Vec<Process> = addrs.iter().map(|_| Process::default()).collect();
             while !until.load(Ordering::Relaxed) {
-                look(&addrs, &mut processes, &to);
+                look(&addrs, marked, &mut processes, &to);
                 std::thread::sleep(LOOK);
             }
         });
@@ -82,10 +83,11 @@ impl Drop for GaugeWatch {
     }
 }
 
-fn look(addrs: &[SocketAddr], processes: &mut [Process], to: &Mutex<Readings>) {
+fn look(addrs: &[SocketAddr], marked: bool, processes: &mut [Process], to: &Mutex<Readings>) {
     let (mut depth, mut settled, mut batches) = (None, 0.0, Batches::default());
     for (addr, process) in addrs.iter().zip(processes) {
         let Ok(text) = fetch_metrics(*addr) else { continue };
+        let text = if marked { of_rehearsals(&text) } else { text };
         let now = sum_of(&text, "hongbao_worker_rows_total", r#"job="credit""#);
         let all = Batches::read(&text);
         // What a process has done before the first look is not of this run.
@@ -102,6 +104,11 @@ fn look(addrs: &[SocketAddr], processes: &mut [Process], to: &Mutex<Readings>) {
     read.settled += settled;
     read.batches = read.batches + batches;
     read.queue_depth = depth;
+}
+
+/// Those lines that are about marked requests, under the names that all others have.
+fn of_rehearsals(text: &str) -> String {
+    text.lines().filter_map(|line| line.strip_prefix("rehearsal_")).map(|line| format!("{line}\n")).collect()
 }
 
 /// The metrics of one process, as text.
@@ -140,11 +147,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_marked_is_told_apart_by_its_name() {
+        let text = "hongbao_open_queue_depth 3\nrehearsal_hongbao_open_queue_depth 5\n# HELP rehearsal_x\n";
+        assert_eq!(of_rehearsals(text), "hongbao_open_queue_depth 5\n");
+    }
+
+    #[test]
     fn counters_are_added_up_also_when_a_process_begins_anew() {
         let addrs = [process(vec![100, 110, 3]), process(vec![0, 5])];
         let (mut processes, to) = ([Process::default(), Process::default()], Mutex::new(Readings::default()));
         for expected in [0.0, 15.0, 18.0] {
-            look(&addrs, &mut processes, &to);
+            look(&addrs, false, &mut processes, &to);
             assert_eq!(to.lock().unwrap().settled, expected, "the second process has ended by the third look");
         }
         assert_eq!(to.lock().unwrap().queue_depth, Some(4.0));

@@ -220,10 +220,7 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
 
     let run_number =
         machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u32);
-    let header = match &args.rehearsal_token_file {
-        Some(path) => format!("x-hongbao-rehearsal: {}\r\n", std::fs::read_to_string(path)?.trim()),
-        None => String::new(),
-    };
+    let header = mark(args)?;
     let people = People::new(target.addr, run_number, &plan, &target.passes, header.clone())?;
     let prepared = prepare::prepare(&plan, &people, args.tickets_ahead)?;
     let mut notes = Vec::new();
@@ -258,6 +255,13 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
         std::fs::write(path, outcome.html())?;
     }
     Ok(ExitCode::from(outcome.exit_code()))
+}
+
+/// The header that marks everything as a rehearsal, if it is one.
+fn mark(args: &RunArgs) -> Fallible<String> {
+    let Some(path) = &args.rehearsal_token_file else { return Ok(String::new()) };
+    let token = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(format!("x-hongbao-rehearsal: {}\r\n", token.trim()))
 }
 
 fn wish(args: &RunArgs) -> Fallible<Wish> {
@@ -299,7 +303,7 @@ impl Rehearsal<'_> {
     }
 
     fn drive(&self, prepared: prepare::Prepared, header: String) -> Fallible<Load> {
-        let watch = GaugeWatch::start(self.target.metrics.clone());
+        let watch = GaugeWatch::start(self.target.metrics.clone(), self.args.rehearsal_token_file.is_some());
         let mut live = Live::stderr(self.args.scenario.name(), self.plan.load_s());
         let phase_of = |at_s: f64| self.plan.phases[self.plan.phase_at((at_s * 1e6) as u64)].name.as_str();
         let mut on_second = |second: &Second| live.show(second, phase_of(second.at_s - 0.5));

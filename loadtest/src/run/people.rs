@@ -1,6 +1,7 @@
 //! The users of a run: their names, their tokens, and asking on their behalf
 //! before and after the load.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -104,20 +105,7 @@ impl People {
     }
 
     fn push(&self, out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
-        use std::io::Write;
-        out.push(|bytes| {
-            let header = &self.header;
-            let authorization =
-                if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
-            let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
-            let length = body.len();
-            write!(
-                bytes,
-                "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}{header}{content_type}\
-                 content-length: {length}\r\n\r\n{body}"
-            )
-            .expect("a Vec takes every write");
-        });
+        push_with(out, &self.header, method, path, token, body);
     }
 
     /// Tops users up, so many fen each.
@@ -137,6 +125,27 @@ impl People {
             }
         }
         self.ask_all("a top-up", &asks).map(|_| ())
+    }
+
+    /// Makes sure that the mark arrives, if there is one: a proxy that takes it off
+    /// makes a rehearsal real. `user` was topped up with it, so without it the
+    /// user must have nothing.
+    pub fn check_mark(&self, user: u32) -> Fallible<()> {
+        if self.header.is_empty() {
+            return Ok(());
+        }
+        #[derive(serde::Deserialize)]
+        struct Wallet {
+            balance_fen: i64,
+        }
+        let mut ask = Arena::default();
+        let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
+        push_with(&mut ask, "", "GET", "/v1/wallet", token, "");
+        let body = self.ask_all("a balance without the mark", &ask)?.pop().expect("one question has one answer");
+        match serde_json::from_slice::<Wallet>(&body)?.balance_fen {
+            0 => Ok(()),
+            _ => Err("a rehearsed top-up reached a real balance: something takes the mark off on its way".into()),
+        }
     }
 
     /// Sends all requests until each has been answered well, and gives the bodies
@@ -180,6 +189,21 @@ impl People {
         }
         Err(format!("{what}: {} of {} asked for in vain: {refusal}", open.len(), requests.len()).into())
     }
+}
+
+/// Appends a request with a further header line, or none.
+fn push_with(out: &mut Arena, header: &str, method: &str, path: &str, token: &str, body: &str) {
+    out.push(|bytes| {
+        let authorization = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+        let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let length = body.len();
+        write!(
+            bytes,
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}{header}{content_type}\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .expect("a Vec takes every write");
+    });
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub fn lead(plan: &Plan) -> Duration {
 /// Prepares everything.
 pub fn prepare(plan: &Plan, people: &People, tickets_ahead: bool) -> Fallible<Prepared> {
     people.top_up(plan.money())?;
+    if let Some(sender) = plan.money().keys().next() {
+        people.check_mark(*sender)?;
+    }
     let envelopes = send_ahead(plan, people)?;
     let all_ahead = plan.envelopes.iter().all(|envelope| envelope.sent_ahead);
     let tickets = if tickets_ahead && all_ahead { grab_ahead(plan, people, &envelopes)? } else { Arena::default() };
