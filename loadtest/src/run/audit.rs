@@ -370,6 +370,8 @@ fn in_order(history: &[Told]) -> [Check; 2] {
 #[cfg(test)]
 mod tests {
     use super::super::history::Accepted;
+    use super::super::people::Passes;
+    use super::super::plan::PlannedEnvelope;
     use super::*;
 
     fn told(seq: u32, sent_us: u64, answered_us: u64, place: u64) -> Told {
@@ -389,5 +391,69 @@ mod tests {
         let [clock, server] = in_order(&[told(1, 100, 110, 10), told(2, 50, 60, 9)]);
         assert_eq!((clock.broken, server.broken), (1, 1));
         assert!(clock.examples[0].contains("seq 1 was sent after"), "{}", clock.examples[0]);
+    }
+
+    /// One envelope of 10 fen in 3 shares, sent by user 0; users 1 and 2 were told 4 and 3 fen.
+    fn broken_rules(change: impl FnOnce(&mut Shown, &mut Vec<Told>)) -> Vec<String> {
+        let planned =
+            PlannedEnvelope { sender: 0, shares: 3, total_fen: 10, group: None, expires_in_s: 60, sent_ahead: true };
+        let plan = Plan { envelopes: vec![planned], users: 4, ..Plan::default() };
+        let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+        let people = People::new(nowhere, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+        let told = |user, answer| Told { envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+        let opened = |seq, amount_fen| Answered::Opened { seq, amount_fen, replayed: false, accepted: None };
+        let mut history = vec![told(1, opened(1, 4)), told(2, opened(2, 3)), told(3, Answered::Refused)];
+        let opens = vec![(1, people.id(1), 4), (2, people.id(2), 3)];
+        let mut shown = Shown { state: "active".into(), total_fen: 10, remaining_fen: 3, opens };
+        change(&mut shown, &mut history);
+        let envelopes = [Some("an-id".to_owned())];
+        let books =
+            Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: &BTreeMap::new() };
+        let (shown, said) = ([Some(shown)], books.said());
+        let checks = [
+            books.acknowledged(&shown, &said),
+            books.nothing_else(&shown, &said),
+            books.conserved(&shown),
+            books.once_each(&shown),
+        ];
+        checks.into_iter().filter(|check| check.broken > 0).map(|check| check.rule).collect()
+    }
+
+    #[test]
+    fn a_sound_envelope_breaks_no_rule() {
+        assert_eq!(broken_rules(|_, _| ()), Vec::<String>::new());
+        // Who was told nothing may have opened.
+        let unknown = |_: &mut Shown, history: &mut Vec<Told>| history[1].answer = Answered::Unknown;
+        assert_eq!(broken_rules(unknown), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_way_to_lose_or_make_money_breaks_its_rule() {
+        let broken = |change: fn(&mut Shown, &mut Vec<Told>)| broken_rules(change).join("; ");
+        let lost = broken(|shown, _| {
+            shown.opens.pop();
+            shown.remaining_fen = 6;
+        });
+        assert!(lost.contains("an acknowledged opening exists once"), "{lost}");
+        let other_amount = broken(|shown, _| {
+            shown.opens[0].2 = 5;
+            shown.remaining_fen = 2;
+        });
+        assert!(other_amount.contains("with the amount that was told"), "{other_amount}");
+        let refused_and_there = broken(|_, history| history[1].answer = Answered::Refused);
+        assert!(refused_and_there.contains("what was refused"), "{refused_and_there}");
+        let a_fen_too_few = broken(|shown, _| shown.remaining_fen = 2);
+        assert!(a_fen_too_few.contains("(I1)"), "{a_fen_too_few}");
+        let gap = broken(|shown, history| {
+            shown.opens[1].0 = 3;
+            history.pop();
+        });
+        assert!(gap.contains("(I1)"), "{gap}");
+        let twice = broken(|shown, _| {
+            let again = (3, shown.opens[0].1.clone(), 3);
+            shown.opens.push(again);
+            shown.remaining_fen = 0;
+        });
+        assert!(twice.contains("(I2)"), "{twice}");
     }
 }
