@@ -216,7 +216,7 @@ impl Books<'_> {
 
     /// I1 and I6 over the system: balances are waited for, because credits and
     /// refunds take their time, and envelopes are read again with them.
-    fn balances(&self) -> Fallible<[Check; 2]> {
+    fn balances(&self) -> Fallible<[Check; 3]> {
         let started = Instant::now();
         loop {
             let checks = self.balances_now()?;
@@ -228,17 +228,21 @@ impl Books<'_> {
         }
     }
 
-    fn balances_now(&self) -> Fallible<[Check; 2]> {
+    fn balances_now(&self) -> Fallible<[Check; 3]> {
+        let mut refunds = Rule::new("what had expired was refunded");
         let mut due: Vec<i64> = vec![0; self.plan.users as usize];
         let top_ups: i64 = self.top_ups.values().sum();
         for (user, fen) in self.top_ups {
             due[*user as usize] += fen;
         }
         let mut outstanding = 0;
-        for (planned, shown) in self.plan.envelopes.iter().zip(self.read_envelopes()?) {
+        for (number, (planned, shown)) in self.plan.envelopes.iter().zip(self.read_envelopes()?).enumerate() {
             let Some(shown) = shown.filter(|shown| !matches!(shown.state.as_str(), "created" | "cancelled")) else {
                 continue;
             };
+            if matches!(shown.state.as_str(), "expired" | "refunded") {
+                refunds.look(shown.state == "refunded", || format!("{} is {}", self.name(number as u32), shown.state));
+            }
             let mut left = shown.total_fen;
             for (_, id, amount_fen) in &shown.opens {
                 left -= amount_fen;
@@ -274,7 +278,7 @@ impl Books<'_> {
                 sum + outstanding - top_ups
             )
         });
-        Ok([rule.0, whole.0])
+        Ok([rule.0, whole.0, refunds.0])
     }
 
     /// All envelopes, as their senders see them, with all openings.

@@ -3,8 +3,10 @@
 //! moment of the plan or the next answer.
 //!
 //! A latency begins at the moment that was planned, so an engine or a service
-//! that falls behind shows as latency. What cannot be started at all is counted,
-//! and voids the run.
+//! that falls behind shows as latency; a retry still counts from when the user
+//! first wanted it. Only what follows from an answer, like the opening from the
+//! ticket, begins with that answer. What cannot be started at all is counted, and
+//! voids the run.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -118,6 +120,8 @@ pub struct Driven {
     pub envelopes: Vec<Option<String>>,
     /// What went over the wires.
     pub traffic: Traffic,
+    /// Closed loop: when the plan had no more visits, if that was before its end.
+    pub used_up_s: Option<f64>,
 }
 
 /// What went over the wires, as the generator sees it.
@@ -139,7 +143,11 @@ struct Action {
     attempt: u8,
     /// The second tap: it is recorded, and nothing follows from it.
     is_double: bool,
+    /// When it is to be sent.
     due_us: u64,
+    /// When the user began to want it: its latency counts from here, also after
+    /// refusals and while the envelope was not there yet.
+    since_us: u64,
 }
 
 /// What a timer brings.
@@ -231,7 +239,7 @@ impl<'a> Engine<'a> {
         self.started = started;
         let end_us = (self.plan.load_s() * 1e6) as u64;
         let mut events = Events::with_capacity(1_024);
-        let mut second_us = 1_000_000;
+        let (mut second_us, mut used_up_s) = (1_000_000, None);
         loop {
             let now = self.now_us();
             self.begin_visits(now, end_us);
@@ -243,6 +251,9 @@ impl<'a> Engine<'a> {
                 let second = self.recorder.tick(second_us as f64 / 1e6, (self.equipment.gauges)());
                 (self.equipment.on_second)(second);
                 second_us += 1_000_000;
+            }
+            if self.pace != Pace::Open && self.next_visit == self.plan.visits.len() && now < end_us {
+                used_up_s.get_or_insert(now as f64 / 1e6);
             }
             let is_over = self.next_visit == self.plan.visits.len() || now >= end_us && self.pace != Pace::Open;
             if (is_over && self.is_quiet() && now >= end_us.min(second_us)) || now > end_us + LINGER_US {
@@ -263,6 +274,7 @@ impl<'a> Engine<'a> {
             history: self.history,
             envelopes: self.equipment.envelopes,
             traffic: self.traffic,
+            used_up_s,
         })
     }
 
@@ -303,11 +315,16 @@ impl<'a> Engine<'a> {
         if visit.what != What::Send {
             match &mut self.envelopes[visit.envelope as usize] {
                 Envelope::Awaited(visits) => return visits.push(number),
-                Envelope::Failed => return self.present -= 1,
+                Envelope::Failed => {
+                    self.recorder.without_envelope();
+                    return self.present -= 1;
+                }
                 Envelope::Paid => (),
             }
         }
-        self.ask(Action { visit: number, call, attempt: 0, is_double: false, due_us });
+        // Who waited for the envelope has wanted it since the planned moment.
+        let since_us = if self.pace == Pace::Open { visit.at_us } else { due_us };
+        self.ask(Action { visit: number, call, attempt: 0, is_double: false, due_us, since_us });
     }
 
     /// Queues a request, twice for who taps twice.
@@ -370,7 +387,7 @@ impl<'a> Engine<'a> {
             }
             let Some(seat) = self.free_seat() else { return Ok(()) };
             self.ready.pop_front();
-            self.send(action, seat, now)?;
+            self.send(action, seat)?;
         }
         Ok(())
     }
@@ -383,7 +400,9 @@ impl<'a> Engine<'a> {
         self.free.pop()
     }
 
-    fn send(&mut self, action: Action, seat: usize, now: u64) -> Fallible<()> {
+    fn send(&mut self, action: Action, seat: usize) -> Fallible<()> {
+        // Read anew: those that were sent just before took their time.
+        let now = self.now_us();
         let visit = self.plan.visits[action.visit as usize];
         if self.seats[seat].wire.is_none() {
             self.seats[seat].wire = Some(Wire::open(self.equipment.addr, &self.poll, seat)?);
@@ -481,8 +500,8 @@ impl<'a> Engine<'a> {
         let now = self.now_us();
         let visit = self.plan.visits[action.visit as usize];
         let call = if visit.manners.slow { Call::Slow } else { action.call };
-        let phase = self.plan.phase_at(action.due_us);
-        self.recorder.answered(call, phase, &heard.label, heard.kind, now.saturating_sub(action.due_us));
+        let phase = self.plan.phase_at(action.since_us);
+        self.recorder.answered(call, phase, &heard.label, heard.kind, now.saturating_sub(action.since_us));
         if action.call == Call::Open {
             let (envelope, user) = (visit.envelope, visit.user);
             self.history.push(Told { envelope, user, sent_us, answered_us: now, answer: heard.opened });
@@ -499,11 +518,11 @@ impl<'a> Engine<'a> {
             }
             Call::Create if heard.text.is_some() => {
                 self.equipment.envelopes[visit.envelope as usize] = heard.text.map(String::from);
-                self.ask(Action { call: Call::Pay, attempt: 0, due_us: now, ..action });
+                self.ask(Action { call: Call::Pay, attempt: 0, due_us: now, since_us: now, ..action });
             }
             Call::Grab if visit.what == What::Open && heard.text.is_some() => {
                 self.grabbed.insert(action.visit, heard.text.expect("it was just seen"));
-                self.ask(Action { call: Call::Open, attempt: 0, due_us: now, ..action });
+                self.ask(Action { call: Call::Open, attempt: 0, due_us: now, since_us: now, ..action });
             }
             Call::Create | Call::Pay => {
                 self.settle_envelope(visit.envelope, action.call == Call::Pay && heard.is_good(), now);
@@ -557,7 +576,11 @@ impl<'a> Engine<'a> {
         }
         let waiting = self.ready.len() + self.later.len();
         let never_begun = if self.pace == Pace::Open { self.plan.visits.len() - self.next_visit } else { 0 };
-        self.recorder.not_started += (waiting + never_begun) as u64;
+        let awaiting = self.envelopes.iter().map(|envelope| match envelope {
+            Envelope::Awaited(visits) => visits.len(),
+            Envelope::Paid | Envelope::Failed => 0,
+        });
+        self.recorder.not_started += (waiting + never_begun + awaiting.sum::<usize>()) as u64;
     }
 
     // ---- sleeping --------------------------------------------------------

@@ -203,6 +203,9 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let faults = args.faults.as_deref().map(Schedule::read).transpose()?.unwrap_or_default();
     let wish = wish(args)?;
     let plan = args.scenario.plan(&wish)?;
+    if let Some(late) = faults.faults().iter().find(|fault| fault.at.as_secs_f64() >= plan.load_s()) {
+        return Err(format!("{}: a fault comes after the load, which lasts {} s", late.part, plan.load_s()).into());
+    }
 
     let lead = prepare::lead(&plan);
     let begin = args.scenario.midnight_s(&wish).map(|midnight_s| (machine::wall_clock() + lead, midnight_s));
@@ -242,10 +245,12 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
         top_ups: &plan.money(),
     };
     eprintln!("auditing {} openings in {} envelopes", load.driven.history.len(), plan.envelopes.len());
-    let audit = books.audit()?;
+    // Before the audit, which may fail: what was said is all that is left then.
     if let Some(path) = &args.history {
         history::export(path, &load.driven.history, &load.driven.envelopes, |user| people.id(user))?;
     }
+    let audit = books.audit();
+    interrupt::check()?;
     let outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
     print!("{}", outcome.text());
     if let Some(path) = &args.json {

@@ -80,6 +80,11 @@ impl Recorder {
         self.now.offered += 1;
     }
 
+    /// Somebody came for an envelope that could not be sent.
+    pub fn without_envelope(&mut self) {
+        *self.errors.entry("visit without an envelope".to_owned()).or_default() += 1;
+    }
+
     /// A request was sent, so late.
     pub fn started(&mut self, lag_us: u64) {
         self.now.started += 1;

@@ -16,6 +16,8 @@ use crate::outcome::Machine;
 use crate::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S};
 use crate::{Fallible, machine, metrics};
 
+/// Instead of a durability that no process tells.
+pub const NOT_STATED: &str = "not stated";
 /// How far from UTC a zone may be, in seconds.
 const ZONE_S_MAX: i64 = 14 * 3_600;
 
@@ -83,7 +85,7 @@ impl Target {
     /// What it runs on, with what it says of itself.
     pub fn machine(&self, args: &RunArgs) -> Machine {
         let texts: Vec<String> = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok()).collect();
-        let durability = texts.iter().find_map(|text| metrics::durability(text)).unwrap_or("not stated").to_owned();
+        let durability = texts.iter().find_map(|text| metrics::durability(text)).unwrap_or(NOT_STATED).to_owned();
         let mut commands = vec![("hongbao-loadtest", std::env::current_exe().unwrap_or_default())];
         if self.service.is_some() {
             commands.push(("hongbao", args.server.clone()));

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::target::Target;
+use super::target::{NOT_STATED, Target};
 use super::{Load, Pace, Rehearsal};
 use crate::capacity::Measured;
 use crate::metrics::Batches;
@@ -69,14 +69,11 @@ impl Used {
     }
 }
 
+/// The checks of the money, or why they could not be made.
+pub type Audited = Fallible<Vec<Check>>;
+
 /// Puts everything together.
-pub fn outcome(
-    rehearsal: &Rehearsal<'_>,
-    load: Load,
-    audit: Vec<Check>,
-    mut notes: Vec<String>,
-    slos: &[Slo],
-) -> Outcome {
+pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes: Vec<String>, slos: &[Slo]) -> Outcome {
     let args = rehearsal.args;
     let recorder = &load.driven.recorder;
     let generator = Generator {
@@ -86,6 +83,9 @@ pub fn outcome(
     };
     if rehearsal.target.is_relaxed() {
         notes.push("the service runs with relaxed durability: not comparable".to_owned());
+    }
+    if rehearsal.target.machine(args).durability == NOT_STATED {
+        notes.push("the service does not state its durability: not comparable".to_owned());
     }
     if cfg!(debug_assertions) {
         notes.push("the generator is a debug build".to_owned());
@@ -99,7 +99,7 @@ pub fn outcome(
         parameters: rehearsal.plan.parameters.clone(),
         started_at: rfc3339(load.started_at),
         machine: rehearsal.target.machine(args),
-        void: void(&generator, rehearsal),
+        void: void(&generator, rehearsal, &load, &audit),
         notes,
         totals: recorder.totals,
         load_s: rehearsal.plan.load_s(),
@@ -109,7 +109,7 @@ pub fn outcome(
         latencies: recorder.latencies(),
         generator,
         faults: load.faults.clone(),
-        audit,
+        audit: audit.unwrap_or_default(),
         slos: Vec::new(),
         capacity: capacity(rehearsal, &load),
     };
@@ -118,8 +118,22 @@ pub fn outcome(
 }
 
 /// Why the figures cannot be believed.
-fn void(generator: &Generator, rehearsal: &Rehearsal<'_>) -> Vec<String> {
+fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &Audited) -> Vec<String> {
     let mut reasons = Vec::new();
+    if let Err(error) = audit {
+        reasons.push(format!("the audit could not be done: {error}"));
+    }
+    if load.driven.recorder.totals.committed == 0 {
+        reasons.push("nobody opened anything: there was nothing to audit".to_owned());
+    }
+    for fault in &load.faults {
+        if let Some(error) = &fault.error {
+            reasons.push(format!("the fault {} of {} did not go as planned: {error}", fault.kind, fault.part));
+        }
+    }
+    if let Some(used_up_s) = load.driven.used_up_s {
+        reasons.push(format!("the plan's visits were used up after {used_up_s:.1} s: ask for a higher --rate"));
+    }
     if generator.not_started > 0 {
         let connections = rehearsal.args.connections;
         reasons.push(format!(

@@ -4,6 +4,7 @@
 //! the same time: what exists is left as it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
@@ -19,6 +20,8 @@ use crate::WalletError;
 const VERSION: i64 = 1;
 /// How often a step that met another process is tried in all.
 const DEADLOCK_TRIES_MAX: u32 = 20;
+/// How long is waited after the first of these, and so much longer after each further one: 5 s in all.
+const DEADLOCK_PAUSE: Duration = Duration::from_millis(25);
 const DATABASE: &str = include_str!("../../../../sql/mysql/wallet/database.sql");
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
 
@@ -49,11 +52,15 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
     insist(lease, &claim).await.map_err(reading)?;
     check_identity(lease, plan, databases).await?;
-    match insist(lease, &APPEND_ONLY.replace("{db}", &name)).await {
-        Err(broken) if !broken.is_of_connection() => {
-            tracing::warn!(database = name, %broken, "the database does not guard its transfers against changes");
+    // One by one: a cluster hands a trigger to its other nodes as the text that it came in.
+    let triggers = APPEND_ONLY.replace("{db}", &name);
+    for trigger in triggers.split(";\n").filter(|trigger| !trigger.trim().is_empty()) {
+        match insist(lease, trigger).await {
+            Err(broken) if !broken.is_of_connection() => {
+                tracing::warn!(database = name, %broken, "the database does not guard its transfers against changes");
+            }
+            done => done.map_err(reading)?,
         }
-        done => done.map_err(reading)?,
     }
     check_engines(lease, &name).await?;
     let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
@@ -78,9 +85,14 @@ pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases
 async fn check_identity(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<Option<i64>, WalletError> {
     let text = format!("SELECT version, db_number, db_count, slots FROM {}.meta", plan.name());
     let limit = lease.limit();
-    let row = match within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await {
-        Err(broken) if broken.is_missing() => return Ok(None),
-        found => found.map_err(reading)?,
+    let mut tries = 1;
+    let row = loop {
+        match within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await {
+            Err(broken) if broken.is_missing() => return Ok(None),
+            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => pause_after(tries).await,
+            found => break found.map_err(reading)?,
+        }
+        tries += 1;
     };
     let row = row.ok_or_else(|| refused(plan, "does not say what it is"))?;
     let found = (row.int(1)?, row.int(2)?, row.text(3)?);
@@ -102,13 +114,18 @@ async fn check_identity(lease: &mut Lease, plan: &Plan, databases: u8) -> Result
 /// On a cluster another process may be making the same through another node,
 /// and one of the two is sent back (error 1213): it finds the work done.
 async fn insist(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
-    for _ in 1..DEADLOCK_TRIES_MAX {
+    for tries in 1..DEADLOCK_TRIES_MAX {
         match run(lease, sql).await {
-            Err(broken) if broken.is_deadlock() => {}
+            Err(broken) if broken.is_deadlock() => pause_after(tries).await,
             done => return done,
         }
     }
     run(lease, sql).await
+}
+
+/// The other one needs time to make a table, and the more so the longer it has taken.
+async fn pause_after(tries: u32) {
+    tokio::time::sleep(DEADLOCK_PAUSE * tries).await;
 }
 
 async fn run(lease: &mut Lease, sql: &str) -> Result<(), Broken> {

@@ -46,6 +46,9 @@ pub(super) async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<Tr
             {
                 tries += 1;
             }
+            // The ledger was not written, and what belongs to it went before; if
+            // not, what is read again shows it.
+            Err(Stop::Overtaken) if tries < DEADLOCK_TRIES_MAX => tries += 1,
             // Nothing is written by then.
             Err(Stop::Reading(broken)) if is_lost(&broken) && !is_fresh => {
                 is_fresh = true;
@@ -73,6 +76,9 @@ enum Stop {
     Reading(Broken),
     /// In the text that writes and commits.
     Writing(Broken),
+    /// A node of a cluster ended the transaction between two statements of the
+    /// text, because another node's was first; what came after was a new one.
+    Overtaken,
     /// What was read cannot be gone on with.
     Damaged(WalletError),
 }
@@ -82,7 +88,7 @@ impl Stop {
     fn leaves_it_open(&self) -> bool {
         match self {
             Stop::Reading(broken) | Stop::Writing(broken) => !broken.is_of_connection(),
-            Stop::Damaged(_) => true,
+            Stop::Damaged(_) | Stop::Overtaken => true,
         }
     }
 
@@ -90,6 +96,7 @@ impl Stop {
         match self {
             Stop::Reading(broken) => Failure::Begin(reading(broken).into()),
             Stop::Damaged(error) => Failure::Inside(error),
+            Stop::Overtaken => Failure::Commit(WalletError::Unknown("another node wrote first".to_owned())),
             // The commit is part of the text, so a broken connection says nothing about how far it came.
             Stop::Writing(broken) => match committing(broken) {
                 StoreError::Unknown(words) => Failure::Commit(WalletError::Unknown(words)),
@@ -108,11 +115,13 @@ async fn attempt(
     let limit = lease.limit();
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
     let rows = asked.map_err(Stop::Reading)?;
-    let (mut ledger, last_position) = load(shard, &rows).map_err(Stop::Damaged)?;
+    let (mut ledger, end) = load(shard, &rows).map_err(Stop::Damaged)?;
     let outcomes = transfers.iter().map(|transfer| ledger.execute(transfer)).collect();
-    let text = text_that_writes(shard, &ledger, last_position);
-    let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await;
-    done.map_err(Stop::Writing)?;
+    let text = text_that_writes(shard, &ledger, end);
+    let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(Stop::Writing)?;
+    if done.rows_affected() != ledger.posts().len() as u64 + 1 {
+        return Err(Stop::Overtaken);
+    }
     Ok(outcomes)
 }
 
@@ -124,8 +133,8 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer]) -> String {
     put(
         &mut sql,
         format_args!(
-            "START TRANSACTION; SELECT /* wallet transfer */ {LEDGER_ROW}, clearing_fen, top_ups_fen, last_position \
-             FROM {db}.ledger WHERE one = 1 FOR UPDATE; \
+            "START TRANSACTION; SELECT /* wallet transfer */ {LEDGER_ROW}, clearing_fen, top_ups_fen, last_position, \
+             transactions FROM {db}.ledger WHERE one = 1 FOR UPDATE; \
              SELECT /* held */ {HELD_ROW}, id, user_id, kind, amount_fen FROM {db}.transfer WHERE "
         ),
     );
@@ -151,15 +160,23 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer]) -> String {
     sql
 }
 
-/// The part of the books that the transfers touch, and the last position.
-fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(Ledger<'a>, i64), WalletError> {
+/// How far a shard has come.
+#[derive(Clone, Copy)]
+struct End {
+    last_position: i64,
+    /// Written by every transaction, so it is the version of the ledger's row.
+    transactions: i64,
+}
+
+/// The part of the books that the transfers touch, and how far they go.
+fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(Ledger<'a>, End), WalletError> {
     let mut ledger = Ledger::default();
-    let mut last_position = None;
+    let mut end = None;
     for row in rows {
         match row.int(0)? {
             LEDGER_ROW => {
                 ledger.set_system(row.int(1)?, row.int(2)?);
-                last_position = Some(row.int(3)?);
+                end = Some(End { last_position: row.int(3)?, transactions: row.int(4)? });
             }
             HELD_ROW => {
                 let (id, content) = content(row, 1)?;
@@ -173,12 +190,18 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(Ledger<'a>, i64), Walle
             }
         }
     }
-    let last_position = last_position.ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
-    Ok((ledger, last_position))
+    let end = end.ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
+    Ok((ledger, end))
 }
 
 /// Also without a transfer to add the ledger's row is written: see its SQL.
-fn text_that_writes(shard: &Shard, ledger: &Ledger<'_>, last_position: i64) -> String {
+///
+/// A node of a cluster may roll the transaction back between two statements of
+/// this text without saying so, and the rest then runs in a transaction of its
+/// own. The ledger is therefore only written over what was read: the one that was
+/// first has moved its version.
+fn text_that_writes(shard: &Shard, ledger: &Ledger<'_>, end: End) -> String {
+    let End { last_position, transactions } = end;
     let db = &shard.db;
     let mut sql = String::with_capacity(256 + ledger.posts().len() * 160);
     let mut position = last_position;
@@ -210,7 +233,8 @@ fn text_that_writes(shard: &Shard, ledger: &Ledger<'_>, last_position: i64) -> S
         &mut sql,
         format_args!(
             "UPDATE /* wallet transfer */ {db}.ledger SET clearing_fen = {clearing}, top_ups_fen = {top_ups}, \
-             last_position = {position}, transactions = transactions + 1 WHERE one = 1; COMMIT"
+             last_position = {position}, transactions = transactions + 1 \
+             WHERE one = 1 AND transactions = {transactions}; COMMIT"
         ),
     );
     sql

@@ -23,15 +23,9 @@ fn preferring(first: usize, nodes: &[Part; 3]) -> Vec<Home> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wallets_on_different_nodes_make_one_ledger_and_double_nothing() {
     let nodes = Part::galera();
-    // All through one node, as it should be: tables that are made through several at once make the nodes wait.
-    let migrations: Vec<_> = (0..4)
-        .map(|_| {
-            let homes = preferring(0, &nodes);
-            tokio::spawn(async move { migrate(&homes, DATABASES).await })
-        })
-        .collect();
-    for migration in migrations {
-        migration.await.unwrap().unwrap();
+    // One after the other, as the handbook asks for on a cluster.
+    for _ in 0..2 {
+        migrate(&preferring(0, &nodes), DATABASES).await.unwrap();
     }
 
     let tasks: Vec<_> = (0..3)
