@@ -19,7 +19,7 @@ const PAGE: u32 = 500;
 /// Broken things that are shown by name.
 const EXAMPLES_MAX: usize = 10;
 /// How long balances may take to come right once everything is credited.
-const BALANCES_WITHIN: Duration = Duration::from_secs(120);
+const BALANCES_WITHIN: Duration = Duration::from_secs(300);
 /// Between two looks at them.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
