@@ -1,5 +1,11 @@
 //! The permits that this process holds: those in use, and those that are kept
 //! for a while because the next batch will want them.
+//!
+//! Of an envelope that is opened now and then, the last permit is kept until it
+//! would have to be renewed, and then let expire: giving it back and taking it
+//! anew would cost more than all else that an opening asks of memcached. Where
+//! the cap is so low that a kept permit could bar another process, it is given
+//! back as soon as the others are.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,6 +15,9 @@ use hongbao_core::limits::PERMITS_HELD_MAX;
 
 /// A permit that nobody has used for so long is given back.
 pub const KEPT_FOR: Duration = Duration::from_millis(500);
+
+/// From this cap on, one kept permit of each process bars nobody: a host has fewer processes.
+pub const KEPT_LONG_CAP_MIN: u32 = 8;
 
 /// Once an envelope is full it is not asked about again for so long, unless a
 /// permit of our own comes free.
@@ -26,12 +35,28 @@ struct Held {
     least_idle: u32,
     watched_since: Instant,
     written_at: Option<Instant>,
+    /// Entered again since it was written.
+    used_again: bool,
     full_since: Option<Instant>,
 }
 
 impl Held {
     fn new(now: Instant) -> Held {
-        Held { taken: 0, local: 0, inside: 0, least_idle: 0, watched_since: now, written_at: None, full_since: None }
+        Held {
+            taken: 0,
+            local: 0,
+            inside: 0,
+            least_idle: 0,
+            watched_since: now,
+            written_at: None,
+            used_again: false,
+            full_since: None,
+        }
+    }
+
+    fn written(&mut self, now: Instant) {
+        self.written_at = Some(now);
+        self.used_again = false;
     }
 
     fn idle(&self) -> u32 {
@@ -48,6 +73,18 @@ pub enum Door {
     Full,
     /// memcached must be asked for one more.
     Ask,
+}
+
+/// How long permits are kept.
+pub struct Keeping {
+    /// Those that nobody has used for so long are given back.
+    pub kept_for: Duration,
+    /// The last one of an envelope is not: if it is not used again, it expires.
+    pub keeps_last: bool,
+    /// What was not written for so long is written again.
+    pub renew_after: Duration,
+    /// Envelopes at a time.
+    pub writes_max: usize,
 }
 
 /// The permits of all envelopes.
@@ -74,6 +111,7 @@ impl HeldPermits {
         }
         if held.idle() > 0 {
             held.inside += 1;
+            held.used_again = true;
             held.least_idle = held.least_idle.min(held.idle());
             return Door::Entered;
         }
@@ -94,7 +132,7 @@ impl HeldPermits {
         let held = self.0.entry(id).or_insert_with(|| Held::new(now));
         held.taken += 1;
         held.inside += 1;
-        held.written_at = Some(now);
+        held.written(now);
         held.full_since = None;
     }
 
@@ -129,7 +167,7 @@ impl HeldPermits {
     /// Our part has been written.
     pub fn written(&mut self, id: EnvelopeId, now: Instant) {
         if let Some(held) = self.0.get_mut(&id) {
-            held.written_at = Some(now);
+            held.written(now);
         }
     }
 
@@ -141,16 +179,17 @@ impl HeldPermits {
     }
 
     /// Stops holding what was idle all the time since the last look, and names
-    /// up to `max` envelopes whose part is to be written: fewer permits, or the
-    /// same ones, if they were not written within `renew_after`.
-    pub fn take_due(&mut self, now: Instant, kept_for: Duration, renew_after: Duration, max: usize) -> Vec<EnvelopeId> {
+    /// the envelopes whose part is to be written: fewer permits, or the same
+    /// ones, if they were not written for long.
+    pub fn take_due(&mut self, now: Instant, terms: &Keeping) -> Vec<EnvelopeId> {
         let mut ids = Vec::new();
         self.0.retain(|id, held| {
-            if ids.len() >= max {
+            if ids.len() >= terms.writes_max {
                 return true;
             }
-            if now.saturating_duration_since(held.watched_since) >= kept_for {
-                let unused = held.least_idle.min(held.taken);
+            if now.saturating_duration_since(held.watched_since) >= terms.kept_for {
+                let kept = if terms.keeps_last { held.taken.min(1) } else { 0 };
+                let unused = held.least_idle.min(held.taken - kept);
                 held.taken -= unused;
                 held.watched_since = now;
                 held.least_idle = held.idle();
@@ -162,8 +201,13 @@ impl HeldPermits {
                 }
             }
             let written = held.written_at.map(|at| now.saturating_duration_since(at));
-            if held.taken > 0 && written.is_none_or(|ago| ago >= renew_after) && ids.last() != Some(id) {
-                ids.push(*id);
+            if held.taken > 0 && written.is_none_or(|ago| ago >= terms.renew_after) {
+                if terms.keeps_last && held.inside == 0 && !held.used_again {
+                    return false;
+                }
+                if ids.last() != Some(id) {
+                    ids.push(*id);
+                }
             }
             true
         });
@@ -183,6 +227,8 @@ mod tests {
 
     const CAP: u32 = 2;
     const RENEW: Duration = Duration::from_secs(10);
+    const BRIEFLY: Keeping = Keeping { kept_for: KEPT_FOR, keeps_last: false, renew_after: RENEW, writes_max: 9 };
+    const LONG: Keeping = Keeping { keeps_last: true, ..BRIEFLY };
 
     fn id() -> EnvelopeId {
         EnvelopeId::mint(Timestamp::from_millis(1), [7; 10])
@@ -197,14 +243,38 @@ mod tests {
             let now = start + KEPT_FOR * step;
             held.leave(id());
             assert_eq!(held.enter(id(), CAP, now), Door::Entered, "while it is used it is kept");
-            assert!(held.take_due(now, KEPT_FOR, RENEW, 9).is_empty());
+            assert!(held.take_due(now, &BRIEFLY).is_empty());
         }
         held.leave(id());
         let now = start + KEPT_FOR * 11;
         // The first look begins a time without use, the second ends it.
-        assert!(held.take_due(now, KEPT_FOR, RENEW, 9).is_empty());
-        assert_eq!(held.take_due(now + KEPT_FOR, KEPT_FOR, RENEW, 9), [id()]);
+        assert!(held.take_due(now, &BRIEFLY).is_empty());
+        assert_eq!(held.take_due(now + KEPT_FOR, &BRIEFLY), [id()]);
         assert_eq!((held.taken(id()), held.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_last_permit_is_kept_until_it_expires_unless_it_is_used_again() {
+        let (mut held, start) = (HeldPermits::default(), Instant::now());
+        for _ in 0..2 {
+            held.granted(id(), start);
+        }
+        for _ in 0..2 {
+            held.leave(id());
+        }
+        held.take_due(start + KEPT_FOR, &LONG);
+        assert_eq!(held.take_due(start + KEPT_FOR * 2, &LONG), [id()], "all but one are given back");
+        let again = start + KEPT_FOR * 2;
+        held.written(id(), again);
+        assert!(held.take_due(again + RENEW / 2, &LONG).is_empty());
+        assert_eq!((held.taken(id()), held.enter(id(), CAP, again + RENEW / 2)), (1, Door::Entered));
+        assert_eq!(held.take_due(again + RENEW, &LONG), [id()], "in use, it is renewed");
+        held.written(id(), again + RENEW);
+        assert_eq!(held.take_due(again + RENEW * 2, &LONG), [id()], "somebody is inside");
+        held.written(id(), again + RENEW * 2);
+        held.leave(id());
+        assert!(held.take_due(again + RENEW * 3, &LONG).is_empty());
+        assert_eq!((held.taken(id()), held.len()), (0, 0), "without a word it expires");
     }
 
     #[test]
@@ -216,14 +286,14 @@ mod tests {
         for _ in 0..8 {
             held.leave(id());
         }
-        held.take_due(start + KEPT_FOR, KEPT_FOR, RENEW, 9);
+        held.take_due(start + KEPT_FOR, &BRIEFLY);
         for _ in 0..20 {
             assert_eq!(held.enter(id(), 8, start), Door::Entered);
             assert_eq!(held.enter(id(), 8, start), Door::Entered);
             held.leave(id());
             held.leave(id());
         }
-        held.take_due(start + KEPT_FOR * 2, KEPT_FOR, RENEW, 9);
+        held.take_due(start + KEPT_FOR * 2, &BRIEFLY);
         assert_eq!(held.taken(id()), 2);
     }
 
@@ -268,11 +338,11 @@ mod tests {
     fn what_is_held_long_is_written_again() {
         let (mut held, start) = (HeldPermits::default(), Instant::now());
         held.granted(id(), start);
-        assert!(held.take_due(start + RENEW / 2, KEPT_FOR, RENEW, 9).is_empty());
-        assert_eq!(held.take_due(start + RENEW, KEPT_FOR, RENEW, 9), [id()]);
+        assert!(held.take_due(start + RENEW / 2, &BRIEFLY).is_empty());
+        assert_eq!(held.take_due(start + RENEW, &BRIEFLY), [id()]);
         held.written(id(), start + RENEW);
-        assert!(held.take_due(start + RENEW, KEPT_FOR, RENEW, 9).is_empty());
+        assert!(held.take_due(start + RENEW, &BRIEFLY).is_empty());
         held.write_all_again();
-        assert_eq!(held.take_due(start + RENEW, KEPT_FOR, RENEW, 9), [id()]);
+        assert_eq!(held.take_due(start + RENEW, &BRIEFLY), [id()]);
     }
 }

@@ -4,9 +4,12 @@
 //! it is changed by `gets` and `cas`, or by `add` when it is absent. A permit
 //! that was left is kept for half a second to a second and used again without a
 //! question, so that a busy envelope costs nothing; other processes of the host
-//! may be refused for that long where the cap is reached. Held permits are
-//! renewed at half their time to live; what a crash leaked ends after it, and so
-//! does what is dropped unwritten where a process holds too many.
+//! may be refused for that long where the cap is reached. Under a cap of eight or
+//! more the last one of an envelope is kept for half its time to live: an
+//! envelope that is opened now and then costs one question in all. Held permits
+//! that are used are renewed at half their time to live; what a crash leaked ends
+//! after it, and so does what is dropped unwritten, because nobody used it again
+//! or because a process holds too many.
 //!
 //! memcached throttles and decides nothing. While a connection to it is broken,
 //! which one late answer does, this process counts for itself under the same
@@ -19,6 +22,7 @@
 //! | the first, nobody else inside | one (`add`) |
 //! | the first, others inside | two or three (`add`, `gets`, `cas`) |
 //! | giving back, renewing | two (`gets`, `cas`), behind everybody's back |
+//! | the last one of an envelope, under a cap of eight or more | none: it expires |
 
 mod answers;
 mod held;
@@ -36,7 +40,7 @@ use hongbao_core::{Clock, EnvelopeId, World};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
-use self::held::{Door, HeldPermits, KEPT_FOR};
+use self::held::{Door, HeldPermits, KEPT_FOR, KEPT_LONG_CAP_MIN, Keeping};
 use self::link::{Link, Terms};
 pub use self::metrics::PermitMetrics;
 use super::{Counter, Permits};
@@ -45,7 +49,7 @@ use super::{Counter, Permits};
 const LINKS: usize = 4;
 
 /// How often permits are given back and connections mended.
-const TEND_EVERY: Duration = Duration::from_millis(100);
+const TEND_EVERY: Duration = Duration::from_millis(250);
 
 /// How memcached is asked.
 #[derive(Clone, Debug)]
@@ -225,8 +229,13 @@ impl Inner {
     /// long; tells of how many envelopes.
     async fn write_due(&self, kept_for: Duration) -> usize {
         let _writing = self.writing.lock().await;
-        let renew_after = Duration::from_secs(self.terms.ttl_s.into()) / 2;
-        let ids = self.held.lock().take_due(Instant::now(), kept_for, renew_after, PERMIT_WRITES_MAX);
+        let keeping = Keeping {
+            kept_for,
+            keeps_last: self.cap.load(Ordering::Relaxed) >= KEPT_LONG_CAP_MIN,
+            renew_after: Duration::from_secs(self.terms.ttl_s.into()) / 2,
+            writes_max: PERMIT_WRITES_MAX,
+        };
+        let ids = self.held.lock().take_due(Instant::now(), &keeping);
         let write = |link| self.write_over(link, &ids);
         tokio::join!(write(0), write(1), write(2), write(3));
         ids.len()
