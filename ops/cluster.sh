@@ -23,6 +23,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=ops/process.sh
+source "$here/process.sh"
 data=./cluster-data
 sets=2
 port=18100
@@ -197,20 +199,9 @@ line_of() {
     awk -v name="$1" '$1 == name' "$data/processes"
 }
 
-# When a process was started, in ticks since the machine was; nothing if it has
-# ended and only waits to be noticed.
-started_at() {
-    awk '$3 != "Z" { print $22 }' "/proc/$1/stat" 2>/dev/null || true
-}
-
 # The id of a process of ours that runs; nothing if it does not.
 pid_of() {
-    local pid started
-    read -r pid started 2>/dev/null <"$data/run/$1.pid" || return 0
-    # The number may have been given to somebody else since.
-    if [ -n "$pid" ] && [ "$(started_at "$pid")" = "$started" ]; then
-        echo "$pid"
-    fi
+    pid_in "$data/run/$1.pid"
 }
 
 is_open() {
@@ -232,7 +223,7 @@ run_one() {
     done
     # shellcheck disable=SC2086 # the words of the command are meant to be split
     setsid $command >>"$data/log/$name.log" 2>&1 </dev/null &
-    echo "$! $(started_at $!)" >"$data/run/$name.pid"
+    remember "$data/run/$name.pid" $!
 }
 
 wait_until_open() {

@@ -18,6 +18,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=ops/process.sh
+source "$here/process.sh"
 data=./galera-data
 port=
 
@@ -42,21 +44,8 @@ peers() {
     echo "127.0.0.1:$((port + 1)),127.0.0.1:$((port + 11)),127.0.0.1:$((port + 21))"
 }
 
-# When a process was started, in ticks since the machine was; nothing if it has
-# ended and only waits to be noticed.
-started_at() {
-    awk '$3 != "Z" { print $22 }' "/proc/$1/stat" 2>/dev/null || true
-}
-
 # The id of a node's process; nothing if it does not run.
-pid_of() {
-    local pid started
-    read -r pid started 2>/dev/null <"$data/node$1.pid" || return 0
-    # The number may have been given to somebody else since.
-    if [ -n "$pid" ] && [ "$(started_at "$pid")" = "$started" ]; then
-        echo "$pid"
-    fi
-}
+pid_of() { pid_in "$data/node$1.pid"; }
 
 # What a node says about itself, a value of `SHOW STATUS`.
 says() {
@@ -70,7 +59,7 @@ run_node() {
     mkdir -p "$(dir_of "$number")"
     setsid "$here/parts.sh" galera "$(dir_of "$number")" "$(port_of "$number")" "$(peers)" "$@" \
         >>"$(dir_of "$number")/log" 2>&1 </dev/null &
-    echo "$! $(started_at $!)" >"$data/node$number.pid"
+    remember "$data/node$number.pid" $!
 }
 
 wait_until_synced() {

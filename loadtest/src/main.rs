@@ -7,6 +7,7 @@ mod demo;
 
 mod bench;
 mod compare;
+mod filled;
 mod fronts;
 mod measure;
 mod report;
@@ -68,6 +69,8 @@ enum Command {
     Fronts(FrontsArgs),
     /// Measure what an opening costs with 1, 2 and 4 SETs, through the gateway
     Sets(SetsArgs),
+    /// Measure what an opening costs where there have been millions, and where there have been none
+    Filled(filled::Args),
     /// Carry out a schedule of faults on a cluster of its own, without load
     Faults(faults::FaultsArgs),
     /// From a measured run to the SETs, servers and databases that a peak needs
@@ -186,6 +189,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
+        Command::Filled(args) => filled::filled(&args),
         Command::Faults(args) => faults::rehearse(&args),
         Command::Plan(args) => capacity::print(&args),
         Command::Compare(args) => compare::compare(&args),

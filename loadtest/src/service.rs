@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use hongbao_core::id::Fold;
 use rustix::process::Signal;
 
 use crate::Fallible;
@@ -43,6 +44,22 @@ impl Default for Wanted {
 
 /// China's zone, in seconds from UTC.
 pub const ZONE_OFFSET_S: i64 = 8 * 3_600;
+/// How far from UTC a zone may be, in seconds.
+const ZONE_S_MAX: i64 = 14 * 3_600;
+/// The databases, and the tables a day in each, that the SETs of a cluster have together.
+pub const FOLD: Fold = Fold::new(4, 1).expect("4 divides 100, 1 divides 10");
+
+/// The zone in which it is midnight then, in seconds from UTC.
+pub fn zone_with_midnight_at(then: SystemTime) -> i64 {
+    let since = then.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let behind = since % 86_400;
+    if behind <= ZONE_S_MAX { -behind } else { 86_400 - behind }
+}
+
+/// The zone in which it is noon then, in seconds from UTC.
+pub fn zone_with_noon_at(then: SystemTime) -> i64 {
+    zone_with_midnight_at(then + Duration::from_secs(86_400 / 2))
+}
 
 /// What is measured. It lives as long as its value.
 pub enum Service {
@@ -81,9 +98,10 @@ impl Service {
 
     /// Waits until it does next to nothing.
     pub fn wait_until_idle(&self) -> Fallible<Option<Duration>> {
-        // A cluster's workers look for work in its databases all the time.
-        let share = if matches!(self, Service::Embedded(_)) { 0.05 } else { 0.20 };
-        wait_until_idle(share, || self.cpu_time())
+        match self {
+            Service::Embedded(child) => wait_until_idle(0.05, || child.cpu_time()),
+            Service::Cluster(cluster) => cluster.wait_until_idle(),
+        }
     }
 
     /// An error with what it has to say.
@@ -147,10 +165,11 @@ impl Cluster {
         let zone = wanted.zone_offset_s;
         let fixed = format!("topology = \"topology.toml\"\ndev_calls = true\nzone_offset_s = {zone}\n\n");
         let tickets = format!("[tickets]\nsecret = \"{TICKET_SECRET}\"\n\n");
-        let rest = "[storage]\ndatabases = 4\ntables = 1\nwallet_databases = 2\n\n\
-                    [database]\nuser = \"hongbao\"\npassword = \"hongbao\"\n\n\
+        let (databases, tables) = (FOLD.databases(), FOLD.tables());
+        let storage = format!("[storage]\ndatabases = {databases}\ntables = {tables}\nwallet_databases = 2\n\n");
+        let rest = "[database]\nuser = \"hongbao\"\npassword = \"hongbao\"\n\n\
                     [rate_limit]\nuser_per_s = 1000000000\nuser_burst = 1000000000\n";
-        fs::write(dir.join("hongbao.toml"), format!("{fixed}{}{tickets}{rest}", settings(wanted)))?;
+        fs::write(dir.join("hongbao.toml"), format!("{fixed}{}{tickets}{storage}{rest}", settings(wanted)))?;
 
         // Ten for each SET, the wallet's database, the gateway, then the relays.
         let relayed = schedule.relayed();
@@ -223,6 +242,12 @@ impl Cluster {
         self.processes.cpu_times()
     }
 
+    /// Waits until all of it does next to nothing.
+    pub fn wait_until_idle(&self) -> Fallible<Option<Duration>> {
+        // Its workers look for work in its databases all the time.
+        wait_until_idle(0.20, || self.cpu_time())
+    }
+
     /// Where its data and logs are.
     pub fn dir(&self) -> &Path {
         self.processes.dir()
@@ -249,7 +274,6 @@ impl Cluster {
     }
 
     /// Its processes, by name.
-    #[cfg(test)]
     pub fn processes(&self) -> &Processes {
         &self.processes
     }
@@ -292,4 +316,20 @@ pub fn free_ports(count: u16) -> Fallible<u16> {
     let mut candidates = (start..PORTS.end - count).chain(PORTS.start..start).step_by(10);
     let found = candidates.find(|first| (*first..first + count).all(is_free));
     found.ok_or_else(|| "no free ports for a cluster".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_any_time_there_is_a_zone_where_it_is_midnight_and_one_where_it_is_noon() {
+        for since_s in (0..200_000).step_by(997) {
+            let then = SystemTime::UNIX_EPOCH + Duration::from_secs(since_s);
+            for (zone, of_day_s) in [(zone_with_midnight_at(then), 0), (zone_with_noon_at(then), 43_200)] {
+                assert!(zone.abs() <= ZONE_S_MAX);
+                assert_eq!((since_s as i64 + zone).rem_euclid(86_400), of_day_s);
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, aio::MultiplexedConnection};
-use hongbao_core::id::{Fold, TableRef};
+use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Seed};
 use hongbao_parts::Part;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
@@ -18,7 +18,7 @@ use super::audit::Entry;
 use super::rival::tables;
 use super::rival::{self, PENDING, shares_key};
 use super::scheme::Scheme;
-use crate::service::{Cluster, Wanted};
+use crate::service::{Cluster, FOLD, Wanted, ZONE_OFFSET_S};
 use crate::{Fallible, interrupt, machine};
 
 /// What decides over durability; printed with the figures.
@@ -43,11 +43,6 @@ const REDIS: [&str; 10] = [
 const REDIS_READY_WITHIN: Duration = Duration::from_secs(30);
 /// Values in one message to Redis while seeding.
 const PUSHED_AT_ONCE: usize = 10_000;
-/// The databases and tables of a cluster for benches; see `service.rs`.
-const FOLD: Fold = Fold::new(4, 1).expect("4 divides 100, 1 divides 10");
-/// The zone of its day tables: nobody configures another.
-const ZONE_OFFSET_S: i32 = 8 * 3_600;
-
 /// The servers. They live as long as their value.
 pub struct Ground {
     /// Present when Hongbao itself is compared: then its MariaDB serves all.
@@ -212,7 +207,7 @@ async fn connect(node: &str) -> Fallible<MySqlConnection> {
 
 /// The service's journals that hold these envelopes.
 fn day_tables(envelopes: &[EnvelopeId]) -> Vec<String> {
-    let table = |id: &EnvelopeId| FOLD.table_of(id.placement(ZONE_OFFSET_S));
+    let table = |id: &EnvelopeId| FOLD.table_of(id.placement(ZONE_OFFSET_S as i32));
     let tables: BTreeSet<TableRef> = envelopes.iter().map(table).collect();
     let name = |table: TableRef| format!("db_{:02}.entry_{}_{:02}", table.database, table.table, table.day.number());
     tables.into_iter().map(name).collect()

@@ -13,13 +13,11 @@ use super::gauges::fetch_metrics;
 use super::people::Passes;
 use crate::faults::Schedule;
 use crate::outcome::Machine;
-use crate::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S};
+use crate::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S, zone_with_midnight_at};
 use crate::{Fallible, machine, metrics};
 
 /// Instead of a durability that no process tells.
 pub const NOT_STATED: &str = "not stated";
-/// How far from UTC a zone may be, in seconds.
-const ZONE_S_MAX: i64 = 14 * 3_600;
 
 /// What a run drives. Its fields are dropped in this order: processes before their data.
 pub struct Target {
@@ -127,25 +125,4 @@ fn read_secret(path: &Path) -> Fallible<String> {
         return Err(format!("{}: there is no secret in it", path.display()).into());
     }
     Ok(secret.to_owned())
-}
-
-/// The zone in which it is midnight then, in seconds from UTC.
-fn zone_with_midnight_at(then: SystemTime) -> i64 {
-    let since = then.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    let behind = since % 86_400;
-    if behind <= ZONE_S_MAX { -behind } else { 86_400 - behind }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn at_any_time_there_is_a_zone_where_it_is_midnight() {
-        for since_s in (0..200_000).step_by(997) {
-            let zone = zone_with_midnight_at(SystemTime::UNIX_EPOCH + Duration::from_secs(since_s));
-            assert!(zone.abs() <= ZONE_S_MAX);
-            assert_eq!((since_s as i64 + zone) % 86_400, 0);
-        }
-    }
 }

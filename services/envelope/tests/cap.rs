@@ -2,15 +2,14 @@
 //! in the database itself: everybody opens one envelope through two servers with
 //! their lanes switched off, and a look at MariaDB's list of processes counts.
 
+mod common;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
-use hongbao_core::{
-    Audience, Clock as _, Envelope, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, SystemClock, UserId,
-};
+use hongbao_core::{Clock as _, EnvelopeId, Limits, Slot, SystemClock, UserId};
 use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
 use hongbao_envelope::permits::{Counter, MemcachedPermits, Permits};
 use hongbao_envelope::refusal::Refusal;
@@ -18,11 +17,12 @@ use hongbao_envelope::server::{Caller, Opening, Server, ServerOptions, ServerPar
 use hongbao_parts::Part;
 use hongbao_store::Store;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
-use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::sqlite::SqliteWallet;
 use prometheus_client::registry::Registry;
 use sqlx::Row as _;
+
+use common::make_active;
 
 const CAP: u32 = 3;
 const OPENERS: u32 = 120;
@@ -31,14 +31,9 @@ const INSIDE: &str = "SELECT count(*) FROM information_schema.processlist WHERE 
                       AND (info LIKE '%/* append */%' OR info LIKE '%/* load_for */%')";
 
 fn options(mariadb: &Part, user: &str, password: &str) -> MysqlOptions {
-    MysqlOptions {
-        nodes: vec![mariadb.node().parse().unwrap()],
-        user: user.to_owned(),
-        password: password.to_owned(),
-        connections_max: 64,
-        statement_timeout: Duration::from_secs(20),
-        ..MysqlOptions::default()
-    }
+    let statement_timeout = Duration::from_secs(20);
+    let bounds = MysqlOptions { connections_max: 64, statement_timeout, ..MysqlOptions::default() };
+    common::options(mariadb, user, password, bounds)
 }
 
 async fn server(
@@ -47,15 +42,7 @@ async fn server(
     holder: u64,
     dir: &std::path::Path,
 ) -> (Arc<Server>, Arc<dyn Store>, PermitMetrics) {
-    let layout = Layout {
-        fold: Fold::new(1, 1).unwrap(),
-        slots: Slot::all().collect(),
-        zone_offset_s: 0,
-        world: hongbao_core::World::Real,
-    };
-    let mysql = options(mariadb, "hongbao", "hongbao");
-    migrate(mysql.clone(), &layout).await.unwrap();
-    let store: Arc<dyn Store> = Arc::new(MysqlStore::open(mysql, layout).await.unwrap());
+    let store = common::open(options(mariadb, "hongbao", "hongbao")).await;
     let mut registry = Registry::default();
     let metrics = PermitMetrics::register(&mut registry);
     // Patient, because the machine may be busy: a late answer would break a connection, and
@@ -85,29 +72,6 @@ async fn server(
     (Server::start(parts, &mut registry).0, store, metrics)
 }
 
-async fn active_envelope(store: &Arc<dyn Store>) -> EnvelopeId {
-    let now = SystemClock.now();
-    let envelope = Envelope {
-        id: EnvelopeId::mint(now, [5; 10]),
-        sender: UserId::parse("sender").unwrap(),
-        kind: Kind::Equal,
-        total: Fen::new(i64::from(OPENERS)).unwrap(),
-        shares: OPENERS,
-        share_cap: Fen::new(1).unwrap(),
-        greeting: String::new(),
-        audience: Audience::Link,
-        seed: Seed::new([7; 32]),
-        created_at: now,
-        lifetime_ms: 3_600_000,
-        stage: Stage::Created,
-        expires_at: None,
-        settled_seq: 0,
-    };
-    store.create(std::slice::from_ref(&envelope)).await.unwrap();
-    store.activate(envelope.id, now.plus_millis(3_600_000)).await.unwrap();
-    envelope.id
-}
-
 /// Opens until it is answered; a refusal is a reason to come again.
 async fn open(server: Arc<Server>, id: EnvelopeId, number: u32) -> i64 {
     let user = UserId::parse(&format!("user-{number}")).unwrap();
@@ -129,7 +93,7 @@ async fn without_lanes_no_more_than_the_cap_of_an_envelope_are_in_the_database()
     // Two processes of one host, as far as memcached can tell.
     let (first, store, first_counts) = server(&mariadb, &memcached, 1, dirs[0].path()).await;
     let (second, _, second_counts) = server(&mariadb, &memcached, 2, dirs[1].path()).await;
-    let id = active_envelope(&store).await;
+    let id = make_active(&store, SystemClock.now(), 5, OPENERS).await;
 
     // Nothing of the journal gets through while it is locked, so that whoever is let in stays in.
     let root = Connections::open(options(&mariadb, "root", "")).await.unwrap();

@@ -1,13 +1,12 @@
 //! Somebody else's transaction holds a row of one envelope, in a real database:
 //! the others of the same batch are opened in time.
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use hongbao_core::id::Fold;
-use hongbao_core::{
-    Audience, Clock as _, Envelope, EnvelopeId, Fen, Kind, Seed, Slot, Stage, SystemClock, Timestamp, UserId,
-};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
 use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
@@ -16,20 +15,16 @@ use hongbao_envelope::server::ServerOptions;
 use hongbao_parts::Part;
 use hongbao_store::Store;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
-use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use prometheus_client::registry::Registry;
 use sqlx::Executor as _;
 use tokio::sync::oneshot;
 
+use common::make_active;
+
 fn options(mariadb: &Part, user: &str, password: &str) -> MysqlOptions {
-    MysqlOptions {
-        nodes: vec![mariadb.node().parse().unwrap()],
-        user: user.to_owned(),
-        password: password.to_owned(),
-        // The holder's transaction may stand still for ten seconds.
-        row_lock_wait_s: if user == "root" { 11 } else { MysqlOptions::default().row_lock_wait_s },
-        ..MysqlOptions::default()
-    }
+    // The holder's transaction may stand still for ten seconds.
+    let row_lock_wait_s = if user == "root" { 11 } else { MysqlOptions::default().row_lock_wait_s };
+    common::options(mariadb, user, password, MysqlOptions { row_lock_wait_s, ..MysqlOptions::default() })
 }
 
 /// A lane on a database.
@@ -40,15 +35,7 @@ struct Bench {
 
 impl Bench {
     async fn new(mariadb: &Part) -> Bench {
-        let layout = Layout {
-            fold: Fold::new(1, 1).unwrap(),
-            slots: Slot::all().collect(),
-            zone_offset_s: 0,
-            world: hongbao_core::World::Real,
-        };
-        let options = options(mariadb, "hongbao", "hongbao");
-        migrate(options.clone(), &layout).await.unwrap();
-        let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options, layout).await.unwrap());
+        let store = common::open(options(mariadb, "hongbao", "hongbao")).await;
         let context = Arc::new(LaneContext {
             store: store.clone(),
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
@@ -57,28 +44,6 @@ impl Bench {
             metrics: ServerMetrics::register(&mut Registry::default(), "").lane(0),
         });
         Bench { store, context }
-    }
-
-    async fn envelope(&self, now: Timestamp, number: u8) -> EnvelopeId {
-        let envelope = Envelope {
-            id: EnvelopeId::mint(now, [number; 10]),
-            sender: UserId::parse("sender").unwrap(),
-            kind: Kind::Equal,
-            total: Fen::new(10).unwrap(),
-            shares: 10,
-            share_cap: Fen::new(1).unwrap(),
-            greeting: String::new(),
-            audience: Audience::Link,
-            seed: Seed::new([7; 32]),
-            created_at: now,
-            lifetime_ms: 3_600_000,
-            stage: Stage::Created,
-            expires_at: None,
-            settled_seq: 0,
-        };
-        self.store.create(std::slice::from_ref(&envelope)).await.unwrap();
-        self.store.activate(envelope.id, now.plus_millis(3_600_000)).await.unwrap();
-        envelope.id
     }
 
     /// One batch, with the time that a server gives an opening.
@@ -112,7 +77,8 @@ async fn an_envelope_that_somebody_holds_is_refused_and_its_neighbours_are_opene
     let root = Connections::open(options(&mariadb, "root", "")).await.unwrap();
     for round in 0..5 {
         let now = SystemClock.now();
-        let (held, near) = (bench.envelope(now, round * 2).await, bench.envelope(now, round * 2 + 1).await);
+        let held = make_active(&bench.store, now, round * 2, 10).await;
+        let near = make_active(&bench.store, now, round * 2 + 1, 10).await;
         let hex: String = held.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         let day = bench.store.table_of(held).day.number();
         let hold = format!(

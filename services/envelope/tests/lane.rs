@@ -7,9 +7,7 @@ use std::time::Instant;
 
 use hongbao_core::id::Fold;
 use hongbao_core::time::ManualClock;
-use hongbao_core::{
-    Audience, Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Seed, Stage, Timestamp, UserId,
-};
+use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Timestamp, UserId};
 use hongbao_envelope::direct;
 use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
 use hongbao_envelope::live::LiveEnvelopes;
@@ -18,6 +16,7 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_store::guarded::{Guard, GuardedStore, Verb};
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
+use hongbao_store::suite::created;
 use hongbao_store::{Append, Store, StoreError};
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -107,23 +106,10 @@ impl Bench {
 
     /// A paid envelope of 10 fen a share.
     async fn envelope(&self, number: u8, shares: u32) -> EnvelopeId {
-        let envelope = Envelope {
-            id: EnvelopeId::mint(START, [number; 10]),
-            sender: user("sender"),
-            kind: Kind::Equal,
-            total: Fen::new(i64::from(shares) * 10).unwrap(),
-            shares,
-            share_cap: Fen::new(20_000).unwrap(),
-            greeting: String::new(),
-            audience: Audience::Link,
-            seed: Seed::new([number; 32]),
-            created_at: START,
-            lifetime_ms: LIFETIME_MS,
-            stage: Stage::Created,
-            expires_at: None,
-            settled_seq: 0,
-        };
-        let id = envelope.id;
+        let id = EnvelopeId::mint(START, [number; 10]);
+        let total = Fen::new(i64::from(shares) * 10).unwrap();
+        let envelope =
+            Envelope { kind: Kind::Equal, total, shares, created_at: START, lifetime_ms: LIFETIME_MS, ..created(id) };
         self.store.create(&[envelope]).await.unwrap();
         self.store.activate(id, START.plus_millis(LIFETIME_MS)).await.unwrap();
         id

@@ -2,11 +2,12 @@
 //! memory of the whole process.
 
 use hongbao_core::id::Fold;
-use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Seed, Stage, Timestamp, UserId};
+use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Timestamp, UserId};
 use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_store::Store as _;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
+use hongbao_store::suite::created;
 
 /// Few, so that the test is quick; `HONGBAO_LIVE_ENVELOPES=1000000` fills a whole server.
 const ENVELOPES: u32 = 8_000;
@@ -20,20 +21,14 @@ fn envelope(number: u32) -> Envelope {
     let mut random = [0; 10];
     random[6..].copy_from_slice(&number.to_be_bytes());
     Envelope {
-        id: EnvelopeId::mint(START, random),
         sender: UserId::parse(&format!("{number:0>40}")).unwrap(),
-        kind: Kind::Lucky,
         total: Fen::new(8_888).unwrap(),
         shares: 500,
-        share_cap: Fen::new(20_000).unwrap(),
         greeting: "福".repeat(64),
         audience: Audience::Group(GroupId::parse(&format!("{number:0>40}")).unwrap()),
-        seed: Seed::new([7; 32]),
         created_at: START,
         lifetime_ms: 1_000,
-        stage: Stage::Created,
-        expires_at: None,
-        settled_seq: 0,
+        ..created(EnvelopeId::mint(START, random))
     }
 }
 

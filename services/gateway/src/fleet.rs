@@ -81,8 +81,7 @@ impl Fleet {
 }
 
 fn slot_of(id: EnvelopeId) -> usize {
-    // The zone only matters for the day.
-    usize::from(id.placement(0).slot.number())
+    usize::from(id.slot().number())
 }
 
 fn owner_among<'a>(

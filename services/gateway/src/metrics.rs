@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::fleet::Fleets;
+use crate::upstream::Upstream;
 
 /// How a request ended: a server's answer was passed on, the gateway refused
 /// it, it may have happened, or no server could answer.
@@ -115,23 +116,23 @@ impl Collector for GatewayMetrics {
         self.rehearsal.encode("rehearsal_", &mut encoder)?;
 
         let fleet = self.fleets.current();
+        fn labels(server: &Upstream) -> [(&str, &str); 2] {
+            [("set", &server.set), ("server", &server.name)]
+        }
         let help = "Whether a server is believed to be up";
         let mut up = encoder.encode_descriptor("hongbao_gateway_server_up", help, None, MetricType::Gauge)?;
         for server in fleet.all() {
-            let labels = [("set", server.set.as_str()), ("server", server.name.as_str())];
-            ConstGauge::new(u64::from(server.is_up())).encode(up.encode_family(&labels)?)?;
+            ConstGauge::new(u64::from(server.is_up())).encode(up.encode_family(&labels(server))?)?;
         }
         let help = "Requests that are at a server";
         let mut at = encoder.encode_descriptor("hongbao_gateway_in_flight", help, None, MetricType::Gauge)?;
         for server in fleet.all() {
-            let labels = [("set", server.set.as_str()), ("server", server.name.as_str())];
-            ConstGauge::new(server.in_flight() as u64).encode(at.encode_family(&labels)?)?;
+            ConstGauge::new(server.in_flight() as u64).encode(at.encode_family(&labels(server))?)?;
         }
         let (name, help) = ("hongbao_gateway_server_changes", "Changes of what a server is believed to be");
         let mut changes = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for server in fleet.all() {
-            let labels = [("set", server.set.as_str()), ("server", server.name.as_str())];
-            ConstCounter::new(server.changes()).encode(changes.encode_family(&labels)?)?;
+            ConstCounter::new(server.changes()).encode(changes.encode_family(&labels(server))?)?;
         }
         Ok(())
     }

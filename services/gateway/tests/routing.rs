@@ -28,7 +28,7 @@ async fn an_envelope_goes_to_its_owner_within_the_set_of_its_slot() {
     let mut seen = HashSet::new();
     for number in 0..40 {
         let id = id(number);
-        let servers = if id.placement(0).slot.number() < 50 { ["a1", "a2"] } else { ["b1", "b2"] };
+        let servers = if id.slot().number() < 50 { ["a1", "a2"] } else { ["b1", "b2"] };
         let expected = owner(id, servers).unwrap();
         for (method, path) in
             [("POST", format!("/v1/envelopes/{id}/open")), ("GET", format!("/v1/envelopes/{id}?limit=3"))]
@@ -56,7 +56,7 @@ async fn a_new_envelope_goes_to_the_owner_of_the_id_that_it_gets_here() {
         let [text] = &ids[..] else { panic!("{ids:?}") };
         let id = hongbao_core::EnvelopeId::parse(text).unwrap();
         assert_ne!(text, forged[0].1);
-        let servers = if id.placement(0).slot.number() < 50 { ["a1", "a2"] } else { ["b1", "b2"] };
+        let servers = if id.slot().number() < 50 { ["a1", "a2"] } else { ["b1", "b2"] };
         assert_eq!(reply.server(), owner(id, servers).unwrap());
     }
 }
@@ -148,6 +148,7 @@ async fn what_a_server_needs_passes_and_what_concerns_one_connection_does_not() 
 async fn nobody_smuggles_a_second_request_behind_two_lengths() {
     let (backends, front) = two_sets().await;
     let (path, token) = (format!("/v1/envelopes/{}/open", id(1)), front.token("li"));
+    let mut passed = 0;
     for lengths in
         ["content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 4"]
     {
@@ -155,13 +156,16 @@ async fn nobody_smuggles_a_second_request_behind_two_lengths() {
         let smuggled = "GET /v1/operator/permits HTTP/1.1\r\nhost: h\r\n\r\n";
         let body = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
         let reply = exchange(front.address, &(head + &body)).await;
+        // Refused is as good.
+        assert!([200, 400].contains(&reply.status), "{reply:?}");
         if reply.status == 200 {
+            passed += 1;
             assert_eq!(reply.json()["body"], smuggled);
             let script = &backends.iter().find(|backend| backend.script.name == reply.server()).unwrap().script;
             assert_eq!(script.header("content-length"), [smuggled.len().to_string()]);
         }
     }
-    assert!(backends.iter().map(|backend| backend.script.count()).sum::<u64>() <= 2);
+    assert_eq!(backends.iter().map(|backend| backend.script.count()).sum::<u64>(), passed);
 }
 
 #[tokio::test]

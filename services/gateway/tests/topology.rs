@@ -101,7 +101,7 @@ async fn a_server_that_stays_keeps_its_standing_when_the_topology_changes() {
 #[tokio::test]
 async fn a_misdirected_request_makes_the_gateway_look_at_its_file_and_go_to_the_right_set_once() {
     let (one, two) = (Backend::start("a1").await, Backend::start("b1").await);
-    let id = (0..).map(id).find(|id| id.placement(0).slot.number() == 7).unwrap();
+    let id = (0..).map(id).find(|id| id.slot().number() == 7).unwrap();
     let text = |version, a: &str, b: &str| {
         topology(version, &[("a", a, &[("a1", one.address)]), ("b", b, &[("b1", two.address)])])
     };

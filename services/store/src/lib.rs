@@ -18,7 +18,13 @@ pub mod suite;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+
+/// The day tables of these databases, each with so many tables a day.
+fn day_tables(databases: impl IntoIterator<Item = u8>, tables: u8) -> Vec<TableRef> {
+    let of_days = databases.into_iter().flat_map(|database| (0..tables).map(move |table| (database, table)));
+    of_days.flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, day })).collect()
+}
 
 /// Why a verb failed. Refusals are values; this is for what went wrong.
 #[derive(Debug, thiserror::Error)]

@@ -5,12 +5,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hongbao_core::id::Fold;
-use hongbao_core::{Audience, Entry, EntryKind, Envelope, EnvelopeId, Fen, Kind, Seed, Stage, Timestamp, UserId};
+use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Stage, UserId};
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
+use hongbao_store::suite::{NOW, created};
 use hongbao_store::{Append, Store as _, StoreError};
 
-const NOW: Timestamp = Timestamp::from_millis(1_771_257_600_000);
 /// China's zone, in seconds ahead of UTC.
 const ZONE_OFFSET_S: i32 = 28_800;
 
@@ -40,20 +40,10 @@ fn user(name: &str) -> UserId {
 
 async fn make_active(store: &SqliteStore, number: u8) -> Envelope {
     let envelope = Envelope {
-        id: EnvelopeId::mint(NOW, [number; 10]),
-        sender: user("sender"),
-        kind: Kind::Lucky,
-        total: Fen::new(1_000).unwrap(),
-        shares: 10,
-        share_cap: Fen::new(20_000).unwrap(),
-        greeting: "恭喜发财，大吉大利".to_owned(),
-        audience: Audience::Link,
-        seed: Seed::new([7; 32]),
-        created_at: NOW,
         lifetime_ms: 1_000,
         stage: Stage::Active,
         expires_at: Some(NOW.plus_millis(1_000)),
-        settled_seq: 0,
+        ..created(EnvelopeId::mint(NOW, [number; 10]))
     };
     store.create(std::slice::from_ref(&envelope)).await.unwrap();
     envelope

@@ -27,7 +27,7 @@ pub use self::batches::*;
 pub use self::books::*;
 pub use self::ids::*;
 pub use self::reading::*;
-use crate::Wallet;
+use crate::{Wallet, WalletError};
 
 /// Makes one test of each behaviour. The given async function makes an empty
 /// wallet, and what has to live as long as it does.
@@ -79,7 +79,8 @@ macro_rules! wallet_behaviours {
 
 const NOON: Timestamp = Timestamp::from_millis(1_771_257_600_000);
 
-fn user(name: &str) -> UserId {
+/// A user of this name.
+pub fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
@@ -94,7 +95,8 @@ fn envelope(number: u64) -> EnvelopeId {
     EnvelopeId::mint(NOON.plus_millis(number as i64), random)
 }
 
-fn top_up(number: u64, name: &str, amount: i64) -> Transfer {
+/// Money for a user from outside; the same number is the same top-up.
+pub fn top_up(number: u64, name: &str, amount: i64) -> Transfer {
     Transfer::top_up(Uuid::from_u64_pair(7, number), user(name), fen(amount), NOON)
 }
 
@@ -135,4 +137,13 @@ async fn all_posted(wallet: &Arc<dyn Wallet>) -> Vec<Transfer> {
 fn by_user(mut transfers: Vec<Transfer>) -> Vec<Transfer> {
     transfers.sort_by(|one, other| one.user.cmp(&other.user));
     transfers
+}
+
+/// The words of the failure that says that nothing was done.
+pub fn unavailable<T>(result: Result<T, WalletError>) -> String {
+    match result {
+        Err(WalletError::Unavailable(words)) => words,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it should have failed"),
+    }
 }

@@ -99,7 +99,7 @@ impl Place<'_> {
     /// Queues the transfers. From here on they are executed even if the caller goes away.
     pub fn fill(self, transfers: Vec<Transfer>) -> Waiting {
         let (answer, outcome) = oneshot::channel();
-        // Counted first: the writer may take it before this line's successor runs.
+        // Counted first: once it is sent, the writer may take it and count it off.
         self.depth.fetch_add(transfers.len(), Ordering::Relaxed);
         self.permit.send(Call { transfers, answer });
         Waiting(outcome)

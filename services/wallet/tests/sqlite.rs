@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_core::{Fen, Timestamp, Transfer, TransferOutcome, UserId};
+use hongbao_core::{TransferOutcome, UserId};
 use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::sqlite::SqliteWallet;
+use hongbao_wallet::suite::{top_up, unavailable};
 use hongbao_wallet::{Wallet, WalletError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
@@ -19,23 +20,10 @@ async fn empty() -> (Arc<dyn Wallet>, TempDir) {
 
 hongbao_wallet::wallet_behaviours!(empty);
 
-fn top_up(number: u64, name: &str, amount: i64) -> Transfer {
-    let (user, amount) = (UserId::parse(name).unwrap(), Fen::new(amount).unwrap());
-    Transfer::top_up(uuid::Uuid::from_u64_pair(7, number), user, amount, Timestamp::from_millis(0))
-}
-
 /// A connection beside the wallet's own.
 async fn beside(dir: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(dir.join("wallet_00.sqlite"));
     SqliteConnection::connect_with(&options).await.unwrap()
-}
-
-fn unavailable<T>(result: Result<T, WalletError>) -> String {
-    match result {
-        Err(WalletError::Unavailable(words)) => words,
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("it should have failed"),
-    }
 }
 
 #[tokio::test]

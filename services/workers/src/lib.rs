@@ -6,7 +6,8 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`tour`], [`activate`], [`credit`], [`refund`],
-//! [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them [`mod@audit`], which changes nothing.
+//! [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`mod@audit`], which changes nothing.
 
 pub mod job;
 pub mod tour;

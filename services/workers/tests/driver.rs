@@ -214,6 +214,7 @@ async fn a_dropped_set_stops_its_jobs() {
     drop(running.set);
     pause(50).await;
     let runs = running.begun.load(Ordering::SeqCst);
+    assert!(runs > 0, "it had begun");
     pause(50).await;
     assert_eq!(running.begun.load(Ordering::SeqCst), runs);
 }

@@ -10,7 +10,7 @@ use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{Detail, GrabAnswer, Outcome};
-use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Seed, Slot, Stage, Timestamp, UserId};
+use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Slot, Timestamp, UserId};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
@@ -21,6 +21,7 @@ use hongbao_parts::Part;
 use hongbao_store::guarded::{Guard, GuardedStore, Verb};
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
+use hongbao_store::suite::created;
 use hongbao_store::{Store, StoreError};
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
@@ -134,23 +135,16 @@ impl World {
     }
 
     pub async fn envelope_for(&self, number: u8, shares: u32, audience: Audience) -> EnvelopeId {
+        let id = EnvelopeId::mint(START, [number; 10]);
         let envelope = Envelope {
-            id: EnvelopeId::mint(START, [number; 10]),
-            sender: user("sender"),
             kind: Kind::Equal,
             total: Fen::new(i64::from(shares) * 10).unwrap(),
             shares,
-            share_cap: Fen::new(20_000).unwrap(),
-            greeting: "恭喜发财".to_owned(),
             audience,
-            seed: Seed::new([number; 32]),
             created_at: START,
             lifetime_ms: LIFETIME_MS,
-            stage: Stage::Created,
-            expires_at: None,
-            settled_seq: 0,
+            ..created(id)
         };
-        let id = envelope.id;
         self.store.create(&[envelope]).await.unwrap();
         self.store.activate(id, START.plus_millis(LIFETIME_MS)).await.unwrap();
         id

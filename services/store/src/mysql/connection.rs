@@ -11,9 +11,10 @@
 //! `begin` can leave one of its connections inside a transaction.
 //!
 //! New connections and leases go to one node, the one that was reached last; one
-//! that is held for good stays with its node until it breaks. When a connection breaks, those that wait in idleness are closed too, and the next
-//! one tries the nodes in order, beginning with the present one; a node that
-//! can only be read is taken when there is no other.
+//! that is held for good stays with its node until it breaks. When a connection
+//! breaks, those that wait in idleness are closed too, and the next one tries the
+//! nodes in order, beginning with the present one; a node that can only be read
+//! is taken when there is no other.
 
 use std::fmt;
 use std::path::PathBuf;

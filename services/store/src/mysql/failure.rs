@@ -74,9 +74,9 @@ const LEAVE_NODE: [u16; 6] = [1053, 1317, 1927, 1047, 1290, 1836];
 
 /// What the database says when it ends a statement that may already have been committed.
 ///
-/// 1317 (interrupted), 1969 (interrupted because of its time) and 1053 (shutdown)
-/// can come while a commit waits for its log or for its cluster; 1180 is a commit
-/// that failed. All other errors of the database come before the commit: nothing
+/// 1317 and 1927 (interrupted), 1969 (interrupted because of its time) and 1053
+/// (shutdown) can come while a commit waits for its log or for its cluster; 1180
+/// is a commit that failed. All other errors of the database come before the commit: nothing
 /// was written.
 const UNCONFIRMED: [u16; 5] = [1053, 1317, 1969, 1180, 1927];
 

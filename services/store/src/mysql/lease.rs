@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::MysqlStore;
 use super::connection::{Connections, within};
-use super::failure::{Broken, committing};
+use super::failure::committing;
 use super::read::Statement;
 use crate::StoreError;
 use crate::lease::Leases;
@@ -56,7 +56,7 @@ impl MysqlLeases {
         let mut lease = self.connections.lease().await?;
         let done = within(lease.limit(), statement.execute(lease.connection())).await;
         match lease.done(done) {
-            Err(broken) if Broken::is_deadlock(&broken) => Ok(false),
+            Err(broken) if broken.is_deadlock() => Ok(false),
             done => Ok(done.map_err(committing)?.rows_affected() > 0),
         }
     }

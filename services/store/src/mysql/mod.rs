@@ -23,12 +23,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use tokio::sync::Mutex;
 
 use self::connection::{Connections, Lease, MysqlOptions};
 use self::statements::{AllStatements, Statements};
-use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
+use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry, day_tables};
 
 pub use self::lease::MysqlLeases;
 pub use self::migrate::{Layout, check_engines, migrate, patient};
@@ -94,12 +94,8 @@ impl Store for MysqlStore {
     }
 
     fn tables(&self) -> Vec<TableRef> {
-        let tables = self.layout.fold.tables();
         let databases = self.layout.databases().into_iter().map(|(number, _)| number);
-        databases
-            .flat_map(|database| (0..tables).map(move |table| (database, table)))
-            .flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, day }))
-            .collect()
+        day_tables(databases, self.layout.fold.tables())
     }
 
     fn durability(&self) -> Durability {

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use hongbao_core::Day;
 use hongbao_core::id::TableRef;
 
+use crate::day_tables;
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
 use crate::statements::Plain;
 
@@ -90,12 +90,7 @@ impl AllStatements {
     pub fn new(databases: &[(u8, String)], tables: u8) -> AllStatements {
         let mut all = HashMap::new();
         for (database, name) in databases {
-            for table in 0..tables {
-                for day in Day::all() {
-                    let table = TableRef { database: *database, table, day };
-                    all.insert(table, Statements::new(name, table));
-                }
-            }
+            all.extend(day_tables([*database], tables).into_iter().map(|table| (table, Statements::new(name, table))));
         }
         AllStatements(all)
     }

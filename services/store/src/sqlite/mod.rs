@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use hongbao_core::id::{Fold, TableRef};
-use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 
 use self::file::{Mode, SqliteFile};
 use self::migrate::Identity;
 use self::statements::{AllStatements, Statements};
-use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
+use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry, day_tables};
 
 /// All databases of one folder.
 pub struct SqliteStore {
@@ -125,11 +125,7 @@ impl Store for SqliteStore {
     }
 
     fn tables(&self) -> Vec<TableRef> {
-        let (databases, tables) = (self.fold.databases(), self.fold.tables());
-        (0..databases)
-            .flat_map(|database| (0..tables).map(move |table| (database, table)))
-            .flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, day }))
-            .collect()
+        day_tables(0..self.fold.databases(), self.fold.tables())
     }
 
     fn durability(&self) -> Durability {

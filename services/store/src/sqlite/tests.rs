@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
-use hongbao_core::{Audience, EntryKind, Fen, Kind, Seed};
+use hongbao_core::{EntryKind, Fen, Kind};
 use sqlx::Row as _;
 
 use super::*;
-
-const NOW: Timestamp = Timestamp::from_millis(1_771_257_600_000);
+use crate::suite::{NOW, created};
 
 async fn open(dir: &Path, tables: u8) -> SqliteStore {
     SqliteStore::open(dir, Fold::new(1, tables).unwrap(), 28_800, Mode::Durable).await.unwrap()
@@ -16,20 +15,13 @@ async fn open(dir: &Path, tables: u8) -> SqliteStore {
 
 fn envelope(id: EnvelopeId) -> Envelope {
     Envelope {
-        id,
-        sender: UserId::parse("sender").unwrap(),
         kind: Kind::Equal,
         total: Fen::new(1_000_000).unwrap(),
         shares: 1_000_000,
-        share_cap: Fen::new(1).unwrap(),
-        greeting: String::new(),
-        audience: Audience::Link,
-        seed: Seed::new([7; 32]),
-        created_at: NOW,
         lifetime_ms: 1_000,
         stage: Stage::Active,
         expires_at: Some(NOW.plus_millis(1_000)),
-        settled_seq: 0,
+        ..created(id)
     }
 }
 

@@ -171,6 +171,21 @@ impl MysqlWallet {
         }
         Ok(answers)
     }
+
+    /// What all shards have of what is wanted, in the order of the ids.
+    async fn found<T, F>(&self, wanted: &[T], ask: fn(Arc<Shard>, Arc<[T]>) -> F) -> Result<Vec<Transfer>, WalletError>
+    where
+        T: Copy,
+        F: Future<Output = Result<Vec<Transfer>, WalletError>> + Send + 'static,
+    {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted: Arc<[T]> = wanted.into();
+        let mut found = self.ask_all(|shard| ask(shard, Arc::clone(&wanted))).await?.concat();
+        found.sort_by_key(|transfer| transfer.id);
+        Ok(found)
+    }
 }
 
 /// A position as callers see it: the shard's number, then the place inside it.
@@ -260,31 +275,11 @@ impl Wallet for MysqlWallet {
     }
 
     async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        if envelopes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let envelopes: Arc<[EnvelopeId]> = envelopes.into();
-        let ask = |shard: Arc<Shard>| {
-            let envelopes = Arc::clone(&envelopes);
-            async move { reader::of_envelopes(&shard, &envelopes).await }
-        };
-        let mut found = self.ask_all(ask).await?.concat();
-        found.sort_by_key(|transfer| transfer.id);
-        Ok(found)
+        self.found(envelopes, |shard, envelopes| async move { reader::of_envelopes(&shard, &envelopes).await }).await
     }
 
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Arc<[TransferId]> = ids.into();
-        let ask = |shard: Arc<Shard>| {
-            let ids = Arc::clone(&ids);
-            async move { reader::find(&shard, &ids).await }
-        };
-        let mut found = self.ask_all(ask).await?.concat();
-        found.sort_by_key(|transfer| transfer.id);
-        Ok(found)
+        self.found(ids, |shard, ids| async move { reader::find(&shard, &ids).await }).await
     }
 
     async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {

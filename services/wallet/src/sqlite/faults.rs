@@ -4,23 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_core::Transfer;
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
-use hongbao_core::{Fen, Timestamp, Transfer, UserId};
 use hongbao_store::sqlite::file::Mode;
 use sqlx::{Executor as _, Row as _};
 use tempfile::TempDir;
 
 use super::SqliteWallet;
+use crate::suite::top_up;
 use crate::{Wallet as _, WalletError};
 
 async fn empty() -> (Arc<SqliteWallet>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (Arc::new(SqliteWallet::open(dir.path(), Mode::Durable).await.unwrap()), dir)
-}
-
-fn top_up(number: u64, name: &str, amount: i64) -> Transfer {
-    let (user, amount) = (UserId::parse(name).unwrap(), Fen::new(amount).unwrap());
-    Transfer::top_up(uuid::Uuid::from_u64_pair(7, number), user, amount, Timestamp::from_millis(0))
 }
 
 fn batch(numbers: std::ops::Range<u64>) -> Vec<Transfer> {

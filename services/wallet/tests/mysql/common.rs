@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use hongbao_core::{Fen, Slot, Timestamp, Transfer, UserId, World};
+use hongbao_core::{Slot, World};
 use hongbao_parts::Part;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use hongbao_wallet::Wallet;
@@ -93,15 +93,6 @@ pub async fn try_sql(nodes: &[String], text: &str) -> Result<Vec<MySqlRow>, sqlx
     let connections = Connections::open(options(nodes)).await.unwrap();
     let mut lease = connections.lease().await.unwrap();
     lease.connection().fetch_all(sqlx::raw_sql(text)).await
-}
-
-pub fn user(name: &str) -> UserId {
-    UserId::parse(name).unwrap()
-}
-
-pub fn top_up(number: u64, name: &str, amount: i64) -> Transfer {
-    let at = Timestamp::from_millis(0);
-    Transfer::top_up(uuid::Uuid::from_u64_pair(7, number), user(name), Fen::new(amount).unwrap(), at)
 }
 
 /// Every account is the sum of its transfers and the books balance; gives all that came from outside.

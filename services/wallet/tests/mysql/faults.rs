@@ -10,10 +10,11 @@ use hongbao_core::{Slot, Transfer, World};
 use hongbao_parts::Part;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::suite::{top_up, user};
 use hongbao_wallet::{Wallet as _, WalletError};
 use sqlx::{Connection as _, Executor as _};
 
-use crate::common::{DATABASES, audited, options, top_up, user};
+use crate::common::{DATABASES, audited, options};
 
 async fn own(limit: Duration) -> (Part, Arc<MysqlWallet>) {
     let part = Part::mariadb(&[]);

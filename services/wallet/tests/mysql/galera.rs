@@ -6,10 +6,11 @@ use std::sync::Arc;
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
 use hongbao_parts::Part;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::suite::top_up;
 use hongbao_wallet::{Wallet as _, WalletError};
 use sqlx::Executor as _;
 
-use crate::common::{DATABASES, audited, homes, top_up};
+use crate::common::{DATABASES, audited, homes};
 use hongbao_store::mysql::connection::Connections;
 
 const ROUNDS: u64 = 60;

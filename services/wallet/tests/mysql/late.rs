@@ -3,9 +3,10 @@
 use hongbao_core::{Fen, TransferOutcome};
 use hongbao_parts::Part;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::suite::{top_up, user};
 use hongbao_wallet::{Wallet as _, WalletError};
 
-use crate::common::{DATABASES, audited, homes, top_up, user};
+use crate::common::{DATABASES, audited, homes};
 
 /// Its durability is weak: whether that is accepted, is up to each home.
 const WEAK: &str = "--innodb-flush-log-at-trx-commit=2";

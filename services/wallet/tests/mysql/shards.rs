@@ -2,18 +2,11 @@
 
 use hongbao_core::{Slot, TransferOutcome, World};
 use hongbao_store::rows::StoredRow as _;
+use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
-use hongbao_wallet::{Wallet as _, WalletError};
+use hongbao_wallet::suite::{top_up, unavailable};
 
-use crate::common::{DATABASES, audited, empty_homes, no_homes, options, shared_nodes, sql, top_up, try_sql};
-
-fn unavailable<T>(result: Result<T, WalletError>) -> String {
-    match result {
-        Err(WalletError::Unavailable(words)) => words,
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("it should have failed"),
-    }
-}
+use crate::common::{DATABASES, audited, empty_homes, no_homes, options, shared_nodes, sql, try_sql};
 
 #[tokio::test]
 async fn the_books_of_each_shard_balance_by_themselves() {

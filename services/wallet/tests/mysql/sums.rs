@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::MysqlWallet;
+use hongbao_wallet::suite::top_up;
 
-use crate::common::{DATABASES, audited, empty_homes, top_up};
+use crate::common::{DATABASES, audited, empty_homes};
 
 /// More than one statement adds up, of transfers and of users.
 #[tokio::test]

@@ -6,8 +6,9 @@ use hongbao_core::id::stable_hash;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome};
 use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::MysqlWallet;
+use hongbao_wallet::suite::{top_up, user};
 
-use crate::common::{DATABASES, audited, empty_homes, top_up, user};
+use crate::common::{DATABASES, audited, empty_homes};
 
 const WALLETS: u64 = 3;
 const USERS: u64 = 6;

@@ -1,0 +1,38 @@
+//! A store on a MariaDB of the test's own, and envelopes in it.
+
+use std::sync::Arc;
+
+use hongbao_core::id::Fold;
+use hongbao_core::{Envelope, EnvelopeId, Fen, Kind, Slot, Timestamp, World};
+use hongbao_parts::Part;
+use hongbao_store::Store;
+use hongbao_store::mysql::connection::MysqlOptions;
+use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_store::suite::created;
+
+const LIFETIME_MS: i64 = 3_600_000;
+
+/// How to reach it as somebody, with these bounds.
+pub fn options(mariadb: &Part, user: &str, password: &str, bounds: MysqlOptions) -> MysqlOptions {
+    let (user, password) = (user.to_owned(), password.to_owned());
+    MysqlOptions { nodes: vec![mariadb.node().parse().unwrap()], user, password, ..bounds }
+}
+
+/// One database with one table a day, made if it is not there.
+pub async fn open(options: MysqlOptions) -> Arc<dyn Store> {
+    let fold = Fold::new(1, 1).unwrap();
+    let layout = Layout { fold, slots: Slot::all().collect(), zone_offset_s: 0, world: World::Real };
+    migrate(options.clone(), &layout).await.unwrap();
+    Arc::new(MysqlStore::open(options, layout).await.unwrap())
+}
+
+/// Stores a paid envelope of one fen a share.
+pub async fn make_active(store: &Arc<dyn Store>, now: Timestamp, number: u8, shares: u32) -> EnvelopeId {
+    let id = EnvelopeId::mint(now, [number; 10]);
+    let total = Fen::new(i64::from(shares)).unwrap();
+    let envelope =
+        Envelope { kind: Kind::Equal, total, shares, created_at: now, lifetime_ms: LIFETIME_MS, ..created(id) };
+    store.create(&[envelope]).await.unwrap();
+    store.activate(id, now.plus_millis(LIFETIME_MS)).await.unwrap();
+    id
+}
