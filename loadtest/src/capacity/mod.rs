@@ -1,6 +1,8 @@
 //! `plan`: from a measured run to the SETs, servers and databases that a night
 //! needs, as arithmetic that can be checked line by line.
 
+mod bound;
+mod evidence;
 mod measured;
 mod plan;
 mod sheet;
@@ -10,6 +12,7 @@ mod tests;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use evidence::Evidence;
 pub use measured::Measured;
 
 use crate::Fallible;
@@ -23,7 +26,7 @@ pub struct Args {
     /// Openings of one envelope, on average
     #[arg(long, value_parser = positive)]
     openers: f64,
-    /// The JSON of a measured run
+    /// The JSON of a measured run with --cluster, without faults
     #[arg(long)]
     from: PathBuf,
     /// The part of what was measured that is counted on
@@ -67,11 +70,18 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
-/// Prints the plan. The exit code is 1 if no installation does what is wanted.
+/// Prints the plan. The exit code is 1 if no installation does what is wanted, and
+/// 2 if nothing can be planned from the run.
 pub fn print(args: &Args) -> Fallible<ExitCode> {
-    let measured = Measured::read(&args.from)?;
-    let wanted = wanted(args, &measured)?;
-    match plan::plan(&wanted, &measured) {
+    let evidence = match Evidence::read(&args.from) {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            eprintln!("hongbao-loadtest: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let wanted = wanted(args, &evidence.measured)?;
+    match plan::plan(&wanted, &evidence) {
         Ok(plan) => {
             print!("{}", plan.sheet);
             if let Some(path) = &args.json {

@@ -10,7 +10,7 @@ mod slo;
 mod text;
 
 #[cfg(test)]
-mod sample;
+pub mod sample;
 
 pub use live::Live;
 pub use show::{ShowArgs, show};
@@ -35,6 +35,9 @@ pub struct Outcome {
     pub command: String,
     /// The scenario's parameters as they were fixed before the run, in words.
     pub parameters: BTreeMap<String, String>,
+    /// Of a closed loop, how many users were kept busy; absent when they came by a schedule.
+    #[serde(default)]
+    pub closed_loop_users: Option<u32>,
     /// When the load began, RFC 3339 in UTC.
     pub started_at: String,
     /// What it ran on.

@@ -17,6 +17,7 @@ pub fn outcome() -> Outcome {
             ("envelopes", "1,000, sizes from a Zipf distribution of 1 to 500"),
             ("seed", "7"),
         ]),
+        closed_loop_users: None,
         started_at: "2026-02-16T12:00:00.000Z".into(),
         machine: Machine {
             processors: "2 x AMD EPYC".into(),
