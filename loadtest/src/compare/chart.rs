@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::report::{Line, Report, Sample};
 use super::scheme::Scheme;
+use crate::outcome::escape;
 
 const WIDTH: f64 = 330.0;
 const HEIGHT: f64 = 210.0;
@@ -243,10 +244,6 @@ fn colour(scheme: Scheme) -> &'static str {
         Scheme::Serial => "#cc79a7",
         Scheme::Hongbao => "#d01010",
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

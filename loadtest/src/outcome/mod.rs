@@ -4,7 +4,7 @@
 mod html;
 mod json;
 mod live;
-mod number;
+pub mod number;
 mod show;
 mod slo;
 mod text;
@@ -12,6 +12,7 @@ mod text;
 #[cfg(test)]
 pub mod sample;
 
+pub use html::escape;
 pub use live::Live;
 pub use show::{ShowArgs, show};
 pub use slo::{Slo, judge, read_file as read_slos};

@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Latency, Outcome, SLOW_CLIENTS, Verdict, number};
+use super::{Latency, Outcome, Verdict, number};
 use crate::Fallible;
 
 /// The calls that a threshold can name.
@@ -274,7 +274,7 @@ impl Metric {
         match self {
             Metric::Latency { call, percentile } => {
                 let slowest = whole_run(outcome, *call)
-                    .filter(|row| row.count > 0 && row.call != SLOW_CLIENTS)
+                    .filter(|row| row.count > 0)
                     .max_by(|left, right| percentile.of(left).total_cmp(&percentile.of(right)))?;
                 let value = percentile.of(slowest);
                 let words = number::millis(value);

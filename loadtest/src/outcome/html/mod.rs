@@ -220,7 +220,7 @@ fn push_fact(out: &mut String, name: &str, value: &str) {
 }
 
 /// Text as HTML: what others wrote can begin neither an element nor an attribute.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::outcome::SLOW_CLIENTS;
 use crate::outcome::sample::outcome;
 
 fn verdict(text: &str) -> Verdict {
@@ -38,9 +39,9 @@ fn shares_count_answers_by_a_word_of_their_label() {
 #[test]
 fn clients_that_were_slow_on_purpose_do_not_count_as_the_slowest_call() {
     let mut outcome = outcome();
-    let slow = Latency { call: "slow client".into(), p99_ms: 9_000.0, ..outcome.latencies[0].clone() };
+    let slow = Latency { call: SLOW_CLIENTS.into(), p99_ms: 9_000.0, ..outcome.latencies[0].clone() };
     outcome.latencies.push(slow);
-    outcome.seconds[0].errors.insert("slow client 503 busy".into(), 1_000);
+    outcome.seconds[0].errors.insert(format!("{SLOW_CLIENTS} 503 busy"), 1_000);
     let value = |text: &str| text.parse::<Slo>().expect("it is well written").judge(&outcome).value;
     assert_eq!(value("p99<50ms"), "55.0 ms (create)");
     assert_eq!(value("busy<1%"), "1.00% (2,000 of 200,000)");
