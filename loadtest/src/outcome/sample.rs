@@ -144,7 +144,7 @@ fn latencies() -> Vec<Latency> {
         row("create", "all", "all", 1_000, 6.0, 55.0),
         row("pay", "all", "all", 1_000, 5.1, 31.0),
         row("grab", "all", "all", 120_000, 0.42, 2.3),
-        row("grab", "all", "ticket", 119_000, 0.42, 2.3),
+        row("grab", "all", "ready", 119_000, 0.42, 2.3),
         row("grab", "all", "empty", 1_000, 0.31, 1.7),
         row("open", "all", "all", 20_000, 3.4, 42.0),
         row("open", "all", "opened", 18_981, 3.6, 43.0),
