@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use evidence::Evidence;
 pub use measured::Measured;
+use plan::NoPlan;
 
 use crate::Fallible;
 
@@ -71,7 +72,7 @@ pub struct Args {
 }
 
 /// Prints the plan. The exit code is 1 if no installation does what is wanted, and
-/// 2 if nothing can be planned from the run.
+/// 2 if that cannot be told from the run.
 pub fn print(args: &Args) -> Fallible<ExitCode> {
     let evidence = match Evidence::read(&args.from) {
         Ok(evidence) => evidence,
@@ -89,9 +90,14 @@ pub fn print(args: &Args) -> Fallible<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(words) => {
-            println!("No installation does it: {words}.");
+        Err(NoPlan { why, is_known: true, sheet }) => {
+            println!("{sheet}No installation does it: {why}.");
             Ok(ExitCode::FAILURE)
+        }
+        Err(NoPlan { why, is_known: false, sheet }) => {
+            println!("{sheet}It cannot be told from this run, which bore too little: {why}.");
+            println!("A run of `hot` with enough --closed users reaches the ceiling.");
+            Ok(ExitCode::from(2))
         }
     }
 }

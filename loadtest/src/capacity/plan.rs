@@ -78,8 +78,30 @@ pub struct Plan {
     pub sheet: Sheet,
 }
 
-/// Works it out. `Err` says why no installation does it.
-pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, String> {
+/// Why there is no plan.
+#[derive(Clone, Debug)]
+pub struct NoPlan {
+    /// In words.
+    pub why: String,
+    /// Whether the run has shown that no installation does it. If not, it bore too
+    /// little to tell.
+    pub is_known: bool,
+    /// The arithmetic so far.
+    pub sheet: Sheet,
+}
+
+/// The least number of SETs of which the busiest has no more openings a second than `cap`.
+fn sets_for(peak: f64, cap: f64) -> Option<u32> {
+    (1..=SLOTS).find(|sets| busiest_of(peak, *sets) <= cap)
+}
+
+/// Openings a second of the SET that has the most slots.
+fn busiest_of(peak: f64, sets: u32) -> f64 {
+    peak * f64::from(SLOTS.div_ceil(sets)) / f64::from(SLOTS)
+}
+
+/// Works it out.
+pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
     let measured = &evidence.measured;
     let mut sheet = Sheet::default();
     evidence.show(&mut sheet);
@@ -90,20 +112,23 @@ pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, String> {
     sheet.heading("SETs");
     let cap = narrowest.opens_per_s;
     let peak = wanted.peak_opens_per_s;
-    let slots_of_busiest = |sets: u32| SLOTS.div_ceil(sets);
-    let busiest_of = |sets: u32| peak * f64::from(slots_of_busiest(sets)) / f64::from(SLOTS);
-    let left = (1..=SLOTS).find(|sets| busiest_of(*sets) <= cap).ok_or_else(|| {
-        let slot = figure(busiest_of(SLOTS));
-        format!("one slot alone needs {slot} openings a second, and a SET takes {} ({})", figure(cap), narrowest.name)
-    })?;
+    let is_known = narrowest.basis != Basis::AtLeast;
+    let Some(left) = sets_for(peak, cap) else {
+        let (slot, name, basis) = (figure(busiest_of(peak, SLOTS)), narrowest.name, narrowest.basis.words());
+        let why =
+            format!("one slot alone needs {slot} openings a second, and a SET takes {} ({name}, {basis})", figure(cap));
+        return Err(NoPlan { why, is_known, sheet });
+    };
     let sets = left + wanted.lose_sets;
     if sets > SLOTS {
-        return Err(format!("{sets} SETs would be needed, and there are {SLOTS} slots to give to them"));
+        let (name, basis) = (narrowest.name, narrowest.basis.words());
+        let why = format!("{sets} SETs would be needed, and there are {SLOTS} slots to give to them ({name}, {basis})");
+        return Err(NoPlan { why, is_known, sheet });
     }
-    let busiest = busiest_of(left);
+    let busiest = busiest_of(peak, left);
     let formula = format!("least n with {} x ceil(100 / n) / 100 <= {}", figure(peak), figure(cap));
     sheet.line("SETs that must be left", formula, f64::from(left), "SETs", "whole slots");
-    let formula = format!("{} x {} / 100", figure(peak), slots_of_busiest(left));
+    let formula = format!("{} x {} / 100", figure(peak), SLOTS.div_ceil(left));
     sheet.line("openings of the busiest", formula, busiest, "opens/s", "its slots");
     let formula = format!("{left} + {}", wanted.lose_sets);
     sheet.line("SETs", formula, f64::from(sets), "SETs", "--lose-sets");
@@ -147,7 +172,21 @@ fn conclude(plan: &mut Plan, wanted: &Wanted, evidence: &Evidence) {
     let narrowest = &plan.bounds[0];
     remarks.push(format!("The narrowest: {}, {}.", narrowest.name, narrowest.basis.words()));
     if narrowest.basis == Basis::AtLeast {
-        remarks.push(format!("So {} SETs are enough, and fewer may do: a run with --closed finds out.", plan.sets));
+        remarks.push(format!(
+            "So {} SETs are enough, and fewer may do: a run of `hot` with --closed finds out.",
+            plan.sets
+        ));
+        let known = plan.bounds.iter().find(|bound| bound.basis != Basis::AtLeast);
+        let fewest = known.and_then(|bound| Some((bound, sets_for(wanted.peak_opens_per_s, bound.opens_per_s)?)));
+        if let Some((bound, left)) = fewest {
+            remarks.push(format!("{} are needed in any case: {}.", left + wanted.lose_sets, bound.name));
+        }
+    }
+    if evidence.openings_held_up.is_none() {
+        remarks.push(format!(
+            "The run had {} openings a commit: under more load there are more, and one costs less processor time.",
+            figure(evidence.opens_per_commit())
+        ));
     }
     if evidence.credits_held_up.is_none() {
         remarks.push(format!(

@@ -48,7 +48,7 @@ fn evidence(measured: &Measured) -> Evidence {
 }
 
 fn plan(wanted: &Wanted, measured: &Measured) -> Result<Plan, String> {
-    plan::plan(wanted, &evidence(measured))
+    plan::plan(wanted, &evidence(measured)).map_err(|no| no.why)
 }
 
 fn wanted() -> Wanted {
@@ -91,10 +91,20 @@ fn the_narrowest_bound_is_named() {
 fn what_no_installation_does_is_said() {
     let more = Wanted { peak_opens_per_s: 1_900_000.0, ..wanted() };
     let words = plan(&more, &measured()).unwrap_err();
-    assert_eq!(words, "one slot alone needs 19,000 openings a second, and a SET takes 18,000 (commits)");
+    assert_eq!(
+        words,
+        "one slot alone needs 19,000 openings a second, and a SET takes 18,000 (commits, a ceiling that the run reached)"
+    );
     let all = Wanted { peak_opens_per_s: 1_800_000.0, ..wanted() };
     let words = plan(&all, &measured()).unwrap_err();
-    assert_eq!(words, "101 SETs would be needed, and there are 100 slots to give to them");
+    let needed =
+        "101 SETs would be needed, and there are 100 slots to give to them (commits, a ceiling that the run reached)";
+    assert_eq!(words, needed);
+    let borne = Evidence { openings_held_up: None, ..evidence(&measured()) };
+    let no = plan::plan(&more, &borne).unwrap_err();
+    assert!(!no.is_known && no.why.ends_with("18,000 (commits, AT LEAST: the run did not reach it)"), "{}", no.why);
+    assert!(no.sheet.to_string().contains("What bounds one SET"), "what was worked out is printed all the same");
+    assert!(plan::plan(&more, &evidence(&measured())).unwrap_err().is_known);
 }
 
 #[test]
@@ -165,6 +175,8 @@ fn a_rate_is_a_ceiling_only_if_something_held_the_run_up() {
         text.contains("The narrowest: commits, AT LEAST: the run did not reach it.\nSo 51 SETs are enough"),
         "{text}"
     );
+    assert!(text.contains("3 are needed in any case: server CPU."), "{text}");
+    assert!(text.contains("The run had 75 openings a commit: under more load there are more"), "{text}");
     assert!(text.contains("35 wallet databases are enough, and fewer may do"), "{text}");
 
     let mut closed = Outcome { closed_loop_users: Some(64), ..quiet(run()) };
@@ -174,9 +186,6 @@ fn a_rate_is_a_ceiling_only_if_something_held_the_run_up() {
     assert_eq!(basis(&plan::plan(&wanted(), &evidence).unwrap(), "commits"), Basis::Reached);
     closed.seconds.iter_mut().for_each(|second| second.queue_depth = Some(0.0));
     assert_eq!(Evidence::of(&closed).unwrap().openings_held_up, None, "one user or few keep nobody busy");
-    closed.generator.service_cpu_share = Some(3.2);
-    assert!(Evidence::of(&closed).unwrap().openings_held_up.is_some_and(|why| why.ends_with("3.61 processors busy")));
-
     // In the sample 1,000 of 20,000 openings are told busy.
     let busy = Evidence::of(&run()).unwrap();
     assert_eq!(busy.openings_held_up.as_deref(), Some("5% of the openings were told busy"));
