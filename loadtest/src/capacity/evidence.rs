@@ -11,8 +11,9 @@ use crate::outcome::Outcome;
 
 /// From this share of openings on that are told `busy`, the service took all that it could.
 const BUSY_SHARE_MIN: f64 = 0.01;
-/// So many openings in the queue on average show that a closed loop keeps commits busy.
-const WAITING_MIN: f64 = 1.0;
+/// So many openings in a commit on average show that they come while the one before is
+/// still under way, so that a closed loop lets no pause between commits.
+const TOGETHER_MIN: f64 = 2.0;
 /// From so many seconds of credits on that wait when the load ends, the workers did all that they could.
 const WAITING_S_MIN: f64 = 2.0;
 
@@ -29,6 +30,8 @@ pub struct Evidence {
     pub requests_per_s: f64,
     /// Envelopes that were paid for, for each opening.
     pub sends_per_open: f64,
+    /// Processors that all processes of the service used.
+    pub service_processors: Option<f64>,
     /// Processors that the generator used. They are in none of the figures.
     pub generator_processors: f64,
     /// What else should be known of the run, in sentences.
@@ -65,10 +68,11 @@ impl Evidence {
         measured.check()?;
         let pays = answered(run, "pay") as f64;
         Ok(Evidence {
-            openings_held_up: openings_held_up(run),
+            openings_held_up: openings_held_up(run, &measured),
             credits_held_up: credits_held_up(run, &measured),
             requests_per_s: run.totals.started as f64 / run.load_s,
             sends_per_open: pays / run.totals.committed.max(1) as f64,
+            service_processors: run.generator.service_cpu_share,
             generator_processors: run.generator.cpu_share,
             remarks: remarks(run),
             measured,
@@ -110,6 +114,9 @@ impl Evidence {
         }
         let formula = format!("{} x {} / 1,000,000", figure(opens), figure(run.db_cpu_us_per_open));
         sheet.line("databases", formula, opens * run.db_cpu_us_per_open / 1e6, "processors", "CPU of an opening");
+        if let Some(all) = self.service_processors {
+            sheet.given("all of the service", all, "processors", "workers, wallet and caches among them");
+        }
         sheet.given("generator", self.generator_processors, "processors", "counted nowhere below");
         sheet.given("commits", run.commits_per_s, "commits/s", measured);
         let formula = format!("{} / {}", figure(opens), figure(run.commits_per_s));
@@ -130,14 +137,13 @@ fn rate_words(held_up: &Option<String>) -> String {
 }
 
 /// Whether more openings were wanted than were made, and how that showed.
-fn openings_held_up(run: &Outcome) -> Option<String> {
+fn openings_held_up(run: &Outcome, measured: &Measured) -> Option<String> {
     if let Some(users) = run.closed_loop_users {
-        // Too few users wait for answers and never for each other; and where grabs and views
-        // use up the processors, openings come too seldom to wait for a commit.
-        let depths: Vec<f64> = run.seconds.iter().filter_map(|second| second.queue_depth).collect();
-        let waiting = depths.iter().sum::<f64>() / depths.len().max(1) as f64;
-        return (waiting >= WAITING_MIN)
-            .then(|| format!("a closed loop of {users} users, {} openings in the queue", figure(waiting)));
+        // Too few users never come together; and where grabs and views use up the
+        // processors, openings come too seldom to wait for the commit of those before.
+        let together = measured.opens_per_s / measured.commits_per_s;
+        return (together >= TOGETHER_MIN)
+            .then(|| format!("a closed loop of {users} users, {} openings a commit", figure(together)));
     }
     let errors = run.seconds.iter().flat_map(|second| &second.errors);
     let busy: u64 = errors.filter(|(label, _)| label.as_str() == "open 503 busy").map(|(_, count)| count).sum();

@@ -109,7 +109,6 @@ pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
     let bounds = bounds(wanted, evidence, &load, &mut sheet);
     let narrowest = &bounds[0];
 
-    sheet.heading("SETs");
     let cap = narrowest.opens_per_s;
     let peak = wanted.peak_opens_per_s;
     let is_known = narrowest.basis != Basis::AtLeast;
@@ -125,6 +124,7 @@ pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
         let why = format!("{sets} SETs would be needed, and there are {SLOTS} slots to give to them ({name}, {basis})");
         return Err(NoPlan { why, is_known, sheet });
     }
+    sheet.heading("SETs");
     let busiest = busiest_of(peak, left);
     let formula = format!("least n with {} x ceil(100 / n) / 100 <= {}", figure(peak), figure(cap));
     sheet.line("SETs that must be left", formula, f64::from(left), "SETs", "whole slots");

@@ -42,6 +42,7 @@ fn evidence(measured: &Measured) -> Evidence {
         credits_held_up: Some("300,000 openings waited for theirs when the load ended".into()),
         requests_per_s: 123_000.0,
         sends_per_open: 0.1,
+        service_processors: Some(3.1),
         generator_processors: 0.8,
         remarks: Vec::new(),
     }
@@ -180,11 +181,10 @@ fn a_rate_is_a_ceiling_only_if_something_held_the_run_up() {
     assert!(text.contains("35 wallet databases are enough, and fewer may do"), "{text}");
 
     let mut closed = Outcome { closed_loop_users: Some(64), ..quiet(run()) };
-    closed.seconds.iter_mut().for_each(|second| second.queue_depth = Some(12.0));
     let evidence = Evidence::of(&closed).unwrap();
-    assert_eq!(evidence.openings_held_up.as_deref(), Some("a closed loop of 64 users, 12 openings in the queue"));
+    assert_eq!(evidence.openings_held_up.as_deref(), Some("a closed loop of 64 users, 75 openings a commit"));
     assert_eq!(basis(&plan::plan(&wanted(), &evidence).unwrap(), "commits"), Basis::Reached);
-    closed.seconds.iter_mut().for_each(|second| second.queue_depth = Some(0.0));
+    closed.capacity = Some(Measured { commits_per_s: 25_000.0, ..measured() });
     assert_eq!(Evidence::of(&closed).unwrap().openings_held_up, None, "one user or few keep nobody busy");
     // In the sample 1,000 of 20,000 openings are told busy.
     let busy = Evidence::of(&run()).unwrap();
