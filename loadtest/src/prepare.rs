@@ -18,7 +18,7 @@ pub const SHARE_FEN_MEAN: i64 = 10;
 /// Tickets that are fetched before they are turned into requests.
 const CHUNK: usize = 100_000;
 /// Prepared requests may take this much memory; a run that needs more ends early.
-const REQUEST_BYTES_MAX: usize = 1_500_000_000;
+pub const REQUEST_BYTES_MAX: usize = 1_500_000_000;
 
 /// One opening to come: a user, and the envelope by its place in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,10 @@
 //! `compare` as it is run: rivals in processes of their own, a table, a page,
 //! and a kill in the middle of the load.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 #[test]
@@ -24,6 +26,7 @@ fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
     assert!(run.status.success(), "{table}{said}");
     assert!(table.contains("4 at once x 3 envelopes, 12 connections"), "{table}");
     assert!(table.contains("innodb_flush_log_at_trx_commit=1"), "{table}");
+    assert!(said.contains("1 cells x 3 schemes x 1 rounds: 3 runs with 1 min of load"), "{said}");
 
     let report: Value = serde_json::from_slice(&std::fs::read(file("report.json")).unwrap()).unwrap();
     let lines = report["lines"].as_array().unwrap();
@@ -46,4 +49,32 @@ fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
     let lost = |look: &str| losses[1][look]["lost"].as_u64().unwrap();
     assert!(lost("after_restart") <= lost("audit"), "what Redis has in its file comes back with it");
     assert!(std::fs::read_to_string(file("report.html")).unwrap().contains("<svg"));
+}
+
+#[test]
+fn an_interrupted_comparison_keeps_what_it_has_and_is_not_taken_for_a_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let mut run = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
+        .args(["compare", "--schemes", "bare", "--openers", "1,2,4,8", "--envelopes", "3", "--seconds", "1"])
+        .arg("--data")
+        .arg(file("data"))
+        .arg("--json")
+        .arg(file("report.json"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let second = said.find(|line| line.starts_with("cell 2 of 4"));
+    assert!(second.is_some_and(|line| line.contains(" to go")));
+    let report = || serde_json::from_slice::<Value>(&std::fs::read(file("report.json")).unwrap()).unwrap();
+    assert_eq!(report()["lines"].as_array().unwrap().len(), 1, "a cell that is done is written down");
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert!(said.any(|line| line == "stopped: interrupted"));
+    let done = run.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert_eq!(report()["stopped"], "interrupted");
+    let table = String::from_utf8(done.stdout).unwrap();
+    assert!(table.contains("1 at once x 3 envelopes") && table.contains("NOT ALL WAS AUDITED"), "{table}");
 }

@@ -1,10 +1,6 @@
 //! What a plan needs to know of a measured run: the object `capacity` in its JSON.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
-
-use crate::Fallible;
 
 /// Figures of one run on one machine. Processor time is in microseconds and in
 /// user and kernel mode together; rates are of the whole run's installation.
@@ -38,7 +34,7 @@ pub struct Measured {
     pub db_cpu_us_per_send: Option<f64>,
     /// Commits of openings a second, in all SETs.
     pub commits_per_s: f64,
-    /// Openings in one commit, on average.
+    /// Openings in one commit, on average, repeats among them.
     pub batch_mean: f64,
     /// Bytes of one request, headers included, as the generator sent it, on average.
     pub bytes_in_per_request: f64,
@@ -48,22 +44,7 @@ pub struct Measured {
     pub credits_settled_per_s: f64,
 }
 
-/// The part of a run's JSON that matters here.
-#[derive(Deserialize)]
-struct Run {
-    capacity: Measured,
-}
-
 impl Measured {
-    /// Reads them from the JSON of a run.
-    pub fn read(path: &Path) -> Fallible<Measured> {
-        let name = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-        let run: Run = serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
-        run.capacity.check().map_err(|words| format!("{name}: {words}"))?;
-        Ok(run.capacity)
-    }
-
     /// Refuses figures that nothing can be divided by.
     pub fn check(&self) -> Result<(), String> {
         let positive = [

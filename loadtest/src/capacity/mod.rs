@@ -1,6 +1,8 @@
 //! `plan`: from a measured run to the SETs, servers and databases that a night
 //! needs, as arithmetic that can be checked line by line.
 
+mod bound;
+mod evidence;
 mod measured;
 mod plan;
 mod sheet;
@@ -10,7 +12,9 @@ mod tests;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use evidence::Evidence;
 pub use measured::Measured;
+use plan::NoPlan;
 
 use crate::Fallible;
 
@@ -23,7 +27,7 @@ pub struct Args {
     /// Openings of one envelope, on average
     #[arg(long, value_parser = positive)]
     openers: f64,
-    /// The JSON of a measured run
+    /// The JSON of a measured run with --cluster, without faults
     #[arg(long)]
     from: PathBuf,
     /// The part of what was measured that is counted on
@@ -67,11 +71,18 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
-/// Prints the plan. The exit code is 1 if no installation does what is wanted.
+/// Prints the plan. The exit code is 1 if no installation does what is wanted, and
+/// 2 if that cannot be told from the run.
 pub fn print(args: &Args) -> Fallible<ExitCode> {
-    let measured = Measured::read(&args.from)?;
-    let wanted = wanted(args, &measured)?;
-    match plan::plan(&wanted, &measured) {
+    let evidence = match Evidence::read(&args.from) {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            eprintln!("hongbao-loadtest: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let wanted = wanted(args, &evidence.measured)?;
+    match plan::plan(&wanted, &evidence) {
         Ok(plan) => {
             print!("{}", plan.sheet);
             if let Some(path) = &args.json {
@@ -79,9 +90,14 @@ pub fn print(args: &Args) -> Fallible<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(words) => {
-            println!("No installation does it: {words}.");
+        Err(NoPlan { why, is_known: true, sheet }) => {
+            println!("{sheet}No installation does it: {why}.");
             Ok(ExitCode::FAILURE)
+        }
+        Err(NoPlan { why, is_known: false, sheet }) => {
+            println!("{sheet}It cannot be told from this run, which bore too little: {why}.");
+            println!("A run of `hot` with enough --closed users reaches the ceiling.");
+            Ok(ExitCode::from(2))
         }
     }
 }

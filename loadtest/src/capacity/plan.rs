@@ -7,13 +7,17 @@
 
 use serde::Serialize;
 
-use crate::capacity::measured::Measured;
-use crate::capacity::sheet::{Sheet, figure};
+use super::bound::{Basis, Bound, bounds};
+use super::evidence::Evidence;
+use super::measured::Measured;
+use super::sheet::{Sheet, figure};
 
 /// Slots that SETs hold: there are no more SETs than these.
 const SLOTS: u32 = 100;
 /// Requests that make an envelope: create and pay.
 const REQUESTS_PER_SEND: f64 = 2.0;
+/// So many times the sends of the run are no longer the same load.
+const SENDS_MORE: f64 = 1.5;
 
 /// What the installation has to do, and what it is made of.
 #[derive(Clone, Debug)]
@@ -48,15 +52,6 @@ pub struct Wanted {
     pub network_gbit_per_s: f64,
 }
 
-/// What could be the narrowest.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Bound {
-    /// In words.
-    pub name: &'static str,
-    /// Openings a second that it lets one SET take, derated.
-    pub opens_per_s: f64,
-}
-
 /// An installation that does it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
@@ -83,31 +78,57 @@ pub struct Plan {
     pub sheet: Sheet,
 }
 
-/// Works it out. `Err` says why no installation does it.
-pub fn plan(wanted: &Wanted, measured: &Measured) -> Result<Plan, String> {
+/// Why there is no plan.
+#[derive(Clone, Debug)]
+pub struct NoPlan {
+    /// In words.
+    pub why: String,
+    /// Whether the run has shown that no installation does it. If not, it bore too
+    /// little to tell.
+    pub is_known: bool,
+    /// The arithmetic so far.
+    pub sheet: Sheet,
+}
+
+/// The least number of SETs of which the busiest has no more openings a second than `cap`.
+fn sets_for(peak: f64, cap: f64) -> Option<u32> {
+    (1..=SLOTS).find(|sets| busiest_of(peak, *sets) <= cap)
+}
+
+/// Openings a second of the SET that has the most slots.
+fn busiest_of(peak: f64, sets: u32) -> f64 {
+    peak * f64::from(SLOTS.div_ceil(sets)) / f64::from(SLOTS)
+}
+
+/// Works it out.
+pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
+    let measured = &evidence.measured;
     let mut sheet = Sheet::default();
-    show(measured, &mut sheet);
+    evidence.show(&mut sheet);
     let load = Load::of(wanted, measured, &mut sheet);
-    let bounds = bounds(wanted, measured, &load, &mut sheet);
+    let bounds = bounds(wanted, evidence, &load, &mut sheet);
     let narrowest = &bounds[0];
 
-    sheet.heading("SETs");
     let cap = narrowest.opens_per_s;
     let peak = wanted.peak_opens_per_s;
-    let slots_of_busiest = |sets: u32| SLOTS.div_ceil(sets);
-    let busiest_of = |sets: u32| peak * f64::from(slots_of_busiest(sets)) / f64::from(SLOTS);
-    let left = (1..=SLOTS).find(|sets| busiest_of(*sets) <= cap).ok_or_else(|| {
-        let slot = figure(busiest_of(SLOTS));
-        format!("one slot alone needs {slot} openings a second, and a SET takes {} ({})", figure(cap), narrowest.name)
-    })?;
+    let is_known = narrowest.basis != Basis::AtLeast;
+    let Some(left) = sets_for(peak, cap) else {
+        let (slot, name, basis) = (figure(busiest_of(peak, SLOTS)), narrowest.name, narrowest.basis.words());
+        let why =
+            format!("one slot alone needs {slot} openings a second, and a SET takes {} ({name}, {basis})", figure(cap));
+        return Err(NoPlan { why, is_known, sheet });
+    };
     let sets = left + wanted.lose_sets;
     if sets > SLOTS {
-        return Err(format!("{sets} SETs would be needed, and there are {SLOTS} slots to give to them"));
+        let (name, basis) = (narrowest.name, narrowest.basis.words());
+        let why = format!("{sets} SETs would be needed, and there are {SLOTS} slots to give to them ({name}, {basis})");
+        return Err(NoPlan { why, is_known, sheet });
     }
-    let busiest = busiest_of(left);
+    sheet.heading("SETs");
+    let busiest = busiest_of(peak, left);
     let formula = format!("least n with {} x ceil(100 / n) / 100 <= {}", figure(peak), figure(cap));
     sheet.line("SETs that must be left", formula, f64::from(left), "SETs", "whole slots");
-    let formula = format!("{} x {} / 100", figure(peak), slots_of_busiest(left));
+    let formula = format!("{} x {} / 100", figure(peak), SLOTS.div_ceil(left));
     sheet.line("openings of the busiest", formula, busiest, "opens/s", "its slots");
     let formula = format!("{left} + {}", wanted.lose_sets);
     sheet.line("SETs", formula, f64::from(sets), "SETs", "--lose-sets");
@@ -117,7 +138,7 @@ pub fn plan(wanted: &Wanted, measured: &Measured) -> Result<Plan, String> {
     sheet.heading("Databases");
     let database_hosts = sets * wanted.db_nodes;
     sheet.line("hosts", format!("{sets} x {}", wanted.db_nodes), f64::from(database_hosts), "hosts", "--db-nodes");
-    let credits = Credits::of(wanted, measured, &load, busiest, &mut sheet);
+    let credits = Credits::of(wanted, evidence, &load, busiest, &mut sheet);
 
     let mut plan = Plan {
         sets,
@@ -131,12 +152,13 @@ pub fn plan(wanted: &Wanted, measured: &Measured) -> Result<Plan, String> {
         drain_s: credits.drain_s,
         sheet,
     };
-    conclude(&mut plan, wanted, measured);
+    conclude(&mut plan, wanted, evidence);
     Ok(plan)
 }
 
 /// The result in sentences, and what it rests on.
-fn conclude(plan: &mut Plan, wanted: &Wanted, measured: &Measured) {
+fn conclude(plan: &mut Plan, wanted: &Wanted, evidence: &Evidence) {
+    let measured = &evidence.measured;
     let mut remarks = vec![format!(
         "Needed: {} SETs with {} servers each ({} servers), {} database hosts, {} wallet databases, {}.",
         plan.sets,
@@ -147,10 +169,35 @@ fn conclude(plan: &mut Plan, wanted: &Wanted, measured: &Measured) {
         plan.gateways
             .map_or("gateways unknown: the run had none".to_owned(), |gateways| format!("{gateways} gateways"))
     )];
-    let narrowest = plan.bounds[0].name;
-    remarks.push(format!("The narrowest: {narrowest}. At the peak the busiest SET uses, of what is counted on:"));
-    for bound in &plan.bounds {
-        remarks.push(format!("  {:>5.1}% of {}", plan.busiest_opens_per_s / bound.opens_per_s * 100.0, bound.name));
+    let narrowest = &plan.bounds[0];
+    remarks.push(format!("The narrowest: {}, {}.", narrowest.name, narrowest.basis.words()));
+    if narrowest.basis == Basis::AtLeast {
+        remarks.push(format!(
+            "So {} SETs are enough, and fewer may do: a run of `hot` with --closed finds out.",
+            plan.sets
+        ));
+        let known = plan.bounds.iter().find(|bound| bound.basis != Basis::AtLeast);
+        let fewest = known.and_then(|bound| Some((bound, sets_for(wanted.peak_opens_per_s, bound.opens_per_s)?)));
+        if let Some((bound, left)) = fewest {
+            remarks.push(format!("{} are needed in any case: {}.", left + wanted.lose_sets, bound.name));
+        }
+    }
+    if evidence.openings_held_up.is_none() {
+        remarks.push(format!(
+            "The run had {} openings a commit: under more load there are more, and one costs less processor time.",
+            figure(evidence.opens_per_commit())
+        ));
+    }
+    if evidence.credits_held_up.is_none() {
+        remarks.push(format!(
+            "{} wallet databases are enough, and fewer may do: no credit waited.",
+            plan.wallet_databases
+        ));
+    }
+    remarks.push("At the peak the busiest SET uses, of what is counted on:".to_owned());
+    for Bound { name, opens_per_s, basis } in &plan.bounds {
+        let used = plan.busiest_opens_per_s / opens_per_s * 100.0;
+        remarks.push(format!("  {used:>5.1}% of {name} ({})", basis.words()));
     }
     let (cores, servers, databases) = (measured.cores, wanted.server_cores, wanted.db_cores);
     if (servers, databases) != (cores, cores) {
@@ -165,32 +212,30 @@ fn conclude(plan: &mut Plan, wanted: &Wanted, measured: &Measured) {
         (measured.db_cpu_us_per_send, "What a send costs databases was not measured, and is left out."),
     ];
     remarks.extend(missing.iter().filter(|(cost, _)| cost.is_none()).map(|(_, words)| (*words).to_owned()));
+    let (sends, planned) = (evidence.sends_per_open, 1.0 / wanted.openers);
+    if planned > sends * SENDS_MORE {
+        remarks.push(format!(
+            "{} sends for an opening are planned and the run had {}: their commits are only counted as far as it had them.",
+            figure(planned),
+            figure(sends)
+        ));
+    }
+    remarks.extend(evidence.remarks.iter().cloned());
     remarks.into_iter().for_each(|words| plan.sheet.remark(words));
 }
 
-/// The run, in short.
-fn show(measured: &Measured, sheet: &mut Sheet) {
-    sheet.heading("What the run did");
-    for (name, value, unit) in [
-        ("SETs", f64::from(measured.sets), "SETs"),
-        ("processors", measured.cores, "processors for all of it"),
-        ("openings", measured.opens_per_s, "opens/s"),
-        ("grabs", measured.grabs_per_s, "grabs/s"),
-        ("views", measured.views_per_s, "views/s"),
-        ("credits", measured.credits_settled_per_s, "credits/s"),
-    ] {
-        sheet.given(name, value, unit, "--from");
-    }
-}
-
 /// What one opening brings with it.
-struct Load {
-    sends: f64,
-    requests: f64,
-    cpu_us: f64,
-    db_cpu_us: f64,
-    /// The greater of both directions.
-    bytes: f64,
+pub struct Load {
+    /// Envelopes made and paid for.
+    pub sends: f64,
+    /// Requests of all kinds.
+    pub requests: f64,
+    /// Processor time of servers.
+    pub cpu_us: f64,
+    /// Processor time of databases.
+    pub db_cpu_us: f64,
+    /// Over the network, the greater of both directions.
+    pub bytes: f64,
 }
 
 impl Load {
@@ -240,60 +285,8 @@ impl Load {
 }
 
 /// Bytes a second of one direction of a host's network.
-fn network_bytes_per_s(wanted: &Wanted) -> f64 {
+pub fn network_bytes_per_s(wanted: &Wanted) -> f64 {
     wanted.network_gbit_per_s * 1e9 / 8.0
-}
-
-/// What bounds a SET, the narrowest first.
-fn bounds(wanted: &Wanted, measured: &Measured, load: &Load, sheet: &mut Sheet) -> Vec<Bound> {
-    sheet.heading("What bounds one SET, derated");
-    let derating = wanted.derating;
-    let servers = f64::from(wanted.servers_max - wanted.lose_servers);
-    let measured_sets = f64::from(measured.sets);
-    let mut bounds = Vec::new();
-    let mut bound = |name: &'static str, formula: String, opens_per_s: f64, source: &str| {
-        sheet.line(name, formula, opens_per_s, "opens/s", source);
-        bounds.push(Bound { name, opens_per_s });
-    };
-
-    let (cores, cpu) = (wanted.server_cores, load.cpu_us);
-    bound(
-        "server CPU",
-        format!("{servers} x {} x 1,000,000 x {derating} / {}", figure(cores), figure(cpu)),
-        servers * cores * 1e6 * derating / cpu,
-        "--servers-max less --lose-servers, --server-cores",
-    );
-    let (cores, cpu) = (wanted.db_cores, load.db_cpu_us);
-    bound(
-        "database CPU",
-        format!("{} x 1,000,000 x {derating} / {}", figure(cores), figure(cpu)),
-        cores * 1e6 * derating / cpu,
-        "--db-cores",
-    );
-    let (commits, batch) = (measured.commits_per_s / measured_sets, measured.batch_mean);
-    bound(
-        "commits",
-        format!("{} x {} x {derating}", figure(commits), figure(batch)),
-        commits * batch * derating,
-        "the run: commits/s of a SET, openings a commit",
-    );
-    let network = network_bytes_per_s(wanted);
-    bound(
-        "network",
-        format!("{servers} x {} x {derating} / {}", figure(network), figure(load.bytes)),
-        servers * network * derating / load.bytes,
-        "--servers-max less --lose-servers, --network-gbit in bytes/s",
-    );
-    let settled = measured.credits_settled_per_s / measured_sets;
-    let (peak_s, drain_s) = (wanted.peak_s, wanted.drain_s);
-    bound(
-        "credit backlog",
-        format!("{} x {derating} x ({} + {}) / {}", figure(settled), figure(peak_s), figure(drain_s), figure(peak_s)),
-        settled * derating * (peak_s + drain_s) / peak_s,
-        "the run: credits/s of a SET; --peak-seconds, --drain-seconds",
-    );
-    bounds.sort_by(|a, b| a.opens_per_s.total_cmp(&b.opens_per_s));
-    bounds
 }
 
 /// Servers of each SET, for the busiest.
@@ -345,7 +338,8 @@ struct Credits {
 }
 
 impl Credits {
-    fn of(wanted: &Wanted, measured: &Measured, load: &Load, busiest: f64, sheet: &mut Sheet) -> Credits {
+    fn of(wanted: &Wanted, evidence: &Evidence, load: &Load, busiest: f64, sheet: &mut Sheet) -> Credits {
+        let measured = &evidence.measured;
         let (peak, peak_s, drain_s, derating) =
             (wanted.peak_opens_per_s, wanted.peak_s, wanted.drain_s, wanted.derating);
         sheet.heading("The wallet, and credits after the peak");
@@ -356,7 +350,9 @@ impl Credits {
         let payments = sheet.line("payments", formula, peak * load.sends, "payments/s", "sends cannot wait");
         let one = measured.credits_settled_per_s / f64::from(measured.wallets) * derating;
         let formula = format!("{} / {} x {derating}", figure(measured.credits_settled_per_s), measured.wallets);
-        sheet.line("one database takes", formula, one, "transfers/s", "the run: credits/s, wallets");
+        let basis = Basis::of_rate(evidence.credits_held_up.as_ref());
+        let source = format!("the run: credits/s, wallets; {}", basis.words());
+        sheet.line("one database takes", formula, one, "transfers/s", &source);
         let databases = ((credits + payments) / one).ceil();
         let formula = format!("ceil(({} + {}) / {})", figure(credits), figure(payments), figure(one));
         sheet.line("wallet databases", formula, databases, "databases", "both together");

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::outcome::number;
+
 /// One line.
 #[derive(Clone, Debug)]
 struct Line {
@@ -73,13 +75,8 @@ pub fn figure(value: f64) -> String {
     let text = format!("{value:.decimals$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text.as_str() };
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index) % 3 == 0 && digit.is_ascii_digit() && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
+    // Nothing in a plan is below zero.
+    let grouped = whole.parse().map_or_else(|_| whole.to_owned(), number::count);
     if rest.is_empty() { grouped } else { format!("{grouped}.{rest}") }
 }
 

@@ -1,8 +1,12 @@
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::Measured;
-use super::plan::{Bound, Plan, Wanted, plan};
+use super::bound::{Basis, Bound};
+use super::evidence::Evidence;
+use super::plan::{Plan, Wanted};
+use super::{Measured, plan};
+use crate::outcome::sample::outcome;
+use crate::outcome::{FaultDone, Outcome};
 
 /// Plans that the properties are tried on.
 const TRIALS: u64 = 3_000;
@@ -11,10 +15,10 @@ fn measured() -> Measured {
     Measured {
         sets: 1,
         wallets: 1,
-        cores: 2.0,
+        cores: 4.0,
         opens_per_s: 30_000.0,
-        grabs_per_s: 600_000.0,
-        views_per_s: 300_000.0,
+        grabs_per_s: 60_000.0,
+        views_per_s: 30_000.0,
         cpu_us_per_open: 14.0,
         cpu_us_per_grab: Some(6.0),
         cpu_us_per_view: Some(6.5),
@@ -23,11 +27,29 @@ fn measured() -> Measured {
         db_cpu_us_per_open: 6.0,
         db_cpu_us_per_send: None,
         commits_per_s: 400.0,
-        batch_mean: 75.0,
+        batch_mean: 76.5,
         bytes_in_per_request: 420.0,
         bytes_out_per_request: 310.0,
         credits_settled_per_s: 11_000.0,
     }
+}
+
+/// A run with these figures that could do no more.
+fn evidence(measured: &Measured) -> Evidence {
+    Evidence {
+        measured: measured.clone(),
+        openings_held_up: Some("a closed loop of 256 users".into()),
+        credits_held_up: Some("300,000 openings waited for theirs when the load ended".into()),
+        requests_per_s: 123_000.0,
+        sends_per_open: 0.1,
+        service_processors: Some(3.1),
+        generator_processors: 0.8,
+        remarks: Vec::new(),
+    }
+}
+
+fn plan(wanted: &Wanted, measured: &Measured) -> Result<Plan, String> {
+    plan::plan(wanted, &evidence(measured)).map_err(|no| no.why)
 }
 
 fn wanted() -> Wanted {
@@ -60,6 +82,7 @@ fn the_narrowest_bound_is_named() {
     let narrowest = |measured: &Measured| plan(&small, measured).unwrap().bounds[0].name;
     assert_eq!(narrowest(&measured()), "commits");
     assert_eq!(narrowest(&Measured { credits_settled_per_s: 5_000.0, ..measured() }), "credit backlog");
+    assert_eq!(narrowest(&Measured { opens_per_s: 20_000.0, ..measured() }), "commits");
     assert_eq!(narrowest(&Measured { db_cpu_us_per_open: 800.0, ..measured() }), "database CPU");
     assert_eq!(narrowest(&Measured { cpu_us_per_open: 9_000.0, ..measured() }), "server CPU");
     assert_eq!(narrowest(&Measured { bytes_out_per_request: 200_000.0, ..measured() }), "network");
@@ -69,10 +92,20 @@ fn the_narrowest_bound_is_named() {
 fn what_no_installation_does_is_said() {
     let more = Wanted { peak_opens_per_s: 1_900_000.0, ..wanted() };
     let words = plan(&more, &measured()).unwrap_err();
-    assert_eq!(words, "one slot alone needs 19,000 openings a second, and a SET takes 18,000 (commits)");
+    assert_eq!(
+        words,
+        "one slot alone needs 19,000 openings a second, and a SET takes 18,000 (commits, a ceiling that the run reached)"
+    );
     let all = Wanted { peak_opens_per_s: 1_800_000.0, ..wanted() };
     let words = plan(&all, &measured()).unwrap_err();
-    assert_eq!(words, "101 SETs would be needed, and there are 100 slots to give to them");
+    let needed =
+        "101 SETs would be needed, and there are 100 slots to give to them (commits, a ceiling that the run reached)";
+    assert_eq!(words, needed);
+    let borne = Evidence { openings_held_up: None, ..evidence(&measured()) };
+    let no = plan::plan(&more, &borne).unwrap_err();
+    assert!(!no.is_known && no.why.ends_with("18,000 (commits, AT LEAST: the run did not reach it)"), "{}", no.why);
+    assert!(no.sheet.to_string().contains("What bounds one SET"), "what was worked out is printed all the same");
+    assert!(plan::plan(&more, &evidence(&measured())).unwrap_err().is_known);
 }
 
 #[test]
@@ -84,16 +117,98 @@ fn figures_that_nothing_can_be_divided_by_are_refused_by_name() {
     assert!(endless.check().unwrap_err().starts_with("capacity.cpu_us_per_send = inf"));
 }
 
+/// The sample of a run, on a cluster and with nothing broken on purpose.
+fn run() -> Outcome {
+    Outcome { capacity: Some(measured()), faults: Vec::new(), slos: Vec::new(), ..outcome() }
+}
+
 #[test]
 fn a_run_is_read_from_its_json() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("run.json");
-    let run = serde_json::json!({ "scenario": "groups", "capacity": measured() });
-    std::fs::write(&file, run.to_string()).unwrap();
-    assert_eq!(Measured::read(&file).unwrap(), measured());
+    std::fs::write(&file, run().json().unwrap()).unwrap();
+    let evidence = Evidence::read(&file).unwrap();
+    assert_eq!(evidence.measured, measured());
+    // The sample has 1,000 sends for 18,981 openings, and sends 200,000 requests in 120 s.
+    assert_eq!((evidence.sends_per_open, evidence.requests_per_s), (1_000.0 / 18_981.0, 200_000.0 / 120.0));
     std::fs::write(&file, "{}").unwrap();
-    let words = Measured::read(&file).unwrap_err().to_string();
-    assert!(words.contains("missing field `capacity`"), "{words}");
+    let words = Evidence::read(&file).unwrap_err().to_string();
+    assert!(words.contains("run.json is no run: missing field"), "{words}");
+}
+
+#[test]
+fn nothing_is_planned_from_a_run_that_cannot_be_believed() {
+    let refused = |change: &dyn Fn(&mut Outcome)| {
+        let mut run = run();
+        change(&mut run);
+        Evidence::of(&run).expect_err("it was changed for the worse")
+    };
+    assert!(refused(&|run| run.void.push("the generator used 99%".into())).contains("void (the generator used 99%)"));
+    assert!(refused(&|run| run.audit[1].broken = 1).starts_with("money is wrong"));
+    assert!(refused(&|run| run.audit.clear()).starts_with("nobody has checked the money"));
+    assert!(refused(&|run| run.audit.iter_mut().for_each(|check| check.checked = 0)).starts_with("nobody"));
+    let fault = FaultDone { at_s: 1.0, until_s: 2.0, kind: "kill".into(), part: "a1".into(), error: None };
+    assert!(refused(&|run| run.faults.push(fault.clone())).contains("without --faults"));
+    assert!(refused(&|run| run.capacity = None).contains("--cluster"));
+    let nothing = Measured { commits_per_s: 0.0, ..measured() };
+    assert!(refused(&|run| run.capacity = Some(nothing.clone())).starts_with("capacity.commits_per_s = 0"));
+}
+
+#[test]
+fn a_rate_is_a_ceiling_only_if_something_held_the_run_up() {
+    let quiet = |mut run: Outcome| {
+        run.seconds.iter_mut().for_each(|second| {
+            second.errors.clear();
+            second.counted.settled = second.counted.committed;
+        });
+        run
+    };
+    let evidence = Evidence::of(&quiet(run())).unwrap();
+    assert_eq!((&evidence.openings_held_up, &evidence.credits_held_up), (&None, &None));
+    let plan = plan::plan(&wanted(), &evidence).unwrap();
+    let basis = |plan: &Plan, name| plan.bounds.iter().find(|bound| bound.name == name).unwrap().basis;
+    assert_eq!(basis(&plan, "commits"), Basis::AtLeast);
+    assert_eq!(basis(&plan, "credit backlog"), Basis::AtLeast);
+    assert_eq!(basis(&plan, "server CPU"), Basis::Cost);
+    let text = plan.sheet.to_string();
+    assert!(text.contains("[committed; borne, no more was offered]"), "{text}");
+    assert!(
+        text.contains("The narrowest: commits, AT LEAST: the run did not reach it.\nSo 51 SETs are enough"),
+        "{text}"
+    );
+    assert!(text.contains("3 are needed in any case: server CPU."), "{text}");
+    assert!(text.contains("The run had 75 openings a commit: under more load there are more"), "{text}");
+    assert!(text.contains("35 wallet databases are enough, and fewer may do"), "{text}");
+
+    let mut closed = Outcome { closed_loop_users: Some(64), ..quiet(run()) };
+    let evidence = Evidence::of(&closed).unwrap();
+    assert_eq!(evidence.openings_held_up.as_deref(), Some("a closed loop of 64 users, 75 openings a commit"));
+    assert_eq!(basis(&plan::plan(&wanted(), &evidence).unwrap(), "commits"), Basis::Reached);
+    closed.capacity = Some(Measured { commits_per_s: 25_000.0, ..measured() });
+    assert_eq!(Evidence::of(&closed).unwrap().openings_held_up, None, "one user or few keep nobody busy");
+    // In the sample 1,000 of 20,000 openings are told busy.
+    let busy = Evidence::of(&run()).unwrap();
+    assert_eq!(busy.openings_held_up.as_deref(), Some("5% of the openings were told busy"));
+    let mut slow = quiet(run());
+    slow.seconds.iter_mut().for_each(|second| second.counted.settled /= 2);
+    slow.capacity = Some(Measured { credits_settled_per_s: 100.0, ..measured() });
+    assert!(Evidence::of(&slow).unwrap().credits_held_up.is_some_and(|why| why.contains("waited for theirs")));
+}
+
+#[test]
+fn what_should_be_known_of_the_run_stands_at_the_end_of_its_plan() {
+    let mut run = run();
+    run.slos = outcome().slos;
+    run.drain_s = None;
+    let text = plan::plan(&wanted(), &Evidence::of(&run).unwrap()).unwrap().sheet.to_string();
+    for words in [
+        "Of the run: the generator ran on the same machine as the service.",
+        "Of the run: nobody saw its last credit",
+        "Of the run: it missed open.busy<1%",
+        "0.1 sends for an opening are planned and the run had 0.0527",
+    ] {
+        assert!(text.contains(words), "{words} is missing in\n{text}");
+    }
 }
 
 /// Anything that an operator may have measured or may want, from a seed.
@@ -110,8 +225,8 @@ fn anything(seed: u64) -> (Wanted, Measured) {
         gateway_cpu_us_per_request: Some(about(1.0, 100.0)).filter(|cost| *cost < 60.0),
         db_cpu_us_per_open: about(1.0, 300.0),
         db_cpu_us_per_send: Some(about(10.0, 1_000.0)).filter(|cost| *cost < 500.0),
+        opens_per_s: about(50.0, 500_000.0),
         commits_per_s: about(50.0, 5_000.0),
-        batch_mean: about(1.0, 500.0),
         bytes_in_per_request: about(100.0, 2_000.0),
         bytes_out_per_request: about(100.0, 5_000.0),
         credits_settled_per_s: about(500.0, 50_000.0),
@@ -166,7 +281,7 @@ fn losing_what_may_be_lost_leaves_enough_of_everything() {
         planned += 1;
         let left = plan.sets - wanted.lose_sets;
         let busiest = wanted.peak_opens_per_s * f64::from(100_u32.div_ceil(left)) / 100.0;
-        for Bound { name, opens_per_s } in &plan.bounds {
+        for Bound { name, opens_per_s, .. } in &plan.bounds {
             assert!(busiest <= *opens_per_s, "seed {seed}: {name} lets {opens_per_s}, the busiest SET has {busiest}");
         }
         let servers = plan.servers_per_set - wanted.lose_servers;

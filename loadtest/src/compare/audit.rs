@@ -47,6 +47,11 @@ impl Audit {
         *self == Audit { acknowledged: self.acknowledged, ..Audit::default() }
     }
 
+    /// The same but for what was lost.
+    pub fn holds_but_for_losses(&self) -> bool {
+        Audit { lost: 0, lost_fen: 0, ..self.clone() }.holds()
+    }
+
     /// Compares the two.
     pub fn of(scheme: Scheme, history: &History, openings: &[Opening], entries: &[Entry], of_each: Paid) -> Audit {
         let mut audit = Audit::default();

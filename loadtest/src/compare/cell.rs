@@ -60,7 +60,7 @@ impl Cell {
     }
 
     /// Requests that a scheme cannot use up in `seconds`.
-    fn requests(self, scheme: Scheme, seconds: f64) -> u32 {
+    pub fn requests(self, scheme: Scheme, seconds: f64) -> u32 {
         let per_s = scheme.requests_per_s_max().min(self.connections() * PER_CONNECTION_S_MAX);
         (f64::from(per_s) * seconds).ceil() as u32
     }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::report::{Line, Report, Sample};
 use super::scheme::Scheme;
+use crate::outcome::escape;
 
 const WIDTH: f64 = 330.0;
 const HEIGHT: f64 = 210.0;
@@ -60,6 +61,7 @@ pub fn page(report: &Report) -> String {
         let _ = write!(out, "<span><i style=\"background:{}\"></i>{}</span>", colour(scheme), scheme.text());
     }
     out += "</p>\n<p>From left to right: openers of one envelope at once.</p>\n";
+    let _ = writeln!(out, "<pre>{}</pre>", escape(&report.verdict()));
     for figure in &FIGURES {
         let _ = write!(out, "<h2>{}</h2>\n<div>", figure.name);
         for envelopes in axis(report, |line| line.cell.envelopes) {
@@ -132,11 +134,11 @@ fn line(scheme: Scheme, points: &[(f64, f64, f64)]) -> String {
 
 /// A bar for each scheme that was killed in the middle of its load.
 fn losses(report: &Report) -> String {
-    if report.losses.is_empty() {
+    if report.losses.is_empty() && report.not_killed.is_empty() {
         return String::new();
     }
     let most = report.losses.iter().map(|loss| loss.audit.lost_fen).max().unwrap_or(0).max(1) as f64;
-    let height = BAR * report.losses.len() as f64;
+    let height = BAR * (report.losses.len() + report.not_killed.len()) as f64;
     let mut out = format!(
         "<h2>money lost when the server was killed, fen</h2>\n\
          <svg width=\"{}\" height=\"{height}\" role=\"img\" aria-label=\"money lost\">",
@@ -163,6 +165,15 @@ fn losses(report: &Report) -> String {
             colour(loss.scheme),
             96.0 + length,
             y + 14.0
+        );
+    }
+    for (index, not) in report.not_killed.iter().enumerate() {
+        let y = BAR * (report.losses.len() + index) as f64 + 14.0;
+        let _ = write!(
+            out,
+            "<text x=\"0\" y=\"{y:.0}\">{}</text><text x=\"96\" y=\"{y:.0}\">not audited: {}</text>",
+            not.scheme.text(),
+            escape(not.reason.lines().next().unwrap_or_default())
         );
     }
     out + "</svg>\n"
@@ -235,14 +246,21 @@ fn colour(scheme: Scheme) -> &'static str {
     }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::loss::NotKilled;
     use crate::compare::report::tests::report;
+
+    #[test]
+    fn a_kill_that_did_not_happen_is_no_bar_without_a_loss() {
+        let mut report = report();
+        report.losses.clear();
+        report.not_killed.push(NotKilled { scheme: Scheme::Serial, reason: "<it> went on".into() });
+        let page = page(&report);
+        assert!(page.contains("not audited: &lt;it&gt; went on"), "{page}");
+        assert!(page.contains("NOT ALL WAS AUDITED"));
+    }
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere_and_shows_every_scheme_and_figure() {

@@ -5,7 +5,7 @@
 //! and a new server goes on writing to MariaDB: so that is looked at too. The
 //! power cut in between, which costs what was not flushed, is not tried.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ use crate::load::Feed;
 /// How many open at once, of how many envelopes.
 const CELL: Cell = Cell { openers: 64, envelopes: 16 };
 /// Load before the kill.
-const LOAD: Duration = Duration::from_millis(1_000);
+pub const LOAD: Duration = Duration::from_millis(1_000);
 /// Seconds that the requests last: longer than the load.
 const PREPARED_S: f64 = 2.0;
 /// Hongbao's server, as `ops/cluster.sh` calls it.
@@ -41,6 +41,15 @@ pub struct Loss {
     pub after_restart: Option<Audit>,
 }
 
+/// A scheme whose kill did not happen, or whose money nobody could look at afterwards.
+#[derive(Clone, Debug, Serialize)]
+pub struct NotKilled {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// Why.
+    pub reason: String,
+}
+
 impl Loss {
     /// What was found by one look.
     pub fn of(scheme: Scheme, audit: Audit) -> Loss {
@@ -54,6 +63,10 @@ pub fn shares_max() -> u32 {
 }
 
 /// Kills a scheme's server in the middle of its load.
+///
+/// # Errors
+/// Also when it was not in the middle of it, or nothing had been acknowledged: then
+/// that nothing was lost would say nothing.
 pub fn kill(ground: &mut Ground, runner: &RunnerParts<'_>, scheme: Scheme, first_user: u32) -> Fallible<Loss> {
     let plan = CELL.plan(scheme, PREPARED_S, first_user);
     let mut history = History::new(plan.openings.len());
@@ -61,21 +74,28 @@ pub fn kill(ground: &mut Ground, runner: &RunnerParts<'_>, scheme: Scheme, first
     let mut generator = Generator::connect(ready.addr(ground)?, CELL.connections() as usize)?;
     let rival = ready.rival.take();
     let killed = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| -> Fallible<()> {
+        let killer = scope.spawn(|| -> Fallible<Instant> {
             std::thread::sleep(LOAD);
+            let killed_at = Instant::now();
             ground.kill_redis_of(scheme);
             match (rival, &ground.cluster) {
                 (Some(rival), _) => drop(rival),
                 (None, Some(cluster)) => cluster.kill(SERVER)?,
                 (None, None) => return Err("there is nothing to kill".into()),
             }
-            Ok(())
+            Ok(killed_at)
         });
         // The connections break, which is what is wanted; what was told before counts.
         let _ = generator.drive(&mut Feed::once(&ready.requests), None, |index, answer| history.take(index, answer));
-        killer.join()
+        let ended_at = Instant::now();
+        killer.join().map(|killed| killed.map(|killed_at| ended_at.checked_duration_since(killed_at)))
     });
-    killed.map_err(|_| "the kill has failed")??;
+    if killed.map_err(|_| "the kill has failed")??.is_none() {
+        return Err("its load was over before it was killed".into());
+    }
+    if history.opened() == 0 {
+        return Err("nothing was acknowledged before it was killed".into());
+    }
     std::thread::sleep(SETTLED_WITHIN);
     let mut loss = Loss::of(scheme, ready.audit(ground, &history)?);
     if scheme == Scheme::MemoryFirst {
@@ -106,7 +126,7 @@ impl RunnerParts<'_> {
 }
 
 /// The losses, as lines.
-pub fn table(losses: &[Loss]) -> String {
+pub fn table(losses: &[Loss], not_killed: &[NotKilled]) -> String {
     let mut out = format!(
         "killed (SIGKILL) after {:.1} s of {} at once x {} envelopes: the server, and for memory-first its Redis;\n\
          lost is what was acknowledged and is not in MariaDB, again after Redis was started from its file\n\
@@ -124,6 +144,9 @@ pub fn table(losses: &[Loss]) -> String {
         if others > 0 {
             out += &format!("  MONEY: {audit:?}");
         }
+    }
+    for NotKilled { scheme, reason } in not_killed {
+        out += &format!("\n{:<13}  NOT AUDITED: {reason}", scheme.text());
     }
     out
 }

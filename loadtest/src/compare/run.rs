@@ -22,7 +22,7 @@ use crate::generator::Generator;
 use crate::http::push_request;
 use crate::load::Feed;
 use crate::measure::WARM_UP;
-use crate::prepare::{self, SHARE_FEN_MEAN, user_id};
+use crate::prepare::{self, REQUEST_BYTES_MAX, SHARE_FEN_MEAN, user_id};
 use crate::service::{SECRET, TICKET_SECRET};
 use crate::{Fallible, machine};
 
@@ -217,6 +217,10 @@ fn requests(plan: &Plan, envelopes: &[EnvelopeId]) -> Fallible<Arena> {
     let expires_at = SystemClock.now().plus_millis(TICKET_LIFE_MS);
     let mut requests = Arena::default();
     for opening in &plan.openings {
+        // The run then ends early, and says so.
+        if requests.bytes_len() > REQUEST_BYTES_MAX {
+            break;
+        }
         let user = UserId::parse(&user_id(opening.user)).ok_or("a user's number makes a name")?;
         let envelope = envelopes[opening.envelope as usize];
         let body = format!(r#"{{"ticket":"{}"}}"#, tickets.issue(envelope, &user, expires_at));

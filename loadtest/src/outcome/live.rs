@@ -144,7 +144,7 @@ impl<W: Write> Live<W> {
         let mut words: Vec<String> = kinds
             .iter()
             .take(ERRORS_NAMED_MAX)
-            .map(|(label, count)| format!("{} {label}", number::count(**count)))
+            .map(|(label, count)| format!("{} {}", number::count(**count), number::plain(label)))
             .collect();
         if let Some(rest) = kinds.get(ERRORS_NAMED_MAX..).filter(|rest| !rest.is_empty()) {
             words.push(format!("{} others", number::count(rest.iter().map(|(_, count)| **count).sum())));

@@ -4,14 +4,15 @@
 mod html;
 mod json;
 mod live;
-mod number;
+pub mod number;
 mod show;
 mod slo;
 mod text;
 
 #[cfg(test)]
-mod sample;
+pub mod sample;
 
+pub use html::escape;
 pub use live::Live;
 pub use show::{ShowArgs, show};
 pub use slo::{Slo, judge, read_file as read_slos};
@@ -26,6 +27,9 @@ use crate::capacity::Measured;
 /// and no threshold asks for it.
 pub const SLOW_CLIENTS: &str = "slow";
 
+/// The phase whose backlog is watched.
+const PEAK: &str = "peak";
+
 /// A whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
@@ -35,6 +39,9 @@ pub struct Outcome {
     pub command: String,
     /// The scenario's parameters as they were fixed before the run, in words.
     pub parameters: BTreeMap<String, String>,
+    /// Of a closed loop, how many users were kept busy; absent when they came by a schedule.
+    #[serde(default)]
+    pub closed_loop_users: Option<u32>,
     /// When the load began, RFC 3339 in UTC.
     pub started_at: String,
     /// What it ran on.
@@ -93,7 +100,7 @@ pub struct Totals {
     pub accepted: u64,
     /// Openings answered as opened for the first time.
     pub committed: u64,
-    /// Openings that the service has credited, as its metrics say, and what it has refunded with them.
+    /// Openings and refunds that the service has credited, as its metrics say.
     pub settled: u64,
     /// Requests without an answer that says what happened: lost connections and `outcome_unknown`.
     pub unknown: u64,
@@ -253,13 +260,40 @@ impl Outcome {
         self.drain_s.map_or(seen.max(self.load_s), |drain| self.load_s + drain)
     }
 
+    /// The time from the end of the peak until as much was credited as had been opened by
+    /// then, in seconds; `None` if there was no peak, or it was not seen.
+    pub fn peak_drain_s(&self) -> Option<f64> {
+        let end_s = self.phases.iter().find(|phase| phase.name == PEAK)?.to_s;
+        let of_peak = self.seconds.iter().filter(|second| second.at_s <= end_s);
+        let opened: u64 = of_peak.map(|second| second.counted.committed).sum();
+        let mut credited = 0;
+        let drained = self.seconds.iter().find(|second| {
+            credited += second.counted.settled;
+            credited >= opened && second.at_s >= end_s
+        });
+        drained.map(|second| second.at_s - end_s)
+    }
+
+    /// How users came, if not by a schedule.
+    pub fn closed_loop(&self) -> Option<String> {
+        self.closed_loop_users.map(|users| format!("a closed loop of {} users", number::count(users.into())))
+    }
+
+    /// Where latencies begin.
+    fn latency_origin(&self) -> &'static str {
+        match self.closed_loop_users {
+            None => "from the scheduled start",
+            Some(_) => "from the sending: a closed loop asks less of a slow service, which flatters it",
+        }
+    }
+
     /// 0: all held. 1: money or a threshold did not. 2: the run cannot be
-    /// believed. A wrong fen is told before anything else.
+    /// believed, or nobody has checked its money. A wrong fen is told before anything else.
     pub fn exit_code(&self) -> u8 {
         if !self.money_holds() {
             return 1;
         }
-        if !self.void.is_empty() {
+        if !self.void.is_empty() || !self.is_audited() {
             return 2;
         }
         u8::from(!self.slos.iter().all(|slo| slo.held))

@@ -1,4 +1,4 @@
-//! How figures are written: the same in the terminal and on the page.
+//! How figures are written, the same in the terminal and on the page, and words in the terminal.
 
 /// Groups of three digits: `1,234,567`.
 pub fn count(value: u64) -> String {
@@ -85,6 +85,11 @@ pub fn tick(value: f64) -> String {
         size if size >= 1e3 => format!("{}k", short(value / 1e3)),
         _ => short(value),
     }
+}
+
+/// What others wrote, as one line of a terminal: it can neither end the line nor steer the terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 #[cfg(test)]

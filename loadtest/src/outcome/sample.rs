@@ -17,6 +17,7 @@ pub fn outcome() -> Outcome {
             ("envelopes", "1,000, sizes from a Zipf distribution of 1 to 500"),
             ("seed", "7"),
         ]),
+        closed_loop_users: None,
         started_at: "2026-02-16T12:00:00.000Z".into(),
         machine: Machine {
             processors: "2 x AMD EPYC".into(),
@@ -143,7 +144,7 @@ fn latencies() -> Vec<Latency> {
         row("create", "all", "all", 1_000, 6.0, 55.0),
         row("pay", "all", "all", 1_000, 5.1, 31.0),
         row("grab", "all", "all", 120_000, 0.42, 2.3),
-        row("grab", "all", "ticket", 119_000, 0.42, 2.3),
+        row("grab", "all", "ready", 119_000, 0.42, 2.3),
         row("grab", "all", "empty", 1_000, 0.31, 1.7),
         row("open", "all", "all", 20_000, 3.4, 42.0),
         row("open", "all", "opened", 18_981, 3.6, 43.0),

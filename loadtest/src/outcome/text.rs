@@ -23,19 +23,20 @@ impl Outcome {
             (true, true) => "every fen is where it should be",
             (true, false) => "WRONG",
         };
-        let _ =
-            writeln!(out, "\n{}, {} of load, from {}\n", self.scenario, number::length(self.load_s), self.started_at);
+        let how = self.closed_loop().map_or(String::new(), |how| format!(" in {how}"));
+        let length = number::length(self.load_s);
+        let _ = writeln!(out, "\n{}, {length} of load{how}, from {}\n", self.scenario, self.started_at);
         let _ = writeln!(out, "money       {money}");
         for check in &self.audit {
             let _ = writeln!(out, "            {}", check.words());
             for example in &check.examples {
-                let _ = writeln!(out, "              {example}");
+                let _ = writeln!(out, "              {}", number::plain(example));
             }
         }
         let _ =
             writeln!(out, "validity    {}", if self.void.is_empty() { "the figures can be believed" } else { "VOID" });
         for why in &self.void {
-            let _ = writeln!(out, "            {why}");
+            let _ = writeln!(out, "            {}", number::plain(why));
         }
         for (place, slo) in self.slos.iter().enumerate() {
             let _ = writeln!(out, "{:<12}{}", if place == 0 { "thresholds" } else { "" }, slo.words());
@@ -56,6 +57,10 @@ impl Outcome {
             Some(drain) => writeln!(out, "drained     {} s after the load", number::figure(drain)),
             None => writeln!(out, "drained     not seen"),
         };
+        if let Some(drain) = self.peak_drain_s() {
+            let _ =
+                writeln!(out, "            what was opened until the peak's end, {} s after it", number::figure(drain));
+        }
     }
 
     fn write_latencies(&self, out: &mut String) {
@@ -64,8 +69,18 @@ impl Outcome {
         }
         let _ = writeln!(
             out,
-            "\n{:<12}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms",
-            "call", "phase", "outcome", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"
+            "\n{:<12}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms {}",
+            "call",
+            "phase",
+            "outcome",
+            "count",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "p99.99",
+            "max",
+            self.latency_origin()
         );
         // Both by phase and by outcome they would fill the screen: the page and the JSON have those.
         for (place, (phase, outcome)) in [(false, false), (false, true), (true, false)].into_iter().enumerate() {
@@ -84,7 +99,7 @@ impl Outcome {
         errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         for (place, (label, count)) in errors.into_iter().enumerate() {
             let head = if place == 0 { "\nerrors      " } else { "            " };
-            let _ = writeln!(out, "{head}{:>14}  {label}", number::count(count));
+            let _ = writeln!(out, "{head}{:>14}  {}", number::count(count), number::plain(label));
         }
     }
 
@@ -103,14 +118,15 @@ impl Outcome {
         );
         for fault in &self.faults {
             let (from, to) = (number::clock(fault.at_s), number::clock(fault.until_s));
-            let error = fault.error.as_ref().map(|error| format!(": FAILED, {error}")).unwrap_or_default();
+            let error =
+                fault.error.as_ref().map(|error| format!(": FAILED, {}", number::plain(error))).unwrap_or_default();
             let _ = writeln!(out, "fault       {} {}, {from} to {to}{error}", fault.kind, fault.part);
         }
         let machine = &self.machine;
         let _ = writeln!(out, "machine     {}, {} disk", machine.processors, machine.file_system);
         let versions: Vec<_> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        let _ = writeln!(out, "versions    {}", versions.join(", "));
-        let _ = writeln!(out, "durability  {}", machine.durability);
+        let _ = writeln!(out, "versions    {}", number::plain(&versions.join(", ")));
+        let _ = writeln!(out, "durability  {}", number::plain(&machine.durability));
         for note in &self.notes {
             let _ = writeln!(out, "note        {note}");
         }
@@ -147,7 +163,8 @@ impl Outcome {
 }
 
 fn write_latency(out: &mut String, row: &Latency) {
-    let _ = write!(out, "{:<12}{:<10}{:<22}{:>12}", row.call, row.phase, row.outcome, number::count(row.count));
+    let outcome = number::plain(&row.outcome);
+    let _ = write!(out, "{:<12}{:<10}{outcome:<22}{:>12}", row.call, row.phase, number::count(row.count));
     for value in row.milliseconds() {
         let _ = write!(out, "{:>10}", number::figure(value));
     }
@@ -173,6 +190,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use crate::outcome::sample::outcome;
+    use crate::outcome::{Outcome, Second, Totals};
 
     #[test]
     fn the_summary_says_the_verdicts_first_and_then_the_figures() {
@@ -217,7 +235,54 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_anything_can_be_shown() {
-        assert!(crate::outcome::Outcome::default().text().contains("not audited"));
+    fn what_the_service_wrote_cannot_end_a_line_or_steer_the_terminal() {
+        const HOSTILE: &str = "busy\r\nmoney       every fen\x1b[2J";
+        let mut outcome = outcome();
+        let lines = outcome.text().lines().count();
+        outcome.seconds[0].errors = [(HOSTILE.to_owned(), 1)].into();
+        outcome.audit[0].examples = vec![HOSTILE.to_owned()];
+        outcome.latencies[0].outcome = HOSTILE.to_owned();
+        outcome.machine.durability = HOSTILE.to_owned();
+        outcome.faults[1].error = Some(HOSTILE.to_owned());
+        let text = outcome.text();
+        assert_eq!(text.lines().count(), lines + 2, "one error and one example more\n{text}");
+        assert!(!text.contains('\x1b') && !text.contains('\r'));
+    }
+
+    #[test]
+    fn a_closed_loop_is_told_with_what_its_latencies_are_worth() {
+        let mut outcome = outcome();
+        assert!(!outcome.text().contains("closed loop"));
+        assert!(!outcome.html().contains("closed loop"));
+        outcome.closed_loop_users = Some(1_024);
+        assert!(outcome.text().contains("2 min of load in a closed loop of 1,024 users, from"));
+        assert!(outcome.html().contains("2 min of load in a closed loop of 1,024 users, from"));
+        for shown in [outcome.text(), outcome.html()] {
+            assert!(shown.contains("from the sending") && !shown.contains("scheduled start"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_backlog_of_the_peak_is_drained_when_as_much_was_credited_as_was_opened_until_its_end() {
+        let mut outcome = outcome();
+        let second = |at_s, committed, settled| {
+            let counted = Totals { committed, settled, ..Totals::default() };
+            Second { at_s, counted, ..Second::default() }
+        };
+        outcome.seconds = vec![second(84.0, 70, 10), second(85.0, 30, 20), second(86.0, 10, 40), second(87.0, 10, 40)];
+        assert_eq!(outcome.peak_drain_s(), Some(2.0));
+        assert!(outcome.text().contains("what was opened until the peak's end, 2.00 s after it"));
+        assert!(outcome.html().contains("<b>2.00 s</b><small>after the peak"));
+        outcome.seconds.pop();
+        assert_eq!(outcome.peak_drain_s(), None, "it was not seen");
+        outcome.phases.clear();
+        assert_eq!(outcome.peak_drain_s(), None, "there was no peak");
+    }
+
+    #[test]
+    fn a_run_without_anything_can_be_shown_and_is_not_believed() {
+        let nothing = Outcome::default();
+        assert!(nothing.text().contains("not audited"));
+        assert_eq!(nothing.exit_code(), 2);
     }
 }

@@ -97,6 +97,7 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
         scenario: args.scenario.name().to_owned(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
         parameters: rehearsal.plan.parameters.clone(),
+        closed_loop_users: args.closed,
         started_at: rfc3339(load.started_at),
         machine: rehearsal.target.machine(args),
         void: void(&generator, rehearsal, &load, &audit),

@@ -17,15 +17,14 @@ use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
 use super::Failure;
-use super::pool::{DEADLOCK, DUPLICATE, LOCKED, Pool, number};
-use super::tables::{Stock, existing, literal, opened};
+use super::pool::{DEADLOCK, LOCKED, Pool, number};
+use super::tables::{READ, Stock, existing, record};
 
 /// Tries before the user is told `busy`.
 const TRIES_MAX: u32 = 4;
 /// The pause before a second try is at most this long; it doubles with each.
 const PAUSE_US_MAX: u64 = 1_000;
 
-const READ: &str = "SELECT seed, shares, remaining_shares, remaining_fen, version FROM envelope WHERE id = ?";
 const CHANGE: &str = "UPDATE envelope SET remaining_shares = remaining_shares - 1, remaining_fen = ?, \
                       version = version + 1 WHERE id = ? AND version = ?";
 
@@ -88,23 +87,6 @@ impl Optimistic {
             Err(error) if matches!(number(&error), Some(LOCKED | DEADLOCK)) => return Err(Failure::Busy),
             Err(error) => return Err(error.into()),
         }
-        let (id, user_id) = (literal(envelope), user.as_str());
-        let record = format!(
-            "INSERT INTO entry (envelope_id, user_id, seq, amount_fen, remaining_fen, at_ms) \
-             VALUES ({id}, '{user_id}', {}, {}, {}, {}); COMMIT",
-            draw.seq,
-            draw.amount_fen,
-            draw.remaining_fen,
-            at.millis()
-        );
-        match connection.execute(sqlx::raw_sql(&record)).await {
-            Ok(_) => Ok(opened(draw.seq, draw.amount_fen, at, false)),
-            Err(error) if number(&error) == Some(DUPLICATE) => {
-                let outcome = existing(connection, envelope, user).await?;
-                connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
-                Ok(outcome)
-            }
-            Err(error) => Err(error.into()),
-        }
+        record(connection, envelope, user, &draw, at, "").await
     }
 }

@@ -16,8 +16,8 @@ use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
 use super::Failure;
-use super::pool::{DUPLICATE, LOCKED, LOCKED_NOWAIT, Pool, number};
-use super::tables::{Draw, Stock, existing, literal, opened};
+use super::pool::{LOCKED, LOCKED_NOWAIT, Pool, number};
+use super::tables::{Stock, existing_instead, literal, record};
 
 const LOCK: &str =
     "SELECT seed, shares, remaining_shares, remaining_fen, version FROM envelope WHERE id = ? FOR UPDATE";
@@ -64,32 +64,14 @@ impl RowLock {
         let Some(row) = row else { return Err(Failure::NotFound) };
         let stock = Stock::of_row(&row)?;
         if stock.left == 0 {
-            let outcome = existing(connection, envelope, user).await?;
-            connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
-            return Ok(outcome);
+            return existing_instead(connection, envelope, user).await;
         }
         let (draw, at) = (stock.draw(), self.clock.now());
-        match connection.execute(sqlx::raw_sql(&record(envelope, user, &draw, at.millis()))).await {
-            Ok(_) => Ok(opened(draw.seq, draw.amount_fen, at, false)),
-            Err(error) if number(&error) == Some(DUPLICATE) => {
-                let outcome = existing(connection, envelope, user).await?;
-                connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
-                Ok(outcome)
-            }
-            Err(error) => Err(error.into()),
-        }
+        let update = format!(
+            "UPDATE envelope SET remaining_shares = remaining_shares - 1, remaining_fen = {} WHERE id = {}; ",
+            draw.remaining_fen,
+            literal(envelope)
+        );
+        record(connection, envelope, user, &draw, at, &update).await
     }
-}
-
-/// Text is safe here: an id is in hex, and a user's name has only letters,
-/// digits, `_` and `-`.
-fn record(envelope: EnvelopeId, user: &UserId, draw: &Draw, at_ms: i64) -> String {
-    let (id, user) = (literal(envelope), user.as_str());
-    let Draw { seq, amount_fen, remaining_fen } = draw;
-    format!(
-        "INSERT INTO entry (envelope_id, user_id, seq, amount_fen, remaining_fen, at_ms) \
-         VALUES ({id}, '{user}', {seq}, {amount_fen}, {remaining_fen}, {at_ms}); \
-         UPDATE envelope SET remaining_shares = remaining_shares - 1, remaining_fen = {remaining_fen} WHERE id = {id}; \
-         COMMIT"
-    )
 }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
 use super::pool::{DUPLICATE, connect, number};
-use super::tables::{Stock, existing, opened};
+use super::tables::{READ, Stock, existing, opened};
 use crate::Fallible;
 
 /// Openings that may wait for one worker; more are told `busy`.
@@ -26,7 +26,6 @@ const WAITING_MAX: usize = 4_096;
 /// Envelopes that a worker remembers; it forgets all of them when there are more.
 const REMEMBERED_MAX: usize = 100_000;
 
-const READ: &str = "SELECT seed, shares, remaining_shares, remaining_fen, version FROM envelope WHERE id = ?";
 const LAST: &str = "SELECT seq, remaining_fen FROM entry WHERE envelope_id = ? ORDER BY seq DESC LIMIT 1";
 const INSERT: &str = "INSERT INTO entry (envelope_id, user_id, seq, amount_fen, remaining_fen, at_ms) \
                       VALUES (?, ?, ?, ?, ?, ?)";

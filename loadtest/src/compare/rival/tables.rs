@@ -11,12 +11,16 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{Executor as _, Row as _};
 
 use super::Failure;
+use super::pool::{DUPLICATE, number};
 use crate::compare::scheme::Scheme;
 
 /// The most that one share may hold.
 const SHARE_FEN_MAX: i64 = 20_000;
 /// Envelopes in one statement while seeding.
 const SEED_ROWS: usize = 500;
+
+/// Reads what [`Stock::of_row`] takes, without a lock.
+pub const READ: &str = "SELECT seed, shares, remaining_shares, remaining_fen, version FROM envelope WHERE id = ?";
 
 /// What is left of an envelope, as its row says.
 pub struct Stock {
@@ -103,6 +107,43 @@ pub async fn existing(
     let Some(row) = connection.fetch_optional(ask).await? else { return Ok(Outcome::Empty) };
     let (seq, amount_fen, at_ms): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok(opened(seq as u32, amount_fen, Timestamp::from_millis(at_ms), true))
+}
+
+/// The same, and ends the transaction in which that was found.
+pub async fn existing_instead(
+    connection: &mut MySqlConnection,
+    envelope: EnvelopeId,
+    user: &UserId,
+) -> Result<Outcome, Failure> {
+    let outcome = existing(connection, envelope, user).await?;
+    connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+    Ok(outcome)
+}
+
+/// Inserts what was drawn, does `more`, and commits, in one message. A user who was
+/// here before gets what it got then.
+///
+/// Text is safe here: an id is in hex, and a user's name has only letters, digits,
+/// `_` and `-`.
+pub async fn record(
+    connection: &mut MySqlConnection,
+    envelope: EnvelopeId,
+    user: &UserId,
+    draw: &Draw,
+    at: Timestamp,
+    more: &str,
+) -> Result<Outcome, Failure> {
+    let Draw { seq, amount_fen, remaining_fen } = draw;
+    let (id, name, at_ms) = (literal(envelope), user.as_str(), at.millis());
+    let record = format!(
+        "INSERT INTO entry (envelope_id, user_id, seq, amount_fen, remaining_fen, at_ms) \
+         VALUES ({id}, '{name}', {seq}, {amount_fen}, {remaining_fen}, {at_ms}); {more}COMMIT"
+    );
+    match connection.execute(sqlx::raw_sql(&record)).await {
+        Ok(_) => Ok(opened(*seq, *amount_fen, at, false)),
+        Err(error) if number(&error) == Some(DUPLICATE) => existing_instead(connection, envelope, user).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An id as SQL, for statements that are sent as text.

@@ -29,6 +29,8 @@ struct Figure<'a> {
     title: &'a str,
     /// What the values are, with their unit.
     hint: String,
+    /// What is said instead when there are no values.
+    nothing: &'a str,
     kind: Kind,
     logarithmic: bool,
     series: Vec<Series>,
@@ -51,7 +53,7 @@ impl Outcome {
                  latencies and the queue the highest second.</p>"
             );
         }
-        let mut figures = figures(&moments);
+        let mut figures = figures(&moments, self.latency_origin());
         for figure in figures.iter_mut().filter(|figure| figure.id == "latency") {
             figure.bounds = self.latency_bounds(&figure.series);
         }
@@ -77,8 +79,8 @@ impl Outcome {
             "<figure><figcaption><h3>{}</h3><p class=\"hint\">{}</p></figcaption>",
             figure.title, figure.hint
         );
-        if figure.series.is_empty() {
-            out.push_str("<p class=\"none\">None.</p></figure>");
+        if figure.series.iter().all(|series| series.values.iter().all(Option::is_none)) {
+            let _ = write!(out, "<p class=\"none\">{}</p></figure>", figure.nothing);
             return;
         }
         out.push_str("<ul class=\"legend\">");
@@ -117,7 +119,7 @@ impl Outcome {
     }
 }
 
-fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
+fn figures(moments: &[Moment], latency_origin: &str) -> Vec<Figure<'static>> {
     let series = |name: &str, colour, value: &dyn Fn(&Moment) -> Option<f64>| Series {
         name: name.into(),
         colour,
@@ -129,24 +131,28 @@ fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
         series(name, colour, &|moment| Some(figure(&moment.sum)).filter(|value| *value > 0.0))
     };
     let rate = |name, colour, count: fn(&Totals) -> u64| {
-        series(name, colour, &|moment| Some(count(&moment.sum.counted) as f64 / moment.span_s))
+        series(name, colour, &|moment| Some(number::rate(count(&moment.sum.counted), moment.span_s)))
     };
     let lines = |id, title, hint: &str, series| Figure {
         id,
         title,
         hint: hint.into(),
+        nothing: "The service did not say.",
         kind: Kind::Lines,
         logarithmic: false,
         series,
         bounds: Vec::new(),
     };
-    let mut figures = vec![
+    let queue = series("waiting", 5, &|moment| moment.sum.queue_depth);
+    let batch = series("batch", 4, &|moment| moment.sum.batch_mean);
+    vec![
         Figure {
             logarithmic: true,
+            nothing: "No opening was answered.",
             ..lines(
                 "latency",
                 "Latency of openings",
-                "milliseconds from the scheduled start, logarithmic",
+                &format!("milliseconds, logarithmic, {latency_origin}"),
                 vec![
                     latency("p99.9", 3, |second| second.p999_ms),
                     latency("p99", 2, |second| second.p99_ms),
@@ -167,23 +173,17 @@ fn figures(moments: &[Moment]) -> Vec<Figure<'static>> {
         lines(
             "openings",
             "Openings",
-            "a second: committed when they are answered, settled when they are credited",
+            "a second: committed when they are answered, settled when they are credited, refunds among them",
             vec![rate("committed", 3, |totals| totals.committed), rate("settled", 4, |totals| totals.settled)],
         ),
-    ];
-    if moments.iter().any(|moment| moment.sum.queue_depth.is_some()) {
-        let queue = series("waiting", 5, &|moment| moment.sum.queue_depth);
-        figures.push(lines("queue", "Queue", "openings that wait in the lanes", vec![queue]));
-    }
-    if moments.iter().any(|moment| moment.sum.batch_mean.is_some()) {
-        let batch = series("batch", 4, &|moment| moment.sum.batch_mean);
-        figures.push(lines("batch", "Batches", "openings a commit, on average", vec![batch]));
-    }
-    figures.push(Figure {
-        kind: Kind::Columns,
-        ..lines("errors", "Errors", "refused or failed, a second", errors(moments))
-    });
-    figures
+        lines("queue", "Queue", "openings that wait in the lanes", vec![queue]),
+        lines("batch", "Batches", "openings a commit, on average", vec![batch]),
+        Figure {
+            kind: Kind::Columns,
+            nothing: "None.",
+            ..lines("errors", "Errors", "refused or failed, a second", errors(moments))
+        },
+    ]
 }
 
 /// The most frequent kinds of errors, and the rest together.
@@ -197,7 +197,7 @@ fn errors(moments: &[Moment]) -> Vec<Series> {
     let values = |wanted: &dyn Fn(&str) -> bool| {
         let count = |moment: &Moment| {
             let errors = moment.sum.errors.iter().filter(|(label, _)| wanted(label));
-            Some(errors.map(|(_, count)| *count).sum::<u64>() as f64 / moment.span_s)
+            Some(number::rate(errors.map(|(_, count)| *count).sum(), moment.span_s))
         };
         moments.iter().map(count).collect()
     };
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(moments.len(), 201);
         let sums: Vec<_> = moments[..2].iter().map(|moment| (moment.sum.at_s, moment.sum.p99_ms)).collect();
         assert_eq!(sums, [(3.0, 3.0), (6.0, 6.0)]);
-        let figures = figures(&moments);
+        let figures = figures(&moments, "");
         let openings = figures.iter().find(|figure| figure.id == "openings").expect("it is always there");
         assert_eq!(openings.series[0].values[0], Some(10.0));
         assert_eq!(openings.series[0].values[200], Some(10.0), "the last moment holds one second");
@@ -295,7 +295,7 @@ mod tests {
         let moments = moments(&[second(1.0, 100, 1.0), second(1.25, 25, 9.0), second(2.5, 250, 1.0)]);
         let ends: Vec<_> = moments.iter().map(|moment| (moment.sum.at_s, moment.span_s)).collect();
         assert_eq!(ends, [(1.25, 1.25), (2.5, 1.25)]);
-        let openings = figures(&moments).into_iter().find(|figure| figure.id == "openings");
+        let openings = figures(&moments, "").into_iter().find(|figure| figure.id == "openings");
         let committed = openings.map(|figure| figure.series[0].values.clone());
         assert_eq!(committed, Some(vec![Some(100.0), Some(200.0)]));
     }
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_second_without_an_answer_has_no_latency() {
         let moments = moments(&[second(1.0, 1, 5.0), second(2.0, 0, 0.0)]);
-        let p99 = &figures(&moments)[0].series[1];
+        let p99 = &figures(&moments, "")[0].series[1];
         assert_eq!(p99.values, [Some(5.0), None]);
     }
 }

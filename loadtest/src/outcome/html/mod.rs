@@ -27,9 +27,10 @@ impl Outcome {
              <meta name=\"color-scheme\" content=\"light dark\">\
              <title>Rehearsal: {scenario}, {at}</title><style>{STYLE}</style></head><body>\
              <header><p class=\"kicker\">Hongbao rehearsal</p><h1>{scenario}</h1>\
-             <p class=\"when\">{load} of load, from <time>{at}</time></p></header><main>",
+             <p class=\"when\">{load} of load{how}, from <time>{at}</time></p></header><main>",
             at = escape(&self.started_at),
-            load = number::length(self.load_s)
+            load = number::length(self.load_s),
+            how = self.closed_loop().map_or(String::new(), |how| format!(" in {how}"))
         );
         self.push_verdicts(&mut out);
         self.push_totals(&mut out);
@@ -101,7 +102,7 @@ impl Outcome {
             "requests sent",
             "answers that are no refusal",
             "openings, for the first time",
-            "openings credited",
+            "openings and refunds credited",
             "no answer that says what happened",
         ];
         out.push_str("<section><h2>Totals</h2><dl class=\"tiles\">");
@@ -117,8 +118,17 @@ impl Outcome {
         let _ = write!(
             out,
             "<div><dt>drained in</dt><dd><b>{drain}</b><small>after the load, until every opening was credited</small>\
-             </dd></div></dl></section>"
+             </dd></div>"
         );
+        if let Some(drain) = self.peak_drain_s() {
+            let _ = write!(
+                out,
+                "<div><dt>drained in</dt><dd><b>{} s</b><small>after the peak, until all that it had opened was \
+                 credited</small></dd></div>",
+                number::figure(drain)
+            );
+        }
+        out.push_str("</dl></section>");
     }
 
     fn push_errors(&self, out: &mut String) {
@@ -220,7 +230,7 @@ fn push_fact(out: &mut String, name: &str, value: &str) {
 }
 
 /// Text as HTML: what others wrote can begin neither an element nor an attribute.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

@@ -63,9 +63,11 @@ impl Outcome {
         if self.latencies.is_empty() {
             return;
         }
-        out.push_str(
-            "<section><h2>Percentiles</h2><p class=\"hint\">Milliseconds from the scheduled start to the answer. Of what \
-             happened too seldom for a percentile, <span class=\"few\">it is the longest</span>.</p>",
+        let _ = write!(
+            out,
+            "<section><h2>Percentiles</h2><p class=\"hint\">Milliseconds, {}. Of what happened too seldom for a \
+             percentile, <span class=\"few\">it is the longest</span>.</p>",
+            self.latency_origin()
         );
         let by_call: Vec<&Latency> = self.latencies_by(false, false).filter(|row| row.count > 0).collect();
         curve::push_curve(out, &by_call);

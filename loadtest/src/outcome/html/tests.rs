@@ -130,6 +130,23 @@ fn every_chart_says_what_it_shows_and_marks_phases_and_faults() {
 }
 
 #[test]
+fn every_chart_is_there_also_when_there_is_nothing_to_draw() {
+    let mut outcome = outcome();
+    // Whoever counts seconds from nothing makes no rate of them.
+    outcome.seconds = vec![Second::default()];
+    let page = outcome.html();
+    tags(&page);
+    for title in ["Latency of openings", "Requests", "Openings", "Queue", "Batches", "Errors"] {
+        assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
+    }
+    for words in ["No opening was answered.", "<p class=\"none\">None.</p>"] {
+        assert_eq!(page.matches(words).count(), 1, "{words}");
+    }
+    assert_eq!(page.matches("The service did not say.").count(), 2);
+    assert!(!page.contains("NaN") && !page.contains("inf"));
+}
+
+#[test]
 fn verdicts_are_told_in_words() {
     let mut outcome = outcome();
     let page = outcome.html();
