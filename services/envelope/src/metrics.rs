@@ -26,7 +26,7 @@ struct LaneLabels {
 /// Counts and times of one lane; the outcomes are shared by all.
 #[derive(Clone)]
 pub struct LaneMetrics {
-    /// Openings that wait, as of the last batch.
+    /// Openings that wait for their batch or for its commit.
     pub queue_depth: Gauge,
     /// Seconds from acceptance to the start of the batch.
     pub queue_wait: Histogram,
@@ -87,7 +87,11 @@ impl ServerMetrics {
         };
         let shared = &metrics.shared;
         registry.register("hongbao_open_outcomes", "Openings by how they ended", outcomes);
-        registry.register("hongbao_open_queue_depth", "Openings that wait, by lane", metrics.queue_depth.clone());
+        registry.register(
+            "hongbao_open_queue_depth",
+            "Openings that wait for their batch or for its commit, by lane",
+            metrics.queue_depth.clone(),
+        );
         registry.register("hongbao_open_queue_wait_seconds", "From acceptance to the batch", shared.queue_wait.clone());
         registry.register("hongbao_open_batch_size", "Openings in one transaction", shared.batch_size.clone());
         registry.register("hongbao_open_commit_seconds", "Time of one transaction", shared.commit_time.clone());

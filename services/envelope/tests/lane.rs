@@ -18,6 +18,7 @@ use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
 use hongbao_store::suite::created;
 use hongbao_store::{Append, Store, StoreError};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
@@ -42,12 +43,15 @@ struct Faults {
     expires: Mutex<Option<Arc<ManualClock>>>,
     /// The epoch of the database.
     epoch: AtomicU64,
+    /// How many openings wait, as the metric said during the last append.
+    queue_depth: (Gauge, AtomicI64),
 }
 
 impl Guard for Faults {
     fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
         let Verb::Append(entries) = verb else { return Ok(()) };
         self.appends.fetch_add(1, Ordering::SeqCst);
+        self.queue_depth.1.store(self.queue_depth.0.get(), Ordering::SeqCst);
         let opens = |user: &Option<UserId>| {
             let kind = user.clone().map(EntryKind::Open);
             entries.iter().any(|entry| Some(&entry.kind) == kind.as_ref())
@@ -88,18 +92,20 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new(faults: Faults) -> Bench {
+    async fn new(mut faults: Faults) -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let fold = Fold::new(1, 1).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), fold, 0, Mode::Volatile).await.unwrap());
         let clock = Arc::new(ManualClock::at(START));
+        let metrics = ServerMetrics::register(&mut Registry::default(), "").lane(0);
+        faults.queue_depth.0 = metrics.queue_depth.clone();
         let faults = Arc::new(faults);
         let context = Arc::new(LaneContext {
             store: Arc::new(GuardedStore { inner: store.clone(), guard: faults.clone() }),
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
             permits: Arc::new(LocalPermits::new(4)),
             clock: clock.clone(),
-            metrics: ServerMetrics::register(&mut Registry::default(), "").lane(0),
+            metrics,
         });
         Bench { _dir: dir, store, lane: Lane::new(context.clone()), context, clock, faults }
     }
@@ -380,6 +386,23 @@ async fn an_envelope_over_its_cap_is_busy_and_the_others_are_not() {
     bench.context.permits.leave(&[a]);
     assert!(seq_of(&bench.batch(&[(a, "x")]).await[0]).is_some());
     assert_eq!(bench.context.permits.enter(&[a]).await, [true], "the lane has given its permit back");
+}
+
+#[tokio::test]
+async fn openings_count_as_waiting_until_their_batch_is_committed() {
+    let bench = Bench::new(Faults::default()).await;
+    let live = bench.context.live.get_or_load(bench.envelope(1, 4).await, &*bench.store, START).await.unwrap();
+    let (queue, waiting) = tokio::sync::mpsc::channel(8);
+    for name in ["a", "b", "c"] {
+        let (answer, _) = oneshot::channel();
+        let deadline = START.plus_millis(1_000);
+        let job = OpenJob { live: live.clone(), user: user(name), accepted: Instant::now(), deadline, answer };
+        queue.try_send(job).ok().unwrap();
+    }
+    drop(queue);
+    Lane::new(bench.context.clone()).run(waiting).await;
+    assert_eq!(bench.faults.queue_depth.1.load(Ordering::SeqCst), 3);
+    assert_eq!(bench.context.metrics.queue_depth.get(), 0, "all are answered");
 }
 
 #[tokio::test]

@@ -129,13 +129,14 @@ impl Lane {
             {
                 batch.push(job);
             }
-            self.context.metrics.queue_depth.set(queue.len() as i64);
+            self.context.metrics.queue_depth.set((queue.len() + batch.len()) as i64);
             if unless_it_panics(self.process(&mut batch)).await.is_err() {
                 // A defect. Whoever waits is told that the outcome is unknown, and
                 // the lane goes on: a dead one would refuse its envelopes for good.
                 tracing::error!(openings = batch.len(), "a batch panicked");
                 batch.clear();
             }
+            self.context.metrics.queue_depth.set(queue.len() as i64);
         }
     }
 
