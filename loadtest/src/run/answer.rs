@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::engine::Call;
 use super::history::{Accepted, Answered};
 use super::recorder::Kind;
+use super::request::Call;
 use crate::client::describe;
 use crate::http::Answer;
 

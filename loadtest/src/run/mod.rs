@@ -4,9 +4,11 @@
 //! Reading order: [`plan`] says what a run is on paper, [`scenario`] writes it,
 //! [`engine`] drives it, [`history`] keeps what was said, [`audit`] checks it.
 
+mod alarm;
 mod answer;
 mod arrivals;
 mod audit;
+mod drive;
 mod engine;
 mod gauges;
 mod history;
@@ -14,7 +16,9 @@ mod people;
 mod plan;
 mod prepare;
 mod recorder;
+mod request;
 mod scenario;
+mod seats;
 mod target;
 mod verdict;
 mod wire;
@@ -30,7 +34,8 @@ use rand::rngs::SmallRng;
 
 use self::arrivals::Arrivals;
 use self::audit::Books;
-use self::engine::{Driven, Engine, Equipment, Pace};
+use self::drive::{Driven, Equipment, Pace};
+use self::engine::Engine;
 use self::gauges::GaugeWatch;
 use self::people::People;
 use self::plan::Plan;

@@ -1,7 +1,6 @@
 //! The users of a run: their names, their tokens, and asking on their behalf
 //! before and after the load.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +12,7 @@ use super::plan::Plan;
 use crate::arena::Arena;
 use crate::client::describe;
 use crate::generator::Generator;
-use crate::http::Answer;
+use crate::http::{Answer, Request, push_request};
 use crate::load::Feed;
 use crate::{Fallible, interrupt, machine};
 
@@ -105,7 +104,7 @@ impl People {
     }
 
     fn push(&self, out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
-        push_with(out, &self.header, method, path, token, body);
+        out.push(|bytes| Request { method, path, token, header: &self.header, body }.write(bytes));
     }
 
     /// Tops users up, so many fen each.
@@ -140,7 +139,7 @@ impl People {
         }
         let mut ask = Arena::default();
         let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
-        push_with(&mut ask, "", "GET", "/v1/wallet", token, "");
+        push_request(&mut ask, "GET", "/v1/wallet", token, "");
         let body = self.ask_all("a balance without the mark", &ask)?.pop().expect("one question has one answer");
         match serde_json::from_slice::<Wallet>(&body)?.balance_fen {
             0 => Ok(()),
@@ -189,21 +188,6 @@ impl People {
         }
         Err(format!("{what}: {} of {} asked for in vain: {refusal}", open.len(), requests.len()).into())
     }
-}
-
-/// Appends a request with a further header line, or none.
-fn push_with(out: &mut Arena, header: &str, method: &str, path: &str, token: &str, body: &str) {
-    out.push(|bytes| {
-        let authorization = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
-        let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
-        let length = body.len();
-        write!(
-            bytes,
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}{header}{content_type}\
-             content-length: {length}\r\n\r\n{body}"
-        )
-        .expect("a Vec takes every write");
-    });
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::drive::Pace;
 use super::target::{NOT_STATED, Target};
-use super::{Load, Pace, Rehearsal};
+use super::{Load, Rehearsal};
 use crate::capacity::Measured;
 use crate::metrics::Batches;
 use crate::outcome::{self, Check, Generator, Outcome, Slo};
