@@ -110,7 +110,7 @@ impl<'a> Engine<'a> {
     /// Drives the whole plan, from `started` on.
     ///
     /// # Errors
-    /// When it is interrupted, or the system gives no sockets.
+    /// When it is interrupted, or the system lets nobody wait.
     pub fn drive(mut self, started: Instant) -> Fallible<Driven> {
         self.started = started;
         let end_us = (self.plan.load_s() * 1e6) as u64;
@@ -120,7 +120,7 @@ impl<'a> Engine<'a> {
             let now = self.now_us();
             self.begin_visits(now, end_us);
             self.take_timers(now);
-            self.send_ready(now)?;
+            self.send_ready(now);
             if now >= second_us {
                 interrupt::check()?;
                 self.give_up(now.saturating_sub(ANSWER_WITHIN_US));
@@ -250,7 +250,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn send_ready(&mut self, now: u64) -> Fallible<()> {
+    fn send_ready(&mut self, now: u64) {
         while let Some(action) = self.ready.front().copied() {
             if now.saturating_sub(action.due_us) > START_WITHIN_US {
                 self.ready.pop_front();
@@ -258,14 +258,13 @@ impl<'a> Engine<'a> {
                 self.abandon(action, now);
                 continue;
             }
-            let Some(place) = self.seats.take_free() else { return Ok(()) };
+            let Some(place) = self.seats.take_free() else { return };
             self.ready.pop_front();
-            self.send(action, place)?;
+            self.send(action, place);
         }
-        Ok(())
     }
 
-    fn send(&mut self, action: Action, place: usize) -> Fallible<()> {
+    fn send(&mut self, action: Action, place: usize) {
         // Read anew: those that were sent just before took their time.
         let now = self.now_us();
         let visit = self.plan.visits[action.visit as usize];
@@ -278,14 +277,21 @@ impl<'a> Engine<'a> {
             token: text(self.equipment.tokens.get(visit.user as usize)),
             header: &self.equipment.header,
         };
-        let bytes = self.seats.send(place, (action, now), visit.manners.slow, &ask, &self.poll)?;
+        let sent = self.seats.send(place, (action, now), visit.manners.slow, &ask, &self.poll);
+        self.recorder.started(now.saturating_sub(action.due_us));
+        let bytes = match sent {
+            Ok(bytes) => bytes,
+            // A part that was killed must not end a run: nobody has seen this request.
+            Err(label) => {
+                let heard = Heard::lost(label, false);
+                return self.on_answer(Ended { action, sent_us: now, heard, bytes: 0 });
+            }
+        };
         self.traffic.requests += 1;
         self.traffic.bytes_out += bytes as u64;
-        self.recorder.started(now.saturating_sub(action.due_us));
         if visit.manners.slow {
             self.later.push(Reverse((now + SLOW_US, Later::Release { place, sent_us: now })));
         }
-        Ok(())
     }
 
     // ---- answers ---------------------------------------------------------

@@ -20,6 +20,8 @@ mod request;
 mod scenario;
 mod seats;
 mod target;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod wire;
 

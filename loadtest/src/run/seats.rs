@@ -7,7 +7,6 @@ use mio::Poll;
 use super::answer::{Heard, hear};
 use super::request::{Ask, Call};
 use super::wire::Wire;
-use crate::Fallible;
 
 /// One request that is to be sent, is under way, or waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +76,9 @@ impl Seats {
 
     /// Sends a request from a place that was free; only half of it, if the client
     /// is slow. Gives its bytes.
+    ///
+    /// # Errors
+    /// With a label, when the system makes no connection; the place is free again.
     pub fn send(
         &mut self,
         place: usize,
@@ -84,10 +86,16 @@ impl Seats {
         slow: bool,
         ask: &Ask<'_>,
         poll: &Poll,
-    ) -> Fallible<usize> {
+    ) -> Result<usize, String> {
         let seat = &mut self.seats[place];
         if seat.wire.is_none() {
-            seat.wire = Some(Wire::open(self.addr, poll, place)?);
+            match Wire::open(self.addr, poll, place) {
+                Ok(wire) => seat.wire = Some(wire),
+                Err(error) => {
+                    self.free_up(place);
+                    return Err(format!("no connection: {}", error.kind()));
+                }
+            }
         }
         let wire = seat.wire.as_mut().expect("it was just made");
         wire.send(slow, |out| ask.write(out));
