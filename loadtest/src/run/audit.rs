@@ -3,26 +3,21 @@
 //! balances are asked for over HTTP and compared with the history.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use super::history::{Answered, Told};
+use super::order::in_order;
 use super::people::People;
 use super::plan::Plan;
+use super::settle::Settled;
+use super::shown::Shown;
+use crate::Fallible;
 use crate::arena::Arena;
 use crate::outcome::Check;
-use crate::{Fallible, interrupt};
 
-/// Openings that a page of the detail holds.
-const PAGE: u32 = 500;
 /// Broken things that are shown by name.
 const EXAMPLES_MAX: usize = 10;
-/// How long balances may take to come right once everything is credited.
-const BALANCES_WITHIN: Duration = Duration::from_secs(300);
-/// Between two looks at them.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// What is audited.
 pub struct Books<'a> {
     /// What was to be done.
@@ -34,35 +29,37 @@ pub struct Books<'a> {
     /// What was said to each request to open.
     pub history: &'a [Told],
     /// What each user was topped up with, in fen.
-    pub top_ups: &'a BTreeMap<u32, i64>,
+    pub top_ups: BTreeMap<u32, i64>,
 }
 
-/// An envelope as the service shows it.
-struct Shown {
-    state: String,
-    total_fen: i64,
-    remaining_fen: i64,
-    /// By seq: who, and how much.
-    opens: Vec<(u32, String, i64)>,
+/// What an audit found.
+pub struct Audit {
+    /// The rules.
+    pub checks: Vec<Check>,
+    /// What was not settled in time, in words: not wrong, and not known to be right.
+    pub late: Vec<String>,
 }
 
 /// Everything that was said to one user about one envelope.
 #[derive(Default)]
-struct Said {
-    opened: Vec<(u32, i64)>,
-    unknown: bool,
+pub struct Said {
+    /// Openings that were acknowledged: seq and amount.
+    pub opened: Vec<(u32, i64)>,
+    /// Whether an opening may have happened.
+    pub unknown: bool,
 }
 
 /// A rule, while it is checked.
-struct Rule(Check);
+pub struct Rule(pub Check);
 
 impl Rule {
-    fn new(words: &str) -> Rule {
+    /// Nothing looked at yet.
+    pub fn new(words: &str) -> Rule {
         Rule(Check { rule: words.to_owned(), checked: 0, broken: 0, examples: Vec::new() })
     }
 
     /// Looks at one thing; `why` names it if it is broken.
-    fn look(&mut self, holds: bool, why: impl FnOnce() -> String) {
+    pub fn look(&mut self, holds: bool, why: impl FnOnce() -> String) {
         self.0.checked += 1;
         if !holds {
             self.0.broken += 1;
@@ -74,26 +71,28 @@ impl Rule {
 }
 
 impl Books<'_> {
-    /// Checks every rule.
+    /// Checks every rule, on what the drain saw last.
     ///
     /// # Errors
     /// When the service does not answer what is needed: nothing is known then.
-    pub fn audit(&self) -> Fallible<Vec<Check>> {
-        let shown = self.read_envelopes()?;
-        let said = self.said();
+    pub fn audit(&self, settled: &Settled) -> Fallible<Audit> {
+        let look = settled.look.as_ref().map_err(ToString::to_string)?;
+        let (shown, said) = (&look.shown, self.said());
         let mut checks = vec![
-            self.acknowledged(&shown, &said),
-            self.nothing_else(&shown, &said),
-            self.conserved(&shown),
-            self.once_each(&shown),
+            self.acknowledged(shown, &said),
+            self.nothing_else(shown, &said),
+            self.conserved(shown),
+            self.once_each(shown),
+            self.unknowns(shown, &said)?,
         ];
-        checks.push(self.settled(&shown, &said)?);
         checks.extend(in_order(self.history));
-        checks.extend(self.balances()?);
-        Ok(checks)
+        let balances = self.balances(settled, look)?;
+        checks.extend(balances.checks);
+        Ok(Audit { checks, late: balances.late })
     }
 
-    fn said(&self) -> HashMap<(u32, u32), Said> {
+    /// What was said to whom.
+    pub fn said(&self) -> HashMap<(u32, u32), Said> {
         let mut said: HashMap<(u32, u32), Said> = HashMap::new();
         for told in self.history {
             let said = said.entry((told.envelope, told.user)).or_default();
@@ -187,7 +186,7 @@ impl Books<'_> {
     }
 
     /// Asks again for every opening whose outcome is unknown.
-    fn settled(&self, shown: &[Option<Shown>], said: &HashMap<(u32, u32), Said>) -> Fallible<Check> {
+    fn unknowns(&self, shown: &[Option<Shown>], said: &HashMap<(u32, u32), Said>) -> Fallible<Check> {
         let mut rule = Rule::new("an opening of unknown outcome has settled: asking again says what the journal says");
         let unknown = said.iter().filter(|(_, said)| said.unknown && said.opened.is_empty());
         let unknown: Vec<(u32, u32)> = unknown.map(|(key, _)| *key).collect();
@@ -214,188 +213,22 @@ impl Books<'_> {
         Ok(rule.0)
     }
 
-    /// I1 and I6 over the system: balances are waited for, because credits and
-    /// refunds take their time, and envelopes are read again with them.
-    fn balances(&self) -> Fallible<[Check; 3]> {
-        let started = Instant::now();
-        loop {
-            let checks = self.balances_now()?;
-            if checks.iter().all(|check| check.broken == 0) || started.elapsed() > BALANCES_WITHIN {
-                return Ok(checks);
-            }
-            interrupt::check()?;
-            std::thread::sleep(LOOK_AGAIN);
-        }
-    }
-
-    fn balances_now(&self) -> Fallible<[Check; 3]> {
-        let mut refunds = Rule::new("what had expired was refunded");
-        let mut due: Vec<i64> = vec![0; self.plan.users as usize];
-        let top_ups: i64 = self.top_ups.values().sum();
-        for (user, fen) in self.top_ups {
-            due[*user as usize] += fen;
-        }
-        let mut outstanding = 0;
-        for (number, (planned, shown)) in self.plan.envelopes.iter().zip(self.read_envelopes()?).enumerate() {
-            let Some(shown) = shown.filter(|shown| !matches!(shown.state.as_str(), "created" | "cancelled")) else {
-                continue;
-            };
-            if matches!(shown.state.as_str(), "expired" | "refunded") {
-                refunds.look(shown.state == "refunded", || format!("{} is {}", self.name(number as u32), shown.state));
-            }
-            let mut left = shown.total_fen;
-            for (_, id, amount_fen) in &shown.opens {
-                left -= amount_fen;
-                if let Some(user) = self.people.number(id) {
-                    due[user as usize] += amount_fen;
-                }
-            }
-            due[planned.sender as usize] -= shown.total_fen;
-            if shown.state == "refunded" {
-                due[planned.sender as usize] += left;
-            } else {
-                outstanding += left;
-            }
-        }
-        let mut rule = Rule::new("every balance is what its owner was topped up with, sent, opened and got back (I6)");
-        let mut asks = Arena::default();
-        (0..self.plan.users).for_each(|user| self.people.push_as(&mut asks, user, "GET", "/v1/wallet", ""));
-        let mut sum = 0;
-        for (user, body) in self.people.ask_all("a balance", &asks)?.iter().enumerate() {
-            #[derive(Deserialize)]
-            struct Wallet {
-                balance_fen: i64,
-            }
-            let has = serde_json::from_slice::<Wallet>(body)?.balance_fen;
-            sum += has;
-            let due = due[user];
-            rule.look(has == due, || format!("{} has {has} fen and should have {due}", self.people.id(user as u32)));
-        }
-        let mut whole = Rule::new("balances and outstanding envelopes are what was topped up (I1 over the system)");
-        whole.look(sum + outstanding == top_ups, || {
-            format!(
-                "balances {sum} + outstanding {outstanding} is not {top_ups}: off by {}",
-                sum + outstanding - top_ups
-            )
-        });
-        Ok([rule.0, whole.0, refunds.0])
-    }
-
-    /// All envelopes, as their senders see them, with all openings.
-    fn read_envelopes(&self) -> Fallible<Vec<Option<Shown>>> {
-        #[derive(Deserialize)]
-        struct Detail {
-            envelope: View,
-            opens: Vec<Open>,
-            next_seq: Option<u32>,
-        }
-        #[derive(Deserialize)]
-        struct View {
-            state: String,
-            total_fen: i64,
-            remaining_fen: i64,
-        }
-        #[derive(Deserialize)]
-        struct Open {
-            seq: u32,
-            user_id: String,
-            amount_fen: i64,
-        }
-        let mut all: Vec<Option<Shown>> = self.envelopes.iter().map(|_| None).collect();
-        let ids = self.envelopes.iter().enumerate().filter(|(_, id)| id.is_some());
-        let mut pages: Vec<(u32, u32)> = ids.map(|(envelope, _)| (envelope as u32, 0)).collect();
-        while !pages.is_empty() {
-            let mut asks = Arena::default();
-            for (envelope, after) in &pages {
-                let sender = self.plan.envelopes[*envelope as usize].sender;
-                let path = format!("{}?after_seq={after}&limit={PAGE}", self.path(*envelope));
-                self.people.push_as(&mut asks, sender, "GET", &path, "");
-            }
-            let mut next = Vec::new();
-            for ((envelope, _), body) in pages.iter().zip(self.people.ask_all("an envelope", &asks)?) {
-                let detail: Detail = serde_json::from_slice(&body)?;
-                let View { state, total_fen, remaining_fen } = detail.envelope;
-                let shown = all[*envelope as usize].get_or_insert_with(|| Shown {
-                    state: String::new(),
-                    total_fen,
-                    remaining_fen,
-                    opens: Vec::new(),
-                });
-                // The last page tells: the envelope may have gone on in between.
-                (shown.state, shown.remaining_fen) = (state, remaining_fen);
-                shown.opens.extend(detail.opens.into_iter().map(|open| (open.seq, open.user_id, open.amount_fen)));
-                next.extend(detail.next_seq.map(|after| (*envelope, after)));
-            }
-            pages = next;
-        }
-        Ok(all)
-    }
-
-    fn path(&self, envelope: u32) -> String {
+    /// Where the service shows an envelope.
+    pub fn path(&self, envelope: u32) -> String {
         format!("/v1/envelopes/{}", self.name(envelope))
     }
 
-    fn name(&self, envelope: u32) -> &str {
+    /// What the service calls an envelope.
+    pub fn name(&self, envelope: u32) -> &str {
         self.envelopes[envelope as usize].as_deref().unwrap_or("an envelope that was never made")
     }
 }
 
-/// I4, twice: by the clock of who asked, and by the order that servers report.
-fn in_order(history: &[Told]) -> [Check; 2] {
-    let mut by_clock = Rule::new("an opening that was answered before another was sent has the lower seq (I4)");
-    let mut by_server = Rule::new("openings were committed in the order in which a server says it accepted them (I4)");
-    let mut of_envelopes: BTreeMap<u32, Vec<(u32, &Told)>> = BTreeMap::new();
-    for told in history {
-        if let Answered::Opened { seq, replayed: false, .. } = told.answer {
-            of_envelopes.entry(told.envelope).or_default().push((seq, told));
-        }
-    }
-    for (envelope, mut opened) in of_envelopes {
-        opened.sort_by_key(|(seq, _)| *seq);
-        let mut first_answer_after = u64::MAX;
-        for (seq, told) in opened.iter().rev() {
-            by_clock.look(told.sent_us <= first_answer_after, || {
-                format!("envelope {envelope}: seq {seq} was sent after a later one was answered")
-            });
-            first_answer_after = first_answer_after.min(told.answered_us);
-        }
-        let mut last: HashMap<u64, u64> = HashMap::new();
-        for (seq, told) in opened {
-            let Answered::Opened { accepted: Some(accepted), .. } = told.answer else { continue };
-            let before = last.insert(accepted.lane, accepted.place);
-            by_server.look(before.is_none_or(|before| before < accepted.place), || {
-                format!("envelope {envelope}: seq {seq} was accepted before an earlier one")
-            });
-        }
-    }
-    [by_clock.0, by_server.0]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::history::Accepted;
     use super::super::people::Passes;
     use super::super::plan::PlannedEnvelope;
     use super::*;
-
-    fn told(seq: u32, sent_us: u64, answered_us: u64, place: u64) -> Told {
-        let accepted = Some(Accepted { lane: 1, place });
-        let answer = Answered::Opened { seq, amount_fen: 1, replayed: false, accepted };
-        Told { envelope: 0, user: seq, sent_us, answered_us, answer }
-    }
-
-    #[test]
-    fn openings_in_their_order_pass() {
-        let [clock, server] = in_order(&[told(2, 5, 9, 11), told(1, 0, 9, 10), told(3, 5, 8, 12)]);
-        assert_eq!((clock.checked, clock.broken, server.checked, server.broken), (3, 0, 3, 0));
-    }
-
-    #[test]
-    fn who_overtakes_is_found_by_either_clock() {
-        let [clock, server] = in_order(&[told(1, 100, 110, 10), told(2, 50, 60, 9)]);
-        assert_eq!((clock.broken, server.broken), (1, 1));
-        assert!(clock.examples[0].contains("seq 1 was sent after"), "{}", clock.examples[0]);
-    }
 
     /// One envelope of 10 fen in 3 shares, sent by user 0; users 1 and 2 were told 4 and 3 fen.
     fn broken_rules(change: impl FnOnce(&mut Shown, &mut Vec<Told>)) -> Vec<String> {
@@ -412,7 +245,7 @@ mod tests {
         change(&mut shown, &mut history);
         let envelopes = [Some("an-id".to_owned())];
         let books =
-            Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: &BTreeMap::new() };
+            Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: BTreeMap::new() };
         let (shown, said) = ([Some(shown)], books.said());
         let checks = [
             books.acknowledged(&shown, &said),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::plan::Plan;
@@ -49,6 +49,11 @@ struct Claims {
     groups: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Wallet {
+    balance_fen: i64,
+}
+
 impl People {
     /// Makes the tokens of all users. `run` keeps the users of different runs
     /// apart, so that they are new to the service; `header` is sent with
@@ -75,7 +80,7 @@ impl People {
                     people.push(&mut asks, "POST", "/v1/dev/token", "", &body);
                 }
                 for body in people.ask_all("a token", &asks)? {
-                    #[derive(serde::Deserialize)]
+                    #[derive(Deserialize)]
                     struct Made<'a> {
                         token: &'a str,
                     }
@@ -133,10 +138,6 @@ impl People {
         if self.header.is_empty() {
             return Ok(());
         }
-        #[derive(serde::Deserialize)]
-        struct Wallet {
-            balance_fen: i64,
-        }
         let mut ask = Arena::default();
         let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
         push_request(&mut ask, "GET", "/v1/wallet", token, "");
@@ -145,6 +146,21 @@ impl People {
             0 => Ok(()),
             _ => Err("a rehearsed top-up reached a real balance: something takes the mark off on its way".into()),
         }
+    }
+
+    /// The balances of these users, in fen.
+    pub fn balances(&self, users: &[u32]) -> Fallible<Vec<i64>> {
+        /// Users who are asked for at once: requests take memory.
+        const CHUNK: usize = 100_000;
+        let mut balances = Vec::with_capacity(users.len());
+        for users in users.chunks(CHUNK) {
+            let mut asks = Arena::default();
+            users.iter().for_each(|user| self.push_as(&mut asks, *user, "GET", "/v1/wallet", ""));
+            for body in self.ask_all("a balance", &asks)? {
+                balances.push(serde_json::from_slice::<Wallet>(&body)?.balance_fen);
+            }
+        }
+        Ok(balances)
     }
 
     /// Sends all requests until each has been answered well, and gives the bodies

@@ -1,16 +1,25 @@
-//! The engine against servers that are not there, or a fake.
+//! The engine against a server that is not there, and the drain against one that credits late, or never.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+use axum::Json;
+use axum::http::HeaderMap;
+use axum::routing::get;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use serde_json::{Value, json};
 
+use super::audit::{Audit, Books};
 use super::drive::{Driven, Equipment, Pace};
 use super::engine::Engine;
-use super::history::Answered;
+use super::history::{Answered, Told};
+use super::people::{Passes, People};
 use super::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
 use super::recorder::Gauges;
+use super::settle::Settled;
 use crate::arena::Arena;
 use crate::outcome::{Phase, Second};
 
@@ -66,4 +75,90 @@ fn where_no_connection_can_be_made_requests_are_lost_and_the_run_goes_on() {
     let second = driven.recorder.seconds.last().unwrap();
     let label = second.errors.keys().next().unwrap();
     assert!(label.starts_with("open no connection: "), "{label}");
+}
+
+/// Serves one envelope of 9 fen that user 0 has paid for and user 1 has opened, 4 fen of it. User 1 is credited
+/// from the given look at the wallet on; `fen_missing` are gone all the same.
+fn bookkeeper(credited_from: u32, fen_missing: i64) -> SocketAddr {
+    let looks = Arc::new(AtomicU32::new(0));
+    let is_opener = |headers: &HeaderMap| headers["authorization"] == "Bearer user-1";
+    let transfer = |kind: &str, amount_fen: i64, id: Option<&str>| json!({ "kind": kind, "amount_fen": amount_fen, "envelope_id": id });
+    let detail = json!({
+        "envelope": { "state": "active", "total_fen": 9, "remaining_fen": 5 },
+        "opens": [{ "seq": 1, "user_id": "r00000001-1", "amount_fen": 4 }],
+        "next_seq": null,
+    });
+    let of_wallet = looks.clone();
+    let wallet = async move |headers: HeaderMap| -> Json<Value> {
+        if !is_opener(&headers) {
+            return Json(json!({ "balance_fen": 0 }));
+        }
+        let look = of_wallet.fetch_add(1, Ordering::Relaxed) + 1;
+        Json(json!({ "balance_fen": if look >= credited_from { 4 - fen_missing } else { 0 } }))
+    };
+    let transfers = async move |headers: HeaderMap| -> Json<Value> {
+        let credited = looks.load(Ordering::Relaxed) >= credited_from;
+        let transfers = match (is_opener(&headers), credited) {
+            (false, _) => vec![transfer("top_up", 9, None), transfer("send", -9, Some("an-id"))],
+            (true, true) => vec![transfer("open", 4, Some("an-id"))],
+            (true, false) => Vec::new(),
+        };
+        Json(json!({ "transfers": transfers, "next_cursor": null }))
+    };
+    crate::fake::serve(
+        axum::Router::new()
+            .route("/v1/envelopes/{id}", get(async move || Json(detail.clone())))
+            .route("/v1/wallet", get(wallet))
+            .route("/v1/wallet/transfers", get(transfers)),
+    )
+}
+
+/// The drain and the audit of a run that was told of that opening.
+fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
+    let plan = plan(2, 1.0);
+    let mut people = People::new(addr, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    people.tokens = Arena::default();
+    for user in 0..plan.users {
+        people.tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
+    }
+    let answer = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
+    let history = [Told { envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
+    let envelopes = [Some("an-id".to_owned())];
+    let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: plan.money() };
+    let settled = books.settle(within);
+    let audit = books.audit(&settled).unwrap();
+    (settled, audit)
+}
+
+fn broken(audit: &Audit) -> Vec<&str> {
+    audit.checks.iter().filter(|check| check.broken > 0).map(|check| check.rule.as_str()).collect()
+}
+
+#[test]
+fn the_drain_is_over_when_the_balances_show_what_was_acknowledged() {
+    let began = Instant::now();
+    let (settled, audit) = audited(bookkeeper(3, 0), Duration::from_secs(20));
+    let drained = settled.at.expect("it was credited within seconds");
+    assert!(drained - began > Duration::from_millis(1_500), "two looks were in vain");
+    assert_eq!((broken(&audit), audit.late.len()), (Vec::new(), 0));
+    let checked = |rule: &str| audit.checks.iter().find(|check| check.rule.contains(rule)).unwrap().checked;
+    assert_eq!((checked("(I6)"), checked("I1 over the system")), (2, 1));
+}
+
+#[test]
+fn what_is_not_credited_in_time_is_late_and_no_fen_is_wrong() {
+    let (settled, audit) = audited(bookkeeper(u32::MAX, 0), Duration::ZERO);
+    assert!(settled.at.is_none());
+    assert_eq!(broken(&audit), Vec::<&str>::new());
+    assert_eq!(audit.late, ["after 0 s, 4 fen were still on their way, to or from 1 users"]);
+}
+
+#[test]
+fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
+    let (_, audit) = audited(bookkeeper(0, 1), Duration::ZERO);
+    let broken = broken(&audit);
+    assert!(broken.len() == 2 && broken[0].contains("(I6)") && broken[1].contains("I1 over the system"), "{broken:?}");
+    assert_eq!(audit.late.len(), 0);
+    // A fen too much is wrong, too.
+    assert_eq!(self::broken(&audited(bookkeeper(0, -1), Duration::ZERO).1), broken);
 }
