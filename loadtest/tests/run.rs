@@ -106,6 +106,10 @@ fn groups_send_grab_open_and_look_and_every_balance_is_right() {
         assert!(calls.iter().any(|seen| seen == call), "{call}");
     }
     assert_eq!(run.checked("every balance").1, 0);
+    let (paid, unpaid) = run.checked("acknowledged as paid");
+    assert!(paid > 0 && unpaid == 0, "{paid} {unpaid}");
+    let history = run.read("history");
+    assert_eq!(history.matches(r#""outcome":"paid""#).count() as u64, paid);
 }
 
 #[test]

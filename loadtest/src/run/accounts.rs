@@ -1,11 +1,12 @@
 //! Why a balance is not what it should be: late, or wrong. Whoever has another
 //! balance than the envelopes say is asked for all transfers, one by one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
 use super::audit::Books;
+use super::request::Call;
 use super::shown::Shown;
 use crate::Fallible;
 use crate::arena::Arena;
@@ -123,6 +124,8 @@ impl Books<'_> {
 
     /// What must be on the accounts of users, by envelopes that were read after them.
     pub fn expected<'s>(&'s self, users: &[u32], shown: &[Option<Shown>]) -> Vec<Expected<'s>> {
+        let asked: HashSet<u32> =
+            self.history.iter().filter(|told| told.call == Call::Pay).map(|told| told.envelope).collect();
         let places: HashMap<u32, usize> = users.iter().enumerate().map(|(place, user)| (*user, place)).collect();
         let expect = |user: &u32| {
             let top_ups_fen = self.top_ups.get(user).copied().unwrap_or_default();
@@ -135,10 +138,10 @@ impl Books<'_> {
             if let Some(place) = places.get(&self.plan.envelopes[number].sender) {
                 let expected = &mut all[*place];
                 let unopened_fen = shown.unopened_fen();
-                if !shown.is_paid() {
-                    expected.possible.insert(name, -shown.total_fen);
-                } else {
+                if shown.is_paid() {
                     expected.due.insert(("send", name), -shown.total_fen);
+                } else if asked.contains(&(number as u32)) {
+                    expected.possible.insert(name, -shown.total_fen);
                 }
                 if shown.state == "refunded" && unopened_fen > 0 {
                     expected.due.insert(("refund", name), unopened_fen);

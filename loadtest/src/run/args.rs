@@ -109,7 +109,7 @@ pub struct RunArgs {
     /// Write the outcome as one HTML page
     #[arg(long, help_heading = "The verdict")]
     pub html: Option<PathBuf>,
-    /// Write what was said to each request to open, as JSON lines
+    /// Write what was said to each request to open or to pay, and by grabs of an opening that was there, as JSON lines
     #[arg(long, help_heading = "The verdict")]
     pub history: Option<PathBuf>,
 }

@@ -10,6 +10,7 @@ use super::history::{Answered, Told};
 use super::order::in_order;
 use super::people::People;
 use super::plan::Plan;
+use super::request::Call;
 use super::settle::Settled;
 use super::shown::Shown;
 use crate::Fallible;
@@ -26,7 +27,7 @@ pub struct Books<'a> {
     pub people: &'a People,
     /// The ids of the envelopes that came to be.
     pub envelopes: &'a [Option<String>],
-    /// What was said to each request to open.
+    /// What was said about money.
     pub history: &'a [Told],
     /// What each user was topped up with, in fen.
     pub top_ups: BTreeMap<u32, i64>,
@@ -43,10 +44,12 @@ pub struct Audit {
 /// Everything that was said to one user about one envelope.
 #[derive(Default)]
 pub struct Said {
-    /// Openings that were acknowledged: seq and amount.
+    /// Openings that were acknowledged, also by a grab: seq and amount.
     pub opened: Vec<(u32, i64)>,
-    /// Whether an opening may have happened.
+    /// Whether an opening was asked for whose outcome is not known.
     pub unknown: bool,
+    /// Whether there may be an opening: it was asked for, and not refused.
+    pub may_exist: bool,
 }
 
 /// A rule, while it is checked.
@@ -79,6 +82,7 @@ impl Books<'_> {
         let look = settled.look.as_ref().map_err(ToString::to_string)?;
         let (shown, said) = (&look.shown, self.said());
         let mut checks = vec![
+            self.paid(shown),
             self.acknowledged(shown, &said),
             self.nothing_else(shown, &said),
             self.conserved(shown),
@@ -94,15 +98,32 @@ impl Books<'_> {
     /// What was said to whom.
     pub fn said(&self) -> HashMap<(u32, u32), Said> {
         let mut said: HashMap<(u32, u32), Said> = HashMap::new();
-        for told in self.history {
+        for told in self.history.iter().filter(|told| told.call != Call::Pay) {
             let said = said.entry((told.envelope, told.user)).or_default();
+            // A grab shows an opening, but it never makes one.
+            said.may_exist |= told.call == Call::Open && told.answer.may_have_opened();
             match told.answer {
                 Answered::Opened { seq, amount_fen, .. } => said.opened.push((seq, amount_fen)),
                 Answered::Unknown => said.unknown = true,
-                Answered::Nothing | Answered::Refused => (),
+                Answered::Nothing | Answered::Refused | Answered::Paid => (),
             }
         }
         said
+    }
+
+    /// A payment that was acknowledged happened, before the load or in it.
+    fn paid(&self, shown: &[Option<Shown>]) -> Check {
+        let mut rule = Rule::new("what was acknowledged as paid is neither created nor cancelled");
+        let told = self.history.iter().filter(|told| told.answer == Answered::Paid).map(|told| told.envelope);
+        let ahead = (0..).zip(&self.plan.envelopes).filter(|(_, planned)| planned.sent_ahead).map(|(number, _)| number);
+        for envelope in told.chain(ahead) {
+            let state = shown[envelope as usize].as_ref().map(|shown| shown.state.as_str());
+            let is_paid = shown[envelope as usize].as_ref().is_some_and(Shown::is_paid);
+            rule.look(is_paid, || {
+                format!("{} was paid for and is {}", self.name(envelope), state.unwrap_or("nowhere"))
+            });
+        }
+        rule.0
     }
 
     /// I3: what was acknowledged is there, as it was acknowledged.
@@ -134,8 +155,7 @@ impl Books<'_> {
         for (envelope, shown) in shown.iter().enumerate() {
             for (seq, id, amount_fen) in shown.iter().flat_map(|shown| &shown.opens) {
                 let said = self.people.number(id).and_then(|user| said.get(&(envelope as u32, user)));
-                let may_exist = said.is_some_and(|said| said.unknown || !said.opened.is_empty());
-                rule.look(may_exist, || {
+                rule.look(said.is_some_and(|said| said.may_exist), || {
                     format!("{}: {id} has {amount_fen} fen as seq {seq}", self.name(envelope as u32))
                 });
             }
@@ -233,13 +253,19 @@ mod tests {
     /// One envelope of 10 fen in 3 shares, sent by user 0; users 1 and 2 were told 4 and 3 fen.
     fn broken_rules(change: impl FnOnce(&mut Shown, &mut Vec<Told>)) -> Vec<String> {
         let planned =
-            PlannedEnvelope { sender: 0, shares: 3, total_fen: 10, group: None, expires_in_s: 60, sent_ahead: true };
+            PlannedEnvelope { sender: 0, shares: 3, total_fen: 10, group: None, expires_in_s: 60, sent_ahead: false };
         let plan = Plan { envelopes: vec![planned], users: 4, ..Plan::default() };
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
         let people = People::new(nowhere, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
-        let told = |user, answer| Told { envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+        let told = |user, answer| Told { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
         let opened = |seq, amount_fen| Answered::Opened { seq, amount_fen, replayed: false, accepted: None };
-        let mut history = vec![told(1, opened(1, 4)), told(2, opened(2, 3)), told(3, Answered::Refused)];
+        let mut history = vec![
+            told(1, opened(1, 4)),
+            told(2, opened(2, 3)),
+            told(3, Answered::Refused),
+            Told { call: Call::Pay, ..told(0, Answered::Paid) },
+            Told { call: Call::Grab, ..told(1, opened(1, 4)) },
+        ];
         let opens = vec![(1, people.id(1), 4), (2, people.id(2), 3)];
         let mut shown = Shown { state: "active".into(), total_fen: 10, remaining_fen: 3, opens };
         change(&mut shown, &mut history);
@@ -248,6 +274,7 @@ mod tests {
             Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: BTreeMap::new() };
         let (shown, said) = ([Some(shown)], books.said());
         let checks = [
+            books.paid(&shown),
             books.acknowledged(&shown, &said),
             books.nothing_else(&shown, &said),
             books.conserved(&shown),
@@ -279,6 +306,22 @@ mod tests {
         assert!(other_amount.contains("with the amount that was told"), "{other_amount}");
         let refused_and_there = broken(|_, history| history[1].answer = Answered::Refused);
         assert!(refused_and_there.contains("what was refused"), "{refused_and_there}");
+        let opened_and_refused = broken(|_, history| {
+            history[0].answer = Answered::Refused;
+        });
+        assert!(opened_and_refused.contains("what was refused"), "a grab that shows it excuses nothing");
+        let grabbed_other_amount = broken(|_, history| {
+            history[4].answer = Answered::Opened { seq: 1, amount_fen: 5, replayed: true, accepted: None };
+        });
+        assert!(grabbed_other_amount.contains("with the amount that was told"), "{grabbed_other_amount}");
+        for state in ["created", "cancelled"] {
+            let unpaid = broken_rules(|shown, history| {
+                shown.state = state.into();
+                shown.opens.clear();
+                history.retain(|told| told.call == Call::Pay);
+            });
+            assert_eq!(unpaid, ["what was acknowledged as paid is neither created nor cancelled"]);
+        }
         let a_fen_too_few = broken(|shown, _| shown.remaining_fen = 2);
         assert!(a_fen_too_few.contains("(I1)"), "{a_fen_too_few}");
         let gap = broken(|shown, history| {

@@ -46,7 +46,7 @@ pub struct Equipment<'a> {
 pub struct Driven {
     /// All counts and times.
     pub recorder: Recorder,
-    /// What was said to each request to open.
+    /// What was said about money.
     pub history: Vec<Told>,
     /// The ids of all envelopes that came to be.
     pub envelopes: Vec<Option<String>>,

@@ -18,7 +18,7 @@ use rand::Rng;
 use super::alarm::Alarm;
 use super::answer::Heard;
 use super::drive::{Driven, Equipment, Pace, Traffic};
-use super::history::Told;
+use super::history::{Answered, Told};
 use super::plan::{Plan, What};
 use super::recorder::{Kind, Recorder};
 use super::request::{Ask, Call};
@@ -303,9 +303,10 @@ impl<'a> Engine<'a> {
         let call = if visit.manners.slow { Call::Slow } else { action.call };
         let phase = self.plan.phase_at(action.since_us);
         self.recorder.answered(call, phase, &heard.label, heard.kind, now.saturating_sub(action.since_us));
-        if action.call == Call::Open {
+        let (call, answer) = (action.call, heard.answered);
+        if matches!(call, Call::Open | Call::Pay) || matches!(answer, Answered::Opened { .. }) {
             let (envelope, user) = (visit.envelope, visit.user);
-            self.history.push(Told { envelope, user, sent_us, answered_us: now, answer: heard.opened });
+            self.history.push(Told { call, envelope, user, sent_us, answered_us: now, answer });
         }
         if action.is_double {
             return;

@@ -97,7 +97,7 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
 
     let rehearsal = Rehearsal { args, plan: &plan, target: &target, people: &people, faults: &faults };
     let load = rehearsal.drive(prepared, header)?;
-    eprintln!("auditing {} openings in {} envelopes", load.driven.history.len(), plan.envelopes.len());
+    eprintln!("auditing {} answers about {} envelopes", load.driven.history.len(), plan.envelopes.len());
     // Before the audit, which may fail: what was said is all that is left then.
     if let Some(path) = &args.history {
         history::export(path, &load.driven.history, &load.driven.envelopes, |user| people.id(user))?;

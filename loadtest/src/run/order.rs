@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::audit::Rule;
 use super::history::{Answered, Told};
+use super::request::Call;
 use crate::outcome::Check;
 
 /// Twice: by the clock of who asked, and by the order that servers report.
@@ -12,7 +13,7 @@ pub fn in_order(history: &[Told]) -> [Check; 2] {
     let mut by_server = Rule::new("openings were committed in the order in which a server says it accepted them (I4)");
     let mut of_envelopes: BTreeMap<u32, Vec<(u32, &Told)>> = BTreeMap::new();
     for told in history {
-        if let Answered::Opened { seq, replayed: false, .. } = told.answer {
+        if let (Call::Open, Answered::Opened { seq, replayed: false, .. }) = (told.call, told.answer) {
             of_envelopes.entry(told.envelope).or_default().push((seq, told));
         }
     }
@@ -45,7 +46,7 @@ mod tests {
     fn told(seq: u32, sent_us: u64, answered_us: u64, place: u64) -> Told {
         let accepted = Some(Accepted { lane: 1, place });
         let answer = Answered::Opened { seq, amount_fen: 1, replayed: false, accepted };
-        Told { envelope: 0, user: seq, sent_us, answered_us, answer }
+        Told { call: Call::Open, envelope: 0, user: seq, sent_us, answered_us, answer }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::history::{Answered, Told};
 use super::people::{Passes, People};
 use super::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
 use super::recorder::Gauges;
+use super::request::Call;
 use super::settle::Settled;
 use crate::arena::Arena;
 use crate::outcome::{Phase, Second};
@@ -122,7 +123,7 @@ fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
         people.tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
     }
     let answer = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
-    let history = [Told { envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
+    let history = [Told { call: Call::Open, envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
     let envelopes = [Some("an-id".to_owned())];
     let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: plan.money() };
     let settled = books.settle(within);
@@ -142,7 +143,7 @@ fn the_drain_is_over_when_the_balances_show_what_was_acknowledged() {
     assert!(drained - began > Duration::from_millis(1_500), "two looks were in vain");
     assert_eq!((broken(&audit), audit.late.len()), (Vec::new(), 0));
     let checked = |rule: &str| audit.checks.iter().find(|check| check.rule.contains(rule)).unwrap().checked;
-    assert_eq!((checked("(I6)"), checked("I1 over the system")), (2, 1));
+    assert_eq!((checked("(I6)"), checked("I1 over the system"), checked("acknowledged as paid")), (2, 1, 1));
 }
 
 #[test]
