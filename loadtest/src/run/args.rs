@@ -9,6 +9,10 @@ use super::scenario::{Scenario, Wish};
 use crate::Fallible;
 use crate::outcome::Slo;
 
+/// Openings a second at the full rate, where nothing else is asked for.
+const RATE: f64 = 1_000.0;
+/// How long the load lasts then, in seconds.
+const SECONDS: f64 = 30.0;
 /// Shares that an envelope may have in an installation, where it is not told otherwise.
 const SHARES_MAX: u32 = 500;
 /// Shares that an envelope may have in a service that the run starts itself.
@@ -57,15 +61,16 @@ pub struct RunArgs {
     #[arg(long, default_value = "target/bench-data", help_heading = "What is driven")]
     pub data: PathBuf,
 
-    /// Openings a second at the full rate
-    #[arg(long, default_value_t = 1_000.0, value_parser = parse_rate, help_heading = "The load")]
-    pub rate: f64,
-    /// How long the load lasts, in seconds
-    #[arg(long, default_value_t = 30.0, value_parser = parse_seconds, help_heading = "The load")]
-    pub seconds: f64,
-    /// How arrivals lie in time: constant, poisson, steps:N, ramp, profile:FILE (a rate a line, for a second each)
-    #[arg(long, default_value = "poisson", help_heading = "The load")]
-    pub arrivals: String,
+    /// Openings a second at the full rate; 1000 if it is not given. A recording has its own
+    #[arg(long, value_parser = parse_rate, help_heading = "The load")]
+    pub rate: Option<f64>,
+    /// How long the load lasts, in seconds; 30 if it is not given. A recording has its own length
+    #[arg(long, value_parser = parse_seconds, help_heading = "The load")]
+    pub seconds: Option<f64>,
+    /// With hot and groups, how arrivals lie in time: poisson (if it is not given), constant, steps:N, ramp,
+    /// profile:FILE (a rate a line, for a second each)
+    #[arg(long, conflicts_with = "closed", help_heading = "The load")]
+    pub arrivals: Option<String>,
     /// Closed loop instead: so many users at a time, each coming when another has left; finds the ceiling
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16_384), help_heading = "The load")]
     pub closed: Option<u32>,
@@ -131,15 +136,21 @@ impl RunArgs {
         if self.file.is_some() && self.scenario != Scenario::Replay {
             return Err("only replay reads a FILE".into());
         }
+        if self.arrivals.is_some() && !matches!(self.scenario, Scenario::Hot | Scenario::Groups) {
+            return Err(format!("--arrivals goes with hot and groups: {} has its own", self.scenario.name()).into());
+        }
+        if self.scenario == Scenario::Replay && (self.rate.is_some() || self.seconds.is_some()) {
+            return Err("--rate and --seconds do not go with replay: a recording has its own".into());
+        }
         Ok(())
     }
 
     /// What the scenario is told.
     pub fn wish(&self) -> Fallible<Wish> {
         Ok(Wish {
-            rate: self.rate,
-            seconds: self.seconds,
-            arrivals: Arrivals::read(&self.arrivals)?,
+            rate: self.rate.unwrap_or(RATE),
+            seconds: self.seconds.unwrap_or(SECONDS),
+            arrivals: self.arrivals.as_deref().map_or(Ok(Arrivals::Poisson), Arrivals::read)?,
             shares_max: self.shares_max.unwrap_or(if self.target.is_some() { SHARES_MAX } else { SHARES_MAX_OWN }),
             doubles: self.doubles,
             slow: self.slow,
