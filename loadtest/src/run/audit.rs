@@ -39,6 +39,8 @@ pub struct Audit {
     pub checks: Vec<Check>,
     /// What was not settled in time, in words: not wrong, and not known to be right.
     pub late: Vec<String>,
+    /// What could not be checked, in words.
+    pub notes: Vec<String>,
 }
 
 /// Everything that was said to one user about one envelope.
@@ -89,10 +91,17 @@ impl Books<'_> {
             self.once_each(shown),
             self.unknowns(shown, &said)?,
         ];
-        checks.extend(in_order(self.history));
+        let [by_clock, by_server] = in_order(self.history);
+        let mut notes = Vec::new();
+        if by_clock.checked > 0 && by_server.checked == 0 {
+            notes.push(
+                "no server said in which order it accepted openings: I4 holds by the client's clock alone".to_owned(),
+            );
+        }
+        checks.extend([by_clock, by_server]);
         let balances = self.balances(settled, look)?;
         checks.extend(balances.checks);
-        Ok(Audit { checks, late: balances.late })
+        Ok(Audit { checks, late: balances.late, notes })
     }
 
     /// What was said to whom.

@@ -131,11 +131,17 @@ impl<'a> Engine<'a> {
             if self.pace != Pace::Open && self.next_visit == self.plan.visits.len() && now < end_us {
                 used_up_s.get_or_insert(now as f64 / 1e6);
             }
-            let is_over = self.next_visit == self.plan.visits.len() || now >= end_us && self.pace != Pace::Open;
-            if (is_over && self.is_quiet() && now >= end_us.min(second_us)) || now > end_us + LINGER_US {
+            let (all_begun, time_is_over) = (self.next_visit == self.plan.visits.len(), now >= end_us);
+            let is_over = match self.pace {
+                Pace::Open => all_begun && time_is_over,
+                Pace::Closed(_) => all_begun || time_is_over,
+            };
+            if (is_over && self.is_quiet()) || now > end_us + LINGER_US {
                 break;
             }
-            let left_us = second_us.min(self.next_moment(now)).saturating_sub(self.now_us());
+            let end_to_come_us = if time_is_over { u64::MAX } else { end_us };
+            let next_us = second_us.min(self.next_moment(now)).min(end_to_come_us);
+            let left_us = next_us.saturating_sub(self.now_us());
             self.alarm.wait(Duration::from_micros(left_us), &mut self.poll, &mut events)?;
             for event in &events {
                 if Alarm::is(event.token()) {
@@ -146,6 +152,7 @@ impl<'a> Engine<'a> {
                 }
             }
         }
+        let end_s = end_us.min(self.now_us()) as f64 / 1e6;
         self.end();
         let second = self.recorder.tick(self.now_us() as f64 / 1e6, (self.equipment.gauges)());
         (self.equipment.on_second)(second);
@@ -154,6 +161,7 @@ impl<'a> Engine<'a> {
             history: self.history,
             envelopes: self.equipment.envelopes,
             traffic: self.traffic,
+            load_s: if used_up_s.is_some() { end_s } else { self.plan.load_s() },
             used_up_s,
         })
     }

@@ -110,8 +110,8 @@ impl Rehearsal<'_> {
         let is_shown = |totals: &Totals| totals.settled >= totals.committed || Instant::now() > shown_by;
         seconds.tick_until(recorder, |recorder| settled.at.is_none() || is_shown(&recorder.totals))?;
 
-        let load_s = self.plan.load_s();
-        let mut phases = self.plan.phases.clone();
+        let load_s = driven.load_s;
+        let mut phases = self.plan.phases_until(load_s);
         phases.push(Phase { name: "drain".to_owned(), from_s: load_s, to_s: started.elapsed().as_secs_f64() });
         used.batches = watch.batches();
         let drain_s = settled.at.map(|at| ((at - started).as_secs_f64() - load_s).max(0.0));
@@ -143,5 +143,23 @@ impl Seconds<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_go_on_while_something_is_waited_for() {
+        let (started, mut shown) = (Instant::now(), 0);
+        let mut seconds =
+            Seconds { started, gauges: &|| Gauges { settled: 3, ..Gauges::default() }, on_second: &mut |_| shown += 1 };
+        let mut recorder = Recorder::new(&[]);
+        let until = started + Duration::from_millis(2_500);
+        seconds.tick_until(&mut recorder, |_| Instant::now() > until).unwrap();
+        assert_eq!((shown, recorder.totals.settled), (recorder.seconds.len(), 3));
+        let at: Vec<f64> = recorder.seconds.iter().map(|second| second.at_s).collect();
+        assert!(at.len() >= 2 && at.windows(2).all(|two| (1.0..1.5).contains(&(two[1] - two[0]))), "{at:?}");
     }
 }

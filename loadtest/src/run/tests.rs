@@ -20,7 +20,7 @@ use super::people::{Passes, People};
 use super::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
 use super::recorder::Gauges;
 use super::request::Call;
-use super::settle::Settled;
+use super::settle::{Look, Settled};
 use crate::arena::Arena;
 use crate::outcome::{Phase, Second};
 
@@ -142,6 +142,7 @@ fn the_drain_is_over_when_the_balances_show_what_was_acknowledged() {
     let drained = settled.at.expect("it was credited within seconds");
     assert!(drained - began > Duration::from_millis(1_500), "two looks were in vain");
     assert_eq!((broken(&audit), audit.late.len()), (Vec::new(), 0));
+    assert!(audit.notes[0].starts_with("no server said"), "{:?}", audit.notes);
     let checked = |rule: &str| audit.checks.iter().find(|check| check.rule.contains(rule)).unwrap().checked;
     assert_eq!((checked("(I6)"), checked("I1 over the system"), checked("acknowledged as paid")), (2, 1, 1));
 }
@@ -162,4 +163,25 @@ fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
     assert_eq!(audit.late.len(), 0);
     // A fen too much is wrong, too.
     assert_eq!(self::broken(&audited(bookkeeper(0, -1), Duration::ZERO).1), broken);
+}
+
+#[test]
+fn where_no_money_moved_balances_hold_nothing() {
+    let plan = plan(2, 1.0);
+    let people = People::new(([127, 0, 0, 1], 9).into(), 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    let books = Books { plan: &plan, people: &people, envelopes: &[None], history: &[], top_ups: plan.money() };
+    let settled = Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Err("not asked".into()) };
+    let look = Look { shown: vec![None], due: vec![9, 0], has: vec![9, 0] };
+    let checks = books.balances(&settled, &look).unwrap().checks;
+    assert_eq!(checks.map(|check| (check.checked, check.broken)), [(0, 0), (0, 0)]);
+}
+
+#[test]
+fn a_closed_loop_without_visits_has_driven_for_as_long_as_it_had_some() {
+    let driven = drive(&plan(3, 20.0), Pace::Closed(2), crate::fake::start());
+    assert_eq!(driven.history.len(), 3);
+    let used_up_s = driven.used_up_s.expect("three visits take no twenty seconds");
+    assert!(driven.load_s >= used_up_s && driven.load_s < 10.0, "{}", driven.load_s);
+    let driven = drive(&plan(3, 0.5), Pace::Open, crate::fake::start());
+    assert_eq!((driven.load_s, driven.used_up_s), (0.5, None));
 }

@@ -95,6 +95,9 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
     if recorder.totals.settled < recorder.totals.committed {
         notes.push("the metrics did not show every credit; the audit asked for the balances themselves".to_owned());
     }
+    if let Ok(audit) = &audit {
+        notes.extend(audit.notes.iter().cloned());
+    }
     let mut outcome = Outcome {
         scenario: args.scenario.name().to_owned(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -104,7 +107,7 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
         void: void(&generator, rehearsal, &load, &audit),
         notes,
         totals: recorder.totals,
-        load_s: rehearsal.plan.load_s(),
+        load_s: load.driven.load_s,
         drain_s: load.drain_s,
         phases: load.phases.clone(),
         seconds: recorder.seconds.clone(),
@@ -188,7 +191,7 @@ fn capacity(rehearsal: &Rehearsal<'_>, load: &Load) -> Option<Measured> {
         batch_mean: used.batches.mean_since(Batches::default())?,
         bytes_in_per_request: traffic.bytes_out as f64 / traffic.requests as f64,
         bytes_out_per_request: traffic.bytes_in as f64 / traffic.requests as f64,
-        credits_settled_per_s: totals.settled as f64 / (rehearsal.plan.load_s() + load.drain_s?),
+        credits_settled_per_s: totals.settled as f64 / (load.driven.load_s + load.drain_s?),
     };
     measured.check().is_ok().then_some(measured)
 }
