@@ -2,7 +2,8 @@
 //! was told is audited, and the outcome is shown.
 //!
 //! Reading order: [`plan`] says what a run is on paper, [`scenario`] writes it,
-//! [`engine`] drives it, [`history`] keeps what was said, [`audit`] checks it.
+//! [`engine`] drives it, [`history`] keeps what was said, [`settle`] waits for the
+//! money, [`audit`] checks it, [`verdict`] says whether it can be believed.
 
 mod accounts;
 mod alarm;

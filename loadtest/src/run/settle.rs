@@ -2,7 +2,7 @@
 //! credited, and what had expired is back. Only balances decide: the service's
 //! own count of credits does not survive the worker that counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use super::audit::Books;
@@ -90,14 +90,21 @@ impl Books<'_> {
     /// Users with what was acknowledged to them: the last of all, and others of the
     /// whole run. Nobody who sends is among them, since that changes a balance, too.
     fn sample(&self) -> Sample {
-        let opened = self.history.iter().filter(|told| matches!(told.answer, Answered::Opened { .. }));
-        let openers: Vec<u32> = opened.map(|told| told.user).filter(|user| !self.top_ups.contains_key(user)).collect();
+        let opened = self.history.iter().filter_map(|told| match told.answer {
+            Answered::Opened { amount_fen, .. } => Some((told.user, told.envelope, amount_fen)),
+            _ => None,
+        });
+        let opened = opened.filter(|(user, _, _)| !self.top_ups.contains_key(user));
+        let openers: Vec<u32> = opened.clone().map(|(user, _, _)| user).collect();
         let spread = openers.iter().step_by(openers.len().div_ceil(SAMPLE / 2).max(1));
         let users: BTreeSet<u32> = spread.chain(openers.iter().rev().take(SAMPLE / 2)).copied().collect();
         let users: Vec<u32> = users.into_iter().collect();
-        let mut told = vec![0; users.len()];
-        for ((_, user), said) in self.said() {
-            if let (Ok(place), Some((_, amount_fen))) = (users.binary_search(&user), said.opened.first()) {
+        let (mut told, mut counted) = (vec![0; users.len()], HashSet::new());
+        for (user, envelope, amount_fen) in opened {
+            // Whoever was told twice has it once.
+            if let Ok(place) = users.binary_search(&user)
+                && counted.insert((user, envelope))
+            {
                 told[place] += amount_fen;
             }
         }
