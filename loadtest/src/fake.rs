@@ -17,6 +17,11 @@ type Envelopes = Arc<Mutex<Vec<(u64, HashMap<String, usize>)>>>;
 
 /// Starts the fake on a free port. It lives as long as the test process.
 pub fn start() -> SocketAddr {
+    serve(router())
+}
+
+/// Serves these routes on a free port, as long as the test process lives.
+pub fn serve(router: Router) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -24,7 +29,7 @@ pub fn start() -> SocketAddr {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router()).await.unwrap();
+            axum::serve(listener, router).await.unwrap();
         });
     });
     addr

@@ -1,6 +1,7 @@
 //! As much of HTTP/1.1 as a load generator needs: requests written once,
 //! answers with a content-length read in place.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use crate::arena::Arena;
@@ -28,19 +29,41 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Appends one request to `out`. It names no port, so that two servers can be
-/// sent the very same bytes. An empty body is sent as such.
-pub fn push_request(out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
-    out.push(|bytes| {
+/// A request, as it is written.
+#[derive(Clone, Copy)]
+pub struct Request<'a, P> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, with its query.
+    pub path: P,
+    /// The bearer token; an empty one is nobody's.
+    pub token: &'a str,
+    /// A further header line with its line end, or nothing.
+    pub header: &'a str,
+    /// The body, JSON. An empty one is sent as such.
+    pub body: &'a str,
+}
+
+impl<P: Display> Request<'_, P> {
+    /// Appends it to `out`. It names no port, so that two servers can be sent the
+    /// very same bytes.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Request { method, path, token, header, body } = self;
+        let (bearer, end) = if token.is_empty() { ("", "") } else { ("authorization: Bearer ", "\r\n") };
         let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
         let length = body.len();
         write!(
-            bytes,
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n\
-             {content_type}content-length: {length}\r\n\r\n{body}"
+            out,
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{bearer}{token}{end}{header}{content_type}\
+             content-length: {length}\r\n\r\n{body}"
         )
         .expect("a Vec takes every write");
-    });
+    }
+}
+
+/// Adds a request without a further header to `out`.
+pub fn push_request(out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
+    out.push(|bytes| Request { method, path, token, header: "", body }.write(bytes));
 }
 
 /// Reads the answer at the front of `bytes`: the answer and how many bytes it
@@ -132,5 +155,13 @@ mod tests {
         let with = format!("{head}content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}");
         assert_eq!(out.get(0), with.as_bytes());
         assert_eq!(out.get(1), format!("{head}content-length: 0\r\n\r\n").as_bytes());
+    }
+
+    #[test]
+    fn a_request_bears_a_further_header_and_nobodys_has_no_token() {
+        let mut out = Vec::new();
+        Request { method: "GET", path: format_args!("/{}", 7), token: "", header: "x: y\r\n", body: "" }
+            .write(&mut out);
+        assert_eq!(out, b"GET /7 HTTP/1.1\r\nhost: 127.0.0.1\r\nx: y\r\ncontent-length: 0\r\n\r\n");
     }
 }

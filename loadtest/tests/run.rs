@@ -32,11 +32,15 @@ struct Run {
 impl Run {
     /// Runs a scenario for two seconds with these arguments besides.
     fn of(arguments: &[&str]) -> Run {
+        Run::as_long_as_it_takes(&[arguments, &["--seconds", "2"]].concat())
+    }
+
+    fn as_long_as_it_takes(arguments: &[&str]) -> Run {
         let dir = tempfile::tempdir().unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
             .arg("run")
             .args(arguments)
-            .args(["--seconds", "2", "--lag-ms-max", "1000"])
+            .args(["--lag-ms-max", "1000"])
             .args(["--json".as_ref(), dir.path().join("json").as_os_str()])
             .args(["--html".as_ref(), dir.path().join("html").as_os_str()])
             .args(["--history".as_ref(), dir.path().join("history").as_os_str()])
@@ -106,6 +110,10 @@ fn groups_send_grab_open_and_look_and_every_balance_is_right() {
         assert!(calls.iter().any(|seen| seen == call), "{call}");
     }
     assert_eq!(run.checked("every balance").1, 0);
+    let (paid, unpaid) = run.checked("acknowledged as paid");
+    assert!(paid > 0 && unpaid == 0, "{paid} {unpaid}");
+    let history = run.read("history");
+    assert_eq!(history.matches(r#""outcome":"paid""#).count() as u64, paid);
 }
 
 #[test]
@@ -138,17 +146,50 @@ fn bad_arguments_are_refused_before_anything_starts() {
         (&["storm", "--embedded"], "storm"),
         (&["hot", "--embedded", "--rate", "0"], "must be"),
         (&["hot", "--embedded", "--arrivals", "burst"], "arrivals are"),
-        (&["replay", "--embedded"], "name the FILE"),
+        (&["replay", "x", "--embedded"], "do not go with replay"),
+        (&["rain", "--embedded", "--arrivals", "constant"], "--arrivals goes with hot and groups"),
+        (&["eve", "--embedded", "--arrivals", "constant"], "--arrivals goes with hot and groups"),
+        (&["replay", "x", "--embedded", "--arrivals", "constant"], "--arrivals goes with hot and groups"),
+        (&["hot", "--embedded", "--arrivals", "constant", "--closed", "8"], "cannot be used with"),
         (&["hot", "--embedded", "--slo", "p98<5ms"], "p98"),
         (&["hot", "--embedded", "--faults", "x"], "--cluster"),
         (&["hot", "--embedded", "--secret-file", "x"], "--target"),
         (&["hot", "x", "--embedded"], "only replay"),
         (&["hot", "--embedded", "--cluster"], "cannot be used with"),
     ] {
-        let run = Run::of(arguments);
-        let said = String::from_utf8_lossy(&run.output.stderr).into_owned();
-        assert!(!run.output.status.success() && said.contains(words), "{arguments:?}: {said}");
+        assert_refused(&Run::of(arguments), words);
     }
+    for (arguments, words) in [
+        (&["replay", "--embedded"][..], "name the FILE"),
+        (&["replay", "x", "--embedded", "--rate", "5"], "do not go with replay"),
+    ] {
+        assert_refused(&Run::as_long_as_it_takes(arguments), words);
+    }
+}
+
+fn assert_refused(run: &Run, words: &str) {
+    let said = String::from_utf8_lossy(&run.output.stderr).into_owned();
+    assert!(!run.output.status.success() && said.contains(words), "{words}: {said}");
+}
+
+#[test]
+fn a_recording_is_played_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("recorded");
+    let lines = [
+        r#"{"at_ms":5,"call":"send","envelope":0,"user":1,"shares":2,"total_fen":50}"#,
+        r#"{"at_ms":200,"call":"open","envelope":0,"user":2}"#,
+        r#"{"at_ms":700,"call":"grab","envelope":0,"user":2}"#,
+    ];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let data = dir.path().to_str().unwrap();
+    let server = service().to_str().unwrap();
+    let replay = ["replay", file.to_str().unwrap(), "--embedded", "--server", server, "--data", data];
+    let run = Run::as_long_as_it_takes(&[&replay[..], &["--slow", "0", "--doubles", "0"]].concat()).exits_with(0);
+    let history = run.read("history");
+    let of = |call: &str| history.lines().filter(|line| line.contains(&format!(r#""call":"{call}""#))).count();
+    assert_eq!((of("pay"), of("open"), of("grab")), (1, 1, 1), "{history}");
+    assert_eq!(run.checked("with the amount that was told"), (2, 0), "told by the opening and by the grab after it");
 }
 
 /// `hongbao dev` that was there before the run.

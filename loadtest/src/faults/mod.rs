@@ -74,9 +74,14 @@ impl Schedule {
 }
 
 impl Running {
+    /// Whether all faults have been undone by themselves.
+    pub fn is_over(&self) -> bool {
+        self.threads.iter().all(|(_, thread)| thread.is_finished())
+    }
+
     /// Waits until all faults have been undone by themselves.
     pub fn wait(&self) -> Fallible<()> {
-        while self.threads.iter().any(|(_, thread)| !thread.is_finished()) {
+        while !self.is_over() {
             interrupt::check()?;
             std::thread::sleep(LOOK);
         }

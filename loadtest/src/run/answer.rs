@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::engine::Call;
 use super::history::{Accepted, Answered};
 use super::recorder::Kind;
+use super::request::Call;
 use crate::client::describe;
 use crate::http::Answer;
 
@@ -17,8 +17,8 @@ pub struct Heard {
     pub label: String,
     /// Of a create the envelope's id, of a grab the ticket.
     pub text: Option<Box<str>>,
-    /// Of an opening: what goes into the history.
-    pub opened: Answered,
+    /// What goes into the history, of those calls that do.
+    pub answered: Answered,
     /// Whether a user would ask again: refused for now, or unknown.
     pub may_ask_again: bool,
 }
@@ -39,9 +39,9 @@ struct Words<'a> {
 impl Heard {
     /// A connection that was lost. What the server never saw as a whole has not happened.
     pub fn lost(label: String, sent_all: bool) -> Heard {
-        let (kind, opened) =
+        let (kind, answered) =
             if sent_all { (Kind::Unknown, Answered::Unknown) } else { (Kind::Refused, Answered::Refused) };
-        Heard { kind, label, text: None, opened, may_ask_again: true }
+        Heard { kind, label, text: None, answered, may_ask_again: true }
     }
 
     /// Whether it is what was hoped for.
@@ -53,8 +53,10 @@ impl Heard {
 /// Understands an answer to `call`.
 pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
     let good = (200..300).contains(&answer.status);
-    if good && matches!(call, Call::View | Call::Slow | Call::Pay) {
-        return plain(Kind::Accepted, "done".to_owned());
+    match call {
+        Call::View | Call::Slow if good => return plain(Kind::Accepted, "done".to_owned()),
+        Call::Pay if good => return Heard { answered: Answered::Paid, ..plain(Kind::Accepted, "done".to_owned()) },
+        _ => (),
     }
     let words: Words<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
     if !good {
@@ -62,8 +64,8 @@ pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
         let is_unknown = answer.status == 504 || words.code == Some("outcome_unknown") || answer.status == 502;
         let again = is_unknown || matches!(answer.status, 429 | 503 | 500 | 502 | 421);
         let kind = if is_unknown || answer.status == 500 { Kind::Unknown } else { Kind::Refused };
-        let opened = if kind == Kind::Unknown { Answered::Unknown } else { Answered::Refused };
-        return Heard { opened, may_ask_again: again, ..plain(kind, describe(answer)) };
+        let answered = if kind == Kind::Unknown { Answered::Unknown } else { Answered::Refused };
+        return Heard { answered, may_ask_again: again, ..plain(kind, describe(answer)) };
     }
     match (call, words.outcome) {
         (Call::Create, _) => match words.id {
@@ -71,21 +73,25 @@ pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
             None => plain(Kind::Unknown, "an answer without an id".to_owned()),
         },
         (_, Some("ready")) => Heard { text: words.ticket.map(Into::into), ..plain(Kind::Accepted, "ready".to_owned()) },
-        (Call::Open, Some("opened")) => {
+        (_, Some("opened")) => {
             let (seq, amount_fen, replayed) = (words.seq, words.amount_fen, words.replayed);
-            let opened = Answered::Opened { seq, amount_fen, replayed, accepted: Accepted::read(answer.accepted) };
-            let (kind, label) = if replayed { (Kind::Accepted, "opened before") } else { (Kind::Committed, "opened") };
-            Heard { opened, ..plain(kind, label.to_owned()) }
+            let answered = Answered::Opened { seq, amount_fen, replayed, accepted: Accepted::read(answer.accepted) };
+            let (kind, label) = match call {
+                Call::Open if !replayed => (Kind::Committed, "opened"),
+                Call::Open => (Kind::Accepted, "opened before"),
+                _ => (Kind::Accepted, "opened"),
+            };
+            Heard { answered, ..plain(kind, label.to_owned()) }
         }
-        (_, Some(outcome @ ("opened" | "empty" | "expired"))) => {
-            Heard { opened: Answered::Nothing, ..plain(Kind::Accepted, outcome.to_owned()) }
+        (_, Some(outcome @ ("empty" | "expired"))) => {
+            Heard { answered: Answered::Nothing, ..plain(Kind::Accepted, outcome.to_owned()) }
         }
         _ => plain(Kind::Unknown, "an answer that says nothing".to_owned()),
     }
 }
 
 fn plain(kind: Kind, label: String) -> Heard {
-    Heard { kind, label, text: None, opened: Answered::Unknown, may_ask_again: false }
+    Heard { kind, label, text: None, answered: Answered::Unknown, may_ask_again: false }
 }
 
 #[cfg(test)]
@@ -102,21 +108,21 @@ mod tests {
         let heard = hear(Call::Open, &Answer { accepted: b"2-9", ..Answer::of(200, body) });
         assert_eq!(heard.kind, Kind::Committed);
         let accepted = Some(Accepted { lane: 2, place: 9 });
-        assert_eq!(heard.opened, Answered::Opened { seq: 3, amount_fen: 7, replayed: false, accepted });
+        assert_eq!(heard.answered, Answered::Opened { seq: 3, amount_fen: 7, replayed: false, accepted });
     }
 
     #[test]
     fn what_may_have_happened_is_never_taken_for_a_refusal() {
         let busy = answer(Call::Open, 503, r#"{"code":"busy"}"#);
-        assert_eq!((busy.kind, busy.opened, busy.may_ask_again), (Kind::Refused, Answered::Refused, true));
+        assert_eq!((busy.kind, busy.answered, busy.may_ask_again), (Kind::Refused, Answered::Refused, true));
         for (status, body) in [(504, r#"{"code":"outcome_unknown"}"#), (502, ""), (500, "oops"), (200, "{}")] {
             let heard = answer(Call::Open, status, body);
-            assert_eq!((heard.kind, heard.opened), (Kind::Unknown, Answered::Unknown), "{status}");
+            assert_eq!((heard.kind, heard.answered), (Kind::Unknown, Answered::Unknown), "{status}");
         }
-        assert_eq!(Heard::lost("x".into(), true).opened, Answered::Unknown);
-        assert_eq!(Heard::lost("x".into(), false).opened, Answered::Refused);
+        assert_eq!(Heard::lost("x".into(), true).answered, Answered::Unknown);
+        assert_eq!(Heard::lost("x".into(), false).answered, Answered::Refused);
         let forbidden = answer(Call::Open, 403, r#"{"code":"ticket_invalid"}"#);
-        assert_eq!((forbidden.opened, forbidden.may_ask_again), (Answered::Refused, false));
+        assert_eq!((forbidden.answered, forbidden.may_ask_again), (Answered::Refused, false));
     }
 
     #[test]
@@ -124,6 +130,16 @@ mod tests {
         assert_eq!(answer(Call::Grab, 200, r#"{"outcome":"ready","ticket":"t"}"#).text.as_deref(), Some("t"));
         let empty = answer(Call::Grab, 200, r#"{"outcome":"empty"}"#);
         assert_eq!((empty.kind, empty.text, empty.label.as_str()), (Kind::Accepted, None, "empty"));
+        let opened = answer(Call::Grab, 200, r#"{"outcome":"opened","amount_fen":7,"seq":3,"replayed":true}"#);
+        let expected = Answered::Opened { seq: 3, amount_fen: 7, replayed: true, accepted: None };
+        assert_eq!((opened.kind, opened.answered), (Kind::Accepted, expected));
         assert_eq!(answer(Call::Create, 201, r#"{"id":"e"}"#).text.as_deref(), Some("e"));
+    }
+
+    #[test]
+    fn a_payment_is_acknowledged_or_it_is_not() {
+        assert_eq!(answer(Call::Pay, 200, r#"{"id":"e","state":"active"}"#).answered, Answered::Paid);
+        assert_eq!(answer(Call::Pay, 402, r#"{"code":"insufficient_funds"}"#).answered, Answered::Refused);
+        assert_eq!(answer(Call::Pay, 504, r#"{"code":"outcome_unknown"}"#).answered, Answered::Unknown);
     }
 }

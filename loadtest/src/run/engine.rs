@@ -10,26 +10,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::io::Write;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 use rand::Rng;
-use rand::rngs::SmallRng;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 
-use super::answer::{Heard, hear};
-use super::history::Told;
+use super::alarm::Alarm;
+use super::answer::Heard;
+use super::drive::{Driven, Equipment, Pace, Traffic};
+use super::history::{Answered, Told};
 use super::plan::{Plan, What};
-use super::recorder::{Gauges, Kind, Recorder};
-use super::wire::Wire;
-use crate::arena::Arena;
-use crate::outcome::{SLOW_CLIENTS, Second};
+use super::recorder::{Kind, Recorder};
+use super::request::{Ask, Call};
+use super::seats::{Action, Ended, Seats};
 use crate::{Fallible, interrupt};
 
 /// An arrival that finds no free connection for so long could not be started.
@@ -43,129 +36,15 @@ const SLOW_US: u64 = 300_000;
 /// Whoever was told to come again does so within this time at random, and twice
 /// that after each further refusal.
 const RETRY_US: u64 = 100_000;
-/// The token of the timer among the connections.
-const TIMER: Token = Token(usize::MAX - 1);
-
-/// What is asked of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Call {
-    /// Makes an envelope.
-    Create,
-    /// Pays for it.
-    Pay,
-    /// Asks whether there is something to open.
-    Grab,
-    /// Opens.
-    Open,
-    /// Looks who got what.
-    View,
-    /// Any of these by a client that sends slowly.
-    Slow,
-}
-
-impl Call {
-    /// Its name in reports.
-    pub fn text(self) -> &'static str {
-        match self {
-            Call::Create => "create",
-            Call::Pay => "pay",
-            Call::Grab => "grab",
-            Call::Open => "open",
-            Call::View => "view",
-            Call::Slow => SLOW_CLIENTS,
-        }
-    }
-}
-
-/// How visits follow one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// When the plan says so.
-    Open,
-    /// So many at a time, each when another has ended: finds the ceiling.
-    Closed(u32),
-}
-
-/// What the engine needs besides the plan.
-pub struct Equipment<'a> {
-    /// Where the service listens.
-    pub addr: SocketAddr,
-    /// Of each user the bearer token.
-    pub tokens: &'a Arena,
-    /// Of each visit the ticket, made ahead; an empty one is to be grabbed.
-    pub tickets: &'a Arena,
-    /// The ids of envelopes that were sent ahead; `None` for those to be sent.
-    pub envelopes: Vec<Option<String>>,
-    /// A further header line with its line end, or nothing.
-    pub header: String,
-    /// Connections at most.
-    pub connections: usize,
-    /// How often a user who was told to come again does so.
-    pub retries: u8,
-    /// Randomness of the jitter.
-    pub random: SmallRng,
-    /// Where the engine asks what the service says of itself.
-    pub gauges: &'a dyn Fn() -> Gauges,
-    /// Who is told each second.
-    pub on_second: &'a mut dyn FnMut(&Second),
-}
-
-/// What a drive has brought.
-pub struct Driven {
-    /// All counts and times.
-    pub recorder: Recorder,
-    /// What was said to each request to open.
-    pub history: Vec<Told>,
-    /// The ids of all envelopes that came to be.
-    pub envelopes: Vec<Option<String>>,
-    /// What went over the wires.
-    pub traffic: Traffic,
-    /// Closed loop: when the plan had no more visits, if that was before its end.
-    pub used_up_s: Option<f64>,
-}
-
-/// What went over the wires, as the generator sees it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Traffic {
-    /// Requests that were sent.
-    pub requests: u64,
-    /// Bytes that came in.
-    pub bytes_in: u64,
-    /// Bytes that went out.
-    pub bytes_out: u64,
-}
-
-/// One request that is to be sent, is under way, or waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Action {
-    visit: u32,
-    call: Call,
-    attempt: u8,
-    /// The second tap: it is recorded, and nothing follows from it.
-    is_double: bool,
-    /// When it is to be sent.
-    due_us: u64,
-    /// When the user began to want it: its latency counts from here, also after
-    /// refusals and while the envelope was not there yet.
-    since_us: u64,
-}
-
 /// What a timer brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Later {
     Send(Action),
     /// The rest of a slow client's request, if the same one is still under way.
     Release {
-        seat: usize,
+        place: usize,
         sent_us: u64,
     },
-}
-
-/// A place for a connection.
-#[derive(Default)]
-struct Seat {
-    wire: Option<Wire>,
-    under_way: Option<(Action, u64)>,
 }
 
 /// An envelope as far as it has come.
@@ -183,10 +62,9 @@ pub struct Engine<'a> {
     pace: Pace,
     equipment: Equipment<'a>,
     poll: Poll,
-    timer: OwnedFd,
+    alarm: Alarm,
     started: Instant,
-    seats: Vec<Seat>,
-    free: Vec<usize>,
+    seats: Seats,
     ready: VecDeque<Action>,
     later: BinaryHeap<Reverse<(u64, Later)>>,
     next_visit: usize,
@@ -204,8 +82,7 @@ impl<'a> Engine<'a> {
     /// An engine for a plan.
     pub fn new(plan: &'a Plan, pace: Pace, equipment: Equipment<'a>) -> Fallible<Engine<'a>> {
         let poll = Poll::new()?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        let alarm = Alarm::new(&poll)?;
         let envelopes = equipment.envelopes.iter().map(|id| match id {
             Some(_) => Envelope::Paid,
             None => Envelope::Awaited(Vec::new()),
@@ -214,10 +91,9 @@ impl<'a> Engine<'a> {
             plan,
             pace,
             poll,
-            timer,
+            alarm,
             started: Instant::now(),
-            seats: Vec::new(),
-            free: Vec::new(),
+            seats: Seats::new(equipment.addr, equipment.connections),
             ready: VecDeque::new(),
             later: BinaryHeap::new(),
             next_visit: 0,
@@ -234,7 +110,7 @@ impl<'a> Engine<'a> {
     /// Drives the whole plan, from `started` on.
     ///
     /// # Errors
-    /// When it is interrupted, or the system gives no sockets.
+    /// When it is interrupted, or the system lets nobody wait.
     pub fn drive(mut self, started: Instant) -> Fallible<Driven> {
         self.started = started;
         let end_us = (self.plan.load_s() * 1e6) as u64;
@@ -244,10 +120,10 @@ impl<'a> Engine<'a> {
             let now = self.now_us();
             self.begin_visits(now, end_us);
             self.take_timers(now);
-            self.send_ready(now)?;
+            self.send_ready(now);
             if now >= second_us {
                 interrupt::check()?;
-                self.give_up_silent(now);
+                self.give_up(now.saturating_sub(ANSWER_WITHIN_US));
                 let second = self.recorder.tick(second_us as f64 / 1e6, (self.equipment.gauges)());
                 (self.equipment.on_second)(second);
                 second_us += 1_000_000;
@@ -255,17 +131,28 @@ impl<'a> Engine<'a> {
             if self.pace != Pace::Open && self.next_visit == self.plan.visits.len() && now < end_us {
                 used_up_s.get_or_insert(now as f64 / 1e6);
             }
-            let is_over = self.next_visit == self.plan.visits.len() || now >= end_us && self.pace != Pace::Open;
-            if (is_over && self.is_quiet() && now >= end_us.min(second_us)) || now > end_us + LINGER_US {
+            let (all_begun, time_is_over) = (self.next_visit == self.plan.visits.len(), now >= end_us);
+            let is_over = match self.pace {
+                Pace::Open => all_begun && time_is_over,
+                Pace::Closed(_) => all_begun || time_is_over,
+            };
+            if (is_over && self.is_quiet()) || now > end_us + LINGER_US {
                 break;
             }
-            self.sleep_until(second_us.min(self.next_moment(now)), &mut events)?;
+            let end_to_come_us = if time_is_over { u64::MAX } else { end_us };
+            let next_us = second_us.min(self.next_moment(now)).min(end_to_come_us);
+            let left_us = next_us.saturating_sub(self.now_us());
+            self.alarm.wait(Duration::from_micros(left_us), &mut self.poll, &mut events)?;
             for event in &events {
-                if event.token() != TIMER {
-                    self.on_event(event.token().0, event.is_writable());
+                if Alarm::is(event.token()) {
+                    continue;
+                }
+                if let Some(ended) = self.seats.go_on(event.token().0, event.is_writable()) {
+                    self.on_answer(ended);
                 }
             }
         }
+        let end_s = end_us.min(self.now_us()) as f64 / 1e6;
         self.end();
         let second = self.recorder.tick(self.now_us() as f64 / 1e6, (self.equipment.gauges)());
         (self.equipment.on_second)(second);
@@ -274,6 +161,7 @@ impl<'a> Engine<'a> {
             history: self.history,
             envelopes: self.equipment.envelopes,
             traffic: self.traffic,
+            load_s: if used_up_s.is_some() { end_s } else { self.plan.load_s() },
             used_up_s,
         })
     }
@@ -283,7 +171,7 @@ impl<'a> Engine<'a> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.ready.is_empty() && self.later.is_empty() && self.seats.iter().all(|seat| seat.under_way.is_none())
+        self.ready.is_empty() && self.later.is_empty() && self.seats.is_quiet()
     }
 
     // ---- visits ----------------------------------------------------------
@@ -336,7 +224,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn ticket_ahead(&self, visit: u32) -> &[u8] {
+    fn ticket_ahead(&self, visit: u32) -> &'a [u8] {
         let tickets = self.equipment.tickets;
         if (visit as usize) < tickets.len() { tickets.get(visit as usize) } else { b"" }
     }
@@ -365,19 +253,12 @@ impl<'a> Engine<'a> {
         {
             match self.later.pop().expect("it was just seen").0.1 {
                 Later::Send(action) => self.ready.push_back(action),
-                Later::Release { seat, sent_us } => {
-                    let seat = &mut self.seats[seat];
-                    if let (Some(wire), Some((_, at))) = (&mut seat.wire, seat.under_way)
-                        && at == sent_us
-                    {
-                        wire.release();
-                    }
-                }
+                Later::Release { place, sent_us } => self.seats.release(place, sent_us),
             }
         }
     }
 
-    fn send_ready(&mut self, now: u64) -> Fallible<()> {
+    fn send_ready(&mut self, now: u64) {
         while let Some(action) = self.ready.front().copied() {
             if now.saturating_sub(action.due_us) > START_WITHIN_US {
                 self.ready.pop_front();
@@ -385,126 +266,55 @@ impl<'a> Engine<'a> {
                 self.abandon(action, now);
                 continue;
             }
-            let Some(seat) = self.free_seat() else { return Ok(()) };
+            let Some(place) = self.seats.take_free() else { return };
             self.ready.pop_front();
-            self.send(action, seat)?;
+            self.send(action, place);
         }
-        Ok(())
     }
 
-    fn free_seat(&mut self) -> Option<usize> {
-        if self.free.is_empty() && self.seats.len() < self.equipment.connections {
-            self.seats.push(Seat::default());
-            return Some(self.seats.len() - 1);
-        }
-        self.free.pop()
-    }
-
-    fn send(&mut self, action: Action, seat: usize) -> Fallible<()> {
+    fn send(&mut self, action: Action, place: usize) {
         // Read anew: those that were sent just before took their time.
         let now = self.now_us();
         let visit = self.plan.visits[action.visit as usize];
-        if self.seats[seat].wire.is_none() {
-            self.seats[seat].wire = Some(Wire::open(self.equipment.addr, &self.poll, seat)?);
-        }
-        let mut wire = self.seats[seat].wire.take().expect("it was just made");
-        wire.send(visit.manners.slow, |out| self.write_request(action, out));
-        self.traffic.requests += 1;
-        self.traffic.bytes_out += wire.request_len() as u64;
-        self.seats[seat].wire = Some(wire);
-        self.seats[seat].under_way = Some((action, now));
+        let text = |bytes| std::str::from_utf8(bytes).expect("tokens and tickets are text");
+        let ask = Ask {
+            call: action.call,
+            envelope: &self.plan.envelopes[visit.envelope as usize],
+            id: self.equipment.envelopes[visit.envelope as usize].as_deref().unwrap_or_default(),
+            ticket: self.grabbed.get(&action.visit).map_or(text(self.ticket_ahead(action.visit)), |ticket| ticket),
+            token: text(self.equipment.tokens.get(visit.user as usize)),
+            header: &self.equipment.header,
+        };
+        let sent = self.seats.send(place, (action, now), visit.manners.slow, &ask, &self.poll);
         self.recorder.started(now.saturating_sub(action.due_us));
-        if visit.manners.slow {
-            self.later.push(Reverse((now + SLOW_US, Later::Release { seat, sent_us: now })));
-        }
-        Ok(())
-    }
-
-    fn write_request(&self, action: Action, out: &mut Vec<u8>) {
-        let visit = self.plan.visits[action.visit as usize];
-        let id = self.equipment.envelopes[visit.envelope as usize].as_deref().unwrap_or_default();
-        let body = match action.call {
-            Call::Create => self.create_body(visit.envelope),
-            Call::Open => {
-                let ahead = std::str::from_utf8(self.ticket_ahead(action.visit)).expect("tickets are text");
-                let ticket = self.grabbed.get(&action.visit).map_or(ahead, |ticket| &**ticket);
-                format!(r#"{{"ticket":"{ticket}"}}"#)
+        let bytes = match sent {
+            Ok(bytes) => bytes,
+            // A part that was killed must not end a run: nobody has seen this request.
+            Err(label) => {
+                let heard = Heard::lost(label, false);
+                return self.on_answer(Ended { action, sent_us: now, heard, bytes: 0 });
             }
-            _ => String::new(),
         };
-        let (method, verb) = match action.call {
-            Call::Create => ("POST", ""),
-            Call::Pay => ("POST", "/pay"),
-            Call::Grab => ("POST", "/grab"),
-            Call::Open => ("POST", "/open"),
-            Call::View | Call::Slow => ("GET", ""),
-        };
-        let slash = if action.call == Call::Create { "" } else { "/" };
-        write!(out, "{method} /v1/envelopes{slash}{id}{verb} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer ")
-            .and_then(|()| out.write_all(self.equipment.tokens.get(visit.user as usize)))
-            .and_then(|()| {
-                let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
-                let header = &self.equipment.header;
-                write!(out, "\r\n{header}{content_type}content-length: {}\r\n\r\n{body}", body.len())
-            })
-            .expect("a Vec takes every write");
-    }
-
-    fn create_body(&self, envelope: u32) -> String {
-        let envelope = &self.plan.envelopes[envelope as usize];
-        let audience =
-            envelope.group.map_or(String::new(), |group| format!(r#","audience":{{"type":"group","id":"g{group}"}}"#));
-        format!(
-            r#"{{"kind":"lucky","total_fen":{},"shares":{},"expires_in_s":{}{audience}}}"#,
-            envelope.total_fen, envelope.shares, envelope.expires_in_s
-        )
+        self.traffic.requests += 1;
+        self.traffic.bytes_out += bytes as u64;
+        if visit.manners.slow {
+            self.later.push(Reverse((now + SLOW_US, Later::Release { place, sent_us: now })));
+        }
     }
 
     // ---- answers ---------------------------------------------------------
 
-    fn on_event(&mut self, seat: usize, writable: bool) {
-        let Some(mut wire) = self.seats[seat].wire.take() else { return };
-        if writable {
-            wire.flush();
-        }
-        let Some((action, sent_us)) = self.seats[seat].under_way else {
-            // Idle: anything but silence means that the server has closed it.
-            if matches!(wire.read(|_| ()), Ok(None)) {
-                self.seats[seat].wire = Some(wire);
-            }
-            return;
-        };
-        let mut heard = None;
-        match wire.read(|answer| heard = Some(hear(action.call, answer))) {
-            Ok(None) => self.seats[seat].wire = Some(wire),
-            Ok(Some(bytes)) => {
-                self.traffic.bytes_in += bytes as u64;
-                self.seats[seat].wire = Some(wire);
-                self.free_up(seat);
-                let heard = heard.expect("an answer was taken");
-                self.on_answer(action, sent_us, heard);
-            }
-            Err(label) => {
-                self.free_up(seat);
-                self.on_answer(action, sent_us, Heard::lost(label, wire.has_sent_all()));
-            }
-        }
-    }
-
-    fn free_up(&mut self, seat: usize) {
-        self.seats[seat].under_way = None;
-        self.free.push(seat);
-    }
-
-    fn on_answer(&mut self, action: Action, sent_us: u64, heard: Heard) {
+    fn on_answer(&mut self, Ended { action, sent_us, heard, bytes }: Ended) {
         let now = self.now_us();
+        self.traffic.bytes_in += bytes as u64;
         let visit = self.plan.visits[action.visit as usize];
         let call = if visit.manners.slow { Call::Slow } else { action.call };
         let phase = self.plan.phase_at(action.since_us);
         self.recorder.answered(call, phase, &heard.label, heard.kind, now.saturating_sub(action.since_us));
-        if action.call == Call::Open {
+        let (call, answer) = (action.call, heard.answered);
+        if matches!(call, Call::Open | Call::Pay) || matches!(answer, Answered::Opened { .. }) {
             let (envelope, user) = (visit.envelope, visit.user);
-            self.history.push(Told { envelope, user, sent_us, answered_us: now, answer: heard.opened });
+            self.history.push(Told { call, envelope, user, sent_us, answered_us: now, answer });
         }
         if action.is_double {
             return;
@@ -548,32 +358,18 @@ impl<'a> Engine<'a> {
         self.leave(action.visit);
     }
 
-    /// Gives up requests that nobody answers.
-    fn give_up_silent(&mut self, now: u64) {
-        for seat in 0..self.seats.len() {
-            if let Some((action, sent_us)) = self.seats[seat].under_way
-                && now.saturating_sub(sent_us) > ANSWER_WITHIN_US
-            {
-                self.lose(seat, action, sent_us);
-            }
+    /// Gives up requests that were sent before a moment and that nobody answers.
+    fn give_up(&mut self, before_us: u64) {
+        for ended in self.seats.give_up(before_us) {
+            self.on_answer(ended);
         }
-    }
-
-    fn lose(&mut self, seat: usize, action: Action, sent_us: u64) {
-        let sent_all = self.seats[seat].wire.take().is_some_and(|wire| wire.has_sent_all());
-        self.free_up(seat);
-        self.on_answer(action, sent_us, Heard::lost("no answer".to_owned(), sent_all));
     }
 
     /// After the last moment: what is under way has an unknown outcome, what
     /// waits was never started.
     fn end(&mut self) {
         self.equipment.retries = 0;
-        for seat in 0..self.seats.len() {
-            if let Some((action, sent_us)) = self.seats[seat].under_way {
-                self.lose(seat, action, sent_us);
-            }
-        }
+        self.give_up(u64::MAX);
         let waiting = self.ready.len() + self.later.len();
         let never_begun = if self.pace == Pace::Open { self.plan.visits.len() - self.next_visit } else { 0 };
         let awaiting = self.envelopes.iter().map(|envelope| match envelope {
@@ -582,8 +378,6 @@ impl<'a> Engine<'a> {
         });
         self.recorder.not_started += (waiting + never_begun + awaiting.sum::<usize>()) as u64;
     }
-
-    // ---- sleeping --------------------------------------------------------
 
     fn next_moment(&self, now: u64) -> u64 {
         let visit = match self.pace {
@@ -594,22 +388,5 @@ impl<'a> Engine<'a> {
         let moment = visit.into_iter().chain(timer).min().unwrap_or(u64::MAX);
         // What waits for a connection is looked at again when one comes free, or to be given up.
         if self.ready.is_empty() { moment } else { moment.min(now + 10_000) }
-    }
-
-    /// Waits for events, until `at_us` at most: to the microsecond, which the
-    /// timeout of a poll is not.
-    fn sleep_until(&mut self, at_us: u64, events: &mut Events) -> Fallible<()> {
-        let left_us = at_us.saturating_sub(self.now_us());
-        if left_us > 0 {
-            let left = Timespec { tv_sec: (left_us / 1_000_000) as i64, tv_nsec: (left_us % 1_000_000) as i64 * 1_000 };
-            let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let alarm = Itimerspec { it_interval: never, it_value: left };
-            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &alarm)?;
-        }
-        let timeout = if left_us > 0 { None } else { Some(Duration::ZERO) };
-        match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
-            other => Ok(other?),
-        }
     }
 }

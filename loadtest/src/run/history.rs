@@ -1,15 +1,18 @@
-//! What the harness was told, opening by opening: the other side of the books.
+//! What the harness was told about money, answer by answer: the other side of the books.
 
 use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
 
+use super::request::Call;
 use crate::Fallible;
 
-/// One request to open, and what came of it.
+/// One request to open or to pay, or a grab that found an opening, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
+    /// What was asked.
+    pub call: Call,
     /// The envelope's number.
     pub envelope: u32,
     /// The user's number.
@@ -22,9 +25,11 @@ pub struct Told {
     pub answer: Answered,
 }
 
-/// What the service said to a request to open.
+/// What the service said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
+    /// The envelope is paid for.
+    Paid,
     /// The user has this share.
     Opened {
         /// Its place in the envelope's journal.
@@ -44,6 +49,13 @@ pub enum Answered {
     Unknown,
 }
 
+impl Answered {
+    /// Whether a request to open that was answered so may have opened.
+    pub fn may_have_opened(self) -> bool {
+        matches!(self, Answered::Opened { .. } | Answered::Unknown)
+    }
+}
+
 /// The place of an opening in the order in which a server accepted them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -61,8 +73,8 @@ impl Accepted {
     }
 }
 
-/// Writes the history as JSON, one line for each request to open. Envelopes are
-/// named by the ids that the service gave them.
+/// Writes the history as JSON, a line for each answer. Envelopes are named by the
+/// ids that the service gave them.
 pub fn export(
     path: &Path,
     history: &[Told],
@@ -72,6 +84,7 @@ pub fn export(
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     for told in history {
         let answer = match told.answer {
+            Answered::Paid => json!({ "outcome": "paid" }),
             Answered::Opened { seq, amount_fen, replayed, accepted } => {
                 let accepted = accepted.map(|accepted| format!("{:x}-{:x}", accepted.lane, accepted.place));
                 json!({ "outcome": "opened", "seq": seq, "amount_fen": amount_fen, "replayed": replayed, "accepted": accepted })
@@ -81,6 +94,7 @@ pub fn export(
             Answered::Unknown => json!({ "outcome": "unknown" }),
         };
         let line = json!({
+            "call": told.call.text(),
             "envelope": envelopes[told.envelope as usize],
             "user": user_id(told.user),
             "sent_us": told.sent_us,
@@ -106,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exported_history_has_a_line_for_each_request() {
+    fn an_exported_history_has_a_line_for_each_answer() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history");
         let opened = Answered::Opened {
@@ -115,14 +129,16 @@ mod tests {
             replayed: false,
             accepted: Some(Accepted { lane: 1, place: 2 }),
         };
-        let told = |user, answer| Told { envelope: 0, user, sent_us: 1, answered_us: 2, answer };
-        let history = [told(7, opened), told(8, Answered::Unknown)];
+        let told = |call, user, answer| Told { call, envelope: 0, user, sent_us: 1, answered_us: 2, answer };
+        let history =
+            [told(Call::Open, 7, opened), told(Call::Open, 8, Answered::Unknown), told(Call::Pay, 0, Answered::Paid)];
         export(&path, &history, &[Some("an-id".into())], |user| format!("u{user}")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 2);
+        assert_eq!(lines.len(), 3);
         assert_eq!(lines[0]["answer"]["amount_fen"], 88);
         assert_eq!(lines[0]["answer"]["accepted"], "1-2");
+        assert_eq!((&lines[2]["call"], &lines[2]["answer"]["outcome"]), (&"pay".into(), &"paid".into()));
         assert_eq!((&lines[1]["user"], &lines[1]["answer"]["outcome"]), (&"u8".into(), &"unknown".into()));
     }
 }

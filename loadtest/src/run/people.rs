@@ -1,19 +1,18 @@
 //! The users of a run: their names, their tokens, and asking on their behalf
 //! before and after the load.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::plan::Plan;
 use crate::arena::Arena;
 use crate::client::describe;
 use crate::generator::Generator;
-use crate::http::Answer;
+use crate::http::{Answer, Request, push_request};
 use crate::load::Feed;
 use crate::{Fallible, interrupt, machine};
 
@@ -50,6 +49,11 @@ struct Claims {
     groups: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Wallet {
+    balance_fen: i64,
+}
+
 impl People {
     /// Makes the tokens of all users. `run` keeps the users of different runs
     /// apart, so that they are new to the service; `header` is sent with
@@ -76,7 +80,7 @@ impl People {
                     people.push(&mut asks, "POST", "/v1/dev/token", "", &body);
                 }
                 for body in people.ask_all("a token", &asks)? {
-                    #[derive(serde::Deserialize)]
+                    #[derive(Deserialize)]
                     struct Made<'a> {
                         token: &'a str,
                     }
@@ -105,7 +109,7 @@ impl People {
     }
 
     fn push(&self, out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
-        push_with(out, &self.header, method, path, token, body);
+        out.push(|bytes| Request { method, path, token, header: &self.header, body }.write(bytes));
     }
 
     /// Tops users up, so many fen each.
@@ -134,18 +138,29 @@ impl People {
         if self.header.is_empty() {
             return Ok(());
         }
-        #[derive(serde::Deserialize)]
-        struct Wallet {
-            balance_fen: i64,
-        }
         let mut ask = Arena::default();
         let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
-        push_with(&mut ask, "", "GET", "/v1/wallet", token, "");
+        push_request(&mut ask, "GET", "/v1/wallet", token, "");
         let body = self.ask_all("a balance without the mark", &ask)?.pop().expect("one question has one answer");
         match serde_json::from_slice::<Wallet>(&body)?.balance_fen {
             0 => Ok(()),
             _ => Err("a rehearsed top-up reached a real balance: something takes the mark off on its way".into()),
         }
+    }
+
+    /// The balances of these users, in fen.
+    pub fn balances(&self, users: &[u32]) -> Fallible<Vec<i64>> {
+        /// Users who are asked for at once: requests take memory.
+        const CHUNK: usize = 100_000;
+        let mut balances = Vec::with_capacity(users.len());
+        for users in users.chunks(CHUNK) {
+            let mut asks = Arena::default();
+            users.iter().for_each(|user| self.push_as(&mut asks, *user, "GET", "/v1/wallet", ""));
+            for body in self.ask_all("a balance", &asks)? {
+                balances.push(serde_json::from_slice::<Wallet>(&body)?.balance_fen);
+            }
+        }
+        Ok(balances)
     }
 
     /// Sends all requests until each has been answered well, and gives the bodies
@@ -189,21 +204,6 @@ impl People {
         }
         Err(format!("{what}: {} of {} asked for in vain: {refusal}", open.len(), requests.len()).into())
     }
-}
-
-/// Appends a request with a further header line, or none.
-fn push_with(out: &mut Arena, header: &str, method: &str, path: &str, token: &str, body: &str) {
-    out.push(|bytes| {
-        let authorization = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
-        let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
-        let length = body.len();
-        write!(
-            bytes,
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}{header}{content_type}\
-             content-length: {length}\r\n\r\n{body}"
-        )
-        .expect("a Vec takes every write");
-    });
 }
 
 #[cfg(test)]

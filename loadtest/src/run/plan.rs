@@ -87,6 +87,12 @@ impl Plan {
         self.phases.last().map_or(0.0, |phase| phase.to_s)
     }
 
+    /// The phases of a load that lasted so long, in seconds.
+    pub fn phases_until(&self, load_s: f64) -> Vec<Phase> {
+        let begun = self.phases.iter().filter(|phase| phase.from_s < load_s);
+        begun.map(|phase| Phase { to_s: phase.to_s.min(load_s), ..phase.clone() }).collect()
+    }
+
     /// The place of the phase that a moment belongs to.
     pub fn phase_at(&self, at_us: u64) -> usize {
         let at_s = at_us as f64 / 1e6;
@@ -101,5 +107,19 @@ impl Plan {
             *needs.entry(envelope.sender).or_default() += envelope.total_fen;
         }
         needs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_ended_early_has_shorter_phases() {
+        let phase = |name: &str, from_s, to_s| Phase { name: name.into(), from_s, to_s };
+        let phases = vec![phase("ramp", 0.0, 2.0), phase("peak", 2.0, 5.0), phase("tail", 5.0, 9.0)];
+        let plan = Plan { phases, ..Plan::default() };
+        assert_eq!(plan.phases_until(9.0), plan.phases);
+        assert_eq!(plan.phases_until(3.0), [phase("ramp", 0.0, 2.0), phase("peak", 2.0, 3.0)]);
     }
 }

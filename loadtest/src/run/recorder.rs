@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use hdrhistogram::Histogram;
 
-use super::engine::Call;
+use super::request::Call;
 use crate::outcome::{Generator, Latency, Phase, Second, Totals};
 
 /// Latencies over this many microseconds count as this many.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::RunArgs;
+use super::args::RunArgs;
 use super::gauges::fetch_metrics;
 use super::people::Passes;
 use crate::faults::Schedule;

@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::audit::Audit;
+use super::drive::Pace;
+use super::rehearsal::{Load, Rehearsal};
 use super::target::{NOT_STATED, Target};
-use super::{Load, Pace, Rehearsal};
 use crate::capacity::Measured;
 use crate::metrics::Batches;
-use crate::outcome::{self, Check, Generator, Outcome, Slo};
+use crate::outcome::{self, Generator, Outcome, Slo};
 use crate::{Fallible, machine};
 
 /// A generator that used more of its one processor than this was what was measured.
@@ -69,8 +71,8 @@ impl Used {
     }
 }
 
-/// The checks of the money, or why they could not be made.
-pub type Audited = Fallible<Vec<Check>>;
+/// What the audit found, or why it could not be made.
+pub type Audited = Fallible<Audit>;
 
 /// Puts everything together.
 pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes: Vec<String>, slos: &[Slo]) -> Outcome {
@@ -93,6 +95,9 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
     if recorder.totals.settled < recorder.totals.committed {
         notes.push("the metrics did not show every credit; the audit asked for the balances themselves".to_owned());
     }
+    if let Ok(audit) = &audit {
+        notes.extend(audit.notes.iter().cloned());
+    }
     let mut outcome = Outcome {
         scenario: args.scenario.name().to_owned(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -103,14 +108,14 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
         void: void(&generator, rehearsal, &load, &audit),
         notes,
         totals: recorder.totals,
-        load_s: rehearsal.plan.load_s(),
+        load_s: load.driven.load_s,
         drain_s: load.drain_s,
         phases: load.phases.clone(),
         seconds: recorder.seconds.clone(),
         latencies: recorder.latencies(),
         generator,
         faults: load.faults.clone(),
-        audit: audit.unwrap_or_default(),
+        audit: audit.map(|audit| audit.checks).unwrap_or_default(),
         slos: Vec::new(),
         capacity: capacity(rehearsal, &load),
     };
@@ -121,8 +126,9 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
 /// Why the figures cannot be believed.
 fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &Audited) -> Vec<String> {
     let mut reasons = Vec::new();
-    if let Err(error) = audit {
-        reasons.push(format!("the audit could not be done: {error}"));
+    match audit {
+        Err(error) => reasons.push(format!("the audit could not be done: {error}")),
+        Ok(audit) => reasons.extend(audit.late.iter().map(|late| format!("not settled in time: {late}"))),
     }
     if load.driven.recorder.totals.committed == 0 {
         reasons.push("nobody opened anything: there was nothing to audit".to_owned());
@@ -142,7 +148,7 @@ fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &A
             generator.not_started
         ));
     }
-    if rehearsal.pace() == Pace::Open && generator.lag_p99_ms > rehearsal.args.lag_ms_max {
+    if rehearsal.args.pace() == Pace::Open && generator.lag_p99_ms > rehearsal.args.lag_ms_max {
         reasons.push(format!(
             "1% of the requests were sent more than {:.1} ms late, {} ms are allowed",
             generator.lag_p99_ms, rehearsal.args.lag_ms_max
@@ -166,7 +172,6 @@ fn capacity(rehearsal: &Rehearsal<'_>, load: &Load) -> Option<Measured> {
     let totals = load.driven.recorder.totals;
     let (opens, grabs, views) = (totals.committed as f64, count("grab"), count("view"));
     let is_server = |name: &str| !name.contains('-') && name != "gateway";
-    let settled_s = load.driven.recorder.seconds.last()?.at_s;
     let traffic = load.driven.traffic;
     let measured = Measured {
         sets: rehearsal.target.sets().into(),
@@ -187,7 +192,7 @@ fn capacity(rehearsal: &Rehearsal<'_>, load: &Load) -> Option<Measured> {
         batch_mean: used.batches.mean_since(Batches::default())?,
         bytes_in_per_request: traffic.bytes_out as f64 / traffic.requests as f64,
         bytes_out_per_request: traffic.bytes_in as f64 / traffic.requests as f64,
-        credits_settled_per_s: totals.settled as f64 / settled_s,
+        credits_settled_per_s: totals.settled as f64 / (load.driven.load_s + load.drain_s?),
     };
     measured.check().is_ok().then_some(measured)
 }

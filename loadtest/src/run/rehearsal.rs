@@ -1,0 +1,165 @@
+//! The load, and the drain after it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::args::RunArgs;
+use super::audit::Books;
+use super::drive::{Driven, Equipment};
+use super::engine::Engine;
+use super::gauges::GaugeWatch;
+use super::history::Told;
+use super::people::People;
+use super::plan::Plan;
+use super::prepare::Prepared;
+use super::recorder::{Gauges, Recorder};
+use super::settle::Settled;
+use super::target::Target;
+use super::verdict::{Usage, Used};
+use crate::faults::Schedule;
+use crate::outcome::{FaultDone, Live, Phase, Second, Totals};
+use crate::{Fallible, interrupt, machine};
+
+/// How long credits and refunds may take after the load.
+const DRAIN_WITHIN: Duration = Duration::from_secs(300);
+/// How much later than balances the metrics may show the last credits.
+const SHOWN_WITHIN: Duration = Duration::from_millis(2_500);
+/// Between two looks whether a second is over.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Everything that a run has at hand.
+pub struct Rehearsal<'a> {
+    /// What it was told.
+    pub args: &'a RunArgs,
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// What is driven.
+    pub target: &'a Target,
+    /// Who takes part.
+    pub people: &'a People,
+    /// What is broken meanwhile.
+    pub faults: &'a Schedule,
+}
+
+/// What the load and the drain brought.
+pub struct Load {
+    /// What the engine saw.
+    pub driven: Driven,
+    /// Parts of the run, the drain included.
+    pub phases: Vec<Phase>,
+    /// What was broken.
+    pub faults: Vec<FaultDone>,
+    /// How the drain ended.
+    pub settled: Settled,
+    /// How long it took, in seconds after the load; `None` if it did not end in time.
+    pub drain_s: Option<f64>,
+    /// When the load began.
+    pub started_at: SystemTime,
+    /// Processor time that it took.
+    pub used: Used,
+}
+
+impl Rehearsal<'_> {
+    /// Carries out the plan.
+    ///
+    /// # Errors
+    /// When it is interrupted, or this machine cannot drive it.
+    pub fn drive(&self, prepared: Prepared, header: String) -> Fallible<Load> {
+        let watch = GaugeWatch::start(self.target.metrics.clone(), self.args.rehearsal_token_file.is_some());
+        let mut live = Live::stderr(self.args.scenario.name(), self.plan.load_s());
+        let phase_of = |at_s: f64| self.plan.phases[self.plan.phase_at((at_s * 1e6) as u64)].name.as_str();
+        let mut on_second = |second: &Second| live.show(second, phase_of(second.at_s - 0.5));
+        let equipment = Equipment {
+            addr: self.target.addr,
+            tokens: &self.people.tokens,
+            tickets: &prepared.tickets,
+            envelopes: prepared.envelopes,
+            header,
+            connections: self.args.connections as usize,
+            retries: self.args.retries,
+            random: SmallRng::seed_from_u64(self.args.seed),
+            gauges: &|| watch.gauges(),
+            on_second: &mut on_second,
+        };
+        let engine = Engine::new(self.plan, self.args.pace(), equipment)?;
+        let before = Usage::read(self.target)?;
+        let (started, started_at) = (Instant::now(), machine::wall_clock());
+        let faults = self.target.cluster().map(|cluster| self.faults.start(cluster, started)).transpose()?;
+        let mut driven = engine.drive(started)?;
+        let mut used = Usage::read(self.target)?.since(&before, started.elapsed());
+
+        let mut seconds =
+            Seconds { started, gauges: &|| watch.gauges(), on_second: &mut |second| live.show(second, "drain") };
+        let recorder = &mut driven.recorder;
+        let faults = match faults {
+            Some(running) => {
+                seconds.tick_until(recorder, |_| running.is_over())?;
+                running.finish()
+            }
+            None => Vec::new(),
+        };
+        let books = self.books(&driven.envelopes, &driven.history);
+        let settled = std::thread::scope(|scope| -> Fallible<Settled> {
+            let settling = scope.spawn(|| books.settle(DRAIN_WITHIN));
+            seconds.tick_until(recorder, |_| settling.is_finished())?;
+            Ok(settling.join().map_err(|_| "looking at the balances panicked")?)
+        })?;
+        let shown_by = Instant::now() + SHOWN_WITHIN;
+        let is_shown = |totals: &Totals| totals.settled >= totals.committed || Instant::now() > shown_by;
+        seconds.tick_until(recorder, |recorder| settled.at.is_none() || is_shown(&recorder.totals))?;
+
+        let load_s = driven.load_s;
+        let mut phases = self.plan.phases_until(load_s);
+        phases.push(Phase { name: "drain".to_owned(), from_s: load_s, to_s: started.elapsed().as_secs_f64() });
+        used.batches = watch.batches();
+        let drain_s = settled.at.map(|at| ((at - started).as_secs_f64() - load_s).max(0.0));
+        Ok(Load { driven, phases, faults, settled, drain_s, started_at, used })
+    }
+
+    /// What is to be audited.
+    pub fn books<'a>(&'a self, envelopes: &'a [Option<String>], history: &'a [Told]) -> Books<'a> {
+        Books { plan: self.plan, people: self.people, envelopes, history, top_ups: self.plan.money() }
+    }
+}
+
+/// The seconds after the load: they go on whatever is waited for, or the time axis
+/// of the report would have a gap.
+struct Seconds<'a> {
+    started: Instant,
+    gauges: &'a dyn Fn() -> Gauges,
+    on_second: &'a mut dyn FnMut(&Second),
+}
+
+impl Seconds<'_> {
+    fn tick_until(&mut self, recorder: &mut Recorder, is_over: impl Fn(&Recorder) -> bool) -> Fallible<()> {
+        while !is_over(recorder) {
+            interrupt::check()?;
+            std::thread::sleep(STEP);
+            let at_s = self.started.elapsed().as_secs_f64();
+            if recorder.seconds.last().is_none_or(|last| at_s - last.at_s >= 1.0) {
+                (self.on_second)(recorder.tick(at_s, (self.gauges)()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_go_on_while_something_is_waited_for() {
+        let (started, mut shown) = (Instant::now(), 0);
+        let mut seconds =
+            Seconds { started, gauges: &|| Gauges { settled: 3, ..Gauges::default() }, on_second: &mut |_| shown += 1 };
+        let mut recorder = Recorder::new(&[]);
+        let until = started + Duration::from_millis(2_500);
+        seconds.tick_until(&mut recorder, |_| Instant::now() > until).unwrap();
+        assert_eq!((shown, recorder.totals.settled), (recorder.seconds.len(), 3));
+        let at: Vec<f64> = recorder.seconds.iter().map(|second| second.at_s).collect();
+        assert!(at.len() >= 2 && at.windows(2).all(|two| (1.0..1.5).contains(&(two[1] - two[0]))), "{at:?}");
+    }
+}

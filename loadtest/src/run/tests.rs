@@ -1,0 +1,187 @@
+//! The engine against a server that is not there, and the drain against one that credits late, or never.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::http::HeaderMap;
+use axum::routing::get;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use serde_json::{Value, json};
+
+use super::audit::{Audit, Books};
+use super::drive::{Driven, Equipment, Pace};
+use super::engine::Engine;
+use super::history::{Answered, Told};
+use super::people::{Passes, People};
+use super::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use super::recorder::Gauges;
+use super::request::Call;
+use super::settle::{Look, Settled};
+use crate::arena::Arena;
+use crate::outcome::{Phase, Second};
+
+/// One envelope, and an opening of it every ten milliseconds of `seconds`.
+fn plan(visits: u32, seconds: f64) -> Plan {
+    let visit = |number: u32| Visit {
+        at_us: u64::from(number) * 10_000,
+        envelope: 0,
+        user: number,
+        what: What::Open,
+        manners: Manners::default(),
+    };
+    let envelope =
+        PlannedEnvelope { sender: 0, shares: 9, total_fen: 9, group: None, expires_in_s: 60, sent_ahead: true };
+    Plan {
+        envelopes: vec![envelope],
+        users: visits,
+        visits: (0..visits).map(visit).collect(),
+        phases: vec![Phase { name: "load".into(), from_s: 0.0, to_s: seconds }],
+        ..Plan::default()
+    }
+}
+
+/// Drives it with tickets made ahead.
+fn drive(plan: &Plan, pace: Pace, addr: SocketAddr) -> Driven {
+    let (mut tokens, mut tickets) = (Arena::default(), Arena::default());
+    for user in 0..plan.users {
+        tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
+        tickets.push(|out| out.extend_from_slice(b"a-ticket"));
+    }
+    let equipment = Equipment {
+        addr,
+        tokens: &tokens,
+        tickets: &tickets,
+        envelopes: vec![Some("0".to_owned())],
+        header: String::new(),
+        connections: 4,
+        retries: 1,
+        random: SmallRng::seed_from_u64(1),
+        gauges: &Gauges::default,
+        on_second: &mut |_: &Second| (),
+    };
+    Engine::new(plan, pace, equipment).unwrap().drive(Instant::now()).unwrap()
+}
+
+#[test]
+fn where_no_connection_can_be_made_requests_are_lost_and_the_run_goes_on() {
+    // Nobody connects to the broadcast address: the system refuses at once.
+    let driven = drive(&plan(3, 0.05), Pace::Open, ([255, 255, 255, 255], 9).into());
+    assert_eq!(driven.history.len(), 6, "each was tried once more");
+    assert!(driven.history.iter().all(|told| told.answer == Answered::Refused));
+    assert_eq!((driven.recorder.not_started, driven.traffic.requests), (0, 0));
+    let second = driven.recorder.seconds.last().unwrap();
+    let label = second.errors.keys().next().unwrap();
+    assert!(label.starts_with("open no connection: "), "{label}");
+}
+
+/// Serves one envelope of 9 fen that user 0 has paid for and user 1 has opened, 4 fen of it. User 1 is credited
+/// from the given look at the wallet on; `fen_missing` are gone all the same.
+fn bookkeeper(credited_from: u32, fen_missing: i64) -> SocketAddr {
+    let looks = Arc::new(AtomicU32::new(0));
+    let is_opener = |headers: &HeaderMap| headers["authorization"] == "Bearer user-1";
+    let transfer = |kind: &str, amount_fen: i64, id: Option<&str>| json!({ "kind": kind, "amount_fen": amount_fen, "envelope_id": id });
+    let detail = json!({
+        "envelope": { "state": "active", "total_fen": 9, "remaining_fen": 5 },
+        "opens": [{ "seq": 1, "user_id": "r00000001-1", "amount_fen": 4 }],
+        "next_seq": null,
+    });
+    let of_wallet = looks.clone();
+    let wallet = async move |headers: HeaderMap| -> Json<Value> {
+        if !is_opener(&headers) {
+            return Json(json!({ "balance_fen": 0 }));
+        }
+        let look = of_wallet.fetch_add(1, Ordering::Relaxed) + 1;
+        Json(json!({ "balance_fen": if look >= credited_from { 4 - fen_missing } else { 0 } }))
+    };
+    let transfers = async move |headers: HeaderMap| -> Json<Value> {
+        let credited = looks.load(Ordering::Relaxed) >= credited_from;
+        let transfers = match (is_opener(&headers), credited) {
+            (false, _) => vec![transfer("top_up", 9, None), transfer("send", -9, Some("an-id"))],
+            (true, true) => vec![transfer("open", 4, Some("an-id"))],
+            (true, false) => Vec::new(),
+        };
+        Json(json!({ "transfers": transfers, "next_cursor": null }))
+    };
+    crate::fake::serve(
+        axum::Router::new()
+            .route("/v1/envelopes/{id}", get(async move || Json(detail.clone())))
+            .route("/v1/wallet", get(wallet))
+            .route("/v1/wallet/transfers", get(transfers)),
+    )
+}
+
+/// The drain and the audit of a run that was told of that opening.
+fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
+    let plan = plan(2, 1.0);
+    let mut people = People::new(addr, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    people.tokens = Arena::default();
+    for user in 0..plan.users {
+        people.tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
+    }
+    let answer = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
+    let history = [Told { call: Call::Open, envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
+    let envelopes = [Some("an-id".to_owned())];
+    let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: plan.money() };
+    let settled = books.settle(within);
+    let audit = books.audit(&settled).unwrap();
+    (settled, audit)
+}
+
+fn broken(audit: &Audit) -> Vec<&str> {
+    audit.checks.iter().filter(|check| check.broken > 0).map(|check| check.rule.as_str()).collect()
+}
+
+#[test]
+fn the_drain_is_over_when_the_balances_show_what_was_acknowledged() {
+    let began = Instant::now();
+    let (settled, audit) = audited(bookkeeper(3, 0), Duration::from_secs(20));
+    let drained = settled.at.expect("it was credited within seconds");
+    assert!(drained - began > Duration::from_millis(1_500), "two looks were in vain");
+    assert_eq!((broken(&audit), audit.late.len()), (Vec::new(), 0));
+    assert!(audit.notes[0].starts_with("no server said"), "{:?}", audit.notes);
+    let checked = |rule: &str| audit.checks.iter().find(|check| check.rule.contains(rule)).unwrap().checked;
+    assert_eq!((checked("(I6)"), checked("I1 over the system"), checked("acknowledged as paid")), (2, 1, 1));
+}
+
+#[test]
+fn what_is_not_credited_in_time_is_late_and_no_fen_is_wrong() {
+    let (settled, audit) = audited(bookkeeper(u32::MAX, 0), Duration::ZERO);
+    assert!(settled.at.is_none());
+    assert_eq!(broken(&audit), Vec::<&str>::new());
+    assert_eq!(audit.late, ["after 0 s, 4 fen were still on their way, to or from 1 users"]);
+}
+
+#[test]
+fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
+    let (_, audit) = audited(bookkeeper(0, 1), Duration::ZERO);
+    let broken = broken(&audit);
+    assert!(broken.len() == 2 && broken[0].contains("(I6)") && broken[1].contains("I1 over the system"), "{broken:?}");
+    assert_eq!(audit.late.len(), 0);
+    // A fen too much is wrong, too.
+    assert_eq!(self::broken(&audited(bookkeeper(0, -1), Duration::ZERO).1), broken);
+}
+
+#[test]
+fn where_no_money_moved_balances_hold_nothing() {
+    let plan = plan(2, 1.0);
+    let people = People::new(([127, 0, 0, 1], 9).into(), 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    let books = Books { plan: &plan, people: &people, envelopes: &[None], history: &[], top_ups: plan.money() };
+    let settled = Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Err("not asked".into()) };
+    let look = Look { shown: vec![None], due: vec![9, 0], has: vec![9, 0] };
+    let checks = books.balances(&settled, &look).unwrap().checks;
+    assert_eq!(checks.map(|check| (check.checked, check.broken)), [(0, 0), (0, 0)]);
+}
+
+#[test]
+fn a_closed_loop_without_visits_has_driven_for_as_long_as_it_had_some() {
+    let driven = drive(&plan(3, 20.0), Pace::Closed(2), crate::fake::start());
+    assert_eq!(driven.history.len(), 3);
+    let used_up_s = driven.used_up_s.expect("three visits take no twenty seconds");
+    assert!(driven.load_s >= used_up_s && driven.load_s < 10.0, "{}", driven.load_s);
+    let driven = drive(&plan(3, 0.5), Pace::Open, crate::fake::start());
+    assert_eq!((driven.load_s, driven.used_up_s), (0.5, None));
+}
