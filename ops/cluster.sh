@@ -366,7 +366,8 @@ status) status ;;
 audit) exec "$binary" audit --config "$data/hongbao.toml" "$@" ;;
 run) run_and_wait "$@" ;;
 kill)
-    signal=${1:-} && shift || usage
+    [ $# -ge 2 ] || usage
+    signal=$1 && shift
     for name in "$@"; do
         pid=$(pid_of "$name")
         [ -n "$pid" ] || fail "$name does not run"

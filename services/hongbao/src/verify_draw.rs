@@ -20,6 +20,9 @@ pub fn run(files: &[PathBuf]) -> Result<ExitCode, String> {
         std::io::stdin().read_to_string(&mut text).map_err(|error| format!("standard input: {error}"))?;
         read_pages(&text, &mut pages).map_err(|error| format!("standard input: {error}"))?;
     }
+    if pages.is_empty() {
+        return Err("there is nothing to check: no detail of an envelope was given".to_owned());
+    }
     match verify_draw(&pages) {
         Ok(opens) => {
             println!("{} openings: every amount is what the committed seed draws", opens.len());

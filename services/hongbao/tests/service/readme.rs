@@ -6,28 +6,39 @@ use crate::support::{Service, text};
 
 const README: &str = include_str!("../../../../README.md");
 
-/// The walk-through: the one block that is marked as shell.
-fn walk_through() -> &'static str {
+/// The walk-through, the first block that is marked as shell, and the check of the
+/// draw that follows it.
+fn walk_through() -> String {
     let (_, rest) = README.split_once("```sh\n").expect("the README has a walk-through");
-    rest.split_once("```").expect("the walk-through ends").0
+    let (walk, rest) = rest.split_once("```").expect("the walk-through ends");
+    let (_, rest) = rest.split_once("```\n").expect("the draw is checked");
+    let (check, _) = rest.split_once("```").expect("the check ends");
+    [walk, check].concat()
 }
 
 #[test]
 fn the_walk_through_runs_as_it_is_written() {
     let service = Service::start("");
     let script = walk_through().replace("127.0.0.1:8080", &service.address().to_string());
+    let script = script.replace("target/release/hongbao", env!("CARGO_BIN_EXE_hongbao"));
     let ran = Command::new("bash").args(["-euc", &script]).output().expect("bash and curl are there");
     let (out, err) = (text(&ran.stdout), text(&ran.stderr));
     assert!(ran.status.success(), "{out}\n{err}");
 
+    let (answers, checked) = out.trim_end().rsplit_once('\n').expect("it says more than a line");
+    assert_eq!(checked, "3 openings: every amount is what the committed seed draws");
     let answers: Vec<serde_json::Value> =
-        out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect();
-    let [top_up, paid, opened, wallet, detail] = &answers[..] else { panic!("five answers, not {out}") };
+        answers.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect();
+    let [top_up, paid, opened, wallet, detail, second, third] = &answers[..] else {
+        panic!("seven answers, not {out}")
+    };
     assert_eq!(top_up["balance_fen"], 10_000);
     assert_eq!(paid["state"], "active");
     assert_eq!(opened["outcome"], "opened");
     assert_eq!(wallet["balance_fen"], opened["amount_fen"]);
     assert_eq!(detail["mine"]["amount_fen"], opened["amount_fen"]);
+    let shares = [opened, second, third].map(|answer| answer["amount_fen"].as_i64().expect("a share"));
+    assert_eq!(shares.iter().sum::<i64>(), 8_888);
     service.check();
 }
 

@@ -2,7 +2,7 @@
 //! for a while because the next batch will want them.
 //!
 //! Of an envelope that is opened now and then, the last permit is kept until it
-//! would have to be renewed, and then let expire: giving it back and taking it
+//! expires, and renewed only if it was used again: giving it back and taking it
 //! anew would cost more than all else that an opening asks of memcached. Where
 //! the cap is so low that a kept permit could bar another process, it is given
 //! back as soon as the others are.
@@ -83,6 +83,8 @@ pub struct Keeping {
     pub keeps_last: bool,
     /// What was not written for so long is written again.
     pub renew_after: Duration,
+    /// What was not written for so long counts no more in memcached.
+    pub expires_after: Duration,
     /// Envelopes at a time.
     pub writes_max: usize,
 }
@@ -202,12 +204,11 @@ impl HeldPermits {
             }
             let written = held.written_at.map(|at| now.saturating_duration_since(at));
             if held.taken > 0 && written.is_none_or(|ago| ago >= terms.renew_after) {
-                if terms.keeps_last && held.inside == 0 && !held.used_again {
-                    return false;
-                }
-                if ids.last() != Some(id) {
+                let is_wanted = held.inside > 0 || held.used_again || !terms.keeps_last;
+                if is_wanted && ids.last() != Some(id) {
                     ids.push(*id);
                 }
+                return is_wanted || written.is_some_and(|ago| ago < terms.expires_after);
             }
             true
         });
@@ -227,7 +228,9 @@ mod tests {
 
     const CAP: u32 = 2;
     const RENEW: Duration = Duration::from_secs(10);
-    const BRIEFLY: Keeping = Keeping { kept_for: KEPT_FOR, keeps_last: false, renew_after: RENEW, writes_max: 9 };
+    const EXPIRES: Duration = Duration::from_secs(19);
+    const BRIEFLY: Keeping =
+        Keeping { kept_for: KEPT_FOR, keeps_last: false, renew_after: RENEW, expires_after: EXPIRES, writes_max: 9 };
     const LONG: Keeping = Keeping { keeps_last: true, ..BRIEFLY };
 
     fn id() -> EnvelopeId {
@@ -274,6 +277,8 @@ mod tests {
         held.written(id(), again + RENEW * 2);
         held.leave(id());
         assert!(held.take_due(again + RENEW * 3, &LONG).is_empty());
+        assert_eq!(held.taken(id()), 1, "it need not be renewed, and lasts");
+        assert!(held.take_due(again + RENEW * 2 + EXPIRES, &LONG).is_empty());
         assert_eq!((held.taken(id()), held.len()), (0, 0), "without a word it expires");
     }
 

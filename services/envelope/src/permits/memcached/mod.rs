@@ -5,11 +5,11 @@
 //! that was left is kept for half a second to a second and used again without a
 //! question, so that a busy envelope costs nothing; other processes of the host
 //! may be refused for that long where the cap is reached. Under a cap of eight or
-//! more the last one of an envelope is kept for half its time to live: an
-//! envelope that is opened now and then costs one question in all. Held permits
-//! that are used are renewed at half their time to live; what a crash leaked ends
-//! after it, and so does what is dropped unwritten, because nobody used it again
-//! or because a process holds too many.
+//! more the last one of an envelope is kept for its time to live: an envelope
+//! that is opened now and then costs one question in all. Held permits that are
+//! used are renewed at half their time to live; what a crash leaked ends after
+//! it, and so does what is dropped unwritten, because nobody used it again or
+//! because a process holds too many.
 //!
 //! memcached throttles and decides nothing. While a connection to it is broken,
 //! which one late answer does, this process counts for itself under the same
@@ -167,6 +167,7 @@ impl Permits for MemcachedPermits {
     }
 
     async fn close(&self) {
+        // Where one permit bars nobody, the last one of an envelope is left to expire.
         // What is idle at one look has been idle long enough at the next.
         self.0.write_due(Duration::ZERO).await;
         for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
@@ -229,10 +230,13 @@ impl Inner {
     /// long; tells of how many envelopes.
     async fn write_due(&self, kept_for: Duration) -> usize {
         let _writing = self.writing.lock().await;
+        let ttl = Duration::from_secs(self.terms.ttl_s.into());
         let keeping = Keeping {
             kept_for,
             keeps_last: self.cap.load(Ordering::Relaxed) >= KEPT_LONG_CAP_MIN,
-            renew_after: Duration::from_secs(self.terms.ttl_s.into()) / 2,
+            renew_after: ttl / 2,
+            // memcached counts in whole seconds.
+            expires_after: ttl.saturating_sub(Duration::from_secs(1)),
             writes_max: PERMIT_WRITES_MAX,
         };
         let ids = self.held.lock().take_due(Instant::now(), &keeping);
