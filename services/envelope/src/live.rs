@@ -125,13 +125,6 @@ struct Cached {
     weight: u64,
 }
 
-impl Cached {
-    fn new(live: Arc<LiveEnvelope>) -> Cached {
-        let weight = ENVELOPE_WEIGHT + u64::from(live.journal().open_count());
-        Cached { live, weight }
-    }
-}
-
 #[derive(Clone)]
 struct KeptWeight;
 
@@ -158,6 +151,10 @@ pub enum NotLive {
 /// that are idle go.
 pub struct LiveEnvelopes {
     cache: Cache<EnvelopeId, Cached, KeptWeight>,
+    /// The cache takes in nothing that is heavier than one of its shards may be.
+    /// The envelope that everybody opens is the last one to be without a memory, so
+    /// none counts as heavier than half of that.
+    weight_max: u64,
     loads: Semaphore,
     shared: Option<Arc<SharedViews>>,
 }
@@ -166,9 +163,11 @@ impl LiveEnvelopes {
     /// Room for `envelopes_max` idle envelopes, or fewer with many openers;
     /// `loads_max` may be read from the database at the same time.
     pub fn new(envelopes_max: usize, loads_max: usize) -> LiveEnvelopes {
-        let weight_max = envelopes_max as u64 * ENVELOPE_WEIGHT;
+        let capacity = envelopes_max as u64 * ENVELOPE_WEIGHT;
+        let cache = Cache::with_weighter(envelopes_max, capacity, KeptWeight);
         LiveEnvelopes {
-            cache: Cache::with_weighter(envelopes_max, weight_max, KeptWeight),
+            weight_max: (capacity / cache.num_shards() as u64 / 2).max(ENVELOPE_WEIGHT),
+            cache,
             loads: Semaphore::new(loads_max),
             shared: None,
         }
@@ -201,7 +200,9 @@ impl LiveEnvelopes {
         if let Some(live) = self.get(id, store, now) {
             return Ok(live);
         }
-        let load = async { self.load(id, store, now).await.inspect(|live| self.share_loaded(live)).map(Cached::new) };
+        let load = async {
+            self.load(id, store, now).await.inspect(|live| self.share_loaded(live)).map(|live| self.weigh(live))
+        };
         self.cache.get_or_insert_async(&id, load).await.map(|cached| cached.live)
     }
 
@@ -235,11 +236,16 @@ impl LiveEnvelopes {
         };
         // The cache weighs an envelope when it is put in; weigh again as it doubles.
         if before.next_power_of_two() != after.next_power_of_two() && after as u64 > ENVELOPE_WEIGHT {
-            self.cache.insert(live.envelope.id, Cached::new(live.clone()));
+            self.cache.insert(live.envelope.id, self.weigh(live.clone()));
         }
         if let Some(shared) = &self.shared {
             shared.note_commit(live);
         }
+    }
+
+    fn weigh(&self, live: Arc<LiveEnvelope>) -> Cached {
+        let weight = ENVELOPE_WEIGHT + u64::from(live.journal().open_count());
+        Cached { live, weight: weight.min(self.weight_max) }
     }
 
     fn share_loaded(&self, live: &Arc<LiveEnvelope>) {

@@ -388,6 +388,20 @@ async fn an_envelope_over_its_cap_is_busy_and_the_others_are_not() {
     assert_eq!(bench.context.permits.enter(&[a]).await, [true], "the lane has given its permit back");
 }
 
+/// The memory has room for 1,000 envelopes, and is divided into parts.
+#[tokio::test]
+async fn an_envelope_with_more_openers_than_a_part_of_the_memory_has_room_for_stays_in_memory() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 6_000).await;
+    let names: Vec<String> = (0..5_000).map(|number| format!("u{number}")).collect();
+    for part in names.chunks(1_000) {
+        let openings: Vec<(EnvelopeId, &str)> = part.iter().map(|name| (id, name.as_str())).collect();
+        assert!(bench.batch(&openings).await.iter().all(|answer| seq_of(answer).is_some()));
+    }
+    let live = bench.context.live.get(id, &*bench.store, START).expect("it is still in memory");
+    assert_eq!(live.journal().open_count(), 5_000);
+}
+
 #[tokio::test]
 async fn openings_count_as_waiting_until_their_batch_is_committed() {
     let bench = Bench::new(Faults::default()).await;
