@@ -140,6 +140,34 @@ fn a_closed_loop_keeps_so_many_users_busy() {
 }
 
 #[test]
+fn what_one_envelope_measured_on_a_cluster_is_planned_from_as_that_of_one_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/cluster.sh");
+    let own = ["--cluster", "--sets", "2", "--cluster-script", script.to_str().unwrap()];
+    let place = ["--server", service().to_str().unwrap(), "--data", dir.path().to_str().unwrap()];
+    let load = ["hot", "--rate", "4000", "--closed", "8", "--tickets-ahead", "false"];
+    let run = Run::of(&[&load[..], &own, &place].concat()).exits_with(0);
+    let outcome = run.outcome();
+    let capacity = &outcome["capacity"];
+    assert_eq!(capacity["sets"], 1, "the other SET had nothing to do: {capacity}");
+    let committed = outcome["totals"]["committed"].as_f64().unwrap();
+    let opens = capacity["opens_per_s"].as_f64().unwrap() * outcome["load_s"].as_f64().unwrap();
+    assert!(committed > 100.0 && (0.5..1.5).contains(&(opens / committed)), "{committed} {capacity}");
+    for figure in ["cpu_us_per_open", "db_cpu_us_per_open", "gateway_cpu_us_per_request", "commits_per_s"] {
+        assert!(capacity[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {capacity}");
+    }
+
+    let plan = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
+        .args(["plan", "--peak", "100", "--openers", "10", "--from"])
+        .arg(run.dir.path().join("json"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&plan.stdout);
+    assert!(plan.status.success() && text.contains("= 1 SETs  [--from"), "{text}");
+    assert!(text.contains("measured one lane of one server of one SET"), "{text}");
+}
+
+#[test]
 fn bad_arguments_are_refused_before_anything_starts() {
     for (arguments, words) in [
         (&["hot"][..], "required"),

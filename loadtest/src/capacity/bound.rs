@@ -21,15 +21,21 @@ pub struct Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
-    /// The cost of one opening, and what there is to pay it from.
+    /// The cost of one opening at the ceiling, and what there is to pay it from.
     Cost,
     /// A rate that the run could not pass.
     Reached,
-    /// A rate that the run bore, and nobody tried more: the bound may lie higher.
+    /// A rate that the run bore, and nobody tried more; or what an opening cost below the
+    /// ceiling, where small batches and looking for work make it dearer. The bound may lie higher.
     AtLeast,
 }
 
 impl Basis {
+    /// Of processor time for an opening.
+    fn of_cost(evidence: &Evidence) -> Basis {
+        if evidence.openings_held_up.is_some() { Basis::Cost } else { Basis::AtLeast }
+    }
+
     /// Of a rate, by why it was no higher.
     pub fn of_rate(held_up: Option<&String>) -> Basis {
         if held_up.is_some() { Basis::Reached } else { Basis::AtLeast }
@@ -40,7 +46,7 @@ impl Basis {
         match self {
             Basis::Cost => "from the cost of an opening",
             Basis::Reached => "a ceiling that the run reached",
-            Basis::AtLeast => "AT LEAST: the run did not reach it",
+            Basis::AtLeast => "AT LEAST: the run did not reach the ceiling",
         }
     }
 }
@@ -61,7 +67,7 @@ pub fn bounds(wanted: &Wanted, evidence: &Evidence, load: &Load, sheet: &mut She
     let (cores, cpu) = (wanted.server_cores, load.cpu_us);
     bound(
         "server CPU",
-        Basis::Cost,
+        Basis::of_cost(evidence),
         format!("{servers} x {} x 1,000,000 x {derating} / {}", figure(cores), figure(cpu)),
         servers * cores * 1e6 * derating / cpu,
         "--servers-max less --lose-servers, --server-cores",
@@ -69,7 +75,7 @@ pub fn bounds(wanted: &Wanted, evidence: &Evidence, load: &Load, sheet: &mut She
     let (cores, cpu) = (wanted.db_cores, load.db_cpu_us);
     bound(
         "database CPU",
-        Basis::Cost,
+        Basis::of_cost(evidence),
         format!("{} x 1,000,000 x {derating} / {}", figure(cores), figure(cpu)),
         cores * 1e6 * derating / cpu,
         "--db-cores",

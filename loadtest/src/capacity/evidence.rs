@@ -11,9 +11,15 @@ use crate::outcome::Outcome;
 
 /// From this share of openings on that are told `busy`, the service took all that it could.
 const BUSY_SHARE_MIN: f64 = 0.01;
-/// So many openings in a commit on average show that they come while the one before is
-/// still under way, so that a closed loop lets no pause between commits.
-const TOGETHER_MIN: f64 = 2.0;
+/// A closed loop that keeps this share of the machine busy, the generator included, finds no
+/// more by more users. Commits that follow one another prove nothing: more users share them.
+const BUSY_MACHINE_MIN: f64 = 0.90;
+/// Openings that the service puts into one commit at most.
+const OPENINGS_OF_A_COMMIT_MAX: f64 = 1_024.0;
+/// From this share of them on, on average, commits are full: more users only wait.
+const FULL_COMMIT_MIN: f64 = 0.90;
+/// The scenario that has one envelope. All of its openings pass through one lane of one server.
+const ONE_ENVELOPE: &str = "hot";
 /// From so many seconds of credits on that wait when the load ends, the workers did all that they could.
 const WAITING_S_MIN: f64 = 2.0;
 
@@ -74,7 +80,7 @@ impl Evidence {
             sends_per_open: pays / run.totals.committed.max(1) as f64,
             service_processors: run.generator.service_cpu_share,
             generator_processors: run.generator.cpu_share,
-            remarks: remarks(run),
+            remarks: remarks(run, &measured),
             measured,
         })
     }
@@ -84,7 +90,7 @@ impl Evidence {
         let Measured { opens_per_s: opens, grabs_per_s: grabs, views_per_s: views, .. } = self.measured;
         let run = &self.measured;
         sheet.heading("What the run did");
-        sheet.given("SETs", f64::from(run.sets), "SETs", "--from");
+        sheet.given("SETs", f64::from(run.sets), "SETs", "--from; those that committed openings");
         sheet.given("processors", run.cores, "processors for all of it", "--from");
         sheet.given("openings", opens, "opens/s", &format!("committed; {}", rate_words(&self.openings_held_up)));
         sheet.given("grabs", grabs, "grabs/s", "answered");
@@ -138,17 +144,30 @@ fn rate_words(held_up: &Option<String>) -> String {
 
 /// Whether more openings were wanted than were made, and how that showed.
 fn openings_held_up(run: &Outcome, measured: &Measured) -> Option<String> {
-    if let Some(users) = run.closed_loop_users {
-        // Too few users never come together; and where grabs and views use up the
-        // processors, openings come too seldom to wait for the commit of those before.
-        let together = measured.opens_per_s / measured.commits_per_s;
-        return (together >= TOGETHER_MIN)
-            .then(|| format!("a closed loop of {users} users, {} openings a commit", figure(together)));
+    if let Some(users) = run.closed_loop() {
+        let busy = busy_machine(run, measured);
+        if busy.is_some_and(|busy| busy >= BUSY_MACHINE_MIN) {
+            return Some(format!("{users} that kept {} of the machine busy", share(busy)));
+        }
+        // One envelope fills one lane, and a SET has more of them.
+        let is_full = measured.batch_mean >= FULL_COMMIT_MIN * OPENINGS_OF_A_COMMIT_MAX;
+        return (is_full && run.scenario != ONE_ENVELOPE)
+            .then(|| format!("{users}, {} openings a commit", figure(measured.batch_mean)));
     }
     let errors = run.seconds.iter().flat_map(|second| &second.errors);
     let busy: u64 = errors.filter(|(label, _)| label.as_str() == "open 503 busy").map(|(_, count)| count).sum();
     let share = busy as f64 / answered(run, "open").max(1) as f64;
     (share >= BUSY_SHARE_MIN).then(|| format!("{:.0}% of the openings were told busy", share * 100.0))
+}
+
+/// The part of the machine's processors that service and generator used; `None` if nobody looked.
+fn busy_machine(run: &Outcome, measured: &Measured) -> Option<f64> {
+    run.generator.service_cpu_share.map(|service| (service + run.generator.cpu_share) / measured.cores)
+}
+
+/// A share in words.
+fn share(value: Option<f64>) -> String {
+    value.map_or("an unknown part".to_owned(), |value| format!("{:.0}%", value * 100.0))
 }
 
 /// Whether credits had to wait for the end of the load.
@@ -168,8 +187,20 @@ fn answered(run: &Outcome, call: &str) -> u64 {
     row.map_or(0, |row| row.count)
 }
 
-fn remarks(run: &Outcome) -> Vec<String> {
+fn remarks(run: &Outcome, measured: &Measured) -> Vec<String> {
     let mut remarks: Vec<String> = run.notes.iter().map(|note| format!("Of the run: {note}.")).collect();
+    if let Some(users) = run.closed_loop()
+        && openings_held_up(run, measured).is_none()
+    {
+        let busy = share(busy_machine(run, measured));
+        remarks.push(format!("Of the run: {users} kept {busy} of the machine busy; more of them may do more."));
+    }
+    if run.scenario == ONE_ENVELOPE {
+        remarks.push(
+            "Of the run: it had one envelope, and so measured one lane of one server of one SET; a SET has many lanes."
+                .to_owned(),
+        );
+    }
     if run.drain_s.is_none() {
         remarks.push("Of the run: nobody saw its last credit, so credits may be faster than they seem.".to_owned());
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// user and kernel mode together; rates are of the whole run's installation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// SETs that the run had, with one database each.
+    /// SETs that committed openings, with one database each. The run may have had more: one
+    /// envelope keeps one SET busy.
     pub sets: u32,
     /// Databases of the wallet that the run had.
     pub wallets: u32,
@@ -40,7 +41,7 @@ pub struct Measured {
     pub bytes_in_per_request: f64,
     /// Bytes of its answer, likewise.
     pub bytes_out_per_request: f64,
-    /// Openings credited a second, over the time from the first opening to the last credit.
+    /// Openings and refunds credited a second, over the time from the first opening to the last credit.
     pub credits_settled_per_s: f64,
 }
 

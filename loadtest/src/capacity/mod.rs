@@ -96,7 +96,7 @@ pub fn print(args: &Args) -> Fallible<ExitCode> {
         }
         Err(NoPlan { why, is_known: false, sheet }) => {
             println!("{sheet}It cannot be told from this run, which bore too little: {why}.");
-            println!("A run of `hot` with enough --closed users reaches the ceiling.");
+            println!("A run with more --closed users comes nearer to the ceiling.");
             Ok(ExitCode::from(2))
         }
     }

@@ -173,18 +173,13 @@ fn conclude(plan: &mut Plan, wanted: &Wanted, evidence: &Evidence) {
     remarks.push(format!("The narrowest: {}, {}.", narrowest.name, narrowest.basis.words()));
     if narrowest.basis == Basis::AtLeast {
         remarks.push(format!(
-            "So {} SETs are enough, and fewer may do: a run of `hot` with --closed finds out.",
+            "So {} SETs are enough, and fewer may do: a run with more --closed users finds out.",
             plan.sets
         ));
-        let known = plan.bounds.iter().find(|bound| bound.basis != Basis::AtLeast);
-        let fewest = known.and_then(|bound| Some((bound, sets_for(wanted.peak_opens_per_s, bound.opens_per_s)?)));
-        if let Some((bound, left)) = fewest {
-            remarks.push(format!("{} are needed in any case: {}.", left + wanted.lose_sets, bound.name));
-        }
     }
     if evidence.openings_held_up.is_none() {
         remarks.push(format!(
-            "The run had {} openings a commit: under more load there are more, and one costs less processor time.",
+            "The run had {} openings a commit: under more load there are more, and one costs less processor time, so fewer servers may do, too.",
             figure(evidence.opens_per_commit())
         ));
     }

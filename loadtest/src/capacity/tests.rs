@@ -103,7 +103,11 @@ fn what_no_installation_does_is_said() {
     assert_eq!(words, needed);
     let borne = Evidence { openings_held_up: None, ..evidence(&measured()) };
     let no = plan::plan(&more, &borne).unwrap_err();
-    assert!(!no.is_known && no.why.ends_with("18,000 (commits, AT LEAST: the run did not reach it)"), "{}", no.why);
+    assert!(
+        !no.is_known && no.why.ends_with("18,000 (commits, AT LEAST: the run did not reach the ceiling)"),
+        "{}",
+        no.why
+    );
     assert!(no.sheet.to_string().contains("What bounds one SET"), "what was worked out is printed all the same");
     assert!(plan::plan(&more, &evidence(&measured())).unwrap_err().is_known);
 }
@@ -169,23 +173,17 @@ fn a_rate_is_a_ceiling_only_if_something_held_the_run_up() {
     let basis = |plan: &Plan, name| plan.bounds.iter().find(|bound| bound.name == name).unwrap().basis;
     assert_eq!(basis(&plan, "commits"), Basis::AtLeast);
     assert_eq!(basis(&plan, "credit backlog"), Basis::AtLeast);
-    assert_eq!(basis(&plan, "server CPU"), Basis::Cost);
+    assert_eq!([basis(&plan, "server CPU"), basis(&plan, "database CPU")], [Basis::AtLeast; 2]);
+    assert_eq!(basis(&plan, "network"), Basis::Cost, "a request is as long at any rate");
     let text = plan.sheet.to_string();
     assert!(text.contains("[committed; borne, no more was offered]"), "{text}");
     assert!(
-        text.contains("The narrowest: commits, AT LEAST: the run did not reach it.\nSo 51 SETs are enough"),
+        text.contains("The narrowest: commits, AT LEAST: the run did not reach the ceiling.\nSo 51 SETs are enough"),
         "{text}"
     );
-    assert!(text.contains("3 are needed in any case: server CPU."), "{text}");
+    assert!(!text.contains("in any case"), "{text}");
     assert!(text.contains("The run had 75 openings a commit: under more load there are more"), "{text}");
     assert!(text.contains("35 wallet databases are enough, and fewer may do"), "{text}");
-
-    let mut closed = Outcome { closed_loop_users: Some(64), ..quiet(run()) };
-    let evidence = Evidence::of(&closed).unwrap();
-    assert_eq!(evidence.openings_held_up.as_deref(), Some("a closed loop of 64 users, 75 openings a commit"));
-    assert_eq!(basis(&plan::plan(&wanted(), &evidence).unwrap(), "commits"), Basis::Reached);
-    closed.capacity = Some(Measured { commits_per_s: 25_000.0, ..measured() });
-    assert_eq!(Evidence::of(&closed).unwrap().openings_held_up, None, "one user or few keep nobody busy");
     // In the sample 1,000 of 20,000 openings are told busy.
     let busy = Evidence::of(&run()).unwrap();
     assert_eq!(busy.openings_held_up.as_deref(), Some("5% of the openings were told busy"));
@@ -193,6 +191,53 @@ fn a_rate_is_a_ceiling_only_if_something_held_the_run_up() {
     slow.seconds.iter_mut().for_each(|second| second.counted.settled /= 2);
     slow.capacity = Some(Measured { credits_settled_per_s: 100.0, ..measured() });
     assert!(Evidence::of(&slow).unwrap().credits_held_up.is_some_and(|why| why.contains("waited for theirs")));
+}
+
+/// The sample with this many users in a closed loop, of whom the service and the generator used so many processors.
+fn closed(users: u32, service: f64, generator: f64) -> Outcome {
+    let mut run = Outcome { closed_loop_users: Some(users), ..run() };
+    run.seconds.iter_mut().for_each(|second| second.errors.clear());
+    (run.generator.service_cpu_share, run.generator.cpu_share) = (Some(service), generator);
+    run
+}
+
+#[test]
+fn a_closed_loop_reaches_the_ceiling_where_no_processor_is_left() {
+    let busy = Evidence::of(&closed(64, 3.1, 0.55)).unwrap();
+    let why = "a closed loop of 64 users that kept 91% of the machine busy";
+    assert_eq!(busy.openings_held_up.as_deref(), Some(why));
+    let plan = plan::plan(&wanted(), &busy).unwrap();
+    let basis = |plan: &Plan, name| plan.bounds.iter().find(|bound| bound.name == name).unwrap().basis;
+    assert_eq!((basis(&plan, "commits"), basis(&plan, "server CPU")), (Basis::Reached, Basis::Cost));
+
+    // 75 openings in a commit on average: so few users share them well, and more users would do more.
+    let few = Evidence::of(&closed(8, 1.5, 0.3)).unwrap();
+    assert_eq!(few.openings_held_up, None);
+    let words = "Of the run: a closed loop of 8 users kept 45% of the machine busy; more of them may do more.";
+    assert!(few.remarks.iter().any(|remark| remark == words), "{:?}", few.remarks);
+    assert!(!busy.remarks.iter().any(|remark| remark.contains("more of them")), "{:?}", busy.remarks);
+    let more = Wanted { peak_opens_per_s: 1_900_000.0, ..wanted() };
+    assert!(!plan::plan(&more, &few).unwrap_err().is_known, "it cannot be told that no installation does it");
+
+    let mut unseen = closed(64, 3.1, 0.55);
+    unseen.generator.service_cpu_share = None;
+    assert_eq!(Evidence::of(&unseen).unwrap().openings_held_up, None);
+}
+
+#[test]
+fn full_commits_are_a_ceiling_of_many_lanes_and_not_of_one() {
+    let full = |scenario: &str, batch_mean| {
+        let mut run = Outcome { scenario: scenario.into(), ..closed(4_096, 1.5, 0.3) };
+        run.capacity = Some(Measured { batch_mean, ..measured() });
+        Evidence::of(&run).unwrap()
+    };
+    let words = full("rain", 1_000.0).openings_held_up.unwrap();
+    assert_eq!(words, "a closed loop of 4,096 users, 1,000 openings a commit");
+    assert_eq!(full("rain", 900.0).openings_held_up, None);
+    let hot = full("hot", 1_000.0);
+    assert_eq!(hot.openings_held_up, None, "a SET has more lanes");
+    assert!(hot.remarks.iter().any(|remark| remark.contains("measured one lane")), "{:?}", hot.remarks);
+    assert!(!full("rain", 1_000.0).remarks.iter().any(|remark| remark.contains("one lane")));
 }
 
 #[test]

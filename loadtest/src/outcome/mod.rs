@@ -69,6 +69,10 @@ pub struct Outcome {
     pub faults: Vec<FaultDone>,
     /// The checks of the money.
     pub audit: Vec<Check>,
+    /// Fen that had not arrived when the run stopped waiting: not wrong, and not known to be
+    /// right. Absent when all had.
+    #[serde(default)]
+    pub late_fen: Option<u64>,
     /// The thresholds that were asked for.
     pub slos: Vec<Verdict>,
     /// What `plan` needs to know; only of a run on a cluster of its own.
@@ -249,7 +253,7 @@ impl Outcome {
         self.audit.iter().any(|check| check.checked > 0 || check.broken > 0)
     }
 
-    /// Whether every fen is where it should be.
+    /// Whether no fen is known to be wrong.
     pub fn money_holds(&self) -> bool {
         self.audit.iter().all(|check| check.broken == 0)
     }

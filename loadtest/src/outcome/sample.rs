@@ -62,6 +62,7 @@ pub fn outcome() -> Outcome {
             check("no refused opening exists", 1_000),
             check("every envelope's money is whole", 1_000),
         ],
+        late_fen: None,
         capacity: None,
         slos: vec![
             Verdict { text: "open.p99<50ms".into(), value: "42.0 ms".into(), held: true },

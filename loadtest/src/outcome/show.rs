@@ -35,13 +35,14 @@ pub fn show(args: &ShowArgs) -> Fallible<ExitCode> {
     if !slos.is_empty() {
         outcome.slos = slo::judge(&slos, &outcome);
     }
+    // First of all: what cannot be written must not hide it.
+    print!("{}", outcome.text());
     if let Some(path) = &args.html {
         write(path, &outcome.html())?;
     }
     if let Some(path) = &args.json {
         write(path, &outcome.json()?)?;
     }
-    print!("{}", outcome.text());
     Ok(ExitCode::from(outcome.exit_code()))
 }
 

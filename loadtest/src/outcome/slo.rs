@@ -9,7 +9,7 @@
 //! | `errors<0.1%` | all that was refused or failed |
 //! | `unknown<0.01%` | requests without an answer that says what happened |
 //! | `opens>10000/s` | offered, started, accepted or opens (committed), over the time of the load |
-//! | `settled>5000/s` | openings credited, over the time of the load and the drain |
+//! | `settled>5000/s` | openings and refunds credited (the service counts both as one), over the time of the load and the drain |
 //! | `drain<60s` | from the load's end until every opening was credited |
 
 use std::fmt;

@@ -18,10 +18,11 @@ impl Outcome {
     }
 
     fn write_verdicts(&self, out: &mut String) {
-        let money = match (self.is_audited(), self.money_holds()) {
-            (false, _) => "not audited",
-            (true, true) => "every fen is where it should be",
-            (true, false) => "WRONG",
+        let money = match (self.is_audited(), self.money_holds(), self.late_fen) {
+            (false, ..) => "not audited".to_owned(),
+            (true, false, _) => "WRONG".to_owned(),
+            (true, true, Some(fen)) => format!("no fen is wrong, {} fen have not arrived", number::count(fen)),
+            (true, true, None) => "every fen is where it should be".to_owned(),
         };
         let how = self.closed_loop().map_or(String::new(), |how| format!(" in {how}"));
         let length = number::length(self.load_s);
@@ -46,9 +47,10 @@ impl Outcome {
     fn write_totals(&self, out: &mut String) {
         let _ = writeln!(out, "\n{:<12}{:>14}{:>12}", "", "total", "a second");
         for (name, count, seconds) in self.rows_of_totals() {
+            let over = if seconds == self.load_s { String::new() } else { format!("  {}", over(seconds)) };
             let _ = writeln!(
                 out,
-                "{name:<12}{:>14}{:>12}",
+                "{name:<12}{:>14}{:>12}{over}",
                 number::count(count),
                 number::figure(number::rate(count, seconds))
             );
@@ -162,11 +164,16 @@ impl Outcome {
     }
 }
 
+/// Of a rate that is over more than the load: over what.
+pub(super) fn over(seconds: f64) -> String {
+    format!("over {}, the drain included", number::length(seconds))
+}
+
 fn write_latency(out: &mut String, row: &Latency) {
     let outcome = number::plain(&row.outcome);
     let _ = write!(out, "{:<12}{:<10}{outcome:<22}{:>12}", row.call, row.phase, number::count(row.count));
-    for value in row.milliseconds() {
-        let _ = write!(out, "{:>10}", number::figure(value));
+    for (value, told) in row.milliseconds().into_iter().zip(row.told()) {
+        let _ = write!(out, "{:>10}", number::known(told.then_some(value)));
     }
     out.push('\n');
 }
@@ -232,6 +239,37 @@ mod tests {
         }
         assert!(outcome.text().contains("not audited"));
         assert!(outcome.html().contains("Not audited") && outcome.html().contains("nothing to check"));
+    }
+
+    #[test]
+    fn money_that_has_not_arrived_is_neither_wrong_nor_where_it_should_be() {
+        let mut outcome = outcome();
+        outcome.late_fen = Some(1_234);
+        assert!(outcome.text().contains("money       no fen is wrong, 1,234 fen have not arrived\n"));
+        assert!(outcome.html().contains("<p>No fen is wrong, 1,234 fen have not arrived</p>"));
+        outcome.audit[0].broken = 1;
+        for shown in [outcome.text(), outcome.html()] {
+            assert!(!shown.contains("have not arrived") && !shown.contains("very fen is where"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_of_too_few_answers_is_left_out() {
+        let mut outcome = outcome();
+        outcome.latencies.truncate(1);
+        outcome.latencies[0].count = 3;
+        let text = outcome.text();
+        let row: Vec<&str> = text.lines().find(|line| line.starts_with("create")).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["create", "all", "all", "3", "6.00", "-", "-", "-", "-", "165"]);
+    }
+
+    #[test]
+    fn the_rate_of_credits_says_over_which_time_it_is() {
+        // The load takes 120 s, and the drain 10 s.
+        let text = outcome().text();
+        let line = text.lines().find(|line| line.starts_with("settled")).unwrap();
+        assert!(line.ends_with("18,981         146  over 2 min 10 s, the drain included"), "{line}");
+        assert!(outcome().html().contains("openings and refunds credited; over 2 min 10 s, the drain included"));
     }
 
     #[test]

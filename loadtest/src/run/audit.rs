@@ -39,6 +39,8 @@ pub struct Audit {
     pub checks: Vec<Check>,
     /// What was not settled in time, in words: not wrong, and not known to be right.
     pub late: Vec<String>,
+    /// How many fen have not arrived; `None` if nothing is late.
+    pub late_fen: Option<u64>,
     /// What could not be checked, in words.
     pub notes: Vec<String>,
 }
@@ -101,7 +103,8 @@ impl Books<'_> {
         checks.extend([by_clock, by_server]);
         let balances = self.balances(settled, look)?;
         checks.extend(balances.checks);
-        Ok(Audit { checks, late: balances.late, notes })
+        notes.extend(balances.notes);
+        Ok(Audit { checks, late: balances.late, late_fen: balances.late_fen, notes })
     }
 
     /// What was said to whom.

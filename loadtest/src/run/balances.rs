@@ -21,6 +21,10 @@ pub struct Balances {
     pub checks: [Check; 2],
     /// What was not settled in time, in words.
     pub late: Vec<String>,
+    /// How many fen have not arrived; `None` if nothing is late.
+    pub late_fen: Option<u64>,
+    /// What could not be checked for that, in words.
+    pub notes: Vec<String>,
 }
 
 impl Books<'_> {
@@ -29,19 +33,21 @@ impl Books<'_> {
     /// # Errors
     /// When the service does not answer what is needed.
     pub fn balances(&self, settled: &Settled, look: &Look) -> Fallible<Balances> {
-        let (found, expired) = match settled.at {
-            Some(_) => (HashMap::new(), 0),
+        let (found, (expired, expired_fen)) = match settled.at {
+            Some(_) => (HashMap::new(), (0, 0)),
             None => self.findings(look)?,
         };
         let mut each = Rule::new("every balance is what its owner was topped up with, sent, opened and got back (I6)");
-        let (mut sum, mut late_users, mut late_fen) = (0, 0_u64, 0);
+        let (mut sum, mut late_users, mut late_fen) = (0, 0_u64, 0_u64);
         for (user, (has, due)) in (0..).zip(look.has.iter().zip(&look.due)) {
             let finding = found.get(&user).unwrap_or(&Finding::Sound);
-            // What is under way is nobody's loss.
-            sum += if matches!(finding, Finding::Wrong(_)) { has } else { due };
             if let Finding::Late(fen) = finding {
-                (late_users, late_fen) = (late_users + 1, late_fen + fen);
+                // Nobody knows yet whether it will be right.
+                (late_users, late_fen) = (late_users + 1, late_fen + fen.unsigned_abs());
+                continue;
             }
+            // What arrived after the look was gone through transfer by transfer.
+            sum += if matches!(finding, Finding::Wrong(_)) { has } else { due };
             let topped_up = self.top_ups.get(&user).copied().unwrap_or_default();
             // Whose money never moved has no part in it.
             if *due != topped_up || *finding != Finding::Sound {
@@ -52,8 +58,9 @@ impl Books<'_> {
             }
         }
         let within_s = settled.within.as_secs();
-        let mut late = Vec::new();
+        let (mut late, mut notes) = (Vec::new(), Vec::new());
         if late_users > 0 {
+            notes.push("balances were not added up (I1 over the system), since money was still on its way".to_owned());
             late.push(format!(
                 "after {within_s} s, {late_fen} fen were still on their way, to or from {late_users} users"
             ));
@@ -61,12 +68,16 @@ impl Books<'_> {
         if expired > 0 {
             late.push(format!("after {within_s} s, {expired} expired envelopes were still not refunded"));
         }
-        Ok(Balances { checks: [each.0, self.whole(&look.shown, sum).0], late })
+        let mut whole = Rule::new("balances and outstanding envelopes are what was topped up (I1 over the system)");
+        if late_users == 0 {
+            self.look_at_whole(&mut whole, &look.shown, sum);
+        }
+        let late_fen = (!late.is_empty()).then_some(late_fen + expired_fen);
+        Ok(Balances { checks: [each.0, whole.0], late, late_fen, notes })
     }
 
     /// I1 over the system, if any money moved at all.
-    fn whole(&self, shown: &[Option<Shown>], balances_fen: i64) -> Rule {
-        let mut rule = Rule::new("balances and outstanding envelopes are what was topped up (I1 over the system)");
+    fn look_at_whole(&self, rule: &mut Rule, shown: &[Option<Shown>], balances_fen: i64) {
         let top_ups: i64 = self.top_ups.values().sum();
         let paid: Vec<&Shown> = shown.iter().flatten().filter(|shown| shown.is_paid()).collect();
         let kept = paid.iter().filter(|shown| shown.state != "refunded");
@@ -77,12 +88,11 @@ impl Books<'_> {
                 format!("balances {balances_fen} + outstanding {outstanding} is not {top_ups}: off by {off}")
             });
         }
-        rule
     }
 
     /// What is the matter with each account whose balance was not what it should
-    /// be, and how many envelopes are expired and not refunded.
-    fn findings(&self, look: &Look) -> Fallible<(HashMap<u32, Finding>, usize)> {
+    /// be, and how many envelopes are expired and not refunded, with how many fen.
+    fn findings(&self, look: &Look) -> Fallible<(HashMap<u32, Finding>, (usize, u64))> {
         let off = |user: &u32| look.has[*user as usize] - look.due[*user as usize];
         let too_much = (0..self.plan.users).filter(|user| off(user) > 0);
         let mut short = (0..self.plan.users).filter(|user| off(user) < 0);
@@ -94,7 +104,8 @@ impl Books<'_> {
         let judged = accounts.iter().zip(expected).map(|(account, expected)| account.judge(expected));
         let mut found: HashMap<u32, Finding> = users.iter().copied().zip(judged).collect();
         found.extend(short.map(|user| (user, Finding::Late(-off(&user)))));
-        let expired = shown.iter().flatten().filter(|shown| shown.state == "expired").count();
-        Ok((found, expired))
+        let expired: Vec<&Shown> = shown.iter().flatten().filter(|shown| shown.state == "expired").collect();
+        let expired_fen = expired.iter().map(|shown| shown.unopened_fen().unsigned_abs()).sum();
+        Ok((found, (expired.len(), expired_fen)))
     }
 }

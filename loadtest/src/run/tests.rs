@@ -131,6 +131,10 @@ fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
     (settled, audit)
 }
 
+fn checked(audit: &Audit, rule: &str) -> u64 {
+    audit.checks.iter().find(|check| check.rule.contains(rule)).unwrap().checked
+}
+
 fn broken(audit: &Audit) -> Vec<&str> {
     audit.checks.iter().filter(|check| check.broken > 0).map(|check| check.rule.as_str()).collect()
 }
@@ -143,8 +147,9 @@ fn the_drain_is_over_when_the_balances_show_what_was_acknowledged() {
     assert!(drained - began > Duration::from_millis(1_500), "two looks were in vain");
     assert_eq!((broken(&audit), audit.late.len()), (Vec::new(), 0));
     assert!(audit.notes[0].starts_with("no server said"), "{:?}", audit.notes);
-    let checked = |rule: &str| audit.checks.iter().find(|check| check.rule.contains(rule)).unwrap().checked;
-    assert_eq!((checked("(I6)"), checked("I1 over the system"), checked("acknowledged as paid")), (2, 1, 1));
+    assert_eq!(audit.late_fen, None);
+    let rules = ["(I6)", "I1 over the system", "acknowledged as paid"];
+    assert_eq!(rules.map(|rule| checked(&audit, rule)), [2, 1, 1]);
 }
 
 #[test]
@@ -153,6 +158,10 @@ fn what_is_not_credited_in_time_is_late_and_no_fen_is_wrong() {
     assert!(settled.at.is_none());
     assert_eq!(broken(&audit), Vec::<&str>::new());
     assert_eq!(audit.late, ["after 0 s, 4 fen were still on their way, to or from 1 users"]);
+    assert_eq!(audit.late_fen, Some(4));
+    // The sender has what is right; nobody knows it of the opener, and so not of the whole.
+    assert_eq!((checked(&audit, "(I6)"), checked(&audit, "I1 over the system")), (1, 0));
+    assert!(audit.notes.iter().any(|note| note.starts_with("balances were not added up")), "{:?}", audit.notes);
 }
 
 #[test]

@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::audit::Audit;
-use super::drive::Pace;
+use super::drive::{Driven, Pace};
+use super::gauges::fetch_metrics;
 use super::rehearsal::{Load, Rehearsal};
 use super::target::{NOT_STATED, Target};
 use crate::capacity::Measured;
 use crate::metrics::Batches;
 use crate::outcome::{self, Generator, Outcome, Slo};
+use crate::service::Cluster;
 use crate::{Fallible, machine};
 
 /// A generator that used more of its one processor than this was what was measured.
@@ -98,6 +100,7 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
     if let Ok(audit) = &audit {
         notes.extend(audit.notes.iter().cloned());
     }
+    let late_fen = audit.as_ref().ok().and_then(|audit| audit.late_fen);
     let mut outcome = Outcome {
         scenario: args.scenario.name().to_owned(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -117,7 +120,11 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
         faults: load.faults.clone(),
         audit: audit.map(|audit| audit.checks).unwrap_or_default(),
         slos: Vec::new(),
-        capacity: capacity(rehearsal, &load),
+        late_fen,
+        capacity: rehearsal.target.cluster().and_then(|cluster| {
+            let sets = sets_at_work(cluster, rehearsal.target.sets());
+            capacity(sets, &load.driven, &load.used, load.drain_s)
+        }),
     };
     outcome.slos = outcome::judge(slos, &outcome);
     outcome
@@ -160,21 +167,28 @@ fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &A
     reasons
 }
 
-/// What a plan can be made from: only a cluster tells its parts apart.
-fn capacity(rehearsal: &Rehearsal<'_>, load: &Load) -> Option<Measured> {
-    rehearsal.target.cluster()?;
-    let used = &load.used;
+/// Of so many SETs, which the run has started, those whose servers committed an opening: one
+/// envelope is no work for two.
+fn sets_at_work(cluster: &Cluster, sets: u16) -> u32 {
+    let commits = |addr| fetch_metrics(addr).map_or(0.0, |text| Batches::read(&text).commits());
+    let servers = cluster.server_addrs(sets);
+    let of_a_set = servers.chunks((servers.len() / usize::from(sets)).max(1));
+    of_a_set.filter(|servers| servers.iter().any(|addr| commits(*addr) > 0.0)).count() as u32
+}
+
+/// What a plan can be made from: only a cluster tells its parts apart. `sets` of it did the work.
+fn capacity(sets: u32, driven: &Driven, used: &Used, drain_s: Option<f64>) -> Option<Measured> {
     let count = |call: &str| {
-        let rows = load.driven.recorder.latencies();
+        let rows = driven.recorder.latencies();
         let row = rows.into_iter().find(|row| row.call == call && row.phase == "all" && row.outcome == "all");
         row.map_or(0.0, |row| row.count as f64)
     };
-    let totals = load.driven.recorder.totals;
+    let totals = driven.recorder.totals;
     let (opens, grabs, views) = (totals.committed as f64, count("grab"), count("view"));
     let is_server = |name: &str| !name.contains('-') && name != "gateway";
-    let traffic = load.driven.traffic;
+    let traffic = driven.traffic;
     let measured = Measured {
-        sets: rehearsal.target.sets().into(),
+        sets,
         wallets: 1,
         cores: std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64),
         opens_per_s: opens / used.load_s,
@@ -192,7 +206,7 @@ fn capacity(rehearsal: &Rehearsal<'_>, load: &Load) -> Option<Measured> {
         batch_mean: used.batches.mean_since(Batches::default())?,
         bytes_in_per_request: traffic.bytes_out as f64 / traffic.requests as f64,
         bytes_out_per_request: traffic.bytes_in as f64 / traffic.requests as f64,
-        credits_settled_per_s: totals.settled as f64 / (load.driven.load_s + load.drain_s?),
+        credits_settled_per_s: totals.settled as f64 / (driven.load_s + drain_s?),
     };
     measured.check().is_ok().then_some(measured)
 }
@@ -200,4 +214,90 @@ fn capacity(rehearsal: &Rehearsal<'_>, load: &Load) -> Option<Measured> {
 /// A moment as text, in UTC.
 fn rfc3339(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Phase;
+    use crate::run::drive::Traffic;
+    use crate::run::recorder::{Gauges, Kind, Recorder};
+    use crate::run::request::Call;
+
+    /// 400 openings, 100 of them refused, and 500 grabs in a load of ten seconds; 300 credits.
+    fn driven() -> Driven {
+        let phases = [Phase { name: "load".into(), from_s: 0.0, to_s: 10.0 }];
+        let mut recorder = Recorder::new(&phases);
+        for number in 0..400 {
+            let (label, kind) = if number < 300 { ("opened", Kind::Committed) } else { ("503 busy", Kind::Refused) };
+            recorder.answered(Call::Open, 0, label, kind, 1_000);
+        }
+        (0..500).for_each(|_| recorder.answered(Call::Grab, 0, "ready", Kind::Accepted, 100));
+        recorder.tick(10.0, Gauges { settled: 300, ..Gauges::default() });
+        Driven {
+            recorder,
+            history: Vec::new(),
+            envelopes: Vec::new(),
+            traffic: Traffic { requests: 900, bytes_in: 450_000, bytes_out: 270_000 },
+            load_s: 10.0,
+            used_up_s: None,
+        }
+    }
+
+    /// Of two SETs of which one works, in milliseconds of processor time.
+    fn used() -> Used {
+        let parts = [
+            ("a1", 700),
+            ("a2", 50),
+            ("b1", 25),
+            ("b2", 25),
+            ("a-mariadb", 500),
+            ("b-mariadb", 100),
+            ("wallet-mariadb", 9_000),
+            ("a-redis", 9_000),
+            ("a-w1", 9_000),
+            ("gateway", 90),
+        ];
+        let parts = parts.map(|(name, ms)| (name.to_owned(), Duration::from_millis(ms))).into();
+        let metrics = "hongbao_open_batch_size_sum 360\nhongbao_open_batch_size_count 60\n";
+        Used { load_s: 10.0, parts, batches: Batches::read(metrics), ..Used::default() }
+    }
+
+    #[test]
+    fn what_a_plan_is_made_from_is_worked_out_of_what_was_counted() {
+        let cores = std::thread::available_parallelism().unwrap().get() as f64;
+        let expected = Measured {
+            sets: 1,
+            wallets: 1,
+            cores,
+            opens_per_s: 30.0,
+            grabs_per_s: 50.0,
+            views_per_s: 0.0,
+            // 800 ms of servers for 300 openings and 500 grabs.
+            cpu_us_per_open: 1_000.0,
+            cpu_us_per_grab: None,
+            cpu_us_per_view: None,
+            cpu_us_per_send: None,
+            gateway_cpu_us_per_request: Some(100.0),
+            db_cpu_us_per_open: 2_000.0,
+            db_cpu_us_per_send: None,
+            commits_per_s: 6.0,
+            batch_mean: 6.0,
+            bytes_in_per_request: 300.0,
+            bytes_out_per_request: 500.0,
+            // Over 10 s of load and 5 s of drain.
+            credits_settled_per_s: 20.0,
+        };
+        assert_eq!(capacity(1, &driven(), &used(), Some(5.0)), Some(expected));
+    }
+
+    #[test]
+    fn where_something_was_not_seen_nothing_is_planned_from_it() {
+        assert_eq!(capacity(1, &driven(), &used(), None), None, "nobody saw the last credit");
+        assert_eq!(capacity(0, &driven(), &used(), Some(5.0)), None, "no SET did anything");
+        let uncommitted = Used { batches: Batches::default(), ..used() };
+        assert_eq!(capacity(1, &driven(), &uncommitted, Some(5.0)), None);
+        let unseen = Used { parts: BTreeMap::new(), ..used() };
+        assert_eq!(capacity(1, &driven(), &unseen, Some(5.0)), None);
+    }
 }

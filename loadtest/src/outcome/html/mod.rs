@@ -9,6 +9,7 @@ mod table;
 
 use std::fmt::Write;
 
+use super::text::over;
 use super::{Outcome, number};
 use table::Table;
 
@@ -48,10 +49,14 @@ impl Outcome {
         let held = self.slos.iter().filter(|slo| slo.held).count();
         out.push_str("<section class=\"verdicts\" aria-label=\"Verdicts\">");
         let all = self.audit.len();
-        match (self.is_audited(), broken) {
-            (false, _) => push_card(out, "Money", Mood::Unknown, "Not audited"),
-            (true, 0) => push_card(out, "Money", Mood::Good, "Every fen is where it should be"),
-            (true, broken) => {
+        match (self.is_audited(), broken, self.late_fen) {
+            (false, ..) => push_card(out, "Money", Mood::Unknown, "Not audited"),
+            (true, 0, None) => push_card(out, "Money", Mood::Good, "Every fen is where it should be"),
+            (true, 0, Some(fen)) => {
+                let words = format!("No fen is wrong, {} fen have not arrived", number::count(fen));
+                push_card(out, "Money", Mood::Unknown, &words);
+            }
+            (true, broken, _) => {
                 push_card(out, "Money", Mood::Bad, &format!("Wrong: {broken} of {all} checks are broken"));
             }
         }
@@ -107,9 +112,10 @@ impl Outcome {
         ];
         out.push_str("<section><h2>Totals</h2><dl class=\"tiles\">");
         for ((name, count, seconds), meaning) in self.rows_of_totals().into_iter().zip(MEANINGS) {
+            let over = if seconds == self.load_s { String::new() } else { format!("; {}", over(seconds)) };
             let _ = write!(
                 out,
-                "<div><dt>{name}</dt><dd><b>{}</b><span>{} a second</span><small>{meaning}</small></dd></div>",
+                "<div><dt>{name}</dt><dd><b>{}</b><span>{} a second</span><small>{meaning}{over}</small></dd></div>",
                 number::count(count),
                 number::figure(number::rate(count, seconds))
             );
