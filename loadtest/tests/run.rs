@@ -156,6 +156,12 @@ fn bad_arguments_are_refused_before_anything_starts() {
         (&["hot", "--embedded", "--secret-file", "x"], "--target"),
         (&["hot", "x", "--embedded"], "only replay"),
         (&["hot", "--embedded", "--cluster"], "cannot be used with"),
+        (&["hot", "--target", "127.0.0.1:9", "--sets", "1"], "cannot be used with"),
+        (&["hot", "--target", "127.0.0.1:9", "--data", "x"], "cannot be used with"),
+        (&["hot", "--target", "127.0.0.1:9", "--server-settings", "x"], "cannot be used with"),
+        (&["hot", "--embedded", "--sets", "1"], "cannot be used with"),
+        (&["hot", "--cluster", "--sets", "3"], "1, 2 or 4"),
+        (&["hot", "--embedded", "--rate", "1000000", "--connections", "9", "--slo-file", "/no/such"], "/no/such"),
     ] {
         assert_refused(&Run::of(arguments), words);
     }
@@ -169,7 +175,27 @@ fn bad_arguments_are_refused_before_anything_starts() {
 
 fn assert_refused(run: &Run, words: &str) {
     let said = String::from_utf8_lossy(&run.output.stderr).into_owned();
-    assert!(!run.output.status.success() && said.contains(words), "{words}: {said}");
+    assert!(run.output.status.code() == Some(2) && said.contains(words), "{words}: {said}");
+}
+
+#[test]
+fn a_run_that_is_refused_leaves_what_was_kept_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("kept");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
+            .args(["run", "hot", "--embedded", "--json", kept.to_str().unwrap()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "nothing is known of the service");
+    };
+    std::fs::write(&kept, "a report").unwrap();
+    run(&["--slo-file", "/no/such/file"]);
+    run(&["--arrivals", "burst"]);
+    run(&["--server", "/no/such/binary", "--data", dir.path().to_str().unwrap()]);
+    run(&["--history", "/no/such/folder/history"]);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "a report");
 }
 
 #[test]
