@@ -29,7 +29,7 @@ pub const VISITS_PER_OPEN: f64 = GRABS_PER_OPEN + VIEWS_PER_OPEN;
 /// Seconds within which all openers come, and the mean of an exponential time that is cut off there.
 const OPEN_WITHIN_S: f64 = 3.0;
 const OPEN_AFTER_S: f64 = 2.0;
-/// Seconds after that in which the others grab and everybody looks, on average.
+/// Seconds after the last of them in which the others grab and everybody looks, on average.
 const LOOK_AFTER_S: f64 = 3.0;
 /// Groups that exist for each envelope that is sent in a second: a group has quiet times.
 const GROUPS_PER_RATE: f64 = 10.0;
@@ -111,16 +111,18 @@ pub fn send(
     if others.is_empty() {
         others.clone_from(&everybody);
     }
+    let mut all_opened_s: f64 = 0.0;
     for user in everybody.iter().filter(|user| openers.contains(user)) {
         // An exponential time that is cut off there has the same distribution as the rest of a longer one.
         let after_s: f64 = exponential(OPEN_AFTER_S).sample(random) % OPEN_WITHIN_S;
+        all_opened_s = all_opened_s.max(after_s);
         come(plan, *user, What::Open, after_s);
     }
     let looks = [(What::Grab, GRABS_PER_OPEN - 1.0, &others), (What::View, VIEWS_PER_OPEN, &everybody)];
     for (what, per_open, users) in looks {
         for _ in 0..(f64::from(shares) * per_open) as u32 {
             let user = users[random.random_range(0..users.len())];
-            come(plan, user, what, OPEN_WITHIN_S + exponential(LOOK_AFTER_S).sample(random));
+            come(plan, user, what, all_opened_s + exponential(LOOK_AFTER_S).sample(random));
         }
     }
 }
