@@ -49,6 +49,10 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The exit code when the harness itself fails: nothing is known of the service
+/// then. That something about it is bad is 1.
+const FAILED: u8 = 2;
+
 /// What went wrong, in words for the person at the terminal.
 pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -170,7 +174,7 @@ pub struct SetsArgs {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// How many SETs, one cluster after the other; the first is what the others are compared with
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4], value_parser = clap::value_parser!(u16).range(1..=10))]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4], value_parser = sets::parse_count)]
     sets: Vec<u16>,
     /// Connections for each SET
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2048))]
@@ -200,6 +204,6 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         eprintln!("hongbao-loadtest: {error}");
-        ExitCode::FAILURE
+        ExitCode::from(FAILED)
     })
 }

@@ -10,12 +10,19 @@ use crate::client::Client;
 use crate::load::Feed;
 use crate::measure::{WARM_UP, measure};
 use crate::metrics::Batches;
-use crate::service::{Cluster, SECRET, Service, Wanted};
+use crate::service::{Cluster, FOLD, SECRET, Service, Wanted};
 use crate::workload::{Expect, Extent, Name, Stage, Workload};
 use crate::{Fallible, SetsArgs, interrupt, machine};
 
 /// By how much the cost may differ from that with one SET.
 const GOAL: f64 = 0.15;
+
+/// Reads how many SETs a cluster is to have: each has as many databases as every other.
+pub fn parse_count(text: &str) -> Result<u16, String> {
+    let databases = u16::from(FOLD.databases());
+    let count = text.parse().ok().filter(|count| (1..=databases).any(|sets| sets == *count && databases % sets == 0));
+    count.ok_or_else(|| format!("it has {databases} databases, as many in each SET: 1, 2 or 4 SETs"))
+}
 
 /// Runs the comparison and prints it.
 pub fn sets(args: &SetsArgs) -> Fallible<ExitCode> {

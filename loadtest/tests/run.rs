@@ -30,9 +30,10 @@ struct Run {
 }
 
 impl Run {
-    /// Runs a scenario for two seconds with these arguments besides.
+    /// Runs a scenario for two seconds, if nothing else is said, with these arguments besides.
     fn of(arguments: &[&str]) -> Run {
-        Run::as_long_as_it_takes(&[arguments, &["--seconds", "2"]].concat())
+        let seconds: &[&str] = if arguments.contains(&"--seconds") { &[] } else { &["--seconds", "2"] };
+        Run::as_long_as_it_takes(&[arguments, seconds].concat())
     }
 
     fn as_long_as_it_takes(arguments: &[&str]) -> Run {
@@ -99,16 +100,18 @@ fn a_run_that_holds_says_so_in_every_form() {
 
 #[test]
 fn groups_send_grab_open_and_look_and_every_balance_is_right() {
-    let run = Run::embedded(&["groups", "--rate", "60"]).exits_with(0);
-    let calls: Vec<String> = run.outcome()["latencies"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["call"].as_str().unwrap().to_owned())
-        .collect();
+    let run = Run::embedded(&["groups", "--rate", "60", "--seconds", "8"]).exits_with(0);
+    let outcome = run.outcome();
+    let count = |call: &str, outcome_of: &str| {
+        let mut rows = outcome["latencies"].as_array().unwrap().iter();
+        let row = rows.find(|row| row["call"] == call && row["phase"] == "all" && row["outcome"] == outcome_of);
+        row.map_or(0, |row| row["count"].as_u64().unwrap())
+    };
     for call in ["create", "pay", "grab", "open", "view"] {
-        assert!(calls.iter().any(|seen| seen == call), "{call}");
+        assert!(count(call, "all") > 0, "{call}");
     }
+    let (empty, grabs) = (count("grab", "empty"), count("grab", "all"));
+    assert!(empty * 2 > grabs, "most find that others were faster: {empty} of {grabs}");
     assert_eq!(run.checked("every balance").1, 0);
     let (paid, unpaid) = run.checked("acknowledged as paid");
     assert!(paid > 0 && unpaid == 0, "{paid} {unpaid}");
@@ -184,6 +187,12 @@ fn bad_arguments_are_refused_before_anything_starts() {
         (&["hot", "--embedded", "--secret-file", "x"], "--target"),
         (&["hot", "x", "--embedded"], "only replay"),
         (&["hot", "--embedded", "--cluster"], "cannot be used with"),
+        (&["hot", "--target", "127.0.0.1:9", "--sets", "1"], "cannot be used with"),
+        (&["hot", "--target", "127.0.0.1:9", "--data", "x"], "cannot be used with"),
+        (&["hot", "--target", "127.0.0.1:9", "--server-settings", "x"], "cannot be used with"),
+        (&["hot", "--embedded", "--sets", "1"], "cannot be used with"),
+        (&["hot", "--cluster", "--sets", "3"], "1, 2 or 4"),
+        (&["hot", "--embedded", "--rate", "1000000", "--connections", "9", "--slo-file", "/no/such"], "/no/such"),
     ] {
         assert_refused(&Run::of(arguments), words);
     }
@@ -197,7 +206,27 @@ fn bad_arguments_are_refused_before_anything_starts() {
 
 fn assert_refused(run: &Run, words: &str) {
     let said = String::from_utf8_lossy(&run.output.stderr).into_owned();
-    assert!(!run.output.status.success() && said.contains(words), "{words}: {said}");
+    assert!(run.output.status.code() == Some(2) && said.contains(words), "{words}: {said}");
+}
+
+#[test]
+fn a_run_that_is_refused_leaves_what_was_kept_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("kept");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
+            .args(["run", "hot", "--embedded", "--json", kept.to_str().unwrap()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "nothing is known of the service");
+    };
+    std::fs::write(&kept, "a report").unwrap();
+    run(&["--slo-file", "/no/such/file"]);
+    run(&["--arrivals", "burst"]);
+    run(&["--server", "/no/such/binary", "--data", dir.path().to_str().unwrap()]);
+    run(&["--history", "/no/such/folder/history"]);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "a report");
 }
 
 #[test]

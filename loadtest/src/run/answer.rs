@@ -21,6 +21,8 @@ pub struct Heard {
     pub answered: Answered,
     /// Whether a user would ask again: refused for now, or unknown.
     pub may_ask_again: bool,
+    /// Whether it was refused because of its ticket.
+    pub is_bad_ticket: bool,
 }
 
 /// As much as any answer may hold.
@@ -41,7 +43,7 @@ impl Heard {
     pub fn lost(label: String, sent_all: bool) -> Heard {
         let (kind, answered) =
             if sent_all { (Kind::Unknown, Answered::Unknown) } else { (Kind::Refused, Answered::Refused) };
-        Heard { kind, label, text: None, answered, may_ask_again: true }
+        Heard { answered, may_ask_again: true, ..plain(kind, label) }
     }
 
     /// Whether it is what was hoped for.
@@ -65,7 +67,8 @@ pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
         let again = is_unknown || matches!(answer.status, 429 | 503 | 500 | 502 | 421);
         let kind = if is_unknown || answer.status == 500 { Kind::Unknown } else { Kind::Refused };
         let answered = if kind == Kind::Unknown { Answered::Unknown } else { Answered::Refused };
-        return Heard { answered, may_ask_again: again, ..plain(kind, describe(answer)) };
+        let is_bad_ticket = words.code == Some("ticket_invalid");
+        return Heard { answered, may_ask_again: again, is_bad_ticket, ..plain(kind, describe(answer)) };
     }
     match (call, words.outcome) {
         (Call::Create, _) => match words.id {
@@ -91,7 +94,7 @@ pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
 }
 
 fn plain(kind: Kind, label: String) -> Heard {
-    Heard { kind, label, text: None, answered: Answered::Unknown, may_ask_again: false }
+    Heard { kind, label, text: None, answered: Answered::Unknown, may_ask_again: false, is_bad_ticket: false }
 }
 
 #[cfg(test)]
@@ -123,6 +126,7 @@ mod tests {
         assert_eq!(Heard::lost("x".into(), false).answered, Answered::Refused);
         let forbidden = answer(Call::Open, 403, r#"{"code":"ticket_invalid"}"#);
         assert_eq!((forbidden.answered, forbidden.may_ask_again), (Answered::Refused, false));
+        assert!(forbidden.is_bad_ticket && !busy.is_bad_ticket);
     }
 
     #[test]

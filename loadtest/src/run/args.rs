@@ -8,6 +8,7 @@ use super::drive::Pace;
 use super::scenario::{Scenario, Wish};
 use crate::Fallible;
 use crate::outcome::Slo;
+use crate::sets::parse_count;
 
 /// Openings a second at the full rate, where nothing else is asked for.
 const RATE: f64 = 1_000.0;
@@ -46,29 +47,29 @@ pub struct RunArgs {
     #[arg(long, value_delimiter = ',', help_heading = "What is driven")]
     pub metrics: Vec<SocketAddr>,
     /// The `hongbao` binary, a release build
-    #[arg(long, default_value = "target/release/hongbao", help_heading = "What is driven")]
+    #[arg(long, default_value = "target/release/hongbao", conflicts_with = "target", help_heading = "What is driven")]
     pub server: PathBuf,
     /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh", help_heading = "What is driven")]
+    #[arg(long, default_value = "ops/cluster.sh", conflicts_with_all = ["target", "embedded"], help_heading = "What is driven")]
     pub cluster_script: PathBuf,
-    /// With --cluster: how many SETs
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=10), help_heading = "What is driven")]
+    /// With --cluster: how many SETs, 1, 2 or 4
+    #[arg(long, default_value_t = 2, value_parser = parse_count, conflicts_with_all = ["target", "embedded"], help_heading = "What is driven")]
     pub sets: u16,
     /// Further settings for the section `[server]`, as TOML
-    #[arg(long, default_value = "", help_heading = "What is driven")]
+    #[arg(long, default_value = "", conflicts_with = "target", help_heading = "What is driven")]
     pub server_settings: String,
     /// Where a service that is started keeps its data; deleted afterwards
-    #[arg(long, default_value = "target/bench-data", help_heading = "What is driven")]
+    #[arg(long, default_value = "target/bench-data", conflicts_with = "target", help_heading = "What is driven")]
     pub data: PathBuf,
 
-    /// Openings a second at the full rate; 1000 if it is not given. A recording has its own
+    /// Openings a second at the full rate; 1000 if it is not given. A profile and a recording have their own
     #[arg(long, value_parser = parse_rate, help_heading = "The load")]
     pub rate: Option<f64>,
-    /// How long the load lasts, in seconds; 30 if it is not given. A recording has its own length
+    /// How long the load lasts, in seconds; 30 if it is not given. A profile and a recording have their own length
     #[arg(long, value_parser = parse_seconds, help_heading = "The load")]
     pub seconds: Option<f64>,
     /// With hot and groups, how arrivals lie in time: poisson (if it is not given), constant, steps:N, ramp,
-    /// profile:FILE (a rate a line, for a second each)
+    /// profile:FILE (a rate a line, for a second each; --rate scales it to another highest rate, --seconds repeats it)
     #[arg(long, conflicts_with = "closed", help_heading = "The load")]
     pub arrivals: Option<String>,
     /// Closed loop instead: so many users at a time, each coming when another has left; finds the ceiling
@@ -89,7 +90,8 @@ pub struct RunArgs {
     /// Shares of an envelope at most; what the installation allows
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "The load")]
     pub shares_max: Option<u32>,
-    /// Fetch tickets before the load (`hot` and `rain`); off when the installation's tickets would be too old by then
+    /// Fetch tickets before the load, where it sends nothing (`hot`, `rain`, some recordings); off when the
+    /// installation's tickets would be too old by then
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, help_heading = "The load")]
     pub tickets_ahead: bool,
     /// The seed of everything that is random
@@ -147,10 +149,12 @@ impl RunArgs {
 
     /// What the scenario is told.
     pub fn wish(&self) -> Fallible<Wish> {
+        let arrivals = self.arrivals.as_deref().map_or(Ok(Arrivals::Poisson), Arrivals::read)?;
+        let (rate, seconds) = arrivals.own().unwrap_or((RATE, SECONDS));
         Ok(Wish {
-            rate: self.rate.unwrap_or(RATE),
-            seconds: self.seconds.unwrap_or(SECONDS),
-            arrivals: self.arrivals.as_deref().map_or(Ok(Arrivals::Poisson), Arrivals::read)?,
+            rate: self.rate.unwrap_or(rate),
+            seconds: self.seconds.unwrap_or(seconds),
+            arrivals,
             shares_max: self.shares_max.unwrap_or(if self.target.is_some() { SHARES_MAX } else { SHARES_MAX_OWN }),
             doubles: self.doubles,
             slow: self.slow,

@@ -10,6 +10,8 @@ use crate::Fallible;
 
 /// The least and the most rate of a line of a profile.
 const RATE_MAX: f64 = 1_000_000.0;
+/// Lines of a profile: no load lasts longer than a day.
+const LINES_MAX: usize = 86_400;
 
 /// How arrivals lie in time. Rates are arrivals a second.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +47,14 @@ impl Arrivals {
             },
             ("profile", file) if !file.is_empty() => profile(Path::new(file)),
             _ => Err(format!("{text}: arrivals are constant, poisson, steps:N, ramp or profile:FILE").into()),
+        }
+    }
+
+    /// The full rate and the seconds of a profile as it was recorded.
+    pub fn own(&self) -> Option<(f64, f64)> {
+        match self {
+            Arrivals::Profile(rates) => Some((rates.iter().copied().fold(0.0, f64::max), rates.len() as f64)),
+            _ => None,
         }
     }
 
@@ -92,6 +102,9 @@ fn profile(path: &Path) -> Fallible<Arrivals> {
         match line.parse::<f64>() {
             Ok(rate) if (0.0..=RATE_MAX).contains(&rate) => rates.push(rate),
             _ => return Err(format!("{}:{}: {line} is no rate", path.display(), number + 1).into()),
+        }
+        if rates.len() > LINES_MAX {
+            return Err(format!("{}: more than {LINES_MAX} lines, a day", path.display()).into());
         }
     }
     if !rates.iter().any(|rate| *rate > 0.0) {
@@ -155,7 +168,9 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         std::fs::write(&file, "1 # at dawn\n\n2.5\n").unwrap();
-        assert_eq!(read(&format!("profile:{}", file.display())), Ok(Arrivals::Profile(vec![1.0, 2.5])));
+        let recorded = read(&format!("profile:{}", file.display())).unwrap();
+        assert_eq!((recorded.own(), &recorded), (Some((2.5, 2.0)), &Arrivals::Profile(vec![1.0, 2.5])));
+        assert_eq!(Arrivals::Ramp.own(), None);
         assert_eq!(read("steps:3"), Ok(Arrivals::Steps(3)));
         for text in ["", "steps", "steps:0", "burst", "constant:3", "profile", "profile:/no/such/file"] {
             assert!(read(text).is_err(), "{text}");

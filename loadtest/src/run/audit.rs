@@ -93,17 +93,11 @@ impl Books<'_> {
             self.once_each(shown),
             self.unknowns(shown, &said)?,
         ];
-        let [by_clock, by_server] = in_order(self.history);
-        let mut notes = Vec::new();
-        if by_clock.checked > 0 && by_server.checked == 0 {
-            notes.push(
-                "no server said in which order it accepted openings: I4 holds by the client's clock alone".to_owned(),
-            );
-        }
-        checks.extend([by_clock, by_server]);
+        let order = in_order(self.history);
+        checks.extend(order.checks);
         let balances = self.balances(settled, look)?;
         checks.extend(balances.checks);
-        notes.extend(balances.notes);
+        let notes = order.note.into_iter().chain(balances.notes).collect();
         Ok(Audit { checks, late: balances.late, late_fen: balances.late_fen, notes })
     }
 

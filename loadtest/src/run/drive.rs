@@ -52,6 +52,8 @@ pub struct Driven {
     pub envelopes: Vec<Option<String>>,
     /// What went over the wires.
     pub traffic: Traffic,
+    /// Tickets made ahead that were no longer valid.
+    pub tickets_renewed: u64,
     /// How long the load lasted, in seconds: as planned, or until the plan had been used up.
     pub load_s: f64,
     /// Closed loop: when the plan had no more visits, if that was before its end.

@@ -76,6 +76,7 @@ pub struct Engine<'a> {
     recorder: Recorder,
     history: Vec<Told>,
     traffic: Traffic,
+    tickets_renewed: u64,
 }
 
 impl<'a> Engine<'a> {
@@ -103,6 +104,7 @@ impl<'a> Engine<'a> {
             recorder: Recorder::new(&plan.phases),
             history: Vec::new(),
             traffic: Traffic::default(),
+            tickets_renewed: 0,
             equipment,
         })
     }
@@ -161,6 +163,7 @@ impl<'a> Engine<'a> {
             history: self.history,
             envelopes: self.equipment.envelopes,
             traffic: self.traffic,
+            tickets_renewed: self.tickets_renewed,
             load_s: if used_up_s.is_some() { end_s } else { self.plan.load_s() },
             used_up_s,
         })
@@ -333,6 +336,11 @@ impl<'a> Engine<'a> {
             Call::Grab if visit.what == What::Open && heard.text.is_some() => {
                 self.grabbed.insert(action.visit, heard.text.expect("it was just seen"));
                 self.ask(Action { call: Call::Open, attempt: 0, due_us: now, since_us: now, ..action });
+            }
+            // Its ticket was made ahead and has expired: the next one comes from a grab, as in life.
+            Call::Open if heard.is_bad_ticket && !self.grabbed.contains_key(&action.visit) => {
+                self.tickets_renewed += 1;
+                self.ask(Action { call: Call::Grab, attempt: 0, due_us: now, since_us: now, ..action });
             }
             Call::Create | Call::Pay => {
                 self.settle_envelope(visit.envelope, action.call == Call::Pay && heard.is_good(), now);

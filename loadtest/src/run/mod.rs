@@ -35,7 +35,7 @@ mod wire;
 
 pub use args::RunArgs;
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -50,28 +50,42 @@ use crate::{Fallible, interrupt, machine};
 
 /// Carries out a run: 0 when everything held, 1 when money or a threshold did
 /// not, 2 when the run cannot be believed.
+///
+/// # Errors
+/// When it could not be carried out at all: nothing is known then.
 pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     interrupt::watch()?;
     machine::raise_open_files()?;
     // What is wrong with the arguments is said before anything starts.
     args.check()?;
-    for path in [&args.json, &args.html, &args.history].into_iter().flatten() {
-        File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
     let mut slos = args.slos.clone();
     if let Some(path) = &args.slo_file {
         slos.extend(outcome::read_slos(path)?);
     }
     let faults = args.faults.as_deref().map(Schedule::read).transpose()?.unwrap_or_default();
     let wish = args.wish()?;
-    let plan = args.scenario.plan(&wish)?;
+    let mut plan = args.scenario.plan(&wish)?;
     if let Some(late) = faults.faults().iter().find(|fault| fault.at.as_secs_f64() >= plan.load_s()) {
         return Err(format!("{}: a fault comes after the load, which lasts {} s", late.part, plan.load_s()).into());
     }
 
     let lead = prepare::lead(&plan);
-    let begin = args.scenario.midnight_s(&wish).map(|midnight_s| (machine::wall_clock() + lead, midnight_s));
+    let mut notes = Vec::new();
+    let mut midnight_s = args.scenario.midnight_s(&wish);
+    if midnight_s.is_some() && args.target.is_some() {
+        midnight_s = None;
+        notes.push("no midnight was rehearsed: only a service that the run starts can be put into its zone".to_owned());
+    }
+    if let Some(midnight_s) = midnight_s {
+        plan.parameters.insert("midnight".to_owned(), format!("{midnight_s:.1} s after the start"));
+    }
+    let begin = midnight_s.map(|midnight_s| (machine::wall_clock() + lead, midnight_s));
     let midnight = begin.map(|(begin, midnight_s)| begin + Duration::from_secs_f64(midnight_s));
+    // It is said now that one cannot be written; what is kept in it stays until there is something better.
+    for path in [&args.json, &args.html, &args.history].into_iter().flatten() {
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     eprintln!(
         "{}: {} visits, {} envelopes, {} users",
         args.scenario.name(),
@@ -87,7 +101,6 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let header = args.mark()?;
     let people = People::new(target.addr, run_number, &plan, &target.passes, header.clone())?;
     let prepared = prepare::prepare(&plan, &people, args.tickets_ahead)?;
-    let mut notes = Vec::new();
     if let Some((begin, _)) = begin {
         match begin.duration_since(machine::wall_clock()) {
             Ok(left) => std::thread::sleep(left),
@@ -98,14 +111,24 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
 
     let rehearsal = Rehearsal { args, plan: &plan, target: &target, people: &people, faults: &faults };
     let load = rehearsal.drive(prepared, header)?;
+    let gone = target.gone();
+    if load.driven.tickets_renewed > 0 {
+        notes.push(format!(
+            "{} tickets that were made ahead were no longer valid and were grabbed anew: ask for --tickets-ahead false",
+            load.driven.tickets_renewed
+        ));
+    }
     eprintln!("auditing {} answers about {} envelopes", load.driven.history.len(), plan.envelopes.len());
     // Before the audit, which may fail: what was said is all that is left then.
     if let Some(path) = &args.history {
-        history::export(path, &load.driven.history, &load.driven.envelopes, |user| people.id(user))?;
+        let written = history::export(path, &load.driven.history, &load.driven.envelopes, |user| people.id(user));
+        // The audit matters more.
+        notes.extend(written.err().map(|error| format!("{}: {error}", path.display())));
     }
     let audit = rehearsal.books(&load.driven.envelopes, &load.driven.history).audit(&load.settled);
     interrupt::check()?;
-    let outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
+    let mut outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
+    outcome.void.extend(gone.map(|words| format!("something ended by itself, which no fault had asked for: {words}")));
     print!("{}", outcome.text());
     if let Some(path) = &args.json {
         std::fs::write(path, outcome.json()?)?;

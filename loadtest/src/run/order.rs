@@ -7,8 +7,18 @@ use super::history::{Answered, Told};
 use super::request::Call;
 use crate::outcome::Check;
 
-/// Twice: by the clock of who asked, and by the order that servers report.
-pub fn in_order(history: &[Told]) -> [Check; 2] {
+/// What was found about the order.
+pub struct Order {
+    /// By the clock of who asked, and by the order that servers report. What is
+    /// counted are openings that had another one to be compared with.
+    pub checks: [Check; 2],
+    /// What could not be checked, in words.
+    pub note: Option<String>,
+}
+
+/// Looks at the order in which openings were committed.
+pub fn in_order(history: &[Told]) -> Order {
+    let (mut openings, mut silent) = (0_u64, 0_u64);
     let mut by_clock = Rule::new("an opening that was answered before another was sent has the lower seq (I4)");
     let mut by_server = Rule::new("openings were committed in the order in which a server says it accepted them (I4)");
     let mut of_envelopes: BTreeMap<u32, Vec<(u32, &Told)>> = BTreeMap::new();
@@ -19,23 +29,39 @@ pub fn in_order(history: &[Told]) -> [Check; 2] {
     }
     for (envelope, mut opened) in of_envelopes {
         opened.sort_by_key(|(seq, _)| *seq);
-        let mut first_answer_after = u64::MAX;
+        let mut first_answer_after: Option<u64> = None;
         for (seq, told) in opened.iter().rev() {
-            by_clock.look(told.sent_us <= first_answer_after, || {
-                format!("envelope {envelope}: seq {seq} was sent after a later one was answered")
-            });
-            first_answer_after = first_answer_after.min(told.answered_us);
+            if let Some(answered_us) = first_answer_after {
+                by_clock.look(told.sent_us <= answered_us, || {
+                    format!("envelope {envelope}: seq {seq} was sent after a later one was answered")
+                });
+            }
+            first_answer_after = Some(first_answer_after.map_or(told.answered_us, |first| first.min(told.answered_us)));
         }
+        openings += opened.len() as u64;
         let mut last: HashMap<u64, u64> = HashMap::new();
         for (seq, told) in opened {
-            let Answered::Opened { accepted: Some(accepted), .. } = told.answer else { continue };
-            let before = last.insert(accepted.lane, accepted.place);
-            by_server.look(before.is_none_or(|before| before < accepted.place), || {
-                format!("envelope {envelope}: seq {seq} was accepted before an earlier one")
-            });
+            let Answered::Opened { accepted: Some(accepted), .. } = told.answer else {
+                silent += 1;
+                continue;
+            };
+            if let Some(before) = last.insert(accepted.lane, accepted.place) {
+                by_server.look(before < accepted.place, || {
+                    format!("envelope {envelope}: seq {seq} was accepted before an earlier one")
+                });
+            }
         }
     }
-    [by_clock.0, by_server.0]
+    let note = match silent {
+        0 => None,
+        _ if silent == openings => {
+            Some("no server said in which order it accepted openings: I4 holds by the client's clock alone".to_owned())
+        }
+        _ => Some(format!(
+            "of {silent} of {openings} openings no server said in which order it accepted them: there I4 holds by the client's clock alone"
+        )),
+    };
+    Order { checks: [by_clock.0, by_server.0], note }
 }
 
 #[cfg(test)]
@@ -51,13 +77,28 @@ mod tests {
 
     #[test]
     fn openings_in_their_order_pass() {
-        let [clock, server] = in_order(&[told(2, 5, 9, 11), told(1, 0, 9, 10), told(3, 5, 8, 12)]);
-        assert_eq!((clock.checked, clock.broken, server.checked, server.broken), (3, 0, 3, 0));
+        let order = in_order(&[told(2, 5, 9, 11), told(1, 0, 9, 10), told(3, 5, 8, 12)]);
+        let [clock, server] = order.checks;
+        let pairs = (clock.checked, clock.broken, server.checked, server.broken);
+        assert_eq!((pairs, order.note), ((2, 0, 2, 0), None), "three openings make two pairs");
+        let [clock, server] = in_order(&[told(1, 0, 9, 10)]).checks;
+        assert_eq!((clock.checked, server.checked), (0, 0), "one alone has no order");
+    }
+
+    #[test]
+    fn openings_without_a_servers_order_are_told_of() {
+        let silent = |seq| {
+            let answer = Answered::Opened { seq, amount_fen: 1, replayed: false, accepted: None };
+            Told { answer, ..told(seq, 0, 9, 0) }
+        };
+        let note = |history: &[Told]| in_order(history).note.unwrap();
+        assert!(note(&[told(1, 0, 9, 1), silent(2), silent(3)]).starts_with("of 2 of 3 openings no server said"));
+        assert!(note(&[silent(1)]).starts_with("no server said"));
     }
 
     #[test]
     fn who_overtakes_is_found_by_either_clock() {
-        let [clock, server] = in_order(&[told(1, 100, 110, 10), told(2, 50, 60, 9)]);
+        let [clock, server] = in_order(&[told(1, 100, 110, 10), told(2, 50, 60, 9)]).checks;
         assert_eq!((clock.broken, server.broken), (1, 1));
         assert!(clock.examples[0].contains("seq 1 was sent after"), "{}", clock.examples[0]);
     }

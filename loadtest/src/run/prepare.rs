@@ -32,10 +32,13 @@ pub fn lead(plan: &Plan) -> Duration {
 
 /// Prepares everything.
 pub fn prepare(plan: &Plan, people: &People, tickets_ahead: bool) -> Fallible<Prepared> {
-    people.top_up(plan.money())?;
-    if let Some(sender) = plan.money().keys().next() {
-        people.check_mark(*sender)?;
+    let mut needs = plan.money();
+    // One goes first: should it turn out to be real money, it is no more than this.
+    if let Some((sender, fen)) = needs.pop_first() {
+        people.top_up([(sender, fen)])?;
+        people.check_mark(sender)?;
     }
+    people.top_up(needs)?;
     let envelopes = send_ahead(plan, people)?;
     let all_ahead = plan.envelopes.iter().all(|envelope| envelope.sent_ahead);
     let tickets = if tickets_ahead && all_ahead { grab_ahead(plan, people, &envelopes)? } else { Arena::default() };

@@ -18,11 +18,11 @@ use super::recorder::{Gauges, Recorder};
 use super::settle::Settled;
 use super::target::Target;
 use super::verdict::{Usage, Used};
-use crate::faults::Schedule;
+use crate::faults::{Running, Schedule};
 use crate::outcome::{FaultDone, Live, Phase, Second, Totals};
 use crate::{Fallible, interrupt, machine};
 
-/// How long credits and refunds may take after the load.
+/// How long credits and refunds may take after the load and the last fault.
 const DRAIN_WITHIN: Duration = Duration::from_secs(300);
 /// How much later than balances the metrics may show the last credits.
 const SHOWN_WITHIN: Duration = Duration::from_millis(2_500);
@@ -93,19 +93,14 @@ impl Rehearsal<'_> {
         let mut seconds =
             Seconds { started, gauges: &|| watch.gauges(), on_second: &mut |second| live.show(second, "drain") };
         let recorder = &mut driven.recorder;
-        let faults = match faults {
-            Some(running) => {
-                seconds.tick_until(recorder, |_| running.is_over())?;
-                running.finish()
-            }
-            None => Vec::new(),
-        };
         let books = self.books(&driven.envelopes, &driven.history);
+        let is_disturbed = || faults.as_ref().is_some_and(|running| !running.is_over());
         let settled = std::thread::scope(|scope| -> Fallible<Settled> {
-            let settling = scope.spawn(|| books.settle(DRAIN_WITHIN));
-            seconds.tick_until(recorder, |_| settling.is_finished())?;
+            let settling = scope.spawn(|| books.settle(DRAIN_WITHIN, &is_disturbed));
+            seconds.tick_until(recorder, |_| settling.is_finished() && !is_disturbed())?;
             Ok(settling.join().map_err(|_| "looking at the balances panicked")?)
         })?;
+        let faults = faults.map(Running::finish).unwrap_or_default();
         let shown_by = Instant::now() + SHOWN_WITHIN;
         let is_shown = |totals: &Totals| totals.settled >= totals.committed || Instant::now() > shown_by;
         seconds.tick_until(recorder, |recorder| settled.at.is_none() || is_shown(&recorder.totals))?;

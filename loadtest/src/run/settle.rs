@@ -60,22 +60,42 @@ impl Look {
 }
 
 impl Books<'_> {
-    /// Waits until everything is settled, for so long at most.
-    pub fn settle(&self, within: Duration) -> Settled {
-        let (started, mut sample) = (Instant::now(), self.sample());
+    /// Waits until everything is settled, for so long at most after the last fault:
+    /// `is_disturbed` says whether one is in force.
+    pub fn settle(&self, within: Duration, is_disturbed: &(dyn Fn() -> bool + Sync)) -> Settled {
+        let was_disturbed = is_disturbed();
+        let first = self.come_to_rest(within, is_disturbed);
+        let (Some(at), Ok(seen), true) = (first.at, &first.look, was_disturbed) else { return first };
+        // What a fault holds may be done when it is over: the audit needs what is seen then.
+        while is_disturbed() && interrupt::check().is_ok() {
+            std::thread::sleep(STEP);
+        }
+        let last = self.come_to_rest(within, &|| false);
+        let nothing_new = last.look.as_ref().is_ok_and(|look| look.due == seen.due);
+        Settled { at: last.at.map(|later| if nothing_new { at } else { later }), ..last }
+    }
+
+    fn come_to_rest(&self, within: Duration, is_disturbed: &dyn Fn() -> bool) -> Settled {
+        let (mut undisturbed_since, mut sample) = (Instant::now(), self.sample());
         loop {
             if let Err(error) = interrupt::check() {
                 return Settled { at: None, within, look: Err(error) };
             }
             let asked = Instant::now();
-            let is_last = started.elapsed() >= within;
-            let look = match self.has_come_to_rest(&mut sample) {
+            let disturbed = is_disturbed();
+            if disturbed {
+                undisturbed_since = asked;
+            }
+            let is_last = !disturbed && undisturbed_since.elapsed() >= within;
+            let look = match self.is_at_rest(&mut sample) {
                 Ok(false) if !is_last => None,
                 Ok(_) => Some(self.look()),
                 Err(error) => Some(Err(error)),
             };
             match look {
-                Some(Ok(look)) if look.is_settled() => return Settled { at: Some(asked), within, look: Ok(look) },
+                Some(Ok(look)) if look.is_settled() => {
+                    return Settled { at: Some(Instant::now()), within, look: Ok(look) };
+                }
                 Some(look) if is_last => return Settled { at: None, within, look },
                 _ => (),
             }
@@ -112,7 +132,7 @@ impl Books<'_> {
     }
 
     /// Whether all of the sample have what they were told, or no more seems to come.
-    fn has_come_to_rest(&self, sample: &mut Sample) -> Fallible<bool> {
+    fn is_at_rest(&self, sample: &mut Sample) -> Fallible<bool> {
         let has = self.people.balances(&sample.users)?;
         sample.looks_alike = if has == sample.has { sample.looks_alike + 1 } else { 0 };
         sample.has = has;

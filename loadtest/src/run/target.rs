@@ -80,6 +80,11 @@ impl Target {
         self.service.as_ref()?.cpu_time().ok()
     }
 
+    /// Which of its processes has ended although nobody ended it, if they are ours.
+    pub fn gone(&self) -> Option<String> {
+        self.service.as_ref()?.cpu_time().err().map(|error| error.to_string())
+    }
+
     /// What it runs on, with what it says of itself.
     pub fn machine(&self, args: &RunArgs) -> Machine {
         let texts: Vec<String> = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok()).collect();

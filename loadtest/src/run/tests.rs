@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::http::HeaderMap;
-use axum::routing::get;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
@@ -78,6 +78,25 @@ fn where_no_connection_can_be_made_requests_are_lost_and_the_run_goes_on() {
     assert!(label.starts_with("open no connection: "), "{label}");
 }
 
+#[test]
+fn a_ticket_that_was_made_too_long_ahead_is_grabbed_anew() {
+    let open = async move |body: String| match body.contains("a-new-ticket") {
+        true => (StatusCode::OK, Json(json!({ "outcome": "opened", "amount_fen": 3, "seq": 1, "replayed": false }))),
+        false => (StatusCode::FORBIDDEN, Json(json!({ "code": "ticket_invalid" }))),
+    };
+    let grab = async move || Json(json!({ "outcome": "ready", "ticket": "a-new-ticket" }));
+    let service =
+        axum::Router::new().route("/v1/envelopes/{id}/open", post(open)).route("/v1/envelopes/{id}/grab", post(grab));
+    let driven = drive(&plan(3, 0.05), Pace::Open, crate::fake::serve(service));
+    assert_eq!((driven.tickets_renewed, driven.recorder.totals.committed), (3, 3));
+    // Where no ticket is ever valid, it ends nevertheless.
+    let refuse = async move || (StatusCode::FORBIDDEN, Json(json!({ "code": "ticket_invalid" })));
+    let service =
+        axum::Router::new().route("/v1/envelopes/{id}/open", post(refuse)).route("/v1/envelopes/{id}/grab", post(grab));
+    let driven = drive(&plan(3, 0.05), Pace::Open, crate::fake::serve(service));
+    assert_eq!((driven.tickets_renewed, driven.history.len()), (3, 6));
+}
+
 /// Serves one envelope of 9 fen that user 0 has paid for and user 1 has opened, 4 fen of it. User 1 is credited
 /// from the given look at the wallet on; `fen_missing` are gone all the same.
 fn bookkeeper(credited_from: u32, fen_missing: i64) -> SocketAddr {
@@ -116,6 +135,11 @@ fn bookkeeper(credited_from: u32, fen_missing: i64) -> SocketAddr {
 
 /// The drain and the audit of a run that was told of that opening.
 fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
+    audited_beside(addr, within, &|| false)
+}
+
+/// The same while something is disturbed.
+fn audited_beside(addr: SocketAddr, within: Duration, is_disturbed: &(dyn Fn() -> bool + Sync)) -> (Settled, Audit) {
     let plan = plan(2, 1.0);
     let mut people = People::new(addr, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
     people.tokens = Arena::default();
@@ -126,7 +150,7 @@ fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
     let history = [Told { call: Call::Open, envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
     let envelopes = [Some("an-id".to_owned())];
     let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: plan.money() };
-    let settled = books.settle(within);
+    let settled = books.settle(within, is_disturbed);
     let audit = books.audit(&settled).unwrap();
     (settled, audit)
 }
@@ -150,6 +174,19 @@ fn the_drain_is_over_when_the_balances_show_what_was_acknowledged() {
     assert_eq!(audit.late_fen, None);
     let rules = ["(I6)", "I1 over the system", "acknowledged as paid"];
     assert_eq!(rules.map(|rule| checked(&audit, rule)), [2, 1, 1]);
+}
+
+#[test]
+fn a_drain_that_is_over_before_the_last_fault_took_no_longer_for_it() {
+    let began = Instant::now();
+    let is_disturbed = || began.elapsed() < Duration::from_secs(3);
+    let (settled, audit) = audited_beside(bookkeeper(0, 0), Duration::from_secs(20), &is_disturbed);
+    assert!(!is_disturbed(), "what the audit sees is seen afterwards");
+    assert!(settled.at.unwrap() - began < Duration::from_secs(2));
+    assert_eq!((broken(&audit), audit.late.len()), (Vec::new(), 0));
+    // Nor is anything late while a fault is in force.
+    let (settled, _) = audited_beside(bookkeeper(3, 0), Duration::ZERO, &|| began.elapsed() < Duration::from_secs(8));
+    assert!(settled.at.is_some());
 }
 
 #[test]

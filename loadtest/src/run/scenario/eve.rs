@@ -23,6 +23,9 @@ const BEFORE_MIDNIGHT: f64 = 0.25;
 /// The shortest life of an envelope, in seconds.
 const SECONDS_MIN: u32 = 1;
 
+/// The openings of the whole night, as a part of those of a peak that lasted as long.
+pub const PEAKS: f64 = RAMP * RAMP_RATE / 2.0 + PEAK + TAIL * TAIL_RATE;
+
 /// Where local midnight lies, in seconds since the load began.
 pub fn midnight_s(wish: &Wish) -> f64 {
     wish.seconds * (RAMP + PEAK * BEFORE_MIDNIGHT)
@@ -64,7 +67,6 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
     );
     plan.parameters.insert("night".to_owned(), night);
     plan.parameters.insert("sends".to_owned(), format!("{sends_per_s:.1} a second in the peak"));
-    plan.parameters.insert("midnight".to_owned(), format!("{:.1} s after the start", midnight_s(wish)));
     plan.phases = phases(&[
         ("ramp", wish.seconds * RAMP),
         ("peak", wish.seconds * PEAK),

@@ -1,6 +1,6 @@
 //! `groups`: an ordinary evening in groups of all sizes. Somebody sends an
-//! envelope; members come for it soon, most of them only to find it empty; and
-//! they look who got what.
+//! envelope; those who get something open it within seconds; then the others come,
+//! again and again, only to find it empty; and everybody looks who got what.
 
 use std::collections::HashSet;
 
@@ -24,10 +24,13 @@ const GRABS_PER_OPEN: f64 = 20.0;
 const VIEWS_PER_OPEN: f64 = 10.0;
 /// The part of a group that has shares to open.
 const SHARES_PER_MEMBER: f64 = 0.6;
-/// Seconds after which openers come, on average.
+/// Visits for each opening.
+pub const VISITS_PER_OPEN: f64 = GRABS_PER_OPEN + VIEWS_PER_OPEN;
+/// Seconds within which all openers come, and the mean of an exponential time that is cut off there.
+const OPEN_WITHIN_S: f64 = 3.0;
 const OPEN_AFTER_S: f64 = 2.0;
-/// Seconds after which the others grab and look, on average.
-const LOOK_AFTER_S: f64 = 4.0;
+/// Seconds after the last of them in which the others grab and everybody looks, on average.
+const LOOK_AFTER_S: f64 = 3.0;
 /// Groups that exist for each envelope that is sent in a second: a group has quiet times.
 const GROUPS_PER_RATE: f64 = 10.0;
 
@@ -92,9 +95,9 @@ pub fn send(
         expires_in_s,
         sent_ahead: false,
     });
-    let come = |plan: &mut Plan, user, what, after_s: f64, random: &mut SmallRng| {
-        let after: f64 = Exp::new(1.0 / after_s).expect("the mean is fixed and good").sample(random);
-        let at_us = at_us + (after * 1e6) as u64;
+    let exponential = |mean_s: f64| Exp::new(1.0 / mean_s).expect("the mean is fixed and good");
+    let come = |plan: &mut Plan, user, what, after_s: f64| {
+        let at_us = at_us + (after_s * 1e6) as u64;
         if at_us < until_us {
             plan.visits.push(Visit { at_us, envelope, user, what, manners: Manners::default() });
         }
@@ -103,16 +106,23 @@ pub fn send(
     plan.visits.push(Visit { at_us, envelope, user: sender, what: What::Send, manners });
     let openers: HashSet<u32> =
         index::sample(random, size as usize, shares as usize).iter().map(|place| first + place as u32).collect();
-    let mut in_order: Vec<u32> = openers.into_iter().collect();
-    in_order.sort_unstable();
-    for user in in_order {
-        come(plan, user, What::Open, OPEN_AFTER_S, random);
+    let everybody: Vec<u32> = (first..first + size).collect();
+    let mut others: Vec<u32> = everybody.iter().copied().filter(|user| !openers.contains(user)).collect();
+    if others.is_empty() {
+        others.clone_from(&everybody);
     }
-    let looks = [(What::Grab, GRABS_PER_OPEN - 1.0), (What::View, VIEWS_PER_OPEN)];
-    for (what, per_open) in looks {
+    let mut all_opened_s: f64 = 0.0;
+    for user in everybody.iter().filter(|user| openers.contains(user)) {
+        // An exponential time that is cut off there has the same distribution as the rest of a longer one.
+        let after_s: f64 = exponential(OPEN_AFTER_S).sample(random) % OPEN_WITHIN_S;
+        all_opened_s = all_opened_s.max(after_s);
+        come(plan, *user, What::Open, after_s);
+    }
+    let looks = [(What::Grab, GRABS_PER_OPEN - 1.0, &others), (What::View, VIEWS_PER_OPEN, &everybody)];
+    for (what, per_open, users) in looks {
         for _ in 0..(f64::from(shares) * per_open) as u32 {
-            let user = first + random.random_range(0..size);
-            come(plan, user, what, LOOK_AFTER_S, random);
+            let user = users[random.random_range(0..users.len())];
+            come(plan, user, what, all_opened_s + exponential(LOOK_AFTER_S).sample(random));
         }
     }
 }
@@ -124,7 +134,10 @@ pub fn parameters(groups: &Groups, wish: &Wish) -> [(String, String); 4] {
     [
         ("groups", format!("{count}, of {MEMBERS_MIN} to {MEMBERS_MAX} members, Zipf with exponent {ZIPF_EXPONENT}")),
         ("users", users.to_string()),
-        ("for each opening", format!("{GRABS_PER_OPEN} grabs, {VIEWS_PER_OPEN} views")),
+        (
+            "for each opening",
+            format!("{GRABS_PER_OPEN} grabs, {VIEWS_PER_OPEN} views, about {LOOK_AFTER_S} s after all have opened"),
+        ),
         ("shares", format!("for {}% of a group, at most {}", SHARES_PER_MEMBER * 100.0, wish.shares_max)),
     ]
     .map(|(name, words)| (name.to_owned(), words))
@@ -179,6 +192,14 @@ mod tests {
         let grabs = (count(What::Grab) + opens) / opens;
         let views = count(What::View) / opens;
         assert!((16.0..=21.0).contains(&grabs) && (8.0..=10.5).contains(&views), "{grabs} {views}");
+        // Whoever only grabs comes when others were faster.
+        let mut opened_by = vec![0; plan.envelopes.len()];
+        let is = |what| move |visit: &&Visit| visit.what == what;
+        for visit in plan.visits.iter().filter(is(What::Open)) {
+            opened_by[visit.envelope as usize] = visit.at_us.max(opened_by[visit.envelope as usize]);
+        }
+        let late = |visit: &Visit| visit.at_us > opened_by[visit.envelope as usize];
+        assert!(plan.visits.iter().filter(is(What::Grab)).all(late));
         let small = plan.envelopes.iter().filter(|envelope| envelope.shares <= 6).count() as f64;
         assert!(small / plan.envelopes.len() as f64 > 0.4, "most groups are small");
         assert!(plan.envelopes.iter().any(|envelope| envelope.shares > 100), "and some are large");

@@ -38,7 +38,7 @@ pub enum Scenario {
     /// A night in minutes: ramp, midnight peak across a day boundary, tail, expiry wave
     Eve,
     /// What was recorded in a file: lines like {"at_ms":5,"call":"open","envelope":0,"user":7}, where a call is
-    /// send, grab, open or view
+    /// send, grab, open (which grabs first, unless tickets are fetched ahead) or view
     Replay,
 }
 
@@ -80,11 +80,30 @@ impl Scenario {
         matches!(self, Scenario::Eve).then(|| eve::midnight_s(wish))
     }
 
+    /// About how many visits the plan has, at the full rate all the time; those of a
+    /// recording are counted as they are read.
+    fn visits_expected(self, wish: &Wish) -> f64 {
+        match self {
+            Scenario::Hot => wish.rate * wish.seconds,
+            Scenario::Groups => wish.rate * wish.seconds * groups::VISITS_PER_OPEN,
+            Scenario::Eve => wish.rate * wish.seconds * eve::PEAKS * groups::VISITS_PER_OPEN,
+            Scenario::Rain => rain::openings(wish),
+            Scenario::Replay => 0.0,
+        }
+    }
+
     /// The plan.
     ///
     /// # Errors
     /// When it would be larger than this machine should hold, or a file cannot be read.
     pub fn plan(self, wish: &Wish) -> Fallible<Plan> {
+        // Before it is written: it need not fit into memory.
+        if self.visits_expected(wish) > VISITS_MAX as f64 {
+            let visits = self.visits_expected(wish);
+            return Err(
+                format!("about {visits:.0} visits are too many, {VISITS_MAX} at most: ask for less time").into()
+            );
+        }
         let mut random = SmallRng::seed_from_u64(wish.seed);
         let mut plan = match self {
             Scenario::Hot => hot::plan(wish, &mut random),
@@ -173,7 +192,17 @@ mod tests {
 
     #[test]
     fn a_plan_that_is_too_large_is_refused() {
-        let wish = Wish { rate: 1_000_000.0, seconds: 30.0, arrivals: Arrivals::Constant, ..wish() };
-        assert!(Scenario::Hot.plan(&wish).unwrap_err().to_string().contains("too many"));
+        let refused = |scenario: Scenario, rate, seconds| {
+            let wish = Wish { rate, seconds, ..wish() };
+            let error = scenario.plan(&wish).err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|error| error.contains("too many")), "{}: {error:?}", scenario.name());
+        };
+        for scenario in [Scenario::Hot, Scenario::Groups, Scenario::Rain, Scenario::Eve] {
+            // None of these would fit into memory.
+            refused(scenario, 1_000_000.0, 86_400.0);
+            refused(scenario, 50_000.0, 86_400.0);
+        }
+        refused(Scenario::Hot, 1_000_000.0, 30.0);
+        refused(Scenario::Groups, 100_000.0, 30.0);
     }
 }

@@ -14,11 +14,21 @@ const SHARES: u32 = 6;
 /// All taps of a second come within this many microseconds.
 const WITHIN_US: u64 = 100_000;
 
+/// Envelopes of a second, and the seconds in which they fall.
+fn extent(wish: &Wish) -> (u32, u32) {
+    ((wish.rate / f64::from(OPENERS)).ceil().max(1.0) as u32, wish.seconds.ceil() as u32)
+}
+
+/// How many taps that makes.
+pub fn openings(wish: &Wish) -> f64 {
+    let (drops, seconds) = extent(wish);
+    f64::from(drops) * f64::from(OPENERS) * f64::from(seconds)
+}
+
 /// Writes the plan: user 0 sends everything ahead; each second has `rate`
 /// openings, all at its beginning.
 pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
-    let drops = (wish.rate / f64::from(OPENERS)).ceil().max(1.0) as u32;
-    let seconds = wish.seconds.ceil() as u32;
+    let (drops, seconds) = extent(wish);
     let shares = SHARES.min(wish.shares_max);
     // People come again every second; within one nobody taps twice.
     let users = drops * OPENERS;

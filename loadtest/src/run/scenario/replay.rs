@@ -4,12 +4,18 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
+use super::{ENVELOPES_MAX, EXPIRES_IN_S, SHARE_FEN_MEAN, VISITS_MAX, Wish, phases};
 use crate::Fallible;
 use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
 
-/// Users and envelopes are numbered; no number is higher.
-const NUMBER_MAX: u32 = 5_000_000;
+/// Users are numbered; no number is higher.
+const USER_MAX: u32 = 5_000_000;
+/// The same of envelopes.
+const ENVELOPE_MAX: u32 = ENVELOPES_MAX as u32 - 1;
+/// No recording is longer than a day.
+const AT_MS_MAX: u64 = 86_400_000;
+/// More money than any envelope holds, in fen; that of all envelopes together can still be added up.
+const TOTAL_FEN_MAX: i64 = 1_000_000_000_000;
 /// Shares of an envelope that no line sends.
 const SHARES: u32 = 100;
 
@@ -35,6 +41,40 @@ enum Call {
     View,
 }
 
+impl Line {
+    /// How many shares a send makes.
+    fn shares(&self, wish: &Wish) -> u32 {
+        self.shares.unwrap_or(SHARES.min(wish.shares_max))
+    }
+
+    /// What cannot be played is refused: played otherwise, it would be another load.
+    fn check(&self, wish: &Wish) -> Result<(), String> {
+        let (shares, most) = (self.shares(wish), wish.shares_max);
+        let total_fen = self.total_fen.unwrap_or(i64::from(shares) * SHARE_FEN_MEAN);
+        if self.at_ms > AT_MS_MAX {
+            return Err(format!("at_ms is above {AT_MS_MAX}, a day"));
+        }
+        if self.user > USER_MAX {
+            return Err(format!("a user's number above {USER_MAX}"));
+        }
+        if self.envelope > ENVELOPE_MAX {
+            return Err(format!("an envelope's number above {ENVELOPE_MAX}"));
+        }
+        if !matches!(self.call, Call::Send) && (self.shares.is_some() || self.total_fen.is_some()) {
+            return Err("only a send has shares and total_fen".to_owned());
+        }
+        if !(1..=most).contains(&shares) {
+            return Err(format!("{shares} shares: an envelope has 1 to {most}, see --shares-max"));
+        }
+        if !(i64::from(shares)..=TOTAL_FEN_MAX).contains(&total_fen) {
+            return Err(format!(
+                "a total_fen of {total_fen} for {shares} shares: at least 1 for each, at most {TOTAL_FEN_MAX}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Reads the plan. An envelope that no line sends is sent ahead, by user 0.
 pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -42,8 +82,9 @@ pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |what: &str| format!("{}:{}: {what}", path.display(), number + 1);
         let line: Line = serde_json::from_str(line).map_err(|error| bad(&error.to_string()))?;
-        if line.envelope > NUMBER_MAX || line.user > NUMBER_MAX {
-            return Err(bad(&format!("a number above {NUMBER_MAX}")).into());
+        line.check(wish).map_err(|what| bad(&what))?;
+        if plan.visits.len() == VISITS_MAX {
+            return Err(bad(&format!("more than {VISITS_MAX} visits")).into());
         }
         while plan.envelopes.len() <= line.envelope as usize {
             plan.envelopes.push(planned(0, SHARES.min(wish.shares_max), None));
@@ -58,7 +99,7 @@ pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
                 if !envelope.sent_ahead {
                     return Err(bad("the envelope is sent twice").into());
                 }
-                let shares = line.shares.unwrap_or(SHARES).clamp(1, wish.shares_max);
+                let shares = line.shares(wish);
                 *envelope = PlannedEnvelope { sent_ahead: false, ..planned(line.user, shares, line.total_fen) };
                 What::Send
             }
@@ -108,11 +149,23 @@ mod tests {
     #[test]
     fn a_recording_that_cannot_be_played_is_refused_by_its_line() {
         let send = r#"{"at_ms":1,"call":"send","envelope":0,"user":0}"#;
+        let sends = |with: &str| format!(r#"{{"at_ms":1,"call":"send","envelope":0,"user":0,{with}}}"#);
         for (text, words) in [
             (format!("{send}\n{send}"), ":2: the envelope is sent twice"),
             (r#"{"at_ms":1,"call":"steal","envelope":0,"user":0}"#.to_owned(), ":1: unknown variant"),
             (r#"{"at_ms":1,"call":"open","envelope":0,"user":0,"x":1}"#.to_owned(), "unknown field"),
-            (r#"{"at_ms":1,"call":"open","envelope":4294967295,"user":0}"#.to_owned(), "a number above"),
+            (
+                r#"{"at_ms":1,"call":"open","envelope":4000000,"user":0}"#.to_owned(),
+                ":1: an envelope's number above 999999",
+            ),
+            (r#"{"at_ms":1,"call":"open","envelope":0,"user":4294967295}"#.to_owned(), "a user's number above"),
+            (r#"{"at_ms":18446744073709551615,"call":"open","envelope":0,"user":0}"#.to_owned(), "at_ms is above"),
+            (sends(r#""total_fen":-5"#), ":1: a total_fen of -5"),
+            (sends(r#""shares":3,"total_fen":2"#), "a total_fen of 2 for 3 shares"),
+            (sends(r#""total_fen":9223372036854775807"#), "at most"),
+            (sends(r#""shares":0"#), ":1: 0 shares"),
+            (sends(r#""shares":501"#), "501 shares: an envelope has 1 to 500"),
+            (r#"{"at_ms":1,"call":"grab","envelope":0,"user":0,"shares":2}"#.to_owned(), "only a send has"),
             (String::new(), "no visits"),
         ] {
             let error = read(&text).unwrap_err();
