@@ -241,6 +241,7 @@ mod tests {
             traffic: Traffic { requests: 900, bytes_in: 450_000, bytes_out: 270_000 },
             load_s: 10.0,
             used_up_s: None,
+            tickets_renewed: 0,
         }
     }
 
