@@ -24,6 +24,7 @@ const DEADLOCK_TRIES_MAX: u32 = 20;
 const DEADLOCK_PAUSE: Duration = Duration::from_millis(25);
 const DATABASE: &str = include_str!("../../../../sql/mysql/wallet/database.sql");
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
+const UNGUARDED: &str = include_str!("../../../../sql/mysql/wallet/unguarded.sql");
 
 /// Makes what is missing of the databases of the wallet: `databases` over all
 /// slots, called `wallet_00` and so on.
@@ -52,20 +53,40 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
     insist(lease, &claim).await.map_err(reading)?;
     check_identity(lease, plan, databases).await?;
-    // One by one: a cluster hands a trigger to its other nodes as the text that it came in.
-    let triggers = APPEND_ONLY.replace("{db}", &name);
-    for trigger in triggers.split(";\n").filter(|trigger| !trigger.trim().is_empty()) {
-        match insist(lease, trigger).await {
-            Err(broken) if !broken.is_of_connection() => {
+    guard_transfers(lease, &name).await?;
+    check_engines(lease, &name).await?;
+    let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
+    insist(lease, &complete).await.map_err(reading)?;
+    Ok(())
+}
+
+/// Makes the triggers that keep transfers append-only, where the database can have them.
+///
+/// On Galera it takes away those that came with moved data. A statement that a
+/// node takes back while it opens a table leaves that table in the node's cache
+/// with its triggers half read, and from then on inserts through it fail (error
+/// 1064) until somebody flushes it: seen with MariaDB 10.11.
+async fn guard_transfers(lease: &mut Lease, name: &str) -> Result<(), WalletError> {
+    let is_galera = is_galera(lease).await.map_err(reading)?;
+    let statements = if is_galera { UNGUARDED } else { APPEND_ONLY };
+    for statement in statements.replace("{db}", name).split(";\n").filter(|statement| !statement.trim().is_empty()) {
+        match insist(lease, statement).await {
+            Err(broken) if !broken.is_of_connection() && !is_galera => {
                 tracing::warn!(database = name, %broken, "the database does not guard its transfers against changes");
             }
             done => done.map_err(reading)?,
         }
     }
-    check_engines(lease, &name).await?;
-    let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
-    insist(lease, &complete).await.map_err(reading)?;
+    if is_galera {
+        tracing::warn!(database = name, "on Galera no trigger guards transfers against changes: see the handbook");
+    }
     Ok(())
+}
+
+async fn is_galera(lease: &mut Lease) -> Result<bool, Broken> {
+    let limit = lease.limit();
+    let ask = "SHOW VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'";
+    within(limit, lease.connection().fetch_optional(sqlx::raw_sql(ask))).await.map(|row| row.is_some())
 }
 
 /// Checks that a shard's database is there, complete, and made for its slots.
