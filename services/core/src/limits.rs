@@ -141,6 +141,7 @@ const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(JOURNAL_PAGE_MAX > 1, "a page may begin with an entry that is known already");
 const _: () = assert!(WORKER_BATCH_SIZE_MAX as usize <= TRANSFER_BATCH_SIZE_MAX);
 const _: () = assert!(SHARES_CEILING as i64 <= i64::MAX / 1_000_000_000, "totals fit with room to spare");
 
