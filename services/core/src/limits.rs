@@ -15,9 +15,11 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds that the body of a request may take to arrive.
 pub const BODY_READ_MS_MAX: u64 = 10_000;
-/// Milliseconds after which an envelope in memory is read again before it is shown, unless this
-/// server has written to it since: another server may have owned it for a while.
+/// Milliseconds after which the database is asked what an envelope in memory lacks before it is shown, unless
+/// this server has written to it since: another server may have owned it for a while.
 pub const DETAIL_AGE_MS_MAX: i64 = 1_000;
+/// Entries of a journal that a server reads in one statement: no envelope may take longer than a statement is given.
+pub const JOURNAL_PAGE_MAX: u32 = 10_000;
 /// Milliseconds that a connection may be open without a request.
 pub const IDLE_MS_MAX: u64 = 75_000;
 /// Milliseconds that a closed connection is still read, so that the client gets its answer.
@@ -139,6 +141,7 @@ const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(JOURNAL_PAGE_MAX > 1, "a page may begin with an entry that is known already");
 const _: () = assert!(WORKER_BATCH_SIZE_MAX as usize <= TRANSFER_BATCH_SIZE_MAX);
 const _: () = assert!(SHARES_CEILING as i64 <= i64::MAX / 1_000_000_000, "totals fit with room to spare");
 

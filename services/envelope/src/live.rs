@@ -5,6 +5,11 @@
 //! fence, the copy is dropped and loaded again. Only paid envelopes are kept:
 //! what is in [`LiveEnvelope::envelope`] can no longer change.
 //!
+//! Whoever only wants to see what is missing reads on from the last entry that
+//! is remembered: a journal is append-only, so where the database has this very
+//! entry, all before it are as they were. That costs what is new, however long
+//! the journal is.
+//!
 //! A copy may also be *ahead* of its database, which was restored to an earlier
 //! moment or is another node now. The fence would let its next entry through
 //! and leave a gap, so each copy keeps the epoch of its database, and counts for
@@ -13,7 +18,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::limits::JOURNAL_PAGE_MAX;
+use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_store::{Store, StoreError};
 use indexmap::IndexMap;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -27,7 +33,10 @@ pub struct LiveEnvelope {
     /// The row, as loaded. Its stage and `settled_seq` are those of the load.
     pub envelope: Envelope,
     journal: RwLock<LiveJournal>,
-    loaded_at: Timestamp,
+    /// When nothing was missing, in milliseconds.
+    complete_at: AtomicI64,
+    /// Held by whoever reads on, so that those who ask at the same time share it.
+    reading: tokio::sync::Mutex<()>,
     used_at: AtomicI64,
     database: u8,
     /// The epoch of the database just before it was read.
@@ -44,15 +53,6 @@ pub struct LiveJournal {
 }
 
 impl LiveJournal {
-    fn new(envelope: &Envelope, entries: &[Entry]) -> LiveJournal {
-        let mut journal = LiveJournal::empty(envelope.total);
-        journal.opens.reserve_exact(entries.len());
-        for entry in entries {
-            journal.apply(entry);
-        }
-        journal
-    }
-
     /// The journal of an envelope that nobody has opened.
     pub(crate) fn empty(total: Fen) -> LiveJournal {
         LiveJournal { fold: Journal::new(total), opens: IndexMap::new(), luckiest: None }
@@ -68,6 +68,23 @@ impl LiveJournal {
             }
             self.opens.insert(user.clone(), (entry.amount, entry.at));
         }
+    }
+
+    /// Adds those of these entries, which are in order, that are not known yet.
+    fn add<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) {
+        for entry in entries {
+            if entry.seq > self.fold.last_seq {
+                self.apply(entry);
+            }
+        }
+    }
+
+    /// The last entry of this envelope's journal, as long as it is an opening.
+    fn last_open(&self, envelope_id: EnvelopeId) -> Option<Entry> {
+        let (user, opened) = self.open_at(self.open_count())?;
+        let Journal { last_seq: seq, remaining, .. } = self.fold;
+        let kind = EntryKind::Open(user.clone());
+        Some(Entry { envelope_id, seq, kind, amount: opened.amount, remaining, at: opened.at })
     }
 
     /// The user's own opening.
@@ -107,9 +124,45 @@ impl LiveEnvelope {
         store.epoch(self.database) != self.epoch
     }
 
-    /// When it was loaded.
-    pub fn loaded_at(&self) -> Timestamp {
-        self.loaded_at
+    /// When nothing was missing, as far as is known: it was read then, or this
+    /// server wrote the next entry, which lets no other one be in its place.
+    pub fn complete_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.complete_at.load(Ordering::Relaxed))
+    }
+
+    fn was_complete_at(&self, at: Timestamp) {
+        self.complete_at.store(at.millis(), Ordering::Relaxed);
+    }
+
+    /// Reads what comes after the last entry that is remembered, page by page, so
+    /// that no statement takes long. False: the database does not have that
+    /// entry, so what is remembered is not what happened there.
+    async fn read_on(&self, store: &dyn Store) -> Result<bool, StoreError> {
+        let id = self.envelope.id;
+        loop {
+            let last = {
+                let journal = self.journal.read();
+                if journal.fold.has_ended() || journal.fold.refunded {
+                    return Ok(true);
+                }
+                journal.last_open(id)
+            };
+            // From the entry that is known: it comes along, and is compared.
+            let after_seq = last.as_ref().map_or(0, |last| last.seq - 1);
+            let page = store.entries(id, after_seq, JOURNAL_PAGE_MAX).await?;
+            if last.is_some() && page.first() != last.as_ref() {
+                return Ok(false);
+            }
+            let mut journal = self.journal.write();
+            if last.is_none() {
+                // Most journals are short: they take no more room than they need.
+                journal.opens.reserve_exact(page.len());
+            }
+            journal.add(page.iter());
+            if page.len() < JOURNAL_PAGE_MAX as usize {
+                return Ok(true);
+            }
+        }
     }
 }
 
@@ -210,36 +263,79 @@ impl LiveEnvelopes {
         let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
         let database = store.table_of(id).database;
         let epoch = store.epoch(database);
-        let (envelope, entries) = store.load_journal(id).await.map_err(NotLive::Store)?.ok_or(NotLive::NotFound)?;
-        match envelope.stage {
-            Stage::Active | Stage::Settled => Ok(Arc::new(LiveEnvelope {
-                journal: RwLock::new(LiveJournal::new(&envelope, &entries)),
-                envelope,
-                loaded_at: now,
-                used_at: AtomicI64::new(now.millis()),
-                database,
-                epoch,
-            })),
-            Stage::Created | Stage::Cancelled => Err(NotLive::NotPaid(Box::new(envelope))),
+        let (envelope, fold) = store.load(id).await.map_err(NotLive::Store)?.ok_or(NotLive::NotFound)?;
+        if let Stage::Created | Stage::Cancelled = envelope.stage {
+            return Err(NotLive::NotPaid(Box::new(envelope)));
         }
+        let live = LiveEnvelope {
+            journal: RwLock::new(LiveJournal::empty(envelope.total)),
+            envelope,
+            complete_at: AtomicI64::new(now.millis()),
+            reading: tokio::sync::Mutex::default(),
+            used_at: AtomicI64::new(now.millis()),
+            database,
+            epoch,
+        };
+        let is_whole = fold.last_seq == 0 || live.read_on(store).await.map_err(NotLive::Store)?;
+        if !is_whole || live.journal().fold.last_seq < fold.last_seq {
+            let words = format!("the journal of {id} became another one while it was read");
+            return Err(NotLive::Store(StoreError::Unavailable(words)));
+        }
+        Ok(Arc::new(live))
+    }
+
+    /// Reads what may be missing, whoever wrote it, unless that has been done since
+    /// `asked_at`; those who ask at the same time share it. False: what is
+    /// remembered is not what the database says, so it is to be forgotten.
+    pub async fn catch_up(
+        &self,
+        live: &Arc<LiveEnvelope>,
+        store: &dyn Store,
+        clock: &dyn Clock,
+        asked_at: Timestamp,
+    ) -> Result<bool, NotLive> {
+        let _turn = live.reading.lock().await;
+        let now = clock.now();
+        if (asked_at..=now).contains(&live.complete_at()) {
+            return Ok(true);
+        }
+        // Nothing to compare with: it costs as little to load it.
+        let opens_before = live.journal().open_count();
+        if opens_before == 0 {
+            return Ok(false);
+        }
+        let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
+        let fold = live.journal().fold;
+        if !live.read_on(store).await.map_err(NotLive::Store)? || live.is_outdated(store) {
+            return Ok(false);
+        }
+        live.was_complete_at(now);
+        if live.journal().fold != fold {
+            self.weigh_again(live, opens_before);
+            self.share_loaded(live);
+        }
+        Ok(true)
     }
 
     /// Remembers entries of one envelope that have been committed, in order.
     pub fn committed<'a>(&self, live: &Arc<LiveEnvelope>, entries: impl Iterator<Item = &'a Entry>) {
-        let (before, after) = {
+        let before = {
             let mut journal = live.journal.write();
             let before = journal.open_count();
-            for entry in entries {
-                journal.apply(entry);
-            }
-            (before, journal.open_count())
+            journal.add(entries.inspect(|entry| live.was_complete_at(entry.at)));
+            before
         };
-        // The cache weighs an envelope when it is put in; weigh again as it doubles.
-        if before.next_power_of_two() != after.next_power_of_two() && after as u64 > ENVELOPE_WEIGHT {
-            self.cache.insert(live.envelope.id, self.weigh(live.clone()));
-        }
+        self.weigh_again(live, before);
         if let Some(shared) = &self.shared {
             shared.note_commit(live);
+        }
+    }
+
+    /// The cache weighs an envelope when it is put in; weigh again as it doubles.
+    fn weigh_again(&self, live: &Arc<LiveEnvelope>, opens_before: u32) {
+        let opens = live.journal().open_count();
+        if opens_before.next_power_of_two() != opens.next_power_of_two() && u64::from(opens) > ENVELOPE_WEIGHT {
+            self.cache.insert(live.envelope.id, self.weigh(live.clone()));
         }
     }
 

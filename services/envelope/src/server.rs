@@ -424,25 +424,23 @@ impl Server {
     /// A copy that is good enough to show. Openings of this server are in it at
     /// once; but the refund, and with lanes off the openings, are written past
     /// the memory, and another server may have owned the envelope for a while:
-    /// a copy that may lack something is loaded again. What this server has
-    /// loaded or written itself was complete at that moment.
+    /// to a copy that may lack something, that is added first. So every page of
+    /// a detail is as fresh as the first one, and each costs what is new.
     async fn live_for_detail(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
-        let live = self.live.get_or_load(id, &*self.parts.store, now).await?;
-        let (state, complete_at) = {
-            let journal = live.journal();
-            let last = journal.open_at(journal.open_count()).map(|(_, opened)| opened.at);
-            (live.envelope.state(&journal.fold, now), last.map_or(live.loaded_at(), |at| at.max(live.loaded_at())))
-        };
+        let store = &*self.parts.store;
+        let live = self.live.get_or_load(id, store, now).await?;
+        let age_ms = now.millis() - live.complete_at().millis();
+        let state = live.envelope.state(&live.journal().fold, now);
         let may_be_old = match state {
             State::Finished | State::Refunded => false,
             State::Expired => true,
-            _ => !self.parts.options.lanes || now.millis() - complete_at.millis() > limits::DETAIL_AGE_MS_MAX,
+            _ => !self.parts.options.lanes || !(0..=limits::DETAIL_AGE_MS_MAX).contains(&age_ms),
         };
-        if !may_be_old || live.loaded_at() == now {
+        if !may_be_old || self.live.catch_up(&live, store, self.clock(), now).await? {
             return Ok(live);
         }
         self.live.forget(id);
-        self.live.get_or_load(id, &*self.parts.store, now).await
+        self.live.get_or_load(id, store, now).await
     }
 
     fn lane_of(&self, id: EnvelopeId) -> Result<&LaneQueue, Refusal> {
