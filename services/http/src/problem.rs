@@ -24,7 +24,8 @@ pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/prob
 const RETRY_AFTER_S_DEFAULT: u32 = 1;
 
 /// What a program decides by. Its text is stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, utoipa::ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Code {
     /// The request makes no sense, whoever sends it.
     InvalidRequest,

@@ -120,7 +120,6 @@ pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller) ->
         (status = 403, description = "`ticket_invalid`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`: nothing happened", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "`outcome_unknown`: ask again, the answer is then final", body = ProblemBody,
             content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
