@@ -197,9 +197,11 @@ impl Problem {
         Problem { code, detail: detail.into(), field: None, retry_after_s: None, cause: None }
     }
 
-    /// A wrong field and why.
-    pub fn invalid_field(field: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { field: Some(field.into()), ..Problem::new(Code::InvalidRequest, reason) }
+    /// A wrong field and why, in words that follow its name: `must be …`, `is …`.
+    pub fn invalid_field(field: impl Into<String>, reason: &str) -> Problem {
+        let field = field.into();
+        let detail = bounded(&format!("`{field}` {reason}"));
+        Problem { field: Some(field), ..Problem::new(Code::InvalidRequest, detail) }
     }
 
     /// The same, to be tried again after so many seconds.
@@ -279,7 +281,7 @@ pub(crate) fn bounded(text: &(impl Display + ?Sized)) -> String {
 
 impl From<FieldError> for Problem {
     fn from(error: FieldError) -> Problem {
-        Problem::invalid_field(error.field, error.reason)
+        Problem::invalid_field(error.field, &error.reason)
     }
 }
 
@@ -347,7 +349,7 @@ mod tests {
             body,
             serde_json::json!({
                 "type": "urn:hongbao:problem:invalid_request", "title": "The request is invalid", "status": 422,
-                "detail": "must be 1 to 500", "code": "invalid_request", "retryable": false, "request_id": "r-1",
+                "detail": "`shares` must be 1 to 500", "code": "invalid_request", "retryable": false, "request_id": "r-1",
                 "field": "shares",
             })
         );
