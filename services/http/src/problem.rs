@@ -20,6 +20,12 @@ use crate::request_id::RequestId;
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// What a 404 says where no route leads: the same from a server, the all-in-one process and a gateway.
+pub const NO_SUCH_CALL: &str = "there is no such call";
+
+/// What a 404 says where the route exists, but not the envelope.
+pub const NO_SUCH_ENVELOPE: &str = "there is no such envelope";
+
 /// Seconds in `Retry-After` when nothing better is known.
 const RETRY_AFTER_S_DEFAULT: u32 = 1;
 
@@ -218,7 +224,7 @@ impl Problem {
     /// exist, or a refusal of the framework.
     pub(crate) fn of_status(status: StatusCode) -> Problem {
         let code = Code::of_status(status);
-        Problem::new(code, code.title())
+        Problem::new(code, if code == Code::NotFound { NO_SUCH_CALL } else { code.title() })
     }
 
     /// The document of RFC 9457.
