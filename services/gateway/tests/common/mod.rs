@@ -317,11 +317,9 @@ impl Reply {
         self.json()["server"].as_str().unwrap().to_owned()
     }
 
-    pub fn expect_problem(&self, status: u16, code: &str) -> Value {
-        let problem = self.json();
-        assert_eq!((self.status, problem["code"].as_str()), (status, Some(code)), "{self:?}");
-        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
-        problem
+    pub fn expect_problem(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.json()["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.json()["request_id"].as_str(), self.header("x-request-id"));
     }
 }
 
