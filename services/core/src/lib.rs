@@ -12,6 +12,7 @@ pub mod id;
 pub mod split;
 
 pub mod envelope;
+pub mod field;
 pub mod request;
 pub mod ticket;
 pub mod transfer;

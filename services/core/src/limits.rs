@@ -49,6 +49,8 @@ pub const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 /// Shortest secret that tickets may be signed with: as long as what SHA-256 gives.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
+/// Years that a token may be good for: one that says more was dated in milliseconds instead of seconds.
+pub const TOKEN_YEARS_MAX: i64 = 100;
 /// Groups that a token may name.
 pub const GROUPS_MAX: usize = 1_000;
 /// Shares that no configuration may exceed; it keeps every product within 64 bits.

@@ -1,8 +1,9 @@
 //! From a request to terms that cannot hold nonsense.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::envelope::{Audience, Envelope, Kind, Stage};
+use crate::field::{self, Number};
 use crate::id::EnvelopeId;
 use crate::limits::Limits;
 use crate::money::Fen;
@@ -18,17 +19,30 @@ pub const GREETING_DEFAULT: &str = "恭喜发财，大吉大利";
 #[serde(deny_unknown_fields)]
 pub struct CreateEnvelope {
     /// How the total is divided.
+    #[serde(deserialize_with = "kind")]
     pub kind: Kind,
     /// The money in it.
-    pub total_fen: i64,
+    #[schema(value_type = i64)]
+    pub total_fen: Number,
     /// How many may open it.
-    pub shares: i64,
+    #[schema(value_type = i64)]
+    pub shares: Number,
     /// At most 64 characters, no control characters.
     pub greeting: Option<String>,
     /// Who may open it; everybody with the link by default.
+    #[serde(default, deserialize_with = "audience")]
     pub audience: Option<AudienceBody>,
     /// How long it can be opened, from its payment.
-    pub expires_in_s: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    pub expires_in_s: Option<Number>,
+}
+
+fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    field::text(deserializer, "`lucky` or `equal`")
+}
+
+fn audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AudienceBody>, D::Error> {
+    field::object(deserializer, r#"an object, such as {"type":"link"} or {"type":"group","id":"family"}"#)
 }
 
 /// An audience on the wire: `{"type":"link"}`, or `group` or `user` with an `id`.
@@ -36,11 +50,15 @@ pub struct CreateEnvelope {
 #[serde(deny_unknown_fields)]
 pub struct AudienceBody {
     /// Which kind of audience.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "audience_type")]
     pub kind: AudienceType,
     /// The group or the user; absent for a link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+}
+
+fn audience_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AudienceType, D::Error> {
+    field::text(deserializer, "`link`, `group` or `user`")
 }
 
 /// See [`AudienceBody`].
@@ -87,10 +105,8 @@ pub struct Birth {
 impl CreateEnvelope {
     /// Checks every field against the limits and makes the envelope.
     pub fn into_envelope(self, birth: Birth, limits: &Limits) -> Result<Envelope, FieldError> {
-        let shares = match u32::try_from(self.shares) {
-            Ok(shares) if (1..=limits.shares_max).contains(&shares) => shares,
-            _ => return Err(FieldError::new("shares", format!("must be 1 to {}", limits.shares_max))),
-        };
+        let shares = self.shares.check("shares", 1..=limits.shares_max.into())?;
+        let shares = u32::try_from(shares).expect("the bound that it was checked against is a u32");
         let total = checked_total(self.total_fen, shares, self.kind, limits)?;
         Ok(Envelope {
             id: birth.id,
@@ -111,14 +127,16 @@ impl CreateEnvelope {
     }
 }
 
-fn checked_total(total_fen: i64, shares: u32, kind: Kind, limits: &Limits) -> Result<Fen, FieldError> {
+fn checked_total(total_fen: Number, shares: u32, kind: Kind, limits: &Limits) -> Result<Fen, FieldError> {
     let refuse = |reason: String| Err(FieldError::new("total_fen", reason));
-    let cap = limits.share_fen_max;
-    let Some(total) = Fen::new(total_fen).filter(|total| split::splits(*total, shares, cap)) else {
-        let most = i64::from(shares) * cap.get();
-        return refuse(format!("must be {shares} to {most} for {shares} shares of 1 to {} fen", cap.get()));
+    let (least, cap) = (i64::from(shares), limits.share_fen_max);
+    let bounds = least..=least * cap.get();
+    let total = total_fen.within(&bounds).and_then(Fen::new).filter(|total| split::splits(*total, shares, cap));
+    let Some(total) = total else {
+        let must = field::must_be_within(&bounds);
+        return refuse(format!("{must}, for {shares} shares of 1 to {} fen", cap.get()));
     };
-    if kind == Kind::Equal && total_fen % i64::from(shares) != 0 {
+    if kind == Kind::Equal && total.get() % i64::from(shares) != 0 {
         return refuse(format!("must divide into {shares} equal shares"));
     }
     Ok(total)
@@ -135,12 +153,9 @@ fn checked_greeting(greeting: Option<String>, limits: &Limits) -> Result<String,
     Ok(greeting)
 }
 
-fn checked_lifetime_ms(expires_in_s: Option<i64>, limits: &Limits) -> Result<i64, FieldError> {
+fn checked_lifetime_ms(expires_in_s: Option<Number>, limits: &Limits) -> Result<i64, FieldError> {
     let (min, max) = (i64::from(limits.expires_in_s_min), i64::from(limits.expires_in_s_max));
-    let seconds = expires_in_s.unwrap_or(max);
-    if !(min..=max).contains(&seconds) {
-        return Err(FieldError::new("expires_in_s", format!("must be {min} to {max}")));
-    }
+    let seconds = expires_in_s.unwrap_or(max.into()).check("expires_in_s", min..=max)?;
     Ok(seconds * 1_000)
 }
 

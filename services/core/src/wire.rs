@@ -1,9 +1,10 @@
 //! What goes over the wire. The contract of the HTTP API in types.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::envelope::{Entry, EntryKind, Envelope, Journal, Kind, Opened, State};
+use crate::field::{self, Number};
 use crate::id::EnvelopeId;
 use crate::money::Fen;
 use crate::request::AudienceBody;
@@ -286,10 +287,16 @@ pub struct DevToken {
 #[serde(deny_unknown_fields)]
 pub struct TopUpRequest {
     /// How much, from 1.
-    pub amount_fen: i64,
+    #[schema(value_type = i64)]
+    pub amount_fen: Number,
     /// The client's id: a repeat with the same id is the same top-up.
+    #[serde(deserialize_with = "id_of_top_up")]
     #[schema(value_type = String, format = "uuid")]
     pub id: uuid::Uuid,
+}
+
+fn id_of_top_up<'de, D: Deserializer<'de>>(deserializer: D) -> Result<uuid::Uuid, D::Error> {
+    field::text(deserializer, "a UUID")
 }
 
 /// The body of every error: RFC 9457, `application/problem+json`.

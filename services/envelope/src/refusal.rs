@@ -1,6 +1,7 @@
 //! What a caller is told when a verb did not do what was asked.
 
 use hongbao_core::request::FieldError;
+use hongbao_http::problem::NO_SUCH_ENVELOPE;
 use hongbao_http::{Code, Problem};
 use hongbao_store::StoreError;
 use hongbao_wallet::WalletError;
@@ -19,7 +20,7 @@ pub enum Refusal {
     #[error("the new envelope's id is dated {:.1} s ahead of this server's clock; nothing happened, try again", *.0 as f64 / 1_000.0)]
     ClocksApart(i64),
     /// There is nothing under this id for this caller.
-    #[error("there is no such envelope")]
+    #[error("{NO_SUCH_ENVELOPE}")]
     NotFound,
     /// Only the sender may pay.
     #[error("only its sender can pay for an envelope")]

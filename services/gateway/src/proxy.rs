@@ -69,8 +69,7 @@ impl Proxy {
     async fn forward(&self, request: Request) -> Result<Response, Problem> {
         let (mut parts, body) = request.into_parts();
         let admitted = self.shared.edge.admit(&parts.method, parts.uri.path(), &parts.headers)?;
-        let call = Call::of(&parts.method, parts.uri.path())
-            .ok_or_else(|| Problem::new(Code::NotFound, "there is no such call or envelope"))?;
+        let call = Call::of(&parts.method, parts.uri.path()).map_err(|words| Problem::new(Code::NotFound, words))?;
         let body = read_body(body).await?;
 
         strip_request(&mut parts.headers);

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use common::{Backend, Front, exchange, id, quick, topology};
 use hongbao_core::routing::owner;
+use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
 
 async fn two_sets() -> (Vec<Backend>, Front) {
     let mut backends = Vec::new();
@@ -171,8 +172,16 @@ async fn nobody_smuggles_a_second_request_behind_two_lengths() {
 #[tokio::test]
 async fn what_no_client_may_ask_is_answered_here() {
     let (backends, front) = two_sets().await;
-    for path in ["/v1/operator/permits", "/v1/envelopes/no-id/open", "/v1/else", "/else"] {
-        front.post(path, "{}").await.expect_problem(404, "not_found");
+    for (path, detail) in [
+        ("/v1/operator/permits", NO_SUCH_CALL),
+        ("/v1/else", NO_SUCH_CALL),
+        ("/else", NO_SUCH_CALL),
+        ("/v1/envelopes/no-id/close", NO_SUCH_CALL),
+        ("/v1/envelopes/no-id/open", NO_SUCH_ENVELOPE),
+    ] {
+        let reply = front.post(path, "{}").await;
+        reply.expect_problem(404, "not_found");
+        assert_eq!(reply.json()["detail"], detail, "{path}");
     }
     let request = "GET /v1/wallet HTTP/1.1\r\nhost: h\r\n\r\n";
     exchange(front.address, request).await.expect_problem(401, "unauthorized");

@@ -26,8 +26,9 @@ const KEPT_OF_A_CODE_MAX: u64 = 1_000;
 pub fn run_folder(data: &Path, world: World, json: bool) -> Result<ExitCode, String> {
     let data = &dev::folder_of(data, world);
     block_on(async {
-        let store = SqliteStore::open_existing(data, Mode::ReadOnly).await.map_err(|error| error.to_string())?;
-        let wallet = SqliteWallet::open(data, Mode::ReadOnly).await.map_err(|error| error.to_string())?;
+        let store = SqliteStore::open_existing(data, Mode::ReadOnly).await;
+        let store = store.map_err(|error| format!("--data: {error}"))?;
+        let wallet = SqliteWallet::open(data, Mode::ReadOnly).await.map_err(|error| format!("--data: {error}"))?;
         check(&[SetStore::whole(Arc::new(store))], &wallet, json).await
     })
 }

@@ -28,6 +28,9 @@ use prometheus_client::registry::Registry;
 use crate::config::dev::{Config, Flags};
 use crate::process;
 
+/// What an operator chooses the address by.
+const LISTEN_SET_BY: &str = "--listen, HONGBAO_LISTEN or `listen` in the settings file";
+
 /// Where the files of the rehearsal are, in the folder of the real ones.
 const SHADOW_FOLDER: &str = "shadow";
 
@@ -43,7 +46,7 @@ pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, S
 }
 
 async fn serve_until_stopped(config: Config) -> Result<(), String> {
-    let (listener, address) = process::listen(config.listen.0)?;
+    let (listener, address) = process::listen(config.listen.0, LISTEN_SET_BY)?;
 
     let mut registry = Registry::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -117,8 +120,8 @@ async fn open_stores(config: &Config, world: World) -> Result<(Arc<dyn Store>, A
     let dir = &folder_of(&config.data.0, world);
     let fold = config.storage.fold()?;
     let store = SqliteStore::open(dir, fold, config.zone_offset_s.0, Mode::Durable).await;
-    let store = store.map_err(|error| error.to_string())?;
-    let wallet = SqliteWallet::open(dir, Mode::Durable).await.map_err(|error| error.to_string())?;
+    let store = store.map_err(|error| format!("data: {error}"))?;
+    let wallet = SqliteWallet::open(dir, Mode::Durable).await.map_err(|error| format!("data: {error}"))?;
     Ok((Arc::new(store), Arc::new(wallet)))
 }
 

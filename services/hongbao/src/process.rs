@@ -1,10 +1,12 @@
 //! What every role does alike: log, listen, check tokens, stop.
 
+use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hongbao_core::{Clock, World};
+use hongbao_http::token::KeyError;
 use hongbao_http::{Health, Issuer, Verifier};
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
@@ -39,13 +41,23 @@ pub fn run(log: &Log, role: impl Future<Output = Result<(), String>>) -> Result<
     runtime.map_err(|error| error.to_string())?.block_on(role)
 }
 
-/// Binds the address; gives the one in force, with its port.
+/// Binds the address; gives the one in force, with its port. `set_by` says where
+/// another one can be chosen.
 ///
 /// When everybody connects in the same second, who finds the queue of new
 /// connections full waits a second for the next try: so it is a long one.
-pub fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
+pub fn listen(address: SocketAddr, set_by: &str) -> Result<(TcpListener, SocketAddr), String> {
     let bound = bind(address).and_then(|listener| listener.local_addr().map(|address| (listener, address)));
-    bound.map_err(|error| format!("{address}: {error}"))
+    bound.map_err(|error| cannot_listen(address, set_by, &error))
+}
+
+/// Why nothing can be served there, and what to do, in words for an operator.
+pub fn cannot_listen(address: SocketAddr, set_by: &str, error: &std::io::Error) -> String {
+    if error.kind() != std::io::ErrorKind::AddrInUse {
+        return format!("cannot listen on {address}: {error}; another address is chosen by {set_by}");
+    }
+    let port = address.port();
+    format!("{address}: port {port} is in use by another process: end that one, or choose another address by {set_by}")
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -60,13 +72,17 @@ pub fn tokens(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<(Verifier, Option<I
     let secret = auth.hs256_secret.0.as_bytes();
     let (verifier, issuer) = match &auth.eddsa_public_key_file {
         Some(path) => {
-            let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            (Verifier::eddsa(&pem, clock.clone()), None)
+            let named = |error: &dyn Display| format!("auth: eddsa_public_key_file {}: {error}", path.display());
+            let pem = std::fs::read(path).map_err(|error| named(&error))?;
+            (Verifier::eddsa(&pem, clock.clone()).map_err(|error| named(&error))?, None)
         }
-        None => (Verifier::hs256(secret, clock.clone()), Some(Issuer::hs256(secret, clock.clone()))),
+        None => {
+            let named = |error: KeyError| format!("auth: hs256_secret: {error}");
+            let issuer = Issuer::hs256(secret, clock.clone()).map_err(named)?;
+            (Verifier::hs256(secret, clock.clone()).map_err(named)?, Some(issuer))
+        }
     };
-    let verifier = verifier.map_err(|error| error.to_string())?;
-    Ok((verifier, issuer.transpose().map_err(|error| error.to_string())?))
+    Ok((verifier, issuer))
 }
 
 /// Where the measures of a world are made known: those of the rehearsal have a

@@ -20,11 +20,18 @@ use crate::request_id::RequestId;
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// What a 404 says where no route leads: the same from a server, the all-in-one process and a gateway.
+pub const NO_SUCH_CALL: &str = "there is no such call";
+
+/// What a 404 says where the route exists, but not the envelope.
+pub const NO_SUCH_ENVELOPE: &str = "there is no such envelope";
+
 /// Seconds in `Retry-After` when nothing better is known.
 const RETRY_AFTER_S_DEFAULT: u32 = 1;
 
 /// What a program decides by. Its text is stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, utoipa::ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Code {
     /// The request makes no sense, whoever sends it.
     InvalidRequest,
@@ -196,9 +203,11 @@ impl Problem {
         Problem { code, detail: detail.into(), field: None, retry_after_s: None, cause: None }
     }
 
-    /// A wrong field and why.
-    pub fn invalid_field(field: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { field: Some(field.into()), ..Problem::new(Code::InvalidRequest, reason) }
+    /// A wrong field and why, in words that follow its name: `must be …`, `is …`.
+    pub fn invalid_field(field: impl Into<String>, reason: &str) -> Problem {
+        let field = field.into();
+        let detail = bounded(&format!("`{field}` {reason}"));
+        Problem { field: Some(field), ..Problem::new(Code::InvalidRequest, detail) }
     }
 
     /// The same, to be tried again after so many seconds.
@@ -215,7 +224,7 @@ impl Problem {
     /// exist, or a refusal of the framework.
     pub(crate) fn of_status(status: StatusCode) -> Problem {
         let code = Code::of_status(status);
-        Problem::new(code, code.title())
+        Problem::new(code, if code == Code::NotFound { NO_SUCH_CALL } else { code.title() })
     }
 
     /// The document of RFC 9457.
@@ -278,7 +287,7 @@ pub(crate) fn bounded(text: &(impl Display + ?Sized)) -> String {
 
 impl From<FieldError> for Problem {
     fn from(error: FieldError) -> Problem {
-        Problem::invalid_field(error.field, error.reason)
+        Problem::invalid_field(error.field, &error.reason)
     }
 }
 
@@ -346,7 +355,7 @@ mod tests {
             body,
             serde_json::json!({
                 "type": "urn:hongbao:problem:invalid_request", "title": "The request is invalid", "status": 422,
-                "detail": "must be 1 to 500", "code": "invalid_request", "retryable": false, "request_id": "r-1",
+                "detail": "`shares` must be 1 to 500", "code": "invalid_request", "retryable": false, "request_id": "r-1",
                 "field": "shares",
             })
         );

@@ -7,8 +7,8 @@ use axum::extract::rejection::QueryRejection;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::json::field_of;
-use crate::problem::{Code, Problem, bounded};
+use crate::json::wrong;
+use crate::problem::Problem;
 
 /// The query of the request. Wrong in itself: 422, naming the parameter.
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +27,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 
 /// The cause reads `path: reason`, or only `reason` where no parameter is to blame.
 fn blame(rejection: &QueryRejection) -> Problem {
-    let cause = rejection.source().map_or_else(|| bounded(rejection), bounded);
+    let cause = rejection.source().map_or_else(|| rejection.to_string(), |source| source.to_string());
     let (path, reason) = match cause.split_once(": ") {
         Some((path, reason)) if !path.contains(' ') => (path, reason),
         _ => ("", cause.as_str()),
     };
-    match field_of(path, reason) {
-        Some(field) => Problem::invalid_field(field, reason.to_owned()),
-        None => Problem::new(Code::InvalidRequest, reason.to_owned()),
-    }
+    wrong(path, reason)
 }
 
 #[cfg(test)]
@@ -44,12 +41,20 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::Code;
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Page {
-        limit: Option<u32>,
-        role: Option<String>,
+        limit: Option<String>,
+        role: Role,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Role {
+        Sent,
+        Received,
     }
 
     async fn read(uri: &str) -> Result<Page, Problem> {
@@ -59,21 +64,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_good_query_is_read() {
-        assert_eq!(read("/x").await, Ok(Page { limit: None, role: None }));
-        assert_eq!(read("/x?limit=5&role=sent").await, Ok(Page { limit: Some(5), role: Some("sent".into()) }));
+        assert_eq!(read("/x?role=received").await, Ok(Page { limit: None, role: Role::Received }));
+        assert_eq!(read("/x?limit=5&role=sent").await, Ok(Page { limit: Some("5".into()), role: Role::Sent }));
     }
 
     #[tokio::test]
-    async fn a_wrong_parameter_is_named() {
-        for (uri, field) in [
-            ("/x?limit=five", "limit"),
-            ("/x?limit=-1", "limit"),
-            ("/x?colour=red", "colour"),
-            ("/x?limit=1&limit=2", "limit"),
+    async fn a_wrong_parameter_is_named_and_what_is_wanted_is_said() {
+        for (uri, field, detail) in [
+            ("/x", "role", "`role` is missing"),
+            ("/x?role=both", "role", "`role` must be `sent` or `received`"),
+            ("/x?role=both%20at%20line%201%3A%20x", "role", "`role` must be `sent` or `received`"),
+            ("/x?role=", "role", "`role` must be `sent` or `received`"),
+            ("/x?role=sent&colour=red", "colour", "`colour` is not known here; known are `limit` or `role`"),
+            ("/x?role=sent&limit=1&limit=2", "limit", "`limit` is there more than once"),
         ] {
             let problem = read(uri).await.unwrap_err();
             assert_eq!(problem.code, Code::InvalidRequest);
-            assert_eq!(problem.field.as_deref(), Some(field), "{uri}: {}", problem.detail);
+            assert_eq!((problem.field.as_deref(), &*problem.detail), (Some(field), detail), "{uri}");
         }
     }
 }

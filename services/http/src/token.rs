@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
-use hongbao_core::limits::{GROUPS_MAX, TOKEN_CACHE_BYTES_MAX, TOKEN_SECRET_BYTES_MIN};
+use hongbao_core::limits::{GROUPS_MAX, TOKEN_CACHE_BYTES_MAX, TOKEN_SECRET_BYTES_MIN, TOKEN_YEARS_MAX};
 use hongbao_core::wire::Role;
 use hongbao_core::{Clock, GroupId, Timestamp, UserId};
 use http::HeaderMap;
@@ -33,6 +33,8 @@ impl Caller {
         if self.operator { Ok(()) } else { Err(Problem::new(Code::Forbidden, "this call is for operators")) }
     }
 }
+
+const YEAR_MS: i64 = 365 * 86_400_000;
 
 /// What a token says. Other claims are of no concern here.
 #[derive(Deserialize)]
@@ -139,6 +141,9 @@ impl Verifier {
         };
         let verified = Verified { caller, exp: seconds(claims.exp) };
         if now < verified.exp {
+            if verified.exp.millis_since(now) > TOKEN_YEARS_MAX * YEAR_MS {
+                return Err(refuse("the token's `exp` is too far ahead: it must be in seconds, not milliseconds"));
+            }
             inner.verified.insert(token.into(), verified.clone());
         }
         Ok(verified)

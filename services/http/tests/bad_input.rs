@@ -5,12 +5,13 @@ mod common;
 use std::time::Duration;
 
 use common::{Wire, patient, quick, router, start};
+use hongbao_http::problem::NO_SUCH_CALL;
 
 #[tokio::test]
 async fn an_unknown_route_and_a_wrong_method_are_problems() {
     let server = start(router(), patient()).await;
     let mut wire = Wire::open(&server).await;
-    wire.get("/nowhere").await.problem(404, "not_found");
+    assert_eq!(wire.get("/nowhere").await.problem(404, "not_found")["detail"], NO_SUCH_CALL);
     let wrong_method = wire.get("/greet").await;
     wrong_method.problem(405, "method_not_allowed");
     assert_eq!(wrong_method.header("allow"), Some("POST"));

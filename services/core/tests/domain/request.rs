@@ -57,6 +57,9 @@ fn shares_are_1_to_500() {
     for shares in [0, -1, 501, i64::from(u32::MAX) + 1, i64::from(u32::MAX) + 11, i64::MAX, i64::MIN] {
         assert_refused(json!({"shares": shares}), "shares");
     }
+    for shares in [json!(1.5), json!(1.0), json!("10"), json!(true), json!(null), json!([10]), json!(u64::MAX)] {
+        assert_refused(json!({"shares": shares}), "shares");
+    }
 }
 
 #[test]
@@ -138,8 +141,13 @@ fn a_life_is_a_minute_to_a_day() {
 fn the_limits_in_force_decide_and_are_named() {
     let limits = Limits { shares_max: 3, share_fen_max: fen(5), greeting_chars_max: 2, ..Limits::default() };
     let refusal = |changes: Value| create_within(body(changes), &limits).unwrap_err().to_string();
-    assert_eq!(refusal(json!({"shares": 4})), "shares: must be 1 to 3");
-    assert_eq!(refusal(json!({"shares": 3, "total_fen": 16})), "total_fen: must be 3 to 15 for 3 shares of 1 to 5 fen");
+    assert_eq!(refusal(json!({"shares": 4})), "shares: must be an integer from 1 to 3");
+    for total_fen in [json!(16), json!(1.5), json!("15"), json!(null)] {
+        assert_eq!(
+            refusal(json!({"shares": 3, "total_fen": total_fen})),
+            "total_fen: must be an integer from 3 to 15, for 3 shares of 1 to 5 fen"
+        );
+    }
     assert_eq!(
         refusal(json!({"shares": 3, "total_fen": 15, "greeting": "恭喜发"})),
         "greeting: must have at most 2 characters"
@@ -149,15 +157,12 @@ fn the_limits_in_force_decide_and_are_named() {
 #[test]
 fn bodies_of_another_shape_are_refused_by_name() {
     let bad = [
-        (json!({"total_fen": 1.5}), "1.5"),
-        (json!({"total_fen": "100"}), "string \"100\""),
-        (json!({"total_fen": 9_223_372_036_854_775_808_u64}), "9223372036854775808"),
-        (json!({"total_fen": null}), "null"),
-        (json!({"shares": true}), "boolean"),
         (json!({"kind": "random"}), "random"),
-        (json!({"kind": 1}), "kind"),
+        (json!({"kind": 1}), "`lucky` or `equal`"),
+        (json!({"kind": {"lucky": null}}), "`lucky` or `equal`"),
         (json!({"greeting": 7}), "7"),
         (json!({"audience": "link"}), "link"),
+        (json!({"audience": ["group", "family"]}), "an object"),
         (json!({"audience": {"type": "everybody"}}), "everybody"),
         (json!({"audience": {"type": "link", "ids": []}}), "ids"),
         (json!({"audience": {"id": "family"}}), "type"),
@@ -166,7 +171,7 @@ fn bodies_of_another_shape_are_refused_by_name() {
     ];
     for (changes, word) in bad {
         let error = serde_json::from_value::<CreateEnvelope>(body(changes.clone())).expect_err(&changes.to_string());
-        assert!(word == "kind" || error.to_string().contains(word), "{changes}: {error}");
+        assert!(error.to_string().contains(word), "{changes}: {error}");
     }
     for field in ["kind", "total_fen", "shares"] {
         let mut body = body(json!({}));

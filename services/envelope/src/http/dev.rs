@@ -44,7 +44,7 @@ pub async fn token(
     Json(request): Json<DevTokenRequest>,
 ) -> Result<Response, Problem> {
     if request.groups.len() > GROUPS_MAX {
-        return Err(Problem::invalid_field("groups", format!("must be at most {GROUPS_MAX}")));
+        return Err(Problem::invalid_field("groups", &format!("must be a list of at most {GROUPS_MAX} groups")));
     }
     let token = issuer.issue(&request.user_id, &request.groups, request.role, TOKEN_LIFE_S);
     Ok(json_response(StatusCode::OK, &DevToken { token }))
@@ -79,15 +79,14 @@ async fn top_up_in_rehearsal(
 }
 
 async fn make_money(server: &Server, caller: Caller, request: TopUpRequest) -> Result<Response, Problem> {
-    let amount = Fen::new(request.amount_fen).filter(|amount| (1..=TOP_UP_FEN_MAX).contains(&amount.get()));
-    let amount =
-        amount.ok_or_else(|| Problem::invalid_field("amount_fen", format!("must be 1 to {TOP_UP_FEN_MAX}")))?;
+    let amount = request.amount_fen.check("amount_fen", 1..=TOP_UP_FEN_MAX)?;
+    let amount = Fen::new(amount).expect("it is above zero");
     let wallet = server.wallet();
     let transfer = Transfer::top_up(request.id, caller.user.clone(), amount, server.clock().now());
     match wallet.transfer(vec![transfer]).await.map_err(Refusal::from)?.pop() {
         Some(TransferOutcome::Done | TransferOutcome::AlreadyDone) => {}
         Some(TransferOutcome::Overflow) => {
-            return Err(Problem::invalid_field("amount_fen", "the balance would not fit"));
+            return Err(Problem::invalid_field("amount_fen", "is more than the balance can hold"));
         }
         _ => return Err(Problem::new(Code::IdConflict, "this id was used for another top-up")),
     }

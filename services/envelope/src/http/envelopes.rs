@@ -1,6 +1,7 @@
 //! Send, grab, open, look.
 
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::RequestPartsExt as _;
@@ -8,6 +9,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use hongbao_core::field::Number;
 use hongbao_core::request::CreateEnvelope;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, ProblemBody};
 use hongbao_core::{EnvelopeId, Seed, limits};
@@ -120,7 +122,6 @@ pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller) ->
         (status = 403, description = "`ticket_invalid`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`: nothing happened", body = ProblemBody, content_type = "application/problem+json"),
         (status = 504, description = "`outcome_unknown`: ask again, the answer is then final", body = ProblemBody,
             content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
@@ -146,10 +147,11 @@ pub async fn open(
 #[into_params(parameter_in = Query)]
 pub struct DetailQuery {
     /// Openings after this one; 0 by default.
-    #[serde(default)]
-    after_seq: u32,
+    #[param(value_type = Option<u32>)]
+    after_seq: Option<String>,
     /// Openings on the page, 1 to 500; 100 by default.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
 }
 
 /// The envelope with its openings.
@@ -167,15 +169,19 @@ pub async fn detail(
     caller: Caller,
     Query(query): Query<DetailQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_limit(query.limit)?;
-    Ok(json_response(StatusCode::OK, &server.detail(id, &caller_of(&caller), query.after_seq, limit).await?))
+    let after_seq = number("after_seq", query.after_seq.as_deref(), 0, 0..=u32::MAX)?;
+    let limit = page_limit(query.limit.as_deref())?;
+    Ok(json_response(StatusCode::OK, &server.detail(id, &caller_of(&caller), after_seq, limit).await?))
 }
 
 /// The `limit` of a page, within bounds.
-pub(super) fn page_limit(asked: Option<u32>) -> Result<u32, Problem> {
-    let limit = asked.unwrap_or(limits::PAGE_DEFAULT);
-    if (1..=limits::PAGE_MAX).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(Problem::invalid_field("limit", format!("must be 1 to {}", limits::PAGE_MAX)))
+pub(super) fn page_limit(asked: Option<&str>) -> Result<u32, Problem> {
+    number("limit", asked, limits::PAGE_DEFAULT, 1..=limits::PAGE_MAX)
+}
+
+/// A number of a query, within bounds.
+fn number(name: &str, asked: Option<&str>, default: u32, bounds: RangeInclusive<u32>) -> Result<u32, Problem> {
+    let Some(text) = asked else { return Ok(default) };
+    let number = Number::of_text(text).check(name, (*bounds.start()).into()..=(*bounds.end()).into())?;
+    Ok(u32::try_from(number).expect("the bounds that it was checked against are of u32"))
 }

@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use axum::http::StatusCode;
 use hongbao_core::wire::ProblemBody;
-use hongbao_http::json_response;
 use hongbao_http::mark::REHEARSAL;
+use hongbao_http::{Code, json_response};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
@@ -25,8 +25,8 @@ use super::{dev, envelopes, operator, wallet};
         operator::permits, operator::set_permits,
         dev::token, dev::top_up,
     ),
-    components(schemas(ProblemBody)),
-    modifiers(&BearerTokens, &AnswersOfAll, &MarkOfRehearsal),
+    components(schemas(ProblemBody, Code)),
+    modifiers(&BearerTokens, &CodesOfProblems, &AnswersOfAll, &MarkOfRehearsal),
 )]
 struct Api;
 
@@ -37,6 +37,19 @@ impl Modify for BearerTokens {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = document.components.get_or_insert_with(Default::default);
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The codes that there are. The type of the body does not say them: a client
+/// must bear one that it does not know.
+struct CodesOfProblems;
+
+impl Modify for CodesOfProblems {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let schemas = &mut document.components.get_or_insert_default().schemas;
+        if let Some(RefOr::T(Schema::Object(body))) = schemas.get_mut("ProblemBody") {
+            body.properties.insert("code".to_owned(), Ref::from_schema_name("Code").into());
+        }
     }
 }
 
@@ -123,5 +136,35 @@ mod tests {
             let schema = &answer["content"]["application/problem+json"]["schema"]["$ref"];
             assert_eq!(schema, "#/components/schemas/ProblemBody", "{status}");
         }
+    }
+
+    #[test]
+    fn every_code_that_the_service_can_answer_with_is_listed() {
+        let document = serde_json::to_value(&*DOCUMENT).unwrap();
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["ProblemBody"]["properties"]["code"]["$ref"], "#/components/schemas/Code");
+        // The schema is made from the variants, so that this also finds one that `ALL` or its text forgets.
+        let listed = serde_json::json!(Code::ALL.map(Code::as_str));
+        assert_eq!(schemas["Code"]["enum"], listed);
+    }
+
+    #[test]
+    fn every_code_that_a_call_names_exists_and_has_the_status_that_it_stands_under() {
+        let document = serde_json::to_value(&*DOCUMENT).unwrap();
+        let mut named = 0;
+        let calls = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        for (status, answer) in calls.flat_map(|call| call["responses"].as_object().unwrap()) {
+            if answer["content"]["application/problem+json"].is_null() {
+                continue;
+            }
+            let codes = answer["description"].as_str().unwrap().split('`').skip(1).step_by(2);
+            for text in codes.filter(|text| *text != "Retry-After") {
+                let code = Code::ALL.into_iter().find(|code| code.as_str() == text);
+                let code = code.unwrap_or_else(|| panic!("there is no code {text}"));
+                assert_eq!(code.status().as_str(), status, "{text}");
+                named += 1;
+            }
+        }
+        assert!(named > 50, "{named}");
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use hongbao_core::field::Number;
 use hongbao_core::limits::PERMIT_CAP_MAX;
 use hongbao_core::wire::ProblemBody;
 use hongbao_http::{Caller, Json, Problem, json_response};
@@ -26,7 +27,8 @@ pub struct PermitsView {
 #[serde(deny_unknown_fields)]
 pub struct PermitsRequest {
     /// The new cap, from 1.
-    pub cap: i64,
+    #[schema(value_type = i64)]
+    pub cap: Number,
 }
 
 /// The entry permits of this server. For operators.
@@ -54,8 +56,8 @@ pub async fn set_permits(
     Json(request): Json<PermitsRequest>,
 ) -> Result<Response, Problem> {
     caller.require_operator()?;
-    let cap = u32::try_from(request.cap).ok().filter(|cap| (1..=PERMIT_CAP_MAX).contains(cap));
-    let cap = cap.ok_or_else(|| Problem::invalid_field("cap", format!("must be 1 to {PERMIT_CAP_MAX}")))?;
+    let cap = request.cap.check("cap", 1..=PERMIT_CAP_MAX.into())?;
+    let cap = u32::try_from(cap).expect("the bound that it was checked against is a u32");
     let before = server.permits().cap();
     server.permits().set_cap(cap);
     tracing::info!(operator = %caller.user, before, cap, "the cap of entry permits was changed");

@@ -29,7 +29,8 @@ pub struct TransfersQuery {
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Transfers on the page, 1 to 500; 100 by default.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
 }
 
 /// The caller's transfers, newest first.
@@ -44,7 +45,7 @@ pub async fn transfers(
     Query(query): Query<TransfersQuery>,
 ) -> Result<Response, Problem> {
     let kinds = [TransferKind::TopUp, TransferKind::Send, TransferKind::Open, TransferKind::Refund];
-    let (posted, next_cursor) = page(&server, &caller, &kinds, query.cursor.as_deref(), query.limit).await?;
+    let (posted, next_cursor) = page(&server, &caller, &kinds, query.cursor.as_deref(), query.limit.as_deref()).await?;
     let transfers = posted.into_iter().map(|Posted { transfer, .. }| TransferView {
         id: transfer.id.to_string(),
         kind: transfer.kind,
@@ -76,7 +77,8 @@ pub struct EnvelopesQuery {
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Envelopes on the page, 1 to 500; 100 by default.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
 }
 
 /// The envelopes that the caller sent, or opened, newest first.
@@ -94,7 +96,7 @@ pub async fn envelopes(
         EnvelopeRole::Sent => [TransferKind::Send],
         EnvelopeRole::Received => [TransferKind::Open],
     };
-    let (posted, next_cursor) = page(&server, &caller, &kinds, query.cursor.as_deref(), query.limit).await?;
+    let (posted, next_cursor) = page(&server, &caller, &kinds, query.cursor.as_deref(), query.limit.as_deref()).await?;
     let envelopes = posted.into_iter().filter_map(|Posted { transfer, .. }| {
         let id = transfer.id.envelope_id()?;
         Some(EnvelopeItem { id, amount_fen: transfer.amount, at: transfer.at })
@@ -108,7 +110,7 @@ async fn page(
     caller: &Caller,
     kinds: &[TransferKind],
     cursor: Option<&str>,
-    limit: Option<u32>,
+    limit: Option<&str>,
 ) -> Result<(Vec<Posted>, Option<String>), Problem> {
     let before = match cursor.map(str::parse::<i64>) {
         None => None,

@@ -9,9 +9,9 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use hongbao_core::World;
 use hongbao_http::mark::world_of;
+use hongbao_http::problem::NO_SUCH_CALL;
 use hongbao_http::{Code, Problem, Verifier};
 
-use crate::refusal::Refusal;
 use crate::server::Server;
 
 /// What the handlers take from. Which server, says [`Here`] alone.
@@ -70,7 +70,7 @@ impl FromRequestParts<App> for InRehearsal {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<InRehearsal, Problem> {
         match (app.world_of(parts)?, &app.rehearsal) {
             (World::Rehearsal, Some(server)) => Ok(InRehearsal(server.clone())),
-            _ => Err(Refusal::NotFound.into()),
+            _ => Err(Problem::new(Code::NotFound, NO_SUCH_CALL)),
         }
     }
 }

@@ -8,6 +8,7 @@ mod sections;
 pub mod dev;
 pub mod installation;
 
+use std::fmt::Display;
 use std::path::Path;
 
 pub use sections::{Auth, Http, Log, LogFormat, Rehearsal, Secret, Tickets, ZoneOffset};
@@ -20,8 +21,9 @@ fn read<C: DeserializeOwned>(
 ) -> Result<C, String> {
     let mut settings = match file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            text.parse::<toml::Table>().map_err(|error| format!("{}: {error}", path.display()))?
+            let named = |error: &dyn Display| format!("--config {}: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+            text.parse::<toml::Table>().map_err(|error| named(&error))?
         }
         None => toml::Table::new(),
     };

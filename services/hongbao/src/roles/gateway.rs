@@ -9,7 +9,7 @@ use hongbao_gateway::{Gateway, GatewayParts};
 use hongbao_http::{Health, HttpMetrics, Listeners, serve_on_threads};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Role, Start, announce, own_routes};
+use super::{ADDRESS_SET_BY, Role, Start, announce, own_routes};
 use crate::process;
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -41,7 +41,7 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     // A request is mostly passed on: each processor serves its connections by itself.
     let threads = std::thread::available_parallelism().map_err(|error| error.to_string())?;
     let listeners = Listeners::bind(address, threads, process::LISTEN_BACKLOG);
-    let listeners = listeners.map_err(|error| format!("{address}: {error}"))?;
+    let listeners = listeners.map_err(|error| process::cannot_listen(address, ADDRESS_SET_BY, &error))?;
     let stop = process::stop_signal(health)?;
     announce(listeners.address());
     let options = role.installation.http.options(http_metrics);

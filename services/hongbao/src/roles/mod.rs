@@ -20,6 +20,9 @@ use prometheus_client::registry::Registry;
 use crate::config::installation::Installation;
 use crate::process;
 
+/// What an operator chooses a role's address by.
+const ADDRESS_SET_BY: &str = "its `address` in the topology file";
+
 /// What every role starts from.
 pub struct Role {
     /// The settings.
@@ -36,7 +39,7 @@ impl Role {
     /// Reads and checks both files.
     pub fn load(config: &Path) -> Result<Role, String> {
         let installation = Installation::load(config, std::env::vars())?;
-        let topology = TopologyWatcher::open(&installation.topology)?;
+        let topology = TopologyWatcher::open(&installation.topology).map_err(|words| format!("topology: {words}"))?;
         installation.check_with(&topology.current().file)?;
         Ok(Role { installation, topology, clock: Arc::new(SystemClock), registry: Registry::default() })
     }
@@ -91,7 +94,7 @@ async fn serve_role(
     health: Health,
     http_metrics: HttpMetrics,
 ) -> Result<(), String> {
-    let (listener, address) = process::listen(address)?;
+    let (listener, address) = process::listen(address, ADDRESS_SET_BY)?;
     let stop = process::stop_signal(health)?;
     announce(address);
     serve(listener, routes, role.installation.http.options(http_metrics), stop).await;

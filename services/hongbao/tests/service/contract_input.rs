@@ -3,7 +3,7 @@
 use hongbao_core::{Clock as _, SystemClock};
 use serde_json::json;
 
-use crate::support::{Service, User, fresh_bytes, lucky, text_of, with};
+use crate::support::{Answer, Service, User, fresh_bytes, lucky, text_of, with};
 
 /// Requires that each body is refused for the field named, and that the user
 /// can still send.
@@ -80,6 +80,35 @@ fn unknown_missing_doubled_and_ill_typed_fields_are_named() {
     let doubled = r#"{"kind":"lucky","total_fen":100,"shares":10,"total_fen":200}"#;
     bodies.push((doubled.to_owned(), Some("total_fen")));
     refused(&service.user("li"), &bodies);
+    service.check();
+}
+
+#[test]
+fn a_refusal_says_in_plain_words_what_is_wanted() {
+    let service = Service::start("");
+    let li = service.user("li");
+    let said = |answer: Answer, field: &str, detail: &str| {
+        let problem = answer.problem(422, "invalid_request");
+        assert_eq!((&problem["field"], &problem["detail"]), (&json!(field), &json!(format!("`{field}` {detail}"))));
+    };
+    let total = "must be an integer from 10 to 200000, for 10 shares of 1 to 20000 fen";
+    said(li.post("/v1/envelopes", &with(lucky(100, 10), "total_fen", 88.88)), "total_fen", total);
+    said(li.post("/v1/envelopes", &with(lucky(100, 10), "total_fen", "100")), "total_fen", total);
+    let shares = "must be an integer from 1 to 500";
+    said(li.post("/v1/envelopes", &with(lucky(100, 10), "shares", 2.5)), "shares", shares);
+    let life = "must be an integer from 1 to 86400";
+    said(li.post("/v1/envelopes", &with(lucky(100, 10), "expires_in_s", "1h")), "expires_in_s", life);
+    let audience = r#"must be an object, such as {"type":"link"} or {"type":"group","id":"family"}"#;
+    said(li.post("/v1/envelopes", &with(lucky(100, 10), "audience", "link")), "audience", audience);
+    let top_up = "must be an integer from 1 to 1000000000";
+    said(li.post("/v1/dev/top-up", &json!({ "amount_fen": 88.88, "id": "x" })), "id", "must be a UUID");
+    let id = uuid::Uuid::from_bytes(fresh_bytes());
+    said(li.post("/v1/dev/top-up", &json!({ "amount_fen": 88.88, "id": id })), "amount_fen", top_up);
+    said(li.get("/v1/wallet/transfers?limit=-1"), "limit", "must be an integer from 1 to 500");
+    said(li.get("/v1/wallet/envelopes?role=both"), "role", "must be `sent` or `received`");
+    let id = li.post("/v1/envelopes", &lucky(100, 10)).ok(201);
+    let page = format!("/v1/envelopes/{}?after_seq=first", text_of(&id["id"]));
+    said(li.get(&page), "after_seq", "must be an integer from 0 to 4294967295");
     service.check();
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Folder, Service, TOKEN_SECRET, audit_of, hongbao, lucky, number_of, seconds_from_now, sign, text, text_of,
-    wait_until,
+    Answer, Folder, Service, TICKET_SECRET, TOKEN_SECRET, audit_of, hongbao, lucky, number_of, seconds_from_now, sign,
+    text, text_of, wait_until,
 };
 
 #[test]
@@ -246,7 +246,8 @@ fn a_configuration_that_makes_no_sense_is_refused_in_words() {
         ("[storage]\ndatabases = 3", "databases"),
         ("listen = 'everywhere'", "listen"),
         ("[auth]\nhs256_secret = 'short'", "secret"),
-        ("[auth]\neddsa_public_key_file = '/nowhere/key.pem'", "/nowhere/key.pem"),
+        ("[auth]\neddsa_public_key_file = '/nowhere/key.pem'", "auth: eddsa_public_key_file /nowhere/key.pem: No such"),
+        ("[auth]\neddsa_public_key_file = '/dev/null'", "auth: eddsa_public_key_file /dev/null: the token key cannot"),
     ] {
         let error = Service::try_start_in(&folder, settings).err().unwrap_or_else(|| panic!("{settings} was taken"));
         assert!(error.contains("exit status: 2") && error.contains(words), "{settings}: {error}");
@@ -260,11 +261,35 @@ fn a_configuration_that_makes_no_sense_is_refused_in_words() {
     let (code, _, error) = ends(hongbao(&["dev", "--config"]).arg(no_toml));
     assert!(code == Some(2) && error.contains("no.toml"), "{error}");
     let (code, _, error) = ends(&mut hongbao(&["dev", "--config", "/nowhere/hongbao.toml"]));
-    assert!(code == Some(2) && error.contains("/nowhere/hongbao.toml"), "{error}");
+    assert!(code == Some(2) && error.contains("--config /nowhere/hongbao.toml: No such file"), "{error}");
     for arguments in [&["dev", "--colour"][..], &["serve"], &["dev", "--listen", "here"], &[]] {
         let (code, _, error) = ends(&mut hongbao(arguments));
         assert!(code == Some(2) && !error.is_empty(), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn a_file_of_an_installation_that_cannot_be_read_is_named_with_its_flag_or_key() {
+    let folder = Folder::new();
+    let settings = folder.write("hongbao.toml", "topology = 'gone.toml'\n[database]\nuser = 'u'\n");
+    let settings = settings.to_str().unwrap();
+    let gone = folder.path("gone.toml");
+    for command in ["gateway", "server", "worker", "migrate", "audit"] {
+        let (code, _, error) = ends(
+            hongbao(&[command, "--config", settings])
+                .env("HONGBAO_AUTH__HS256_SECRET", TOKEN_SECRET)
+                .env("HONGBAO_TICKETS__SECRET", TICKET_SECRET)
+                .env("HONGBAO_DATABASE__PASSWORD", "p"),
+        );
+        let words = format!("topology: {}: No such file", gone.display());
+        assert!(code == Some(2) && error.contains(&words), "{command}: {error}");
+        let (code, _, error) = ends(&mut hongbao(&[command, "--config", gone.to_str().unwrap()]));
+        let words = format!("--config {}: No such file", gone.display());
+        assert!(code == Some(2) && error.contains(&words), "{command}: {error}");
+    }
+    // A folder is no file.
+    let (code, _, error) = ends(&mut hongbao(&["dev", "--config", "/tmp"]));
+    assert!(code == Some(2) && error.contains("--config /tmp: Is a directory"), "{error}");
 }
 
 #[test]
@@ -274,14 +299,19 @@ fn what_keeps_it_from_starting_is_said_at_once() {
     let file = file.to_str().unwrap();
     let (code, printed, error) = ends(&mut hongbao(&["dev", "--listen", "127.0.0.1:0", "--data", file]));
     assert_eq!(code, Some(2), "{error}");
-    assert!(printed.is_empty() && error.contains(file), "{printed}{error}");
+    assert!(printed.is_empty() && error.contains("data: ") && error.contains(file), "{printed}{error}");
     assert!(!error.contains("panicked"), "{error}");
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let (address, port) = (taken.local_addr().unwrap().to_string(), taken.local_addr().unwrap().port());
     let data = folder.data();
     let (code, _, error) = ends(&mut hongbao(&["dev", "--listen", &address, "--data", data.to_str().unwrap()]));
-    assert!(code == Some(2) && error.contains(&address), "{error}");
+    let words = format!(
+        "hongbao: {address}: port {port} is in use by another process: end that one, \
+         or choose another address by --listen, HONGBAO_LISTEN or `listen` in the settings file\n"
+    );
+    assert!(code == Some(2) && error.ends_with(&words), "{error}");
+    assert!(!data.exists(), "nothing was made");
 
     let service = Service::start_in(&folder, "[storage]\ndatabases = 2");
     drop(service);
@@ -294,6 +324,6 @@ fn an_audit_of_nothing_says_that_it_could_not_check() {
     let folder = Folder::new();
     let output = audit_of(&folder.data());
     assert_eq!(output.status.code(), Some(2));
-    assert!(!output.stderr.is_empty());
+    assert!(text(&output.stderr).contains("--data: "), "{}", text(&output.stderr));
     assert!(!folder.data().exists(), "an audit makes nothing");
 }

@@ -4,6 +4,7 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
 use serde_json::json;
 
 use crate::support::{Answer, Service, TOKEN_SECRET, lucky, seconds_from_now, sign, text_of, wait_until};
@@ -211,7 +212,12 @@ fn other_methods_and_paths_do_not_exist() {
         li.get(&path).problem(404, "not_found");
         li.post_empty(&path).problem(404, "not_found");
     }
-    service.nobody().get("/nowhere").problem(404, "not_found");
+    let nowhere = service.nobody().get("/nowhere").problem(404, "not_found");
+    assert_eq!(nowhere["detail"], NO_SUCH_CALL);
+    for path in ["/v1/else", "/v1/envelopes/1/close", "/v1/wallet/else"] {
+        assert_eq!(li.get(path).problem(404, "not_found")["detail"], NO_SUCH_CALL, "{path}");
+    }
+    assert_eq!(li.get("/v1/envelopes/1").problem(404, "not_found")["detail"], NO_SUCH_ENVELOPE);
     service.check();
 }
 

@@ -193,6 +193,13 @@ fn nothing_that_is_rehearsed_moves_a_real_row_by_a_fen() {
         user.post("/v1/dev/top-up", &top_up_of(fen + 90_000, fen as u128)).ok(200);
     }
 
+    // What does not exist is called the same by the server and by the gateway.
+    for path in ["/else", "/v1/else", "/v1/wallet/else", "/v1/envelopes/1", "/v1/envelopes/1/close"] {
+        let [at_gateway, at_server] =
+            [&li, &li.at(installation.server)].map(|li| li.get(path).problem(404, "not_found")["detail"].clone());
+        assert_eq!(at_gateway, at_server, "{path}");
+    }
+
     // Real envelopes with the mark, and with real tickets.
     for id in [&real, &unpaid] {
         m_li.pay(id).problem(404, "not_found");

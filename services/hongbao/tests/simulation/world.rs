@@ -186,11 +186,11 @@ impl World {
             .then(|| AudienceBody { kind: AudienceType::User, id: Some(self.model.openers[0].to_string()) });
         let request = CreateEnvelope {
             kind,
-            total_fen: total,
-            shares,
+            total_fen: total.into(),
+            shares: shares.into(),
             greeting: None,
             audience,
-            expires_in_s: Some(dice.random_range(1..=7_200)),
+            expires_in_s: Some(dice.random_range(1..=7_200_i64).into()),
         };
         let id = EnvelopeId::mint(self.clock.now(), dice.random());
         let caller = Caller { user: &sender, groups: &[] };

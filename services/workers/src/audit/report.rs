@@ -6,6 +6,10 @@ use std::time::Duration;
 use hongbao_core::audit::Books;
 use serde::Serialize;
 
+/// Entries that an audit must have read for its pace to be told to people: with
+/// fewer, most of the time goes into opening files and reading what is empty.
+const PACE_ENTRIES_MIN: u64 = 10_000;
+
 /// What the audit has read and found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AuditReport {
@@ -60,10 +64,10 @@ impl fmt::Display for AuditReport {
             Yuan(outstanding_fen),
             Yuan(top_ups_fen)
         )?;
-        write!(f, "took      {} ms, {} entries/s", self.duration_ms, self.entries_per_s)?;
-        match self.ms_per_million_entries {
-            Some(millis) => writeln!(f, ", {millis} ms per million entries")?,
-            None => writeln!(f)?,
+        write!(f, "took      {} ms", self.duration_ms)?;
+        match self.ms_per_million_entries.filter(|_| *entries >= PACE_ENTRIES_MIN) {
+            Some(millis) => writeln!(f, ", {} entries/s, {millis} ms per million entries", self.entries_per_s)?,
+            None => writeln!(f, " (its pace is told from {PACE_ENTRIES_MIN} entries on)")?,
         }
         match self.breaches {
             0 => write!(f, "verdict   all invariants hold"),
@@ -89,15 +93,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_for_a_million_entries_is_told_where_there_were_any() {
-        let mut report = AuditReport { entries: 4_000, ..AuditReport::default() };
+    fn the_pace_is_told_where_there_were_enough_entries_to_tell() {
+        let mut report = AuditReport { entries: PACE_ENTRIES_MIN, ..AuditReport::default() };
         report.took(Duration::from_micros(10_500));
-        assert_eq!((report.duration_ms, report.ms_per_million_entries), (10, Some(2_625)));
-        assert!(report.to_string().contains("took      10 ms, 380952 entries/s, 2625 ms per million entries\n"));
+        assert_eq!((report.duration_ms, report.ms_per_million_entries), (10, Some(1_050)));
+        assert!(report.to_string().contains("took      10 ms, 952380 entries/s, 1050 ms per million entries\n"));
 
-        let mut nothing = AuditReport::default();
-        nothing.took(Duration::from_millis(3));
-        assert_eq!(nothing.ms_per_million_entries, None);
-        assert!(nothing.to_string().contains("took      3 ms, 0 entries/s\n"));
+        for (entries, per_million) in [(0, None), (3, Some(1_000_000)), (PACE_ENTRIES_MIN - 1, Some(300))] {
+            let mut few = AuditReport { entries, ..AuditReport::default() };
+            few.took(Duration::from_millis(3));
+            assert_eq!(few.ms_per_million_entries, per_million);
+            assert!(few.to_string().contains("took      3 ms (its pace is told from 10000 entries on)\n"), "{few}");
+        }
     }
 }

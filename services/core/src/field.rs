@@ -1,0 +1,139 @@
+//! Fields of a body or a query, read so that a refusal can say in the API's own
+//! words what is wanted: after `expected` stands nothing that names a Rust type.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::RangeInclusive;
+
+use serde::de::value::{Error as TextError, MapAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, IntoDeserializer as _, MapAccess, Unexpected, Visitor};
+
+use crate::request::FieldError;
+
+/// A number as it came in. Whether it is an integer, and one within the bounds,
+/// asks who knows the bounds: so one refusal says both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(from = "Anything")]
+pub struct Number(Option<i64>);
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Anything {
+    Integer(i64),
+    Other(IgnoredAny),
+}
+
+impl From<Anything> for Number {
+    fn from(anything: Anything) -> Number {
+        match anything {
+            Anything::Integer(number) => Number(Some(number)),
+            Anything::Other(_) => Number(None),
+        }
+    }
+}
+
+impl From<i64> for Number {
+    fn from(number: i64) -> Number {
+        Number(Some(number))
+    }
+}
+
+impl Number {
+    /// The number that stands in a query.
+    pub fn of_text(text: &str) -> Number {
+        Number(text.parse().ok())
+    }
+
+    /// The number, if it is an integer within these bounds.
+    pub fn within(self, bounds: &RangeInclusive<i64>) -> Option<i64> {
+        self.0.filter(|number| bounds.contains(number))
+    }
+
+    /// The same; otherwise the refusal of the field that it stands in.
+    pub fn check(self, field: &str, bounds: RangeInclusive<i64>) -> Result<i64, FieldError> {
+        self.within(&bounds).ok_or_else(|| FieldError::new(field, must_be_within(&bounds)))
+    }
+}
+
+/// What a number is told that is none, or not within the bounds.
+pub(crate) fn must_be_within(bounds: &RangeInclusive<i64>) -> String {
+    format!("must be an integer from {} to {}", bounds.start(), bounds.end())
+}
+
+/// Reads a text that stands for a value. `wanted` says which texts do.
+pub(crate) fn text<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+    wanted: &'static str,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_str(Text { wanted, value: PhantomData })
+}
+
+struct Text<T> {
+    wanted: &'static str,
+    value: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.wanted)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        let read: Result<T, TextError> = T::deserialize(text.into_deserializer());
+        read.map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// Reads an object, or null: what is derived would also take a list for one.
+/// `wanted` says how one looks.
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+    wanted: &'static str,
+) -> Result<Option<T>, D::Error> {
+    deserializer.deserialize_any(Object { wanted, value: PhantomData })
+}
+
+struct Object<T> {
+    wanted: &'static str,
+    value: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.wanted)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_an_integer_within_its_bounds_or_the_refusal_names_them() {
+        let read = |json: &str| serde_json::from_str::<Number>(json).unwrap().check("n", 1..=500);
+        for (json, number) in [("1", 1), ("500", 500)] {
+            assert_eq!(read(json), Ok(number));
+        }
+        for json in ["0", "501", "88.88", "1.0", "1e2", "\"5\"", "null", "true", "[5]", "{\"n\":5}"] {
+            assert_eq!(read(json).unwrap_err().to_string(), "n: must be an integer from 1 to 500", "{json}");
+        }
+        for json in ["9223372036854775808", "-9223372036854775809", "99999999999999999999999999"] {
+            assert!(read(json).is_err(), "{json}");
+        }
+        for (text, number) in [("7", Some(7)), ("-1", None), ("ten", None), ("", None), ("1.5", None), ("1 ", None)] {
+            assert_eq!(Number::of_text(text).within(&(1..=500)), number, "{text}");
+        }
+    }
+}
