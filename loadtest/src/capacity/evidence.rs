@@ -50,7 +50,7 @@ impl Evidence {
     /// # Errors
     /// When it is none, or none that can be planned from.
     pub fn read(path: &Path) -> Fallible<Evidence> {
-        let run = Outcome::read(path)?;
+        let run = Outcome::read("--from", path)?;
         Evidence::of(&run).map_err(|words| format!("{}: {words}", path.display()).into())
     }
 

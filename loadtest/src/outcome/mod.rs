@@ -15,7 +15,7 @@ pub mod sample;
 pub use html::escape;
 pub use live::Live;
 pub use show::{ShowArgs, show};
-pub use slo::{Slo, judge, read_file as read_slos};
+pub use slo::{Slo, all as all_slos, judge};
 
 use std::collections::BTreeMap;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{ENVELOPES_MAX, EXPIRES_IN_S, SHARE_FEN_MEAN, VISITS_MAX, Wish, phases};
-use crate::Fallible;
 use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use crate::{Fallible, files};
 
 /// Users are numbered; no number is higher.
 const USER_MAX: u32 = 5_000_000;
@@ -77,7 +77,7 @@ impl Line {
 
 /// Reads the plan. An envelope that no line sends is sent ahead, by user 0.
 pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = files::read("replay", path)?;
     let mut plan = Plan::default();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |what: &str| format!("{}:{}: {what}", path.display(), number + 1);
