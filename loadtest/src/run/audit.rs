@@ -34,6 +34,7 @@ pub struct Books<'a> {
 }
 
 /// What an audit found.
+#[derive(Default)]
 pub struct Audit {
     /// The rules.
     pub checks: Vec<Check>,
@@ -43,6 +44,8 @@ pub struct Audit {
     pub late_fen: Option<u64>,
     /// What could not be checked, in words.
     pub notes: Vec<String>,
+    /// Why it was not done to the end, if it was not; of the rules only the broken ones are there then.
+    pub undone: Option<String>,
 }
 
 /// Everything that was said to one user about one envelope.
@@ -79,26 +82,36 @@ impl Rule {
 
 impl Books<'_> {
     /// Checks every rule, on what the drain saw last.
-    ///
-    /// # Errors
-    /// When the service does not answer what is needed: nothing is known then.
-    pub fn audit(&self, settled: &Settled) -> Fallible<Audit> {
+    pub fn audit(&self, settled: &Settled) -> Audit {
+        let mut audit = Audit::default();
+        if let Err(error) = self.check(settled, &mut audit) {
+            audit.undone = Some(error.to_string());
+            // That the rest holds says nothing while not all was looked at.
+            audit.checks.retain(|check| check.broken > 0);
+        }
+        audit
+    }
+
+    /// Fails when the service does not answer what is needed. That hides nothing that was found before.
+    fn check(&self, settled: &Settled, audit: &mut Audit) -> Fallible<()> {
         let look = settled.look.as_ref().map_err(ToString::to_string)?;
         let (shown, said) = (&look.shown, self.said());
-        let mut checks = vec![
+        audit.checks.extend([
             self.paid(shown),
             self.acknowledged(shown, &said),
             self.nothing_else(shown, &said),
             self.conserved(shown),
             self.once_each(shown),
-            self.unknowns(shown, &said)?,
-        ];
+        ]);
         let order = in_order(self.history);
-        checks.extend(order.checks);
+        audit.checks.extend(order.checks);
+        audit.notes.extend(order.note);
+        audit.checks.push(self.unknowns(shown, &said)?);
         let balances = self.balances(settled, look)?;
-        checks.extend(balances.checks);
-        let notes = order.note.into_iter().chain(balances.notes).collect();
-        Ok(Audit { checks, late: balances.late, late_fen: balances.late_fen, notes })
+        audit.checks.extend(balances.checks);
+        audit.notes.extend(balances.notes);
+        (audit.late, audit.late_fen) = (balances.late, balances.late_fen);
+        Ok(())
     }
 
     /// What was said to whom.

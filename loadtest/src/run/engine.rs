@@ -36,6 +36,7 @@ const SLOW_US: u64 = 300_000;
 /// Whoever was told to come again does so within this time at random, and twice
 /// that after each further refusal.
 const RETRY_US: u64 = 100_000;
+
 /// What a timer brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Later {
@@ -233,7 +234,10 @@ impl<'a> Engine<'a> {
     }
 
     fn leave(&mut self, visit: u32) {
-        self.grabbed.remove(&visit);
+        // A second tap may still wait for a connection, and needs the ticket, too.
+        if !self.plan.visits[visit as usize].manners.double {
+            self.grabbed.remove(&visit);
+        }
         self.present -= 1;
     }
 

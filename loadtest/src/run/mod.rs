@@ -119,7 +119,6 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
         notes.extend(written.err().map(|error| format!("{}: {error}", path.display())));
     }
     let audit = rehearsal.books(&load.driven.envelopes, &load.driven.history).audit(&load.settled);
-    interrupt::check()?;
     let mut outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
     outcome.void.extend(gone.map(|words| format!("something ended by itself, which no fault had asked for: {words}")));
     Ok(outcome.tell(args.json.as_deref(), args.html.as_deref()))

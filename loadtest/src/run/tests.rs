@@ -21,6 +21,7 @@ use super::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
 use super::recorder::Gauges;
 use super::request::Call;
 use super::settle::{Look, Settled};
+use super::shown::Shown;
 use crate::arena::Arena;
 use crate::outcome::{Phase, Second};
 
@@ -44,12 +45,16 @@ fn plan(visits: u32, seconds: f64) -> Plan {
     }
 }
 
-/// Drives it with tickets made ahead.
+/// Drives it with tickets made ahead, over four connections.
 fn drive(plan: &Plan, pace: Pace, addr: SocketAddr) -> Driven {
+    drive_with(plan, pace, addr, b"a-ticket", 4)
+}
+
+fn drive_with(plan: &Plan, pace: Pace, addr: SocketAddr, ticket: &[u8], connections: usize) -> Driven {
     let (mut tokens, mut tickets) = (Arena::default(), Arena::default());
     for user in 0..plan.users {
         tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
-        tickets.push(|out| out.extend_from_slice(b"a-ticket"));
+        tickets.push(|out| out.extend_from_slice(ticket));
     }
     let equipment = Equipment {
         addr,
@@ -57,7 +62,7 @@ fn drive(plan: &Plan, pace: Pace, addr: SocketAddr) -> Driven {
         tickets: &tickets,
         envelopes: vec![Some("0".to_owned())],
         header: String::new(),
-        connections: 4,
+        connections,
         retries: 1,
         random: SmallRng::seed_from_u64(1),
         gauges: &Gauges::default,
@@ -78,23 +83,33 @@ fn where_no_connection_can_be_made_requests_are_lost_and_the_run_goes_on() {
     assert!(label.starts_with("open no connection: "), "{label}");
 }
 
-#[test]
-fn a_ticket_that_was_made_too_long_ahead_is_grabbed_anew() {
-    let open = async move |body: String| match body.contains("a-new-ticket") {
+/// Opens with a ticket that holds these words; a grab brings `a-new-ticket`.
+fn doorkeeper(valid: &'static str) -> SocketAddr {
+    let open = async move |body: String| match body.contains(valid) {
         true => (StatusCode::OK, Json(json!({ "outcome": "opened", "amount_fen": 3, "seq": 1, "replayed": false }))),
         false => (StatusCode::FORBIDDEN, Json(json!({ "code": "ticket_invalid" }))),
     };
     let grab = async move || Json(json!({ "outcome": "ready", "ticket": "a-new-ticket" }));
-    let service =
-        axum::Router::new().route("/v1/envelopes/{id}/open", post(open)).route("/v1/envelopes/{id}/grab", post(grab));
-    let driven = drive(&plan(3, 0.05), Pace::Open, crate::fake::serve(service));
+    crate::fake::serve(
+        axum::Router::new().route("/v1/envelopes/{id}/open", post(open)).route("/v1/envelopes/{id}/grab", post(grab)),
+    )
+}
+
+#[test]
+fn a_ticket_that_was_made_too_long_ahead_is_grabbed_anew() {
+    let driven = drive(&plan(3, 0.05), Pace::Open, doorkeeper("a-new-ticket"));
     assert_eq!((driven.tickets_renewed, driven.recorder.totals.committed), (3, 3));
     // Where no ticket is ever valid, it ends nevertheless.
-    let refuse = async move || (StatusCode::FORBIDDEN, Json(json!({ "code": "ticket_invalid" })));
-    let service =
-        axum::Router::new().route("/v1/envelopes/{id}/open", post(refuse)).route("/v1/envelopes/{id}/grab", post(grab));
-    let driven = drive(&plan(3, 0.05), Pace::Open, crate::fake::serve(service));
+    let driven = drive(&plan(3, 0.05), Pace::Open, doorkeeper("none"));
     assert_eq!((driven.tickets_renewed, driven.history.len()), (3, 6));
+}
+
+#[test]
+fn a_second_tap_that_waits_for_a_connection_still_has_its_ticket() {
+    let mut plan = plan(3, 0.05);
+    plan.visits.iter_mut().for_each(|visit| visit.manners.double = true);
+    let driven = drive_with(&plan, Pace::Open, doorkeeper("a-new-ticket"), b"", 1);
+    assert_eq!((driven.history.len(), driven.recorder.totals.committed), (6, 6));
 }
 
 /// Serves one envelope of 9 fen that user 0 has paid for and user 1 has opened, 4 fen of it. User 1 is credited
@@ -151,7 +166,8 @@ fn audited_beside(addr: SocketAddr, within: Duration, is_disturbed: &(dyn Fn() -
     let envelopes = [Some("an-id".to_owned())];
     let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: plan.money() };
     let settled = books.settle(within, is_disturbed);
-    let audit = books.audit(&settled).unwrap();
+    let audit = books.audit(&settled);
+    assert_eq!(audit.undone, None);
     (settled, audit)
 }
 
@@ -209,6 +225,27 @@ fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
     assert_eq!(audit.late.len(), 0);
     // A fen too much is wrong, too.
     assert_eq!(self::broken(&audited(bookkeeper(0, -1), Duration::ZERO).1), broken);
+}
+
+#[test]
+fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
+    let service = axum::Router::new().route("/v1/envelopes/{id}/grab", post(async || "no JSON"));
+    let people =
+        People::new(crate::fake::serve(service), 1, &plan(3, 1.0), &Passes::Secret("s".into()), String::new()).unwrap();
+    let told = |user, answer| Told { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+    let opened = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
+    let (plan, envelopes) = (plan(3, 1.0), [Some("an-id".to_owned())]);
+    let rules = |history: &[Told]| {
+        let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history, top_ups: plan.money() };
+        let shown = Shown { state: "active".into(), total_fen: 9, remaining_fen: 9, opens: Vec::new() };
+        let look = Look { shown: vec![Some(shown)], due: vec![0; 3], has: vec![0; 3] };
+        let audit = books.audit(&Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Ok(look) });
+        assert!(audit.undone.as_ref().is_some_and(|why| why.contains("expected")), "{:?}", audit.undone);
+        audit.checks.into_iter().map(|check| check.rule).collect::<Vec<_>>()
+    };
+    let wrong = rules(&[told(1, opened), told(2, Answered::Unknown)]);
+    assert_eq!(wrong, ["an acknowledged opening exists once, with the amount that was told"]);
+    assert_eq!(rules(&[told(2, Answered::Unknown)]), Vec::<String>::new(), "nobody knows whether the money is right");
 }
 
 #[test]

@@ -73,11 +73,8 @@ impl Used {
     }
 }
 
-/// What the audit found, or why it could not be made.
-pub type Audited = Fallible<Audit>;
-
 /// Puts everything together.
-pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes: Vec<String>, slos: &[Slo]) -> Outcome {
+pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: Vec<String>, slos: &[Slo]) -> Outcome {
     let args = rehearsal.args;
     let recorder = &load.driven.recorder;
     let generator = Generator {
@@ -97,10 +94,7 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
     if recorder.totals.settled < recorder.totals.committed {
         notes.push("the metrics did not show every credit; the audit asked for the balances themselves".to_owned());
     }
-    if let Ok(audit) = &audit {
-        notes.extend(audit.notes.iter().cloned());
-    }
-    let late_fen = audit.as_ref().ok().and_then(|audit| audit.late_fen);
+    notes.extend(audit.notes.iter().cloned());
     let mut outcome = Outcome {
         scenario: args.scenario.name().to_owned(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -118,9 +112,9 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
         latencies: recorder.latencies(),
         generator,
         faults: load.faults.clone(),
-        audit: audit.map(|audit| audit.checks).unwrap_or_default(),
+        audit: audit.checks,
         slos: Vec::new(),
-        late_fen,
+        late_fen: audit.late_fen,
         capacity: rehearsal.target.cluster().and_then(|cluster| {
             let sets = sets_at_work(cluster, rehearsal.target.sets());
             capacity(sets, &load.driven, &load.used, load.drain_s)
@@ -131,12 +125,10 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
 }
 
 /// Why the figures cannot be believed.
-fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &Audited) -> Vec<String> {
+fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &Audit) -> Vec<String> {
     let mut reasons = Vec::new();
-    match audit {
-        Err(error) => reasons.push(format!("the audit could not be done: {error}")),
-        Ok(audit) => reasons.extend(audit.late.iter().map(|late| format!("not settled in time: {late}"))),
-    }
+    reasons.extend(audit.undone.iter().map(|why| format!("the audit could not be done to its end: {why}")));
+    reasons.extend(audit.late.iter().map(|late| format!("not settled in time: {late}")));
     if load.driven.recorder.totals.committed == 0 {
         reasons.push("nobody opened anything: there was nothing to audit".to_owned());
     }
