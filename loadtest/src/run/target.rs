@@ -88,6 +88,7 @@ impl Target {
     pub fn machine(&self, args: &RunArgs) -> Machine {
         let texts: Vec<String> = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok()).collect();
         let durability = texts.iter().find_map(|text| metrics::durability(text)).unwrap_or(NOT_STATED).to_owned();
+        let full_durability = texts.iter().filter_map(|text| metrics::full_durability(text)).reduce(|a, b| a && b);
         let mut commands = vec![("hongbao-loadtest", std::env::current_exe().unwrap_or_default())];
         if self.service.is_some() {
             commands.push(("hongbao", args.server.clone()));
@@ -104,13 +105,8 @@ impl Target {
             file_system: self.dir.as_ref().map_or(String::new(), |dir| machine::file_system(dir.path())),
             versions,
             durability,
+            full_durability,
         }
-    }
-
-    /// Whether a process says that its commits may not survive a loss of power.
-    pub fn is_relaxed(&self) -> bool {
-        let texts = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok());
-        texts.into_iter().any(|text| text.lines().any(|line| line.starts_with("hongbao_durability_full 0")))
     }
 }
 

@@ -82,10 +82,11 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: V
         service_cpu_share: load.used.service.map(|used| used.as_secs_f64() / load.used.load_s),
         ..recorder.generator()
     };
-    if rehearsal.target.is_relaxed() {
+    let machine = rehearsal.target.machine(args);
+    if machine.full_durability == Some(false) {
         notes.push("the service runs with relaxed durability: not comparable".to_owned());
     }
-    if rehearsal.target.machine(args).durability == NOT_STATED {
+    if machine.durability == NOT_STATED {
         notes.push("the service does not state its durability: not comparable".to_owned());
     }
     if cfg!(debug_assertions) {
@@ -97,11 +98,11 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: V
     notes.extend(audit.notes.iter().cloned());
     let mut outcome = Outcome {
         scenario: args.scenario.name().to_owned(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command_line(std::env::args()),
         parameters: rehearsal.plan.parameters.clone(),
         closed_loop_users: args.closed,
         started_at: rfc3339(load.started_at),
-        machine: rehearsal.target.machine(args),
+        machine,
         void: void(&generator, rehearsal, &load, &audit),
         notes,
         totals: recorder.totals,
@@ -170,11 +171,8 @@ fn sets_at_work(cluster: &Cluster, sets: u16) -> u32 {
 
 /// What a plan can be made from: only a cluster tells its parts apart. `sets` of it did the work.
 fn capacity(sets: u32, driven: &Driven, used: &Used, drain_s: Option<f64>) -> Option<Measured> {
-    let count = |call: &str| {
-        let rows = driven.recorder.latencies();
-        let row = rows.into_iter().find(|row| row.call == call && row.phase == "all" && row.outcome == "all");
-        row.map_or(0.0, |row| row.count as f64)
-    };
+    let rows = driven.recorder.latencies();
+    let count = |call: &str| outcome::answered(&rows, call) as f64;
     let totals = driven.recorder.totals;
     let (opens, grabs, views) = (totals.committed as f64, count("grab"), count("view"));
     let is_server = |name: &str| !name.contains('-') && name != "gateway";
@@ -201,6 +199,16 @@ fn capacity(sets: u32, driven: &Driven, used: &Used, drain_s: Option<f64>) -> Op
         credits_settled_per_s: totals.settled as f64 / (driven.load_s + drain_s?),
     };
     measured.check().is_ok().then_some(measured)
+}
+
+/// What a shell takes for these arguments again.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=,%+@".contains(char);
+    let quoted = |argument: String| match !argument.is_empty() && argument.chars().all(is_plain) {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    };
+    arguments.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// A moment as text, in UTC.
@@ -282,6 +290,12 @@ mod tests {
             credits_settled_per_s: 20.0,
         };
         assert_eq!(capacity(1, &driven(), &used(), Some(5.0)), Some(expected));
+    }
+
+    #[test]
+    fn the_command_of_a_report_can_be_given_to_a_shell() {
+        let line = command_line(["run", "hot", "--slo", "p99<5ms,busy<1%", "it's", ""].map(str::to_owned).into_iter());
+        assert_eq!(line, r"run hot --slo 'p99<5ms,busy<1%' 'it'\''s' ''");
     }
 
     #[test]
