@@ -343,6 +343,13 @@ mod tests {
         }
         let a_fen_too_few = broken(|shown, _| shown.remaining_fen = 2);
         assert!(a_fen_too_few.contains("(I1)"), "{a_fen_too_few}");
+        let an_empty_share = broken(|shown, history| {
+            history.truncate(1);
+            history[0].answer = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
+            shown.opens[1] = (2, shown.opens[0].1.replace("-1", "-2"), 0);
+            shown.remaining_fen = 6;
+        });
+        assert!(an_empty_share.contains("(I1)"), "{an_empty_share}");
         let gap = broken(|shown, history| {
             shown.opens[1].0 = 3;
             history.pop();
@@ -354,5 +361,32 @@ mod tests {
             shown.remaining_fen = 0;
         });
         assert!(twice.contains("(I2)"), "{twice}");
+    }
+    #[test]
+    fn an_unknown_opening_is_asked_for_again_and_must_be_what_the_journal_says() {
+        let plan = Plan { envelopes: Vec::new(), users: 2, ..Plan::default() };
+        let broken = |journal: Option<i64>, now: serde_json::Value| {
+            let grab = async move || axum::Json(now);
+            let service = axum::Router::new().route("/v1/envelopes/{id}/grab", axum::routing::post(grab));
+            let secret = Passes::Secret("s".into());
+            let people = People::new(crate::fake::serve(service), 1, &plan, &secret, String::new()).unwrap();
+            let envelopes = [Some("an-id".to_owned())];
+            let (answer, sent_us, answered_us) = (Answered::Unknown, 0, 1);
+            let history = [Told { call: Call::Open, envelope: 0, user: 1, sent_us, answered_us, answer }];
+            let top_ups = BTreeMap::new();
+            let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups };
+            let opens = journal.map(|amount_fen| (1, people.id(1), amount_fen)).into_iter().collect();
+            let shown = [Some(Shown { state: "active".into(), total_fen: 9, remaining_fen: 5, opens })];
+            let rule = books.unknowns(&shown, &books.said()).unwrap();
+            assert_eq!(rule.checked, 1);
+            rule.broken
+        };
+        let opened = |amount_fen: i64| serde_json::json!({ "outcome": "opened", "amount_fen": amount_fen });
+        let nothing = |outcome: &str| serde_json::json!({ "outcome": outcome });
+        assert_eq!(
+            [broken(Some(4), opened(4)), broken(None, nothing("ready")), broken(None, nothing("empty"))],
+            [0; 3]
+        );
+        assert_eq!([broken(Some(4), opened(5)), broken(None, opened(4)), broken(Some(4), nothing("ready"))], [1; 3]);
     }
 }

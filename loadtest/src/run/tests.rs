@@ -1,5 +1,6 @@
 //! The engine against a server that is not there, and the drain against one that credits late, or never.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,7 +61,7 @@ fn drive_with(plan: &Plan, pace: Pace, addr: SocketAddr, ticket: &[u8], connecti
         addr,
         tokens: &tokens,
         tickets: &tickets,
-        envelopes: vec![Some("0".to_owned())],
+        envelopes: plan.envelopes.iter().map(|envelope| envelope.sent_ahead.then(|| "0".to_owned())).collect(),
         header: String::new(),
         connections,
         retries: 1,
@@ -110,6 +111,50 @@ fn a_second_tap_that_waits_for_a_connection_still_has_its_ticket() {
     plan.visits.iter_mut().for_each(|visit| visit.manners.double = true);
     let driven = drive_with(&plan, Pace::Open, doorkeeper("a-new-ticket"), b"", 1);
     assert_eq!((driven.history.len(), driven.recorder.totals.committed), (6, 6));
+}
+
+#[test]
+fn an_envelope_of_which_nobody_knows_whether_it_was_made_is_not_made_again() {
+    for (status, code, asked) in [(504, "outcome_unknown", 1), (503, "busy", 2)] {
+        let count = Arc::new(AtomicU32::new(0));
+        let counted = count.clone();
+        let create = async move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::from_u16(status).unwrap(), Json(json!({ "code": code })))
+        };
+        let mut plan = plan(2, 0.05);
+        (plan.envelopes[0].sent_ahead, plan.visits[0].what) = (false, What::Send);
+        let service = axum::Router::new().route("/v1/envelopes", post(create));
+        let driven = drive(&plan, Pace::Open, crate::fake::serve(service));
+        assert_eq!((count.load(Ordering::Relaxed), driven.history.len()), (asked, 0), "{code}");
+        let left = driven.recorder.seconds.iter().filter_map(|second| second.errors.get("visit without an envelope"));
+        assert_eq!(left.sum::<u64>(), 1);
+    }
+}
+
+#[test]
+fn a_slow_client_sends_the_rest_of_its_request_after_a_while() {
+    let mut plan = plan(2, 0.05);
+    plan.visits.iter_mut().for_each(|visit| visit.manners.slow = true);
+    let began = Instant::now();
+    let driven = drive(&plan, Pace::Open, doorkeeper("a-ticket"));
+    let took = began.elapsed();
+    assert_eq!(driven.recorder.totals.committed, 2);
+    assert!(took > Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_request_that_was_lost_half_sent_has_not_happened_and_a_whole_one_may_have() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    // Reads what has come, and hangs up.
+    std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap().read(&mut [0; 4_096]))));
+    for (slow, answer) in [(true, Answered::Refused), (false, Answered::Unknown)] {
+        let mut plan = plan(1, 0.05);
+        plan.visits[0].manners.slow = slow;
+        let driven = drive(&plan, Pace::Open, addr);
+        assert_eq!(driven.history.iter().map(|told| told.answer).collect::<Vec<_>>(), [answer; 2]);
+    }
 }
 
 /// Serves one envelope of 9 fen that user 0 has paid for and user 1 has opened, 4 fen of it. User 1 is credited
