@@ -357,6 +357,14 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_after_the_load_is_refused() {
+        let night = parse(NIGHT).unwrap();
+        night.check_begin(20.1).unwrap();
+        let words = night.check_begin(20.0).unwrap_err().to_string();
+        assert_eq!(words, "night.toml: line 5: the fault comes after the load, which lasts 20 s");
+    }
+
+    #[test]
     fn a_schedule_is_bounded() {
         let fault = "[[fault]]\nat = \"1s\"\ndo = \"kill\"\npart = \"a1\"\nfor = \"1s\"\n";
         parse(&fault.repeat(FAULTS_MAX)).unwrap();

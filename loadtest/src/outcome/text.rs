@@ -313,6 +313,8 @@ mod tests {
         assert!(outcome.html().contains("<b>2.00 s</b><small>after the peak"));
         outcome.seconds.pop();
         assert_eq!(outcome.peak_drain_s(), None, "it was not seen");
+        outcome.seconds = vec![second(84.0, 30, 30), second(85.0, 0, 0), second(86.0, 0, 0)];
+        assert_eq!(outcome.peak_drain_s(), Some(0.0), "a peak is not drained before it is over");
         outcome.phases.clear();
         assert_eq!(outcome.peak_drain_s(), None, "there was no peak");
     }

@@ -341,6 +341,10 @@ mod tests {
             });
             assert_eq!(unpaid, ["what was acknowledged as paid is neither created nor cancelled"]);
         }
+        let not_refunded = broken(|shown, _| shown.state = "refunded".into());
+        assert!(not_refunded.contains("(I1)"), "{not_refunded}");
+        let paid_otherwise = broken(|shown, _| (shown.total_fen, shown.remaining_fen) = (11, 4));
+        assert!(paid_otherwise.contains("(I1)"), "{paid_otherwise}");
         let a_fen_too_few = broken(|shown, _| shown.remaining_fen = 2);
         assert!(a_fen_too_few.contains("(I1)"), "{a_fen_too_few}");
         let an_empty_share = broken(|shown, history| {

@@ -326,9 +326,10 @@ impl<'a> Engine<'a> {
         if action.is_double {
             return;
         }
+        // A second create would be a second envelope: only a refusal is tried again.
+        let may_repeat = heard.may_ask_again && (call != Call::Create || heard.kind == Kind::Refused);
         match action.call {
-            // A second create would be a second envelope: only a refusal is tried again.
-            _ if heard.may_ask_again && action.attempt < self.equipment.retries && self.may_repeat(action, &heard) => {
+            _ if may_repeat && action.attempt < self.equipment.retries => {
                 let wait_us = self.equipment.random.random_range(0..RETRY_US << action.attempt.min(6));
                 let again = Action { attempt: action.attempt + 1, due_us: now + wait_us, ..action };
                 self.later.push(Reverse((again.due_us, Later::Send(again))));
@@ -352,10 +353,6 @@ impl<'a> Engine<'a> {
             }
             _ => self.leave(action.visit),
         }
-    }
-
-    fn may_repeat(&self, action: Action, heard: &Heard) -> bool {
-        action.call != Call::Create || heard.kind == Kind::Refused
     }
 
     /// Ends a visit that could not go on.

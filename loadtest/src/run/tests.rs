@@ -160,11 +160,16 @@ fn a_request_that_was_lost_half_sent_has_not_happened_and_a_whole_one_may_have()
 /// Serves one envelope of 9 fen that user 0 has paid for and user 1 has opened, 4 fen of it. User 1 is credited
 /// from the given look at the wallet on; `fen_missing` are gone all the same.
 fn bookkeeper(credited_from: u32, fen_missing: i64) -> SocketAddr {
+    bookkeeper_of("active", credited_from, fen_missing)
+}
+
+/// The same with an envelope in this state.
+fn bookkeeper_of(state: &'static str, credited_from: u32, fen_missing: i64) -> SocketAddr {
     let looks = Arc::new(AtomicU32::new(0));
     let is_opener = |headers: &HeaderMap| headers["authorization"] == "Bearer user-1";
     let transfer = |kind: &str, amount_fen: i64, id: Option<&str>| json!({ "kind": kind, "amount_fen": amount_fen, "envelope_id": id });
     let detail = json!({
-        "envelope": { "state": "active", "total_fen": 9, "remaining_fen": 5 },
+        "envelope": { "state": state, "total_fen": 9, "remaining_fen": 5 },
         "opens": [{ "seq": 1, "user_id": "r00000001-1", "amount_fen": 4 }],
         "next_seq": null,
     });
@@ -260,6 +265,14 @@ fn what_is_not_credited_in_time_is_late_and_no_fen_is_wrong() {
     // The sender has what is right; nobody knows it of the opener, and so not of the whole.
     assert_eq!((checked(&audit, "(I6)"), checked(&audit, "I1 over the system")), (1, 0));
     assert!(audit.notes.iter().any(|note| note.starts_with("balances were not added up")), "{:?}", audit.notes);
+}
+
+#[test]
+fn an_expired_envelope_that_was_not_refunded_in_time_is_late() {
+    let (settled, audit) = audited(bookkeeper_of("expired", 0, 0), Duration::ZERO);
+    assert!(settled.at.is_none() && broken(&audit).is_empty());
+    assert_eq!(audit.late, ["after 0 s, 1 expired envelopes were still not refunded"]);
+    assert_eq!(audit.late_fen, Some(5));
 }
 
 #[test]

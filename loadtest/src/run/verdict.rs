@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::args::RunArgs;
 use super::audit::Audit;
 use super::drive::{Driven, Pace};
 use super::gauges::fetch_metrics;
@@ -103,7 +104,7 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: V
         closed_loop_users: args.closed,
         started_at: rfc3339(load.started_at),
         machine,
-        void: void(&generator, rehearsal, &load, &audit),
+        void: void(&generator, args, &load, &audit),
         notes,
         totals: recorder.totals,
         load_s: load.driven.load_s,
@@ -126,7 +127,7 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: V
 }
 
 /// Why the figures cannot be believed.
-fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &Audit) -> Vec<String> {
+fn void(generator: &Generator, args: &RunArgs, load: &Load, audit: &Audit) -> Vec<String> {
     let mut reasons = Vec::new();
     reasons.extend(audit.undone.iter().map(|why| format!("the audit could not be done to its end: {why}")));
     reasons.extend(audit.late.iter().map(|late| format!("not settled in time: {late}")));
@@ -142,16 +143,13 @@ fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &A
         reasons.push(format!("the plan's visits were used up after {used_up_s:.1} s: ask for a higher --rate"));
     }
     if generator.not_started > 0 {
-        let connections = rehearsal.args.connections;
-        reasons.push(format!(
-            "{} arrivals could not be started: {connections} connections were all busy",
-            generator.not_started
-        ));
+        let (arrivals, connections) = (generator.not_started, args.connections);
+        reasons.push(format!("{arrivals} arrivals could not be started: {connections} connections were all busy"));
     }
-    if rehearsal.args.pace() == Pace::Open && generator.lag_p99_ms > rehearsal.args.lag_ms_max {
+    if args.pace() == Pace::Open && generator.lag_p99_ms > args.lag_ms_max {
         reasons.push(format!(
             "1% of the requests were sent more than {:.1} ms late, {} ms are allowed",
-            generator.lag_p99_ms, rehearsal.args.lag_ms_max
+            generator.lag_p99_ms, args.lag_ms_max
         ));
     }
     if generator.cpu_share > GENERATOR_CPU_MAX {
@@ -218,11 +216,14 @@ fn rfc3339(at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
     use super::*;
-    use crate::outcome::Phase;
+    use crate::outcome::{FaultDone, Phase};
     use crate::run::drive::Traffic;
     use crate::run::recorder::{Gauges, Kind, Recorder};
     use crate::run::request::Call;
+    use crate::run::settle::Settled;
 
     /// 400 openings, 100 of them refused, and 500 grabs in a load of ten seconds; 300 credits.
     fn driven() -> Driven {
@@ -290,6 +291,42 @@ mod tests {
             credits_settled_per_s: 20.0,
         };
         assert_eq!(capacity(1, &driven(), &used(), Some(5.0)), Some(expected));
+    }
+
+    /// Why a run is void that was sound before this change.
+    fn reasons(arguments: &[&str], change: impl FnOnce(&mut Generator, &mut Load, &mut Audit)) -> Vec<String> {
+        let line = [&["run", "hot", "--embedded"], arguments].concat();
+        let matches = RunArgs::augment_args(clap::Command::new("run")).get_matches_from(line);
+        let args = RunArgs::from_arg_matches(&matches).unwrap();
+        let mut driven = driven();
+        driven.recorder.totals.committed = 300;
+        let settled = Settled { at: None, within: Duration::ZERO, look: Err("not asked".into()) };
+        let (phases, faults, started_at) = (Vec::new(), Vec::new(), SystemTime::UNIX_EPOCH);
+        let mut load = Load { driven, phases, faults, settled, drain_s: None, started_at, used: used() };
+        let (mut generator, mut audit) = (Generator::default(), Audit::default());
+        change(&mut generator, &mut load, &mut audit);
+        void(&generator, &args, &load, &audit)
+    }
+
+    #[test]
+    fn everything_that_makes_a_run_unbelievable_voids_it_and_is_named() {
+        assert_eq!(reasons(&[], |_, _, _| ()), Vec::<String>::new());
+        let fault = |error| FaultDone { at_s: 1.0, until_s: 2.0, kind: "kill".into(), part: "a1".into(), error };
+        let one = |words: &str, change: fn(&mut Generator, &mut Load, &mut Audit)| {
+            let reasons = reasons(&[], change);
+            assert!(reasons.len() == 1 && reasons[0].contains(words), "{words}: {reasons:?}");
+        };
+        one("3 arrivals could not be started", |generator, _, _| generator.not_started = 3);
+        one("sent more than 50.1 ms late", |generator, _, _| generator.lag_p99_ms = 50.1);
+        one("91% of its processor", |generator, _, _| generator.cpu_share = 0.91);
+        one("nobody opened anything", |_, load, _| load.driven.recorder.totals.committed = 0);
+        one("used up after 1.5 s", |_, load, _| load.driven.used_up_s = Some(1.5));
+        one("done to its end: no answer", |_, _, audit| audit.undone = Some("no answer".into()));
+        one("not settled in time: 4 fen", |_, _, audit| audit.late.push("4 fen".into()));
+        let failed = reasons(&[], |_, load, _| load.faults = vec![fault(None), fault(Some("it is gone".into()))]);
+        assert_eq!(failed, ["the fault kill of a1 did not go as planned: it is gone"]);
+        // A closed loop has no schedule to be late for.
+        assert_eq!(reasons(&["--closed", "8"], |generator, _, _| generator.lag_p99_ms = 900.0).len(), 0);
     }
 
     #[test]
