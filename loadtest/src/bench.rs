@@ -15,7 +15,7 @@ use crate::metrics::{self, Batches};
 use crate::report::{Line, Report, Round};
 use crate::service::{Cluster, SECRET, Service, Wanted};
 use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
-use crate::{BenchArgs, Fallible, interrupt, machine};
+use crate::{BenchArgs, Fallible, files, interrupt, machine};
 
 /// Runs the bench and prints its table.
 pub fn bench(args: &BenchArgs) -> Fallible<ExitCode> {
@@ -24,15 +24,16 @@ pub fn bench(args: &BenchArgs) -> Fallible<ExitCode> {
     if cfg!(debug_assertions) {
         eprintln!("warning: this is a debug build, so the generator is slow");
     }
+    if let Some(path) = &args.json {
+        files::check_writable("--json", path)?;
+    }
     let report = Bench::start(args)?.run()?;
     print!("{}", report.table());
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
-    }
     let faults = report.faults();
     faults.iter().for_each(|fault| println!("FAILED: {fault}"));
+    let written = files::write("--json", args.json.as_deref(), || Ok(serde_json::to_string_pretty(&report)?));
     let failed = !faults.is_empty() || (args.enforce && !report.goals_met());
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(files::exit_code(u8::from(failed), [written]))
 }
 
 /// Two servers, and what is to be measured. The fields are dropped in this
@@ -52,8 +53,7 @@ impl<'a> Bench<'a> {
         let lines = workload::lines(&args.workloads, args.connections, args.cluster);
         let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
         let extent = Extent::new(&lines, args.rounds, seconds, args.envelopes)?;
-        std::fs::create_dir_all(&args.data)?;
-        let dir = tempfile::tempdir_in(&args.data)?;
+        let dir = files::data_dir(&args.data)?;
         let wanted = Wanted {
             shares_max: extent.shares_max(),
             server: args.server_settings.clone(),

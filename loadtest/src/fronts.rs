@@ -14,7 +14,7 @@ use crate::http::push_request;
 use crate::load::Feed;
 use crate::measure::measure;
 use crate::report::median;
-use crate::service::{SECRET, forget_environment, free_ports};
+use crate::service::{SECRET, TICKET_SECRET, forget_environment, free_ports};
 use crate::workload::Expect;
 use crate::{Fallible, FrontsArgs, interrupt, machine};
 
@@ -86,7 +86,7 @@ fn start_gateway(binary: &Path, dir: &Path, bare: &[Child; 2]) -> Fallible<Child
     );
     let settings = format!(
         "topology = \"topology.toml\"\n[auth]\nhs256_secret = \"{SECRET}\"\n\
-         [tickets]\nsecret = \"another secret that guards nothing\"\n[database]\nuser = \"u\"\npassword = \"p\"\n\
+         [tickets]\nsecret = \"{TICKET_SECRET}\"\n[database]\nuser = \"u\"\npassword = \"p\"\n\
          [rate_limit]\nuser_per_s = 1000000000\nuser_burst = 1000000000\n"
     );
     fs::write(dir.join("topology.toml"), topology)?;

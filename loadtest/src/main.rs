@@ -35,6 +35,7 @@ mod processes;
 mod yardstick;
 
 mod arena;
+mod files;
 mod interrupt;
 
 #[cfg(test)]

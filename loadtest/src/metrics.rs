@@ -54,6 +54,11 @@ pub fn durability(text: &str) -> Option<&str> {
     from.split_once('"').map(|(value, _)| value)
 }
 
+/// Whether commits survive a loss of power; `None` if the service does not say.
+pub fn full_durability(text: &str) -> Option<bool> {
+    text.lines().find_map(|line| value(line, "hongbao_durability_full")).map(|full| full != 0.0)
+}
+
 /// The sum of a metric over those of its lines that bear `label`, like `job="credit"`.
 pub fn sum_of(text: &str, name: &str, label: &str) -> f64 {
     text.lines().filter(|line| line.contains(label)).filter_map(|line| value(line, name)).sum()
@@ -100,5 +105,8 @@ mod tests {
         assert_eq!(durability(TEXT), Some("wal, synchronous=FULL"));
         assert_eq!(durability("hongbao_store_durability_info 1\n"), None);
         assert_eq!(durability(""), None);
+        let full = |text: &str| full_durability(text);
+        assert_eq!(full("# TYPE hongbao_durability_full gauge\nhongbao_durability_full 1\n"), Some(true));
+        assert_eq!((full("hongbao_durability_full 0\n"), full(TEXT)), (Some(false), None));
     }
 }

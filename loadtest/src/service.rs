@@ -205,9 +205,12 @@ impl Cluster {
             }
         }
         let processes = Arc::new(Processes::new(script, &dir));
-        let cluster = Cluster { processes, relays, port, gateway: local(gateway_offset) };
-        cluster.processes.script("start", arguments.iter().map(String::as_str))?;
-        Ok(cluster)
+        if let Err(error) = processes.script("start", arguments.iter().map(String::as_str)) {
+            // That there may be nothing to stop is no news: why it did not start is.
+            let _ = processes.stop();
+            return Err(error);
+        }
+        Ok(Cluster { processes, relays, port, gateway: local(gateway_offset) })
     }
 
     /// Where the first server of a SET listens; see `ops/cluster.sh`.

@@ -12,7 +12,7 @@ use crate::measure::{WARM_UP, measure};
 use crate::metrics::Batches;
 use crate::service::{Cluster, FOLD, SECRET, Service, Wanted};
 use crate::workload::{Expect, Extent, Name, Stage, Workload};
-use crate::{Fallible, SetsArgs, interrupt, machine};
+use crate::{Fallible, SetsArgs, files, interrupt, machine};
 
 /// By how much the cost may differ from that with one SET.
 const GOAL: f64 = 0.15;
@@ -28,7 +28,6 @@ pub fn parse_count(text: &str) -> Result<u16, String> {
 pub fn sets(args: &SetsArgs) -> Fallible<ExitCode> {
     interrupt::watch()?;
     machine::raise_open_files()?;
-    std::fs::create_dir_all(&args.data)?;
     let mut costs = Vec::new();
     for sets in &args.sets {
         costs.push(cost(args, *sets)?);
@@ -53,7 +52,7 @@ fn cost(args: &SetsArgs, sets: u16) -> Fallible<f64> {
     let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
     let extent = Extent::new(&workload, 1, seconds, args.envelopes)?;
     let wanted = Wanted { shares_max: extent.shares_max(), ..Wanted::default() };
-    let dir = tempfile::tempdir_in(&args.data)?;
+    let dir = files::data_dir(&args.data)?;
     let cluster = Cluster::start(&args.cluster_script, &args.server, dir.path(), sets, &wanted)?;
     let gateway = cluster.gateway_addr();
     let servers = cluster.server_addrs(sets);

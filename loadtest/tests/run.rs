@@ -192,7 +192,13 @@ fn bad_arguments_are_refused_before_anything_starts() {
         (&["hot", "--target", "127.0.0.1:9", "--server-settings", "x"], "cannot be used with"),
         (&["hot", "--embedded", "--sets", "1"], "cannot be used with"),
         (&["hot", "--cluster", "--sets", "3"], "1, 2 or 4"),
-        (&["hot", "--embedded", "--rate", "1000000", "--connections", "9", "--slo-file", "/no/such"], "/no/such"),
+        (
+            &["hot", "--embedded", "--rate", "1000000", "--connections", "9", "--slo-file", "/no/such"],
+            "--slo-file /no/such",
+        ),
+        (&["hot", "--target", "127.0.0.1:9", "--rehearsal-token-file", "/no"], "--rehearsal-token-file /no: No such"),
+        (&["hot", "--embedded", "--closed", "8", "--connections", "4"], "as many --connections"),
+        (&["hot", "--embedded", "--data", "/proc/data"], "--data /proc/data: "),
     ] {
         assert_refused(&Run::of(arguments), words);
     }

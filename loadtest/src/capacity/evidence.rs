@@ -7,7 +7,7 @@ use std::path::Path;
 use super::measured::Measured;
 use super::sheet::{Sheet, figure};
 use crate::Fallible;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, answered};
 
 /// From this share of openings on that are told `busy`, the service took all that it could.
 const BUSY_SHARE_MIN: f64 = 0.01;
@@ -50,7 +50,7 @@ impl Evidence {
     /// # Errors
     /// When it is none, or none that can be planned from.
     pub fn read(path: &Path) -> Fallible<Evidence> {
-        let run = Outcome::read(path)?;
+        let run = Outcome::read("--from", path)?;
         Evidence::of(&run).map_err(|words| format!("{}: {words}", path.display()).into())
     }
 
@@ -70,9 +70,12 @@ impl Evidence {
                         what they bear; run it without --faults"
                 .to_owned());
         }
+        if run.machine.full_durability == Some(false) {
+            return Err("the service ran with relaxed durability: what it bore is no measure of full one".to_owned());
+        }
         let measured = run.capacity.clone().ok_or("only a run with --cluster tells what each process used")?;
         measured.check()?;
-        let pays = answered(run, "pay") as f64;
+        let pays = answered(&run.latencies, "pay") as f64;
         Ok(Evidence {
             openings_held_up: openings_held_up(run, &measured),
             credits_held_up: credits_held_up(run, &measured),
@@ -156,7 +159,7 @@ fn openings_held_up(run: &Outcome, measured: &Measured) -> Option<String> {
     }
     let errors = run.seconds.iter().flat_map(|second| &second.errors);
     let busy: u64 = errors.filter(|(label, _)| label.as_str() == "open 503 busy").map(|(_, count)| count).sum();
-    let share = busy as f64 / answered(run, "open").max(1) as f64;
+    let share = busy as f64 / answered(&run.latencies, "open").max(1) as f64;
     (share >= BUSY_SHARE_MIN).then(|| format!("{:.0}% of the openings were told busy", share * 100.0))
 }
 
@@ -179,12 +182,6 @@ fn credits_held_up(run: &Outcome, measured: &Measured) -> Option<String> {
     let waiting = committed.saturating_sub(settled) as f64;
     let is_backlog = waiting / measured.credits_settled_per_s >= WAITING_S_MIN;
     is_backlog.then(|| format!("{} openings waited for theirs when the load ended", figure(waiting)))
-}
-
-/// Answers to one call, whatever they said.
-fn answered(run: &Outcome, call: &str) -> u64 {
-    let row = run.latencies.iter().find(|row| row.call == call && row.phase == "all" && row.outcome == "all");
-    row.map_or(0, |row| row.count)
 }
 
 fn remarks(run: &Outcome, measured: &Measured) -> Vec<String> {

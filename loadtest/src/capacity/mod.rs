@@ -16,7 +16,7 @@ use evidence::Evidence;
 pub use measured::Measured;
 use plan::NoPlan;
 
-use crate::Fallible;
+use crate::{FAILED, Fallible, files};
 
 /// What `plan` is told.
 #[derive(clap::Args)]
@@ -74,20 +74,12 @@ pub struct Args {
 /// Prints the plan. The exit code is 1 if no installation does what is wanted, and
 /// 2 if that cannot be told from the run.
 pub fn print(args: &Args) -> Fallible<ExitCode> {
-    let evidence = match Evidence::read(&args.from) {
-        Ok(evidence) => evidence,
-        Err(error) => {
-            eprintln!("hongbao-loadtest: {error}");
-            return Ok(ExitCode::from(2));
-        }
-    };
+    let evidence = Evidence::read(&args.from)?;
     let wanted = wanted(args, &evidence.measured)?;
     match plan::plan(&wanted, &evidence) {
         Ok(plan) => {
             print!("{}", plan.sheet);
-            if let Some(path) = &args.json {
-                std::fs::write(path, serde_json::to_string_pretty(&plan)? + "\n")?;
-            }
+            files::write("--json", args.json.as_deref(), || Ok(serde_json::to_string_pretty(&plan)? + "\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(NoPlan { why, is_known: true, sheet }) => {
@@ -97,7 +89,7 @@ pub fn print(args: &Args) -> Fallible<ExitCode> {
         Err(NoPlan { why, is_known: false, sheet }) => {
             println!("{sheet}It cannot be told from this run, which bore too little: {why}.");
             println!("A run with more --closed users comes nearer to the ceiling.");
-            Ok(ExitCode::from(2))
+            Ok(ExitCode::from(FAILED))
         }
     }
 }

@@ -153,6 +153,7 @@ fn nothing_is_planned_from_a_run_that_cannot_be_believed() {
     assert!(refused(&|run| run.audit.iter_mut().for_each(|check| check.checked = 0)).starts_with("nobody"));
     let fault = FaultDone { at_s: 1.0, until_s: 2.0, kind: "kill".into(), part: "a1".into(), error: None };
     assert!(refused(&|run| run.faults.push(fault.clone())).contains("without --faults"));
+    assert!(refused(&|run| run.machine.full_durability = Some(false)).contains("relaxed durability"));
     assert!(refused(&|run| run.capacity = None).contains("--cluster"));
     let nothing = Measured { commits_per_s: 0.0, ..measured() };
     assert!(refused(&|run| run.capacity = Some(nothing.clone())).starts_with("capacity.commits_per_s = 0"));

@@ -153,6 +153,24 @@ mod tests {
     }
 
     #[test]
+    fn money_that_does_not_add_up_breaks_its_envelope() {
+        let (history, openings) = run(&[(1, 12), (2, 8)]);
+        let broken = |scheme, entries: &[Entry]| Audit::of(scheme, &history, &openings, entries, PAID).envelopes_broken;
+        let sound = [entry(0, 1, 12, 18), entry(1, 2, 8, 10)];
+        assert_eq!(broken(Scheme::RowLock, &sound), 0);
+        let a_fen_more_remains = [entry(0, 1, 12, 18), entry(1, 2, 8, 11)];
+        let a_gap = [entry(0, 1, 12, 18), entry(1, 3, 8, 10)];
+        let twice = [entry(0, 1, 12, 18), entry(0, 2, 8, 10)];
+        for entries in [a_fen_more_remains, a_gap, twice] {
+            assert_eq!(broken(Scheme::RowLock, &entries), 1, "{entries:?}");
+        }
+        // It writes no remainder: only that more was given than there was shows.
+        let too_much = [entry(0, 1, 12, 0), entry(1, 2, 19, 0)];
+        let too_many = [entry(0, 1, 1, 0), entry(1, 2, 1, 0), entry(2, 3, 1, 0), entry(3, 4, 1, 0)];
+        assert_eq!([broken(Scheme::MemoryFirst, &too_much), broken(Scheme::MemoryFirst, &too_many)], [1, 1]);
+    }
+
+    #[test]
     fn another_amount_a_share_too_many_and_an_opening_of_the_refused_are_found() {
         let (mut history, openings) = run(&[(1, 12)]);
         let refused = history.take(1, &Answer::of(503, br#"{"code":"busy"}"#));

@@ -33,7 +33,7 @@ use self::report::{Line, Report, Sample};
 use self::scheme::Scheme;
 use crate::measure::WARM_UP;
 use crate::service::Wanted;
-use crate::{Fallible, interrupt, machine};
+use crate::{Fallible, files, interrupt, machine};
 
 /// What a comparison is told.
 #[derive(clap::Args)]
@@ -95,20 +95,13 @@ pub fn compare(args: &CompareArgs) -> Fallible<ExitCode> {
     machine::raise_open_files()?;
     let report = Comparison::new(args)?.run()?;
     print!("{}", report.table());
-    Ok(ExitCode::from(report.exit_code()))
+    Ok(files::exit_code(report.exit_code(), [keep(args, &report)]))
 }
 
 /// Writes what there is so far: what ends a comparison early costs no more than a cell.
 fn keep(args: &CompareArgs, report: &Report) -> Fallible<()> {
-    let write =
-        |path: &Path, text: String| std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()));
-    if let Some(path) = &args.json {
-        write(path, serde_json::to_string_pretty(report)?)?;
-    }
-    if let Some(path) = &args.html {
-        write(path, chart::page(report))?;
-    }
-    Ok(())
+    files::write("--json", args.json.as_deref(), || Ok(serde_json::to_string_pretty(report)?))?;
+    files::write("--html", args.html.as_deref(), || Ok(chart::page(report)))
 }
 
 /// A comparison under way. The servers end before their data goes.
@@ -123,8 +116,7 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn new(args: &'a CompareArgs) -> Fallible<Comparison<'a>> {
-        std::fs::create_dir_all(&args.data)?;
-        let dir = tempfile::tempdir_in(&args.data)?;
+        let dir = files::data_dir(&args.data)?;
         let cells = Cell::all(&args.openers, &args.envelopes);
         let seconds = run_s(args);
         let shares_max = cells.iter().map(|cell| cell.shares_max(Scheme::Hongbao, seconds)).max();
@@ -157,7 +149,6 @@ impl<'a> Comparison<'a> {
             eprintln!("stopped: {why}");
             report.stopped = Some(why.to_string());
         }
-        keep(self.args, &report)?;
         Ok(report)
     }
 

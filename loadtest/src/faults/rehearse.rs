@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::faults::Schedule;
 use crate::service::{Cluster, SECRET, Wanted};
-use crate::{Fallible, interrupt, machine};
+use crate::sets::parse_count;
+use crate::{Fallible, files, interrupt, machine};
 
 /// How long after the end of the last fault the cluster is given to be whole.
 const AFTER: Duration = Duration::from_secs(1);
@@ -30,7 +31,7 @@ pub struct Args {
     #[arg(long, default_value = "ops/cluster.sh")]
     cluster_script: PathBuf,
     /// SETs of the cluster: 1, 2 or 4
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = parse_count)]
     sets: u16,
     /// Where the cluster keeps its data; deleted afterwards
     #[arg(long, default_value = "target/bench-data")]
@@ -39,7 +40,7 @@ pub struct Args {
 
 /// Carries it out and prints what happened. The exit code is 1 if a fault could not be done or undone.
 pub fn rehearse(args: &Args) -> Fallible<ExitCode> {
-    let schedule = Schedule::read(&args.file)?;
+    let schedule = Schedule::read("faults", &args.file)?;
     schedule.check(args.sets, false)?;
     if args.check {
         println!("{} faults, all understood", schedule.faults().len());
@@ -47,8 +48,7 @@ pub fn rehearse(args: &Args) -> Fallible<ExitCode> {
     }
     interrupt::watch()?;
     machine::raise_open_files()?;
-    std::fs::create_dir_all(&args.data)?;
-    let dir = tempfile::tempdir_in(&args.data)?;
+    let dir = files::data_dir(&args.data)?;
     let wanted = Wanted { shares_max: SHARES_MAX, ..Wanted::default() };
     let cluster = Cluster::start_for(&schedule, &args.cluster_script, &args.server, dir.path(), args.sets, &wanted)?;
     let client = Client::new(cluster.gateway_addr(), SECRET);

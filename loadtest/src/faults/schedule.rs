@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::Fallible;
+use crate::{Fallible, files};
 
 /// Faults that one schedule may hold: each has a thread that waits for its time.
 const FAULTS_MAX: usize = 200;
@@ -113,11 +113,9 @@ enum PartKind {
 }
 
 impl Schedule {
-    /// Reads the file. What it does not understand is refused by its name and line.
-    pub fn read(path: &Path) -> Fallible<Schedule> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-        Ok(Schedule::parse(&name, &text)?)
+    /// Reads the file that `flag` names. What it does not understand is refused by its name and line.
+    pub fn read(flag: &str, path: &Path) -> Fallible<Schedule> {
+        Ok(Schedule::parse(&path.display().to_string(), &files::read(flag, path)?)?)
     }
 
     fn parse(name: &str, text: &str) -> Result<Schedule, String> {
@@ -158,6 +156,14 @@ impl Schedule {
         parts.sort_unstable();
         parts.dedup();
         parts
+    }
+
+    /// Refuses what begins after a load of so many seconds.
+    pub fn check_begin(&self, load_s: f64) -> Fallible<()> {
+        match self.faults.iter().find(|fault| fault.at.as_secs_f64() >= load_s) {
+            Some(late) => Err(format!("{}: the fault comes after the load, which lasts {load_s} s", late.place).into()),
+            None => Ok(()),
+        }
     }
 
     /// Refuses parts that a cluster of so many SETs does not have, or does not
@@ -348,6 +354,14 @@ mod tests {
         assert_eq!(words, "night.toml: line 5: nobody uses `a-redis` in a bare cluster");
         parse(&NIGHT.replace("b1", "gateway")).unwrap().check(1, true).unwrap();
         parse(&NIGHT.replace("b1", "wallet-mariadb")).unwrap().check(1, true).unwrap();
+    }
+
+    #[test]
+    fn what_begins_after_the_load_is_refused() {
+        let night = parse(NIGHT).unwrap();
+        night.check_begin(20.1).unwrap();
+        let words = night.check_begin(20.0).unwrap_err().to_string();
+        assert_eq!(words, "night.toml: line 5: the fault comes after the load, which lasts 20 s");
     }
 
     #[test]

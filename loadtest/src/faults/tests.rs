@@ -86,7 +86,7 @@ impl Trial {
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
         let file = dir.join("night.toml");
         fs::write(&file, ALL).unwrap();
-        let schedule = Schedule::read(&file).unwrap();
+        let schedule = Schedule::read("faults", &file).unwrap();
         let script = hongbao_parts::ops_dir().join("cluster.sh");
         let wanted = Wanted { shares_max: 100, ..Wanted::default() };
         let cluster = Cluster::start_for(&schedule, &script, &binary, dir, 1, &wanted).unwrap();

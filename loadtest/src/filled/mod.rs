@@ -20,7 +20,7 @@ use crate::metrics::{self, Batches};
 use crate::report::{Sample, median};
 use crate::service::{Cluster, SECRET, Wanted, zone_with_noon_at};
 use crate::workload::{Expect, Extent, Name, Stage, Workload};
-use crate::{Fallible, interrupt, machine};
+use crate::{Fallible, files, interrupt, machine};
 
 /// By how much an opening may cost more in the filled one.
 const GOAL: f64 = 0.10;
@@ -82,8 +82,7 @@ pub fn filled(args: &Args) -> Fallible<ExitCode> {
     if cfg!(debug_assertions) {
         eprintln!("warning: this is a debug build, so the generator is slow");
     }
-    std::fs::create_dir_all(&args.data)?;
-    let dir = tempfile::tempdir_in(&args.data)?;
+    let dir = files::data_dir(&args.data)?;
     let workload = [Workload { name: Name::Spread, connections: args.connections, goal: None }];
     let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
     let extent = Extent::new(&workload, args.rounds, seconds, args.envelopes)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Outcome;
-use crate::Fallible;
+use crate::{Fallible, files};
 
 impl Outcome {
     /// The whole run as JSON. Names carry their units; they are the fields of [`Outcome`].
@@ -11,9 +11,9 @@ impl Outcome {
         Ok(serde_json::to_string_pretty(self)?)
     }
 
-    /// Reads a run that was written as JSON.
-    pub fn read(path: &Path) -> Fallible<Outcome> {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    /// Reads a run that was written as JSON, from the file that `flag` names.
+    pub fn read(flag: &str, path: &Path) -> Fallible<Outcome> {
+        let text = files::read(flag, path)?;
         serde_json::from_str(&text).map_err(|error| format!("{} is no run: {error}", path.display()).into())
     }
 }
@@ -29,13 +29,13 @@ mod tests {
         let file = folder.path().join("run.json");
         let written = outcome().json().expect("the sample holds finite figures only");
         std::fs::write(&file, &written).expect("the folder is ours");
-        let again = Outcome::read(&file).expect("it was just written");
+        let again = Outcome::read("show", &file).expect("it was just written");
         assert!(again.json().expect("it was read from JSON") == written);
     }
 
     #[test]
     fn another_file_is_refused_by_name() {
-        let error = Outcome::read(Path::new("/dev/null")).expect_err("it is empty");
+        let error = Outcome::read("show", Path::new("/dev/null")).expect_err("it is empty");
         assert!(error.to_string().starts_with("/dev/null is no run: "), "{error}");
     }
 

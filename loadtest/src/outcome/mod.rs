@@ -15,7 +15,7 @@ pub mod sample;
 pub use html::escape;
 pub use live::Live;
 pub use show::{ShowArgs, show};
-pub use slo::{Slo, judge, read_file as read_slos};
+pub use slo::{Slo, all as all_slos, judge};
 
 use std::collections::BTreeMap;
 
@@ -91,6 +91,9 @@ pub struct Machine {
     pub versions: BTreeMap<String, String>,
     /// The durability settings in force, as the service states them.
     pub durability: String,
+    /// Whether commits survive a loss of power, by what all its processes say; absent where none says it.
+    #[serde(default)]
+    pub full_durability: Option<bool>,
 }
 
 /// Requests of a run. Only `committed` and `settled` count openings alone.
@@ -245,6 +248,12 @@ impl Latency {
     fn told(&self) -> [bool; 6] {
         [2, 10, 100, 1_000, 10_000, 1].map(|least| self.count >= least)
     }
+}
+
+/// Answers to one call, whatever they said.
+pub fn answered(latencies: &[Latency], call: &str) -> u64 {
+    let is_whole = |row: &&Latency| row.call == call && row.phase == "all" && row.outcome == "all";
+    latencies.iter().find(is_whole).map_or(0, |row| row.count)
 }
 
 impl Outcome {

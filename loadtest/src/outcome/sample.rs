@@ -24,6 +24,7 @@ pub fn outcome() -> Outcome {
             file_system: "ext4".into(),
             versions: words(&[("hongbao", "0.4.0"), ("MariaDB", "10.11.14"), ("memcached", "1.6.18")]),
             durability: "innodb_flush_log_at_trx_commit=1, sync_binlog=1".into(),
+            full_durability: Some(true),
         },
         void: Vec::new(),
         notes: vec!["the generator ran on the same machine as the service".into()],

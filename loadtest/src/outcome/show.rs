@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{Outcome, Slo, slo};
-use crate::Fallible;
+use crate::{Fallible, files};
 
 /// What `show` is told.
 #[derive(clap::Args)]
@@ -27,27 +27,22 @@ pub struct ShowArgs {
 
 /// Prints a kept run's summary, and exits as the run would have.
 pub fn show(args: &ShowArgs) -> Fallible<ExitCode> {
-    let mut outcome = Outcome::read(&args.run)?;
-    let mut slos = args.slos.clone();
-    if let Some(path) = &args.slo_file {
-        slos.extend(slo::read_file(path)?);
-    }
+    let mut outcome = Outcome::read("show", &args.run)?;
+    let slos = slo::all(&args.slos, args.slo_file.as_deref())?;
     if !slos.is_empty() {
         outcome.slos = slo::judge(&slos, &outcome);
     }
-    // First of all: what cannot be written must not hide it.
-    print!("{}", outcome.text());
-    if let Some(path) = &args.html {
-        write(path, &outcome.html())?;
-    }
-    if let Some(path) = &args.json {
-        write(path, &outcome.json()?)?;
-    }
-    Ok(ExitCode::from(outcome.exit_code()))
+    Ok(outcome.tell(args.json.as_deref(), args.html.as_deref()))
 }
 
-fn write(path: &Path, text: &str) -> Fallible<()> {
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()).into())
+impl Outcome {
+    /// Prints the summary, writes the files that were asked for, and gives the exit
+    /// code. First of all it prints: what cannot be written must hide nothing, least of all a wrong fen.
+    pub fn tell(&self, json: Option<&Path>, html: Option<&Path>) -> ExitCode {
+        print!("{}", self.text());
+        let written = [files::write("--json", json, || self.json()), files::write("--html", html, || Ok(self.html()))];
+        files::exit_code(self.exit_code(), written)
+    }
 }
 
 #[cfg(test)]
@@ -59,8 +54,8 @@ mod tests {
     fn a_kept_run_is_judged_by_other_thresholds_and_written_anew() {
         let folder = tempfile::tempdir().expect("the system has a folder for temporary files");
         let path = |name: &str| folder.path().join(name);
-        write(&path("run.json"), &outcome().json().expect("the sample is finite")).expect("the folder is ours");
-        write(&path("slo.txt"), "drain<60s # as promised\n").expect("the folder is ours");
+        std::fs::write(path("run.json"), outcome().json().expect("the sample is finite")).expect("the folder is ours");
+        std::fs::write(path("slo.txt"), "drain<60s # as promised\n").expect("the folder is ours");
         let args = ShowArgs {
             run: path("run.json"),
             html: Some(path("run.html")),
@@ -69,7 +64,7 @@ mod tests {
             slo_file: Some(path("slo.txt")),
         };
         assert_eq!(show(&args).expect("all files are there"), ExitCode::SUCCESS);
-        let again = Outcome::read(&path("again.json")).expect("it was written");
+        let again = Outcome::read("show", &path("again.json")).expect("it was written");
         let texts: Vec<_> = again.slos.iter().map(|slo| (slo.text.as_str(), slo.held)).collect();
         assert_eq!(texts, [("open.p99<1s", true), ("drain<60s", true)]);
         let page = std::fs::read_to_string(path("run.html")).expect("it was written");
@@ -78,5 +73,14 @@ mod tests {
         let missed =
             ShowArgs { slos: vec!["open.p99<1ms".parse().expect("it is well written")], slo_file: None, ..args };
         assert_eq!(show(&missed).expect("all files are there"), ExitCode::from(1));
+    }
+    #[test]
+    fn a_file_that_cannot_be_written_hides_no_verdict() {
+        let nowhere = Some(Path::new("/no/such/folder/run.json"));
+        let mut held = Outcome { slos: Vec::new(), ..outcome() };
+        assert_eq!(held.tell(None, None), ExitCode::SUCCESS);
+        assert_eq!(held.tell(nowhere, None), ExitCode::from(2));
+        held.audit[0].broken = 1;
+        assert_eq!(held.tell(nowhere, nowhere), ExitCode::from(1), "a fen is wrong all the same");
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{Latency, Outcome, Verdict, number};
-use crate::Fallible;
+use crate::{Fallible, files};
 
 /// The calls that a threshold can name.
 const CALLS: [&str; 5] = ["create", "pay", "grab", "open", "view"];
@@ -126,10 +126,12 @@ fn parse_file(text: &str) -> Result<Vec<Slo>, String> {
     Ok(slos)
 }
 
-/// Reads thresholds from a file, with the line of a mistake.
-pub fn read_file(path: &Path) -> Fallible<Vec<Slo>> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    parse_file(&text).map_err(|error| format!("{}: {error}", path.display()).into())
+/// The thresholds of `--slo`, and those of `--slo-file` if there is one.
+pub fn all(slos: &[Slo], file: Option<&Path>) -> Fallible<Vec<Slo>> {
+    let Some(path) = file else { return Ok(slos.to_vec()) };
+    let of_file = parse_file(&files::read("--slo-file", path)?);
+    let of_file = of_file.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok([slos, &of_file].concat())
 }
 
 /// What became of each threshold, in their order.

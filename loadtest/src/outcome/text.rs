@@ -125,7 +125,8 @@ impl Outcome {
             let _ = writeln!(out, "fault       {} {}, {from} to {to}{error}", fault.kind, fault.part);
         }
         let machine = &self.machine;
-        let _ = writeln!(out, "machine     {}, {} disk", machine.processors, machine.file_system);
+        let disk = if machine.file_system.is_empty() { "" } else { &format!(", {} disk", machine.file_system) };
+        let _ = writeln!(out, "machine     {}{disk}", machine.processors);
         let versions: Vec<_> = machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         let _ = writeln!(out, "versions    {}", number::plain(&versions.join(", ")));
         let _ = writeln!(out, "durability  {}", number::plain(&machine.durability));
@@ -313,8 +314,20 @@ mod tests {
         assert!(outcome.html().contains("<b>2.00 s</b><small>after the peak"));
         outcome.seconds.pop();
         assert_eq!(outcome.peak_drain_s(), None, "it was not seen");
+        outcome.seconds = vec![second(84.0, 30, 30), second(85.0, 0, 0), second(86.0, 0, 0)];
+        assert_eq!(outcome.peak_drain_s(), Some(0.0), "a peak is not drained before it is over");
         outcome.phases.clear();
         assert_eq!(outcome.peak_drain_s(), None, "there was no peak");
+    }
+
+    #[test]
+    fn the_disk_of_a_service_that_was_there_before_is_not_known() {
+        let mut outcome = outcome();
+        assert!(
+            outcome.text().contains("machine     2 x AMD EPYC, ext4 disk\n") && outcome.html().contains("file system")
+        );
+        outcome.machine.file_system.clear();
+        assert!(outcome.text().contains("machine     2 x AMD EPYC\n") && !outcome.html().contains("file system"));
     }
 
     #[test]

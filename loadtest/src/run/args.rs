@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use super::arrivals::Arrivals;
 use super::drive::Pace;
 use super::scenario::{Scenario, Wish};
-use crate::Fallible;
 use crate::outcome::Slo;
 use crate::sets::parse_count;
+use crate::{Fallible, files};
 
 /// Openings a second at the full rate, where nothing else is asked for.
 const RATE: f64 = 1_000.0;
@@ -135,6 +135,13 @@ impl RunArgs {
         if self.faults.is_some() && !self.cluster {
             return Err("--faults goes with --cluster: faults happen to parts of a cluster that the run started".into());
         }
+        if let Some(users) = self.closed.filter(|users| *users > self.connections) {
+            return Err(format!(
+                "--closed {users} keeps {} users busy: it needs as many --connections",
+                self.connections
+            )
+            .into());
+        }
         if self.file.is_some() && self.scenario != Scenario::Replay {
             return Err("only replay reads a FILE".into());
         }
@@ -171,8 +178,7 @@ impl RunArgs {
     /// The header that marks everything as a rehearsal, if it is one.
     pub fn mark(&self) -> Fallible<String> {
         let Some(path) = &self.rehearsal_token_file else { return Ok(String::new()) };
-        let token = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(format!("x-hongbao-rehearsal: {}\r\n", token.trim()))
+        Ok(format!("x-hongbao-rehearsal: {}\r\n", files::read_line("--rehearsal-token-file", path)?))
     }
 
     /// How visits follow one another.

@@ -6,7 +6,7 @@ use std::path::Path;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use crate::Fallible;
+use crate::{Fallible, files};
 
 /// The least and the most rate of a line of a profile.
 const RATE_MAX: f64 = 1_000_000.0;
@@ -92,7 +92,7 @@ impl Arrivals {
 }
 
 fn profile(path: &Path) -> Fallible<Arrivals> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = files::read("--arrivals profile", path)?;
     let mut rates = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();

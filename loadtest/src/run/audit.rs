@@ -34,6 +34,7 @@ pub struct Books<'a> {
 }
 
 /// What an audit found.
+#[derive(Default)]
 pub struct Audit {
     /// The rules.
     pub checks: Vec<Check>,
@@ -43,6 +44,8 @@ pub struct Audit {
     pub late_fen: Option<u64>,
     /// What could not be checked, in words.
     pub notes: Vec<String>,
+    /// Why it was not done to the end, if it was not; of the rules only the broken ones are there then.
+    pub undone: Option<String>,
 }
 
 /// Everything that was said to one user about one envelope.
@@ -79,26 +82,36 @@ impl Rule {
 
 impl Books<'_> {
     /// Checks every rule, on what the drain saw last.
-    ///
-    /// # Errors
-    /// When the service does not answer what is needed: nothing is known then.
-    pub fn audit(&self, settled: &Settled) -> Fallible<Audit> {
+    pub fn audit(&self, settled: &Settled) -> Audit {
+        let mut audit = Audit::default();
+        if let Err(error) = self.check(settled, &mut audit) {
+            audit.undone = Some(error.to_string());
+            // That the rest holds says nothing while not all was looked at.
+            audit.checks.retain(|check| check.broken > 0);
+        }
+        audit
+    }
+
+    /// Fails when the service does not answer what is needed. That hides nothing that was found before.
+    fn check(&self, settled: &Settled, audit: &mut Audit) -> Fallible<()> {
         let look = settled.look.as_ref().map_err(ToString::to_string)?;
         let (shown, said) = (&look.shown, self.said());
-        let mut checks = vec![
+        audit.checks.extend([
             self.paid(shown),
             self.acknowledged(shown, &said),
             self.nothing_else(shown, &said),
             self.conserved(shown),
             self.once_each(shown),
-            self.unknowns(shown, &said)?,
-        ];
+        ]);
         let order = in_order(self.history);
-        checks.extend(order.checks);
+        audit.checks.extend(order.checks);
+        audit.notes.extend(order.note);
+        audit.checks.push(self.unknowns(shown, &said)?);
         let balances = self.balances(settled, look)?;
-        checks.extend(balances.checks);
-        let notes = order.note.into_iter().chain(balances.notes).collect();
-        Ok(Audit { checks, late: balances.late, late_fen: balances.late_fen, notes })
+        audit.checks.extend(balances.checks);
+        audit.notes.extend(balances.notes);
+        (audit.late, audit.late_fen) = (balances.late, balances.late_fen);
+        Ok(())
     }
 
     /// What was said to whom.
@@ -328,8 +341,19 @@ mod tests {
             });
             assert_eq!(unpaid, ["what was acknowledged as paid is neither created nor cancelled"]);
         }
+        let not_refunded = broken(|shown, _| shown.state = "refunded".into());
+        assert!(not_refunded.contains("(I1)"), "{not_refunded}");
+        let paid_otherwise = broken(|shown, _| (shown.total_fen, shown.remaining_fen) = (11, 4));
+        assert!(paid_otherwise.contains("(I1)"), "{paid_otherwise}");
         let a_fen_too_few = broken(|shown, _| shown.remaining_fen = 2);
         assert!(a_fen_too_few.contains("(I1)"), "{a_fen_too_few}");
+        let an_empty_share = broken(|shown, history| {
+            history.truncate(1);
+            history[0].answer = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
+            shown.opens[1] = (2, shown.opens[0].1.replace("-1", "-2"), 0);
+            shown.remaining_fen = 6;
+        });
+        assert!(an_empty_share.contains("(I1)"), "{an_empty_share}");
         let gap = broken(|shown, history| {
             shown.opens[1].0 = 3;
             history.pop();
@@ -341,5 +365,32 @@ mod tests {
             shown.remaining_fen = 0;
         });
         assert!(twice.contains("(I2)"), "{twice}");
+    }
+    #[test]
+    fn an_unknown_opening_is_asked_for_again_and_must_be_what_the_journal_says() {
+        let plan = Plan { envelopes: Vec::new(), users: 2, ..Plan::default() };
+        let broken = |journal: Option<i64>, now: serde_json::Value| {
+            let grab = async move || axum::Json(now);
+            let service = axum::Router::new().route("/v1/envelopes/{id}/grab", axum::routing::post(grab));
+            let secret = Passes::Secret("s".into());
+            let people = People::new(crate::fake::serve(service), 1, &plan, &secret, String::new()).unwrap();
+            let envelopes = [Some("an-id".to_owned())];
+            let (answer, sent_us, answered_us) = (Answered::Unknown, 0, 1);
+            let history = [Told { call: Call::Open, envelope: 0, user: 1, sent_us, answered_us, answer }];
+            let top_ups = BTreeMap::new();
+            let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups };
+            let opens = journal.map(|amount_fen| (1, people.id(1), amount_fen)).into_iter().collect();
+            let shown = [Some(Shown { state: "active".into(), total_fen: 9, remaining_fen: 5, opens })];
+            let rule = books.unknowns(&shown, &books.said()).unwrap();
+            assert_eq!(rule.checked, 1);
+            rule.broken
+        };
+        let opened = |amount_fen: i64| serde_json::json!({ "outcome": "opened", "amount_fen": amount_fen });
+        let nothing = |outcome: &str| serde_json::json!({ "outcome": outcome });
+        assert_eq!(
+            [broken(Some(4), opened(4)), broken(None, nothing("ready")), broken(None, nothing("empty"))],
+            [0; 3]
+        );
+        assert_eq!([broken(Some(4), opened(5)), broken(None, opened(4)), broken(Some(4), nothing("ready"))], [1; 3]);
     }
 }

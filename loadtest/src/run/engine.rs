@@ -36,6 +36,7 @@ const SLOW_US: u64 = 300_000;
 /// Whoever was told to come again does so within this time at random, and twice
 /// that after each further refusal.
 const RETRY_US: u64 = 100_000;
+
 /// What a timer brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Later {
@@ -233,7 +234,10 @@ impl<'a> Engine<'a> {
     }
 
     fn leave(&mut self, visit: u32) {
-        self.grabbed.remove(&visit);
+        // A second tap may still wait for a connection, and needs the ticket, too.
+        if !self.plan.visits[visit as usize].manners.double {
+            self.grabbed.remove(&visit);
+        }
         self.present -= 1;
     }
 
@@ -322,9 +326,10 @@ impl<'a> Engine<'a> {
         if action.is_double {
             return;
         }
+        // A second create would be a second envelope: only a refusal is tried again.
+        let may_repeat = heard.may_ask_again && (call != Call::Create || heard.kind == Kind::Refused);
         match action.call {
-            // A second create would be a second envelope: only a refusal is tried again.
-            _ if heard.may_ask_again && action.attempt < self.equipment.retries && self.may_repeat(action, &heard) => {
+            _ if may_repeat && action.attempt < self.equipment.retries => {
                 let wait_us = self.equipment.random.random_range(0..RETRY_US << action.attempt.min(6));
                 let again = Action { attempt: action.attempt + 1, due_us: now + wait_us, ..action };
                 self.later.push(Reverse((again.due_us, Later::Send(again))));
@@ -348,10 +353,6 @@ impl<'a> Engine<'a> {
             }
             _ => self.leave(action.visit),
         }
-    }
-
-    fn may_repeat(&self, action: Action, heard: &Heard) -> bool {
-        action.call != Call::Create || heard.kind == Kind::Refused
     }
 
     /// Ends a visit that could not go on.

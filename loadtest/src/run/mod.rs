@@ -35,7 +35,6 @@ mod wire;
 
 pub use args::RunArgs;
 
-use std::fs::OpenOptions;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -46,7 +45,7 @@ use crate::client::Client;
 use crate::faults::Schedule;
 use crate::outcome;
 use crate::service::SECRET;
-use crate::{Fallible, interrupt, machine};
+use crate::{Fallible, files, interrupt, machine};
 
 /// Carries out a run: 0 when everything held, 1 when money or a threshold did
 /// not, 2 when the run cannot be believed.
@@ -58,16 +57,12 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     machine::raise_open_files()?;
     // What is wrong with the arguments is said before anything starts.
     args.check()?;
-    let mut slos = args.slos.clone();
-    if let Some(path) = &args.slo_file {
-        slos.extend(outcome::read_slos(path)?);
-    }
-    let faults = args.faults.as_deref().map(Schedule::read).transpose()?.unwrap_or_default();
+    let slos = outcome::all_slos(&args.slos, args.slo_file.as_deref())?;
+    let header = args.mark()?;
+    let faults = args.faults.as_deref().map(|path| Schedule::read("--faults", path)).transpose()?.unwrap_or_default();
     let wish = args.wish()?;
     let mut plan = args.scenario.plan(&wish)?;
-    if let Some(late) = faults.faults().iter().find(|fault| fault.at.as_secs_f64() >= plan.load_s()) {
-        return Err(format!("{}: a fault comes after the load, which lasts {} s", late.part, plan.load_s()).into());
-    }
+    faults.check_begin(plan.load_s())?;
 
     let lead = prepare::lead(&plan);
     let mut notes = Vec::new();
@@ -82,9 +77,8 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let begin = midnight_s.map(|midnight_s| (machine::wall_clock() + lead, midnight_s));
     let midnight = begin.map(|(begin, midnight_s)| begin + Duration::from_secs_f64(midnight_s));
     // It is said now that one cannot be written; what is kept in it stays until there is something better.
-    for path in [&args.json, &args.html, &args.history].into_iter().flatten() {
-        let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|error| format!("{}: {error}", path.display()))?;
+    for (flag, path) in [("--json", &args.json), ("--html", &args.html), ("--history", &args.history)] {
+        path.iter().try_for_each(|path| files::check_writable(flag, path))?;
     }
     eprintln!(
         "{}: {} visits, {} envelopes, {} users",
@@ -98,7 +92,6 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
 
     let run_number =
         machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u32);
-    let header = args.mark()?;
     let people = People::new(target.addr, run_number, &plan, &target.passes, header.clone())?;
     let prepared = prepare::prepare(&plan, &people, args.tickets_ahead)?;
     if let Some((begin, _)) = begin {
@@ -126,15 +119,7 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
         notes.extend(written.err().map(|error| format!("{}: {error}", path.display())));
     }
     let audit = rehearsal.books(&load.driven.envelopes, &load.driven.history).audit(&load.settled);
-    interrupt::check()?;
     let mut outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
     outcome.void.extend(gone.map(|words| format!("something ended by itself, which no fault had asked for: {words}")));
-    print!("{}", outcome.text());
-    if let Some(path) = &args.json {
-        std::fs::write(path, outcome.json()?)?;
-    }
-    if let Some(path) = &args.html {
-        std::fs::write(path, outcome.html())?;
-    }
-    Ok(ExitCode::from(outcome.exit_code()))
+    Ok(outcome.tell(args.json.as_deref(), args.html.as_deref()))
 }

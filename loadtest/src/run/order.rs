@@ -100,6 +100,8 @@ mod tests {
     fn who_overtakes_is_found_by_either_clock() {
         let [clock, server] = in_order(&[told(1, 100, 110, 10), told(2, 50, 60, 9)]).checks;
         assert_eq!((clock.broken, server.broken), (1, 1));
+        let [_, server] = in_order(&[told(1, 0, 9, 10), told(2, 0, 9, 10)]).checks;
+        assert_eq!(server.broken, 1, "no two have the same place");
         assert!(clock.examples[0].contains("seq 1 was sent after"), "{}", clock.examples[0]);
     }
 }

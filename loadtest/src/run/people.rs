@@ -220,4 +220,18 @@ mod tests {
         assert_eq!(people.number("r000000ac-2"), None);
         assert_eq!(people.number("wang"), None);
     }
+    #[test]
+    fn a_mark_that_is_taken_off_on_the_way_ends_the_run_before_it_begins() {
+        for (real_fen, marked, is_fine) in [(0, true, true), (5, true, false), (5, false, true)] {
+            let wallet = async move |headers: axum::http::HeaderMap| {
+                assert!(!headers.contains_key("x-hongbao-rehearsal"), "the real balance is asked for");
+                axum::Json(json!({ "balance_fen": real_fen }))
+            };
+            let service = axum::Router::new().route("/v1/wallet", axum::routing::get(wallet));
+            let header = if marked { "x-hongbao-rehearsal: token\r\n" } else { "" };
+            let (plan, secret) = (Plan { users: 1, ..Plan::default() }, Passes::Secret("s".into()));
+            let people = People::new(crate::fake::serve(service), 1, &plan, &secret, header.to_owned()).unwrap();
+            assert_eq!(people.check_mark(0).is_ok(), is_fine, "{real_fen} {marked}");
+        }
+    }
 }

@@ -125,17 +125,7 @@ impl Recorder {
         let mut counted = std::mem::take(&mut self.now);
         counted.settled = gauges.settled.saturating_sub(self.settled);
         self.settled = self.settled.max(gauges.settled);
-        let totals = &mut self.totals;
-        for (total, part) in [
-            (&mut totals.offered, counted.offered),
-            (&mut totals.started, counted.started),
-            (&mut totals.accepted, counted.accepted),
-            (&mut totals.committed, counted.committed),
-            (&mut totals.settled, counted.settled),
-            (&mut totals.unknown, counted.unknown),
-        ] {
-            *total += part;
-        }
+        self.totals.add(&counted);
         let at = |quantile| self.open_us.value_at_quantile(quantile) as f64 / 1e3;
         self.seconds.push(Second {
             at_s,

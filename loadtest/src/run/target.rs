@@ -14,7 +14,7 @@ use super::people::Passes;
 use crate::faults::Schedule;
 use crate::outcome::Machine;
 use crate::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S, zone_with_midnight_at};
-use crate::{Fallible, machine, metrics};
+use crate::{Fallible, files, machine, metrics};
 
 /// Instead of a durability that no process tells.
 pub const NOT_STATED: &str = "not stated";
@@ -38,14 +38,13 @@ impl Target {
     pub fn open(args: &RunArgs, shares_max: u32, midnight: Option<SystemTime>, faults: &Schedule) -> Fallible<Target> {
         if let Some(addr) = args.target {
             let passes = match &args.secret_file {
-                Some(path) => Passes::Secret(read_secret(path)?),
+                Some(path) => Passes::Secret(files::read_line("--secret-file", path)?),
                 None => Passes::Dev,
             };
             let metrics = if args.metrics.is_empty() { vec![addr] } else { args.metrics.clone() };
             return Ok(Target { service: None, sets: 0, dir: None, addr, metrics, passes });
         }
-        std::fs::create_dir_all(&args.data)?;
-        let dir = tempfile::tempdir_in(&args.data)?;
+        let dir = files::data_dir(&args.data)?;
         let zone_offset_s = midnight.map_or(ZONE_OFFSET_S, zone_with_midnight_at);
         let server = args.server_settings.clone();
         let wanted = Wanted { shares_max, server, bare: false, zone_offset_s };
@@ -89,6 +88,7 @@ impl Target {
     pub fn machine(&self, args: &RunArgs) -> Machine {
         let texts: Vec<String> = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok()).collect();
         let durability = texts.iter().find_map(|text| metrics::durability(text)).unwrap_or(NOT_STATED).to_owned();
+        let full_durability = texts.iter().filter_map(|text| metrics::full_durability(text)).reduce(|a, b| a && b);
         let mut commands = vec![("hongbao-loadtest", std::env::current_exe().unwrap_or_default())];
         if self.service.is_some() {
             commands.push(("hongbao", args.server.clone()));
@@ -105,13 +105,8 @@ impl Target {
             file_system: self.dir.as_ref().map_or(String::new(), |dir| machine::file_system(dir.path())),
             versions,
             durability,
+            full_durability,
         }
-    }
-
-    /// Whether a process says that its commits may not survive a loss of power.
-    pub fn is_relaxed(&self) -> bool {
-        let texts = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok());
-        texts.into_iter().any(|text| text.lines().any(|line| line.starts_with("hongbao_durability_full 0")))
     }
 }
 
@@ -121,13 +116,4 @@ fn version(program: &Path) -> Option<String> {
     let said = Command::new(program).arg("--version").output().ok()?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     Some(said.lines().next()?.trim().to_owned())
-}
-
-fn read_secret(path: &Path) -> Fallible<String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let secret = text.trim();
-    if secret.is_empty() {
-        return Err(format!("{}: there is no secret in it", path.display()).into());
-    }
-    Ok(secret.to_owned())
 }

@@ -1,5 +1,6 @@
 //! The engine against a server that is not there, and the drain against one that credits late, or never.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,7 @@ use super::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
 use super::recorder::Gauges;
 use super::request::Call;
 use super::settle::{Look, Settled};
+use super::shown::Shown;
 use crate::arena::Arena;
 use crate::outcome::{Phase, Second};
 
@@ -44,20 +46,24 @@ fn plan(visits: u32, seconds: f64) -> Plan {
     }
 }
 
-/// Drives it with tickets made ahead.
+/// Drives it with tickets made ahead, over four connections.
 fn drive(plan: &Plan, pace: Pace, addr: SocketAddr) -> Driven {
+    drive_with(plan, pace, addr, b"a-ticket", 4)
+}
+
+fn drive_with(plan: &Plan, pace: Pace, addr: SocketAddr, ticket: &[u8], connections: usize) -> Driven {
     let (mut tokens, mut tickets) = (Arena::default(), Arena::default());
     for user in 0..plan.users {
         tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
-        tickets.push(|out| out.extend_from_slice(b"a-ticket"));
+        tickets.push(|out| out.extend_from_slice(ticket));
     }
     let equipment = Equipment {
         addr,
         tokens: &tokens,
         tickets: &tickets,
-        envelopes: vec![Some("0".to_owned())],
+        envelopes: plan.envelopes.iter().map(|envelope| envelope.sent_ahead.then(|| "0".to_owned())).collect(),
         header: String::new(),
-        connections: 4,
+        connections,
         retries: 1,
         random: SmallRng::seed_from_u64(1),
         gauges: &Gauges::default,
@@ -78,33 +84,92 @@ fn where_no_connection_can_be_made_requests_are_lost_and_the_run_goes_on() {
     assert!(label.starts_with("open no connection: "), "{label}");
 }
 
-#[test]
-fn a_ticket_that_was_made_too_long_ahead_is_grabbed_anew() {
-    let open = async move |body: String| match body.contains("a-new-ticket") {
+/// Opens with a ticket that holds these words; a grab brings `a-new-ticket`.
+fn doorkeeper(valid: &'static str) -> SocketAddr {
+    let open = async move |body: String| match body.contains(valid) {
         true => (StatusCode::OK, Json(json!({ "outcome": "opened", "amount_fen": 3, "seq": 1, "replayed": false }))),
         false => (StatusCode::FORBIDDEN, Json(json!({ "code": "ticket_invalid" }))),
     };
     let grab = async move || Json(json!({ "outcome": "ready", "ticket": "a-new-ticket" }));
-    let service =
-        axum::Router::new().route("/v1/envelopes/{id}/open", post(open)).route("/v1/envelopes/{id}/grab", post(grab));
-    let driven = drive(&plan(3, 0.05), Pace::Open, crate::fake::serve(service));
+    crate::fake::serve(
+        axum::Router::new().route("/v1/envelopes/{id}/open", post(open)).route("/v1/envelopes/{id}/grab", post(grab)),
+    )
+}
+
+#[test]
+fn a_ticket_that_was_made_too_long_ahead_is_grabbed_anew() {
+    let driven = drive(&plan(3, 0.05), Pace::Open, doorkeeper("a-new-ticket"));
     assert_eq!((driven.tickets_renewed, driven.recorder.totals.committed), (3, 3));
     // Where no ticket is ever valid, it ends nevertheless.
-    let refuse = async move || (StatusCode::FORBIDDEN, Json(json!({ "code": "ticket_invalid" })));
-    let service =
-        axum::Router::new().route("/v1/envelopes/{id}/open", post(refuse)).route("/v1/envelopes/{id}/grab", post(grab));
-    let driven = drive(&plan(3, 0.05), Pace::Open, crate::fake::serve(service));
+    let driven = drive(&plan(3, 0.05), Pace::Open, doorkeeper("none"));
     assert_eq!((driven.tickets_renewed, driven.history.len()), (3, 6));
+}
+
+#[test]
+fn a_second_tap_that_waits_for_a_connection_still_has_its_ticket() {
+    let mut plan = plan(3, 0.05);
+    plan.visits.iter_mut().for_each(|visit| visit.manners.double = true);
+    let driven = drive_with(&plan, Pace::Open, doorkeeper("a-new-ticket"), b"", 1);
+    assert_eq!((driven.history.len(), driven.recorder.totals.committed), (6, 6));
+}
+
+#[test]
+fn an_envelope_of_which_nobody_knows_whether_it_was_made_is_not_made_again() {
+    for (status, code, asked) in [(504, "outcome_unknown", 1), (503, "busy", 2)] {
+        let count = Arc::new(AtomicU32::new(0));
+        let counted = count.clone();
+        let create = async move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::from_u16(status).unwrap(), Json(json!({ "code": code })))
+        };
+        let mut plan = plan(2, 0.05);
+        (plan.envelopes[0].sent_ahead, plan.visits[0].what) = (false, What::Send);
+        let service = axum::Router::new().route("/v1/envelopes", post(create));
+        let driven = drive(&plan, Pace::Open, crate::fake::serve(service));
+        assert_eq!((count.load(Ordering::Relaxed), driven.history.len()), (asked, 0), "{code}");
+        let left = driven.recorder.seconds.iter().filter_map(|second| second.errors.get("visit without an envelope"));
+        assert_eq!(left.sum::<u64>(), 1);
+    }
+}
+
+#[test]
+fn a_slow_client_sends_the_rest_of_its_request_after_a_while() {
+    let mut plan = plan(2, 0.05);
+    plan.visits.iter_mut().for_each(|visit| visit.manners.slow = true);
+    let began = Instant::now();
+    let driven = drive(&plan, Pace::Open, doorkeeper("a-ticket"));
+    let took = began.elapsed();
+    assert_eq!(driven.recorder.totals.committed, 2);
+    assert!(took > Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_request_that_was_lost_half_sent_has_not_happened_and_a_whole_one_may_have() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    // Reads what has come, and hangs up.
+    std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap().read(&mut [0; 4_096]))));
+    for (slow, answer) in [(true, Answered::Refused), (false, Answered::Unknown)] {
+        let mut plan = plan(1, 0.05);
+        plan.visits[0].manners.slow = slow;
+        let driven = drive(&plan, Pace::Open, addr);
+        assert_eq!(driven.history.iter().map(|told| told.answer).collect::<Vec<_>>(), [answer; 2]);
+    }
 }
 
 /// Serves one envelope of 9 fen that user 0 has paid for and user 1 has opened, 4 fen of it. User 1 is credited
 /// from the given look at the wallet on; `fen_missing` are gone all the same.
 fn bookkeeper(credited_from: u32, fen_missing: i64) -> SocketAddr {
+    bookkeeper_of("active", credited_from, fen_missing)
+}
+
+/// The same with an envelope in this state.
+fn bookkeeper_of(state: &'static str, credited_from: u32, fen_missing: i64) -> SocketAddr {
     let looks = Arc::new(AtomicU32::new(0));
     let is_opener = |headers: &HeaderMap| headers["authorization"] == "Bearer user-1";
     let transfer = |kind: &str, amount_fen: i64, id: Option<&str>| json!({ "kind": kind, "amount_fen": amount_fen, "envelope_id": id });
     let detail = json!({
-        "envelope": { "state": "active", "total_fen": 9, "remaining_fen": 5 },
+        "envelope": { "state": state, "total_fen": 9, "remaining_fen": 5 },
         "opens": [{ "seq": 1, "user_id": "r00000001-1", "amount_fen": 4 }],
         "next_seq": null,
     });
@@ -151,7 +216,8 @@ fn audited_beside(addr: SocketAddr, within: Duration, is_disturbed: &(dyn Fn() -
     let envelopes = [Some("an-id".to_owned())];
     let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: plan.money() };
     let settled = books.settle(within, is_disturbed);
-    let audit = books.audit(&settled).unwrap();
+    let audit = books.audit(&settled);
+    assert_eq!(audit.undone, None);
     (settled, audit)
 }
 
@@ -202,6 +268,14 @@ fn what_is_not_credited_in_time_is_late_and_no_fen_is_wrong() {
 }
 
 #[test]
+fn an_expired_envelope_that_was_not_refunded_in_time_is_late() {
+    let (settled, audit) = audited(bookkeeper_of("expired", 0, 0), Duration::ZERO);
+    assert!(settled.at.is_none() && broken(&audit).is_empty());
+    assert_eq!(audit.late, ["after 0 s, 1 expired envelopes were still not refunded"]);
+    assert_eq!(audit.late_fen, Some(5));
+}
+
+#[test]
 fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
     let (_, audit) = audited(bookkeeper(0, 1), Duration::ZERO);
     let broken = broken(&audit);
@@ -209,6 +283,27 @@ fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
     assert_eq!(audit.late.len(), 0);
     // A fen too much is wrong, too.
     assert_eq!(self::broken(&audited(bookkeeper(0, -1), Duration::ZERO).1), broken);
+}
+
+#[test]
+fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
+    let service = axum::Router::new().route("/v1/envelopes/{id}/grab", post(async || "no JSON"));
+    let people =
+        People::new(crate::fake::serve(service), 1, &plan(3, 1.0), &Passes::Secret("s".into()), String::new()).unwrap();
+    let told = |user, answer| Told { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+    let opened = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
+    let (plan, envelopes) = (plan(3, 1.0), [Some("an-id".to_owned())]);
+    let rules = |history: &[Told]| {
+        let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history, top_ups: plan.money() };
+        let shown = Shown { state: "active".into(), total_fen: 9, remaining_fen: 9, opens: Vec::new() };
+        let look = Look { shown: vec![Some(shown)], due: vec![0; 3], has: vec![0; 3] };
+        let audit = books.audit(&Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Ok(look) });
+        assert!(audit.undone.as_ref().is_some_and(|why| why.contains("expected")), "{:?}", audit.undone);
+        audit.checks.into_iter().map(|check| check.rule).collect::<Vec<_>>()
+    };
+    let wrong = rules(&[told(1, opened), told(2, Answered::Unknown)]);
+    assert_eq!(wrong, ["an acknowledged opening exists once, with the amount that was told"]);
+    assert_eq!(rules(&[told(2, Answered::Unknown)]), Vec::<String>::new(), "nobody knows whether the money is right");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::args::RunArgs;
 use super::audit::Audit;
 use super::drive::{Driven, Pace};
 use super::gauges::fetch_metrics;
@@ -73,11 +74,8 @@ impl Used {
     }
 }
 
-/// What the audit found, or why it could not be made.
-pub type Audited = Fallible<Audit>;
-
 /// Puts everything together.
-pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes: Vec<String>, slos: &[Slo]) -> Outcome {
+pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: Vec<String>, slos: &[Slo]) -> Outcome {
     let args = rehearsal.args;
     let recorder = &load.driven.recorder;
     let generator = Generator {
@@ -85,10 +83,11 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
         service_cpu_share: load.used.service.map(|used| used.as_secs_f64() / load.used.load_s),
         ..recorder.generator()
     };
-    if rehearsal.target.is_relaxed() {
+    let machine = rehearsal.target.machine(args);
+    if machine.full_durability == Some(false) {
         notes.push("the service runs with relaxed durability: not comparable".to_owned());
     }
-    if rehearsal.target.machine(args).durability == NOT_STATED {
+    if machine.durability == NOT_STATED {
         notes.push("the service does not state its durability: not comparable".to_owned());
     }
     if cfg!(debug_assertions) {
@@ -97,18 +96,15 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
     if recorder.totals.settled < recorder.totals.committed {
         notes.push("the metrics did not show every credit; the audit asked for the balances themselves".to_owned());
     }
-    if let Ok(audit) = &audit {
-        notes.extend(audit.notes.iter().cloned());
-    }
-    let late_fen = audit.as_ref().ok().and_then(|audit| audit.late_fen);
+    notes.extend(audit.notes.iter().cloned());
     let mut outcome = Outcome {
         scenario: args.scenario.name().to_owned(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command_line(std::env::args()),
         parameters: rehearsal.plan.parameters.clone(),
         closed_loop_users: args.closed,
         started_at: rfc3339(load.started_at),
-        machine: rehearsal.target.machine(args),
-        void: void(&generator, rehearsal, &load, &audit),
+        machine,
+        void: void(&generator, args, &load, &audit),
         notes,
         totals: recorder.totals,
         load_s: load.driven.load_s,
@@ -118,9 +114,9 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
         latencies: recorder.latencies(),
         generator,
         faults: load.faults.clone(),
-        audit: audit.map(|audit| audit.checks).unwrap_or_default(),
+        audit: audit.checks,
         slos: Vec::new(),
-        late_fen,
+        late_fen: audit.late_fen,
         capacity: rehearsal.target.cluster().and_then(|cluster| {
             let sets = sets_at_work(cluster, rehearsal.target.sets());
             capacity(sets, &load.driven, &load.used, load.drain_s)
@@ -131,12 +127,10 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audited, mut notes:
 }
 
 /// Why the figures cannot be believed.
-fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &Audited) -> Vec<String> {
+fn void(generator: &Generator, args: &RunArgs, load: &Load, audit: &Audit) -> Vec<String> {
     let mut reasons = Vec::new();
-    match audit {
-        Err(error) => reasons.push(format!("the audit could not be done: {error}")),
-        Ok(audit) => reasons.extend(audit.late.iter().map(|late| format!("not settled in time: {late}"))),
-    }
+    reasons.extend(audit.undone.iter().map(|why| format!("the audit could not be done to its end: {why}")));
+    reasons.extend(audit.late.iter().map(|late| format!("not settled in time: {late}")));
     if load.driven.recorder.totals.committed == 0 {
         reasons.push("nobody opened anything: there was nothing to audit".to_owned());
     }
@@ -149,16 +143,13 @@ fn void(generator: &Generator, rehearsal: &Rehearsal<'_>, load: &Load, audit: &A
         reasons.push(format!("the plan's visits were used up after {used_up_s:.1} s: ask for a higher --rate"));
     }
     if generator.not_started > 0 {
-        let connections = rehearsal.args.connections;
-        reasons.push(format!(
-            "{} arrivals could not be started: {connections} connections were all busy",
-            generator.not_started
-        ));
+        let (arrivals, connections) = (generator.not_started, args.connections);
+        reasons.push(format!("{arrivals} arrivals could not be started: {connections} connections were all busy"));
     }
-    if rehearsal.args.pace() == Pace::Open && generator.lag_p99_ms > rehearsal.args.lag_ms_max {
+    if args.pace() == Pace::Open && generator.lag_p99_ms > args.lag_ms_max {
         reasons.push(format!(
             "1% of the requests were sent more than {:.1} ms late, {} ms are allowed",
-            generator.lag_p99_ms, rehearsal.args.lag_ms_max
+            generator.lag_p99_ms, args.lag_ms_max
         ));
     }
     if generator.cpu_share > GENERATOR_CPU_MAX {
@@ -178,11 +169,8 @@ fn sets_at_work(cluster: &Cluster, sets: u16) -> u32 {
 
 /// What a plan can be made from: only a cluster tells its parts apart. `sets` of it did the work.
 fn capacity(sets: u32, driven: &Driven, used: &Used, drain_s: Option<f64>) -> Option<Measured> {
-    let count = |call: &str| {
-        let rows = driven.recorder.latencies();
-        let row = rows.into_iter().find(|row| row.call == call && row.phase == "all" && row.outcome == "all");
-        row.map_or(0.0, |row| row.count as f64)
-    };
+    let rows = driven.recorder.latencies();
+    let count = |call: &str| outcome::answered(&rows, call) as f64;
     let totals = driven.recorder.totals;
     let (opens, grabs, views) = (totals.committed as f64, count("grab"), count("view"));
     let is_server = |name: &str| !name.contains('-') && name != "gateway";
@@ -211,6 +199,16 @@ fn capacity(sets: u32, driven: &Driven, used: &Used, drain_s: Option<f64>) -> Op
     measured.check().is_ok().then_some(measured)
 }
 
+/// What a shell takes for these arguments again.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=,%+@".contains(char);
+    let quoted = |argument: String| match !argument.is_empty() && argument.chars().all(is_plain) {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    };
+    arguments.map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 /// A moment as text, in UTC.
 fn rfc3339(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -218,11 +216,14 @@ fn rfc3339(at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
     use super::*;
-    use crate::outcome::Phase;
+    use crate::outcome::{FaultDone, Phase};
     use crate::run::drive::Traffic;
     use crate::run::recorder::{Gauges, Kind, Recorder};
     use crate::run::request::Call;
+    use crate::run::settle::Settled;
 
     /// 400 openings, 100 of them refused, and 500 grabs in a load of ten seconds; 300 credits.
     fn driven() -> Driven {
@@ -290,6 +291,48 @@ mod tests {
             credits_settled_per_s: 20.0,
         };
         assert_eq!(capacity(1, &driven(), &used(), Some(5.0)), Some(expected));
+    }
+
+    /// Why a run is void that was sound before this change.
+    fn reasons(arguments: &[&str], change: impl FnOnce(&mut Generator, &mut Load, &mut Audit)) -> Vec<String> {
+        let line = [&["run", "hot", "--embedded"], arguments].concat();
+        let matches = RunArgs::augment_args(clap::Command::new("run")).get_matches_from(line);
+        let args = RunArgs::from_arg_matches(&matches).unwrap();
+        let mut driven = driven();
+        driven.recorder.totals.committed = 300;
+        let settled = Settled { at: None, within: Duration::ZERO, look: Err("not asked".into()) };
+        let (phases, faults, started_at) = (Vec::new(), Vec::new(), SystemTime::UNIX_EPOCH);
+        let mut load = Load { driven, phases, faults, settled, drain_s: None, started_at, used: used() };
+        let (mut generator, mut audit) = (Generator::default(), Audit::default());
+        change(&mut generator, &mut load, &mut audit);
+        void(&generator, &args, &load, &audit)
+    }
+
+    #[test]
+    fn everything_that_makes_a_run_unbelievable_voids_it_and_is_named() {
+        assert_eq!(reasons(&[], |_, _, _| ()), Vec::<String>::new());
+        let fault = |error| FaultDone { at_s: 1.0, until_s: 2.0, kind: "kill".into(), part: "a1".into(), error };
+        let one = |words: &str, change: fn(&mut Generator, &mut Load, &mut Audit)| {
+            let reasons = reasons(&[], change);
+            assert!(reasons.len() == 1 && reasons[0].contains(words), "{words}: {reasons:?}");
+        };
+        one("3 arrivals could not be started", |generator, _, _| generator.not_started = 3);
+        one("sent more than 50.1 ms late", |generator, _, _| generator.lag_p99_ms = 50.1);
+        one("91% of its processor", |generator, _, _| generator.cpu_share = 0.91);
+        one("nobody opened anything", |_, load, _| load.driven.recorder.totals.committed = 0);
+        one("used up after 1.5 s", |_, load, _| load.driven.used_up_s = Some(1.5));
+        one("done to its end: no answer", |_, _, audit| audit.undone = Some("no answer".into()));
+        one("not settled in time: 4 fen", |_, _, audit| audit.late.push("4 fen".into()));
+        let failed = reasons(&[], |_, load, _| load.faults = vec![fault(None), fault(Some("it is gone".into()))]);
+        assert_eq!(failed, ["the fault kill of a1 did not go as planned: it is gone"]);
+        // A closed loop has no schedule to be late for.
+        assert_eq!(reasons(&["--closed", "8"], |generator, _, _| generator.lag_p99_ms = 900.0).len(), 0);
+    }
+
+    #[test]
+    fn the_command_of_a_report_can_be_given_to_a_shell() {
+        let line = command_line(["run", "hot", "--slo", "p99<5ms,busy<1%", "it's", ""].map(str::to_owned).into_iter());
+        assert_eq!(line, r"run hot --slo 'p99<5ms,busy<1%' 'it'\''s' ''");
     }
 
     #[test]

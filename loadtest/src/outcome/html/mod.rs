@@ -179,7 +179,9 @@ impl Outcome {
             push_fact(out, &escape(name), &escape(value));
         }
         push_fact(out, "processors", &escape(&self.machine.processors));
-        push_fact(out, "file system", &escape(&self.machine.file_system));
+        if !self.machine.file_system.is_empty() {
+            push_fact(out, "file system", &escape(&self.machine.file_system));
+        }
         for (name, version) in &self.machine.versions {
             push_fact(out, &escape(name), &escape(version));
         }

@@ -75,3 +75,36 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
     ]);
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::super::tests::wish;
+    use super::*;
+    use crate::outcome::Phase;
+    use crate::run::plan::What;
+
+    #[test]
+    fn a_night_grows_to_its_peak_across_midnight_and_ends_in_refunds() {
+        let wish = Wish { rate: 2_000.0, seconds: 100.0, ..wish() };
+        let plan = plan(&wish, &mut SmallRng::seed_from_u64(1));
+        let sends = |phase: usize| {
+            let sends = plan.visits.iter().filter(|visit| visit.what == What::Send);
+            let Phase { from_s, to_s, .. } = &plan.phases[phase];
+            let within = sends.filter(|visit| (*from_s..*to_s).contains(&(visit.at_us as f64 / 1e6))).count();
+            within as f64 / (to_s - from_s)
+        };
+        let [ramp, peak, tail, expiry] = [0, 1, 2, 3].map(sends);
+        for (rate, part) in [(ramp, 0.2), (tail, 0.1)] {
+            assert!((rate / peak / part - 1.0).abs() < 0.25, "{rate} of {peak} is not {part}");
+        }
+        assert_eq!(expiry, 0.0);
+        assert_eq!(plan.phases[1].name, "peak");
+        assert!((plan.phases[1].from_s..plan.phases[1].to_s).contains(&midnight_s(&wish)));
+        for visit in plan.visits.iter().filter(|visit| visit.what == What::Send) {
+            let ends_s = visit.at_us as f64 / 1e6 + f64::from(plan.envelopes[visit.envelope as usize].expires_in_s);
+            assert!((plan.phases[3].from_s..=plan.phases[3].to_s).contains(&ends_s), "{ends_s}");
+        }
+    }
+}

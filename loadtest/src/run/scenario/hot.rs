@@ -2,8 +2,8 @@
 
 use rand::rngs::SmallRng;
 
-use super::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
-use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use super::{Wish, ahead, phases};
+use crate::run::plan::{Manners, Plan, Visit, What};
 
 /// Writes the plan. User 0 sends; everybody else comes once.
 pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
@@ -25,14 +25,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
     ];
     Plan {
         parameters: said.map(|(name, words)| (name.to_owned(), words)).into(),
-        envelopes: vec![PlannedEnvelope {
-            sender: 0,
-            shares,
-            total_fen: i64::from(shares) * SHARE_FEN_MEAN,
-            group: None,
-            expires_in_s: EXPIRES_IN_S,
-            sent_ahead: true,
-        }],
+        envelopes: vec![ahead(shares)],
         groups: Vec::new(),
         users: openers + 1,
         visits: moments.into_iter().enumerate().map(visit).collect(),

@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::arrivals::Arrivals;
-use super::plan::{Manners, Plan};
+use super::plan::{Manners, Plan, PlannedEnvelope};
 use crate::Fallible;
 use crate::outcome::Phase;
 
@@ -130,6 +130,12 @@ impl Scenario {
         plan.parameters.extend(said.map(|(name, words)| (name.to_owned(), words)));
         Ok(plan.sorted())
     }
+}
+
+/// An envelope for everybody, sent ahead by user 0.
+fn ahead(shares: u32) -> PlannedEnvelope {
+    let total_fen = i64::from(shares) * SHARE_FEN_MEAN;
+    PlannedEnvelope { sender: 0, shares, total_fen, group: None, expires_in_s: EXPIRES_IN_S, sent_ahead: true }
 }
 
 /// Phases from their names and lengths.

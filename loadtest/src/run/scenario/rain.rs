@@ -4,8 +4,8 @@
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
-use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use super::{Wish, ahead, phases};
+use crate::run::plan::{Manners, Plan, Visit, What};
 
 /// Who taps one envelope.
 const OPENERS: u32 = 8;
@@ -40,14 +40,6 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
             visits.push(Visit { at_us, envelope, user: tap + 1, what: What::Open, manners: Manners::default() });
         }
     }
-    let envelope = PlannedEnvelope {
-        sender: 0,
-        shares,
-        total_fen: i64::from(shares) * SHARE_FEN_MEAN,
-        group: None,
-        expires_in_s: EXPIRES_IN_S,
-        sent_ahead: true,
-    };
     let said = [
         ("envelopes", format!("{drops} each second, sent ahead")),
         ("shares", shares.to_string()),
@@ -56,7 +48,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
     ];
     Plan {
         parameters: said.map(|(name, words)| (name.to_owned(), words)).into(),
-        envelopes: vec![envelope; (drops * seconds) as usize],
+        envelopes: vec![ahead(shares); (drops * seconds) as usize],
         groups: Vec::new(),
         users: users + 1,
         visits,

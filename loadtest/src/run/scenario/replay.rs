@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{ENVELOPES_MAX, EXPIRES_IN_S, SHARE_FEN_MEAN, VISITS_MAX, Wish, phases};
-use crate::Fallible;
+use super::{ENVELOPES_MAX, SHARE_FEN_MEAN, VISITS_MAX, Wish, ahead, phases};
 use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use crate::{Fallible, files};
 
 /// Users are numbered; no number is higher.
 const USER_MAX: u32 = 5_000_000;
@@ -47,10 +47,14 @@ impl Line {
         self.shares.unwrap_or(SHARES.min(wish.shares_max))
     }
 
+    /// How much money is in it.
+    fn total_fen(&self, wish: &Wish) -> i64 {
+        self.total_fen.unwrap_or(i64::from(self.shares(wish)) * SHARE_FEN_MEAN)
+    }
+
     /// What cannot be played is refused: played otherwise, it would be another load.
     fn check(&self, wish: &Wish) -> Result<(), String> {
-        let (shares, most) = (self.shares(wish), wish.shares_max);
-        let total_fen = self.total_fen.unwrap_or(i64::from(shares) * SHARE_FEN_MEAN);
+        let (shares, most, total_fen) = (self.shares(wish), wish.shares_max, self.total_fen(wish));
         if self.at_ms > AT_MS_MAX {
             return Err(format!("at_ms is above {AT_MS_MAX}, a day"));
         }
@@ -77,7 +81,7 @@ impl Line {
 
 /// Reads the plan. An envelope that no line sends is sent ahead, by user 0.
 pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = files::read("replay", path)?;
     let mut plan = Plan::default();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |what: &str| format!("{}:{}: {what}", path.display(), number + 1);
@@ -87,7 +91,7 @@ pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
             return Err(bad(&format!("more than {VISITS_MAX} visits")).into());
         }
         while plan.envelopes.len() <= line.envelope as usize {
-            plan.envelopes.push(planned(0, SHARES.min(wish.shares_max), None));
+            plan.envelopes.push(ahead(SHARES.min(wish.shares_max)));
         }
         plan.users = plan.users.max(line.user + 1);
         let what = match line.call {
@@ -99,8 +103,8 @@ pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
                 if !envelope.sent_ahead {
                     return Err(bad("the envelope is sent twice").into());
                 }
-                let shares = line.shares(wish);
-                *envelope = PlannedEnvelope { sent_ahead: false, ..planned(line.user, shares, line.total_fen) };
+                let (shares, total_fen) = (line.shares(wish), line.total_fen(wish));
+                *envelope = PlannedEnvelope { sender: line.user, total_fen, sent_ahead: false, ..ahead(shares) };
                 What::Send
             }
         };
@@ -113,11 +117,6 @@ pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
     plan.parameters.insert("recorded in".to_owned(), path.display().to_string());
     plan.parameters.insert("visits".to_owned(), plan.visits.len().to_string());
     Ok(plan)
-}
-
-fn planned(sender: u32, shares: u32, total_fen: Option<i64>) -> PlannedEnvelope {
-    let total_fen = total_fen.unwrap_or(i64::from(shares) * SHARE_FEN_MEAN);
-    PlannedEnvelope { sender, shares, total_fen, group: None, expires_in_s: EXPIRES_IN_S, sent_ahead: true }
 }
 
 #[cfg(test)]
