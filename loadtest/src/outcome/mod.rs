@@ -273,6 +273,11 @@ impl Outcome {
         self.drain_s.map_or(seen.max(self.load_s), |drain| self.load_s + drain)
     }
 
+    /// What was credited while the load lasted.
+    pub fn settled_in_load(&self) -> u64 {
+        self.seconds.iter().filter(|second| second.at_s <= self.load_s).map(|second| second.counted.settled).sum()
+    }
+
     /// The time from the end of the peak until as much was credited as had been opened by
     /// then, in seconds; `None` if there was no peak, or it was not seen.
     pub fn peak_drain_s(&self) -> Option<f64> {

@@ -50,7 +50,7 @@ impl Outcome {
             let over = if seconds == self.load_s { String::new() } else { format!("  {}", over(seconds)) };
             let _ = writeln!(
                 out,
-                "{name:<12}{:>14}{:>12}{over}",
+                "{name:<13}{:>13}{:>12}{over}",
                 number::count(count),
                 number::figure(number::rate(count, seconds))
             );
@@ -136,8 +136,9 @@ impl Outcome {
         let _ = writeln!(out, "command     {}", self.command);
     }
 
-    /// The totals by name, each with the seconds that its rate is over.
-    pub(super) fn rows_of_totals(&self) -> [(&'static str, u64, f64); 6] {
+    /// The totals by name, each with the seconds that its rate is over. What was
+    /// settled is told twice, since it goes on after the load.
+    pub(super) fn rows_of_totals(&self) -> [(&'static str, u64, f64); 7] {
         let totals = &self.totals;
         [
             ("offered", totals.offered, self.load_s),
@@ -145,6 +146,7 @@ impl Outcome {
             ("accepted", totals.accepted, self.load_s),
             ("committed", totals.committed, self.load_s),
             ("settled", totals.settled, self.settling_s()),
+            ("in the load", self.settled_in_load(), self.load_s),
             ("unknown", totals.unknown, self.load_s),
         ]
     }
@@ -271,6 +273,8 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("settled")).unwrap();
         assert!(line.ends_with("18,981         146  over 2 min 10 s, the drain included"), "{line}");
         assert!(outcome().html().contains("openings and refunds credited; over 2 min 10 s, the drain included"));
+        let line = text.lines().skip_while(|line| !line.starts_with("settled")).nth(1).unwrap();
+        assert!(line.ends_with("in the load         18,777         156"), "{line}");
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Rehearsal<'_> {
         let mut phases = self.plan.phases_until(load_s);
         phases.push(Phase { name: "drain".to_owned(), from_s: load_s, to_s: started.elapsed().as_secs_f64() });
         used.batches = watch.batches();
-        let drain_s = settled.at.map(|at| ((at - started).as_secs_f64() - load_s).max(0.0));
+        let drain_s = settled.at.map(|at| drain_s((at - started).as_secs_f64(), load_s, &driven.recorder));
         Ok(Load { driven, phases, faults, settled, drain_s, started_at, used })
     }
 
@@ -117,6 +117,17 @@ impl Rehearsal<'_> {
     pub fn books<'a>(&'a self, envelopes: &'a [Option<String>], history: &'a [Told]) -> Books<'a> {
         Books { plan: self.plan, people: self.people, envelopes, history, top_ups: self.plan.money() }
     }
+}
+
+/// How long after the load the last credit came, in seconds. It had come when all
+/// balances were seen to be right; but to ask for those of a million users takes
+/// minutes, so where the service counted a credit for all that was committed, the
+/// last time that its count moved is nearer.
+fn drain_s(seen_s: f64, load_s: f64, recorder: &Recorder) -> f64 {
+    let is_counted = recorder.totals.settled >= recorder.totals.committed;
+    let last_moved = recorder.seconds.iter().rfind(|second| second.counted.settled > 0);
+    let at_s = last_moved.filter(|_| is_counted).map_or(seen_s, |second| second.at_s.min(seen_s));
+    (at_s - load_s).max(0.0)
 }
 
 /// The seconds after the load: they go on whatever is waited for, or the time axis
@@ -144,6 +155,24 @@ impl Seconds<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_drain_ends_with_the_last_credit_or_where_not_all_were_counted_when_all_balances_were_right() {
+        let mut recorder = Recorder::new(&[]);
+        let second =
+            |at_s, settled| Second { at_s, counted: Totals { settled, ..Totals::default() }, ..Second::default() };
+        recorder.seconds =
+            vec![second(60.0, 40), second(61.0, 50), second(73.0, 10), second(74.0, 0), second(259.0, 0)];
+        recorder.totals = Totals { committed: 100, settled: 100, ..Totals::default() };
+        assert_eq!(drain_s(259.5, 60.0, &recorder), 13.0);
+        assert_eq!(drain_s(72.5, 60.0, &recorder), 12.5, "it was seen to be over sooner than counted");
+        recorder.totals.settled = 99;
+        assert_eq!(drain_s(259.5, 60.0, &recorder), 199.5, "a worker died with its count");
+        recorder.totals = Totals::default();
+        recorder.seconds.clear();
+        assert_eq!(drain_s(60.5, 60.0, &recorder), 0.5);
+        assert_eq!(drain_s(59.5, 60.0, &recorder), 0.0, "it is not over before the load");
+    }
 
     #[test]
     fn seconds_go_on_while_something_is_waited_for() {

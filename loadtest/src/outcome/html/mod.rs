@@ -102,12 +102,13 @@ impl Outcome {
     }
 
     fn push_totals(&self, out: &mut String) {
-        const MEANINGS: [&str; 6] = [
+        const MEANINGS: [&str; 7] = [
             "arrivals that the schedule held",
             "requests sent",
             "answers that are no refusal",
             "openings, for the first time",
             "openings and refunds credited",
+            "the same while the load lasted",
             "no answer that says what happened",
         ];
         out.push_str("<section><h2>Totals</h2><dl class=\"tiles\">");
