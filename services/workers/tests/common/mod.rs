@@ -226,7 +226,7 @@ impl World {
     }
 
     pub async fn journal(&self, id: EnvelopeId) -> Vec<Entry> {
-        self.store.load_journal(id).await.unwrap().unwrap().1
+        self.store.entries(id, 0, u32::MAX).await.unwrap()
     }
 
     pub fn table(&self, id: EnvelopeId) -> TableRef {
