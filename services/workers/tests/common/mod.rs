@@ -6,6 +6,7 @@
 
 pub mod damage;
 pub mod faults;
+pub mod long;
 pub mod service;
 
 use std::path::Path;
