@@ -67,3 +67,28 @@ pub async fn of_one(store: &dyn Store, id: EnvelopeId, last_seq: u32) -> Result<
     journal.truncate(journal.partition_point(|entry| entry.seq <= last_seq));
     Ok(journal)
 }
+
+#[cfg(test)]
+mod tests {
+    use hongbao_store::suite::{NOW, created, id_at};
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_for_journals_that_fit_in_a_page_or_for_one() {
+        let page = |lengths: &[u32]| -> Vec<(Envelope, u32)> {
+            (0..).zip(lengths).map(|(number, last_seq)| (created(id_at(NOW, number)), *last_seq)).collect()
+        };
+        let max = JOURNAL_PAGE_MAX;
+        for (lengths, fitting_in) in [
+            (&[0, 3, 0][..], 3),
+            (&[max - 1, 0], 2),
+            (&[max - 1, 1], 1),
+            (&[max, 0], 1),
+            (&[u32::MAX, u32::MAX], 1),
+            (&[0, 0, 100 * max], 2),
+        ] {
+            assert_eq!(fitting(&page(lengths)), fitting_in, "{lengths:?}");
+        }
+    }
+}

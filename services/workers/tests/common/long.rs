@@ -85,6 +85,13 @@ pub async fn damage_on_the_third_page_is_named(world: &World, damage: impl Async
     let (_, breaches) = found().await;
     let named = breaches.iter().any(|(code, id, _)| (*code, *id) == ("entry_missing", Some(long)));
     assert!(named, "{breaches:?}");
+
+    // Entries without an envelope, more than a page of them, hide nothing that lies behind them.
+    damage(long, "DELETE FROM {e} WHERE id = {id}").await;
+    let (report, mut breaches) = found().await;
+    breaches.retain(|(code, ..)| *code != "envelope_missing");
+    let codes: Vec<_> = breaches.iter().map(|(code, id, _)| (*code, *id)).collect();
+    assert_eq!((report.envelopes, report.entries, codes), (4, 4 * 3, of(ids[3]).to_vec()));
 }
 
 /// It outgrows its first page, and is credited, while the audit looks.
