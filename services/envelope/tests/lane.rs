@@ -138,7 +138,7 @@ impl Bench {
     }
 
     async fn openers(&self, id: EnvelopeId) -> Vec<String> {
-        let (_, entries) = self.store.load_journal(id).await.unwrap().unwrap();
+        let entries = self.store.entries(id, 0, u32::MAX).await.unwrap();
         let name = |entry: &Entry| match &entry.kind {
             EntryKind::Open(user) => user.to_string(),
             EntryKind::Refund => "refund".to_owned(),

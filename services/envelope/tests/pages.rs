@@ -39,7 +39,7 @@ struct Reads(AtomicU32);
 
 impl Guard for Reads {
     fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        if matches!(verb, Verb::Load | Verb::LoadJournal | Verb::LoadFor | Verb::Entries) {
+        if matches!(verb, Verb::Load | Verb::LoadFor | Verb::Entries) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())

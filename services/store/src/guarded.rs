@@ -15,7 +15,6 @@ use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
 pub enum Verb<'a> {
     Create,
     Load,
-    LoadJournal,
     LoadFor,
     Entries,
     Append(&'a [Entry]),
@@ -28,6 +27,7 @@ pub enum Verb<'a> {
     Unpaid,
     Expired,
     Scan,
+    ScanEntries,
 }
 
 /// Decides whether a verb fails.
@@ -87,9 +87,6 @@ impl<G: Guard> Store for GuardedStore<G> {
     }
     async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
         self.guarded(Verb::Load, self.inner.load(id)).await
-    }
-    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
-        self.guarded(Verb::LoadJournal, self.inner.load_journal(id)).await
     }
     async fn load_for(
         &self,
@@ -154,7 +151,16 @@ impl<G: Guard> Store for GuardedStore<G> {
         table: TableRef,
         after: Option<EnvelopeId>,
         limit: u32,
-    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+    ) -> Result<Vec<(Envelope, u32)>, StoreError> {
         self.guarded(Verb::Scan, self.inner.scan(table, after, limit)).await
+    }
+    async fn scan_entries(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        until: EnvelopeId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.guarded(Verb::ScanEntries, self.inner.scan_entries(table, after, until, limit)).await
     }
 }

@@ -119,9 +119,6 @@ pub trait Store: Send + Sync + 'static {
     /// The row and the fold of its journal, as of one moment.
     async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError>;
 
-    /// The row and its whole journal, as of one moment.
-    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError>;
-
     /// The row, the fold, and the user's own opening, as of one moment.
     async fn load_for(
         &self,
@@ -191,12 +188,22 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError>;
 
-    /// Envelopes of a table by id after `after`, each with its whole journal, as
-    /// of one moment. For the audit.
+    /// Envelopes of a table by id after `after`, each with the `seq` of its last
+    /// entry, 0 without one, as of one moment. For the audit.
     async fn scan(
         &self,
         table: TableRef,
         after: Option<EnvelopeId>,
         limit: u32,
-    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError>;
+    ) -> Result<Vec<(Envelope, u32)>, StoreError>;
+
+    /// Entries of a table, of the envelopes after `after` up to `until`, in the
+    /// order of the envelopes and of their journals. For the audit.
+    async fn scan_entries(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        until: EnvelopeId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError>;
 }

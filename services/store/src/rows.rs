@@ -118,6 +118,13 @@ pub fn envelope_and_journal(row: &impl StoredRow) -> Result<(Envelope, Journal),
     Ok((envelope, Journal { last_seq, remaining: fen(row, ENVELOPE_WIDTH + 2)?, refunded }))
 }
 
+/// The envelope at the start of a row, and the `seq` of its last entry, which follows; 0 for null.
+pub fn envelope_and_last_seq<R: StoredRow>(row: &R) -> Result<(Envelope, u32), StoreError> {
+    let envelope = envelope(row, 0)?;
+    let last_seq = if row.int_or_null(ENVELOPE_WIDTH)?.is_none() { 0 } else { small(row, ENVELOPE_WIDTH)? };
+    Ok((envelope, last_seq))
+}
+
 /// A user's own opening, whose `seq`, amount and time follow the journal's columns.
 pub fn opened(row: &impl StoredRow) -> Result<Option<Opened>, StoreError> {
     const START: usize = ENVELOPE_WIDTH + 3;

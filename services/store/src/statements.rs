@@ -11,6 +11,8 @@ pub struct Plain {
     pub stage: String,
     /// A page of a journal: id, after which seq, how many.
     pub entries: String,
+    /// Journals one after the other: after which id, up to which id, how many entries.
+    pub scan_entries: String,
     /// A page in the order of writing: after which position, how many.
     pub tail: String,
     /// Active envelopes with entries that were not credited: after which id, how many.
@@ -29,6 +31,10 @@ impl Plain {
             stage: format!("SELECT /* stage */ stage, expires_at_ms FROM {envelope} WHERE id = ?"),
             entries: format!(
                 "SELECT /* entries */ {j} FROM {entry} j WHERE j.envelope_id = ? AND j.seq > ? ORDER BY j.seq LIMIT ?"
+            ),
+            scan_entries: format!(
+                "SELECT /* scan_entries */ {j} FROM {entry} j WHERE j.envelope_id > ? AND j.envelope_id <= ? \
+                 ORDER BY j.envelope_id, j.seq LIMIT ?"
             ),
             tail: format!(
                 "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq \

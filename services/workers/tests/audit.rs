@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use common::damage::{damage_store, damage_wallet};
-use common::{LIFETIME_MS, World, ZONE_S, run_until_idle};
+use common::{LIFETIME_MS, World, ZONE_S, long, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::{EnvelopeId, Transfer, TransferOutcome};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::refund::Refund;
-use hongbao_workers::{Job as _, SetStore, audit};
+use hongbao_workers::{Job as _, Ports, SetStore, audit};
 
 /// A world with finished, refunded, running and cancelled envelopes, all credited.
 async fn quiet_world() -> (World, EnvelopeId) {
@@ -233,12 +233,13 @@ async fn each_of_many_pages_is_checked() {
     assert_eq!(wrong, 6);
 }
 
-/// An opening that is credited and settled at once.
+/// An opening that is credited and settled at once, by others than who reads through the faults.
 fn opening(world: &Arc<World>, id: EnvelopeId, name: &'static str) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let world = world.clone();
     Box::pin(async move {
         world.open(id, name).await;
-        run_until_idle(&mut Credit::new(world.ports(), ZONE_S, &world.limits()), 100).await;
+        let (store, wallet, clock) = (world.store.clone(), world.wallet.clone(), world.clock.clone());
+        run_until_idle(&mut Credit::new(Ports { store, wallet, clock }, ZONE_S, &world.limits()), 100).await;
     })
 }
 
@@ -248,14 +249,14 @@ async fn no_false_alarm_whatever_happens_between_two_reads() {
     let id = world.active(1_000, 10).await;
     world.open(id, "a").await;
     let ports = world.ports();
-    // A page, its transfers; of the suspect the transfers, the journal, the transfers.
-    let names = ["b", "c", "d", "e", "f"];
+    // A page, its journal, its transfers; of the suspect the transfers, the row, the journal, the transfers.
+    let names = ["b", "c", "d", "e", "f", "g", "h"];
     world.faults.meanwhile.lock().unwrap().extend(names.map(|name| opening(&world, id, name)));
     let mut found = Vec::new();
     let mut tell = |breach: &Breach| found.push(breach.to_string());
     let report = audit(&[SetStore::whole(ports.store)], &*ports.wallet, &mut tell).await.unwrap();
     assert!(found.is_empty(), "{found:#?}");
-    assert_eq!((report.entries, world.journal(id).await.len()), (1, 6), "all of it happened meanwhile");
+    assert_eq!((report.entries, world.journal(id).await.len()), (1, 8), "all of it happened meanwhile");
     world.assert_sound().await;
 }
 
@@ -315,4 +316,16 @@ async fn no_false_alarm_while_the_service_runs() {
     }
     assert!(opened.load(Ordering::SeqCst) > 100);
     world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn damage_on_the_third_page_of_a_journal_is_named() {
+    let world = World::new().await;
+    let damage = async |id, sql: &str| damage_store(&world, id, sql).await;
+    long::damage_on_the_third_page_is_named(&world, damage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_false_alarm_while_a_long_journal_grows() {
+    long::no_false_alarm_while_it_grows(Arc::new(World::new().await)).await;
 }

@@ -6,8 +6,9 @@ mod common;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use common::damage::with_names;
 use common::service::Made;
-use common::{World, ZONE_S, run_until_idle};
+use common::{World, ZONE_S, long, run_until_idle};
 use hongbao_core::id::Fold;
 use hongbao_core::{Limits, Slot, SystemClock};
 use hongbao_parts::Part;
@@ -281,4 +282,19 @@ async fn what_two_servers_write_into_one_table_is_credited_soon() {
     }
     worker.shutdown().await;
     world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_audit_names_damage_on_the_third_page_of_a_journal() {
+    let world = world(6, set(6).await).await;
+    let damage = async |id, sql: &str| {
+        let sql = with_names(&world, id, sql, "db_06.");
+        assert_eq!(raw().await.execute(sqlx::raw_sql(&sql)).await.unwrap().rows_affected(), 1, "{sql}");
+    };
+    long::damage_on_the_third_page_is_named(&world, damage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_audit_raises_no_false_alarm_while_a_long_journal_grows() {
+    long::no_false_alarm_while_it_grows(Arc::new(world(7, set(7).await).await)).await;
 }

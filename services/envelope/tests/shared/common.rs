@@ -42,7 +42,7 @@ pub struct Faults {
 
 impl Guard for Faults {
     fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        if !matches!(verb, Verb::Load | Verb::LoadFor | Verb::LoadJournal) {
+        if !matches!(verb, Verb::Load | Verb::LoadFor) {
             return Ok(());
         }
         self.reads.fetch_add(1, Ordering::SeqCst);

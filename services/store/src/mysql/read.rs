@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use super::MysqlStore;
 use super::connection::within;
 use super::failure::reading;
-use crate::rows::{self, ENVELOPE_WIDTH, StoredRow as _, envelope_and_journal};
+use crate::rows::{self, StoredRow as _, envelope_and_journal};
 use crate::{StoreError, TailEntry};
 
 /// A statement with its values.
@@ -32,12 +32,6 @@ pub async fn load_for(
     let Some(row) = one(store, query).await? else { return Ok(None) };
     let (envelope, journal) = envelope_and_journal(&row)?;
     Ok(Some((envelope, journal, rows::opened(&row)?)))
-}
-
-pub async fn load_journal(store: &MysqlStore, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
-    let statements = store.at(store.place(id))?;
-    let query = sqlx::query(&statements.load_journal).bind(id.as_bytes().as_slice());
-    Ok(with_journals(&fetch(store, query).await?)?.pop())
 }
 
 pub async fn entries(store: &MysqlStore, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
@@ -103,25 +97,21 @@ pub async fn scan(
     table: TableRef,
     after: Option<EnvelopeId>,
     limit: u32,
-) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+) -> Result<Vec<(Envelope, u32)>, StoreError> {
     let query = sqlx::query(&store.at(table)?.scan).bind(rows::cursor(&after)).bind(limit);
-    with_journals(&fetch(store, query).await?)
+    all(store, query, rows::envelope_and_last_seq).await
 }
 
-/// Rows of envelopes, each repeated for every entry of its journal, whose
-/// columns follow; they are null in the one row of an envelope without any.
-fn with_journals(rows: &[MySqlRow]) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
-    let mut found: Vec<(Envelope, Vec<Entry>)> = Vec::new();
-    for row in rows {
-        if found.last().is_none_or(|(envelope, _)| row.bytes(0).is_ok_and(|id| id != envelope.id.as_bytes())) {
-            found.push((rows::envelope(row, 0)?, Vec::new()));
-        }
-        if row.int_or_null(ENVELOPE_WIDTH + 1)?.is_some() {
-            let (_, journal) = found.last_mut().expect("the row's envelope was just found");
-            journal.push(rows::entry(row, ENVELOPE_WIDTH)?);
-        }
-    }
-    Ok(found)
+pub async fn scan_entries(
+    store: &MysqlStore,
+    table: TableRef,
+    after: Option<EnvelopeId>,
+    until: EnvelopeId,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
+    let query = sqlx::query(&store.at(table)?.plain.scan_entries);
+    let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);
+    all(store, query, |row| rows::entry(row, 0)).await
 }
 
 /// The row that a statement finds.

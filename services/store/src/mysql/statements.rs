@@ -20,7 +20,6 @@ pub struct Statements {
     pub activate: String,
     pub load: String,
     pub load_for: String,
-    pub load_journal: String,
     pub tail_position: String,
     pub expired: String,
     pub scan: String,
@@ -32,7 +31,6 @@ impl Statements {
         let envelope = format!("{database}.envelope_{y}_{dd:02}");
         let entry = format!("{database}.entry_{y}_{dd:02}");
         let e = columns("e", &ENVELOPE_COLUMNS);
-        let j = columns("j", &ENTRY_COLUMNS);
         // The last entry carries the whole fold of the journal. TiDB knows no subqueries in a join's
         // condition, and without the index's name some databases read journals to their end.
         let last_of_one = format!(
@@ -61,10 +59,6 @@ impl Statements {
                  FROM {envelope} e {last_of_one} \
                  LEFT JOIN {entry} o ON o.envelope_id = e.id AND o.user_id = ? WHERE e.id = ?"
             ),
-            load_journal: format!(
-                "SELECT /* load_journal */ {e}, {j} FROM {envelope} e LEFT JOIN {entry} j ON j.envelope_id = e.id \
-                 WHERE e.id = ? ORDER BY j.seq"
-            ),
             tail_position: format!("SELECT /* tail_position */ max(position) FROM {entry}"),
             expired: format!(
                 "SELECT /* expired */ {e}, {last_seq}, {last_user}, {last_remaining} FROM {envelope} e \
@@ -72,11 +66,7 @@ impl Statements {
                  AND (e.expires_at_ms > ? OR e.id > ?) AND coalesce({last_remaining}, 1) > 0 \
                  ORDER BY e.expires_at_ms, e.id LIMIT ?"
             ),
-            // The page is cut out of the envelopes before their journals are joined to it.
-            scan: format!(
-                "SELECT /* scan */ {e}, {j} FROM (SELECT id FROM {envelope} WHERE id > ? ORDER BY id LIMIT ?) p \
-                 JOIN {envelope} e ON e.id = p.id LEFT JOIN {entry} j ON j.envelope_id = e.id ORDER BY e.id, j.seq"
-            ),
+            scan: format!("SELECT /* scan */ {e}, {last_seq} FROM {envelope} e WHERE e.id > ? ORDER BY e.id LIMIT ?"),
             envelope_table: envelope,
         }
     }

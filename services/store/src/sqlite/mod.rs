@@ -142,10 +142,6 @@ impl Store for SqliteStore {
         read::load(self, id).await
     }
 
-    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
-        read::load_journal(self, id).await
-    }
-
     async fn load_for(
         &self,
         id: EnvelopeId,
@@ -220,8 +216,18 @@ impl Store for SqliteStore {
         table: TableRef,
         after: Option<EnvelopeId>,
         limit: u32,
-    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+    ) -> Result<Vec<(Envelope, u32)>, StoreError> {
         read::scan(self, table, after, limit).await
+    }
+
+    async fn scan_entries(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        until: EnvelopeId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        read::scan_entries(self, table, after, until, limit).await
     }
 }
 

@@ -1,7 +1,4 @@
-//! The verbs that read. Each sees one moment: it is one statement, or a read
-//! transaction where it takes two.
-
-use std::collections::HashMap;
+//! The verbs that read. Each is one statement, and so sees one moment.
 
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Timestamp, UserId};
@@ -31,20 +28,6 @@ pub async fn load_for(
     };
     let (envelope, journal) = envelope_and_journal(&row)?;
     Ok(Some((envelope, journal, rows::opened(&row)?)))
-}
-
-pub async fn load_journal(store: &SqliteStore, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
-    let (file, statements) = store.at(store.place(id))?;
-    let mut snapshot = file.readers().begin().await.map_err(unavailable)?;
-    let query = sqlx::query(&statements.envelope).bind(id.as_bytes().as_slice());
-    let Some(row) = query.fetch_optional(&mut *snapshot).await.map_err(unavailable)? else {
-        return Ok(None);
-    };
-    let envelope = rows::envelope(&row, 0)?;
-    let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(0).bind(-1);
-    let entries = query.fetch_all(&mut *snapshot).await.map_err(unavailable)?;
-    snapshot.rollback().await.map_err(unavailable)?;
-    Ok(Some((envelope, entries.iter().map(|row| rows::entry(row, 0)).collect::<Result<_, _>>()?)))
 }
 
 pub async fn entries(
@@ -122,26 +105,23 @@ pub async fn scan(
     table: TableRef,
     after: Option<EnvelopeId>,
     limit: u32,
-) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+) -> Result<Vec<(Envelope, u32)>, StoreError> {
     let (file, statements) = store.at(table)?;
-    let mut snapshot = file.readers().begin().await.map_err(unavailable)?;
     let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
-    let envelopes = query.fetch_all(&mut *snapshot).await.map_err(unavailable)?;
-    let query = sqlx::query(&statements.scan_entries).bind(rows::cursor(&after)).bind(limit);
-    let entries = query.fetch_all(&mut *snapshot).await.map_err(unavailable)?;
-    snapshot.rollback().await.map_err(unavailable)?;
+    all(file, query, rows::envelope_and_last_seq).await
+}
 
-    let mut journals: HashMap<EnvelopeId, Vec<Entry>> = HashMap::with_capacity(envelopes.len());
-    for row in &entries {
-        let entry = rows::entry(row, 0)?;
-        journals.entry(entry.envelope_id).or_default().push(entry);
-    }
-    let with_journal = |row| {
-        let envelope = rows::envelope(row, 0)?;
-        let journal = journals.remove(&envelope.id).unwrap_or_default();
-        Ok((envelope, journal))
-    };
-    envelopes.iter().map(with_journal).collect()
+pub async fn scan_entries(
+    store: &SqliteStore,
+    table: TableRef,
+    after: Option<EnvelopeId>,
+    until: EnvelopeId,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
+    let (file, statements) = store.at(table)?;
+    let query = sqlx::query(&statements.plain.scan_entries);
+    let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);
+    all(file, query, |row| rows::entry(row, 0)).await
 }
 
 async fn one<'a>(

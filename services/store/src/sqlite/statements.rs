@@ -60,11 +60,9 @@ pub struct Statements {
     pub activate: String,
     pub load: String,
     pub load_for: String,
-    pub envelope: String,
     pub tail_position: String,
     pub expired: String,
     pub scan: String,
-    pub scan_entries: String,
 }
 
 impl Statements {
@@ -73,7 +71,6 @@ impl Statements {
         let envelope = format!("envelope_{table}_{day:02}");
         let entry = format!("entry_{table}_{day:02}");
         let e = columns("e", &ENVELOPE_COLUMNS);
-        let j = columns("j", &ENTRY_COLUMNS);
         // The last entry carries the whole fold of the journal.
         let last = format!(
             "LEFT JOIN {entry} j ON j.envelope_id = e.id \
@@ -115,7 +112,6 @@ impl Statements {
                  FROM {envelope} e {last} \
                  LEFT JOIN {entry} o ON o.envelope_id = e.id AND o.user_id = ?2 WHERE e.id = ?1"
             ),
-            envelope: format!("SELECT /* load_journal */ {e} FROM {envelope} e WHERE e.id = ?"),
             tail_position: format!("SELECT /* tail_position */ coalesce(max(position), 0) FROM {entry}"),
             expired: format!(
                 "SELECT /* expired */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} \
@@ -123,10 +119,9 @@ impl Statements {
                  AND (e.expires_at_ms > ?2 OR e.id > ?3) AND (j.remaining_fen IS NULL OR j.remaining_fen > 0) \
                  ORDER BY e.expires_at_ms, e.id LIMIT ?4"
             ),
-            scan: format!("SELECT /* scan */ {e} FROM {envelope} e WHERE e.id > ? ORDER BY e.id LIMIT ?"),
-            scan_entries: format!(
-                "SELECT /* scan */ {j} FROM {entry} j WHERE j.envelope_id IN \
-                 (SELECT id FROM {envelope} WHERE id > ? ORDER BY id LIMIT ?) ORDER BY j.envelope_id, j.seq"
+            scan: format!(
+                "SELECT /* scan */ {e}, (SELECT max(seq) FROM {entry} WHERE envelope_id = e.id) \
+                 FROM {envelope} e WHERE e.id > ? ORDER BY e.id LIMIT ?"
             ),
         }
     }

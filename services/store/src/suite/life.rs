@@ -48,7 +48,6 @@ pub async fn what_does_not_exist_is_none(on: &Fixture) {
     let id = ids_of_one_table(&on.store, 1)[0];
     assert_eq!(on.store.load(id).await.unwrap(), None);
     assert_eq!(on.store.load_for(id, &user("somebody")).await.unwrap(), None);
-    assert_eq!(on.store.load_journal(id).await.unwrap(), None);
     assert_eq!(on.store.entries(id, 0, 10).await.unwrap(), []);
     assert_eq!(on.store.activate(id, NOW).await.unwrap(), None);
     assert_eq!(on.store.cancel(id).await.unwrap(), None);

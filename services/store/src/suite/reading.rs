@@ -1,6 +1,6 @@
 //! Reading: pages, and one moment at a time.
 
-use hongbao_core::{Entry, Journal, Opened};
+use hongbao_core::{Entry, Envelope, Journal, Opened};
 
 use super::{Fixture, NOW, id_at, ids_of_one_table, journal_of, make_active, openings, refund, user, write};
 
@@ -38,8 +38,8 @@ pub async fn the_journal_is_read_in_pages(on: &Fixture) {
     assert_eq!(pages.concat(), entries);
 }
 
-/// The audit misses no envelope and sees none twice.
-pub async fn a_scan_gives_each_envelope_once_with_its_whole_journal(on: &Fixture) {
+/// The audit misses no envelope and no entry, and sees none twice.
+pub async fn a_scan_gives_each_envelope_once_and_all_journals(on: &Fixture) {
     let ids = ids_of_one_table(&on.store, 7);
     let mut expected = Vec::new();
     for (opened, id) in ids.iter().enumerate() {
@@ -57,9 +57,20 @@ pub async fn a_scan_gives_each_envelope_once_with_its_whole_journal(on: &Fixture
         after = Some(last.id);
         found.extend_from_slice(page);
     }
-    assert_eq!(found, expected);
+    let lengths = |(envelope, entries): &(Envelope, Vec<Entry>)| (envelope.clone(), entries.len() as u32);
+    assert_eq!(found, expected.iter().map(lengths).collect::<Vec<_>>());
+
+    let journals = |places: std::ops::Range<usize>| -> Vec<Entry> {
+        expected[places].iter().flat_map(|(_, entries)| entries.clone()).collect()
+    };
+    let id_of = |place: usize| expected[place].0.id;
+    assert_eq!(on.other.scan_entries(table, None, id_of(6), 100).await.unwrap(), journals(0..7));
+    assert_eq!(on.other.scan_entries(table, Some(id_of(1)), id_of(4), 100).await.unwrap(), journals(2..5));
+    assert_eq!(on.other.scan_entries(table, None, id_of(6), 5).await.unwrap(), journals(0..7)[..5]);
+    assert_eq!(on.other.scan_entries(table, Some(id_of(6)), id_of(6), 100).await.unwrap(), []);
     let other_table = on.store.tables().into_iter().find(|other| *other != table).expect("there are several");
     assert_eq!(on.store.scan(other_table, None, 3).await.unwrap(), []);
+    assert_eq!(on.store.scan_entries(other_table, None, id_of(6), 3).await.unwrap(), []);
 }
 
 /// Two journals that always grow in one transaction are never seen apart.
@@ -78,7 +89,7 @@ pub async fn a_scan_and_a_load_see_one_moment(on: &Fixture) {
         let mut seen = 0;
         while seen < ones.len() {
             let page = on.other.scan(table, None, 10).await.unwrap();
-            let lengths: Vec<_> = page.iter().map(|(_, entries)| entries.len()).collect();
+            let lengths: Vec<_> = page.iter().map(|(_, last_seq)| *last_seq as usize).collect();
             assert_eq!(lengths, [lengths[0]; 2]);
             assert!(lengths[0] >= seen, "time does not go backward");
             seen = lengths[0];

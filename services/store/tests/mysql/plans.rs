@@ -56,6 +56,13 @@ async fn reads_look_at_few_rows_however_long_a_journal_is() {
     note("unpaid").await;
     assert_eq!(store.expired(table, NOW.plus_millis(2 * DAY_MS), None, 10).await.unwrap().len(), 1);
     note("expired").await;
+    assert_eq!(store.scan(table, None, 5).await.unwrap().len(), 5);
+    note("scan").await;
+    assert_eq!(store.scan_entries(table, None, id_at(NOW.plus_millis(1), 0), 10).await.unwrap().len(), 10);
+    note("scan_entries").await;
+    let behind = envelope.id;
+    store.scan_entries(table, Some(behind), id_at(NOW.plus_millis(1), 0), 10).await.unwrap();
+    note("scan_entries behind the long one").await;
     println!("{cost:?}");
     // Asking for the figures costs as much as the first of them.
     let (_, asking) = cost[0];

@@ -1,10 +1,14 @@
 //! The audit: recomputes the invariants from the stored rows alone, and names
 //! what breaks one. It writes nothing and may run while the service serves.
 //!
-//! It covers every SET and the wallet, page by page. In memory are at most the
-//! journals of [`ENVELOPES_PAGE`] envelopes with their transfers, each as long
-//! as `shares_max` and a few more, or [`ROWS_PAGE`] transfers or accounts; and
-//! twice [`known::KNOWN_MAX`] ids.
+//! It covers every SET and the wallet, page by page; how journals are read, see
+//! [`journals`]. In memory are at most one journal, as long as `shares_max` and
+//! one more, or several that have fewer than [`JOURNAL_PAGE_MAX`] entries
+//! together, with their transfers; or [`wallet::ROWS_PAGE`] transfers or accounts; and
+//! twice [`known::KNOWN_MAX`] ids. The check of an envelope wants its journal as
+//! a whole: who opened twice and what was credited twice can be seen in no less.
+//!
+//! [`JOURNAL_PAGE_MAX`]: hongbao_core::limits::JOURNAL_PAGE_MAX
 //!
 //! # Why it raises no false alarm while the service runs
 //! Store and wallet are two databases: no snapshot holds both. In a sound system
@@ -17,8 +21,8 @@
 //!   no payment can follow;
 //! - (e) the envelope exists before its payment does.
 //!
-//! **Envelopes.** A page of envelopes with their journals is read first (`J0`,
-//! one moment), then the wallet's rows about them (`W1`). Whatever `J0` claims of
+//! **Envelopes.** A page of envelopes is read first, then their journals as they
+//! were at that moment (`J0`), then the wallet's rows about them (`W1`). Whatever `J0` claims of
 //! the wallet, by (b) to (d), is in `W1`. The converse does not hold: `W1` may
 //! have credits of entries that are younger than `J0`. So an envelope that
 //! passes is sound as of `J0`, and one that does not is only suspected.
@@ -52,35 +56,34 @@
 //! its slot.
 //!
 //! # Rows that cannot be read
-//! They are named (`unreadable`), and the audit goes on behind them; the gap
-//! that they leave is named with them. Only a list of accounts ends there.
+//! They are named (`unreadable`), and the audit goes on behind them: an entry
+//! with its envelope, other rows with the gap that they leave. Only a list of
+//! accounts ends there.
 
 mod damage;
 mod gap;
+mod journals;
 mod known;
 mod report;
+mod wallet;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hongbao_core::audit::{
-    Breach, EnvelopeRows, check_balance, check_envelope, envelope_missing, misplaced, unreadable,
-};
+use hongbao_core::audit::{Breach, EnvelopeRows, check_envelope, misplaced, unreadable};
 use hongbao_core::id::{SLOTS, TableRef};
 use hongbao_core::{Entry, Envelope, EnvelopeId, Slot, Timestamp, Transfer, TransferId};
 use hongbao_store::{Store, StoreError};
 use hongbao_wallet::{Wallet, WalletError};
 
-use self::damage::{behind_envelope, behind_transfer};
+use self::damage::behind_envelope;
 use self::gap::last_id_at;
 use self::known::Known;
 pub use self::report::AuditReport;
 
-/// Envelopes that are read at once, each with its journal.
+/// Envelopes that are read at once.
 const ENVELOPES_PAGE: u32 = 64;
-/// Transfers and accounts that are read at once.
-const ROWS_PAGE: u32 = 1_000;
 
 /// A SET: its envelopes, and which should be there.
 #[derive(Clone)]
@@ -181,9 +184,15 @@ impl<'a> Audit<'a> {
         loop {
             match set.store.scan(table, after, size).await {
                 Ok(page) => {
-                    self.page(set, table, &page).await?;
+                    let mut rest = page.as_slice();
+                    while !rest.is_empty() {
+                        let (batch, behind) = rest.split_at(journals::fitting(rest));
+                        self.batch(set, table, after, batch).await?;
+                        after = batch.last().map(|(envelope, _)| envelope.id);
+                        rest = behind;
+                    }
                     match page.last() {
-                        Some((last, _)) if page.len() as u32 == size => after = Some(last.id),
+                        Some(_) if page.len() as u32 == size => {}
                         _ => return Ok(()),
                     }
                 }
@@ -200,29 +209,66 @@ impl<'a> Audit<'a> {
         }
     }
 
-    async fn page(
+    /// Checks envelopes that follow each other in a table, the first of them after `after`.
+    async fn batch(
         &mut self,
         set: &SetStore,
         table: TableRef,
-        page: &[(Envelope, Vec<Entry>)],
+        after: Option<EnvelopeId>,
+        batch: &[(Envelope, u32)],
     ) -> Result<(), AuditError> {
-        let ids: Vec<EnvelopeId> = page.iter().map(|(envelope, _)| envelope.id).collect();
-        let mut transfers = self.transfers_of(&ids).await?;
-        for (envelope, entries) in page {
-            self.found.envelopes += 1;
-            self.found.entries += entries.len() as u64;
-            if let Some(breach) = self.place(set, table, envelope.id) {
+        let mut at_once =
+            journals::at_once(&*set.store, table, after, batch).await.map_err(|error| set.failed(error))?;
+        let mut read = Vec::with_capacity(batch.len());
+        for (envelope, last_seq) in batch {
+            let id = envelope.id;
+            if let Some(breach) = self.place(set, table, id) {
+                self.found.envelopes += 1;
                 self.tell([breach]);
                 continue;
             }
-            self.known.insert(envelope.id);
+            self.known.insert(id);
+            let entries = match &mut at_once {
+                Some(all) => all.remove(&id).unwrap_or_default(),
+                None => match self.journal(set, id, *last_seq).await? {
+                    Some(entries) => entries,
+                    None => continue,
+                },
+            };
+            self.found.envelopes += 1;
+            self.found.entries += entries.len() as u64;
+            read.push((envelope, entries));
+        }
+        let ids: Vec<EnvelopeId> = read.iter().map(|(envelope, _)| envelope.id).collect();
+        let mut transfers = self.transfers_of(&ids).await?;
+        for (envelope, entries) in read {
             // Absent are those whose transfers cannot be read, which was told.
             let Some(transfers) = transfers.remove(&envelope.id) else { continue };
-            if !check_envelope(&EnvelopeRows { envelope, entries, transfers: &transfers }).is_empty() {
+            let rows = EnvelopeRows { envelope, entries: &entries, transfers: &transfers };
+            if !check_envelope(&rows).is_empty() {
+                // It is read again: a long one need not be there twice.
+                drop((entries, transfers));
                 self.suspect(set, envelope.id).await?;
             }
         }
         Ok(())
+    }
+
+    /// A journal up to its last entry as of then; `None` if it cannot be read, which was told.
+    async fn journal(
+        &mut self,
+        set: &SetStore,
+        id: EnvelopeId,
+        last_seq: u32,
+    ) -> Result<Option<Vec<Entry>>, AuditError> {
+        match journals::of_one(&*set.store, id, last_seq).await {
+            Ok(entries) => Ok(Some(entries)),
+            Err(StoreError::Damaged(words)) => {
+                self.tell([unreadable(Some(id), format!("its journal: {words}"))]);
+                Ok(None)
+            }
+            Err(error) => Err(set.failed(error)),
+        }
     }
 
     /// What is wrong about where an envelope was found.
@@ -273,7 +319,7 @@ impl<'a> Audit<'a> {
     /// Reads a suspect again, in the order that leaves no doubt.
     async fn suspect(&mut self, set: &SetStore, id: EnvelopeId) -> Result<(), AuditError> {
         let Some(mut transfers) = self.transfers_of(&[id]).await?.remove(&id) else { return Ok(()) };
-        let (envelope, entries) = match set.store.load_journal(id).await {
+        let (envelope, fold) = match set.store.load(id).await {
             Ok(Some(found)) => found,
             // A row that vanished since is missing for its transfers, which are checked later.
             Ok(None) => return Ok(()),
@@ -283,6 +329,7 @@ impl<'a> Audit<'a> {
             }
             Err(error) => return Err(set.failed(error)),
         };
+        let Some(entries) = self.journal(set, id, fold.last_seq).await? else { return Ok(()) };
         let seen: HashSet<TransferId> = transfers.iter().map(|transfer| transfer.id).collect();
         let last_seq = entries.iter().map(|entry| entry.seq).max().unwrap_or(0);
         let younger = self.transfers_of(&[id]).await?.remove(&id).unwrap_or_default();
@@ -291,84 +338,6 @@ impl<'a> Audit<'a> {
             belongs && !seen.contains(&transfer.id)
         }));
         self.tell(check_envelope(&EnvelopeRows { envelope: &envelope, entries: &entries, transfers: &transfers }));
-        Ok(())
-    }
-
-    async fn transfers(&mut self) -> Result<(), AuditError> {
-        let (mut after, mut size) = (i64::MIN, ROWS_PAGE);
-        loop {
-            let page = match self.wallet.scan(after, size).await {
-                Err(WalletError::Damaged(_)) if size > 1 => {
-                    size = 1;
-                    continue;
-                }
-                Err(WalletError::Damaged(words)) => {
-                    let next = behind_transfer(self.wallet, after).await?;
-                    let until = next.map_or("the end".to_owned(), |next| next.to_string());
-                    let detail = format!("transfers after position {after} up to {until}: {words}");
-                    self.tell([unreadable(None, detail)]);
-                    let Some(next) = next else { return Ok(()) };
-                    (after, size) = (next, ROWS_PAGE);
-                    continue;
-                }
-                page => page?,
-            };
-            self.found.transfers += page.len() as u64;
-            let mut missing = HashSet::new();
-            for transfer in page.iter().map(|posted| &posted.transfer) {
-                let Some(id) = transfer.id.envelope_id() else { continue };
-                if !missing.contains(&id) && !self.exists(id).await? {
-                    missing.insert(id);
-                }
-                if missing.contains(&id) {
-                    self.tell([envelope_missing(transfer)]);
-                }
-            }
-            match page.last() {
-                Some(last) if page.len() as u32 == size => after = last.position,
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    async fn exists(&mut self, id: EnvelopeId) -> Result<bool, AuditError> {
-        if self.known.contains(id) {
-            return Ok(true);
-        }
-        let set = self.holder(id);
-        match set.store.load(id).await {
-            Ok(None) => return Ok(false),
-            // A damaged row was told of when its table was read.
-            Ok(Some(_)) | Err(StoreError::Damaged(_)) => {}
-            Err(error) => return Err(set.failed(error)),
-        }
-        self.known.insert(id);
-        Ok(true)
-    }
-
-    async fn accounts(&mut self) -> Result<(), AuditError> {
-        let mut after: Option<String> = None;
-        loop {
-            let page = match self.wallet.accounts(after.as_deref(), ROWS_PAGE).await {
-                Err(WalletError::Damaged(words)) => {
-                    let from = after.as_deref().unwrap_or("the first");
-                    self.tell([unreadable(None, format!("accounts from {from} on: {words}"))]);
-                    break;
-                }
-                page => page?,
-            };
-            self.found.accounts += page.len() as u64;
-            self.tell(
-                page.iter().filter_map(|row| check_balance(&row.account, row.balance_fen, row.transfers_sum_fen)),
-            );
-            let full = page.len() as u32 == ROWS_PAGE;
-            after = page.into_iter().last().filter(|_| full).map(|last| last.account);
-            if after.is_none() {
-                break;
-            }
-        }
-        self.found.books = self.wallet.books().await?;
-        self.tell(self.found.books.check());
         Ok(())
     }
 }

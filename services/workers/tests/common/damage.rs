@@ -14,13 +14,18 @@ async fn raw(world: &World, file: &str) -> SqliteConnection {
 /// Damages the file of the envelopes. `{e}` and `{j}` are the envelope's and the
 /// journal's table, `{id}` the envelope.
 pub async fn damage_store(world: &World, id: EnvelopeId, sql: &str) {
+    let database = world.table(id).database;
+    let sql = with_names(world, id, sql, "");
+    execute(&mut raw(world, &format!("db_{database:02}.sqlite")).await, &sql).await;
+}
+
+/// The same text with the names that its `{e}`, `{j}` and `{id}` stand for, those of tables behind `database`.
+pub fn with_names(world: &World, id: EnvelopeId, sql: &str, database: &str) -> String {
     let table = world.table(id);
     let suffix = format!("{}_{:02}", table.table, table.day.number());
-    let sql = sql
-        .replace("{e}", &format!("envelope_{suffix}"))
-        .replace("{j}", &format!("entry_{suffix}"))
-        .replace("{id}", &format!("X'{}'", hex(id.as_bytes())));
-    execute(&mut raw(world, &format!("db_{:02}.sqlite", table.database)).await, &sql).await;
+    sql.replace("{e}", &format!("{database}envelope_{suffix}"))
+        .replace("{j}", &format!("{database}entry_{suffix}"))
+        .replace("{id}", &format!("X'{}'", hex(id.as_bytes())))
 }
 
 /// Damages the ledger, whose guards are taken down first. `{0}`, `{1}` and so on

@@ -137,11 +137,7 @@ impl Store for FaultyStore {
     }
 
     async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
-        self.inner.load(id).await
-    }
-
-    async fn load_journal(&self, id: EnvelopeId) -> Result<Option<(Envelope, Vec<Entry>)>, StoreError> {
-        let found = self.inner.load_journal(id).await;
+        let found = self.inner.load(id).await;
         self.faults.after_read().await;
         found
     }
@@ -156,6 +152,7 @@ impl Store for FaultyStore {
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let mut entries = self.inner.entries(id, after_seq, limit).await?;
+        self.faults.after_read().await;
         let lost = self.faults.lost.lock().unwrap();
         entries.retain(|entry| !lost.contains(&(id, entry.seq)));
         Ok(entries)
@@ -242,11 +239,23 @@ impl Store for FaultyStore {
         table: TableRef,
         after: Option<EnvelopeId>,
         limit: u32,
-    ) -> Result<Vec<(Envelope, Vec<Entry>)>, StoreError> {
+    ) -> Result<Vec<(Envelope, u32)>, StoreError> {
         let page = self.inner.scan(table, after, limit).await?;
         if !page.is_empty() {
             self.faults.after_read().await;
         }
+        Ok(page)
+    }
+
+    async fn scan_entries(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        until: EnvelopeId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let page = self.inner.scan_entries(table, after, until, limit).await?;
+        self.faults.after_read().await;
         Ok(page)
     }
 }

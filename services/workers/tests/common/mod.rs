@@ -6,6 +6,7 @@
 
 pub mod damage;
 pub mod faults;
+pub mod long;
 pub mod service;
 
 use std::path::Path;
@@ -226,7 +227,7 @@ impl World {
     }
 
     pub async fn journal(&self, id: EnvelopeId) -> Vec<Entry> {
-        self.store.load_journal(id).await.unwrap().unwrap().1
+        self.store.entries(id, 0, u32::MAX).await.unwrap()
     }
 
     pub fn table(&self, id: EnvelopeId) -> TableRef {

@@ -1,0 +1,94 @@
+//! How journals are read: no statement reads more than [`JOURNAL_PAGE_MAX`]
+//! entries, so none takes long, however many openings an envelope may have.
+//!
+//! # Why they are of one moment
+//! An envelope is read with the `seq` of its last entry, by one statement. A
+//! journal is append-only, so its entries up to that one are what it was at
+//! that moment, whenever and in however many pages they are read. What came
+//! later is left out: the row knows nothing of it, and might contradict it.
+
+use std::collections::HashMap;
+
+use hongbao_core::id::TableRef;
+use hongbao_core::limits::JOURNAL_PAGE_MAX;
+use hongbao_core::{Entry, Envelope, EnvelopeId};
+use hongbao_store::{Store, StoreError};
+
+/// How many envelopes of a page, from its start, have their journals in one
+/// page of entries; the first of them may have a longer one.
+pub fn fitting(page: &[(Envelope, u32)]) -> usize {
+    let mut entries = 0;
+    let fits = |(_, last_seq): &&(Envelope, u32)| {
+        entries += u64::from(*last_seq);
+        entries < u64::from(JOURNAL_PAGE_MAX)
+    };
+    page.iter().take_while(fits).count().max(1)
+}
+
+/// The journals of envelopes that follow each other in a table, the first of
+/// them after `after`. `None`: they have to be read one by one, because there is
+/// only one, or a row cannot be read, or others lie between them.
+pub async fn at_once(
+    store: &dyn Store,
+    table: TableRef,
+    after: Option<EnvelopeId>,
+    batch: &[(Envelope, u32)],
+) -> Result<Option<HashMap<EnvelopeId, Vec<Entry>>>, StoreError> {
+    let [_, .., (last, _)] = batch else { return Ok(None) };
+    let entries = match store.scan_entries(table, after, last.id, JOURNAL_PAGE_MAX).await {
+        Err(StoreError::Damaged(_)) => return Ok(None),
+        entries => entries?,
+    };
+    if entries.len() >= JOURNAL_PAGE_MAX as usize {
+        return Ok(None);
+    }
+    let last_seqs: HashMap<EnvelopeId, u32> =
+        batch.iter().map(|(envelope, last_seq)| (envelope.id, *last_seq)).collect();
+    let mut journals: HashMap<EnvelopeId, Vec<Entry>> = HashMap::with_capacity(batch.len());
+    for entry in entries {
+        if last_seqs.get(&entry.envelope_id).is_some_and(|last_seq| entry.seq <= *last_seq) {
+            journals.entry(entry.envelope_id).or_default().push(entry);
+        }
+    }
+    Ok(Some(journals))
+}
+
+/// The journal of one envelope up to `last_seq`, page by page.
+pub async fn of_one(store: &dyn Store, id: EnvelopeId, last_seq: u32) -> Result<Vec<Entry>, StoreError> {
+    let mut journal: Vec<Entry> = Vec::new();
+    let mut read = 0;
+    while read < last_seq {
+        let page = store.entries(id, read, JOURNAL_PAGE_MAX).await?;
+        // Entries that are missing from the end are for the check to name.
+        let Some(last) = page.last() else { break };
+        read = last.seq;
+        journal.extend(page);
+    }
+    journal.truncate(journal.partition_point(|entry| entry.seq <= last_seq));
+    Ok(journal)
+}
+
+#[cfg(test)]
+mod tests {
+    use hongbao_store::suite::{NOW, created, id_at};
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_for_journals_that_fit_in_a_page_or_for_one() {
+        let page = |lengths: &[u32]| -> Vec<(Envelope, u32)> {
+            (0..).zip(lengths).map(|(number, last_seq)| (created(id_at(NOW, number)), *last_seq)).collect()
+        };
+        let max = JOURNAL_PAGE_MAX;
+        for (lengths, fitting_in) in [
+            (&[0, 3, 0][..], 3),
+            (&[max - 1, 0], 2),
+            (&[max - 1, 1], 1),
+            (&[max, 0], 1),
+            (&[u32::MAX, u32::MAX], 1),
+            (&[0, 0, 100 * max], 2),
+        ] {
+            assert_eq!(fitting(&page(lengths)), fitting_in, "{lengths:?}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The wallet's own rows: transfers, accounts, and the books.
+
+use std::collections::HashSet;
+
+use hongbao_core::EnvelopeId;
+use hongbao_core::audit::{check_balance, envelope_missing, unreadable};
+use hongbao_store::StoreError;
+use hongbao_wallet::WalletError;
+
+use super::damage::behind_transfer;
+use super::{Audit, AuditError};
+
+/// Transfers and accounts that are read at once.
+pub const ROWS_PAGE: u32 = 1_000;
+
+impl Audit<'_> {
+    /// Each transfer that names an envelope names one that exists.
+    pub(super) async fn transfers(&mut self) -> Result<(), AuditError> {
+        let (mut after, mut size) = (i64::MIN, ROWS_PAGE);
+        loop {
+            let page = match self.wallet.scan(after, size).await {
+                Err(WalletError::Damaged(_)) if size > 1 => {
+                    size = 1;
+                    continue;
+                }
+                Err(WalletError::Damaged(words)) => {
+                    let next = behind_transfer(self.wallet, after).await?;
+                    let until = next.map_or("the end".to_owned(), |next| next.to_string());
+                    let detail = format!("transfers after position {after} up to {until}: {words}");
+                    self.tell([unreadable(None, detail)]);
+                    let Some(next) = next else { return Ok(()) };
+                    (after, size) = (next, ROWS_PAGE);
+                    continue;
+                }
+                page => page?,
+            };
+            self.found.transfers += page.len() as u64;
+            let mut missing = HashSet::new();
+            for transfer in page.iter().map(|posted| &posted.transfer) {
+                let Some(id) = transfer.id.envelope_id() else { continue };
+                if !missing.contains(&id) && !self.exists(id).await? {
+                    missing.insert(id);
+                }
+                if missing.contains(&id) {
+                    self.tell([envelope_missing(transfer)]);
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() as u32 == size => after = last.position,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn exists(&mut self, id: EnvelopeId) -> Result<bool, AuditError> {
+        if self.known.contains(id) {
+            return Ok(true);
+        }
+        let set = self.holder(id);
+        match set.store.load(id).await {
+            Ok(None) => return Ok(false),
+            // A damaged row was told of when its table was read.
+            Ok(Some(_)) | Err(StoreError::Damaged(_)) => {}
+            Err(error) => return Err(set.failed(error)),
+        }
+        self.known.insert(id);
+        Ok(true)
+    }
+
+    /// Each balance is the sum of its transfers, and all add up.
+    pub(super) async fn accounts(&mut self) -> Result<(), AuditError> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = match self.wallet.accounts(after.as_deref(), ROWS_PAGE).await {
+                Err(WalletError::Damaged(words)) => {
+                    let from = after.as_deref().unwrap_or("the first");
+                    self.tell([unreadable(None, format!("accounts from {from} on: {words}"))]);
+                    break;
+                }
+                page => page?,
+            };
+            self.found.accounts += page.len() as u64;
+            self.tell(
+                page.iter().filter_map(|row| check_balance(&row.account, row.balance_fen, row.transfers_sum_fen)),
+            );
+            let full = page.len() as u32 == ROWS_PAGE;
+            after = page.into_iter().last().filter(|_| full).map(|last| last.account);
+            if after.is_none() {
+                break;
+            }
+        }
+        self.found.books = self.wallet.books().await?;
+        self.tell(self.found.books.check());
+        Ok(())
+    }
+}
