@@ -18,6 +18,8 @@ pub const BODY_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds after which the database is asked what an envelope in memory lacks before it is shown, unless
 /// this server has written to it since: another server may have owned it for a while.
 pub const DETAIL_AGE_MS_MAX: i64 = 1_000;
+/// Milliseconds that a detail waits for another one that asks the database for the same, before it is busy.
+pub const CATCH_UP_WAIT_MS_MAX: u64 = 2_000;
 /// Entries of a journal that a server reads in one statement: no envelope may take longer than a statement is given.
 pub const JOURNAL_PAGE_MAX: u32 = 10_000;
 /// Milliseconds that a connection may be open without a request.

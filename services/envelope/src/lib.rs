@@ -7,10 +7,10 @@
 //!
 //! | verb | database transactions | from memory |
 //! |---|---|---|
-//! | grab | none (one read when the envelope is not live) | state, own opening, ticket |
+//! | grab | none (when the envelope is not live: one read, and one for every 10,000 openings) | state, own opening, ticket |
 //! | open | one insert, shared by the whole batch | the decision |
 //! | open, `lanes = false` | one read, one insert | nothing |
-//! | detail | none (one read when not live) | everything |
+//! | detail | none (as above when not live; one read of what is new when nothing was written for a second, or it has expired) | the rest |
 //! | create | one insert | |
 //! | pay | one read, one wallet transaction, one update | |
 //!

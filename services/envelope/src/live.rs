@@ -16,9 +16,10 @@
 //! nothing once that has moved.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
 
-use hongbao_core::limits::JOURNAL_PAGE_MAX;
+use hongbao_core::limits::{CATCH_UP_WAIT_MS_MAX, JOURNAL_PAGE_MAX};
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_store::{Store, StoreError};
 use indexmap::IndexMap;
@@ -38,6 +39,8 @@ pub struct LiveEnvelope {
     /// Held by whoever reads on, so that those who ask at the same time share it.
     reading: tokio::sync::Mutex<()>,
     used_at: AtomicI64,
+    /// The openings with which the cache weighed it.
+    opens_weighed: AtomicU32,
     database: u8,
     /// The epoch of the database just before it was read.
     epoch: u64,
@@ -235,7 +238,7 @@ impl LiveEnvelopes {
     pub fn get(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Option<Arc<LiveEnvelope>> {
         let live = self.cache.get(&id)?.live;
         if live.is_outdated(store) {
-            self.cache.remove_if(&id, |cached| Arc::ptr_eq(&cached.live, &live));
+            self.forget_copy(&live);
             return None;
         }
         live.used_at.store(now.millis(), Ordering::Relaxed);
@@ -273,6 +276,7 @@ impl LiveEnvelopes {
             complete_at: AtomicI64::new(now.millis()),
             reading: tokio::sync::Mutex::default(),
             used_at: AtomicI64::new(now.millis()),
+            opens_weighed: AtomicU32::new(0),
             database,
             epoch,
         };
@@ -287,6 +291,9 @@ impl LiveEnvelopes {
     /// Reads what may be missing, whoever wrote it, unless that has been done since
     /// `asked_at`; those who ask at the same time share it. False: what is
     /// remembered is not what the database says, so it is to be forgotten.
+    ///
+    /// # Errors
+    /// Busy, when somebody else has been reading for [`CATCH_UP_WAIT_MS_MAX`].
     pub async fn catch_up(
         &self,
         live: &Arc<LiveEnvelope>,
@@ -294,15 +301,12 @@ impl LiveEnvelopes {
         clock: &dyn Clock,
         asked_at: Timestamp,
     ) -> Result<bool, NotLive> {
-        let _turn = live.reading.lock().await;
+        // Where the database does not answer, one waits for it, and not each for all before.
+        let turn = tokio::time::timeout(Duration::from_millis(CATCH_UP_WAIT_MS_MAX), live.reading.lock()).await;
+        let _turn = turn.map_err(|_| NotLive::Busy)?;
         let now = clock.now();
         if (asked_at..=now).contains(&live.complete_at()) {
             return Ok(true);
-        }
-        // Nothing to compare with: it costs as little to load it.
-        let opens_before = live.journal().open_count();
-        if opens_before == 0 {
-            return Ok(false);
         }
         let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
         let fold = live.journal().fold;
@@ -310,8 +314,8 @@ impl LiveEnvelopes {
             return Ok(false);
         }
         live.was_complete_at(now);
+        self.weigh_again(live);
         if live.journal().fold != fold {
-            self.weigh_again(live, opens_before);
             self.share_loaded(live);
         }
         Ok(true)
@@ -319,29 +323,30 @@ impl LiveEnvelopes {
 
     /// Remembers entries of one envelope that have been committed, in order.
     pub fn committed<'a>(&self, live: &Arc<LiveEnvelope>, entries: impl Iterator<Item = &'a Entry>) {
-        let before = {
-            let mut journal = live.journal.write();
-            let before = journal.open_count();
-            journal.add(entries.inspect(|entry| live.was_complete_at(entry.at)));
-            before
-        };
-        self.weigh_again(live, before);
+        live.journal.write().add(entries.inspect(|entry| live.was_complete_at(entry.at)));
+        self.weigh_again(live);
         if let Some(shared) = &self.shared {
             shared.note_commit(live);
         }
     }
 
     /// The cache weighs an envelope when it is put in; weigh again as it doubles.
-    fn weigh_again(&self, live: &Arc<LiveEnvelope>, opens_before: u32) {
-        let opens = live.journal().open_count();
-        if opens_before.next_power_of_two() != opens.next_power_of_two() && u64::from(opens) > ENVELOPE_WEIGHT {
-            self.cache.insert(live.envelope.id, self.weigh(live.clone()));
+    fn weigh_again(&self, live: &Arc<LiveEnvelope>) {
+        let (opens, weighed) = (u64::from(live.journal().open_count()), live.opens_weighed.load(Ordering::Relaxed));
+        if opens <= ENVELOPE_WEIGHT || opens < 2 * u64::from(weighed) {
+            return;
+        }
+        let id = live.envelope.id;
+        // A copy that was forgotten stays so.
+        if self.cache.peek(&id).is_some_and(|cached| Arc::ptr_eq(&cached.live, live)) {
+            self.cache.insert(id, self.weigh(live.clone()));
         }
     }
 
     fn weigh(&self, live: Arc<LiveEnvelope>) -> Cached {
-        let weight = ENVELOPE_WEIGHT + u64::from(live.journal().open_count());
-        Cached { live, weight: weight.min(self.weight_max) }
+        let opens = live.journal().open_count();
+        live.opens_weighed.store(opens, Ordering::Relaxed);
+        Cached { live, weight: (ENVELOPE_WEIGHT + u64::from(opens)).min(self.weight_max) }
     }
 
     fn share_loaded(&self, live: &Arc<LiveEnvelope>) {
@@ -350,7 +355,12 @@ impl LiveEnvelopes {
         }
     }
 
-    /// Forgets an envelope: what is remembered of it proved to be old.
+    /// Forgets this copy, which proved to be old, and none that has taken its place.
+    pub fn forget_copy(&self, live: &Arc<LiveEnvelope>) {
+        self.cache.remove_if(&live.envelope.id, |cached| Arc::ptr_eq(&cached.live, live));
+    }
+
+    /// Forgets an envelope, also one that is being loaded: what is remembered of it proved to be old.
     pub fn forget(&self, id: EnvelopeId) {
         self.cache.remove(&id);
     }

@@ -439,7 +439,7 @@ impl Server {
         if !may_be_old || self.live.catch_up(&live, store, self.clock(), now).await? {
             return Ok(live);
         }
-        self.live.forget(id);
+        self.live.forget_copy(&live);
         self.live.get_or_load(id, store, now).await
     }
 

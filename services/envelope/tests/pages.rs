@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hongbao_core::limits::{DETAIL_AGE_MS_MAX, PAGE_MAX};
 use hongbao_core::ticket::TicketKey;
@@ -141,6 +141,16 @@ impl Bench {
         self.server.detail(id, &Caller { user: &user(name), groups: &[] }, after_seq, limit).await
     }
 
+    /// What so many see who look at the same time.
+    async fn looked_at_by(&self, lookers: u32, id: EnvelopeId) -> Vec<Result<Detail, Refusal>> {
+        let mut looks = JoinSet::new();
+        for _ in 0..lookers {
+            let server = self.server.clone();
+            looks.spawn(async move { server.detail(id, &Caller { user: &user("li"), groups: &[] }, 10, 10).await });
+        }
+        looks.join_all().await
+    }
+
     fn reads(&self) -> u32 {
         self.reads.0.load(Ordering::SeqCst)
     }
@@ -238,21 +248,36 @@ async fn no_page_tells_what_the_database_does_not_have() {
     assert_eq!(last(0).await, (None, 100));
 }
 
-/// Also where the server may read a single envelope at a time.
+/// Also where the server may read a single envelope at a time, and of an
+/// envelope that nobody has opened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_look_at_the_same_time_share_one_read() {
     let bench = Bench::new(ServerOptions { loads_max: 1, ..ServerOptions::default() }).await;
-    let id = bench.opened_by(5, 30, 100).await;
+    for (number, openings) in [(5, 30), (6, 0)] {
+        let id = bench.opened_by(number, openings, 100).await;
+        bench.page(id, "sender", 0, 10).await.unwrap();
+        bench.clock.advance_millis(DETAIL_AGE_MS_MAX + 1);
+        let reads_before = bench.reads();
+        for seen in bench.looked_at_by(200, id).await {
+            assert_eq!(seen.unwrap().opens.len(), openings.min(10) as usize);
+        }
+        assert_eq!(bench.reads() - reads_before, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_hangs_nobody_waits_for_all_who_looked_before() {
+    let bench = Bench::new(ServerOptions::default()).await;
+    let id = bench.opened_by(7, 30, 100).await;
     bench.page(id, "sender", 0, 10).await.unwrap();
     bench.clock.advance_millis(DETAIL_AGE_MS_MAX + 1);
-    let (server, reads_before) = (bench.server.clone(), bench.reads());
-    let mut looks = JoinSet::new();
-    for _ in 0..200 {
-        let server = server.clone();
-        looks.spawn(async move { server.detail(id, &Caller { user: &user("li"), groups: &[] }, 10, 10).await });
-    }
-    while let Some(seen) = looks.join_next().await {
-        assert_eq!(seen.unwrap().unwrap().opens.len(), 10);
-    }
-    assert_eq!(bench.reads() - reads_before, 1);
+    let mariadb = MARIADB.get().expect("the bench has started it");
+    mariadb.pause();
+    let started = Instant::now();
+    let seen = bench.looked_at_by(50, id).await;
+    let took = started.elapsed();
+    mariadb.resume();
+    assert!(seen.iter().all(Result::is_err), "nobody was told what may be old");
+    // One waits for the time that a statement has, 5 s, and the others for that one.
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }
