@@ -49,8 +49,17 @@ impl Add for Batches {
 
 /// The durability setting in force, as the service states it.
 pub fn durability(text: &str) -> Option<&str> {
-    let line = text.lines().find(|line| line.starts_with("hongbao_store_durability_info{"))?;
-    let (_, from) = line.split_once("durability=\"")?;
+    label(text, "hongbao_store_durability_info{", "durability")
+}
+
+/// The version of the process.
+pub fn version(text: &str) -> Option<&str> {
+    label(text, "hongbao_build_info{", "version")
+}
+
+fn label<'t>(text: &'t str, metric: &str, name: &str) -> Option<&'t str> {
+    let line = text.lines().find(|line| line.starts_with(metric))?;
+    let (_, from) = line.split_once(&format!("{name}=\""))?;
     from.split_once('"').map(|(value, _)| value)
 }
 
@@ -88,6 +97,7 @@ mod tests {
         hongbao_open_batch_size_sum{lane=\"1\"} 20.0\n\
         hongbao_open_batch_size_count{lane=\"1\"} 1\n\
         hongbao_open_batch_size_bucket{le=\"1.0\",lane=\"1\"} 1\n\
+        hongbao_build_info{version=\"0.4.0\"} 1\n\
         hongbao_store_durability_info{store=\"sqlite\",durability=\"wal, synchronous=FULL\"} 1\n";
 
     #[test]
@@ -101,10 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn the_durability_is_read_from_its_label() {
+    fn the_durability_and_the_version_are_read_from_their_labels() {
         assert_eq!(durability(TEXT), Some("wal, synchronous=FULL"));
         assert_eq!(durability("hongbao_store_durability_info 1\n"), None);
         assert_eq!(durability(""), None);
+        assert_eq!((version(TEXT), version("")), (Some("0.4.0"), None));
         let full = |text: &str| full_durability(text);
         assert_eq!(full("# TYPE hongbao_durability_full gauge\nhongbao_durability_full 1\n"), Some(true));
         assert_eq!((full("hongbao_durability_full 0\n"), full(TEXT)), (Some(false), None));

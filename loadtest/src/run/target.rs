@@ -1,6 +1,7 @@
 //! What a run drives: an installation that is there already, or one that it
 //! starts for itself and ends again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -85,19 +86,20 @@ impl Target {
     }
 
     /// What it runs on, with what it says of itself.
-    pub fn machine(&self, args: &RunArgs) -> Machine {
+    pub fn machine(&self) -> Machine {
         let texts: Vec<String> = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok()).collect();
         let durability = texts.iter().find_map(|text| metrics::durability(text)).unwrap_or(NOT_STATED).to_owned();
         let full_durability = texts.iter().filter_map(|text| metrics::full_durability(text)).reduce(|a, b| a && b);
         let mut commands = vec![("hongbao-loadtest", std::env::current_exe().unwrap_or_default())];
-        if self.service.is_some() {
-            commands.push(("hongbao", args.server.clone()));
-        }
         if self.cluster().is_some() {
             commands.extend(["mariadbd", "memcached", "redis-server"].map(|name| (name, name.into())));
         }
-        let mut versions: std::collections::BTreeMap<String, String> =
+        let mut versions: BTreeMap<String, String> =
             commands.iter().filter_map(|(name, program)| Some(((*name).to_owned(), version(program)?))).collect();
+        let running: BTreeSet<&str> = texts.iter().filter_map(|text| metrics::version(text)).collect();
+        if !running.is_empty() {
+            versions.insert("hongbao".to_owned(), running.into_iter().collect::<Vec<_>>().join(" and "));
+        }
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         versions.insert("linux".to_owned(), kernel.trim().to_owned());
         Machine {

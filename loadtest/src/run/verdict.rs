@@ -83,7 +83,7 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: V
         service_cpu_share: load.used.service.map(|used| used.as_secs_f64() / load.used.load_s),
         ..recorder.generator()
     };
-    let machine = rehearsal.target.machine(args);
+    let machine = rehearsal.target.machine();
     if machine.full_durability == Some(false) {
         notes.push("the service runs with relaxed durability: not comparable".to_owned());
     }

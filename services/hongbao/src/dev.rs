@@ -48,7 +48,7 @@ pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, S
 async fn serve_until_stopped(config: Config) -> Result<(), String> {
     let (listener, address) = process::listen(config.listen.0, LISTEN_SET_BY)?;
 
-    let mut registry = Registry::default();
+    let mut registry = process::registry();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut registry);
     let real = start_in(World::Real, &config, &clock, &mut registry).await?;

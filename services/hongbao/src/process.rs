@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hongbao_core::{Clock, World};
 use hongbao_http::token::KeyError;
 use hongbao_http::{Health, Issuer, Verifier};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,14 @@ pub const ROUTES: &[&str] = &[
 
 /// What the names of the rehearsal's measures begin with: `rehearsal_hongbao_open_outcomes_total`.
 const REHEARSAL_PREFIX: &str = "rehearsal";
+
+/// Measures of a process, which begin with the version that it is of.
+pub fn registry() -> Registry {
+    let mut registry = Registry::default();
+    let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("hongbao_build", "The version that runs", version);
+    registry
+}
 
 /// Runs a role until it ends. An error is one that kept it from starting.
 pub fn run(log: &Log, role: impl Future<Output = Result<(), String>>) -> Result<(), String> {

@@ -41,7 +41,7 @@ impl Role {
         let installation = Installation::load(config, std::env::vars())?;
         let topology = TopologyWatcher::open(&installation.topology).map_err(|words| format!("topology: {words}"))?;
         installation.check_with(&topology.current().file)?;
-        Ok(Role { installation, topology, clock: Arc::new(SystemClock), registry: Registry::default() })
+        Ok(Role { installation, topology, clock: Arc::new(SystemClock), registry: process::registry() })
     }
 
     /// The topology as it is now.

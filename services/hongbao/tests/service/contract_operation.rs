@@ -92,6 +92,10 @@ fn metrics_tell_queue_batch_commit_wait_outcomes_and_lag() {
     assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
     assert!(answer.header("x-request-id").is_some());
     let metrics = answer.text();
+    assert!(
+        metrics.contains(concat!("hongbao_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")),
+        "{metrics}"
+    );
     let value_of = |name: &str| -> f64 {
         let line = metrics.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
         let line = line.unwrap_or_else(|| panic!("no {name} in\n{metrics}"));
