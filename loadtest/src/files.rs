@@ -2,6 +2,7 @@
 //! word that named it.
 
 use std::fs;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -36,6 +37,20 @@ pub fn write(flag: &str, path: Option<&Path>, text: impl FnOnce() -> Fallible<St
     fs::write(path, text()?).map_err(|error| complaint(flag, path, &error))
 }
 
+/// Writes the file that `flag` names, if it names one, piece by piece: for what is too long to be held as a text.
+pub fn write_pieces(
+    flag: &str,
+    path: Option<&Path>,
+    pieces: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Fallible<()> {
+    let Some(path) = path else { return Ok(()) };
+    let written = fs::File::create(path).map(BufWriter::new).and_then(|mut file| {
+        pieces(&mut file)?;
+        file.flush()
+    });
+    written.map_err(|error| complaint(flag, path, &error))
+}
+
 /// The exit code of a command that has told its verdict, and then written these files:
 /// one that could not be written makes a good verdict bad, and no bad one better.
 pub fn exit_code(verdict: u8, written: impl IntoIterator<Item = Fallible<()>>) -> ExitCode {
@@ -66,6 +81,7 @@ mod tests {
             read("--flag", nowhere).map(drop),
             check_writable("--flag", nowhere),
             write("--flag", Some(nowhere), nothing),
+            write_pieces("--flag", Some(nowhere), |_| Ok(())),
         ] {
             let words = refused.unwrap_err().to_string();
             assert!(words.starts_with("--flag /no/such/folder/file: No such file"), "{words}");

@@ -32,16 +32,18 @@ pub fn show(args: &ShowArgs) -> Fallible<ExitCode> {
     if !slos.is_empty() {
         outcome.slos = slo::judge(&slos, &outcome);
     }
-    Ok(outcome.tell(args.json.as_deref(), args.html.as_deref()))
+    Ok(outcome.tell(Ok(()), args.json.as_deref(), args.html.as_deref()))
 }
 
 impl Outcome {
     /// Prints the summary, writes the files that were asked for, and gives the exit
     /// code. First of all it prints: what cannot be written must hide nothing, least of all a wrong fen.
-    pub fn tell(&self, json: Option<&Path>, html: Option<&Path>) -> ExitCode {
+    /// `kept` is what came of a file that was written before.
+    pub fn tell(&self, kept: Fallible<()>, json: Option<&Path>, html: Option<&Path>) -> ExitCode {
         print!("{}", self.text());
-        let written = [files::write("--json", json, || self.json()), files::write("--html", html, || Ok(self.html()))];
-        files::exit_code(self.exit_code(), written)
+        let json = files::write("--json", json, || self.json());
+        let html = files::write("--html", html, || Ok(self.html()));
+        files::exit_code(self.exit_code(), [kept, json, html])
     }
 }
 
@@ -78,9 +80,14 @@ mod tests {
     fn a_file_that_cannot_be_written_hides_no_verdict() {
         let nowhere = Some(Path::new("/no/such/folder/run.json"));
         let mut held = Outcome { slos: Vec::new(), ..outcome() };
-        assert_eq!(held.tell(None, None), ExitCode::SUCCESS);
-        assert_eq!(held.tell(nowhere, None), ExitCode::from(2));
+        assert_eq!(held.tell(Ok(()), None, None), ExitCode::SUCCESS);
+        assert_eq!(held.tell(Ok(()), nowhere, None), ExitCode::from(2));
+        assert_eq!(held.tell(Err("--history: no".into()), None, None), ExitCode::from(2));
         held.audit[0].broken = 1;
-        assert_eq!(held.tell(nowhere, nowhere), ExitCode::from(1), "a fen is wrong all the same");
+        assert_eq!(
+            held.tell(Err("--history: no".into()), nowhere, nowhere),
+            ExitCode::from(1),
+            "a fen is wrong all the same"
+        );
     }
 }

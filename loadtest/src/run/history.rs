@@ -1,12 +1,11 @@
 //! What the harness was told about money, answer by answer: the other side of the books.
 
-use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::request::Call;
-use crate::Fallible;
+use crate::{Fallible, files};
 
 /// One request to open or to pay, or a grab that found an opening, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,38 +72,38 @@ impl Accepted {
     }
 }
 
-/// Writes the history as JSON, a line for each answer. Envelopes are named by the
-/// ids that the service gave them.
+/// Writes the history as JSON, a line for each answer, to the file that `--history`
+/// names, if it names one. Envelopes are named by the ids that the service gave them.
 pub fn export(
-    path: &Path,
+    path: Option<&Path>,
     history: &[Told],
     envelopes: &[Option<String>],
     user_id: impl Fn(u32) -> String,
 ) -> Fallible<()> {
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    for told in history {
-        let answer = match told.answer {
-            Answered::Paid => json!({ "outcome": "paid" }),
-            Answered::Opened { seq, amount_fen, replayed, accepted } => {
-                let accepted = accepted.map(|accepted| format!("{:x}-{:x}", accepted.lane, accepted.place));
-                json!({ "outcome": "opened", "seq": seq, "amount_fen": amount_fen, "replayed": replayed, "accepted": accepted })
-            }
-            Answered::Nothing => json!({ "outcome": "nothing" }),
-            Answered::Refused => json!({ "outcome": "refused" }),
-            Answered::Unknown => json!({ "outcome": "unknown" }),
-        };
-        let line = json!({
-            "call": told.call.text(),
-            "envelope": envelopes[told.envelope as usize],
-            "user": user_id(told.user),
-            "sent_us": told.sent_us,
-            "answered_us": told.answered_us,
-            "answer": answer,
-        });
-        writeln!(file, "{line}")?;
-    }
-    file.flush()?;
-    Ok(())
+    files::write_pieces("--history", path, |file| {
+        for told in history {
+            let answer = match told.answer {
+                Answered::Paid => json!({ "outcome": "paid" }),
+                Answered::Opened { seq, amount_fen, replayed, accepted } => {
+                    let accepted = accepted.map(|accepted| format!("{:x}-{:x}", accepted.lane, accepted.place));
+                    json!({ "outcome": "opened", "seq": seq, "amount_fen": amount_fen, "replayed": replayed, "accepted": accepted })
+                }
+                Answered::Nothing => json!({ "outcome": "nothing" }),
+                Answered::Refused => json!({ "outcome": "refused" }),
+                Answered::Unknown => json!({ "outcome": "unknown" }),
+            };
+            let line = json!({
+                "call": told.call.text(),
+                "envelope": envelopes[told.envelope as usize],
+                "user": user_id(told.user),
+                "sent_us": told.sent_us,
+                "answered_us": told.answered_us,
+                "answer": answer,
+            });
+            writeln!(file, "{line}")?;
+        }
+        Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -132,7 +131,7 @@ mod tests {
         let told = |call, user, answer| Told { call, envelope: 0, user, sent_us: 1, answered_us: 2, answer };
         let history =
             [told(Call::Open, 7, opened), told(Call::Open, 8, Answered::Unknown), told(Call::Pay, 0, Answered::Paid)];
-        export(&path, &history, &[Some("an-id".into())], |user| format!("u{user}")).unwrap();
+        export(Some(&path), &history, &[Some("an-id".into())], |user| format!("u{user}")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 3);
@@ -140,5 +139,15 @@ mod tests {
         assert_eq!(lines[0]["answer"]["accepted"], "1-2");
         assert_eq!((&lines[2]["call"], &lines[2]["answer"]["outcome"]), (&"pay".into(), &"paid".into()));
         assert_eq!((&lines[1]["user"], &lines[1]["answer"]["outcome"]), (&"u8".into(), &"unknown".into()));
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_written_is_named_by_its_flag() {
+        let told = Told { call: Call::Pay, envelope: 0, user: 0, sent_us: 1, answered_us: 2, answer: Answered::Paid };
+        let kept = |path| export(path, &[told], &[None], |user| user.to_string());
+        // It can be opened, and has no room.
+        let words = kept(Some(Path::new("/dev/full"))).unwrap_err().to_string();
+        assert!(words.starts_with("--history /dev/full: No space left"), "{words}");
+        kept(None).unwrap();
     }
 }

@@ -113,13 +113,10 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     }
     eprintln!("auditing {} answers about {} envelopes", load.driven.history.len(), plan.envelopes.len());
     // Before the audit, which may fail: what was said is all that is left then.
-    if let Some(path) = &args.history {
-        let written = history::export(path, &load.driven.history, &load.driven.envelopes, |user| people.id(user));
-        // The audit matters more.
-        notes.extend(written.err().map(|error| format!("{}: {error}", path.display())));
-    }
+    let kept =
+        history::export(args.history.as_deref(), &load.driven.history, &load.driven.envelopes, |user| people.id(user));
     let audit = rehearsal.books(&load.driven.envelopes, &load.driven.history).audit(&load.settled);
     let mut outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
     outcome.void.extend(gone.map(|words| format!("something ended by itself, which no fault had asked for: {words}")));
-    Ok(outcome.tell(args.json.as_deref(), args.html.as_deref()))
+    Ok(outcome.tell(kept, args.json.as_deref(), args.html.as_deref()))
 }

@@ -19,7 +19,7 @@ use super::settle::Settled;
 use super::target::Target;
 use super::verdict::{Usage, Used};
 use crate::faults::{Running, Schedule};
-use crate::outcome::{FaultDone, Live, Phase, Second, Totals};
+use crate::outcome::{FaultDone, Live, Phase, Second};
 use crate::{Fallible, interrupt, machine};
 
 /// How long credits and refunds may take after the load and the last fault.
@@ -102,14 +102,16 @@ impl Rehearsal<'_> {
         })?;
         let faults = faults.map(Running::finish).unwrap_or_default();
         let shown_by = Instant::now() + SHOWN_WITHIN;
-        let is_shown = |totals: &Totals| totals.settled >= totals.committed || Instant::now() > shown_by;
-        seconds.tick_until(recorder, |recorder| settled.at.is_none() || is_shown(&recorder.totals))?;
+        let credits = settled.credits().filter(|_| settled.at.is_some());
+        seconds.tick_until(recorder, |recorder| {
+            credits.is_none_or(|credits| recorder.totals.settled >= credits) || Instant::now() > shown_by
+        })?;
 
         let load_s = driven.load_s;
         let mut phases = self.plan.phases_until(load_s);
         phases.push(Phase { name: "drain".to_owned(), from_s: load_s, to_s: started.elapsed().as_secs_f64() });
         used.batches = watch.batches();
-        let drain_s = settled.at.map(|at| drain_s((at - started).as_secs_f64(), load_s, &driven.recorder));
+        let drain_s = settled.at.map(|at| drain_s((at - started).as_secs_f64(), load_s, credits, &driven.recorder));
         Ok(Load { driven, phases, faults, settled, drain_s, started_at, used })
     }
 
@@ -121,10 +123,10 @@ impl Rehearsal<'_> {
 
 /// How long after the load the last credit came, in seconds. It had come when all
 /// balances were seen to be right; but to ask for those of a million users takes
-/// minutes, so where the service counted a credit for all that was committed, the
-/// last time that its count moved is nearer.
-fn drain_s(seen_s: f64, load_s: f64, recorder: &Recorder) -> f64 {
-    let is_counted = recorder.totals.settled >= recorder.totals.committed;
+/// minutes, so where the service counted all `credits` that were seen then, refunds and
+/// openings whose answer was lost among them, the last time that its count moved is nearer.
+fn drain_s(seen_s: f64, load_s: f64, credits: Option<u64>, recorder: &Recorder) -> f64 {
+    let is_counted = credits.is_some_and(|credits| recorder.totals.settled >= credits);
     let last_moved = recorder.seconds.iter().rfind(|second| second.counted.settled > 0);
     let at_s = last_moved.filter(|_| is_counted).map_or(seen_s, |second| second.at_s.min(seen_s));
     (at_s - load_s).max(0.0)
@@ -155,6 +157,9 @@ impl Seconds<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Totals;
+    use crate::run::settle::Look;
+    use crate::run::shown::Shown;
 
     #[test]
     fn the_drain_ends_with_the_last_credit_or_where_not_all_were_counted_when_all_balances_were_right() {
@@ -163,15 +168,34 @@ mod tests {
             |at_s, settled| Second { at_s, counted: Totals { settled, ..Totals::default() }, ..Second::default() };
         recorder.seconds =
             vec![second(60.0, 40), second(61.0, 50), second(73.0, 10), second(74.0, 0), second(259.0, 0)];
-        recorder.totals = Totals { committed: 100, settled: 100, ..Totals::default() };
-        assert_eq!(drain_s(259.5, 60.0, &recorder), 13.0);
-        assert_eq!(drain_s(72.5, 60.0, &recorder), 12.5, "it was seen to be over sooner than counted");
+        // Of 99 openings the answer to one was lost.
+        recorder.totals = Totals { committed: 98, settled: 100, ..Totals::default() };
+        let blind = Settled { at: Some(Instant::now()), within: DRAIN_WITHIN, look: Err("not asked".into()) };
+        let drain = |seen_s, credits, recorder: &Recorder| drain_s(seen_s, 60.0, credits, recorder);
+        assert_eq!(drain(259.5, credits(99, 1), &recorder), 13.0);
+        assert_eq!(drain(72.5, credits(99, 1), &recorder), 12.5, "it was seen to be over sooner than counted");
+        assert_eq!(drain(259.5, credits(99, 2), &recorder), 199.5, "a refund is counted like an opening");
+        assert_eq!(drain(259.5, blind.credits(), &recorder), 199.5, "nobody knows how many there are");
         recorder.totals.settled = 99;
-        assert_eq!(drain_s(259.5, 60.0, &recorder), 199.5, "a worker died with its count");
+        assert_eq!(drain(259.5, credits(99, 1), &recorder), 199.5, "a worker died with its count");
         recorder.totals = Totals::default();
         recorder.seconds.clear();
-        assert_eq!(drain_s(60.5, 60.0, &recorder), 0.5);
-        assert_eq!(drain_s(59.5, 60.0, &recorder), 0.0, "it is not over before the load");
+        assert_eq!(drain(60.5, credits(0, 0), &recorder), 0.5);
+        assert_eq!(drain(59.5, credits(0, 0), &recorder), 0.0, "it is not over before the load");
+    }
+
+    /// Of a look that shows so many openings and refunded envelopes, and one that never came to be.
+    fn credits(openings: u32, refunded: usize) -> Option<u64> {
+        let envelope = |state: &str, openings| Shown {
+            state: state.to_owned(),
+            total_fen: 200,
+            remaining_fen: 0,
+            opens: (1..=openings).map(|seq| (seq, format!("user-{seq}"), 1)).collect(),
+        };
+        let mut shown = vec![Some(envelope("finished", openings)), None];
+        shown.extend((0..refunded).map(|_| Some(envelope("refunded", 0))));
+        let look = Look { shown, has: Vec::new(), due: Vec::new() };
+        Settled { at: Some(Instant::now()), within: DRAIN_WITHIN, look: Ok(look) }.credits()
     }
 
     #[test]

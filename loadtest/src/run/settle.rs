@@ -1,6 +1,8 @@
 //! The drain: after the load it is waited until everything that was opened is
-//! credited, and what had expired is back. Only balances decide: the service's
-//! own count of credits does not survive the worker that counted.
+//! credited, and what had expired is back. Only balances decide whether it is: the
+//! service's own count of credits does not survive the worker that counted. When the
+//! last credit came is told by that count where it holds all that the last look shows
+//! (`rehearsal.rs`), and otherwise by that look.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
@@ -56,6 +58,14 @@ impl Look {
     fn is_settled(&self) -> bool {
         let is_expired = |shown: &Shown| shown.state == "expired";
         self.has == self.due && !self.shown.iter().flatten().any(is_expired)
+    }
+}
+
+impl Settled {
+    /// Openings and refunds that the last look shows: each is a credit. `None` where there is no look.
+    pub fn credits(&self) -> Option<u64> {
+        let shown = self.look.as_ref().ok()?.shown.iter().flatten();
+        Some(shown.map(|shown| shown.opens.len() as u64 + u64::from(shown.state == "refunded")).sum())
     }
 }
 
