@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use common::damage::{damage_store, damage_wallet};
-use common::{LIFETIME_MS, World, ZONE_S, long, run_until_idle};
+use common::{LIFETIME_MS, World, ZONE_S, before, long, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::{EnvelopeId, Transfer, TransferOutcome};
 use hongbao_workers::credit::Credit;
@@ -328,4 +328,13 @@ async fn damage_on_the_third_page_of_a_journal_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_false_alarm_while_a_long_journal_grows() {
     long::no_false_alarm_while_it_grows(Arc::new(World::new().await)).await;
+}
+
+#[tokio::test]
+async fn rows_before_the_first_entry_are_named() {
+    let world = World::new().await;
+    let damage = async |id, sql: &str| {
+        damage_store(&world, id, &format!("PRAGMA ignore_check_constraints = ON; {sql}")).await;
+    };
+    before::rows_before_the_first_entry_are_named(&world, damage).await;
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::damage::with_names;
 use common::service::Made;
-use common::{World, ZONE_S, long, run_until_idle};
+use common::{World, ZONE_S, before, long, run_until_idle};
 use hongbao_core::id::Fold;
 use hongbao_core::{Limits, Slot, SystemClock};
 use hongbao_parts::Part;
@@ -297,4 +297,14 @@ async fn the_audit_names_damage_on_the_third_page_of_a_journal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_audit_raises_no_false_alarm_while_a_long_journal_grows() {
     long::no_false_alarm_while_it_grows(Arc::new(world(7, set(7).await).await)).await;
+}
+
+#[tokio::test]
+async fn the_audit_names_rows_before_the_first_entry() {
+    let world = world(8, set(8).await).await;
+    let damage = async |id, sql: &str| {
+        let sql = format!("SET check_constraint_checks = 0; {}", with_names(&world, id, sql, "db_08."));
+        assert_eq!(raw().await.execute(sqlx::raw_sql(&sql)).await.unwrap().rows_affected(), 1, "{sql}");
+    };
+    before::rows_before_the_first_entry_are_named(&world, damage).await;
 }

@@ -190,6 +190,24 @@ fn i6_a_credit_for_no_entry_is_named() {
 }
 
 #[test]
+fn many_credits_that_are_younger_than_a_long_journal_are_checked_in_a_moment() {
+    const OPENED: u32 = 200_000;
+    let mut rows = Rows::settled(sample::envelope(Kind::Lucky, 20_000_000, 2 * OPENED, 20_000), 2 * OPENED);
+    rows.envelope.stage = Stage::Active;
+    rows.envelope.settled_seq = OPENED;
+    rows.entries.truncate(OPENED as usize);
+    let id = TransferId::Envelope(rows.envelope.id, 2 * OPENED + 1);
+    rows.transfers.push(Transfer { id, ..rows.transfers[1].clone() });
+    let began = std::time::Instant::now();
+    let found = check(&rows);
+    let took = began.elapsed();
+    let (last, younger) = found.split_last().unwrap();
+    assert_eq!((last.code, younger.len()), ("credit_doubled", OPENED as usize));
+    assert!(younger.iter().all(|breach| breach.code == "credit_without_entry"));
+    assert!(took.as_secs() < 20, "{took:?}");
+}
+
+#[test]
 fn i6_a_credit_of_another_amount_or_user_or_kind_is_named() {
     assert_named(finished(), |rows| rows.transfers[3].amount = fen(1), "I6", "credit_wrong");
     assert_named(finished(), |rows| rows.transfers[3].user = user(99), "I6", "credit_wrong");

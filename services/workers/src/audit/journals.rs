@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::JOURNAL_PAGE_MAX;
-use hongbao_core::{Entry, Envelope, EnvelopeId};
+use hongbao_core::{Entry, Envelope, EnvelopeId, Timestamp};
 use hongbao_store::{Store, StoreError};
 
 /// How many envelopes of a page, from its start, have their journals in one
@@ -27,7 +27,10 @@ pub fn fitting(page: &[(Envelope, u32)]) -> usize {
 
 /// The journals of envelopes that follow each other in a table, the first of
 /// them after `after`. `None`: they have to be read one by one, because there is
-/// only one, or a row cannot be read, or others lie between them.
+/// only one, or others lie between them.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when a row cannot be read, theirs or one between them.
 pub async fn at_once(
     store: &dyn Store,
     table: TableRef,
@@ -35,10 +38,7 @@ pub async fn at_once(
     batch: &[(Envelope, u32)],
 ) -> Result<Option<HashMap<EnvelopeId, Vec<Entry>>>, StoreError> {
     let [_, .., (last, _)] = batch else { return Ok(None) };
-    let entries = match store.scan_entries(table, after, last.id, JOURNAL_PAGE_MAX).await {
-        Err(StoreError::Damaged(_)) => return Ok(None),
-        entries => entries?,
-    };
+    let entries = store.scan_entries(table, after, last.id, JOURNAL_PAGE_MAX).await?;
     if entries.len() >= JOURNAL_PAGE_MAX as usize {
         return Ok(None);
     }
@@ -55,17 +55,32 @@ pub async fn at_once(
 
 /// The journal of one envelope up to `last_seq`, page by page.
 pub async fn of_one(store: &dyn Store, id: EnvelopeId, last_seq: u32) -> Result<Vec<Entry>, StoreError> {
-    let mut journal: Vec<Entry> = Vec::new();
-    let mut read = 0;
-    while read < last_seq {
+    // The first page leaves out no row, even one before the first entry there can be.
+    let mut journal = store.scan_entries(store.table_of(id), id_before(id), id, JOURNAL_PAGE_MAX).await?;
+    let mut page_end = journal.last().map(|entry| entry.seq);
+    // Entries that are missing from the end are for the check to name.
+    while let Some(read) = page_end
+        && read < last_seq
+    {
         let page = store.entries(id, read, JOURNAL_PAGE_MAX).await?;
-        // Entries that are missing from the end are for the check to name.
-        let Some(last) = page.last() else { break };
-        read = last.seq;
+        page_end = page.last().map(|entry| entry.seq);
         journal.extend(page);
     }
     journal.truncate(journal.partition_point(|entry| entry.seq <= last_seq));
     Ok(journal)
+}
+
+/// The greatest id that is less than `id`.
+fn id_before(id: EnvelopeId) -> Option<EnvelopeId> {
+    /// The version and the variant, which all ids have in common: minting puts them back.
+    const COMMON: u128 = 0xf000_c000_0000_0000_0000;
+    let before = (u128::from_be_bytes(*id.as_bytes()) & !COMMON).checked_sub(1)?;
+    let bytes = before.to_be_bytes();
+    let (millis, random) = bytes.split_at(6);
+    let mut at = [0; 8];
+    at[2..].copy_from_slice(millis);
+    let random = random.try_into().expect("6 of 16 bytes are split off");
+    Some(EnvelopeId::mint(Timestamp::from_millis(i64::from_be_bytes(at)), random))
 }
 
 #[cfg(test)]
@@ -90,5 +105,19 @@ mod tests {
         ] {
             assert_eq!(fitting(&page(lengths)), fitting_in, "{lengths:?}");
         }
+    }
+
+    #[test]
+    fn the_id_before_is_the_next_smaller_one() {
+        let id = |text: &str| EnvelopeId::parse(text).unwrap();
+        for (of, before) in [
+            ("01234567-89ab-7cde-8123-456789abcdef", "01234567-89ab-7cde-8123-456789abcdee"),
+            ("01234567-89ab-7cde-8123-456789abcd00", "01234567-89ab-7cde-8123-456789abccff"),
+            ("01234567-89ab-7cde-8000-000000000000", "01234567-89ab-7cdd-bfff-ffffffffffff"),
+            ("01234567-89ab-7000-8000-000000000000", "01234567-89aa-7fff-bfff-ffffffffffff"),
+        ] {
+            assert_eq!(id_before(id(of)), Some(id(before)));
+        }
+        assert_eq!(id_before(id("00000000-0000-7000-8000-000000000000")), None);
     }
 }

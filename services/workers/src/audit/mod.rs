@@ -57,8 +57,8 @@
 //!
 //! # Rows that cannot be read
 //! They are named (`unreadable`), and the audit goes on behind them: an entry
-//! with its envelope, other rows with the gap that they leave. Only a list of
-//! accounts ends there.
+//! with its envelope, or with its table if that has none; other rows with the
+//! gap that they leave. Only a list of accounts ends there.
 
 mod damage;
 mod gap;
@@ -217,8 +217,11 @@ impl<'a> Audit<'a> {
         after: Option<EnvelopeId>,
         batch: &[(Envelope, u32)],
     ) -> Result<(), AuditError> {
-        let mut at_once =
-            journals::at_once(&*set.store, table, after, batch).await.map_err(|error| set.failed(error))?;
+        let (mut at_once, mut damaged) = match journals::at_once(&*set.store, table, after, batch).await {
+            Ok(journals) => (journals, None),
+            Err(StoreError::Damaged(words)) => (None, Some(words)),
+            Err(error) => return Err(set.failed(error)),
+        };
         let mut read = Vec::with_capacity(batch.len());
         for (envelope, last_seq) in batch {
             let id = envelope.id;
@@ -232,12 +235,20 @@ impl<'a> Audit<'a> {
                 Some(all) => all.remove(&id).unwrap_or_default(),
                 None => match self.journal(set, id, *last_seq).await? {
                     Some(entries) => entries,
-                    None => continue,
+                    None => {
+                        damaged = None;
+                        continue;
+                    }
                 },
             };
             self.found.envelopes += 1;
             self.found.entries += entries.len() as u64;
             read.push((envelope, entries));
+        }
+        if let Some(words) = damaged {
+            // The row belongs to none of the journals that were read one by one.
+            let detail = format!("{}, an entry of no envelope that is checked: {words}", words_of(set, table));
+            self.tell([unreadable(None, detail)]);
         }
         let ids: Vec<EnvelopeId> = read.iter().map(|(envelope, _)| envelope.id).collect();
         let mut transfers = self.transfers_of(&ids).await?;

@@ -4,6 +4,7 @@
 // Each test file uses its part of this.
 #![allow(dead_code)]
 
+pub mod before;
 pub mod damage;
 pub mod faults;
 pub mod long;
