@@ -58,7 +58,7 @@ const FAILED: u8 = 2;
 pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 #[derive(Parser)]
-#[command(about = "Drives a running Hongbao over HTTP, as a black box")]
+#[command(version, about = "Drives a running Hongbao over HTTP, as a black box")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -110,6 +110,9 @@ fn groups_send_grab_open_and_look_and_every_balance_is_right() {
     for call in ["create", "pay", "grab", "open", "view"] {
         assert!(count(call, "all") > 0, "{call}");
     }
+    for name in ["hongbao", "hongbao-loadtest"] {
+        assert_eq!(outcome["machine"]["versions"][name], env!("CARGO_PKG_VERSION"));
+    }
     let (empty, grabs) = (count("grab", "empty"), count("grab", "all"));
     assert!(empty * 2 > grabs, "most find that others were faster: {empty} of {grabs}");
     assert_eq!(run.checked("every balance").1, 0);

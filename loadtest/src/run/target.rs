@@ -95,7 +95,7 @@ impl Target {
             commands.extend(["mariadbd", "memcached", "redis-server"].map(|name| (name, name.into())));
         }
         let mut versions: BTreeMap<String, String> =
-            commands.iter().filter_map(|(name, program)| Some(((*name).to_owned(), version(program)?))).collect();
+            commands.iter().filter_map(|(name, program)| Some(((*name).to_owned(), version(name, program)?))).collect();
         let running: BTreeSet<&str> = texts.iter().filter_map(|text| metrics::version(text)).collect();
         if !running.is_empty() {
             versions.insert("hongbao".to_owned(), running.into_iter().collect::<Vec<_>>().join(" and "));
@@ -112,10 +112,11 @@ impl Target {
     }
 }
 
-/// The words of a program about its version; mariadbd lives where only root looks.
-fn version(program: &Path) -> Option<String> {
+/// The words of a program about its version, without its name; mariadbd lives where only root looks.
+fn version(name: &str, program: &Path) -> Option<String> {
     let program = if program == Path::new("mariadbd") { Path::new("/usr/sbin/mariadbd") } else { program };
     let said = Command::new(program).arg("--version").output().ok()?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    Some(said.lines().next()?.trim().to_owned())
+    let said = String::from_utf8_lossy(&said.stdout);
+    let words = said.lines().next()?.trim();
+    Some(words.strip_prefix(name).unwrap_or(words).trim().to_owned())
 }
