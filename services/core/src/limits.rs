@@ -88,6 +88,8 @@ pub const PERMIT_TRIES_MAX: u32 = 16;
 pub const PERMIT_VALUE_BYTES_MAX: usize = 1_024;
 /// Bytes of one line that memcached may answer.
 pub const PERMIT_LINE_BYTES_MAX: usize = 512;
+/// Readings that may wait for one commit of a database's barrier.
+pub const BARRIER_WAITING_MAX: usize = 8_192;
 /// Transfers that one wallet transaction may write.
 pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 /// Wallet calls that may wait for the next transaction.

@@ -1,12 +1,13 @@
 //! An opening without a lane: the degraded mode.
 //!
 //! Straight to the database, under the same permits: read, decide, insert. The
-//! journal's keys decide a race, and the loser reads again.
+//! journal's keys decide a race, and the loser reads again. What is read is made
+//! durable before anybody is told of it, and before an entry follows it.
 
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::limits::FENCE_RETRIES_MAX;
-use hongbao_core::{EnvelopeId, Timestamp, UserId};
-use hongbao_store::{Append, StoreError};
+use hongbao_core::{Envelope, EnvelopeId, Journal, Opened, Timestamp, UserId};
+use hongbao_store::{Append, Durable, StoreError, durably};
 
 use crate::lane::{LaneContext, OpenAnswer, answer_to};
 use crate::permits::Inside;
@@ -29,8 +30,8 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
         if deadline <= now {
             break;
         }
-        let (envelope, fold, before) = match context.store.load_for(id, user).await {
-            Ok(Some(found)) => found,
+        let (envelope, fold, before) = match load_for(context, id, user).await {
+            Ok(Some(found)) => found.into_inner(),
             Ok(None) => return OpenAnswer::NotFound,
             Err(error) => return failed(&error, in_doubt),
         };
@@ -51,6 +52,15 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
     gave_up(in_doubt)
 }
 
+/// The row, the fold, and the user's own opening, none of which a crash takes back.
+async fn load_for(
+    context: &LaneContext,
+    id: EnvelopeId,
+    user: &UserId,
+) -> Result<Option<Durable<(Envelope, Journal, Option<Opened>)>>, StoreError> {
+    durably(&*context.store, || context.store.load_for(id, user)).await
+}
+
 /// What the database says now to `user`, who is not among the openers that are
 /// remembered of an expired envelope. Writes nothing. `in_doubt` says that an
 /// opening of the user may have been committed.
@@ -66,8 +76,9 @@ pub async fn confirm_expired(
     now: Timestamp,
     in_doubt: bool,
 ) -> OpenAnswer {
-    match context.store.load_for(id, user).await {
-        Ok(Some((envelope, fold, before))) => {
+    match load_for(context, id, user).await {
+        Ok(Some(found)) => {
+            let (envelope, fold, before) = found.into_inner();
             if fold.has_ended() {
                 context.live.forget(id);
             }
@@ -96,5 +107,10 @@ pub(crate) fn failed(error: &StoreError, in_doubt: bool) -> OpenAnswer {
         return gave_up(in_doubt);
     }
     let cause = error.to_string();
-    if in_doubt { OpenAnswer::Unknown(cause) } else { OpenAnswer::Unavailable(cause) }
+    // A reading that was not confirmed to be durable may have shown the user's own opening.
+    if in_doubt || matches!(error, StoreError::Unknown(_)) {
+        OpenAnswer::Unknown(cause)
+    } else {
+        OpenAnswer::Unavailable(cause)
+    }
 }

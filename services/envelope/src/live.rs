@@ -10,6 +10,10 @@
 //! entry, all before it are as they were. That costs what is new, however long
 //! the journal is.
 //!
+//! What is remembered is durable: this server committed it itself, or it was read
+//! and a barrier came after ([`Durable`]). So answers from memory, and snapshots
+//! made of it, promise nothing that a crash takes back.
+//!
 //! A copy may also be *ahead* of its database, which was restored to an earlier
 //! moment or is another node now. The fence would let its next entry through
 //! and leave a gap, so each copy keeps the epoch of its database, and counts for
@@ -21,7 +25,8 @@ use std::time::Duration;
 
 use hongbao_core::limits::{CATCH_UP_WAIT_MS_MAX, JOURNAL_PAGE_MAX};
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
-use hongbao_store::{Store, StoreError};
+use hongbao_store::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_store::{Durable, Reading, Store, StoreError};
 use indexmap::IndexMap;
 use parking_lot::{RwLock, RwLockReadGuard};
 use quick_cache::{Weighter, sync::Cache};
@@ -127,6 +132,13 @@ impl LiveEnvelope {
         store.epoch(self.database) != self.epoch
     }
 
+    /// All of its journal has been credited, which a worker does behind a barrier
+    /// of its own: what was read of it is durable.
+    fn is_credited(&self) -> bool {
+        let last_seq = self.journal().fold.last_seq;
+        last_seq > 0 && self.envelope.settled_seq >= last_seq
+    }
+
     /// When nothing was missing, as far as is known: it was read then, or this
     /// server wrote the next entry, which lets no other one be in its place.
     pub fn complete_at(&self) -> Timestamp {
@@ -137,36 +149,54 @@ impl LiveEnvelope {
         self.complete_at.store(at.millis(), Ordering::Relaxed);
     }
 
-    /// Reads what comes after the last entry that is remembered, page by page, so
-    /// that no statement takes long. False: the database does not have that
-    /// entry, so what is remembered is not what happened there.
-    async fn read_on(&self, store: &dyn Store) -> Result<bool, StoreError> {
-        let id = self.envelope.id;
-        loop {
-            let last = {
-                let journal = self.journal.read();
-                if journal.fold.has_ended() || journal.fold.refunded {
-                    return Ok(true);
-                }
-                journal.last_open(id)
-            };
-            // From the entry that is known: it comes along, and is compared.
-            let after_seq = last.as_ref().map_or(0, |last| last.seq - 1);
-            let page = store.entries(id, after_seq, JOURNAL_PAGE_MAX).await?;
-            if last.is_some() && page.first() != last.as_ref() {
-                return Ok(false);
+    /// The entries after the last one that is remembered. `None`: the database does
+    /// not have that one, so what is remembered is not what happened there.
+    async fn missing_entries(&self, store: &dyn Store) -> Result<Option<Vec<Entry>>, StoreError> {
+        let last = {
+            let journal = self.journal.read();
+            if journal.fold.has_ended() || journal.fold.refunded {
+                return Ok(Some(Vec::new()));
             }
-            let mut journal = self.journal.write();
-            if last.is_none() {
-                // Most journals are short: they take no more room than they need.
-                journal.opens.reserve_exact(page.len());
-            }
-            journal.add(page.iter());
-            if page.len() < JOURNAL_PAGE_MAX as usize {
-                return Ok(true);
-            }
+            journal.last_open(self.envelope.id)
+        };
+        let Some(last) = last else { return journal_of(self.envelope.id, 0, store).await.map(Some) };
+        // From the entry that is known: it comes along, and is compared.
+        let mut entries = journal_of(self.envelope.id, last.seq - 1, store).await?;
+        if entries.first() != Some(&last) {
+            return Ok(None);
+        }
+        entries.remove(0);
+        Ok(Some(entries))
+    }
+}
+
+/// A journal after `after_seq`, page by page, so that no statement takes long.
+async fn journal_of(id: EnvelopeId, after_seq: u32, store: &dyn Store) -> Result<Vec<Entry>, StoreError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let read_to = entries.last().map_or(after_seq, |last| last.seq);
+        let page = store.entries(id, read_to, JOURNAL_PAGE_MAX).await?;
+        let is_last = page.len() < JOURNAL_PAGE_MAX as usize;
+        entries.extend(page);
+        if is_last {
+            return Ok(entries);
         }
     }
+}
+
+/// [`LiveEnvelope::missing_entries`], with the barrier where there are any.
+async fn missing_durably(live: &LiveEnvelope, store: &dyn Store) -> Result<Option<Durable<Vec<Entry>>>, StoreError> {
+    for _ in 0..READ_TRIES_MAX {
+        let reading = Reading::begin(store);
+        let Some(missing) = live.missing_entries(store).await? else { return Ok(None) };
+        if missing.is_empty() {
+            return Ok(Some(reading.end_proven(missing)));
+        }
+        if let Some(durable) = reading.end(missing).await? {
+            return Ok(Some(durable));
+        }
+    }
+    Err(read_across_a_start())
 }
 
 /// An idle envelope weighs as much as this many openers.
@@ -264,14 +294,39 @@ impl LiveEnvelopes {
 
     async fn load(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
         let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
+        for _ in 0..READ_TRIES_MAX {
+            let reading = Reading::begin(store);
+            let read = self.read(id, store, now).await?;
+            let durable = match read.is_credited() {
+                true => Some(reading.end_proven(read)),
+                false => reading.end(read).await.map_err(NotLive::Store)?,
+            };
+            if let Some(live) = durable {
+                return Ok(Arc::new(live.into_inner()));
+            }
+        }
+        Err(NotLive::Store(read_across_a_start()))
+    }
+
+    async fn read(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<LiveEnvelope, NotLive> {
         let database = store.table_of(id).database;
         let epoch = store.epoch(database);
         let (envelope, fold) = store.load(id).await.map_err(NotLive::Store)?.ok_or(NotLive::NotFound)?;
         if let Stage::Created | Stage::Cancelled = envelope.stage {
             return Err(NotLive::NotPaid(Box::new(envelope)));
         }
-        let live = LiveEnvelope {
-            journal: RwLock::new(LiveJournal::empty(envelope.total)),
+        let entries =
+            if fold.last_seq == 0 { Vec::new() } else { journal_of(id, 0, store).await.map_err(NotLive::Store)? };
+        if entries.last().map_or(0, |last| last.seq) < fold.last_seq {
+            let words = format!("the journal of {id} became another one while it was read");
+            return Err(NotLive::Store(StoreError::Unavailable(words)));
+        }
+        let mut journal = LiveJournal::empty(envelope.total);
+        // Most journals are short: they take no more room than they need.
+        journal.opens.reserve_exact(entries.len());
+        journal.add(entries.iter());
+        Ok(LiveEnvelope {
+            journal: RwLock::new(journal),
             envelope,
             complete_at: AtomicI64::new(now.millis()),
             reading: tokio::sync::Mutex::default(),
@@ -279,13 +334,7 @@ impl LiveEnvelopes {
             opens_weighed: AtomicU32::new(0),
             database,
             epoch,
-        };
-        let is_whole = fold.last_seq == 0 || live.read_on(store).await.map_err(NotLive::Store)?;
-        if !is_whole || live.journal().fold.last_seq < fold.last_seq {
-            let words = format!("the journal of {id} became another one while it was read");
-            return Err(NotLive::Store(StoreError::Unavailable(words)));
-        }
-        Ok(Arc::new(live))
+        })
     }
 
     /// Reads what may be missing, whoever wrote it, unless that has been done since
@@ -309,13 +358,14 @@ impl LiveEnvelopes {
             return Ok(true);
         }
         let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
-        let fold = live.journal().fold;
-        if !live.read_on(store).await.map_err(NotLive::Store)? || live.is_outdated(store) {
+        let Some(missing) = missing_durably(live, store).await.map_err(NotLive::Store)? else { return Ok(false) };
+        if live.is_outdated(store) {
             return Ok(false);
         }
+        live.journal.write().add(missing.iter());
         live.was_complete_at(now);
         self.weigh_again(live);
-        if live.journal().fold != fold {
+        if !missing.is_empty() {
             self.share_loaded(live);
         }
         Ok(true)

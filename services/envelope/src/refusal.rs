@@ -51,6 +51,16 @@ pub enum Refusal {
     Internal(String),
 }
 
+impl Refusal {
+    /// The refusal of a verb that only reads: it has no outcome that could be unknown.
+    pub(crate) fn of_reading(self) -> Refusal {
+        match self {
+            Refusal::Unknown(cause) => Refusal::Unavailable(cause),
+            other => other,
+        }
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         let cause = error.to_string();

@@ -16,7 +16,7 @@ use hongbao_core::{
     Clock, Envelope, EnvelopeId, GroupId, Journal, Limits, Opened, Seed, Slot, Stage, State, Timestamp, Transfer,
     TransferOutcome, UserId, limits,
 };
-use hongbao_store::Store;
+use hongbao_store::{Durable, Store, StoreError, durably};
 use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
@@ -232,14 +232,16 @@ impl Server {
     /// Pays for an envelope; a repeat answers the same.
     pub async fn pay(&self, id: EnvelopeId, caller: &Caller<'_>) -> Result<EnvelopeView, Refusal> {
         self.check_ours(id)?;
-        let (mut envelope, fold) = self.parts.store.load(id).await?.ok_or(Refusal::NotFound)?;
-        if *caller.user != envelope.sender {
+        let store = &self.parts.store;
+        let found = durably::<_, StoreError, _>(&**store, || store.load(id)).await?.ok_or(Refusal::NotFound)?;
+        if *caller.user != found.0.sender {
             return Err(Refusal::NotSender);
         }
+        let (mut envelope, fold) = (*found).clone();
         if envelope.stage == Stage::Created {
             let now = self.parts.clock.now();
-            let (store, wallet) = (self.parts.store.clone(), self.parts.wallet.clone());
-            let unpaid = envelope.clone();
+            let (store, wallet) = (store.clone(), self.parts.wallet.clone());
+            let unpaid = found.map(|(envelope, _)| envelope);
             (envelope.stage, envelope.expires_at) =
                 shielded(async move { pay_and_activate(&*store, &*wallet, &unpaid, now).await }).await??;
         }
@@ -258,14 +260,16 @@ impl Server {
             return answer;
         }
         let (state, before) = if self.parts.options.lanes {
-            let live = self.live(id, now).await?;
+            let live = self.live(id, now).await.map_err(Refusal::of_reading)?;
             let journal = live.journal();
             let before = journal.opened_by(caller.user);
             check_invited(&live.envelope, before.as_ref(), caller)?;
             (live.envelope.state(&journal.fold, now), before)
         } else {
-            let (envelope, fold, before) =
-                self.parts.store.load_for(id, caller.user).await?.ok_or(Refusal::NotFound)?;
+            let store = &*self.parts.store;
+            let found = durably::<_, StoreError, _>(store, || store.load_for(id, caller.user)).await;
+            let found = found.map_err(|error| Refusal::of_reading(error.into()))?.ok_or(Refusal::NotFound)?;
+            let (envelope, fold, before) = found.into_inner();
             check_paid(&envelope)?;
             check_invited(&envelope, before.as_ref(), caller)?;
             (envelope.state(&fold, now), before)
@@ -346,7 +350,7 @@ impl Server {
             Err(NotLive::NotPaid(envelope)) if envelope.sender == *caller.user => {
                 return Ok(unpaid_detail(&envelope, now));
             }
-            found => found.map_err(refusal_of)?,
+            found => found.map_err(|not_live| Refusal::of_reading(refusal_of(not_live)))?,
         };
         detail_of(&live.envelope, &live.journal(), caller, after_seq, limit, now)
     }
@@ -460,12 +464,13 @@ impl Server {
     }
 }
 
-/// Debits the sender, then activates. If we die between the two, the activate
+/// Debits the sender, then activates; the wallet's outcome is durable, whoever
+/// made the debit. If we die between the two, the activate
 /// worker finishes it; a cancel that was first has taken the payment's id.
 async fn pay_and_activate(
     store: &dyn Store,
     wallet: &dyn Wallet,
-    envelope: &Envelope,
+    envelope: &Durable<Envelope>,
     now: Timestamp,
 ) -> Result<(Stage, Option<Timestamp>), Refusal> {
     let outcome = wallet.transfer(vec![Transfer::send(envelope, now)]).await?.pop();

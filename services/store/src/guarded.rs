@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 
-use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry};
+use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry};
 
 /// The verb that a guard is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,7 @@ pub enum Verb<'a> {
     Expired,
     Scan,
     ScanEntries,
+    Barrier,
 }
 
 /// Decides whether a verb fails.
@@ -62,6 +63,16 @@ impl<G: Guard> GuardedStore<G> {
         let done = call.await?;
         self.guard.after(verb)?;
         Ok(done)
+    }
+}
+
+#[async_trait]
+impl<G: Guard> Barrier for GuardedStore<G> {
+    fn generations(&self) -> Generations {
+        self.inner.generations()
+    }
+    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+        self.guarded(Verb::Barrier, self.inner.barrier(since)).await
     }
 }
 

@@ -8,6 +8,7 @@
 //! `(envelope_id, user_id)` let exactly one of two racing writers win. The
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
+pub mod durable;
 pub mod guarded;
 pub mod lease;
 pub mod mysql;
@@ -17,6 +18,7 @@ mod statements;
 pub mod suite;
 
 use async_trait::async_trait;
+pub use durable::{Barrier, Durable, Generations, Reading, durably};
 use hongbao_core::id::TableRef;
 use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 
@@ -27,7 +29,7 @@ fn day_tables(databases: impl IntoIterator<Item = u8>, tables: u8) -> Vec<TableR
 }
 
 /// Why a verb failed. Refusals are values; this is for what went wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing of it was written: it may be tried again.
     #[error("the database cannot be used: {0}")]
@@ -85,12 +87,13 @@ pub struct Durability {
     pub full: bool,
 }
 
-/// Envelopes and journals. Each verb is one transaction, durable when it returns.
+/// Envelopes and journals. Each verb that writes is one transaction, durable when
+/// it returns; what a verb reads is *visible*, and durable after a [`Barrier`].
 ///
 /// A verb that was started finishes even when its caller's future is dropped
 /// only if it is run on a task of its own; request handlers do that.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Barrier + Send + Sync + 'static {
     /// The physical table of an envelope.
     fn table_of(&self, id: EnvelopeId) -> TableRef;
 

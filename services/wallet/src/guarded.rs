@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
-use hongbao_store::Durability;
+use hongbao_store::{Barrier, Durability, Generations, StoreError};
 
 use crate::{AccountRow, Posted, Wallet, WalletError};
 
@@ -33,6 +33,16 @@ impl<G: Guard> GuardedWallet<G> {
         let done = call.await?;
         self.guard.after()?;
         Ok(done)
+    }
+}
+
+#[async_trait]
+impl<G: Guard> Barrier for GuardedWallet<G> {
+    fn generations(&self) -> Generations {
+        self.inner.generations()
+    }
+    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+        self.inner.barrier(since).await
     }
 }
 

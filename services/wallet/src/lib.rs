@@ -20,7 +20,7 @@ mod writer;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
-use hongbao_store::{Durability, StoreError};
+use hongbao_store::{Barrier, Durability, StoreError};
 
 /// Why a call failed. Refusals are [`TransferOutcome`]s; this is for what went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -84,9 +84,11 @@ pub const CLEARING: &str = "#clearing";
 /// The source of top-ups. No user can have this id.
 pub const TOP_UPS: &str = "#top_ups";
 
-/// Moves money, at most once per id.
+/// Moves money, at most once per id. What a call reads is *visible*, and durable
+/// after a [`Barrier`]; the outcomes of [`Wallet::transfer`] are durable, also those
+/// that say what an earlier transfer has done.
 #[async_trait]
-pub trait Wallet: Send + Sync + 'static {
+pub trait Wallet: Barrier + Send + Sync + 'static {
     /// Executes transfers, each at most once; durable when it returns. One outcome
     /// for each, in the same order. A refused transfer does not disturb its
     /// neighbours.

@@ -12,9 +12,13 @@
 //! Unpaid envelopes that may wait are passed by a cursor, so that any number of
 //! them hides nobody.
 //!
-//! Round trips of one visit: one read of the store, one of the wallet, one
-//! wallet transaction for all cancels, and one store transaction for each
-//! envelope that changes.
+//! What is found is made durable before it is acted on: a payment that a crash
+//! of the wallet takes back must not have activated an envelope.
+//!
+//! Round trips of one visit: one read of the store, one of the wallet and a
+//! barrier if it found a payment; for what is overdue one more read and a barrier
+//! of the store and one wallet transaction for all cancels; and one store
+//! transaction for each envelope that changes.
 
 use std::collections::HashMap;
 
@@ -23,6 +27,8 @@ use hongbao_core::id::TableRef;
 use hongbao_core::{
     Envelope, EnvelopeId, Limits, Stage, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome as Outcome,
 };
+use hongbao_store::{Durable, StoreError, durably};
+use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::tour::{COLD_TABLES_PER_RUN, TableJob, Tour, Visit, run_over_tables};
@@ -82,7 +88,16 @@ impl TableJob for Activator {
         let overdue_before = now.plus_millis(-self.pay_within_ms);
         let (overdue, waiting): (Vec<Envelope>, Vec<Envelope>) =
             page.into_iter().partition(|envelope| envelope.created_at < overdue_before);
-        let rows = self.follow_wallet(&waiting).await? + self.cancel(&overdue, now).await?;
+        let mut rows = self.follow_wallet(&waiting).await?;
+        if !overdue.is_empty() {
+            let store = &*self.ports.store;
+            let overdue = durably::<_, StoreError, _>(store, || async {
+                Ok(Some(store.unpaid(table, overdue_before, after, limit).await?).filter(|page| !page.is_empty()))
+            });
+            if let Some(overdue) = overdue.await? {
+                rows += self.cancel(&overdue, now).await?;
+            }
+        }
 
         match next {
             Some(next) if full => self.pages.insert(table, next),
@@ -100,8 +115,14 @@ impl Activator {
             return Ok(0);
         }
         let ids: Vec<TransferId> = envelopes.iter().map(|envelope| TransferId::Envelope(envelope.id, 0)).collect();
-        let found: HashMap<TransferId, Transfer> =
-            self.ports.wallet.find(&ids).await?.into_iter().map(|transfer| (transfer.id, transfer)).collect();
+        let wallet = &*self.ports.wallet;
+        // A payment that the wallet takes back in a crash must not have activated anything.
+        let found = durably::<_, WalletError, _>(wallet, || async {
+            Ok(Some(wallet.find(&ids).await?).filter(|found| !found.is_empty()))
+        });
+        let Some(found) = found.await? else { return Ok(0) };
+        let found: Durable<HashMap<TransferId, Transfer>> =
+            found.map(|found| found.into_iter().map(|transfer| (transfer.id, transfer)).collect());
         let mut rows = 0;
         for (envelope, id) in envelopes.iter().zip(ids) {
             let Some(transfer) = found.get(&id) else { continue };
@@ -119,10 +140,7 @@ impl Activator {
     }
 
     /// Takes the payments' ids, so that they can never happen; gives how many envelopes changed.
-    async fn cancel(&self, overdue: &[Envelope], now: Timestamp) -> Result<u32, JobError> {
-        if overdue.is_empty() {
-            return Ok(0);
-        }
+    async fn cancel(&self, overdue: &Durable<Vec<Envelope>>, now: Timestamp) -> Result<u32, JobError> {
         let cancels = overdue.iter().map(|envelope| Transfer::cancel(envelope, now)).collect();
         let outcomes = self.ports.wallet.transfer(cancels).await?;
         let mut rows = 0;

@@ -10,7 +10,7 @@
 //! that cannot even be read the others are read one by one, and the next visit
 //! begins behind them.
 //!
-//! Round trips of one visit: one read, one transaction; after a lost race one
+//! Round trips of one visit: one read, and where it found something a barrier and one transaction; after a lost race one
 //! transaction an entry; where rows are damaged up to [`SINGLES_MAX`] reads,
 //! and one for each bit of a time.
 
@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Limits, Timestamp};
-use hongbao_store::{Append, StoreError};
+use hongbao_store::{Append, StoreError, durably};
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::tour::{COLD_TABLES_PER_RUN, TableJob, Tour, Visit, run_over_tables};
@@ -51,6 +51,17 @@ struct Page {
     damage: Option<StoreError>,
 }
 
+impl Page {
+    /// There is nothing to do.
+    fn is_blank(&self) -> bool {
+        self.expired.is_empty() && self.next.is_none() && self.damage.is_none()
+    }
+
+    fn refunds(&self, now: Timestamp) -> Vec<Entry> {
+        self.expired.iter().filter_map(|(envelope, journal)| envelope.decide_refund(journal, now)).collect()
+    }
+}
+
 impl Refund {
     /// The job for these ports.
     pub fn new(ports: Ports, zone_offset_s: i32, limits: &Limits) -> Refund {
@@ -79,10 +90,17 @@ impl TableJob for Refunder {
     const NAME: &'static str = "refund";
 
     async fn visit(&mut self, table: TableRef, now: Timestamp, limit: u32) -> Result<Visit, JobError> {
-        let Page { expired, next, damage } = self.page(table, now, limit).await?;
-        let refunds: Vec<Entry> =
-            expired.iter().filter_map(|(envelope, journal)| envelope.decide_refund(journal, now)).collect();
+        // A refund that follows an entry which a crash takes back would leave a gap in the journal.
+        let page = durably::<_, StoreError, _>(&*self.ports.store, || async {
+            Ok(Some(self.page(table, now, limit).await?).filter(|page| !page.is_blank()))
+        });
+        let Some(page) = page.await? else {
+            self.pages.remove(&table);
+            return Ok(Visit::default());
+        };
+        let refunds = page.refunds(now);
         let rows = if refunds.is_empty() { 0 } else { self.append(&refunds).await? };
+        let Page { expired, next, damage } = page.into_inner();
         match next {
             Some(next) => self.pages.insert(table, next),
             None => self.pages.remove(&table),

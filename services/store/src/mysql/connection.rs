@@ -19,8 +19,8 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hongbao_core::Timestamp;
@@ -30,8 +30,9 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::barrier::Barrier;
 use super::failure::{Broken, reading};
-use super::session::{self, Said};
+use super::session::{self, Said, ServerStart};
 use crate::{Durability, StoreError};
 
 /// Prepared statements that a connection keeps: a dozen for each of the few
@@ -152,11 +153,18 @@ pub struct Connections {
     node: AtomicUsize,
     was_reached: AtomicBool,
     durability: Mutex<Durability>,
+    /// The start of the server that was reached last.
+    start: Mutex<Option<ServerStart>>,
+    generation: AtomicU64,
+    barrier: Barrier,
+    me: Weak<Connections>,
 }
 
-struct Idle {
+/// A connection that nobody uses.
+pub(super) struct Idle {
     node: usize,
-    connection: MySqlConnection,
+    start: ServerStart,
+    pub connection: MySqlConnection,
 }
 
 impl Connections {
@@ -172,15 +180,52 @@ impl Connections {
 
     /// Leaves it to the first lease to connect: the database may be down until then.
     pub fn later(options: MysqlOptions) -> Arc<Connections> {
-        Arc::new(Connections {
+        Arc::new_cyclic(|me| Connections {
             idle: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
             room: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             was_reached: AtomicBool::new(false),
             durability: Mutex::new(Durability { words: "not reached yet".to_owned(), full: false }),
+            start: Mutex::new(None),
+            generation: AtomicU64::new(0),
+            barrier: Barrier::new(),
+            me: me.clone(),
             options,
         })
+    }
+
+    /// Changes when the server may have been started anew or another node has
+    /// taken its place: what was read before may be gone.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn next_generation(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Makes durable what was read over these connections since the generation
+    /// was `since`. False when the generation has changed. See [`Barrier`](crate::durable::Barrier).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn barrier(&self, since: u64) -> Result<bool, StoreError> {
+        self.barrier.pass(&self.me, since).await
+    }
+
+    /// The barrier's commits go to a table of this database, unless another was named before.
+    pub fn barrier_lies_in(&self, database: &str) {
+        self.barrier.lies_in(database);
+    }
+
+    /// Whether a connection belongs to the start of the server that was reached last.
+    pub(super) fn is_current(&self, idle: &Idle) -> bool {
+        *self.start.lock() == Some(idle.start)
+    }
+
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.options.statement_timeout
     }
 
     /// Whether a node has ever served us, be it one that was refused for its durability.
@@ -202,21 +247,21 @@ impl Connections {
         };
         let node = self.node.load(Ordering::Relaxed);
         let idle = {
-            let mut idle = self.idle.lock();
-            idle.retain(|idle| idle.node == node);
-            idle.pop()
+            let mut waiting = self.idle.lock();
+            waiting.retain(|idle| idle.node == node && self.is_current(idle));
+            waiting.pop()
         };
-        let Idle { node, connection } = match idle {
+        let idle = match idle {
             Some(idle) => idle,
             None => self.connect().await?,
         };
-        Ok(Lease { home: self.clone(), node, connection, _room: Some(room) })
+        Ok(Lease { home: self.clone(), idle, _room: Some(room) })
     }
 
     /// A new connection that is to be held for good; it takes no room from the others.
     pub async fn dedicated(self: &Arc<Self>) -> Result<Lease, StoreError> {
-        let Idle { node, connection } = self.connect().await?;
-        Ok(Lease { home: self.clone(), node, connection, _room: None })
+        let idle = self.connect().await?;
+        Ok(Lease { home: self.clone(), idle, _room: None })
     }
 
     /// Asks whether the database answers, on a connection of its own; tells its clock.
@@ -244,7 +289,7 @@ impl Connections {
         Ok(Some(Timestamp::from_millis(millis)))
     }
 
-    async fn connect(&self) -> Result<Idle, StoreError> {
+    pub(super) async fn connect(&self) -> Result<Idle, StoreError> {
         let first = self.node.load(Ordering::Relaxed);
         let count = self.options.nodes.len();
         let mut refusals = Vec::new();
@@ -267,7 +312,10 @@ impl Connections {
             tracing::warn!(node = %self.options.nodes[node], "the database is served by another node now");
         }
         *self.durability.lock() = said.durability;
-        Ok(Idle { node, connection })
+        if self.start.lock().replace(said.start) != Some(said.start) {
+            self.next_generation();
+        }
+        Ok(Idle { node, start: said.start, connection })
     }
 
     async fn connect_to(&self, node: &Node) -> Result<(MySqlConnection, Said), String> {
@@ -295,8 +343,7 @@ impl Connections {
 /// A connection in use. Closed when it is dropped; see [`Lease::done`].
 pub struct Lease {
     home: Arc<Connections>,
-    node: usize,
-    connection: MySqlConnection,
+    idle: Idle,
     /// Held until the connection is back; absent when it is held for good.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -304,7 +351,7 @@ pub struct Lease {
 impl Lease {
     /// The connection.
     pub fn connection(&mut self) -> &mut MySqlConnection {
-        &mut self.connection
+        &mut self.idle.connection
     }
 
     /// How long a statement may take.
@@ -336,7 +383,7 @@ impl Lease {
 
     /// It is clean: the next one may have it.
     pub fn give_back(self) {
-        self.home.idle.lock().push(Idle { node: self.node, connection: self.connection });
+        self.home.idle.lock().push(self.idle);
     }
 }
 

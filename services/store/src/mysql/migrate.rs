@@ -17,8 +17,10 @@ use crate::StoreError;
 use crate::rows::StoredRow as _;
 
 /// The version of a database that is complete.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const DATABASE: &str = include_str!("../../../../sql/mysql/envelope/database.sql");
+/// Makes the table of the barrier in the database `{db}`.
+pub const BARRIER: &str = include_str!("../../../../sql/mysql/barrier.sql");
 const LEASE: &str = include_str!("../../../../sql/mysql/envelope/lease.sql");
 const DAY_TABLE: &str = include_str!("../../../../sql/mysql/envelope/day_table.sql");
 
@@ -61,6 +63,7 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
             .await?;
         run(&mut lease, &DATABASE.replace("{db}", &name)).await?;
         run(&mut lease, &LEASE.replace("{db}", &name)).await?;
+        run(&mut lease, &BARRIER.replace("{db}", &name)).await?;
         let [database, databases, tables, zone] = layout.identity(number);
         let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {database}, {databases}, {tables}, {zone})");
         run(&mut lease, &claim).await?;

@@ -9,6 +9,7 @@
 pub mod connection;
 pub mod failure;
 
+mod barrier;
 mod lease;
 mod migrate;
 mod read;
@@ -28,10 +29,10 @@ use tokio::sync::Mutex;
 
 use self::connection::{Connections, Lease, MysqlOptions};
 use self::statements::{AllStatements, Statements};
-use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry, day_tables};
+use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry, day_tables};
 
 pub use self::lease::MysqlLeases;
-pub use self::migrate::{Layout, check_engines, migrate, patient};
+pub use self::migrate::{BARRIER, Layout, check_engines, migrate, patient};
 
 /// The databases of one SET.
 pub struct MysqlStore {
@@ -64,6 +65,8 @@ impl MysqlStore {
         let connections = Connections::open(options).await?;
         migrate::check(&connections, &layout).await?;
         let databases = layout.databases();
+        let (_, first) = databases.first().ok_or_else(|| StoreError::Unavailable("this SET has no slot".to_owned()))?;
+        connections.barrier_lies_in(first);
         let mut writers = HashMap::new();
         for (number, _) in &databases {
             let connection = Mutex::new(Some(connections.dedicated().await?));
@@ -84,6 +87,20 @@ impl MysqlStore {
     fn writer(&self, database: u8) -> Result<&Writer, StoreError> {
         let writer = self.writers.get(&database);
         writer.ok_or_else(|| StoreError::Unavailable(format!("this SET has no database {database:02}")))
+    }
+}
+
+#[async_trait]
+impl Barrier for MysqlStore {
+    fn generations(&self) -> Generations {
+        Generations(vec![self.connections.generation()])
+    }
+
+    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+        match since.0[..] {
+            [since] => self.connections.barrier(since).await,
+            _ => Ok(false),
+        }
     }
 }
 

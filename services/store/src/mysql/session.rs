@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hongbao_core::id::stable_hash;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor as _, Row as _};
 
@@ -67,8 +68,19 @@ pub fn patient(statement: Duration) -> String {
 /// compared with those of the whole cluster at its commit.
 const GALERA_SETTINGS: &str = "SET SESSION wsrep_sync_wait = 3";
 
+/// Which start of which server a connection belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerStart(u64);
+
+/// The last groups of a UUID of version 1 are the host and a number that a
+/// server draws when it starts: the same for all connections, another one after
+/// a restart.
+const START: &str = "SELECT CONCAT_WS(':', @@hostname, @@port, SUBSTRING(UUID(), 20))";
+
 /// What a node says about itself.
 pub struct Said {
+    /// Which start of which server it is.
+    pub start: ServerStart,
     /// The durability in force.
     pub durability: Durability,
     /// It takes no writes.
@@ -95,8 +107,10 @@ pub async fn set_up(
         }
         connection.execute(sqlx::raw_sql(GALERA_SETTINGS)).await?;
     }
+    let start: String = connection.fetch_one(sqlx::raw_sql(START)).await?.try_get(0)?;
+    let start = ServerStart(stable_hash(start.as_bytes()));
     let is_read_only = READ_ONLY.iter().any(|name| value(&variables, name).is_some_and(is_on));
-    Ok(Said { durability: durability(&variables), is_read_only })
+    Ok(Said { start, durability: durability(&variables), is_read_only })
 }
 
 /// Full is: the log is flushed at every commit, also the binary log if there is

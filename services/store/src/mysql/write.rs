@@ -5,7 +5,7 @@
 //! | `create`, `append`, of one table | 1: the statement commits by itself |
 //! | the same over several tables; `settle` | 1: one text with the transaction in it |
 //! | `activate`, `cancel` that change something | 1 |
-//! | `activate`, `cancel` that come too late | 2 |
+//! | `activate`, `cancel` that come too late | 2, and the barrier |
 //!
 //! A transaction that met another one and was taken back (error 1213, on a
 //! cluster also at its commit) is tried again as it is, a few times.
@@ -23,7 +23,7 @@ use super::rows::{put, put_bytes, put_entry, put_envelope};
 use super::statements::Statements;
 use super::{MysqlStore, read};
 use crate::rows;
-use crate::{Append, Settlement, StoreError};
+use crate::{Append, Durable, Settlement, StoreError, durably};
 
 /// Ids in one list: MariaDB rewrites a list of a thousand values into a join.
 const SETTLE_IDS_MAX: usize = 500;
@@ -159,16 +159,20 @@ async fn changes<'q>(store: &MysqlStore, change: impl Fn() -> read::Statement<'q
     Ok(lease.done(done).map_err(committing)?.rows_affected() > 0)
 }
 
-/// A stage that the change found beyond `Created` never goes back there, so
-/// what is read after the change is in force.
+/// A stage that the change found beyond `Created` never goes back there, so what
+/// is read after the change is in force. The change committed nothing, and another
+/// may have written that stage a moment ago: the verb's answer is durable only after a barrier.
 async fn in_force(
     store: &MysqlStore,
     statements: &Statements,
     id: EnvelopeId,
 ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-    let query = sqlx::query(&statements.plain.stage).bind(id.as_bytes().as_slice());
-    let Some(row) = read::one(store, query).await? else { return Ok(None) };
-    Ok(Some((rows::stage(&row, 0)?, rows::time(&row, 1)?)))
+    let found = durably(store, || async {
+        let query = sqlx::query(&statements.plain.stage).bind(id.as_bytes().as_slice());
+        let Some(row) = read::one(store, query).await? else { return Ok::<_, StoreError>(None) };
+        Ok(Some((rows::stage(&row, 0)?, rows::time(&row, 1)?)))
+    });
+    Ok(found.await?.map(Durable::into_inner))
 }
 
 /// The text that inserts rows of one database, all of them or none, and the

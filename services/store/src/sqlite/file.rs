@@ -64,6 +64,7 @@ impl SqliteFile {
                 .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string());
             let mut writer = SqliteConnection::connect_with(&options).await?;
             check_writable(&mut writer).await?;
+            sync_what_was_left(&mut writer).await?;
             (options.read_only(true), Some(writer))
         };
         let durability = match &mut writer {
@@ -181,6 +182,13 @@ impl DerefMut for WriteTransaction<'_> {
 /// a word, and says so no earlier than at the first statement that writes.
 async fn check_writable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     connection.execute(sqlx::raw_sql("BEGIN IMMEDIATE; CREATE TABLE write_probe (one); ROLLBACK;")).await?;
+    Ok(())
+}
+
+/// A process that was killed while it synced a commit has left frames that can be
+/// read now and are not on the disk. A checkpoint syncs the log before it does anything else.
+async fn sync_what_was_left(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestam
 use self::file::{Mode, SqliteFile};
 use self::migrate::Identity;
 use self::statements::{AllStatements, Statements};
-use crate::{Append, Durability, Settlement, Store, StoreError, TailEntry, day_tables};
+use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry, day_tables};
 
 /// All databases of one folder.
 pub struct SqliteStore {
@@ -116,6 +116,20 @@ async fn open_file(path: &Path, mode: Mode) -> Result<SqliteFile, StoreError> {
 /// The same failure, naming where it happened.
 fn cannot_use(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!("{}: {why}", path.display()))
+}
+
+/// SQLite syncs its write-ahead log before the frames of a commit can be read, so
+/// what is visible is durable; what an earlier process left is synced when the
+/// files are opened.
+#[async_trait]
+impl Barrier for SqliteStore {
+    fn generations(&self) -> Generations {
+        Generations(Vec::new())
+    }
+
+    async fn barrier(&self, _since: &Generations) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 }
 
 #[async_trait]

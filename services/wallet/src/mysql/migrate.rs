@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
-use hongbao_store::mysql::{check_engines, patient};
+use hongbao_store::mysql::{BARRIER, check_engines, patient};
 use hongbao_store::rows::StoredRow as _;
 use sqlx::Executor as _;
 
@@ -17,7 +17,7 @@ use super::layout::{Plan, plan};
 use crate::WalletError;
 
 /// The version of a database that is complete.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How often a step that met another process is tried in all.
 const DEADLOCK_TRIES_MAX: u32 = 20;
 /// How long is waited after the first of these, and so much longer after each further one: 5 s in all.
@@ -50,6 +50,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
         .await
         .map_err(reading)?;
     insist(lease, &DATABASE.replace("{db}", &name)).await.map_err(reading)?;
+    insist(lease, &BARRIER.replace("{db}", &name)).await.map_err(reading)?;
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
     insist(lease, &claim).await.map_err(reading)?;
     check_identity(lease, plan, databases).await?;

@@ -33,8 +33,8 @@ use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
 use hongbao_core::{
     EnvelopeId, Fen, Slot, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId, World,
 };
-use hongbao_store::Durability;
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
+use hongbao_store::{Barrier, Durability, Generations, StoreError};
 use tokio::task::JoinSet;
 
 use self::layout::{plan, slot_of};
@@ -136,6 +136,7 @@ impl MysqlWallet {
                 places[usize::from(slot.number())] = shards.len();
             }
             let home = Arc::clone(&homes[plan.home]);
+            home.barrier_lies_in(&plan.name());
             let shard = Arc::new(Shard::new(plan, databases, home));
             shards.push(Open { queue: Queue::start(Ledger(Arc::clone(&shard)), queue_max), shard });
         }
@@ -235,6 +236,27 @@ async fn gather(parts: Vec<PartOfCall>, count: usize) -> Result<Vec<TransferOutc
         });
     }
     Err(error)
+}
+
+/// Each home has a barrier of its own: all of them together make durable what was
+/// read anywhere.
+#[async_trait]
+impl Barrier for MysqlWallet {
+    fn generations(&self) -> Generations {
+        Generations(self.homes.iter().map(|home| home.generation()).collect())
+    }
+
+    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+        let mut passing: JoinSet<Result<bool, StoreError>> = JoinSet::new();
+        for (home, since) in self.homes.iter().cloned().zip(since.0.iter().copied()) {
+            passing.spawn(async move { home.barrier(since).await });
+        }
+        let mut is_durable = since.0.len() == self.homes.len();
+        while let Some(passed) = passing.join_next().await {
+            is_durable &= passed.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+        }
+        Ok(is_durable)
+    }
 }
 
 #[async_trait]

@@ -22,10 +22,11 @@ const SUM_USERS_PAGE: i64 = 1_000;
 
 pub(super) async fn balance(shard: &Shard, user: &UserId) -> Result<Fen, WalletError> {
     let sql = format!(
-        "SELECT /* balance */ balance_fen FROM {}.transfer WHERE user_id = '{user}' ORDER BY position DESC LIMIT 1",
+        "SELECT /* balance */ balance_fen, position FROM {}.transfer WHERE user_id = '{user}' \
+         ORDER BY position DESC LIMIT 1",
         shard.db
     );
-    match shard.fetch(&sql).await?.first() {
+    match shard.fetch_durably(&sql, 1).await?.first() {
         Some(row) => row::balance(row, 0, user),
         None => Ok(Fen::ZERO),
     }
@@ -51,7 +52,7 @@ pub(super) async fn history(
         sql.push(')');
     }
     put(&mut sql, format_args!(" ORDER BY position DESC LIMIT {limit}"));
-    shard.fetch(&sql).await?.iter().map(posted).collect()
+    shard.fetch_durably(&sql, 5).await?.iter().map(posted).collect()
 }
 
 /// The keys of an envelope lie together, from `seq` 0 to the last that there could be.

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::{Transfer, TransferId, TransferOutcome};
+use hongbao_store::durable::{READ_TRIES_MAX, read_across_a_start};
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
 use hongbao_store::mysql::rows::{put, put_bytes};
+use hongbao_store::rows::StoredRow as _;
+use parking_lot::Mutex;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 
@@ -31,11 +34,37 @@ pub(super) struct Shard {
     pub db: String,
     /// The way to its home.
     pub connections: Way,
+    durable_to: DurableTo,
+}
+
+/// The greatest position that is known to be durable, in one generation of the
+/// shard's server: after it, another node may have taken its place.
+#[derive(Default)]
+struct DurableTo(Mutex<(u64, i64)>);
+
+impl DurableTo {
+    fn covers(&self, generation: u64, position: i64) -> bool {
+        let known = *self.0.lock();
+        position == 0 || (known.0 == generation && position <= known.1)
+    }
+
+    fn note(&self, generation: u64, position: i64) {
+        let mut known = self.0.lock();
+        if known.0 != generation {
+            *known = (generation, 0);
+        }
+        known.1 = known.1.max(position);
+    }
 }
 
 impl Shard {
     pub fn new(plan: Plan, databases: u8, home: Arc<Connections>) -> Shard {
-        Shard { number: plan.number, db: plan.name(), connections: Way::new(home, plan, databases) }
+        Shard {
+            number: plan.number,
+            db: plan.name(),
+            connections: Way::new(home, plan, databases),
+            durable_to: DurableTo::default(),
+        }
     }
 
     /// The rows that a text finds; one round trip.
@@ -46,6 +75,29 @@ impl Shard {
             Ok(ask(lease, sql, limit).await)
         };
         once_more_if_lost(try_fetch).await
+    }
+
+    /// The same for what a user is shown: no crash takes it back. The column
+    /// `position_in` of each row is its position in this shard. Positions have no
+    /// gaps and are written in order, so a barrier that comes after one was seen
+    /// covers all before it, and most readings need none.
+    pub async fn fetch_durably(&self, sql: &str, position_in: usize) -> Result<Vec<MySqlRow>, WalletError> {
+        for _ in 0..READ_TRIES_MAX {
+            let generation = self.connections.generation();
+            let rows = self.fetch(sql).await?;
+            let mut newest = 0;
+            for row in &rows {
+                newest = newest.max(row.int(position_in)?);
+            }
+            if self.durable_to.covers(generation, newest) {
+                return Ok(rows);
+            }
+            if self.connections.barrier(generation).await? {
+                self.durable_to.note(generation, newest);
+                return Ok(rows);
+            }
+        }
+        Err(read_across_a_start().into())
     }
 
     /// The same for the audit, which may take longer.

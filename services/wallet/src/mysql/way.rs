@@ -32,6 +32,16 @@ impl Way {
         Ok(self.home.lease().await?)
     }
 
+    /// The generation of the home; see [`Connections::generation`].
+    pub fn generation(&self) -> u64 {
+        self.home.generation()
+    }
+
+    /// Makes durable what was read since the generation was `since`; see [`Connections::barrier`].
+    pub async fn barrier(&self, since: u64) -> Result<bool, WalletError> {
+        Ok(self.home.barrier(since).await?)
+    }
+
     /// Checks the database.
     pub async fn check(&self) -> Result<(), WalletError> {
         migrate::check(&self.home, &self.plan, self.databases).await?;

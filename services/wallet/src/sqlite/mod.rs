@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::limits::WALLET_QUEUE_MAX;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
-use hongbao_store::Durability;
 use hongbao_store::sqlite::file::{Mode, SqliteFile};
+use hongbao_store::{Barrier, Durability, Generations, StoreError};
 use sqlx::migrate::{Migrate as _, Migrator};
 
 use crate::writer::{Failure, Queue, Transact, check_size};
@@ -83,6 +83,18 @@ async fn check_version(file: &SqliteFile) -> Result<(), String> {
     let is_same = applied.len() == MIGRATIONS.iter().count()
         && applied.iter().zip(MIGRATIONS.iter()).all(|(is, should)| is.checksum == should.checksum);
     if is_same { Ok(()) } else { Err("the ledger is of another version than this program".to_owned()) }
+}
+
+/// As in the store on SQLite: what is visible is durable.
+#[async_trait]
+impl Barrier for SqliteWallet {
+    fn generations(&self) -> Generations {
+        Generations(Vec::new())
+    }
+
+    async fn barrier(&self, _since: &Generations) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 }
 
 #[async_trait]

@@ -55,6 +55,13 @@
 //! are named too. What is asked about an envelope is asked of the SET that holds
 //! its slot.
 //!
+//! # What a crash may take back
+//! Rows can be read before their commit is on the disk, and an audit that has seen
+//! such a row speaks of something that may not be so. So each part ends with a
+//! barrier ([`still_there`]), which writes a figure that means nothing to the table
+//! `barrier` and nothing else; when a database was started anew since the audit
+//! began, it could not check.
+//!
 //! # Rows that cannot be read
 //! They are named (`unreadable`), and the audit goes on behind them: an entry
 //! with its envelope, or with its table if that has none; other rows with the
@@ -65,6 +72,7 @@ mod gap;
 mod journals;
 mod known;
 mod report;
+mod still_there;
 mod wallet;
 
 use std::collections::{HashMap, HashSet};
@@ -81,6 +89,7 @@ use self::damage::behind_envelope;
 use self::gap::last_id_at;
 use self::known::Known;
 pub use self::report::AuditReport;
+use self::still_there::StillThere;
 
 /// Envelopes that are read at once.
 const ENVELOPES_PAGE: u32 = 64;
@@ -119,6 +128,9 @@ pub enum AuditError {
     /// The wallet cannot be read.
     #[error("wallet: {0}")]
     Wallet(#[from] WalletError),
+    /// What was read may be gone.
+    #[error("{0} was started anew, or replaced by another node, while it was read: run the audit again")]
+    Restarted(String),
 }
 
 /// Checks everything, page by page; tells each breach to `report` as it is found.
@@ -135,13 +147,17 @@ pub async fn audit(
     let holders = holders(sets)?;
     let found = AuditReport { sets: sets.len() as u64, ..AuditReport::default() };
     let mut audit = Audit { holders, wallet, report, found, known: Known::default() };
+    let still_there = StillThere::begin(sets, wallet).await?;
     for set in sets {
         for table in set.store.tables() {
             audit.table(set, table).await?;
         }
+        still_there.check(sets, wallet).await?;
     }
     audit.transfers().await?;
+    still_there.check(sets, wallet).await?;
     audit.accounts().await?;
+    still_there.check(sets, wallet).await?;
     let mut found = audit.found;
     found.took(began.elapsed());
     Ok(found)

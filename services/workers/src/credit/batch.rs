@@ -59,6 +59,11 @@ impl Batch {
         self.pieces.contains_key(&envelope_id)
     }
 
+    /// Whether there is anything to credit.
+    pub fn has_entries(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
     pub fn into_pieces(self) -> Vec<Piece> {
         self.pieces.into_values().collect()
     }

@@ -305,6 +305,14 @@ impl Cursors {
         hot.map(|table| self.tails.get(&table).map_or(started_at, |tail| tail.reached)).min()
     }
 
+    /// Whether every tail stands where it stood in `before`: nothing new was passed.
+    pub fn are_where(&self, before: &Cursors) -> bool {
+        let stands = |(table, tail): (&TableRef, &Tail)| {
+            before.tails.get(table).is_some_and(|old| old.position == tail.position)
+        };
+        self.tails.iter().all(stands)
+    }
+
     /// Takes over the cursors of a run, but not those of databases in which it
     /// could not settle. The sweep over all tables stays where it was, too; the
     /// table that it is at is left out the next time if it was the cause.

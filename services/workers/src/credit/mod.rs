@@ -3,7 +3,8 @@
 //! There is no queue of credits. The journal is gapless, so `settled_seq` in the
 //! envelope row says how far an envelope has been credited. A run
 //! 1. **collects** entries beyond `settled_seq`, from the tail of the hot tables
-//!    and, slower, from a sweep over all tables;
+//!    and, slower, from a sweep over all tables, and makes them durable: an entry
+//!    that a crash takes back must not have been paid;
 //! 2. **transfers** them to the wallet in one batch, under the ids
 //!    `(envelope, seq)`, which the wallet executes at most once;
 //! 3. **settles**: moves `settled_seq` over what the wallet has taken, one
@@ -23,6 +24,7 @@
 //! |---|---|---|
 //! | follow the tails | 1 for each hot table, 2 if there is more, 1 for a second look; 1 for each envelope with a gap | |
 //! | sweep, when it is due | at most 4 pages; 1 for each envelope found | |
+//! | the barrier, if there was anything new | 1 | |
 //! | transfer | | 1 |
 //! | settle | 1 for each database with something to settle | |
 
@@ -35,7 +37,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferOutcome};
-use hongbao_store::{Settlement, StoreError};
+use hongbao_store::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_store::{Durable, Reading, Settlement, StoreError};
 use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
@@ -118,7 +121,28 @@ impl Job for Credit {
 }
 
 impl Credit {
-    async fn run(&mut self, tables: &[TableRef], limit: u32, now: Timestamp) -> Result<RunReport, JobError> {
+    /// Step 1. Gives only what a crash of the database cannot take back any more.
+    async fn collect_durably(
+        &mut self,
+        tables: &[TableRef],
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Durable<Step>, JobError> {
+        for _ in 0..READ_TRIES_MAX {
+            let store = self.ports.store.clone();
+            let reading = Reading::begin(&*store);
+            let step = self.collect(tables, limit, now).await;
+            if !step.batch.has_entries() && step.cursors.are_where(&self.cursors) {
+                return Ok(reading.end_proven(step));
+            }
+            if let Some(step) = reading.end(step).await? {
+                return Ok(step);
+            }
+        }
+        Err(read_across_a_start().into())
+    }
+
+    async fn collect(&mut self, tables: &[TableRef], limit: u32, now: Timestamp) -> Step {
         // The run works on a copy: cursors move only when what they passed is settled.
         let mut step = Step {
             cursors: self.cursors.clone(),
@@ -137,9 +161,13 @@ impl Credit {
         if !sweep_first {
             self.sweep(&mut step, tables).await;
         }
+        step
+    }
 
-        let Step { cursors, batch, mut report, touched, .. } = step;
-        let pieces = batch.into_pieces();
+    async fn run(&mut self, tables: &[TableRef], limit: u32, now: Timestamp) -> Result<RunReport, JobError> {
+        let step = self.collect_durably(tables, limit, now).await?;
+        let (mut report, touched, cursors) = (step.report, step.touched.clone(), step.cursors.clone());
+        let pieces = step.map(|step| step.batch.into_pieces());
         report.rows = pieces.iter().map(|piece| piece.entries.len() as u32).sum();
         let settlements = self.transfer(&pieces).await?;
         let failed = self.settle(settlements).await;
@@ -208,7 +236,7 @@ impl Credit {
     }
 
     /// Step 2. Gives how far each envelope may be settled.
-    async fn transfer(&mut self, pieces: &[Piece]) -> Result<Vec<Settlement>, JobError> {
+    async fn transfer(&mut self, pieces: &Durable<Vec<Piece>>) -> Result<Vec<Settlement>, JobError> {
         let transfers: Vec<Transfer> = pieces.iter().flat_map(Piece::credits).collect();
         if transfers.is_empty() {
             return Ok(Vec::new());
@@ -221,7 +249,7 @@ impl Credit {
         }
         let mut outcomes = outcomes.into_iter();
         let mut settlements = Vec::with_capacity(pieces.len());
-        for piece in pieces {
+        for piece in pieces.iter() {
             let outcomes: Vec<TransferOutcome> = outcomes.by_ref().take(piece.entries.len()).collect();
             self.note_refused(piece, &outcomes);
             settlements.extend(piece.settlement(&outcomes));

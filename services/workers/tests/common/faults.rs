@@ -11,7 +11,7 @@ use hongbao_core::{
     Entry, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, Transfer, TransferId, TransferKind,
     TransferOutcome, UserId,
 };
-use hongbao_store::{Append, Durability, Settlement, Store, StoreError, TailEntry};
+use hongbao_store::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry};
 use hongbao_wallet::{AccountRow, Posted, Wallet, WalletError};
 
 /// A verb that writes.
@@ -112,6 +112,17 @@ fn wallet_died() -> WalletError {
 pub struct FaultyStore {
     pub inner: Arc<dyn Store>,
     pub faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Barrier for FaultyStore {
+    fn generations(&self) -> Generations {
+        self.inner.generations()
+    }
+
+    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+        self.inner.barrier(since).await
+    }
 }
 
 #[async_trait]
@@ -263,6 +274,17 @@ impl Store for FaultyStore {
 pub struct FaultyWallet {
     pub inner: Arc<dyn Wallet>,
     pub faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Barrier for FaultyWallet {
+    fn generations(&self) -> Generations {
+        self.inner.generations()
+    }
+
+    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+        self.inner.barrier(since).await
+    }
 }
 
 #[async_trait]
