@@ -4,6 +4,8 @@
 //!
 //! How each is started stands in `ops/parts.sh`, which the local cluster uses too.
 
+mod stall;
+
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+pub use stall::LogStall;
 
 /// How long a server may take until it accepts connections.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -23,6 +27,8 @@ pub struct Part {
     child: Child,
     port: u16,
     start: Vec<String>,
+    /// Set in its environment at every start.
+    environment: Vec<(String, String)>,
     dir: PathBuf,
     /// The folder that goes when the part goes; absent when the caller named one.
     _own_dir: Option<tempfile::TempDir>,
@@ -36,12 +42,23 @@ impl Part {
     pub fn mariadb(options: &[&str]) -> Part {
         let dir = own_dir();
         let path = dir.path().to_owned();
-        Part::launch("mariadb", Some(path), Some(dir), options)
+        Part::launch("mariadb", Some(path), Some(dir), options, Vec::new())
+    }
+
+    /// The same, whose log can be stalled: see [`Part::stall_log`]. `files` are
+    /// parts of the names of the files that count as its log, with commas;
+    /// InnoDB's redo log is `ib_logfile0`.
+    pub fn mariadb_with_a_log_that_stalls(files: &str, options: &[&str]) -> Part {
+        let dir = own_dir();
+        let path = dir.path().to_owned();
+        let environment = stall::environment(&path, files);
+        let options = [stall::OPTIONS, options].concat();
+        Part::launch("mariadb", Some(path), Some(dir), &options, environment)
     }
 
     /// A memcached.
     pub fn memcached() -> Part {
-        Part::launch("memcached", None, Some(own_dir()), &[])
+        Part::launch("memcached", None, Some(own_dir()), &[], Vec::new())
     }
 
     /// A Redis.
@@ -53,13 +70,22 @@ impl Part {
     pub fn redis_with(options: &[&str]) -> Part {
         let dir = own_dir();
         let path = dir.path().to_owned();
-        Part::launch("redis", Some(path), Some(dir), options)
+        Part::launch("redis", Some(path), Some(dir), options, Vec::new())
     }
 
     /// Three MariaDB nodes of one Galera cluster, all of them in it. A node that
     /// was killed and is started again has caught up with the others when
     /// [`Part::restart`] returns.
     pub fn galera() -> [Part; 3] {
+        Part::galera_nodes(|_| Vec::new())
+    }
+
+    /// The same, with logs that can be stalled: see [`Part::stall_log`].
+    pub fn galera_with_logs_that_stall(files: &str) -> [Part; 3] {
+        Part::galera_nodes(|dir| stall::environment(dir, files))
+    }
+
+    fn galera_nodes(environment: impl Fn(&Path) -> Vec<(String, String)>) -> [Part; 3] {
         install();
         // Between themselves they use the three ports behind the one for clients.
         let ports = [(); 3].map(|()| free_port_run(4));
@@ -73,10 +99,11 @@ impl Part {
             if number == 1 {
                 start.push(NEW_CLUSTER.to_owned());
             }
-            let child = spawn(&start, dir.path());
+            let environment = environment(dir.path());
+            let child = spawn(&start, &environment, dir.path());
             // It makes a cluster once; when it is started again it joins the others.
             start.retain(|word| word != NEW_CLUSTER);
-            let mut node = Part { child, port, start, dir: dir.path().to_owned(), _own_dir: Some(dir) };
+            let mut node = Part { child, port, start, environment, dir: dir.path().to_owned(), _own_dir: Some(dir) };
             if number == 1 {
                 node.wait_until_ready();
             }
@@ -86,7 +113,13 @@ impl Part {
         nodes
     }
 
-    fn launch(kind: &str, dir: Option<PathBuf>, own_dir: Option<tempfile::TempDir>, options: &[&str]) -> Part {
+    fn launch(
+        kind: &str,
+        dir: Option<PathBuf>,
+        own_dir: Option<tempfile::TempDir>,
+        options: &[&str],
+        environment: Vec<(String, String)>,
+    ) -> Part {
         install();
         let port = free_port();
         let mut start = vec![kind.to_owned()];
@@ -94,8 +127,8 @@ impl Part {
         start.push(port.to_string());
         start.extend(options.iter().map(|option| option.to_string()));
         let dir = dir.or_else(|| own_dir.as_ref().map(|dir| dir.path().to_owned())).expect("every part has a folder");
-        let child = spawn(&start, &dir);
-        let mut part = Part { child, port, start, dir, _own_dir: own_dir };
+        let child = spawn(&start, &environment, &dir);
+        let mut part = Part { child, port, start, environment, dir, _own_dir: own_dir };
         part.wait_until_ready();
         part
     }
@@ -135,7 +168,7 @@ impl Part {
     /// Starts it again on the same port and folder, and waits until it is ready.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(&self.start, &self.dir);
+        self.child = spawn(&self.start, &self.environment, &self.dir);
         self.wait_until_ready();
     }
 
@@ -247,12 +280,13 @@ fn remove_at_the_end(dir: &Path) {
     writeln!(folders, "{}", dir.display()).expect("the shell reads until we end");
 }
 
-fn spawn(start: &[String], dir: &Path) -> Child {
+fn spawn(start: &[String], environment: &[(String, String)], dir: &Path) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log"));
     let log = log.expect("a part's folder can be written");
     // The kernel ends the server with the thread that started it; see `spawner`.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(ops_dir().join("parts.sh")).args(start);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file handle can be copied")).stderr(log);
     spawn_command(command).unwrap_or_else(|error| panic!("{start:?} cannot be started: {error}"))
 }
