@@ -129,8 +129,11 @@ impl<'a> Bench<'a> {
         let feed = if workload.name.consumes() { Feed::once(requests) } else { Feed::again_and_again(requests) };
         let service = &self.service;
         let expect = workload.name.expect();
+        let used_before = service.cpu_time()?;
         let mut service = measure(service.addr(), &|| service.cpu_time(), feed, connections, time, expect)?;
         service.caught_up_s = self.service.wait_until_idle()?.map(|time| time.as_secs_f64());
+        let used = self.service.cpu_time()?.saturating_sub(used_before);
+        service.cost_us = Some(used.as_secs_f64() * 1e6 / service.sent as f64);
         service.batch_size_mean = Batches::read(&self.client.metrics()?).mean_since(before);
         Ok(Round { bare, service })
     }

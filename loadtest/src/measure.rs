@@ -37,6 +37,7 @@ pub fn measure(
         sent: warm_up.sent + tally.sent,
         errors,
         server_cpu_us: used.server.as_secs_f64() * 1e6 / tally.sent as f64,
+        cost_us: None,
         generator_share: used.generator.as_secs_f64() / took,
         others_share: used.others().as_secs_f64() / took,
         batch_size_mean: None,

@@ -29,6 +29,10 @@ pub struct Sample {
     pub errors: BTreeMap<String, u64>,
     /// Processor time of the server for one request, in microseconds.
     pub server_cpu_us: f64,
+    /// Processor time of all the service's processes for one request, with what
+    /// they did in the background until they were idle, in microseconds: for an
+    /// opening its credit is included.
+    pub cost_us: Option<f64>,
     /// The share of one processor that the generator used.
     pub generator_share: f64,
     /// The share of one processor that all other processes used.
@@ -168,7 +172,7 @@ impl Report {
             writeln!(out, "figures     medians of {rounds} alternating rounds of {} s, latency in ms\n", self.seconds);
         let _ = writeln!(
             out,
-            "{:<9}{:>6}{:>10}{:>10}{:>7}{:>13}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>9}{:>9}",
+            "{:<9}{:>6}{:>10}{:>10}{:>7}{:>13}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>9}{:>9}",
             "workload",
             "conns",
             "bare/s",
@@ -180,6 +184,7 @@ impl Report {
             "p99.9",
             "batch",
             "cpu us",
+            "cost us",
             "generator",
             "catch-up",
             "errors"
@@ -194,7 +199,7 @@ impl Report {
             let known = |value: Option<f64>, unit: &str| value.map_or("-".into(), |value| format!("{value:.0}{unit}"));
             let _ = writeln!(
                 out,
-                "{:<9}{:>6}{:>10.0}{:>10.0}{:>7.2}{:>13}{:>8}{:>8}{:>8}{:>8}{:>8.1}{:>9.0}%{:>9}{:>9}",
+                "{:<9}{:>6}{:>10.0}{:>10.0}{:>7.2}{:>13}{:>8}{:>8}{:>8}{:>8}{:>8.1}{:>8}{:>9.0}%{:>9}{:>9}",
                 line.workload,
                 line.connections,
                 line.bare.per_second,
@@ -206,6 +211,7 @@ impl Report {
                 ms(service.p999_us),
                 known(service.batch_size_mean, ""),
                 service.server_cpu_us,
+                service.cost_us.map_or("-".into(), |cost| format!("{cost:.1}")),
                 100.0 * service.generator_share,
                 known(service.caught_up_s, " s"),
                 service.errors.values().sum::<u64>(),
@@ -237,6 +243,7 @@ fn summary<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Sample {
         sent: samples.clone().map(|sample| sample.sent).sum(),
         errors,
         server_cpu_us: middle(|sample| sample.server_cpu_us),
+        cost_us: known(|sample| sample.cost_us),
         generator_share: middle(|sample| sample.generator_share),
         others_share: middle(|sample| sample.others_share),
         batch_size_mean: known(|sample| sample.batch_size_mean),

@@ -120,7 +120,7 @@ impl Installation {
                 .fetch_all(
                     "SELECT CAST(CONCAT(table_schema, '.', table_name) AS CHAR), CAST(table_schema AS CHAR) \
                      FROM information_schema.tables WHERE (table_schema LIKE 'db\\_%' OR table_schema LIKE 'wallet\\_%') \
-                     AND table_type = 'BASE TABLE' AND table_name <> 'worker_lease' ORDER BY 1",
+                     AND table_type = 'BASE TABLE' AND table_name NOT IN ('worker_lease', 'barrier') ORDER BY 1",
                 )
                 .await
                 .unwrap();

@@ -110,11 +110,11 @@ async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) ->
             Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
             // Its server may have been started anew: whoever reads again finds out.
             Err(Broken::Sql(error)) if error.as_database_error().is_none() => {
-                connections.next_generation();
+                connections.lost();
                 return Ok(None);
             }
             Err(broken) => {
-                connections.next_generation();
+                connections.lost();
                 return Err(StoreError::Unknown(format!("what was read is not known to be durable: {broken}")));
             }
         }

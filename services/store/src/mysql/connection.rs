@@ -205,6 +205,13 @@ impl Connections {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// A connection to the server broke: those that wait have likely broken too, and
+    /// what was read before may be gone.
+    pub(super) fn lost(&self) {
+        self.idle.lock().clear();
+        self.next_generation();
+    }
+
     /// Makes durable what was read over these connections since the generation
     /// was `since`. False when the generation has changed. See [`Barrier`](crate::durable::Barrier).
     ///

@@ -105,7 +105,16 @@ pub async fn own(mariadb_options: &[&str], statement_timeout: Duration) -> (Part
 
 /// The same, with these bounds.
 pub async fn own_with(mariadb_options: &[&str], bounds: MysqlOptions) -> (Part, Arc<dyn Store>) {
-    let part = Part::mariadb(mariadb_options);
+    with_store(Part::mariadb(mariadb_options), bounds).await
+}
+
+/// The same, with a log that can be stalled.
+pub async fn own_that_stalls(statement_timeout: Duration) -> (Part, Arc<dyn Store>) {
+    let part = Part::mariadb_with_a_log_that_stalls("ib_logfile0", &[]);
+    with_store(part, MysqlOptions { statement_timeout, ..MysqlOptions::default() }).await
+}
+
+async fn with_store(part: Part, bounds: MysqlOptions) -> (Part, Arc<dyn Store>) {
     let MysqlOptions { nodes, user, password, .. } = options(&[part.node()]);
     let options = MysqlOptions { nodes, user, password, ..bounds };
     migrate(options.clone(), &layout_of(1, 1)).await.unwrap();

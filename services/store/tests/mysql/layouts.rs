@@ -1,8 +1,10 @@
 //! Making the databases, and refusing those that are of another kind.
 
+use std::sync::Arc;
+
 use hongbao_parts::Part;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::{Store as _, suite};
+use hongbao_store::{Store, StoreError, durably, suite};
 use sqlx::Executor as _;
 
 use crate::common::{layout_of, options, root, unavailable};
@@ -46,6 +48,21 @@ async fn several_may_migrate_at_once_and_again_and_a_store_opens_what_it_fits() 
     root.execute("UPDATE db_03.meta SET version = 1000").await.unwrap();
     let words = unavailable(open(&layout).await);
     assert!(words.contains("newer version"), "{words}");
+}
+
+/// Version 1 had no table for the barrier.
+#[tokio::test]
+async fn a_database_of_the_version_before_is_completed_by_migrate() {
+    let (part, layout) = (Part::mariadb(&[]), layout_of(1, 1));
+    let options = options(&[part.node()]);
+    migrate(options.clone(), &layout).await.unwrap();
+    root(&part).await.execute(sqlx::raw_sql("DROP TABLE db_00.barrier; UPDATE db_00.meta SET version = 1")).await.unwrap();
+    let words = unavailable(MysqlStore::open(options.clone(), layout.clone()).await);
+    assert!(words.contains("db_00 is not complete: run `hongbao migrate`"), "{words}");
+    migrate(options.clone(), &layout).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options, layout).await.unwrap());
+    let id = suite::make_active(&store, suite::id_at(suite::NOW, 0)).await.id;
+    assert!(durably::<_, StoreError, _>(&*store, || store.load(id)).await.unwrap().is_some());
 }
 
 /// A table that knows no transactions would keep half of a batch.

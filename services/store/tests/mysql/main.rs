@@ -1,6 +1,7 @@
 //! The store on MariaDB: every behaviour that SQLite has too, and what only a
 //! database in another process, or several of them, can do to it.
 
+mod barrier;
 mod common;
 mod connections;
 mod epochs;
