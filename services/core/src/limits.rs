@@ -90,6 +90,20 @@ pub const PERMIT_VALUE_BYTES_MAX: usize = 1_024;
 pub const PERMIT_LINE_BYTES_MAX: usize = 512;
 /// Readings that may wait for one commit of a database's barrier.
 pub const BARRIER_WAITING_MAX: usize = 8_192;
+/// Milliseconds that a connection to a database may lie idle before it is lent unasked.
+pub const CONNECTION_UNASKED_MS_MAX: u64 = 500;
+/// Milliseconds that one which is asked whether it lives may take to answer.
+pub const CONNECTION_ANSWER_MS_MAX: u64 = 1_000;
+/// Milliseconds of idleness after which it is closed: less than any firewall forgets after.
+pub const CONNECTION_IDLE_MS_MAX: u64 = 30_000;
+/// Milliseconds after which it is closed in any case, as soon as nobody uses it.
+pub const CONNECTION_AGE_MS_MAX: u64 = 1_800_000;
+/// Milliseconds between two readings of the settings that a database's promises rest on.
+pub const PROMISES_READ_MS: u64 = 1_000;
+/// Such readings after which the tables of all databases of a server have been looked at again.
+pub const PROMISE_ROUND: usize = 16;
+/// Milliseconds between two attempts to reach a database that does not answer.
+pub const RECONNECT_MS: u64 = 100;
 /// Transfers that one wallet transaction may write.
 pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 /// Wallet calls that may wait for the next transaction.
@@ -142,6 +156,9 @@ pub const CACHE_PROBE_MS: u64 = 500;
 
 const _: () = assert!(FORWARD_IDLE_MS_MAX < IDLE_MS_MAX, "a server must not close what a gateway is about to use");
 const _: () = assert!(CACHE_READ_MS_MAX < CACHE_WRITE_MS_MAX);
+const _: () = assert!(CONNECTION_UNASKED_MS_MAX < CONNECTION_IDLE_MS_MAX);
+const _: () = assert!(CONNECTION_IDLE_MS_MAX < CONNECTION_AGE_MS_MAX);
+const _: () = assert!(PROMISES_READ_MS * PROMISE_ROUND as u64 <= CONNECTION_IDLE_MS_MAX, "a round keeps what is held");
 const _: () = assert!(SNAPSHOT_BYTES_MAX <= SNAPSHOT_BYTES_PER_ROUND_MAX);
 const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");

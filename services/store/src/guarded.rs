@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 
+use crate::returns::Returning;
 use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry};
 
 /// The verb that a guard is asked about.
@@ -86,6 +87,12 @@ impl<G: Guard> Store for GuardedStore<G> {
     }
     fn durability(&self) -> Durability {
         self.inner.durability()
+    }
+    fn refusal(&self) -> Option<String> {
+        self.inner.refusal()
+    }
+    fn returns(&self) -> Returning {
+        self.inner.returns()
     }
     fn epoch(&self, database: u8) -> u64 {
         self.guard.epoch(self.inner.epoch(database))

@@ -12,6 +12,7 @@ pub mod durable;
 pub mod guarded;
 pub mod lease;
 pub mod mysql;
+pub mod returns;
 pub mod rows;
 pub mod sqlite;
 mod statements;
@@ -21,6 +22,8 @@ use async_trait::async_trait;
 pub use durable::{Barrier, Durable, Generations, Reading, durably};
 use hongbao_core::id::TableRef;
 use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+
+use crate::returns::Returning;
 
 /// The day tables of these databases, each with so many tables a day.
 fn day_tables(databases: impl IntoIterator<Item = u8>, tables: u8) -> Vec<TableRef> {
@@ -102,6 +105,17 @@ pub trait Store: Barrier + Send + Sync + 'static {
 
     /// The durability in force.
     fn durability(&self) -> Durability;
+
+    /// Why every commit is refused, if it is: the database has become less than it
+    /// promised when it was opened. It is so until it keeps its promises again.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
+    /// Tells when the database answers again after it did not.
+    fn returns(&self) -> Returning {
+        Returning::never()
+    }
 
     /// Changes whenever a database may have lost what was read from it before:
     /// its connection was made anew, so it may have been restored, or be

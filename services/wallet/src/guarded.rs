@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_store::returns::Returning;
 use hongbao_store::{Barrier, Durability, Generations, StoreError};
 
 use crate::{AccountRow, Posted, Wallet, WalletError};
@@ -80,6 +81,15 @@ impl<G: Guard> Wallet for GuardedWallet<G> {
     }
     fn durability(&self) -> Durability {
         self.inner.durability()
+    }
+    fn refusal(&self) -> Option<String> {
+        self.inner.refusal()
+    }
+    fn unguarded(&self) -> Option<String> {
+        self.inner.unguarded()
+    }
+    fn returns(&self) -> Returning {
+        self.inner.returns()
     }
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
         self.guarded(self.inner.ping()).await

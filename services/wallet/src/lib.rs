@@ -20,6 +20,7 @@ mod writer;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_store::returns::Returning;
 use hongbao_store::{Barrier, Durability, StoreError};
 
 /// Why a call failed. Refusals are [`TransferOutcome`]s; this is for what went wrong.
@@ -141,6 +142,23 @@ pub trait Wallet: Barrier + Send + Sync + 'static {
 
     /// The durability in force; full only if it is so in all shards.
     fn durability(&self) -> Durability;
+
+    /// Why commits are refused, where they are: a database has become less than it
+    /// promised. It is so until it keeps its promises again.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
+    /// Where nothing in the database keeps the transfers append-only any more, and
+    /// only this program does.
+    fn unguarded(&self) -> Option<String> {
+        None
+    }
+
+    /// Tells when a database answers again after it did not.
+    fn returns(&self) -> Returning {
+        Returning::never()
+    }
 
     /// Asks whether all databases answer; tells the clocks of those that have one of their own.
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError>;

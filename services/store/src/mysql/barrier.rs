@@ -18,8 +18,9 @@ use hongbao_core::limits::BARRIER_WAITING_MAX;
 use sqlx::Executor as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{Connections, Idle, within};
+use super::connection::{Connections, within};
 use super::failure::Broken;
+use super::idle::Idle;
 use crate::StoreError;
 
 /// How often a commit that met another transaction is tried in all.
@@ -93,8 +94,14 @@ async fn serve(connections: Weak<Connections>, sql: String, mut waiting: mpsc::R
 
 /// Commits a change; gives the generation for which it speaks, `None` if for none.
 async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) -> Result<Option<u64>, StoreError> {
+    // What a server commits that breaks its promise is not durable.
+    connections.standing().check_unless_it_is_to_be_tried()?;
     // Out of its place: it goes back when its commit was confirmed.
-    let mut idle = match own.take().filter(|idle| connections.is_current(idle)) {
+    let kept = match own.take().filter(|idle| connections.is_current(idle) && !idle.is_worn()) {
+        Some(idle) => idle.if_it_lives().await,
+        None => None,
+    };
+    let mut idle = match kept {
         Some(idle) => idle,
         None => {
             let idle = connections.connect().await?;
@@ -110,17 +117,19 @@ async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) ->
             Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
             // Its server may have been started anew: whoever reads again finds out.
             Err(Broken::Sql(error)) if error.as_database_error().is_none() => {
-                connections.lost();
+                connections.doubt();
+                connections.next_generation();
                 return Ok(None);
             }
             Err(broken) => {
-                connections.lost();
+                connections.doubt();
+                connections.next_generation();
                 return Err(StoreError::Unknown(format!("what was read is not known to be durable: {broken}")));
             }
         }
     }
     let is_same = connections.is_current(&idle) && connections.generation() == generation;
-    *own = Some(idle);
+    *own = Some(idle.used());
     Ok(is_same.then_some(generation))
 }
 

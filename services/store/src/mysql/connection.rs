@@ -14,133 +14,29 @@
 //! that is held for good stays with its node until it breaks. When a connection
 //! breaks, those that wait in idleness are closed too, and the next one tries the
 //! nodes in order, beginning with the present one; a node that can only be read
-//! is taken when there is no other.
+//! is taken when there is no other. When one may be lent, says [`super::idle`]; that
+//! none is lent of a database that has become less than it promised, [`super::watch`].
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hongbao_core::Timestamp;
-use hongbao_core::limits::ROW_LOCK_WAIT_S;
 use parking_lot::Mutex;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{ConnectOptions as _, Row as _};
+use sqlx::ConnectOptions as _;
+use sqlx::mysql::MySqlConnection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use super::options::{MysqlOptions, Node};
 
 use super::barrier::Barrier;
 use super::failure::{Broken, reading};
+use super::idle::Idle;
 use super::session::{self, Said, ServerStart};
+use super::standing::Standing;
+use super::watch::{self, Promise, Unkept};
+use crate::returns::Returns;
 use crate::{Durability, StoreError};
-
-/// Prepared statements that a connection keeps: a dozen for each of the few
-/// tables that are in use. The database allows 16,382 over all connections
-/// (`max_prepared_stmt_count`), and a SET has some processes with some dozens
-/// of connections each.
-const STATEMENTS_KEPT_MAX: usize = 96;
-
-/// Where a node of a database listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
-    /// TCP, without delay (TCP_NODELAY).
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// A unix socket on this host.
-    Unix(PathBuf),
-}
-
-impl FromStr for Node {
-    type Err = String;
-
-    /// `host:port` or `unix:/path/to/socket`.
-    fn from_str(text: &str) -> Result<Node, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return Ok(Node::Unix(PathBuf::from(path)));
-        }
-        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        let (host, port) = parts.ok_or_else(|| format!("{text:?} is neither host:port nor unix:/path"))?;
-        Ok(Node::Tcp { host: host.to_owned(), port })
-    }
-}
-
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Node::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Node::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// How to reach a database, and the bounds of doing so.
-#[derive(Clone)]
-pub struct MysqlOptions {
-    /// Its nodes, the preferred one first.
-    pub nodes: Vec<Node>,
-    /// Who we are.
-    pub user: String,
-    /// With this password.
-    pub password: String,
-    /// Accepts a database that may lose commits when the power goes.
-    pub allow_weak_durability: bool,
-    /// Leases at the same time, besides those that are held for good and the one that [`Connections::ping`] keeps.
-    pub connections_max: usize,
-    /// For a connection to be made and set up.
-    pub connect_timeout: Duration,
-    /// For a statement to be answered. The database ends it a little earlier.
-    pub statement_timeout: Duration,
-    /// For a row that another transaction has locked, in seconds.
-    pub row_lock_wait_s: u32,
-    /// For a lease to come free.
-    pub acquire_timeout: Duration,
-}
-
-impl Default for MysqlOptions {
-    fn default() -> MysqlOptions {
-        MysqlOptions {
-            nodes: Vec::new(),
-            user: String::new(),
-            password: String::new(),
-            allow_weak_durability: false,
-            connections_max: 32,
-            connect_timeout: Duration::from_secs(2),
-            statement_timeout: Duration::from_secs(5),
-            row_lock_wait_s: ROW_LOCK_WAIT_S,
-            acquire_timeout: Duration::from_secs(2),
-        }
-    }
-}
-
-impl fmt::Debug for MysqlOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes: Vec<String> = self.nodes.iter().map(Node::to_string).collect();
-        f.debug_struct("MysqlOptions").field("nodes", &nodes).field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
-impl MysqlOptions {
-    fn connect_options(&self, node: &Node) -> MySqlConnectOptions {
-        let options = MySqlConnectOptions::new()
-            .username(&self.user)
-            .ssl_mode(MySqlSslMode::Disabled)
-            .statement_cache_capacity(STATEMENTS_KEPT_MAX)
-            // The session is set up in one go by `session`.
-            .pipes_as_concat(false)
-            .no_engine_substitution(false);
-        // An empty password is none at all, which is not the same to the server.
-        let options = if self.password.is_empty() { options } else { options.password(&self.password) };
-        match node {
-            Node::Tcp { host, port } => options.host(host).port(*port),
-            Node::Unix(path) => options.socket(path),
-        }
-    }
-}
 
 /// The connections of this process to one database. See the module.
 pub struct Connections {
@@ -152,7 +48,7 @@ pub struct Connections {
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
     was_reached: AtomicBool,
-    durability: Mutex<Durability>,
+    standing: Arc<Standing>,
     /// The start of the server that was reached last.
     start: Mutex<Option<ServerStart>>,
     generation: AtomicU64,
@@ -160,11 +56,12 @@ pub struct Connections {
     me: Weak<Connections>,
 }
 
-/// A connection that nobody uses.
-pub(super) struct Idle {
-    node: usize,
-    start: ServerStart,
-    pub connection: MySqlConnection,
+/// Why a node is not used.
+enum NotUsed {
+    /// Its commits may be lost with the power, which is not allowed.
+    Weak(Durability, String),
+    /// It could not be reached, or said no.
+    Other(String),
 }
 
 impl Connections {
@@ -180,13 +77,18 @@ impl Connections {
 
     /// Leaves it to the first lease to connect: the database may be down until then.
     pub fn later(options: MysqlOptions) -> Arc<Connections> {
+        Connections::telling(options, Returns::new())
+    }
+
+    /// The same, telling these when the database comes back.
+    pub fn telling(options: MysqlOptions, returns: Returns) -> Arc<Connections> {
         Arc::new_cyclic(|me| Connections {
             idle: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
             room: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             was_reached: AtomicBool::new(false),
-            durability: Mutex::new(Durability { words: "not reached yet".to_owned(), full: false }),
+            standing: Arc::new(Standing::new(returns)),
             start: Mutex::new(None),
             generation: AtomicU64::new(0),
             barrier: Barrier::new(),
@@ -203,13 +105,6 @@ impl Connections {
 
     pub(super) fn next_generation(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// A connection to the server broke: those that wait have likely broken too, and
-    /// what was read before may be gone.
-    pub(super) fn lost(&self) {
-        self.idle.lock().clear();
-        self.next_generation();
     }
 
     /// Makes durable what was read over these connections since the generation
@@ -235,28 +130,38 @@ impl Connections {
         self.options.statement_timeout
     }
 
+    /// Reads again and again, as long as these connections are used, what the
+    /// server's commits promise, and whether its databases keep these.
+    pub fn watch(self: &Arc<Self>, promises: Vec<Arc<dyn Promise>>) {
+        watch::start(self, promises);
+    }
+
+    /// What is known of the server.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.clone()
+    }
+
     /// Whether a node has ever served us, be it one that was refused for its durability.
     pub fn was_reached(&self) -> bool {
         self.was_reached.load(Ordering::Relaxed)
     }
 
-    /// The durability of the node that was reached last.
+    /// The durability of the node that was reached last, as it was read last.
     pub fn durability(&self) -> Durability {
-        self.durability.lock().clone()
+        self.standing.durability()
     }
 
     /// A connection, idle or new.
     pub async fn lease(self: &Arc<Self>) -> Result<Lease, StoreError> {
+        self.standing.check_unless_it_is_to_be_tried()?;
         let room = self.room.clone().acquire_owned();
         let room = match tokio::time::timeout(self.options.acquire_timeout, room).await {
             Ok(room) => room.expect("the semaphore is never closed"),
             Err(_) => return Err(StoreError::Unavailable("all connections are in use".to_owned())),
         };
-        let node = self.node.load(Ordering::Relaxed);
-        let idle = {
-            let mut waiting = self.idle.lock();
-            waiting.retain(|idle| idle.node == node && self.is_current(idle));
-            waiting.pop()
+        let idle = match self.waiting() {
+            Some(idle) => self.unless_it_is_dead(idle).await,
+            None => None,
         };
         let idle = match idle {
             Some(idle) => idle,
@@ -265,13 +170,46 @@ impl Connections {
         Ok(Lease { home: self.clone(), idle, _room: Some(room) })
     }
 
+    /// The idle connection that was used last, of those that may be lent.
+    fn waiting(&self) -> Option<Idle> {
+        self.close_worn();
+        self.idle.lock().pop()
+    }
+
+    /// Closes idle connections that are not to be lent any more.
+    pub(super) fn close_worn(&self) {
+        let node = self.node.load(Ordering::Relaxed);
+        let mut waiting = self.idle.lock();
+        let worn: Vec<Idle> =
+            waiting.extract_if(.., |idle| idle.node != node || !self.is_current(idle) || idle.is_worn()).collect();
+        drop(waiting);
+        worn.into_iter().for_each(Idle::retire);
+    }
+
+    /// Gives a connection back if its server answers on it. What broke one that
+    /// nobody used has likely broken the others.
+    async fn unless_it_is_dead(&self, idle: Idle) -> Option<Idle> {
+        let living = idle.if_it_lives().await;
+        if living.is_none() {
+            self.doubt();
+        }
+        living
+    }
+
+    /// Something broke: those that wait may be broken too, and whoever watches looks.
+    pub(super) fn doubt(&self) {
+        self.idle.lock().clear();
+        self.standing.doubt.notify_one();
+    }
+
     /// A new connection that is to be held for good; it takes no room from the others.
     pub async fn dedicated(self: &Arc<Self>) -> Result<Lease, StoreError> {
         let idle = self.connect().await?;
         Ok(Lease { home: self.clone(), idle, _room: None })
     }
 
-    /// Asks whether the database answers, on a connection of its own; tells its clock.
+    /// Asks whether the database answers, and what its commits promise, on a
+    /// connection of its own; tells its clock.
     pub async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
         let own = tokio::time::timeout(self.options.acquire_timeout, self.asks.lock()).await;
         let mut own = own.map_err(|_| StoreError::Unavailable("it is being asked already".to_owned()))?;
@@ -281,69 +219,108 @@ impl Connections {
             Some(idle) => idle,
             None => self.connect().await?,
         };
-        let clock = sqlx::query(session::CLOCK).fetch_one(&mut idle.connection);
-        let row = match within(self.options.statement_timeout, clock).await {
-            Ok(row) => row,
-            Err(broken) => {
-                if broken.is_of_connection() {
-                    self.idle.lock().clear();
-                }
-                return Err(reading(broken));
+        let asked = within(self.options.statement_timeout, session::ask_again(&mut idle.connection)).await;
+        let (clock, said) = asked.map_err(|broken| {
+            if broken.is_of_connection() {
+                self.doubt();
             }
-        };
-        *own = Some(idle);
-        let millis: i64 = row.try_get(0).map_err(|error| reading(Broken::Sql(error)))?;
-        Ok(Some(Timestamp::from_millis(millis)))
+            reading(broken)
+        })?;
+        match self.judge(said.durability) {
+            Ok(durability) => self.standing.commits(durability),
+            Err((durability, words)) => {
+                self.standing.is_weak(durability, words);
+                self.idle.lock().clear();
+                idle.retire();
+                // Another node may be as it should.
+                idle = self.connect().await?;
+            }
+        }
+        *own = Some(idle.used());
+        Ok(Some(clock))
+    }
+
+    /// Looks whether a database keeps a promise, on the same connection.
+    pub(super) async fn look(&self, promise: &dyn Promise) -> Result<(), Unkept> {
+        let mut own = self.asks.lock().await;
+        let Some(mut idle) = own.take() else { return Ok(()) };
+        let looked = promise.look(&mut idle.connection, self.options.statement_timeout).await;
+        match &looked {
+            Err(Unkept::Unasked(broken)) if broken.is_of_connection() => self.doubt(),
+            _ => *own = Some(idle.used()),
+        }
+        looked
+    }
+
+    /// What commits promise, if that is enough; else also why it is not, in words.
+    fn judge(&self, durability: Durability) -> Result<Durability, (Durability, String)> {
+        if durability.full || self.options.allow_weak_durability {
+            return Ok(durability);
+        }
+        let words = format!(
+            "what it commits may be lost when the power goes ({}); see allow_weak_durability",
+            durability.words
+        );
+        Err((durability, words))
     }
 
     pub(super) async fn connect(&self) -> Result<Idle, StoreError> {
         let first = self.node.load(Ordering::Relaxed);
         let count = self.options.nodes.len();
         let mut refusals = Vec::new();
-        let mut reached = None;
+        let (mut reached, mut weak) = (None, None);
         for node in (first..first + count).map(|place| place % count) {
-            match self.connect_to(&self.options.nodes[node]).await {
+            let words = match self.connect_to(node).await {
                 // It can be read from, if no other node can be written to.
-                Ok((connection, said)) if said.is_read_only => {
-                    reached.get_or_insert((node, connection, said));
+                Ok((idle, said)) if said.is_read_only => {
+                    reached.get_or_insert((idle, said));
+                    continue;
                 }
-                Ok((connection, said)) => {
-                    reached = Some((node, connection, said));
+                Ok(writable) => {
+                    reached = Some(writable);
                     break;
                 }
-                Err(words) => refusals.push(format!("{}: {words}", self.options.nodes[node])),
-            }
+                Err(NotUsed::Weak(durability, words)) => {
+                    weak.get_or_insert((durability, words.clone()));
+                    words
+                }
+                Err(NotUsed::Other(words)) => words,
+            };
+            refusals.push(format!("{}: {words}", self.options.nodes[node]));
         }
-        let (node, connection, said) = reached.ok_or_else(|| StoreError::Unavailable(refusals.join("; ")))?;
+        let Some((idle, said)) = reached else {
+            if let Some((durability, words)) = weak {
+                self.standing.is_weak(durability, words);
+            }
+            self.standing.doubt.notify_one();
+            return Err(StoreError::Unavailable(refusals.join("; ")));
+        };
+        let node = idle.node;
         if self.node.swap(node, Ordering::Relaxed) != node {
             tracing::warn!(node = %self.options.nodes[node], "the database is served by another node now");
         }
-        *self.durability.lock() = said.durability;
-        if self.start.lock().replace(said.start) != Some(said.start) {
+        self.standing.commits(said.durability);
+        if self.start.lock().replace(idle.start) != Some(idle.start) {
             self.next_generation();
         }
-        Ok(Idle { node, start: said.start, connection })
+        Ok(idle)
     }
 
-    async fn connect_to(&self, node: &Node) -> Result<(MySqlConnection, Said), String> {
+    async fn connect_to(&self, node: usize) -> Result<(Idle, Said), NotUsed> {
         let connect = async {
-            let mut connection = self.options.connect_options(node).connect().await?;
+            let mut connection = self.options.connect_options(&self.options.nodes[node]).connect().await?;
             let said =
                 session::set_up(&mut connection, self.options.statement_timeout, self.options.row_lock_wait_s).await?;
-            Ok::<_, sqlx::Error>((connection, said))
+            let start = session::server_start(&mut connection).await?;
+            Ok::<_, sqlx::Error>((Idle::new(node, start, connection), said))
         };
         let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
-        let (connection, said) =
-            connected.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
+        let connected = connected.map_err(|_| NotUsed::Other("no connection in time".to_owned()))?;
+        let (idle, said) = connected.map_err(|error| NotUsed::Other(error.to_string()))?;
         self.was_reached.store(true, Ordering::Relaxed);
-        let durability = &said.durability;
-        if !durability.full && !self.options.allow_weak_durability {
-            return Err(format!(
-                "what it commits may be lost when the power goes ({}); see allow_weak_durability",
-                durability.words
-            ));
-        }
-        Ok((connection, said))
+        let Said { durability, is_read_only } = said;
+        let durability = self.judge(durability).map_err(|(durability, words)| NotUsed::Weak(durability, words))?;
+        Ok((idle, Said { durability, is_read_only }))
     }
 }
 
@@ -385,12 +362,38 @@ impl Lease {
 
     /// It broke, and what broke it has likely broken those that wait.
     pub fn close(self) {
-        self.home.idle.lock().clear();
+        self.home.doubt();
     }
 
     /// It is clean: the next one may have it.
     pub fn give_back(self) {
-        self.home.idle.lock().push(self.idle);
+        let mut waiting = self.home.idle.lock();
+        // Nothing is lent that was made before a promise was broken.
+        if !self.home.standing.is_refusing() {
+            waiting.push(self.idle.used());
+        }
+    }
+
+    /// For one that is held for good, before it is used after a while: gives it
+    /// back if it leads to the node that is in use, and its server answers.
+    pub async fn if_it_lives(self) -> Option<Lease> {
+        if self.idle.node != self.home.node.load(Ordering::Relaxed) {
+            self.idle.retire();
+            return None;
+        }
+        let Lease { home, idle, _room } = self;
+        let idle = home.unless_it_is_dead(idle).await?;
+        Some(Lease { home, idle, _room })
+    }
+
+    /// The same where it has been used for the last time.
+    pub fn used(self) -> Lease {
+        Lease { idle: self.idle.used(), ..self }
+    }
+
+    /// It lies idle and has reached its greatest age: the next one is to be new.
+    pub fn is_worn_out(&self) -> bool {
+        self.idle.has_rested() && self.idle.is_old()
     }
 }
 

@@ -50,6 +50,11 @@ impl Broken {
         self.number().is_some_and(|number| MISSING.contains(&number))
     }
 
+    /// Our user may not do this.
+    pub fn is_denied(&self) -> bool {
+        self.number().is_some_and(|number| DENIED.contains(&number))
+    }
+
     fn number(&self) -> Option<u16> {
         match self {
             Broken::TooSlow(_) => None,
@@ -62,6 +67,8 @@ impl Broken {
 const DUPLICATE: u16 = 1062;
 /// No such database, no such table.
 const MISSING: [u16; 2] = [1049, 1146];
+/// A command on a table, or on a column of it, is denied.
+const DENIED: [u16; 2] = [1142, 1143];
 /// Deadlock, or a failed certification on Galera: rolled back.
 const DEADLOCK: u16 = 1213;
 /// A lock was waited for too long: the statement was taken back.

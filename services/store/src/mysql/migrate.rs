@@ -6,13 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hongbao_core::id::Fold;
 use hongbao_core::{Day, Slot, World};
 use sqlx::Executor as _;
+use sqlx::mysql::MySqlConnection;
 
 use super::connection::{Connections, Lease, MysqlOptions, within};
 use super::failure::{Broken, reading};
+use super::watch::Unkept;
 use crate::StoreError;
 use crate::rows::StoredRow as _;
 
@@ -67,14 +70,15 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
         let [database, databases, tables, zone] = layout.identity(number);
         let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {database}, {databases}, {tables}, {zone})");
         run(&mut lease, &claim).await?;
-        check_identity(&mut lease, layout, number, &name).await?;
+        let limit = lease.limit();
+        check_identity(lease.connection(), limit, layout, number, &name).await?;
         for table in 0..layout.fold.tables() {
             for day in Day::all() {
                 let text = DAY_TABLE.replace("{db}", &name).replace("{y}", &table.to_string());
                 run(&mut lease, &text.replace("{dd}", &format!("{:02}", day.number()))).await?;
             }
         }
-        check_engines(&mut lease, &name).await?;
+        check_engines(lease.connection(), limit, &name).await?;
         run(&mut lease, &format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}")).await?;
     }
     lease.give_back();
@@ -84,18 +88,30 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
 /// Checks that the databases are there, complete, and of this layout.
 pub async fn check(connections: &Arc<Connections>, layout: &Layout) -> Result<(), StoreError> {
     let mut lease = connections.lease().await?;
+    let limit = lease.limit();
     for (number, name) in layout.databases() {
-        let version = check_identity(&mut lease, layout, number, &name).await?.unwrap_or(0);
-        if version < VERSION {
-            return Err(refused(&name, "is not complete: run `hongbao migrate`"));
-        }
-        if version > VERSION {
-            return Err(refused(&name, "is of a newer version than this program"));
-        }
-        check_engines(&mut lease, &name).await?;
+        check_database(lease.connection(), limit, layout, number, &name).await?;
     }
     lease.give_back();
     Ok(())
+}
+
+/// Checks one of them.
+pub async fn check_database(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    layout: &Layout,
+    number: u8,
+    name: &str,
+) -> Result<(), Unkept> {
+    let version = check_identity(connection, limit, layout, number, name).await?.unwrap_or(0);
+    if version < VERSION {
+        return Err(refused(name, "is not complete: run `hongbao migrate`"));
+    }
+    if version > VERSION {
+        return Err(refused(name, "is of a newer version than this program"));
+    }
+    check_engines(connection, limit, name).await
 }
 
 /// Refuses a database one of whose tables is of another engine, and so perhaps
@@ -103,26 +119,30 @@ pub async fn check(connections: &Arc<Connections>, layout: &Layout) -> Result<()
 /// from a dump that says otherwise.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] that names the table.
-pub async fn check_engines(lease: &mut Lease, name: &str) -> Result<(), StoreError> {
+/// [`Unkept::Broken`] that names the table.
+pub async fn check_engines(connection: &mut MySqlConnection, limit: Duration, name: &str) -> Result<(), Unkept> {
     let text = format!(
         "SELECT table_name, coalesce(engine, 'not known') FROM information_schema.tables WHERE table_schema = '{name}' \
          AND table_type = 'BASE TABLE' AND coalesce(engine, '') <> 'InnoDB' ORDER BY table_name LIMIT 1"
     );
-    let limit = lease.limit();
-    let found = within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await.map_err(reading)?;
+    let found = within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
     let Some(row) = found else { return Ok(()) };
     let (table, engine) = (row.text(0)?, row.text(1)?);
     Err(refused(&format!("{name}.{table}"), &format!("must be of the engine InnoDB; its engine is {engine}")))
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
-async fn check_identity(lease: &mut Lease, layout: &Layout, number: u8, name: &str) -> Result<Option<i64>, StoreError> {
+async fn check_identity(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    layout: &Layout,
+    number: u8,
+    name: &str,
+) -> Result<Option<i64>, Unkept> {
     let text = format!("SELECT version, db_number, db_count, table_count, zone_offset_s FROM {name}.meta");
-    let limit = lease.limit();
-    let row = match within(limit, lease.connection().fetch_optional(sqlx::query(&text))).await {
+    let row = match within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await {
         Err(broken) if broken.is_missing() => return Ok(None),
-        found => found.map_err(reading)?,
+        found => found.map_err(Unkept::Unasked)?,
     };
     let row = row.ok_or_else(|| refused(name, "does not say what it is"))?;
     let column = |column| row.int(column);
@@ -138,7 +158,7 @@ async fn check_identity(lease: &mut Lease, layout: &Layout, number: u8, name: &s
             ),
         ));
     }
-    column(0).map(Some)
+    Ok(Some(column(0)?))
 }
 
 /// Making tables is slow on a busy cluster, and nobody waits for it.
@@ -152,6 +172,6 @@ async fn run(lease: &mut Lease, sql: &str) -> Result<(), StoreError> {
     done.map(|_| ()).map_err(reading)
 }
 
-fn refused(name: &str, words: &str) -> StoreError {
-    StoreError::Unavailable(format!("{name} {words}"))
+fn refused(name: &str, words: &str) -> Unkept {
+    Unkept::Broken(format!("{name} {words}"))
 }

@@ -10,12 +10,17 @@ pub mod connection;
 pub mod failure;
 
 mod barrier;
+mod idle;
 mod lease;
 mod migrate;
+mod options;
+mod promise;
 mod read;
 pub mod rows;
 mod session;
+mod standing;
 mod statements;
+pub mod watch;
 mod write;
 
 use std::collections::HashMap;
@@ -28,7 +33,9 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestam
 use tokio::sync::Mutex;
 
 use self::connection::{Connections, Lease, MysqlOptions};
+use self::promise::Complete;
 use self::statements::{AllStatements, Statements};
+use crate::returns::Returning;
 use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry, day_tables};
 
 pub use self::lease::MysqlLeases;
@@ -38,7 +45,7 @@ pub use self::migrate::{BARRIER, Layout, check_engines, migrate, patient};
 pub struct MysqlStore {
     layout: Layout,
     connections: Arc<Connections>,
-    writers: HashMap<u8, Writer>,
+    writers: HashMap<u8, Arc<Writer>>,
     statements: AllStatements,
 }
 
@@ -52,6 +59,16 @@ struct Writer {
 impl Writer {
     fn next_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Sees to it that nobody forgets a connection on which nothing is appended.
+    /// One that is dead, or old, is left to the next append, which is fenced.
+    async fn keep(&self) {
+        let Ok(mut own) = self.connection.try_lock() else { return };
+        *own = match own.take() {
+            Some(lease) if !lease.is_worn_out() => lease.if_it_lives().await,
+            _ => None,
+        };
     }
 }
 
@@ -70,8 +87,9 @@ impl MysqlStore {
         let mut writers = HashMap::new();
         for (number, _) in &databases {
             let connection = Mutex::new(Some(connections.dedicated().await?));
-            writers.insert(*number, Writer { connection, epoch: AtomicU64::new(0) });
+            writers.insert(*number, Arc::new(Writer { connection, epoch: AtomicU64::new(0) }));
         }
+        connections.watch(Complete::all(&layout, &writers));
         let statements = AllStatements::new(&databases, layout.fold.tables());
         Ok(MysqlStore { layout, connections, writers, statements })
     }
@@ -85,7 +103,7 @@ impl MysqlStore {
     }
 
     fn writer(&self, database: u8) -> Result<&Writer, StoreError> {
-        let writer = self.writers.get(&database);
+        let writer = self.writers.get(&database).map(Arc::as_ref);
         writer.ok_or_else(|| StoreError::Unavailable(format!("this SET has no database {database:02}")))
     }
 }
@@ -117,6 +135,14 @@ impl Store for MysqlStore {
 
     fn durability(&self) -> Durability {
         self.connections.durability()
+    }
+
+    fn refusal(&self) -> Option<String> {
+        self.connections.standing().refusal()
+    }
+
+    fn returns(&self) -> Returning {
+        self.connections.standing().returns.awaited()
     }
 
     fn epoch(&self, database: u8) -> u64 {

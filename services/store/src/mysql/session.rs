@@ -1,16 +1,17 @@
-//! What is said and asked on a new connection.
+//! What is said and asked on a new connection, and asked again while it runs.
 
 use std::time::Duration;
 
+use hongbao_core::Timestamp;
 use hongbao_core::id::stable_hash;
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{Executor as _, Row as _};
 
 use crate::Durability;
 
 /// The database's clock in milliseconds since 1970. Arithmetic on UTC alone: no
 /// zone of the session comes into it, and all databases have these functions.
-pub const CLOCK: &str = "SELECT /* ping */ CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) \
+const CLOCK: &str = "SELECT /* ping */ CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) \
                          DIV 1000 AS SIGNED)";
 
 /// What decides over durability.
@@ -22,6 +23,9 @@ const TIDB: &str = "tidb_txn_mode";
 
 /// One of them is on where nothing can be written.
 const READ_ONLY: [&str; 3] = ["read_only", "super_read_only", "innodb_read_only"];
+
+/// Whether a session's commits go to the other nodes of a Galera cluster.
+const REPLICATES: &str = "wsrep_on";
 
 /// Every session: each statement sees what was committed before it; nobody
 /// waits long for a row or a table; a value that does not fit is refused, not
@@ -77,10 +81,14 @@ pub struct ServerStart(u64);
 /// a restart.
 const START: &str = "SELECT CONCAT_WS(':', @@hostname, @@port, SUBSTRING(UUID(), 20))";
 
+/// Asks a new connection which start of which server it belongs to.
+pub async fn server_start(connection: &mut MySqlConnection) -> Result<ServerStart, sqlx::Error> {
+    let start: String = connection.fetch_one(sqlx::raw_sql(START)).await?.try_get(0)?;
+    Ok(ServerStart(stable_hash(start.as_bytes())))
+}
+
 /// What a node says about itself.
 pub struct Said {
-    /// Which start of which server it is.
-    pub start: ServerStart,
     /// The durability in force.
     pub durability: Durability,
     /// It takes no writes.
@@ -94,23 +102,45 @@ pub async fn set_up(
     row_lock_wait_s: u32,
 ) -> Result<Said, sqlx::Error> {
     connection.execute(sqlx::raw_sql(&settings(statement, row_lock_wait_s))).await?;
-    let names = [&DURABILITY[..], &READ_ONLY, &["wsrep_on"]].concat().join("', '");
-    let ask = format!("SHOW VARIABLES WHERE Variable_name IN ('{names}')");
-    let rows = connection.fetch_all(sqlx::raw_sql(&ask)).await?;
-    let variables: Vec<(String, String)> =
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
-    if value(&variables, "wsrep_on").is_some_and(is_on) {
-        let status = connection.fetch_optional(sqlx::raw_sql("SHOW STATUS LIKE 'wsrep_ready'")).await?;
-        let ready: String = status.map(|row| row.try_get(1)).transpose()?.unwrap_or_default();
-        if !is_on(&ready) {
+    let variables = variables(&connection.fetch_all(sqlx::raw_sql(&show())).await?)?;
+    if value(&variables, REPLICATES).is_some_and(is_on) {
+        if !is_status_on(connection, "wsrep_ready").await? {
             return Err(sqlx::Error::Protocol("this node is not part of its cluster (wsrep_ready is OFF)".to_owned()));
         }
         connection.execute(sqlx::raw_sql(GALERA_SETTINGS)).await?;
+    } else if value(&variables, REPLICATES).is_some() && is_status_on(connection, "wsrep_connected").await? {
+        // `SET GLOBAL wsrep_on = OFF` is for sessions that begin after it: what they write, the other nodes never have.
+        return Err(sqlx::Error::Protocol("this node keeps its writes to itself (wsrep_on is OFF)".to_owned()));
     }
-    let start: String = connection.fetch_one(sqlx::raw_sql(START)).await?.try_get(0)?;
-    let start = ServerStart(stable_hash(start.as_bytes()));
-    let is_read_only = READ_ONLY.iter().any(|name| value(&variables, name).is_some_and(is_on));
-    Ok(Said { start, durability: durability(&variables), is_read_only })
+    Ok(said(&variables))
+}
+
+/// Asks a session that is set up for the clock, and anew what the node says
+/// about itself; one round trip.
+pub async fn ask_again(connection: &mut MySqlConnection) -> Result<(Timestamp, Said), sqlx::Error> {
+    let rows = connection.fetch_all(sqlx::raw_sql(&format!("{CLOCK}; {}", show()))).await?;
+    let (clock, rows) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok((Timestamp::from_millis(clock.try_get(0)?), said(&variables(rows)?)))
+}
+
+async fn is_status_on(connection: &mut MySqlConnection, name: &str) -> Result<bool, sqlx::Error> {
+    let status = connection.fetch_optional(sqlx::raw_sql(&format!("SHOW STATUS LIKE '{name}'"))).await?;
+    let status: Option<String> = status.map(|row| row.try_get(1)).transpose()?;
+    Ok(status.is_some_and(|status| is_on(&status)))
+}
+
+fn show() -> String {
+    let names = [&DURABILITY[..], &READ_ONLY, &[REPLICATES]].concat().join("', '");
+    format!("SHOW VARIABLES WHERE Variable_name IN ('{names}')")
+}
+
+fn variables(rows: &[MySqlRow]) -> Result<Vec<(String, String)>, sqlx::Error> {
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+fn said(variables: &[(String, String)]) -> Said {
+    let is_read_only = READ_ONLY.iter().any(|name| value(variables, name).is_some_and(is_on));
+    Said { durability: durability(variables), is_read_only }
 }
 
 /// Full is: the log is flushed at every commit, also the binary log if there is

@@ -53,13 +53,18 @@ pub async fn append(store: &MysqlStore, entries: &[Entry]) -> Result<Append, Sto
     let Some((database, sql)) = insertion(store, entries, |entry| entry.envelope_id, head, put_entry)? else {
         return Ok(Append::Done);
     };
+    store.connections.standing().check()?;
     let writer = store.writer(database)?;
     let Ok(mut own) = writer.connection.try_lock() else {
         let mut lease = store.connections.lease().await?;
         let done = execute(&mut lease, &sql).await;
         return fenced(lease.done(done));
     };
-    let Some(mut lease) = own.take() else {
+    let kept = match own.take() {
+        Some(lease) => lease.if_it_lives().await,
+        None => None,
+    };
+    let Some(mut lease) = kept else {
         // What was decided may rest on rows that this database, restored or another node, does not have.
         *own = Some(store.connections.dedicated().await?);
         writer.next_epoch();
@@ -68,7 +73,7 @@ pub async fn append(store: &MysqlStore, entries: &[Entry]) -> Result<Append, Sto
     let done = execute(&mut lease, &sql).await;
     match &done {
         Err(broken) if broken.is_of_connection() => lease.close(),
-        _ => *own = Some(lease),
+        _ => *own = Some(lease.used()),
     }
     fenced(done)
 }

@@ -56,7 +56,11 @@ async fn a_database_of_the_version_before_is_completed_by_migrate() {
     let (part, layout) = (Part::mariadb(&[]), layout_of(1, 1));
     let options = options(&[part.node()]);
     migrate(options.clone(), &layout).await.unwrap();
-    root(&part).await.execute(sqlx::raw_sql("DROP TABLE db_00.barrier; UPDATE db_00.meta SET version = 1")).await.unwrap();
+    root(&part)
+        .await
+        .execute(sqlx::raw_sql("DROP TABLE db_00.barrier; UPDATE db_00.meta SET version = 1"))
+        .await
+        .unwrap();
     let words = unavailable(MysqlStore::open(options.clone(), layout.clone()).await);
     assert!(words.contains("db_00 is not complete: run `hongbao migrate`"), "{words}");
     migrate(options.clone(), &layout).await.unwrap();

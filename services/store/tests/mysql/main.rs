@@ -7,9 +7,11 @@ mod connections;
 mod epochs;
 mod faults;
 mod galera;
+mod idle;
 mod layouts;
 mod load;
 mod plans;
+mod promises;
 mod session;
 
 hongbao_store::store_behaviours!(common::empty);

@@ -9,7 +9,7 @@ use super::Home;
 use crate::WalletError;
 
 /// One shard, before it is opened.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Its lowest slot, which tells it from all others.
     pub number: u8,

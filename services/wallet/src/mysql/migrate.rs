@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_store::StoreError;
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
+use hongbao_store::mysql::watch::Unkept;
 use hongbao_store::mysql::{BARRIER, check_engines, patient};
 use hongbao_store::rows::StoredRow as _;
 use sqlx::Executor as _;
+use sqlx::mysql::MySqlConnection;
 
 use super::Home;
 use super::layout::{Plan, plan};
@@ -53,9 +56,10 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
     insist(lease, &BARRIER.replace("{db}", &name)).await.map_err(reading)?;
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
     insist(lease, &claim).await.map_err(reading)?;
-    check_identity(lease, plan, databases).await?;
+    let limit = lease.limit();
+    check_identity(lease.connection(), limit, plan, databases).await.map_err(StoreError::from)?;
     guard_transfers(lease, &name).await?;
-    check_engines(lease, &name).await?;
+    check_engines(lease.connection(), limit, &name).await.map_err(StoreError::from)?;
     let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
     insist(lease, &complete).await.map_err(reading)?;
     Ok(())
@@ -93,9 +97,21 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, Broken> {
 /// Checks that a shard's database is there, complete, and made for its slots.
 pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases: u8) -> Result<(), WalletError> {
     let mut lease = connections.lease().await?;
-    let version = check_identity(&mut lease, plan, databases).await?;
-    check_engines(&mut lease, &plan.name()).await?;
+    let limit = lease.limit();
+    check_database(lease.connection(), limit, plan, databases).await.map_err(StoreError::from)?;
     lease.give_back();
+    Ok(())
+}
+
+/// The same over a connection that is there.
+pub(super) async fn check_database(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    plan: &Plan,
+    databases: u8,
+) -> Result<(), Unkept> {
+    let version = check_identity(connection, limit, plan, databases).await?;
+    check_engines(connection, limit, &plan.name()).await?;
     match version {
         Some(VERSION) => Ok(()),
         Some(newer) if newer > VERSION => Err(refused(plan, "is of a newer version than this program")),
@@ -104,15 +120,19 @@ pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
-async fn check_identity(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<Option<i64>, WalletError> {
+async fn check_identity(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    plan: &Plan,
+    databases: u8,
+) -> Result<Option<i64>, Unkept> {
     let text = format!("SELECT version, db_number, db_count, slots FROM {}.meta", plan.name());
-    let limit = lease.limit();
     let mut tries = 1;
     let row = loop {
-        match within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await {
+        match within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await {
             Err(broken) if broken.is_missing() => return Ok(None),
             Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => pause_after(tries).await,
-            found => break found.map_err(reading)?,
+            found => break found.map_err(Unkept::Unasked)?,
         }
         tries += 1;
     };
@@ -155,6 +175,6 @@ async fn run(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
     within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await.map(|_| ())
 }
 
-fn refused(plan: &Plan, words: &str) -> WalletError {
-    WalletError::Unavailable(format!("{} {words}", plan.name()))
+fn refused(plan: &Plan, words: &str) -> Unkept {
+    Unkept::Broken(format!("{} {words}", plan.name()))
 }

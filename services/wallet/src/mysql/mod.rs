@@ -19,6 +19,7 @@
 
 mod layout;
 mod migrate;
+mod promise;
 mod reader;
 mod shard;
 mod transaction;
@@ -34,6 +35,8 @@ use hongbao_core::{
     EnvelopeId, Fen, Slot, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId, World,
 };
 use hongbao_store::mysql::connection::{Connections, MysqlOptions};
+use hongbao_store::mysql::watch::Promise;
+use hongbao_store::returns::{Returning, Returns};
 use hongbao_store::{Barrier, Durability, Generations, StoreError};
 use tokio::task::JoinSet;
 
@@ -67,6 +70,8 @@ pub struct MysqlWallet {
     shards: Vec<Open>,
     /// Of each slot the place of its shard.
     places: Vec<usize>,
+    /// How often a home came back.
+    returns: Returns,
 }
 
 struct Open {
@@ -96,6 +101,7 @@ impl MysqlWallet {
         for open in &wallet.shards {
             open.shard.connections.check().await?;
         }
+        wallet.watch();
         Ok(wallet)
     }
 
@@ -120,14 +126,29 @@ impl MysqlWallet {
             };
             tracing::error!(%error, "a part of the wallet is down: its users cannot pay until it is back");
         }
+        wallet.watch();
         Ok(wallet)
+    }
+
+    /// From now on it is read again and again what the homes promise.
+    fn watch(&self) {
+        let mut of_homes: Vec<Vec<Arc<dyn Promise>>> = self.homes.iter().map(|_| Vec::new()).collect();
+        for open in &self.shards {
+            let (home, promise) = open.shard.connections.promise();
+            of_homes[home].push(Arc::new(promise));
+        }
+        for (home, promises) in self.homes.iter().zip(of_homes) {
+            home.watch(promises);
+        }
     }
 
     /// Nothing is connected yet.
     fn unopened(homes: Vec<Home>, databases: u8, queue_max: usize) -> Result<MysqlWallet, WalletError> {
         let plans = plan(&homes, databases)?;
         let row_lock_wait_s = WALLET_ROW_LOCK_WAIT_S;
-        let later = |home: Home| Connections::later(MysqlOptions { row_lock_wait_s, ..home.options });
+        let returns = Returns::new();
+        let later =
+            |home: Home| Connections::telling(MysqlOptions { row_lock_wait_s, ..home.options }, returns.clone());
         let homes: Vec<_> = homes.into_iter().map(later).collect();
         let mut shards = Vec::with_capacity(plans.len());
         let mut places = vec![0; Slot::all().count()];
@@ -140,7 +161,7 @@ impl MysqlWallet {
             let shard = Arc::new(Shard::new(plan, databases, home));
             shards.push(Open { queue: Queue::start(Ledger(Arc::clone(&shard)), queue_max), shard });
         }
-        Ok(MysqlWallet { homes, shards, places })
+        Ok(MysqlWallet { homes, shards, places, returns })
     }
 
     /// The place of a user's shard.
@@ -358,6 +379,21 @@ impl Wallet for MysqlWallet {
         let homes: Vec<Durability> = self.homes.iter().map(|home| home.durability()).collect();
         let words: Vec<&str> = homes.iter().map(|durability| durability.words.as_str()).collect();
         Durability { words: words.join("; "), full: homes.iter().all(|durability| durability.full) }
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let words: Vec<String> = self.homes.iter().filter_map(|home| home.standing().refusal()).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    fn unguarded(&self) -> Option<String> {
+        let shards = self.shards.iter().map(|open| &open.shard).filter(|shard| shard.connections.is_unguarded());
+        let names: Vec<&str> = shards.map(|shard| shard.db.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    fn returns(&self) -> Returning {
+        self.returns.awaited()
     }
 
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {

@@ -7,6 +7,7 @@ use hongbao_store::mysql::connection::{Connections, Lease};
 
 use super::layout::Plan;
 use super::migrate;
+use super::promise::{Complete, Guard};
 use crate::WalletError;
 
 /// The connections of a shard. A home may be down when we start, so whether the
@@ -16,12 +17,13 @@ pub(super) struct Way {
     plan: Plan,
     databases: u8,
     is_checked: AtomicBool,
+    guard: Arc<Guard>,
 }
 
 impl Way {
     /// To the database that the plan names, one of `databases` over all slots.
     pub fn new(home: Arc<Connections>, plan: Plan, databases: u8) -> Way {
-        Way { home, plan, databases, is_checked: AtomicBool::new(false) }
+        Way { home, plan, databases, is_checked: AtomicBool::new(false), guard: Arc::default() }
     }
 
     /// A connection to a database that is what it should be.
@@ -47,6 +49,16 @@ impl Way {
         migrate::check(&self.home, &self.plan, self.databases).await?;
         self.is_checked.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What the database has to keep from now on, and the place of its home.
+    pub fn promise(&self) -> (usize, Complete) {
+        (self.plan.home, Complete::new(self.plan.clone(), self.databases, self.guard.clone()))
+    }
+
+    /// Nothing in the database keeps the transfers append-only.
+    pub fn is_unguarded(&self) -> bool {
+        self.guard.is_missing()
     }
 
     /// The home, by its place among them, if it has never answered.

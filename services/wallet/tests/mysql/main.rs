@@ -5,6 +5,7 @@ mod common;
 mod faults;
 mod galera;
 mod late;
+mod promises;
 mod shards;
 mod sums;
 mod together;

@@ -1,0 +1,117 @@
+//! How to reach a database, and the bounds of doing so.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use hongbao_core::limits::ROW_LOCK_WAIT_S;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+
+/// Prepared statements that a connection keeps: a dozen for each of the few
+/// tables that are in use. The database allows 16,382 over all connections
+/// (`max_prepared_stmt_count`), and a SET has some processes with some dozens
+/// of connections each.
+const STATEMENTS_KEPT_MAX: usize = 96;
+
+/// Where a node of a database listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// TCP, without delay (TCP_NODELAY).
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A unix socket on this host.
+    Unix(PathBuf),
+}
+
+impl FromStr for Node {
+    type Err = String;
+
+    /// `host:port` or `unix:/path/to/socket`.
+    fn from_str(text: &str) -> Result<Node, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Node::Unix(PathBuf::from(path)));
+        }
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = parts.ok_or_else(|| format!("{text:?} is neither host:port nor unix:/path"))?;
+        Ok(Node::Tcp { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Node::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How to reach a database, and the bounds of doing so.
+#[derive(Clone)]
+pub struct MysqlOptions {
+    /// Its nodes, the preferred one first.
+    pub nodes: Vec<Node>,
+    /// Who we are.
+    pub user: String,
+    /// With this password.
+    pub password: String,
+    /// Accepts a database that may lose commits when the power goes.
+    pub allow_weak_durability: bool,
+    /// Leases at the same time, besides those that are held for good and the one that [`Connections::ping`] keeps.
+    pub connections_max: usize,
+    /// For a connection to be made and set up.
+    pub connect_timeout: Duration,
+    /// For a statement to be answered. The database ends it a little earlier.
+    pub statement_timeout: Duration,
+    /// For a row that another transaction has locked, in seconds.
+    pub row_lock_wait_s: u32,
+    /// For a lease to come free.
+    pub acquire_timeout: Duration,
+}
+
+impl Default for MysqlOptions {
+    fn default() -> MysqlOptions {
+        MysqlOptions {
+            nodes: Vec::new(),
+            user: String::new(),
+            password: String::new(),
+            allow_weak_durability: false,
+            connections_max: 32,
+            connect_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(5),
+            row_lock_wait_s: ROW_LOCK_WAIT_S,
+            acquire_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+impl fmt::Debug for MysqlOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<String> = self.nodes.iter().map(Node::to_string).collect();
+        f.debug_struct("MysqlOptions").field("nodes", &nodes).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl MysqlOptions {
+    /// What sqlx needs to reach a node.
+    pub(super) fn connect_options(&self, node: &Node) -> MySqlConnectOptions {
+        let options = MySqlConnectOptions::new()
+            .username(&self.user)
+            .ssl_mode(MySqlSslMode::Disabled)
+            .statement_cache_capacity(STATEMENTS_KEPT_MAX)
+            // The session is set up in one go by `session`.
+            .pipes_as_concat(false)
+            .no_engine_substitution(false);
+        // An empty password is none at all, which is not the same to the server.
+        let options = if self.password.is_empty() { options } else { options.password(&self.password) };
+        match node {
+            Node::Tcp { host, port } => options.host(host).port(*port),
+            Node::Unix(path) => options.socket(path),
+        }
+    }
+}
