@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-/// How often the database is asked.
+/// How often the database is asked; it is also asked when it comes back.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to answer, so that one that hangs is noticed before its last answer is too old.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -59,28 +59,30 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
         }),
     ];
     let task = tokio::spawn(async move {
-        let mut tick = tokio::time::interval(ASK_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut returning = store.returns();
         loop {
-            tick.tick().await;
+            returning.seen();
             let before = clock.now();
             let answer = tokio::time::timeout(ANSWER_WITHIN, store.ping()).await.unwrap_or_else(|_| Err(no_answer()));
             let after = clock.now();
-            let mut seen = seen.lock();
             match answer {
                 Ok(theirs) => {
                     // The answer is from some moment between; at most one of the two is above zero.
                     let ahead_ms = theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after));
                     ahead.set(ahead_ms as f64 / 1_000.0);
-                    note_clock(seen.ahead_ms, ahead_ms);
-                    *seen = Seen { answered_at: Some(Instant::now()), ahead_ms, failure: None };
+                    let now = Seen { answered_at: Some(Instant::now()), ahead_ms, failure: None };
+                    let was = std::mem::replace(&mut *seen.lock(), now);
+                    note_clock(was.ahead_ms, ahead_ms);
                 }
                 Err(error) => {
-                    if seen.failure.is_none() {
+                    if seen.lock().failure.replace(error.to_string()).is_none() {
                         tracing::warn!(%error, "the database does not answer");
                     }
-                    seen.failure = Some(error.to_string());
                 }
+            }
+            tokio::select! {
+                () = sleep(ASK_EVERY) => {}
+                () = returning.next() => {}
             }
         }
     });

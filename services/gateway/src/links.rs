@@ -34,10 +34,19 @@ pub(crate) struct Links {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// Makes TCP connections, without Nagle's delay.
+/// How long a connection is silent before the system asks whether the other side is
+/// there, and between two such questions, of which this many have no answer before
+/// the connection is broken.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(2), 3);
+
+/// Makes TCP connections, without Nagle's delay, and kept alive.
 pub(crate) fn connector(connect_timeout_ms: u64) -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
+    let (time, interval, retries) = KEEPALIVE;
+    connector.set_keepalive(Some(time));
+    connector.set_keepalive_interval(Some(interval));
+    connector.set_keepalive_retries(Some(retries));
     connector.set_connect_timeout(Some(Duration::from_millis(connect_timeout_ms)));
     connector
 }

@@ -4,6 +4,12 @@
 //! envelopes would move to another, twice, for nothing. So a refused connection
 //! counts more than a missing answer, several of either are needed, and a
 //! server that says itself that it goes is believed at once.
+//!
+//! Probes that have no answer yet overlap: while one waits, others are begun on
+//! connections of their own, so that silence is noticed soon after the time limit of
+//! a single probe, and a connection that died by itself is told from a server that
+//! did. None counts against a server that answers late after all, or that has
+//! answered any request meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +22,16 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
-use tokio::time::{sleep, timeout};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::options::GatewayOptions;
 use crate::upstream::{Standing, Upstream};
 
 /// Between two probes at least, however much a server is doubted.
 const PROBE_GAP: Duration = Duration::from_millis(10);
+/// Time limits of a probe after which not even a late answer is waited for.
+const LATE_TIMES: u32 = 3;
 
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +44,10 @@ enum Finding {
     NotReady(String),
     /// It could not be talked to: refused, broken, nonsense.
     Failed(String),
-    /// It did not answer in time, or had no time for an answer.
+    /// It did not answer in time.
     Slow,
+    /// It lives, and no more is known: the answer came late, or it had no time for one.
+    Alive,
 }
 
 /// What `/readyz` says, as far as it matters here.
@@ -74,6 +85,7 @@ impl Row {
             // A slow answer between two refusals is no sign of life, and the other way round.
             Finding::Failed(_) => Row { good: 0, not_ready: 0, failed, slow: self.slow },
             Finding::Slow => Row { good: 0, not_ready: 0, failed: self.failed, slow },
+            Finding::Alive => Row { good: 0, slow: 0, ..*self },
         };
         match finding {
             Finding::Good if self.good >= options.back_after => Standing::Up,
@@ -96,33 +108,174 @@ impl Row {
 
 type ProbeClient = Client<HttpConnector, Empty<Bytes>>;
 
+/// A probe that has no answer yet.
+struct Asked {
+    task: AbortHandle,
+    began: Instant,
+    /// How often the server had answered requests by then.
+    answers: u64,
+    /// Its time is over.
+    is_late: bool,
+}
+
+/// Probes one server.
+struct Prober {
+    upstream: Arc<Upstream>,
+    options: GatewayOptions,
+    uri: Uri,
+    /// Keeps a connection: the system says at once when the process behind it is gone.
+    kept: ProbeClient,
+    /// Makes a new one each time.
+    fresh: ProbeClient,
+    asked: Vec<Asked>,
+    tasks: JoinSet<Finding>,
+    row: Row,
+    began: Option<Instant>,
+    /// When the next probe is due if none is waiting for its answer.
+    due: Instant,
+}
+
 /// Probes a server until it is aborted.
 pub(crate) async fn probe_forever(upstream: Arc<Upstream>, options: GatewayOptions) {
-    // One connection is kept: the system says at once when the process behind it is gone.
-    let client: ProbeClient = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(1)
-        .build(crate::links::connector(options.connect_timeout_ms));
-    let uri = Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query("/readyz").build();
-    let uri = uri.expect("an authority and a path are a URI");
-    let limit = Duration::from_millis(options.probe_timeout_ms);
-    let mut row = Row::default();
+    let mut prober = Prober::new(upstream, options);
     loop {
-        let finding = timeout(limit, probe(&client, &uri)).await.unwrap_or(Finding::Slow);
-        let was = upstream.standing();
-        let is = row.learn(&finding, was, &options);
+        prober.step().await;
+    }
+}
+
+impl Prober {
+    fn new(upstream: Arc<Upstream>, options: GatewayOptions) -> Prober {
+        // How long a connection may take, says the probe's own limit.
+        let late_ms = options.probe_timeout_ms * u64::from(LATE_TIMES);
+        let client = |kept_max| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_max_idle_per_host(kept_max)
+                .build(crate::links::connector(late_ms))
+        };
+        let uri = Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query("/readyz").build();
+        Prober {
+            uri: uri.expect("an authority and a path are a URI"),
+            kept: client(1),
+            fresh: client(0),
+            asked: Vec::new(),
+            tasks: JoinSet::new(),
+            row: Row::default(),
+            began: None,
+            due: Instant::now(),
+            upstream,
+            options,
+        }
+    }
+
+    /// Waits for what comes first, and acts on it.
+    async fn step(&mut self) {
+        let (overdue, due) = (self.overdue_at(), self.due_at());
+        // A doubt brings the next probe forward, if one may be begun at all.
+        let soonest = due.map(|due| due.min(self.began.map_or(due, |began| began + PROBE_GAP)));
+        tokio::select! {
+            // What has come counts before what has not.
+            biased;
+            Some(done) = self.tasks.join_next_with_id() => {
+                // One that was broken off is no finding.
+                if let Ok((id, finding)) = done {
+                    self.answered(id, finding);
+                }
+            }
+            () = until(overdue) => self.count_overdue(),
+            () = until(due) => self.begin(),
+            () = async { self.upstream.doubt.notified().await; until(soonest).await }, if due.is_some() => self.begin(),
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.options.probe_timeout_ms)
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Asked> {
+        self.asked.iter().filter(|asked| !asked.is_late)
+    }
+
+    /// When the next probe will have had its time without an answer.
+    fn overdue_at(&self) -> Option<Instant> {
+        self.waiting().map(|asked| asked.began + self.limit()).min()
+    }
+
+    /// When the next probe is to begin, if it need not wait for an answer.
+    fn due_at(&self) -> Option<Instant> {
+        match self.waiting().count() as u32 {
+            0 => Some(self.due),
+            count if self.upstream.is_up() && count < self.options.dead_after_timeouts => {
+                self.began.map(|began| began + Duration::from_millis(self.options.probe_every_ms))
+            }
+            _ => None,
+        }
+    }
+
+    fn begin(&mut self) {
+        // Behind one that has no answer the kept connection may be what is broken.
+        let client = if self.asked.is_empty() { self.kept.clone() } else { self.fresh.clone() };
+        let (uri, longest) = (self.uri.clone(), self.limit() * LATE_TIMES);
+        let probe = async move { timeout(longest, probe(&client, &uri)).await.unwrap_or(Finding::Slow) };
+        let (task, began) = (self.tasks.spawn(probe), Instant::now());
+        self.began = Some(began);
+        self.asked.push(Asked { task, began, answers: self.upstream.answers(), is_late: false });
+    }
+
+    /// Those whose time is over count against the server, unless it has answered
+    /// anything since they began.
+    fn count_overdue(&mut self) {
+        let (now, limit, answers) = (Instant::now(), self.limit(), self.upstream.answers());
+        let is_overdue = |asked: &&mut Asked| !asked.is_late && now >= asked.began + limit;
+        let overdue: Vec<bool> = self
+            .asked
+            .iter_mut()
+            .filter(is_overdue)
+            .map(|asked| {
+                asked.is_late = true;
+                asked.answers == answers
+            })
+            .collect();
+        for is_silent in overdue {
+            self.learn(if is_silent { Finding::Slow } else { Finding::Alive });
+        }
+    }
+
+    fn answered(&mut self, id: Id, finding: Finding) {
+        let Some(place) = self.asked.iter().position(|asked| asked.task.id() == id) else { return };
+        let asked = self.asked.swap_remove(place);
+        match (asked.is_late, &finding) {
+            // It has been counted already.
+            (true, Finding::Slow | Finding::Failed(_)) => {}
+            (true, _) => self.learn(Finding::Alive),
+            (false, Finding::Failed(_)) => self.learn(finding),
+            (false, _) => {
+                // What waits longer waits on a connection that is worse.
+                self.asked.drain(..).for_each(|asked| asked.task.abort());
+                self.learn(finding);
+            }
+        }
+    }
+
+    fn learn(&mut self, finding: Finding) {
+        let was = self.upstream.standing();
+        let is = self.row.learn(&finding, was, &self.options);
         if is != was {
-            upstream.set_standing(is);
-            let (set, server, address) = (&upstream.set, &upstream.name, upstream.address);
+            self.upstream.set_standing(is);
+            let (set, server, address) = (&self.upstream.set, &self.upstream.name, self.upstream.address);
             tracing::warn!(set, server, %address, ?was, ?is, ?finding, "a server's standing has changed");
         }
-        let soon = row.is_undecided(is) && finding != Finding::Slow;
-        let pause = Duration::from_millis(if soon { options.probe_again_ms } else { options.probe_every_ms });
-        sleep(pause.min(PROBE_GAP)).await;
-        tokio::select! {
-            () = sleep(pause.saturating_sub(PROBE_GAP)) => {}
-            () = upstream.doubt.notified() => {}
-        }
+        let soon = self.row.is_undecided(is) && !matches!(finding, Finding::Slow | Finding::Alive);
+        let pause_ms = if soon { self.options.probe_again_ms } else { self.options.probe_every_ms };
+        self.due = Instant::now() + Duration::from_millis(pause_ms);
+    }
+}
+
+/// Waits for this moment; for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -148,7 +301,7 @@ async fn probe(client: &ProbeClient, uri: &Uri) -> Finding {
         Ok(readiness) if readiness.draining => Finding::Draining,
         Ok(readiness) => Finding::NotReady(reason(&readiness)),
         // Too busy to say more, as when it has too many connections.
-        Err(_) => Finding::Slow,
+        Err(_) => Finding::Alive,
     }
 }
 
@@ -195,6 +348,8 @@ mod tests {
         use Standing::{Dead, Up};
         assert_eq!(after(Up, &[Finding::Slow, Finding::Slow, Finding::Good, Finding::Slow, Finding::Slow]), [Up; 5]);
         assert_eq!(after(Up, &[Finding::Slow, Finding::Slow, Finding::Slow]), [Up, Up, Dead]);
+        assert_eq!(after(Up, &[Finding::Slow, Finding::Slow, Finding::Alive, Finding::Slow, Finding::Slow]), [Up; 5]);
+        assert_eq!(after(Dead, &[Finding::Alive; 5]), [Dead; 5], "it has to answer in time");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::call::{Call, Place};
 use crate::edge::Edge;
@@ -31,7 +31,7 @@ use crate::links::{Failure, Links};
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
 use crate::passing::Passing;
-use crate::upstream::{InFlight, Upstream};
+use crate::upstream::{InFlight, NoAnswer, Upstream};
 
 /// What all threads of a gateway share.
 pub(crate) struct Shared {
@@ -110,9 +110,21 @@ impl Proxy {
             };
             let request = self.request(&parts, body.clone(), tried.is_empty() && !redirected, deadline);
             let grace = Duration::from_millis(shared.options.answer_grace_ms);
-            let answer = timeout_at(deadline + grace, self.links.send(upstream, request)).await;
+            // What changes nothing is asked of another as soon as the server is dead. For what may have been done
+            // the answer is worth a while more, in which one that was only slow brings it.
+            let dead_for_ms = if call.changes { shared.options.probe_timeout_ms } else { 0 };
+            let dead_for = Duration::from_millis(dead_for_ms);
+            let answer = upstream.wait(deadline + grace, dead_for, self.links.send(upstream, request)).await;
             let response = match answer {
-                Err(_) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
+                Err(NoAnswer::InTime) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
+                Err(NoAnswer::AnyMore) if call.changes => {
+                    return Err(given_up(call, upstream, "it does not answer any more".to_owned()));
+                }
+                Err(NoAnswer::AnyMore) => {
+                    last_words = format!("{}: it does not answer any more", upstream.name);
+                    tried.push(upstream.clone());
+                    continue;
+                }
                 Ok(Err(Failure::Broken(words))) => {
                     upstream.doubt.notify_one();
                     return Err(given_up(call, upstream, words));
@@ -129,6 +141,7 @@ impl Proxy {
                 }
                 Ok(Ok(response)) => response,
             };
+            upstream.answered();
             let Some(id) = misdirected(&response, key) else {
                 let took = began.elapsed();
                 metrics.observe_upstream(took);

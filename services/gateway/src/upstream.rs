@@ -1,11 +1,14 @@
 //! One server as a gateway sees it.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::uri::Authority;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 /// What a server is believed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,18 @@ pub(crate) enum Standing {
     Dead = 3,
 }
 
+/// How often a request that waits looks whether its server has died.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Why an answer is not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// Its time is over.
+    InTime,
+    /// The server is dead.
+    AnyMore,
+}
+
 /// One server. It outlives a change of the topology that keeps its name and
 /// address, and with it what is known of it.
 #[derive(Debug)]
@@ -32,6 +47,8 @@ pub(crate) struct Upstream {
     /// Changes of its standing.
     changes: AtomicU64,
     in_flight: AtomicUsize,
+    /// Answers to requests, of whatever kind: each is a sign of life.
+    answers: AtomicU64,
     /// Wakes its probe.
     pub(crate) doubt: Notify,
 }
@@ -46,6 +63,7 @@ impl Upstream {
             standing: AtomicU8::new(Standing::Up as u8),
             changes: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
+            answers: AtomicU64::new(0),
             doubt: Notify::new(),
         }
     }
@@ -72,8 +90,45 @@ impl Upstream {
         self.changes.load(Ordering::Relaxed)
     }
 
+    /// It has answered a request.
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has answered requests: while this grows it lives.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an answer until a moment, or until the server, which lived at the
+    /// beginning, has been dead for this long.
+    pub(crate) async fn wait<T>(
+        &self,
+        until: Instant,
+        dead_for: Duration,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, NoAnswer> {
+        let is_dead = || self.standing() == Standing::Dead;
+        let was_dead = is_dead();
+        let mut answer = pin!(answer);
+        let mut dead_since: Option<Instant> = None;
+        loop {
+            let next = until.min(Instant::now() + LOOK_EVERY);
+            if let Ok(answer) = timeout_at(next, answer.as_mut()).await {
+                return Ok(answer);
+            }
+            if next == until {
+                return Err(NoAnswer::InTime);
+            }
+            dead_since = is_dead().then(|| dead_since.unwrap_or(next));
+            if !was_dead && dead_since.is_some_and(|since| since.elapsed() >= dead_for) {
+                return Err(NoAnswer::AnyMore);
+            }
+        }
     }
 
     /// Room for one more request, until what is given is dropped; `None` when

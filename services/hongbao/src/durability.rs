@@ -21,43 +21,70 @@ pub fn of(store: &dyn Store, wallet: &dyn Wallet) -> Durability {
     }
 }
 
-/// Registers `hongbao_durability_full`; gives the remark of `/readyz`. Both are
-/// read anew each time: a connection that is made anew may find another setting.
-pub fn shown(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, registry: &mut Registry) -> Check {
-    registry.register_collector(Box::new(Full { store: store.clone(), wallet: wallet.clone() }));
-    Check::remarking("durability", move || {
+/// Registers `hongbao_durability_full` and `hongbao_ledger_append_only`; gives what
+/// `/readyz` says. All are asked anew each time, for what is promised may change
+/// while we run: see `hongbao_store::mysql::watch`.
+///
+/// A store that refuses commits can serve no opening, so it is not ready. Without
+/// the wallet, or a part of it, openings go on: that is a remark.
+pub fn shown(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, registry: &mut Registry) -> Vec<Check> {
+    registry.register_collector(Box::new(Shown { store: store.clone(), wallet: wallet.clone() }));
+    let ledger = wallet.clone();
+    let durability = Check::remarking("durability", move || {
+        if let Some(words) = store.refusal() {
+            return Err(format!("nothing is committed: {words}"));
+        }
         let durability = of(&*store, &*wallet);
-        Ok((!durability.full).then(|| format!("commits may be lost with the power: {}", durability.words)))
-    })
+        let refused = wallet.refusal().map(|words| format!("the wallet commits nothing: {words}"));
+        let weak = (!durability.full).then(|| format!("commits may be lost with the power: {}", durability.words));
+        Ok(refused.or(weak))
+    });
+    let append_only = Check::remarking("ledger", move || {
+        let unguarded = ledger.unguarded();
+        Ok(unguarded.map(|names| format!("nothing in the database keeps transfers append-only: {names}")))
+    });
+    vec![durability, append_only]
 }
 
-struct Full {
+struct Shown {
     store: Arc<dyn Store>,
     wallet: Arc<dyn Wallet>,
 }
 
-impl fmt::Debug for Full {
+impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Full")
+        f.write_str("Shown")
     }
 }
 
-impl Collector for Full {
+impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let gauge = ConstGauge::new(i64::from(of(&*self.store, &*self.wallet).full));
-        let help = "1 if commits survive a loss of power";
-        gauge.encode(encoder.encode_descriptor("hongbao_durability_full", help, None, gauge.metric_type())?)
+        let mut tell = |name, help, value| {
+            let gauge = ConstGauge::new(i64::from(value));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        };
+        let (full, guarded) = (of(&*self.store, &*self.wallet).full, self.wallet.unguarded().is_none());
+        tell("hongbao_durability_full", "1 if commits survive a loss of power", full)?;
+        tell("hongbao_ledger_append_only", "1 if the database keeps transfers from being changed", guarded)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use hongbao_core::id::Fold;
+    use hongbao_core::{Slot, World};
     use hongbao_http::Health;
+    use hongbao_parts::Part;
+    use hongbao_store::mysql::connection::MysqlOptions;
+    use hongbao_store::mysql::{Layout, MysqlStore};
     use hongbao_store::sqlite::SqliteStore;
     use hongbao_store::sqlite::file::Mode;
+    use hongbao_wallet::mysql::{Home, MysqlWallet};
     use hongbao_wallet::sqlite::SqliteWallet;
+    use sqlx::{Connection as _, Executor as _, MySqlConnection};
 
     /// What `/readyz` and `/metrics` say.
     async fn told(store: Mode, wallet: Mode) -> (serde_json::Value, String) {
@@ -66,7 +93,7 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), fold, 0, store).await.unwrap());
         let wallet: Arc<dyn Wallet> = Arc::new(SqliteWallet::open(dir.path(), wallet).await.unwrap());
         let mut registry = Registry::default();
-        let health = Health::new(vec![shown(store, wallet, &mut registry)]);
+        let health = Health::new(shown(store, wallet, &mut registry));
         let mut metrics = String::new();
         prometheus_client::encoding::text::encode(&mut metrics, &registry).unwrap();
         (serde_json::to_value(health.readiness()).unwrap(), metrics)
@@ -84,5 +111,58 @@ mod tests {
             assert_eq!(ready["ready"], true, "it is a remark, not a refusal");
             assert!(metrics.contains("hongbao_durability_full 0"), "{metrics}");
         }
+    }
+
+    /// With `SET GLOBAL` under a running service.
+    #[tokio::test]
+    async fn what_is_shown_and_readiness_follow_what_the_databases_promise_now_i3() {
+        let (of_store, of_wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
+        let options = |part: &Part| MysqlOptions {
+            nodes: vec![part.node().parse().unwrap()],
+            user: "hongbao".to_owned(),
+            password: "hongbao".to_owned(),
+            ..MysqlOptions::default()
+        };
+        let slots: Vec<Slot> = Slot::all().collect();
+        let fold = Fold::new(1, 1).unwrap();
+        let layout = Layout { fold, slots: slots.clone(), zone_offset_s: 0, world: World::Real };
+        hongbao_store::mysql::migrate(options(&of_store), &layout).await.unwrap();
+        let homes = vec![Home { options: options(&of_wallet), slots, world: World::Real }];
+        hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options(&of_store), layout).await.unwrap());
+        let wallet: Arc<dyn Wallet> = Arc::new(MysqlWallet::open(homes, 1).await.unwrap());
+        let mut registry = Registry::default();
+        let health = Health::new(shown(store, wallet, &mut registry));
+        let until = async |ready: bool, durable: bool, guarded: bool, words: &str| {
+            let began = Instant::now();
+            loop {
+                let mut metrics = String::new();
+                prometheus_client::encoding::text::encode(&mut metrics, &registry).unwrap();
+                let said = serde_json::to_value(health.readiness()).unwrap();
+                let full = format!("hongbao_durability_full {}", i32::from(durable));
+                let append_only = format!("hongbao_ledger_append_only {}", i32::from(guarded));
+                let is_shown = metrics.contains(&full) && metrics.contains(&append_only);
+                if is_shown && said["ready"] == ready && said.to_string().contains(words) {
+                    break;
+                }
+                assert!(began.elapsed() < Duration::from_secs(10), "not {words:?}: {said}\n{metrics}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let set = async |part: &Part, statement: &str| {
+            let mut root = MySqlConnection::connect(&format!("mysql://root@{}", part.node())).await.unwrap();
+            root.execute(sqlx::raw_sql(statement)).await.unwrap();
+        };
+        until(true, true, true, "").await;
+        for (part, ready, words) in
+            [(&of_store, false, "nothing is committed"), (&of_wallet, true, "the wallet commits nothing")]
+        {
+            set(part, "SET GLOBAL innodb_flush_log_at_trx_commit = 0").await;
+            until(ready, false, true, words).await;
+            set(part, "SET GLOBAL innodb_flush_log_at_trx_commit = 1").await;
+            until(true, true, true, "").await;
+        }
+        set(&of_wallet, "DROP TRIGGER wallet_00.transfer_refuses_delete").await;
+        until(true, true, false, "append-only: wallet_00").await;
     }
 }

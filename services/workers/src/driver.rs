@@ -7,7 +7,8 @@
 //! for its interval. After a failure it waits longer and longer, up to five
 //! seconds, with a jitter that keeps many processes from knocking together; and
 //! after a few in a row it gives up its lease for a while, so that a process that
-//! cannot do the job does not keep one that can from doing it.
+//! cannot do the job does not keep one that can from doing it. Whichever of the two
+//! it waits for, it goes on at once when a database comes back.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::WORKER_BATCH_SIZE_MAX;
+use hongbao_store::returns::Returning;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -126,6 +128,7 @@ impl WorkerSet {
     ) -> WorkerSet {
         let metrics = WorkerMetrics::register(registry);
         let clock = Arc::new(ClockGuard::new(&ports, metrics.clone()));
+        let returning = ports.store.returns().and(ports.wallet.returns());
         let credit = Credit::new(ports.clone(), zone_offset_s, limits).measured_by(metrics.clone());
         let refund = Refund::new(ports.clone(), zone_offset_s, limits);
         let activate = Activate::new(ports, zone_offset_s, limits);
@@ -135,14 +138,16 @@ impl WorkerSet {
             Scheduled { job: Box::new(refund), idle },
             Scheduled { job: Box::new(activate), idle },
         ];
-        WorkerSet::spawn_jobs(jobs, tenant, clock, options, &metrics)
+        WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, options, &metrics)
     }
 
-    /// Starts these jobs, each on a task of its own.
+    /// Starts these jobs, each on a task of its own; `returning` tells when a
+    /// database that they need comes back.
     pub fn spawn_jobs(
         jobs: Vec<Scheduled>,
         tenant: Tenant,
         clock: Arc<ClockGuard>,
+        returning: &Returning,
         options: &WorkerOptions,
         metrics: &WorkerMetrics,
     ) -> WorkerSet {
@@ -155,6 +160,7 @@ impl WorkerSet {
                     scheduled,
                     lease: Lease::of(tenant.clone(), name, clock.clone(), metrics.clone()),
                     clock: clock.clone(),
+                    returning: returning.clone(),
                     options: options.clone(),
                     metrics: metrics.clone(),
                     failures: 0,
@@ -187,6 +193,7 @@ struct Task {
     scheduled: Scheduled,
     lease: Lease,
     clock: Arc<ClockGuard>,
+    returning: Returning,
     options: WorkerOptions,
     metrics: WorkerMetrics,
     /// Failed runs in a row.
@@ -200,8 +207,10 @@ impl Task {
         while !*self.stopped.borrow() {
             let next = if self.lease.is_held() { self.turn().await } else { self.stand_by().await };
             let Some(rest) = next else { break };
+            let has_failed = self.failures > 0;
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
+                () = self.returning.next(), if has_failed => {}
                 changed = self.stopped.changed() => if changed.is_err() { break },
             }
         }
@@ -224,6 +233,7 @@ impl Task {
             self.metrics.skipped(job);
             return Some(self.scheduled.idle.max(SKIP_REST_MIN));
         }
+        self.returning.seen();
         let began = Instant::now();
         let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
         let took = began.elapsed();
@@ -239,7 +249,7 @@ impl Task {
     async fn step_aside(&mut self, job: &'static str) {
         tracing::warn!(job, failures = self.failures, "the job is left to another process for a while");
         self.metrics.stepped_aside(job);
-        self.lease.step_aside().await;
+        self.lease.step_aside(self.returning.clone()).await;
         self.failures = 0;
     }
 

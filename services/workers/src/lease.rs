@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_store::lease::{Alone, Leases};
+use hongbao_store::returns::Returning;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -84,14 +85,18 @@ impl Lease {
     }
 
     /// Lets another one have it, who may be able to do what this process cannot,
-    /// and asks for it again only after a while.
-    pub async fn step_aside(&mut self) {
+    /// and asks for it again only after a while, or when a database comes back,
+    /// whose absence may be all that kept it from its work.
+    pub async fn step_aside(&mut self, mut returning: Returning) {
         self.let_go().await;
         let (tell, until) = watch::channel(None);
         self.until = until;
         let keeper = keep(self.tenant.clone(), self.job, self.clock.clone(), tell, self.metrics.clone());
         self.keeper = tokio::spawn(async move {
-            tokio::time::sleep(ASIDE_FOR).await;
+            tokio::select! {
+                () = tokio::time::sleep(ASIDE_FOR) => {}
+                () = returning.next() => {}
+            }
             keeper.await;
         });
     }

@@ -11,6 +11,7 @@ use common::{World, ZONE_S};
 use hongbao_core::{Limits, SystemClock};
 use hongbao_store::StoreError;
 use hongbao_store::lease::Leases;
+use hongbao_store::returns::{Returning, Returns};
 use hongbao_workers::driver::{Scheduled, WorkerOptions, WorkerSet};
 use hongbao_workers::{ClockGuard, Job, JobError, Ports, RunReport, Tenant, WorkerMetrics};
 use prometheus_client::registry::Registry;
@@ -74,6 +75,16 @@ async fn start(does: Does, idle: Duration, duty_percent: u32) -> Running {
 }
 
 async fn start_as(tenant: Tenant, does: Does, idle: Duration, duty_percent: u32) -> Running {
+    start_awaiting(Returning::never(), tenant, does, idle, duty_percent).await
+}
+
+async fn start_awaiting(
+    returning: Returning,
+    tenant: Tenant,
+    does: Does,
+    idle: Duration,
+    duty_percent: u32,
+) -> Running {
     let (begun, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let job = Box::new(MadeUp { does, begun: begun.clone(), ended: ended.clone() });
     let mut registry = Registry::default();
@@ -87,7 +98,7 @@ async fn start_as(tenant: Tenant, does: Does, idle: Duration, duty_percent: u32)
         ..WorkerOptions::default()
     };
     let jobs = vec![Scheduled { job, idle }];
-    Running { set: WorkerSet::spawn_jobs(jobs, tenant, clock, &options, &metrics), begun, ended, registry }
+    Running { set: WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, &options, &metrics), begun, ended, registry }
 }
 
 /// A lease that several processes ask for.
@@ -181,6 +192,25 @@ async fn a_process_that_cannot_do_a_job_leaves_it_to_one_that_can() {
     assert!(able.set.shutdown().await);
     wait_for(async || unable.begun.load(Ordering::SeqCst) > 5).await;
     assert!(unable.set.shutdown().await, "with nobody else there it tries again");
+}
+
+/// However long it has failed, and even if it has stood aside: nobody waits for
+/// the money longer than the database was gone.
+#[tokio::test]
+async fn a_job_that_waits_after_failures_goes_on_at_once_when_its_database_is_back() {
+    let returns = Returns::new();
+    let never_by_itself = Duration::from_secs(60);
+    let running = start_awaiting(returns.awaited(), Tenant::alone(), Does::Fails, never_by_itself, 100).await;
+    for runs in 1..=8 {
+        wait_for(async || running.begun.load(Ordering::SeqCst) >= runs).await;
+        // It waits for 50 ms at least by itself, from the fifth on for four seconds.
+        pause(10).await;
+        let before = running.begun.load(Ordering::SeqCst);
+        returns.tell();
+        let took = wait_for(async || running.begun.load(Ordering::SeqCst) > before).await;
+        assert!(took < Duration::from_millis(1_500), "after {before} failures it took {took:?}");
+    }
+    assert!(running.set.shutdown().await);
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let real = start_in(&mut role, &file, set, entry, World::Real).await?;
     // A rehearsal that is in trouble is no reason to get no requests.
     let (mut checks, asking) = ready::watch(real.store.clone(), role.clock.clone(), &mut role.registry);
-    checks.push(durability::shown(real.store, real.wallet, &mut role.registry));
+    checks.extend(durability::shown(real.store, real.wallet, &mut role.registry));
     let (rehearsal, rehearsal_tasks) = match role.installation.rehearsal.enabled {
         true => {
             let started = start_in(&mut role, &file, set, entry, World::Rehearsal).await?;

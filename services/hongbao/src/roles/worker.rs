@@ -42,7 +42,7 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
         );
         // A rehearsal's databases stand on the same servers as the real ones.
         if *world == World::Real {
-            checks.push(durability::shown(store.clone(), wallet.clone(), &mut role.registry));
+            checks.extend(durability::shown(store.clone(), wallet.clone(), &mut role.registry));
         }
         let ports = Ports { store, wallet, clock: role.clock.clone() };
         let (zone_offset_s, limits) = (installation.zone_offset_s.0, &installation.limits);
