@@ -8,7 +8,7 @@ use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 use hongbao_store::Durability;
 
-use crate::{AccountRow, Posted, Wallet, WalletError};
+use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
 /// Decides whether a call fails.
 pub trait Guard: Send + Sync + 'static {
@@ -64,6 +64,9 @@ impl<G: Guard> Wallet for GuardedWallet<G> {
     }
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
         self.guarded(self.inner.accounts(after, limit)).await
+    }
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
+        self.guarded(self.inner.balances(after, limit)).await
     }
     async fn books(&self) -> Result<Books, WalletError> {
         self.guarded(self.inner.books()).await
