@@ -4,25 +4,31 @@
 //!
 //! What no rows can tell: entries that vanished from the end of a journal before
 //! they were credited, and who opened an entry that is not credited yet. The
-//! rows are then those of an envelope to which something else happened. Times
-//! and texts are not checked, and of the terms of the draw (kind, shares, cap,
-//! seed) only what they did to the amounts.
+//! rows are then those of an envelope to which something else happened. Texts
+//! are not checked, of the audience only what it says of who has opened, and of
+//! the terms of the draw (kind, shares, cap, seed) only what they did to the
+//! amounts: of each of these there is one copy.
+
+mod books;
+mod times;
 
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::envelope::{Entry, EntryKind, Envelope, Kind, Stage};
+use crate::envelope::{Audience, Entry, EntryKind, Envelope, Kind, Stage};
 use crate::id::EnvelopeId;
-use crate::money::Fen;
 use crate::split;
 use crate::transfer::{Transfer, TransferId, TransferKind};
 use crate::user::UserId;
 
+pub use self::books::{Books, RunningBalance, account_missing, check_balance, check_transfer};
+
 /// One thing that is broken, named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Breach {
-    /// The invariant: `I1`, `I2`, `I5`, `I6` or `I7`.
+    /// The invariant: `I1`, `I2`, `I3` (what clients were told when it was
+    /// acknowledged), `I5`, `I6` or `I7`.
     pub invariant: &'static str,
     /// The kind of damage; stable.
     pub code: &'static str,
@@ -60,12 +66,13 @@ pub struct EnvelopeRows<'a> {
     pub transfers: &'a [Transfer],
 }
 
-/// Checks one envelope: I1, I2, I6 and I7.
+/// Checks one envelope: I1, I2, I3, I6 and I7.
 pub fn check_envelope(rows: &EnvelopeRows<'_>) -> Vec<Breach> {
     let mut found = Findings { envelope_id: rows.envelope.id, breaches: Vec::new() };
     check_journal(rows, &mut found);
     check_payment(rows, &mut found);
     check_credits(rows, &mut found);
+    times::check(rows, &mut found);
     found.breaches
 }
 
@@ -113,6 +120,13 @@ fn check_journal(rows: &EnvelopeRows<'_>, found: &mut Findings) {
             EntryKind::Open(user) => {
                 if !users.insert(user) {
                     found.add("I2", "user_twice", Some(user), format!("entry {} is the user's second", entry.seq));
+                }
+                if let Audience::User(invited) = &envelope.audience
+                    && user != invited
+                    && *user != envelope.sender
+                {
+                    let detail = format!("entry {} is of somebody else than {invited}, whom it is for", entry.seq);
+                    found.add("I2", "not_invited", Some(user), detail);
                 }
                 let shares_left = envelope.shares.saturating_sub(entry.seq - 1);
                 if split::splits(remaining, shares_left, cap) {
@@ -183,6 +197,10 @@ fn check_payment(rows: &EnvelopeRows<'_>, found: &mut Findings) {
         Stage::Cancelled if paid => {
             found.add("I1", "payment_lost", Some(&envelope.sender), "paid, but cancelled".to_owned());
         }
+        Stage::Cancelled if payment.is_none() => {
+            let detail = "cancelled, but it could still be paid".to_owned();
+            found.add("I1", "cancel_missing", Some(&envelope.sender), detail);
+        }
         // Paid and not yet active is the state between two steps of a payment.
         _ => {}
     }
@@ -201,7 +219,11 @@ fn check_credits(rows: &EnvelopeRows<'_>, found: &mut Findings) {
     for entry in rows.entries {
         let due = Transfer::credit(entry, &envelope.sender);
         match credits.remove(&entry.seq) {
-            Some(credit) if (credit.kind, &credit.user, credit.amount) == (due.kind, &due.user, due.amount) => {}
+            Some(credit) if *credit == due => {}
+            Some(credit) if (credit.kind, &credit.user, credit.amount) == (due.kind, &due.user, due.amount) => {
+                let detail = format!("entry {} is of {}, its credit of {}", entry.seq, entry.at, credit.at);
+                found.add("I3", "entry_time_wrong", Some(&credit.user), detail);
+            }
             Some(credit) => {
                 let detail = format!(
                     "entry {}: {} got {} fen, {} is owed {}",
@@ -243,15 +265,15 @@ fn check_credits(rows: &EnvelopeRows<'_>, found: &mut Findings) {
     }
 }
 
-/// Checks one account: its balance is the sum of its transfers (I1).
-pub fn check_balance(account: &str, balance_fen: i64, transfers_sum_fen: i128) -> Option<Breach> {
-    (i128::from(balance_fen) != transfers_sum_fen).then(|| Breach {
+/// Entries of an envelope that does not exist (I1).
+pub fn entry_without_envelope(id: EnvelopeId, place: &str) -> Breach {
+    Breach {
         invariant: "I1",
-        code: "balance_off",
-        envelope_id: None,
-        user_id: Some(account.to_owned()),
-        detail: format!("the balance is {balance_fen} fen, its transfers add up to {transfers_sum_fen}"),
-    })
+        code: "entry_without_envelope",
+        envelope_id: Some(id),
+        user_id: None,
+        detail: format!("{place} has entries of an envelope that does not lie there"),
+    }
 }
 
 /// A transfer that names an envelope which does not exist (I6).
@@ -275,36 +297,4 @@ pub fn misplaced(code: &'static str, id: EnvelopeId, detail: String) -> Breach {
 /// Rows that stand for nothing, so that nobody can say what became of their money (I1).
 pub fn unreadable(envelope_id: Option<EnvelopeId>, detail: String) -> Breach {
     Breach { invariant: "I1", code: "unreadable", envelope_id, user_id: None, detail }
-}
-
-/// The books of the whole system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Books {
-    /// All users' balances.
-    pub balances_fen: i128,
-    /// Money that left a balance for an envelope and has not reached one yet.
-    pub outstanding_fen: i128,
-    /// All that ever came from outside.
-    pub top_ups_fen: i128,
-}
-
-impl Books {
-    /// I1 over the system: balances + outstanding = top-ups.
-    pub fn check(&self) -> Option<Breach> {
-        (self.balances_fen + self.outstanding_fen != self.top_ups_fen).then(|| Breach {
-            invariant: "I1",
-            code: "books_off",
-            envelope_id: None,
-            user_id: None,
-            detail: format!(
-                "balances {} + outstanding {} are not the top-ups {}",
-                self.balances_fen, self.outstanding_fen, self.top_ups_fen
-            ),
-        })
-    }
-
-    /// Outstanding money in yuan, for people; never negative in sound books.
-    pub fn outstanding(&self) -> Option<Fen> {
-        i64::try_from(self.outstanding_fen).ok().and_then(Fen::new)
-    }
 }

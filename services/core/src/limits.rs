@@ -18,6 +18,9 @@ pub const BODY_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds after which the database is asked what an envelope in memory lacks before it is shown, unless
 /// this server has written to it since: another server may have owned it for a while.
 pub const DETAIL_AGE_MS_MAX: i64 = 1_000;
+/// Milliseconds after which a server that nobody has asked anything may have been thought dead, while another one
+/// owned its envelopes.
+pub const SILENCE_MS_MAX: i64 = 1_000;
 /// Milliseconds that a detail waits for another one that asks the database for the same, before it is busy.
 pub const CATCH_UP_WAIT_MS_MAX: u64 = 2_000;
 /// Entries of a journal that a server reads in one statement: no envelope may take longer than a statement is given.
@@ -61,6 +64,11 @@ pub const SHARES_CEILING: u32 = 10_000_000;
 pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 /// Days after which an id is unknown: the day tables go round in 31.
 pub const ID_AGE_DAYS_MAX: i64 = 30;
+/// Seconds that no configuration may let an envelope be open for: day tables go round.
+pub const LIFETIME_S_CEILING: u32 = 7 * 86_400;
+/// Milliseconds by which times of an envelope's rows may contradict each other before the audit names them: the
+/// clocks of two machines differ, and a clock is set right.
+pub const AUDIT_CLOCKS_APART_MS_MAX: i64 = 600_000;
 /// Retries of one opening that lost the fence, before it is refused as busy.
 pub const FENCE_RETRIES_MAX: u32 = 16;
 /// Seconds that an opening waits for a row which another transaction has locked: less than it may take in all, so
@@ -113,6 +121,8 @@ pub const WALLET_QUEUE_MAX: usize = 4_096;
 pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 /// Rows that a worker handles in one run.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
+/// Envelopes that one statement removes: MariaDB rewrites a list of a thousand values into a join.
+pub const PURGE_BATCH_SIZE_MAX: usize = 500;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Servers that a gateway tries for one request, each after the one before refused the connection.
@@ -139,6 +149,10 @@ pub const SNAPSHOTS_PER_ROUND_MAX: usize = 512;
 pub const SNAPSHOT_BYTES_PER_ROUND_MAX: usize = 512 * 1024;
 /// Milliseconds that a snapshot is kept in Redis.
 pub const SNAPSHOT_LIFE_MS: u64 = 600_000;
+/// Milliseconds that snapshots are not written after Redis, which answers, has refused them; twice as many each time.
+pub const SNAPSHOT_REFUSED_REST_MS_MIN: u64 = 1_000;
+/// The most of them.
+pub const SNAPSHOT_REFUSED_REST_MS_MAX: u64 = 60_000;
 /// Milliseconds that a server remembers what it read from Redis.
 pub const SNAPSHOT_MEMORY_MS: u64 = 1_000;
 /// Bytes of snapshots that a server remembers so, as they were encoded.
@@ -161,8 +175,11 @@ const _: () = assert!(CONNECTION_IDLE_MS_MAX < CONNECTION_AGE_MS_MAX);
 const _: () = assert!(PROMISES_READ_MS * PROMISE_ROUND as u64 <= CONNECTION_IDLE_MS_MAX, "a round keeps what is held");
 const _: () = assert!(SNAPSHOT_BYTES_MAX <= SNAPSHOT_BYTES_PER_ROUND_MAX);
 const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
+const _: () = assert!(SNAPSHOT_ROUND_MS < SNAPSHOT_REFUSED_REST_MS_MIN);
+const _: () = assert!(SNAPSHOT_REFUSED_REST_MS_MIN < SNAPSHOT_REFUSED_REST_MS_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
+const _: () = assert!(AUDIT_CLOCKS_APART_MS_MAX >= 2 * CLOCK_SKEW_MS_MAX, "workers run as long as their clocks are so");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(JOURNAL_PAGE_MAX > 1, "a page may begin with an entry that is known already");
 const _: () = assert!(WORKER_BATCH_SIZE_MAX as usize <= TRANSFER_BATCH_SIZE_MAX);
@@ -214,7 +231,10 @@ impl Limits {
             (self.greeting_chars_max <= 1_000, "greeting_chars_max must be at most 1000"),
             (self.expires_in_s_min >= 1, "expires_in_s_min must be at least 1"),
             (self.expires_in_s_min <= self.expires_in_s_max, "expires_in_s_min must not exceed expires_in_s_max"),
-            (self.expires_in_s_max <= 7 * 86_400, "expires_in_s_max must be at most a week: day tables go round"),
+            (
+                self.expires_in_s_max <= LIFETIME_S_CEILING,
+                "expires_in_s_max must be at most a week: day tables go round",
+            ),
             ((1_000..=3_600_000).contains(&self.ticket_life_ms), "ticket_life_ms must be 1000 to 3600000"),
             ((1..=86_400).contains(&self.pay_within_s), "pay_within_s must be 1 to 86400"),
         ];

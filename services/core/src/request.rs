@@ -160,7 +160,8 @@ fn checked_lifetime_ms(expires_in_s: Option<Number>, limits: &Limits) -> Result<
 }
 
 impl AudienceBody {
-    fn into_audience(self) -> Result<Audience, FieldError> {
+    /// The audience, if it is one.
+    pub(crate) fn into_audience(self) -> Result<Audience, FieldError> {
         let bad_id = || FieldError::new("audience.id", "must be 1 to 64 of A-Z a-z 0-9 _ -");
         match (self.kind, self.id) {
             (AudienceType::Link, None) => Ok(Audience::Link),

@@ -116,6 +116,18 @@ impl Transfer {
         if self.kind.debits_user() { -self.amount.get() } else { self.amount.get() }
     }
 
+    /// Whether it does not contradict itself: the id is of the kind's class, and a
+    /// cancel moves nothing.
+    pub fn is_sound(&self) -> bool {
+        match (self.kind, self.id) {
+            (TransferKind::TopUp, TransferId::TopUp(_)) => true,
+            (TransferKind::Send, TransferId::Envelope(_, 0)) => true,
+            (TransferKind::Cancel, TransferId::Envelope(_, 0)) => self.amount.is_zero(),
+            (TransferKind::Open | TransferKind::Refund, TransferId::Envelope(_, 1..)) => true,
+            _ => false,
+        }
+    }
+
     /// Money from outside.
     pub fn top_up(id: Uuid, user: UserId, amount: Fen, at: Timestamp) -> Transfer {
         Transfer { id: TransferId::TopUp(id), kind: TransferKind::TopUp, user, amount, at }

@@ -1,9 +1,13 @@
 //! Recomputes a closed envelope's amounts from its public detail.
 
-use crate::envelope::{Kind, State};
+use std::collections::HashSet;
+use std::fmt::Display;
+
+use crate::envelope::{Audience, Kind, State};
+use crate::limits::{AUDIT_CLOCKS_APART_MS_MAX, ID_AGE_DAYS_MAX, ID_AHEAD_MS_MAX};
 use crate::money::Fen;
 use crate::split::{self, Seed};
-use crate::wire::{Detail, OpenView};
+use crate::wire::{Detail, EnvelopeView, OpenView};
 
 /// Why a draw could not be confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,13 +39,29 @@ pub enum DrawError {
     /// The terms cannot be split at all.
     #[error("{0} fen cannot be split into the shares left")]
     Impossible(i64),
+    /// The pages are not of one envelope, or not all of the time after it was closed.
+    #[error("the pages contradict each other in {0}: get all of them again")]
+    PagesDiffer(&'static str),
+    /// Something else that the pages say is not so.
+    #[error("{what} is told as {told}, and is {due}")]
+    False {
+        /// The field.
+        what: String,
+        /// What the pages say.
+        told: String,
+        /// What follows from the rest of them.
+        due: String,
+    },
 }
 
-/// Checks the commitment and every amount; gives the openings in order.
+/// Checks the commitment, every amount, and all else in the pages that follows
+/// from the rest of them; gives the openings in order.
 ///
 /// `pages` are all pages of the detail, in any order. Of an envelope that was
 /// refunded the detail does not say how much went back: openings that are left
-/// off its end by the one who wrote the pages cannot be noticed here.
+/// off its end by the one who wrote the pages cannot be noticed here. Nothing in
+/// them says more of the sender, the greeting, a group that it is for, and the
+/// lifetime; and who opened a share, and when, only has to be possible.
 pub fn verify_draw(pages: &[Detail]) -> Result<Vec<OpenView>, DrawError> {
     let first = pages.first().ok_or(DrawError::NotClosed)?;
     let envelope = &first.envelope;
@@ -50,7 +70,9 @@ pub fn verify_draw(pages: &[Detail]) -> Result<Vec<OpenView>, DrawError> {
     if seed.commitment() != envelope.draw_commitment {
         return Err(DrawError::WrongCommitment(seed.commitment()));
     }
-    let pages: Vec<&Detail> = pages.iter().filter(|page| page.envelope.id == envelope.id).collect();
+    if !split::splits(envelope.total_fen, envelope.shares, envelope.share_fen_max) {
+        return Err(DrawError::Impossible(envelope.total_fen.get()));
+    }
     let mut opens: Vec<OpenView> = pages.iter().flat_map(|page| page.opens.iter().cloned()).collect();
     opens.sort_by_key(|open| open.seq);
     opens.dedup();
@@ -81,5 +103,109 @@ pub fn verify_draw(pages: &[Detail]) -> Result<Vec<OpenView>, DrawError> {
     if cut_short || !has_last_page {
         return Err(DrawError::Missing(opens.len() as u32 + 1));
     }
+    check_pages(pages, opens.len() as u32)?;
+    check_end(envelope, remaining)?;
+    check_openers(envelope, &opens)?;
+    check_times(envelope, &opens)?;
+    check_named(pages, &opens)?;
     Ok(opens)
+}
+
+/// They are of one envelope after it was closed, and each says rightly what comes after it.
+fn check_pages(pages: &[Detail], opens: u32) -> Result<(), DrawError> {
+    for page in pages {
+        let first = &pages[0];
+        let differs = [
+            (page.envelope != first.envelope, "envelope"),
+            (page.draw_seed != first.draw_seed, "draw_seed"),
+            (page.luckiest != first.luckiest, "luckiest"),
+        ];
+        if let Some((_, field)) = differs.iter().find(|(differs, _)| *differs) {
+            return Err(DrawError::PagesDiffer(field));
+        }
+        let due = page.opens.last().map(|open| open.seq).filter(|seq| *seq < opens);
+        // An empty page comes after the last one, whatever was asked for.
+        if page.next_seq != due {
+            return Err(told("next_seq", format!("{:?}", page.next_seq), format!("{due:?}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_end(envelope: &EnvelopeView, remaining: Fen) -> Result<(), DrawError> {
+    let state = if remaining == Fen::ZERO { State::Finished } else { State::Refunded };
+    if envelope.state != state {
+        return Err(told("state", format!("{:?}", envelope.state), format!("{state:?}")));
+    }
+    if (envelope.remaining_fen, envelope.remaining_shares) != (Fen::ZERO, 0) {
+        let left = format!("{} and {}", envelope.remaining_fen.get(), envelope.remaining_shares);
+        return Err(told("remaining_fen and remaining_shares", left, "0 and 0"));
+    }
+    Ok(())
+}
+
+/// Each opened once, and was among those whom it is for.
+fn check_openers(envelope: &EnvelopeView, opens: &[OpenView]) -> Result<(), DrawError> {
+    let audience = envelope.audience.clone().into_audience();
+    let audience = audience.map_err(|error| told("audience", error, "another one"))?;
+    let mut users = HashSet::new();
+    for open in opens {
+        if !users.insert(&open.user_id) {
+            return Err(told(format!("opening {}", open.seq), &open.user_id, "a user's who had not opened it"));
+        }
+        let is_invited = match &audience {
+            Audience::User(invited) => [invited, &envelope.sender].contains(&&open.user_id),
+            // Who is in a group is not public.
+            Audience::Link | Audience::Group(_) => true,
+        };
+        if !is_invited {
+            return Err(told(format!("opening {}", open.seq), &open.user_id, "for somebody else"));
+        }
+    }
+    Ok(())
+}
+
+/// Openings follow each other, as exactly as the clocks of several servers do, and come before the expiry.
+fn check_times(envelope: &EnvelopeView, opens: &[OpenView]) -> Result<(), DrawError> {
+    let minted_at = envelope.id.minted_at();
+    let taken = minted_at.plus_millis(-ID_AHEAD_MS_MAX)..=minted_at.plus_millis(ID_AGE_DAYS_MAX * 86_400_000);
+    if !taken.contains(&envelope.created_at) {
+        return Err(told("created_at", envelope.created_at, format!("near {minted_at}, as its id says")));
+    }
+    let Some(expires_at) = envelope.expires_at else { return Err(told("expires_at", "null", "a time")) };
+    let mut latest = envelope.created_at;
+    for open in opens {
+        let possible = latest.plus_millis(-AUDIT_CLOCKS_APART_MS_MAX)..expires_at;
+        if !possible.contains(&open.opened_at) {
+            let what = format!("opened_at of opening {}", open.seq);
+            return Err(told(what, open.opened_at, format!("from {latest} on and before {expires_at}")));
+        }
+        latest = latest.max(open.opened_at);
+    }
+    Ok(())
+}
+
+/// The openings that are named apart are among the others, and the luckiest is it.
+fn check_named(pages: &[Detail], opens: &[OpenView]) -> Result<(), DrawError> {
+    // The earliest of equals: of equal keys, the last one is the maximum.
+    let luckiest = opens.iter().rev().max_by_key(|open| open.amount_fen);
+    let told_luckiest = pages[0].luckiest.as_ref();
+    if told_luckiest != luckiest {
+        return Err(told("luckiest", words_of(told_luckiest), words_of(luckiest)));
+    }
+    for mine in pages.iter().filter_map(|page| page.mine.as_ref()) {
+        if !opens.contains(mine) {
+            return Err(told("mine", words_of(Some(mine)), "none of the openings"));
+        }
+    }
+    Ok(())
+}
+
+fn words_of(open: Option<&OpenView>) -> String {
+    let Some(OpenView { seq, user_id, amount_fen, opened_at }) = open else { return "nobody".to_owned() };
+    format!("opening {seq} of {} fen by {user_id} at {opened_at}", amount_fen.get())
+}
+
+fn told(what: impl Into<String>, told: impl Display, due: impl Display) -> DrawError {
+    DrawError::False { what: what.into(), told: told.to_string(), due: due.to_string() }
 }

@@ -13,7 +13,7 @@ use crate::transfer::TransferKind;
 use crate::user::UserId;
 
 /// An envelope as its sender and its audience see it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvelopeView {
     /// Its id, a UUIDv7.
     #[schema(value_type = String, format = "uuid")]

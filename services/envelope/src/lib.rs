@@ -7,15 +7,16 @@
 //!
 //! | verb | database transactions | from memory |
 //! |---|---|---|
-//! | grab | none (when the envelope is not live: one read, and one for every 10,000 openings) | state, own opening, ticket |
+//! | grab | none (when the envelope is not live: one read, and one for every 10,000 openings; after a [silence](presence) one read of what is new) | state, own opening, ticket |
 //! | open | one insert, shared by the whole batch | the decision |
 //! | open, `lanes = false` | one read, one insert | nothing |
 //! | detail | none (as above when not live; one read of what is new when nothing was written for a second, or it has expired) | the rest |
 //! | create | one insert | |
 //! | pay | one read, one wallet transaction, one update | |
 //!
-//! With a Redis, an envelope that is not live here may be answered from what
-//! another server of the SET has [shared] of it.
+//! With a Redis, who opened an envelope that is not live here, and everybody once
+//! it has ended, may be answered from what another server of the SET has [shared]
+//! of it.
 
 pub mod refusal;
 pub mod server;
@@ -25,6 +26,7 @@ pub mod lane;
 pub mod direct;
 pub mod live;
 pub mod permits;
+mod presence;
 pub mod ready;
 pub mod shared;
 

@@ -14,7 +14,7 @@ use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenView, Outcome, Ready, ReadyTag};
 use hongbao_core::{
     Clock, Envelope, EnvelopeId, GroupId, Journal, Limits, Opened, Seed, Slot, Stage, State, Timestamp, Transfer,
-    TransferOutcome, UserId, limits,
+    TransferId, TransferOutcome, UserId, limits,
 };
 use hongbao_store::{Durable, Store, StoreError, durably};
 use hongbao_wallet::Wallet;
@@ -28,6 +28,7 @@ use crate::lane::{Accepted, Lane, LaneContext, LaneQueue, OpenAnswer, OpenJob};
 use crate::live::{LiveEnvelope, LiveEnvelopes, LiveJournal, NotLive};
 use crate::metrics::{LaneMetrics, ServerMetrics};
 use crate::permits::Permits;
+use crate::presence::Presence;
 use crate::refusal::Refusal;
 use crate::shared::SharedViews;
 use crate::shared::snapshot::{SafeGrab, Snapshot};
@@ -125,6 +126,7 @@ pub struct Server {
     /// Bit `n` is set when slot `n` is ours.
     slots: u128,
     live: Arc<LiveEnvelopes>,
+    presence: Presence,
     /// By number of the database; a SET has some of them.
     lanes: Vec<Option<LaneQueue>>,
     direct: Arc<LaneContext>,
@@ -199,7 +201,8 @@ impl Server {
         let direct = context(metrics.direct());
         let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
         let tasks = ServerTasks { lanes: tasks, sweeper, permits: parts.permits.clone() };
-        (Arc::new(Server { parts, slots, live, lanes, direct }), tasks)
+        let presence = Presence::new(parts.clock.now());
+        (Arc::new(Server { parts, slots, live, presence, lanes, direct }), tasks)
     }
 
     /// Makes an envelope under an id that was minted at the edge.
@@ -260,7 +263,7 @@ impl Server {
             return answer;
         }
         let (state, before) = if self.parts.options.lanes {
-            let live = self.live(id, now).await.map_err(Refusal::of_reading)?;
+            let live = self.live_for_grab(id, caller.user, now).await.map_err(Refusal::of_reading)?;
             let journal = live.journal();
             let before = journal.opened_by(caller.user);
             check_invited(&live.envelope, before.as_ref(), caller)?;
@@ -386,8 +389,10 @@ impl Server {
         if self.slots & (1 << placement.slot.number()) == 0 {
             return Err(Refusal::Misdirected);
         }
+        let now = self.parts.clock.now();
+        self.presence.asked(now);
         // An id from a time that no table holds costs no query.
-        let age_ms = self.parts.clock.now().millis().saturating_sub(id.minted_at().millis());
+        let age_ms = now.millis().saturating_sub(id.minted_at().millis());
         if !(-limits::ID_AHEAD_MS_MAX..=limits::ID_AGE_DAYS_MAX * 86_400_000).contains(&age_ms) {
             return Err(Refusal::NotFound);
         }
@@ -395,7 +400,7 @@ impl Server {
     }
 
     /// The answer to a grab, if what another server has shown of the envelope is
-    /// enough for it. Openings never look there.
+    /// enough for it; `ready` never is. Openings never look there.
     async fn grab_shared(
         &self,
         id: EnvelopeId,
@@ -403,7 +408,6 @@ impl Server {
         now: Timestamp,
     ) -> Option<Result<GrabAnswer, Refusal>> {
         let answer = match self.snapshot(id, now).await?.grab(caller.user, caller.groups, now)? {
-            SafeGrab::Ready => GrabAnswer::Ready(self.ready(id, caller.user, now)),
             SafeGrab::Opened(opened) => GrabAnswer::Outcome(Outcome::opened(&opened, true)),
             SafeGrab::Empty => GrabAnswer::Outcome(Outcome::Empty),
             SafeGrab::Expired => GrabAnswer::Outcome(Outcome::Expired),
@@ -423,6 +427,25 @@ impl Server {
 
     async fn live(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
         self.live.get_or_load(id, &*self.parts.store, now).await.map_err(refusal_of)
+    }
+
+    /// A copy that tells this user whether it has opened the envelope, also through
+    /// another server while nobody asked this one.
+    async fn live_for_grab(&self, id: EnvelopeId, user: &UserId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
+        let store = &*self.parts.store;
+        let live = self.live(id, now).await?;
+        let is_told = {
+            let journal = live.journal();
+            journal.fold.has_ended() || journal.opened_by(user).is_some()
+        };
+        if is_told
+            || !self.presence.may_have_missed(live.complete_at())
+            || self.live.catch_up(&live, store, self.clock(), now).await.map_err(refusal_of)?
+        {
+            return Ok(live);
+        }
+        self.live.forget_copy(&live);
+        self.live(id, now).await
     }
 
     /// A copy that is good enough to show. Openings of this server are in it at
@@ -475,8 +498,9 @@ async fn pay_and_activate(
 ) -> Result<(Stage, Option<Timestamp>), Refusal> {
     let outcome = wallet.transfer(vec![Transfer::send(envelope, now)]).await?.pop();
     match outcome {
-        Some(TransferOutcome::Done | TransferOutcome::AlreadyDone) => {
-            let expires_at = now.plus_millis(envelope.lifetime_ms);
+        Some(outcome @ (TransferOutcome::Done | TransferOutcome::AlreadyDone)) => {
+            let paid_at = if outcome == TransferOutcome::Done { now } else { paid_at(wallet, envelope.id).await? };
+            let expires_at = paid_at.plus_millis(envelope.lifetime_ms);
             store.activate(envelope.id, expires_at).await?.ok_or(Refusal::NotFound)
         }
         Some(TransferOutcome::InsufficientFunds) => Err(Refusal::InsufficientFunds),
@@ -486,6 +510,13 @@ async fn pay_and_activate(
         }
         other => Err(Refusal::Internal(format!("the payment of {} ended as {other:?}", envelope.id))),
     }
+}
+
+/// When an envelope was paid that was paid before. Its lifetime counts from then,
+/// whoever activates it, so that the rows tell when it has to expire.
+async fn paid_at(wallet: &dyn Wallet, id: EnvelopeId) -> Result<Timestamp, Refusal> {
+    let found = wallet.find(&[TransferId::Envelope(id, 0)]).await?.pop();
+    found.map(|payment| payment.at).ok_or_else(|| Refusal::Internal(format!("the payment of {id} is gone again")))
 }
 
 /// Runs money work on a task of its own, so that a client that goes away cannot

@@ -26,6 +26,8 @@ pub enum Verb<'a> {
     Unsettled,
     Settle,
     Unpaid,
+    Cancelled,
+    Purge,
     Expired,
     Scan,
     ScanEntries,
@@ -154,6 +156,18 @@ impl<G: Guard> Store for GuardedStore<G> {
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError> {
         self.guarded(Verb::Unpaid, self.inner.unpaid(table, created_before, after, limit)).await
+    }
+    async fn cancelled(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<EnvelopeId>, StoreError> {
+        self.guarded(Verb::Cancelled, self.inner.cancelled(table, created_before, after, limit)).await
+    }
+    async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
+        self.guarded(Verb::Purge, self.inner.purge(table, envelopes)).await
     }
     async fn expired(
         &self,

@@ -194,6 +194,22 @@ pub trait Store: Barrier + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError>;
 
+    /// Envelopes of a table that were made before `created_before` and cancelled, by
+    /// id after `after`.
+    async fn cancelled(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<EnvelopeId>, StoreError>;
+
+    /// Removes those of these envelopes of a table that are cancelled and have no
+    /// entry, at most [`PURGE_BATCH_SIZE_MAX`]; gives how many it removed.
+    ///
+    /// [`PURGE_BATCH_SIZE_MAX`]: hongbao_core::limits::PURGE_BATCH_SIZE_MAX
+    async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError>;
+
     /// Active envelopes of a table past their expiry with money left, by expiry
     /// and id after `after`. The cursor lets a worker pass those that it cannot
     /// refund, and reach the ones behind them.

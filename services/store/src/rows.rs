@@ -218,7 +218,8 @@ pub fn columns(alias: &str, names: &[&str]) -> String {
     names.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ")
 }
 
-fn envelope_id(row: &impl StoredRow, column: usize) -> Result<EnvelopeId, StoreError> {
+/// The id of an envelope.
+pub fn envelope_id(row: &impl StoredRow, column: usize) -> Result<EnvelopeId, StoreError> {
     let bytes = row.bytes(column)?;
     EnvelopeId::from_bytes(bytes).ok_or_else(|| damaged("envelope id", bytes))
 }

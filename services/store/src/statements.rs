@@ -19,6 +19,10 @@ pub struct Plain {
     pub unsettled: String,
     /// Envelopes that wait for a payment: after which id, made before when, how many.
     pub unpaid: String,
+    /// Envelopes that were cancelled: after which id, made before when, how many.
+    pub cancelled: String,
+    /// Removes cancelled envelopes without entries; a list of ids as a condition is to be put between the two parts.
+    pub purge: [String; 2],
 }
 
 impl Plain {
@@ -50,6 +54,14 @@ impl Plain {
                 "SELECT /* unpaid */ {e} FROM {envelope} e WHERE e.stage = 0 AND e.id > ? AND e.created_at_ms < ? \
                  ORDER BY e.id LIMIT ?"
             ),
+            cancelled: format!(
+                "SELECT /* cancelled */ e.id FROM {envelope} e WHERE e.stage = 2 AND e.id > ? AND e.created_at_ms < ? \
+                 ORDER BY e.id LIMIT ?"
+            ),
+            purge: [
+                format!("DELETE /* purge */ FROM {envelope} WHERE id IN ("),
+                format!(") AND stage = 2 AND NOT EXISTS (SELECT 1 FROM {entry} j WHERE j.envelope_id = {envelope}.id)"),
+            ],
         }
     }
 }

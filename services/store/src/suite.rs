@@ -67,6 +67,8 @@ macro_rules! store_behaviours {
             the_furthest_of_several_settlements_counts
             what_the_tail_has_missed_is_found
             unpaid_envelopes_are_found_by_age
+            cancelled_envelopes_are_found_by_age
+            nothing_but_cancelled_envelopes_without_entries_is_removed
             expired_envelopes_with_money_are_found_oldest_first
             expiries_of_the_same_moment_are_paged_by_id
         }

@@ -9,7 +9,7 @@ use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKin
 use hongbao_store::returns::Returning;
 use hongbao_store::{Barrier, Durability, Generations, StoreError};
 
-use crate::{AccountRow, Posted, Wallet, WalletError};
+use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
 /// Decides whether a call fails.
 pub trait Guard: Send + Sync + 'static {
@@ -75,6 +75,9 @@ impl<G: Guard> Wallet for GuardedWallet<G> {
     }
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
         self.guarded(self.inner.accounts(after, limit)).await
+    }
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
+        self.guarded(self.inner.balances(after, limit)).await
     }
     async fn books(&self) -> Result<Books, WalletError> {
         self.guarded(self.inner.books()).await

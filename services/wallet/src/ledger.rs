@@ -57,7 +57,7 @@ impl<'a> Ledger<'a> {
     ///
     /// A transfer that contradicts itself is a conflict: its id is for something else.
     pub fn execute(&mut self, transfer: &'a Transfer) -> TransferOutcome {
-        if !is_sound(transfer) {
+        if !transfer.is_sound() {
             return TransferOutcome::Conflict;
         }
         if let Some(held) = self.held.get(&transfer.id) {
@@ -97,17 +97,6 @@ pub(crate) const fn contra_of(kind: TransferKind) -> &'static str {
     match kind {
         TransferKind::TopUp => TOP_UPS,
         TransferKind::Send | TransferKind::Open | TransferKind::Refund | TransferKind::Cancel => CLEARING,
-    }
-}
-
-/// The id is of the kind's class, and a cancel moves nothing.
-fn is_sound(transfer: &Transfer) -> bool {
-    match (transfer.kind, transfer.id) {
-        (TransferKind::TopUp, TransferId::TopUp(_)) => true,
-        (TransferKind::Send, TransferId::Envelope(_, 0)) => true,
-        (TransferKind::Cancel, TransferId::Envelope(_, 0)) => transfer.amount.is_zero(),
-        (TransferKind::Open | TransferKind::Refund, TransferId::Envelope(_, 1..)) => true,
-        _ => false,
     }
 }
 

@@ -67,8 +67,9 @@ pub struct AccountRow {
     /// A user's id, or one of the system accounts [`CLEARING`] and [`TOP_UPS`],
     /// of which each of several shards has its own: `#clearing/07`.
     pub account: String,
-    /// The balance as stored, in fen; the source of top-ups is below zero.
-    pub balance_fen: i64,
+    /// The balance as stored, in fen; the source of top-ups is below zero. `None`:
+    /// the row of a system account is missing.
+    pub balance_fen: Option<i64>,
     /// The sum of the account's transfers, recomputed.
     pub transfers_sum_fen: i128,
 }
@@ -78,6 +79,19 @@ impl AccountRow {
     pub fn is_of_system(&self) -> bool {
         self.account.starts_with('#')
     }
+}
+
+/// What one transfer did to a user's balance, as stored: for the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalanceLine {
+    /// The user's id.
+    pub account: String,
+    /// The transfer's position, as in [`Posted`].
+    pub position: i64,
+    /// By how much the balance changed, in fen; below zero for a payment.
+    pub change_fen: i64,
+    /// What the user had after it, in fen.
+    pub balance_fen: i64,
 }
 
 /// The account that holds the money of all envelopes. No user can have this id.
@@ -134,10 +148,17 @@ pub trait Wallet: Barrier + Send + Sync + 'static {
     /// of one moment. A page is short only at the end. For the audit.
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError>;
 
+    /// What each transfer did to its user's balance, after that user's transfer at
+    /// that position, shard by shard and there by user and position. What is written
+    /// meanwhile to a history that was read to its end is left out. A page is short
+    /// only at the end. For the audit.
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError>;
+
     /// The sums over all accounts: the clearing account's balance is what is
     /// outstanding, and what the source of top-ups lacks is what came from
     /// outside. Each shard is read as of one moment; since the books of each
-    /// balance by themselves, the sums do too. For the audit.
+    /// balance by themselves, the sums do too. [`WalletError::Damaged`] where the
+    /// row of a system account is missing. For the audit.
     async fn books(&self) -> Result<Books, WalletError>;
 
     /// The durability in force; full only if it is so in all shards.

@@ -4,7 +4,7 @@ use hongbao_core::{Fen, Timestamp, Transfer, TransferId, TransferKind, UserId};
 use hongbao_store::rows::StoredRow;
 
 use crate::ledger::Content;
-use crate::{Posted, WalletError};
+use crate::{BalanceLine, Posted, WalletError};
 
 /// Names and numbers of the kinds, as stored. They must never change.
 const KINDS: [(TransferKind, i64); 5] = [
@@ -44,10 +44,22 @@ pub(crate) fn posted(row: &impl StoredRow) -> Result<Posted, WalletError> {
     Ok(Posted { transfer: transfer(row)?, position: row.int(5)? })
 }
 
+/// Reads `user_id, position`, the change as the user sees it, `balance_fen`.
+pub(crate) fn balance_line<R: StoredRow>(row: &R) -> Result<BalanceLine, WalletError> {
+    let account = row.text(0)?.to_owned();
+    Ok(BalanceLine { account, position: row.int(1)?, change_fen: row.int(2)?, balance_fen: row.int(3)? })
+}
+
 /// A balance of this user.
 pub(crate) fn balance(row: &impl StoredRow, column: usize, user: &UserId) -> Result<Fen, WalletError> {
     let fen = row.int(column)?;
     Fen::new(fen).ok_or_else(|| WalletError::Damaged(format!("the balance of {user} is {fen} fen")))
+}
+
+/// The balance of a system account; null where its row is missing.
+pub(crate) fn system_balance(row: &impl StoredRow, column: usize, account: &str) -> Result<i64, WalletError> {
+    let missing = || WalletError::Damaged(format!("the row with the balance of {account} is missing"));
+    row.int_or_null(column)?.ok_or_else(missing)
 }
 
 /// Bytes as hexadecimal digits.

@@ -63,6 +63,7 @@ macro_rules! wallet_behaviours {
             only_stored_transfers_are_found
             a_scan_gives_every_transfer_once_and_each_users_in_order
             accounts_are_paged_each_once
+            balances_are_told_transfer_by_transfer
             an_idle_wallet_answers_and_tells_its_durability
         }
     };

@@ -32,6 +32,7 @@ use crate::credit::Credit;
 use crate::job::{Job, JobError, Ports, RunReport};
 use crate::lease::{Lease, Tenant};
 use crate::metrics::WorkerMetrics;
+use crate::purge::Purge;
 use crate::refund::Refund;
 
 /// The first wait after a failure.
@@ -44,6 +45,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const FAILURES_IN_A_ROW_MAX: u32 = 5;
 /// The shortest wait after a run that was left out.
 const SKIP_REST_MIN: Duration = Duration::from_millis(100);
+/// Purges may be late, and look for work so many times less often than other jobs.
+const PURGE_IDLE_FACTOR: u32 = 50;
 /// The longest rest after a busy run.
 const REST_MAX: Duration = Duration::from_secs(1);
 
@@ -61,6 +64,8 @@ pub struct WorkerOptions {
     pub credit_idle_ms: u64,
     /// How often the other jobs do.
     pub idle_ms: u64,
+    /// Seconds after which an envelope that was cancelled, and so never paid, is removed.
+    pub purge_after_s: u32,
     /// How long a shutdown waits for runs that are under way, in milliseconds.
     pub shutdown_ms_max: u64,
 }
@@ -75,6 +80,8 @@ impl Default for WorkerOptions {
             // Far below the second in which a credit should appear.
             credit_idle_ms: 50,
             idle_ms: 200,
+            // A client that asks again the next day need not be told why it cannot pay any more.
+            purge_after_s: 86_400,
             shutdown_ms_max: 10_000,
         }
     }
@@ -92,6 +99,8 @@ impl WorkerOptions {
             ),
             ((1..=60_000).contains(&self.credit_idle_ms), "credit_idle_ms must be 1 to 60000"),
             ((1..=60_000).contains(&self.idle_ms), "idle_ms must be 1 to 60000"),
+            // Day tables go round in a month.
+            ((1..=20 * 86_400).contains(&self.purge_after_s), "purge_after_s must be 1 to 1728000"),
             ((1..=600_000).contains(&self.shutdown_ms_max), "shutdown_ms_max must be 1 to 600000"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
@@ -131,12 +140,14 @@ impl WorkerSet {
         let returning = ports.store.returns().and(ports.wallet.returns());
         let credit = Credit::new(ports.clone(), zone_offset_s, limits).measured_by(metrics.clone());
         let refund = Refund::new(ports.clone(), zone_offset_s, limits);
+        let purge = Purge::new(ports.clone(), zone_offset_s, limits, options.purge_after_s);
         let activate = Activate::new(ports, zone_offset_s, limits);
         let idle = Duration::from_millis(options.idle_ms);
         let jobs = vec![
             Scheduled { job: Box::new(credit), idle: Duration::from_millis(options.credit_idle_ms) },
             Scheduled { job: Box::new(refund), idle },
             Scheduled { job: Box::new(activate), idle },
+            Scheduled { job: Box::new(purge), idle: idle * PURGE_IDLE_FACTOR },
         ];
         WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, options, &metrics)
     }

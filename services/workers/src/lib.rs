@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`tour`], [`activate`], [`credit`], [`refund`],
-//! [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`purge`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -14,6 +14,7 @@ pub mod tour;
 
 pub mod activate;
 pub mod credit;
+pub mod purge;
 pub mod refund;
 
 pub mod clock;

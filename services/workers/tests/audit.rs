@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use common::damage::{damage_store, damage_wallet};
-use common::{LIFETIME_MS, World, ZONE_S, before, long, run_until_idle};
+use common::damage::{Files, damage_store, damage_wallet};
+use common::{LIFETIME_MS, World, ZONE_S, before, columns, long, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::{EnvelopeId, Transfer, TransferOutcome};
 use hongbao_workers::credit::Credit;
@@ -278,8 +278,9 @@ async fn no_false_alarm_while_the_service_runs() {
                     world.store.cancel(envelope.id).await.unwrap();
                     continue;
                 }
-                world.transfer(Transfer::send(&envelope, world.now()), TransferOutcome::Done).await;
-                let expires_at = world.now().plus_millis(LIFETIME_MS);
+                let paid_at = world.now();
+                world.transfer(Transfer::send(&envelope, paid_at), TransferOutcome::Done).await;
+                let expires_at = paid_at.plus_millis(LIFETIME_MS);
                 world.store.activate(envelope.id, expires_at).await.unwrap();
                 for number in 0..8 {
                     let name = format!("{name}-{number}");
@@ -337,4 +338,10 @@ async fn rows_before_the_first_entry_are_named() {
         damage_store(&world, id, &format!("PRAGMA ignore_check_constraints = ON; {sql}")).await;
     };
     before::rows_before_the_first_entry_are_named(&world, damage).await;
+}
+
+#[tokio::test]
+async fn each_damaged_column_is_named_or_it_is_told_why_not() {
+    let world = World::new().await;
+    columns::each_damaged_column_is_named_or_it_is_told_why_not(&world, &Files(&world)).await;
 }

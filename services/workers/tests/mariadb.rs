@@ -6,6 +6,7 @@ mod common;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use common::columns::{self, Damage, Database, MYSQL_SYSTEM, Side};
 use common::damage::with_names;
 use common::service::Made;
 use common::{World, ZONE_S, before, long, run_until_idle};
@@ -16,11 +17,12 @@ use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Append, Store as _};
+use hongbao_wallet::mysql::{Home, MysqlWallet};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::{Job as _, Ports, Tenant, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 use tokio::sync::Mutex;
 
 const LEASE: Duration = Duration::from_millis(400);
@@ -30,16 +32,19 @@ fn mariadb() -> &'static Part {
     MARIADB.get_or_init(|| Part::mariadb(&[]))
 }
 
-/// Each test has a SET of its own in the one MariaDB: the databases of one slot.
-async fn set(slot: u8) -> Arc<MysqlStore> {
-    static MIGRATION: Mutex<()> = Mutex::const_new(());
-    let node = mariadb().node();
-    let options = MysqlOptions {
-        nodes: vec![node.parse().unwrap()],
+fn options() -> MysqlOptions {
+    MysqlOptions {
+        nodes: vec![mariadb().node().parse().unwrap()],
         user: "hongbao".to_owned(),
         password: "hongbao".to_owned(),
         ..MysqlOptions::default()
-    };
+    }
+}
+
+/// Each test has a SET of its own in the one MariaDB: the databases of one slot.
+async fn set(slot: u8) -> Arc<MysqlStore> {
+    static MIGRATION: Mutex<()> = Mutex::const_new(());
+    let options = options();
     let fold = Fold::new(10, 1).unwrap();
     let layout =
         Layout { fold, slots: vec![Slot::new(slot).unwrap()], zone_offset_s: ZONE_S, world: hongbao_core::World::Real };
@@ -307,4 +312,51 @@ async fn the_audit_names_rows_before_the_first_entry() {
         assert_eq!(raw().await.execute(sqlx::raw_sql(&sql)).await.unwrap().rows_affected(), 1, "{sql}");
     };
     before::rows_before_the_first_entry_are_named(&world, damage).await;
+}
+
+/// The databases of slot 9, and a wallet in one database.
+struct Databases;
+
+impl Database for Databases {
+    fn prefix(&self, side: Side) -> &'static str {
+        if side == Side::Store { "db_09." } else { "wallet_00." }
+    }
+
+    async fn execute(&self, _: Side, sql: &str) -> u64 {
+        let mut connection = raw().await;
+        connection.execute("SET check_constraint_checks = 0").await.unwrap();
+        let mut rows = 0;
+        for statement in sql.split("; ") {
+            let done = connection.execute(sqlx::raw_sql(statement)).await;
+            rows = done.unwrap_or_else(|error| panic!("{statement}: {error}")).rows_affected();
+        }
+        rows
+    }
+
+    async fn columns(&self, _: Side, table: &str) -> Vec<String> {
+        let (database, table) = table.split_once('.').unwrap();
+        let sql = format!(
+            "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
+             WHERE table_schema = '{database}' AND table_name = '{table}'"
+        );
+        raw().await.fetch_all(sqlx::raw_sql(&sql)).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    fn system(&self) -> (&'static str, &'static [Damage]) {
+        ("ledger", MYSQL_SYSTEM)
+    }
+}
+
+#[tokio::test]
+async fn each_damaged_column_is_named_or_it_is_told_why_not() {
+    let store = set(9).await;
+    let slots = Slot::all().collect();
+    let homes = vec![Home { options: options(), slots, world: hongbao_core::World::Real }];
+    hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();
+    let wallet = Arc::new(MysqlWallet::open(homes, 1).await.unwrap());
+    let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
+    world.slots = vec![Slot::new(9).unwrap()];
+    let unguarded = ["update", "delete"].map(|what| format!("DROP TRIGGER wallet_00.transfer_refuses_{what}"));
+    Databases.execute(Side::Wallet, &unguarded.join("; ")).await;
+    columns::each_damaged_column_is_named_or_it_is_told_why_not(&world, &Databases).await;
 }

@@ -4,8 +4,8 @@
 --
 -- Only what MariaDB, MySQL 8 and TiDB all understand: no partial indexes, so the
 -- stage comes first in the keys that workers use. stage is 0 created, 1 active,
--- 2 cancelled, 3 settled. `waiting` finds by id what waits for a payment or a
--- credit; `expiry` finds by time what is over. An opening touches neither, for
+-- 2 cancelled, 3 settled. `waiting` finds by id what waits for a payment, a credit
+-- or its removal; `expiry` finds by time what is over. An opening touches neither, for
 -- it changes no envelope row.
 CREATE TABLE IF NOT EXISTS {db}.envelope_{y}_{dd} (
     id            BINARY(16)    NOT NULL PRIMARY KEY,

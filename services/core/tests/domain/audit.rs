@@ -1,9 +1,12 @@
 //! The audit's checks: sound rows pass, and each single damage is named.
 
-use hongbao_core::audit::{Books, Breach, EnvelopeRows, check_balance, check_envelope, envelope_missing};
-use hongbao_core::{EntryKind, Envelope, Fen, Kind, Stage, Transfer, TransferId, TransferKind};
+use hongbao_core::audit::{
+    Books, Breach, EnvelopeRows, RunningBalance, check_balance, check_envelope, check_transfer, envelope_missing,
+};
+use hongbao_core::limits::AUDIT_CLOCKS_APART_MS_MAX;
+use hongbao_core::{Audience, EntryKind, Envelope, Fen, Kind, Stage, Transfer, TransferId, TransferKind};
 
-use crate::sample::{self, NEW_YEAR, Rows, fen, opener, sender, user};
+use crate::sample::{self, LIFETIME_MS, NEW_YEAR, Rows, fen, opener, sender, user};
 
 pub fn check(rows: &Rows) -> Vec<Breach> {
     check_envelope(&EnvelopeRows { envelope: &rows.envelope, entries: &rows.entries, transfers: &rows.transfers })
@@ -279,6 +282,133 @@ fn i7_terms_that_cannot_be_split_are_named() {
 #[test]
 fn i7_another_seed_is_named() {
     assert_named(finished(), |rows| rows.envelope.seed = sample::seed(8), "I7", "amount_wrong");
+}
+
+#[test]
+fn i3_an_expiry_that_was_moved_is_named_to_the_millisecond() {
+    for by in [-LIFETIME_MS, -1, 1, LIFETIME_MS] {
+        let moved = |rows: &mut Rows| rows.envelope.expires_at = rows.envelope.expires_at.map(|at| at.plus_millis(by));
+        assert_named(finished(), moved, "I3", "expiry_wrong");
+        assert_named(finished(), |rows| rows.envelope.lifetime_ms += by, "I3", "expiry_wrong");
+        assert_named(finished(), |rows| rows.transfers[0].at = NEW_YEAR.plus_millis(by), "I3", "expiry_wrong");
+    }
+    assert_named(finished(), |rows| rows.envelope.expires_at = None, "I3", "expiry_wrong");
+}
+
+#[test]
+fn i3_an_entry_that_is_dated_otherwise_than_its_credit_is_named() {
+    for place in 0..4 {
+        let moved = |rows: &mut Rows| rows.entries[place].at = rows.entries[place].at.plus_millis(1);
+        assert_named(refunded(), moved, "I3", "entry_time_wrong");
+    }
+}
+
+/// Entry and credit agree, or there is no credit yet.
+#[test]
+fn i3_an_entry_at_an_impossible_time_is_named_whatever_its_credit_says() {
+    let expiry = NEW_YEAR.plus_millis(LIFETIME_MS);
+    let apart = AUDIT_CLOCKS_APART_MS_MAX;
+    for (place, at, wrong) in [
+        (0, NEW_YEAR.plus_millis(-400 * LIFETIME_MS), true),
+        (0, NEW_YEAR.plus_millis(-apart - 1), true),
+        (0, NEW_YEAR.plus_millis(-apart), false),
+        (2, NEW_YEAR.plus_millis(-apart + 1), true),
+        (2, NEW_YEAR.plus_millis(-apart + 2), false),
+        (2, expiry, true),
+        (2, expiry.plus_millis(-1), false),
+        (3, expiry.plus_millis(-1), true),
+        (3, expiry.plus_millis(30 * LIFETIME_MS), false),
+    ] {
+        let mut rows = refunded();
+        rows.entries[place].at = at;
+        rows.transfers[place + 1].at = at;
+        let named = check(&rows).iter().any(|breach| (breach.invariant, breach.code) == ("I3", "entry_time_wrong"));
+        assert_eq!(named, wrong, "entry {} at {at}", place + 1);
+    }
+    // What is dated late makes nobody who follows it early but once.
+    let mut rows = finished();
+    rows.entries[1].at = NEW_YEAR.plus_millis(-400 * LIFETIME_MS);
+    rows.transfers[2].at = rows.entries[1].at;
+    assert_eq!(check(&rows).len(), 1);
+}
+
+#[test]
+fn i3_a_row_or_a_payment_of_another_time_than_the_id_is_named() {
+    let day = LIFETIME_MS;
+    for (days, code) in [(-400, "created_at_wrong"), (31, "created_at_wrong"), (1, "payment_time_wrong")] {
+        let moved = |rows: &mut Rows| rows.envelope.created_at = NEW_YEAR.plus_millis(days * day);
+        assert_named(finished(), moved, "I3", code);
+    }
+    assert_named(finished(), |rows| rows.transfers[0].at = NEW_YEAR.plus_millis(31 * day), "I3", "payment_time_wrong");
+    assert_named(finished(), |rows| rows.envelope.lifetime_ms = 8 * day, "I3", "lifetime_wrong");
+    assert_named(finished(), |rows| rows.envelope.lifetime_ms = -1, "I3", "lifetime_wrong");
+}
+
+#[test]
+fn i2_an_opener_who_was_not_invited_is_named() {
+    let mut rows = Rows::settled(terms(), 1);
+    rows.envelope.audience = Audience::User(user(1));
+    assert_named(rows.clone(), |rows| rows.envelope.audience = Audience::User(user(2)), "I2", "not_invited");
+    rows.envelope.sender = user(1);
+    rows.envelope.audience = Audience::User(user(2));
+    let found = check(&rows);
+    assert!(found.iter().all(|breach| breach.code != "not_invited"), "a sender may open its own: {found:#?}");
+}
+
+#[test]
+fn i1_a_cancelled_envelope_that_could_still_be_paid_is_named() {
+    let mut rows = Rows { envelope: terms(), entries: vec![], transfers: vec![] };
+    rows.envelope.stage = Stage::Cancelled;
+    rows.transfers = vec![Transfer::cancel(&rows.envelope, NEW_YEAR)];
+    assert_named(rows, |rows| rows.transfers.clear(), "I1", "cancel_missing");
+}
+
+#[test]
+fn i1_a_running_balance_that_is_off_is_named_once() {
+    let sound = [(100, 100), (-30, 70), (0, 70), (5, 75)];
+    let check = |lines: &[(i64, i64)]| -> Vec<i64> {
+        let mut running = RunningBalance::default();
+        let wrong = (1..).zip(lines).filter_map(|(position, (change, balance))| {
+            running.check("user_1", position, *change, *balance).map(|breach| {
+                assert_eq!((breach.invariant, breach.code), ("I1", "running_balance_off"));
+                assert_eq!(breach.user_id.as_deref(), Some("user_1"));
+                position
+            })
+        });
+        wrong.collect()
+    };
+    assert_eq!(check(&sound), [0; 0]);
+    for place in 0..sound.len() {
+        let mut off = sound;
+        off[place].1 += 1;
+        assert_eq!(check(&off), [place as i64 + 1], "one row");
+        let mut missing = sound.to_vec();
+        missing.remove(place);
+        // What moved nothing, and the newest, leave no trace in the others.
+        let trace = sound[place].0 != 0 && place + 1 < sound.len();
+        assert_eq!(check(&missing).len(), usize::from(trace), "row {place} is missing");
+    }
+    assert_eq!(check(&[(i64::MAX, i64::MAX), (i64::MAX, -2)]), [2], "no overflow hides it");
+}
+
+#[test]
+fn i1_a_transfer_that_contradicts_itself_is_named() {
+    let rows = refunded();
+    let cancel = Transfer::cancel(&rows.envelope, NEW_YEAR);
+    let top_up = Transfer::top_up(uuid::Uuid::from_u128(1), user(1), fen(5), NEW_YEAR);
+    for sound in rows.transfers.iter().chain([&cancel, &top_up]) {
+        assert_eq!(check_transfer(sound), None);
+        for kind in [TransferKind::TopUp, TransferKind::Send, TransferKind::Open, TransferKind::Cancel] {
+            // Both are credits of an entry; which of them it is stands in the journal.
+            let is_credit = |kind| matches!(kind, TransferKind::Open | TransferKind::Refund);
+            if kind != sound.kind && !(is_credit(kind) && is_credit(sound.kind)) {
+                let breach = check_transfer(&Transfer { kind, ..sound.clone() }).unwrap();
+                assert_eq!((breach.invariant, breach.code), ("I1", "transfer_impossible"));
+            }
+        }
+        let amount = if sound.kind == TransferKind::Cancel { fen(1) } else { Fen::ZERO };
+        assert!(check_transfer(&Transfer { amount, ..sound.clone() }).is_some());
+    }
 }
 
 #[test]

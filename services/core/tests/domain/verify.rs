@@ -1,5 +1,6 @@
 //! `verify_draw`: a closed envelope confirms itself, and no tampered one does.
 
+use hongbao_core::request::{AudienceBody, AudienceType};
 use hongbao_core::verify::{DrawError, verify_draw};
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenView, Outcome, Ready, ReadyTag};
 use hongbao_core::{EntryKind, Envelope, Fen, Journal, Kind, State, Timestamp};
@@ -18,16 +19,23 @@ fn pages(rows: &Rows, page: usize) -> Vec<Detail> {
     if chunks.is_empty() {
         chunks.push(Vec::new());
     }
+    let luckiest = luckiest(&opens);
     let last = chunks.len() - 1;
     let pages = chunks.into_iter().enumerate().map(|(place, opens)| Detail {
         envelope: envelope.clone(),
         next_seq: if place == last { None } else { opens.last().map(|open| open.seq) },
         opens,
         mine: None,
-        luckiest: None,
+        luckiest: luckiest.clone(),
         draw_seed: Some(rows.envelope.seed.reveal()),
     });
     pages.map(|page| serde_json::from_str(&serde_json::to_string(&page).unwrap()).unwrap()).collect()
+}
+
+/// The earliest of the largest.
+fn luckiest(opens: &[OpenView]) -> Option<OpenView> {
+    let most = opens.iter().map(|open| open.amount_fen).max()?;
+    opens.iter().find(|open| open.amount_fen == most).cloned()
 }
 
 fn lucky() -> Envelope {
@@ -211,7 +219,76 @@ fn what_a_refunded_envelope_keeps_to_itself_cannot_be_noticed() {
     let mut pages = pages(&Rows::settled(lucky(), 3), 100);
     assert_eq!(pages[0].envelope.state, State::Refunded);
     pages[0].opens.pop();
+    pages[0].luckiest = luckiest(&pages[0].opens);
     assert_eq!(verify_draw(&pages).unwrap().len(), 2);
+}
+
+/// Changes one thing on every page, and expects its field to be named.
+#[track_caller]
+fn assert_false(field: &str, lie: impl Fn(&mut Detail)) {
+    let mut pages = closed();
+    pages.iter_mut().for_each(lie);
+    match verify_draw(&pages) {
+        Err(DrawError::False { what, .. }) => assert!(what.contains(field), "{what}"),
+        other => panic!("{field}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_false_luckiest_is_refused() {
+    let opens: Vec<OpenView> = closed().into_iter().flat_map(|page| page.opens).collect();
+    let right = luckiest(&opens);
+    for open in opens.iter().filter(|open| Some(*open) != right.as_ref()) {
+        assert_false("luckiest", |page| page.luckiest = Some(open.clone()));
+    }
+    assert_false("luckiest", |page| page.luckiest = None);
+    assert_false("luckiest", |page| page.luckiest.as_mut().unwrap().amount_fen = fen(1));
+    assert_false("luckiest", |page| page.luckiest.as_mut().unwrap().user_id = user(99));
+    assert_false("luckiest", |page| page.luckiest.as_mut().unwrap().opened_at = NEW_YEAR);
+}
+
+#[test]
+fn of_equal_shares_the_earliest_is_the_luckiest() {
+    let rows = Rows::settled(sample::envelope(Kind::Equal, 1_000, 10, 20_000), 10);
+    let mut pages = pages(&rows, 100);
+    assert_eq!(pages[0].luckiest.as_ref().map(|open| open.seq), Some(1));
+    assert!(verify_draw(&pages).is_ok());
+    pages[0].luckiest = pages[0].opens.last().cloned();
+    assert!(matches!(verify_draw(&pages), Err(DrawError::False { .. })));
+}
+
+#[test]
+fn whatever_else_follows_from_the_rest_is_checked() {
+    assert_false("mine", |page| page.mine = Some(OpenView { user_id: user(99), ..page.opens[0].clone() }));
+    assert_false("state", |page| page.envelope.state = State::Active);
+    assert_false("state", |page| page.envelope.state = State::Refunded);
+    assert_false("remaining_fen", |page| page.envelope.remaining_fen = fen(1));
+    assert_false("remaining_shares", |page| page.envelope.remaining_shares = 1);
+    assert_false("created_at", |page| page.envelope.created_at = NEW_YEAR.plus_millis(-400 * LIFETIME_MS));
+    assert_false("expires_at", |page| page.envelope.expires_at = None);
+    assert_false("opened_at", |page| page.envelope.expires_at = Some(NEW_YEAR));
+    assert_false("opened_at", |page| page.opens[0].opened_at = NEW_YEAR.plus_millis(-400 * LIFETIME_MS));
+    assert_false("opened_at", |page| page.opens[0].opened_at = NEW_YEAR.plus_millis(2 * LIFETIME_MS));
+    assert_false("next_seq", |page| page.next_seq = page.next_seq.map(|seq| seq - 1));
+    assert_false("opening 2", |page| {
+        page.opens.iter_mut().filter(|open| open.seq == 2).for_each(|open| open.user_id = user(1));
+    });
+    assert_false("opening 1", |page| {
+        page.envelope.audience = AudienceBody { kind: AudienceType::User, id: Some("user_2".to_owned()) };
+    });
+    assert_false("audience", |page| page.envelope.audience = AudienceBody { kind: AudienceType::User, id: None });
+    let mut pages = pages(&Rows::settled(lucky(), 3), 100);
+    pages[0].mine = Some(pages[0].opens[1].clone());
+    assert!(verify_draw(&pages).is_ok());
+    pages[0].envelope.state = State::Finished;
+    assert_eq!(verify_draw(&pages), Err(DrawError::Missing(4)));
+}
+
+#[test]
+fn pages_that_tell_different_things_are_refused() {
+    assert_refused(|pages| pages[1].envelope.greeting = "other".to_owned(), DrawError::PagesDiffer("envelope"));
+    assert_refused(|pages| pages[1].draw_seed = None, DrawError::PagesDiffer("draw_seed"));
+    assert_refused(|pages| pages[1].luckiest = None, DrawError::PagesDiffer("luckiest"));
 }
 
 #[test]

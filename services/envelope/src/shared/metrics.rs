@@ -23,10 +23,14 @@ pub struct SharedMetrics {
     pub errors: Counter,
     /// Written to Redis.
     pub written: Counter,
+    /// Rounds of snapshots that Redis refused to keep.
+    pub refused: Counter,
     /// Not written: too many wait, too large, or outdated.
     pub dropped: Counter,
     /// 1 while no request asks Redis, because it failed.
     pub away: Gauge,
+    /// 1 while Redis answers and keeps nothing, because it is full for example.
+    pub writes_refused: Gauge,
 }
 
 impl SharedMetrics {
@@ -40,11 +44,18 @@ impl SharedMetrics {
             rejected: counter("rejected"),
             errors: counter("error"),
             written: counter("written"),
+            refused: counter("refused"),
             dropped: counter("dropped"),
             away: Gauge::default(),
+            writes_refused: Gauge::default(),
         };
         registry.register("hongbao_shared_snapshots", "What happened to snapshots in Redis", events);
         registry.register("hongbao_shared_away", "1 while no request asks Redis", metrics.away.clone());
+        registry.register(
+            "hongbao_shared_writes_refused",
+            "1 while Redis answers but refuses to keep snapshots: is it full?",
+            metrics.writes_refused.clone(),
+        );
         metrics
     }
 }

@@ -1,14 +1,14 @@
 //! What the servers of a SET show each other through Redis.
 //!
 //! A server writes a [`Snapshot`] of each live envelope behind its commits, so
-//! that another one, which takes the envelope over, can answer grabs and details
-//! before it has read the database. What a snapshot may answer stands in
-//! [`snapshot`]; an opening never looks at one.
+//! that another one, which takes the envelope over, can answer those who opened
+//! it, and everybody once it has ended, before it has read the database. What a
+//! snapshot may answer stands in [`snapshot`]; an opening never looks at one.
 //!
 //! | who | asks Redis |
 //! |---|---|
 //! | a lane, after its commit | never: it leaves a note in memory |
-//! | the writer, a task | one pipeline each [`SNAPSHOT_ROUND_MS`]; a probe while Redis is away |
+//! | the writer, a task | one pipeline each [`SNAPSHOT_ROUND_MS`], less and less often while Redis refuses them; a probe while Redis is away |
 //! | grab, detail of an envelope that is live here | never |
 //! | grab, detail of another one | one command, at most once a second for each envelope |
 //!
@@ -23,6 +23,7 @@
 //! those from before have passed away.
 
 pub mod metrics;
+mod pause;
 pub mod redis;
 pub mod snapshot;
 pub mod waiting;
@@ -46,6 +47,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::live::LiveEnvelope;
 use metrics::SharedMetrics;
+use pause::Pause;
 use redis::{CallFailed, Link, RedisOptions, Written};
 use snapshot::{Snapshot, SnapshotKey};
 use waiting::{Changed, Waiting};
@@ -229,15 +231,15 @@ impl Desk {
     async fn write_for_ever(self: Arc<Desk>) {
         let mut round = tokio::time::interval(Duration::from_millis(SNAPSHOT_ROUND_MS));
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_away = false;
+        let (mut was_away, mut pause) = (false, Pause::default());
         loop {
             round.tick().await;
             if self.link.is_away() {
                 tokio::time::sleep(Duration::from_millis(CACHE_PROBE_MS)).await;
                 // What it comes to is what `is_away` says next.
                 let _ = self.link.probe().await;
-            } else {
-                self.write_a_round().await;
+            } else if !pause.rests(Instant::now()) {
+                self.write_a_round(&mut pause).await;
             }
             let is_away = self.link.is_away();
             self.metrics.away.set(i64::from(is_away));
@@ -250,7 +252,7 @@ impl Desk {
         }
     }
 
-    async fn write_a_round(&self) {
+    async fn write_a_round(&self, pause: &mut Pause) {
         let (mut snapshots, mut in_round, mut bytes_in_round) = (Vec::new(), Vec::new(), 0);
         while snapshots.len() < SNAPSHOTS_PER_ROUND_MAX && bytes_in_round < SNAPSHOT_BYTES_PER_ROUND_MAX {
             let Some(changed) = self.waiting.lock().pop() else { break };
@@ -269,10 +271,25 @@ impl Desk {
         }
         let Err(error) = self.link.set(&snapshots).await else {
             self.metrics.written.inc_by(snapshots.len() as u64);
+            if pause.accepted() {
+                self.metrics.writes_refused.set(0);
+                tracing::debug!("redis keeps snapshots again");
+            }
             return;
         };
-        tracing::debug!(snapshots = snapshots.len(), %error, "snapshots were not written");
-        self.metrics.errors.inc();
+        match &error {
+            CallFailed::Refused(_) => {
+                self.metrics.refused.inc();
+                self.metrics.writes_refused.set(1);
+                if pause.refused(Instant::now()) {
+                    tracing::warn!(%error, "snapshots are written less often until redis keeps them again");
+                }
+            }
+            _ => {
+                tracing::debug!(snapshots = snapshots.len(), %error, "snapshots were not written");
+                self.metrics.errors.inc();
+            }
+        }
         let mut waiting = self.waiting.lock();
         for changed in in_round {
             if !waiting.put_back(changed) {

@@ -2,14 +2,15 @@
 //!
 //! A few failures in a row and nobody asks any more, so that a Redis that is
 //! slow or gone costs the requests nothing; then a probe asks in their stead,
-//! with their time limit, and its first answer lets them in again.
+//! with their time limit, and its first answer lets them in again. A Redis that
+//! answers a write with a refusal is not slow or gone: it can still be read.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use deadpool_redis::redis::io::tcp::TcpSettings;
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, cmd,
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, cmd,
 };
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use hongbao_core::limits::{
@@ -34,6 +35,9 @@ pub enum CallFailed {
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
+    /// It answers, and does not keep what it is given: it is full, for example.
+    #[error("it refuses to keep snapshots: {0}")]
+    Refused(String),
     /// Not reachable, or an answer that is an error.
     #[error("{0}")]
     Redis(String),
@@ -134,7 +138,10 @@ impl Link {
         let Ok(Ok(_turn)) = turn else { return Err(CallFailed::Crowded) };
         let result = self.try_call(query, Instant::now() + within).await;
         match &result {
-            Ok(_) | Err(CallFailed::NoSnapshot) => self.failures_in_a_row.store(0, Ordering::Relaxed),
+            // Whoever refuses to write can still be read.
+            Ok(_) | Err(CallFailed::NoSnapshot | CallFailed::Refused(_)) => {
+                self.failures_in_a_row.store(0, Ordering::Relaxed)
+            }
             Err(_) => {
                 self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
             }
@@ -151,6 +158,9 @@ impl Link {
         let failed = match timeout_at(until, query.ask(&mut connection)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) if error.code() == Some("WRONGTYPE") => return Err(CallFailed::NoSnapshot),
+            Ok(Err(error)) if query.writes() && is_an_answer(&error) => {
+                return Err(CallFailed::Refused(error.to_string()));
+            }
             Ok(Err(error)) => CallFailed::Redis(error.to_string()),
             Err(_) => CallFailed::TimedOut,
         };
@@ -160,19 +170,37 @@ impl Link {
     }
 }
 
+/// Redis itself said so: `OOM`, `READONLY`, `MISCONF` and their like.
+fn is_an_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
 /// One command, or several at once.
 trait Query: Sync {
+    /// Whether it changes what Redis holds.
+    fn writes(&self) -> bool;
+
     fn ask<T: FromRedisValue>(&self, connection: &mut Connection)
     -> impl Future<Output = Result<T, RedisError>> + Send;
 }
 
+/// Commands are asked one by one: they read.
 impl Query for Cmd {
+    fn writes(&self) -> bool {
+        false
+    }
+
     async fn ask<T: FromRedisValue>(&self, connection: &mut Connection) -> Result<T, RedisError> {
         self.query_async(connection).await
     }
 }
 
+/// A round of snapshots.
 impl Query for Pipeline {
+    fn writes(&self) -> bool {
+        true
+    }
+
     async fn ask<T: FromRedisValue>(&self, connection: &mut Connection) -> Result<T, RedisError> {
         self.query_async(connection).await
     }

@@ -2,19 +2,25 @@
 //!
 //! # What a snapshot can be trusted with
 //! It was genuine when it was written: the row of a paid envelope, which cannot
-//! change any more, and a *prefix* of its journal. It may be minutes old.
+//! change any more, and a *prefix* of its journal. It may be minutes old: what is
+//! in Redis outlives the server that wrote it, and openings that were committed
+//! just before that server died may be in no snapshot.
 //!
 //! | what it says | is it so? |
 //! |---|---|
 //! | the user has opened it | for ever: entries are never changed |
 //! | the journal has ended | for ever, and then the prefix is the whole: who is not in it never opens it |
-//! | can still be opened, by the clock | perhaps; a ticket promises nothing, and opening asks the database |
+//! | can still be opened, by the clock | not sure for this user, who may have opened it since and would be told `ready` instead of `opened` |
 //! | the user is not invited | not sure while the journal goes on: who left the group may have opened it since |
 //! | past its time, with money left | not sure: the user may have opened it since |
 //! | so much is left, these have opened it | not sure while the journal goes on |
 //!
-//! So a grab is answered from the first three, a detail from the second alone,
-//! and everything else is asked of the database. An opening never looks here.
+//! So a grab is answered from the first two, a detail from the second alone, and
+//! everything else is asked of the database: once for each envelope that a server
+//! takes over, since all who ask at the same time share that load, and the
+//! opening that follows a `ready` would need it anyway. A sign of life of the
+//! writer would not do instead: its last openings may still wait to be written
+//! here. An opening never looks here.
 //!
 //! # Layout
 //! `version, 1 byte ‖ MAC, 16 bytes ‖ body`. The MAC is the first half of
@@ -57,12 +63,6 @@ impl SnapshotKey {
 pub enum Snapshot {
     /// The journal may have gone on.
     Open {
-        /// Who paid.
-        sender: UserId,
-        /// Whom it is for.
-        audience: Audience,
-        /// When it expires.
-        expires_at: Timestamp,
         /// The openings, as far as that server knew.
         journal: LiveJournal,
     },
@@ -78,8 +78,6 @@ pub enum Snapshot {
 /// An answer to a grab that a snapshot is enough for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SafeGrab {
-    /// There may be something to open.
-    Ready,
     /// The user opened it.
     Opened(Opened),
     /// Others opened every share.
@@ -98,10 +96,7 @@ impl Snapshot {
             return Some(SafeGrab::Opened(opened));
         }
         match self {
-            Snapshot::Open { sender, audience, expires_at, .. } => {
-                let may_open = (user == sender || audience.invites(user, groups)) && now < *expires_at;
-                may_open.then_some(SafeGrab::Ready)
-            }
+            Snapshot::Open { .. } => None,
             Snapshot::Ended { envelope, .. } if !envelope.admits(user, groups) => Some(SafeGrab::NotInvited),
             Snapshot::Ended { envelope, journal } => match envelope.state(&journal.fold, now) {
                 State::Finished => Some(SafeGrab::Empty),
@@ -215,7 +210,7 @@ impl Body<'_> {
         let mut journal = self.openings(id, total)?;
         if !self.flag()? {
             let goes_on = !journal.fold.has_ended();
-            return goes_on.then_some(Snapshot::Open { sender, audience, expires_at, journal });
+            return goes_on.then_some(Snapshot::Open { journal });
         }
         if self.flag()? {
             let (seq, amount) = (journal.fold.last_seq + 1, journal.fold.remaining);

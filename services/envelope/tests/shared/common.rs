@@ -37,11 +37,16 @@ pub struct Faults {
     /// It cannot read envelopes.
     pub unreadable: AtomicBool,
     pub reads: AtomicU32,
+    /// Pages of journals that were read.
+    pub pages: AtomicU32,
     pub epoch: AtomicU64,
 }
 
 impl Guard for Faults {
     fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
+        if matches!(verb, Verb::Entries) {
+            self.pages.fetch_add(1, Ordering::SeqCst);
+        }
         if !matches!(verb, Verb::Load | Verb::LoadFor) {
             return Ok(());
         }
@@ -220,6 +225,11 @@ impl Node {
         self.metric("hongbao_shared_away") == 1
     }
 
+    /// Whether Redis answers and keeps nothing.
+    pub fn is_refused(&self) -> bool {
+        self.metric("hongbao_shared_writes_refused") == 1
+    }
+
     fn metric(&self, name: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
@@ -255,6 +265,10 @@ pub fn opened(answer: &Outcome, at_seq: u32) -> bool {
 
 pub fn is_ready(answer: &Result<GrabAnswer, Refusal>) -> bool {
     matches!(answer, Ok(GrabAnswer::Ready(_)))
+}
+
+pub fn is_opened(answer: &Result<GrabAnswer, Refusal>, at_seq: u32) -> bool {
+    matches!(answer, Ok(GrabAnswer::Outcome(outcome)) if opened(outcome, at_seq))
 }
 
 /// An envelope's detail as a client gets it.

@@ -5,17 +5,16 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::cmd;
-use hongbao_core::wire::GrabAnswer;
 use hongbao_core::{EnvelopeId, limits};
 use hongbao_envelope::shared::redis::{Link, RedisOptions};
 use hongbao_parts::Part;
 
-use crate::common::{Node, World, is_ready, key, opened, until};
+use crate::common::{Node, World, is_opened, is_ready, key, opened, until};
 
 /// What must hold of an envelope with one opening, by li, whatever Redis says.
 async fn answers_are_right(node: &Node, id: EnvelopeId) {
     assert!(is_ready(&node.grab(id, "wang").await));
-    assert!(matches!(node.grab(id, "li").await, Ok(GrabAnswer::Outcome(ref answer)) if opened(answer, 1)));
+    assert!(is_opened(&node.grab(id, "li").await, 1));
     let openers = node.detail(id, "li").await.unwrap().opens;
     let openers: Vec<&str> = openers.iter().map(|open| open.user_id.as_str()).collect();
     assert_eq!(openers, ["li"]);
@@ -93,7 +92,7 @@ async fn a_redis_that_stands_still_costs_a_few_waits_and_no_answer() {
     redis.resume();
     until("it is back", || !second.is_away()).await;
     world.until_shared(id, 21).await;
-    assert!(is_ready(&world.blind_node().grab(id, "wang").await));
+    assert!(is_opened(&world.blind_node().grab(id, "user-19").await, 21));
 }
 
 #[tokio::test]
@@ -114,7 +113,42 @@ async fn a_redis_that_is_killed_and_comes_back_empty_heals() {
     until("it is back", || !second.is_away()).await;
     assert!(opened(&first.open(id, "wang").await.unwrap(), 2));
     world.until_shared(id, 2).await;
-    assert!(is_ready(&world.blind_node().grab(id, "chen").await));
+    assert!(is_opened(&world.blind_node().grab(id, "wang").await, 2));
+}
+
+/// It still answers what it has, and is not knocked at in every round.
+#[tokio::test]
+async fn a_full_redis_is_not_away_and_is_written_to_less_and_less_often() {
+    let redis = Part::redis_with(&["--maxmemory-policy", "noeviction"]);
+    let world = World::new(&redis).await;
+    let (first, kept, id) = (world.node(), world.envelope(1, 3).await, world.envelope(2, 50).await);
+    first.open(kept, "li").await.unwrap();
+    world.until_shared(kept, 1).await;
+    let mut connection = world.redis().await;
+    let mut allow = async |bytes: u32| {
+        let () =
+            cmd("CONFIG").arg(&["SET", "maxmemory", &bytes.to_string()]).query_async(&mut connection).await.unwrap();
+    };
+    // Less than it needs for itself, and so full.
+    allow(1 << 16).await;
+
+    let began = Instant::now();
+    for number in 1..=20 {
+        assert!(opened(&first.open(id, &format!("user-{number}")).await.unwrap(), number));
+        tokio::time::sleep(Duration::from_millis(limits::SNAPSHOT_ROUND_MS)).await;
+        assert!(!first.is_away(), "it answers");
+    }
+    assert!(first.is_refused());
+    // In as many rounds it rests for 1 s, 2 s, 4 s and so on.
+    let tries_max = 2 + (began.elapsed().as_secs() + 1).ilog2();
+    assert!((1..=u64::from(tries_max)).contains(&first.count("refused")), "{} tries", first.count("refused"));
+    assert_eq!(first.count("error"), 0);
+    assert!(is_opened(&world.blind_node().grab(kept, "li").await, 1), "what it has is still read");
+
+    // Without a limit.
+    allow(0).await;
+    world.until_shared(id, 20).await;
+    until("it is told that it keeps them again", || !first.is_refused()).await;
 }
 
 /// What listens there is no Redis.

@@ -4,14 +4,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::cmd;
+use hongbao_core::limits::SILENCE_MS_MAX;
 use hongbao_core::wire::{GrabAnswer, Outcome};
 use hongbao_envelope::refusal::Refusal;
 use hongbao_parts::Part;
 
-use crate::common::{LIFETIME_MS, World, group, is_ready, json, opened};
+use crate::common::{LIFETIME_MS, World, group, is_opened, is_ready, json, opened};
 
 #[tokio::test]
-async fn grabs_are_answered_from_a_snapshot_and_openings_never_are() {
+async fn who_opened_is_answered_from_a_snapshot_and_openings_never_are() {
     let redis = Part::redis();
     let world = World::new(&redis).await;
     let (first, id) = (world.node(), world.envelope(1, 3).await);
@@ -19,7 +20,6 @@ async fn grabs_are_answered_from_a_snapshot_and_openings_never_are() {
     world.until_shared(id, 1).await;
 
     let second = world.blind_node();
-    assert!(is_ready(&second.grab(id, "wang").await));
     let Ok(GrabAnswer::Outcome(Outcome::Opened { amount_fen, seq, opened_at, replayed: true })) =
         second.grab(id, "li").await
     else {
@@ -76,22 +76,70 @@ async fn everything_that_an_old_snapshot_could_get_wrong_is_asked_of_the_databas
     let second = world.node();
     let detail = second.detail(id, "wang").await.unwrap();
     assert_eq!(json(&detail), json(&first.detail(id, "wang").await.unwrap()), "a detail is never behind");
-    assert!(matches!(second.grab(family, "wang").await, Ok(GrabAnswer::Outcome(ref answer)) if opened(answer, 2)));
+    assert!(is_opened(&second.grab(family, "wang").await, 2));
     assert!(matches!(second.grab(family, "chen").await, Err(Refusal::NotInvited)));
 
-    // A ticket for what is empty by now is harmless.
-    assert!(is_ready(&second.grab(reopened, "chen").await));
+    assert!(matches!(second.grab(reopened, "chen").await, Ok(GrabAnswer::Outcome(Outcome::Empty))));
     assert_eq!(second.open(reopened, "chen").await.unwrap(), Outcome::Empty);
 
     world.put(id, &old).await;
     world.clock.advance_millis(LIFETIME_MS);
     let third = world.node();
-    assert!(matches!(third.grab(id, "wang").await, Ok(GrabAnswer::Outcome(ref answer)) if opened(answer, 2)));
+    assert!(is_opened(&third.grab(id, "wang").await, 2));
     assert!(matches!(third.grab(id, "chen").await, Ok(GrabAnswer::Outcome(Outcome::Expired))));
 }
 
+/// They opened it, and then every server died before it had shown more than the first opening.
 #[tokio::test]
-async fn a_hot_envelope_is_read_from_redis_once() {
+async fn opened_is_for_ever_also_from_grab_when_a_snapshot_outlives_its_writer() {
+    const OPENERS: u32 = 32;
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, id) = (world.node(), world.envelope(1, 2 * OPENERS).await);
+    first.open(id, "opener-1").await.unwrap();
+    let old = world.until_shared(id, 1).await;
+    for number in 2..=OPENERS {
+        assert!(opened(&first.open(id, &format!("opener-{number}")).await.unwrap(), number));
+    }
+    drop(first);
+    // However far its last round came: this is what a server leaves that dies before it.
+    world.put(id, &old).await;
+
+    let second = world.node();
+    assert!(is_opened(&second.grab(id, "opener-1").await, 1), "the snapshot is authentic");
+    assert_eq!((second.count("hit"), second.reads()), (1, 0), "and used");
+    for number in 1..=OPENERS {
+        let told = second.grab(id, &format!("opener-{number}")).await;
+        assert!(is_opened(&told, number), "opener {number}: {told:?}");
+    }
+    assert!(is_ready(&second.grab(id, "wang").await));
+    assert_eq!(second.reads(), 1, "all of them shared one load");
+}
+
+/// It was stopped, or cut off, and goes on with what it remembers.
+#[tokio::test]
+async fn opened_is_for_ever_also_from_grab_of_a_server_that_was_not_asked_for_a_while() {
+    let redis = Part::redis();
+    let world = World::new(&redis).await;
+    let (first, second, id) = (world.node(), world.node(), world.envelope(1, 3).await);
+    assert!(is_ready(&second.grab(id, "li").await));
+    for _ in 0..10 {
+        world.clock.advance_millis(SILENCE_MS_MAX / 2);
+        assert!(is_ready(&second.grab(id, "li").await));
+    }
+    let pages = || second.faults.pages.load(Ordering::SeqCst);
+    assert_eq!((second.reads(), pages()), (1, 0), "a busy server answers from its memory");
+
+    assert!(opened(&first.open(id, "li").await.unwrap(), 1));
+    world.clock.advance_millis(SILENCE_MS_MAX);
+    assert!(is_opened(&second.grab(id, "li").await, 1));
+    assert!(is_ready(&second.grab(id, "wang").await));
+    assert!(is_ready(&second.grab(id, "chen").await));
+    assert_eq!((second.reads(), pages()), (1, 1), "what was missing was read once, for all");
+}
+
+#[tokio::test]
+async fn a_takeover_reads_a_hot_envelope_once_from_redis_and_once_from_the_database() {
     let redis = Part::redis();
     let world = World::new(&redis).await;
     let (first, id) = (world.node(), world.envelope(1, 500).await);
@@ -101,7 +149,7 @@ async fn a_hot_envelope_is_read_from_redis_once() {
     world.until_shared(id, 50).await;
     assert!(first.count("written") < 50, "many openings are one snapshot");
 
-    let second = std::sync::Arc::new(world.blind_node());
+    let second = std::sync::Arc::new(world.node());
     let mut grabs = tokio::task::JoinSet::new();
     for number in 0..500 {
         let second = second.clone();
@@ -111,7 +159,7 @@ async fn a_hot_envelope_is_read_from_redis_once() {
         assert!(ready.unwrap());
     }
     assert_eq!(second.count("hit"), 1);
-    assert_eq!(second.reads(), 0);
+    assert_eq!(second.reads(), 1);
 }
 
 #[tokio::test]
@@ -124,10 +172,10 @@ async fn a_flushed_redis_fills_again() {
     let () = cmd("FLUSHALL").query_async(&mut world.redis().await).await.unwrap();
 
     let second = world.node();
-    assert!(matches!(second.grab(id, "li").await, Ok(GrabAnswer::Outcome(ref answer)) if opened(answer, 1)));
+    assert!(is_opened(&second.grab(id, "li").await, 1));
     assert_eq!((second.count("miss"), second.count("hit")), (1, 0));
     world.until_shared(id, 1).await;
-    assert!(is_ready(&world.blind_node().grab(id, "wang").await));
+    assert!(is_opened(&world.blind_node().grab(id, "li").await, 1));
 }
 
 /// It may have lost what the snapshots tell.

@@ -36,6 +36,7 @@ use trial::{Scenario, Trial};
 fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::of(processes::a_killed_server_is_noticed_by_its_own_set_alone_and_for_less_than_a_second),
+        Scenario::of(processes::who_opened_is_told_so_by_a_grab_after_all_servers_of_the_set_were_killed),
         Scenario::of(processes::a_server_that_is_told_to_go_and_comes_back_is_noticed_by_nobody),
         Scenario::of(processes::a_killed_worker_is_noticed_by_nobody),
         Scenario::of(processes::a_killed_gateway_is_back_as_soon_as_it_is_started_again),

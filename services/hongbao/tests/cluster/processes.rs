@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use crate::check::until_settled;
 use crate::noticed::MayNotice;
+use crate::person::fresh_name;
 use crate::probe::{SHARES, envelope_of, without_service};
 use crate::trial::Trial;
 
+/// Who opened an envelope just before its servers were killed.
+const OPENERS: u64 = 32;
 /// Kills whose time without service is measured.
 const KILLS: usize = 3;
 /// What it should stay under on a machine that has nothing else to do.
@@ -24,6 +28,27 @@ pub fn a_killed_server_is_noticed_by_its_own_set_alone_and_for_less_than_a_secon
             trial.cluster.wait_until_up("a1", true);
         });
     }
+}
+
+/// What a dead server has left in Redis is authentic and old.
+pub fn who_opened_is_told_so_by_a_grab_after_all_servers_of_the_set_were_killed(trial: &Trial) {
+    let envelope = envelope_of(trial, "a1", 2 * OPENERS);
+    trial.under_load(MayNotice::Set("a"), |load| {
+        let mut person = load.person();
+        let openers: Vec<String> = (0..OPENERS).map(|_| fresh_name()).collect();
+        for opener in &openers {
+            until_settled("an opening", || load.open(&mut person, envelope, opener));
+        }
+        let servers = ["a1", "a2"];
+        servers.iter().for_each(|server| trial.cluster.kill(server));
+        trial.cluster.run(&servers);
+        servers.iter().for_each(|server| trial.cluster.wait_until_up(server, true));
+        let grab = format!("/v1/envelopes/{}/grab", trial.history.id_of(envelope));
+        for opener in &openers {
+            let told = until_settled("a grab", || person.ask(opener, "POST", &grab, None));
+            assert_eq!(told["outcome"], "opened", "{opener}: {told}");
+        }
+    });
 }
 
 pub fn a_server_that_is_told_to_go_and_comes_back_is_noticed_by_nobody(trial: &Trial) {

@@ -220,6 +220,20 @@ impl Store for MysqlStore {
         read::unpaid(self, table, created_before, after, limit).await
     }
 
+    async fn cancelled(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<EnvelopeId>, StoreError> {
+        read::cancelled(self, table, created_before, after, limit).await
+    }
+
+    async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
+        write::purge(self, table, envelopes).await
+    }
+
     async fn expired(
         &self,
         table: TableRef,

@@ -79,6 +79,20 @@ pub async fn unpaid(
     all(store, query, |row| rows::envelope(row, 0)).await
 }
 
+pub async fn cancelled(
+    store: &MysqlStore,
+    table: TableRef,
+    created_before: Timestamp,
+    after: Option<EnvelopeId>,
+    limit: u32,
+) -> Result<Vec<EnvelopeId>, StoreError> {
+    let query = sqlx::query(&store.at(table)?.plain.cancelled)
+        .bind(rows::cursor(&after))
+        .bind(created_before.millis())
+        .bind(limit);
+    all(store, query, |row| rows::envelope_id(row, 0)).await
+}
+
 pub async fn expired(
     store: &MysqlStore,
     table: TableRef,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `create`, `append`, of one table | 1: the statement commits by itself |
 //! | the same over several tables; `settle` | 1: one text with the transaction in it |
-//! | `activate`, `cancel` that change something | 1 |
+//! | `activate`, `cancel` that change something; `purge` | 1 |
 //! | `activate`, `cancel` that come too late | 2, and the barrier |
 //!
 //! A transaction that met another one and was taken back (error 1213, on a
@@ -148,6 +148,30 @@ pub async fn cancel(store: &MysqlStore, id: EnvelopeId) -> Result<Option<Stage>,
         return Ok(Some(Stage::Cancelled));
     }
     Ok(in_force(store, statements, id).await?.map(|(stage, _)| stage))
+}
+
+pub async fn purge(store: &MysqlStore, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
+    let [head, tail] = &store.at(table)?.plain.purge;
+    if envelopes.is_empty() {
+        return Ok(0);
+    }
+    let mut sql = head.clone();
+    for (number, id) in envelopes.iter().enumerate() {
+        if number > 0 {
+            sql.push(',');
+        }
+        put_bytes(&mut sql, id.as_bytes());
+    }
+    sql.push_str(tail);
+    let mut lease = store.connections.lease().await?;
+    let mut tries = 1;
+    let done = loop {
+        match within(lease.limit(), lease.connection().execute(sqlx::raw_sql(&sql))).await {
+            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
+            done => break done,
+        }
+    };
+    Ok(lease.done(done).map_err(committing)?.rows_affected())
 }
 
 /// Runs an update; whether it found a row in the stage that it came for. (sqlx

@@ -22,9 +22,10 @@ enum Step {
     DayTable(&'static str),
 }
 
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     Step::File(include_str!("../../../../sql/sqlite/envelope/0001_meta.sql")),
     Step::DayTable(include_str!("../../../../sql/sqlite/envelope/0002_day_tables.sql")),
+    Step::DayTable(include_str!("../../../../sql/sqlite/envelope/0003_cancelled.sql")),
 ];
 /// The version of a file that has taken all steps.
 const VERSION: i64 = STEPS.len() as i64;

@@ -86,6 +86,19 @@ pub async fn unpaid(
     .await
 }
 
+pub async fn cancelled(
+    store: &SqliteStore,
+    table: TableRef,
+    created_before: Timestamp,
+    after: Option<EnvelopeId>,
+    limit: u32,
+) -> Result<Vec<EnvelopeId>, StoreError> {
+    let (file, statements) = store.at(table)?;
+    let query =
+        sqlx::query(&statements.plain.cancelled).bind(rows::cursor(&after)).bind(created_before.millis()).bind(limit);
+    all(file, query, |row| rows::envelope_id(row, 0)).await
+}
+
 pub async fn expired(
     store: &SqliteStore,
     table: TableRef,

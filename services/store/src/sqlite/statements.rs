@@ -63,6 +63,8 @@ pub struct Statements {
     pub tail_position: String,
     pub expired: String,
     pub scan: String,
+    /// Removes cancelled envelopes: a JSON list of their ids in hexadecimal digits, one text for any number of them.
+    pub purge: String,
 }
 
 impl Statements {
@@ -76,8 +78,11 @@ impl Statements {
             "LEFT JOIN {entry} j ON j.envelope_id = e.id \
              AND j.seq = (SELECT max(seq) FROM {entry} WHERE envelope_id = e.id)"
         );
+        let plain = Plain::new(&envelope, &entry);
+        let [purge, rest_of_purge] = &plain.purge;
         Statements {
-            plain: Plain::new(&envelope, &entry),
+            purge: format!("{purge}SELECT unhex(value) FROM json_each(?){rest_of_purge}"),
+            plain,
             create: MultiRow::new(
                 format!("INSERT OR ROLLBACK /* create */ INTO {envelope} ({})", ENVELOPE_COLUMNS.join(", ")),
                 String::new(),

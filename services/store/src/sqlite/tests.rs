@@ -91,6 +91,8 @@ async fn every_query_of_a_day_table_uses_an_index() {
         &statements.tail_position,
         &statements.plain.unsettled,
         &statements.plain.unpaid,
+        &statements.plain.cancelled,
+        &statements.purge,
         &statements.expired,
         &statements.scan,
     ];

@@ -1,6 +1,6 @@
 //! What the workers follow and find.
 
-use hongbao_core::{Envelope, EnvelopeId, Journal, Stage};
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Stage};
 
 use super::{
     DAY_MS, Fixture, NOW, created, ids_of_one_table, ids_of_two_tables, make_active, openings, refund, user, write,
@@ -127,6 +127,54 @@ pub async fn unpaid_envelopes_are_found_by_age(on: &Fixture) {
     assert_eq!(first, [old[1].clone(), old[3].clone()]);
     assert_eq!(on.other.unpaid(table, before, Some(ids[3]), 2).await.unwrap(), old[4..]);
     assert_eq!(on.other.unpaid(table, before, Some(ids[4]), 2).await.unwrap(), []);
+}
+
+/// Those that nobody can pay for any more, page by page; no others.
+pub async fn cancelled_envelopes_are_found_by_age(on: &Fixture) {
+    let mut ids = ids_of_one_table(&on.store, 6);
+    ids.sort_unstable();
+    let table = on.store.table_of(ids[0]);
+    let old: Vec<_> = ids[..5].iter().map(|id| created(*id)).collect();
+    on.store.create(&old).await.unwrap();
+    on.store.create(&[Envelope { created_at: NOW.plus_millis(1), ..created(ids[5]) }]).await.unwrap();
+    on.store.activate(ids[1], NOW).await.unwrap();
+    for place in [0, 3, 4, 5] {
+        on.store.cancel(ids[place]).await.unwrap();
+    }
+
+    assert_eq!(on.store.cancelled(table, NOW, None, 10).await.unwrap(), []);
+    let before = NOW.plus_millis(1);
+    assert_eq!(on.other.cancelled(table, before, None, 2).await.unwrap(), [ids[0], ids[3]]);
+    assert_eq!(on.other.cancelled(table, before, Some(ids[3]), 2).await.unwrap(), [ids[4]]);
+    assert_eq!(on.other.cancelled(table, before, Some(ids[4]), 2).await.unwrap(), []);
+}
+
+/// I1: whatever a worker asks for, no row with money or a journal goes.
+pub async fn nothing_but_cancelled_envelopes_without_entries_is_removed(on: &Fixture) {
+    let ids = ids_of_one_table(&on.store, 7);
+    let table = on.store.table_of(ids[0]);
+    let active = make_active(&on.store, ids[0]).await;
+    for id in &ids[1..6] {
+        on.store.create(&[created(*id)]).await.unwrap();
+    }
+    for id in &ids[2..6] {
+        on.store.cancel(*id).await.unwrap();
+    }
+    // Damage, but a journal all the same.
+    write(&on.store, &openings(&active, Journal::new(active.total), ["a"])).await;
+    let stray = openings(&active, Journal::new(active.total), ["a"]).remove(0);
+    write(&on.store, &[Entry { envelope_id: ids[2], ..stray }]).await;
+
+    assert_eq!(on.store.purge(table, &[]).await.unwrap(), 0);
+    assert_eq!(on.store.purge(table, &[ids[0], ids[1], ids[2], ids[3], ids[5], ids[6]]).await.unwrap(), 2);
+    let mut left = ids[..7].to_vec();
+    left.retain(|id| ![ids[3], ids[5], ids[6]].contains(id));
+    for id in &ids {
+        assert_eq!(on.other.load(*id).await.unwrap().is_some(), left.contains(id), "{id}");
+    }
+    assert_eq!(on.store.purge(table, &ids).await.unwrap(), 1, "what was left out, once");
+    assert_eq!(on.store.purge(table, &ids).await.unwrap(), 0);
+    assert_eq!(on.other.load(active.id).await.unwrap().expect("it is there").1.last_seq, 1);
 }
 
 /// Those whose rest goes back to the sender; not those that have ended (I1).

@@ -54,6 +54,12 @@ async fn reads_look_at_few_rows_however_long_a_journal_is() {
     note("unsettled").await;
     store.unpaid(table, NOW.plus_millis(1), None, 10).await.unwrap();
     note("unpaid").await;
+    store.cancel(others[1_000].id).await.unwrap();
+    note("cancel").await;
+    assert_eq!(store.cancelled(table, NOW.plus_millis(1), None, 10).await.unwrap(), [others[1_000].id]);
+    note("cancelled").await;
+    assert_eq!(store.purge(table, &[envelope.id, others[500].id, others[1_000].id]).await.unwrap(), 0);
+    note("purge").await;
     assert_eq!(store.expired(table, NOW.plus_millis(2 * DAY_MS), None, 10).await.unwrap().len(), 1);
     note("expired").await;
     assert_eq!(store.scan(table, None, 5).await.unwrap().len(), 5);

@@ -14,7 +14,7 @@
 //! | the same after a deadlock (error 1213, on a cluster also at the commit) | 2 more each time, at most 5 times in all |
 //! | `balance`, `history` | 1 |
 //! | `find`, `of_envelopes`, whose ids do not tell the user | 1 in each shard, at the same time |
-//! | `scan`, `accounts`, a page of them | 1 in each shard that it reaches; for the first page of accounts in a shard 1 more, and 1 for each 10,000 transfers there |
+//! | `scan`, `accounts`, `balances`, a page of them | 1 in each shard that it reaches, 2 where a history goes on; for the first page of accounts in a shard 1 more, and 1 for each 10,000 transfers there |
 //! | `books` | 1 in each shard, and 1 for each 1,000 users there, the shards at the same time |
 
 mod layout;
@@ -43,7 +43,7 @@ use tokio::task::JoinSet;
 use self::layout::{plan, slot_of};
 use self::shard::{Ledger, Shard};
 use crate::writer::{Queue, Waiting, check_size};
-use crate::{AccountRow, Posted, Wallet, WalletError};
+use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
 pub use self::migrate::migrate;
 
@@ -211,9 +211,12 @@ impl MysqlWallet {
 }
 
 /// A position as callers see it: the shard's number, then the place inside it.
-fn outer(shard: &Shard, mut posted: Posted) -> Posted {
-    posted.position += i64::from(shard.number) << POSITION_BITS;
-    posted
+fn outer(shard: &Shard, position: i64) -> i64 {
+    position + (i64::from(shard.number) << POSITION_BITS)
+}
+
+fn outer_posted(shard: &Shard, posted: Posted) -> Posted {
+    Posted { position: outer(shard, posted.position), ..posted }
 }
 
 /// The place inside a shard of a position as callers see it.
@@ -314,7 +317,7 @@ impl Wallet for MysqlWallet {
         let shard = self.shard_of(user);
         let before = before.map_or(i64::MAX, |before| inner(shard, before));
         let page = reader::history(shard, user, kinds, before, limit).await?;
-        Ok(page.into_iter().map(|posted| outer(shard, posted)).collect())
+        Ok(page.into_iter().map(|posted| outer_posted(shard, posted)).collect())
     }
 
     async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
@@ -333,7 +336,7 @@ impl Wallet for MysqlWallet {
                 break;
             }
             let rows = reader::scan(shard, inner(shard, after).max(0), room).await?;
-            page.extend(rows.into_iter().map(|posted| outer(shard, posted)));
+            page.extend(rows.into_iter().map(|posted| outer_posted(shard, posted)));
         }
         Ok(page)
     }
@@ -362,6 +365,22 @@ impl Wallet for MysqlWallet {
                 break;
             }
             page.extend(reader::user_accounts(shard, if is_user { after } else { "" }, room).await?);
+        }
+        Ok(page)
+    }
+
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
+        let first = after.map_or(0, |(user, _)| self.shard_of(user).number);
+        let mut page: Vec<BalanceLine> = Vec::new();
+        for shard in self.from(first) {
+            let room = limit - page.len() as u32;
+            if room == 0 {
+                break;
+            }
+            let after = after.filter(|_| shard.number == first);
+            let after = after.map(|(user, position)| (user, inner(shard, position)));
+            let lines = reader::balances(shard, after, room).await?;
+            page.extend(lines.into_iter().map(|line| BalanceLine { position: outer(shard, line.position), ..line }));
         }
         Ok(page)
     }

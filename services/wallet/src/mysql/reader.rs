@@ -8,8 +8,8 @@ use hongbao_store::mysql::rows::{put, put_bytes};
 use hongbao_store::rows::StoredRow;
 
 use super::shard::{Shard, put_id_is_one_of};
-use crate::row::{self, code_of, posted, transfer};
-use crate::{AccountRow, CLEARING, Posted, TOP_UPS, WalletError};
+use crate::row::{self, balance_line, code_of, posted, transfer};
+use crate::{AccountRow, BalanceLine, CLEARING, Posted, TOP_UPS, WalletError};
 
 const TRANSFER_COLUMNS: &str = "id, user_id, kind, amount_fen, at_ms";
 /// What the user's account sees of a transfer.
@@ -87,8 +87,8 @@ pub(super) async fn scan(shard: &Shard, after: i64, limit: u32) -> Result<Vec<Po
 /// is what stands at its positions and never changes, and the ledger's row was
 /// written with the last of it.
 struct Moment {
-    clearing_fen: i64,
-    top_ups_fen: i64,
+    /// The balances of [`CLEARING`] and [`TOP_UPS`]; `None` where their row is missing.
+    system: Option<(i64, i64)>,
     /// The last position; a row behind the one that the ledger names is damage
     /// that has to be seen.
     until: i64,
@@ -96,20 +96,21 @@ struct Moment {
 
 async fn moment(shard: &Shard) -> Result<Moment, WalletError> {
     let sql = format!(
-        "SELECT /* moment */ clearing_fen, top_ups_fen, \
-           GREATEST(last_position, COALESCE((SELECT MAX(position) FROM {db}.transfer), 0)) \
-         FROM {db}.ledger WHERE one = 1",
+        "SELECT /* moment */ l.clearing_fen, l.top_ups_fen, GREATEST(COALESCE(l.last_position, 0), t.last) \
+         FROM (SELECT COALESCE(MAX(position), 0) AS last FROM {db}.transfer) t \
+         LEFT JOIN {db}.ledger l ON l.one = 1",
         db = shard.db
     );
     let rows = shard.fetch_patiently(&sql).await?;
-    let row = rows.first().ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
-    Ok(Moment { clearing_fen: row.int(0)?, top_ups_fen: row.int(1)?, until: row.int(2)? })
+    let row = rows.first().expect("a maximum is one row");
+    let system = row.int_or_null(0)?.zip(row.int_or_null(1)?);
+    Ok(Moment { system, until: row.int(2)? })
 }
 
 /// The accounts of the system on a shard, in the order of their names. They have
 /// a part in every transfer, so all are added up, page by page.
 pub(super) async fn system_accounts(shard: &Shard) -> Result<[AccountRow; 2], WalletError> {
-    let Moment { clearing_fen, top_ups_fen, until } = moment(shard).await?;
+    let Moment { system, until } = moment(shard).await?;
     let (mut through_clearing, mut from_top_ups) = (0, 0);
     let mut after = -i64::MAX;
     loop {
@@ -135,6 +136,7 @@ pub(super) async fn system_accounts(shard: &Shard) -> Result<[AccountRow; 2], Wa
         balance_fen,
         transfers_sum_fen: -users_fen,
     };
+    let (clearing_fen, top_ups_fen) = system.unzip();
     Ok([account(CLEARING, clearing_fen, through_clearing), account(TOP_UPS, top_ups_fen, from_top_ups)])
 }
 
@@ -150,14 +152,42 @@ pub(super) async fn user_accounts(shard: &Shard, after: &str, limit: u32) -> Res
     );
     let parse = |row: &_| {
         let account = StoredRow::text(row, 0)?.to_owned();
-        Ok(AccountRow { account, balance_fen: StoredRow::int(row, 1)?, transfers_sum_fen: sum(row, 2)? })
+        Ok(AccountRow { account, balance_fen: Some(StoredRow::int(row, 1)?), transfers_sum_fen: sum(row, 2)? })
     };
     shard.fetch_patiently(&sql).await?.iter().map(parse).collect()
 }
 
+/// What each transfer did to its user's balance. `after` and what comes back are
+/// positions in the shard. The rest of one history and the histories behind it are
+/// two statements: as one condition, databases would read that history from its
+/// start for each of its pages.
+pub(super) async fn balances(
+    shard: &Shard,
+    after: Option<(&UserId, i64)>,
+    limit: u32,
+) -> Result<Vec<BalanceLine>, WalletError> {
+    let read = async |condition: String, limit: usize| -> Result<Vec<BalanceLine>, WalletError> {
+        let sql = format!(
+            "SELECT /* balances */ user_id, position, {USER_FEN}, balance_fen FROM {}.transfer FORCE INDEX (history) \
+             WHERE {condition} ORDER BY user_id, position LIMIT {limit}",
+            shard.db
+        );
+        shard.fetch_patiently(&sql).await?.iter().map(balance_line).collect()
+    };
+    let limit = limit as usize;
+    let Some((user, position)) = after else { return read("user_id > ''".to_owned(), limit).await };
+    let mut page = read(format!("user_id = '{user}' AND position > {position}"), limit).await?;
+    if page.len() < limit {
+        page.extend(read(format!("user_id > '{user}'"), limit - page.len()).await?);
+    }
+    Ok(page)
+}
+
 /// The balances that users had at one moment are added up page by page.
 pub(super) async fn books(shard: &Shard) -> Result<Books, WalletError> {
-    let Moment { clearing_fen, top_ups_fen, until } = moment(shard).await?;
+    let Moment { system, until } = moment(shard).await?;
+    let missing = || WalletError::Damaged(format!("{}.ledger has no row: the system's balances are missing", shard.db));
+    let (clearing_fen, top_ups_fen) = system.ok_or_else(missing)?;
     let mut balances_fen = 0;
     let mut after = String::new();
     loop {

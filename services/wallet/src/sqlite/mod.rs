@@ -27,7 +27,7 @@ use hongbao_store::{Barrier, Durability, Generations, StoreError};
 use sqlx::migrate::{Migrate as _, Migrator};
 
 use crate::writer::{Failure, Queue, Transact, check_size};
-use crate::{AccountRow, Posted, Wallet, WalletError};
+use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
 /// The file's name. One file is the whole ledger.
@@ -138,6 +138,10 @@ impl Wallet for SqliteWallet {
 
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
         reader::accounts(self.file.readers(), after, limit).await
+    }
+
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
+        reader::balances(self.file.readers(), after, limit).await
     }
 
     async fn books(&self) -> Result<Books, WalletError> {

@@ -6,8 +6,8 @@ use hongbao_store::rows::StoredRow as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::transaction::{json_list, keys, unavailable};
-use crate::row::{self, code_of, hex, posted, transfer};
-use crate::{AccountRow, Posted, WalletError};
+use crate::row::{self, balance_line, code_of, hex, posted, transfer};
+use crate::{AccountRow, BalanceLine, CLEARING, Posted, TOP_UPS, WalletError};
 
 const BALANCE: &str = "SELECT balance_fen FROM transfer WHERE user_id = ?1 ORDER BY position DESC LIMIT 1";
 
@@ -31,9 +31,14 @@ const SCAN: &str = "SELECT id, user_id, kind, amount_fen, at_ms, position FROM t
 /// of the newest row: beside `max`, SQLite takes a bare column from the row of
 /// the maximum. The sums come in two halves of 32 bits, since a sum that does
 /// not fit into 64 is what an audit must be able to see. The system's accounts
-/// have a part in every transfer, so all of them are read, for the first page only.
-const ACCOUNTS: &str = "WITH page (account) AS ( \
-       SELECT account FROM system_account WHERE account > ?1 \
+/// have a part in every transfer, so all of them are read, for the first page only;
+/// the balance of one whose row is missing is null.
+const ACCOUNTS: &str = "WITH system (account, balance_fen) AS ( \
+       SELECT account, balance_fen FROM system_account \
+       UNION ALL SELECT column1, NULL FROM (VALUES ('#clearing'), ('#top_ups')) \
+         WHERE column1 NOT IN (SELECT account FROM system_account) \
+     ), page (account) AS ( \
+       SELECT account FROM system WHERE account > ?1 \
        UNION ALL SELECT * FROM (SELECT DISTINCT user_id FROM transfer WHERE user_id > ?1 ORDER BY user_id LIMIT ?2) \
        ORDER BY 1 LIMIT ?2 \
      ), contras (clearing_high, clearing_low, top_ups_high, top_ups_low) AS ( \
@@ -48,8 +53,11 @@ const ACCOUNTS: &str = "WITH page (account) AS ( \
      UNION ALL \
      SELECT account, balance_fen, coalesce(iif(account = '#clearing', clearing_high, top_ups_high), 0), \
          coalesce(iif(account = '#clearing', clearing_low, top_ups_low), 0), NULL \
-       FROM system_account CROSS JOIN contras WHERE account IN (SELECT account FROM page) \
+       FROM system CROSS JOIN contras WHERE account IN (SELECT account FROM page) \
      ORDER BY 1";
+
+const BALANCES: &str = "SELECT user_id, position, user_fen, balance_fen FROM transfer \
+     WHERE (user_id, position) > (?1, ?2) ORDER BY user_id, position LIMIT ?3";
 
 /// The users' balances in two halves, as above, and the system's.
 const BOOKS: &str = "SELECT coalesce(sum(balance_fen >> 32), 0), coalesce(sum(balance_fen & 4294967295), 0), \
@@ -111,16 +119,27 @@ pub(super) async fn accounts(
     let rows = sqlx::query(ACCOUNTS).bind(after.unwrap_or_default()).bind(limit).fetch_all(pool);
     all(&rows.await.map_err(unavailable)?, |row| {
         let transfers_sum_fen = whole(row.int(2)?, row.int(3)?);
-        Ok(AccountRow { account: row.text(0)?.to_owned(), balance_fen: row.int(1)?, transfers_sum_fen })
+        Ok(AccountRow { account: row.text(0)?.to_owned(), balance_fen: row.int_or_null(1)?, transfers_sum_fen })
     })
+}
+
+pub(super) async fn balances(
+    pool: &SqlitePool,
+    after: Option<(&UserId, i64)>,
+    limit: u32,
+) -> Result<Vec<BalanceLine>, WalletError> {
+    // No user has an empty name.
+    let (user, position) = after.map_or(("", 0), |(user, position)| (user.as_str(), position));
+    let rows = sqlx::query(BALANCES).bind(user).bind(position).bind(limit).fetch_all(pool);
+    all(&rows.await.map_err(unavailable)?, balance_line)
 }
 
 pub(super) async fn books(pool: &SqlitePool) -> Result<Books, WalletError> {
     let row = sqlx::query(BOOKS).fetch_one(pool).await.map_err(unavailable)?;
     Ok(Books {
         balances_fen: whole(row.int(0)?, row.int(1)?),
-        outstanding_fen: row.int(2)?.into(),
-        top_ups_fen: -i128::from(row.int(3)?),
+        outstanding_fen: row::system_balance(&row, 2, CLEARING)?.into(),
+        top_ups_fen: -i128::from(row::system_balance(&row, 3, TOP_UPS)?),
     })
 }
 

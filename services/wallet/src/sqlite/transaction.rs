@@ -8,10 +8,10 @@ use sqlx::sqlite::SqliteConnection;
 
 use hongbao_store::rows::StoredRow as _;
 
-use crate::WalletError;
 use crate::ledger::{Ledger, Post, contra_of};
 use crate::row::{self, code_of, content, hex};
 use crate::writer::Failure;
+use crate::{CLEARING, TOP_UPS, WalletError};
 
 const BEGIN: &str = "BEGIN IMMEDIATE /* wallet transfer */";
 const COMMIT: &str = "COMMIT /* wallet transfer */";
@@ -88,7 +88,7 @@ async fn load<'a>(connection: &mut SqliteConnection, transfers: &[&'a Transfer])
         ledger.set_user(user, balance);
     }
     let row = sqlx::query(SYSTEM).fetch_one(&mut *connection).await.map_err(unavailable)?;
-    ledger.set_system(row.int(0)?, row.int(1)?);
+    ledger.set_system(row::system_balance(&row, 0, CLEARING)?, row::system_balance(&row, 1, TOP_UPS)?);
     Ok(ledger)
 }
 

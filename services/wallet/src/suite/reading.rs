@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hongbao_core::{Fen, Transfer, TransferKind, TransferOutcome};
 
 use super::{NOON, all_posted, by_user, cancel, envelope, fen, of_envelope, one, open, send, top_up, user};
-use crate::{AccountRow, CLEARING, TOP_UPS, Wallet};
+use crate::{AccountRow, BalanceLine, CLEARING, TOP_UPS, Wallet};
 
 /// Ann sends two envelopes that Bob and Cid open; a third is cancelled.
 async fn a_small_world(wallet: &Arc<dyn Wallet>) -> Vec<Transfer> {
@@ -125,13 +125,13 @@ pub async fn accounts_are_paged_each_once(wallet: Arc<dyn Wallet>) {
     a_small_world(&wallet).await;
     one(&wallet, cancel(9, "dot")).await;
     let all = wallet.accounts(None, 1_000).await.unwrap();
-    assert!(all.iter().all(|row| is_settled_at(row, row.balance_fen)));
+    assert!(all.iter().all(|row| is_settled_at(row, stored(row))));
     let (system, mut users): (Vec<_>, Vec<_>) = all.iter().cloned().partition(AccountRow::is_of_system);
     users.sort_by(|one, other| one.account.cmp(&other.account));
     assert_eq!(users, [row("ann", 360), row("bob", 190), row("cid", 200), row("dot", 0)]);
     for (name, fen) in [(CLEARING, 250), (TOP_UPS, -1_000)] {
         let of_name = system.iter().filter(|row| row.account.starts_with(name));
-        assert_eq!(of_name.map(|row| row.balance_fen).sum::<i64>(), fen, "{name}");
+        assert_eq!(of_name.map(stored).sum::<i64>(), fen, "{name}");
     }
     for limit in 1..=all.len() as u32 {
         let (mut paged, mut after) = (Vec::new(), None);
@@ -148,6 +148,37 @@ pub async fn accounts_are_paged_each_once(wallet: Arc<dyn Wallet>) {
     assert_eq!(wallet.balance(&user("ann")).await.unwrap(), fen(360));
 }
 
+/// Each line is the one before it and what the transfer moved, in pages of any size.
+pub async fn balances_are_told_transfer_by_transfer(wallet: Arc<dyn Wallet>) {
+    assert_eq!(wallet.balances(None, 10).await.unwrap(), []);
+    a_small_world(&wallet).await;
+    let all = wallet.balances(None, 1_000).await.unwrap();
+    let mut lines: Vec<_> = all.iter().map(|line| (line.account.as_str(), line.change_fen, line.balance_fen)).collect();
+    // Between users of different shards there is no order.
+    lines.sort_by_key(|line| line.0);
+    let anns = [(1_000, 1_000), (-300, 700), (-400, 300), (0, 300), (60, 360)].map(|(by, to)| ("ann", by, to));
+    assert_eq!(lines, [&anns[..], &[("bob", 150, 150), ("bob", 40, 190), ("cid", 200, 200)]].concat());
+    for limit in 1..=all.len() as u32 {
+        let mut paged: Vec<BalanceLine> = Vec::new();
+        loop {
+            let after = paged.last().map(|line| (user(&line.account), line.position));
+            let after = after.as_ref().map(|(user, position)| (user, *position));
+            let page = wallet.balances(after, limit).await.unwrap();
+            let is_full = page.len() == limit as usize;
+            paged.extend(page);
+            if !is_full {
+                break;
+            }
+        }
+        assert_eq!(paged, all, "{limit} a page");
+    }
+    let posted = wallet.scan(0, 1_000).await.unwrap();
+    assert!(all.iter().all(|line| posted.iter().any(|row| {
+        (row.position, row.transfer.user.as_str(), row.transfer.signed_amount())
+            == (line.position, line.account.as_str(), line.change_fen)
+    })));
+}
+
 /// For those who show it to an operator.
 pub async fn an_idle_wallet_answers_and_tells_its_durability(wallet: Arc<dyn Wallet>) {
     for clock in wallet.ping().await.unwrap() {
@@ -156,10 +187,15 @@ pub async fn an_idle_wallet_answers_and_tells_its_durability(wallet: Arc<dyn Wal
     assert!(!wallet.durability().words.is_empty());
 }
 
+/// The balance of an account whose row is there.
+pub(super) fn stored(row: &AccountRow) -> i64 {
+    row.balance_fen.expect("no row is missing")
+}
+
 fn is_settled_at(row: &AccountRow, fen: i64) -> bool {
-    row.balance_fen == fen && row.transfers_sum_fen == fen.into()
+    row.balance_fen == Some(fen) && row.transfers_sum_fen == fen.into()
 }
 
 fn row(account: &str, fen: i64) -> AccountRow {
-    AccountRow { account: account.to_owned(), balance_fen: fen, transfers_sum_fen: fen.into() }
+    AccountRow { account: account.to_owned(), balance_fen: Some(fen), transfers_sum_fen: fen.into() }
 }

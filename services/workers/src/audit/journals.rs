@@ -26,8 +26,8 @@ pub fn fitting(page: &[(Envelope, u32)]) -> usize {
 }
 
 /// The journals of envelopes that follow each other in a table, the first of
-/// them after `after`. `None`: they have to be read one by one, because there is
-/// only one, or others lie between them.
+/// them after `after`, and what else has entries between them. `None`: they have
+/// to be read one by one, because there is only one, or much lies between them.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when a row cannot be read, theirs or one between them.
@@ -46,7 +46,8 @@ pub async fn at_once(
         batch.iter().map(|(envelope, last_seq)| (envelope.id, *last_seq)).collect();
     let mut journals: HashMap<EnvelopeId, Vec<Entry>> = HashMap::with_capacity(batch.len());
     for entry in entries {
-        if last_seqs.get(&entry.envelope_id).is_some_and(|last_seq| entry.seq <= *last_seq) {
+        // Of an envelope that is not in the batch, all are of interest.
+        if last_seqs.get(&entry.envelope_id).is_none_or(|last_seq| entry.seq <= *last_seq) {
             journals.entry(entry.envelope_id).or_default().push(entry);
         }
     }
@@ -71,7 +72,7 @@ pub async fn of_one(store: &dyn Store, id: EnvelopeId, last_seq: u32) -> Result<
 }
 
 /// The greatest id that is less than `id`.
-fn id_before(id: EnvelopeId) -> Option<EnvelopeId> {
+pub fn id_before(id: EnvelopeId) -> Option<EnvelopeId> {
     /// The version and the variant, which all ids have in common: minting puts them back.
     const COMMON: u128 = 0xf000_c000_0000_0000_0000;
     let before = (u128::from_be_bytes(*id.as_bytes()) & !COMMON).checked_sub(1)?;

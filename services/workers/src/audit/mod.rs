@@ -37,6 +37,13 @@
 //! nor from `J1`.
 //!
 //! **Transfers** are read before the envelopes that they name: by (e), those exist.
+//! A cancel moves nothing, and its envelope may have been removed since.
+//!
+//! **Entries of no envelope** are looked for between the envelopes that were read,
+//! and count only if the envelope is still unknown when it is asked for after them.
+//!
+//! **Balances** are read user by user in the order of writing, and each is compared
+//! with the one before it: rows are only added, and behind those that were read.
 //!
 //! **Accounts.** Each page is one moment, with balances and the sums of transfers,
 //! so each account is compared exactly. The books are the sums over all
@@ -73,6 +80,7 @@ mod journals;
 mod known;
 mod report;
 mod still_there;
+mod strays;
 mod wallet;
 
 use std::collections::{HashMap, HashSet};
@@ -156,6 +164,7 @@ pub async fn audit(
     }
     audit.transfers().await?;
     still_there.check(sets, wallet).await?;
+    audit.balances().await?;
     audit.accounts().await?;
     still_there.check(sets, wallet).await?;
     let mut found = audit.found;
@@ -209,7 +218,7 @@ impl<'a> Audit<'a> {
                     }
                     match page.last() {
                         Some(_) if page.len() as u32 == size => {}
-                        _ => return Ok(()),
+                        _ => return self.strays(set, table, after, None).await,
                     }
                 }
                 // The sound rows before the damaged one are read one by one.
@@ -238,6 +247,15 @@ impl<'a> Audit<'a> {
             Err(StoreError::Damaged(words)) => (None, Some(words)),
             Err(error) => return Err(set.failed(error)),
         };
+        match &mut at_once {
+            Some(all) => {
+                let known: HashSet<EnvelopeId> = batch.iter().map(|(envelope, _)| envelope.id).collect();
+                let strays: Vec<EnvelopeId> = all.extract_if(|id, _| !known.contains(id)).map(|(id, _)| id).collect();
+                self.tell_strays(set, table, strays).await?;
+            }
+            None if damaged.is_none() => self.strays_among(set, table, after, batch).await?,
+            None => {}
+        }
         let mut read = Vec::with_capacity(batch.len());
         for (envelope, last_seq) in batch {
             let id = envelope.id;

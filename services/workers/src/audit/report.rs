@@ -25,8 +25,10 @@ pub struct AuditReport {
     pub accounts: u64,
     /// Things that are broken; each was reported.
     pub breaches: u64,
-    /// The books of the whole system.
+    /// The books of the whole system; nothing but zeros unless `books_read`.
     pub books: Books,
+    /// Whether they could be read: a row that is missing is told as broken.
+    pub books_read: bool,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// Journal entries checked in a second.
@@ -57,13 +59,16 @@ impl fmt::Display for AuditReport {
             "checked   {envelopes} envelopes, {entries} entries, {transfers} transfers, {accounts} accounts \
              in {sets} SET{plural}"
         )?;
-        writeln!(
-            f,
-            "books     balances {} + outstanding {} = top-ups {}",
-            Yuan(balances_fen),
-            Yuan(outstanding_fen),
-            Yuan(top_ups_fen)
-        )?;
+        match self.books_read {
+            true => writeln!(
+                f,
+                "books     balances {} + outstanding {} = top-ups {}",
+                Yuan(balances_fen),
+                Yuan(outstanding_fen),
+                Yuan(top_ups_fen)
+            )?,
+            false => writeln!(f, "books     could not be read")?,
+        }
         write!(f, "took      {} ms", self.duration_ms)?;
         match self.ms_per_million_entries.filter(|_| *entries >= PACE_ENTRIES_MIN) {
             Some(millis) => writeln!(f, ", {} entries/s, {millis} ms per million entries", self.entries_per_s)?,

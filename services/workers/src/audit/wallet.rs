@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
-use hongbao_core::EnvelopeId;
-use hongbao_core::audit::{check_balance, envelope_missing, unreadable};
+use hongbao_core::audit::{
+    RunningBalance, account_missing, check_balance, check_transfer, envelope_missing, unreadable,
+};
+use hongbao_core::{EnvelopeId, TransferKind, UserId};
 use hongbao_store::StoreError;
 use hongbao_wallet::WalletError;
 
@@ -14,7 +16,7 @@ use super::{Audit, AuditError};
 pub const ROWS_PAGE: u32 = 1_000;
 
 impl Audit<'_> {
-    /// Each transfer that names an envelope names one that exists.
+    /// Each transfer makes sense, and one that moves money of an envelope names one that exists.
     pub(super) async fn transfers(&mut self) -> Result<(), AuditError> {
         let (mut after, mut size) = (i64::MIN, ROWS_PAGE);
         loop {
@@ -37,7 +39,11 @@ impl Audit<'_> {
             self.found.transfers += page.len() as u64;
             let mut missing = HashSet::new();
             for transfer in page.iter().map(|posted| &posted.transfer) {
-                let Some(id) = transfer.id.envelope_id() else { continue };
+                self.tell(check_transfer(transfer));
+                // What was cancelled may have been removed since.
+                let Some(id) = transfer.id.envelope_id().filter(|_| transfer.kind != TransferKind::Cancel) else {
+                    continue;
+                };
                 if !missing.contains(&id) && !self.exists(id).await? {
                     missing.insert(id);
                 }
@@ -67,6 +73,35 @@ impl Audit<'_> {
         Ok(true)
     }
 
+    /// Each transfer leads from its user's balance before it to the one after it.
+    pub(super) async fn balances(&mut self) -> Result<(), AuditError> {
+        let mut last: Option<(UserId, i64)> = None;
+        let mut running = RunningBalance::default();
+        loop {
+            let after = last.as_ref().map(|(user, position)| (user, *position));
+            let page = match self.wallet.balances(after, ROWS_PAGE).await {
+                Err(WalletError::Damaged(words)) => {
+                    self.tell([unreadable(None, format!("balances {}: {words}", from_words(&last)))]);
+                    return Ok(());
+                }
+                page => page?,
+            };
+            let is_full = page.len() as u32 == ROWS_PAGE;
+            for line in page {
+                if last.as_ref().is_none_or(|(user, _)| user.as_str() != line.account) {
+                    running = RunningBalance::default();
+                }
+                self.tell(running.check(&line.account, line.position, line.change_fen, line.balance_fen));
+                // What nobody can be called is told by those who read the transfers.
+                let Some(user) = UserId::parse(&line.account) else { continue };
+                last = Some((user, line.position));
+            }
+            if !is_full {
+                return Ok(());
+            }
+        }
+    }
+
     /// Each balance is the sum of its transfers, and all add up.
     pub(super) async fn accounts(&mut self) -> Result<(), AuditError> {
         let mut after: Option<String> = None;
@@ -80,17 +115,27 @@ impl Audit<'_> {
                 page => page?,
             };
             self.found.accounts += page.len() as u64;
-            self.tell(
-                page.iter().filter_map(|row| check_balance(&row.account, row.balance_fen, row.transfers_sum_fen)),
-            );
+            self.tell(page.iter().filter_map(|row| match row.balance_fen {
+                Some(balance_fen) => check_balance(&row.account, balance_fen, row.transfers_sum_fen),
+                None => Some(account_missing(&row.account, row.transfers_sum_fen)),
+            }));
             let full = page.len() as u32 == ROWS_PAGE;
             after = page.into_iter().last().filter(|_| full).map(|last| last.account);
             if after.is_none() {
                 break;
             }
         }
-        self.found.books = self.wallet.books().await?;
-        self.tell(self.found.books.check());
+        match self.wallet.books().await {
+            Err(WalletError::Damaged(words)) => self.tell([unreadable(None, format!("the books: {words}"))]),
+            books => {
+                (self.found.books, self.found.books_read) = (books?, true);
+                self.tell(self.found.books.check());
+            }
+        }
         Ok(())
     }
+}
+
+fn from_words(last: &Option<(UserId, i64)>) -> String {
+    last.as_ref().map_or("from the first on".to_owned(), |(user, position)| format!("behind {position} of {user}"))
 }

@@ -1,10 +1,11 @@
 //! Damage, done to the files behind everybody's back.
 
 use hongbao_core::{EnvelopeId, TransferId};
-use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Row as _};
 
 use super::World;
+use super::columns::{Damage, Database, SQLITE_SYSTEM, Side};
 
 /// A connection of our own to a file of the world.
 async fn raw(world: &World, file: &str) -> SqliteConnection {
@@ -44,6 +45,42 @@ pub async fn damage_wallet(world: &World, id: EnvelopeId, sql: &str) {
 async fn execute(connection: &mut SqliteConnection, sql: &str) {
     let done = sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     assert!(done.rows_affected() > 0 || sql.contains("DROP"), "nothing was damaged by {sql}");
+}
+
+/// The files of a world.
+pub struct Files<'a>(pub &'a World);
+
+impl Files<'_> {
+    async fn connection(&self, side: Side) -> SqliteConnection {
+        let file = if side == Side::Store { "db_00.sqlite" } else { "wallet_00.sqlite" };
+        raw(self.0, file).await
+    }
+}
+
+impl Database for Files<'_> {
+    fn prefix(&self, _: Side) -> &'static str {
+        ""
+    }
+
+    async fn execute(&self, side: Side, sql: &str) -> u64 {
+        let unguarded = "PRAGMA ignore_check_constraints = ON; \
+             DROP TRIGGER IF EXISTS transfer_refuses_update; DROP TRIGGER IF EXISTS transfer_refuses_delete";
+        let mut connection = self.connection(side).await;
+        sqlx::raw_sql(unguarded).execute(&mut connection).await.unwrap();
+        let done = sqlx::raw_sql(sql).execute(&mut connection).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
+    }
+
+    async fn columns(&self, side: Side, table: &str) -> Vec<String> {
+        // What is computed is not among them.
+        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
+        let rows = sqlx::query(&sql).fetch_all(&mut self.connection(side).await).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    fn system(&self) -> (&'static str, &'static [Damage]) {
+        ("system_account", SQLITE_SYSTEM)
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

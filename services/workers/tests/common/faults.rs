@@ -12,7 +12,7 @@ use hongbao_core::{
     TransferOutcome, UserId,
 };
 use hongbao_store::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry};
-use hongbao_wallet::{AccountRow, Posted, Wallet, WalletError};
+use hongbao_wallet::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
 /// A verb that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub enum Verb {
     Activate,
     Cancel,
     Settle,
+    Purge,
     Transfer,
 }
 
@@ -235,6 +236,20 @@ impl Store for FaultyStore {
         self.inner.unpaid(table, created_before, after, limit).await
     }
 
+    async fn cancelled(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<EnvelopeId>, StoreError> {
+        self.inner.cancelled(table, created_before, after, limit).await
+    }
+
+    async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
+        self.faults.strike(Verb::Purge, store_died, self.inner.purge(table, envelopes)).await
+    }
+
     async fn expired(
         &self,
         table: TableRef,
@@ -266,7 +281,9 @@ impl Store for FaultyStore {
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
         let page = self.inner.scan_entries(table, after, until, limit).await?;
-        self.faults.after_read().await;
+        if !page.is_empty() {
+            self.faults.after_read().await;
+        }
         Ok(page)
     }
 }
@@ -323,6 +340,10 @@ impl Wallet for FaultyWallet {
 
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
         self.inner.accounts(after, limit).await
+    }
+
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
+        self.inner.balances(after, limit).await
     }
 
     async fn books(&self) -> Result<Books, WalletError> {

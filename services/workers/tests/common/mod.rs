@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod before;
+pub mod columns;
 pub mod damage;
 pub mod faults;
 pub mod long;
@@ -39,7 +40,7 @@ pub const LIFETIME_MS: i64 = 3_600_000;
 pub struct World {
     pub dir: tempfile::TempDir,
     pub store: Arc<dyn Store>,
-    pub wallet: Arc<SqliteWallet>,
+    pub wallet: Arc<dyn Wallet>,
     pub clock: Arc<ManualClock>,
     pub faults: Arc<Faults>,
     /// Envelopes are made in these.
@@ -75,11 +76,16 @@ impl World {
     /// A world whose envelopes lie in this store; the wallet lies in `dir`.
     pub async fn on(store: Arc<dyn Store>, dir: tempfile::TempDir) -> World {
         let wallet = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
+        World::with(store, Arc::new(wallet), dir).await
+    }
+
+    /// A world on this store and this wallet.
+    pub async fn with(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, dir: tempfile::TempDir) -> World {
         let noon = Timestamp::parse_rfc3339("2026-02-16T12:00:00+08:00").unwrap();
         let world = World {
             dir,
             store,
-            wallet: Arc::new(wallet),
+            wallet,
             clock: Arc::new(ManualClock::at(noon)),
             faults: Arc::new(Faults::default()),
             slots: Slot::all().collect(),
@@ -139,6 +145,11 @@ impl World {
 
     /// An envelope that was created and not paid, minted at `at`.
     pub async fn created_at(&self, at: Timestamp, total: i64, shares: u32) -> Envelope {
+        self.created_for(at, total, shares, LIFETIME_MS).await
+    }
+
+    /// The same with another lifetime.
+    pub async fn created_for(&self, at: Timestamp, total: i64, shares: u32, lifetime_ms: i64) -> Envelope {
         let (id, bytes) = loop {
             let number = self.next();
             let hash = [stable_hash(&number.to_be_bytes()), stable_hash(&(!number).to_be_bytes())];
@@ -161,7 +172,7 @@ impl World {
             audience: Audience::Link,
             seed: Seed::new(bytes),
             created_at: at,
-            lifetime_ms: LIFETIME_MS,
+            lifetime_ms,
             stage: Stage::Created,
             expires_at: None,
             settled_seq: 0,

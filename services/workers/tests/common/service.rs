@@ -21,7 +21,7 @@ impl Made {
     pub async fn round(&mut self, world: &World, round: u32) {
         let now = SystemClock.now();
         let emptied = world.active_at(now, 1_000, 10).await;
-        let expired = world.created_at(now, 1_000, 10).await;
+        let expired = world.created_for(now, 1_000, 10, 0).await;
         world.transfer(Transfer::send(&expired, now), TransferOutcome::Done).await;
         world.store.activate(expired.id, now).await.unwrap();
         for number in 0..10 {

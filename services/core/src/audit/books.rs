@@ -1,0 +1,102 @@
+//! The wallet's own rows: balances, transfers, and the books of the whole system.
+
+use serde::Serialize;
+
+use crate::money::Fen;
+use crate::transfer::{Transfer, TransferKind};
+
+use super::Breach;
+
+/// Checks one account: its balance is the sum of its transfers (I1).
+pub fn check_balance(account: &str, balance_fen: i64, transfers_sum_fen: i128) -> Option<Breach> {
+    (i128::from(balance_fen) != transfers_sum_fen).then(|| Breach {
+        invariant: "I1",
+        code: "balance_off",
+        envelope_id: None,
+        user_id: Some(account.to_owned()),
+        detail: format!("the balance is {balance_fen} fen, its transfers add up to {transfers_sum_fen}"),
+    })
+}
+
+/// The row of a system account is gone, so nobody can say what its balance was (I1).
+pub fn account_missing(account: &str, transfers_sum_fen: i128) -> Breach {
+    Breach {
+        invariant: "I1",
+        code: "account_missing",
+        envelope_id: None,
+        user_id: Some(account.to_owned()),
+        detail: format!("there is no balance; its transfers add up to {transfers_sum_fen} fen"),
+    }
+}
+
+/// The balances that a user's transfers led to, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunningBalance {
+    /// As the transfers so far make it.
+    due_fen: i128,
+    /// As it stands in the last row.
+    stored_fen: i128,
+}
+
+impl RunningBalance {
+    /// Checks the next row of the account, at this position: its balance is the
+    /// one before and what it changes (I1). After a wrong row either may be it, so
+    /// that one wrong row is told once.
+    pub fn check(&mut self, account: &str, position: i64, change_fen: i64, balance_fen: i64) -> Option<Breach> {
+        let (change, balance) = (i128::from(change_fen), i128::from(balance_fen));
+        let due_fen = self.due_fen + change;
+        let is_right = balance == due_fen || balance == self.stored_fen + change;
+        *self = RunningBalance { due_fen: if is_right { balance } else { due_fen }, stored_fen: balance };
+        (!is_right).then(|| Breach {
+            invariant: "I1",
+            code: "running_balance_off",
+            envelope_id: None,
+            user_id: Some(account.to_owned()),
+            detail: format!("transfer {position} of {change_fen} fen leads to {balance_fen} fen, due were {due_fen}"),
+        })
+    }
+}
+
+/// A transfer whose id, kind and amount contradict each other (I1).
+pub fn check_transfer(transfer: &Transfer) -> Option<Breach> {
+    let moves_something = !transfer.amount.is_zero() || transfer.kind == TransferKind::Cancel;
+    (!transfer.is_sound() || !moves_something).then(|| Breach {
+        invariant: "I1",
+        code: "transfer_impossible",
+        envelope_id: transfer.id.envelope_id(),
+        user_id: Some(transfer.user.to_string()),
+        detail: format!("{} moved {} fen as {:?}", transfer.id, transfer.amount.get(), transfer.kind),
+    })
+}
+
+/// The books of the whole system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Books {
+    /// All users' balances.
+    pub balances_fen: i128,
+    /// Money that left a balance for an envelope and has not reached one yet.
+    pub outstanding_fen: i128,
+    /// All that ever came from outside.
+    pub top_ups_fen: i128,
+}
+
+impl Books {
+    /// I1 over the system: balances + outstanding = top-ups.
+    pub fn check(&self) -> Option<Breach> {
+        (self.balances_fen + self.outstanding_fen != self.top_ups_fen).then(|| Breach {
+            invariant: "I1",
+            code: "books_off",
+            envelope_id: None,
+            user_id: None,
+            detail: format!(
+                "balances {} + outstanding {} are not the top-ups {}",
+                self.balances_fen, self.outstanding_fen, self.top_ups_fen
+            ),
+        })
+    }
+
+    /// Outstanding money in yuan, for people; never negative in sound books.
+    pub fn outstanding(&self) -> Option<Fen> {
+        i64::try_from(self.outstanding_fen).ok().and_then(Fen::new)
+    }
+}
