@@ -8,14 +8,14 @@
 #   cluster.sh stop    [--data DIR]             ends everything, gateway first, databases last
 #   cluster.sh status  [--data DIR]             one line a process
 #   cluster.sh audit   [--data DIR] [OPTION...] hongbao audit over all SETs
-#   cluster.sh run     [--data DIR] NAME...     starts these processes again
+#   cluster.sh run     [--data DIR] [--watch PID] NAME...  starts these processes again
 #   cluster.sh kill    [--data DIR] SIGNAL NAME...
 #
 # Under DIR (default ./cluster-data) are the two files that the processes read,
 # hongbao.toml and topology.toml, a log per process, and the databases. The
 # SETs are a, b, c...; their parts are called a-mariadb, a-redis, a1, a2,
 # a1-memcached, a2-memcached, a-w1, a-w2; besides there are wallet-mariadb and
-# gateway. `--watch PID` ends the cluster when that process has ended; `--bare`
+# gateway. `--watch PID` kills the cluster when that process has ended; `--bare`
 # leaves memcached and Redis out of the topology, to see what they cost; `--via`
 # says that the others reach a database, Redis, memcached or server through
 # another port, where a relay of the caller listens; `--option` adds a word to
@@ -291,8 +291,6 @@ start() {
     if [ -n "$watch" ]; then
         # Its own session, so that it outlives whoever called us, and nothing of his is held open.
         setsid "$0" watch --data "$data" --watch "$watch" >/dev/null 2>&1 </dev/null &
-        # It may have ended all before we started the last.
-        trap 'is_watched || stop' EXIT
     fi
     # shellcheck disable=SC2046 # one word a name
     run_and_wait $(matching 'mariadb$') $(matching 'redis$|memcached$')
@@ -328,13 +326,20 @@ status() {
     done
 }
 
+# Whether the caller that we were told of still runs.
 is_watched() {
-    kill -0 "$watch" 2>/dev/null
+    [ -n "$watch_started" ] && [ "$(started_at "$watch")" = "$watch_started" ]
+}
+
+# For a caller that is gone, nothing is worth waiting for: what was committed is on the disk.
+end_at_once() {
+    # shellcheck disable=SC2046 # one word a name
+    end_all KILL $(names)
 }
 
 watch_over() {
     while is_watched; do sleep 0.5; done
-    stop
+    end_at_once
 }
 
 command=${1:-}
@@ -357,6 +362,11 @@ mkdir -p "$data"
 data=$(cd "$data" && pwd)
 binary=$(realpath -m "$binary")
 gateway_topology="$data/topology-gateway.toml"
+if [ -n "$watch" ]; then
+    watch_started=$(started_at "$watch")
+    # The watch may have ended all before we have started our last process.
+    case "$command" in start | run) trap 'is_watched || end_at_once' EXIT ;; esac
+fi
 case "$sets" in 1 | 2 | 4) ;; *) fail "a cluster has 1, 2 or 4 SETs, not $sets" ;; esac
 
 case "$command" in

@@ -1,10 +1,13 @@
-//! The processes that a bench starts. They live exactly as long as their value.
+//! The processes that a bench starts. They live exactly as long as their value, and
+//! no longer than the bench, however it ends.
 
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use hongbao_parts::{bound, spawn_command};
 
 use crate::{Fallible, interrupt, machine};
 
@@ -17,6 +20,16 @@ const IDLE_WAIT_MAX: Duration = Duration::from_secs(120);
 /// Lines of its output that a failure shows.
 const LOG_LINES_SHOWN: usize = 15;
 
+/// Starts a process that ends with this one, also when this one is killed; what it
+/// says goes to the file `log`.
+pub fn spawn(name: &str, command: &Command, log: &Path) -> Fallible<std::process::Child> {
+    let file = File::create(log)?;
+    let mut bound = bound(command);
+    bound.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let program = command.get_program().display();
+    spawn_command(bound).map_err(|error| format!("cannot start {name}, {program}: {error}").into())
+}
+
 /// A server in another process, which has printed its address. Dropping it kills it.
 pub struct Child {
     process: std::process::Child,
@@ -27,14 +40,8 @@ pub struct Child {
 
 impl Child {
     /// Starts `command`, its output going to the file `log`, and waits for its address.
-    pub fn start(name: &'static str, mut command: Command, log: &Path) -> Fallible<Child> {
-        let file = File::create(log)?;
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .map_err(|error| format!("cannot start {name}, {}: {error}", command.get_program().display()))?;
+    pub fn start(name: &'static str, command: Command, log: &Path) -> Fallible<Child> {
+        let process = spawn(name, &command, log)?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut child = Child { process, name, log: log.to_owned(), addr: nowhere };
         child.addr = child.wait_for_address()?;

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
-use crate::child::Child;
+use crate::child::{self, Child};
 use crate::client::Client;
 use crate::http::push_request;
 use crate::load::Feed;
@@ -126,14 +126,15 @@ fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible
     );
     let file = dir.join("haproxy.cfg");
     fs::write(&file, config)?;
-    let log = fs::File::create(dir.join("haproxy.log"))?;
-    let process = Command::new("haproxy").args(["-db", "-f"]).arg(&file).stdout(log.try_clone()?).stderr(log).spawn();
-    let process = process.map_err(|error| format!("haproxy: {error}; `ops/parts.sh install` installs it"))?;
+    let mut command = Command::new("haproxy");
+    command.args(["-db", "-f"]).arg(&file);
+    let process = child::spawn("haproxy", &command, &dir.join("haproxy.log"))?;
     let haproxy = HaProxy(process);
     let started = Instant::now();
     while std::net::TcpStream::connect(address).is_err() {
         if started.elapsed() > LISTENS_WITHIN {
-            return Err(format!("haproxy does not listen: {}", fs::read_to_string(dir.join("haproxy.log"))?).into());
+            let said = fs::read_to_string(dir.join("haproxy.log"))?;
+            return Err(format!("haproxy does not listen; `ops/parts.sh install` installs it: {said}").into());
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -79,7 +79,9 @@ impl Processes {
         if *ended {
             return Err(format!("{name} is not started again: the cluster has ended").into());
         }
-        self.script("run", [name])?;
+        // The script outlives us: it has to see that there is nobody any more to start it for.
+        let us = std::process::id().to_string();
+        self.script("run", ["--watch", &us, name])?;
         self.known().down.remove(name);
         Ok(())
     }
@@ -180,7 +182,7 @@ mod tests {
     const SCRIPT: &str = "#!/usr/bin/env bash\n\
         [ \"$1\" = run ] || exit 0\n\
         setsid sleep 60 >/dev/null 2>&1 </dev/null &\n\
-        echo \"$! $(awk '{ print $22 }' /proc/$!/stat)\" >\"$3/run/$4.pid\"\n";
+        echo \"$! $(awk '{ print $22 }' /proc/$!/stat)\" >\"$3/run/${!#}.pid\"\n";
 
     fn processes(dir: &Path) -> Processes {
         use std::os::unix::fs::PermissionsExt as _;

@@ -1,28 +1,19 @@
 //! `hongbao-loadtest run` against the real service: what it reports when all is
 //! well, and that it notices when it is not.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use common::service;
 use serde_json::Value;
 
 const SECRET: &str = "a secret that guards nothing but a test";
-
-/// The service's binary, built as it is now.
-fn service() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let done = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "hongbao"]).status();
-        assert!(done.expect("cargo runs this test").success());
-        let harness = Path::new(env!("CARGO_BIN_EXE_hongbao-loadtest"));
-        harness.with_file_name("hongbao")
-    })
-}
 
 struct Run {
     output: Output,
@@ -270,6 +261,7 @@ impl Dev {
         Dev::start_with("")
     }
 
+    /// Settings begin in the section `[auth]`.
     fn start_with(settings: &str) -> Dev {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
@@ -310,6 +302,10 @@ fn an_installation_that_runs_is_driven_with_its_secret_or_by_its_dev_call() {
     std::fs::write(&file, SECRET).unwrap();
     let run = Run::of(&["rain", "--rate", "100", "--target", &addr, "--secret-file", file.to_str().unwrap()]);
     run.exits_with(0);
+    let dev = Dev::start_with("audience = \"hongbao\"\nissuer = \"bank\"\n");
+    let addr = dev.addr.to_string();
+    let with = ["hot", "--rate", "100", "--target", &addr, "--secret-file", file.to_str().unwrap()];
+    Run::of(&[&with[..], &["--audience", "hongbao", "--issuer", "bank"]].concat()).exits_with(0);
 }
 
 #[test]

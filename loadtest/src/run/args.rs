@@ -40,6 +40,12 @@ pub struct RunArgs {
     /// With --target: a file with the secret that tokens are signed with; without it the dev call is asked for tokens
     #[arg(long, help_heading = "What is driven")]
     pub secret_file: Option<PathBuf>,
+    /// With --secret-file: whom tokens are for (`aud`), where the installation demands it
+    #[arg(long, requires = "secret_file", help_heading = "What is driven")]
+    pub audience: Option<String>,
+    /// With --secret-file: whom tokens are from (`iss`), where the installation demands it
+    #[arg(long, requires = "secret_file", help_heading = "What is driven")]
+    pub issuer: Option<String>,
     /// With --target: a file with an operator's token; everything is then marked as a rehearsal and touches no real money
     #[arg(long, help_heading = "What is driven")]
     pub rehearsal_token_file: Option<PathBuf>,

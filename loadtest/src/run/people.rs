@@ -28,9 +28,26 @@ const TOKEN_LIFE_S: u64 = 7 * 86_400;
 /// How the service can be made to believe who somebody is.
 pub enum Passes {
     /// Tokens are signed with the installation's secret (HS256).
-    Secret(String),
+    Secret(Signing),
     /// The dev call hands out tokens.
     Dev,
+}
+
+/// What tokens are made with.
+pub struct Signing {
+    /// Signs them.
+    pub secret: String,
+    /// Their `aud`.
+    pub audience: Option<String>,
+    /// Their `iss`.
+    pub issuer: Option<String>,
+}
+
+impl From<&str> for Signing {
+    /// For nobody by name, from nobody by name.
+    fn from(secret: &str) -> Signing {
+        Signing { secret: secret.to_owned(), audience: None, issuer: None }
+    }
 }
 
 /// Everybody who takes part.
@@ -43,9 +60,13 @@ pub struct People {
 }
 
 #[derive(Serialize)]
-struct Claims {
+struct Claims<'a> {
     sub: String,
     exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
     groups: Vec<String>,
 }
 
@@ -65,10 +86,12 @@ impl People {
             plan.groups.get(user as usize).map(|group| format!("g{group}")).into_iter().collect()
         };
         match passes {
-            Passes::Secret(secret) => {
+            Passes::Secret(Signing { secret, audience, issuer }) => {
                 let key = EncodingKey::from_secret(secret.as_bytes());
+                let (aud, iss) = (audience.as_deref(), issuer.as_deref());
                 for user in 0..plan.users {
-                    let claims = Claims { sub: people.id(user), exp: now_s + TOKEN_LIFE_S, groups: groups(user) };
+                    let (sub, exp) = (people.id(user), now_s + TOKEN_LIFE_S);
+                    let claims = Claims { sub, exp, aud, iss, groups: groups(user) };
                     let token = encode(&Header::default(), &claims, &key)?;
                     people.tokens.push(|out| out.extend_from_slice(token.as_bytes()));
                 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::args::RunArgs;
 use super::gauges::fetch_metrics;
-use super::people::Passes;
+use super::people::{Passes, Signing};
 use crate::faults::Schedule;
 use crate::outcome::Machine;
 use crate::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S, zone_with_midnight_at};
@@ -39,7 +39,11 @@ impl Target {
     pub fn open(args: &RunArgs, shares_max: u32, midnight: Option<SystemTime>, faults: &Schedule) -> Fallible<Target> {
         if let Some(addr) = args.target {
             let passes = match &args.secret_file {
-                Some(path) => Passes::Secret(files::read_line("--secret-file", path)?),
+                Some(path) => Passes::Secret(Signing {
+                    secret: files::read_line("--secret-file", path)?,
+                    audience: args.audience.clone(),
+                    issuer: args.issuer.clone(),
+                }),
                 None => Passes::Dev,
             };
             let metrics = if args.metrics.is_empty() { vec![addr] } else { args.metrics.clone() };
@@ -49,7 +53,7 @@ impl Target {
         let zone_offset_s = midnight.map_or(ZONE_OFFSET_S, zone_with_midnight_at);
         let server = args.server_settings.clone();
         let wanted = Wanted { shares_max, server, bare: false, zone_offset_s };
-        let passes = Passes::Secret(SECRET.to_owned());
+        let passes = Passes::Secret(SECRET.into());
         if !args.cluster {
             let service = Service::embedded(&args.server, dir.path(), &wanted)?;
             let addr = service.addr();

@@ -283,12 +283,38 @@ fn remove_at_the_end(dir: &Path) {
 fn spawn(start: &[String], environment: &[(String, String)], dir: &Path) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log"));
     let log = log.expect("a part's folder can be written");
-    // The kernel ends the server with the thread that started it; see `spawner`.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(ops_dir().join("parts.sh")).args(start);
+    let mut command = Command::new(ops_dir().join("parts.sh"));
+    command.args(start);
+    let mut command = bound(&command);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file handle can be copied")).stderr(log);
     spawn_command(command).unwrap_or_else(|error| panic!("{start:?} cannot be started: {error}"))
+}
+
+/// Runs in the place of a command that must end with us: after the kernel was asked
+/// to end it, it looks whether who asked is still there, for a parent that was gone
+/// before would never be missed.
+const BOUND: &str = "[ \"$PPID\" = \"$0\" ] && exec \"$@\"; exit 1";
+
+/// The same command, ended by the kernel when this process ends, however it ends;
+/// to be started with [`spawn_command`]. What stands on its input and outputs is
+/// not taken over.
+///
+/// The kernel forgets it where the program has more rights than we (set-user-ID).
+pub fn bound(command: &Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    bound.args(["--pdeathsig", "KILL", "--", "sh", "-c", BOUND]).arg(std::process::id().to_string());
+    bound.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        bound.current_dir(dir);
+    }
+    bound
 }
 
 type Job = (Command, mpsc::SyncSender<io::Result<Child>>);
@@ -352,6 +378,27 @@ mod tests {
             assert!(Instant::now() < until, "{dir} or its server is still there");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    #[test]
+    fn a_command_whose_parent_is_gone_already_does_not_begin() {
+        let mut command = Command::new("echo");
+        command.arg("it has begun").env("A_WORD", "here").current_dir("/");
+        let run = |command: &Command| {
+            let mut spawned = Command::new(command.get_program());
+            spawned.args(command.get_args()).stdout(Stdio::piped());
+            let output = spawn_command(spawned).expect("setpriv is there").wait_with_output().expect("it ends");
+            String::from_utf8(output.stdout).expect("it is text")
+        };
+        let bound = bound(&command);
+        assert!(bound.get_envs().any(|(name, value)| name == "A_WORD" && value.is_some_and(|value| value == "here")));
+        assert_eq!(bound.get_current_dir(), Some(Path::new("/")));
+        assert_eq!(run(&bound), "it has begun\n");
+        // The same for a parent that is not ours.
+        let us = std::process::id().to_string();
+        let mut orphan = Command::new(bound.get_program());
+        orphan.args(bound.get_args().map(|word| if word.to_str() == Some(&us) { "1".as_ref() } else { word }));
+        assert_eq!(run(&orphan), "");
     }
 
     #[test]

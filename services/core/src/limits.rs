@@ -42,7 +42,7 @@ pub const REFUSALS_MAX: usize = 64;
 pub const TOKEN_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Characters of a client's text that a problem repeats.
 pub const PROBLEM_TEXT_CHARS_MAX: usize = 200;
-/// Lines about failed requests that the log takes in a second.
+/// Lines that one place of the program writes into the log in a second, details (`debug`) excepted.
 pub const LOG_LINES_PER_S_MAX: u64 = 100;
 /// Items of one page of a list, at most and by default.
 pub const PAGE_MAX: u32 = 500;

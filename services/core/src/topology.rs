@@ -166,6 +166,11 @@ impl TopologyFile {
             check_nodes("SET", &set.name, &set.database)?;
             check_own("SET", &set.name, &set.database, &mut nodes)?;
             check_own("SET", &set.name, &set.cache, &mut caches)?;
+            for server in &set.servers {
+                if let Some(memcached) = server.memcached.as_ref().filter(|place| !is_host_and_port(place)) {
+                    return Err(format!("server {:?}: memcached {memcached:?} is not host:port", server.name));
+                }
+            }
         }
         Ok(())
     }
@@ -244,6 +249,10 @@ fn check_name(kind: &str, name: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 fn check_nodes(kind: &str, name: &str, nodes: &[String]) -> Result<(), String> {
     if nodes.is_empty() {
         return Err(format!("{kind} {name:?} has no database"));
@@ -251,7 +260,7 @@ fn check_nodes(kind: &str, name: &str, nodes: &[String]) -> Result<(), String> {
     for node in nodes {
         let good = match node.strip_prefix("unix:") {
             Some(path) => path.starts_with('/'),
-            None => node.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
+            None => is_host_and_port(node),
         };
         if !good {
             return Err(format!("{kind} {name:?}: {node:?} is neither host:port nor unix:/path"));

@@ -24,31 +24,61 @@ pub(crate) struct Call {
     pub(crate) changes: bool,
 }
 
+/// What is told where nothing is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoCall {
+    /// Nothing is there, in these words.
+    NotFound(&'static str),
+    /// The call exists with these methods alone.
+    Method(&'static str),
+}
+
+/// As a server answers `HEAD` wherever it answers `GET`.
+const READ: &str = "GET,HEAD";
+const WRITE: &str = "POST";
+
 impl Call {
-    /// What is not there if no server answers this to a client: operators talk to
-    /// servers themselves, and what is no id names no envelope.
-    pub(crate) fn of(method: &Method, path: &str) -> Result<Call, &'static str> {
+    /// The calls of the contract, and nothing beside them: operators talk to servers
+    /// themselves, what is no id names no envelope, and what no server knows costs
+    /// no server anything.
+    pub(crate) fn of(method: &Method, path: &str) -> Result<Call, NoCall> {
+        const NONE: NoCall = NoCall::NotFound(NO_SUCH_CALL);
         if path == "/openapi.json" {
-            return Ok(Call { place: Place::Anywhere, changes: false });
+            return Call::reading(method, Place::Anywhere);
         }
-        let path = path.strip_prefix("/v1/").ok_or(NO_SUCH_CALL)?;
-        let reads = matches!(*method, Method::GET | Method::HEAD);
-        if path == "envelopes" {
-            let place = if *method == Method::POST { Place::NewEnvelope } else { Place::Anywhere };
-            return Ok(Call { place, changes: !reads });
-        }
+        let path = path.strip_prefix("/v1/").ok_or(NONE)?;
         if let Some(rest) = path.strip_prefix("envelopes/") {
             let (id, verb) = rest.split_once('/').map_or((rest, None), |(id, verb)| (id, Some(verb)));
-            let Some(id) = EnvelopeId::parse(id) else {
-                let is_call = !id.is_empty() && matches!(verb, None | Some("pay" | "grab" | "open"));
-                return Err(if is_call { NO_SUCH_ENVELOPE } else { NO_SUCH_CALL });
+            if id.is_empty() || !matches!(verb, None | Some("pay" | "grab" | "open")) {
+                return Err(NONE);
+            }
+            let place = Place::Envelope(EnvelopeId::parse(id).ok_or(NoCall::NotFound(NO_SUCH_ENVELOPE))?);
+            return match verb {
+                None => Call::reading(method, place),
+                Some(verb) => Call::writing(method, place, verb != "grab"),
             };
-            return Ok(Call { place: Place::Envelope(id), changes: !reads && verb != Some("grab") });
         }
-        if path == "wallet" || path.starts_with("wallet/") || path.starts_with("dev/") {
-            return Ok(Call { place: Place::Anywhere, changes: !reads && path != "dev/token" });
+        match path {
+            "envelopes" => Call::writing(method, Place::NewEnvelope, true),
+            "wallet" | "wallet/transfers" | "wallet/envelopes" => Call::reading(method, Place::Anywhere),
+            "dev/token" => Call::writing(method, Place::Anywhere, false),
+            "dev/top-up" => Call::writing(method, Place::Anywhere, true),
+            _ => Err(NONE),
         }
-        Err(NO_SUCH_CALL)
+    }
+
+    fn reading(method: &Method, place: Place) -> Result<Call, NoCall> {
+        match *method {
+            Method::GET | Method::HEAD => Ok(Call { place, changes: false }),
+            _ => Err(NoCall::Method(READ)),
+        }
+    }
+
+    fn writing(method: &Method, place: Place, changes: bool) -> Result<Call, NoCall> {
+        match *method {
+            Method::POST => Ok(Call { place, changes }),
+            _ => Err(NoCall::Method(WRITE)),
+        }
     }
 }
 
@@ -58,7 +88,7 @@ mod tests {
 
     const ID: &str = "0199c0de-0000-7000-8000-000000000001";
 
-    fn call(method: Method, path: &str) -> Result<(Place, bool), &'static str> {
+    fn call(method: Method, path: &str) -> Result<(Place, bool), NoCall> {
         Call::of(&method, &path.replace("{id}", ID)).map(|call| (call.place, call.changes))
     }
 
@@ -87,6 +117,12 @@ mod tests {
             "/v2/wallet",
             "/v1/operator/permits",
             "/v1/walletx",
+            "/v1/wallet/",
+            "/v1/wallet/else",
+            "/v1/dev/",
+            "/v1/dev/token/",
+            "/v1/dev/else",
+            "*",
             "/v1//operator/permits",
             "/v1/envelopes/",
             "/v1/envelopes//open",
@@ -94,16 +130,28 @@ mod tests {
             "/v1/envelopes/1/",
             "/metrics",
         ] {
-            assert_eq!(call(Method::GET, path), Err(NO_SUCH_CALL), "{path}");
+            assert_eq!(call(Method::GET, path), Err(NoCall::NotFound(NO_SUCH_CALL)), "{path}");
         }
         for path in ["/v1/envelopes/1", "/v1/envelopes/1/open", "/v1/envelopes/{id}0/grab"] {
-            assert_eq!(call(Method::POST, path), Err(NO_SUCH_ENVELOPE), "{path}");
+            assert_eq!(call(Method::POST, path), Err(NoCall::NotFound(NO_SUCH_ENVELOPE)), "{path}");
         }
     }
 
     #[test]
-    fn a_method_that_nobody_knows_is_taken_for_one_that_changes() {
-        assert!(call(Method::DELETE, "/v1/envelopes/{id}").unwrap().1);
-        assert!(call(Method::PUT, "/v1/wallet").unwrap().1);
+    fn a_call_is_passed_on_with_its_own_method_alone() {
+        let reads =
+            ["/openapi.json", "/v1/envelopes/{id}", "/v1/wallet", "/v1/wallet/transfers", "/v1/wallet/envelopes"];
+        let writes = ["", "/{id}/pay", "/{id}/grab", "/{id}/open"].map(|end| format!("/v1/envelopes{end}"));
+        let writes = writes.iter().map(String::as_str).chain(["/v1/dev/token", "/v1/dev/top-up"]);
+        let paths = reads.map(|path| (path, READ)).into_iter().chain(writes.map(|path| (path, WRITE)));
+        for (path, good) in paths {
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"] {
+                let told = call(method.parse().unwrap(), path);
+                match good.split(',').any(|known| known == method) {
+                    true => assert!(told.is_ok(), "{method} {path}: {told:?}"),
+                    false => assert_eq!(told, Err(NoCall::Method(good)), "{method} {path}"),
+                }
+            }
+        }
     }
 }

@@ -8,16 +8,21 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hongbao_core::{Clock, EnvelopeId, World};
-use hongbao_http::mark::world_of;
-use hongbao_http::{Caller, Code, Problem, Verifier};
-use http::{HeaderMap, Method};
+use hongbao_http::mark::{is_marked, world_of};
+use hongbao_http::problem::NO_SUCH_CALL;
+use hongbao_http::{Caller, Code, Problem, Verifier, local};
+use http::{HeaderMap, Method, Uri};
 
 use crate::rate::UserRates;
 
 /// Calls that need a token start with this.
 const API: &str = "/v1/";
+/// The calls of development start with this.
+const DEV: &str = "/v1/dev/";
 /// The one call of the API that hands out tokens.
 const DEV_TOKEN: &str = "/v1/dev/token";
+/// The one that makes money; a rehearsal makes its own.
+const DEV_TOP_UP: &str = "/v1/dev/top-up";
 /// The call that makes an envelope.
 const CREATE: &str = "/v1/envelopes";
 
@@ -29,6 +34,8 @@ pub struct Edge {
     pub rates: Option<Arc<UserRates>>,
     /// How requests that are marked as a rehearsal are treated; `None` when none may be.
     pub rehearsal: Option<RehearsalEdge>,
+    /// Whether the calls of development are offered.
+    pub dev_calls: bool,
     /// Dates the ids.
     pub clock: Arc<dyn Clock>,
 }
@@ -56,7 +63,11 @@ pub(crate) struct Admitted {
 
 impl Edge {
     /// Names the caller, counts the request, and gives a new envelope its id.
-    pub(crate) fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Admitted, Problem> {
+    pub(crate) fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, Problem> {
+        let path = uri.path();
+        if path.starts_with(DEV) {
+            self.admit_to_dev_calls(uri, headers)?;
+        }
         if !path.starts_with(API) || path == DEV_TOKEN {
             return Ok(Admitted { world: World::Real, caller: None, minted: None });
         }
@@ -81,6 +92,18 @@ impl Edge {
         Ok(Admitted { world, caller: Some(caller), minted })
     }
 
+    /// Where they are not offered they do not exist, for nobody: one of them needs
+    /// no token, and would be a way past the rates. Where they are, no web page gets at them.
+    fn admit_to_dev_calls(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        if self.dev_calls {
+            return local::check(uri, headers);
+        }
+        match uri.path() == DEV_TOP_UP && is_marked(headers) {
+            true => Ok(()),
+            false => Err(Problem::new(Code::NotFound, NO_SUCH_CALL)),
+        }
+    }
+
     fn mint(&self) -> Result<EnvelopeId, Problem> {
         let mut random = [0; 10];
         getrandom::fill(&mut random).map_err(|_| Problem::new(Code::Unavailable, "no randomness to be had"))?;
@@ -90,7 +113,7 @@ impl Edge {
 
 /// The layer, for `axum::middleware::from_fn_with_state`.
 pub async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    let Admitted { caller, minted, .. } = match edge.admit(request.method(), request.uri().path(), request.headers()) {
+    let Admitted { caller, minted, .. } = match edge.admit(request.method(), request.uri(), request.headers()) {
         Ok(admitted) => admitted,
         Err(problem) => return problem.into_response(),
     };

@@ -33,6 +33,8 @@ pub struct GatewayParts {
     pub rates: Option<Arc<UserRates>>,
     /// How rehearsals are treated; `None` where none is taken.
     pub rehearsal: Option<RehearsalEdge>,
+    /// Whether the calls of development are offered.
+    pub dev_calls: bool,
     /// What an operator has set.
     pub options: GatewayOptions,
 }
@@ -53,7 +55,7 @@ impl Gateway {
     /// Starts the probes and the looks at the topology, on the runtime that this
     /// is called on.
     pub fn start(parts: GatewayParts, registry: &mut Registry) -> (Gateway, GatewayTasks) {
-        let GatewayParts { verifier, clock, topology, rates, rehearsal, options } = parts;
+        let GatewayParts { verifier, clock, topology, rates, rehearsal, dev_calls, options } = parts;
         let fleets = Arc::new(Fleets::start(topology.clone(), options.clone()));
         topology.register("hongbao_gateway", registry);
         let metrics = GatewayMetrics::register(fleets.clone(), registry);
@@ -66,7 +68,7 @@ impl Gateway {
             tasks.push(tokio::spawn(forget_quiet_forever(rates.clone())));
         }
         let whole_deadline = HeaderValue::from(options.answer_within_ms);
-        let edge = Edge { verifier, rates, rehearsal, clock };
+        let edge = Edge { verifier, rates, rehearsal, dev_calls, clock };
         let turn = AtomicU64::new(0);
         let shared = Arc::new(Shared { edge, fleets, options, metrics, whole_deadline, turn });
         (Gateway { shared: shared.clone() }, GatewayTasks { shared, tasks })

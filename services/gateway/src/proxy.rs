@@ -17,13 +17,14 @@ use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
 use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
 use hongbao_http::mark::is_marked;
 use hongbao_http::{Code, Problem, read_body};
+use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::call::{Call, Place};
+use crate::call::{Call, NoCall, Place};
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
 use crate::headers::{strip_request, strip_response};
@@ -51,6 +52,32 @@ pub(crate) struct Proxy {
     pub(crate) links: Links,
 }
 
+/// Why nothing was passed on, or nothing came of it.
+struct Refused {
+    problem: Problem,
+    /// The methods that there are, where another one was used.
+    allow: Option<&'static str>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused { problem, allow: None }
+    }
+}
+
+impl From<NoCall> for Refused {
+    /// In the words of a server that is asked for it.
+    fn from(no: NoCall) -> Refused {
+        match no {
+            NoCall::NotFound(words) => Problem::new(Code::NotFound, words).into(),
+            NoCall::Method(methods) => {
+                let problem = Problem::new(Code::MethodNotAllowed, Code::MethodNotAllowed.title());
+                Refused { problem, allow: Some(methods) }
+            }
+        }
+    }
+}
+
 impl Proxy {
     pub(crate) async fn answer(&self, request: Request) -> Response {
         let marked = is_marked(request.headers());
@@ -59,17 +86,21 @@ impl Proxy {
                 self.shared.metrics.of(marked).forwarded();
                 response
             }
-            Err(problem) => {
+            Err(Refused { problem, allow }) => {
                 self.shared.metrics.of(marked).answered_here(problem.code);
-                problem.into_response()
+                let mut response = problem.into_response();
+                if let Some(methods) = allow {
+                    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+                }
+                response
             }
         }
     }
 
-    async fn forward(&self, request: Request) -> Result<Response, Problem> {
+    async fn forward(&self, request: Request) -> Result<Response, Refused> {
         let (mut parts, body) = request.into_parts();
-        let admitted = self.shared.edge.admit(&parts.method, parts.uri.path(), &parts.headers)?;
-        let call = Call::of(&parts.method, parts.uri.path()).map_err(|words| Problem::new(Code::NotFound, words))?;
+        let admitted = self.shared.edge.admit(&parts.method, &parts.uri, &parts.headers)?;
+        let call = Call::of(&parts.method, parts.uri.path())?;
         let body = read_body(body).await?;
 
         strip_request(&mut parts.headers);
@@ -85,7 +116,7 @@ impl Proxy {
                 None => self.shared.turn.fetch_add(1, Ordering::Relaxed),
             }),
         };
-        self.ask(admitted.world, call, key, parts, body).await
+        Ok(self.ask(admitted.world, call, key, parts, body).await?)
     }
 
     /// Asks one server after the other as long as it is sure that none has done anything.

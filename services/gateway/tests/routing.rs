@@ -177,6 +177,10 @@ async fn what_no_client_may_ask_is_answered_here() {
         ("/v1/else", NO_SUCH_CALL),
         ("/else", NO_SUCH_CALL),
         ("/v1/envelopes/no-id/close", NO_SUCH_CALL),
+        ("/v1/wallet/else", NO_SUCH_CALL),
+        ("/v1/dev/token", NO_SUCH_CALL),
+        ("/v1/dev/top-up", NO_SUCH_CALL),
+        ("/v1/dev/else", NO_SUCH_CALL),
         ("/v1/envelopes/no-id/open", NO_SUCH_ENVELOPE),
     ] {
         let reply = front.post(path, "{}").await;
@@ -192,16 +196,86 @@ async fn what_no_client_may_ask_is_answered_here() {
     assert_eq!(front.get("/readyz").await.status, 200);
 
     // What needs no token passes without one.
-    for (method, path) in [("POST", "/v1/dev/token"), ("GET", "/openapi.json")] {
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
-        exchange(front.address, &request).await.server();
+    exchange(front.address, "GET /openapi.json HTTP/1.1\r\nhost: h\r\n\r\n").await.server();
+}
+
+#[tokio::test]
+async fn another_method_is_answered_here_and_named() {
+    let (backends, front) = two_sets().await;
+    let grab = format!("/v1/envelopes/{}/grab", id(1));
+    for (path, allowed) in [("/openapi.json", "GET,HEAD"), ("/v1/wallet", "GET,HEAD"), (&grab, "POST")] {
+        for method in ["PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"] {
+            let reply = front.call(method, path, "").await;
+            reply.expect_problem(405, "method_not_allowed");
+            assert_eq!(reply.header("allow"), Some(allowed), "{method} {path}");
+        }
     }
+    for target in ["h:80", "*", "http://h", "http://h/"] {
+        for method in ["CONNECT", "GET", "OPTIONS"] {
+            front.call(method, target, "").await.expect_problem(404, "not_found");
+        }
+    }
+    assert_eq!(backends.iter().map(|backend| backend.script.count()).sum::<u64>(), 0);
+    assert_eq!(front.metric("hongbao_gateway_requests_total{outcome=\"forwarded\"}").await, Some(0.0));
+}
+
+#[tokio::test]
+async fn calls_of_development_are_offered_only_where_they_are_on_and_to_no_web_page() {
+    let backend = Backend::start("a1").await;
+    let text = topology(1, &[("a", "00-99", &[("a1", backend.address)])]);
+    let body = r#"{"user_id":"li"}"#;
+    let ask = |path: &str, headers: &str| {
+        format!("POST {path} HTTP/1.1\r\n{headers}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    let off = Front::start(&text, quick()).await;
+    // Also with a mark, which makes money for a rehearsal alone.
+    let marked = format!("host: localhost\r\nx-hongbao-rehearsal: {}", off.operator_token());
+    for headers in ["host: localhost", "host: evil.example", &marked] {
+        exchange(off.address, &ask("/v1/dev/token", headers)).await.expect_problem(404, "not_found");
+    }
+    exchange(off.address, &ask("/v1/dev/top-up", "host: localhost")).await.expect_problem(404, "not_found");
+    assert_eq!(backend.script.count(), 0);
+
+    let on = Front::start_for_development(&text, quick()).await;
+    let token = on.token("li");
+    let bearer = format!("\r\nauthorization: Bearer {token}");
+    for path in ["/v1/dev/token", "/v1/dev/top-up"] {
+        for headers in [
+            "host: evil.example",
+            "host: 10.0.0.1",
+            "host: localhost\r\norigin: http://evil.example\r\ncontent-type: text/plain",
+            "host: localhost\r\norigin: null",
+            "host: localhost:8080\r\norigin: http://localhost:3000",
+            "host: localhost\r\nsec-fetch-site: cross-site",
+        ] {
+            let reply = exchange(on.address, &ask(path, &(headers.to_owned() + &bearer))).await;
+            reply.expect_problem(403, "forbidden");
+        }
+    }
+    assert_eq!(backend.script.count(), 0);
+    for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
+        exchange(on.address, &ask("/v1/dev/token", &format!("host: {host}"))).await.server();
+    }
+    assert_eq!(backend.script.count(), 3);
+}
+
+#[tokio::test]
+async fn a_rehearsal_makes_its_money_where_no_calls_of_development_are_offered() {
+    let backend = Backend::start("a1").await;
+    let text = topology(1, &[("a", "00-99", &[("a1", backend.address)])]);
+    let front = Front::start_rehearsing(&text, quick()).await;
+    let mark = front.operator_token();
+    let headers = [("x-hongbao-rehearsal", mark.as_str())];
+    front.call_with("POST", "/v1/dev/top-up", &headers, "{}").await.server();
+    front.call_with("POST", "/v1/dev/token", &headers, "{}").await.expect_problem(404, "not_found");
+    front.post("/v1/dev/top-up", "{}").await.expect_problem(404, "not_found");
+    assert_eq!(backend.script.count(), 1);
 }
 
 #[tokio::test]
 async fn a_long_answer_streams_through_whole() {
     let (_backends, front) = two_sets().await;
-    let reply = front.get("/v1/wallet/big").await;
+    let reply = front.get("/v1/wallet/transfers?big").await;
     assert_eq!((reply.status, reply.body.len()), (200, 300_000));
     front.until_metric("hongbao_gateway_in_flight{set=\"a\",server=\"a1\"}", 0.0).await;
 }

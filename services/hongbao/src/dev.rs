@@ -26,7 +26,8 @@ use hongbao_workers::lease::Tenant;
 use prometheus_client::registry::Registry;
 
 use crate::config::dev::{Config, Flags};
-use crate::process;
+use crate::log;
+use crate::process::{self, Tokens};
 
 /// What an operator chooses the address by.
 const LISTEN_SET_BY: &str = "--listen, HONGBAO_LISTEN or `listen` in the settings file";
@@ -36,20 +37,32 @@ const SHADOW_FOLDER: &str = "shadow";
 
 /// Runs until SIGTERM or SIGINT, then drains. An error is one that kept it from starting.
 pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, String> {
-    let config = Config::load(file, std::env::vars(), flags)?;
+    let config = Config::load(file, std::env::vars_os(), flags)?;
+    // What `--check` takes does not keep it from starting later.
+    log::directives(&config.log)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let tokens = Tokens::load(&config.auth, &clock)?;
+    check_folder(&config.data.0)?;
     if check {
         print!("{}", config.shown());
         return Ok(ExitCode::SUCCESS);
     }
-    process::run(&config.log.clone(), serve_until_stopped(config))?;
+    process::run(&config.log.clone(), serve_until_stopped(config, tokens, clock))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve_until_stopped(config: Config) -> Result<(), String> {
+/// A folder that is not there yet is made.
+fn check_folder(data: &Path) -> Result<(), String> {
+    match std::fs::metadata(data) {
+        Ok(found) if !found.is_dir() => Err(format!("data: {} is not a folder", data.display())),
+        _ => Ok(()),
+    }
+}
+
+async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Clock>) -> Result<(), String> {
     let (listener, address) = process::listen(config.listen.0, LISTEN_SET_BY)?;
 
     let mut registry = process::registry();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut registry);
     let real = start_in(World::Real, &config, &clock, &mut registry).await?;
     let durability = real.durability;
@@ -63,12 +76,15 @@ async fn serve_until_stopped(config: Config) -> Result<(), String> {
         false => None,
     };
     let health = Health::new(Vec::new());
-    let (routes, forgetting) = routes(&config, (real.server, rehearsal), clock, health.clone(), registry)?;
+    let (routes, forgetting) = routes(&config, (real.server, rehearsal), (tokens, clock), health.clone(), registry);
     // Before anybody can know that we serve: a signal would end us undrained until then.
     let stop = process::stop_signal(health)?;
 
     println!("listening on http://{address}");
     tracing::info!(%address, data = %config.data.0.display(), durability, "ready");
+    if !config.offers_dev_calls() {
+        tracing::info!("no calls of development: others issue tokens, and money is not made out of nothing");
+    }
 
     serve(listener, routes, config.http.options(http_metrics), stop).await;
 
@@ -156,21 +172,21 @@ type Forgetting = tokio::task::JoinHandle<()>;
 fn routes(
     config: &Config,
     (server, rehearsal): (Arc<Server>, Option<Arc<Server>>),
-    clock: Arc<dyn Clock>,
+    (Tokens { verifier, issuer }, clock): (Tokens, Arc<dyn Clock>),
     health: Health,
     registry: Registry,
-) -> Result<(Router, Vec<Forgetting>), String> {
-    let (verifier, issuer) = process::tokens(&config.auth, &clock)?;
+) -> (Router, Vec<Forgetting>) {
     let rates = config.rate_limit.as_ref().map(|limits| Arc::new(UserRates::new(limits)));
     let rehearsal_edge = config.rehearsal.edge(config.rate_limit.as_ref());
     let rehearsed = rehearsal_edge.as_ref().and_then(|edge| edge.rates.as_ref());
     let forgetting = rates.iter().chain(rehearsed).cloned().map(|rates| tokio::spawn(forget_quiet_forever(rates)));
     let forgetting = forgetting.collect();
-    let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, rehearsal: rehearsal_edge, clock });
+    let dev_calls = config.offers_dev_calls();
+    let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, rehearsal: rehearsal_edge, dev_calls, clock });
     let app = App::new(server, rehearsal, verifier);
-    let routes = hongbao_envelope::http::routes(app, Some(DevCalls { issuer }))
+    let routes = hongbao_envelope::http::routes(app, dev_calls.then_some(DevCalls { issuer }))
         .layer(from_fn_with_state(at_the_edge, edge))
         .merge(health.router())
         .merge(metrics::metrics_router(registry));
-    Ok((routes, forgetting))
+    (routes, forgetting)
 }

@@ -4,6 +4,7 @@ mod audit;
 mod config;
 mod dev;
 mod durability;
+mod log;
 mod migrate;
 mod process;
 mod roles;
@@ -23,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Red envelopes: send, grab, open; to the fen.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -123,4 +124,32 @@ fn main() -> ExitCode {
         eprintln!("hongbao: {words}");
         ExitCode::from(2)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_help_and_the_readme_name_every_command() {
+        let help = Cli::command().render_long_help().to_string();
+        let about = help.lines().next().expect("it begins with what this is");
+        let readme = include_str!("../../../README.md");
+        let commands: Vec<_> = Cli::command().get_subcommands().cloned().collect();
+        assert!(commands.len() >= 7, "{}", commands.len());
+        for command in &commands {
+            let (name, says) = (command.get_name(), command.get_about().expect("every command says what it does"));
+            let listed = |line: &str| line.trim_start().starts_with(&format!("{name} "));
+            assert!(help.lines().any(listed) && help.contains(&says.to_string()), "{name} in {help}");
+            // A list there would be one more that somebody forgets.
+            assert!(!about.split(|c: char| !c.is_alphabetic() && c != '-').any(|word| word == name), "{about}");
+            // `hongbao gateway\|server\|worker --config`.
+            let names = readme.split("`hongbao ").skip(1).filter_map(|rest| rest.split([' ', '`']).next());
+            assert!(names.flat_map(|names| names.split("\\|")).any(|known| known == name), "{name} in the README");
+        }
+        let described = env!("CARGO_PKG_DESCRIPTION");
+        assert!(!described.contains("audit"), "{described}");
+    }
 }

@@ -1,19 +1,19 @@
-//! What every role does alike: log, listen, check tokens, stop.
+//! What every role does alike: listen, check tokens, stop.
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hongbao_core::{Clock, World};
 use hongbao_http::token::KeyError;
-use hongbao_http::{Health, Issuer, Verifier};
+use hongbao_http::{Health, Issuer, Parties, Verifier};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Auth, Log, LogFormat};
+use crate::config::{Auth, Log};
+use crate::log;
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 pub const LISTEN_BACKLOG: u32 = 4_096;
@@ -45,9 +45,11 @@ pub fn registry() -> Registry {
 
 /// Runs a role until it ends. An error is one that kept it from starting.
 pub fn run(log: &Log, role: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    start_log(log)?;
+    let log = log::start(log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(role)
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.spawn(log.tell_forever());
+    runtime.block_on(role)
 }
 
 /// Binds the address; gives the one in force, with its port. `set_by` says where
@@ -77,21 +79,37 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// What checks tokens, and what makes them where the secret for it is at hand.
-pub fn tokens(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<(Verifier, Option<Issuer>), String> {
-    let secret = auth.hs256_secret.0.as_bytes();
-    let (verifier, issuer) = match &auth.eddsa_public_key_file {
-        Some(path) => {
-            let named = |error: &dyn Display| format!("auth: eddsa_public_key_file {}: {error}", path.display());
-            let pem = std::fs::read(path).map_err(|error| named(&error))?;
-            (Verifier::eddsa(&pem, clock.clone()).map_err(|error| named(&error))?, None)
-        }
-        None => {
-            let named = |error: KeyError| format!("auth: hs256_secret: {error}");
-            let issuer = Issuer::hs256(secret, clock.clone()).map_err(named)?;
-            (Verifier::hs256(secret, clock.clone()).map_err(named)?, Some(issuer))
-        }
-    };
-    Ok((verifier, issuer))
+#[derive(Clone)]
+pub struct Tokens {
+    /// Checks them.
+    pub verifier: Verifier,
+    /// Makes them; nobody here can where a public key checks them.
+    pub issuer: Option<Issuer>,
+}
+
+impl Tokens {
+    /// Takes the secret or reads the file of the key.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words for an operator.
+    pub fn load(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Tokens, String> {
+        let secret = auth.hs256_secret.0.as_bytes();
+        let parties = Parties { audience: auth.audience.clone(), issuer: auth.issuer.clone() };
+        let (verifier, issuer) = match &auth.eddsa_public_key_file {
+            Some(path) => {
+                let named = |error: &dyn Display| format!("auth: eddsa_public_key_file {}: {error}", path.display());
+                let pem = std::fs::read(path).map_err(|error| named(&error))?;
+                (Verifier::eddsa(&pem, clock.clone()).map_err(|error| named(&error))?, None)
+            }
+            None => {
+                let named = |error: KeyError| format!("auth: hs256_secret: {error}");
+                let issuer = Issuer::hs256(secret, clock.clone()).map_err(named)?;
+                let verifier = Verifier::hs256(secret, clock.clone()).map_err(named)?;
+                (verifier, Some(issuer.between(parties.clone())))
+            }
+        };
+        Ok(Tokens { verifier: verifier.between(parties), issuer })
+    }
 }
 
 /// Where the measures of a world are made known: those of the rehearsal have a
@@ -116,20 +134,4 @@ pub fn stop_signal(health: Health) -> Result<impl Future<Output = ()> + Send, St
         tracing::info!("stopping: finishing what was accepted");
         health.drain();
     })
-}
-
-fn start_log(settings: &Log) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.level).map_err(|error| format!("log: {error}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // A log that cannot be written, on a full disk or to a reader that is
-        // gone, would otherwise panic in whatever task has something to say.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match settings.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
 }

@@ -10,8 +10,8 @@
 //! requests share no lock that they would wait for, no timer is armed, and
 //! nothing is boxed that axum would not box anyway.
 //!
-//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`hop`], [`request_id`],
-//! [`outer`], [`serve`](mod@serve), [`threads`], [`metrics`], [`health`].
+//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
+//! [`outer`], [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -21,6 +21,7 @@ pub mod query;
 
 pub mod token;
 
+pub mod local;
 pub mod mark;
 
 pub mod hop;
@@ -28,7 +29,7 @@ pub mod outer;
 pub mod request_id;
 
 mod connection;
-mod log_budget;
+pub mod log_budget;
 pub mod serve;
 pub mod threads;
 
@@ -45,4 +46,4 @@ pub use query::Query;
 pub use request_id::RequestId;
 pub use serve::{ServeOptions, serve};
 pub use threads::{Listeners, serve_on_threads};
-pub use token::{Caller, Issuer, Verifier};
+pub use token::{Caller, Issuer, Parties, Verifier};

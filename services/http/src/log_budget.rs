@@ -1,11 +1,10 @@
-//! How much may be logged when everything fails at once.
+//! How much may be logged when everything fails at once, or somebody wants it to.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Lets through [`LOG_LINES_PER_S_MAX`](hongbao_core::limits::LOG_LINES_PER_S_MAX)
-/// lines a second and counts the rest.
-pub(crate) struct LogBudget {
+/// Lets through so many lines a second, and counts the rest.
+pub struct LogBudget {
     started: Instant,
     per_s_max: u64,
     /// The second that `used` belongs to.
@@ -15,7 +14,8 @@ pub(crate) struct LogBudget {
 }
 
 impl LogBudget {
-    pub(crate) fn new(per_s_max: u64) -> LogBudget {
+    /// Lets through `per_s_max` lines a second.
+    pub fn new(per_s_max: u64) -> LogBudget {
         LogBudget {
             started: Instant::now(),
             per_s_max,
@@ -26,7 +26,7 @@ impl LogBudget {
     }
 
     /// Whether one more line may be written; with how many were not since the last one.
-    pub(crate) fn take(&self) -> Option<u64> {
+    pub fn take(&self) -> Option<u64> {
         self.take_at(self.started.elapsed().as_secs())
     }
 

@@ -58,7 +58,7 @@ mod tests {
     use hongbao_core::{SystemClock, UserId};
 
     use super::*;
-    use crate::token::Issuer;
+    use crate::token::{Issuer, Parties};
 
     const SECRET: &[u8] = b"0123456789012345678901234567890123456789";
 
@@ -68,6 +68,14 @@ mod tests {
             headers.append(REHEARSAL, HeaderValue::from_str(value).unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn a_mark_is_made_for_this_service_too() {
+        let ours = Parties { audience: Some("hongbao".to_owned()), issuer: None };
+        let verifier = Verifier::hs256(SECRET, Arc::new(SystemClock)).unwrap().between(ours);
+        let operator = marked(&[&token(Some(Role::Operator), SECRET)]);
+        assert_eq!(world_of(&operator, &verifier, true).unwrap_err().code, Code::RehearsalRefused);
     }
 
     fn code(headers: &HeaderMap, takes_rehearsals: bool) -> Result<World, Code> {

@@ -12,7 +12,7 @@ use http::request::Parts;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::problem::{Code, Problem};
 
@@ -43,9 +43,64 @@ struct Claims {
     /// Seconds since the epoch, possibly with a fraction (RFC 7519, NumericDate).
     exp: f64,
     nbf: Option<f64>,
+    #[serde(default, deserialize_with = "present")]
+    iss: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    aud: Option<Audiences>,
     #[serde(default)]
     groups: Vec<GroupId>,
     role: Option<String>,
+}
+
+/// `aud`: one audience, or a list of them (RFC 7519, 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audiences {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audiences {
+    fn name(&self, audience: &str) -> bool {
+        match self {
+            Audiences::One(one) => one == audience,
+            Audiences::Several(several) => several.iter().any(|one| one == audience),
+        }
+    }
+}
+
+/// A claim that is there must be what it should be: `null` is not the same as nothing.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Whom tokens must be for, and from whom; what is not given is not demanded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parties {
+    /// Our name: the token's `aud` must name it. Where we have no name, a token
+    /// that is for somebody is not for us, whoever that is (RFC 7519, 4.1.3).
+    pub audience: Option<String>,
+    /// The token's `iss` must be this; not given, any or none is good.
+    pub issuer: Option<String>,
+}
+
+impl Parties {
+    /// What is wrong with a token that says this of them.
+    fn check(&self, claims: &Claims) -> Result<(), &'static str> {
+        match (&self.audience, &claims.aud) {
+            (None, None) => {}
+            (None, Some(_)) => return Err("the token is for an audience (`aud`), and this service has none"),
+            (Some(_), None) => return Err("the token does not say that it is for this service (`aud`)"),
+            (Some(ours), Some(theirs)) if theirs.name(ours) => {}
+            (Some(_), Some(_)) => return Err("the token is for another service (`aud`)"),
+        }
+        match &self.issuer {
+            Some(wanted) if claims.iss.as_ref() != Some(wanted) => {
+                Err("the token is not from the issuer that is trusted here (`iss`)")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A token that was found good, and when it ceases to be.
@@ -62,6 +117,8 @@ pub struct Verifier(Arc<Inner>);
 struct Inner {
     key: DecodingKey,
     validation: Validation,
+    parties: Parties,
+    cache_bytes_max: usize,
     clock: Arc<dyn Clock>,
     verified: Cache<Box<str>, Verified, Weight>,
 }
@@ -86,12 +143,27 @@ impl Verifier {
 
     fn new(algorithm: Algorithm, key: DecodingKey, clock: Arc<dyn Clock>, cache_bytes_max: usize) -> Verifier {
         let mut validation = Validation::new(algorithm);
-        // The times are checked here, by the clock that was passed in.
+        // The times are checked here, by the clock that was passed in, and so are the
+        // parties, in words of our own.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let verified = Cache::with_weighter(cache_bytes_max / TOKEN_BYTES_USUAL, cache_bytes_max as u64, Weight);
-        Verifier(Arc::new(Inner { key, validation, clock, verified }))
+        let parties = Parties::default();
+        let verified = remembered(cache_bytes_max);
+        Verifier(Arc::new(Inner { key, validation, parties, cache_bytes_max, clock, verified }))
+    }
+
+    /// The same, for tokens between these parties alone. It has found none good yet.
+    pub fn between(self, parties: Parties) -> Verifier {
+        let Inner { key, validation, clock, cache_bytes_max, .. } = &*self.0;
+        Verifier(Arc::new(Inner {
+            key: key.clone(),
+            validation: validation.clone(),
+            parties,
+            cache_bytes_max: *cache_bytes_max,
+            clock: clock.clone(),
+            verified: remembered(*cache_bytes_max),
+        }))
     }
 
     /// The caller that a token stands for; 401 if it is not good.
@@ -128,6 +200,7 @@ impl Verifier {
             Ok(data) => data.claims,
             Err(error) => return Err(refuse(reason(error.kind()))),
         };
+        inner.parties.check(&claims).map_err(refuse)?;
         if claims.groups.len() > GROUPS_MAX {
             return Err(refuse("the token names too many groups"));
         }
@@ -170,6 +243,11 @@ fn reason(error: &jsonwebtoken::errors::ErrorKind) -> &'static str {
     }
 }
 
+/// An empty memory for tokens that were found good.
+fn remembered(bytes_max: usize) -> Cache<Box<str>, Verified, Weight> {
+    Cache::with_weighter(bytes_max / TOKEN_BYTES_USUAL, bytes_max as u64, Weight)
+}
+
 /// What a remembered token takes when it names few groups.
 const TOKEN_BYTES_USUAL: usize = 512;
 
@@ -205,6 +283,7 @@ where
 #[derive(Clone)]
 pub struct Issuer {
     key: EncodingKey,
+    parties: Parties,
     clock: Arc<dyn Clock>,
 }
 
@@ -212,6 +291,10 @@ pub struct Issuer {
 struct NewClaims<'a> {
     sub: &'a UserId,
     exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
     #[serde(skip_serializing_if = "<[GroupId]>::is_empty")]
     groups: &'a [GroupId],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,13 +305,19 @@ impl Issuer {
     /// Signs with `secret`, of at least 32 bytes.
     pub fn hs256(secret: &[u8], clock: Arc<dyn Clock>) -> Result<Issuer, KeyError> {
         check_secret(secret)?;
-        Ok(Issuer { key: EncodingKey::from_secret(secret), clock })
+        Ok(Issuer { key: EncodingKey::from_secret(secret), parties: Parties::default(), clock })
+    }
+
+    /// The same, whose tokens name these parties.
+    pub fn between(self, parties: Parties) -> Issuer {
+        Issuer { parties, ..self }
     }
 
     /// A token that is good for `life_s` seconds from now.
     pub fn issue(&self, user: &UserId, groups: &[GroupId], role: Option<Role>, life_s: u32) -> String {
         let exp = self.clock.now().millis().div_euclid(1_000) + i64::from(life_s);
-        let claims = NewClaims { sub: user, exp, groups, role };
+        let (iss, aud) = (self.parties.issuer.as_deref(), self.parties.audience.as_deref());
+        let claims = NewClaims { sub: user, exp, iss, aud, groups, role };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key)
             .expect("an HMAC key of any length signs, and the claims are plain JSON")
     }

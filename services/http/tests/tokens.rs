@@ -14,7 +14,7 @@ use common::{Wire, patient, start};
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::Role;
 use hongbao_core::{Clock, GroupId, Timestamp, UserId, limits};
-use hongbao_http::{Caller, Code, Issuer, Verifier, json_response};
+use hongbao_http::{Caller, Code, Issuer, Parties, Verifier, json_response};
 use http::StatusCode;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ fn refused(verifier: &Verifier, token: &str) {
 #[test]
 fn a_good_token_gives_its_caller() {
     let token = hs256(&json!({
-        "sub": "anna", "exp": NOW_S + 60, "groups": ["g1", "g2"], "role": "operator", "iss": "elsewhere", "aud": "x",
+        "sub": "anna", "exp": NOW_S + 60, "groups": ["g1", "g2"], "role": "operator", "iss": "elsewhere", "jti": "7",
     }));
     let caller = verifier().verify(&token).unwrap();
     assert_eq!(caller.user.as_str(), "anna");
@@ -156,6 +156,78 @@ fn claims_that_are_missing_or_ill_typed_are_refused() {
         refused(&verifier, &hs256(&claims));
     }
     assert!(verifier.verify(&hs256(&with(json!({"groups": vec!["g"; limits::GROUPS_MAX]})))).is_ok());
+}
+
+fn parties(audience: Option<&str>, issuer: Option<&str>) -> Parties {
+    Parties { audience: audience.map(str::to_owned), issuer: issuer.map(str::to_owned) }
+}
+
+#[test]
+fn a_token_for_another_service_or_from_another_issuer_is_refused() {
+    // As `aud` and `iss`, and whether that is good where both, one or none is demanded.
+    const BOTH: usize = 0;
+    const AUDIENCE: usize = 1;
+    const ISSUER: usize = 2;
+    const NEITHER: usize = 3;
+    let verifiers = [
+        parties(Some("hongbao"), Some("bank")),
+        parties(Some("hongbao"), None),
+        parties(None, Some("bank")),
+        parties(None, None),
+    ]
+    .map(|parties| verifier().between(parties));
+    for (claims, good_for) in [
+        (json!({"aud": "hongbao", "iss": "bank"}), &[BOTH, AUDIENCE][..]),
+        (json!({"aud": ["shop", "hongbao"], "iss": "bank"}), &[BOTH, AUDIENCE]),
+        (json!({"aud": ["hongbao"], "iss": "thief"}), &[AUDIENCE]),
+        (json!({"aud": "hongbao"}), &[AUDIENCE]),
+        (json!({"aud": "shop", "iss": "bank"}), &[]),
+        (json!({"aud": "Hongbao", "iss": "bank"}), &[]),
+        (json!({"aud": "hongbao2", "iss": "bank"}), &[]),
+        (json!({"aud": ["shop"], "iss": "bank"}), &[]),
+        (json!({"aud": [], "iss": "bank"}), &[]),
+        (json!({"aud": "", "iss": "bank"}), &[]),
+        (json!({"aud": null, "iss": "bank"}), &[]),
+        (json!({"aud": 7, "iss": "bank"}), &[]),
+        (json!({"aud": ["hongbao", 7], "iss": "bank"}), &[]),
+        (json!({"aud": {"0": "hongbao"}, "iss": "bank"}), &[]),
+        (json!({"aud": "hongbao", "iss": ["bank"]}), &[]),
+        (json!({"aud": "hongbao", "iss": null}), &[]),
+        (json!({"iss": "bank"}), &[ISSUER, NEITHER]),
+        (json!({"iss": "thief"}), &[NEITHER]),
+        (json!({}), &[NEITHER]),
+    ] {
+        let token = hs256(&with(claims.clone()));
+        for (demanded, verifier) in verifiers.iter().enumerate() {
+            // Twice: what was found good is remembered, what was not is not.
+            for _ in 0..2 {
+                let told = verifier.verify(&token).map_err(|problem| problem.code);
+                let wanted = if good_for.contains(&demanded) { Ok("anna") } else { Err(Code::Unauthorized) };
+                assert_eq!(told.as_ref().map(|caller| caller.user.as_str()).map_err(|code| *code), wanted, "{claims}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_claim_that_stands_there_twice_is_refused() {
+    let verifier = verifier().between(parties(Some("hongbao"), None));
+    let key = EncodingKey::from_secret(SECRET);
+    let twice = format!(r#"{{"sub":"anna","exp":{},"aud":"shop","aud":"hongbao"}}"#, NOW_S + 60);
+    let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#);
+    let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(twice));
+    let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).unwrap();
+    refused(&verifier, &format!("{signed}.{signature}"));
+}
+
+#[test]
+fn an_issued_token_names_the_parties_that_are_demanded() {
+    let parties = parties(Some("hongbao"), Some("bank"));
+    let issuer = Issuer::hs256(SECRET, clock()).unwrap();
+    let anna = UserId::parse("anna").unwrap();
+    let verifier = verifier().between(parties.clone());
+    refused(&verifier, &issuer.issue(&anna, &[], None, 60));
+    assert!(verifier.verify(&issuer.between(parties).issue(&anna, &[], Some(Role::Operator), 60)).unwrap().operator);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Calls that only a development service has: tokens and money for nothing.
 
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
 use hongbao_core::limits::{GROUPS_MAX, TOP_UP_FEN_MAX};
 use hongbao_core::wire::{DevToken, DevTokenRequest, ProblemBody, TopUpRequest, WalletView};
 use hongbao_core::{Fen, Transfer, TransferOutcome};
-use hongbao_http::{Caller, Code, Issuer, Json, Problem, json_response};
+use hongbao_http::{Caller, Code, Issuer, Json, Problem, json_response, local};
 
 use super::App;
 use super::world::{Here, InRehearsal};
@@ -23,12 +24,15 @@ pub struct DevCalls {
     pub issuer: Option<Issuer>,
 }
 
+/// For programs on this machine, and for no web page: an edge in front checks the
+/// same, where there is one.
 pub(super) fn routes(app: App, calls: DevCalls) -> Router {
     let routes = Router::new().route("/v1/dev/top-up", post(top_up)).with_state(app);
-    match calls.issuer {
+    let routes = match calls.issuer {
         Some(issuer) => routes.merge(Router::new().route("/v1/dev/token", post(token)).layer(Extension(issuer))),
         None => routes,
-    }
+    };
+    routes.route_layer(from_fn(local::guard))
 }
 
 /// What a rehearsal may do where there are no calls for development.
@@ -38,7 +42,11 @@ pub(super) fn routes_of_rehearsal(app: App) -> Router {
 
 /// A token for anybody. Development services only.
 #[utoipa::path(post, path = "/v1/dev/token", tag = "dev", request_body = DevTokenRequest,
-    responses((status = 200, body = DevToken)))]
+    responses(
+        (status = 200, body = DevToken),
+        (status = 403, description = "`forbidden`: not meant for this machine, or sent by a web page",
+            body = ProblemBody, content_type = "application/problem+json"),
+    ))]
 pub async fn token(
     Extension(issuer): Extension<Issuer>,
     Json(request): Json<DevTokenRequest>,
@@ -56,6 +64,9 @@ pub async fn token(
 #[utoipa::path(post, path = "/v1/dev/top-up", tag = "dev", request_body = TopUpRequest,
     responses(
         (status = 200, body = WalletView),
+        (status = 403, description = "`forbidden`: not meant for this machine, or sent by a web page; \
+            `rehearsal_off`, `rehearsal_refused`: only if it is marked as a rehearsal",
+            body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`id_conflict`: the id was used for another top-up", body = ProblemBody,
             content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use deadpool_redis::redis::io::tcp::TcpSettings;
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, cmd,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError,
+    cmd,
 };
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use hongbao_core::limits::{
@@ -69,6 +70,19 @@ impl RedisOptions {
     }
 }
 
+/// Says what is wrong with a URL, as the start of what uses it would.
+///
+/// # Errors
+/// In words for an operator, without the URL.
+pub fn check_url(url: &str) -> Result<(), String> {
+    place_of(url).map(drop)
+}
+
+fn place_of(url: &str) -> Result<ConnectionInfo, String> {
+    // Neither the URL nor what is said about it: there may be a password in it.
+    url.into_connection_info().map_err(|error| format!("no URL of a Redis: {}", error.category()))
+}
+
 /// The Redis of a SET.
 pub struct Link {
     pool: Pool,
@@ -83,8 +97,7 @@ impl Link {
     /// Says what is wrong with the URL; connects only when it is needed.
     pub fn new(options: RedisOptions, world: World) -> Result<Link, String> {
         let RedisOptions { url, read_within } = options;
-        // Neither the URL nor what is said about it: there may be a password in it.
-        let info = url.into_connection_info().map_err(|error| format!("no URL of a Redis: {}", error.category()))?;
+        let info = place_of(&url)?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(WRITE_WITHIN))

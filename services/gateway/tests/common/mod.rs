@@ -81,7 +81,7 @@ impl Script {
         if self.misdirects.load(Ordering::SeqCst) && uri.path().starts_with("/v1/envelopes") {
             return hongbao_http::Problem::new(hongbao_http::Code::Misdirected, "not mine").into_response();
         }
-        if uri.path().ends_with("/big") {
+        if uri.query() == Some("big") {
             return "x".repeat(300_000).into_response();
         }
         let view = json!({
@@ -188,7 +188,12 @@ impl Front {
     /// One that takes rehearsals.
     pub async fn start_rehearsing(topology: &str, options: GatewayOptions) -> Front {
         let rehearsal = Some(RehearsalEdge { rates: None });
-        Front::start_as(topology, options, (None, rehearsal), ServeOptions::default()).await
+        Front::start_as(topology, options, (None, rehearsal, false), ServeOptions::default()).await
+    }
+
+    /// One that offers the calls of development.
+    pub async fn start_for_development(topology: &str, options: GatewayOptions) -> Front {
+        Front::start_as(topology, options, (None, None, true), ServeOptions::default()).await
     }
 
     pub async fn start_with(
@@ -197,13 +202,13 @@ impl Front {
         rates: Option<Arc<UserRates>>,
         serving: ServeOptions,
     ) -> Front {
-        Front::start_as(topology, options, (rates, None), serving).await
+        Front::start_as(topology, options, (rates, None, false), serving).await
     }
 
     async fn start_as(
         topology: &str,
         options: GatewayOptions,
-        (rates, rehearsal): (Option<Arc<UserRates>>, Option<RehearsalEdge>),
+        (rates, rehearsal, dev_calls): (Option<Arc<UserRates>>, Option<RehearsalEdge>, bool),
         serving: ServeOptions,
     ) -> Front {
         let dir = tempfile::tempdir().unwrap();
@@ -218,6 +223,7 @@ impl Front {
             topology: watcher.clone(),
             rates,
             rehearsal,
+            dev_calls,
             options,
         };
         let (gateway, tasks) = Gateway::start(parts, &mut registry);

@@ -1,5 +1,6 @@
 //! The settings of `hongbao dev`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use hongbao_core::Limits;
 use hongbao_core::id::Fold;
 use hongbao_envelope::server::ServerOptions;
 use hongbao_gateway::rate::RateLimits;
+use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,9 @@ pub struct Config {
     pub listen: Listen,
     /// Where the SQLite files are.
     pub data: DataDir,
+    /// The calls that make tokens and money out of nothing: on loopback alone, and
+    /// there unless they are switched off. Once loaded it says what is in force.
+    pub dev_calls: Option<bool>,
     /// Offset from UTC, in seconds, of the zone whose days name the tables.
     pub zone_offset_s: ZoneOffset,
     /// How tokens are checked.
@@ -123,14 +128,25 @@ impl Config {
     /// Reads the file, then the environment, then the flags; checks the whole.
     pub fn load(
         file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
         flags: Flags,
     ) -> Result<Config, String> {
         let mut config: Config = super::read(file, environment)?;
         config.listen = flags.listen.map_or(config.listen, Listen);
         config.data = flags.data.map_or(config.data, DataDir);
+        let is_local = is_loopback(config.listen.0.ip());
+        if config.dev_calls == Some(true) && !is_local {
+            let address = config.listen.0;
+            return Err(format!("dev_calls make money out of nothing, and {address} can be reached from outside"));
+        }
+        config.dev_calls.get_or_insert(is_local);
         config.check()?;
         Ok(config)
+    }
+
+    /// Whether tokens and money are made out of nothing.
+    pub fn offers_dev_calls(&self) -> bool {
+        self.dev_calls == Some(true)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -149,7 +165,7 @@ impl Config {
         self.auth.check()?;
         self.tickets.check()?;
         let secrets_are_known = self.auth.is_known() || self.tickets.secret.is_default();
-        if secrets_are_known && !self.listen.0.ip().is_loopback() {
+        if secrets_are_known && !is_loopback(self.listen.0.ip()) {
             return Err(format!(
                 "listen: {} can be reached from outside, so auth.hs256_secret and tickets.secret must be set",
                 self.listen.0
@@ -172,7 +188,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hongbao.toml");
         std::fs::write(&path, file).unwrap();
-        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
         Config::load(Some(&path), environment, Flags::default())
     }
 
@@ -186,7 +202,7 @@ mod tests {
         assert_eq!(config.listen.0.port(), 1);
 
         let flags = Flags { data: Some("/elsewhere".into()), ..Flags::default() };
-        let environment = [("HONGBAO_DATA".to_owned(), "/somewhere".to_owned())].into_iter();
+        let environment = [("HONGBAO_DATA".into(), "/somewhere".into())].into_iter();
         assert_eq!(Config::load(None, environment, flags).unwrap().data.0, PathBuf::from("/elsewhere"));
     }
 
@@ -214,6 +230,8 @@ mod tests {
             ("[tickets]\nsecret = ''", "tickets: secret must have at least 32 bytes"),
             ("[tickets]\nsecret = 'no longer than 31 bytes, so bad'", "tickets: secret"),
             ("listen = 'nowhere'", "listen"),
+            ("[auth]\naudience = ''", "auth: audience must not be empty"),
+            ("[auth]\nissuer = ''", "auth: issuer must not be empty"),
             ("[rehearsal]\nglobal_per_s = 5", "rate_limit"),
             ("[rehearsal]\nenable = true", "enable"),
             ("[limits]\nshares_max = 'many'", "shares_max"),
@@ -221,6 +239,41 @@ mod tests {
             let error = load(file, &[]).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn money_out_of_nothing_is_made_on_loopback_alone() {
+        let secrets = "[auth]\nhs256_secret = 'one that nobody but we can know, surely'\n\
+                       [tickets]\nsecret = 'another that nobody but we can know'\n";
+        for (address, is_local) in [
+            ("127.0.0.1:1", true),
+            ("127.7.7.7:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("[::ffff:0.0.0.0]:1", false),
+            ("192.168.0.1:1", false),
+        ] {
+            let said = |dev_calls: &str| load(&format!("listen = '{address}'\n{dev_calls}\n{secrets}"), &[]);
+            assert_eq!(said("").unwrap().offers_dev_calls(), is_local, "{address}");
+            assert!(!said("dev_calls = false").unwrap().offers_dev_calls(), "{address}");
+            match said("dev_calls = true") {
+                Ok(config) => assert!(is_local && config.offers_dev_calls(), "{address}"),
+                Err(words) => assert!(!is_local && words.contains(&format!("{address} can be reached")), "{words}"),
+            }
+            let shown: toml::Table = said("").unwrap().shown().parse().unwrap();
+            assert_eq!(shown["dev_calls"].as_bool(), Some(is_local), "what is in force is shown");
+        }
+    }
+
+    #[test]
+    fn what_others_have_in_the_environment_is_of_no_concern() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let no_text = || OsString::from_vec(vec![0xff, 0xfe]);
+        let load = |name: OsString| Config::load(None, [(name, no_text())].into_iter(), Flags::default());
+        assert!(load(no_text()).is_ok() && load("OTHER".into()).is_ok());
+        assert_eq!(load("HONGBAO_DATA".into()).unwrap_err(), "HONGBAO_DATA: it is not UTF-8");
     }
 
     #[test]

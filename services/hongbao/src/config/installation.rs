@@ -1,6 +1,7 @@
 //! The settings of an installation: what all of its processes share. Who there
 //! is and where, says the topology file; here stand the secrets and the bounds.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use hongbao_core::Limits;
 use hongbao_core::id::Fold;
 use hongbao_core::topology::TopologyFile;
 use hongbao_envelope::server::ServerOptions;
+use hongbao_envelope::shared::redis;
 use hongbao_gateway::GatewayOptions;
 use hongbao_gateway::rate::RateLimits;
+use hongbao_http::local::is_loopback;
 use hongbao_store::mysql::connection::{MysqlOptions, Node};
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
@@ -156,7 +159,7 @@ impl Database {
 impl Installation {
     /// Reads the file, then the environment; checks the whole. The topology's
     /// path is made to start where the file lies.
-    pub fn load(file: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Installation, String> {
+    pub fn load(file: &Path, environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Installation, String> {
         let mut installation: Installation = super::read(Some(file), environment)?;
         if let Some(folder) = file.parent() {
             installation.topology = folder.join(&installation.topology);
@@ -199,11 +202,21 @@ impl Installation {
         Ok(())
     }
 
-    /// Checks what the two files say together.
+    /// Checks what the two files say together, and what a start would find wrong in
+    /// the topology later on.
     pub fn check_with(&self, topology: &TopologyFile) -> Result<(), String> {
+        for set in &topology.sets {
+            self.database.options(&set.database).map_err(|words| format!("SET {:?}: {words}", set.name))?;
+            if let Some(url) = &set.cache {
+                redis::check_url(url).map_err(|words| format!("SET {:?}: cache: {words}", set.name))?;
+            }
+        }
+        for wallet in &topology.wallets {
+            self.database.options(&wallet.database).map_err(|words| format!("wallet {:?}: {words}", wallet.name))?;
+        }
         let outside = topology.gateways.iter().map(|gateway| gateway.address);
         let servers = topology.sets.iter().flat_map(|set| &set.servers).map(|server| server.address);
-        let outside = outside.chain(servers).find(|address| !address.ip().is_loopback());
+        let outside = outside.chain(servers).find(|address| !is_loopback(address.ip()));
         match outside {
             Some(address) if self.dev_calls => {
                 Err(format!("dev_calls make money out of nothing, and {address} can be reached from outside"))
@@ -226,21 +239,26 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ops/config").join(name)
     }
 
-    fn secrets() -> Vec<(String, String)> {
+    fn secrets() -> Vec<(&'static str, &'static str)> {
         [
             ("HONGBAO_AUTH__HS256_SECRET", "0123456789012345678901234567890123456789"),
             ("HONGBAO_TICKETS__SECRET", "something that nobody but we can know"),
             ("HONGBAO_DATABASE__PASSWORD", "1234"),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
+    }
+
+    fn environment<'a>(
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> impl Iterator<Item = (OsString, OsString)> {
+        variables.into_iter().map(|(name, value)| (name.into(), value.into()))
     }
 
     fn load(file: &str) -> Result<Installation, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hongbao.toml");
         std::fs::write(&path, file).unwrap();
-        Installation::load(&path, secrets().into_iter())
+        Installation::load(&path, environment(secrets()))
     }
 
     fn sample_topology() -> TopologyFile {
@@ -249,20 +267,20 @@ mod tests {
 
     #[test]
     fn the_sample_configuration_is_whole_once_its_secrets_are_set() {
-        let installation = Installation::load(&sample("hongbao.toml"), secrets().into_iter()).unwrap();
+        let installation = Installation::load(&sample("hongbao.toml"), environment(secrets())).unwrap();
         let topology = sample_topology();
         topology.check().unwrap();
         installation.check_with(&topology).unwrap();
         assert_eq!(installation.topology, sample("topology.toml"));
         assert!(installation.database.options(&topology.sets[0].database).unwrap().nodes.len() == 3);
         for secret in secrets() {
-            assert!(!installation.shown().contains(&secret.1), "{}", installation.shown());
+            assert!(!installation.shown().contains(secret.1), "{}", installation.shown());
         }
     }
 
     #[test]
     fn the_readme_says_how_many_connections_the_sample_needs() {
-        let installation = Installation::load(&sample("hongbao.toml"), secrets().into_iter()).unwrap();
+        let installation = Installation::load(&sample("hongbao.toml"), environment(secrets())).unwrap();
         let topology = sample_topology();
         let readme = std::fs::read_to_string(sample("../README.md")).unwrap();
         let (most, fold) = (installation.database.connections_max, installation.storage.fold().unwrap());
@@ -287,7 +305,7 @@ mod tests {
     fn secrets_that_everybody_knows_are_refused_by_name() {
         for (left_out, named) in secrets().iter().zip(["auth.hs256_secret", "tickets.secret", "database.password"]) {
             let given = secrets().into_iter().filter(|secret| secret.0 != left_out.0);
-            let error = Installation::load(&sample("hongbao.toml"), given).unwrap_err();
+            let error = Installation::load(&sample("hongbao.toml"), environment(given)).unwrap_err();
             assert!(error.contains(named), "{error}");
         }
     }
@@ -299,8 +317,8 @@ mod tests {
             ("HONGBAO_TICKETS__SECRET", "tickets: secret must have at least 32 bytes"),
         ] {
             for short in ["", "1", "no longer than 31 bytes, so bad"] {
-                let given = secrets().into_iter().chain([(name.to_owned(), short.to_owned())]);
-                let error = Installation::load(&sample("hongbao.toml"), given).unwrap_err();
+                let given = secrets().into_iter().chain([(name, short)]);
+                let error = Installation::load(&sample("hongbao.toml"), environment(given)).unwrap_err();
                 assert_eq!(error, words, "{short:?}");
             }
         }

@@ -8,6 +8,7 @@ mod sections;
 pub mod dev;
 pub mod installation;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 /// Reads settings from a file, if there is one, and lays the environment over them.
 fn read<C: DeserializeOwned>(
     file: Option<&Path>,
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<C, String> {
     let mut settings = match file {
         Some(path) => {
@@ -28,9 +29,11 @@ fn read<C: DeserializeOwned>(
         None => toml::Table::new(),
     };
     for (name, value) in environment {
-        if let Some(key) = name.strip_prefix("HONGBAO_") {
-            put(&mut settings, &key.to_lowercase(), &value).map_err(|words| format!("{name}: {words}"))?;
-        }
+        // What others have in the environment is of no concern, whatever bytes it is made of.
+        let Some(key) = name.to_str().and_then(|name| name.strip_prefix("HONGBAO_")) else { continue };
+        let value = value.to_str().ok_or("it is not UTF-8".to_owned());
+        let put = value.and_then(|value| put(&mut settings, &key.to_lowercase(), value));
+        put.map_err(|words| format!("HONGBAO_{key}: {words}"))?;
     }
     settings.try_into().map_err(|error| format!("configuration: {error}"))
 }

@@ -77,6 +77,10 @@ pub struct Auth {
     pub hs256_secret: Secret,
     /// A PEM file with an Ed25519 public key; when given, only EdDSA is accepted.
     pub eddsa_public_key_file: Option<PathBuf>,
+    /// Our name in `aud`: only tokens for it are good. Not given, only tokens without `aud` are.
+    pub audience: Option<String>,
+    /// Only tokens whose `iss` is this are good; not given, any or none is.
+    pub issuer: Option<String>,
 }
 
 impl Auth {
@@ -84,6 +88,11 @@ impl Auth {
     pub fn check(&self) -> Result<(), String> {
         if self.eddsa_public_key_file.is_none() && self.hs256_secret.0.len() < limits::TOKEN_SECRET_BYTES_MIN {
             return Err(format!("auth: hs256_secret must have at least {} bytes", limits::TOKEN_SECRET_BYTES_MIN));
+        }
+        for (name, party) in [("audience", &self.audience), ("issuer", &self.issuer)] {
+            if party.as_ref().is_some_and(String::is_empty) {
+                return Err(format!("auth: {name} must not be empty: leave it out to demand none"));
+            }
         }
         Ok(())
     }

@@ -24,14 +24,14 @@ fn names(topology: &TopologyFile) -> Vec<String> {
 async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
     let address = file.gateway(&name).ok_or("the topology has lost this gateway")?.address;
-    let (verifier, _) = process::tokens(&role.installation.auth, &role.clock)?;
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
     let parts = GatewayParts {
-        verifier,
+        verifier: role.tokens.verifier.clone(),
         clock: role.clock.clone(),
         topology: role.topology.clone(),
         rates: Some(Arc::new(UserRates::new(&role.installation.rate_limit))),
         rehearsal: role.installation.rehearsal.edge(Some(&role.installation.rate_limit)),
+        dev_calls: role.installation.dev_calls,
         options: role.installation.gateway.clone(),
     };
     let (gateway, tasks) = Gateway::start(parts, &mut role.registry);

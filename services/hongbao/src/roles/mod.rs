@@ -18,7 +18,8 @@ use hongbao_http::{Health, HttpMetrics, metrics, serve};
 use prometheus_client::registry::Registry;
 
 use crate::config::installation::Installation;
-use crate::process;
+use crate::log;
+use crate::process::{self, Tokens};
 
 /// What an operator chooses a role's address by.
 const ADDRESS_SET_BY: &str = "its `address` in the topology file";
@@ -29,6 +30,8 @@ pub struct Role {
     pub installation: Installation,
     /// The topology file, which may change.
     pub topology: Arc<TopologyWatcher>,
+    /// What checks and makes tokens.
+    pub tokens: Tokens,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What can be measured.
@@ -36,12 +39,17 @@ pub struct Role {
 }
 
 impl Role {
-    /// Reads and checks both files.
+    /// Reads and checks both files, and everything that they name and that can be
+    /// judged without the network: what `--check` takes does not keep a role from
+    /// starting later.
     pub fn load(config: &Path) -> Result<Role, String> {
-        let installation = Installation::load(config, std::env::vars())?;
+        let installation = Installation::load(config, std::env::vars_os())?;
         let topology = TopologyWatcher::open(&installation.topology).map_err(|words| format!("topology: {words}"))?;
         installation.check_with(&topology.current().file)?;
-        Ok(Role { installation, topology, clock: Arc::new(SystemClock), registry: process::registry() })
+        log::directives(&installation.log)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let tokens = Tokens::load(&installation.auth, &clock)?;
+        Ok(Role { installation, topology, tokens, clock, registry: process::registry() })
     }
 
     /// The topology as it is now.

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Role, Start, own_routes, serve_role};
 use crate::config::installation::Installation;
+use crate::process::Tokens;
 use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -45,7 +46,7 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
         }
         false => (None, None),
     };
-    let (verifier, issuer) = process::tokens(&role.installation.auth, &role.clock)?;
+    let Tokens { verifier, issuer } = role.tokens.clone();
     let dev = role.installation.dev_calls.then_some(DevCalls { issuer });
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));

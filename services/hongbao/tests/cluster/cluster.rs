@@ -69,7 +69,8 @@ impl Cluster {
 
     /// Starts processes again that have ended, and waits until they listen.
     pub fn run(&self, names: &[&str]) {
-        self.script("run", names);
+        let us = std::process::id().to_string();
+        self.script("run", &[&["--watch", &us], names].concat());
     }
 
     fn script(&self, command: &str, arguments: &[&str]) {

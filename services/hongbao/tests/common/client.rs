@@ -115,7 +115,7 @@ impl User {
 
     /// The bytes of a request.
     pub fn request(&self, method: &str, path: &str, body: Option<&[u8]>) -> Vec<u8> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: hongbao\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n");
         if let Some(authorization) = &self.authorization {
             request += &format!("authorization: {authorization}\r\n");
         }

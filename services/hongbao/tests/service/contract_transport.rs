@@ -14,7 +14,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// The head of a `POST` by `li`, up to the headers that say how long the body is.
 fn head(path: &str, length: &str) -> String {
     let token = sign(&json!({ "sub": "li", "exp": seconds_from_now(3_600) }), TOKEN_SECRET);
-    format!("POST {path} HTTP/1.1\r\nhost: hongbao\r\nauthorization: Bearer {token}\r\n{length}\r\n\r\n")
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{length}\r\n\r\n")
 }
 
 /// A body that is good but for its length.
@@ -67,9 +67,9 @@ fn what_is_no_http_is_answered_or_cut_and_hurts_nobody() {
         b"hello\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET /v1/wallet HTTP/1.1\r\nhost hongbao\r\n\r\n",
-        b"POST /v1/envelopes HTTP/1.1\r\nhost: hongbao\r\ncontent-length: -5\r\n\r\n",
-        b"POST /v1/envelopes HTTP/1.1\r\nhost: hongbao\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
-        b"POST /v1/dev/token HTTP/1.1\r\nhost: hongbao\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/envelopes HTTP/1.1\r\nhost: localhost\r\ncontent-length: -5\r\n\r\n",
+        b"POST /v1/envelopes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
+        b"POST /v1/dev/token HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let mut stream = service.connect();
@@ -81,7 +81,7 @@ fn what_is_no_http_is_answered_or_cut_and_hurts_nobody() {
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    let huge = format!("GET /v1/wallet HTTP/1.1\r\nhost: hongbao\r\nx-large: {}\r\n\r\n", "x".repeat(100_000));
+    let huge = format!("GET /v1/wallet HTTP/1.1\r\nhost: localhost\r\nx-large: {}\r\n\r\n", "x".repeat(100_000));
     let mut stream = service.connect();
     // It may be cut while it is being sent.
     let _ = stream.write_all(huge.as_bytes());
@@ -101,7 +101,7 @@ fn who_sends_a_head_too_slowly_is_cut() {
     let mut by_the_byte = service.connect();
     by_the_byte.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let head =
-        b"GET /healthz HTTP/1.1\r\nhost: hongbao\r\nx-slow: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
     let ended = head.iter().any(|byte| {
         let sent = by_the_byte.write_all(&[*byte]);
         let received = by_the_byte.read(&mut [0; 1]);
@@ -260,7 +260,7 @@ fn rates_are_not_limited_unless_they_are_configured() {
 #[test]
 fn a_request_id_of_the_client_comes_back_if_it_is_plain() {
     let service = Service::start("");
-    let get = |id: &str| format!("GET /healthz HTTP/1.1\r\nhost: hongbao\r\nx-request-id: {id}\r\n\r\n");
+    let get = |id: &str| format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-request-id: {id}\r\n\r\n");
     let long = "x".repeat(64);
     for id in ["a", "A-b_9", &long] {
         assert_eq!(service.raw(get(id).as_bytes()).header("x-request-id"), Some(id));
@@ -282,7 +282,8 @@ fn several_requests_may_be_sent_before_the_first_answer() {
     let service = Service::start("");
     let mut stream = service.connect();
     let body = json!({ "user_id": "li" }).to_string();
-    let token = format!("POST /v1/dev/token HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let token =
+        format!("POST /v1/dev/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.write_all((token.repeat(3) + "GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).unwrap();
     let mut answers = BufReader::new(stream);
     for _ in 0..3 {

@@ -5,6 +5,7 @@
 mod common;
 mod contract;
 mod contract_access;
+mod contract_doors;
 mod contract_input;
 mod contract_operation;
 mod contract_together;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{
-    Folder, Service, TOKEN_SECRET, User, hongbao, lucky, seconds_from_now, sign, text, text_of, with,
+    Folder, Service, TOKEN_SECRET, User, hongbao, lucky, seconds_from_now, sign, text, text_of, wait_until, with,
 };
 
 const MARK: &str = "x-hongbao-rehearsal";
@@ -101,13 +101,15 @@ fn a_rehearsal_lives_beside_the_service_and_neither_sees_the_other() {
     marked_wang.wait_for_balance(marked_opened, SOON);
     assert_eq!((li.balance(), marked_li.balance()), (570, 10_000));
 
+    // A worker counts what it has paid a moment after it has paid it.
+    let counted = "\nrehearsal_hongbao_worker_rows_total{job=\"credit\"} 1\n";
+    wait_until(SOON, counted, || service.nobody().get("/metrics").text().contains(counted));
     let metrics = service.nobody().get("/metrics").text();
     for line in [
         "\nhongbao_open_outcomes_total{outcome=\"opened\"} 1\n",
         "\nrehearsal_hongbao_open_outcomes_total{outcome=\"opened\"} 1\n",
         "\nrehearsal_hongbao_http_requests_total{route=\"POST /v1/envelopes\",status=\"2xx\"} 1\n",
         "\nhongbao_http_requests_total{route=\"POST /v1/envelopes\",status=\"2xx\"} 1\n",
-        "\nrehearsal_hongbao_worker_rows_total{job=\"credit\"} 1\n",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
