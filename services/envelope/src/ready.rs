@@ -75,9 +75,8 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
                     note_clock(was.ahead_ms, ahead_ms);
                 }
                 Err(error) => {
-                    if seen.lock().failure.replace(error.to_string()).is_none() {
-                        tracing::warn!(%error, "the database does not answer");
-                    }
+                    // The store's own watch has logged it.
+                    seen.lock().failure = Some(error.to_string());
                 }
             }
             tokio::select! {

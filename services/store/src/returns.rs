@@ -47,10 +47,12 @@ impl Returning {
         self
     }
 
-    /// What has returned so far is known: to be said before an attempt, so that a
-    /// return during the attempt is noticed after it.
-    pub fn seen(&mut self) {
+    /// Whether one has returned since this was asked last, or waited for. To be
+    /// asked before an attempt, so that a return during the attempt is noticed after it.
+    pub fn seen(&mut self) -> bool {
+        let has_returned = self.0.iter().any(|returns| returns.has_changed().unwrap_or(false));
         self.0.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        has_returned
     }
 
     /// Waits until one has returned since it was [`seen`](Returning::seen).
@@ -82,8 +84,9 @@ mod tests {
     async fn a_return_during_an_attempt_is_noticed_after_it_and_one_before_it_is_not() {
         let (store, wallet) = (Returns::new(), Returns::new());
         let mut returning = store.awaited().and(wallet.awaited());
+        assert!(!returning.seen());
         store.tell();
-        returning.seen();
+        assert!(returning.seen() && !returning.seen());
         let soon = Duration::from_millis(50);
         assert!(tokio::time::timeout(soon, returning.next()).await.is_err());
         for returns in [&store, &wallet] {

@@ -71,6 +71,10 @@ impl Job for Activate {
         let tables = self.activator.ports.store.tables();
         Ok(run_over_tables(&mut self.activator, &mut self.tour, &tables, now, bounded(limit)).await)
     }
+
+    fn forget_failures(&mut self) {
+        self.tour.forget_failures();
+    }
 }
 
 #[async_trait]

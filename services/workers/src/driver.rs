@@ -169,9 +169,10 @@ impl WorkerSet {
                 let name = scheduled.job.name();
                 let task = Task {
                     scheduled,
-                    lease: Lease::of(tenant.clone(), name, clock.clone(), metrics.clone()),
+                    lease: Lease::of(tenant.clone(), name, clock.clone(), returning.clone(), metrics.clone()),
                     clock: clock.clone(),
                     returning: returning.clone(),
+                    came_back: false,
                     options: options.clone(),
                     metrics: metrics.clone(),
                     failures: 0,
@@ -205,6 +206,8 @@ struct Task {
     lease: Lease,
     clock: Arc<ClockGuard>,
     returning: Returning,
+    /// A database came back while the next run was waited for.
+    came_back: bool,
     options: WorkerOptions,
     metrics: WorkerMetrics,
     /// Failed runs in a row.
@@ -221,7 +224,7 @@ impl Task {
             let has_failed = self.failures > 0;
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                () = self.returning.next(), if has_failed => {}
+                () = self.returning.next(), if has_failed => self.came_back = true,
                 changed = self.stopped.changed() => if changed.is_err() { break },
             }
         }
@@ -244,7 +247,9 @@ impl Task {
             self.metrics.skipped(job);
             return Some(self.scheduled.idle.max(SKIP_REST_MIN));
         }
-        self.returning.seen();
+        if self.returning.seen() | std::mem::take(&mut self.came_back) {
+            self.scheduled.job.forget_failures();
+        }
         let began = Instant::now();
         let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
         let took = began.elapsed();
@@ -260,7 +265,7 @@ impl Task {
     async fn step_aside(&mut self, job: &'static str) {
         tracing::warn!(job, failures = self.failures, "the job is left to another process for a while");
         self.metrics.stepped_aside(job);
-        self.lease.step_aside(self.returning.clone()).await;
+        self.lease.step_aside().await;
         self.failures = 0;
     }
 

@@ -59,6 +59,9 @@ pub trait Job: Send + 'static {
 
     /// Forgets where it was: another process has run the job since.
     fn start_over(&mut self) {}
+
+    /// Tries again at once what it has left out because it failed: a database has come back.
+    fn forget_failures(&mut self) {}
 }
 
 /// Keeps a caller's limit within what one wallet transaction takes.

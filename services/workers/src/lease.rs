@@ -55,15 +55,23 @@ pub(crate) struct Lease {
     /// Held until then; `None` while it is somebody else's.
     until: watch::Receiver<Option<Instant>>,
     keeper: JoinHandle<()>,
+    /// Tells when a database comes back that may have kept it from being held.
+    returning: Returning,
     metrics: WorkerMetrics,
 }
 
 impl Lease {
     /// Begins to ask for the lease of a job.
-    pub fn of(tenant: Tenant, job: &'static str, clock: Arc<ClockGuard>, metrics: WorkerMetrics) -> Lease {
+    pub fn of(
+        tenant: Tenant,
+        job: &'static str,
+        clock: Arc<ClockGuard>,
+        returning: Returning,
+        metrics: WorkerMetrics,
+    ) -> Lease {
         let (tell, until) = watch::channel(None);
-        let keeper = tokio::spawn(keep(tenant.clone(), job, clock.clone(), tell, metrics.clone()));
-        Lease { tenant, job, clock, until, keeper, metrics }
+        let keeper = tokio::spawn(keep(tenant.clone(), job, clock.clone(), returning.clone(), tell, metrics.clone()));
+        Lease { tenant, job, clock, until, keeper, returning, metrics }
     }
 
     /// Whether it is held now.
@@ -87,11 +95,13 @@ impl Lease {
     /// Lets another one have it, who may be able to do what this process cannot,
     /// and asks for it again only after a while, or when a database comes back,
     /// whose absence may be all that kept it from its work.
-    pub async fn step_aside(&mut self, mut returning: Returning) {
+    pub async fn step_aside(&mut self) {
         self.let_go().await;
         let (tell, until) = watch::channel(None);
         self.until = until;
-        let keeper = keep(self.tenant.clone(), self.job, self.clock.clone(), tell, self.metrics.clone());
+        let (clock, mut returning) = (self.clock.clone(), self.returning.clone());
+        returning.seen();
+        let keeper = keep(self.tenant.clone(), self.job, clock, returning.clone(), tell, self.metrics.clone());
         self.keeper = tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(ASIDE_FOR) => {}
@@ -128,6 +138,7 @@ async fn keep(
     tenant: Tenant,
     job: &'static str,
     clock: Arc<ClockGuard>,
+    mut returning: Returning,
     tell: watch::Sender<Option<Instant>>,
     metrics: WorkerMetrics,
 ) {
@@ -143,6 +154,7 @@ async fn keep(
             tokio::time::sleep(ASK_EVERY).await;
             continue;
         }
+        returning.seen();
         let asked_at = Instant::now();
         let answer = tenant.leases.hold(job, &tenant.holder, LEASE_TIME).await;
         let held = is_held(*tell.borrow());
@@ -165,6 +177,9 @@ async fn keep(
         }
         failing = answer.is_err();
         metrics.lease_held(job, is_held(*tell.borrow()));
-        tokio::time::sleep(ASK_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = returning.next(), if failing => {}
+        }
     }
 }

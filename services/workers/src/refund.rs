@@ -83,6 +83,10 @@ impl Job for Refund {
         let tables = self.refunder.ports.store.tables();
         Ok(run_over_tables(&mut self.refunder, &mut self.tour, &tables, now, bounded(limit)).await)
     }
+
+    fn forget_failures(&mut self) {
+        self.tour.forget_failures();
+    }
 }
 
 #[async_trait]

@@ -108,6 +108,11 @@ impl Tour {
         }
     }
 
+    /// Every table is visited again: what kept it from being used may be over.
+    pub fn forget_failures(&mut self) {
+        self.held.clear();
+    }
+
     /// A visit failed: the table is left out for a while. The first failure is
     /// logged loudly; the metrics count the others.
     pub fn failed(&mut self, job: &'static str, table: TableRef, error: &JobError) {

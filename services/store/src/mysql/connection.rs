@@ -229,8 +229,7 @@ impl Connections {
         match self.judge(said.durability) {
             Ok(durability) => self.standing.commits(durability),
             Err((durability, words)) => {
-                self.standing.is_weak(durability, words);
-                self.idle.lock().clear();
+                self.refuse_weak(durability, words);
                 idle.retire();
                 // Another node may be as it should.
                 idle = self.connect().await?;
@@ -240,16 +239,16 @@ impl Connections {
         Ok(Some(clock))
     }
 
-    /// Looks whether a database keeps a promise, on the same connection.
-    pub(super) async fn look(&self, promise: &dyn Promise) -> Result<(), Unkept> {
+    /// Looks whether a database keeps a promise, on the same connection; `None` while that is gone.
+    pub(super) async fn look(&self, promise: &dyn Promise) -> Option<Result<(), Unkept>> {
         let mut own = self.asks.lock().await;
-        let Some(mut idle) = own.take() else { return Ok(()) };
+        let mut idle = own.take()?;
         let looked = promise.look(&mut idle.connection, self.options.statement_timeout).await;
         match &looked {
             Err(Unkept::Unasked(broken)) if broken.is_of_connection() => self.doubt(),
             _ => *own = Some(idle.used()),
         }
-        looked
+        Some(looked)
     }
 
     /// What commits promise, if that is enough; else also why it is not, in words.
@@ -262,6 +261,12 @@ impl Connections {
             durability.words
         );
         Err((durability, words))
+    }
+
+    /// From now on only what is connected anew, and so reads what is promised then, is lent.
+    fn refuse_weak(&self, durability: Durability, words: String) {
+        self.standing.is_weak(durability, words);
+        self.idle.lock().clear();
     }
 
     pub(super) async fn connect(&self) -> Result<Idle, StoreError> {
@@ -290,7 +295,7 @@ impl Connections {
         }
         let Some((idle, said)) = reached else {
             if let Some((durability, words)) = weak {
-                self.standing.is_weak(durability, words);
+                self.refuse_weak(durability, words);
             }
             self.standing.doubt.notify_one();
             return Err(StoreError::Unavailable(refusals.join("; ")));

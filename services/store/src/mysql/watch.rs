@@ -115,10 +115,11 @@ impl Watcher {
         for promise in turn.chain(broken) {
             let standing = connections.standing();
             match connections.look(&**promise).await {
-                Ok(()) => standing.keeps(promise.database()),
-                Err(Unkept::Broken(words)) => standing.breaks(promise.database(), words),
+                Some(Ok(())) => standing.keeps(promise.database()),
+                Some(Err(Unkept::Broken(words))) => standing.breaks(promise.database(), words),
                 // Whether it is kept is not known, and the next ping tells why.
-                Err(Unkept::Unasked(broken)) => {
+                None => return,
+                Some(Err(Unkept::Unasked(broken))) => {
                     tracing::debug!(database = promise.database(), %broken, "it could not be looked at");
                 }
             }

@@ -118,6 +118,10 @@ impl Job for Credit {
         self.cursors = Cursors::default();
         self.started_at = None;
     }
+
+    fn forget_failures(&mut self) {
+        self.tour.forget_failures();
+    }
 }
 
 impl Credit {
