@@ -12,6 +12,7 @@ mod roles;
 mod stores;
 mod verify_draw;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -145,7 +146,8 @@ fn main() -> ExitCode {
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
     };
     finished.unwrap_or_else(|words| {
-        eprintln!("hongbao: {words}");
+        // Where it cannot be written, as on a full disk, the exit code says it alone.
+        let _ = writeln!(std::io::stderr(), "hongbao: {words}");
         ExitCode::from(2)
     })
 }

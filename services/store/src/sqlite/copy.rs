@@ -14,7 +14,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::task::JoinHandle;
 
@@ -31,7 +31,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(300);
 /// How often it is looked whether all copies have begun.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// The cache of a connection that copies, in KiB: little, so that the first bytes are written soon.
-const COPY_CACHE_KIB: u32 = 512;
+const COPY_CACHE_KIB: u32 = 128;
 
 /// A file and where its copy goes.
 pub struct Copy {
@@ -42,6 +42,7 @@ pub struct Copy {
 }
 
 /// Copies all files as of one moment; gives the time for which writers had to wait.
+/// The caller has to flush the copies: to do it on the way would hold up the writers.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`]: a lock was not to be had, or a file not to be read
@@ -55,6 +56,8 @@ pub async fn copy(files: &[Copy]) -> Result<Duration, StoreError> {
     let mut readers = Vec::new();
     for file in files {
         let options = SqliteConnectOptions::new().filename(&file.from).read_only(true);
+        // A copy has the settings of its source.
+        let options = options.synchronous(SqliteSynchronous::Off);
         readers.push(connect(&file.from, options.pragma("cache_size", format!("-{COPY_CACHE_KIB}"))).await?);
     }
     let locked_at = lock_all(&mut writers).await?;
