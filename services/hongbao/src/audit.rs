@@ -10,25 +10,21 @@ use std::sync::Arc;
 
 use hongbao_core::World;
 use hongbao_core::audit::Breach;
-use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::Wallet;
-use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::audit::{AuditReport, SetStore, audit};
 
+use crate::folder::{self, folder_of};
 use crate::roles::Role;
-use crate::{dev, stores};
+use crate::stores;
 
 /// Things of one code that `--json` tells singly; the rest is counted.
 const KEPT_OF_A_CODE_MAX: u64 = 1_000;
 
 /// Checks a folder of `hongbao dev`.
 pub fn run_folder(data: &Path, world: World, json: bool) -> Result<ExitCode, String> {
-    let data = &dev::folder_of(data, world);
     block_on(async {
-        let store = SqliteStore::open_existing(data, Mode::ReadOnly).await;
-        let store = store.map_err(|error| format!("--data: {error}"))?;
-        let wallet = SqliteWallet::open(data, Mode::ReadOnly).await.map_err(|error| format!("--data: {error}"))?;
+        let opened = folder::open_to_read(&folder_of(data, world)).await;
+        let (store, wallet) = opened.map_err(|error| format!("--data: {error}"))?;
         check(&[SetStore::whole(Arc::new(store))], &wallet, json).await
     })
 }

@@ -1,6 +1,6 @@
 //! `hongbao dev`: gateway, server and workers in one process on SQLite.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,26 +14,23 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
 use hongbao_gateway::edge::{Edge, edge};
 use hongbao_gateway::rate::{UserRates, forget_quiet_forever};
+use hongbao_http::health::Check;
 use hongbao_http::{Health, HttpMetrics, metrics, serve};
 use hongbao_store::Store;
-use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::Wallet;
-use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::driver::WorkerSet;
 use hongbao_workers::job::Ports;
 use hongbao_workers::lease::Tenant;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 
 use crate::config::dev::{Config, Flags};
-use crate::log;
+use crate::folder::{self, Folder, folder_of};
 use crate::process::{self, Tokens};
+use crate::{durability, log};
 
 /// What an operator chooses the address by.
 const LISTEN_SET_BY: &str = "--listen, HONGBAO_LISTEN or `listen` in the settings file";
-
-/// Where the files of the rehearsal are, in the folder of the real ones.
-const SHADOW_FOLDER: &str = "shadow";
 
 /// Runs until SIGTERM or SIGINT, then drains. An error is one that kept it from starting.
 pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, String> {
@@ -65,23 +62,28 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let mut registry = process::registry();
     let http_metrics = HttpMetrics::register(process::ROUTES, &mut registry);
     let real = start_in(World::Real, &config, &clock, &mut registry).await?;
-    let durability = real.durability;
-    let mut running = vec![(real.tasks, real.workers)];
+    let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (real.folder.store.clone(), real.folder.wallet.clone());
+    let words = durability::of(&*store, &*wallet).words;
+    // A rehearsal that is in trouble is no reason to get no requests: its trouble is logged alone.
+    let checks = vec![real.check, durability::shown(store, wallet, &mut registry)];
+    let mut running =
+        vec![Running { tasks: real.tasks, workers: real.workers, looking: real.looking, folder: real.folder }];
     let rehearsal = match config.rehearsal.enabled {
         true => {
-            let started = start_in(World::Rehearsal, &config, &clock, &mut registry).await?;
-            running.push((started.tasks, started.workers));
-            Some(started.server)
+            let Started { server, tasks, workers, looking, folder, .. } =
+                start_in(World::Rehearsal, &config, &clock, &mut registry).await?;
+            running.push(Running { tasks, workers, looking, folder });
+            Some(server)
         }
         false => None,
     };
-    let health = Health::new(Vec::new());
+    let health = Health::new(checks);
     let (routes, forgetting) = routes(&config, (real.server, rehearsal), (tokens, clock), health.clone(), registry);
     // Before anybody can know that we serve: a signal would end us undrained until then.
     let stop = process::stop_signal(health)?;
 
     println!("listening on http://{address}");
-    tracing::info!(%address, data = %config.data.0.display(), durability, "ready");
+    tracing::info!(%address, data = %config.data.0.display(), durability = words, "ready");
     if !config.offers_dev_calls() {
         tracing::info!("no calls of development: others issue tokens, and money is not made out of nothing");
     }
@@ -89,15 +91,30 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     serve(listener, routes, config.http.options(http_metrics), stop).await;
 
     // The routes are gone, and with them the servers: their lanes answer what they hold and end.
-    for (server_tasks, workers) in running {
-        server_tasks.drained().await;
-        workers.shutdown().await;
-    }
     for forgetting in forgetting {
         forgetting.abort();
     }
+    let mut failures = Vec::new();
+    for Running { tasks, workers, looking, folder } in running {
+        tasks.drained().await;
+        workers.shutdown().await;
+        looking.abort();
+        failures.extend(folder.close().await.err());
+    }
+    // All that was acknowledged is safe; but whoever copies the files alone would miss some of it.
+    if !failures.is_empty() {
+        return Err(format!("stopped, with commits in the write-ahead logs alone: {}", failures.join("; ")));
+    }
     tracing::info!("drained");
     Ok(())
+}
+
+/// What of one world must be ended in order.
+struct Running {
+    tasks: ServerTasks,
+    workers: WorkerSet,
+    looking: JoinHandle<()>,
+    folder: Folder,
 }
 
 /// Everything of one world.
@@ -105,7 +122,9 @@ struct Started {
     server: Arc<Server>,
     tasks: ServerTasks,
     workers: WorkerSet,
-    durability: String,
+    check: Check,
+    looking: JoinHandle<()>,
+    folder: Folder,
 }
 
 async fn start_in(
@@ -114,31 +133,16 @@ async fn start_in(
     clock: &Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> Result<Started, String> {
-    let (store, wallet) = open_stores(config, world).await?;
-    let durability = store.durability().words;
+    let (path, zone_offset_s) = (folder_of(&config.data.0, world), config.zone_offset_s.0);
+    let folder = Folder::open(&path, config.storage.fold()?, zone_offset_s).await;
+    let folder = folder.map_err(|error| format!("data: {error}"))?;
+    let (check, looking) = folder::watch(&folder);
+    let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (folder.store.clone(), folder.wallet.clone());
     let registry = process::measures(registry, world);
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
-    let zone_offset_s = config.zone_offset_s.0;
     let workers = WorkerSet::spawn(ports, Tenant::alone(), zone_offset_s, &config.limits.0, &config.workers, registry);
     let (server, tasks) = start_server(world, config, store, wallet, clock.clone(), registry);
-    Ok(Started { server, tasks, workers, durability })
-}
-
-/// Where the files of a world are, of those in `data`.
-pub fn folder_of(data: &Path, world: World) -> PathBuf {
-    match world {
-        World::Real => data.to_owned(),
-        World::Rehearsal => data.join(SHADOW_FOLDER),
-    }
-}
-
-async fn open_stores(config: &Config, world: World) -> Result<(Arc<dyn Store>, Arc<dyn Wallet>), String> {
-    let dir = &folder_of(&config.data.0, world);
-    let fold = config.storage.fold()?;
-    let store = SqliteStore::open(dir, fold, config.zone_offset_s.0, Mode::Durable).await;
-    let store = store.map_err(|error| format!("data: {error}"))?;
-    let wallet = SqliteWallet::open(dir, Mode::Durable).await.map_err(|error| format!("data: {error}"))?;
-    Ok((Arc::new(store), Arc::new(wallet)))
+    Ok(Started { server, tasks, workers, check, looking, folder })
 }
 
 fn start_server(
@@ -166,7 +170,7 @@ fn start_server(
     Server::start(parts, registry)
 }
 
-type Forgetting = tokio::task::JoinHandle<()>;
+type Forgetting = JoinHandle<()>;
 
 /// Everything that is served, the edge in front of it.
 fn routes(

@@ -1,9 +1,11 @@
 //! The one binary of Hongbao.
 
 mod audit;
+mod backup;
 mod config;
 mod dev;
 mod durability;
+mod folder;
 mod log;
 mod migrate;
 mod process;
@@ -11,6 +13,7 @@ mod roles;
 mod stores;
 mod verify_draw;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +77,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy everything as of one moment, also while it is being served.
+    Backup {
+        /// The settings file of an installation: all SETs and the wallet, by mariadb-dump.
+        #[arg(long, required_unless_present = "data", conflicts_with = "data")]
+        config: Option<PathBuf>,
+        /// The folder of the SQLite files of `hongbao dev`.
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// A folder that is not there yet, or empty.
+        #[arg(long)]
+        to: PathBuf,
+        /// The databases of the rehearsal instead of the real ones.
+        #[arg(long)]
+        shadow: bool,
+    },
     /// Recompute a closed envelope's amounts from its public detail.
     VerifyDraw {
         /// Files with the answers of `GET /v1/envelopes/{id}`, every page; none: standard input.
@@ -118,10 +136,19 @@ fn main() -> ExitCode {
                 (None, None) => Err("audit: --config or --data is needed".to_owned()),
             }
         }
+        Command::Backup { config, data, to, shadow } => {
+            let world = if shadow { World::Rehearsal } else { World::Real };
+            match (config, data) {
+                (Some(config), _) => backup::run_installation(&config, world, &to),
+                (None, Some(data)) => backup::run_folder(&data, world, &to),
+                (None, None) => Err("backup: --config or --data is needed".to_owned()),
+            }
+        }
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
     };
     finished.unwrap_or_else(|words| {
-        eprintln!("hongbao: {words}");
+        // Where it cannot be written, as on a full disk, the exit code says it alone.
+        let _ = writeln!(std::io::stderr(), "hongbao: {words}");
         ExitCode::from(2)
     })
 }

@@ -2,6 +2,7 @@
 
 use hongbao_core::topology::{SetEntry, TopologyFile};
 use hongbao_core::{Slot, World};
+use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore};
 use hongbao_wallet::mysql::{Home, MysqlWallet};
 
@@ -46,6 +47,33 @@ async fn migrate_world(installation: &Installation, topology: &TopologyFile, wor
     done.map_err(|error| format!("wallet: {error}"))?;
     println!("wallet{suffix}: up to date");
     Ok(())
+}
+
+/// The databases of one SET, or of one part of the wallet.
+pub struct Databases {
+    /// Whose they are: `set-a`, `wallet-w`.
+    pub what: String,
+    /// How to reach them.
+    pub options: MysqlOptions,
+    /// Their names there.
+    pub names: Vec<String>,
+}
+
+/// All databases of one world, by where they lie.
+pub fn databases(installation: &Installation, topology: &TopologyFile, world: World) -> Result<Vec<Databases>, String> {
+    let mut all = Vec::new();
+    for set in &topology.sets {
+        let options = installation.database.options(&set.database)?;
+        let names = layout(installation, set, world)?.databases().into_iter().map(|(_, name)| name).collect();
+        all.push(Databases { what: format!("set-{}", set.name), options, names });
+    }
+    let homes = homes(installation, topology, world)?;
+    let names = hongbao_wallet::mysql::database_names(&homes, installation.storage.wallet_databases);
+    let names = names.map_err(|error| format!("wallet: {error}"))?;
+    for ((wallet, home), names) in topology.wallets.iter().zip(homes).zip(names) {
+        all.push(Databases { what: format!("wallet-{}", wallet.name), options: home.options, names });
+    }
+    Ok(all)
 }
 
 fn layout(installation: &Installation, set: &SetEntry, world: World) -> Result<Layout, String> {

@@ -1,6 +1,8 @@
 //! The service as a client and an operator meet it: the real binary as a child
 //! process, real sockets, and the stored rows read back by `hongbao audit`.
 
+mod backup;
+mod backup_installation;
 #[path = "../common/mod.rs"]
 mod common;
 mod contract;
@@ -16,7 +18,8 @@ mod faults_clients;
 #[cfg(target_os = "linux")]
 mod faults_disk;
 mod faults_kill;
-mod faults_owners;
+mod folder;
+mod folder_upgrade;
 mod readme;
 mod rehearsal;
 mod rehearsal_installation;

@@ -22,14 +22,15 @@ const MARK: &str = "x-hongbao-rehearsal";
 const SOON: Duration = Duration::from_secs(15);
 
 /// A process of the installation; killed when it is dropped.
-struct Process {
+pub struct Process {
     child: Child,
     /// Held open, so that it can print.
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Process {
-    fn start(folder: &Folder, role: &str, environment: &[(&str, &str)]) -> Process {
+    /// Starts one over the settings in the folder.
+    pub fn start(folder: &Folder, role: &str, environment: &[(&str, &str)]) -> Process {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.path("log")).unwrap();
         let config = folder.path("hongbao.toml");
         let mut command = hongbao(&[role, "--config", config.to_str().unwrap()]);
@@ -43,7 +44,8 @@ impl Process {
         Process { child, _stdout: stdout }
     }
 
-    fn end(&mut self, signal: Signal) {
+    /// Sends a signal that ends it, and waits until it has.
+    pub fn end(&mut self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id() as i32).expect("a process has an id"), signal).unwrap();
         self.child.wait().unwrap();
     }

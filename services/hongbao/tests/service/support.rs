@@ -25,6 +25,14 @@ pub fn audit_of(data: &Path) -> Output {
     hongbao(&["audit", "--data", data]).output().unwrap()
 }
 
+/// Runs `hongbao backup` over a folder; its exit code and words.
+pub fn backed_up(data: &Path, to: &Path) -> (Option<i32>, String) {
+    let mut command = hongbao(&["backup"]);
+    command.args(["--data".as_ref(), data.as_os_str(), "--to".as_ref(), to.as_os_str()]);
+    let done = command.output().unwrap();
+    (done.status.code(), format!("{}{}", text(&done.stdout), text(&done.stderr)))
+}
+
 /// A folder for a service and what belongs to it; removed with the last clone.
 #[derive(Clone)]
 pub struct Folder(Arc<TempDir>);
@@ -173,7 +181,8 @@ impl Service {
 
     /// Requires that it still answers, and that all invariants hold in what is stored.
     pub fn check(&self) {
-        self.nobody().get("/readyz").ok(200);
+        // What was wrong with the disk until now is looked at again each second.
+        wait_until(Duration::from_secs(15), "it to be ready", || self.nobody().get("/readyz").status == 200);
         let audit = audit_of(&self.folder.data());
         assert_eq!(audit.status.code(), Some(0), "{}{}", text(&audit.stdout), text(&audit.stderr));
     }

@@ -8,6 +8,7 @@
 
 pub mod connection;
 pub mod failure;
+pub mod freeze;
 
 mod barrier;
 mod idle;

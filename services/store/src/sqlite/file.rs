@@ -9,7 +9,12 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+
+use super::failure::{commit_failed, unavailable};
+use super::seen::beside;
+use super::watch::Watch;
+use crate::{Durability, StoreError};
 
 /// How long a writer waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +27,13 @@ const CHECKPOINT_PAGES: u32 = 16_384;
 const STATEMENTS_MAX: usize = 128;
 /// Page cache of a connection, in KiB.
 const CACHE_KIB: u32 = 65_536;
+/// Bytes that the log keeps of the disk after something that read for long made
+/// it grow: twice what it holds before a checkpoint.
+const LOG_KEPT_BYTES: u32 = 2 * CHECKPOINT_PAGES * 4_096;
+/// How often it is tried to empty the log at the end, each time for [`BUSY_TIMEOUT`].
+const CLOSE_TRIES: u32 = 2;
+/// A commit that says nothing, to see whether the disk takes one.
+const TRY_A_COMMIT: &str = "UPDATE folder SET tries = tries + 1";
 
 /// What may differ between files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +49,13 @@ pub enum Mode {
 /// An open SQLite file.
 pub struct SqliteFile {
     path: PathBuf,
-    durability: String,
-    writer: Option<Mutex<SqliteConnection>>,
+    mode: Mode,
+    durability: parking_lot::Mutex<Durability>,
+    /// Absent when the file is only read, and inside when it was closed.
+    writer: Option<Mutex<Option<SqliteConnection>>>,
     /// The writer may still be inside a transaction whose verb failed or was dropped.
     unfinished: AtomicBool,
+    watch: Watch,
     readers: SqlitePool,
 }
 
@@ -48,8 +63,10 @@ impl SqliteFile {
     /// Opens the file, making it unless the mode is read-only, and reads back
     /// the durability in force.
     pub async fn open(path: &Path, mode: Mode) -> Result<SqliteFile, sqlx::Error> {
+        // The name is looked up again later, when it must still mean the same.
+        let path = std::path::absolute(path)?;
         let options = SqliteConnectOptions::new()
-            .filename(path)
+            .filename(&path)
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(STATEMENTS_MAX)
             .disable_statement_logging()
@@ -61,7 +78,8 @@ impl SqliteFile {
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(if mode == Mode::Durable { SqliteSynchronous::Full } else { SqliteSynchronous::Off })
-                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string());
+                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+                .pragma("journal_size_limit", LOG_KEPT_BYTES.to_string());
             let mut writer = SqliteConnection::connect_with(&options).await?;
             check_writable(&mut writer).await?;
             sync_what_was_left(&mut writer).await?;
@@ -69,7 +87,7 @@ impl SqliteFile {
         };
         let durability = match &mut writer {
             Some(writer) => durability_of(writer).await?,
-            None => "read-only".to_owned(),
+            None => Durability { words: "read-only".to_owned(), full: true },
         };
         // A connection to a file does not go stale, and a new one has to read the whole schema.
         let readers = SqlitePoolOptions::new()
@@ -80,26 +98,42 @@ impl SqliteFile {
             .connect_with(options)
             .await?;
         Ok(SqliteFile {
-            path: path.to_owned(),
-            durability,
-            writer: writer.map(Mutex::new),
+            path,
+            mode,
+            durability: parking_lot::Mutex::new(durability),
+            writer: writer.map(|writer| Mutex::new(Some(writer))),
             unfinished: AtomicBool::new(false),
+            watch: Watch::default(),
             readers,
         })
     }
 
     /// The one connection that writes; callers queue for it in order.
     ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the file was closed, or is refused by [`SqliteFile::usable`].
+    ///
     /// # Panics
     /// If the file was opened read-only: a caller that writes has no such file.
-    pub async fn writer(&self) -> MutexGuard<'_, SqliteConnection> {
-        let mut writer = self.writer.as_ref().expect("the file was not opened read-only").lock().await;
+    pub async fn writer(&self) -> Result<Writer<'_>, StoreError> {
+        self.usable()?;
+        let mut writer = self.lock_writer().await?;
+        self.watch.before(&self.path, &mut writer).await?;
+        Ok(writer)
+    }
+
+    /// The same without a look at the file.
+    pub(super) async fn lock_writer(&self) -> Result<Writer<'_>, StoreError> {
+        let writer = self.writer.as_ref().expect("the file was not opened read-only").lock().await;
+        let connection = MutexGuard::try_map(writer, Option::as_mut);
+        let connection = connection.map_err(|_| StoreError::Unavailable("the database was closed".to_owned()))?;
+        let mut writer = Writer { file: self, connection };
         if self.unfinished.load(Ordering::Acquire) {
             // It fails when SQLite has rolled back by itself, which is just as well.
             let _ = sqlx::query("ROLLBACK").execute(&mut *writer).await;
             self.unfinished.store(false, Ordering::Release);
         }
-        writer
+        Ok(writer)
     }
 
     /// Begins a write transaction, as soon as the writer is free.
@@ -108,13 +142,16 @@ impl SqliteFile {
     /// roll back by itself, sqlx keeps counting the transaction as open, and
     /// its connection begins none ever after.
     ///
+    /// # Errors
+    /// As [`SqliteFile::writer`], and when another process keeps the write lock.
+    ///
     /// # Panics
     /// If the file was opened read-only.
-    pub async fn begin(&self) -> Result<WriteTransaction<'_>, sqlx::Error> {
-        let mut writer = self.writer().await;
+    pub async fn begin(&self) -> Result<WriteTransaction<'_>, StoreError> {
+        let mut writer = self.writer().await?;
         self.unfinished.store(true, Ordering::Release);
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *writer).await?;
-        Ok(WriteTransaction { writer, unfinished: &self.unfinished })
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *writer).await.map_err(unavailable)?;
+        Ok(WriteTransaction { writer })
     }
 
     /// Connections that read.
@@ -127,31 +164,128 @@ impl SqliteFile {
         &self.path
     }
 
-    /// The durability in force, as read back: `journal_mode=wal synchronous=FULL`.
-    pub fn durability(&self) -> &str {
-        &self.durability
+    /// The durability in force, as last read back: `journal_mode=wal synchronous=FULL`.
+    pub fn durability(&self) -> Durability {
+        self.durability.lock().clone()
+    }
+
+    /// Whether the file may be used: it is not once a look, or a write, has found
+    /// that it is not the file any more that was opened, or less durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] that says what was found.
+    pub fn usable(&self) -> Result<(), StoreError> {
+        self.watch.usable()
+    }
+
+    /// From now on the file must stay what it is: for the one process that owns its folder.
+    pub async fn watch(&self) -> Result<(), StoreError> {
+        let mut writer = self.lock_writer().await?;
+        self.watch.start(&self.path, &mut writer).await
+    }
+
+    /// Looks whether all still holds that is promised of the file: it is where it
+    /// was and nobody else writes it, commits are durable, and the disk takes them.
+    /// The first two are refused by [`SqliteFile::usable`] from here on, or no longer.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        let mut writer = self.lock_writer().await?;
+        let orderly = self.watch.is_settled();
+        self.watch.before(&self.path, &mut writer).await?;
+        let durability = durability_of(&mut writer).await.map_err(unavailable)?;
+        *self.durability.lock() = durability.clone();
+        if self.mode == Mode::Durable && !durability.full {
+            let words = format!("{}: commits are not durable any more: {}", self.path.display(), durability.words);
+            return Err(self.watch.refuse(words));
+        }
+        self.watch.accept();
+        if orderly && !self.watch.commit_is_due() {
+            return self.watch.after_reading(&self.path);
+        }
+        sqlx::query(TRY_A_COMMIT).execute(&mut *writer).await.map_err(commit_failed)?;
+        writer.committed()
+    }
+
+    /// Puts all that the log holds into the file itself, and closes it. Then a
+    /// copy of the file alone is complete.
+    ///
+    /// # Errors
+    /// Words that say why the log still holds commits. They are safe there.
+    pub async fn close(&self) -> Result<(), String> {
+        let named = |why: &dyn std::fmt::Display| {
+            format!("{}: what its log holds could not be put into the file: {why}", self.path.display())
+        };
+        self.readers.close().await;
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let Some(mut connection) = writer.lock().await.take() else { return Ok(()) };
+        // Of a verb that failed or was dropped; without one it fails, which is just as well.
+        let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
+        let emptied = match self.watch.before(&self.path, &mut connection).await {
+            Ok(()) => empty_log(&mut connection).await,
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(words) = emptied {
+            // To close it now would try the same again, and on files that are not ours.
+            std::mem::forget(connection);
+            return Err(named(&words));
+        }
+        connection.close().await.map_err(|error| named(&error))?;
+        match std::fs::metadata(beside(&self.path, "-wal")) {
+            Ok(log) if log.len() > 0 => Err(named(&"another program has written it")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The writer in use. Whoever has written says so by [`Writer::committed`].
+pub struct Writer<'a> {
+    file: &'a SqliteFile,
+    connection: MappedMutexGuard<'a, SqliteConnection>,
+}
+
+impl Writer<'_> {
+    /// To be called after a commit, before anybody is told of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] if the file that it went into is not there any more.
+    pub fn committed(&self) -> Result<(), StoreError> {
+        self.file.watch.after_commit(&self.file.path)
+    }
+}
+
+impl Deref for Writer<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Writer<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
     }
 }
 
 /// A write transaction. Dropped without a commit it is rolled back, by the next
 /// that asks for the writer.
 pub struct WriteTransaction<'a> {
-    writer: MutexGuard<'a, SqliteConnection>,
-    unfinished: &'a AtomicBool,
+    writer: Writer<'a>,
 }
 
 impl WriteTransaction<'_> {
-    /// Commits; durable when it returns. After an error, see
-    /// [`commit_failed`](super::failure::commit_failed) for what it may mean.
-    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+    /// Commits; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`commit_failed`] and [`Writer::committed`] say.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
         match sqlx::query("COMMIT").execute(&mut *self.writer).await {
             Ok(_) => {
-                self.unfinished.store(false, Ordering::Release);
-                Ok(())
+                self.writer.file.unfinished.store(false, Ordering::Release);
+                self.writer.committed()
             }
             Err(error) => {
                 self.rollback().await;
-                Err(error)
+                Err(commit_failed(error))
             }
         }
     }
@@ -159,7 +293,7 @@ impl WriteTransaction<'_> {
     /// Takes everything back, and frees the file for other processes at once.
     pub async fn rollback(mut self) {
         if sqlx::query("ROLLBACK").execute(&mut *self.writer).await.is_ok() {
-            self.unfinished.store(false, Ordering::Release);
+            self.writer.file.unfinished.store(false, Ordering::Release);
         }
     }
 }
@@ -192,9 +326,22 @@ async fn sync_what_was_left(connection: &mut SqliteConnection) -> Result<(), sql
     Ok(())
 }
 
-async fn durability_of(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+async fn durability_of(connection: &mut SqliteConnection) -> Result<Durability, sqlx::Error> {
     let mode: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *connection).await?.try_get(0)?;
     let synchronous: i64 = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await?.try_get(0)?;
     let synchronous = ["OFF", "NORMAL", "FULL", "EXTRA"].get(synchronous as usize).copied().unwrap_or("unknown");
-    Ok(format!("journal_mode={mode} synchronous={synchronous}"))
+    let full = mode == "wal" && matches!(synchronous, "FULL" | "EXTRA");
+    Ok(Durability { words: format!("journal_mode={mode} synchronous={synchronous}"), full })
+}
+
+/// Waits for whoever still reads what the log holds, but not for ever.
+async fn empty_log(connection: &mut SqliteConnection) -> Result<(), String> {
+    for _ in 0..CLOSE_TRIES {
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
+        let busy: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| error.to_string())?;
+        if busy == 0 {
+            return Ok(());
+        }
+    }
+    Err("another program is reading it".to_owned())
 }

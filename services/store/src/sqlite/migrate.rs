@@ -10,7 +10,7 @@ use hongbao_core::id::Fold;
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, Row as _, Sqlite, SqliteConnection};
 
-use super::failure::{commit_failed, unavailable};
+use super::failure::unavailable;
 use super::file::SqliteFile;
 use crate::StoreError;
 
@@ -22,13 +22,16 @@ enum Step {
     DayTable(&'static str),
 }
 
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     Step::File(include_str!("../../../../sql/sqlite/envelope/0001_meta.sql")),
     Step::DayTable(include_str!("../../../../sql/sqlite/envelope/0002_day_tables.sql")),
     Step::DayTable(include_str!("../../../../sql/sqlite/envelope/0003_cancelled.sql")),
+    Step::File(include_str!("../../../../sql/sqlite/envelope/0004_folder.sql")),
 ];
 /// The version of a file that has taken all steps.
 const VERSION: i64 = STEPS.len() as i64;
+/// The oldest version that can be read as it is: the steps after it change nothing that is read.
+const READABLE_VERSION: i64 = 2;
 /// Marks a file as Hongbao's: `HONG` in ASCII.
 const APPLICATION_ID: i64 = 0x484f_4e47;
 
@@ -49,7 +52,7 @@ pub async fn migrate(file: &SqliteFile, wanted: Identity) -> Result<(), StoreErr
         return check(file, wanted).await;
     }
     // The version is read again, for another process may be making the same file.
-    let mut transaction = file.begin().await.map_err(unavailable)?;
+    let mut transaction = file.begin().await?;
     let version = version(&mut transaction).await?;
     if version > 0 {
         check_identity(&mut transaction, wanted).await?;
@@ -64,14 +67,14 @@ pub async fn migrate(file: &SqliteFile, wanted: Identity) -> Result<(), StoreErr
     }
     let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
     transaction.execute(sqlx::raw_sql(&mark)).await.map_err(unavailable)?;
-    transaction.commit().await.map_err(commit_failed)
+    transaction.commit().await
 }
 
-/// Checks a file that must not be written: it has to be up to date.
+/// Checks a file that must not be written: it has to be new enough to be read.
 pub async fn check(file: &SqliteFile, wanted: Identity) -> Result<(), StoreError> {
     let mut reader = reader(file).await?;
     let version = version(&mut reader).await?;
-    if version < VERSION {
+    if version < READABLE_VERSION {
         return Err(refused(format!(
             "its schema has version {version}, this program reads {VERSION}: migrate it first"
         )));

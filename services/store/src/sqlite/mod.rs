@@ -4,16 +4,21 @@
 //! one writer in this process, and SQLite's lock between processes; readers see
 //! one moment each and wait for nobody.
 
+pub mod copy;
 pub mod failure;
 pub mod file;
+pub mod mark;
 
 mod migrate;
 mod read;
 mod rows;
+mod seen;
 mod statements;
+mod watch;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::id::{Fold, TableRef};
@@ -29,7 +34,7 @@ pub struct SqliteStore {
     fold: Fold,
     zone_offset_s: i32,
     mode: Mode,
-    files: Vec<SqliteFile>,
+    files: Vec<Arc<SqliteFile>>,
     statements: AllStatements,
 }
 
@@ -56,7 +61,7 @@ impl SqliteStore {
                 Mode::Durable | Mode::Volatile => migrate::migrate(&file, wanted).await,
             };
             made.map_err(|error| cannot_use(&path, &error))?;
-            files.push(file);
+            files.push(Arc::new(file));
         }
         Ok(SqliteStore { fold, zone_offset_s, mode, files, statements: AllStatements::new(fold) })
     }
@@ -66,12 +71,22 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`], and when the folder holds no Hongbao data.
     pub async fn open_existing(dir: &Path, mode: Mode) -> Result<SqliteStore, StoreError> {
+        let Identity { fold, zone_offset_s, .. } = SqliteStore::identity_in(dir).await?;
+        SqliteStore::open(dir, fold, zone_offset_s, mode).await
+    }
+
+    /// The fold that a folder remembers.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the folder holds no Hongbao data.
+    pub async fn fold_in(dir: &Path) -> Result<Fold, StoreError> {
+        SqliteStore::identity_in(dir).await.map(|identity| identity.fold)
+    }
+
+    async fn identity_in(dir: &Path) -> Result<Identity, StoreError> {
         let path = path_of(dir, 0);
         let first = open_file(&path, Mode::ReadOnly).await?;
-        let Identity { fold, zone_offset_s, .. } =
-            migrate::identity(&first).await.map_err(|error| cannot_use(&path, &error))?;
-        drop(first);
-        SqliteStore::open(dir, fold, zone_offset_s, mode).await
+        migrate::identity(&first).await.map_err(|error| cannot_use(&path, &error))
     }
 
     /// How many databases and tables there are.
@@ -84,14 +99,22 @@ impl SqliteStore {
         self.zone_offset_s
     }
 
+    /// The file of each database, in order.
+    pub fn files(&self) -> &[Arc<SqliteFile>] {
+        &self.files
+    }
+
     fn place(&self, id: EnvelopeId) -> TableRef {
         self.fold.table_of(id.placement(self.zone_offset_s))
     }
 
     fn at(&self, table: TableRef) -> Result<(&SqliteFile, &Statements), StoreError> {
         let file = self.files.get(usize::from(table.database));
-        file.zip(self.statements.of(table))
-            .ok_or_else(|| StoreError::Unavailable(format!("the fold has no table {table:?}")))
+        let (file, statements) = file
+            .zip(self.statements.of(table))
+            .ok_or_else(|| StoreError::Unavailable(format!("the fold has no table {table:?}")))?;
+        file.usable()?;
+        Ok((file, statements))
     }
 
     fn writable(&self, table: TableRef) -> Result<(&SqliteFile, &Statements), StoreError> {
@@ -102,8 +125,13 @@ impl SqliteStore {
     }
 }
 
+/// What the file of a database is called.
+pub fn file_name(database: u8) -> String {
+    format!("db_{database:02}.sqlite")
+}
+
 fn path_of(dir: &Path, database: u8) -> PathBuf {
-    dir.join(format!("db_{database:02}.sqlite"))
+    dir.join(file_name(database))
 }
 
 async fn open_file(path: &Path, mode: Mode) -> Result<SqliteFile, StoreError> {
@@ -143,9 +171,9 @@ impl Store for SqliteStore {
     }
 
     fn durability(&self) -> Durability {
-        // All files are opened in the same way, and there is at least one.
-        let words = self.files.first().map(|file| file.durability().to_owned()).unwrap_or_default();
-        Durability { words, full: self.mode != Mode::Volatile }
+        // The weakest counts; there is at least one.
+        let all = self.files.iter().map(|file| file.durability());
+        all.min_by_key(|durability| durability.full).expect("a fold has at least one database")
     }
 
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {

@@ -39,7 +39,7 @@ fn openings(id: EnvelopeId, from_seq: u32, count: u32) -> Vec<Entry> {
 
 /// Lets the file grow by `pages` and no more, as a full disk would.
 async fn leave_room_for(store: &SqliteStore, pages: i64) {
-    let mut writer = store.files[0].writer().await;
+    let mut writer = store.files[0].writer().await.unwrap();
     let used: i64 = sqlx::query("PRAGMA page_count").fetch_one(&mut *writer).await.unwrap().get(0);
     sqlx::query(&format!("PRAGMA max_page_count = {}", used + pages)).fetch_one(&mut *writer).await.unwrap();
 }
@@ -72,6 +72,72 @@ async fn a_full_disk_refuses_and_keeps_all_that_was_acknowledged_i3() {
             assert_eq!(entries, openings(id, 1, last_seq));
         }
     }
+}
+
+async fn on_the_writer(store: &SqliteStore, sql: &str) {
+    sqlx::query(sql).execute(&mut *store.files[0].lock_writer().await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_setting_that_is_weakened_while_it_runs_is_shown_and_refused_until_it_is_back_i3() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1).await;
+    let id = EnvelopeId::mint(NOW, [1; 10]);
+    store.create(&[envelope(id)]).await.unwrap();
+    store.files[0].watch().await.unwrap();
+    for (weak, full) in [("PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL")] {
+        assert!(store.durability().full);
+        store.files[0].look().await.unwrap();
+        on_the_writer(&store, weak).await;
+        let found = store.files[0].look().await.unwrap_err().to_string();
+        assert!(found.contains("synchronous=NORMAL") && found.contains("db_00.sqlite"), "{found}");
+        let shown = store.durability();
+        assert!(!shown.full && shown.words.contains("synchronous=NORMAL"), "{shown:?}");
+        for refused in [store.append(&openings(id, 1, 1)).await.err(), store.load(id).await.err()] {
+            let refused = refused.expect("it is refused").to_string();
+            assert!(refused.contains("not durable any more"), "{refused}");
+        }
+        on_the_writer(&store, full).await;
+        store.files[0].look().await.unwrap();
+        assert!(store.durability().full);
+    }
+    assert_eq!(store.append(&openings(id, 1, 1)).await.unwrap(), Append::Done);
+}
+
+#[tokio::test]
+async fn what_another_connection_commits_is_no_trouble_and_what_is_written_past_sqlite_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, other) = (open(dir.path(), 1).await, open(dir.path(), 1).await);
+    let id = EnvelopeId::mint(NOW, [1; 10]);
+    store.create(&[envelope(id)]).await.unwrap();
+    store.files[0].watch().await.unwrap();
+    for seq in 1..=4 {
+        let by = if seq % 2 == 0 { &other } else { &store };
+        assert_eq!(by.append(&openings(id, seq, 1)).await.unwrap(), Append::Done);
+        // Fenced, which is no trouble either.
+        assert_eq!(store.append(&openings(id, seq, 1)).await.unwrap(), Append::Fenced);
+    }
+    let log = super::seen::beside(store.files[0].path(), "-wal");
+    std::fs::File::options().append(true).open(&log).unwrap().set_len(0).unwrap();
+    let refused = store.append(&openings(id, 5, 1)).await.unwrap_err().to_string();
+    assert!(refused.contains("db_00.sqlite-wal was truncated"), "{refused}");
+    assert!(store.files[0].look().await.unwrap_err().to_string().contains("truncated"), "it stays refused");
+    assert!(store.files[0].close().await.unwrap_err().contains("truncated"), "and is not put into the file");
+}
+
+#[tokio::test]
+async fn a_commit_into_a_file_that_is_gone_is_not_acknowledged_i3() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1).await;
+    let id = EnvelopeId::mint(NOW, [1; 10]);
+    store.create(&[envelope(id)]).await.unwrap();
+    store.files[0].watch().await.unwrap();
+    let writer = store.files[0].writer().await.unwrap();
+    // It goes after the look before the commit.
+    std::fs::remove_file(store.files[0].path()).unwrap();
+    assert!(matches!(writer.committed(), Err(StoreError::Unknown(words)) if words.contains("was removed")));
+    drop(writer);
+    assert!(store.append(&openings(id, 1, 1)).await.unwrap_err().to_string().contains("was removed"));
 }
 
 #[tokio::test]

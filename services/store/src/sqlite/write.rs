@@ -80,9 +80,11 @@ pub async fn activate(
     expires_at: Timestamp,
 ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
     let (file, statements) = store.writable(store.place(id))?;
-    let mut writer = file.writer().await;
+    let mut writer = file.writer().await?;
     let change = sqlx::query(&statements.activate).bind(id.as_bytes().as_slice()).bind(expires_at.millis());
-    if change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected() > 0 {
+    let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
+    writer.committed()?;
+    if changed > 0 {
         return Ok(Some((Stage::Active, Some(expires_at))));
     }
     in_force(&mut writer, statements, id).await
@@ -90,9 +92,11 @@ pub async fn activate(
 
 pub async fn cancel(store: &SqliteStore, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
     let (file, statements) = store.writable(store.place(id))?;
-    let mut writer = file.writer().await;
+    let mut writer = file.writer().await?;
     let change = sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
-    if change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected() > 0 {
+    let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
+    writer.committed()?;
+    if changed > 0 {
         return Ok(Some(Stage::Cancelled));
     }
     Ok(in_force(&mut writer, statements, id).await?.map(|(stage, _)| stage))
@@ -132,10 +136,13 @@ async fn write_all<T>(store: &SqliteStore, batch: &Batch<T>, items: &[T]) -> Res
     let (file, _) = store.writable(*first)?;
     if let [(table, part)] = parts.as_slice() {
         let (_, statements) = store.at(*table)?;
-        let mut writer = file.writer().await;
-        return fenced(write_part(&mut writer, statements, batch, part).await, commit_failed);
+        let mut writer = file.writer().await?;
+        let written = fenced(write_part(&mut writer, statements, batch, part).await, commit_failed)?;
+        // Nothing was written when it was fenced: either way the writer is through with it.
+        writer.committed()?;
+        return Ok(written);
     }
-    let mut transaction = file.begin().await.map_err(unavailable)?;
+    let mut transaction = file.begin().await?;
     for (table, part) in &parts {
         let (_, statements) = store.at(*table)?;
         let written = fenced(write_part(&mut transaction, statements, batch, part).await, unavailable);
@@ -144,7 +151,7 @@ async fn write_all<T>(store: &SqliteStore, batch: &Batch<T>, items: &[T]) -> Res
             return written;
         }
     }
-    transaction.commit().await.map_err(commit_failed)?;
+    transaction.commit().await?;
     Ok(Append::Done)
 }
 

@@ -71,6 +71,16 @@ pub(super) fn plan(homes: &[Home], databases: u8) -> Result<Vec<Plan>, WalletErr
     Ok(plans)
 }
 
+/// The names of the databases of each home, in the order of the homes.
+///
+/// # Errors
+/// As the layout's: slots that are missing or held twice.
+pub fn database_names(homes: &[Home], databases: u8) -> Result<Vec<Vec<String>>, WalletError> {
+    let plans = plan(homes, databases)?;
+    let of_home = |home| plans.iter().filter(|plan| plan.home == home).map(Plan::name).collect();
+    Ok((0..homes.len()).map(of_home).collect())
+}
+
 fn wrong(words: String) -> WalletError {
     WalletError::Unavailable(words)
 }

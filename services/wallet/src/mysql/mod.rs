@@ -45,6 +45,7 @@ use self::shard::{Ledger, Shard};
 use crate::writer::{Queue, Waiting, check_size};
 use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
+pub use self::layout::database_names;
 pub use self::migrate::migrate;
 
 /// Bits of a position that count inside a shard; those above it name the shard.

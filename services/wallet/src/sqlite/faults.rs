@@ -24,14 +24,15 @@ fn batch(numbers: std::ops::Range<u64>) -> Vec<Transfer> {
 }
 
 async fn on_the_writer(wallet: &SqliteWallet, sql: &str) {
-    wallet.file.writer().await.execute(sql).await.unwrap();
+    wallet.file.writer().await.unwrap().execute(sql).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_loses_nothing() {
     let (wallet, dir) = empty().await;
     assert_eq!(wallet.transfer(batch(0..10)).await.unwrap(), [Done; 10]);
-    let pages: i64 = sqlx::query("PRAGMA page_count").fetch_one(&mut *wallet.file.writer().await).await.unwrap().get(0);
+    let pages: i64 =
+        sqlx::query("PRAGMA page_count").fetch_one(&mut *wallet.file.writer().await.unwrap()).await.unwrap().get(0);
     on_the_writer(&wallet, &format!("PRAGMA max_page_count = {}", pages + 1)).await;
     let mut written = 10;
     let error = loop {
@@ -78,10 +79,10 @@ async fn a_lock_that_is_not_given_up_is_an_error_and_nothing_is_written() {
 #[tokio::test]
 async fn a_commit_that_fails_is_unknown_and_asking_again_settles_it() {
     let (wallet, _dir) = empty().await;
-    wallet.file.writer().await.lock_handle().await.unwrap().set_commit_hook(|| false);
+    wallet.file.writer().await.unwrap().lock_handle().await.unwrap().set_commit_hook(|| false);
     let error = wallet.transfer(batch(0..3)).await.unwrap_err();
     assert!(matches!(&error, WalletError::Unknown(_)), "{error:?}");
-    wallet.file.writer().await.lock_handle().await.unwrap().remove_commit_hook();
+    wallet.file.writer().await.unwrap().lock_handle().await.unwrap().remove_commit_hook();
     assert_eq!(wallet.transfer(batch(0..3)).await.unwrap(), [Done; 3]);
 }
 
@@ -94,7 +95,7 @@ async fn a_caller_who_meets_a_damaged_row_does_not_fail_its_neighbours() {
     on_the_writer(&wallet, damage).await;
 
     // While the writer is held, the calls gather, and then run as one transaction.
-    let held = wallet.file.writer().await;
+    let held = wallet.file.writer().await.unwrap();
     let mut tasks = Vec::new();
     for number in [50, 51, 0, 52, 53] {
         let wallet = Arc::clone(&wallet);

@@ -24,6 +24,7 @@ use hongbao_core::limits::WALLET_QUEUE_MAX;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 use hongbao_store::sqlite::file::{Mode, SqliteFile};
 use hongbao_store::{Barrier, Durability, Generations, StoreError};
+use sqlx::SqlitePool;
 use sqlx::migrate::{Migrate as _, Migrator};
 
 use crate::writer::{Failure, Queue, Transact, check_size};
@@ -31,12 +32,11 @@ use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
 /// The file's name. One file is the whole ledger.
-const FILE: &str = "wallet_00.sqlite";
+pub const FILE: &str = "wallet_00.sqlite";
 
 /// The ledger in one SQLite file.
 pub struct SqliteWallet {
     file: Arc<SqliteFile>,
-    mode: Mode,
     /// Absent when the file is only read.
     queue: Option<Queue>,
 }
@@ -56,12 +56,24 @@ impl SqliteWallet {
         let file = SqliteFile::open(&path, mode).await.map_err(|error| failed(error.to_string()))?;
         if mode == Mode::ReadOnly {
             check_version(&file).await.map_err(failed)?;
-            return Ok(SqliteWallet { file: Arc::new(file), mode, queue: None });
+            return Ok(SqliteWallet { file: Arc::new(file), queue: None });
         }
-        MIGRATIONS.run_direct(&mut *file.writer().await).await.map_err(|error| failed(error.to_string()))?;
+        let mut writer = file.writer().await?;
+        MIGRATIONS.run_direct(&mut *writer).await.map_err(|error| failed(error.to_string()))?;
+        drop(writer);
         let file = Arc::new(file);
         let queue = Queue::start(Ledger(Arc::clone(&file)), queue_max);
-        Ok(SqliteWallet { file, mode, queue: Some(queue) })
+        Ok(SqliteWallet { file, queue: Some(queue) })
+    }
+
+    /// The ledger's file.
+    pub fn file(&self) -> &Arc<SqliteFile> {
+        &self.file
+    }
+
+    fn readers(&self) -> Result<&SqlitePool, WalletError> {
+        self.file.usable()?;
+        Ok(self.file.readers())
     }
 }
 
@@ -71,16 +83,19 @@ struct Ledger(Arc<SqliteFile>);
 impl Transact for Ledger {
     /// Holds the connection for one transaction and no longer.
     async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
-        let mut connection = self.0.writer().await;
-        transaction::run(&mut connection, transfers).await
+        let mut writer = self.0.writer().await.map_err(|error| Failure::Begin(error.into()))?;
+        let outcomes = transaction::run(&mut writer, transfers).await?;
+        writer.committed().map_err(|error| Failure::Commit(error.into()))?;
+        Ok(outcomes)
     }
 }
 
-/// What may only be read cannot be upgraded.
+/// What may only be read cannot be upgraded. A ledger of before there were marks
+/// of folders can be read as it is: what came after its first step is not read.
 async fn check_version(file: &SqliteFile) -> Result<(), String> {
     let mut connection = file.readers().acquire().await.map_err(|error| error.to_string())?;
     let applied = connection.list_applied_migrations().await.map_err(|error| error.to_string())?;
-    let is_same = applied.len() == MIGRATIONS.iter().count()
+    let is_same = (1..=MIGRATIONS.iter().count()).contains(&applied.len())
         && applied.iter().zip(MIGRATIONS.iter()).all(|(is, should)| is.checksum == should.checksum);
     if is_same { Ok(()) } else { Err("the ledger is of another version than this program".to_owned()) }
 }
@@ -111,7 +126,7 @@ impl Wallet for SqliteWallet {
     }
 
     async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
-        reader::balance(self.file.readers(), user).await
+        reader::balance(self.readers()?, user).await
     }
 
     async fn history(
@@ -121,39 +136,39 @@ impl Wallet for SqliteWallet {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Posted>, WalletError> {
-        reader::history(self.file.readers(), user, kinds, before, limit).await
+        reader::history(self.readers()?, user, kinds, before, limit).await
     }
 
     async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        reader::of_envelopes(self.file.readers(), envelopes).await
+        reader::of_envelopes(self.readers()?, envelopes).await
     }
 
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
-        reader::find(self.file.readers(), ids).await
+        reader::find(self.readers()?, ids).await
     }
 
     async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        reader::scan(self.file.readers(), after, limit).await
+        reader::scan(self.readers()?, after, limit).await
     }
 
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
-        reader::accounts(self.file.readers(), after, limit).await
+        reader::accounts(self.readers()?, after, limit).await
     }
 
     async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        reader::balances(self.file.readers(), after, limit).await
+        reader::balances(self.readers()?, after, limit).await
     }
 
     async fn books(&self) -> Result<Books, WalletError> {
-        reader::books(self.file.readers()).await
+        reader::books(self.readers()?).await
     }
 
     fn durability(&self) -> Durability {
-        Durability { words: self.file.durability().to_owned(), full: self.mode != Mode::Volatile }
+        self.file.durability()
     }
 
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
-        reader::ping(self.file.readers()).await?;
+        reader::ping(self.readers()?).await?;
         Ok(Vec::new())
     }
 

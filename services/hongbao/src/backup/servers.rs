@@ -1,0 +1,167 @@
+//! The database servers of an installation, dumped as of one moment.
+//!
+//! `mariadb-dump --single-transaction` is of one moment for one server only. So
+//! for that moment nothing is committed on any of them (`FLUSH TABLES WITH READ
+//! LOCK`), until every dump has opened its transaction. That it has is seen in
+//! what it writes: the name of the first database comes after it.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use hongbao_core::World;
+use hongbao_core::topology::TopologyFile;
+use hongbao_store::mysql::connection::{MysqlOptions, Node};
+use hongbao_store::mysql::freeze::Frozen;
+use tokio::process::{Child, Command};
+
+use crate::config::installation::Installation;
+use crate::stores::{self, Databases};
+
+/// The program that dumps, of Debian's package mariadb-client.
+const DUMP: &str = "mariadb-dump";
+/// What it writes after it has opened its transaction.
+const HAS_BEGUN: &str = "-- Current Database";
+/// What it writes at the end.
+const IS_COMPLETE: &str = "-- Dump completed";
+/// Bytes in which the words of the beginning stand, and those of the end.
+const HEAD_BYTES: u64 = 16_384;
+const END_BYTES: u64 = 200;
+/// How long commits are made to wait at most: statements of the service end after four seconds.
+const FROZEN_MAX: Duration = Duration::from_secs(3);
+/// How often it is looked whether all dumps have begun.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// One dump.
+struct Dump {
+    what: String,
+    file: PathBuf,
+    child: Child,
+}
+
+/// Dumps all SETs and the wallet into `to`; gives the files, and the time for
+/// which commits had to wait.
+pub async fn dump(
+    installation: &Installation,
+    topology: &TopologyFile,
+    world: World,
+    to: &Path,
+) -> Result<(Vec<PathBuf>, Duration), String> {
+    let all = stores::databases(installation, topology, world)?;
+    let started = Instant::now();
+    let frozen = freeze(&all).await?;
+    let begun = begin_all(&all, &frozen, to, started).await;
+    let mut thawed = Ok(());
+    for (frozen, databases) in frozen.into_iter().zip(&all) {
+        thawed = thawed.and(frozen.thaw().await.map_err(|error| format!("{}: {error}", databases.what)));
+    }
+    let waited = started.elapsed();
+    // Until here nothing was committed: a lock that was lost meanwhile would show now.
+    thawed?;
+    let mut files = Vec::new();
+    for dump in begun? {
+        files.push(finish(dump).await?);
+    }
+    Ok((files, waited))
+}
+
+async fn freeze(all: &[Databases]) -> Result<Vec<Frozen>, String> {
+    let mut frozen = Vec::new();
+    for Databases { what, options, .. } in all {
+        let done = Frozen::begin(options).await;
+        frozen.push(done.map_err(|error| format!("{what}: {error}; the user of a backup needs RELOAD"))?);
+    }
+    Ok(frozen)
+}
+
+async fn begin_all(all: &[Databases], frozen: &[Frozen], to: &Path, started: Instant) -> Result<Vec<Dump>, String> {
+    let mut dumps = Vec::new();
+    for (databases, frozen) in all.iter().zip(frozen) {
+        let file = to.join(format!("{}.sql", databases.what));
+        let mut command = command(&databases.options, frozen.node(), &file);
+        let child = command.args(&databases.names).spawn().map_err(|error| format!("{DUMP}: {error}"))?;
+        dumps.push(Dump { what: databases.what.clone(), file, child });
+    }
+    while !all_have_begun(&mut dumps)? {
+        if started.elapsed() >= FROZEN_MAX {
+            return Err(format!("the dumps did not begin within {FROZEN_MAX:?}; try again when there is less to do"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(dumps)
+}
+
+fn all_have_begun(dumps: &mut [Dump]) -> Result<bool, String> {
+    for dump in dumps {
+        let has_ended = dump.child.try_wait().map_err(|error| format!("{DUMP}: {error}"))?.is_some();
+        if !has_ended && !contains(&head_of(&dump.file), HAS_BEGUN) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The beginning of a file that may not be there yet.
+fn head_of(file: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Ok(opened) = File::open(file) {
+        // What cannot be read now is read the next time.
+        let _ = opened.take(HEAD_BYTES).read_to_end(&mut head);
+    }
+    head
+}
+
+fn contains(text: &[u8], words: &str) -> bool {
+    text.windows(words.len()).any(|window| window == words.as_bytes())
+}
+
+fn command(options: &MysqlOptions, node: &Node, file: &Path) -> Command {
+    let mut command = Command::new(DUMP);
+    command.arg("--no-defaults").arg(format!("--user={}", options.user));
+    match node {
+        Node::Tcp { host, port } => {
+            command.arg("--protocol=tcp").arg(format!("--host={host}")).arg(format!("--port={port}"))
+        }
+        Node::Unix(path) => command.arg("--protocol=socket").arg(format!("--socket={}", path.display())),
+    };
+    command
+        .args(["--skip-ssl", "--single-transaction", "--quick", "--hex-blob", "--no-tablespaces"])
+        .args(["--default-character-set=utf8mb4", "--add-drop-database"])
+        .arg(format!("--result-file={}", file.display()))
+        .arg("--databases")
+        // On the command line everybody on this host could read it.
+        .env("MYSQL_PWD", &options.password)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+async fn finish(dump: Dump) -> Result<PathBuf, String> {
+    let Dump { what, file, child } = dump;
+    let ended = child.wait_with_output().await.map_err(|error| format!("{DUMP}: {error}"))?;
+    if !ended.status.success() {
+        return Err(format!("{what}: {DUMP}: {}", String::from_utf8_lossy(&ended.stderr).trim()));
+    }
+    if !ends_complete(&file)? {
+        return Err(format!("{what}: {DUMP} has left {} incomplete", file.display()));
+    }
+    Ok(file)
+}
+
+/// Looks at the end alone: a dump may be large.
+fn ends_complete(file: &Path) -> Result<bool, String> {
+    let read_end = || -> std::io::Result<Vec<u8>> {
+        let mut opened = File::open(file)?;
+        let bytes = opened.metadata()?.len();
+        opened.seek(SeekFrom::Start(bytes.saturating_sub(END_BYTES)))?;
+        let mut end = Vec::new();
+        opened.read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let end = read_end().map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(contains(&end, IS_COMPLETE))
+}

@@ -1,0 +1,173 @@
+//! A backup of an installation on MariaDB, a SET on one server and the wallet on
+//! another, while it is used: restored on other servers, its audit holds, and
+//! the workers finish what was under way.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hongbao_parts::{Part, free_port};
+use serde_json::json;
+
+use crate::rehearsal_installation::Process;
+use crate::support::{
+    Folder, TICKET_SECRET, TOKEN_SECRET, User, fresh_bytes, hongbao, lucky, seconds_from_now, sign, text, wait_until,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+const CLIENTS: usize = 3;
+const BACKUPS: usize = 3;
+
+/// The settings and the topology of an installation over two database servers.
+fn configure(folder: &Folder, set: &Part, wallet: &Part) -> SocketAddr {
+    let [server, worker] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let settings = format!(
+        "topology = 'topology.toml'\ndev_calls = true\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n\
+         [tickets]\nsecret = '{TICKET_SECRET}'\n[storage]\ndatabases = 2\ntables = 1\nwallet_databases = 1\n\
+         [database]\nuser = 'hongbao'\npassword = 'hongbao'\n"
+    );
+    folder.write("hongbao.toml", &settings);
+    let topology = format!(
+        "version = 1\n[[sets]]\nname = 'a'\nslots = '00-99'\ndatabase = ['{}']\n\
+         servers = [{{ name = 'a1', address = '{server}' }}]\nworkers = [{{ name = 'a-w1', address = '{worker}' }}]\n\
+         [[wallets]]\nname = 'w'\nslots = '00-99'\ndatabase = ['{}']\n",
+        set.node(),
+        wallet.node()
+    );
+    folder.write("topology.toml", &topology);
+    server
+}
+
+/// Runs a command of the binary that ends; its exit code and words.
+fn run(folder: &Folder, command: &str, more: &[&Path]) -> (Option<i32>, String) {
+    let config = folder.path("hongbao.toml");
+    let mut run = hongbao(&[command, "--config", config.to_str().unwrap()]);
+    // Who backs up may lock a server and read everything.
+    let done = run.args(more).envs(as_root(command == "backup")).output().unwrap();
+    (done.status.code(), format!("{}{}", text(&done.stdout), text(&done.stderr)))
+}
+
+fn as_root(is_root: bool) -> Vec<(&'static str, &'static str)> {
+    let settings = [("HONGBAO_DATABASE__USER", "root"), ("HONGBAO_DATABASE__PASSWORD", "")];
+    if is_root { settings.to_vec() } else { Vec::new() }
+}
+
+fn client(part: &Part) -> Command {
+    let mut client = Command::new("mariadb");
+    client.args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"]);
+    client.arg(format!("--socket={}", part.dir().join("mysqld.sock").display()));
+    client
+}
+
+fn restore(part: &Part, dump: &Path) {
+    let done = client(part).stdin(std::fs::File::open(dump).unwrap()).output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+}
+
+fn number_in(part: &Part, sql: &str) -> u64 {
+    let done = client(part).args(["--execute", sql]).output().unwrap();
+    text(&done.stdout).trim().parse().unwrap_or_else(|_| panic!("{sql}: {}", text(&done.stderr)))
+}
+
+fn credits(wallet: &Part) -> u64 {
+    number_in(wallet, "SELECT count(*) FROM wallet_00.transfer WHERE kind = 3")
+}
+
+fn entries(set: &Part) -> u64 {
+    let tables = [0, 1].into_iter().flat_map(|database| (1..=31).map(move |day| (database, day)));
+    let counts: Vec<_> = tables.map(|(xx, dd)| format!("(SELECT count(*) FROM db_{xx:02}.entry_0_{dd:02})")).collect();
+    number_in(set, &format!("SELECT {}", counts.join(" + ")))
+}
+
+fn user(name: &str, at: SocketAddr) -> User {
+    let token = sign(&json!({ "sub": name, "exp": seconds_from_now(3_600) }), TOKEN_SECRET);
+    User::new(name, Some(format!("Bearer {token}")), at)
+}
+
+fn id_header() -> String {
+    hongbao_core::EnvelopeId::mint(hongbao_core::Clock::now(&hongbao_core::SystemClock), {
+        let bytes = fresh_bytes();
+        std::array::from_fn(|place| bytes[place])
+    })
+    .to_string()
+}
+
+/// Sends and opens until it is told to stop.
+fn work(number: usize, at: SocketAddr, stop: &AtomicBool, opened: &AtomicUsize) {
+    let sender = user(&format!("sender_{number}"), at);
+    while !stop.load(Ordering::Relaxed) {
+        sender
+            .post("/v1/dev/top-up", &json!({ "amount_fen": 300, "id": uuid::Uuid::from_bytes(fresh_bytes()) }))
+            .ok(200);
+        let id = id_header();
+        sender.with_header("x-hongbao-envelope-id", &id).post("/v1/envelopes", &lucky(300, 3)).ok(201);
+        sender.pay(&id).ok(200);
+        for opener in 0..3 {
+            user(&format!("opener_{number}_{opener}"), at).grab_and_open(&id);
+            opened.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn every_backup_under_load_is_of_one_moment_over_sets_and_wallet_and_can_be_restored_i1_i6() {
+    let (set, wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
+    let folder = Folder::new();
+    let server_at = configure(&folder, &set, &wallet);
+    let (code, said) = run(&folder, "migrate", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let (server, worker) = (Process::start(&folder, "server", &[]), Process::start(&folder, "worker", &[]));
+    let (stop, opened) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let copies: Vec<_> = (0..BACKUPS).map(|number| folder.path(&format!("copy-{number}"))).collect();
+    std::thread::scope(|scope| {
+        let (stop, opened) = (&stop, &opened);
+        let _stop = StopOnDrop(stop);
+        for number in 0..CLIENTS {
+            scope.spawn(move || work(number, server_at, stop, opened));
+        }
+        for copy in &copies {
+            let before = opened.load(Ordering::Relaxed);
+            wait_until(SOON, "some openings more", || opened.load(Ordering::Relaxed) > before + 30);
+            let (code, said) = run(&folder, "backup", &["--to".as_ref(), copy]);
+            assert_eq!(code, Some(0), "{said}");
+            assert!(said.contains("2 dumps of one moment"), "{said}");
+            println!("{} openings, {said}", opened.load(Ordering::Relaxed));
+        }
+    });
+    drop((server, worker));
+
+    let (other_set, other_wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
+    let restored = Folder::new();
+    let restored_at = configure(&restored, &other_set, &other_wallet);
+    for copy in &copies {
+        restore(&other_set, &copy.join("set-a.sql"));
+        restore(&other_wallet, &copy.join("wallet-w.sql"));
+        let (code, said) = run(&restored, "audit", &[]);
+        assert_eq!(code, Some(0), "{}: {said}", copy.display());
+    }
+
+    // It serves from there, and what was opened and not yet credited is credited.
+    let (server, worker) = (Process::start(&restored, "server", &[]), Process::start(&restored, "worker", &[]));
+    let (stop, opened) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let (stop, opened) = (&stop, &opened);
+        let _stop = StopOnDrop(stop);
+        scope.spawn(move || work(CLIENTS, restored_at, stop, opened));
+        wait_until(SOON, "openings after the restore", || opened.load(Ordering::Relaxed) > 30);
+    });
+    wait_until(SOON, "all to be credited", || credits(&other_wallet) == entries(&other_set));
+    let (code, said) = run(&restored, "audit", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    drop((server, worker));
+}
+
+/// Lets the clients end when it is dropped, by a failed test too.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
