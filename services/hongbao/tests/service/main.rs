@@ -6,7 +6,7 @@ mod common;
 mod contract;
 mod contract_access;
 mod contract_document;
-mod contract_doors;
+mod contract_front_doors;
 mod contract_input;
 mod contract_operation;
 mod contract_together;
