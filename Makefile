@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all that `make run` needs; `make test` installs the rest.
-.PHONY: run test bench demo cluster cluster-stop cluster-audit
+.PHONY: run test schemathesis bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
@@ -11,6 +11,13 @@ test:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
+
+# The service against its own OpenAPI document: 20,000 requests by schemathesis,
+# with all checks, to the all-in-one process and to a gateway. Needs Python 3 and PyPI.
+schemathesis:
+	ops/parts.sh install
+	cargo build -p hongbao
+	ops/schemathesis/run.sh
 
 # Real binary, real HTTP, and in the same run what it is measured against: a
 # bare axum route, and HAProxy. First the embedded service; then a server of a

@@ -20,14 +20,21 @@ pub struct Number(Option<i64>);
 #[serde(untagged)]
 enum Anything {
     Integer(i64),
+    Float(f64),
     Other(IgnoredAny),
 }
+
+/// Below this, 2 to the power of 50, no integer is read as another one: floats stand a quarter apart at most, and
+/// are read to within one of them.
+const FLOAT_MAX: f64 = 1_125_899_906_842_624.0;
 
 impl From<Anything> for Number {
     fn from(anything: Anything) -> Number {
         match anything {
             Anything::Integer(number) => Number(Some(number)),
-            Anything::Other(_) => Number(None),
+            // To JSON, and to its schemas, 5.0 and 5e0 are the integer 5.
+            Anything::Float(number) if number.fract() == 0.0 && number.abs() < FLOAT_MAX => Number(Some(number as i64)),
+            Anything::Float(_) | Anything::Other(_) => Number(None),
         }
     }
 }
@@ -39,9 +46,11 @@ impl From<i64> for Number {
 }
 
 impl Number {
-    /// The number that stands in a query.
+    /// The number that stands in a query, written as in JSON: no plus, no zeros before it.
     pub fn of_text(text: &str) -> Number {
-        Number(text.parse().ok())
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_json = digits == "0" || digits.starts_with(|first: char| first.is_ascii_digit() && first != '0');
+        Number(text.parse().ok().filter(|_| is_json))
     }
 
     /// The number, if it is an integer within these bounds.
@@ -123,16 +132,38 @@ mod tests {
     #[test]
     fn a_number_is_an_integer_within_its_bounds_or_the_refusal_names_them() {
         let read = |json: &str| serde_json::from_str::<Number>(json).unwrap().check("n", 1..=500);
-        for (json, number) in [("1", 1), ("500", 500)] {
+        for (json, number) in [("1", 1), ("500", 500), ("1.0", 1), ("1e2", 100), ("5.000e2", 500), ("50000e-3", 50)] {
             assert_eq!(read(json), Ok(number));
         }
-        for json in ["0", "501", "88.88", "1.0", "1e2", "\"5\"", "null", "true", "[5]", "{\"n\":5}"] {
+        for json in ["0", "501", "88.88", "0.9", "1e3", "-1.0", "\"5\"", "null", "true", "[5]", "{\"n\":5}"] {
             assert_eq!(read(json).unwrap_err().to_string(), "n: must be an integer from 1 to 500", "{json}");
         }
         for json in ["9223372036854775808", "-9223372036854775809", "99999999999999999999999999"] {
             assert!(read(json).is_err(), "{json}");
         }
-        for (text, number) in [("7", Some(7)), ("-1", None), ("ten", None), ("", None), ("1.5", None), ("1 ", None)] {
+        // What a float may have rounded is refused, however wide the bounds.
+        let any = |json: &str| serde_json::from_str::<Number>(json).unwrap().within(&(i64::MIN..=i64::MAX));
+        for (json, number) in [
+            ("9223372036854775807", Some(i64::MAX)),
+            ("1125899906842623.0", Some(1_125_899_906_842_623)),
+            ("1125899906842623.000000", Some(1_125_899_906_842_623)),
+            ("-1125899906842623.0", Some(-1_125_899_906_842_623)),
+            ("1125899906842624.0", None),
+            ("9007199254740991.0", None),
+            ("-1e300", None),
+        ] {
+            assert_eq!(any(json), number, "{json}");
+        }
+        for (text, number) in [
+            ("7", Some(7)),
+            ("-1", None),
+            ("ten", None),
+            ("", None),
+            ("1.5", None),
+            ("1 ", None),
+            ("+7", None),
+            ("07", None),
+        ] {
             assert_eq!(Number::of_text(text).within(&(1..=500)), number, "{text}");
         }
     }

@@ -3,14 +3,27 @@
 //! [`Limits`] are what an operator may configure; the constants are what the
 //! code relies on. A bound that is missing here is a defect.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::money::Fen;
+use crate::user::NAME_CHARS_MAX;
 
 /// Bytes of a request body at most.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of a request's head at most, its path and all headers included.
-pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a request's head at most, its path and all headers included. A server behind a gateway takes
+/// [`HOP_HEAD_BYTES_MAX`] more.
+pub const HEAD_BYTES_MAX: usize = 96 * 1024;
+/// Bytes that a head has room for beside the largest token, at least: the path, the other headers, an ordinary
+/// second token that marks a rehearsal.
+pub const HEAD_BESIDE_TOKEN_BYTES_MIN: usize = 7 * 1024;
+/// Headers of a request at most. A server behind a gateway takes [`HOP_HEADERS_MAX`] more.
+pub const HEADERS_MAX: usize = 90;
+/// Headers that a gateway may add to a request.
+pub const HOP_HEADERS_MAX: usize = 10;
+/// Bytes that these headers may take.
+pub const HOP_HEAD_BYTES_MAX: usize = 1024;
 /// Milliseconds that the head of a request may take to arrive.
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds that the body of a request may take to arrive.
@@ -48,6 +61,8 @@ pub const LOG_LINES_PER_S_MAX: u64 = 100;
 pub const PAGE_MAX: u32 = 500;
 /// See [`PAGE_MAX`].
 pub const PAGE_DEFAULT: u32 = 100;
+/// Digits of the cursor of a page.
+pub const CURSOR_DIGITS_MAX: usize = 18;
 /// Fen that one top-up may bring: ten million yuan.
 pub const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
 /// Bytes that a token secret must have: as many as SHA-256 gives (RFC 7518, 3.2).
@@ -58,10 +73,28 @@ pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 pub const TOKEN_YEARS_MAX: i64 = 100;
 /// Groups that a token may name.
 pub const GROUPS_MAX: usize = 1_000;
+/// Bytes of a token's header, as JSON, that a head has room for.
+pub const TOKEN_HEADER_BYTES_MAX: usize = 128;
+/// Bytes of a token's claims, as JSON, that a head has room for, without the groups.
+pub const TOKEN_CLAIMS_BYTES_MAX: usize = 512;
+/// Bytes of a token's signature: Ed25519 makes the longest one that is accepted.
+pub const TOKEN_SIGNATURE_BYTES_MAX: usize = 64;
+/// Bytes of the largest token that the contract allows (RFC 7515, 3.1): as many groups as it may name, each as long
+/// as it may be, in compact JSON.
+pub const TOKEN_BYTES_MAX: usize = base64_len(TOKEN_HEADER_BYTES_MAX)
+    + 1
+    + base64_len(TOKEN_CLAIMS_BYTES_MAX + GROUPS_MAX * (NAME_CHARS_MAX + "\"\",".len()))
+    + 1
+    + base64_len(TOKEN_SIGNATURE_BYTES_MAX);
 /// Shares that no configuration may exceed; it keeps every product within 64 bits.
 pub const SHARES_CEILING: u32 = 10_000_000;
-/// An envelope id may be this far ahead of the clock before it is unknown.
+/// An envelope id may be this far ahead of the clock. Beyond it, the clock may have been stepped back: whether there
+/// is such an envelope is not known yet.
 pub const ID_AHEAD_MS_MAX: i64 = 60_000;
+/// Days ahead of the clock from which on an id is taken for made up: no clock that serves is wrong by so much.
+pub const ID_AHEAD_DAYS_MAX: i64 = 366;
+/// Seconds after which whoever asked for an id that is ahead of the clock is told to ask again, at most.
+pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
 /// Days after which an id is unknown: the day tables go round in 31.
 pub const ID_AGE_DAYS_MAX: i64 = 30;
 /// Seconds that no configuration may let an envelope be open for: day tables go round.
@@ -178,12 +211,23 @@ const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(SNAPSHOT_ROUND_MS < SNAPSHOT_REFUSED_REST_MS_MIN);
 const _: () = assert!(SNAPSHOT_REFUSED_REST_MS_MIN < SNAPSHOT_REFUSED_REST_MS_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read a head");
+const _: () = assert!(
+    TOKEN_BYTES_MAX + HEAD_BESIDE_TOKEN_BYTES_MIN <= HEAD_BYTES_MAX,
+    "a head holds the largest token that the contract allows"
+);
+const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(AUDIT_CLOCKS_APART_MS_MAX >= 2 * CLOCK_SKEW_MS_MAX, "workers run as long as their clocks are so");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(10_i64.checked_pow(CURSOR_DIGITS_MAX as u32).is_some(), "every cursor is an i64");
 const _: () = assert!(JOURNAL_PAGE_MAX > 1, "a page may begin with an entry that is known already");
 const _: () = assert!(WORKER_BATCH_SIZE_MAX as usize <= TRANSFER_BATCH_SIZE_MAX);
 const _: () = assert!(SHARES_CEILING as i64 <= i64::MAX / 1_000_000_000, "totals fit with room to spare");
+
+/// Characters that so many bytes take in base64, padded or not.
+const fn base64_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}
 
 /// What an operator may configure of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +264,21 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Shares that an envelope may have.
+    pub fn shares(&self) -> RangeInclusive<i64> {
+        1..=self.shares_max.into()
+    }
+
+    /// Fen that an envelope of so many shares may hold.
+    pub fn total_fen(&self, shares: u32) -> RangeInclusive<i64> {
+        shares.into()..=i64::from(shares) * self.share_fen_max.get()
+    }
+
+    /// Seconds that an envelope may be open for.
+    pub fn expires_in_s(&self) -> RangeInclusive<i64> {
+        self.expires_in_s_min.into()..=self.expires_in_s_max.into()
+    }
+
     /// Says what does not fit together, in words for an operator.
     pub fn check(&self) -> Result<(), String> {
         let rules = [

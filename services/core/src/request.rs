@@ -14,6 +14,9 @@ use crate::user::{GroupId, UserId};
 /// What is written on an envelope when the sender writes nothing.
 pub const GREETING_DEFAULT: &str = "恭喜发财，大吉大利";
 
+/// Greetings that may be written, as a regular expression (ECMA-262): no control characters.
+pub const GREETING_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
 /// The body of `POST /v1/envelopes`, as it came in.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,7 +108,7 @@ pub struct Birth {
 impl CreateEnvelope {
     /// Checks every field against the limits and makes the envelope.
     pub fn into_envelope(self, birth: Birth, limits: &Limits) -> Result<Envelope, FieldError> {
-        let shares = self.shares.check("shares", 1..=limits.shares_max.into())?;
+        let shares = self.shares.check("shares", limits.shares())?;
         let shares = u32::try_from(shares).expect("the bound that it was checked against is a u32");
         let total = checked_total(self.total_fen, shares, self.kind, limits)?;
         Ok(Envelope {
@@ -129,8 +132,7 @@ impl CreateEnvelope {
 
 fn checked_total(total_fen: Number, shares: u32, kind: Kind, limits: &Limits) -> Result<Fen, FieldError> {
     let refuse = |reason: String| Err(FieldError::new("total_fen", reason));
-    let (least, cap) = (i64::from(shares), limits.share_fen_max);
-    let bounds = least..=least * cap.get();
+    let (bounds, cap) = (limits.total_fen(shares), limits.share_fen_max);
     let total = total_fen.within(&bounds).and_then(Fen::new).filter(|total| split::splits(*total, shares, cap));
     let Some(total) = total else {
         let must = field::must_be_within(&bounds);
@@ -154,8 +156,8 @@ fn checked_greeting(greeting: Option<String>, limits: &Limits) -> Result<String,
 }
 
 fn checked_lifetime_ms(expires_in_s: Option<Number>, limits: &Limits) -> Result<i64, FieldError> {
-    let (min, max) = (i64::from(limits.expires_in_s_min), i64::from(limits.expires_in_s_max));
-    let seconds = expires_in_s.unwrap_or(max.into()).check("expires_in_s", min..=max)?;
+    let bounds = limits.expires_in_s();
+    let seconds = expires_in_s.unwrap_or((*bounds.end()).into()).check("expires_in_s", bounds)?;
     Ok(seconds * 1_000)
 }
 

@@ -16,6 +16,9 @@ use crate::user::UserId;
 const EXPIRY_BYTES: usize = 8;
 const MAC_BYTES: usize = 16;
 const TICKET_BYTES: usize = EXPIRY_BYTES + MAC_BYTES;
+/// Characters of a ticket.
+pub const TICKET_CHARS: usize = TICKET_BYTES / 3 * 4;
+const _: () = assert!(TICKET_BYTES.is_multiple_of(3), "base64 without padding");
 
 /// Makes and checks tickets with one secret, shared by the servers of a SET.
 #[derive(Clone)]

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Characters that a user or group id may hold at most.
 pub const NAME_CHARS_MAX: usize = 64;
 
+/// What a user or group id looks like, as a regular expression.
+pub const NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
+
 fn is_name(text: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')

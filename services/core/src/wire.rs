@@ -295,8 +295,9 @@ pub struct TopUpRequest {
     pub id: uuid::Uuid,
 }
 
+/// `Uuid` reads braces, URNs and bare hex too; the contract's UUIDs are hyphenated (RFC 9562, section 4).
 fn id_of_top_up<'de, D: Deserializer<'de>>(deserializer: D) -> Result<uuid::Uuid, D::Error> {
-    field::text(deserializer, "a UUID")
+    field::text::<D, uuid::fmt::Hyphenated>(deserializer, "a UUID").map(Into::into)
 }
 
 /// The body of every error: RFC 9457, `application/problem+json`.

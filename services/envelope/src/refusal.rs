@@ -1,5 +1,6 @@
 //! What a caller is told when a verb did not do what was asked.
 
+use hongbao_core::limits::{ID_AHEAD_MS_MAX, ID_AHEAD_RETRY_S_MAX};
 use hongbao_core::request::FieldError;
 use hongbao_http::problem::NO_SUCH_ENVELOPE;
 use hongbao_http::{Code, Problem};
@@ -15,10 +16,14 @@ pub enum Refusal {
     /// The slot of the id is another SET's.
     #[error("this envelope belongs to another SET")]
     Misdirected,
-    /// A new id is not of our time, by so many milliseconds after it or, below
-    /// zero, before it: the clock of who minted it is wrong, or ours is.
-    #[error("the new envelope's id is dated {:.1} s ahead of this server's clock; nothing happened, try again", *.0 as f64 / 1_000.0)]
+    /// An id is not of our time, by so many milliseconds after it or, below
+    /// zero, before it: the clock of who minted it is wrong, or ours is. Whether
+    /// there is such an envelope is not known yet.
+    #[error("the envelope's id is dated {:.1} s ahead of this server's clock; nothing happened, try again", *.0 as f64 / 1_000.0)]
     ClocksApart(i64),
+    /// The id of a new envelope is that of another one.
+    #[error("there is another envelope with this id")]
+    IdTaken,
     /// There is nothing under this id for this caller.
     #[error("{NO_SUCH_ENVELOPE}")]
     NotFound,
@@ -67,6 +72,7 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Locked(_) => Refusal::Busy,
             StoreError::Unavailable(_) => Refusal::Unavailable(cause),
+            StoreError::Exists => Refusal::IdTaken,
             StoreError::Unknown(_) => Refusal::Unknown(cause),
             StoreError::Damaged(_) => Refusal::Internal(cause),
         }
@@ -91,7 +97,10 @@ impl From<Refusal> for Problem {
         let code = match refusal {
             Refusal::Invalid(error) => return error.into(),
             Refusal::Misdirected => Code::Misdirected,
-            Refusal::ClocksApart(_) => Code::Unavailable,
+            Refusal::ClocksApart(ahead_ms) => {
+                return Problem::new(Code::Unavailable, detail).retry_after_s(known_after_s(ahead_ms));
+            }
+            Refusal::IdTaken => Code::IdConflict,
             Refusal::NotFound => Code::NotFound,
             Refusal::NotSender => Code::NotSender,
             Refusal::NotInvited => Code::NotInvited,
@@ -105,4 +114,11 @@ impl From<Refusal> for Problem {
         };
         Problem::new(code, detail)
     }
+}
+
+/// Seconds until an id so far ahead of the clock will be known or not, within reason: the clock may be set right
+/// before.
+fn known_after_s(ahead_ms: i64) -> u32 {
+    let seconds = ahead_ms.saturating_sub(ID_AHEAD_MS_MAX).max(0) / 1_000 + 1;
+    u32::try_from(seconds).unwrap_or(u32::MAX).min(ID_AHEAD_RETRY_S_MAX)
 }

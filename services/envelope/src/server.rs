@@ -37,6 +37,8 @@ use crate::shared::snapshot::{SafeGrab, Snapshot};
 /// a single one of the hundred, all of these miss it once in 20,000 times.
 const MINT_TRIES_MAX: u32 = 1_000;
 
+const DAY_MS: i64 = 86_400_000;
+
 /// What an operator may configure of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -215,7 +217,7 @@ impl Server {
     ) -> Result<EnvelopeView, Refusal> {
         match self.check_ours(id) {
             // Its sender cannot help it: somebody's clock is wrong.
-            Err(Refusal::NotFound) => {
+            Err(Refusal::NotFound | Refusal::ClocksApart(_)) => {
                 let ahead_ms = id.minted_at().millis().saturating_sub(self.parts.clock.now().millis());
                 tracing::warn!(envelope_id = %id, ahead_ms, "a new id is not of our time: is the gateway's clock right?");
                 return Err(Refusal::ClocksApart(ahead_ms));
@@ -226,8 +228,11 @@ impl Server {
         let birth = Birth { id, sender: caller.user.clone(), seed, now };
         let envelope = request.into_envelope(birth, &self.parts.limits)?;
         let view = EnvelopeView::new(&envelope, &Journal::new(envelope.total), now);
-        let store = self.parts.store.clone();
-        shielded(async move { store.create(&[envelope]).await }).await??;
+        let (store, made) = (self.parts.store.clone(), envelope.clone());
+        match shielded(async move { store.create(&[made]).await }).await? {
+            Err(StoreError::Exists) => return self.made_before(&envelope).await,
+            made => made?,
+        }
         tracing::debug!(envelope_id = %id, sender = %caller.user, "created");
         Ok(view)
     }
@@ -379,6 +384,11 @@ impl Server {
         &*self.parts.permits
     }
 
+    /// What a request may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
     /// The clock.
     pub fn clock(&self) -> &dyn Clock {
         &*self.parts.clock
@@ -392,11 +402,29 @@ impl Server {
         let now = self.parts.clock.now();
         self.presence.asked(now);
         // An id from a time that no table holds costs no query.
-        let age_ms = now.millis().saturating_sub(id.minted_at().millis());
-        if !(-limits::ID_AHEAD_MS_MAX..=limits::ID_AGE_DAYS_MAX * 86_400_000).contains(&age_ms) {
+        let ahead_ms = id.minted_at().millis().saturating_sub(now.millis());
+        if !(-limits::ID_AGE_DAYS_MAX * DAY_MS..=limits::ID_AHEAD_DAYS_MAX * DAY_MS).contains(&ahead_ms) {
             return Err(Refusal::NotFound);
         }
+        // Our clock may have been stepped back: that it does not exist would be a final answer.
+        if ahead_ms > limits::ID_AHEAD_MS_MAX {
+            return Err(Refusal::ClocksApart(ahead_ms));
+        }
         Ok(())
+    }
+
+    /// The answer to who makes an envelope under an id that exists: the envelope, if it is the very one that is
+    /// asked for, made by a request whose answer was lost. Its seed is that of the first request.
+    async fn made_before(&self, asked: &Envelope) -> Result<EnvelopeView, Refusal> {
+        let store = &*self.parts.store;
+        let found = durably::<_, StoreError, _>(store, || store.load(asked.id)).await?;
+        // Whoever holds the key may yet be taken back.
+        let found = found.ok_or_else(|| Refusal::Unavailable(StoreError::Exists.to_string()))?;
+        let (found, journal) = found.into_inner();
+        if !found.has_the_terms_of(asked) {
+            return Err(Refusal::IdTaken);
+        }
+        Ok(EnvelopeView::new(&found, &journal, self.parts.clock.now()))
     }
 
     /// The answer to a grab, if what another server has shown of the envelope is

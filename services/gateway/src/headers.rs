@@ -1,26 +1,27 @@
 //! Which headers pass through a gateway.
 
 use hongbao_http::mark::REHEARSAL;
+use hongbao_http::request_id::X_REQUEST_ID;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName};
 
-/// What begins so is between gateway and server: no client may say it.
+/// What begins so is between gateway and server: no client may say it, but for the mark of a rehearsal.
 const OURS: &str = "x-hongbao-";
 
+/// What a request means to the server, whatever its `Connection` names: one that lost its token or its mark half way
+/// would be another request, and the all-in-one process, which has no hop, would answer otherwise (RFC 9110, 7.6.1:
+/// no sender may name there what is meant for all recipients).
+const FOR_ALL: [HeaderName; 4] = [AUTHORIZATION, HOST, REHEARSAL, X_REQUEST_ID];
+
 /// Takes away what concerns the client's connection alone (RFC 9110, 7.6.1),
-/// and what a client may not say. The mark of a rehearsal stays, also where
-/// `Connection` names it: a request that lost it would be a real one.
+/// and what a client may not say.
 pub(crate) fn strip_request(headers: &mut HeaderMap) {
-    let mark = headers.remove(REHEARSAL);
-    strip(headers, |name| *name == EXPECT || name.as_str().starts_with(OURS));
+    strip(headers, |name| *name == EXPECT || (name.as_str().starts_with(OURS) && *name != REHEARSAL));
     // The body is at hand by now: its length is what it is, whatever was said.
     headers.remove(CONTENT_LENGTH);
-    if let Some(mark) = mark {
-        headers.insert(REHEARSAL, mark);
-    }
 }
 
 /// Takes away what concerns the server's connection alone.
@@ -49,7 +50,8 @@ fn is_of_one_hop(name: &HeaderName) -> bool {
 /// The headers that `Connection` declares to be of this hop alone.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let lists = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+    let names = lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok());
+    names.filter(|name| !FOR_ALL.contains(name)).collect()
 }
 
 #[cfg(test)]
@@ -81,12 +83,16 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_of_a_rehearsal_passes_whatever_the_client_says_of_it() {
+    fn what_is_meant_for_the_server_passes_whatever_the_client_says_of_it() {
         let mut headers = HeaderMap::new();
-        headers.insert(REHEARSAL, HeaderValue::from_static("token"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hongbao-Rehearsal"));
+        let mut named = "close".to_owned();
+        for name in FOR_ALL {
+            named += &format!(", {}", name.as_str().to_uppercase());
+            headers.insert(name, HeaderValue::from_static("token"));
+        }
+        headers.insert(CONNECTION, HeaderValue::try_from(named).unwrap());
         strip_request(&mut headers);
-        assert_eq!(names(&headers), ["x-hongbao-rehearsal"]);
+        assert_eq!(names(&headers), ["authorization", "host", "x-hongbao-rehearsal", "x-request-id"]);
         assert_eq!(headers[REHEARSAL], "token");
     }
 

@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
 use crate::outer::Outer;
-use crate::request_id::RequestIds;
+use crate::problem::Code;
+use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::serve::ServeOptions;
 
 /// What a connection is doing.
@@ -84,14 +85,54 @@ impl Watch {
 }
 
 /// A socket that tells the [`Watch`] what it sees.
+///
+/// hyper answers a head that it cannot read by itself, without a body, and offers no way to
+/// say anything else. That answer is the last one of its connection and is written by itself;
+/// the socket sends a problem document in its place.
 struct Socket {
     stream: TcpStream,
     watch: Arc<Watch>,
+    connection: Arc<Connection>,
     /// The last write found no room.
     write_blocked: bool,
+    /// What has yet to be sent in the place of hyper's own answer.
+    instead: Vec<u8>,
+}
+
+/// The code that says the same as an answer of hyper's own; `None` for an answer of ours.
+/// An answer begins here, and ours all have a request id, which hyper knows nothing of.
+fn code_of_own_answer(written: &[u8]) -> Option<Code> {
+    let status = written.strip_prefix(b"HTTP/1.1 4")?;
+    let code = match status.first_chunk()? {
+        b"00 " => Code::BadRequest,
+        b"14 " => Code::UriTooLong,
+        b"31 " => Code::HeadTooLarge,
+        _ => return None,
+    };
+    let is_whole = written.ends_with(b"\r\n\r\n");
+    let has_id = written.windows(X_REQUEST_ID.as_str().len()).any(|window| window == X_REQUEST_ID.as_str().as_bytes());
+    (is_whole && !has_id).then_some(code)
 }
 
 impl Socket {
+    /// Takes an answer of hyper's own, whose bytes count as written; `None` for all others.
+    fn replace(&mut self, written: &[u8]) -> Option<usize> {
+        let code = code_of_own_answer(written)?;
+        let Connection { outer, ids, watch } = &*self.connection;
+        self.instead = outer.unreadable_head(ids, code).into_bytes();
+        // What follows the head was not read.
+        watch.lingers.store(true, Ordering::Relaxed);
+        Some(written.len())
+    }
+
+    fn poll_send_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.instead))?;
+            self.instead.drain(..sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn wrote(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         // A client that takes its answer slowly is not idle as long as it takes some.
         let was_blocked = std::mem::replace(&mut self.write_blocked, result.is_pending());
@@ -120,6 +161,9 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if let Some(taken) = this.replace(buf) {
+            return Poll::Ready(Ok(taken));
+        }
         let result = Pin::new(&mut this.stream).poll_write(context, buf);
         this.wrote(result)
     }
@@ -130,6 +174,13 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        // hyper hands over as many slices as it has places for, most of them empty.
+        let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+        if let (Some(only), None) = (filled.next(), filled.next())
+            && let Some(taken) = this.replace(only)
+        {
+            return Poll::Ready(Ok(taken));
+        }
         let result = Pin::new(&mut this.stream).poll_write_vectored(context, bufs);
         this.wrote(result)
     }
@@ -139,7 +190,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        ready!(this.poll_send_instead(context))?;
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     /// Closes the sending side. After an answer to a request that was perhaps
@@ -149,6 +202,7 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.watch.phase() != Phase::Closing {
+            ready!(this.poll_send_instead(context))?;
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             if !this.watch.lingers.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
@@ -201,11 +255,12 @@ pub(crate) async fn drive(
     let watch = Arc::new(Watch { opened, word: AtomicU64::new(Phase::Head as u64), lingers: false.into() });
     let ids = outer.ids_of_connection(number);
     let shared = Arc::new(Connection { outer, ids, watch: watch.clone() });
+    let socket =
+        Socket { stream, watch: watch.clone(), connection: shared.clone(), write_blocked: false, instead: Vec::new() };
     let service = hyper::service::service_fn(move |request| {
         let shared = shared.clone();
         async move { Ok::<_, std::convert::Infallible>(shared.answer(request).await) }
     });
-    let socket = Socket { stream, watch: watch.clone(), write_blocked: false };
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
     let mut quit = pin!(quit);
     let mut quitting = false;

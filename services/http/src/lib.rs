@@ -24,6 +24,7 @@ pub mod token;
 pub mod local;
 pub mod mark;
 
+mod head;
 pub mod hop;
 pub mod outer;
 pub mod request_id;
@@ -42,7 +43,7 @@ pub use json::{Json, json_response, parse};
 pub use metrics::HttpMetrics;
 pub use outer::Outer;
 pub use problem::{Code, Problem};
-pub use query::Query;
+pub use query::{NoQuery, Query};
 pub use request_id::RequestId;
 pub use serve::{ServeOptions, serve};
 pub use threads::{Listeners, serve_on_threads};

@@ -17,10 +17,11 @@ use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
 use crate::body::{Timely, too_large};
+use crate::head;
 use crate::log_budget::LogBudget;
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
-use crate::problem::{Code, PROBLEM_JSON, Problem, bounded};
+use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire};
 use crate::request_id::{RequestId, RequestIds};
 
 /// A router with all that every response needs. [`crate::serve()`] makes one; tests
@@ -79,14 +80,17 @@ impl Outer {
         B::Error: Into<BoxError>,
     {
         let id = RequestId::of_request(request.headers_mut(), ids);
+        if let Some(uri) = head::normalised(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let route = self.metrics.route_of(&method, uri.path());
         let is_marked = is_marked(request.headers());
-        // Also for handlers that do not look at the body.
-        let mut response = if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
-            too_large().into_response()
-        } else {
-            self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &id, &method, &uri))
+        // The size also for handlers that do not look at the body.
+        let mut response = match head::check(request.version(), request.headers()) {
+            Err(problem) => problem.into_response(),
+            Ok(()) if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 => too_large().into_response(),
+            Ok(()) => self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &id, &method, &uri)),
         };
         if response.status().is_client_error() || response.status().is_server_error() {
             self.complain(&mut response, &id, &method, &uri);
@@ -97,6 +101,20 @@ impl Outer {
         tracing::debug!(request_id = id.as_str(), %method, path = uri.path(), status = response.status().as_u16(), ?latency);
         id.mark(&mut response);
         (response, ended)
+    }
+
+    /// What takes the place of an answer of hyper's own, for a head that it could not read: there is no request.
+    pub(crate) fn unreadable_head(&self, ids: &RequestIds, code: Code) -> String {
+        let detail = match code {
+            Code::HeadTooLarge => "the head has too many headers or is too large",
+            Code::UriTooLong => "the path and the query are too long",
+            _ => "the head of the request is not HTTP/1.1",
+        };
+        let id = ids.next();
+        let route = self.metrics.route_of(&Method::GET, "");
+        self.metrics.observe(route, false, code.status(), Duration::ZERO);
+        tracing::debug!(request_id = id.as_str(), code = code.as_str(), "a head could not be read");
+        on_the_wire(&Problem::new(code, detail), &id)
     }
 
     /// Runs the role's router; gives what a panic in it said.

@@ -35,6 +35,12 @@ const RETRY_AFTER_S_DEFAULT: u32 = 1;
 pub enum Code {
     /// The request makes no sense, whoever sends it.
     InvalidRequest,
+    /// The request is not HTTP as RFC 9112 wants it.
+    BadRequest,
+    /// The path and the query are over the limit.
+    UriTooLong,
+    /// The head of the request is over the limit.
+    HeadTooLarge,
     /// No token, or one that is not good.
     Unauthorized,
     /// The caller's role does not allow it.
@@ -81,8 +87,11 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 22] = [
+    pub const ALL: [Code; 25] = [
         Code::InvalidRequest,
+        Code::BadRequest,
+        Code::UriTooLong,
+        Code::HeadTooLarge,
         Code::Unauthorized,
         Code::Forbidden,
         Code::NotFound,
@@ -111,6 +120,11 @@ impl Code {
         use StatusCode as S;
         match self {
             Code::InvalidRequest => ("invalid_request", S::UNPROCESSABLE_ENTITY, "The request is invalid", false),
+            Code::BadRequest => ("bad_request", S::BAD_REQUEST, "The request is not proper HTTP", false),
+            Code::UriTooLong => ("uri_too_long", S::URI_TOO_LONG, "The address is too long", false),
+            Code::HeadTooLarge => {
+                ("head_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large", false)
+            }
             Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "A valid token is needed", false),
             Code::Forbidden => ("forbidden", S::FORBIDDEN, "The caller may not do this", false),
             Code::NotFound => ("not_found", S::NOT_FOUND, "There is no such thing", false),
@@ -258,13 +272,30 @@ impl Problem {
                 let seconds = self.retry_after_s.unwrap_or(RETRY_AFTER_S_DEFAULT);
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
-            // The rest of the body is still on its way: this connection cannot be used again.
-            Code::BodyTooLarge | Code::RequestTimeout => {
+            // The rest of the body is still on its way, or where it ends is not sure: this connection cannot be
+            // used again.
+            Code::BodyTooLarge | Code::RequestTimeout | Code::BadRequest => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }
     }
+}
+
+/// A problem as it stands on the wire, where no router writes it: the last answer of its connection.
+pub(crate) fn on_the_wire(problem: &Problem, id: &RequestId) -> String {
+    let body = serde_json::to_string(&problem.body(id)).expect("strings and numbers always serialise");
+    let retry_after = match problem.code {
+        Code::Busy => format!("retry-after: {RETRY_AFTER_S_DEFAULT}\r\n"),
+        _ => String::new(),
+    };
+    format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\n{retry_after}x-request-id: {}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        problem.code.status(),
+        id.as_str(),
+        body.len(),
+    )
 }
 
 impl IntoResponse for Problem {
@@ -311,6 +342,9 @@ mod tests {
     fn the_codes_of_the_contract_have_its_statuses() {
         let contract = [
             (Code::InvalidRequest, 422, "invalid_request"),
+            (Code::BadRequest, 400, "bad_request"),
+            (Code::UriTooLong, 414, "uri_too_long"),
+            (Code::HeadTooLarge, 431, "head_too_large"),
             (Code::Unauthorized, 401, "unauthorized"),
             (Code::InsufficientFunds, 402, "insufficient_funds"),
             (Code::NotSender, 403, "not_sender"),

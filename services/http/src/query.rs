@@ -25,6 +25,27 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// The query of a call that has none. An empty one may stand there; every field
+/// is unknown: 422, naming it.
+#[derive(Clone, Copy, Debug)]
+pub struct NoQuery;
+
+/// No field at all.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<NoQuery, Problem> {
+        if parts.uri.query().is_none_or(str::is_empty) {
+            return Ok(NoQuery);
+        }
+        Query::<Nothing>::from_request_parts(parts, state).await.map(|_| NoQuery)
+    }
+}
+
 /// The cause reads `path: reason`, or only `reason` where no parameter is to blame.
 fn blame(rejection: &QueryRejection) -> Problem {
     let cause = rejection.source().map_or_else(|| rejection.to_string(), |source| source.to_string());
@@ -81,6 +102,22 @@ mod tests {
             let problem = read(uri).await.unwrap_err();
             assert_eq!(problem.code, Code::InvalidRequest);
             assert_eq!((problem.field.as_deref(), &*problem.detail), (Some(field), detail), "{uri}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_query_refuses_every_field_by_name() {
+        let read = async |uri: &str| {
+            let (mut parts, ()) = Request::get(uri).body(()).unwrap().into_parts();
+            NoQuery::from_request_parts(&mut parts, &()).await.map(|_| ())
+        };
+        for uri in ["/x", "/x?", "/x?&"] {
+            assert_eq!(read(uri).await, Ok(()), "{uri}");
+        }
+        for (uri, field) in [("/x?user_id=li", "user_id"), ("/x?a", "a"), ("/x?b=1&c=2", "b")] {
+            let problem = read(uri).await.unwrap_err();
+            assert_eq!((problem.code, problem.field.as_deref()), (Code::InvalidRequest, Some(field)), "{uri}");
+            assert_eq!(problem.detail, format!("`{field}` is not known here"));
         }
     }
 }

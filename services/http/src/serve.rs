@@ -17,7 +17,7 @@ use crate::connection;
 use crate::log_budget::LogBudget;
 use crate::metrics::HttpMetrics;
 use crate::outer::Outer;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, on_the_wire};
 use crate::request_id::RequestId;
 
 /// How a server treats its connections. The defaults stand in [`limits`].
@@ -27,6 +27,10 @@ pub struct ServeOptions {
     pub connections_max: usize,
     /// Refusals at the same time; connections beyond them are closed without a word.
     pub refusals_max: usize,
+    /// Bytes of a head at most.
+    pub head_bytes_max: usize,
+    /// Headers of a request at most.
+    pub headers_max: usize,
     /// From the first byte of a head, or from the opening of the connection, to the head's end.
     pub head_timeout: Duration,
     /// From an answer to the first byte of the next head; also for a client that does not take its answer.
@@ -46,12 +50,26 @@ impl Default for ServeOptions {
         ServeOptions {
             connections_max: limits::CONNECTIONS_MAX,
             refusals_max: limits::REFUSALS_MAX,
+            head_bytes_max: limits::HEAD_BYTES_MAX,
+            headers_max: limits::HEADERS_MAX,
             head_timeout: Duration::from_millis(limits::HEAD_READ_MS_MAX),
             idle_timeout: Duration::from_millis(limits::IDLE_MS_MAX),
             body_timeout: Duration::from_millis(limits::BODY_READ_MS_MAX),
             linger_timeout: Duration::from_millis(limits::LINGER_MS_MAX),
             drain_timeout: Duration::from_millis(limits::DRAIN_MS_MAX),
             metrics: HttpMetrics::default(),
+        }
+    }
+}
+
+impl ServeOptions {
+    /// The same for a server behind a gateway: what a client may send to the gateway fits
+    /// with what the gateway adds to it.
+    pub fn behind_a_gateway(self) -> ServeOptions {
+        ServeOptions {
+            head_bytes_max: self.head_bytes_max + limits::HOP_HEAD_BYTES_MAX,
+            headers_max: self.headers_max + limits::HOP_HEADERS_MAX,
+            ..self
         }
     }
 }
@@ -75,7 +93,7 @@ pub async fn serve(
     let options = Arc::new(options);
     let outer = Arc::new(Outer::with_body_timeout(router, options.metrics.clone(), options.body_timeout));
     let mut server = Server {
-        http: http(),
+        http: http(&options),
         outer,
         options,
         connections: JoinSet::new(),
@@ -93,10 +111,11 @@ pub async fn serve(
 }
 
 /// HTTP/1.1 only: what stands in front speaks TLS and HTTP/2.
-fn http() -> http1::Builder {
+fn http(options: &ServeOptions) -> http1::Builder {
     let mut http = http1::Builder::new();
     // See connection.rs, which minds the time instead.
-    http.header_read_timeout(None).max_header_size(limits::HEAD_BYTES_MAX).max_buf_size(limits::HEAD_BYTES_MAX);
+    http.header_read_timeout(None).max_headers(options.headers_max);
+    http.max_header_size(options.head_bytes_max).max_buf_size(options.head_bytes_max);
     http
 }
 
@@ -193,7 +212,7 @@ async fn accept(listener: &TcpListener, log: &LogBudget) -> TcpStream {
 /// Tells a connection over the limit so, before its request was read; then
 /// reads until the client is done, so that the answer is not lost.
 async fn refuse(mut stream: TcpStream, id: RequestId, linger_timeout: Duration) {
-    let refusal = refusal(&id);
+    let refusal = on_the_wire(&Problem::new(Code::Busy, "too many connections"), &id);
     let talk = async {
         stream.write_all(refusal.as_bytes()).await?;
         stream.shutdown().await?;
@@ -203,17 +222,4 @@ async fn refuse(mut stream: TcpStream, id: RequestId, linger_timeout: Duration) 
     };
     // Whether it took the answer is the client's concern.
     let _ = tokio::time::timeout(linger_timeout, talk).await;
-}
-
-/// A `busy` problem as it stands on the wire.
-fn refusal(id: &RequestId) -> String {
-    let problem = Problem::new(Code::Busy, "too many connections");
-    let body = serde_json::to_string(&problem.body(id)).expect("strings and numbers always serialise");
-    format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nx-request-id: {}\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        problem.code.status(),
-        id.as_str(),
-        body.len(),
-    )
 }

@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Wire, patient, quick, router, start};
+use hongbao_core::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use hongbao_http::problem::NO_SUCH_CALL;
 
 #[tokio::test]
@@ -161,31 +162,114 @@ async fn a_client_that_goes_away_within_its_body_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_not_http_or_too_large_ends_only_its_own_connection() {
+async fn a_head_that_is_not_http_or_too_large_is_a_problem_and_ends_only_its_own_connection() {
     let server = start(router(), patient()).await;
-    let long_path = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(40_000));
-    let long_header = format!("GET /hello HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "a".repeat(40_000));
-    let many_headers = format!("GET /hello HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let long_path = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(70_000));
+    let long_header = format!("GET /hello HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "a".repeat(HEAD_BYTES_MAX));
+    let no_end = format!("GET /hello HTTP/1.1\r\nhost: x\r\nx-long: {}", "a".repeat(2 * HEAD_BYTES_MAX));
+    let headers = |count| format!("GET /hello HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(count - 1));
+    let too_many_headers = headers(HEADERS_MAX + 1);
     let cases = [
-        ("\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
-        ("GET\r\n\r\n", 400),
-        ("GET /hello HTTP/9.9\r\n\r\n", 400),
-        ("GET /hello HTTP/1.1\r\nbad header\r\n\r\n", 400),
-        ("POST /greet HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400),
-        (&long_path, 431),
-        (&long_header, 431),
-        (&many_headers, 431),
+        ("\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "bad_request"),
+        ("GET\r\n\r\n", 400, "bad_request"),
+        ("GET /hello HTTP/9.9\r\n\r\n", 400, "bad_request"),
+        ("GET /hello HTTP/1.1\r\nbad header\r\n\r\n", 400, "bad_request"),
+        ("POST /greet HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400, "bad_request"),
+        (&long_path, 414, "uri_too_long"),
+        (&long_header, 431, "head_too_large"),
+        (&no_end, 431, "head_too_large"),
+        (&too_many_headers, 431, "head_too_large"),
     ];
-    for (head, status) in cases {
-        let mut wire = Wire::open(&server).await;
-        wire.try_send(head).await;
-        // The server may close while we still send, and its answer be lost.
-        if let Some(reply) = wire.try_reply().await {
-            assert_eq!(reply.status, status, "{}", &head[..head.len().min(60)]);
+    let mut seen = std::collections::HashSet::new();
+    for (head, status, code) in cases {
+        // Also on a connection that has been good before.
+        for requests_before in [0, 2] {
+            let mut wire = Wire::open(&server).await;
+            for _ in 0..requests_before {
+                assert_eq!(wire.get("/hello").await.body, "hello");
+            }
+            wire.send(head).await;
+            let reply = wire.reply().await;
+            reply.problem(status, code);
+            assert_eq!(reply.header("connection"), Some("close"));
+            assert!(seen.insert(reply.header("x-request-id").unwrap().to_owned()), "an id is never used twice");
+            wire.closed().await;
         }
-        assert!(wire.try_reply().await.is_none());
     }
-    assert_eq!(Wire::open(&server).await.get("/hello").await.body, "hello");
+    let mut wire = Wire::open(&server).await;
+    wire.send(headers(HEADERS_MAX)).await;
+    assert_eq!(wire.reply().await.body, "hello");
+    assert_eq!(wire.get("/hello").await.body, "hello");
+}
+
+#[tokio::test]
+async fn an_answer_in_the_words_of_hyper_s_own_is_passed_on_as_it_is() {
+    let words = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let server = start(router().route("/words", axum::routing::get(move || async move { words })), patient()).await;
+    let mut wire = Wire::open(&server).await;
+    assert_eq!(wire.get("/words").await.body, words);
+    assert_eq!(wire.get("/hello").await.body, "hello");
+}
+
+#[tokio::test]
+async fn a_head_that_could_be_understood_in_two_ways_is_refused() {
+    let server = start(router(), patient()).await;
+    let chunked = "5\r\nhello\r\n0\r\n\r\n";
+    for (head, status, code) in [
+        ("GET /hello HTTP/1.1\r\n\r\n".to_owned(), 400, "bad_request"),
+        ("GET /hello HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n".to_owned(), 400, "bad_request"),
+        ("GET /hello HTTP/1.1\r\nhost: x y\r\n\r\n".to_owned(), 400, "bad_request"),
+        (
+            format!("POST /ignore HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n{chunked}"),
+            400,
+            "bad_request",
+        ),
+        (
+            format!("POST /ignore HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, chunked\r\n\r\n{chunked}"),
+            400,
+            "bad_request",
+        ),
+        (
+            format!("POST /ignore HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, gzip\r\n\r\n{chunked}"),
+            400,
+            "bad_request",
+        ),
+    ] {
+        let mut wire = Wire::open(&server).await;
+        wire.send(&head).await;
+        let reply = wire.reply().await;
+        reply.problem(status, code);
+        assert_eq!(reply.header("connection"), Some("close"), "{head}");
+        wire.closed().await;
+    }
+    let mut wire = Wire::open(&server).await;
+    wire.send("GET /hello HTTP/1.0\r\n\r\n").await;
+    assert_eq!(wire.reply().await.body, "hello");
+}
+
+#[tokio::test]
+async fn nothing_is_read_behind_a_body_that_has_two_lengths() {
+    let server = start(router(), patient()).await;
+    // To who believes the length, the body has 6 bytes, and another request follows.
+    let body = "0\r\n\r\nXGET /hello HTTP/1.1\r\nhost: x\r\n\r\n";
+    for lengths in
+        ["content-length: 6\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 6"]
+    {
+        let mut wire = Wire::open(&server).await;
+        wire.send(format!("POST /ignore HTTP/1.1\r\nhost: x\r\n{lengths}\r\n\r\n{body}")).await;
+        assert_eq!(wire.reply().await.status, 204, "{lengths}");
+        assert!(wire.try_reply().await.is_none(), "{lengths}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_is_the_same_however_its_plain_characters_are_written() {
+    let server = start(router(), patient()).await;
+    let mut wire = Wire::open(&server).await;
+    assert_eq!(wire.get("/%68ell%6F").await.body, "hello");
+    assert_eq!(wire.get("/number/%37").await.body, "7");
+    wire.get("/number%2F7").await.problem(404, "not_found");
+    wire.get("/%2568ello").await.problem(404, "not_found");
 }
 
 #[tokio::test]

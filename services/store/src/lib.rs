@@ -40,6 +40,9 @@ pub enum StoreError {
     /// Nothing of it was written: another transaction holds what it needs for too long.
     #[error("another transaction holds it: {0}")]
     Locked(String),
+    /// An id of new envelopes is that of another one: nothing of it was written, and never will be.
+    #[error("an envelope with this id exists")]
+    Exists,
     /// It may have been written or not: only reading again tells.
     #[error("the database did not confirm the commit: {0}")]
     Unknown(String),
@@ -129,8 +132,8 @@ pub trait Store: Barrier + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Writes new envelopes, all of one database: all of them or none. An id
-    /// that exists is [`StoreError::Unavailable`]: whoever tries again mints another.
+    /// Writes new envelopes, all of one database: all of them or none, which is
+    /// [`StoreError::Exists`] if one of the ids is taken.
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError>;
 
     /// The row and the fold of its journal, as of one moment.

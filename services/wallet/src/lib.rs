@@ -45,6 +45,8 @@ impl From<StoreError> for WalletError {
     fn from(error: StoreError) -> WalletError {
         match error {
             StoreError::Unavailable(words) | StoreError::Locked(words) => WalletError::Unavailable(words),
+            // Only who makes envelopes is told so.
+            StoreError::Exists => WalletError::Unavailable(error.to_string()),
             StoreError::Unknown(words) => WalletError::Unknown(words),
             StoreError::Damaged(words) => WalletError::Damaged(words),
         }

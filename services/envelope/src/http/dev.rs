@@ -1,5 +1,7 @@
 //! Calls that only a development service has: tokens and money for nothing.
 
+use std::ops::RangeInclusive;
+
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::response::Response;
@@ -8,12 +10,15 @@ use axum::{Extension, Router};
 use hongbao_core::limits::{GROUPS_MAX, TOP_UP_FEN_MAX};
 use hongbao_core::wire::{DevToken, DevTokenRequest, ProblemBody, TopUpRequest, WalletView};
 use hongbao_core::{Fen, Transfer, TransferOutcome};
-use hongbao_http::{Caller, Code, Issuer, Json, Problem, json_response, local};
+use hongbao_http::{Caller, Code, Issuer, Json, NoQuery, Problem, json_response, local};
 
 use super::App;
 use super::world::{Here, InRehearsal};
 use crate::refusal::Refusal;
 use crate::server::Server;
+
+/// Fen that one top-up may bring.
+pub(super) const TOP_UP_FEN: RangeInclusive<i64> = 1..=TOP_UP_FEN_MAX;
 
 /// Seconds that a dev token is good for: a day.
 const TOKEN_LIFE_S: u32 = 86_400;
@@ -49,6 +54,7 @@ pub(super) fn routes_of_rehearsal(app: App) -> Router {
     ))]
 pub async fn token(
     Extension(issuer): Extension<Issuer>,
+    _: NoQuery,
     Json(request): Json<DevTokenRequest>,
 ) -> Result<Response, Problem> {
     if request.groups.len() > GROUPS_MAX {
@@ -70,10 +76,13 @@ pub async fn token(
         (status = 409, description = "`id_conflict`: the id was used for another top-up", body = ProblemBody,
             content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "`outcome_unknown`: ask again with the same id, it is the same top-up",
+            body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn top_up(
     Here(server): Here,
     caller: Caller,
+    _: NoQuery,
     Json(request): Json<TopUpRequest>,
 ) -> Result<Response, Problem> {
     make_money(&server, caller, request).await
@@ -84,13 +93,14 @@ pub async fn top_up(
 async fn top_up_in_rehearsal(
     InRehearsal(server): InRehearsal,
     caller: Caller,
+    _: NoQuery,
     Json(request): Json<TopUpRequest>,
 ) -> Result<Response, Problem> {
     make_money(&server, caller, request).await
 }
 
 async fn make_money(server: &Server, caller: Caller, request: TopUpRequest) -> Result<Response, Problem> {
-    let amount = request.amount_fen.check("amount_fen", 1..=TOP_UP_FEN_MAX)?;
+    let amount = request.amount_fen.check("amount_fen", TOP_UP_FEN)?;
     let amount = Fen::new(amount).expect("it is above zero");
     let wallet = server.wallet();
     let transfer = Transfer::top_up(request.id, caller.user.clone(), amount, server.clock().now());

@@ -13,7 +13,7 @@ use hongbao_core::field::Number;
 use hongbao_core::request::CreateEnvelope;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, ProblemBody};
 use hongbao_core::{EnvelopeId, Seed, limits};
-use hongbao_http::{Caller, Code, Json, Problem, Query, hop, json_response};
+use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, hop, json_response};
 use serde::Deserialize;
 
 use super::App;
@@ -76,12 +76,19 @@ fn caller_of(caller: &Caller) -> server::Caller<'_> {
 #[utoipa::path(post, path = "/v1/envelopes", tag = "send", request_body = CreateEnvelope,
     responses(
         (status = 201, body = EnvelopeView),
+        (status = 409, description = "`id_conflict`: only at a server itself, if it is told an id that exists",
+            body = ProblemBody, content_type = "application/problem+json"),
+        (status = 421, description = "`misdirected`: only at a server itself", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 504, description = "`outcome_unknown`: there may be another unpaid envelope, which nobody can open",
+            body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn create(
     Here(server): Here,
     NewId(id): NewId,
     caller: Caller,
+    _: NoQuery,
     Json(request): Json<CreateEnvelope>,
 ) -> Result<Response, Problem> {
     let mut seed = [0; 32];
@@ -98,8 +105,10 @@ pub async fn create(
         (status = 403, description = "`not_sender`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "`cancelled`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "`outcome_unknown`: ask again, the answer is then final", body = ProblemBody,
+            content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
-pub async fn pay(Here(server): Here, IdInPath(id): IdInPath, caller: Caller) -> Result<Response, Problem> {
+pub async fn pay(Here(server): Here, IdInPath(id): IdInPath, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?))
 }
 
@@ -110,7 +119,7 @@ pub async fn pay(Here(server): Here, IdInPath(id): IdInPath, caller: Caller) -> 
         (status = 403, description = "`not_invited`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
-pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller) -> Result<Response, Problem> {
+pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.grab(id, &caller_of(&caller)).await?))
 }
 
@@ -130,6 +139,7 @@ pub async fn open(
     IdInPath(id): IdInPath,
     TimeLeft(time_left): TimeLeft,
     caller: Caller,
+    _: NoQuery,
     Json(request): Json<OpenRequest>,
 ) -> Result<Response, Problem> {
     let opening = server.open(id, &caller_of(&caller), &request.ticket, time_left).await?;
@@ -140,6 +150,11 @@ pub async fn open(
     }
     Ok(response)
 }
+
+/// Openings that a page may begin after.
+pub(super) const AFTER_SEQ: RangeInclusive<u32> = 0..=u32::MAX;
+/// Items that may be asked for on one page.
+pub(super) const PAGE_LIMIT: RangeInclusive<u32> = 1..=limits::PAGE_MAX;
 
 /// A page of openings.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -169,14 +184,14 @@ pub async fn detail(
     caller: Caller,
     Query(query): Query<DetailQuery>,
 ) -> Result<Response, Problem> {
-    let after_seq = number("after_seq", query.after_seq.as_deref(), 0, 0..=u32::MAX)?;
+    let after_seq = number("after_seq", query.after_seq.as_deref(), 0, AFTER_SEQ)?;
     let limit = page_limit(query.limit.as_deref())?;
     Ok(json_response(StatusCode::OK, &server.detail(id, &caller_of(&caller), after_seq, limit).await?))
 }
 
 /// The `limit` of a page, within bounds.
 pub(super) fn page_limit(asked: Option<&str>) -> Result<u32, Problem> {
-    number("limit", asked, limits::PAGE_DEFAULT, 1..=limits::PAGE_MAX)
+    number("limit", asked, limits::PAGE_DEFAULT, PAGE_LIMIT)
 }
 
 /// A number of a query, within bounds.

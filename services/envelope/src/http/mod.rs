@@ -1,5 +1,6 @@
 //! The server's routes: parse, call the verb, answer.
 
+mod bounds;
 pub mod dev;
 pub mod envelopes;
 pub mod openapi;
@@ -8,14 +9,24 @@ pub mod wallet;
 pub mod world;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::routing::{get, post};
 pub use dev::DevCalls;
+use hongbao_http::NoQuery;
+pub use openapi::Offer;
 pub use world::App;
 
 /// The routes of the contract. `dev` adds the calls that only a development
 /// service has; without it they do not exist, except that a rehearsal may always
 /// make the money that it plays with.
 pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
+    let document = openapi::document(&Offer {
+        limits: app.limits(),
+        takes_rehearsals: app.takes_rehearsals(),
+        issues_tokens: dev.as_ref().is_some_and(|calls| calls.issuer.is_some()),
+        makes_money: dev.is_some() || app.takes_rehearsals(),
+    });
+    let document = Bytes::from(document.to_string());
     let routes = Router::new()
         .route("/v1/envelopes/{id}/grab", post(envelopes::grab))
         .route("/v1/envelopes/{id}/open", post(envelopes::open))
@@ -26,7 +37,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         .route("/v1/wallet/transfers", get(wallet::transfers))
         .route("/v1/wallet/envelopes", get(wallet::envelopes))
         .route("/v1/operator/permits", get(operator::permits).put(operator::set_permits))
-        .route("/openapi.json", get(openapi::document))
+        .route("/openapi.json", get(move |_: NoQuery| std::future::ready(openapi::answer(&document))))
         .with_state(app.clone());
     match dev {
         Some(calls) => routes.merge(dev::routes(app, calls)),

@@ -1,11 +1,14 @@
 //! The contract as an OpenAPI document, generated from the handlers.
 
-use std::sync::LazyLock;
-
-use axum::http::StatusCode;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use hongbao_core::Limits;
 use hongbao_core::wire::ProblemBody;
+use hongbao_http::Code;
 use hongbao_http::mark::REHEARSAL;
-use hongbao_http::{Code, json_response};
+use hongbao_http::request_id::X_REQUEST_ID;
+use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -13,7 +16,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
-use super::{dev, envelopes, operator, wallet};
+use super::{bounds, dev, envelopes, operator, wallet};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,7 +29,7 @@ use super::{dev, envelopes, operator, wallet};
         dev::token, dev::top_up,
     ),
     components(schemas(ProblemBody, Code)),
-    modifiers(&BearerTokens, &CodesOfProblems, &AnswersOfAll, &MarkOfRehearsal),
+    modifiers(&BearerTokens, &CodesOfProblems, &AnswersOfAll, &IdOfRequest),
 )]
 struct Api;
 
@@ -58,7 +61,7 @@ struct AnswersOfAll;
 
 impl Modify for AnswersOfAll {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for item in document.paths.paths.values_mut() {
+        for (path, item) in &mut document.paths.paths {
             for operation in [&mut item.get, &mut item.put, &mut item.post].into_iter().flatten() {
                 let mut add = |status: StatusCode, words: &str| {
                     let answers = &mut operation.responses.responses;
@@ -68,12 +71,34 @@ impl Modify for AnswersOfAll {
                     add(StatusCode::UNAUTHORIZED, "`unauthorized`: no token, or one that is not good");
                     add(StatusCode::TOO_MANY_REQUESTS, "`rate_limited`: ask again after `Retry-After`");
                 }
-                if operation.request_body.is_some() {
-                    add(StatusCode::PAYLOAD_TOO_LARGE, "`body_too_large`");
-                    add(StatusCode::UNPROCESSABLE_ENTITY, "`invalid_request`");
+                if path.contains("{id}") {
+                    add(StatusCode::MISDIRECTED_REQUEST, "`misdirected`: only at a server itself");
                 }
-                add(StatusCode::SERVICE_UNAVAILABLE, "`busy`, `unavailable`: nothing happened, try again");
+                if operation.request_body.is_some() {
+                    add(StatusCode::REQUEST_TIMEOUT, "`request_timeout`: the body came too slowly");
+                }
+                // What comes before the call is known, and what is looked at whatever the call: its head, the size of
+                // its body, its query.
+                add(StatusCode::BAD_REQUEST, "`bad_request`: the head is not proper HTTP");
+                add(StatusCode::PAYLOAD_TOO_LARGE, "`body_too_large`");
+                add(StatusCode::URI_TOO_LONG, "`uri_too_long`");
+                add(StatusCode::UNPROCESSABLE_ENTITY, "`invalid_request`");
+                add(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "`head_too_large`");
+                add(StatusCode::INTERNAL_SERVER_ERROR, "`internal`");
+                add(StatusCode::SERVICE_UNAVAILABLE, "`busy`, `unavailable`, `draining`: nothing happened, try again");
             }
+        }
+    }
+}
+
+/// The header by which a client names its request.
+struct IdOfRequest;
+
+impl Modify for IdOfRequest {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let words = "Names the request in the log and in the answer. What is not 1 to 64 of `A-Za-z0-9_-` is replaced.";
+        for operation in operations(document) {
+            operation.parameters.get_or_insert_default().push(header(&X_REQUEST_ID, words));
         }
     }
 }
@@ -83,21 +108,25 @@ struct MarkOfRehearsal;
 
 impl Modify for MarkOfRehearsal {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let operations = document.paths.paths.values_mut();
-        let operations = operations.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post]).flatten();
-        for operation in operations.filter(|operation| operation.security.is_some()) {
+        let words = "An operator's token: the call is part of a rehearsal, in which nothing is real.";
+        for operation in operations(document).filter(|operation| operation.security.is_some()) {
             let Operation { parameters, responses, .. } = operation;
-            parameters.get_or_insert_default().push(mark());
+            parameters.get_or_insert_default().push(header(&REHEARSAL, words));
             let refused = "`rehearsal_off`, `rehearsal_refused`: only if it is marked as a rehearsal";
             responses.responses.entry(StatusCode::FORBIDDEN.as_str().to_owned()).or_insert_with(|| problem(refused));
         }
     }
 }
 
-fn mark() -> Parameter {
-    let words = "An operator's token: the call is part of a rehearsal, in which nothing is real.";
+fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    let items = document.paths.paths.values_mut();
+    items.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post]).flatten()
+}
+
+/// A header that a request may have.
+fn header(name: &HeaderName, words: &str) -> Parameter {
     let text = ObjectBuilder::new().schema_type(Type::String).build();
-    let parameter = ParameterBuilder::new().name(REHEARSAL.as_str()).parameter_in(ParameterIn::Header);
+    let parameter = ParameterBuilder::new().name(name.as_str()).parameter_in(ParameterIn::Header);
     parameter.required(Required::False).description(Some(words)).schema(Some(text)).build()
 }
 
@@ -107,40 +136,99 @@ fn problem(words: &str) -> RefOr<Response> {
     RefOr::T(ResponseBuilder::new().description(words).content("application/problem+json", content).build())
 }
 
-static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(Api::openapi);
+/// What a process answers, as far as it differs between installations.
+pub struct Offer<'a> {
+    /// What a request may ask for.
+    pub limits: &'a Limits,
+    /// Whether a request may be marked as a rehearsal.
+    pub takes_rehearsals: bool,
+    /// Whether it makes tokens.
+    pub issues_tokens: bool,
+    /// Whether it makes money, be it for rehearsals alone.
+    pub makes_money: bool,
+}
 
-/// `GET /openapi.json`.
-pub async fn document() -> axum::response::Response {
-    json_response(StatusCode::OK, &*DOCUMENT)
+/// The document of what is offered.
+pub fn document(offer: &Offer<'_>) -> Value {
+    let mut document = Api::openapi();
+    if offer.takes_rehearsals {
+        MarkOfRehearsal.modify(&mut document);
+    }
+    let absent = [("/v1/dev/token", offer.issues_tokens), ("/v1/dev/top-up", offer.makes_money)];
+    for (path, _) in absent.iter().filter(|(_, is_offered)| !is_offered) {
+        document.paths.paths.remove(*path);
+    }
+    let mut document = serde_json::to_value(document).expect("a document is made of strings and numbers");
+    bounds::bind(&mut document, offer.limits);
+    document
+}
+
+/// The answer of `GET /openapi.json`.
+pub(super) fn answer(document: &Bytes) -> axum::response::Response {
+    let mut response = axum::response::Response::new(document.clone().into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Of a service that offers everything.
+    fn whole_document() -> Value {
+        let limits = Limits::default();
+        document(&Offer { limits: &limits, takes_rehearsals: true, issues_tokens: true, makes_money: true })
+    }
+
+    /// The statuses under which a call answers.
+    fn statuses(document: &Value, path: &str, method: &str) -> Vec<String> {
+        let answers = document["paths"][path][method]["responses"].as_object();
+        answers.unwrap_or_else(|| panic!("{method} {path}")).keys().cloned().collect()
+    }
+
     #[test]
     fn every_call_names_the_problems_that_it_may_answer_with() {
-        let document = serde_json::to_value(&*DOCUMENT).unwrap();
-        let statuses = |path: &str, method: &str| -> Vec<String> {
-            let answers = document["paths"][path][method]["responses"].as_object();
-            answers.unwrap_or_else(|| panic!("{method} {path}")).keys().cloned().collect()
-        };
-        assert_eq!(
-            statuses("/v1/envelopes/{id}/open", "post"),
-            ["200", "401", "403", "404", "413", "422", "429", "503", "504"]
-        );
-        assert_eq!(statuses("/v1/wallet", "get"), ["200", "401", "403", "429", "503"]);
-        assert_eq!(statuses("/v1/operator/permits", "put"), ["200", "401", "403", "413", "422", "429", "503"]);
-        for status in statuses("/v1/envelopes/{id}/open", "post").iter().skip(1) {
-            let answer = &document["paths"]["/v1/envelopes/{id}/open"]["post"]["responses"][status];
-            let schema = &answer["content"]["application/problem+json"]["schema"]["$ref"];
-            assert_eq!(schema, "#/components/schemas/ProblemBody", "{status}");
+        let document = whole_document();
+        let always = ["400", "413", "414", "422", "431", "500", "503"];
+        for (path, method, own) in [
+            ("/v1/envelopes", "post", &["201", "401", "403", "408", "409", "421", "429", "504"][..]),
+            ("/v1/envelopes/{id}/pay", "post", &["200", "401", "402", "403", "404", "409", "421", "429", "504"]),
+            ("/v1/envelopes/{id}/grab", "post", &["200", "401", "403", "404", "421", "429"]),
+            ("/v1/envelopes/{id}/open", "post", &["200", "401", "403", "404", "408", "421", "429", "504"]),
+            ("/v1/envelopes/{id}", "get", &["200", "401", "403", "404", "421", "429"]),
+            ("/v1/wallet", "get", &["200", "401", "403", "429"]),
+            ("/v1/wallet/transfers", "get", &["200", "401", "403", "429"]),
+            ("/v1/wallet/envelopes", "get", &["200", "401", "403", "429"]),
+            ("/v1/operator/permits", "get", &["200", "401", "403", "404", "429"]),
+            ("/v1/operator/permits", "put", &["200", "401", "403", "404", "408", "429"]),
+            ("/v1/dev/token", "post", &["200", "408"]),
+            ("/v1/dev/top-up", "post", &["200", "401", "403", "408", "409", "429", "504"]),
+        ] {
+            let mut expected: Vec<String> = always.iter().chain(own).map(|status| (*status).to_owned()).collect();
+            expected.sort_unstable();
+            assert_eq!(statuses(&document, path, method), expected, "{method} {path}");
+            for status in expected.iter().filter(|status| !status.starts_with('2')) {
+                let answer = &document["paths"][path][method]["responses"][status];
+                let schema = &answer["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/ProblemBody", "{status}");
+            }
         }
     }
 
     #[test]
+    fn what_is_not_offered_is_not_in_the_document() {
+        let limits = Limits::default();
+        let offer = Offer { limits: &limits, takes_rehearsals: false, issues_tokens: false, makes_money: false };
+        let document = document(&offer);
+        let calls = &document["paths"];
+        assert!(!calls.as_object().unwrap().keys().any(|path| path.starts_with("/v1/dev/")));
+        assert!(!calls.to_string().contains(REHEARSAL.as_str()));
+        assert!(!statuses(&document, "/v1/wallet", "get").contains(&"403".to_owned()));
+    }
+
+    #[test]
     fn every_code_that_the_service_can_answer_with_is_listed() {
-        let document = serde_json::to_value(&*DOCUMENT).unwrap();
+        let document = whole_document();
         let schemas = &document["components"]["schemas"];
         assert_eq!(schemas["ProblemBody"]["properties"]["code"]["$ref"], "#/components/schemas/Code");
         // The schema is made from the variants, so that this also finds one that `ALL` or its text forgets.
@@ -150,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_code_that_a_call_names_exists_and_has_the_status_that_it_stands_under() {
-        let document = serde_json::to_value(&*DOCUMENT).unwrap();
+        let document = whole_document();
         let mut named = 0;
         let calls = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
         for (status, answer) in calls.flat_map(|call| call["responses"].as_object().unwrap()) {

@@ -1,17 +1,22 @@
 //! Calls of operators, answered by each server for itself.
 
+use std::ops::RangeInclusive;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use hongbao_core::field::Number;
 use hongbao_core::limits::PERMIT_CAP_MAX;
 use hongbao_core::wire::ProblemBody;
-use hongbao_http::{Caller, Json, Problem, json_response};
+use hongbao_http::{Caller, Json, NoQuery, Problem, json_response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::world::Here;
 use crate::permits::Counter;
 use crate::server::Server;
+
+/// Caps that an operator may set.
+pub(super) const PERMIT_CAP: RangeInclusive<i64> = 1..=PERMIT_CAP_MAX as i64;
 
 /// The entry permits of this server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,8 +41,10 @@ pub struct PermitsRequest {
     responses(
         (status = 200, body = PermitsView),
         (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`: at a gateway, for each server is asked by itself",
+            body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
-pub async fn permits(Here(server): Here, caller: Caller) -> Result<Response, Problem> {
+pub async fn permits(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     caller.require_operator()?;
     Ok(json_response(StatusCode::OK, &view(&server)))
 }
@@ -48,15 +55,18 @@ pub async fn permits(Here(server): Here, caller: Caller) -> Result<Response, Pro
     responses(
         (status = 200, body = PermitsView),
         (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`: at a gateway, for each server is asked by itself",
+            body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn set_permits(
     Here(server): Here,
     caller: Caller,
+    _: NoQuery,
     Json(request): Json<PermitsRequest>,
 ) -> Result<Response, Problem> {
     caller.require_operator()?;
-    let cap = request.cap.check("cap", 1..=PERMIT_CAP_MAX.into())?;
+    let cap = request.cap.check("cap", PERMIT_CAP)?;
     let cap = u32::try_from(cap).expect("the bound that it was checked against is a u32");
     let before = server.permits().cap();
     server.permits().set_cap(cap);

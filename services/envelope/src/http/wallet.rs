@@ -3,8 +3,9 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use hongbao_core::TransferKind;
+use hongbao_core::limits::CURSOR_DIGITS_MAX;
 use hongbao_core::wire::{EnvelopeItem, EnvelopesPage, ProblemBody, TransferView, TransfersPage, WalletView};
-use hongbao_http::{Caller, Problem, Query, json_response};
+use hongbao_http::{Caller, NoQuery, Problem, Query, json_response};
 use hongbao_wallet::Posted;
 use serde::Deserialize;
 
@@ -16,7 +17,7 @@ use crate::server::Server;
 /// The caller's balance.
 #[utoipa::path(get, path = "/v1/wallet", tag = "wallet", responses((status = 200, body = WalletView)),
     security(("bearer" = [])))]
-pub async fn balance(Here(server): Here, caller: Caller) -> Result<Response, Problem> {
+pub async fn balance(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     let balance_fen = server.wallet().balance(&caller.user).await.map_err(Refusal::from)?;
     Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
 }
@@ -104,6 +105,13 @@ pub async fn envelopes(
     Ok(json_response(StatusCode::OK, &EnvelopesPage { envelopes: envelopes.collect(), next_cursor }))
 }
 
+/// Where a page begins, as the one before has told it.
+fn position_of(cursor: &str) -> Result<i64, Problem> {
+    let is_ours = (1..=CURSOR_DIGITS_MAX).contains(&cursor.len()) && cursor.bytes().all(|byte| byte.is_ascii_digit());
+    let position = cursor.parse().ok().filter(|_| is_ours);
+    position.ok_or_else(|| Problem::invalid_field("cursor", "must be the next_cursor of another page"))
+}
+
 /// One page of the caller's transfers, and the cursor of the next.
 async fn page(
     server: &Server,
@@ -112,11 +120,7 @@ async fn page(
     cursor: Option<&str>,
     limit: Option<&str>,
 ) -> Result<(Vec<Posted>, Option<String>), Problem> {
-    let before = match cursor.map(str::parse::<i64>) {
-        None => None,
-        Some(Ok(position)) if position >= 0 => Some(position),
-        Some(_) => return Err(Problem::invalid_field("cursor", "must be the next_cursor of another page")),
-    };
+    let before = cursor.map(position_of).transpose()?;
     let limit = page_limit(limit)?;
     // One more than asked for tells whether there is another page.
     let found = server.wallet().history(&caller.user, kinds, before, limit + 1).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
-use hongbao_core::World;
+use hongbao_core::{Limits, World};
 use hongbao_http::mark::world_of;
 use hongbao_http::problem::NO_SUCH_CALL;
 use hongbao_http::{Code, Problem, Verifier};
@@ -33,6 +33,11 @@ impl App {
     /// Whether a request may be marked as a rehearsal.
     pub fn takes_rehearsals(&self) -> bool {
         self.rehearsal.is_some()
+    }
+
+    /// What a request may ask for; the same in both worlds.
+    pub fn limits(&self) -> &Limits {
+        self.real.limits()
     }
 
     fn world_of(&self, parts: &Parts) -> Result<World, Problem> {

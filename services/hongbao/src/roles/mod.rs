@@ -105,7 +105,7 @@ async fn serve_role(
     let (listener, address) = process::listen(address, ADDRESS_SET_BY)?;
     let stop = process::stop_signal(health)?;
     announce(address);
-    serve(listener, routes, role.installation.http.options(http_metrics), stop).await;
+    serve(listener, routes, role.installation.http.options(http_metrics).behind_a_gateway(), stop).await;
     Ok(())
 }
 

@@ -2,12 +2,13 @@
 
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
+use hongbao_envelope::http::Offer;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -107,6 +108,7 @@ impl User {
         };
         connection.get_mut().write_all(&self.request(method, path, body))?;
         let answer = Answer::read(&mut connection)?;
+        assert_documented(method, path, &answer);
         if answer.header("connection") != Some("close") {
             *kept = Some(connection);
         }
@@ -241,7 +243,9 @@ impl Answer {
     pub fn read(connection: &mut BufReader<impl Read>) -> io::Result<Answer> {
         let broken = |words: &str| io::Error::new(io::ErrorKind::InvalidData, words.to_owned());
         let start = read_line(connection)?;
-        let status = start.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        // Who asks in HTTP/1.0 is answered so.
+        let status = start.strip_prefix("HTTP/1.1 ").or_else(|| start.strip_prefix("HTTP/1.0 "));
+        let status = status.and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.ok_or_else(|| broken(&start))?;
         let mut headers = Vec::new();
         loop {
@@ -308,6 +312,32 @@ impl Answer {
         let problem = self.problem(422, "invalid_request");
         assert_eq!(problem["field"].as_str(), field, "{problem}");
     }
+}
+
+/// Requires that the contract's document lists what a call was answered with.
+fn assert_documented(method: &str, path: &str, answer: &Answer) {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+        let limits = hongbao_core::Limits::default();
+        let offer = Offer { limits: &limits, takes_rehearsals: true, issues_tokens: true, makes_money: true };
+        hongbao_envelope::http::openapi::document(&offer)
+    });
+    let path = path.split('?').next().expect("there is something before a question mark");
+    let names_it = |known: &str| {
+        let (known, asked) = (known.split('/'), path.split('/'));
+        known.clone().count() == asked.clone().count()
+            && known.zip(asked).all(|(one, other)| one == "{id}" || one == other)
+    };
+    let calls = DOCUMENT["paths"].as_object().expect("there are calls");
+    let call = calls.iter().find(|(known, _)| names_it(known)).map(|(_, item)| &item[method.to_lowercase()]);
+    // What is no call of the contract has a status of its own.
+    let Some(call) = call.filter(|call| call.is_object()) else { return };
+    // Not every service offers these.
+    if answer.status == 404 && path.starts_with("/v1/dev/") {
+        return;
+    }
+    let (status, kind) = (answer.status.to_string(), answer.header("content-type").unwrap_or_default());
+    let listed = &call["responses"][&status]["content"][kind];
+    assert!(listed.is_object(), "{method} {path}: {status} {kind} is not in the document: {}", answer.text());
 }
 
 /// Whether the same request may succeed later, by the kind of status.

@@ -57,10 +57,7 @@ fn unknown_missing_doubled_and_ill_typed_fields_are_named() {
     let mut bodies: Vec<(String, Option<&str>)> = Vec::new();
     for (field, values) in [
         ("kind", vec![json!("fair"), json!("Lucky"), json!(""), json!(1), json!(null), json!(["lucky"])]),
-        (
-            "total_fen",
-            vec![json!("100"), json!(100.5), json!(100.0), json!(null), json!(true), json!([100]), json!({})],
-        ),
+        ("total_fen", vec![json!("100"), json!(100.5), json!(1e30), json!(null), json!(true), json!([100]), json!({})]),
         ("shares", vec![json!("10"), json!(1.5), json!(null), json!(false), json!([10])]),
         ("greeting", vec![json!(5), json!(["x"]), json!({ "text": "x" }), json!(true)]),
         ("expires_in_s", vec![json!("60"), json!(60.5), json!([60])]),
@@ -134,7 +131,7 @@ fn amounts_and_shares_that_do_not_fit_are_refused() {
             "18446744073709551615",
             "18446744073709551616",
             "99999999999999999999999999",
-            "1e2",
+            "105e-1",
             "1e400",
             "-1e400",
             "1e-400",
@@ -153,7 +150,7 @@ fn amounts_and_shares_that_do_not_fit_are_refused() {
             "9223372036854775807",
             "-9223372036854775808",
             "9223372036854775808",
-            "1e1",
+            "105e-1",
             "1e400",
         ] {
             body(kind, "100", shares, "shares");
@@ -291,10 +288,7 @@ fn whatever_is_not_the_id_of_an_envelope_names_none() {
         [now_ms - DAY_MS, now_ms - 29 * DAY_MS, now_ms - 31 * DAY_MS, now_ms - 62 * DAY_MS, 0, 1]
             .map(|millis| minted(millis).to_string()),
     );
-    ids.extend(
-        [now_ms + 30_000, now_ms + 120_000, now_ms + 40 * DAY_MS, (1 << 48) - 1]
-            .map(|millis| minted(millis).to_string()),
-    );
+    ids.extend([now_ms + 30_000, now_ms + 400 * DAY_MS, (1 << 48) - 1].map(|millis| minted(millis).to_string()));
     ids.extend([unknown.to_string(), unknown.to_string().to_uppercase()]);
     ids.extend([unknown.simple().to_string(), unknown.urn().to_string(), format!("%7B{unknown}%7D")]);
     ids.extend([uuid::Uuid::nil().to_string(), uuid::Uuid::max().to_string()]);
@@ -310,6 +304,13 @@ fn whatever_is_not_the_id_of_an_envelope_names_none() {
             let answer = li.call(method, &format!("/v1/envelopes/{id}{path}"), None);
             assert_eq!(answer.status, 404, "{method} {id}{path}: {}", answer.text());
             answer.problem(404, "not_found");
+        }
+    }
+    // It may have been our clock that was stepped back: what is not known yet is not told as if it were final.
+    for ahead_ms in [120_000, 40 * DAY_MS] {
+        let id = minted(now_ms + ahead_ms);
+        for (method, path) in [("GET", ""), ("POST", "/pay"), ("POST", "/grab")] {
+            li.call(method, &format!("/v1/envelopes/{id}{path}"), None).problem(503, "unavailable");
         }
     }
     service.check();

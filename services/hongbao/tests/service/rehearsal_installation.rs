@@ -59,17 +59,17 @@ impl Drop for Process {
     }
 }
 
-struct Installation {
+pub struct Installation {
     mariadb: Part,
     _memcached: Part,
     _redis: Part,
     folder: Folder,
     server: SocketAddr,
-    gateway: SocketAddr,
+    pub gateway: SocketAddr,
 }
 
 impl Installation {
-    fn new() -> Installation {
+    pub fn new() -> Installation {
         let (mariadb, memcached, redis) = (Part::mariadb(&[]), Part::memcached(), Part::redis());
         let [server, worker, gateway] = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let folder = Folder::new();
@@ -94,7 +94,7 @@ impl Installation {
     }
 
     /// Runs a command that ends; its exit code and what it printed.
-    fn run(&self, command: &str, options: &[&str]) -> (Option<i32>, String) {
+    pub fn run(&self, command: &str, options: &[&str]) -> (Option<i32>, String) {
         let config = self.folder.path("hongbao.toml");
         let mut arguments = vec![command, "--config", config.to_str().unwrap()];
         arguments.extend(options);
@@ -103,10 +103,14 @@ impl Installation {
     }
 
     fn start(&self, role: &str) -> Process {
-        Process::start(&self.folder, role, &[])
+        self.start_with(role, &[])
     }
 
-    fn user(&self, name: &str) -> User {
+    pub fn start_with(&self, role: &str, environment: &[(&str, &str)]) -> Process {
+        Process::start(&self.folder, role, environment)
+    }
+
+    pub fn user(&self, name: &str) -> User {
         let token = sign(&json!({ "sub": name, "exp": seconds_from_now(3_600) }), TOKEN_SECRET);
         User::new(name, Some(format!("Bearer {token}")), self.gateway)
     }
@@ -168,7 +172,7 @@ fn nothing_that_is_rehearsed_moves_a_real_row_by_a_fen() {
     let [li, wang, zhao] = ["li", "wang", "zhao"].map(|name| installation.user(name));
 
     // Real money, an open envelope and an opening that has been credited.
-    let mut server = Process::start(&installation.folder, "server", &[("HONGBAO_DEV_CALLS", "true")]);
+    let mut server = installation.start_with("server", &[("HONGBAO_DEV_CALLS", "true")]);
     let mut worker = installation.start("worker");
     let gateway = installation.start("gateway");
     for (user, fen) in [(&li, 10_000), (&wang, 500)] {

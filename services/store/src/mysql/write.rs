@@ -39,9 +39,7 @@ pub async fn create(store: &MysqlStore, envelopes: &[Envelope]) -> Result<(), St
     let done = execute(&mut lease, &sql).await;
     match lease.done(done) {
         Ok(()) => Ok(()),
-        Err(broken) if broken.is_duplicate() => {
-            Err(StoreError::Unavailable("an envelope with this id exists".to_owned()))
-        }
+        Err(broken) if broken.is_duplicate() => Err(StoreError::Exists),
         Err(broken) => Err(committing(broken)),
     }
 }

@@ -40,7 +40,7 @@ pub async fn create(store: &SqliteStore, envelopes: &[Envelope]) -> Result<(), S
     };
     match write_all(store, &batch, envelopes).await? {
         Append::Done => Ok(()),
-        Append::Fenced => Err(StoreError::Unavailable("an envelope with this id exists".to_owned())),
+        Append::Fenced => Err(StoreError::Exists),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use hongbao_core::{Audience, Envelope, Fen, GroupId, Journal, Kind, Seed, Stage};
 
+use crate::StoreError;
+
 use super::{Fixture, NOW, created, ids, ids_of_one_table, make_active, user};
 
 /// What is created is loaded, to the last field and the largest number.
@@ -60,7 +62,8 @@ pub async fn an_id_that_exists_is_refused_with_its_whole_batch(on: &Fixture) {
     let ids: Vec<_> = ids(&on.store, |table| table.database == home.database).take(3).collect();
     let first = make_active(&on.store, ids[1]).await;
     let batch = [created(ids[0]), Envelope { sender: user("thief"), ..created(ids[1]) }, created(ids[2])];
-    on.other.create(&batch).await.unwrap_err();
+    let refused = on.other.create(&batch).await;
+    assert!(matches!(refused, Err(StoreError::Exists)), "{refused:?}");
     assert_eq!(on.store.load(ids[0]).await.unwrap(), None);
     assert_eq!(on.store.load(ids[1]).await.unwrap().expect("it was created").0, first);
     assert_eq!(on.store.load(ids[2]).await.unwrap(), None);
