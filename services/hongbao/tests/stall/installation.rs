@@ -10,8 +10,8 @@ use hongbao_core::id::Fold;
 use hongbao_core::{Slot, World};
 use hongbao_parts::{LogStall, Part};
 use hongbao_store::mysql::connection::MysqlOptions;
-use hongbao_store::mysql::{Layout, migrate};
-use hongbao_wallet::mysql::Home;
+use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_wallet::mysql::{Home, MysqlWallet};
 
 use crate::process::{ServerProcess, WorkerProcess};
 
@@ -48,10 +48,15 @@ pub struct SetShape {
     pub patience: Duration,
 }
 
+/// For what the test itself does, which is to come to an end however busy the machine is.
+const PATIENT: Duration = Duration::from_secs(30);
+
 /// One SET.
 pub struct Set {
     /// What its processes are started with.
     pub shape: SetShape,
+    /// The databases, over connections of the test.
+    pub store: Arc<MysqlStore>,
     servers: [Mutex<Option<Arc<ServerProcess>>>; SERVERS],
     worker: Mutex<Option<WorkerProcess>>,
 }
@@ -61,7 +66,9 @@ pub struct Installation {
     databases: [Mutex<Part>; DATABASES],
     _redis: [Part; SETS],
     /// The SETs.
-    pub sets: [Set; SETS],
+    pub sets: Vec<Set>,
+    /// The wallet, over connections of the test.
+    pub wallet: Arc<MysqlWallet>,
     stalls: AtomicUsize,
 }
 
@@ -108,10 +115,13 @@ impl Installation {
         };
         let homes = vec![home(0), home(1)];
         let redis = [(); SETS].map(|()| Part::redis());
-        let mut number = 0;
-        let sets = [(); SETS].map(|()| {
+        let mut sets = Vec::new();
+        for number in 0..SETS {
             let slots = Slot::all().filter(|slot| set_of(*slot) == number).collect();
             let layout = Layout { fold: fold(), slots, zone_offset_s: ZONE_OFFSET_S, world: World::Real };
+            let patient = options(&parts[number], PATIENT);
+            migrate(patient.clone(), &layout).await.expect("an empty database takes the tables");
+            let store = MysqlStore::open(patient, layout.clone()).await.expect("the database is there");
             let shape = SetShape {
                 options: options(&parts[number], patience),
                 layout,
@@ -119,17 +129,21 @@ impl Installation {
                 redis_url: format!("redis://{}", redis[number].node()),
                 patience,
             };
-            number += 1;
-            Set { shape, servers: Default::default(), worker: Mutex::default() }
-        });
-        for set in &sets {
-            // Patience is for rounds: making a hundred tables takes its time.
-            let patient = MysqlOptions { statement_timeout: Duration::from_secs(30), ..set.shape.options.clone() };
-            migrate(patient, &set.shape.layout).await.expect("an empty database takes the tables");
+            let store = Arc::new(store);
+            sets.push(Set { shape, store, servers: Default::default(), worker: Mutex::default() });
         }
-        hongbao_wallet::mysql::migrate(&homes, WALLET_DATABASES).await.expect("an empty database takes the tables");
+        let patient: Vec<Home> = homes
+            .iter()
+            .map(|home| Home {
+                options: MysqlOptions { statement_timeout: PATIENT, ..home.options.clone() },
+                ..home.clone()
+            })
+            .collect();
+        hongbao_wallet::mysql::migrate(&patient, WALLET_DATABASES).await.expect("an empty database takes the tables");
         let databases = parts.map(Mutex::new);
-        let installation = Installation { databases, _redis: redis, sets, stalls: AtomicUsize::new(0) };
+        let wallet = MysqlWallet::open(patient, WALLET_DATABASES).await.expect("the databases are there");
+        let installation =
+            Installation { wallet: Arc::new(wallet), databases, _redis: redis, sets, stalls: AtomicUsize::new(0) };
         for set in &installation.sets {
             for number in 0..SERVERS {
                 set.restart_server(number).await;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use hongbao_core::{Clock as _, Envelope, EnvelopeId, Fen, Kind, Seed, SystemClock, UserId};
 use hongbao_store::Store as _;
-use hongbao_store::mysql::MysqlStore;
 use hongbao_store::suite::created;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -188,8 +187,7 @@ impl Round {
         }
         let paid: Vec<&Envelope> = to_open.iter().chain([&short_lived]).collect();
         let every: Vec<Envelope> = paid.iter().copied().chain(&to_pay).chain(&too_late).cloned().collect();
-        let shape = &self.installation.sets[set].shape;
-        let store = MysqlStore::open(shape.options.clone(), shape.layout.clone()).await.expect("the database is there");
+        let store = &self.installation.sets[set].store;
         for envelope in &every {
             // One that exists was created by a try whose answer came too late.
             while store.create(std::slice::from_ref(envelope)).await.is_err()
