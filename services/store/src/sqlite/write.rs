@@ -105,9 +105,11 @@ pub async fn cancel(store: &SqliteStore, id: EnvelopeId) -> Result<Option<Stage>
 pub async fn purge(store: &SqliteStore, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
     let (file, statements) = store.writable(table)?;
     let ids: Vec<String> = envelopes.iter().map(|id| format!("\"{}\"", id.to_string().replace('-', ""))).collect();
-    let mut writer = file.writer().await;
+    let mut writer = file.writer().await?;
     let removal = sqlx::query(&statements.purge).bind(format!("[{}]", ids.join(",")));
-    Ok(removal.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected())
+    let removed = removal.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
+    writer.committed()?;
+    Ok(removed)
 }
 
 /// A stage that the change found beyond `Created` never goes back there, so
