@@ -80,12 +80,15 @@ fn of(dir: &Path, parent: u32) -> BTreeMap<u32, u64> {
 fn killed(arguments: &[&str], is_started: impl Fn(&Path) -> bool, least: usize) {
     let dir = tempfile::tempdir().unwrap();
     // Of the same name as one of them, and none of them.
-    let foreign_binary = dir.path().with_extension("foreign").join("hongbao");
-    std::fs::create_dir(foreign_binary.parent().unwrap()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign_binary = elsewhere.path().join("hongbao");
     std::fs::copy("/bin/sleep", &foreign_binary).unwrap();
     let mut foreign = Process::start(Command::new(&foreign_binary).arg("600"));
     let mut run = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"));
     run.args(["run", "hot", "--rate", "50", "--seconds", "600"]).args(arguments);
+    if arguments.contains(&"--cluster") {
+        run.arg("--cluster-script").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/cluster.sh"));
+    }
     run.arg("--server").arg(service()).arg("--data").arg(dir.path());
     let mut run = Process::start(&mut run);
     let until = Instant::now() + STARTED_WITHIN;
@@ -110,7 +113,6 @@ fn killed(arguments: &[&str], is_started: impl Fn(&Path) -> bool, least: usize) 
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(foreign.0.try_wait().unwrap().is_none(), "a process of somebody else was ended");
-    std::fs::remove_dir_all(foreign_binary.parent().unwrap()).unwrap();
 }
 
 /// Whether a file of that name, somewhere below the folder, is there.
