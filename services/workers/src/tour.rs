@@ -261,4 +261,17 @@ mod tests {
         tour.succeeded(bad);
         assert!(!tour.is_held(bad));
     }
+
+    #[test]
+    fn a_failing_table_is_visited_at_once_when_its_database_is_back() {
+        let mut tour = Tour::new(ZONE_S, &Limits::default(), 0);
+        let bad = TableRef { database: 0, table: 0, day: Day::new(9).unwrap() };
+        for _ in 0..10 {
+            tour.failed("test", bad, &JobError::Panicked);
+        }
+        let visits_it = |tour: &mut Tour| tour.tables_to_visit(&tables(), now()).iter().any(|stop| stop.table == bad);
+        assert!(!visits_it(&mut tour));
+        tour.forget_failures();
+        assert!(visits_it(&mut tour));
+    }
 }

@@ -32,10 +32,15 @@ struct MadeUp {
     does: Does,
     begun: Arc<AtomicU32>,
     ended: Arc<AtomicU32>,
+    forgot: Arc<AtomicU32>,
 }
 
 #[async_trait]
 impl Job for MadeUp {
+    fn forget_failures(&mut self) {
+        self.forgot.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn name(&self) -> &'static str {
         "made_up"
     }
@@ -67,6 +72,7 @@ struct Running {
     set: WorkerSet,
     begun: Arc<AtomicU32>,
     ended: Arc<AtomicU32>,
+    forgot: Arc<AtomicU32>,
     registry: Registry,
 }
 
@@ -85,8 +91,8 @@ async fn start_awaiting(
     idle: Duration,
     duty_percent: u32,
 ) -> Running {
-    let (begun, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let job = Box::new(MadeUp { does, begun: begun.clone(), ended: ended.clone() });
+    let [begun, ended, forgot] = [(); 3].map(|()| Arc::new(AtomicU32::new(0)));
+    let job = Box::new(MadeUp { does, begun: begun.clone(), ended: ended.clone(), forgot: forgot.clone() });
     let mut registry = Registry::default();
     let metrics = WorkerMetrics::register(&mut registry);
     let clock = Arc::new(ClockGuard::new(&World::new().await.ports(), metrics.clone()));
@@ -98,7 +104,8 @@ async fn start_awaiting(
         ..WorkerOptions::default()
     };
     let jobs = vec![Scheduled { job, idle }];
-    Running { set: WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, &options, &metrics), begun, ended, registry }
+    let set = WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, &options, &metrics);
+    Running { set, begun, ended, forgot, registry }
 }
 
 /// A lease that several processes ask for.
@@ -209,6 +216,7 @@ async fn a_job_that_waits_after_failures_goes_on_at_once_when_its_database_is_ba
         returns.tell();
         let took = wait_for(async || running.begun.load(Ordering::SeqCst) > before).await;
         assert!(took < Duration::from_millis(1_500), "after {before} failures it took {took:?}");
+        assert!(running.forgot.load(Ordering::SeqCst) >= runs, "what it left out is tried again");
     }
     assert!(running.set.shutdown().await);
 }
