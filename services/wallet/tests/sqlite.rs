@@ -63,6 +63,25 @@ async fn reopening_keeps_everything() {
     assert_eq!(wallet.balance(&UserId::parse("ann").unwrap()).await.unwrap().get(), 5 + 3 * 7);
 }
 
+/// Nothing moves, and nobody has to guess what is missing.
+#[tokio::test]
+async fn a_missing_system_account_is_named_by_whoever_needs_it() {
+    for missing in ["#clearing", "#top_ups"] {
+        let (wallet, dir) = empty().await;
+        wallet.transfer(vec![top_up(1, "ann", 5)]).await.unwrap();
+        let removal = format!("DELETE FROM system_account WHERE account = '{missing}'");
+        beside(dir.path()).await.execute(removal.as_str()).await.unwrap();
+        let refused = wallet.transfer(vec![top_up(2, "ann", 5)]).await.unwrap_err();
+        for error in [refused, wallet.books().await.unwrap_err()] {
+            assert!(matches!(&error, WalletError::Damaged(words) if words.contains(missing)), "{error}");
+        }
+        let accounts = wallet.accounts(None, 10).await.unwrap();
+        let stored: Vec<_> = accounts.iter().map(|row| (row.account.as_str(), row.balance_fen.is_some())).collect();
+        assert_eq!(stored, [("#clearing", missing != "#clearing"), ("#top_ups", missing != "#top_ups"), ("ann", true)]);
+        assert_eq!(wallet.scan(0, 10).await.unwrap().len(), 1, "nothing was written");
+    }
+}
+
 #[tokio::test]
 async fn the_database_refuses_to_change_or_delete_a_transfer() {
     let (wallet, dir) = empty().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hongbao_core::Seed;
 use serde_json::{Value, json};
 
-use crate::support::{Service, User, hongbao, lucky, number_of, text, text_of, with};
+use crate::support::{Service, User, hongbao, lucky, number_of, text, text_of, wait_until, with};
 
 /// Plenty for what should take a second.
 const SOON: Duration = Duration::from_secs(10);
@@ -204,6 +204,23 @@ fn until_its_refund_is_written_an_expired_envelope_says_so() {
 }
 
 #[test]
+fn what_was_never_paid_is_cancelled_and_then_unknown() {
+    let service = Service::start("[limits]\npay_within_s = 3\n[workers]\npurge_after_s = 1\nidle_ms = 20");
+    let li = service.user("li");
+    li.top_up(100);
+    let paid = li.send(&lucky(10, 1));
+    let id = text_of(&li.post("/v1/envelopes", &lucky(90, 9)).ok(201)["id"]).to_owned();
+    let path = format!("/v1/envelopes/{id}");
+    wait_until(2 * SOON, "the envelope to be removed", || li.get(&path).status == 404);
+    for answer in [li.get(&path), li.pay(&id), li.grab(&id)] {
+        assert_eq!((answer.status, text_of(&answer.json()["code"])), (404, "not_found"));
+    }
+    assert_eq!(li.detail(&paid)["envelope"]["state"], "active");
+    li.wait_for_balance(90, SOON);
+    service.check();
+}
+
+#[test]
 fn an_equal_envelope_gives_everybody_the_same_its_sender_too() {
     let service = Service::start("");
     let li = service.user("li");
@@ -244,6 +261,8 @@ fn openings_are_shown_page_by_page_and_anyone_can_recompute_the_draw() {
 
     verify_draw(&service, &pages, 0, "7 openings");
     verify_draw(&service, &pages[..2], 1, "opening 7 is missing");
+    let least = whole["opens"].as_array().unwrap().iter().min_by_key(|open| number_of(&open["amount_fen"])).unwrap();
+    verify_draw(&service, &[with(whole.clone(), "luckiest", least.clone())], 1, "luckiest is told as");
     let amount = number_of(&pages[1]["opens"][0]["amount_fen"]);
     pages[1]["opens"][0]["amount_fen"] = json!(amount + 1);
     verify_draw(&service, &pages, 1, "opening 4");

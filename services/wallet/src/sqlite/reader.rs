@@ -56,8 +56,12 @@ const ACCOUNTS: &str = "WITH system (account, balance_fen) AS ( \
        FROM system CROSS JOIN contras WHERE account IN (SELECT account FROM page) \
      ORDER BY 1";
 
-const BALANCES: &str = "SELECT user_id, position, user_fen, balance_fen FROM transfer \
-     WHERE (user_id, position) > (?1, ?2) ORDER BY user_id, position LIMIT ?3";
+/// The rest of one history, then the histories behind it: as one condition, SQLite
+/// would read that history from its start for each of its pages.
+const BALANCES: &str = "SELECT * FROM (SELECT user_id, position, user_fen, balance_fen FROM transfer \
+       WHERE user_id = ?1 AND position > ?2 ORDER BY position LIMIT ?3) \
+     UNION ALL SELECT * FROM (SELECT user_id, position, user_fen, balance_fen FROM transfer \
+       WHERE user_id > ?1 ORDER BY user_id, position LIMIT ?3) LIMIT ?3";
 
 /// The users' balances in two halves, as above, and the system's.
 const BOOKS: &str = "SELECT coalesce(sum(balance_fen >> 32), 0), coalesce(sum(balance_fen & 4294967295), 0), \
