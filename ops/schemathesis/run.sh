@@ -42,7 +42,7 @@ stop() {
 trap stop EXIT
 
 # The twelve calls, and what the other phases take whatever is asked for.
-examples=$(((requests / 2 - 1600) / 12))
+examples=$(((requests / 2 - 1000) / 12))
 ((examples > 10)) || examples=10
 
 post() {
