@@ -42,7 +42,7 @@ stop() {
 trap stop EXIT
 
 # The twelve calls, and what the other phases take whatever is asked for.
-examples=$(((requests / 2 - 1600) / 12))
+examples=$(((requests / 2 - 1000) / 12))
 ((examples > 10)) || examples=10
 
 post() {
@@ -59,7 +59,7 @@ test_at() {
     echo "schemathesis: $door, seed $seed"
     "$venv/bin/st" --config-file "$here/schemathesis.toml" run "http://$door/openapi.json" --url "http://$door" \
         --header "Authorization: Bearer $token" --checks all --max-examples "$examples" --seed "$seed" \
-        --continue-on-failure --suppress-health-check all --generation-database none --no-color --workers 2
+        --continue-on-failure --suppress-health-check all --generation-database none --no-color
 }
 
 cd "$work"

@@ -196,6 +196,18 @@ async fn a_head_that_is_not_http_or_too_large_is_a_problem_and_ends_only_its_own
             wire.closed().await;
         }
     }
+    // Behind requests that were sent together with it: each answer is whole, and in its place.
+    let mut wire = Wire::open(&server).await;
+    let good = "GET /hello HTTP/1.1\r\nhost: x\r\n\r\n".repeat(3);
+    let unread = "POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n12345";
+    wire.send(format!("{good}{unread}no http\r\n\r\n")).await;
+    for _ in 0..3 {
+        assert_eq!(wire.reply().await.body, "hello");
+    }
+    wire.reply().await.problem(404, "not_found");
+    wire.reply().await.problem(400, "bad_request");
+    wire.closed().await;
+
     let mut wire = Wire::open(&server).await;
     wire.send(headers(HEADERS_MAX)).await;
     assert_eq!(wire.reply().await.body, "hello");

@@ -116,9 +116,14 @@ mod tests {
     use super::super::openapi::{Offer, document};
     use super::*;
 
-    fn whole_document() -> Value {
-        let limits = Limits::default();
-        document(&Offer { limits: &limits, takes_rehearsals: true, issues_tokens: true, makes_money: true })
+    fn whole_document(limits: &Limits) -> Value {
+        document(&Offer {
+            limits,
+            takes_rehearsals: true,
+            issues_tokens: true,
+            makes_money: true,
+            asked_directly: true,
+        })
     }
 
     /// Whether whoever reads it knows which values are good.
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn everything_that_a_client_sends_is_bounded_in_the_document() {
-        let document = whole_document();
+        let document = whole_document(&Limits::default());
         let schemas = &document["components"]["schemas"];
         let mut fields = 0;
         let calls = document["paths"].as_object().unwrap().iter();
@@ -170,8 +175,7 @@ mod tests {
     #[test]
     fn the_bounds_are_those_of_the_configuration() {
         let limits = Limits { expires_in_s_min: 1, shares_max: 7, greeting_chars_max: 3, ..Limits::default() };
-        let document =
-            document(&Offer { limits: &limits, takes_rehearsals: false, issues_tokens: false, makes_money: false });
+        let document = whole_document(&limits);
         let create = &document["components"]["schemas"]["CreateEnvelope"]["properties"];
         assert_eq!((&create["shares"]["minimum"], &create["shares"]["maximum"]), (&json!(1), &json!(7)));
         assert_eq!(create["total_fen"]["maximum"], 7 * 20_000);
@@ -184,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_field_that_may_be_null_is_there_all_the_same() {
-        let document = whole_document();
+        let document = whole_document(&Limits::default());
         let schemas = &document["components"]["schemas"];
         for (name, field) in [("EnvelopeView", "expires_at"), ("Detail", "luckiest"), ("TransfersPage", "next_cursor")]
         {

@@ -9,10 +9,11 @@ pub mod wallet;
 pub mod world;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 pub use dev::DevCalls;
 use hongbao_http::NoQuery;
+use openapi::Documents;
 pub use openapi::Offer;
 pub use world::App;
 
@@ -20,13 +21,14 @@ pub use world::App;
 /// service has; without it they do not exist, except that a rehearsal may always
 /// make the money that it plays with.
 pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
-    let document = openapi::document(&Offer {
+    let documents = Documents::of(Offer {
         limits: app.limits(),
         takes_rehearsals: app.takes_rehearsals(),
         issues_tokens: dev.as_ref().is_some_and(|calls| calls.issuer.is_some()),
         makes_money: dev.is_some() || app.takes_rehearsals(),
+        asked_directly: true,
     });
-    let document = Bytes::from(document.to_string());
+    let document = move |_: NoQuery, headers: HeaderMap| std::future::ready(openapi::answer(&documents, &headers));
     let routes = Router::new()
         .route("/v1/envelopes/{id}/grab", post(envelopes::grab))
         .route("/v1/envelopes/{id}/open", post(envelopes::open))
@@ -37,7 +39,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         .route("/v1/wallet/transfers", get(wallet::transfers))
         .route("/v1/wallet/envelopes", get(wallet::envelopes))
         .route("/v1/operator/permits", get(operator::permits).put(operator::set_permits))
-        .route("/openapi.json", get(move |_: NoQuery| std::future::ready(openapi::answer(&document))))
+        .route("/openapi.json", get(document))
         .with_state(app.clone());
     match dev {
         Some(calls) => routes.merge(dev::routes(app, calls)),

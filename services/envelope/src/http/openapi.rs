@@ -2,12 +2,12 @@
 
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hongbao_core::Limits;
 use hongbao_core::wire::ProblemBody;
-use hongbao_http::Code;
 use hongbao_http::mark::REHEARSAL;
 use hongbao_http::request_id::X_REQUEST_ID;
+use hongbao_http::{Code, hop};
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
@@ -146,6 +146,8 @@ pub struct Offer<'a> {
     pub issues_tokens: bool,
     /// Whether it makes money, be it for rehearsals alone.
     pub makes_money: bool,
+    /// Whether operators may ask, who ask each server by itself and no gateway.
+    pub asked_directly: bool,
 }
 
 /// The document of what is offered.
@@ -154,17 +156,34 @@ pub fn document(offer: &Offer<'_>) -> Value {
     if offer.takes_rehearsals {
         MarkOfRehearsal.modify(&mut document);
     }
-    let absent = [("/v1/dev/token", offer.issues_tokens), ("/v1/dev/top-up", offer.makes_money)];
-    for (path, _) in absent.iter().filter(|(_, is_offered)| !is_offered) {
-        document.paths.paths.remove(*path);
-    }
+    document.paths.paths.retain(|path, _| match path.as_str() {
+        "/v1/dev/token" => offer.issues_tokens,
+        "/v1/dev/top-up" => offer.makes_money,
+        path => offer.asked_directly || !path.starts_with("/v1/operator/"),
+    });
     let mut document = serde_json::to_value(document).expect("a document is made of strings and numbers");
     bounds::bind(&mut document, offer.limits);
     document
 }
 
+/// The document as it is sent, to who asks this server and to who asks through a gateway.
+#[derive(Clone)]
+pub(super) struct Documents {
+    here: Bytes,
+    through_a_gateway: Bytes,
+}
+
+impl Documents {
+    pub(super) fn of(offer: Offer<'_>) -> Documents {
+        let text = |asked_directly| Bytes::from(document(&Offer { asked_directly, ..offer }).to_string());
+        Documents { here: text(true), through_a_gateway: text(false) }
+    }
+}
+
 /// The answer of `GET /openapi.json`.
-pub(super) fn answer(document: &Bytes) -> axum::response::Response {
+pub(super) fn answer(documents: &Documents, headers: &HeaderMap) -> axum::response::Response {
+    let is_passed_on = headers.contains_key(hop::DEADLINE_MS);
+    let document = if is_passed_on { &documents.through_a_gateway } else { &documents.here };
     let mut response = axum::response::Response::new(document.clone().into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -177,7 +196,13 @@ mod tests {
     /// Of a service that offers everything.
     fn whole_document() -> Value {
         let limits = Limits::default();
-        document(&Offer { limits: &limits, takes_rehearsals: true, issues_tokens: true, makes_money: true })
+        document(&Offer {
+            limits: &limits,
+            takes_rehearsals: true,
+            issues_tokens: true,
+            makes_money: true,
+            asked_directly: true,
+        })
     }
 
     /// The statuses under which a call answers.
@@ -199,8 +224,8 @@ mod tests {
             ("/v1/wallet", "get", &["200", "401", "403", "429"]),
             ("/v1/wallet/transfers", "get", &["200", "401", "403", "429"]),
             ("/v1/wallet/envelopes", "get", &["200", "401", "403", "429"]),
-            ("/v1/operator/permits", "get", &["200", "401", "403", "404", "429"]),
-            ("/v1/operator/permits", "put", &["200", "401", "403", "404", "408", "429"]),
+            ("/v1/operator/permits", "get", &["200", "401", "403", "429"]),
+            ("/v1/operator/permits", "put", &["200", "401", "403", "408", "429"]),
             ("/v1/dev/token", "post", &["200", "408"]),
             ("/v1/dev/top-up", "post", &["200", "401", "403", "408", "409", "429", "504"]),
         ] {
@@ -218,10 +243,16 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_not_in_the_document() {
         let limits = Limits::default();
-        let offer = Offer { limits: &limits, takes_rehearsals: false, issues_tokens: false, makes_money: false };
-        let document = document(&offer);
+        let document = document(&Offer {
+            limits: &limits,
+            takes_rehearsals: false,
+            issues_tokens: false,
+            makes_money: false,
+            asked_directly: false,
+        });
         let calls = &document["paths"];
-        assert!(!calls.as_object().unwrap().keys().any(|path| path.starts_with("/v1/dev/")));
+        let is_offered = |path: &String| path.starts_with("/v1/dev/") || path.starts_with("/v1/operator/");
+        assert!(!calls.as_object().unwrap().keys().any(is_offered));
         assert!(!calls.to_string().contains(REHEARSAL.as_str()));
         assert!(!statuses(&document, "/v1/wallet", "get").contains(&"403".to_owned()));
     }

@@ -41,8 +41,6 @@ pub struct PermitsRequest {
     responses(
         (status = 200, body = PermitsView),
         (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`: at a gateway, for each server is asked by itself",
-            body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn permits(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     caller.require_operator()?;
@@ -55,8 +53,6 @@ pub async fn permits(Here(server): Here, caller: Caller, _: NoQuery) -> Result<R
     responses(
         (status = 200, body = PermitsView),
         (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`: at a gateway, for each server is asked by itself",
-            body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn set_permits(

@@ -211,6 +211,13 @@ fn both_front_doors_give_the_same_answer_to_whatever_is_sent() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 
+    // The document lists what this door has: operators ask each server by itself.
+    let lists_permits = doors.each_ref().map(|door| {
+        let document = User::new("", None, door.address).get("/openapi.json").ok(200);
+        document["paths"]["/v1/operator/permits"].is_object()
+    });
+    assert_eq!(lists_permits, [true, false]);
+
     // The largest token that the contract allows.
     let groups: Vec<String> = (0..GROUPS_MAX).map(|number| format!("{number:0NAME_CHARS_MAX$}")).collect();
     for door in &doors {
