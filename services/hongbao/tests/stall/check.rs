@@ -81,7 +81,8 @@ async fn connect(installation: &Installation, database: usize) -> MySqlConnectio
     let address = installation.address_of(database);
     let options = MySqlConnectOptions::new().host("127.0.0.1").port(address.port());
     let options = options.username("hongbao").password("hongbao").ssl_mode(MySqlSslMode::Disabled);
-    options.connect().await.expect("the database is back")
+    let connected = options.connect().await;
+    connected.unwrap_or_else(|error| panic!("{error}, and it had come back: {}", installation.log_of(database)))
 }
 
 async fn rows(connection: &mut MySqlConnection, sql: &str) -> Vec<MySqlRow> {
@@ -161,6 +162,18 @@ async fn read_transfers(books: &mut Books, connection: &mut MySqlConnection, cas
                 books.envelopes.entry(id).or_default().transfers.insert(seq, transfer);
             }
         }
+    }
+}
+
+impl Books {
+    /// Whether the sender was debited.
+    pub fn is_debited(&self, id: EnvelopeId) -> bool {
+        self.envelopes[&id].is_paid()
+    }
+
+    /// Whether it can be opened.
+    pub fn is_active(&self, id: EnvelopeId) -> bool {
+        matches!(self.envelopes[&id].stage(), Some(ACTIVE | SETTLED))
     }
 }
 

@@ -29,6 +29,8 @@ pub const DATABASES: usize = SETS + 2;
 /// it answers from what the others show it.
 pub const SERVERS: usize = 3;
 
+/// Lines of a database's log that are shown.
+const LOG_LINES: usize = 100;
 /// A process that starts again tries so often, a moment apart.
 const START_TRIES: usize = 400;
 const START_AGAIN_AFTER: Duration = Duration::from_millis(25);
@@ -148,14 +150,40 @@ impl Installation {
             for number in 0..SERVERS {
                 set.restart_server(number).await;
             }
-            *lock(&set.worker) = Some(started(|| WorkerProcess::start(set.shape.clone())).await);
         }
         installation
+    }
+
+    /// Starts the jobs of all SETs.
+    pub async fn start_workers(&self) {
+        for set in &self.sets {
+            *lock(&set.worker) = Some(started(|| WorkerProcess::start(set.shape.clone())).await);
+        }
+    }
+
+    /// Stalls a log, for whoever kills its database himself.
+    pub fn stall_log(&self, database: usize) -> LogStall {
+        lock(&self.databases[database]).stall_log()
+    }
+
+    /// Kills a database, whose log is stalled, and starts it again. Blocks.
+    pub fn kill_and_restart(&self, database: usize, stall: LogStall) {
+        let mut part = lock(&self.databases[database]);
+        part.kill();
+        drop(stall);
+        part.restart();
     }
 
     /// Where a database listens, for whoever looks into it himself.
     pub fn address_of(&self, database: usize) -> std::net::SocketAddr {
         lock(&self.databases[database]).address()
+    }
+
+    /// What a database has written last.
+    pub fn log_of(&self, database: usize) -> String {
+        let log = lock(&self.databases[database]).log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
     /// How many logs are stalled now.

@@ -16,6 +16,7 @@
 
 mod check;
 mod installation;
+mod payment;
 mod process;
 mod round;
 mod told;
@@ -109,6 +110,7 @@ fn play_rounds(patience: Duration, next: &AtomicU64, end: u64, found: &Mutex<Fou
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let installation = Arc::new(Installation::start(patience).await);
+        installation.start_workers().await;
         loop {
             let seed = next.fetch_add(1, Ordering::SeqCst);
             if seed >= end {

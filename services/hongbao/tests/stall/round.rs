@@ -58,9 +58,9 @@ pub struct Cast {
     /// Those that must be refunded or empty in the end.
     pub short_lived: Vec<EnvelopeId>,
     /// Senders of envelopes of which nobody knows whether they are paid for.
-    unpaid: Vec<(EnvelopeId, UserId)>,
+    pub unpaid: Vec<(EnvelopeId, UserId)>,
     /// Users who want a share.
-    openers: Vec<(EnvelopeId, UserId)>,
+    pub openers: Vec<(EnvelopeId, UserId)>,
     /// Every user who may have money.
     pub users: Vec<UserId>,
 }
