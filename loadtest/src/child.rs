@@ -70,6 +70,11 @@ impl Child {
         self.addr
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The processor time that it has used.
     pub fn cpu_time(&self) -> Fallible<Duration> {
         machine::cpu_time(self.process.id()).map_err(|_| self.complaint("is gone"))

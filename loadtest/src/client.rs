@@ -7,7 +7,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::arena::Arena;
-use crate::generator::Generator;
+use crate::generator::{BUSY, Generator};
 use crate::http::{Answer, push_request};
 use crate::load::Feed;
 use crate::{Fallible, interrupt};
@@ -43,15 +43,16 @@ impl Client {
         encode(&Header::default(), &claims, &self.key).expect("two plain claims can be signed by a secret")
     }
 
-    /// Sends all requests, each once, and hands on each body with its request's index.
+    /// Sends all requests, each until it is not told `busy`, and hands on each body with its request's index.
     pub fn all(&self, requests: &Arena, mut on_body: impl FnMut(usize, &[u8]) -> Result<(), String>) -> Fallible<()> {
         let connections = CONNECTIONS.min(requests.len());
         let check = |index: usize, answer: &Answer<'_>| match answer.status {
             200..300 => on_body(index, answer.body),
             _ => Err(describe(answer)),
         };
-        let tally = Generator::connect(self.addr, connections)?.drive(&mut Feed::once(requests), None, check)?;
-        match tally.errors.first_key_value() {
+        let mut feed = Feed::until_taken(requests);
+        let tally = Generator::connect(self.addr, connections)?.drive(&mut feed, None, check)?;
+        match tally.errors.iter().find(|(label, _)| *label != BUSY) {
             Some((label, count)) => Err(format!("preparation: {count} of {} answers: {label}", tally.sent).into()),
             None => Ok(()),
         }

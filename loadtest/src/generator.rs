@@ -19,6 +19,10 @@ use crate::{Fallible, interrupt};
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long one look for events takes at most, so that an interrupt is seen.
 const POLL_MAX: Duration = Duration::from_millis(100);
+/// How [`describe`](crate::client::describe) calls a request that was refused: nothing happened.
+pub const BUSY: &str = "503 busy";
+/// How long one look takes where requests have a pace.
+const PACE_LOOK: Duration = Duration::from_millis(1);
 /// The first size of a connection's buffer; it grows for larger answers.
 const INBOX_BYTES: usize = 2 * 1024;
 
@@ -39,6 +43,10 @@ struct Drive<'a, 'b, F> {
     ended: Option<Instant>,
     under_way: usize,
     lost: usize,
+    /// Requests a second, where not every connection is kept busy.
+    pace: Option<f64>,
+    /// Connections that have had nothing to send.
+    idle: Vec<usize>,
     check: F,
 }
 
@@ -62,9 +70,29 @@ impl Generator {
     where
         F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
     {
+        self.drive_at(None, feed, time, check)
+    }
+
+    /// The same at a pace of so many requests a second, whatever the answers do: a
+    /// request that is due is sent over any connection without one, and counted as
+    /// missed where there is none.
+    ///
+    /// # Errors
+    /// As those of [`Generator::drive`].
+    pub fn drive_at<F>(
+        &mut self,
+        pace: Option<f64>,
+        feed: &mut Feed<'_>,
+        time: Option<Duration>,
+        check: F,
+    ) -> Fallible<Tally>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
         let started = Instant::now();
         let until = time.map(|time| started + time);
-        let mut drive = Drive { feed, tally: Tally::new(), started, until, ended: None, under_way: 0, lost: 0, check };
+        let (tally, idle) = (Tally::new(), Vec::new());
+        let mut drive = Drive { feed, tally, started, until, ended: None, under_way: 0, lost: 0, pace, idle, check };
         for index in 0..self.connections.len() {
             if self.connections[index].lost {
                 self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
@@ -73,13 +101,14 @@ impl Generator {
         }
         let mut events = Events::with_capacity(1024);
         let mut heard = Instant::now();
-        while drive.under_way > 0 {
+        let poll_max = if pace.is_some() { PACE_LOOK } else { POLL_MAX };
+        while drive.under_way > 0 || drive.is_waiting(Instant::now()) {
             interrupt::check()?;
-            match self.poll.poll(&mut events, Some(POLL_MAX)) {
+            match self.poll.poll(&mut events, Some(poll_max)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             }
-            if !events.is_empty() {
+            if !events.is_empty() || drive.under_way == 0 {
                 heard = Instant::now();
             } else if heard.elapsed() > SILENCE_MAX {
                 return Err(format!("{} has not answered for {} s", self.addr, SILENCE_MAX.as_secs()).into());
@@ -87,8 +116,30 @@ impl Generator {
             for event in &events {
                 self.on_event(event, &mut drive)?;
             }
+            self.send_due(&mut drive);
+        }
+        if drive.ended.is_none() {
+            drive.tally.elapsed = started.elapsed();
+            drive.tally.used_up = until.is_none_or(|until| Instant::now() < until);
         }
         Ok(drive.tally)
+    }
+
+    /// Sends what is due at the pace over the connections that have nothing to do.
+    fn send_due<F>(&mut self, drive: &mut Drive<'_, '_, F>) {
+        let now = Instant::now();
+        while drive.due(now) > 0 {
+            let Some(index) = drive.idle.pop() else {
+                drive.tally.missed += drive.due(now);
+                return;
+            };
+            let had = drive.idle.len();
+            self.connections[index].send_next(drive, now);
+            // There is nothing left to send.
+            if drive.idle.len() > had {
+                return;
+            }
+        }
     }
 
     fn on_event<F>(&mut self, event: &Event, drive: &mut Drive<'_, '_, F>) -> Fallible<()>
@@ -118,13 +169,33 @@ impl Generator {
 }
 
 impl<F> Drive<'_, '_, F> {
+    /// Requests that the pace wants by now, beyond those that were sent or missed.
+    fn due(&self, now: Instant) -> u64 {
+        let Some(pace) = self.pace.filter(|_| self.ended.is_none()) else { return 0 };
+        let wanted = (now - self.started).as_secs_f64() * pace;
+        (wanted as u64).saturating_sub(self.tally.sent + self.tally.missed)
+    }
+
+    /// Whether the pace has more to come, although nothing is under way.
+    fn is_waiting(&self, now: Instant) -> bool {
+        self.pace.is_some() && self.ended.is_none() && self.until.is_some_and(|until| now <= until + PACE_LOOK)
+    }
+
     /// The next request, unless the time or the requests are used up.
     fn next(&mut self, now: Instant) -> Option<usize> {
         if self.ended.is_some() {
             return None;
         }
+        let is_over = self.until.is_some_and(|until| now >= until);
+        if self.pace.is_some() && !is_over && self.due(now) == 0 {
+            return None;
+        }
         let in_time = self.until.is_none_or(|until| now < until);
         let index = if in_time { self.feed.take() } else { None };
+        if index.is_none() && in_time && self.under_way > 0 && self.feed.takes_back() {
+            // One of those under way may be refused, and is sent once more then.
+            return None;
+        }
         if index.is_none() {
             self.ended = Some(now);
             self.tally.elapsed = now - self.started;
@@ -136,6 +207,7 @@ impl<F> Drive<'_, '_, F> {
 
 /// One connection, with at most one request under way.
 struct Connection {
+    number: usize,
     stream: TcpStream,
     inbox: Vec<u8>,
     filled: usize,
@@ -160,12 +232,12 @@ impl Connection {
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Connection { stream, inbox: vec![0; INBOX_BYTES], filled: 0, request: None, lost: false })
+        Ok(Connection { number: index, stream, inbox: vec![0; INBOX_BYTES], filled: 0, request: None, lost: false })
     }
 
     /// Sends the next request, if there is one. A failure to write shows as an event.
     fn send_next<F>(&mut self, drive: &mut Drive<'_, '_, F>, now: Instant) {
-        let Some(index) = drive.next(now) else { return };
+        let Some(index) = drive.next(now) else { return drive.idle.push(self.number) };
         drive.under_way += 1;
         drive.tally.sent += 1;
         self.request = Some(Request { index, written: 0, sent_at: now });
@@ -235,7 +307,12 @@ impl Connection {
         drive.under_way -= 1;
         let now = Instant::now();
         match (drive.check)(request.index, &answer) {
-            Err(label) => drive.tally.error(label),
+            Err(label) => {
+                if label == BUSY {
+                    drive.feed.refused(request.index);
+                }
+                drive.tally.error(label);
+            }
             Ok(()) if drive.ended.is_none() => {
                 drive.tally.counted += 1;
                 let us = (now - request.sent_at).as_micros() as u64;
@@ -343,6 +420,36 @@ mod tests {
         };
         Generator::connect(addr, 1).unwrap().drive(&mut Feed::once(&requests), None, check).unwrap();
         assert_eq!(length, 300_000);
+    }
+
+    #[test]
+    fn a_pace_is_kept_and_what_finds_no_connection_is_missed() {
+        let addr = server(vec![vec![OK; 1_000]]);
+        let requests = requests(1_000);
+        let time = Some(Duration::from_millis(500));
+        let drive = |pace| {
+            let mut feed = Feed::again_and_again(&requests);
+            Generator::connect(addr, 1).unwrap().drive_at(Some(pace), &mut feed, time, expect_ok).unwrap()
+        };
+        // An answer takes 5 ms at least, so no more than 100 of 1,000 are sent.
+        let tally = drive(2_000.0);
+        assert!(tally.sent <= 101 && tally.missed >= 500, "{} sent, {} missed", tally.sent, tally.missed);
+        assert_eq!(tally.errors.len(), 0);
+    }
+
+    #[test]
+    fn what_was_refused_is_sent_again_after_all_others() {
+        let addr = server(vec![vec![BUSY, OK, OK, OK]]);
+        let requests = requests(3);
+        let mut seen = Vec::new();
+        let check = |index: usize, answer: &Answer<'_>| {
+            seen.push(index);
+            if answer.status == 503 { Err(BUSY.to_owned()) } else { Ok(()) }
+        };
+        let mut feed = Feed::until_taken(&requests);
+        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, check).unwrap();
+        assert_eq!(seen, [0, 1, 2, 0]);
+        assert_eq!((tally.sent, tally.errors.get(BUSY)), (4, Some(&1)));
     }
 
     #[test]

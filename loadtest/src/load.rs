@@ -1,6 +1,6 @@
 //! What a generator sends, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -15,17 +15,37 @@ pub struct Feed<'a> {
     requests: &'a Arena,
     next: usize,
     again: bool,
+    /// Those that were refused, where they are sent once more after all others.
+    refused: Option<VecDeque<usize>>,
 }
 
 impl<'a> Feed<'a> {
     /// Sends each request once.
     pub fn once(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: false }
+        Feed { requests, next: 0, again: false, refused: None }
     }
 
     /// Starts over when all were sent.
     pub fn again_and_again(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: true }
+        Feed { requests, next: 0, again: true, refused: None }
+    }
+
+    /// Sends each request until it is not refused: a request that was told `busy` is as
+    /// good as one that was never sent.
+    pub fn until_taken(requests: &'a Arena) -> Feed<'a> {
+        Feed { refused: Some(VecDeque::new()), ..Feed::once(requests) }
+    }
+
+    /// Whether what is refused is sent once more.
+    pub fn takes_back(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// A request was told `busy`.
+    pub fn refused(&mut self, index: usize) {
+        if let Some(refused) = &mut self.refused {
+            refused.push_back(index);
+        }
     }
 
     /// What it sends from.
@@ -39,10 +59,11 @@ impl<'a> Feed<'a> {
             self.next = 0;
         }
         let index = self.next;
-        (index < self.requests.len()).then(|| {
+        if index < self.requests.len() {
             self.next += 1;
-            index
-        })
+            return Some(index);
+        }
+        self.refused.as_mut().and_then(VecDeque::pop_front)
     }
 }
 
@@ -54,6 +75,8 @@ pub struct Tally {
     pub elapsed: Duration,
     /// Whether the requests were used up before the time was.
     pub used_up: bool,
+    /// Arrivals that found no connection without a request, where they have a pace.
+    pub missed: u64,
     /// Every request that was sent, also those answered after the end.
     pub sent: u64,
     /// Unexpected answers and lost connections by their label, with their number.
@@ -66,8 +89,8 @@ impl Tally {
     /// Nothing seen yet.
     pub fn new() -> Tally {
         let latency_us = Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds are fixed and good");
-        let (counted, sent, elapsed) = (0, 0, Duration::ZERO);
-        Tally { counted, elapsed, used_up: false, sent, errors: BTreeMap::new(), latency_us }
+        let (counted, sent, missed, elapsed) = (0, 0, 0, Duration::ZERO);
+        Tally { counted, elapsed, used_up: false, sent, missed, errors: BTreeMap::new(), latency_us }
     }
 
     /// Counts one error.

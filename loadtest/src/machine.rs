@@ -72,6 +72,17 @@ fn parse_busy_time(stat: &str) -> Option<Duration> {
     (times.len() == 3).then(|| Duration::from_millis(times.iter().sum::<u64>() * 1_000 / u64::from(TICKS_PER_S)))
 }
 
+/// The memory that a process has in use, in MB.
+pub fn memory_mb(pid: u32) -> Fallible<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    parse_memory_mb(&status).ok_or_else(|| format!("/proc/{pid}/status is not understood").into())
+}
+
+fn parse_memory_mb(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1_024.0)
+}
+
 /// Lets this process and those it starts open as many files as the system allows.
 pub fn raise_open_files() -> Fallible<()> {
     let limit = getrlimit(Resource::Nofile);
@@ -89,6 +100,12 @@ mod tests {
         assert_eq!(parse_cpu_time(stat), Some(Duration::from_secs(3)));
         assert_eq!(parse_cpu_time("7 (a) S 1"), None);
         assert!(cpu_time(std::process::id()).is_ok());
+    }
+
+    #[test]
+    fn memory_is_read_in_megabytes() {
+        assert_eq!(parse_memory_mb("Name:\thongbao\nVmRSS:\t    2048 kB\n"), Some(2.0));
+        assert!(memory_mb(std::process::id()).unwrap() > 0.0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod compare;
 mod filled;
 mod fronts;
 mod measure;
+mod overload;
 mod report;
 mod service;
 mod sets;
@@ -76,6 +77,8 @@ enum Command {
     Sets(SetsArgs),
     /// Measure what an opening costs where there have been millions, and where there have been none
     Filled(filled::Args),
+    /// Measure what is answered when three times as much is asked for as can be
+    Overload(overload::Args),
     /// Carry out a schedule of faults on a cluster of its own, without load
     Faults(faults::FaultsArgs),
     /// From a measured run to the SETs, servers and databases that a peak needs
@@ -195,6 +198,7 @@ fn main() -> ExitCode {
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
         Command::Filled(args) => filled::filled(&args),
+        Command::Overload(args) => overload::overload(&args),
         Command::Faults(args) => faults::rehearse(&args),
         Command::Plan(args) => capacity::print(&args),
         Command::Compare(args) => compare::compare(&args),

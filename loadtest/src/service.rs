@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 use hongbao_core::id::Fold;
 use rustix::process::Signal;
 
-use crate::Fallible;
 use crate::child::{Child, wait_until_idle};
 use crate::faults::{OPTIONS_OF_FILLED, Relays, Schedule, Site, WantedRelay};
 use crate::processes::Processes;
+use crate::{Fallible, machine};
 
 /// What tokens are signed with. It guards nothing.
 pub const SECRET: &str = "a secret of a service that lives for one bench";
@@ -85,6 +85,33 @@ impl Service {
         match self {
             Service::Embedded(child) => child.addr(),
             Service::Cluster(cluster) => cluster.server_addr(0),
+        }
+    }
+
+    /// Where clients ask: at the gateway, if there is one.
+    pub fn front_addr(&self) -> SocketAddr {
+        match self {
+            Service::Embedded(child) => child.addr(),
+            Service::Cluster(cluster) => cluster.gateway_addr(),
+        }
+    }
+
+    /// What the process that clients ask holds of memory, in MB.
+    pub fn front_memory(&self) -> Fallible<f64> {
+        machine::memory_mb(match self {
+            Service::Embedded(child) => child.id(),
+            Service::Cluster(cluster) => cluster.pid("gateway")?,
+        })
+    }
+
+    /// The processes that share a quota: all but the gateway.
+    pub fn limited_pids(&self) -> Fallible<Vec<u32>> {
+        match self {
+            Service::Embedded(child) => Ok(vec![child.id()]),
+            Service::Cluster(cluster) => {
+                let names = cluster.cpu_times()?.into_keys().filter(|name| name != "gateway");
+                names.map(|name| cluster.pid(&name)).collect()
+            }
         }
     }
 

@@ -96,6 +96,8 @@ pub enum Expect {
     Opened,
     /// Empty.
     Empty,
+    /// Something to open, with a ticket for it.
+    Ready,
     /// The envelope, with one opening.
     Shown,
 }
@@ -108,6 +110,7 @@ impl Expect {
         let right = match self {
             Expect::Opened => holds(r#""outcome":"opened""#) && holds(r#""replayed":false"#),
             Expect::Empty => holds(r#""outcome":"empty""#),
+            Expect::Ready => holds(r#""outcome":"ready""#),
             Expect::Shown => holds(r#""seq":1,"#) && holds(r#""state":"#),
         };
         if answer.status == 200 && right { Ok(()) } else { Err(describe(answer)) }

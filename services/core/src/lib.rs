@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`world`], [`routing`], [`topology`], [`limits`], [`audit`], [`wire`].
+//! [`transfer`], [`world`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`].
 
 pub mod money;
 pub mod time;
@@ -21,6 +21,7 @@ pub mod world;
 pub mod routing;
 pub mod topology;
 
+pub mod admission;
 pub mod limits;
 
 pub mod audit;

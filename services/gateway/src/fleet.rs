@@ -159,7 +159,7 @@ impl Fleets {
     }
 
     fn begin(&self, set: &str, name: &str, address: SocketAddr) -> Probed {
-        let upstream = Arc::new(Upstream::new(set, name, address));
+        let upstream = Arc::new(Upstream::new(set, name, address, self.options.forwards_per_server_max));
         let probe = self.runtime.spawn(probe::probe_forever(upstream.clone(), self.options.clone()));
         Probed { upstream, probe: probe.abort_handle() }
     }

@@ -129,6 +129,11 @@ impl Collector for GatewayMetrics {
         for server in fleet.all() {
             ConstGauge::new(server.in_flight() as u64).encode(at.encode_family(&labels(server))?)?;
         }
+        let help = "Requests that may be at a server, at the rate at which it answers now";
+        let mut most = encoder.encode_descriptor("hongbao_gateway_in_flight_max", help, None, MetricType::Gauge)?;
+        for server in fleet.all() {
+            ConstGauge::new(server.in_flight_max() as u64).encode(most.encode_family(&labels(server))?)?;
+        }
         let (name, help) = ("hongbao_gateway_server_changes", "Changes of what a server is believed to be");
         let mut changes = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for server in fleet.all() {

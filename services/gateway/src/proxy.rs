@@ -99,6 +99,7 @@ impl Proxy {
 
     async fn forward(&self, request: Request) -> Result<Response, Refused> {
         let (mut parts, body) = request.into_parts();
+        self.check_room(&parts)?;
         let admitted = self.shared.edge.admit(&parts.method, &parts.uri, &parts.headers)?;
         let call = Call::of(&parts.method, parts.uri.path())?;
         let body = read_body(body).await?;
@@ -119,15 +120,22 @@ impl Proxy {
         Ok(self.ask(admitted.world, call, key, parts, body).await?)
     }
 
+    /// Refuses what the server of its envelope has no room for, before it costs a
+    /// look at its token or its body.
+    fn check_room(&self, parts: &Parts) -> Result<(), Problem> {
+        let call = Call::of(&parts.method, parts.uri.path());
+        let Ok(Call { place: Place::Envelope(id), .. }) = call else { return Ok(()) };
+        let world = if is_marked(&parts.headers) { World::Rehearsal } else { World::Real };
+        match self.shared.fleets.current().choose(Key::Envelope(id), &[]) {
+            Some(upstream) if !upstream.has_room(world) => Err(no_room()),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks one server after the other as long as it is sure that none has done anything.
     async fn ask(&self, world: World, call: Call, key: Key, parts: Parts, body: Bytes) -> Result<Response, Problem> {
         let shared = &*self.shared;
         let metrics = shared.metrics.of(world == World::Rehearsal);
-        // However hard is rehearsed, half of the places are for what is real.
-        let places = match world {
-            World::Real => shared.options.forwards_per_server_max,
-            World::Rehearsal => (shared.options.forwards_per_server_max / 2).max(1),
-        };
         let began = Instant::now();
         let deadline = began + Duration::from_millis(shared.options.answer_within_ms);
         let mut fleet = shared.fleets.current();
@@ -136,9 +144,7 @@ impl Proxy {
         let mut last_words = String::new();
         while tried.len() < FORWARD_ATTEMPTS_MAX {
             let Some(upstream) = fleet.choose(key, &tried) else { break };
-            let Some(in_flight) = upstream.enter(places) else {
-                return Err(Problem::new(Code::Busy, "the server has too much to do"));
-            };
+            let in_flight = upstream.enter(world).ok_or_else(no_room)?;
             let request = self.request(&parts, body.clone(), tried.is_empty() && !redirected, deadline);
             let grace = Duration::from_millis(shared.options.answer_grace_ms);
             // What changes nothing is asked of another as soon as the server is dead. For what may have been done
@@ -173,6 +179,11 @@ impl Proxy {
                 Ok(Ok(response)) => response,
             };
             upstream.answered();
+            match response.status() {
+                // As quick as it is, it says nothing about how long answers take.
+                StatusCode::SERVICE_UNAVAILABLE => in_flight.refused(),
+                _ => in_flight.answered(),
+            }
             let Some(id) = misdirected(&response, key) else {
                 let took = began.elapsed();
                 metrics.observe_upstream(took);
@@ -206,6 +217,10 @@ impl Proxy {
         request.headers_mut().insert(DEADLINE_MS, left);
         request
     }
+}
+
+fn no_room() -> Problem {
+    Problem::new(Code::Busy, "the server has too much to do; nothing happened, try again")
 }
 
 /// The envelope that a server says is not its SET's.

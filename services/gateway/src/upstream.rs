@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use hongbao_core::World;
+use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
+use hongbao_core::limits::{FORWARD_WAIT_MS_GOAL, FORWARDS_AT_FIRST, FORWARDS_MIN};
 use http::uri::Authority;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -46,15 +50,23 @@ pub(crate) struct Upstream {
     standing: AtomicU8,
     /// Changes of its standing.
     changes: AtomicU64,
-    in_flight: AtomicUsize,
     /// Answers to requests, of whatever kind: each is a sign of life.
     answers: AtomicU64,
+    /// How many requests may be there, so that it answers them in time.
+    admission: Mutex<AdaptiveLimit>,
     /// Wakes its probe.
     pub(crate) doubt: Notify,
 }
 
 impl Upstream {
-    pub(crate) fn new(set: &str, name: &str, address: SocketAddr) -> Upstream {
+    /// Never are more than `forwards_max` requests there, however fast it is.
+    pub(crate) fn new(set: &str, name: &str, address: SocketAddr, forwards_max: usize) -> Upstream {
+        let admission = AdaptiveLimit::new(AdmissionBounds {
+            least: FORWARDS_MIN,
+            initial: FORWARDS_AT_FIRST,
+            most: forwards_max,
+            goal: Duration::from_millis(FORWARD_WAIT_MS_GOAL),
+        });
         Upstream {
             set: set.to_owned(),
             name: name.to_owned(),
@@ -62,8 +74,8 @@ impl Upstream {
             authority: Authority::try_from(address.to_string()).expect("an address and a port are an authority"),
             standing: AtomicU8::new(Standing::Up as u8),
             changes: AtomicU64::new(0),
-            in_flight: AtomicUsize::new(0),
             answers: AtomicU64::new(0),
+            admission: Mutex::new(admission),
             doubt: Notify::new(),
         }
     }
@@ -101,7 +113,7 @@ impl Upstream {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.admission.lock().under_way()
     }
 
     /// Waits for an answer until a moment, or until the server, which lived at the
@@ -131,23 +143,62 @@ impl Upstream {
         }
     }
 
-    /// Room for one more request, until what is given is dropped; `None` when
-    /// there are `max` already.
-    pub(crate) fn enter(self: &Arc<Upstream>, max: usize) -> Option<InFlight> {
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= max {
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    /// What may be there at the same time, at the rate at which it answers now.
+    pub(crate) fn in_flight_max(&self) -> usize {
+        self.admission.lock().limit()
+    }
+
+    /// Whether one more request would be let through now.
+    pub(crate) fn has_room(&self, world: World) -> bool {
+        has_room(&mut self.admission.lock(), world)
+    }
+
+    /// Room for one more request, until what is given is dropped; `None` when it
+    /// could not be answered in time.
+    pub(crate) fn enter(self: &Arc<Upstream>, world: World) -> Option<InFlight> {
+        let mut admission = self.admission.lock();
+        if !has_room(&mut admission, world) {
             return None;
         }
-        Some(InFlight(self.clone()))
+        admission.enter();
+        Some(InFlight { upstream: self.clone(), since: Instant::now() })
     }
+}
+
+/// However hard is rehearsed, half of the places are for what is real.
+fn has_room(admission: &mut AdaptiveLimit, world: World) -> bool {
+    let has_room = match world {
+        World::Real => admission.free() > 0,
+        World::Rehearsal => admission.under_way() < (admission.limit() / 2).max(1),
+    };
+    if !has_room {
+        admission.turned_away();
+    }
+    has_room
 }
 
 /// A request that is at a server.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Upstream>);
+pub(crate) struct InFlight {
+    upstream: Arc<Upstream>,
+    since: Instant,
+}
+
+impl InFlight {
+    /// The head of its answer has come: how long that took says how much the server has to do.
+    pub(crate) fn answered(&self) {
+        let now = Instant::now();
+        self.upstream.admission.lock().measure(now - self.since, now.into_std());
+    }
+
+    /// The server had no room for it.
+    pub(crate) fn refused(&self) {
+        self.upstream.admission.lock().turned_away_there();
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.upstream.admission.lock().leave();
     }
 }

@@ -64,6 +64,8 @@ struct Figures {
     rehearsal: Vec<Route>,
     connections: AtomicU64,
     connections_refused: AtomicU64,
+    refused_waiting: AtomicU64,
+    refused_early: AtomicU64,
 }
 
 impl HttpMetrics {
@@ -108,6 +110,16 @@ impl HttpMetrics {
     /// Counts one of them that has ended.
     pub(crate) fn connection_ended(&self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that waited too long for a processor.
+    pub(crate) fn refused_waiting(&self) {
+        self.0.refused_waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that came before the time that it had been told.
+    pub(crate) fn refused_early(&self) {
+        self.0.refused_early.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection over the limit.
@@ -195,6 +207,12 @@ impl Collector for HttpMetrics {
             None,
             MetricType::Counter,
         )?)?;
+        let help = "Requests refused unread: they had waited too long for a processor, or came again too early";
+        let mut unread = encoder.encode_descriptor("hongbao_http_requests_refused", help, None, MetricType::Counter)?;
+        for (reason, count) in [("waited", &self.0.refused_waiting), ("early", &self.0.refused_early)] {
+            let labels = [("reason", reason)];
+            ConstCounter::new(count.load(Ordering::Relaxed)).encode(unread.encode_family(&labels)?)?;
+        }
         encode_routes(&self.0.real, "", &mut encoder)?;
         let is_used = |route: &Route| route.by_class.iter().any(|count| count.load(Ordering::Relaxed) > 0);
         if self.0.rehearsal.iter().any(is_used) {

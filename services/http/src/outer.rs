@@ -11,11 +11,12 @@ use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
 use axum::{BoxError, Router};
 use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX, LOG_LINES_PER_S_MAX};
-use http::header::CONTENT_TYPE;
-use http::{Method, Request, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Uri};
 use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
+use crate::admission::{Refused, Waiting};
 use crate::body::{Timely, too_large};
 use crate::head;
 use crate::log_budget::LogBudget;
@@ -23,6 +24,12 @@ use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire};
 use crate::request_id::{RequestId, RequestIds};
+use crate::serve::ServeOptions;
+
+/// Calls of clients start with this.
+const API: &str = "/v1/";
+/// Of these, the calls of operators.
+const OPERATOR: &str = "/v1/operator/";
 
 /// A router with all that every response needs. [`crate::serve()`] makes one; tests
 /// without a socket may make their own.
@@ -33,19 +40,24 @@ pub struct Outer {
     process: u64,
     ids: RequestIds,
     log: LogBudget,
+    waiting: Waiting,
+    refused: Refused,
 }
 
 impl Outer {
     /// Around `router`, counting in `metrics`.
     pub fn new(router: Router, metrics: HttpMetrics) -> Outer {
-        Outer::with_body_timeout(router, metrics, Duration::from_millis(BODY_READ_MS_MAX))
+        let body_timeout = Duration::from_millis(BODY_READ_MS_MAX);
+        Outer::over(router, &ServeOptions { metrics, body_timeout, ..ServeOptions::default() })
     }
 
-    pub(crate) fn with_body_timeout(router: Router, metrics: HttpMetrics, body_timeout: Duration) -> Outer {
+    pub(crate) fn over(router: Router, options: &ServeOptions) -> Outer {
+        let (metrics, body_timeout) = (options.metrics.clone(), options.body_timeout);
         // Only tells this process's ids from another's: any number will do if there is no randomness.
         let process = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         let (ids, log) = (RequestIds::new(process, 0), LogBudget::new(LOG_LINES_PER_S_MAX));
-        Outer { router, metrics, body_timeout, process, ids, log }
+        let (waiting, refused) = (Waiting::new(), options.refused.clone());
+        Outer { router, metrics, body_timeout, process, ids, log, waiting, refused }
     }
 
     /// Ids for the requests of one connection, numbered from 1.
@@ -64,15 +76,16 @@ impl Outer {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        self.answer_as(&self.ids, Instant::now(), request).await.0
+        self.answer_as(&self.ids, Instant::now(), Duration::ZERO, request).await.0
     }
 
-    /// Answers a request that began at `started`, with an id out of `ids` if it
-    /// has none; with when it was done.
+    /// Answers a request that began at `started` after it had waited so long, with an
+    /// id out of `ids` if it has none; with when it was done.
     pub(crate) async fn answer_as<B>(
         &self,
         ids: &RequestIds,
         started: Instant,
+        waited: Duration,
         mut request: Request<B>,
     ) -> (Response, Instant)
     where
@@ -86,14 +99,19 @@ impl Outer {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let route = self.metrics.route_of(&method, uri.path());
         let is_marked = is_marked(request.headers());
+        let token = request.headers().get(AUTHORIZATION).cloned();
+        let understood = head::check(request.version(), request.headers());
+        let refusal = understood.err().or_else(|| self.refusal(token.as_ref(), uri.path(), waited, started));
         // The size also for handlers that do not look at the body.
-        let mut response = match head::check(request.version(), request.headers()) {
-            Err(problem) => problem.into_response(),
-            Ok(()) if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 => too_large().into_response(),
-            Ok(()) => self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &id, &method, &uri)),
+        let mut response = if let Some(problem) = refusal {
+            problem.into_response()
+        } else if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+            too_large().into_response()
+        } else {
+            self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &id, &method, &uri))
         };
         if response.status().is_client_error() || response.status().is_server_error() {
-            self.complain(&mut response, &id, &method, &uri);
+            self.complain(&mut response, &id, &method, &uri, token.as_ref());
         }
         let ended = Instant::now();
         let latency = ended - started;
@@ -117,6 +135,22 @@ impl Outer {
         on_the_wire(&Problem::new(code, detail), &id)
     }
 
+    /// The refusal of a request that is not worth a look just now, if it is none.
+    fn refusal(&self, token: Option<&HeaderValue>, path: &str, waited: Duration, now: Instant) -> Option<Problem> {
+        // Whoever asks how we are must be told, and who operates us let in.
+        if !path.starts_with(API) || path.starts_with(OPERATOR) {
+            return None;
+        }
+        if self.waiting.refuses(waited, now) {
+            self.metrics.refused_waiting();
+            return Some(Problem::new(Code::Busy, "too much is waiting; nothing happened, try again"));
+        }
+        let early = self.refused.is_early(|refused| refused.key_of(token, path), now)?;
+        self.metrics.refused_early();
+        let words = "you were told to try again later than that; nothing happened";
+        Some(Problem::new(Code::Busy, words).retry_after_s(early))
+    }
+
     /// Runs the role's router; gives what a panic in it said.
     async fn route<B>(&self, request: Request<B>) -> Result<Response, String>
     where
@@ -137,7 +171,14 @@ impl Outer {
     }
 
     /// Writes the problem into an error response, and logs it if we are to blame.
-    fn complain(&self, response: &mut Response, id: &RequestId, method: &Method, uri: &Uri) {
+    fn complain(
+        &self,
+        response: &mut Response,
+        id: &RequestId,
+        method: &Method,
+        uri: &Uri,
+        token: Option<&HeaderValue>,
+    ) {
         let problem = match response.extensions_mut().remove::<Problem>() {
             Some(problem) => problem,
             // The framework's own refusals are text or nothing; others know what they say.
@@ -145,6 +186,13 @@ impl Outer {
             None => return,
         };
         problem.write(response, id);
+        if problem.code == Code::Busy
+            && problem.retry_after_s.is_none()
+            && let Some(seconds) = problem.wait_s(id)
+        {
+            let key = self.refused.key_of(token, uri.path());
+            self.refused.remember(key, seconds, Instant::now());
+        }
         if problem.code.is_fault()
             && let Some(suppressed) = self.log.take()
         {

@@ -9,7 +9,8 @@ use std::fmt::Display;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use hongbao_core::limits::PROBLEM_TEXT_CHARS_MAX;
+use hongbao_core::id::stable_hash;
+use hongbao_core::limits::{PROBLEM_TEXT_CHARS_MAX, RETRY_AFTER_S_MAX};
 use hongbao_core::request::FieldError;
 use hongbao_core::wire::ProblemBody;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -26,8 +27,11 @@ pub const NO_SUCH_CALL: &str = "there is no such call";
 /// What a 404 says where the route exists, but not the envelope.
 pub const NO_SUCH_ENVELOPE: &str = "there is no such envelope";
 
-/// Seconds in `Retry-After` when nothing better is known.
-const RETRY_AFTER_S_DEFAULT: u32 = 1;
+/// Seconds in `Retry-After` where nothing better is known: each request is told
+/// another time, so that those who were refused together do not come back together.
+fn spread_s(request_id: &RequestId) -> u32 {
+    1 + (stable_hash(request_id.as_str().as_bytes()) % u64::from(RETRY_AFTER_S_MAX)) as u32
+}
 
 /// What a program decides by. Its text is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, utoipa::ToSchema)]
@@ -255,6 +259,16 @@ impl Problem {
         }
     }
 
+    /// Seconds after which this request should come again; `None` where that is not said.
+    pub(crate) fn wait_s(&self, request_id: &RequestId) -> Option<u32> {
+        match self.code {
+            Code::RateLimited | Code::Busy | Code::Unavailable | Code::Draining => {
+                Some(self.retry_after_s.unwrap_or_else(|| spread_s(request_id)))
+            }
+            _ => None,
+        }
+    }
+
     /// Writes the document into a response that carries this problem, and the
     /// headers that its code asks for. Other headers stay as they are.
     pub(crate) fn write(&self, response: &mut Response, request_id: &RequestId) {
@@ -264,13 +278,12 @@ impl Problem {
         let headers = response.headers_mut();
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        if let Some(seconds) = self.wait_s(request_id) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         match self.code {
             Code::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Code::RateLimited | Code::Busy | Code::Unavailable | Code::Draining => {
-                let seconds = self.retry_after_s.unwrap_or(RETRY_AFTER_S_DEFAULT);
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             // The rest of the body is still on its way, or where it ends is not sure: this connection cannot be
             // used again.
@@ -285,10 +298,7 @@ impl Problem {
 /// A problem as it stands on the wire, where no router writes it: the last answer of its connection.
 pub(crate) fn on_the_wire(problem: &Problem, id: &RequestId) -> String {
     let body = serde_json::to_string(&problem.body(id)).expect("strings and numbers always serialise");
-    let retry_after = match problem.code {
-        Code::Busy => format!("retry-after: {RETRY_AFTER_S_DEFAULT}\r\n"),
-        _ => String::new(),
-    };
+    let retry_after = problem.wait_s(id).map_or_else(String::new, |wait_s| format!("retry-after: {wait_s}\r\n"));
     format!(
         "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\n{retry_after}x-request-id: {}\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -373,8 +383,16 @@ mod tests {
         };
         let limited = written(Problem::new(Code::RateLimited, "slow down").retry_after_s(7));
         assert_eq!(limited.headers()[RETRY_AFTER], "7");
-        let busy = written(Problem::new(Code::Busy, "the lane is full"));
-        assert_eq!(busy.headers()[RETRY_AFTER], "1");
+        let told: HashSet<_> = (0..64)
+            .map(|number| {
+                let id = RequestId::parse(format!("r-{number}").as_bytes()).unwrap();
+                let busy = Problem::new(Code::Busy, "the lane is full");
+                let mut response = busy.clone().into_response();
+                busy.write(&mut response, &id);
+                response.headers()[RETRY_AFTER].to_str().unwrap().parse::<u32>().unwrap()
+            })
+            .collect();
+        assert_eq!(told, (1..=RETRY_AFTER_S_MAX).collect(), "not all at the same time");
         let unauthorized = written(Problem::new(Code::Unauthorized, "no token"));
         assert_eq!(unauthorized.headers()[WWW_AUTHENTICATE], "Bearer");
         assert_eq!(unauthorized.headers()[CONTENT_TYPE], "application/problem+json");

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
 
+use crate::admission::Refused;
 use crate::connection;
 use crate::log_budget::LogBudget;
 use crate::metrics::HttpMetrics;
@@ -43,6 +44,8 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// Where requests are counted.
     pub metrics: HttpMetrics,
+    /// Where those are remembered that were told to come again later; threads that serve the same share it.
+    pub refused: Refused,
 }
 
 impl Default for ServeOptions {
@@ -58,6 +61,7 @@ impl Default for ServeOptions {
             linger_timeout: Duration::from_millis(limits::LINGER_MS_MAX),
             drain_timeout: Duration::from_millis(limits::DRAIN_MS_MAX),
             metrics: HttpMetrics::default(),
+            refused: Refused::default(),
         }
     }
 }
@@ -91,7 +95,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let options = Arc::new(options);
-    let outer = Arc::new(Outer::with_body_timeout(router, options.metrics.clone(), options.body_timeout));
+    let outer = Arc::new(Outer::over(router, &options));
     let mut server = Server {
         http: http(&options),
         outer,

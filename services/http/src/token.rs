@@ -181,16 +181,14 @@ impl Verifier {
 
     /// The caller of a request with these headers; 401 if it has no good token.
     pub fn verify_headers(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next() else { return Err(refuse("there is no Authorization header")) };
-        if values.next().is_some() {
-            return Err(refuse("there is more than one Authorization header"));
-        }
-        let token = value.to_str().ok().and_then(|text| text.split_once(' '));
-        match token {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.verify(token.trim()),
-            _ => Err(refuse("the Authorization header is not `Bearer` and a token")),
-        }
+        self.verify(bearer(headers)?)
+    }
+
+    /// The caller of a request with these headers, if its token has been found good
+    /// before: costs no hash of it.
+    pub fn remembered(&self, headers: &HeaderMap) -> Option<Caller> {
+        let verified = self.0.verified.get(bearer(headers).ok()?)?;
+        (self.0.clock.now() < verified.exp).then_some(verified.caller)
     }
 
     /// Checks signature and claims, and remembers a token that is good.
@@ -226,6 +224,19 @@ impl Verifier {
 /// A NumericDate; out of range it stops at the ends.
 fn seconds(numeric_date: f64) -> Timestamp {
     Timestamp::from_millis((numeric_date * 1_000.0) as i64)
+}
+
+/// The one token of the `Authorization` header.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Err(refuse("there is no Authorization header")) };
+    if values.next().is_some() {
+        return Err(refuse("there is more than one Authorization header"));
+    }
+    match value.to_str().ok().and_then(|text| text.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(refuse("the Authorization header is not `Bearer` and a token")),
+    }
 }
 
 fn refuse(detail: &'static str) -> Problem {

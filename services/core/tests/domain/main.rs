@@ -24,4 +24,5 @@ mod audit;
 mod audit_random;
 mod verify;
 
+mod admission;
 mod limits;

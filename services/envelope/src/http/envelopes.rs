@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::RequestPartsExt as _;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRef as _, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -13,7 +14,7 @@ use hongbao_core::field::Number;
 use hongbao_core::request::CreateEnvelope;
 use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, ProblemBody};
 use hongbao_core::{EnvelopeId, Seed, limits};
-use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, hop, json_response};
+use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, Verifier, hop, json_response};
 use serde::Deserialize;
 
 use super::App;
@@ -54,6 +55,26 @@ impl FromRequestParts<App> for NewId {
             getrandom::fill(&mut random).map_err(|error| Refusal::Unavailable(error.to_string()))?;
             Ok(random)
         })?))
+    }
+}
+
+/// The server and the envelope of an opening that has room in its lane, or needs
+/// none: whether it has is found out before the body is read or anything hashed.
+/// Of a token only what is remembered counts.
+pub struct Room(Arc<server::Server>, EnvelopeId);
+
+impl FromRequestParts<App> for Room {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Room, Problem> {
+        let Here(server) = Here::from_request_parts(parts, app).await?;
+        let IdInPath(id) = IdInPath::from_request_parts(parts, app).await?;
+        server.check_room(id, || {
+            let caller = parts.extensions.get::<Caller>().cloned();
+            let caller = caller.or_else(|| Verifier::from_ref(app).remembered(&parts.headers));
+            caller.map(|caller| caller.user)
+        })?;
+        Ok(Room(server, id))
     }
 }
 
@@ -135,8 +156,7 @@ pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller, _:
             content_type = "application/problem+json"),
     ), security(("bearer" = [])))]
 pub async fn open(
-    Here(server): Here,
-    IdInPath(id): IdInPath,
+    Room(server, id): Room,
     TimeLeft(time_left): TimeLeft,
     caller: Caller,
     _: NoQuery,

@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
 use self::batch::{BatchFailed, attempt};
-pub use self::queue::{Accepted, LaneQueue};
+pub use self::queue::{Accepted, LaneQueue, Place};
 use crate::direct;
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
 use crate::metrics::LaneMetrics;
@@ -50,6 +50,8 @@ pub struct OpenJob {
     pub deadline: Timestamp,
     /// Where the answer goes. Nobody may be waiting any more; the opening happens all the same.
     pub answer: oneshot::Sender<OpenAnswer>,
+    /// Its place in the lane, which the queue gives it; free again when the job is dropped.
+    pub place: Option<Place>,
 }
 
 /// How an opening ended.
@@ -306,6 +308,8 @@ impl Lane {
 
     fn answer(&self, job: OpenJob, answer: OpenAnswer) {
         self.context.metrics.count(&answer);
+        // Free before the client hears, so that it finds room for what it asks next.
+        drop(job.place);
         // The client may be gone; the opening has happened all the same.
         let _ = job.answer.send(answer);
     }

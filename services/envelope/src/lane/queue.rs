@@ -1,11 +1,25 @@
 //! The way into a lane. Whoever comes in is given a place, and the places are
 //! the order of the queue: what a client is told by its opening's place can be
 //! held against the order of the journal from outside (I4).
+//!
+//! So many are let in as the lane answers within a short time at the rate at which
+//! it answers now ([`AdaptiveLimit`]); who comes beyond that is refused at once.
+//! Nobody is passed over: those who are in stay in their order.
+//!
+//! An envelope may hold as many places as are left for all others. So one that
+//! everybody opens takes half of them at most, and its neighbours find room. They
+//! find it also when the limit has just fallen below what that one holds: each
+//! may hold its part of the limit, as if all that are inside shared it alike.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use hongbao_core::Timestamp;
+use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
+use hongbao_core::limits::{LANE_ADMITS_AT_FIRST, LANE_ADMITS_MIN, LANE_WAIT_MS_GOAL};
+use hongbao_core::{EnvelopeId, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::OpenJob;
@@ -30,27 +44,93 @@ impl fmt::Display for Accepted {
 pub struct LaneQueue {
     jobs: mpsc::Sender<OpenJob>,
     lane: u64,
-    places: Mutex<u64>,
+    inside: Arc<Mutex<Inside>>,
+}
+
+/// Those that were let in and have no answer yet, waiting or in the batch under way.
+struct Inside {
+    limit: AdaptiveLimit,
+    by_envelope: HashMap<EnvelopeId, usize>,
+    places: u64,
+    places_max: usize,
+}
+
+impl Inside {
+    /// Whether one more opening of this envelope is let in; if not, that is noted.
+    fn has_room(&mut self, id: EnvelopeId) -> bool {
+        let held = self.by_envelope.get(&id).copied().unwrap_or_default();
+        let envelopes = self.by_envelope.len() + 1;
+        let is_within_its_part = (held + 1) * envelopes <= self.limit.limit();
+        let has_room = (held < self.limit.free() || is_within_its_part) && self.limit.under_way() < self.places_max;
+        if !has_room {
+            self.limit.turned_away();
+        }
+        has_room
+    }
+}
+
+/// The place of one opening in a lane. Dropped with its answer, it is free again.
+pub struct Place {
+    inside: Arc<Mutex<Inside>>,
+    id: EnvelopeId,
+    since: Instant,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut inside = self.inside.lock();
+        inside.limit.leave();
+        inside.limit.measure(now - self.since, now);
+        if let Some(held) = inside.by_envelope.get_mut(&self.id) {
+            *held -= 1;
+            if *held == 0 {
+                inside.by_envelope.remove(&self.id);
+            }
+        }
+    }
 }
 
 impl LaneQueue {
-    /// The queue of the lane of a database, and its other end. So many may wait.
-    pub fn new(database: u8, waiting_max: usize, now: Timestamp) -> (LaneQueue, mpsc::Receiver<OpenJob>) {
-        let (jobs, waiting) = mpsc::channel(waiting_max);
+    /// The queue of the lane of a database, and its other end. Never are more than
+    /// `places_max` inside at once, however fast the lane is.
+    pub fn new(database: u8, places_max: usize, now: Timestamp) -> (LaneQueue, mpsc::Receiver<OpenJob>) {
+        let (jobs, waiting) = mpsc::channel(places_max);
         // Two starts differ in the time, two processes of one host in the number. It
         // only has to be improbable that two are taken for one.
         let start = now.millis().unsigned_abs() << 20;
         let lane = (start ^ u64::from(std::process::id()) << 7) ^ u64::from(database);
-        (LaneQueue { jobs, lane, places: Mutex::new(0) }, waiting)
+        let limit = AdaptiveLimit::new(AdmissionBounds {
+            least: LANE_ADMITS_MIN,
+            initial: LANE_ADMITS_AT_FIRST,
+            most: places_max,
+            goal: Duration::from_millis(LANE_WAIT_MS_GOAL),
+        });
+        let inside = Inside { limit, by_envelope: HashMap::new(), places: 0, places_max };
+        (LaneQueue { jobs, lane, inside: Arc::new(Mutex::new(inside)) }, waiting)
     }
 
-    /// Lets a job in, unless the queue is full.
-    pub fn accept(&self, job: OpenJob) -> Option<Accepted> {
-        // Held over both, so that the places are the order of the queue.
-        let mut places = self.places.lock().expect("nobody panics with the lock");
-        self.jobs.try_send(job).ok()?;
-        *places += 1;
-        Some(Accepted { lane: self.lane, place: *places })
+    /// Whether an opening of this envelope would be let in now.
+    pub fn has_room(&self, id: EnvelopeId) -> bool {
+        self.inside.lock().has_room(id)
+    }
+
+    /// Lets a job in, unless it could not be answered in time.
+    pub fn accept(&self, mut job: OpenJob) -> Option<Accepted> {
+        let id = job.live.envelope.id;
+        // Held over all of it, so that the places are the order of the queue.
+        let mut inside = self.inside.lock();
+        if !inside.has_room(id) {
+            return None;
+        }
+        // The channel is full only where the lane has ended.
+        let sent = self.jobs.try_reserve().ok()?;
+        inside.limit.enter();
+        *inside.by_envelope.entry(id).or_default() += 1;
+        inside.places += 1;
+        job.place = Some(Place { inside: self.inside.clone(), id, since: job.accepted });
+        sent.send(job);
+        Some(Accepted { lane: self.lane, place: inside.places })
     }
 }
 

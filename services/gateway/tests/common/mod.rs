@@ -41,6 +41,9 @@ pub struct Script {
     pub failing: AtomicBool,
     /// Milliseconds before it answers anything, probes included.
     pub slow_ms: AtomicU64,
+    /// Milliseconds that it works for each request, for one after the other.
+    pub works_ms: AtomicU64,
+    pub turn: tokio::sync::Mutex<()>,
     /// Whether envelopes are another's.
     pub misdirects: AtomicBool,
     /// The last request: its head, as text.
@@ -70,6 +73,14 @@ impl Script {
         tokio::time::sleep(Duration::from_millis(self.slow_ms.load(Ordering::SeqCst))).await;
     }
 
+    async fn work(&self) {
+        let works_ms = self.works_ms.load(Ordering::SeqCst);
+        if works_ms > 0 {
+            let _turn = self.turn.lock().await;
+            tokio::time::sleep(Duration::from_millis(works_ms)).await;
+        }
+    }
+
     async fn answer(&self, request: Request) -> Response {
         self.requests.fetch_add(1, Ordering::SeqCst);
         let headers = request.headers().iter();
@@ -78,6 +89,7 @@ impl Script {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
         self.dawdle().await;
+        self.work().await;
         if self.misdirects.load(Ordering::SeqCst) && uri.path().starts_with("/v1/envelopes") {
             return hongbao_http::Problem::new(hongbao_http::Code::Misdirected, "not mine").into_response();
         }
@@ -107,6 +119,8 @@ impl Backend {
             draining: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             slow_ms: AtomicU64::new(0),
+            works_ms: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
             misdirects: AtomicBool::new(false),
             seen: Mutex::new(Vec::new()),
         });

@@ -162,7 +162,8 @@ fn connections_over_the_limit_are_told_so_and_served_once_there_is_room() {
     Answer::read(&mut BufReader::new(service.connect())).unwrap().problem(503, "busy");
     let refused = late.get("/v1/wallet");
     refused.problem(503, "busy");
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    let wait_s: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=4).contains(&wait_s), "{wait_s}");
     for user in &held {
         user.get("/v1/wallet").ok(200);
     }

@@ -136,7 +136,11 @@ pub struct Wire {
 
 impl Wire {
     pub async fn open(server: &Server) -> Wire {
-        Wire { stream: TcpStream::connect(server.address).await.unwrap(), buffer: Vec::new() }
+        Wire::to(server.address).await
+    }
+
+    pub async fn to(address: SocketAddr) -> Wire {
+        Wire { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -1,0 +1,147 @@
+//! What a run of `overload` comes to, beside its goals.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Name;
+use super::seen::{Phase, refusal_us};
+
+/// The part of the peak that is still answered where refusing costs the SET nothing.
+const GOODPUT: f64 = 0.9;
+/// The slowest hundredth may take so many times what it takes at eight tenths of the peak.
+const P99_TIMES: f64 = 4.0;
+/// Of what an answer costs, a refusal may cost this part.
+const REFUSAL_PART: f64 = 0.1;
+/// Seconds until as much is answered as before.
+const BACK_S: f64 = 3.0;
+/// The part of what is offered after the storm that counts as being back.
+const BACK: f64 = 0.95;
+/// The gateway may keep so many MB more than it had before the storm.
+const KEPT_MB: f64 = 64.0;
+/// How long it may take to give the rest back.
+pub const MEMORY_WITHIN: Duration = Duration::from_secs(40);
+
+/// A workload as it was measured.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    pub name: Name,
+    pub quota: f64,
+    pub factor: f64,
+    pub connections: usize,
+    pub peak: Phase,
+    pub easy: Phase,
+    pub storm: Phase,
+    pub after: Phase,
+    /// What the front holds before and after, in MB.
+    pub memory_mb: (f64, f64),
+}
+
+/// One goal, in words.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Met(String),
+    Missed(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Met(words) => write!(out, "{words}: met"),
+            Verdict::Missed(words) => write!(out, "{words}: MISSED"),
+        }
+    }
+}
+
+fn verdict(is_met: bool, words: String) -> Verdict {
+    if is_met { Verdict::Met(words) } else { Verdict::Missed(words) }
+}
+
+impl Measured {
+    /// What is answered in the storm, as a part of the peak.
+    pub fn goodput(&self) -> f64 {
+        self.storm.per_second() / self.peak.per_second()
+    }
+
+    fn refusal_part(&self) -> f64 {
+        let answer_us = self.peak.cpu_us_per_answer();
+        refusal_us(&self.storm, answer_us) / answer_us
+    }
+
+    /// The goals and what became of them.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let goodput = self.goodput();
+        let mut verdicts = Vec::new();
+        if self.quota > 0.0 {
+            let words = format!("goodput {goodput:.2} of the peak, goal {GOODPUT:.2}");
+            verdicts.push(verdict(goodput >= GOODPUT, words));
+        } else {
+            let part = self.refusal_part();
+            let words = format!("a refusal costs {part:.2} of an answer, goal {REFUSAL_PART:.2}");
+            verdicts.push(verdict(part <= REFUSAL_PART, words));
+            let allowed = ((1.0 - self.factor * part) / (1.0 - part)).max(0.0);
+            let words =
+                format!("goodput {goodput:.2} of the peak, goal {GOODPUT:.2} of the {allowed:.2} that costs allow");
+            verdicts.push(verdict(goodput >= GOODPUT * allowed, words));
+        }
+        let times = self.storm.p99_ms / self.easy.p99_ms;
+        let words = format!("p99 of the accepted {times:.1} times that at 0.8 of the peak, goal {P99_TIMES:.1}");
+        verdicts.push(verdict(times <= P99_TIMES, words));
+        let unknown: u64 =
+            [&self.peak, &self.easy, &self.storm, &self.after].map(|phase| phase.seen.unknown).iter().sum();
+        verdicts.push(verdict(unknown == 0, format!("{unknown} outcomes unknown, goal 0")));
+        let offered = self.peak.per_second() * super::AFTER;
+        let back = self.after.seconds_until(BACK * offered);
+        let words = match back {
+            Some(back) => format!("back after {back:.1} s, goal {BACK_S:.0} s"),
+            None => format!("not back after {:.0} s, goal {BACK_S:.0} s", self.after.seconds),
+        };
+        verdicts.push(verdict(back.is_some_and(|back| back <= BACK_S), words));
+        let (before, after) = self.memory_mb;
+        let words =
+            format!("the front holds {after:.0} MB after the storm and {before:.0} before it, goal {KEPT_MB:.0} more");
+        verdicts.push(verdict(after <= before + KEPT_MB, words));
+        verdicts
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quota = if self.quota > 0.0 {
+            format!("{:.2} of the processors for the SET", self.quota)
+        } else {
+            "all on the same processors".to_owned()
+        };
+        writeln!(
+            out,
+            "{:?}: {:.1} times the peak over {} connections, {quota}",
+            self.name, self.factor, self.connections
+        )?;
+        for (name, phase) in
+            [("peak", &self.peak), ("0.8 of it", &self.easy), ("storm", &self.storm), ("after it", &self.after)]
+        {
+            writeln!(
+                out,
+                "  {name:<10} {:>7.0}/s answered, {:>7.0}/s refused, {} unknown, {} missed, p50 {:.1} ms, p99 {:.1} ms{}",
+                phase.per_second(),
+                phase.seen.refused as f64 / phase.seconds,
+                phase.seen.unknown,
+                phase.missed,
+                phase.p50_ms,
+                phase.p99_ms,
+                if phase.used_up { ", ended early: the requests were used up" } else { "" }
+            )?;
+            if !phase.seen.others.is_empty() {
+                writeln!(out, "             others: {:?}", phase.seen.others)?;
+            }
+        }
+        let answer_us = self.peak.cpu_us_per_answer();
+        writeln!(
+            out,
+            "  of processor: {answer_us:.1} us an answer, {:.1} us a refusal",
+            refusal_us(&self.storm, answer_us)
+        )?;
+        self.verdicts().iter().try_for_each(|verdict| writeln!(out, "  {verdict}"))
+    }
+}

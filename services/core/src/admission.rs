@@ -1,0 +1,255 @@
+//! How much may be under way at once, so that each answer comes in time.
+//!
+//! A bound in number does not bound the wait: what 8,192 openings take depends on
+//! how fast they are answered. By Little's law as many are under way as come in
+//! an answer's time, so a bound on the wait is a bound on the number that moves
+//! with the rate. [`AdaptiveLimit`] finds it from the answers alone.
+//!
+//! - It looks at what the **quickest quarter** of the answers of a tenth of a second took. A
+//!   standing queue delays all of them; a stall (a checkpoint, a processor quota
+//!   that is used up) delays only those that it meets. CoDel takes the very least
+//!   delay for the same reason (Nichols and Jacobson, 2012); a quarter, because a
+//!   scheduler that now and then runs the newest task first always has some quick one.
+//! - The goal is a wait *beyond* what an answer takes when next to nothing is under
+//!   way, as gradient limits have it (Netflix concurrency-limits, Envoy): where
+//!   every commit takes 60 ms, refusing half of them would make none quicker.
+
+use std::time::{Duration, Instant};
+
+use crate::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_LOOK_AGAIN_MS, ADMISSION_WINDOW_MS};
+
+/// What an [`AdaptiveLimit`] moves within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionBounds {
+    /// So many are always let in. With no more under way there is no queue to speak of.
+    pub least: usize,
+    /// So many are let in as long as nothing is known, and again after a quiet time.
+    pub initial: usize,
+    /// Never more than this.
+    pub most: usize,
+    /// What the quickest quarter of the answers may take beyond their time without a queue.
+    pub goal: Duration,
+}
+
+/// A limit on what is under way that follows the rate of the answers.
+#[derive(Debug)]
+pub struct AdaptiveLimit {
+    bounds: AdmissionBounds,
+    limit: usize,
+    under_way: usize,
+    window: Window,
+    /// What the quickest quarter takes when next to nothing is under way.
+    unloaded: Option<Duration>,
+    /// When next to nothing was let in, to find that out.
+    looked: Option<Instant>,
+}
+
+impl AdaptiveLimit {
+    /// Nothing is under way, and nothing is known.
+    pub fn new(bounds: AdmissionBounds) -> AdaptiveLimit {
+        let most = bounds.most.max(1);
+        let bounds = AdmissionBounds {
+            least: bounds.least.clamp(1, most),
+            initial: bounds.initial.clamp(1, most),
+            most,
+            ..bounds
+        };
+        AdaptiveLimit {
+            bounds,
+            limit: bounds.initial,
+            under_way: 0,
+            window: Window::default(),
+            unloaded: None,
+            looked: None,
+        }
+    }
+
+    /// What may be under way.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What is under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// What may still be let in; not below zero when the limit has fallen.
+    pub fn free(&self) -> usize {
+        self.limit.saturating_sub(self.under_way)
+    }
+
+    /// Lets one more in. Whether there is room asks [`AdaptiveLimit::free`].
+    pub fn enter(&mut self) {
+        self.under_way += 1;
+        self.window.under_way_max = self.window.under_way_max.max(self.under_way);
+    }
+
+    /// Notes that one was turned away: only a limit that turns somebody away need grow.
+    pub fn turned_away(&mut self) {
+        self.window.turned_away = true;
+    }
+
+    /// Notes that one was let in and turned away behind it, where there is a limit
+    /// of its own: a refusal there costs more than one here, so the goal here is
+    /// half of what it is without.
+    pub fn turned_away_there(&mut self) {
+        self.window.turned_away_there += 1;
+    }
+
+    /// One that was let in has left.
+    pub fn leave(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// An answer came at `now`, after it `took` so long. Those that say nothing
+    /// about how long answers take, such as a refusal, are not told.
+    pub fn measure(&mut self, took: Duration, now: Instant) {
+        let began = *self.window.began.get_or_insert(now);
+        self.window.answers += 1;
+        self.window.took.add(took);
+        let lasted = now.saturating_duration_since(began);
+        let window = Duration::from_millis(ADMISSION_WINDOW_MS);
+        // Few answers say little; but a second is long enough for any.
+        if lasted >= window && (self.window.answers >= ADMISSION_ANSWERS_MIN || lasted >= 10 * window) {
+            self.close_window(lasted, now);
+            self.window = Window { began: Some(now), under_way_max: self.under_way, ..Window::default() };
+        }
+    }
+
+    fn close_window(&mut self, lasted: Duration, now: Instant) {
+        let quick = self.window.took.quickest_quarter();
+        let AdmissionBounds { least, most, goal, .. } = self.bounds;
+        self.learn_unloaded(quick);
+        let goal = if self.window.turned_away_there > self.window.answers / 8 { goal / 2 } else { goal };
+        let allowed = goal + self.unloaded.unwrap_or_default();
+        if self.limit < least {
+            // What was let in before has to leave first.
+            if self.is_light() || self.may_look_after(now, LOOK_WINDOWS_MAX * ADMISSION_WINDOW_MS) {
+                self.limit = least;
+            }
+        } else if self.is_light() {
+            // However slow it is, it is no queue that they wait in.
+            self.rest(lasted);
+        } else if quick > allowed && self.limit == least && self.may_look_after(now, ADMISSION_LOOK_AGAIN_MS) {
+            // As few as that, and still slow: perhaps it is no queue that they wait in.
+            self.looked = Some(now);
+            self.limit = (least / LIGHT).max(1);
+        } else if quick > allowed {
+            // In proportion to what was under way: the limit itself may be far above it.
+            let ratio = allowed.as_secs_f64() / quick.as_secs_f64();
+            let share = if ratio < FAR { CUT_WHEN_FAR } else { ratio.max(CUT_MAX) };
+            let fits = self.window.under_way_max.min(self.limit) as f64 * share;
+            self.limit = (fits as usize).clamp(least, most);
+        } else if self.window.turned_away {
+            let more = (allowed.as_secs_f64() / quick.as_secs_f64().max(f64::EPSILON)).min(GROWTH_MAX);
+            self.limit = ((self.limit as f64 * more) as usize).max(self.limit + 1).min(most);
+        } else {
+            self.rest(lasted);
+        }
+    }
+
+    /// Goes back towards its beginning, where nobody was turned away.
+    fn rest(&mut self, lasted: Duration) {
+        if self.limit < self.bounds.initial {
+            let windows = (lasted.as_millis() / u128::from(ADMISSION_WINDOW_MS)).min(100) as i32;
+            let more = (self.limit + 1) as f64 * REST_GROWTH.powi(windows);
+            self.limit = (more as usize).min(self.bounds.initial);
+        }
+    }
+
+    fn may_look_after(&self, now: Instant, pause_ms: u64) -> bool {
+        let pause = Duration::from_millis(pause_ms);
+        self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= pause)
+    }
+
+    fn is_light(&self) -> bool {
+        self.window.under_way_max <= self.bounds.least / LIGHT
+    }
+
+    /// Less than was known is always believed. More only where nothing but the
+    /// work itself can have taken it, and slowly, for that may have been a stall,
+    /// unless it was looked for on purpose.
+    fn learn_unloaded(&mut self, quick: Duration) {
+        let is_light = self.is_light();
+        let learned = match self.unloaded {
+            Some(known) if quick <= known => quick,
+            Some(known) if is_light && self.limit >= self.bounds.least => known + (quick - known) / 8,
+            _ if is_light => quick,
+            _ => return,
+        };
+        self.unloaded = Some(learned.min(UNLOADED_GOALS_MAX * self.bounds.goal));
+    }
+}
+
+/// With this part of the least number under way nothing waits for anything.
+const LIGHT: usize = 4;
+/// A look for the time without a queue ends after so many windows, whatever it has seen.
+const LOOK_WINDOWS_MAX: u64 = 5;
+/// A window keeps at least this share of what was under way: what is seen in one may be an accident.
+const CUT_MAX: f64 = 0.5;
+/// Unless the goal is further away than this, which is no accident: then it keeps so much.
+const FAR: f64 = 0.125;
+/// See [`FAR`].
+const CUT_WHEN_FAR: f64 = 0.25;
+/// By how much a window may raise the limit where somebody was turned away.
+const GROWTH_MAX: f64 = 1.5;
+/// By how much a window in which nobody was turned away brings it back towards its beginning.
+const REST_GROWTH: f64 = 1.25;
+/// The time without a queue is believed up to so many times the goal.
+const UNLOADED_GOALS_MAX: u32 = 8;
+
+#[derive(Debug, Default)]
+struct Window {
+    began: Option<Instant>,
+    answers: u32,
+    under_way_max: usize,
+    turned_away: bool,
+    turned_away_there: u32,
+    took: Times,
+}
+
+/// Times, counted by their size: four classes to a doubling.
+#[derive(Debug)]
+struct Times([u32; CLASSES]);
+
+/// Enough for 2^26 µs, more than a minute.
+const CLASSES: usize = 27 * 4;
+
+impl Default for Times {
+    fn default() -> Times {
+        Times([0; CLASSES])
+    }
+}
+
+impl Times {
+    fn add(&mut self, time: Duration) {
+        self.0[class_of(time)] += 1;
+    }
+
+    /// What the slowest of the quickest quarter took, at most.
+    fn quickest_quarter(&self) -> Duration {
+        let all: u32 = self.0.iter().sum();
+        let mut seen = 0;
+        let class = self.0.iter().position(|count| {
+            seen += count;
+            4 * seen >= all.max(1)
+        });
+        top_of(class.unwrap_or(CLASSES - 1))
+    }
+}
+
+fn class_of(time: Duration) -> usize {
+    let us = (time.as_micros() as u64).max(4);
+    let doublings = us.ilog2();
+    let quarter = (us >> (doublings - 2)) & 3;
+    (doublings as usize * 4 + quarter as usize).min(CLASSES - 1)
+}
+
+fn top_of(class: usize) -> Duration {
+    let (doublings, quarter) = (class as u32 / 4, class as u64 % 4);
+    if doublings < 2 {
+        return Duration::from_micros(4);
+    }
+    Duration::from_micros((4 + quarter + 1) << (doublings - 2))
+}

@@ -1,0 +1,109 @@
+//! A gateway gives a server no more than it answers in time.
+
+mod common;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Backend, Front, PATIENCE, id, quick, topology};
+use hongbao_core::limits::{FORWARDS_AT_FIRST, FORWARDS_MIN};
+use hongbao_gateway::GatewayOptions;
+
+const AT_MOST: &str = "hongbao_gateway_in_flight_max{set=\"a\",server=\"a1\"}";
+
+#[tokio::test]
+async fn a_server_that_answers_slowly_is_given_no_more_than_it_answers_in_time() {
+    let one = Backend::start("a1").await;
+    // What was let in is answered, however busy this machine is.
+    let options = GatewayOptions { answer_within_ms: 20_000, ..quick() };
+    let front = Arc::new(Front::start(&topology(1, &[("a", "00-99", &[("a1", one.address)])]), options).await);
+    assert_eq!(front.metric(AT_MOST).await, Some(FORWARDS_AT_FIRST as f64));
+
+    // 200 a second, and 200 who always ask, each for an envelope of its own.
+    one.script.works_ms.store(5, Ordering::SeqCst);
+    let (is_known, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let answered_later = Arc::new(AtomicUsize::new(0));
+    let asking: Vec<_> = (0..200)
+        .map(|number| {
+            let (front, is_known, is_over) = (front.clone(), is_known.clone(), is_over.clone());
+            let answered_later = answered_later.clone();
+            tokio::spawn(async move {
+                let (mut first, mut later, mut told) = (Vec::new(), Vec::new(), HashSet::new());
+                let mut round = 0;
+                while !is_over.load(Ordering::SeqCst) {
+                    let path = format!("/v1/envelopes/{}/open", id(1_000_000 * number + round));
+                    let (asked, was_known) = (Instant::now(), is_known.load(Ordering::SeqCst));
+                    let reply = front.post(&path, "{}").await;
+                    if reply.status != 200 {
+                        reply.expect_problem(503, "busy");
+                        told.insert(reply.header("retry-after").unwrap().to_owned());
+                        // Clients, gateway and server are one thread here, and all of them want it.
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    } else if round == 0 {
+                        first.push(asked.elapsed());
+                    } else if was_known {
+                        later.push(asked.elapsed());
+                        answered_later.fetch_add(1, Ordering::SeqCst);
+                    }
+                    round += 1;
+                }
+                (first, later, told)
+            })
+        })
+        .collect();
+    front.until_metric(AT_MOST, FORWARDS_MIN as f64).await;
+    is_known.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    while answered_later.load(Ordering::SeqCst) < 50 {
+        assert!(began.elapsed() < PATIENCE, "nothing is answered any more");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let (mut first, mut later, mut told) = (Vec::new(), Vec::new(), HashSet::new());
+    for user in asking {
+        let (some, others, seconds) = user.await.unwrap();
+        first.extend(some);
+        later.extend(others);
+        told.extend(seconds);
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (first, later) = (median(&mut first), median(&mut later));
+    assert!(2 * later < first, "{later:?}, and {first:?} while all of them were let through");
+    assert!(told.len() > 1, "all were told to come back after {told:?} s");
+
+    // It is quick again, and so is trusted with more.
+    one.script.works_ms.store(0, Ordering::SeqCst);
+    let began = Instant::now();
+    let mut number = 1_000_000;
+    while front.metric(AT_MOST).await != Some(FORWARDS_AT_FIRST as f64) {
+        assert!(began.elapsed() < PATIENCE, "{:?}", front.metric(AT_MOST).await);
+        front.post(&format!("/v1/envelopes/{}/open", id(number)), "{}").await.server();
+        number += 1;
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_room_is_refused_before_its_token_is_looked_at() {
+    let one = Backend::start("a1").await;
+    let options = GatewayOptions { forwards_per_server_max: 1, ..quick() };
+    let front = Arc::new(Front::start(&topology(1, &[("a", "00-99", &[("a1", one.address)])]), options).await);
+    one.script.slow_ms.store(2_000, Ordering::SeqCst);
+    let path = format!("/v1/envelopes/{}/open", id(1));
+    let slow = {
+        let (front, path) = (front.clone(), path.clone());
+        tokio::spawn(async move { front.post(&path, "{}").await })
+    };
+    while one.script.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let nobody = format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
+    common::exchange(front.address, &nobody).await.expect_problem(503, "busy");
+    one.script.slow_ms.store(0, Ordering::SeqCst);
+    slow.await.unwrap();
+    common::exchange(front.address, &nobody).await.expect_problem(401, "unauthorized");
+}
