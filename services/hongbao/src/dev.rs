@@ -65,7 +65,8 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (real.folder.store.clone(), real.folder.wallet.clone());
     let words = durability::of(&*store, &*wallet).words;
     // A rehearsal that is in trouble is no reason to get no requests: its trouble is logged alone.
-    let checks = vec![real.check, durability::shown(store, wallet, &mut registry)];
+    let mut checks = vec![real.check];
+    checks.extend(durability::shown(store, wallet, &mut registry));
     let mut running =
         vec![Running { tasks: real.tasks, workers: real.workers, looking: real.looking, folder: real.folder }];
     let rehearsal = match config.rehearsal.enabled {
