@@ -45,7 +45,7 @@ impl Broken {
         self.number() == Some(DEADLOCK)
     }
 
-    /// There is no such database or table.
+    /// There is no such database, table or trigger.
     pub fn is_missing(&self) -> bool {
         self.number().is_some_and(|number| MISSING.contains(&number))
     }
@@ -65,10 +65,10 @@ impl Broken {
 
 /// A unique key was taken.
 const DUPLICATE: u16 = 1062;
-/// No such database, no such table.
-const MISSING: [u16; 2] = [1049, 1146];
+/// No such database, no such table, no such trigger.
+const MISSING: [u16; 3] = [1049, 1146, 1360];
 /// A command on a table, or on a column of it, is denied.
-const DENIED: [u16; 2] = [1142, 1143];
+const DENIED: [u16; 3] = [1142, 1143, 1227];
 /// Deadlock, or a failed certification on Galera: rolled back.
 const DEADLOCK: u16 = 1213;
 /// A lock was waited for too long: the statement was taken back.

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use hongbao_store::mysql::connection::within;
 use hongbao_store::mysql::failure::Broken;
 use hongbao_store::mysql::watch::{Promise, Unkept};
-use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
+use sqlx::{Executor as _, Row as _};
 
 use super::layout::Plan;
 use super::migrate::check_database;
@@ -67,13 +67,32 @@ impl Promise for Complete {
     }
 }
 
+/// Events, and the triggers that refuse them (`sql/mysql/wallet/append_only.sql`).
+const TRIGGERS: [(&str, &str); 2] = [("UPDATE", "transfer_refuses_update"), ("DELETE", "transfer_refuses_delete")];
+/// The column of `SHOW CREATE TRIGGER` with the statement that made it.
+const TRIGGER_TEXT: usize = 2;
+
+/// Whether a trigger of this text refuses an event before it happens.
+fn refuses(text: &str, event: &str) -> bool {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (head, body) = words.split_once(" FOR EACH ROW ").unwrap_or_default();
+    head.contains(&format!("BEFORE {event} ON ")) && body.starts_with("SIGNAL SQLSTATE")
+}
+
+/// Asks by `SHOW CREATE TRIGGER`, and not `information_schema.triggers`: this makes
+/// a temporary table, and MariaDB 10.11 dies of a null pointer (`ha_maria::drop_table`)
+/// when the statement is interrupted by its time limit at the wrong moment.
 async fn is_guarded(connection: &mut MySqlConnection, limit: Duration, db: &str) -> Result<bool, Broken> {
-    let triggers = format!(
-        "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = '{db}' \
-         AND event_object_table = 'transfer' AND action_timing = 'BEFORE' AND event_manipulation IN ('UPDATE', 'DELETE') \
-         AND action_statement LIKE 'SIGNAL SQLSTATE%'"
-    );
-    if within(limit, connection.fetch_all(sqlx::raw_sql(&triggers))).await?.len() == 2 {
+    let mut refusing = 0;
+    for (event, trigger) in TRIGGERS {
+        let ask = format!("SHOW CREATE TRIGGER {db}.{trigger}");
+        match within(limit, connection.fetch_one(sqlx::raw_sql(&ask))).await {
+            Ok(row) => refusing += u32::from(refuses(row.try_get(TRIGGER_TEXT).map_err(Broken::Sql)?, event)),
+            Err(broken) if broken.is_missing() || broken.is_denied() => {}
+            Err(broken) => return Err(broken),
+        }
+    }
+    if refusing == 2 {
         return Ok(true);
     }
     // The database says itself what our user may do, however it came by its rights.
