@@ -2,6 +2,7 @@
 //! driven by one thread. It must cost little, or it becomes what is measured: the
 //! requests are written beforehand, an answer costs one read and one write.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const POLL_MAX: Duration = Duration::from_millis(100);
 /// How [`describe`](crate::client::describe) calls a request that was refused: nothing happened.
 pub const BUSY: &str = "503 busy";
+/// How long a connection whose request was refused sends nothing, where all are kept busy: whoever asks at once
+/// again would measure refusals.
+const REST: Duration = Duration::from_millis(100);
 /// How long one look takes where requests have a pace.
 const PACE_LOOK: Duration = Duration::from_millis(1);
 /// The first size of a connection's buffer; it grows for larger answers.
@@ -47,6 +51,8 @@ struct Drive<'a, 'b, F> {
     pace: Option<f64>,
     /// Connections that have had nothing to send.
     idle: Vec<usize>,
+    /// Connections whose request was refused, and when they ask again.
+    resting: VecDeque<(Instant, usize)>,
     check: F,
 }
 
@@ -92,7 +98,19 @@ impl Generator {
         let started = Instant::now();
         let until = time.map(|time| started + time);
         let (tally, idle) = (Tally::new(), Vec::new());
-        let mut drive = Drive { feed, tally, started, until, ended: None, under_way: 0, lost: 0, pace, idle, check };
+        let mut drive = Drive {
+            feed,
+            tally,
+            started,
+            until,
+            ended: None,
+            under_way: 0,
+            lost: 0,
+            pace,
+            idle,
+            resting: VecDeque::new(),
+            check,
+        };
         for index in 0..self.connections.len() {
             if self.connections[index].lost {
                 self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
@@ -101,9 +119,9 @@ impl Generator {
         }
         let mut events = Events::with_capacity(1024);
         let mut heard = Instant::now();
-        let poll_max = if pace.is_some() { PACE_LOOK } else { POLL_MAX };
-        while drive.under_way > 0 || drive.is_waiting(Instant::now()) {
+        while drive.under_way > 0 || drive.is_resting() || drive.is_waiting(Instant::now()) {
             interrupt::check()?;
+            let poll_max = if pace.is_some() || drive.is_resting() { PACE_LOOK } else { POLL_MAX };
             match self.poll.poll(&mut events, Some(poll_max)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
@@ -117,6 +135,7 @@ impl Generator {
                 self.on_event(event, &mut drive)?;
             }
             self.send_due(&mut drive);
+            self.send_rested(&mut drive);
         }
         if drive.ended.is_none() {
             drive.tally.elapsed = started.elapsed();
@@ -139,6 +158,17 @@ impl Generator {
             if drive.idle.len() > had {
                 return;
             }
+        }
+    }
+
+    /// Goes on with the connections whose rest is over.
+    fn send_rested<F>(&mut self, drive: &mut Drive<'_, '_, F>) {
+        let now = Instant::now();
+        while let Some(&(until, index)) = drive.resting.front()
+            && until <= now
+        {
+            drive.resting.pop_front();
+            self.connections[index].send_next(drive, now);
         }
     }
 
@@ -174,6 +204,11 @@ impl<F> Drive<'_, '_, F> {
         let Some(pace) = self.pace.filter(|_| self.ended.is_none()) else { return 0 };
         let wanted = (now - self.started).as_secs_f64() * pace;
         (wanted as u64).saturating_sub(self.tally.sent + self.tally.missed)
+    }
+
+    /// Whether somebody who was refused will ask again.
+    fn is_resting(&self) -> bool {
+        self.ended.is_none() && !self.resting.is_empty()
     }
 
     /// Whether the pace has more to come, although nothing is under way.
@@ -306,9 +341,11 @@ impl Connection {
         }
         drive.under_way -= 1;
         let now = Instant::now();
+        let mut is_refused = false;
         match (drive.check)(request.index, &answer) {
             Err(label) => {
                 if label == BUSY {
+                    is_refused = true;
                     drive.feed.refused(request.index);
                 }
                 drive.tally.error(label);
@@ -321,7 +358,11 @@ impl Connection {
             Ok(()) => (),
         }
         self.filled = 0;
-        self.send_next(drive, now);
+        // At a pace somebody else's request is sent over it; otherwise its user waits a little.
+        match is_refused && drive.pace.is_none() {
+            true => drive.resting.push_back((now + REST, self.number)),
+            false => self.send_next(drive, now),
+        }
         Ok(())
     }
 }
@@ -444,12 +485,12 @@ mod tests {
         let mut seen = Vec::new();
         let check = |index: usize, answer: &Answer<'_>| {
             seen.push(index);
-            if answer.status == 503 { Err(BUSY.to_owned()) } else { Ok(()) }
+            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
         };
         let mut feed = Feed::until_taken(&requests);
         let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, check).unwrap();
         assert_eq!(seen, [0, 1, 2, 0]);
-        assert_eq!((tally.sent, tally.errors.get(BUSY)), (4, Some(&1)));
+        assert_eq!((tally.sent, tally.errors.get(super::BUSY)), (4, Some(&1)));
     }
 
     #[test]

@@ -82,7 +82,10 @@ impl Queue {
             self.turns -= 1.0;
             self.leaving.push_back((came, self.now + self.delay));
         }
-        while let Some((came, _)) = self.leaving.pop_front_if(|(_, at)| *at <= self.now) {
+        while let Some(&(came, at)) = self.leaving.front()
+            && at <= self.now
+        {
+            self.leaving.pop_front();
             self.limit.leave();
             self.limit.measure(self.now - came, self.now);
             seen.answered += 1;
