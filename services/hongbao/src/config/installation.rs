@@ -294,8 +294,8 @@ mod tests {
         let processes = topology.sets.iter().map(|set| set.servers.len() + set.workers.len());
         let (of_set, of_all) = (1 + processes.clone().max().unwrap(), 1 + processes.sum::<usize>());
         for words in [
-            format!("({databases} + {most} + 1) × {of_set} = {}", (databases + most + 1) * of_set),
-            format!("({most} + 1) × {of_all} = {}", (most + 1) * of_all),
+            format!("({databases} + {most} + 2) × {of_set} = {}", (databases + most + 2) * of_set),
+            format!("({most} + 2) × {of_all} = {}", (most + 2) * of_all),
         ] {
             assert!(readme.contains(&words), "{words}");
         }

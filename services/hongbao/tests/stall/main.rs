@@ -42,6 +42,8 @@ const PATIENCE: [Duration; 3] =
 /// The first audits meet connections that broke with their databases.
 const AUDIT_TRIES: usize = 40;
 const AUDIT_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Places of [`Place`].
+const PLACES: usize = Place::TopUp as usize + 1;
 /// Lines of each kind of violation that are printed.
 const LINES_MAX: usize = 4;
 
@@ -95,13 +97,17 @@ fn i3_i6_stalled_and_killed_databases_lose_and_make_no_money_and_no_answer_was_f
         let playing =
             installations.iter().map(|patience| scope.spawn(move || play_rounds(*patience, next, end, found)));
         let playing: Vec<_> = playing.collect();
-        playing.into_iter().map(|playing| playing.join().is_ok()).fold(true, |all, ended| all && ended)
+        let ended: Vec<bool> = playing.into_iter().map(|playing| playing.join().is_ok()).collect();
+        ended.into_iter().all(|ended| ended)
     });
     let found = found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     found.print();
     println!("{:.0} s", began.elapsed().as_secs_f64());
     assert!(all_ended, "an installation did not come to its end");
     assert_eq!(found.rounds, seeds.count() as u64);
+    if found.rounds >= ROUNDS {
+        assert_eq!(found.in_flight.len(), PLACES, "not every place was in flight while a log was stalled");
+    }
     assert!(found.violations.is_empty(), "see above");
 }
 
