@@ -197,7 +197,7 @@ fn both_front_doors_give_the_same_answer_to_whatever_is_sent() {
     let (code, said) = installation.run("migrate", &[]);
     assert_eq!(code, Some(0), "{said}");
     let _server = installation.start_with("server", &[("HONGBAO_DEV_CALLS", "true")]);
-    let _gateway = installation.start_with("gateway", &[]);
+    let _gateway = installation.start_with("gateway", &[("HONGBAO_DEV_CALLS", "true")]);
     let li = installation.user("li");
     wait_until(SOON, "the gateway to find the server", || li.get("/v1/wallet").status == 200);
     let doors = [Door::new(&service.user("li"), service.address()), Door::new(&li, installation.gateway)];
