@@ -57,7 +57,9 @@ fn shares_are_1_to_500() {
     for shares in [0, -1, 501, i64::from(u32::MAX) + 1, i64::from(u32::MAX) + 11, i64::MAX, i64::MIN] {
         assert_refused(json!({"shares": shares}), "shares");
     }
-    for shares in [json!(1.5), json!(1.0), json!("10"), json!(true), json!(null), json!([10]), json!(u64::MAX)] {
+    // In JSON a number without a fraction is an integer, however it is written.
+    assert_eq!(assert_taken(json!({"shares": 1.0, "total_fen": 1_000})).shares, 1);
+    for shares in [json!(1.5), json!("10"), json!(true), json!(null), json!([10]), json!(u64::MAX)] {
         assert_refused(json!({"shares": shares}), "shares");
     }
 }

@@ -226,7 +226,7 @@ mod tests {
             ("/v1/wallet/envelopes", "get", &["200", "401", "403", "429"]),
             ("/v1/operator/permits", "get", &["200", "401", "403", "429"]),
             ("/v1/operator/permits", "put", &["200", "401", "403", "408", "429"]),
-            ("/v1/dev/token", "post", &["200", "408"]),
+            ("/v1/dev/token", "post", &["200", "403", "408"]),
             ("/v1/dev/top-up", "post", &["200", "401", "403", "408", "409", "429", "504"]),
         ] {
             let mut expected: Vec<String> = always.iter().chain(own).map(|status| (*status).to_owned()).collect();
