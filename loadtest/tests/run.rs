@@ -104,8 +104,9 @@ fn groups_send_grab_open_and_look_and_every_balance_is_right() {
     for name in ["hongbao", "hongbao-loadtest"] {
         assert_eq!(outcome["machine"]["versions"][name], env!("CARGO_PKG_VERSION"));
     }
-    let (empty, grabs) = (count("grab", "empty"), count("grab", "all"));
-    assert!(empty * 2 > grabs, "most find that others were faster: {empty} of {grabs}");
+    // Who was too many at once for a debug build comes again.
+    let (empty, told) = (count("grab", "empty"), count("grab", "all") - count("grab", "503 busy"));
+    assert!(empty * 2 > told, "most find that others were faster: {empty} of {told}");
     assert_eq!(run.checked("every balance").1, 0);
     let (paid, unpaid) = run.checked("acknowledged as paid");
     assert!(paid > 0 && unpaid == 0, "{paid} {unpaid}");

@@ -102,8 +102,13 @@ impl Waiting {
             self.late.fetch_add(1, Ordering::Relaxed);
         }
         let now_us = now.saturating_duration_since(self.origin).as_micros() as u64;
-        let began_us = self.window_began_us.load(Ordering::Relaxed);
-        let (lasted_us, window_us) = (now_us.saturating_sub(began_us), 1_000 * ADMISSION_WINDOW_MS);
+        let (mut began_us, window_us) = (self.window_began_us.load(Ordering::Relaxed), 1_000 * ADMISSION_WINDOW_MS);
+        if requests == 1 && now_us.saturating_sub(began_us) >= window_us {
+            // A pause before it is no part of the window.
+            self.window_began_us.store(now_us, Ordering::Relaxed);
+            began_us = now_us;
+        }
+        let lasted_us = now_us.saturating_sub(began_us);
         // Few requests say little; but a second is long enough for any.
         let is_over = lasted_us >= window_us && (requests >= ADMISSION_ANSWERS_MIN || lasted_us >= 10 * window_us);
         // Of those who see the end one closes it.

@@ -85,6 +85,9 @@ impl MysqlStore {
         let databases = layout.databases();
         let (_, first) = databases.first().ok_or_else(|| StoreError::Unavailable("this SET has no slot".to_owned()))?;
         connections.barrier_lies_in(first);
+        // Opens the barrier's connection, so that the first reading is not void. A database that can only be read
+        // refuses the commit, and says so again to whoever needs it.
+        let _ = connections.barrier(connections.generation()).await;
         let mut writers = HashMap::new();
         for (number, _) in &databases {
             let connection = Mutex::new(Some(connections.dedicated().await?));

@@ -166,7 +166,9 @@ async fn every_query_of_a_day_table_uses_an_index() {
     for sql in queries.into_iter().map(String::as_str).chain(settle) {
         let plan = sqlx::query(&format!("EXPLAIN QUERY PLAN {sql}")).fetch_all(store.files[0].readers()).await.unwrap();
         for step in plan.iter().map(|row| row.get::<String, _>("detail")) {
-            let reads_a_whole_table = ["SCAN e", "SCAN j"].iter().any(|start| step.starts_with(start));
+            let reads_a_whole_table = ["SCAN e", "SCAN j"].iter().any(|start| step.starts_with(start))
+                // The list of ids that was given.
+                && !step.starts_with("SCAN json_each VIRTUAL TABLE");
             assert!(!reads_a_whole_table && !step.contains("TEMP B-TREE"), "{step}: {sql:.200}");
         }
     }

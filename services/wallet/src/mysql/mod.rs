@@ -102,6 +102,7 @@ impl MysqlWallet {
         for open in &wallet.shards {
             open.shard.connections.check().await?;
         }
+        wallet.open_barriers().await;
         wallet.watch();
         Ok(wallet)
     }
@@ -127,6 +128,7 @@ impl MysqlWallet {
             };
             tracing::error!(%error, "a part of the wallet is down: its users cannot pay until it is back");
         }
+        wallet.open_barriers().await;
         wallet.watch();
         Ok(wallet)
     }
@@ -140,6 +142,15 @@ impl MysqlWallet {
         }
         for (home, promises) in self.homes.iter().zip(of_homes) {
             home.watch(promises);
+        }
+    }
+
+    /// Opens the connections of the barriers, so that the first reading is not void.
+    /// A home that is down opens its own when it is back.
+    async fn open_barriers(&self) {
+        for home in self.homes.iter().filter(|home| home.was_reached()) {
+            // One that refuses says so again to whoever needs it.
+            let _ = home.barrier(home.generation()).await;
         }
     }
 
