@@ -121,7 +121,7 @@ impl Waiting {
         // with, refusing all of them would make none quicker.
         is_late
             && self.is_long.load(Ordering::Relaxed)
-            && self.refusals.fetch_add(1, Ordering::Relaxed) % LATE_LET_THROUGH != 0
+            && !self.refusals.fetch_add(1, Ordering::Relaxed).is_multiple_of(LATE_LET_THROUGH)
     }
 
     /// The wait is long from when half of the requests are late until a tenth are.
