@@ -124,7 +124,7 @@ fn has(dir: &Path, name: &str) -> bool {
 
 #[test]
 fn the_service_that_a_killed_load_test_started_is_gone() {
-    killed(&["--embedded"], |dir| has(dir, "wallet.sqlite") || has(dir, "data"), 1);
+    killed(&["--embedded"], |dir| has(dir, "wallet_00.sqlite"), 1);
 }
 
 #[test]

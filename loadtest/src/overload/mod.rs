@@ -208,7 +208,8 @@ impl<'a> Bench<'a> {
         })?;
         let memory_mb = (memory_before, self.memory_given_back()?);
         let (quota, factor) = (self.args.quota, self.args.factor);
-        Ok(Measured { name, quota, factor, connections, peak, easy, storm, after, memory_mb })
+        let is_apart = self.quota.is_some() && !self.args.embedded;
+        Ok(Measured { name, is_apart, quota, factor, connections, peak, easy, storm, after, memory_mb })
     }
 
     /// Drives the service over new connections, within the quota.

@@ -27,6 +27,8 @@ pub const MEMORY_WITHIN: Duration = Duration::from_secs(40);
 #[derive(Debug, Serialize)]
 pub struct Measured {
     pub name: Name,
+    /// Whether refusing is done by a gateway outside of the quota, and costs the SET nothing.
+    pub is_apart: bool,
     pub quota: f64,
     pub factor: f64,
     pub connections: usize,
@@ -73,7 +75,7 @@ impl Measured {
     pub fn verdicts(&self) -> Vec<Verdict> {
         let goodput = self.goodput();
         let mut verdicts = Vec::new();
-        if self.quota > 0.0 {
+        if self.is_apart {
             let words = format!("goodput {goodput:.2} of the peak, goal {GOODPUT:.2}");
             verdicts.push(verdict(goodput >= GOODPUT, words));
         } else {
@@ -109,7 +111,7 @@ impl Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quota = if self.quota > 0.0 {
-            format!("{:.2} of the processors for the SET", self.quota)
+            format!("{:.2} of the processors for the {}", self.quota, if self.is_apart { "SET" } else { "service" })
         } else {
             "all on the same processors".to_owned()
         };

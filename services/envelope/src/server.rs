@@ -291,7 +291,7 @@ impl Server {
             State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
             State::Expired => {
                 let answer = direct::confirm_expired(&self.direct, id, caller.user, now, false).await;
-                GrabAnswer::Outcome(outcome_of(answer)?)
+                GrabAnswer::Outcome(outcome_of(answer).map_err(Refusal::of_reading)?)
             }
             State::Created | State::Cancelled => return Err(Refusal::NotFound),
         })
@@ -375,7 +375,10 @@ impl Server {
         }
         let live = match self.live_for_detail(id, now).await {
             Err(NotLive::NotPaid(envelope)) if envelope.sender == *caller.user => {
-                return Ok(unpaid_detail(&envelope, now));
+                let store = &*self.parts.store;
+                let found = durably::<_, StoreError, _>(store, || store.load(id)).await;
+                let found = found.map_err(|error| Refusal::of_reading(error.into()))?.ok_or(Refusal::NotFound)?;
+                return Ok(unpaid_detail(&found.0, now));
             }
             found => found.map_err(|not_live| Refusal::of_reading(refusal_of(not_live)))?,
         };

@@ -46,7 +46,7 @@ enum Command {
         /// A TOML file with settings.
         #[arg(long)]
         config: Option<PathBuf>,
-        /// Print the settings in force, secrets masked, and exit.
+        /// Print the settings in force, secrets masked, and exit; refuse what would keep it from starting.
         #[arg(long)]
         check: bool,
     },
@@ -92,7 +92,7 @@ enum Command {
         #[arg(long)]
         shadow: bool,
     },
-    /// Recompute a closed envelope's amounts from its public detail.
+    /// Recompute a closed envelope's amounts from its public detail, and check what follows from them.
     VerifyDraw {
         /// Files with the answers of `GET /v1/envelopes/{id}`, every page; none: standard input.
         pages: Vec<PathBuf>,
@@ -107,7 +107,7 @@ struct RoleArguments {
     /// The name in the topology; may be left out where there is only one.
     #[arg(long)]
     name: Option<String>,
-    /// Print the settings in force, secrets masked, and exit.
+    /// Print the settings in force, secrets masked, and exit; refuse what would keep it from starting.
     #[arg(long)]
     check: bool,
 }

@@ -94,6 +94,7 @@ impl TableJob for Refunder {
     const NAME: &'static str = "refund";
 
     async fn visit(&mut self, table: TableRef, now: Timestamp, limit: u32) -> Result<Visit, JobError> {
+        let epoch = self.ports.store.epoch(table.database);
         // A refund that follows an entry which a crash takes back would leave a gap in the journal.
         let page = durably::<_, StoreError, _>(&*self.ports.store, || async {
             Ok(Some(self.page(table, now, limit).await?).filter(|page| !page.is_blank()))
@@ -103,7 +104,7 @@ impl TableJob for Refunder {
             return Ok(Visit::default());
         };
         let refunds = page.refunds(now);
-        let rows = if refunds.is_empty() { 0 } else { self.append(&refunds).await? };
+        let rows = if refunds.is_empty() { 0 } else { self.append(&refunds, epoch).await? };
         let Page { expired, next, damage } = page.into_inner();
         match next {
             Some(next) => self.pages.insert(table, next),
@@ -175,9 +176,14 @@ impl Refunder {
 
     /// Writes what can be written; gives how many that were. A table lies in
     /// one database, so its refunds are one transaction.
-    async fn append(&self, refunds: &[Entry]) -> Result<u32, JobError> {
+    async fn append(&self, refunds: &[Entry], epoch: u64) -> Result<u32, JobError> {
         if self.ports.store.append(refunds).await? == Append::Done {
             return Ok(refunds.len() as u32);
+        }
+        let database = refunds.first().map(|refund| self.ports.store.table_of(refund.envelope_id).database);
+        if database.is_some_and(|database| self.ports.store.epoch(database) != epoch) {
+            // The database may be another one than what was decided rests on: the next visit reads again.
+            return Ok(0);
         }
         let mut rows = 0;
         for refund in refunds {

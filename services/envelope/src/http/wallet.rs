@@ -18,7 +18,7 @@ use crate::server::Server;
 #[utoipa::path(get, path = "/v1/wallet", tag = "wallet", responses((status = 200, body = WalletView)),
     security(("bearer" = [])))]
 pub async fn balance(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
-    let balance_fen = server.wallet().balance(&caller.user).await.map_err(Refusal::from)?;
+    let balance_fen = server.wallet().balance(&caller.user).await.map_err(|error| Refusal::from(error).of_reading())?;
     Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
 }
 
@@ -124,7 +124,7 @@ async fn page(
     let limit = page_limit(limit)?;
     // One more than asked for tells whether there is another page.
     let found = server.wallet().history(&caller.user, kinds, before, limit + 1).await;
-    let mut posted = found.map_err(Refusal::from)?;
+    let mut posted = found.map_err(|error| Refusal::from(error).of_reading())?;
     let more = posted.len() > limit as usize;
     posted.truncate(limit as usize);
     let next_cursor = posted.last().filter(|_| more).map(|last| last.position.to_string());

@@ -296,6 +296,8 @@ mod tests {
         for words in [
             format!("({databases} + {most} + 2) × {of_set} = {}", (databases + most + 2) * of_set),
             format!("({most} + 2) × {of_all} = {}", (most + 2) * of_all),
+            "(databases of the SET + `database.connections_max` + 2) ×".to_owned(),
+            "(`database.connections_max` + 2) ×".to_owned(),
         ] {
             assert!(readme.contains(&words), "{words}");
         }

@@ -19,7 +19,7 @@ use sqlx::Executor as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connections, within};
-use super::failure::Broken;
+use super::failure::{Broken, committing};
 use super::idle::Idle;
 use crate::StoreError;
 
@@ -94,10 +94,15 @@ async fn serve(connections: Weak<Connections>, sql: String, mut waiting: mpsc::R
 
 /// Commits a change; gives the generation for which it speaks, `None` if for none.
 async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) -> Result<Option<u64>, StoreError> {
-    // What a server commits that breaks its promise is not durable.
-    connections.standing().check_unless_it_is_to_be_tried()?;
+    // What a server commits that breaks its promise is not durable: only a new connection, which reads what is
+    // promised now, may try.
+    if connections.standing().is_refusing() {
+        *own = None;
+        connections.standing().check_unless_it_is_to_be_tried()?;
+    }
     // Out of its place: it goes back when its commit was confirmed.
-    let kept = match own.take().filter(|idle| connections.is_current(idle) && !idle.is_worn()) {
+    let kept = match own.take().filter(|idle| connections.is_current(idle)) {
+        Some(idle) if idle.is_worn() => follow(connections, idle).await?,
         Some(idle) => idle.if_it_lives().await,
         None => None,
     };
@@ -121,16 +126,33 @@ async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) ->
                 connections.next_generation();
                 return Ok(None);
             }
-            Err(broken) => {
+            Err(broken) if broken.is_of_connection() => {
                 connections.doubt();
                 connections.next_generation();
                 return Err(StoreError::Unknown(format!("what was read is not known to be durable: {broken}")));
+            }
+            Err(broken) => {
+                *own = Some(idle.used());
+                return Err(committing(broken));
             }
         }
     }
     let is_same = connections.is_current(&idle) && connections.generation() == generation;
     *own = Some(idle.used());
     Ok(is_same.then_some(generation))
+}
+
+/// A new connection in the place of one that lay idle for long or is old. The old
+/// one, if it still answers after the new one was made, proves that both belong to
+/// the same start of the server, and then nothing that was read is void.
+async fn follow(connections: &Connections, old: Idle) -> Result<Option<Idle>, StoreError> {
+    let new = connections.connect().await?;
+    let old = if new.start == old.start { old.if_it_lives().await } else { None };
+    match old {
+        Some(old) => old.retire(),
+        None => connections.next_generation(),
+    }
+    Ok(Some(new))
 }
 
 fn unavailable(words: &str) -> StoreError {

@@ -267,6 +267,8 @@ impl Connections {
     fn refuse_weak(&self, durability: Durability, words: String) {
         self.standing.is_weak(durability, words);
         self.idle.lock().clear();
+        // What was read may rest on commits that are not durable.
+        self.next_generation();
     }
 
     pub(super) async fn connect(&self) -> Result<Idle, StoreError> {
@@ -341,6 +343,11 @@ impl Lease {
     /// The connection.
     pub fn connection(&mut self) -> &mut MySqlConnection {
         &mut self.idle.connection
+    }
+
+    /// Which start of which server it belongs to.
+    pub(super) fn start(&self) -> ServerStart {
+        self.idle.start
     }
 
     /// How long a statement may take.

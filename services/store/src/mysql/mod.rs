@@ -35,6 +35,7 @@ use tokio::sync::Mutex;
 
 use self::connection::{Connections, Lease, MysqlOptions};
 use self::promise::Complete;
+use self::session::ServerStart;
 use self::statements::{AllStatements, Statements};
 use crate::returns::Returning;
 use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry, day_tables};
@@ -54,6 +55,8 @@ pub struct MysqlStore {
 struct Writer {
     /// Absent after it broke, until somebody appends.
     connection: Mutex<Option<Lease>>,
+    /// The start of the server that it belongs to, or belonged to.
+    start: parking_lot::Mutex<ServerStart>,
     epoch: AtomicU64,
 }
 
@@ -90,8 +93,10 @@ impl MysqlStore {
         let _ = connections.barrier(connections.generation()).await;
         let mut writers = HashMap::new();
         for (number, _) in &databases {
-            let connection = Mutex::new(Some(connections.dedicated().await?));
-            writers.insert(*number, Arc::new(Writer { connection, epoch: AtomicU64::new(0) }));
+            let lease = connections.dedicated().await?;
+            let start = parking_lot::Mutex::new(lease.start());
+            let connection = Mutex::new(Some(lease));
+            writers.insert(*number, Arc::new(Writer { connection, start, epoch: AtomicU64::new(0) }));
         }
         connections.watch(Complete::all(&layout, &writers));
         let statements = AllStatements::new(&databases, layout.fold.tables());

@@ -55,6 +55,12 @@ pub async fn append(store: &MysqlStore, entries: &[Entry]) -> Result<Append, Sto
     let writer = store.writer(database)?;
     let Ok(mut own) = writer.connection.try_lock() else {
         let mut lease = store.connections.lease().await?;
+        if lease.start() != *writer.start.lock() {
+            // As below; the writer's own connection finds out when its turn comes.
+            lease.give_back();
+            writer.next_epoch();
+            return Ok(Append::Fenced);
+        }
         let done = execute(&mut lease, &sql).await;
         return fenced(lease.done(done));
     };
@@ -64,7 +70,9 @@ pub async fn append(store: &MysqlStore, entries: &[Entry]) -> Result<Append, Sto
     };
     let Some(mut lease) = kept else {
         // What was decided may rest on rows that this database, restored or another node, does not have.
-        *own = Some(store.connections.dedicated().await?);
+        let lease = store.connections.dedicated().await?;
+        *writer.start.lock() = lease.start();
+        *own = Some(lease);
         writer.next_epoch();
         return Ok(Append::Fenced);
     };

@@ -9,7 +9,7 @@
 //! begun to read: from then on it reads what was there, whatever is written
 //! (<https://sqlite.org/isolation.html>). That it has begun is seen from outside:
 //! the first byte of a copy is written after its transaction was opened. So
-//! writers wait for the time of some pages, however large the files are.
+//! writers wait until the copies have begun, however large the files are.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

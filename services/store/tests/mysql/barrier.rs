@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_core::limits::CONNECTION_IDLE_MS_MAX;
 use hongbao_core::{Envelope, EnvelopeId, Stage};
 use hongbao_parts::{LogStall, Part};
 use hongbao_store::mysql::connection::MysqlOptions;
@@ -157,6 +158,33 @@ async fn a_barrier_that_is_not_confirmed_in_time_is_unknown() {
     let ended = Reading::begin(&*store).end(()).await;
     assert!(matches!(ended, Err(StoreError::Unknown(_))), "{:?}", ended.map(|durable| durable.is_some()));
     drop(stall);
+}
+
+/// The audit of one part may take hours, and nobody else passes the barrier.
+#[tokio::test]
+async fn a_barrier_that_lay_idle_for_long_voids_nothing() {
+    let (_part, store) = own_that_stalls(PATIENT).await;
+    let envelope = make_active(&store, id_at(NOW, 1)).await;
+    passed(&store).await;
+    let reading = Reading::begin(&*store);
+    assert!(store.load(envelope.id).await.unwrap().is_some());
+    tokio::time::sleep(Duration::from_millis(CONNECTION_IDLE_MS_MAX + 1_000)).await;
+    assert!(reading.end(()).await.unwrap().is_some(), "the same server has answered all the time");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_durable_any_more_makes_nothing_durable() {
+    let (part, store) = own_that_stalls(PATIENT).await;
+    passed(&store).await;
+    let reading = Reading::begin(&*store);
+    part.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 0");
+    while store.refusal().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    match reading.end(()).await {
+        Ok(None) | Err(_) => {}
+        Ok(Some(_)) => panic!("its commits are lost with the power"),
+    }
 }
 
 #[tokio::test]

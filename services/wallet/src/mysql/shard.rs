@@ -89,7 +89,7 @@ impl Shard {
             for row in &rows {
                 newest = newest.max(row.int(position_in)?);
             }
-            if self.durable_to.covers(generation, newest) {
+            if self.durable_to.covers(generation, newest) && self.connections.generation() == generation {
                 return Ok(rows);
             }
             if self.connections.barrier(generation).await? {
