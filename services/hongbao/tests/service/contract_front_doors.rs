@@ -84,9 +84,9 @@ fn requests() -> Vec<(String, u16)> {
     let token = token(&[]);
     let get =
         |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nauthorization: Bearer {token}\r\n{lines}\r\n");
-    let hosted = |target: &str, lines: &str| get(target, &format!("host: hongbao\r\n{lines}"));
+    let hosted = |target: &str, lines: &str| get(target, &format!("host: localhost\r\n{lines}"));
     let post = |target: &str, lines: &str, body: &str| {
-        format!("POST {target} HTTP/1.1\r\nhost: hongbao\r\nauthorization: Bearer {token}\r\n{lines}\r\n{body}")
+        format!("POST {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{lines}\r\n{body}")
     };
     let chunks = "1a\r\n{\"amount_fen\":5,\"id\":\"x\"}!\r\n0\r\n\r\n";
     let smuggled = "0\r\n\r\nGET /v1/wallet HTTP/1.1\r\nhost: x\r\n\r\n";
