@@ -25,7 +25,7 @@ fn start_on_one_thread() -> SocketAddr {
         std::thread::sleep(WORK);
         "done"
     };
-    let router = Router::new().route("/v1/work/{n}", get(work)).route("/readyz", get(|| async { "ready" }));
+    let router = Router::new().route("/v1/slow/{n}", get(work)).route("/readyz", get(|| async { "ready" }));
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(serve_on_threads(listeners, || router.clone(), patient(), std::future::pending()))
@@ -45,7 +45,7 @@ async fn requests_that_waited_long_for_the_processor_are_refused_unread_and_the_
                 let mut number = client;
                 while began.elapsed() < Duration::from_secs(4) {
                     let asked = Instant::now();
-                    let reply = wire.get(&format!("/v1/work/{number}")).await;
+                    let reply = wire.get(&format!("/v1/slow/{number}")).await;
                     // Another path each time: nobody comes again too early.
                     number += CLIENTS;
                     if reply.status == 503 {
@@ -79,7 +79,7 @@ async fn requests_that_waited_long_for_the_processor_are_refused_unread_and_the_
 
     // Nothing waits any more, and soon nobody is refused.
     let asked = Instant::now();
-    while probe.get(&format!("/v1/work/last-{}", asked.elapsed().as_micros())).await.body != "done" {
+    while probe.get(&format!("/v1/slow/last-{}", asked.elapsed().as_micros())).await.body != "done" {
         assert!(asked.elapsed() < PATIENCE, "it refuses although there is nothing to do");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
