@@ -1,0 +1,253 @@
+//! The verbs of the envelope server, without HTTP.
+//!
+//! A file holds one verb; here is what they share. Each checks, in the order a reader would ask: is the envelope ours,
+//! does it exist, may this user; then decides. What a client is told about
+//! failures stands in [`crate::refusal`].
+
+mod create;
+mod detail;
+mod grab;
+mod open;
+mod options;
+mod pay;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongbao_core::id::SLOTS;
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::wire::Outcome;
+use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Slot, Timestamp, UserId, limits};
+use hongbao_store::Store;
+use hongbao_wallet::Wallet;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+
+use crate::lane::{Lane, LaneContext, LaneQueue, OpenAnswer};
+use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
+use crate::metrics::{LaneMetrics, ServerMetrics};
+use crate::permits::Permits;
+use crate::presence::Presence;
+use crate::refusal::Refusal;
+use crate::shared::SharedViews;
+use crate::shared::snapshot::Snapshot;
+
+pub use self::open::Opening;
+pub use self::options::ServerOptions;
+
+/// Ids that are minted until one has a slot of this server's: even where it holds
+/// a single one of the hundred, all of these miss it once in 20,000 times.
+const MINT_TRIES_MAX: u32 = 1_000;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// What a server works with.
+pub struct ServerParts {
+    /// Where envelopes are.
+    pub store: Arc<dyn Store>,
+    /// Where balances are.
+    pub wallet: Arc<dyn Wallet>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Caps the transactions of one envelope.
+    pub permits: Arc<dyn Permits>,
+    /// What the servers of the SET show each other; `None` where there is no Redis.
+    pub shared: Option<Arc<SharedViews>>,
+    /// Makes and checks tickets.
+    pub tickets: TicketKey,
+    /// What a request may ask for.
+    pub limits: Limits,
+    /// Which slots this server's SET holds.
+    pub slots: Vec<Slot>,
+    /// The zone's offset from UTC, in seconds.
+    pub zone_offset_s: i32,
+    /// The rest.
+    pub options: ServerOptions,
+}
+
+/// The envelope server.
+pub struct Server {
+    parts: ServerParts,
+    /// Bit `n` is set when slot `n` is ours.
+    slots: u128,
+    live: Arc<LiveEnvelopes>,
+    presence: Presence,
+    /// By number of the database; a SET has some of them.
+    lanes: Vec<Option<LaneQueue>>,
+    direct: Arc<LaneContext>,
+}
+
+/// The tasks of a server: its lanes and its sweeper.
+pub struct ServerTasks {
+    lanes: Vec<JoinHandle<()>>,
+    sweeper: JoinHandle<()>,
+    permits: Arc<dyn Permits>,
+}
+
+impl ServerTasks {
+    /// Waits until the lanes have answered everything; they end once the
+    /// [`Server`] has been dropped.
+    pub async fn drained(self) {
+        for lane in self.lanes {
+            // A lane that panicked has nothing left to drain.
+            let _ = lane.await;
+        }
+        self.sweeper.abort();
+        self.permits.close().await;
+    }
+}
+
+/// Who calls.
+pub struct Caller<'a> {
+    /// The token's subject.
+    pub user: &'a UserId,
+    /// The token's groups.
+    pub groups: &'a [GroupId],
+}
+
+impl Server {
+    /// Starts the lanes, one for each database of the store.
+    pub fn start(parts: ServerParts, registry: &mut Registry) -> (Arc<Server>, ServerTasks) {
+        let metrics = ServerMetrics::register(registry, &parts.store.durability().words);
+        let live = LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max);
+        let live = Arc::new(live.shared_through(parts.shared.clone()));
+        let context = |lane_metrics: LaneMetrics| {
+            Arc::new(LaneContext {
+                store: parts.store.clone(),
+                live: live.clone(),
+                permits: parts.permits.clone(),
+                clock: parts.clock.clone(),
+                metrics: lane_metrics,
+            })
+        };
+        let databases: BTreeSet<u8> = parts.store.tables().iter().map(|table| table.database).collect();
+        let mut lanes: Vec<Option<LaneQueue>> = (0..SLOTS).map(|_| None).collect();
+        let mut tasks = Vec::new();
+        for &database in &databases {
+            let (queue, waiting) = LaneQueue::new(database, parts.options.lane_queue_max, parts.clock.now());
+            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(database))).run(waiting)));
+            lanes[usize::from(database)] = Some(queue);
+        }
+        let sweeper = tokio::spawn(sweep(
+            live.clone(),
+            parts.clock.clone(),
+            parts.options.live_idle_ms,
+            metrics.live_envelopes.clone(),
+        ));
+        let direct = context(metrics.direct());
+        let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
+        let tasks = ServerTasks { lanes: tasks, sweeper, permits: parts.permits.clone() };
+        let presence = Presence::new(parts.clock.now());
+        (Arc::new(Server { parts, slots, live, presence, lanes, direct }), tasks)
+    }
+
+    /// An id for a new envelope whose slot is ours, where no gateway has minted one.
+    pub fn mint(&self, mut random: impl FnMut() -> Result<[u8; 10], Refusal>) -> Result<EnvelopeId, Refusal> {
+        for _ in 0..MINT_TRIES_MAX {
+            let id = EnvelopeId::mint(self.parts.clock.now(), random()?);
+            if self.check_ours(id).is_ok() {
+                return Ok(id);
+            }
+        }
+        Err(Refusal::Misdirected)
+    }
+
+    /// The wallet, for what reads it.
+    pub fn wallet(&self) -> &Arc<dyn Wallet> {
+        &self.parts.wallet
+    }
+
+    /// The entry permits, for operators.
+    pub fn permits(&self) -> &dyn Permits {
+        &*self.parts.permits
+    }
+
+    /// What a request may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.parts.clock
+    }
+
+    fn check_ours(&self, id: EnvelopeId) -> Result<(), Refusal> {
+        let placement = id.placement(self.parts.zone_offset_s);
+        if self.slots & (1 << placement.slot.number()) == 0 {
+            return Err(Refusal::Misdirected);
+        }
+        let now = self.parts.clock.now();
+        self.presence.asked(now);
+        // An id from a time that no table holds costs no query.
+        let ahead_ms = id.minted_at().millis().saturating_sub(now.millis());
+        if !(-limits::ID_AGE_DAYS_MAX * DAY_MS..=limits::ID_AHEAD_DAYS_MAX * DAY_MS).contains(&ahead_ms) {
+            return Err(Refusal::NotFound);
+        }
+        // Our clock may have been stepped back: that it does not exist would be a final answer.
+        if ahead_ms > limits::ID_AHEAD_MS_MAX {
+            return Err(Refusal::ClocksApart(ahead_ms));
+        }
+        Ok(())
+    }
+
+    /// What another server has shown of an envelope that is not live here.
+    async fn snapshot(&self, id: EnvelopeId, now: Timestamp) -> Option<Arc<Snapshot>> {
+        let shared = self.parts.shared.as_ref()?;
+        if !self.parts.options.lanes || self.live.get(id, &*self.parts.store, now).is_some() {
+            return None;
+        }
+        shared.find(id).await
+    }
+
+    async fn live(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
+        self.live.get_or_load(id, &*self.parts.store, now).await.map_err(refusal_of)
+    }
+}
+
+/// Runs money work on a task of its own, so that a client that goes away cannot
+/// stop it between two statements.
+async fn shielded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(|error| Refusal::Unknown(format!("work on money panicked: {error}")))
+}
+
+async fn sweep(
+    live: Arc<LiveEnvelopes>,
+    clock: Arc<dyn Clock>,
+    idle_ms: i64,
+    live_envelopes: prometheus_client::metrics::gauge::Gauge,
+) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        live.forget_idle(clock.now(), idle_ms);
+        live_envelopes.set(live.len() as i64);
+    }
+}
+
+/// Who opened it keeps its answer, also after leaving the group.
+fn check_invited(envelope: &Envelope, opened: Option<&Opened>, caller: &Caller<'_>) -> Result<(), Refusal> {
+    if opened.is_some() || envelope.admits(caller.user, caller.groups) { Ok(()) } else { Err(Refusal::NotInvited) }
+}
+
+fn refusal_of(not_live: NotLive) -> Refusal {
+    match not_live {
+        // For whom it is not meant yet, it does not exist.
+        NotLive::NotFound | NotLive::NotPaid(_) => Refusal::NotFound,
+        NotLive::Busy => Refusal::Busy,
+        NotLive::Store(error) => error.into(),
+    }
+}
+
+fn outcome_of(answer: OpenAnswer) -> Result<Outcome, Refusal> {
+    match answer {
+        OpenAnswer::Opened { opened, replayed } => Ok(Outcome::opened(&opened, replayed)),
+        OpenAnswer::Empty => Ok(Outcome::Empty),
+        OpenAnswer::Expired => Ok(Outcome::Expired),
+        OpenAnswer::NotFound => Err(Refusal::NotFound),
+        OpenAnswer::Busy => Err(Refusal::Busy),
+        OpenAnswer::Unavailable(cause) => Err(Refusal::Unavailable(cause)),
+        OpenAnswer::Unknown(cause) => Err(Refusal::Unknown(cause)),
+    }
+}

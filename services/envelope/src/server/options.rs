@@ -1,0 +1,63 @@
+//! What an operator may configure of a server.
+
+use hongbao_core::limits;
+use serde::{Deserialize, Serialize};
+
+/// What an operator may configure of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerOptions {
+    /// Whether openings go through lanes. Off: straight to the database, slower and still correct.
+    pub lanes: bool,
+    /// Openings that one lane may hold, waiting or in its batch, however fast it answers them.
+    pub lane_queue_max: usize,
+    /// Transactions of one envelope that may be in the database at once.
+    pub permit_cap: u32,
+    /// Milliseconds after which a waiting opening is dropped before its transaction.
+    pub open_deadline_ms: i64,
+    /// Milliseconds that a client waits for an answer before it is told `outcome_unknown`.
+    pub answer_within_ms: u64,
+    /// Envelopes in memory at most.
+    pub live_envelopes_max: usize,
+    /// Milliseconds without use after which an envelope leaves memory.
+    pub live_idle_ms: i64,
+    /// Envelopes that may be read from the database at once.
+    pub loads_max: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions {
+            lanes: true,
+            lane_queue_max: 8_192,
+            permit_cap: 16,
+            open_deadline_ms: 2_000,
+            answer_within_ms: 10_000,
+            live_envelopes_max: 1_000_000,
+            live_idle_ms: 600_000,
+            loads_max: 256,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Says what does not fit together, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        let rules = [
+            ((1..=1_000_000).contains(&self.lane_queue_max), "lane_queue_max must be 1 to 1000000"),
+            ((1..=limits::PERMIT_CAP_MAX).contains(&self.permit_cap), "permit_cap must be 1 to 10000"),
+            ((1..=60_000).contains(&self.open_deadline_ms), "open_deadline_ms must be 1 to 60000"),
+            (
+                i128::from(self.answer_within_ms) > i128::from(self.open_deadline_ms),
+                "answer_within_ms must exceed open_deadline_ms",
+            ),
+            ((1..=100_000_000).contains(&self.live_envelopes_max), "live_envelopes_max must be 1 to 100000000"),
+            (self.live_idle_ms >= 1_000, "live_idle_ms must be at least 1000"),
+            ((1..=100_000).contains(&self.loads_max), "loads_max must be 1 to 100000"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, words)) => Err(format!("server: {words}")),
+            None => Ok(()),
+        }
+    }
+}

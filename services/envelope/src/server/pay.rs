@@ -1,0 +1,66 @@
+//! Pay: the debit in the wallet, then the activation.
+
+use hongbao_core::wire::EnvelopeView;
+use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp, Transfer, TransferId, TransferOutcome};
+use hongbao_store::{Durable, Store, StoreError, durably};
+use hongbao_wallet::Wallet;
+
+use super::{Caller, Server, shielded};
+use crate::refusal::Refusal;
+
+impl Server {
+    /// Pays for an envelope; a repeat answers the same.
+    pub async fn pay(&self, id: EnvelopeId, caller: &Caller<'_>) -> Result<EnvelopeView, Refusal> {
+        self.check_ours(id)?;
+        let store = &self.parts.store;
+        let found = durably::<_, StoreError, _>(&**store, || store.load(id)).await?.ok_or(Refusal::NotFound)?;
+        if *caller.user != found.0.sender {
+            return Err(Refusal::NotSender);
+        }
+        let (mut envelope, fold) = (*found).clone();
+        if envelope.stage == Stage::Created {
+            let now = self.parts.clock.now();
+            let (store, wallet) = (store.clone(), self.parts.wallet.clone());
+            let unpaid = found.map(|(envelope, _)| envelope);
+            (envelope.stage, envelope.expires_at) =
+                shielded(async move { pay_and_activate(&*store, &*wallet, &unpaid, now).await }).await??;
+        }
+        if envelope.stage == Stage::Cancelled {
+            return Err(Refusal::Cancelled);
+        }
+        tracing::debug!(envelope_id = %id, sender = %caller.user, "paid");
+        Ok(EnvelopeView::new(&envelope, &fold, self.parts.clock.now()))
+    }
+}
+
+/// Debits the sender, then activates; the wallet's outcome is durable, whoever
+/// made the debit. If we die between the two, the activate
+/// worker finishes it; a cancel that was first has taken the payment's id.
+async fn pay_and_activate(
+    store: &dyn Store,
+    wallet: &dyn Wallet,
+    envelope: &Durable<Envelope>,
+    now: Timestamp,
+) -> Result<(Stage, Option<Timestamp>), Refusal> {
+    let outcome = wallet.transfer(vec![Transfer::send(envelope, now)]).await?.pop();
+    match outcome {
+        Some(outcome @ (TransferOutcome::Done | TransferOutcome::AlreadyDone)) => {
+            let paid_at = if outcome == TransferOutcome::Done { now } else { paid_at(wallet, envelope.id).await? };
+            let expires_at = paid_at.plus_millis(envelope.lifetime_ms);
+            store.activate(envelope.id, expires_at).await?.ok_or(Refusal::NotFound)
+        }
+        Some(TransferOutcome::InsufficientFunds) => Err(Refusal::InsufficientFunds),
+        Some(TransferOutcome::Cancelled) => {
+            store.cancel(envelope.id).await?;
+            Err(Refusal::Cancelled)
+        }
+        other => Err(Refusal::Internal(format!("the payment of {} ended as {other:?}", envelope.id))),
+    }
+}
+
+/// When an envelope was paid that was paid before. Its lifetime counts from then,
+/// whoever activates it, so that the rows tell when it has to expire.
+async fn paid_at(wallet: &dyn Wallet, id: EnvelopeId) -> Result<Timestamp, Refusal> {
+    let found = wallet.find(&[TransferId::Envelope(id, 0)]).await?.pop();
+    found.map(|payment| payment.at).ok_or_else(|| Refusal::Internal(format!("the payment of {id} is gone again")))
+}
