@@ -61,7 +61,7 @@ impl Bench {
         let fold = Fold::new(1, 1).unwrap();
         let inner: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), fold, 0, Mode::Volatile).await.unwrap());
         let slow = Arc::new(Slow::default());
-        let store: Arc<dyn Store> = Arc::new(GuardedStore { inner, guard: slow.clone() });
+        let store: Arc<dyn Store> = Arc::new(GuardedStore::new(inner, slow.clone()));
         let parts = ServerParts {
             store: store.clone(),
             wallet: Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap()),

@@ -101,7 +101,7 @@ impl Bench {
         faults.queue_depth.0 = metrics.queue_depth.clone();
         let faults = Arc::new(faults);
         let context = Arc::new(LaneContext {
-            store: Arc::new(GuardedStore { inner: store.clone(), guard: faults.clone() }),
+            store: Arc::new(GuardedStore::new(store.clone(), faults.clone())),
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
             permits: Arc::new(LocalPermits::new(4)),
             clock: clock.clone(),

@@ -71,7 +71,7 @@ impl Bench {
         let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(START)));
         let reads = Arc::new(Reads::default());
         let parts = ServerParts {
-            store: Arc::new(GuardedStore { inner: store.clone(), guard: reads.clone() }),
+            store: Arc::new(GuardedStore::new(store.clone(), reads.clone())),
             wallet: Arc::new(
                 SqliteWallet::open(dir.path(), hongbao_store::sqlite::file::Mode::Volatile).await.unwrap(),
             ),

@@ -6,54 +6,88 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_store::guarded::{Replaceable, barrier_after, generations_after};
 use hongbao_store::returns::Returning;
 use hongbao_store::{Barrier, Durability, Generations, StoreError};
 
 use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
+/// The kind of call that a guard is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the first and the last are the calls of these names")]
+pub enum Verb {
+    Transfer,
+    /// All that changes nothing.
+    Read,
+    Barrier,
+}
+
 /// Decides whether a call fails.
 pub trait Guard: Send + Sync + 'static {
     /// Before the call: an error, and it is not executed.
-    fn before(&self) -> Result<(), WalletError>;
+    fn before(&self, verb: Verb) -> Result<(), WalletError>;
 
     /// After the call: an error, and nobody learns that it was executed.
-    fn after(&self) -> Result<(), WalletError>;
+    fn after(&self, verb: Verb) -> Result<(), WalletError>;
+
+    /// As of [`hongbao_store::guarded::Guard`].
+    fn starts(&self) -> u64 {
+        0
+    }
 }
 
 /// A wallet behind a guard.
 pub struct GuardedWallet<G> {
-    /// The real wallet.
-    pub inner: Arc<dyn Wallet>,
-    /// Who decides.
-    pub guard: Arc<G>,
+    inner: Arc<Replaceable<dyn Wallet>>,
+    guard: Arc<G>,
 }
 
 impl<G: Guard> GuardedWallet<G> {
-    async fn guarded<T>(&self, call: impl Future<Output = Result<T, WalletError>>) -> Result<T, WalletError> {
-        self.guard.before()?;
-        let done = call.await?;
-        self.guard.after()?;
-        Ok(done)
+    /// The real wallet, and who decides.
+    pub fn new(inner: Arc<dyn Wallet>, guard: Arc<G>) -> GuardedWallet<G> {
+        GuardedWallet::replaceable(Arc::new(Replaceable::new(inner)), guard)
+    }
+
+    /// The same for a wallet in whose place another may be put.
+    pub fn replaceable(inner: Arc<Replaceable<dyn Wallet>>, guard: Arc<G>) -> GuardedWallet<G> {
+        GuardedWallet { inner, guard }
+    }
+
+    async fn guarded<T, F: Future<Output = Result<T, WalletError>>>(
+        &self,
+        verb: Verb,
+        call: impl FnOnce(Arc<dyn Wallet>) -> F,
+    ) -> Result<T, WalletError> {
+        self.guard.before(verb)?;
+        let starts = self.guard.starts();
+        let done = call(self.inner.now()).await?;
+        self.guard.after(verb)?;
+        match self.guard.starts() == starts {
+            true => Ok(done),
+            false => Err(WalletError::Unknown("the connection is gone".to_owned())),
+        }
     }
 }
 
 #[async_trait]
 impl<G: Guard> Barrier for GuardedWallet<G> {
     fn generations(&self) -> Generations {
-        self.inner.generations()
+        generations_after(self.guard.starts(), self.inner.now().generations())
     }
     async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
-        self.inner.barrier(since).await
+        let passed = self
+            .guarded(Verb::Barrier, |inner| async move { Ok(barrier_after(self.guard.starts(), since, inner).await?) });
+        passed.await.map_err(|error| StoreError::Unknown(error.to_string()))
     }
 }
 
 #[async_trait]
 impl<G: Guard> Wallet for GuardedWallet<G> {
     async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
-        self.guarded(self.inner.transfer(transfers)).await
+        self.guarded(Verb::Transfer, |inner| async move { inner.transfer(transfers).await }).await
     }
     async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
-        self.guarded(self.inner.balance(user)).await
+        self.guarded(Verb::Read, |inner| async move { inner.balance(user).await }).await
     }
     async fn history(
         &self,
@@ -62,42 +96,42 @@ impl<G: Guard> Wallet for GuardedWallet<G> {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Posted>, WalletError> {
-        self.guarded(self.inner.history(user, kinds, before, limit)).await
+        self.guarded(Verb::Read, |inner| async move { inner.history(user, kinds, before, limit).await }).await
     }
     async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        self.guarded(self.inner.of_envelopes(envelopes)).await
+        self.guarded(Verb::Read, |inner| async move { inner.of_envelopes(envelopes).await }).await
     }
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
-        self.guarded(self.inner.find(ids)).await
+        self.guarded(Verb::Read, |inner| async move { inner.find(ids).await }).await
     }
     async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        self.guarded(self.inner.scan(after, limit)).await
+        self.guarded(Verb::Read, |inner| async move { inner.scan(after, limit).await }).await
     }
     async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
-        self.guarded(self.inner.accounts(after, limit)).await
+        self.guarded(Verb::Read, |inner| async move { inner.accounts(after, limit).await }).await
     }
     async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        self.guarded(self.inner.balances(after, limit)).await
+        self.guarded(Verb::Read, |inner| async move { inner.balances(after, limit).await }).await
     }
     async fn books(&self) -> Result<Books, WalletError> {
-        self.guarded(self.inner.books()).await
+        self.guarded(Verb::Read, |inner| async move { inner.books().await }).await
     }
     fn durability(&self) -> Durability {
-        self.inner.durability()
+        self.inner.now().durability()
     }
     fn refusal(&self) -> Option<String> {
-        self.inner.refusal()
+        self.inner.now().refusal()
     }
     fn unguarded(&self) -> Option<String> {
-        self.inner.unguarded()
+        self.inner.now().unguarded()
     }
     fn returns(&self) -> Returning {
-        self.inner.returns()
+        self.inner.now().returns()
     }
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
-        self.guarded(self.inner.ping()).await
+        self.guarded(Verb::Read, |inner| async move { inner.ping().await }).await
     }
     fn queue_depth(&self) -> usize {
-        self.inner.queue_depth()
+        self.inner.now().queue_depth()
     }
 }

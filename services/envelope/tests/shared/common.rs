@@ -107,7 +107,7 @@ impl World {
 
     fn node_with(&self, redis: RedisOptions) -> Node {
         let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
-        let store = Arc::new(GuardedStore { inner: self.store.clone(), guard: faults.clone() });
+        let store = Arc::new(GuardedStore::new(self.store.clone(), faults.clone()));
         let real = hongbao_core::World::Real;
         let shared = SharedViews::start_with(real, redis, SECRET, store.clone(), &mut registry).unwrap();
         let parts = ServerParts {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use hongbao_store::StoreError;
 use hongbao_store::guarded::{Guard as StoreGuard, Verb};
 use hongbao_wallet::WalletError;
-use hongbao_wallet::guarded::Guard as WalletGuard;
+use hongbao_wallet::guarded::{Guard as WalletGuard, Verb as WalletVerb};
 
 /// Counts calls down and blows.
 #[derive(Default)]
@@ -64,11 +64,11 @@ impl StoreGuard for Fuse {
 }
 
 impl WalletGuard for Fuse {
-    fn before(&self) -> Result<(), WalletError> {
+    fn before(&self, _: WalletVerb) -> Result<(), WalletError> {
         if self.dies_before() { Err(WalletError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 
-    fn after(&self) -> Result<(), WalletError> {
+    fn after(&self, _: WalletVerb) -> Result<(), WalletError> {
         if self.dies_after() { Err(WalletError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hongbao_core::id::Fold;
 use hongbao_core::request::{AudienceBody, AudienceType, CreateEnvelope};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
@@ -15,11 +14,8 @@ use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
 use hongbao_store::Store;
 use hongbao_store::guarded::GuardedStore;
-use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
 use hongbao_wallet::Wallet;
 use hongbao_wallet::guarded::GuardedWallet;
-use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::activate::Activate;
 use hongbao_workers::audit::{SetStore, audit};
 use hongbao_workers::credit::Credit;
@@ -30,9 +26,10 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use crate::crash::Fuse;
+use crate::database::{Barriers, Database};
 use crate::model::{Known, Model};
 
-const ZONE_S: i32 = 8 * 3_600;
+pub const ZONE_S: i32 = 8 * 3_600;
 /// 2026-02-16, 23:00 in the zone: New Year's Eve, so that nights cross a day.
 const START_MS: i64 = 1_771_254_000_000;
 /// Each seed starts this much later than the one before, so that days go round.
@@ -40,9 +37,8 @@ const SEED_APART_MS: i64 = 7 * 3_600_000;
 const TOP_UP_FEN: i64 = 3_000;
 
 pub struct World {
-    _dir: tempfile::TempDir,
-    store: Arc<dyn Store>,
-    wallet: Arc<dyn Wallet>,
+    store: Arc<Database<dyn Store>>,
+    wallet: Arc<Database<dyn Wallet>>,
     fused_store: Arc<dyn Store>,
     fused_wallet: Arc<dyn Wallet>,
     fuse: Arc<Fuse>,
@@ -75,17 +71,13 @@ fn limits() -> Limits {
 }
 
 impl World {
-    pub async fn open() -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let fold = Fold::new(1, 1).unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(dir.path(), fold, ZONE_S, Mode::Volatile).await.unwrap());
-        let wallet: Arc<dyn Wallet> = Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap());
+    pub async fn open(barriers: Barriers) -> World {
+        let store = Database::<dyn Store>::open(barriers).await;
+        let wallet = Database::<dyn Wallet>::open(barriers).await;
         let fuse = Arc::new(Fuse::default());
         World {
-            _dir: dir,
-            fused_store: Arc::new(GuardedStore { inner: store.clone(), guard: fuse.clone() }),
-            fused_wallet: Arc::new(GuardedWallet { inner: wallet.clone(), guard: fuse.clone() }),
+            fused_store: Arc::new(GuardedStore::new(store.connect(), fuse.clone())),
+            fused_wallet: Arc::new(GuardedWallet::new(wallet.connect(), fuse.clone())),
             store,
             wallet,
             fuse,
@@ -108,7 +100,7 @@ impl World {
             let sender = self.new_user();
             let id = uuid::Builder::from_random_bytes(dice.random()).into_uuid();
             let top_up = Transfer::top_up(id, sender.clone(), Fen::new(TOP_UP_FEN).unwrap(), self.clock.now());
-            assert_eq!(self.wallet.transfer(vec![top_up]).await.unwrap(), [TransferOutcome::Done]);
+            assert_eq!(self.wallet.now().transfer(vec![top_up]).await.unwrap(), [TransferOutcome::Done]);
             self.model.senders.push(sender);
         }
         self.model.openers = (0..dice.random_range(1..=7)).map(|_| self.new_user()).collect();
@@ -154,6 +146,12 @@ impl World {
         if dice.random_ratio(1, 4) {
             self.fuse.arm(dice.random_range(1..=8), dice.random());
         }
+    }
+
+    /// The log of a database stalls from now on, or does so no longer; the database may die of it.
+    pub async fn maybe_stall(&self, dice: &mut StdRng) {
+        self.store.maybe_stall(dice).await;
+        self.wallet.maybe_stall(dice).await;
     }
 
     pub fn has_crashed(&self) -> bool {
@@ -295,7 +293,9 @@ impl World {
 
     /// No more faults: everything unknown is asked again, everything expires,
     /// the workers run until nothing is left to do.
-    pub async fn settle_everything(&mut self) {
+    pub async fn settle_everything(&mut self, dice: &mut StdRng) {
+        self.store.end_stall(dice.random());
+        self.wallet.end_stall(dice.random());
         self.restart();
         for id in self.model.envelopes.clone() {
             self.check_acknowledged(id).await;
@@ -326,11 +326,11 @@ impl World {
         let mut balances: std::collections::BTreeMap<UserId, i64> =
             self.model.senders.iter().map(|sender| (sender.clone(), TOP_UP_FEN)).collect();
         for (id, known) in &self.model.of {
-            let Some((envelope, _)) = self.store.load(*id).await.unwrap() else {
+            let Some((envelope, _)) = self.store.now().load(*id).await.unwrap() else {
                 assert!(!known.exists, "I3: the acknowledged envelope {id} is gone");
                 continue;
             };
-            let entries = self.store.entries(*id, 0, u32::MAX).await.unwrap();
+            let entries = self.store.now().entries(*id, 0, u32::MAX).await.unwrap();
             if known.paid {
                 assert_eq!(envelope.stage, Stage::Settled, "{id} was paid and is not settled");
             }
@@ -353,15 +353,15 @@ impl World {
             }
         }
         for (user, expected) in balances {
-            let balance = self.wallet.balance(&user).await.unwrap().get();
+            let balance = self.wallet.now().balance(&user).await.unwrap().get();
             assert_eq!(balance, expected, "I6: the balance of {user}");
         }
     }
 
     /// What the audit says of all seeds together.
     pub async fn audit(&self) {
-        let sets = [SetStore::whole(self.store.clone())];
-        let report = audit(&sets, &*self.wallet, &mut |breach| eprintln!("{breach}")).await.unwrap();
+        let sets = [SetStore::whole(self.store.now())];
+        let report = audit(&sets, &*self.wallet.now(), &mut |breach| eprintln!("{breach}")).await.unwrap();
         assert_eq!(report.breaches, 0);
     }
 }
