@@ -10,13 +10,16 @@
 //!   that is used up) delays only those that it meets. CoDel takes the very least
 //!   delay for the same reason (Nichols and Jacobson, 2012); a quarter, because a
 //!   scheduler that now and then runs the newest task first always has some quick one.
-//! - The goal is a wait *beyond* what an answer takes when next to nothing is under
-//!   way, as gradient limits have it (Netflix concurrency-limits, Envoy): where
-//!   every commit takes 60 ms, refusing half of them would make none quicker.
+//! - The goal is a wait *beyond* what an answer takes without a queue, as gradient
+//!   limits have it (Netflix concurrency-limits, Envoy): where every commit takes
+//!   60 ms, refusing half of them would make none quicker.
+//! - That time is known when next to nothing is under way, and under load from what
+//!   a cut of the limit has left of it: a wait falls with the number under way, and
+//!   what does not is the time without a queue.
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_LOOK_AGAIN_MS, ADMISSION_WINDOW_MS};
+use crate::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS};
 
 /// What an [`AdaptiveLimit`] moves within.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +41,18 @@ pub struct AdaptiveLimit {
     limit: usize,
     under_way: usize,
     window: Window,
-    /// What the quickest quarter takes when next to nothing is under way.
+    /// What the quickest quarter takes without a queue.
     unloaded: Option<Duration>,
-    /// When next to nothing was let in, to find that out.
-    looked: Option<Instant>,
+    /// The window before the limit was cut.
+    before: Option<Seen>,
+}
+
+/// What a window has seen.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    under_way: usize,
+    /// What the quickest quarter took.
+    quick: Duration,
 }
 
 impl AdaptiveLimit {
@@ -60,7 +71,7 @@ impl AdaptiveLimit {
             under_way: 0,
             window: Window::default(),
             unloaded: None,
-            looked: None,
+            before: None,
         }
     }
 
@@ -112,37 +123,28 @@ impl AdaptiveLimit {
         let window = Duration::from_millis(ADMISSION_WINDOW_MS);
         // Few answers say little; but a second is long enough for any.
         if lasted >= window && (self.window.answers >= ADMISSION_ANSWERS_MIN || lasted >= 10 * window) {
-            self.close_window(lasted, now);
+            self.close_window(lasted);
             self.window = Window { began: Some(now), under_way_max: self.under_way, ..Window::default() };
         }
     }
 
-    fn close_window(&mut self, lasted: Duration, now: Instant) {
-        let quick = self.window.took.quickest_quarter();
+    fn close_window(&mut self, lasted: Duration) {
+        let seen = Seen { under_way: self.window.under_way_max, quick: self.window.took.quickest_quarter() };
         let AdmissionBounds { least, most, goal, .. } = self.bounds;
-        self.learn_unloaded(quick);
+        self.learn_unloaded(seen);
         let goal = if self.window.turned_away_there > self.window.answers / 8 { goal / 2 } else { goal };
         let allowed = goal + self.unloaded.unwrap_or_default();
-        if self.limit < least {
-            // What was let in before has to leave first.
-            if self.is_light() || self.may_look_after(now, LOOK_WINDOWS_MAX * ADMISSION_WINDOW_MS) {
-                self.limit = least;
-            }
-        } else if self.is_light() {
+        if self.is_light(seen) {
             // However slow it is, it is no queue that they wait in.
             self.rest(lasted);
-        } else if quick > allowed && self.limit == least && self.may_look_after(now, ADMISSION_LOOK_AGAIN_MS) {
-            // As few as that, and still slow: perhaps it is no queue that they wait in.
-            self.looked = Some(now);
-            self.limit = (least / LIGHT).max(1);
-        } else if quick > allowed {
+        } else if seen.quick > allowed {
             // In proportion to what was under way: the limit itself may be far above it.
-            let ratio = allowed.as_secs_f64() / quick.as_secs_f64();
+            let ratio = allowed.as_secs_f64() / seen.quick.as_secs_f64();
             let share = if ratio < FAR { CUT_WHEN_FAR } else { ratio.max(CUT_MAX) };
-            let fits = self.window.under_way_max.min(self.limit) as f64 * share;
+            let fits = seen.under_way.min(self.limit) as f64 * share;
             self.limit = (fits as usize).clamp(least, most);
         } else if self.window.turned_away {
-            let more = (allowed.as_secs_f64() / quick.as_secs_f64().max(f64::EPSILON)).min(GROWTH_MAX);
+            let more = (allowed.as_secs_f64() / seen.quick.as_secs_f64().max(f64::EPSILON)).min(GROWTH_MAX);
             self.limit = ((self.limit as f64 * more) as usize).max(self.limit + 1).min(most);
         } else {
             self.rest(lasted);
@@ -158,34 +160,49 @@ impl AdaptiveLimit {
         }
     }
 
-    fn may_look_after(&self, now: Instant, pause_ms: u64) -> bool {
-        let pause = Duration::from_millis(pause_ms);
-        self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= pause)
+    fn is_light(&self, seen: Seen) -> bool {
+        seen.under_way <= self.bounds.least / LIGHT
     }
 
-    fn is_light(&self) -> bool {
-        self.window.under_way_max <= self.bounds.least / LIGHT
-    }
-
-    /// Less than was known is always believed. More only where nothing but the
-    /// work itself can have taken it, and slowly, for that may have been a stall,
-    /// unless it was looked for on purpose.
-    fn learn_unloaded(&mut self, quick: Duration) {
-        let is_light = self.is_light();
-        let learned = match self.unloaded {
-            Some(known) if quick <= known => quick,
-            Some(known) if is_light && self.limit >= self.bounds.least => known + (quick - known) / 8,
-            _ if is_light => quick,
-            _ => return,
+    /// Less than was known is always believed. More only slowly, for it may have
+    /// been a stall: what was seen with next to nothing under way, or what a cut
+    /// has left.
+    fn learn_unloaded(&mut self, seen: Seen) {
+        let left_by_cut = self.before.and_then(|before| left_by_cut(before, seen));
+        let is_same_cut = |before: Seen| {
+            seen.under_way < before.under_way && !is_cut(before, seen) && seen.quick <= before.quick + before.quick / 8
         };
-        self.unloaded = Some(learned.min(UNLOADED_GOALS_MAX * self.bounds.goal));
+        if !self.before.is_some_and(is_same_cut) {
+            self.before = Some(seen);
+        }
+        let learned = if self.is_light(seen) { Some(seen.quick) } else { left_by_cut };
+        let unloaded = match (self.unloaded, learned) {
+            (Some(known), _) if seen.quick <= known => seen.quick,
+            (Some(known), Some(learned)) => (known * (LEARNED_OF - 1) + learned) / LEARNED_OF,
+            (None, Some(learned)) => learned,
+            (_, None) => return,
+        };
+        self.unloaded = Some(unloaded.min(UNLOADED_GOALS_MAX * self.bounds.goal));
     }
+}
+
+/// Whether so much less is under way that it shows in the time, if that is a wait.
+fn is_cut(before: Seen, after: Seen) -> bool {
+    5 * after.under_way <= 4 * before.under_way
+}
+
+/// What an answer would take with none under way, if its time grows with the number
+/// as between these two windows; `None` where a cut does not explain the change.
+fn left_by_cut(before: Seen, after: Seen) -> Option<Duration> {
+    let gained = before.quick.checked_sub(after.quick).filter(|_| is_cut(before, after))?;
+    let each = gained.as_secs_f64() / (before.under_way - after.under_way) as f64;
+    Some(after.quick.saturating_sub(Duration::from_secs_f64(each * after.under_way as f64)))
 }
 
 /// With this part of the least number under way nothing waits for anything.
 const LIGHT: usize = 4;
-/// A look for the time without a queue ends after so many windows, whatever it has seen.
-const LOOK_WINDOWS_MAX: u64 = 5;
+/// What is learned of the time without a queue counts for one of so many parts.
+const LEARNED_OF: u32 = 4;
 /// A window keeps at least this share of what was under way: what is seen in one may be an accident.
 const CUT_MAX: f64 = 0.5;
 /// Unless the goal is further away than this, which is no accident: then it keeps so much.

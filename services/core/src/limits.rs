@@ -115,7 +115,7 @@ pub const ALONE_AT_ONCE: usize = 4;
 pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;
 /// Milliseconds that the quickest quarter of a lane's openings may take beyond their time without a queue: so long
 /// waits a batch at most for the one before it, and takes itself, which makes twice this for the slowest.
-pub const LANE_WAIT_MS_GOAL: u64 = 25;
+pub const LANE_WAIT_MS_GOAL: u64 = 50;
 /// Openings that a lane lets in however slow it is.
 pub const LANE_ADMITS_MIN: usize = 32;
 /// Openings that a lane lets in before it knows how fast it is: one batch that is written, and one that gathers.
@@ -125,17 +125,12 @@ pub const LANE_ADMITS_AT_FIRST: usize = 2 * OPEN_BATCH_SIZE_MAX;
 pub const ADMISSION_WINDOW_MS: u64 = 100;
 /// Answers that such a look needs, unless it lasts ten times as long.
 pub const ADMISSION_ANSWERS_MIN: u32 = 16;
-/// Milliseconds that a request may wait for a processor, from when the system says that it is there to when its
-/// connection has its turn, before it is refused while most wait longer. An opening takes several turns.
-pub const WAIT_MS_TARGET: u64 = 25;
 /// Requests that a process remembers to have refused.
 pub const REFUSED_REMEMBERED_MAX: usize = 65_536;
 /// Milliseconds without many refusals after which none is remembered: there is room for all.
 pub const REFUSED_REMEMBERED_MS: u64 = 1_000;
 /// Seconds after which somebody who was refused may come again, at most: each is told another time.
 pub const RETRY_AFTER_S_MAX: u32 = 4;
-/// Milliseconds between two times that next to nothing is let in, to find out what an answer takes without a queue.
-pub const ADMISSION_LOOK_AGAIN_MS: u64 = 10_000;
 /// Envelopes that a lane reads at the same time after a batch that failed.
 pub const RELOADS_AT_ONCE: usize = 16;
 /// Transactions of one envelope that an operator may let into the database at once.
@@ -187,7 +182,7 @@ pub const FORWARD_ATTEMPTS_MAX: usize = 3;
 pub const FORWARDS_PER_SERVER_MAX: usize = 8_192;
 /// Milliseconds that the quickest quarter of a server's answers may take, through a gateway, beyond their time
 /// without a queue, before the gateway lets fewer through.
-pub const FORWARD_WAIT_MS_GOAL: u64 = 25;
+pub const FORWARD_WAIT_MS_GOAL: u64 = 50;
 /// Requests that a gateway lets through to a server however slow it is.
 pub const FORWARDS_MIN: usize = 32;
 /// Requests that a gateway lets through to a server before it knows how fast it is.

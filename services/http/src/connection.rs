@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
@@ -21,7 +21,6 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
-use crate::admission::Turn;
 use crate::outer::Outer;
 use crate::problem::Code;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
@@ -50,8 +49,6 @@ struct Watch {
     word: AtomicU64,
     /// The last request was perhaps answered before it was read to its end.
     lingers: AtomicBool,
-    /// Microseconds that the connection has waited for the turn that it has now.
-    waited_us: AtomicU64,
 }
 
 impl Watch {
@@ -235,8 +232,7 @@ impl Connection {
         let started = Instant::now();
         self.watch.enter_untimed(Phase::Handling);
         let has_body = !request.body().is_end_stream();
-        let waited = Duration::from_micros(self.watch.waited_us.load(Ordering::Relaxed));
-        let (response, ended) = self.outer.answer_as(&self.ids, started, waited, request).await;
+        let (response, ended) = self.outer.answer_as(&self.ids, started, request).await;
         // A handler that refuses has often not read the body.
         let refused = response.status().is_client_error() || response.status().is_server_error();
         self.watch.lingers.store(has_body && refused, Ordering::Relaxed);
@@ -246,21 +242,8 @@ impl Connection {
 }
 
 /// Serves one connection until it ends, is too slow, or `quit` fires and it has
-/// answered what it was asked. Its first turn counts from this call.
-pub(crate) fn drive(
-    http: http1::Builder,
-    stream: TcpStream,
-    number: u64,
-    outer: Arc<Outer>,
-    options: Arc<ServeOptions>,
-    quit: oneshot::Receiver<()>,
-) -> impl Future<Output = ()> {
-    let turn = Turn::woken_now();
-    drive_by_turns(turn, http, stream, number, outer, options, quit)
-}
-
-async fn drive_by_turns(
-    turn: Arc<Turn>,
+/// answered what it was asked.
+pub(crate) async fn drive(
     http: http1::Builder,
     stream: TcpStream,
     number: u64,
@@ -269,12 +252,7 @@ async fn drive_by_turns(
     quit: oneshot::Receiver<()>,
 ) {
     let opened = Instant::now();
-    let watch = Arc::new(Watch {
-        opened,
-        word: AtomicU64::new(Phase::Head as u64),
-        lingers: false.into(),
-        waited_us: AtomicU64::new(0),
-    });
+    let watch = Arc::new(Watch { opened, word: AtomicU64::new(Phase::Head as u64), lingers: false.into() });
     let ids = outer.ids_of_connection(number);
     let shared = Arc::new(Connection { outer, ids, watch: watch.clone() });
     let socket =
@@ -288,11 +266,7 @@ async fn drive_by_turns(
     let mut quitting = false;
     let mut lingering = false;
     let mut timer = pin!(sleep_until((opened + options.head_timeout).into()));
-    // Whatever it waits for wakes it through its turn, which notes the time.
-    let waker = Waker::from(turn.clone());
-    std::future::poll_fn(|task| {
-        watch.waited_us.store(turn.begin(task.waker()).as_micros() as u64, Ordering::Relaxed);
-        let context = &mut Context::from_waker(&waker);
+    std::future::poll_fn(|context| {
         if let Poll::Ready(result) = connection.as_mut().poll(context) {
             return ended(number, result);
         }

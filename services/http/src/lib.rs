@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
-//! [`admission`], [`outer`], [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
+//! [`refused`], [`outer`], [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -24,10 +24,10 @@ pub mod token;
 pub mod local;
 pub mod mark;
 
-pub mod admission;
 mod head;
 pub mod hop;
 pub mod outer;
+pub mod refused;
 pub mod request_id;
 
 mod connection;

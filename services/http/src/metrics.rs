@@ -64,7 +64,6 @@ struct Figures {
     rehearsal: Vec<Route>,
     connections: AtomicU64,
     connections_refused: AtomicU64,
-    refused_waiting: AtomicU64,
     refused_early: AtomicU64,
 }
 
@@ -110,11 +109,6 @@ impl HttpMetrics {
     /// Counts one of them that has ended.
     pub(crate) fn connection_ended(&self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Counts a request that waited too long for a processor.
-    pub(crate) fn refused_waiting(&self) {
-        self.0.refused_waiting.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a request that came before the time that it had been told.
@@ -207,12 +201,9 @@ impl Collector for HttpMetrics {
             None,
             MetricType::Counter,
         )?)?;
-        let help = "Requests refused unread: they had waited too long for a processor, or came again too early";
-        let mut unread = encoder.encode_descriptor("hongbao_http_requests_refused", help, None, MetricType::Counter)?;
-        for (reason, count) in [("waited", &self.0.refused_waiting), ("early", &self.0.refused_early)] {
-            let labels = [("reason", reason)];
-            ConstCounter::new(count.load(Ordering::Relaxed)).encode(unread.encode_family(&labels)?)?;
-        }
+        let early = ConstCounter::new(self.0.refused_early.load(Ordering::Relaxed));
+        let help = "Requests refused unread: they came earlier than they had been told";
+        early.encode(encoder.encode_descriptor("hongbao_http_requests_early", help, None, MetricType::Counter)?)?;
         encode_routes(&self.0.real, "", &mut encoder)?;
         let is_used = |route: &Route| route.by_class.iter().any(|count| count.load(Ordering::Relaxed) > 0);
         if self.0.rehearsal.iter().any(is_used) {

@@ -16,13 +16,13 @@ use http::{HeaderValue, Method, Request, Uri};
 use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
-use crate::admission::{Refused, Waiting};
 use crate::body::{Timely, too_large};
 use crate::head;
 use crate::log_budget::LogBudget;
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire};
+use crate::refused::Refused;
 use crate::request_id::{RequestId, RequestIds};
 use crate::serve::ServeOptions;
 
@@ -40,7 +40,6 @@ pub struct Outer {
     process: u64,
     ids: RequestIds,
     log: LogBudget,
-    waiting: Waiting,
     refused: Refused,
 }
 
@@ -56,8 +55,8 @@ impl Outer {
         // Only tells this process's ids from another's: any number will do if there is no randomness.
         let process = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         let (ids, log) = (RequestIds::new(process, 0), LogBudget::new(LOG_LINES_PER_S_MAX));
-        let (waiting, refused) = (Waiting::new(), options.refused.clone());
-        Outer { router, metrics, body_timeout, process, ids, log, waiting, refused }
+        let refused = options.refused.clone();
+        Outer { router, metrics, body_timeout, process, ids, log, refused }
     }
 
     /// Ids for the requests of one connection, numbered from 1.
@@ -76,16 +75,15 @@ impl Outer {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        self.answer_as(&self.ids, Instant::now(), Duration::ZERO, request).await.0
+        self.answer_as(&self.ids, Instant::now(), request).await.0
     }
 
-    /// Answers a request that began at `started` after it had waited so long, with an
-    /// id out of `ids` if it has none; with when it was done.
+    /// Answers a request that began at `started`, with an id out of `ids` if it has
+    /// none; with when it was done.
     pub(crate) async fn answer_as<B>(
         &self,
         ids: &RequestIds,
         started: Instant,
-        waited: Duration,
         mut request: Request<B>,
     ) -> (Response, Instant)
     where
@@ -101,7 +99,7 @@ impl Outer {
         let is_marked = is_marked(request.headers());
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
-        let refusal = understood.err().or_else(|| self.refusal(token.as_ref(), uri.path(), waited, started));
+        let refusal = understood.err().or_else(|| self.refusal(token.as_ref(), uri.path(), started));
         // The size also for handlers that do not look at the body.
         let mut response = if let Some(problem) = refusal {
             problem.into_response()
@@ -136,14 +134,10 @@ impl Outer {
     }
 
     /// The refusal of a request that is not worth a look just now, if it is none.
-    fn refusal(&self, token: Option<&HeaderValue>, path: &str, waited: Duration, now: Instant) -> Option<Problem> {
+    fn refusal(&self, token: Option<&HeaderValue>, path: &str, now: Instant) -> Option<Problem> {
         // Whoever asks how we are must be told, and who operates us let in.
         if !path.starts_with(API) || path.starts_with(OPERATOR) {
             return None;
-        }
-        if self.waiting.refuses(waited, now) {
-            self.metrics.refused_waiting();
-            return Some(Problem::new(Code::Busy, "too much is waiting; nothing happened, try again"));
         }
         let early = self.refused.is_early(|refused| refused.key_of(token, path), now)?;
         self.metrics.refused_early();

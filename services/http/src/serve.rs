@@ -13,12 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
 
-use crate::admission::Refused;
 use crate::connection;
 use crate::log_budget::LogBudget;
 use crate::metrics::HttpMetrics;
 use crate::outer::Outer;
 use crate::problem::{Code, Problem, on_the_wire};
+use crate::refused::Refused;
 use crate::request_id::RequestId;
 
 /// How a server treats its connections. The defaults stand in [`limits`].

@@ -156,6 +156,31 @@ fn where_every_answer_takes_long_refusing_some_would_help_nobody() {
     assert!(seen.answered as f64 >= 0.9 * 3.0 * 8_000.0, "{}", seen.answered);
 }
 
+/// A batch takes a while however small it is: the fewer are let in, the smaller are
+/// the batches, and none is quicker.
+#[test]
+fn a_time_that_does_not_depend_on_how_many_are_let_in_cuts_no_rate() {
+    let mut limit = AdaptiveLimit::new(BOUNDS);
+    let mut now = Instant::now();
+    let (clients, batch_takes) = (256, |openings: usize| Duration::from_micros(25_000 + 100 * openings as u64));
+    let mut answered = 0;
+    for cycle in 0..400 {
+        let openings = clients.min(limit.limit());
+        (0..openings).for_each(|_| limit.enter());
+        if openings < clients {
+            limit.turned_away();
+        }
+        let took = batch_takes(openings);
+        now += took;
+        for _ in 0..openings {
+            limit.leave();
+            limit.measure(took, now);
+        }
+        answered += if cycle >= 100 { openings } else { 0 };
+    }
+    assert!(answered >= 300 * 8 / 10 * clients, "{} in a batch", answered / 300);
+}
+
 #[test]
 fn a_slow_moment_without_load_refuses_nobody_of_the_burst_after_it() {
     let mut queue = Queue::new(40_000.0);

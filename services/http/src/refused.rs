@@ -1,0 +1,130 @@
+//! Who is refused before anything is done for a request, because it comes again too early.
+//!
+//! Who was told to come again in some seconds and asks for the same before is refused
+//! for the rest of them. So those who ask often get no more than those who ask once.
+
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use hongbao_core::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS, REFUSED_REMEMBERED_MAX, REFUSED_REMEMBERED_MS};
+use http::HeaderValue;
+
+/// Who was refused lately, and until when they were told to wait. Bounded: of two
+/// whose places are the same, the later one is remembered. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Refused(Arc<Remembered>);
+
+#[derive(Debug)]
+struct Remembered {
+    origin: Instant,
+    keys: RandomState,
+    /// A tenth of a second from `origin`, and how many were refused in it.
+    refusals: AtomicU64,
+    /// When there were last many in one, in milliseconds from `origin`.
+    many_ms: AtomicU64,
+    /// Half of a key, and the millisecond until which it was told to wait.
+    places: Box<[AtomicU64]>,
+}
+
+impl Default for Refused {
+    fn default() -> Refused {
+        Refused(Arc::new(Remembered {
+            origin: Instant::now(),
+            keys: RandomState::new(),
+            refusals: AtomicU64::new(0),
+            many_ms: AtomicU64::new(0),
+            places: (0..REFUSED_REMEMBERED_MAX).map(|_| AtomicU64::new(0)).collect(),
+        }))
+    }
+}
+
+impl Refused {
+    /// Remembers that this request was told to come again in so many seconds.
+    pub(crate) fn remember(&self, request: Key, seconds: u32, now: Instant) {
+        let now_ms = self.millis(now);
+        let window = (now_ms / ADMISSION_WINDOW_MS + 1) << COUNT_BITS;
+        let count =
+            |before: u64| Some(if before >> COUNT_BITS == window >> COUNT_BITS { before + 1 } else { window + 1 });
+        let before = self.0.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        let refusals = before.ok().and_then(count).unwrap_or_default() & ((1 << COUNT_BITS) - 1);
+        if refusals >= u64::from(ADMISSION_ANSWERS_MIN) {
+            self.0.many_ms.store(now_ms.max(1), Ordering::Relaxed);
+        }
+        let until_ms = (now_ms + 1_000 * u64::from(seconds)) & UNTIL;
+        self.place(request).store(request.0 & !UNTIL | until_ms, Ordering::Relaxed);
+    }
+
+    /// Seconds that this request was told to wait and has not; `None` as well when
+    /// not many have been refused lately, for then there is room for it.
+    pub(crate) fn is_early(&self, request: impl FnOnce(&Refused) -> Key, now: Instant) -> Option<u32> {
+        let (many_ms, now_ms) = (self.0.many_ms.load(Ordering::Relaxed), self.millis(now));
+        if many_ms == 0 || now_ms > many_ms + REFUSED_REMEMBERED_MS {
+            return None;
+        }
+        let request = request(self);
+        let place = self.place(request).load(Ordering::Relaxed);
+        let left_ms = (place & UNTIL).checked_sub(now_ms & UNTIL).filter(|left| *left > 0)?;
+        let is_same = place & !UNTIL == request.0 & !UNTIL;
+        is_same.then(|| left_ms.div_ceil(1_000) as u32)
+    }
+
+    /// By whose token and for what: who was refused at one envelope may open another.
+    pub(crate) fn key_of(&self, token: Option<&HeaderValue>, path: &str) -> Key {
+        let mut hasher = self.0.keys.build_hasher();
+        token.map_or(&[][..], |token| token.as_bytes()).hash(&mut hasher);
+        path.hash(&mut hasher);
+        Key(hasher.finish())
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.0.origin).as_millis() as u64
+    }
+
+    fn place(&self, request: Key) -> &AtomicU64 {
+        &self.0.places[request.0 as usize % REFUSED_REMEMBERED_MAX]
+    }
+}
+
+/// Bits of a count of refusals: of so many no tenth of a second is full.
+const COUNT_BITS: u32 = 24;
+/// The part of a place that says until when: enough for a hundred days.
+const UNTIL: u64 = (1 << 33) - 1;
+
+/// A request by its sender and its path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key(u64);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn who_comes_again_too_early_is_known_until_its_time_and_for_its_own_request_alone() {
+        let refused = Refused::default();
+        let began = Instant::now();
+        let li = HeaderValue::from_static("Bearer li");
+        let key = |path: &str| refused.key_of(Some(&li), path);
+        let early = |path: &str, after: Duration| refused.is_early(|_| key(path), began + after);
+        let storm = |at: Duration| {
+            for number in 0..ADMISSION_ANSWERS_MIN {
+                refused.remember(key(&format!("/{number}")), 1, began + at);
+            }
+        };
+        refused.remember(key("/a"), 3, began);
+        assert_eq!(early("/a", MS), None, "one refusal is no storm");
+        storm(100 * MS);
+        assert_eq!(early("/a", 900 * MS), Some(3));
+        assert_eq!(early("/b", 900 * MS), None, "it was not refused");
+        assert_eq!(refused.is_early(|_| refused.key_of(None, "/a"), began + 900 * MS), None, "somebody else");
+        assert_eq!(early("/a", 1_200 * MS), None, "the storm is over");
+        storm(2_000 * MS);
+        assert_eq!(early("/a", 2_100 * MS), Some(1), "and back");
+        assert_eq!(early("/a", 3_000 * MS), None, "its time has come");
+    }
+}
