@@ -3,27 +3,30 @@
 
 mod common;
 
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use common::columns::{self, Damage, Database, MYSQL_SYSTEM, Side};
 use common::damage::with_names;
 use common::service::Made;
-use common::{World, ZONE_S, before, long, run_until_idle};
+use common::{DAY_MS, World, ZONE_S, before, long, run_until_idle};
+use hongbao_core::audit::Breach;
 use hongbao_core::id::Fold;
 use hongbao_core::{Limits, Slot, SystemClock};
-use hongbao_parts::Part;
+use hongbao_parts::{LogStall, Part};
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Append, Store as _};
 use hongbao_wallet::mysql::{Home, MysqlWallet};
 use hongbao_workers::credit::Credit;
-use hongbao_workers::{Job as _, Ports, Tenant, WorkerOptions, WorkerSet};
+use hongbao_workers::{AuditError, AuditReport, Job as _, Ports, SetStore, Tenant, WorkerOptions, WorkerSet, audit};
 use prometheus_client::registry::Registry;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_millis(400);
 
@@ -363,6 +366,95 @@ async fn the_audit_names_rows_before_the_first_entry() {
         assert_eq!(raw().await.execute(sqlx::raw_sql(&sql)).await.unwrap().rows_affected(), 1, "{sql}");
     };
     before::rows_before_the_first_entry_are_named(&world, damage).await;
+}
+
+/// The verdict of an audit, and what it has named as broken before.
+type Audited = (Result<AuditReport, AuditError>, Vec<String>);
+
+/// An audit that has read an opening which waits for the log of its database, and
+/// was stopped there.
+struct Unfinished {
+    part: Part,
+    stall: LogStall,
+    world: World,
+    audit: JoinHandle<Audited>,
+    go_on: oneshot::Sender<()>,
+}
+
+impl Unfinished {
+    async fn new() -> Unfinished {
+        let part = Part::mariadb_with_a_log_that_stalls("ib_logfile0", &[]);
+        let store = set_on(&part, 9).await;
+        let world = world(9, store.clone()).await;
+        world.active(1_000, 10).await;
+        let second_day = world.now().plus_millis(DAY_MS);
+        let opened = world.active_at(second_day, 1_000, 10).await;
+        let entry = world.next_entry(opened, "opener", second_day).await.unwrap();
+        let writer = set_on(&part, 9).await;
+
+        let (reads, started) = oneshot::channel();
+        let (stalls, stalled) = oneshot::channel();
+        let (has_read, read) = oneshot::channel();
+        let (go_on, goes_on) = oneshot::channel();
+        let after_reads: [Pin<Box<dyn Future<Output = ()> + Send>>; 4] = [
+            // The envelopes of the first day.
+            Box::pin(async move {
+                reads.send(()).unwrap();
+                stalled.await.unwrap();
+            }),
+            // Their transfers; the envelopes of the second day.
+            Box::pin(async {}),
+            Box::pin(async {}),
+            // The entries of the second day.
+            Box::pin(async move {
+                has_read.send(()).unwrap();
+                goes_on.await.unwrap();
+            }),
+        ];
+        world.faults.meanwhile.lock().unwrap().extend(after_reads);
+        let ports = world.ports();
+        let audit = tokio::spawn(async move {
+            let mut named = Vec::new();
+            let mut tell = |breach: &Breach| named.push(breach.to_string());
+            let verdict = audit(&[SetStore::whole(ports.store)], &*ports.wallet, &mut tell).await;
+            (verdict, named)
+        });
+        started.await.unwrap();
+        let stall = part.stall_log();
+        // Nobody waits for its answer.
+        tokio::spawn(async move { writer.append(&[entry]).await });
+        while store.entries(opened, 0, 1).await.unwrap().is_empty() {}
+        stalls.send(()).unwrap();
+        read.await.unwrap();
+        Unfinished { part, stall, world, audit, go_on }
+    }
+}
+
+#[tokio::test]
+async fn an_audit_ends_when_all_that_it_has_read_is_durable() {
+    let Unfinished { part: _part, stall, world: _world, audit, go_on } = Unfinished::new().await;
+    go_on.send(()).unwrap();
+    // Long beyond the time that the rest of the audit takes.
+    pause(1_000).await;
+    assert!(!audit.is_finished(), "it speaks of an opening which a crash takes back");
+    drop(stall);
+    let (verdict, named) = audit.await.unwrap();
+    assert!(named.is_empty(), "{named:#?}");
+    assert_eq!(verdict.unwrap().entries, 1);
+}
+
+#[tokio::test]
+async fn an_audit_whose_database_is_killed_and_started_anew_names_nothing_and_must_be_run_again() {
+    let Unfinished { mut part, stall, world, audit, go_on } = Unfinished::new().await;
+    part.kill();
+    drop(stall);
+    part.restart();
+    go_on.send(()).unwrap();
+    let (verdict, named) = audit.await.unwrap();
+    assert!(named.is_empty(), "{named:#?}");
+    assert!(matches!(&verdict, Err(AuditError::Restarted(which)) if which.contains("SET whole")), "{verdict:?}");
+    let (codes, report) = world.audit().await;
+    assert_eq!((report.entries, codes.len()), (0, 0), "run again, it tells what is there");
 }
 
 /// The databases of slot 9, and a wallet in one database.

@@ -416,3 +416,6 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sql
         Err(_) => Err(Broken::TooSlow(limit)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,3 +82,17 @@ impl Idle {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Idle {
+        /// As if it had been made, and used last, so long ago.
+        pub(in crate::mysql) fn aged(mut self, made: Duration, used: Duration) -> Idle {
+            let before = |ago| Instant::now().checked_sub(ago).expect("clocks began earlier");
+            (self.made_at, self.used_at) = (before(made), before(used));
+            self
+        }
+    }
+}

@@ -8,12 +8,12 @@ use hongbao_core::limits::CONNECTION_IDLE_MS_MAX;
 use hongbao_core::{Envelope, EnvelopeId, Stage};
 use hongbao_parts::{LogStall, Part};
 use hongbao_store::mysql::connection::MysqlOptions;
-use hongbao_store::mysql::{MysqlStore, migrate};
-use hongbao_store::suite::{DAY_MS, NOW, created, id_at, make_active, write};
+use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_store::suite::{DAY_MS, NOW, created, id_at, ids, make_active, write};
 use hongbao_store::{Append, Reading, Store, StoreError, durably};
 use tokio::task::JoinHandle;
 
-use crate::common::{self, entries, layout_of, options, own_that_stalls};
+use crate::common::{self, entries, layout_of, options, own_that_stalls, own_that_stalls_with};
 
 /// For a statement: far beyond what a stall takes here.
 const PATIENT: Duration = Duration::from_secs(30);
@@ -22,8 +22,13 @@ const WHILE: Duration = Duration::from_millis(700);
 
 /// A second process's store on the same database.
 async fn other(part: &Part) -> Arc<dyn Store> {
+    other_with(part, layout_of(1, 1)).await
+}
+
+/// The same, on these databases.
+async fn other_with(part: &Part, layout: Layout) -> Arc<dyn Store> {
     let options = MysqlOptions { statement_timeout: PATIENT, ..options(&[part.node()]) };
-    Arc::new(MysqlStore::open(options, layout_of(1, 1)).await.unwrap())
+    Arc::new(MysqlStore::open(options, layout).await.unwrap())
 }
 
 /// Passes one barrier, so that its connection is there.
@@ -48,6 +53,13 @@ async fn visible_opening(
 
 async fn barrier_commits(part: &Part) -> u64 {
     part.sql("SELECT COALESCE(SUM(commits), 0) FROM db_00.barrier").trim().parse().unwrap()
+}
+
+/// The same over two databases.
+async fn barrier_commits_of_both(part: &Part) -> u64 {
+    let of = |database| format!("SELECT commits FROM {database}.barrier");
+    let both = format!("{} UNION ALL {}", of("db_00"), of("db_01"));
+    part.sql(&format!("SELECT COALESCE(SUM(commits), 0) FROM ({both}) rows_of_both")).trim().parse().unwrap()
 }
 
 async fn journal_length(store: &Arc<dyn Store>, id: EnvelopeId) -> usize {
@@ -138,6 +150,57 @@ async fn those_who_come_during_a_commit_share_the_next_one() {
         assert!(one.await.unwrap().unwrap().is_some());
     }
     assert_eq!(barrier_commits(&part).await - before, 2, "one for the first, one for the fifty that came during it");
+}
+
+/// The redo log is the server's, and so is the barrier.
+#[tokio::test]
+async fn readings_of_different_databases_of_a_server_share_a_commit_and_wait_for_the_same_log() {
+    let layout = layout_of(2, 1);
+    let (part, store) = own_that_stalls_with(layout.clone(), PATIENT).await;
+    let writer = other_with(&part, layout).await;
+    let mut envelopes = Vec::new();
+    for database in 0..2 {
+        let id = ids(&store, |table| table.database == database).next().expect("some lie in each");
+        envelopes.push(make_active(&store, id).await);
+    }
+    passed(&store).await;
+    let before = barrier_commits_of_both(&part).await;
+
+    let stall = part.stall_log();
+    let mut openings = Vec::new();
+    for envelope in &envelopes {
+        let (writer, opening) = (writer.clone(), entries(envelope, 1..=1, "opener"));
+        openings.push(tokio::spawn(async move { writer.append(&opening).await }));
+        while journal_length(&store, envelope.id).await == 0 {}
+    }
+    // A commit that is under way, so that both readings wait for the next one.
+    let under_way = {
+        let store = store.clone();
+        tokio::spawn(async move { Reading::begin(&*store).end(()).await })
+    };
+    while barrier_commits_of_both(&part).await == before {
+        assert!(!under_way.is_finished(), "it has not waited for the log");
+        tokio::task::yield_now().await;
+    }
+    let read = |envelope: &Envelope| {
+        let (store, id) = (store.clone(), envelope.id);
+        tokio::spawn(async move { durably::<_, StoreError, _>(&*store, || store.load(id)).await })
+    };
+    let readings: Vec<_> = envelopes.iter().map(read).collect();
+    tokio::time::sleep(WHILE).await;
+    assert!(!under_way.is_finished() && !readings.iter().any(JoinHandle::is_finished), "no log is on the disk");
+    drop(stall);
+
+    assert!(under_way.await.unwrap().unwrap().is_some());
+    for reading in readings {
+        let (_, fold) = reading.await.unwrap().unwrap().expect("it exists").into_inner();
+        assert_eq!(fold.last_seq, 1);
+    }
+    for opening in openings {
+        assert_eq!(opening.await.unwrap().unwrap(), Append::Done);
+    }
+    let commits = barrier_commits_of_both(&part).await - before;
+    assert_eq!(commits, 2, "the one that was under way, and one for the readings of both databases");
 }
 
 #[tokio::test]

@@ -105,20 +105,25 @@ pub async fn own(mariadb_options: &[&str], statement_timeout: Duration) -> (Part
 
 /// The same, with these bounds.
 pub async fn own_with(mariadb_options: &[&str], bounds: MysqlOptions) -> (Part, Arc<dyn Store>) {
-    with_store(Part::mariadb(mariadb_options), bounds).await
+    with_store(Part::mariadb(mariadb_options), layout_of(1, 1), bounds).await
 }
 
 /// The same, with a log that can be stalled.
 pub async fn own_that_stalls(statement_timeout: Duration) -> (Part, Arc<dyn Store>) {
-    let part = Part::mariadb_with_a_log_that_stalls("ib_logfile0", &[]);
-    with_store(part, MysqlOptions { statement_timeout, ..MysqlOptions::default() }).await
+    own_that_stalls_with(layout_of(1, 1), statement_timeout).await
 }
 
-async fn with_store(part: Part, bounds: MysqlOptions) -> (Part, Arc<dyn Store>) {
+/// The same, with these databases.
+pub async fn own_that_stalls_with(layout: Layout, statement_timeout: Duration) -> (Part, Arc<dyn Store>) {
+    let part = Part::mariadb_with_a_log_that_stalls("ib_logfile0", &[]);
+    with_store(part, layout, MysqlOptions { statement_timeout, ..MysqlOptions::default() }).await
+}
+
+async fn with_store(part: Part, layout: Layout, bounds: MysqlOptions) -> (Part, Arc<dyn Store>) {
     let MysqlOptions { nodes, user, password, .. } = options(&[part.node()]);
     let options = MysqlOptions { nodes, user, password, ..bounds };
-    migrate(options.clone(), &layout_of(1, 1)).await.unwrap();
-    let store = MysqlStore::open(options, layout_of(1, 1)).await.unwrap();
+    migrate(options.clone(), &layout).await.unwrap();
+    let store = MysqlStore::open(options, layout).await.unwrap();
     (part, Arc::new(store))
 }
 

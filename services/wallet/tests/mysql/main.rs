@@ -1,6 +1,7 @@
 //! The wallet on MariaDB: every behaviour that SQLite has too, what several
 //! processes do to one ledger, and what a database in another process can do.
 
+mod barrier;
 mod common;
 mod faults;
 mod galera;
