@@ -49,8 +49,8 @@ struct Drive<'a, 'b, F> {
     lost: usize,
     /// Requests a second, where not every connection is kept busy.
     pace: Option<f64>,
-    /// Connections that have had nothing to send.
-    idle: Vec<usize>,
+    /// Connections that have had nothing to send. They take turns: a server closes what says nothing for long.
+    idle: VecDeque<usize>,
     /// Connections whose request was refused, and when they ask again.
     resting: VecDeque<(Instant, usize)>,
     check: F,
@@ -97,7 +97,7 @@ impl Generator {
     {
         let started = Instant::now();
         let until = time.map(|time| started + time);
-        let (tally, idle) = (Tally::new(), Vec::new());
+        let (tally, idle) = (Tally::new(), VecDeque::new());
         let mut drive = Drive {
             feed,
             tally,
@@ -148,7 +148,7 @@ impl Generator {
     fn send_due<F>(&mut self, drive: &mut Drive<'_, '_, F>) {
         let now = Instant::now();
         while drive.due(now) > 0 {
-            let Some(index) = drive.idle.pop() else {
+            let Some(index) = drive.idle.pop_front() else {
                 drive.tally.missed += drive.due(now);
                 return;
             };
@@ -272,7 +272,7 @@ impl Connection {
 
     /// Sends the next request, if there is one. A failure to write shows as an event.
     fn send_next<F>(&mut self, drive: &mut Drive<'_, '_, F>, now: Instant) {
-        let Some(index) = drive.next(now) else { return drive.idle.push(self.number) };
+        let Some(index) = drive.next(now) else { return drive.idle.push_back(self.number) };
         drive.under_way += 1;
         drive.tally.sent += 1;
         self.request = Some(Request { index, written: 0, sent_at: now });

@@ -181,8 +181,9 @@ pub const FORWARD_ATTEMPTS_MAX: usize = 3;
 /// Requests that a gateway may have at one server at the same time.
 pub const FORWARDS_PER_SERVER_MAX: usize = 8_192;
 /// Milliseconds that the quickest quarter of a server's answers may take, through a gateway, beyond their time
-/// without a queue, before the gateway lets fewer through.
-pub const FORWARD_WAIT_MS_GOAL: u64 = 50;
+/// without a queue, before the gateway lets fewer through: half of a lane's goal, as one envelope may hold half of its
+/// lane, so that a refusal costs the gateway and not the server.
+pub const FORWARD_WAIT_MS_GOAL: u64 = 25;
 /// Requests that a gateway lets through to a server however slow it is.
 pub const FORWARDS_MIN: usize = 32;
 /// Requests that a gateway lets through to a server before it knows how fast it is.
