@@ -18,7 +18,7 @@ use hongbao_parts::{LogStall, Part};
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::{Append, Store as _};
+use hongbao_store::{Append, Store as _, StoreError};
 use hongbao_wallet::mysql::{Home, MysqlWallet};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::{AuditError, AuditReport, Job as _, Ports, SetStore, Tenant, WorkerOptions, WorkerSet, audit};
@@ -443,18 +443,35 @@ async fn an_audit_ends_when_all_that_it_has_read_is_durable() {
     assert_eq!(verdict.unwrap().entries, 1);
 }
 
+/// Which of the two it is depends on whether it reads more over a connection that is gone.
+fn must_be_run_again(verdict: &Result<AuditReport, AuditError>) -> bool {
+    match verdict {
+        Err(AuditError::Restarted(which)) => which.contains("SET whole"),
+        Err(AuditError::Store(set, StoreError::Unavailable(_))) => set == "whole",
+        _ => false,
+    }
+}
+
 #[tokio::test]
 async fn an_audit_whose_database_is_killed_and_started_anew_names_nothing_and_must_be_run_again() {
-    let Unfinished { mut part, stall, world, audit, go_on } = Unfinished::new().await;
+    let Unfinished { mut part, stall, world, audit: unfinished, go_on } = Unfinished::new().await;
     part.kill();
     drop(stall);
     part.restart();
     go_on.send(()).unwrap();
-    let (verdict, named) = audit.await.unwrap();
+    let (verdict, named) = unfinished.await.unwrap();
     assert!(named.is_empty(), "{named:#?}");
-    assert!(matches!(&verdict, Err(AuditError::Restarted(which)) if which.contains("SET whole")), "{verdict:?}");
-    let (codes, report) = world.audit().await;
-    assert_eq!((report.entries, codes.len()), (0, 0), "run again, it tells what is there");
+    assert!(must_be_run_again(&verdict), "{verdict:?}");
+    let ports = world.ports();
+    let mut name = |breach: &Breach| panic!("{breach}");
+    let report = loop {
+        // Each connection finds out for itself that its server is another one.
+        let verdict = audit(&[SetStore::whole(ports.store.clone())], &*ports.wallet, &mut name).await;
+        if !must_be_run_again(&verdict) {
+            break verdict.unwrap();
+        }
+    };
+    assert_eq!(report.entries, 0, "run again, it tells what is there");
 }
 
 /// The databases of slot 9, and a wallet in one database.
