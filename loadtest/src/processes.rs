@@ -185,10 +185,8 @@ mod tests {
         echo \"$! $(awk '{ print $22 }' /proc/$!/stat)\" >\"$3/run/${!#}.pid\"\n";
 
     fn processes(dir: &Path) -> Processes {
-        use std::os::unix::fs::PermissionsExt as _;
         let script = dir.join("cluster.sh");
-        fs::write(&script, SCRIPT).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        hongbao_parts::write_executable(&script, SCRIPT);
         fs::create_dir(dir.join("run")).unwrap();
         Processes::new(&script, dir)
     }

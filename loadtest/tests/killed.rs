@@ -82,7 +82,7 @@ fn killed(arguments: &[&str], is_started: impl Fn(&Path) -> bool, least: usize) 
     // Of the same name as one of them, and none of them.
     let elsewhere = tempfile::tempdir().unwrap();
     let foreign_binary = elsewhere.path().join("hongbao");
-    std::fs::copy("/bin/sleep", &foreign_binary).unwrap();
+    std::os::unix::fs::symlink("/bin/sleep", &foreign_binary).unwrap();
     let mut foreign = Process::start(Command::new(&foreign_binary).arg("600"));
     let mut run = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"));
     run.args(["run", "hot", "--rate", "50", "--seconds", "600"]).args(arguments);

@@ -1,17 +1,12 @@
 //! `overload` as it is run, on the all-in-one service within a processor quota: a
 //! short one, whose bounds hold on a busy machine.
 
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::process::Command;
 
+use common::service;
 use serde_json::Value;
-
-/// The service, built beside the harness.
-fn service() -> PathBuf {
-    let done = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "hongbao"]).status();
-    assert!(done.unwrap().success());
-    Path::new(env!("CARGO_BIN_EXE_hongbao-loadtest")).with_file_name("hongbao")
-}
 
 #[test]
 fn three_times_the_capacity_leaves_most_of_it_and_no_outcome_unknown() {

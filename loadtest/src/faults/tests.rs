@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -82,8 +81,7 @@ impl Trial {
     fn start(dir: &Path) -> Trial {
         hongbao_parts::install();
         let binary = dir.join("hongbao");
-        fs::write(&binary, STAND_IN).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+        hongbao_parts::write_executable(&binary, STAND_IN);
         let file = dir.join("night.toml");
         fs::write(&file, ALL).unwrap();
         let schedule = Schedule::read("faults", &file).unwrap();

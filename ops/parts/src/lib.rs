@@ -75,17 +75,9 @@ impl Part {
 
     /// Three MariaDB nodes of one Galera cluster, all of them in it. A node that
     /// was killed and is started again has caught up with the others when
-    /// [`Part::restart`] returns.
+    /// [`Part::restart`] returns. The redo log of each can be stalled: see
+    /// [`Part::stall_log`].
     pub fn galera() -> [Part; 3] {
-        Part::galera_nodes(|_| Vec::new())
-    }
-
-    /// The same, with logs that can be stalled: see [`Part::stall_log`].
-    pub fn galera_with_logs_that_stall(files: &str) -> [Part; 3] {
-        Part::galera_nodes(|dir| stall::environment(dir, files))
-    }
-
-    fn galera_nodes(environment: impl Fn(&Path) -> Vec<(String, String)>) -> [Part; 3] {
         install();
         // Between themselves they use the three ports behind the one for clients.
         let ports = [(); 3].map(|()| free_port_run(4));
@@ -99,7 +91,7 @@ impl Part {
             if number == 1 {
                 start.push(NEW_CLUSTER.to_owned());
             }
-            let environment = environment(dir.path());
+            let environment = stall::environment(dir.path(), "ib_logfile0");
             let child = spawn(&start, &environment, dir.path());
             // It makes a cluster once; when it is started again it joins the others.
             start.retain(|word| word != NEW_CLUSTER);
@@ -246,6 +238,19 @@ fn free_port_run(count: u16) -> u16 {
 /// The checkout's folder `ops`.
 pub fn ops_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in ops").to_owned()
+}
+
+/// Writes a script that can be run. Another process writes it: a file that this
+/// one has open for writing is open in every child that another thread starts
+/// meanwhile, and cannot be executed until all of them have begun their own
+/// program (`ETXTBSY`).
+pub fn write_executable(path: &Path, text: &str) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().expect("install is part of coreutils");
+    let written = install.stdin.take().expect("it is piped").write_all(text.as_bytes());
+    let done = install.wait().expect("it was started");
+    assert!(written.is_ok() && done.success(), "{}: {written:?}, {done}", path.display());
 }
 
 /// Installs what is missing from Debian's packages, once a process.
