@@ -64,6 +64,15 @@ impl Refusal {
             other => other,
         }
     }
+
+    /// The refusal of what comes after money has moved: no longer did nothing happen.
+    pub(crate) fn after_a_transfer(self) -> Refusal {
+        match self {
+            Refusal::Unavailable(cause) => Refusal::Unknown(format!("money has moved, then {cause}")),
+            Refusal::Busy => Refusal::Unknown("money has moved, then too many were waiting".to_owned()),
+            other => other,
+        }
+    }
 }
 
 impl From<StoreError> for Refusal {

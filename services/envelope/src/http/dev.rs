@@ -111,6 +111,6 @@ async fn make_money(server: &Server, caller: Caller, request: TopUpRequest) -> R
         }
         _ => return Err(Problem::new(Code::IdConflict, "this id was used for another top-up")),
     }
-    let balance_fen = wallet.balance(&caller.user).await.map_err(Refusal::from)?;
+    let balance_fen = wallet.balance(&caller.user).await.map_err(|error| Refusal::from(error).after_a_transfer())?;
     Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
 }

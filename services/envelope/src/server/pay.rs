@@ -45,9 +45,8 @@ async fn pay_and_activate(
     let outcome = wallet.transfer(vec![Transfer::send(envelope, now)]).await?.pop();
     match outcome {
         Some(outcome @ (TransferOutcome::Done | TransferOutcome::AlreadyDone)) => {
-            let paid_at = if outcome == TransferOutcome::Done { now } else { paid_at(wallet, envelope.id).await? };
-            let expires_at = paid_at.plus_millis(envelope.lifetime_ms);
-            store.activate(envelope.id, expires_at).await?.ok_or(Refusal::NotFound)
+            let newly_paid_at = (outcome == TransferOutcome::Done).then_some(now);
+            activate(store, wallet, envelope, newly_paid_at).await.map_err(Refusal::after_a_transfer)
         }
         Some(TransferOutcome::InsufficientFunds) => Err(Refusal::InsufficientFunds),
         Some(TransferOutcome::Cancelled) => {
@@ -56,6 +55,22 @@ async fn pay_and_activate(
         }
         other => Err(Refusal::Internal(format!("the payment of {} ended as {other:?}", envelope.id))),
     }
+}
+
+/// Activates what is paid for; `newly_paid_at` is absent when that was before.
+async fn activate(
+    store: &dyn Store,
+    wallet: &dyn Wallet,
+    envelope: &Envelope,
+    newly_paid_at: Option<Timestamp>,
+) -> Result<(Stage, Option<Timestamp>), Refusal> {
+    let paid_at = match newly_paid_at {
+        Some(now) => now,
+        None => paid_at(wallet, envelope.id).await?,
+    };
+    let expires_at = paid_at.plus_millis(envelope.lifetime_ms);
+    let activated = store.activate(envelope.id, expires_at).await?;
+    activated.ok_or_else(|| Refusal::Internal(format!("{} was paid and is gone", envelope.id)))
 }
 
 /// When an envelope was paid that was paid before. Its lifetime counts from then,

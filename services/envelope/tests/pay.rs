@@ -1,0 +1,129 @@
+//! What the sender is told when a payment got half way.
+
+use std::sync::Arc;
+
+use hongbao_core::id::Fold;
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::time::ManualClock;
+use hongbao_core::{EnvelopeId, Fen, Limits, Slot, State, Timestamp, Transfer, UserId};
+use hongbao_envelope::permits::LocalPermits;
+use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_http::{Code, Problem};
+use hongbao_store::guarded::{Guard, GuardedStore, Verb};
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::sqlite::file::Mode;
+use hongbao_store::suite::created;
+use hongbao_store::{Store, StoreError};
+use hongbao_wallet::guarded::{Guard as WalletGuard, GuardedWallet, Verb as WalletVerb};
+use hongbao_wallet::sqlite::SqliteWallet;
+use hongbao_wallet::{Wallet, WalletError};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// How the next activation, or the next look into the wallet, fails.
+#[derive(Default)]
+struct Failing {
+    activation: Mutex<Option<StoreError>>,
+    look: Mutex<Option<WalletError>>,
+}
+
+impl Guard for Failing {
+    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
+        match verb {
+            Verb::Activate => self.activation.lock().take().map_or(Ok(()), Err),
+            _ => Ok(()),
+        }
+    }
+
+    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl WalletGuard for Failing {
+    fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
+        match verb {
+            WalletVerb::Read => self.look.lock().take().map_or(Ok(()), Err),
+            _ => Ok(()),
+        }
+    }
+
+    fn after(&self, _: WalletVerb) -> Result<(), WalletError> {
+        Ok(())
+    }
+}
+
+/// A server, and a sender who has the money for one envelope that is not paid.
+struct Bench {
+    _dir: tempfile::TempDir,
+    server: Arc<Server>,
+    wallet: Arc<dyn Wallet>,
+    failing: Arc<Failing>,
+    id: EnvelopeId,
+    sender: UserId,
+}
+
+impl Bench {
+    async fn new() -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let failing = Arc::new(Failing::default());
+        let inner = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(GuardedStore::new(Arc::new(inner), failing.clone()));
+        let inner = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
+        let wallet: Arc<dyn Wallet> = Arc::new(GuardedWallet::new(Arc::new(inner), failing.clone()));
+        let envelope = created(EnvelopeId::mint(NOW, [1; 10]));
+        let top_up = serde_json::from_value(serde_json::json!("00000000-0000-4000-8000-000000000001")).unwrap();
+        wallet.transfer(vec![Transfer::top_up(top_up, envelope.sender.clone(), envelope.total, NOW)]).await.unwrap();
+        store.create(std::slice::from_ref(&envelope)).await.unwrap();
+        let parts = ServerParts {
+            store,
+            wallet: wallet.clone(),
+            clock: Arc::new(ManualClock::at(NOW)),
+            permits: Arc::new(LocalPermits::new(64)),
+            tickets: TicketKey::new(b"a secret that only this test knows"),
+            shared: None,
+            limits: Limits::default(),
+            slots: Slot::all().collect(),
+            zone_offset_s: 0,
+            options: ServerOptions::default(),
+        };
+        let (server, _) = Server::start(parts, &mut Registry::default());
+        Bench { _dir: dir, server, wallet, failing, id: envelope.id, sender: envelope.sender }
+    }
+
+    async fn pay(&self) -> Result<State, Code> {
+        let caller = Caller { user: &self.sender, groups: &[] };
+        let paid = self.server.pay(self.id, &caller).await;
+        paid.map(|view| view.state).map_err(|refusal| Problem::from(refusal).code)
+    }
+
+    async fn balance(&self) -> Fen {
+        self.wallet.balance(&self.sender).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn whose_money_has_moved_is_never_told_that_nothing_happened() {
+    for error in [StoreError::Unavailable("it is away".to_owned()), StoreError::Locked("held".to_owned())] {
+        let bench = Bench::new().await;
+        *bench.failing.activation.lock() = Some(error);
+        assert_eq!(bench.pay().await, Err(Code::OutcomeUnknown));
+        assert_eq!(bench.balance().await, Fen::ZERO, "the debit was made");
+        assert_eq!(bench.pay().await, Ok(State::Active));
+        assert_eq!(bench.balance().await, Fen::ZERO, "once");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_payment_that_cannot_be_looked_up_is_of_unknown_outcome() {
+    for error in [WalletError::Unavailable("it is away".to_owned()), WalletError::Busy] {
+        let bench = Bench::new().await;
+        *bench.failing.activation.lock() = Some(StoreError::Unavailable("it is away".to_owned()));
+        assert_eq!(bench.pay().await, Err(Code::OutcomeUnknown));
+        *bench.failing.look.lock() = Some(error);
+        assert_eq!(bench.pay().await, Err(Code::OutcomeUnknown), "the money has moved before");
+        assert_eq!(bench.pay().await, Ok(State::Active));
+    }
+}
