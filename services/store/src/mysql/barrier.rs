@@ -12,6 +12,7 @@
 //! connection reaches another start, the generation of the
 //! [`Connections`] moves, and what was read before is void.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{OnceLock, Weak};
 
 use hongbao_core::limits::BARRIER_WAITING_MAX;
@@ -67,7 +68,8 @@ impl Barrier {
 
 fn start(connections: Weak<Connections>, database: &str) -> mpsc::Sender<Call> {
     let (calls, waiting) = mpsc::channel(BARRIER_WAITING_MAX);
-    let place = u64::from(std::process::id()) % PLACES;
+    // Not the process id: in containers all have the same.
+    let place = RandomState::new().build_hasher().finish() % PLACES;
     let sql = format!(
         "INSERT /* barrier */ INTO {database}.barrier (place, commits) VALUES ({place}, 1) \
          ON DUPLICATE KEY UPDATE commits = commits + 1"

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::{Journal, Stage};
 use hongbao_parts::Part;
-use hongbao_store::Append;
 use hongbao_store::suite::{Fixture, NOW, created, id_at, journal_of, make_active, openings, write};
+use hongbao_store::{Append, StoreError, durably};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::common::{Databases, entries, make_large, open, root};
 use crate::load::Load;
+
+/// Shorter than the bound of a statement, and longer than any commit takes.
+const STALL: Duration = Duration::from_millis(700);
 
 static DATABASES: Databases = Databases::new();
 
@@ -92,6 +95,33 @@ async fn a_change_on_one_node_sees_what_another_has_committed() {
         on.store.create(std::slice::from_ref(&envelope)).await.unwrap();
         assert_eq!(on.other.cancel(envelope.id).await.unwrap(), Some(Stage::Cancelled));
     }
+}
+
+/// The other nodes have what a node commits before it is on that node's disk, and
+/// all of them may die at once: a barrier waits for the log of its own node.
+#[tokio::test]
+async fn what_was_read_on_a_node_is_durable_when_its_own_log_has_reached_the_disk() {
+    let (on, cluster) = empty_on_two_nodes().await;
+    let envelope = make_active(&on.store, id_at(NOW, 1)).await;
+    let id = envelope.id;
+    let store = on.store.clone();
+    let durable_seq = async move || {
+        let read = durably::<_, StoreError, _>(&*store, || store.load(id)).await;
+        read.map(|found| found.expect("it exists").into_inner().1.last_seq)
+    };
+    assert_eq!(durable_seq().await.unwrap(), 0, "the barrier's connection is there");
+
+    let writer = open(&beginning_with(0, &cluster)).await;
+    let stall = cluster[0].stall_log();
+    let opening = entries(&envelope, 1..=1, "opener");
+    let commit = tokio::spawn(async move { writer.append(&opening).await });
+    while on.other.entries(id, 0, 10).await.unwrap().is_empty() {}
+    let read = tokio::spawn(async move { durable_seq().await });
+    tokio::time::sleep(STALL).await;
+    assert!(!read.is_finished(), "it was read on another node, and is not on the disk of this one");
+    drop(stall);
+    assert_eq!(read.await.unwrap().unwrap(), 1);
+    assert_eq!(commit.await.unwrap().unwrap(), Append::Done);
 }
 
 /// The node in use dies under load, and later the one that took over: nothing
