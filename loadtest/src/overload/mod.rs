@@ -187,7 +187,7 @@ impl<'a> Bench<'a> {
             return Err(format!("nothing was answered at the peak: {:?}", peak.seen.others).into());
         }
         let per_s = peak.per_second();
-        eprintln!("{name:?}: the peak is {per_s:.0}/s, of {:.1} us each", peak.cpu_us_per_answer());
+        eprintln!("{name:?}: the peak is {per_s:.0}/s");
 
         let connections = self.args.connections as usize;
         let requests = stage.requests(&self.client, SPARE * EASY * per_s * phase_s)?;
@@ -206,7 +206,7 @@ impl<'a> Bench<'a> {
             let after = Phase::of(self, generator, Some(per_s * AFTER), &mut feed, seconds(phase_s), stage.expect())?;
             Ok((storm, after))
         })?;
-        let memory_mb = (memory_before, self.memory_given_back()?);
+        let memory_mb = (memory_before, self.memory_given_back(memory_before)?);
         let (quota, factor) = (self.args.quota, self.args.factor);
         let is_apart = self.quota.is_some() && !self.args.embedded;
         Ok(Measured { name, is_apart, quota, factor, connections, peak, easy, storm, after, memory_mb })
@@ -227,15 +227,18 @@ impl<'a> Bench<'a> {
         ran
     }
 
-    /// What the front still holds a while after its last connection has gone, in MB.
-    fn memory_given_back(&self) -> Fallible<f64> {
-        let (began, mut least) = (Instant::now(), f64::MAX);
-        while began.elapsed() < show::MEMORY_WITHIN {
+    /// What the front holds once it has given back all but [`show::KEPT_MB`] of what it
+    /// took since it held `before`, or else at the end of [`show::MEMORY_WITHIN`], in MB.
+    fn memory_given_back(&self, before: f64) -> Fallible<f64> {
+        let began = Instant::now();
+        loop {
             interrupt::check()?;
-            least = least.min(self.service.front_memory()?);
+            let held = self.service.front_memory()?;
+            if held <= before + show::KEPT_MB || began.elapsed() >= show::MEMORY_WITHIN {
+                return Ok(held);
+            }
             std::thread::sleep(Duration::from_millis(500));
         }
-        Ok(least)
     }
 }
 

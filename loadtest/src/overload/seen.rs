@@ -10,6 +10,7 @@ use crate::Fallible;
 use crate::generator::{BUSY, Generator};
 use crate::http::Answer;
 use crate::load::Feed;
+use crate::machine;
 use crate::workload::Expect;
 
 /// In pieces of this length it is known how much was answered.
@@ -69,6 +70,38 @@ pub struct Phase {
     pub p99_ms: f64,
     /// Processor time of the service, all of its processes, in seconds.
     pub cpu_s: f64,
+    /// Processor time of this process, which is the client, in seconds.
+    pub client_cpu_s: f64,
+}
+
+/// What is asked for takes processor time, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Costs {
+    /// Of an answer as expected.
+    pub answer_us: f64,
+    /// Of a refusal.
+    pub refusal_us: f64,
+}
+
+impl Costs {
+    /// From a phase with next to no refusals, and one with many: a refusal costs what the answers leave.
+    pub fn of(peak: &Phase, storm: &Phase, cpu_s: impl Fn(&Phase) -> f64) -> Costs {
+        let answer_us = cpu_s(peak) * 1e6 / peak.seen.accepted.max(1) as f64;
+        let left_us = cpu_s(storm) * 1e6 - storm.seen.accepted as f64 * answer_us;
+        Costs { answer_us, refusal_us: left_us.max(0.0) / storm.seen.refused.max(1) as f64 }
+    }
+
+    /// What a refusal costs, as a part of an answer.
+    pub fn refusal_part(self) -> f64 {
+        self.refusal_us / self.answer_us
+    }
+
+    /// The part of the peak that can be answered when so many times the peak comes and
+    /// the rest is refused on the same processors.
+    pub fn goodput(self, factor: f64) -> f64 {
+        let part = self.refusal_part();
+        ((1.0 - factor * part) / (1.0 - part)).max(0.0)
+    }
 }
 
 impl Phase {
@@ -81,7 +114,9 @@ impl Phase {
         time: Duration,
         expect: Expect,
     ) -> Fallible<Phase> {
-        let (before, started) = (bench.service.cpu_time()?, Instant::now());
+        let client = std::process::id();
+        let (before, client_before) = (bench.service.cpu_time()?, machine::cpu_time(client)?);
+        let started = Instant::now();
         let mut seen = Seen::default();
         let check = |_: usize, answer: &Answer<'_>| seen.take(expect, answer, started.elapsed(), time);
         let tally = generator.drive_at(pace, feed, Some(time), check)?;
@@ -99,6 +134,7 @@ impl Phase {
             p50_ms: quantile(0.50),
             p99_ms: quantile(0.99),
             cpu_s: bench.service.cpu_time()?.saturating_sub(before).as_secs_f64(),
+            client_cpu_s: machine::cpu_time(client)?.saturating_sub(client_before).as_secs_f64(),
             seen,
         })
     }
@@ -106,11 +142,6 @@ impl Phase {
     /// Answers as expected in a second.
     pub fn per_second(&self) -> f64 {
         self.seen.accepted as f64 / self.seconds
-    }
-
-    /// Processor time for each of them, where next to nothing was refused.
-    pub fn cpu_us_per_answer(&self) -> f64 {
-        self.cpu_s * 1e6 / self.seen.accepted.max(1) as f64
     }
 
     /// Seconds until half a second's answers come at so many a second; `None` if they never do.
@@ -123,18 +154,12 @@ impl Phase {
     }
 }
 
-/// What one refusal costs of the processors, in microseconds, where an answer costs so much.
-pub fn refusal_us(phase: &Phase, answer_us: f64) -> f64 {
-    let left_us = phase.cpu_s * 1e6 - phase.seen.accepted as f64 * answer_us;
-    left_us.max(0.0) / phase.seen.refused.max(1) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn phase(seen: Seen, cpu_s: f64) -> Phase {
-        Phase { seconds: 1.0, seen, missed: 0, used_up: false, p50_ms: 1.0, p99_ms: 2.0, cpu_s }
+        Phase { seconds: 1.0, seen, missed: 0, used_up: false, p50_ms: 1.0, p99_ms: 2.0, cpu_s, client_cpu_s: 0.0 }
     }
 
     #[test]
@@ -165,8 +190,17 @@ mod tests {
 
     #[test]
     fn a_refusal_costs_what_the_answers_leave() {
-        let seen = Seen { accepted: 1_000, refused: 2_000, ..Seen::default() };
-        let cost = refusal_us(&phase(seen, 0.12), 100.0);
-        assert!((cost - 10.0).abs() < 1e-6, "{cost}");
+        let peak = phase(Seen { accepted: 2_000, ..Seen::default() }, 0.2);
+        let storm = phase(Seen { accepted: 1_000, refused: 2_000, ..Seen::default() }, 0.12);
+        let costs = Costs::of(&peak, &storm, |phase| phase.cpu_s);
+        assert!((costs.answer_us - 100.0).abs() < 1e-6 && (costs.refusal_us - 10.0).abs() < 1e-6, "{costs:?}");
+    }
+
+    #[test]
+    fn refusals_leave_the_rest_of_the_processors_to_answers() {
+        let goodput = |refusal_us| Costs { answer_us: 100.0, refusal_us }.goodput(3.0);
+        assert_eq!(goodput(0.0), 1.0);
+        assert!((goodput(10.0) - 0.7 / 0.9).abs() < 1e-6);
+        assert_eq!(goodput(40.0), 0.0, "refusing takes all");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Name;
-use super::seen::{Phase, refusal_us};
+use super::seen::{Costs, Phase};
 
 /// The part of the peak that is still answered where refusing costs the SET nothing.
 const GOODPUT: f64 = 0.9;
@@ -19,7 +19,7 @@ const BACK_S: f64 = 3.0;
 /// The part of what is offered after the storm that counts as being back.
 const BACK: f64 = 0.95;
 /// The gateway may keep so many MB more than it had before the storm.
-const KEPT_MB: f64 = 64.0;
+pub const KEPT_MB: f64 = 64.0;
 /// How long it may take to give the rest back.
 pub const MEMORY_WITHIN: Duration = Duration::from_secs(40);
 
@@ -66,9 +66,22 @@ impl Measured {
         self.storm.per_second() / self.peak.per_second()
     }
 
-    fn refusal_part(&self) -> f64 {
-        let answer_us = self.peak.cpu_us_per_answer();
-        refusal_us(&self.storm, answer_us) / answer_us
+    /// Of the service alone.
+    fn costs(&self) -> Costs {
+        Costs::of(&self.peak, &self.storm, |phase| phase.cpu_s)
+    }
+
+    /// Of the service and this process, which without a quota share the processors.
+    fn costs_with_client(&self) -> Costs {
+        Costs::of(&self.peak, &self.storm, |phase| phase.cpu_s + phase.client_cpu_s)
+    }
+
+    fn goodput_within(&self, costs: Costs, whose: &str) -> Verdict {
+        let (goodput, allowed) = (self.goodput(), costs.goodput(self.factor));
+        let words = format!(
+            "goodput {goodput:.2} of the peak, goal {GOODPUT:.2} of the {allowed:.2} that the costs of {whose} allow"
+        );
+        verdict(goodput >= GOODPUT * allowed, words)
     }
 
     /// The goals and what became of them.
@@ -79,13 +92,13 @@ impl Measured {
             let words = format!("goodput {goodput:.2} of the peak, goal {GOODPUT:.2}");
             verdicts.push(verdict(goodput >= GOODPUT, words));
         } else {
-            let part = self.refusal_part();
+            let part = self.costs().refusal_part();
             let words = format!("a refusal costs {part:.2} of an answer, goal {REFUSAL_PART:.2}");
             verdicts.push(verdict(part <= REFUSAL_PART, words));
-            let allowed = ((1.0 - self.factor * part) / (1.0 - part)).max(0.0);
-            let words =
-                format!("goodput {goodput:.2} of the peak, goal {GOODPUT:.2} of the {allowed:.2} that costs allow");
-            verdicts.push(verdict(goodput >= GOODPUT * allowed, words));
+            verdicts.push(self.goodput_within(self.costs(), "the service"));
+            if self.quota == 0.0 {
+                verdicts.push(self.goodput_within(self.costs_with_client(), "service and client"));
+            }
         }
         let times = self.storm.p99_ms / self.easy.p99_ms;
         let words = format!("p99 of the accepted {times:.1} times that at 0.8 of the peak, goal {P99_TIMES:.1}");
@@ -138,12 +151,8 @@ impl fmt::Display for Measured {
                 writeln!(out, "             others: {:?}", phase.seen.others)?;
             }
         }
-        let answer_us = self.peak.cpu_us_per_answer();
-        writeln!(
-            out,
-            "  of processor: {answer_us:.1} us an answer, {:.1} us a refusal",
-            refusal_us(&self.storm, answer_us)
-        )?;
+        let Costs { answer_us, refusal_us } = self.costs();
+        writeln!(out, "  of processor: {answer_us:.1} us an answer, {refusal_us:.1} us a refusal")?;
         self.verdicts().iter().try_for_each(|verdict| writeln!(out, "  {verdict}"))
     }
 }
