@@ -19,17 +19,8 @@ use hongbao_workers::{Job as _, Ports, SetStore, audit};
 async fn quiet_world() -> (World, EnvelopeId) {
     let world = World::new().await;
     let mut credit = Credit::new(world.ports(), ZONE_S, &world.limits());
-    let (finished, refunded) = (world.active(1_000, 5).await, world.active(1_000, 10).await);
-    world.open_many(finished, "a", 5).await;
-    world.open_many(refunded, "b", 3).await;
-    world.clock.advance_millis(LIFETIME_MS);
-    run_until_idle(&mut Refund::new(world.ports(), ZONE_S, &world.limits()), 100).await;
-
-    let running = world.active(1_000, 10).await;
-    world.open_many(running, "a", 4).await;
-    let cancelled = world.created_at(world.now(), 100, 10).await;
-    world.transfer(Transfer::cancel(&cancelled, world.now()), TransferOutcome::Done).await;
-    world.store.cancel(cancelled.id).await.unwrap();
+    world.finished_and_refunded().await;
+    let (running, _) = world.running_and_cancelled().await;
     world.created_at(world.now(), 100, 10).await;
     run_until_idle(&mut credit, 100).await;
     (world, running)

@@ -7,13 +7,12 @@
 use std::collections::BTreeSet;
 
 use hongbao_core::audit::Breach;
-use hongbao_core::{EnvelopeId, Transfer, TransferId, TransferOutcome};
+use hongbao_core::{EnvelopeId, TransferId};
 use hongbao_workers::audit;
 use hongbao_workers::credit::Credit;
-use hongbao_workers::refund::Refund;
 
 use super::damage::with_names;
-use super::{LIFETIME_MS, World, ZONE_S, run_until_idle};
+use super::{World, ZONE_S, run_until_idle};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,20 +219,12 @@ impl Made {
         let nobody = world.created_at(world.now(), 100, 10).await.id;
         world.store.cancel(nobody).await.unwrap();
         assert_eq!(world.store.purge(world.table(nobody), &[nobody]).await.unwrap(), 1);
-        let (finished, refunded) = (world.active(1_000, 5).await, world.active(1_000, 10).await);
-        world.open_many(finished, "a", 5).await;
-        world.open_many(refunded, "b", 3).await;
-        world.clock.advance_millis(LIFETIME_MS);
-        run_until_idle(&mut Refund::new(world.ports(), ZONE_S, &world.limits()), 100).await;
-        let running = world.active(1_000, 10).await;
-        world.open_many(running, "a", 4).await;
-        let cancelled = world.created_at(world.now(), 100, 10).await;
-        world.transfer(Transfer::cancel(&cancelled, world.now()), TransferOutcome::Done).await;
-        world.store.cancel(cancelled.id).await.unwrap();
+        let (finished, _) = world.finished_and_refunded().await;
+        let (running, cancelled) = world.running_and_cancelled().await;
         run_until_idle(&mut credit, 100).await;
         let fresh = world.active(1_000, 10).await;
         world.open(fresh, "c").await;
-        Made { running, finished, fresh, cancelled: cancelled.id, nobody }
+        Made { running, finished, fresh, cancelled, nobody }
     }
 
     fn id(&self, of: Of) -> EnvelopeId {

@@ -28,6 +28,7 @@ use hongbao_store::sqlite::file::Mode;
 use hongbao_store::{Append, Store};
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
+use hongbao_workers::refund::Refund;
 use hongbao_workers::{AuditReport, Job, Ports, SetStore, audit};
 
 use faults::{Faults, FaultyStore, FaultyWallet};
@@ -191,6 +192,26 @@ impl World {
 
     pub async fn active(&self, total: i64, shares: u32) -> EnvelopeId {
         self.active_at(self.now(), total, shares).await
+    }
+
+    /// A finished envelope and one whose rest was refunded, neither credited yet.
+    pub async fn finished_and_refunded(&self) -> (EnvelopeId, EnvelopeId) {
+        let (finished, refunded) = (self.active(1_000, 5).await, self.active(1_000, 10).await);
+        self.open_many(finished, "a", 5).await;
+        self.open_many(refunded, "b", 3).await;
+        self.clock.advance_millis(LIFETIME_MS);
+        run_until_idle(&mut Refund::new(self.ports(), ZONE_S, &self.limits()), 100).await;
+        (finished, refunded)
+    }
+
+    /// A running envelope, not credited yet, and one that was cancelled before it was paid.
+    pub async fn running_and_cancelled(&self) -> (EnvelopeId, EnvelopeId) {
+        let running = self.active(1_000, 10).await;
+        self.open_many(running, "a", 4).await;
+        let cancelled = self.created_at(self.now(), 100, 10).await;
+        self.transfer(Transfer::cancel(&cancelled, self.now()), TransferOutcome::Done).await;
+        self.store.cancel(cancelled.id).await.unwrap();
+        (running, cancelled.id)
     }
 
     /// What the next opening by a user would be, as of now.
