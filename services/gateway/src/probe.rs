@@ -131,6 +131,8 @@ struct Prober {
     tasks: JoinSet<Finding>,
     row: Row,
     began: Option<Instant>,
+    /// A request met a fault since the last probe was begun.
+    is_doubted: bool,
     /// When the next probe is due if none is waiting for its answer.
     due: Instant,
 }
@@ -162,6 +164,7 @@ impl Prober {
             tasks: JoinSet::new(),
             row: Row::default(),
             began: None,
+            is_doubted: false,
             due: Instant::now(),
             upstream,
             options,
@@ -184,7 +187,8 @@ impl Prober {
             }
             () = until(overdue) => self.count_overdue(),
             () = until(due) => self.begin(),
-            () = async { self.upstream.doubt.notified().await; until(soonest).await }, if due.is_some() => self.begin(),
+            () = until(soonest), if self.is_doubted => self.begin(),
+            () = self.upstream.doubt.notified(), if !self.is_doubted => self.is_doubted = true,
         }
     }
 
@@ -218,7 +222,7 @@ impl Prober {
         let (uri, longest) = (self.uri.clone(), self.limit() * LATE_TIMES);
         let probe = async move { timeout(longest, probe(&client, &uri)).await.unwrap_or(Finding::Slow) };
         let (task, began) = (self.tasks.spawn(probe), Instant::now());
-        self.began = Some(began);
+        (self.began, self.is_doubted) = (Some(began), false);
         self.asked.push(Asked { task, began, answers: self.upstream.answers(), is_late: false });
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
 use axum::{BoxError, Router};
-use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX, LOG_LINES_PER_S_MAX};
+use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
 use hyper::body::Body as HttpBody;
@@ -18,16 +18,17 @@ use tower::Service as _;
 
 use crate::body::{Timely, too_large};
 use crate::head;
-use crate::log_budget::LogBudget;
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire};
-use crate::refused::Refused;
+use crate::refused::{Asked, Refused};
 use crate::request_id::{RequestId, RequestIds};
 use crate::serve::ServeOptions;
 
 /// Calls of clients start with this.
 const API: &str = "/v1/";
+/// The call that makes an envelope.
+const CREATE: &str = "/v1/envelopes";
 /// Of these, the calls of operators.
 const OPERATOR: &str = "/v1/operator/";
 
@@ -39,7 +40,6 @@ pub struct Outer {
     body_timeout: Duration,
     process: u64,
     ids: RequestIds,
-    log: LogBudget,
     refused: Refused,
 }
 
@@ -54,9 +54,8 @@ impl Outer {
         let (metrics, body_timeout) = (options.metrics.clone(), options.body_timeout);
         // Only tells this process's ids from another's: any number will do if there is no randomness.
         let process = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
-        let (ids, log) = (RequestIds::new(process, 0), LogBudget::new(LOG_LINES_PER_S_MAX));
-        let refused = options.refused.clone();
-        Outer { router, metrics, body_timeout, process, ids, log, refused }
+        let (ids, refused) = (RequestIds::new(process, 0), options.refused.clone());
+        Outer { router, metrics, body_timeout, process, ids, refused }
     }
 
     /// Ids for the requests of one connection, numbered from 1.
@@ -99,7 +98,13 @@ impl Outer {
         let is_marked = is_marked(request.headers());
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
-        let refusal = understood.err().or_else(|| self.refusal(token.as_ref(), uri.path(), started));
+        // Each request that creates is another one.
+        let asked = (uri.path() != CREATE || method != Method::POST).then(|| Asked {
+            token: token.as_ref().map(HeaderValue::as_bytes),
+            is_marked,
+            path: uri.path(),
+        });
+        let refusal = understood.err().or_else(|| self.refusal(asked.as_ref()?, started));
         // The size also for handlers that do not look at the body.
         let mut response = if let Some(problem) = refusal {
             problem.into_response()
@@ -109,7 +114,7 @@ impl Outer {
             self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &id, &method, &uri))
         };
         if response.status().is_client_error() || response.status().is_server_error() {
-            self.complain(&mut response, &id, &method, &uri, token.as_ref());
+            self.complain(&mut response, &id, &method, &uri, asked.as_ref());
         }
         let ended = Instant::now();
         let latency = ended - started;
@@ -134,12 +139,12 @@ impl Outer {
     }
 
     /// The refusal of a request that is not worth a look just now, if it is none.
-    fn refusal(&self, token: Option<&HeaderValue>, path: &str, now: Instant) -> Option<Problem> {
+    fn refusal(&self, asked: &Asked<'_>, now: Instant) -> Option<Problem> {
         // Whoever asks how we are must be told, and who operates us let in.
-        if !path.starts_with(API) || path.starts_with(OPERATOR) {
+        if !asked.path.starts_with(API) || asked.path.starts_with(OPERATOR) {
             return None;
         }
-        let early = self.refused.is_early(|refused| refused.key_of(token, path), now)?;
+        let early = self.refused.is_early(|refused| refused.key_of(asked), now)?;
         self.metrics.refused_early();
         let words = "you were told to try again later than that; nothing happened";
         Some(Problem::new(Code::Busy, words).retry_after_s(early))
@@ -165,14 +170,7 @@ impl Outer {
     }
 
     /// Writes the problem into an error response, and logs it if we are to blame.
-    fn complain(
-        &self,
-        response: &mut Response,
-        id: &RequestId,
-        method: &Method,
-        uri: &Uri,
-        token: Option<&HeaderValue>,
-    ) {
+    fn complain(&self, response: &mut Response, id: &RequestId, method: &Method, uri: &Uri, asked: Option<&Asked<'_>>) {
         let problem = match response.extensions_mut().remove::<Problem>() {
             Some(problem) => problem,
             // The framework's own refusals are text or nothing; others know what they say.
@@ -182,14 +180,11 @@ impl Outer {
         problem.write(response, id);
         if problem.code == Code::Busy
             && problem.retry_after_s.is_none()
-            && let Some(seconds) = problem.wait_s(id)
+            && let (Some(asked), Some(seconds)) = (asked, problem.wait_s(id))
         {
-            let key = self.refused.key_of(token, uri.path());
-            self.refused.remember(key, seconds, Instant::now());
+            self.refused.remember(self.refused.key_of(asked), seconds, Instant::now());
         }
-        if problem.code.is_fault()
-            && let Some(suppressed) = self.log.take()
-        {
+        if problem.code.is_fault() {
             tracing::warn!(
                 request_id = id.as_str(),
                 %method,
@@ -197,7 +192,6 @@ impl Outer {
                 code = problem.code.as_str(),
                 detail = %problem.detail,
                 cause = problem.cause.as_deref(),
-                suppressed,
                 "a request failed"
             );
         }

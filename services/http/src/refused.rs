@@ -3,13 +3,12 @@
 //! Who was told to come again in some seconds and asks for the same before is refused
 //! for the rest of them. So those who ask often get no more than those who ask once.
 
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hongbao_core::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS, REFUSED_REMEMBERED_MAX, REFUSED_REMEMBERED_MS};
-use http::HeaderValue;
 
 /// Who was refused lately, and until when they were told to wait. Bounded: of two
 /// whose places are the same, the later one is remembered. Cheap to clone.
@@ -70,12 +69,9 @@ impl Refused {
         is_same.then(|| left_ms.div_ceil(1_000) as u32)
     }
 
-    /// By whose token and for what: who was refused at one envelope may open another.
-    pub(crate) fn key_of(&self, token: Option<&HeaderValue>, path: &str) -> Key {
-        let mut hasher = self.0.keys.build_hasher();
-        token.map_or(&[][..], |token| token.as_bytes()).hash(&mut hasher);
-        path.hash(&mut hasher);
-        Key(hasher.finish())
+    /// The same sender asks for the same.
+    pub(crate) fn key_of(&self, asked: &Asked<'_>) -> Key {
+        Key(self.0.keys.hash_one(asked))
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -92,7 +88,16 @@ const COUNT_BITS: u32 = 24;
 /// The part of a place that says until when: enough for a hundred days.
 const UNTIL: u64 = (1 << 33) - 1;
 
-/// A request by its sender and its path.
+/// By whose token, in which world and for what: who was refused at one envelope may
+/// open another, and a refused rehearsal says nothing about the real world.
+#[derive(Hash)]
+pub(crate) struct Asked<'a> {
+    pub(crate) token: Option<&'a [u8]>,
+    pub(crate) is_marked: bool,
+    pub(crate) path: &'a str,
+}
+
+/// A request as [`Asked`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key(u64);
 
@@ -108,8 +113,10 @@ mod tests {
     fn who_comes_again_too_early_is_known_until_its_time_and_for_its_own_request_alone() {
         let refused = Refused::default();
         let began = Instant::now();
-        let li = HeaderValue::from_static("Bearer li");
-        let key = |path: &str| refused.key_of(Some(&li), path);
+        fn li(path: &str) -> Asked<'_> {
+            Asked { token: Some(b"Bearer li"), is_marked: false, path }
+        }
+        let key = |path: &str| refused.key_of(&li(path));
         let early = |path: &str, after: Duration| refused.is_early(|_| key(path), began + after);
         let storm = |at: Duration| {
             for number in 0..ADMISSION_ANSWERS_MIN {
@@ -121,7 +128,12 @@ mod tests {
         storm(100 * MS);
         assert_eq!(early("/a", 900 * MS), Some(3));
         assert_eq!(early("/b", 900 * MS), None, "it was not refused");
-        assert_eq!(refused.is_early(|_| refused.key_of(None, "/a"), began + 900 * MS), None, "somebody else");
+        for (other, whose) in [
+            (Asked { token: Some(b"Bearer wang"), ..li("/a") }, "somebody else's"),
+            (Asked { is_marked: true, ..li("/a") }, "a rehearsal's"),
+        ] {
+            assert_eq!(refused.is_early(|_| refused.key_of(&other), began + 900 * MS), None, "{whose}");
+        }
         assert_eq!(early("/a", 1_200 * MS), None, "the storm is over");
         storm(2_000 * MS);
         assert_eq!(early("/a", 2_100 * MS), Some(1), "and back");

@@ -175,6 +175,7 @@ impl Lane {
             BatchFailed::Fenced => tracing::debug!(openings = batch.len(), "another writer was first"),
             BatchFailed::Store(error) => tracing::warn!(openings = batch.len(), %error, "a batch failed"),
         }
+        self.drop_late(batch, self.context.clock.now(), in_doubt);
         self.reload(batch).await;
         let now = self.context.clock.now();
         self.drop_late(batch, now, in_doubt);
@@ -187,20 +188,28 @@ impl Lane {
         }
     }
 
-    /// Reads the envelopes of a batch again, several at a time. What cannot be
-    /// read is found out again where it is needed.
+    /// Reads the envelopes of a batch again, several at a time, until the store fails:
+    /// a database that is silent costs its time-out once, not once for each of them.
+    /// What was not read is read where it is needed.
     async fn reload(&self, batch: &[OpenJob]) {
         let now = self.context.clock.now();
         let ids: HashSet<_> = batch.iter().map(|job| job.live.envelope.id).collect();
         let mut loads = JoinSet::new();
         for id in ids {
-            if loads.len() >= RELOADS_AT_ONCE {
-                loads.join_next().await;
+            if loads.len() >= RELOADS_AT_ONCE
+                && let Some(Ok(Err(NotLive::Store(_)))) = loads.join_next().await
+            {
+                break;
             }
             let context = self.context.clone();
-            loads.spawn(async move { drop(context.live.get_or_load(id, &*context.store, now).await) });
+            loads.spawn(async move { context.live.get_or_load(id, &*context.store, now).await.map(|_| ()) });
         }
-        loads.join_all().await;
+        while let Some(loaded) = loads.join_next().await {
+            if let Ok(Err(NotLive::Store(_))) = loaded {
+                // Those under way end with their set.
+                break;
+            }
+        }
     }
 
     /// After a batch that failed as a whole, so that one bad request, or one
@@ -308,6 +317,9 @@ impl Lane {
 
     fn answer(&self, job: OpenJob, answer: OpenAnswer) {
         self.context.metrics.count(&answer);
+        if let (Some(place), false) = (&job.place, matches!(answer, OpenAnswer::Unavailable(_))) {
+            place.measure();
+        }
         // Free before the client hears, so that it finds room for what it asks next.
         drop(job.place);
         // The client may be gone; the opening has happened all the same.
