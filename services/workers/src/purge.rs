@@ -66,6 +66,10 @@ impl Job for Purge {
         let tables = self.purger.ports.store.tables();
         Ok(run_over_tables(&mut self.purger, &mut self.tour, &tables, now, bounded(limit)).await)
     }
+
+    fn forget_failures(&mut self) {
+        self.tour.forget_failures();
+    }
 }
 
 #[async_trait]

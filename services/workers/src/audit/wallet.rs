@@ -76,8 +76,9 @@ impl Audit<'_> {
     /// Each transfer leads from its user's balance before it to the one after it.
     pub(super) async fn balances(&mut self) -> Result<(), AuditError> {
         let mut last: Option<(UserId, i64)> = None;
-        let mut running = RunningBalance::default();
+        let (mut running, mut account) = (RunningBalance::default(), None);
         loop {
+            let before = last.clone();
             let after = last.as_ref().map(|(user, position)| (user, *position));
             let page = match self.wallet.balances(after, ROWS_PAGE).await {
                 Err(WalletError::Damaged(words)) => {
@@ -88,8 +89,8 @@ impl Audit<'_> {
             };
             let is_full = page.len() as u32 == ROWS_PAGE;
             for line in page {
-                if last.as_ref().is_none_or(|(user, _)| user.as_str() != line.account) {
-                    running = RunningBalance::default();
+                if account.as_deref() != Some(&*line.account) {
+                    (running, account) = (RunningBalance::default(), Some(line.account.clone()));
                 }
                 self.tell(running.check(&line.account, line.position, line.change_fen, line.balance_fen));
                 // What nobody can be called is told by those who read the transfers.
@@ -97,6 +98,12 @@ impl Audit<'_> {
                 last = Some((user, line.position));
             }
             if !is_full {
+                return Ok(());
+            }
+            if last == before {
+                // No page can begin behind an account that is no user's.
+                let words = format!("balances {}: a page of accounts that are no user's", from_words(&last));
+                self.tell([unreadable(None, words)]);
                 return Ok(());
             }
         }
