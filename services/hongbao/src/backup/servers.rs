@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use hongbao_core::World;
 use hongbao_core::topology::TopologyFile;
 use hongbao_store::mysql::connection::{MysqlOptions, Node};
-use hongbao_store::mysql::freeze::Frozen;
+use hongbao_store::mysql::freeze::{Frozen, Reached};
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use crate::config::installation::Installation;
 use crate::stores::{self, Databases};
@@ -50,8 +52,10 @@ pub async fn dump(
     to: &Path,
 ) -> Result<(Vec<PathBuf>, Duration), String> {
     let all = stores::databases(installation, topology, world)?;
+    let reached = reach(&all).await?;
     let started = Instant::now();
-    let frozen = freeze(&all).await?;
+    let frozen = timeout(FROZEN_MAX, freeze(reached)).await;
+    let frozen = frozen.map_err(|_| format!("not all servers could be locked within {FROZEN_MAX:?}"))??;
     let begun = begin_all(&all, &frozen, to, started).await;
     let mut thawed = Ok(());
     for (frozen, databases) in frozen.into_iter().zip(&all) {
@@ -67,13 +71,21 @@ pub async fn dump(
     Ok((files, waited))
 }
 
-async fn freeze(all: &[Databases]) -> Result<Vec<Frozen>, String> {
-    let mut frozen = Vec::new();
+async fn reach(all: &[Databases]) -> Result<Vec<(String, Reached)>, String> {
+    let mut reached = Vec::new();
     for Databases { what, options, .. } in all {
-        let done = Frozen::begin(options).await;
-        frozen.push(done.map_err(|error| format!("{what}: {error}; the user of a backup needs RELOAD"))?);
+        let one = Reached::open(options).await.map_err(|error| format!("{what}: {error}"))?;
+        reached.push((what.clone(), one));
     }
-    Ok(frozen)
+    Ok(reached)
+}
+
+/// All at the same time, so that none waits for another one's lock.
+async fn freeze(reached: Vec<(String, Reached)>) -> Result<Vec<Frozen>, String> {
+    let freeze = async |(what, reached): (String, Reached)| {
+        reached.freeze().await.map_err(|error| format!("{what}: {error}; the user of a backup needs RELOAD"))
+    };
+    try_join_all(reached.into_iter().map(freeze)).await
 }
 
 async fn begin_all(all: &[Databases], frozen: &[Frozen], to: &Path, started: Instant) -> Result<Vec<Dump>, String> {

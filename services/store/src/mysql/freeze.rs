@@ -6,6 +6,45 @@ use super::connection::{Connections, Lease, MysqlOptions, Node, within};
 use super::failure::reading;
 use crate::StoreError;
 
+/// A node that was reached and goes on committing.
+pub struct Reached {
+    node: Node,
+    lease: Lease,
+}
+
+impl Reached {
+    /// The first node that can be reached.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: none was.
+    pub async fn open(options: &MysqlOptions) -> Result<Reached, StoreError> {
+        let mut failure = StoreError::Unavailable("no node is named".to_owned());
+        for node in &options.nodes {
+            match Reached::at(MysqlOptions { nodes: vec![node.clone()], ..options.clone() }).await {
+                Ok(lease) => return Ok(Reached { node: node.clone(), lease }),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn at(options: MysqlOptions) -> Result<Lease, StoreError> {
+        Connections::open(options).await?.lease().await
+    }
+
+    /// Freezes it. No other node in its place: on Galera that would not stop what
+    /// clients commit on this one.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: the user may not do it (`RELOAD`), or a long
+    /// statement was in the way.
+    pub async fn freeze(mut self) -> Result<Frozen, StoreError> {
+        let lock = "FLUSH TABLES WITH READ LOCK /* backup */";
+        within(self.lease.limit(), self.lease.connection().execute(sqlx::raw_sql(lock))).await.map_err(reading)?;
+        Ok(Frozen { node: self.node, lease: self.lease })
+    }
+}
+
 /// Holds the global read lock of one node: what runs there waits with its
 /// commit. Given back by [`Frozen::thaw`], or with its connection.
 pub struct Frozen {
@@ -14,29 +53,6 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// Freezes the first node that can be reached.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`]: none was reached, the user may not do it
-    /// (`RELOAD`), or a long statement was in the way.
-    pub async fn begin(options: &MysqlOptions) -> Result<Frozen, StoreError> {
-        let mut failure = StoreError::Unavailable("no node is named".to_owned());
-        for node in &options.nodes {
-            match Frozen::at(MysqlOptions { nodes: vec![node.clone()], ..options.clone() }, node).await {
-                Ok(frozen) => return Ok(frozen),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
-    }
-
-    async fn at(options: MysqlOptions, node: &Node) -> Result<Frozen, StoreError> {
-        let mut lease = Connections::open(options).await?.lease().await?;
-        let lock = "FLUSH TABLES WITH READ LOCK /* backup */";
-        within(lease.limit(), lease.connection().execute(sqlx::raw_sql(lock))).await.map_err(reading)?;
-        Ok(Frozen { node: node.clone(), lease })
-    }
-
     /// Which node it is.
     pub fn node(&self) -> &Node {
         &self.node
