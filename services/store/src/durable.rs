@@ -28,7 +28,8 @@ use crate::StoreError;
 pub const READ_TRIES_MAX: u32 = 3;
 
 /// A value that was read from a database and is durable there: no crash takes it
-/// back. Only a barrier makes one.
+/// back. A barrier makes one ([`Reading::end`], [`durably`]), or rows that somebody
+/// has acted on behind a barrier of its own ([`Reading::end_proven`]).
 #[derive(Clone, Debug)]
 pub struct Durable<T>(T);
 

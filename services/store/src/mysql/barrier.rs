@@ -6,18 +6,21 @@
 //! that is under way waits for the next. So a commit covers only readings that
 //! had returned before it began, and many readers cost one commit.
 //!
-//! The task keeps one connection. Its commits speak for a reading only when this
-//! connection was open before the reading began and belongs to the same start of
-//! the same server as the reader's: whenever it is made anew, and whenever any
-//! connection reaches another start, the generation of the
-//! [`Connections`] moves, and what was read before is void.
+//! The task keeps one connection, and asks now and then whether it lives. Its commits
+//! speak for a reading only when that connection belongs to the same start of the same
+//! server as the reader's, without a gap since the reading began: whenever it was lost,
+//! and whenever any connection reaches another start, the generation of the
+//! [`Connections`] moves, and what was read before is void. One that is only old is
+//! replaced by another to the same start ([`follow`]), and then nothing is.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{OnceLock, Weak};
+use std::time::Duration;
 
-use hongbao_core::limits::BARRIER_WAITING_MAX;
+use hongbao_core::limits::{BARRIER_WAITING_MAX, PROMISE_ROUND, PROMISES_READ_MS};
 use sqlx::Executor as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::connection::{Connections, within};
 use super::failure::{Broken, committing};
@@ -28,6 +31,8 @@ use crate::StoreError;
 const DEADLOCK_TRIES_MAX: u32 = 5;
 /// Rows of the table. Each process changes one, so that those of a cluster seldom meet.
 const PLACES: u64 = 64;
+/// How often a connection on which nothing is committed is asked whether it lives.
+const KEPT_ALIVE_EVERY: Duration = Duration::from_millis(PROMISES_READ_MS * PROMISE_ROUND as u64);
 
 /// The way to the task.
 pub(super) struct Barrier {
@@ -81,7 +86,14 @@ fn start(connections: Weak<Connections>, database: &str) -> mpsc::Sender<Call> {
 async fn serve(connections: Weak<Connections>, sql: String, mut waiting: mpsc::Receiver<Call>) {
     let mut own = None;
     let mut calls = Vec::new();
-    while waiting.recv_many(&mut calls, BARRIER_WAITING_MAX).await > 0 {
+    loop {
+        let Ok(received) = timeout(KEPT_ALIVE_EVERY, waiting.recv_many(&mut calls, BARRIER_WAITING_MAX)).await else {
+            keep_alive(&mut own).await;
+            continue;
+        };
+        if received == 0 {
+            return;
+        }
         let Some(connections) = connections.upgrade() else { return };
         let committed = commit(&connections, &mut own, &sql).await;
         for Call { since, answer } in calls.drain(..) {
@@ -91,6 +103,14 @@ async fn serve(connections: Weak<Connections>, sql: String, mut waiting: mpsc::R
                 Err(error) => Err(error.clone()),
             });
         }
+    }
+}
+
+/// What reads for long, such as an audit, rests on this connection, and a server or a
+/// firewall closes what lies idle.
+async fn keep_alive(own: &mut Option<Idle>) {
+    if let Some(idle) = own.take() {
+        *own = idle.if_it_lives().await;
     }
 }
 
@@ -144,9 +164,9 @@ async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) ->
     Ok(is_same.then_some(generation))
 }
 
-/// A new connection in the place of one that lay idle for long or is old. The old
-/// one, if it still answers after the new one was made, proves that both belong to
-/// the same start of the server, and then nothing that was read is void.
+/// A new connection in the place of one that lay idle for long or is old. If both
+/// belong to the same start of the server, and the old one was used a moment ago or
+/// still answers, nothing that was read is void.
 async fn follow(connections: &Connections, old: Idle) -> Result<Option<Idle>, StoreError> {
     let new = connections.connect().await?;
     let old = if new.start == old.start { old.if_it_lives().await } else { None };

@@ -4,7 +4,7 @@
 //! at the same time: what exists is left as it is. The row in `meta` says what a
 //! database is, and its version, written last, that everything in it is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const DATABASE: &str = include_str!("../../../../sql/mysql/envelope/database.sql
 /// Makes the table of the barrier in the database `{db}`.
 pub const BARRIER: &str = include_str!("../../../../sql/mysql/barrier.sql");
 const LEASE: &str = include_str!("../../../../sql/mysql/envelope/lease.sql");
+/// The unique keys of a journal, by their columns: they alone decide between two writers (I2, I5).
+const FENCE: &[&str] = &["envelope_id,seq", "envelope_id,user_id"];
 const DAY_TABLE: &str = include_str!("../../../../sql/mysql/envelope/day_table.sql");
 
 /// Which databases a SET has, and how they are laid out.
@@ -111,7 +113,14 @@ pub async fn check_database(
     if version > VERSION {
         return Err(refused(name, "is of a newer version than this program"));
     }
-    check_engines(connection, limit, name).await
+    check_engines(connection, limit, name).await?;
+    check_keys(connection, limit, name, &journals(layout), FENCE).await
+}
+
+/// The tables that hold journals in a database.
+fn journals(layout: &Layout) -> Vec<String> {
+    let of_table = |table| Day::all().map(move |day| format!("entry_{table}_{:02}", day.number()));
+    (0..layout.fold.tables()).flat_map(of_table).collect()
 }
 
 /// Refuses a database one of whose tables is of another engine, and so perhaps
@@ -129,6 +138,33 @@ pub async fn check_engines(connection: &mut MySqlConnection, limit: Duration, na
     let Some(row) = found else { return Ok(()) };
     let (table, engine) = (row.text(0)?, row.text(1)?);
     Err(refused(&format!("{name}.{table}"), &format!("must be of the engine InnoDB; its engine is {engine}")))
+}
+
+/// Refuses a database one of whose tables is not there or lacks a unique key, given by
+/// its columns: two writers, or a writer and its own repetition, would both succeed.
+///
+/// # Errors
+/// [`Unkept::Broken`] that names the table and the key.
+pub async fn check_keys(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    name: &str,
+    tables: &[String],
+    keys: &[&str],
+) -> Result<(), Unkept> {
+    let text = format!(
+        "SELECT table_name, group_concat(column_name ORDER BY seq_in_index) FROM information_schema.statistics \
+         WHERE table_schema = '{name}' AND non_unique = 0 GROUP BY table_name, index_name"
+    );
+    let rows = within(limit, connection.fetch_all(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
+    let found: HashSet<(&str, &str)> =
+        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, Unkept>>()?;
+    for table in tables {
+        if let Some(key) = keys.iter().find(|key| !found.contains(&(table.as_str(), **key))) {
+            return Err(refused(&format!("{name}.{table}"), &format!("is not there or has no unique key ({key})")));
+        }
+    }
+    Ok(())
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.

@@ -41,7 +41,7 @@ use crate::returns::Returning;
 use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry, day_tables};
 
 pub use self::lease::MysqlLeases;
-pub use self::migrate::{BARRIER, Layout, check_engines, migrate, patient};
+pub use self::migrate::{BARRIER, Layout, check_engines, check_keys, migrate, patient};
 
 /// The databases of one SET.
 pub struct MysqlStore {

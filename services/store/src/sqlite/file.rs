@@ -13,6 +13,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::failure::{commit_failed, unavailable};
 use super::seen::beside;
+use super::tables::Tables;
 use super::watch::Watch;
 use crate::{Durability, StoreError};
 
@@ -56,6 +57,10 @@ pub struct SqliteFile {
     /// The writer may still be inside a transaction whose verb failed or was dropped.
     unfinished: AtomicBool,
     watch: Watch,
+    /// Absent until [`SqliteFile::watch`].
+    tables: Mutex<Option<Tables>>,
+    /// What of them was missing at the last look.
+    lacks: parking_lot::Mutex<Option<String>>,
     readers: SqlitePool,
 }
 
@@ -104,6 +109,8 @@ impl SqliteFile {
             writer: writer.map(|writer| Mutex::new(Some(writer))),
             unfinished: AtomicBool::new(false),
             watch: Watch::default(),
+            tables: Mutex::new(None),
+            lacks: parking_lot::Mutex::new(None),
             readers,
         })
     }
@@ -181,12 +188,19 @@ impl SqliteFile {
     /// From now on the file must stay what it is: for the one process that owns its folder.
     pub async fn watch(&self) -> Result<(), StoreError> {
         let mut writer = self.lock_writer().await?;
+        *self.tables.lock().await = Some(Tables::read(&mut writer).await.map_err(unavailable)?);
         self.watch.start(&self.path, &mut writer).await
     }
 
+    /// What was there when [`SqliteFile::watch`] began and was missing at the last look: a table, a key, a trigger.
+    pub fn lacks(&self) -> Option<String> {
+        self.lacks.lock().clone()
+    }
+
     /// Looks whether all still holds that is promised of the file: it is where it
-    /// was and nobody else writes it, commits are durable, and the disk takes them.
-    /// The first two are refused by [`SqliteFile::usable`] from here on, or no longer.
+    /// was and nobody else writes it, commits are durable, its tables, keys and triggers
+    /// are there, and the disk takes commits. All but the last are refused by
+    /// [`SqliteFile::usable`] from here on, or no longer.
     pub async fn look(&self) -> Result<(), StoreError> {
         let mut writer = self.lock_writer().await?;
         let orderly = self.watch.is_settled();
@@ -196,6 +210,14 @@ impl SqliteFile {
         if self.mode == Mode::Durable && !durability.full {
             let words = format!("{}: commits are not durable any more: {}", self.path.display(), durability.words);
             return Err(self.watch.refuse(words));
+        }
+        let missing = match &mut *self.tables.lock().await {
+            Some(tables) => tables.missing(&mut writer).await.map_err(unavailable)?,
+            None => None,
+        };
+        *self.lacks.lock() = missing.clone();
+        if let Some(missing) = missing {
+            return Err(self.watch.refuse(format!("{}: {missing}", self.path.display())));
         }
         self.watch.accept();
         if orderly && !self.watch.commit_is_due() {
@@ -320,10 +342,14 @@ async fn check_writable(connection: &mut SqliteConnection) -> Result<(), sqlx::E
 }
 
 /// A process that was killed while it synced a commit has left frames that can be
-/// read now and are not on the disk. A checkpoint syncs the log before it does anything else.
+/// read now and are not on the disk. A checkpoint syncs the log before it does anything
+/// else; it does nothing where another connection checkpoints or recovers the log.
 async fn sync_what_was_left(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
-    Ok(())
+    let busy: i64 = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?.try_get(0)?;
+    match busy {
+        0 => Ok(()),
+        _ => Err(sqlx::Error::Protocol("another program is emptying the log; try again".to_owned())),
+    }
 }
 
 async fn durability_of(connection: &mut SqliteConnection) -> Result<Durability, sqlx::Error> {

@@ -14,6 +14,7 @@ mod read;
 mod rows;
 mod seen;
 mod statements;
+mod tables;
 mod watch;
 mod write;
 

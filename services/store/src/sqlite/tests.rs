@@ -105,6 +105,32 @@ async fn a_setting_that_is_weakened_while_it_runs_is_shown_and_refused_until_it_
 }
 
 #[tokio::test]
+async fn a_key_that_is_dropped_while_it_runs_is_refused_until_it_is_back_i5() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, other) = (open(dir.path(), 1).await, open(dir.path(), 1).await);
+    let id = EnvelopeId::mint(NOW, [1; 10]);
+    store.create(&[envelope(id)]).await.unwrap();
+    let file = &store.files[0];
+    file.watch().await.unwrap();
+    on_the_writer(&other, "CREATE TABLE of_an_operator (one)").await;
+    on_the_writer(&other, "ANALYZE").await;
+    file.look().await.unwrap();
+
+    let row = sqlx::query("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL LIMIT 1");
+    let row = row.fetch_one(file.readers()).await.unwrap();
+    let (name, sql): (String, String) = (row.get(0), row.get(1));
+    on_the_writer(&other, &format!("DROP INDEX {name}")).await;
+    let found = file.look().await.unwrap_err().to_string();
+    assert!(found.contains(&name) && found.contains("db_00.sqlite"), "{found}");
+    assert!(file.lacks().is_some_and(|words| words.contains(&name)));
+    assert_eq!(file.look().await.unwrap_err().to_string(), found, "it stays refused");
+    assert!(store.append(&openings(id, 1, 1)).await.is_err());
+    on_the_writer(&other, &sql).await;
+    file.look().await.unwrap();
+    assert_eq!((file.lacks(), store.append(&openings(id, 1, 1)).await.unwrap()), (None, Append::Done));
+}
+
+#[tokio::test]
 async fn what_another_connection_commits_is_no_trouble_and_what_is_written_past_sqlite_is() {
     let dir = tempfile::tempdir().unwrap();
     let (store, other) = (open(dir.path(), 1).await, open(dir.path(), 1).await);

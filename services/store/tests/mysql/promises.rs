@@ -169,6 +169,16 @@ async fn a_database_that_is_changed_under_a_running_service_is_refused_by_name()
             "UPDATE db_00.meta SET version = version - 100",
             "newer version",
         ),
+        (
+            "ALTER TABLE db_00.entry_0_05 DROP KEY one_share_a_user",
+            "ALTER TABLE db_00.entry_0_05 ADD UNIQUE KEY one_share_a_user (envelope_id, user_id)",
+            "db_00.entry_0_05 is not there or has no unique key (envelope_id,user_id)",
+        ),
+        (
+            "RENAME TABLE db_00.entry_0_06 TO db_00.moved",
+            "RENAME TABLE db_00.moved TO db_00.entry_0_06",
+            "db_00.entry_0_06 is not there",
+        ),
         ("UPDATE db_00.meta SET db_number = 7", "UPDATE db_00.meta SET db_number = 0", "was made as number 7"),
     ] {
         root.execute(sqlx::raw_sql(change)).await.unwrap();

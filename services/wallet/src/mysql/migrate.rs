@@ -10,7 +10,7 @@ use hongbao_store::StoreError;
 use hongbao_store::mysql::connection::{Connections, Lease, within};
 use hongbao_store::mysql::failure::{Broken, reading};
 use hongbao_store::mysql::watch::Unkept;
-use hongbao_store::mysql::{BARRIER, check_engines, patient};
+use hongbao_store::mysql::{BARRIER, check_engines, check_keys, patient};
 use hongbao_store::rows::StoredRow as _;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
@@ -94,6 +94,9 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, Broken> {
     within(limit, lease.connection().fetch_optional(sqlx::raw_sql(ask))).await.map(|row| row.is_some())
 }
 
+/// The unique keys of transfers, by their columns: each is written once (I6).
+const ONCE: &[&str] = &["position", "id"];
+
 /// Checks that a shard's database is there, complete, and made for its slots.
 pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases: u8) -> Result<(), WalletError> {
     let mut lease = connections.lease().await?;
@@ -113,7 +116,7 @@ pub(super) async fn check_database(
     let version = check_identity(connection, limit, plan, databases).await?;
     check_engines(connection, limit, &plan.name()).await?;
     match version {
-        Some(VERSION) => Ok(()),
+        Some(VERSION) => check_keys(connection, limit, &plan.name(), &["transfer".to_owned()], ONCE).await,
         Some(newer) if newer > VERSION => Err(refused(plan, "is of a newer version than this program")),
         _ => Err(refused(plan, "is not complete: run `hongbao migrate`")),
     }

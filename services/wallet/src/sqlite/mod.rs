@@ -167,6 +167,10 @@ impl Wallet for SqliteWallet {
         self.file.durability()
     }
 
+    fn unguarded(&self) -> Option<String> {
+        self.file.lacks()
+    }
+
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
         reader::ping(self.readers()?).await?;
         Ok(Vec::new())

@@ -90,6 +90,11 @@ async fn a_shard_that_is_changed_under_a_running_wallet_is_refused_by_name_and_a
             "UPDATE wallet_00.meta SET version = version - 100",
             "newer version",
         ),
+        (
+            "ALTER TABLE wallet_00.transfer DROP KEY taken",
+            "ALTER TABLE wallet_00.transfer ADD UNIQUE KEY taken (id)",
+            "wallet_00.transfer is not there or has no unique key (id)",
+        ),
         ("UPDATE wallet_00.meta SET slots = '01'", "UPDATE wallet_00.meta SET slots = @slots", "was made as number"),
     ] {
         root.execute("SELECT slots INTO @slots FROM wallet_00.meta").await.unwrap();
