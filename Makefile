@@ -1,22 +1,36 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all that `make run` needs; `make test` installs the rest.
-.PHONY: run test schemathesis bench demo cluster cluster-stop cluster-audit
+.PHONY: run test test-m test-s test-rest schemathesis bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
 
 # MariaDB, memcached, Redis, HAProxy and Galera come from Debian's packages when they are missing.
+# Tests wait as much as they work, so two groups of them run at the same time, by the
+# first letter of their files; each prints what it has to say at its end.
 test:
 	ops/parts.sh install
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo test --workspace
+	cargo test --workspace --no-run
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-rest test-s test-m
+
+test-m:
+	cargo test --workspace --test 'm*'
+
+test-s:
+	cargo test --workspace --test 's*'
+
+test-rest:
+	cargo test --workspace --test '[!ms]*'
+	cargo test --workspace --lib --bins
+	cargo test --workspace --doc
 
 # The service against its own OpenAPI document: 20,000 requests by schemathesis,
 # with all checks, to the all-in-one process and to a gateway. Needs Python 3 and PyPI.
 schemathesis:
 	ops/parts.sh install
-	cargo build -p hongbao
+	cargo build --workspace --bin hongbao
 	ops/schemathesis/run.sh
 
 # Real binary, real HTTP, and in the same run what it is measured against: a

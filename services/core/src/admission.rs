@@ -26,7 +26,7 @@ use crate::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS};
 pub struct AdmissionBounds {
     /// So many are always let in. With no more under way there is no queue to speak of.
     pub least: usize,
-    /// So many are let in as long as nothing is known, and again after a quiet time.
+    /// So many are let in as long as nothing is known; after a quiet time at least so many.
     pub initial: usize,
     /// Never more than this.
     pub most: usize,

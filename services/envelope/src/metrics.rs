@@ -97,12 +97,16 @@ impl ServerMetrics {
         registry.register("hongbao_open_commit_seconds", "Time of one transaction", shared.commit_time.clone());
         registry.register(
             "hongbao_open_failed_batches",
-            "Batches that failed and were decided one by one",
+            "Batches that failed and were decided again",
             shared.failed_batches.clone(),
         );
         registry.register("hongbao_live_envelopes", "Envelopes in memory", metrics.live_envelopes.clone());
         let durability = Info::new(vec![("durability", durability.to_owned())]);
-        registry.register("hongbao_store_durability", "Durability in force, read back from the store", durability);
+        registry.register(
+            "hongbao_store_durability",
+            "Durability when the process started, read back from the store",
+            durability,
+        );
         metrics
     }
 

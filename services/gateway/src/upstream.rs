@@ -191,7 +191,7 @@ impl InFlight {
         self.upstream.admission.lock().measure(now - self.since, now.into_std());
     }
 
-    /// The server had no room for it.
+    /// The server refused it, mostly because it had no room.
     pub(crate) fn refused(&self) {
         self.upstream.admission.lock().turned_away_there();
     }

@@ -56,6 +56,16 @@ impl Process {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(sent.unwrap().success());
     }
+
+    /// Stops it; on return it does not run any more.
+    fn stop(&self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.child.id());
+        let is_stopped = || std::fs::read_to_string(&stat).unwrap().rsplit_once(')').unwrap().1.starts_with(" T");
+        while !is_stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Drop for Process {
@@ -101,7 +111,7 @@ async fn a_process_that_stands_still_costs_its_envelopes_less_than_a_second_and_
     let mut took = Vec::new();
     for _ in 0..STOPS {
         until_answered(&front, &open, "a1").await;
-        one.signal("STOP");
+        one.stop();
         // What changes nothing is asked of the other as soon as the first is given up.
         let (opening, grabbing) = tokio::join!(until_answered(&front, &open, "a2"), front.post(&grab, "{}"));
         assert_eq!(grabbing.server(), "a2");

@@ -138,7 +138,7 @@ pub trait Wallet: Barrier + Send + Sync + 'static {
     /// All transfers under the ids of these envelopes, by id and `seq`. For the audit.
     async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError>;
 
-    /// Transfers that are stored, of those named. For the audit.
+    /// Transfers that are stored, of those named. Asks all parts of the wallet.
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError>;
 
     /// Transfers by position after `after`, shard by shard. A transfer that is

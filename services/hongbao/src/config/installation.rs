@@ -106,7 +106,7 @@ pub struct Database {
     /// and the metric `hongbao_durability_full` then say so.
     #[serde(default)]
     pub allow_weak_durability: bool,
-    /// Connections of one process to one database server.
+    /// Connections of one process to one database server that are lent at the same time; a few more are held for good.
     #[serde(default = "connections_max")]
     pub connections_max: usize,
     /// For a connection to be made, in milliseconds.

@@ -1,5 +1,5 @@
 //! The audit: recomputes the invariants from the stored rows alone, and names
-//! what breaks one. It writes nothing and may run while the service serves.
+//! what breaks one. It writes nothing but its barriers' commits, and may run while the service serves.
 //!
 //! It covers every SET and the wallet, page by page; how journals are read, see
 //! [`journals`]. In memory are at most one journal, as long as `shares_max` and
