@@ -53,6 +53,12 @@ pub trait Guard: Send + Sync + 'static {
     fn starts(&self) -> u64 {
         0
     }
+
+    /// The start that readings of now are said to belong to. Where it is not the
+    /// last one, a barrier does not find out that what was read is void.
+    fn start_of_readings(&self) -> u64 {
+        self.starts()
+    }
 }
 
 /// A store or wallet behind a guard, in whose place a test may put another one:
@@ -132,10 +138,10 @@ impl<G: Guard> GuardedStore<G> {
 #[async_trait]
 impl<G: Guard> Barrier for GuardedStore<G> {
     fn generations(&self) -> Generations {
-        generations_after(self.guard.starts(), self.inner.now().generations())
+        generations_after(self.guard.start_of_readings(), self.inner.now().generations())
     }
     async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
-        self.guarded(Verb::Barrier, |inner| barrier_after(self.guard.starts(), since, inner)).await
+        self.guarded(Verb::Barrier, |inner| barrier_after(self.guard.start_of_readings(), since, inner)).await
     }
 }
 

@@ -34,6 +34,11 @@ pub trait Guard: Send + Sync + 'static {
     fn starts(&self) -> u64 {
         0
     }
+
+    /// As of [`hongbao_store::guarded::Guard`].
+    fn start_of_readings(&self) -> u64 {
+        self.starts()
+    }
 }
 
 /// A wallet behind a guard.
@@ -72,11 +77,12 @@ impl<G: Guard> GuardedWallet<G> {
 #[async_trait]
 impl<G: Guard> Barrier for GuardedWallet<G> {
     fn generations(&self) -> Generations {
-        generations_after(self.guard.starts(), self.inner.now().generations())
+        generations_after(self.guard.start_of_readings(), self.inner.now().generations())
     }
     async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
-        let passed = self
-            .guarded(Verb::Barrier, |inner| async move { Ok(barrier_after(self.guard.starts(), since, inner).await?) });
+        let passed = self.guarded(Verb::Barrier, |inner| async move {
+            Ok(barrier_after(self.guard.start_of_readings(), since, inner).await?)
+        });
         passed.await.map_err(|error| StoreError::Unknown(error.to_string()))
     }
 }

@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 use common::columns::{self, Damage, Database, MYSQL_SYSTEM, Side};
 use common::damage::with_names;
 use common::service::Made;
-use common::{DAY_MS, World, ZONE_S, before, long, run_until_idle};
+use common::{DAY_MS, World, ZONE_S, before, long, open_store, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::id::Fold;
-use hongbao_core::{Limits, Slot, SystemClock};
+use hongbao_core::{Limits, Slot, SystemClock, Transfer, TransferId, TransferOutcome};
 use hongbao_parts::{LogStall, Part};
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Append, Store as _, StoreError};
+use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::{Home, MysqlWallet};
 use hongbao_workers::credit::Credit;
+use hongbao_workers::purge::Purge;
 use hongbao_workers::{AuditError, AuditReport, Job as _, Ports, SetStore, Tenant, WorkerOptions, WorkerSet, audit};
 use prometheus_client::registry::Registry;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
@@ -59,6 +61,13 @@ async fn set_on(part: &Part, slot: u8) -> Arc<MysqlStore> {
     migrate(options.clone(), &layout).await.unwrap();
     drop(one_at_a_time);
     Arc::new(MysqlStore::open(options, layout).await.unwrap())
+}
+
+/// A process's wallet, in one database.
+async fn wallet_on(part: &Part) -> Arc<MysqlWallet> {
+    let homes = vec![Home { options: options(part), slots: Slot::all().collect(), world: hongbao_core::World::Real }];
+    hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();
+    Arc::new(MysqlWallet::open(homes, 1).await.unwrap())
 }
 
 /// A connection of our own.
@@ -474,6 +483,47 @@ async fn an_audit_whose_database_is_killed_and_started_anew_names_nothing_and_mu
     assert_eq!(report.entries, 0, "run again, it tells what is there");
 }
 
+/// Without its cancel it can be paid again, and then it has to be there.
+#[tokio::test]
+async fn an_envelope_is_purged_only_when_its_cancel_is_durable_in_the_wallet() {
+    let mut part = Part::mariadb_with_a_log_that_stalls("ib_logfile0", &[]);
+    let (wallet, writer) = (wallet_on(&part).await, wallet_on(&part).await);
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::with(open_store(dir.path(), 1).await, wallet, dir).await;
+    let envelope = world.created_at(world.now(), 1_000, 10).await;
+    world.store.cancel(envelope.id).await.unwrap();
+    let (cancel, send) = (Transfer::cancel(&envelope, world.now()), Transfer::send(&envelope, world.now()));
+    world.clock.advance_millis(1_001);
+    let mut purge = Purge::new(world.ports(), ZONE_S, &world.limits(), 1);
+
+    let stall = part.stall_log();
+    let commit = tokio::spawn(async move { writer.transfer(vec![cancel]).await });
+    while world.wallet.find(&[TransferId::Envelope(envelope.id, 0)]).await.unwrap().is_empty() {}
+    let run = tokio::spawn(async move {
+        // It is over, or has failed: either way the envelope is what counts.
+        let _ = purge.run_once(100).await;
+        purge
+    });
+    // Long beyond the time that a run takes.
+    pause(1_000).await;
+    let there = async || world.store.load(envelope.id).await.unwrap().is_some();
+    assert!(there().await && !run.is_finished(), "the cancel could be read, and a crash would have taken it back");
+    part.kill();
+    drop(stall);
+    part.restart();
+    assert!(commit.await.unwrap().is_err(), "nobody was told that it is durable");
+    let mut purge = run.await.unwrap();
+    let paid = loop {
+        // Each connection finds out for itself that its server is another one.
+        if let Ok(outcomes) = world.wallet.transfer(vec![send.clone()]).await {
+            break outcomes[0];
+        }
+    };
+    assert!(matches!(paid, TransferOutcome::Done | TransferOutcome::AlreadyDone), "{paid:?}");
+    run_until_idle(&mut purge, 100).await;
+    assert!(there().await, "it was paid");
+}
+
 /// The databases of slot 9, and a wallet in one database.
 struct Databases;
 
@@ -509,11 +559,7 @@ impl Database for Databases {
 
 #[tokio::test]
 async fn each_damaged_column_is_named_or_it_is_told_why_not() {
-    let store = set(9).await;
-    let slots = Slot::all().collect();
-    let homes = vec![Home { options: options(mariadb()), slots, world: hongbao_core::World::Real }];
-    hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();
-    let wallet = Arc::new(MysqlWallet::open(homes, 1).await.unwrap());
+    let (store, wallet) = (set(9).await, wallet_on(mariadb()).await);
     let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
     world.slots = vec![Slot::new(9).unwrap()];
     let unguarded = ["update", "delete"].map(|what| format!("DROP TRIGGER wallet_00.transfer_refuses_{what}"));

@@ -1,5 +1,8 @@
 //! A store on a MariaDB of the test's own, and envelopes in it.
 
+// Each test file uses its part of this.
+#![allow(dead_code)]
+
 use std::sync::Arc;
 
 use hongbao_core::id::Fold;

@@ -22,13 +22,17 @@ use tempfile::TempDir;
 
 use crate::world::ZONE_S;
 
-/// What a barrier does while the log stalls.
+/// What a barrier does. All but the first lose money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barriers {
-    /// It is not confirmed, as nothing is.
-    AwaitTheLog,
-    /// It is confirmed: one that loses money.
+    /// While the log stalls it is not confirmed, as nothing is; what was read
+    /// before the last start is void.
+    Hold,
+    /// It is confirmed while the log stalls.
     ReturnAtOnce,
+    /// It awaits the log, and succeeds on a database that was started anew,
+    /// whatever had been read before.
+    SucceedOnAnyStart,
 }
 
 /// A database server, and what it holds.
@@ -51,7 +55,8 @@ enum Stall<T: ?Sized> {
     Lasts {
         durable: Arc<T>,
         folder: TempDir,
-        /// It dies before the call of this number from now.
+        /// It dies before the call of this number from now; of barriers that succeed
+        /// on any start, before the barrier of this number.
         dies_in: Option<u32>,
     },
 }
@@ -92,7 +97,13 @@ impl<T: ?Sized> Database<T> {
     }
 
     fn go_on_stalling(&self, durable: Arc<T>, folder: TempDir, dice: &mut StdRng) {
-        let dies_in = dice.random::<bool>().then(|| dice.random_range(1..=10));
+        let dies_in = match self.barriers {
+            Barriers::Hold => dice.random::<bool>().then(|| dice.random_range(1..=10)),
+            // There is to be time to tell what is lost then.
+            Barriers::ReturnAtOnce => None,
+            // Only such a death tells it from a barrier that holds.
+            Barriers::SucceedOnAnyStart => Some(1),
+        };
         self.state.lock().stall = Stall::Lasts { durable, folder, dies_in };
     }
 
@@ -128,10 +139,11 @@ impl<T: ?Sized> Database<T> {
 
     fn before(&self, effect: Effect) -> Result<(), StoreError> {
         // A barrier finds out itself that the server was started anew.
-        if self.dies_now() && effect != Effect::Barrier {
+        let may_die = self.barriers != Barriers::SucceedOnAnyStart || effect == Effect::Barrier;
+        if may_die && self.dies_now() && effect != Effect::Barrier {
             return Err(StoreError::Unavailable("the server died".to_owned()));
         }
-        if effect == Effect::Barrier && self.barriers == Barriers::AwaitTheLog {
+        if effect == Effect::Barrier && self.barriers != Barriers::ReturnAtOnce {
             return self.confirm();
         }
         Ok(())
@@ -139,6 +151,13 @@ impl<T: ?Sized> Database<T> {
 
     fn after(&self, effect: Effect) -> Result<(), StoreError> {
         if effect == Effect::Write { self.confirm() } else { Ok(()) }
+    }
+
+    fn start_of_readings(&self) -> u64 {
+        match self.barriers {
+            Barriers::SucceedOnAnyStart => 0,
+            Barriers::Hold | Barriers::ReturnAtOnce => self.starts.load(Ordering::SeqCst),
+        }
     }
 
     fn confirm(&self) -> Result<(), StoreError> {
@@ -162,7 +181,7 @@ impl Database<dyn Store> {
     pub async fn maybe_stall(&self, dice: &mut StdRng) {
         if self.stalls() {
             if dice.random_ratio(1, 4) {
-                self.end_stall(dice.random());
+                self.end_stall(self.barriers != Barriers::Hold || dice.random());
             }
         } else if dice.random_ratio(1, 8) {
             let folder = self.begin_stall(&file_name(0)).await;
@@ -187,7 +206,7 @@ impl Database<dyn Wallet> {
     pub async fn maybe_stall(&self, dice: &mut StdRng) {
         if self.stalls() {
             if dice.random_ratio(1, 4) {
-                self.end_stall(dice.random());
+                self.end_stall(self.barriers != Barriers::Hold || dice.random());
             }
         } else if dice.random_ratio(1, 8) {
             let folder = self.begin_stall(hongbao_wallet::sqlite::FILE).await;
@@ -216,6 +235,10 @@ impl StoreGuard for Database<dyn Store> {
     fn starts(&self) -> u64 {
         self.starts.load(Ordering::SeqCst)
     }
+
+    fn start_of_readings(&self) -> u64 {
+        Database::start_of_readings(self)
+    }
 }
 
 fn effect_of(verb: StoreVerb<'_>) -> Effect {
@@ -239,6 +262,10 @@ impl WalletGuard for Database<dyn Wallet> {
 
     fn starts(&self) -> u64 {
         self.starts.load(Ordering::SeqCst)
+    }
+
+    fn start_of_readings(&self) -> u64 {
+        Database::start_of_readings(self)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use hongbao_core::wire::Outcome;
-use hongbao_core::{EnvelopeId, Fen, UserId};
+use hongbao_core::request::CreateEnvelope;
+use hongbao_core::wire::{Detail, Outcome};
+use hongbao_core::{EnvelopeId, Fen, State, UserId};
 
 /// The outside world's memory of one seed.
 #[derive(Default)]
@@ -19,12 +20,16 @@ pub struct Known {
     pub sender: UserId,
     pub total: Fen,
     pub shares: u32,
-    /// The create was acknowledged.
+    /// What it was asked for with.
+    pub request: CreateEnvelope,
+    /// The create was acknowledged, or it was shown.
     pub exists: bool,
-    /// A payment was acknowledged.
+    /// A payment was acknowledged, or it was shown to be paid for.
     pub paid: bool,
     /// Acknowledged openings: amount and seq.
     pub opened: BTreeMap<UserId, (Fen, u32)>,
+    /// Openings that anybody was shown, by seq.
+    pub shown: BTreeMap<u32, (UserId, Fen)>,
     /// Somebody was told that it is empty.
     pub told_empty: bool,
     /// Somebody was told that it has expired.
@@ -69,6 +74,18 @@ impl Model {
                 known.told_expired = true;
                 assert!(!known.opened.contains_key(user), "I3: the opening of {user} was forgotten");
             }
+        }
+    }
+
+    /// Takes note of what somebody was shown.
+    pub fn shown(&mut self, id: EnvelopeId, detail: &Detail) {
+        let known = self.of.get_mut(&id).expect("only known envelopes are looked at");
+        known.exists = true;
+        known.paid |= !matches!(detail.envelope.state, State::Created | State::Cancelled);
+        for open in &detail.opens {
+            let shown = (open.user_id.clone(), open.amount_fen);
+            let before = known.shown.entry(open.seq).or_insert_with(|| shown.clone());
+            assert_eq!(*before, shown, "I3: seq {} of {id} was shown before", open.seq);
         }
     }
 }

@@ -7,7 +7,8 @@ use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{GrabAnswer, Outcome};
 use hongbao_core::{
-    Clock, EntryKind, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, Timestamp, Transfer, TransferOutcome, UserId,
+    Clock, EntryKind, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, Timestamp, Transfer, TransferId, TransferKind,
+    TransferOutcome, UserId,
 };
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
@@ -20,6 +21,7 @@ use hongbao_workers::activate::Activate;
 use hongbao_workers::audit::{SetStore, audit};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::job::{Job, Ports};
+use hongbao_workers::purge::Purge;
 use hongbao_workers::refund::Refund;
 use prometheus_client::registry::Registry;
 use rand::Rng as _;
@@ -35,6 +37,8 @@ const START_MS: i64 = 1_771_254_000_000;
 /// Each seed starts this much later than the one before, so that days go round.
 const SEED_APART_MS: i64 = 7 * 3_600_000;
 const TOP_UP_FEN: i64 = 3_000;
+/// Envelopes that were cancelled go after so long.
+const PURGE_AFTER_S: u32 = 60;
 
 pub struct World {
     store: Arc<Database<dyn Store>>,
@@ -54,6 +58,7 @@ struct Workers {
     activate: Activate,
     credit: Credit,
     refund: Refund,
+    purge: Purge,
 }
 
 /// Without faults a job never fails, and comes to an end.
@@ -138,7 +143,8 @@ impl World {
         self.workers = Some(Workers {
             activate: Activate::new(ports.clone(), ZONE_S, &limits()),
             credit: Credit::new(ports.clone(), ZONE_S, &limits()),
-            refund: Refund::new(ports, ZONE_S, &limits()),
+            refund: Refund::new(ports.clone(), ZONE_S, &limits()),
+            purge: Purge::new(ports, ZONE_S, &limits(), PURGE_AFTER_S),
         });
     }
 
@@ -192,19 +198,33 @@ impl World {
         };
         let id = EnvelopeId::mint(self.clock.now(), dice.random());
         let caller = Caller { user: &sender, groups: &[] };
-        let created = self.server(dice).create(id, request, &caller, Seed::new(dice.random())).await;
+        let created = self.server(dice).create(id, request.clone(), &caller, Seed::new(dice.random())).await;
         let known = Known {
             sender: sender.clone(),
+            request,
             total: Fen::new(total).unwrap(),
             shares: shares as u32,
             exists: created.is_ok(),
             paid: false,
             opened: Default::default(),
+            shown: Default::default(),
             told_empty: false,
             told_expired: false,
         };
         self.model.envelopes.push(id);
         self.model.of.insert(id, known);
+    }
+
+    /// Whoever has no answer asks for the same once more.
+    pub async fn create_again(&mut self, dice: &mut StdRng) {
+        let Some(id) = self.some_envelope(dice) else { return };
+        let Known { sender, request, .. } = &self.model.of[&id];
+        let caller = Caller { user: sender, groups: &[] };
+        let made = self.server(dice).create(id, request.clone(), &caller, Seed::new(dice.random())).await;
+        match made {
+            Ok(_) => self.model.of.get_mut(&id).unwrap().exists = true,
+            Err(refusal) => self.check_refusal(id, refusal),
+        }
     }
 
     pub async fn pay(&mut self, dice: &mut StdRng) {
@@ -227,6 +247,19 @@ impl World {
         match answer {
             Ok(GrabAnswer::Ready(_)) => {}
             Ok(GrabAnswer::Outcome(outcome)) => self.model.told(id, &user, &outcome),
+            Err(refusal) => self.check_refusal(id, refusal),
+        }
+    }
+
+    /// Mostly the sender, who is shown what is not paid, too.
+    pub async fn look(&mut self, dice: &mut StdRng) {
+        let Some(id) = self.some_envelope(dice) else { return };
+        let user = match dice.random_ratio(1, 4) {
+            true => self.model.openers[dice.random_range(0..self.model.openers.len())].clone(),
+            false => self.model.of[&id].sender.clone(),
+        };
+        match self.server(dice).detail(id, &Caller { user: &user, groups: &[] }, 0, 100).await {
+            Ok(detail) => self.model.shown(id, &detail),
             Err(refusal) => self.check_refusal(id, refusal),
         }
     }
@@ -286,6 +319,10 @@ impl World {
         let _ = self.workers.as_mut().unwrap().activate.run_once(20).await;
     }
 
+    pub async fn run_purge(&mut self) {
+        let _ = self.workers.as_mut().unwrap().purge.run_once(20).await;
+    }
+
     pub fn move_clock(&mut self, dice: &mut StdRng) {
         let longest_ms = [500, 10_000, 1_000_000, 5_000_000][dice.random_range(0..4)];
         self.clock.advance_millis(dice.random_range(1..=longest_ms));
@@ -327,7 +364,9 @@ impl World {
             self.model.senders.iter().map(|sender| (sender.clone(), TOP_UP_FEN)).collect();
         for (id, known) in &self.model.of {
             let Some((envelope, _)) = self.store.now().load(*id).await.unwrap() else {
-                assert!(!known.exists, "I3: the acknowledged envelope {id} is gone");
+                let purged = self.is_cancelled(*id).await;
+                assert!(!known.exists || purged, "I3: the acknowledged envelope {id} is gone");
+                assert!(!known.paid, "I1: the paid envelope {id} is gone");
                 continue;
             };
             let entries = self.store.now().entries(*id, 0, u32::MAX).await.unwrap();
@@ -344,6 +383,10 @@ impl World {
                 let entry = &entries[*seq as usize - 1];
                 assert_eq!((&entry.kind, entry.amount), (&EntryKind::Open(user.clone()), *amount), "I3: {id}");
             }
+            for (seq, (user, amount)) in &known.shown {
+                let entry = entries.get(*seq as usize - 1).map(|entry| (&entry.kind, entry.amount));
+                assert_eq!(entry, Some((&EntryKind::Open(user.clone()), *amount)), "I3: seq {seq} of {id} was shown");
+            }
             for entry in &entries {
                 let payee = match &entry.kind {
                     EntryKind::Open(user) => user.clone(),
@@ -356,6 +399,12 @@ impl World {
             let balance = self.wallet.now().balance(&user).await.unwrap().get();
             assert_eq!(balance, expected, "I6: the balance of {user}");
         }
+    }
+
+    /// Whether the wallet has ruled its payment out: then its row may be gone.
+    async fn is_cancelled(&self, id: EnvelopeId) -> bool {
+        let found = self.wallet.now().find(&[TransferId::Envelope(id, 0)]).await.unwrap();
+        found.iter().any(|transfer| transfer.kind == TransferKind::Cancel)
     }
 
     /// What the audit says of all seeds together.

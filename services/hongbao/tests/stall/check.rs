@@ -75,6 +75,8 @@ pub struct Books {
     top_ups: HashMap<uuid::Uuid, (String, i64)>,
     /// Of each user the newest balance.
     balances: HashMap<String, i64>,
+    /// Every balance that a user ever had.
+    held: HashSet<(String, i64)>,
 }
 
 async fn connect(installation: &Installation, database: usize) -> MySqlConnection {
@@ -103,35 +105,49 @@ fn text_of(row: &MySqlRow, column: usize) -> String {
     String::from_utf8(row.get(column)).expect("the column holds ASCII")
 }
 
-/// Reads all that a round is about.
+/// Reads all that a round is about, while the jobs go on: first what they do last
+/// and last what they do first, so that no credit is read without its entry and
+/// nothing is settled without its credit.
 pub async fn read(installation: &Installation, cast: &Cast) -> Books {
     let envelopes = cast.envelopes.iter().map(|id| (*id, Stored::default())).collect();
-    let mut books = Books { envelopes, top_ups: HashMap::new(), balances: HashMap::new() };
+    let mut books = Books { envelopes, top_ups: HashMap::new(), balances: HashMap::new(), held: HashSet::new() };
     let mut tables: BTreeMap<(usize, TableRef), Vec<EnvelopeId>> = BTreeMap::new();
     for id in &cast.envelopes {
         let table = fold().table_of(id.placement(ZONE_OFFSET_S));
         tables.entry((usize::from(table.database), table)).or_default().push(*id);
     }
-    for ((set, table), ids) in tables {
-        read_envelopes(&mut books, &mut connect(installation, set).await, table, &ids).await;
+    for ((set, table), ids) in &tables {
+        read_rows(&mut books, &mut connect(installation, *set).await, *table, ids).await;
     }
     for home in SETS..DATABASES {
         read_transfers(&mut books, &mut connect(installation, home).await, cast).await;
     }
+    for ((set, table), ids) in &tables {
+        read_entries(&mut books, &mut connect(installation, *set).await, *table, ids).await;
+    }
     books
 }
 
-async fn read_envelopes(books: &mut Books, connection: &mut MySqlConnection, table: TableRef, ids: &[EnvelopeId]) {
-    let list = ids.iter().map(|id| hex(id.as_bytes())).collect::<Vec<_>>().join(",");
-    let name = |kind: &str| format!("db_{:02}.{kind}_{}_{:02}", table.database, table.table, table.day.number());
-    let sql =
-        format!("SELECT id, sender, stage, total_fen, settled_seq FROM {} WHERE id IN ({list})", name("envelope"));
+fn table_name(kind: &str, table: TableRef) -> String {
+    format!("db_{:02}.{kind}_{}_{:02}", table.database, table.table, table.day.number())
+}
+
+fn list_of(ids: &[EnvelopeId]) -> String {
+    ids.iter().map(|id| hex(id.as_bytes())).collect::<Vec<_>>().join(",")
+}
+
+async fn read_rows(books: &mut Books, connection: &mut MySqlConnection, table: TableRef, ids: &[EnvelopeId]) {
+    let (columns, name) = ("id, sender, stage, total_fen, settled_seq", table_name("envelope", table));
+    let sql = format!("SELECT {columns} FROM {name} WHERE id IN ({})", list_of(ids));
     for row in rows(connection, &sql).await {
         let stored = Row { sender: text_of(&row, 1), stage: row.get(2), total: row.get(3), settled_seq: row.get(4) };
         books.envelopes.entry(id_of(&row, 0)).or_default().row = Some(stored);
     }
-    let columns = "envelope_id, seq, user_id, amount_fen, remaining_fen";
-    let sql = format!("SELECT {columns} FROM {} WHERE envelope_id IN ({list})", name("entry"));
+}
+
+async fn read_entries(books: &mut Books, connection: &mut MySqlConnection, table: TableRef, ids: &[EnvelopeId]) {
+    let (columns, name) = ("envelope_id, seq, user_id, amount_fen, remaining_fen", table_name("entry", table));
+    let sql = format!("SELECT {columns} FROM {name} WHERE envelope_id IN ({})", list_of(ids));
     for row in rows(connection, &sql).await {
         let entry = Entry { user: text_of(&row, 2), amount: row.get(3), remaining: row.get(4) };
         let seq = row.get::<i64, _>(1) as u32;
@@ -153,6 +169,7 @@ async fn read_transfers(books: &mut Books, connection: &mut MySqlConnection, cas
     for row in rows(connection, &sql).await {
         let (user, amount): (String, i64) = (text_of(&row, 1), row.get(3));
         books.balances.insert(user.clone(), row.get(4));
+        books.held.insert((user.clone(), row.get(4)));
         match TransferId::from_key(&row.get::<Vec<u8>, _>(0)).expect("the column holds ids of transfers") {
             TransferId::TopUp(id) => {
                 books.top_ups.insert(id, (user, amount));
@@ -295,12 +312,23 @@ fn false_answer(books: &Books, answer: &Answer) -> Option<Violation> {
     let holds = |seq: u32, user: &str, amount: i64| {
         stored.entries.get(&seq).is_some_and(|entry| entry.user == user && entry.amount == amount)
     };
+    let held = |fen: i64| fen == 0 || books.held.contains(&(answer.user.to_string(), fen));
+    let listed = |id: &TransferId, amount: i64| match id {
+        TransferId::TopUp(id) => books.top_ups.get(id).is_some_and(|top_up| top_up.1 == amount),
+        TransferId::Envelope(id, seq) => {
+            let transfer = books.envelopes.get(id).and_then(|stored| stored.transfers.get(seq));
+            transfer.is_some_and(|found| (found.user.as_str(), found.amount) == (answer.user.as_str(), amount))
+        }
+    };
     let kind = match &answer.told {
         Told::Opened { seq, amount } if !holds(*seq, answer.user.as_str(), *amount) => "acknowledged_then_lost",
         Told::Shown { seq, opener, amount } if !holds(*seq, opener, *amount) => "shown_then_lost",
         Told::Empty | Told::Expired if by_user(answer.user.as_str()).is_some() => "refused_then_opened",
         Told::Paid if !(stored.is_paid() && matches!(stored.stage(), Some(ACTIVE | SETTLED))) => "paid_then_lost",
         Told::Cancelled if stored.is_paid() || stored.stage() != Some(CANCELLED) => "cancelled_then_not",
+        Told::Made if stored.row.is_none() => "made_then_lost",
+        Told::Held { fen } if !held(*fen) => "balance_shown_then_lost",
+        Told::Listed { id, amount } if !listed(id, *amount) => "transfer_shown_then_lost",
         Told::ToppedUp { id } if !books.top_ups.contains_key(id) => "top_up_lost",
         _ => return None,
     };

@@ -2,12 +2,12 @@
 //! log can be stalled; a Redis and three servers a SET, of which one only looks;
 //! workers.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use hongbao_core::id::Fold;
-use hongbao_core::{Slot, World};
+use hongbao_core::id::{Fold, stable_hash};
+use hongbao_core::{Slot, UserId, World};
 use hongbao_parts::{LogStall, Part};
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
@@ -71,7 +71,8 @@ pub struct Installation {
     pub sets: Vec<Set>,
     /// The wallet, over connections of the test.
     pub wallet: Arc<MysqlWallet>,
-    stalls: AtomicUsize,
+    /// Whose log is stalled.
+    stalls: [AtomicBool; DATABASES],
 }
 
 /// How envelopes are folded into databases and tables: a database in each SET.
@@ -82,6 +83,16 @@ pub fn fold() -> Fold {
 /// The SET, by number, of a slot.
 pub fn set_of(slot: Slot) -> usize {
     usize::from(slot.number()) % SETS
+}
+
+/// The database, by number, that holds the balances of a slot.
+fn home_of_slot(slot: u64) -> usize {
+    SETS + slot as usize * (DATABASES - SETS) / 100
+}
+
+/// The database, by number, that holds a user's balance.
+pub fn home_of(user: &UserId) -> usize {
+    home_of_slot(stable_hash(user.as_str().as_bytes()) % 100)
 }
 
 fn options(part: &Part, patience: Duration) -> MysqlOptions {
@@ -111,7 +122,7 @@ impl Installation {
             parts.map(|part| part.join().expect("MariaDB starts"))
         });
         let home = |number: usize| {
-            let of_home = |slot: &Slot| usize::from(slot.number()) * 2 / 100 == number;
+            let of_home = |slot: &Slot| home_of_slot(slot.number().into()) == SETS + number;
             let slots = Slot::all().filter(of_home).collect();
             Home { options: options(&parts[SETS + number], patience), slots, world: World::Real }
         };
@@ -145,7 +156,7 @@ impl Installation {
         let databases = parts.map(Mutex::new);
         let wallet = MysqlWallet::open(patient, WALLET_DATABASES).await.expect("the databases are there");
         let installation =
-            Installation { wallet: Arc::new(wallet), databases, _redis: redis, sets, stalls: AtomicUsize::new(0) };
+            Installation { wallet: Arc::new(wallet), databases, _redis: redis, sets, stalls: Default::default() };
         for set in &installation.sets {
             for number in 0..SERVERS {
                 set.restart_server(number).await;
@@ -188,7 +199,12 @@ impl Installation {
 
     /// How many logs are stalled now.
     pub fn stalled(&self) -> usize {
-        self.stalls.load(Ordering::SeqCst)
+        self.stalls.iter().filter(|stall| stall.load(Ordering::SeqCst)).count()
+    }
+
+    /// Whether the log of a database is stalled now.
+    pub fn is_stalled(&self, database: usize) -> bool {
+        self.stalls[database].load(Ordering::SeqCst)
     }
 
     /// Stalls a log for a while; then the database is killed, stays away for a
@@ -196,22 +212,22 @@ impl Installation {
     pub fn stall(&self, database: usize, length: Duration, killed: Option<Duration>) {
         let mut part = lock(&self.databases[database]);
         let stall = part.stall_log();
-        self.stalls.fetch_add(1, Ordering::SeqCst);
+        self.stalls[database].store(true, Ordering::SeqCst);
         std::thread::sleep(length);
         match killed {
-            Some(away) => kill_and_restart(&mut part, stall, away, &self.stalls),
+            Some(away) => kill_and_restart(&mut part, stall, away, &self.stalls[database]),
             None => {
                 drop(stall);
-                self.stalls.fetch_sub(1, Ordering::SeqCst);
+                self.stalls[database].store(false, Ordering::SeqCst);
             }
         }
     }
 }
 
-fn kill_and_restart(part: &mut Part, stall: LogStall, away: Duration, stalls: &AtomicUsize) {
+fn kill_and_restart(part: &mut Part, stall: LogStall, away: Duration, is_stalled: &AtomicBool) {
     part.kill();
     drop(stall);
-    stalls.fetch_sub(1, Ordering::SeqCst);
+    is_stalled.store(false, Ordering::SeqCst);
     std::thread::sleep(away);
     part.restart();
 }

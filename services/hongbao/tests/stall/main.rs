@@ -71,7 +71,7 @@ impl Found {
 
     fn print(&self) {
         println!("{} rounds, {} kills of a database whose log was stalled", self.rounds, self.kills);
-        println!("requests that began while a log was stalled: {:?}", self.in_flight);
+        println!("requests that began while a log that they rest on was stalled: {:?}", self.in_flight);
         for (kind, found) in &self.violations {
             let mut seeds: Vec<u64> = found.iter().map(|(seed, _)| *seed).collect();
             seeds.sort_unstable();
@@ -106,7 +106,11 @@ fn i3_i6_stalled_and_killed_databases_lose_and_make_no_money_and_no_answer_was_f
     assert!(all_ended, "an installation did not come to its end");
     assert_eq!(found.rounds, seeds.count() as u64);
     if found.rounds >= ROUNDS {
-        assert_eq!(found.in_flight.len(), PLACES, "not every place was in flight while a log was stalled");
+        assert_eq!(
+            found.in_flight.len(),
+            PLACES,
+            "not every place was in flight while a log that it rests on was stalled"
+        );
     }
     assert!(found.violations.is_empty(), "see above");
 }

@@ -70,7 +70,7 @@ pub struct Cast {
 pub struct Outcome {
     /// What is wrong.
     pub violations: Vec<Violation>,
-    /// How often each place was in flight while a log was stalled.
+    /// How often each place was in flight while a log that it rests on was stalled.
     pub in_flight: BTreeMap<Place, u64>,
     /// Stalls that ended with a kill.
     pub kills: usize,
@@ -230,12 +230,19 @@ impl Round {
         let (client, after) = (self.client(), at_any_time(self));
         self.cast.unpaid.push((new, sender(0)));
         clients.spawn(client.create_and_pay(new, sender(0), after));
+        clients.spawn(self.client().create_again(new, sender(0), after));
+        for id in [new, too_late[0].id] {
+            clients.spawn(self.client().watch_unpaid(id, sender(0)));
+        }
         let (user, client, after) = (self.user("rich"), self.client(), at_any_time(self));
-        clients.spawn(client.want_money(new, user, START_FEN, after));
+        clients.spawn(client.want_money(new, user.clone(), START_FEN, after));
+        for user in [user, sender(0)] {
+            clients.spawn(self.client().watch_wallet(new, user));
+        }
         let (traffic, after, server) = (self.traffic.clone(), at_any_time(self), self.dice.random_range(0..3));
         clients.spawn(async move {
             tokio::time::sleep(after).await;
-            traffic.ledger.begins(Place::ColdStart, traffic.installation.stalled());
+            traffic.ledger.begins(Place::ColdStart, traffic.installation.is_stalled(set));
             traffic.installation.sets[set].restart_server(server).await;
         });
     }

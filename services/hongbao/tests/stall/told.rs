@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use hongbao_core::{EnvelopeId, UserId};
+use hongbao_core::{EnvelopeId, TransferId, UserId};
+
+use crate::installation::{home_of, set_of};
 
 /// A place in which something that was read leads to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +20,8 @@ pub enum Place {
     GrabOfSnapshot,
     /// A detail.
     Detail,
+    /// A detail of what may not be paid for.
+    UnpaidDetail,
     /// The first payment.
     Pay,
     /// The same once more, at any server.
@@ -26,10 +30,29 @@ pub enum Place {
     PayLate,
     /// Creating.
     Create,
+    /// The same by somebody else at the same time, or once more.
+    CreateAgain,
     /// A server that starts while a log is stalled.
     ColdStart,
+    /// A balance.
+    Balance,
+    /// A list of transfers.
+    History,
     /// A top-up, and the same once more.
     TopUp,
+}
+
+impl Place {
+    /// The databases, by number, whose logs it waits for when it is about this envelope and this user.
+    pub fn rests_on(self, id: EnvelopeId, user: &UserId) -> Vec<usize> {
+        let (set, home) = (set_of(id.slot()), home_of(user));
+        match self {
+            Place::Open | Place::OpenAgain | Place::Grab | Place::GrabOfSnapshot | Place::ColdStart => vec![set],
+            Place::Detail | Place::UnpaidDetail | Place::Create | Place::CreateAgain => vec![set],
+            Place::Pay | Place::PayAgain | Place::PayLate => vec![set, home],
+            Place::Balance | Place::History | Place::TopUp => vec![home],
+        }
+    }
 }
 
 /// What somebody was told.
@@ -41,12 +64,18 @@ pub enum Told {
     Empty,
     /// It was too late.
     Expired,
+    /// The envelope exists.
+    Made,
     /// The envelope is paid for.
     Paid,
     /// It never will be.
     Cancelled,
     /// Money is in its balance, under this id.
     ToppedUp { id: uuid::Uuid },
+    /// So much was in its balance.
+    Held { fen: i64 },
+    /// This was transferred.
+    Listed { id: TransferId, amount: i64 },
     /// Somebody else has this share.
     Shown { seq: u32, opener: String, amount: i64 },
 }
@@ -70,7 +99,7 @@ pub struct Answer {
 #[derive(Default)]
 pub struct Ledger {
     answers: Mutex<Vec<Answer>>,
-    /// Calls that were begun while a log was stalled.
+    /// Calls that were begun while a log that they rest on was stalled.
     in_flight: Mutex<BTreeMap<Place, u64>>,
 }
 
@@ -85,14 +114,14 @@ impl Ledger {
         self.answers.lock().expect("nobody panics with the lock")
     }
 
-    /// A call begins, while so many logs are stalled.
-    pub fn begins(&self, place: Place, stalled: usize) {
-        if stalled > 0 {
+    /// A call begins; whether a log that it rests on is stalled.
+    pub fn begins(&self, place: Place, is_stalled: bool) {
+        if is_stalled {
             *self.in_flight.lock().expect("nobody panics with the lock").entry(place).or_default() += 1;
         }
     }
 
-    /// How often each place was in flight while a log was stalled.
+    /// How often each place was in flight while a log that it rests on was stalled.
     pub fn in_flight(&self) -> BTreeMap<Place, u64> {
         self.in_flight.lock().expect("nobody panics with the lock").clone()
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hongbao_core::wire::{GrabAnswer, Outcome};
-use hongbao_core::{Clock as _, EnvelopeId, Fen, Seed, SystemClock, Transfer, TransferOutcome, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, Fen, Seed, State, SystemClock, Transfer, TransferOutcome, UserId};
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server};
 use rand::rngs::StdRng;
@@ -77,6 +77,7 @@ impl Client {
         &self,
         place: Place,
         id: EnvelopeId,
+        user: &UserId,
         server: usize,
         ask: impl FnOnce(Arc<Server>) -> F,
     ) -> Option<T>
@@ -85,7 +86,8 @@ impl Client {
         F: Future<Output = T> + Send + 'static,
     {
         let installation = &self.traffic.installation;
-        self.traffic.ledger.begins(place, installation.stalled());
+        let is_stalled = place.rests_on(id, user).into_iter().any(|database| installation.is_stalled(database));
+        self.traffic.ledger.begins(place, is_stalled);
         installation.sets[set_of(id.slot())].server(server)?.ask(ask).await
     }
 
@@ -93,7 +95,7 @@ impl Client {
     async fn grab(&self, place: Place, id: EnvelopeId, user: &UserId, server: usize) -> Grabbed {
         let caller = user.clone();
         let ask = async move |server: Arc<Server>| server.grab(id, &Caller { user: &caller, groups: &[] }).await;
-        match self.ask(place, id, server, ask).await {
+        match self.ask(place, id, user, server, ask).await {
             Some(Ok(GrabAnswer::Ready(ready))) => Grabbed::Ticket(ready.ticket),
             Some(Ok(GrabAnswer::Outcome(outcome))) => {
                 self.traffic.tell(place, id, user, told(&outcome));
@@ -110,7 +112,7 @@ impl Client {
         let ask = async move |server: Arc<Server>| {
             server.open(id, &Caller { user: &caller, groups: &[] }, &ticket, None).await
         };
-        match self.ask(place, id, server, ask).await {
+        match self.ask(place, id, user, server, ask).await {
             Some(Ok(opening)) => {
                 self.traffic.tell(place, id, user, told(&opening.outcome));
                 true
@@ -125,7 +127,7 @@ impl Client {
         let caller = user.clone();
         let ask =
             async move |server: Arc<Server>| server.detail(id, &Caller { user: &caller, groups: &[] }, 0, 100).await;
-        let Some(Ok(detail)) = self.ask(Place::Detail, id, server, ask).await else { return };
+        let Some(Ok(detail)) = self.ask(Place::Detail, id, user, server, ask).await else { return };
         for open in detail.opens {
             let shown =
                 Told::Shown { seq: open.seq, opener: open.user_id.as_str().to_owned(), amount: open.amount_fen.get() };
@@ -169,7 +171,7 @@ impl Client {
     async fn pay(&self, place: Place, id: EnvelopeId, sender: &UserId, server: usize) -> bool {
         let caller = sender.clone();
         let ask = async move |server: Arc<Server>| server.pay(id, &Caller { user: &caller, groups: &[] }).await;
-        let told = match self.ask(place, id, server, ask).await {
+        let told = match self.ask(place, id, sender, server, ask).await {
             Some(Ok(_)) => Told::Paid,
             Some(Err(Refusal::Cancelled)) => Told::Cancelled,
             // Its creation is unknown for a while, and then it is there or not.
@@ -197,9 +199,30 @@ impl Client {
         }
     }
 
-    /// A sender who creates an envelope, and pays for it whatever it was told.
-    pub async fn create_and_pay(mut self, id: EnvelopeId, sender: UserId, after: Duration) {
-        tokio::time::sleep(after).await;
+    /// A sender who looks at its envelope until it is paid for or cancelled.
+    pub async fn watch_unpaid(mut self, id: EnvelopeId, sender: UserId) {
+        while !self.traffic.is_stopped() {
+            let (server, caller) = (self.dice.random_range(0..SERVERS), sender.clone());
+            let ask = async move |server: Arc<Server>| {
+                server.detail(id, &Caller { user: &caller, groups: &[] }, 0, 100).await
+            };
+            if let Some(Ok(detail)) = self.ask(Place::UnpaidDetail, id, &sender, server, ask).await {
+                let told = match detail.envelope.state {
+                    State::Created => Told::Made,
+                    State::Cancelled => Told::Cancelled,
+                    _ => Told::Paid,
+                };
+                self.traffic.tell(Place::UnpaidDetail, id, &sender, told.clone());
+                if told != Told::Made {
+                    return;
+                }
+            }
+            self.pause().await;
+        }
+    }
+
+    /// Creates once; whether it was told that the envelope exists.
+    async fn create(&mut self, place: Place, id: EnvelopeId, sender: &UserId) -> bool {
         let (server, seed) = (self.any_server(), Seed::new(self.dice.random()));
         let body = json!({ "kind": "lucky", "total_fen": 500, "shares": 5 });
         let request = serde_json::from_value(body).expect("it is the body of a request");
@@ -207,9 +230,28 @@ impl Client {
         let ask = async move |server: Arc<Server>| {
             server.create(id, request, &Caller { user: &caller, groups: &[] }, seed).await
         };
-        // Its answer claims nothing that the payment does not claim too.
-        let _ = self.ask(Place::Create, id, server, ask).await;
+        let exists = matches!(self.ask(place, id, sender, server, ask).await, Some(Ok(_)));
+        if exists {
+            self.traffic.tell(place, id, sender, Told::Made);
+        }
+        exists
+    }
+
+    /// A sender who creates an envelope, and pays for it whatever it was told.
+    pub async fn create_and_pay(mut self, id: EnvelopeId, sender: UserId, after: Duration) {
+        tokio::time::sleep(after).await;
+        self.create(Place::Create, id, &sender).await;
         self.pay_for(id, sender, Duration::ZERO, false).await;
+    }
+
+    /// The same sender, who creates it until it is told that it exists, and a few times more.
+    pub async fn create_again(mut self, id: EnvelopeId, sender: UserId, after: Duration) {
+        tokio::time::sleep(after).await;
+        let mut confirmed = 0;
+        while !self.traffic.is_stopped() && confirmed < CONFIRMED_TIMES {
+            confirmed += u32::from(self.create(Place::CreateAgain, id, &sender).await);
+            self.pause().await;
+        }
     }
 
     /// Asks until it is told what has become of a share that a user may have, or for so long.
@@ -247,13 +289,34 @@ impl Client {
         let amount = Fen::new(fen).expect("it is positive");
         let transfer = Transfer::top_up(id, user.clone(), amount, SystemClock.now());
         let ask = async move |server: Arc<Server>| server.wallet().transfer(vec![transfer]).await;
-        let outcomes = self.ask(Place::TopUp, at, server, ask).await;
+        let outcomes = self.ask(Place::TopUp, at, user, server, ask).await;
         let done = [TransferOutcome::Done, TransferOutcome::AlreadyDone];
         let is_there = outcomes.and_then(Result::ok).is_some_and(|outcomes| done.contains(&outcomes[0]));
         if is_there {
             self.traffic.tell(Place::TopUp, at, user, Told::ToppedUp { id });
         }
         is_there
+    }
+
+    /// Somebody who looks at its balance and its transfers again and again, in the SET of an envelope.
+    pub async fn watch_wallet(mut self, at: EnvelopeId, user: UserId) {
+        while !self.traffic.is_stopped() {
+            let (server, asked) = (self.any_server(), user.clone());
+            if self.dice.random() {
+                let ask = async move |server: Arc<Server>| server.wallet().balance(&asked).await;
+                if let Some(Ok(balance)) = self.ask(Place::Balance, at, &user, server, ask).await {
+                    self.traffic.tell(Place::Balance, at, &user, Told::Held { fen: balance.get() });
+                }
+            } else {
+                let ask = async move |server: Arc<Server>| server.wallet().history(&asked, &[], None, 100).await;
+                let listed = self.ask(Place::History, at, &user, server, ask).await;
+                for transfer in listed.and_then(Result::ok).into_iter().flatten().map(|posted| posted.transfer) {
+                    let told = Told::Listed { id: transfer.id, amount: transfer.amount.get() };
+                    self.traffic.tell(Place::History, at, &user, told);
+                }
+            }
+            self.pause().await;
+        }
     }
 
     /// Puts money into a balance before anything happens.

@@ -90,6 +90,15 @@ fn balance(wallet: &Arc<MysqlWallet>, user: &UserId) -> JoinHandle<Result<Fen, W
     tokio::spawn(async move { wallet.balance(&user).await })
 }
 
+/// The amounts of a user's transfers, newest first.
+fn listed(wallet: &Arc<MysqlWallet>, user: &UserId, before: Option<i64>) -> JoinHandle<Result<Vec<i64>, WalletError>> {
+    let (wallet, user) = (wallet.clone(), user.clone());
+    tokio::spawn(async move {
+        let page = wallet.history(&user, &[], before, 10).await?;
+        Ok(page.iter().map(|posted| posted.transfer.amount.get()).collect())
+    })
+}
+
 /// The numbers of those of these top-ups that are there, durably.
 fn found(wallet: &Arc<MysqlWallet>, numbers: [u64; 2]) -> JoinHandle<Result<Option<Durable<Vec<u64>>>, WalletError>> {
     let wallet = wallet.clone();
@@ -124,6 +133,37 @@ async fn what_was_read_from_the_home_that_stalls_is_answered_when_it_is_durable_
     assert_eq!(balance.await.unwrap().unwrap().get(), 15);
     assert_eq!(found.await.unwrap().unwrap().expect("something was found").into_inner(), [3, 2]);
     assert_eq!(commit.await.unwrap().unwrap(), [TransferOutcome::Done]);
+}
+
+#[tokio::test]
+async fn the_newest_transfer_is_listed_when_it_is_durable_and_those_before_it_at_any_time() {
+    let mut homes = Homes::new().await;
+    let (reader, writer) = (homes.wallet().await, homes.wallet().await);
+    writer.transfer(vec![homes.top_up(1, 0, 10)]).await.unwrap();
+    let owner = homes.users[0].clone();
+    assert_eq!(listed(&reader, &owner, None).await.unwrap().unwrap(), [10]);
+
+    let (stall, commit) = homes.visible(&reader, &writer, 2, 5).await;
+    let list = listed(&reader, &owner, None);
+    let newest = reader.scan(0, 10).await.unwrap().pop().expect("there are two").position;
+    assert_eq!(listed(&reader, &owner, Some(newest)).await.unwrap().unwrap(), [10], "a barrier has covered it");
+    tokio::time::sleep(WHILE).await;
+    assert!(!commit.is_finished() && !list.is_finished(), "it could be read, and a crash would have taken it back");
+    drop(stall);
+    assert_eq!(list.await.unwrap().unwrap(), [5, 10]);
+    assert_eq!(commit.await.unwrap().unwrap(), [TransferOutcome::Done]);
+
+    let (stall, commit) = homes.visible(&reader, &writer, 3, 7).await;
+    let list = listed(&reader, &owner, None);
+    tokio::time::sleep(WHILE).await;
+    homes.stalling.kill();
+    drop(stall);
+    homes.stalling.restart();
+    assert!(commit.await.unwrap().is_err(), "nobody was told that it is durable");
+    match list.await.unwrap() {
+        Err(_) => {}
+        Ok(amounts) => assert_eq!(amounts, [5, 10], "what the crash has taken back is not listed"),
+    }
 }
 
 /// The way to a server whose clients learn of its death when they are told to.
