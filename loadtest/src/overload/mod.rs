@@ -71,6 +71,9 @@ pub struct Args {
     /// The part of all processors that the SET has, the gateway not; 0 for no quota. Needs root
     #[arg(long, default_value_t = 0.2, value_parser = parse_part)]
     quota: f64,
+    /// After which the quota is given anew, in milliseconds; 100 is what systemd and container runtimes set
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    quota_period_ms: u64,
     /// How many times the peak is offered
     #[arg(long, default_value_t = 3.0, value_parser = parse_factor)]
     factor: f64,
@@ -152,7 +155,8 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn start(args: &'a Args) -> Fallible<Bench<'a>> {
-        let quota = if args.quota > 0.0 { Some(Quota::new()?) } else { None };
+        let quota =
+            if args.quota > 0.0 { Some(Quota::new(Duration::from_millis(args.quota_period_ms))?) } else { None };
         let dir = files::data_dir(&args.data)?;
         let wanted = Wanted { shares_max: OPENINGS_MAX, ..Wanted::default() };
         let service = match args.embedded {

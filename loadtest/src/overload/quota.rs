@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::Fallible;
 
-/// The period of the quota, as systemd and container runtimes set it.
-const PERIOD_US: u64 = 100_000;
 /// How long a group may take to become empty before it is left behind.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -20,6 +18,7 @@ const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 pub struct Quota {
     folder: PathBuf,
     version: Version,
+    period_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +28,16 @@ enum Version {
 }
 
 impl Quota {
-    /// A group without processes and without a limit.
+    /// A group without processes and without a limit, whose quota is to be given anew
+    /// after each period: who has used it up stands still for the rest.
     ///
     /// # Errors
     /// Where the system has no cpu controller, or does not let us write it.
-    pub fn new() -> Fallible<Quota> {
-        Quota::under(Path::new("/sys/fs/cgroup"))
+    pub fn new(period: Duration) -> Fallible<Quota> {
+        Quota::under(Path::new("/sys/fs/cgroup"), period)
     }
 
-    fn under(root: &Path) -> Fallible<Quota> {
+    fn under(root: &Path, period: Duration) -> Fallible<Quota> {
         let (version, parent) = match root.join("cpu/cpu.cfs_quota_us").exists() {
             true => (Version::One, root.join("cpu")),
             false if root.join("cgroup.controllers").exists() => (Version::Two, root.to_owned()),
@@ -48,7 +48,7 @@ impl Quota {
         }
         let folder = parent.join(format!("hongbao-loadtest-{}", std::process::id()));
         fs::create_dir(&folder).map_err(|error| format!("{}: {error}; it needs root", folder.display()))?;
-        Ok(Quota { folder, version })
+        Ok(Quota { folder, version, period_us: period.as_micros() as u64 })
     }
 
     /// Puts a process into it, with those that it starts from now on.
@@ -58,16 +58,17 @@ impl Quota {
 
     /// So many processors for all of them together; `None`: all that there are.
     pub fn set(&self, processors: Option<f64>) -> Fallible<()> {
-        let quota_us = processors.map(|processors| (processors * PERIOD_US as f64) as u64);
+        let period_us = self.period_us;
+        let quota_us = processors.map(|processors| (processors * period_us as f64) as u64);
         match self.version {
             Version::One => {
-                write(&self.folder.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
+                write(&self.folder.join("cpu.cfs_period_us"), &period_us.to_string())?;
                 let quota = quota_us.map_or("-1".to_owned(), |quota| quota.to_string());
                 write(&self.folder.join("cpu.cfs_quota_us"), &quota)
             }
             Version::Two => {
                 let quota = quota_us.map_or("max".to_owned(), |quota| quota.to_string());
-                write(&self.folder.join("cpu.max"), &format!("{quota} {PERIOD_US}"))
+                write(&self.folder.join("cpu.max"), &format!("{quota} {period_us}"))
             }
         }
     }
@@ -96,13 +97,15 @@ fn write(path: &Path, text: &str) -> Fallible<()> {
 mod tests {
     use super::*;
 
+    const PERIOD: Duration = Duration::from_millis(100);
+
     #[test]
     fn a_quota_is_written_as_each_version_of_cgroups_wants_it() {
         let root = tempfile::tempdir().unwrap();
         let controller = root.path().join("cpu");
         fs::create_dir(&controller).unwrap();
         fs::write(controller.join("cpu.cfs_quota_us"), "-1").unwrap();
-        let one = std::mem::ManuallyDrop::new(Quota::under(root.path()).unwrap());
+        let one = std::mem::ManuallyDrop::new(Quota::under(root.path(), PERIOD).unwrap());
         one.set(Some(0.4)).unwrap();
         assert_eq!(fs::read_to_string(one.folder.join("cpu.cfs_quota_us")).unwrap(), "40000");
         one.set(None).unwrap();
@@ -110,7 +113,7 @@ mod tests {
 
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.controllers"), "cpu").unwrap();
-        let two = std::mem::ManuallyDrop::new(Quota::under(root.path()).unwrap());
+        let two = std::mem::ManuallyDrop::new(Quota::under(root.path(), PERIOD).unwrap());
         two.set(Some(1.5)).unwrap();
         assert_eq!(fs::read_to_string(two.folder.join("cpu.max")).unwrap(), "150000 100000");
         two.add(7).unwrap();
@@ -119,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_system_without_a_cpu_controller_is_told_apart() {
-        let error = Quota::under(tempfile::tempdir().unwrap().path()).err().unwrap().to_string();
+        let error = Quota::under(tempfile::tempdir().unwrap().path(), PERIOD).err().unwrap().to_string();
         assert!(error.contains("no cpu controller"), "{error}");
     }
 }
