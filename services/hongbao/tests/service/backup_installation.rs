@@ -19,6 +19,7 @@ use crate::support::{
 const SOON: Duration = Duration::from_secs(60);
 const CLIENTS: usize = 3;
 const BACKUPS: usize = 3;
+const TRIES_MAX: u32 = 10;
 
 /// The settings and the topology of an installation over two database servers.
 fn configure(folder: &Folder, set: &Part, wallet: &Part) -> SocketAddr {
@@ -44,14 +45,34 @@ fn configure(folder: &Folder, set: &Part, wallet: &Part) -> SocketAddr {
 fn run(folder: &Folder, command: &str, more: &[&Path]) -> (Option<i32>, String) {
     let config = folder.path("hongbao.toml");
     let mut run = hongbao(&[command, "--config", config.to_str().unwrap()]);
-    // Who backs up may lock a server and read everything.
-    let done = run.args(more).envs(as_root(command == "backup")).output().unwrap();
+    let done = run.args(more).envs(as_backup(command == "backup")).output().unwrap();
     (done.status.code(), format!("{}{}", text(&done.stdout), text(&done.stderr)))
 }
 
-fn as_root(is_root: bool) -> Vec<(&'static str, &'static str)> {
-    let settings = [("HONGBAO_DATABASE__USER", "root"), ("HONGBAO_DATABASE__PASSWORD", "")];
-    if is_root { settings.to_vec() } else { Vec::new() }
+/// Backs up. On a busy machine the dumps may begin too late, and then it has to be asked again.
+fn backup(folder: &Folder, copy: &Path) -> String {
+    for _ in 0..TRIES_MAX {
+        let (code, said) = run(folder, "backup", &["--to".as_ref(), copy]);
+        if code == Some(0) {
+            return said;
+        }
+        assert!(said.contains("within 3s") || said.contains("1205"), "{said}");
+        assert!(!copy.exists(), "what is not whole is not left behind");
+    }
+    panic!("the dumps never begin in time");
+}
+
+fn as_backup(is_backup: bool) -> Vec<(&'static str, &'static str)> {
+    let settings = [("HONGBAO_DATABASE__USER", "backup"), ("HONGBAO_DATABASE__PASSWORD", "copies")];
+    if is_backup { settings.to_vec() } else { Vec::new() }
+}
+
+/// The user who backs up, with the rights that the handbook names and no other.
+fn grant_backup(part: &Part) {
+    part.sql(
+        "CREATE USER backup@'127.0.0.1' IDENTIFIED BY 'copies'; \
+         GRANT RELOAD, SELECT, SHOW VIEW, TRIGGER ON *.* TO backup@'127.0.0.1'",
+    );
 }
 
 fn client(part: &Part) -> Command {
@@ -114,6 +135,7 @@ fn work(number: usize, at: SocketAddr, stop: &AtomicBool, opened: &AtomicUsize) 
 #[test]
 fn every_backup_under_load_is_of_one_moment_over_sets_and_wallet_and_can_be_restored_i1_i6() {
     let (set, wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
+    [&set, &wallet].into_iter().for_each(grant_backup);
     let folder = Folder::new();
     let server_at = configure(&folder, &set, &wallet);
     let (code, said) = run(&folder, "migrate", &[]);
@@ -130,8 +152,7 @@ fn every_backup_under_load_is_of_one_moment_over_sets_and_wallet_and_can_be_rest
         for copy in &copies {
             let before = opened.load(Ordering::Relaxed);
             wait_until(SOON, "some openings more", || opened.load(Ordering::Relaxed) > before + 30);
-            let (code, said) = run(&folder, "backup", &["--to".as_ref(), copy]);
-            assert_eq!(code, Some(0), "{said}");
+            let said = backup(&folder, copy);
             assert!(said.contains("2 dumps of one moment"), "{said}");
             println!("{} openings, {said}", opened.load(Ordering::Relaxed));
         }
