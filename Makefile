@@ -16,14 +16,14 @@ test:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-rest test-s test-m
 
 test-m:
-	cargo test --workspace --test 'm*'
+	cargo test --workspace --no-fail-fast --test 'm*'
 
 test-s:
-	cargo test --workspace --test 's*'
+	cargo test --workspace --no-fail-fast --test 's*'
 
 test-rest:
-	cargo test --workspace --test '[!ms]*'
-	cargo test --workspace --lib --bins
+	cargo test --workspace --no-fail-fast --test '[!ms]*'
+	cargo test --workspace --no-fail-fast --lib --bins
 	cargo test --workspace --doc
 
 # The service against its own OpenAPI document: 20,000 requests by schemathesis,
