@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::request::CreateEnvelope;
-use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{Detail, EnvelopeView};
-use hongbao_core::{EnvelopeId, Limits, Seed, Slot, Timestamp, UserId};
-use hongbao_envelope::permits::LocalPermits;
+use hongbao_core::{EnvelopeId, Seed, Timestamp, UserId};
 use hongbao_envelope::refusal::Refusal;
-use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_envelope::server::{Caller, Server};
 use hongbao_parts::Part;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::sqlite::file::Mode;
@@ -56,18 +54,7 @@ async fn detail(server: Arc<Server>) -> Result<Detail, Refusal> {
 async fn process(part: &Part, wallet: &Arc<SqliteWallet>) -> (Arc<Server>, Arc<dyn Store>) {
     let bounds = MysqlOptions { statement_timeout: PATIENT, ..MysqlOptions::default() };
     let store = common::open(common::options(part, "hongbao", "hongbao", bounds)).await;
-    let parts = ServerParts {
-        store: store.clone(),
-        wallet: wallet.clone(),
-        clock: Arc::new(ManualClock::at(NOW)),
-        permits: Arc::new(LocalPermits::new(64)),
-        tickets: TicketKey::new(b"a secret that only this test knows"),
-        shared: None,
-        limits: Limits::default(),
-        slots: Slot::all().collect(),
-        zone_offset_s: 0,
-        options: ServerOptions::default(),
-    };
+    let parts = common::parts(store.clone(), wallet.clone(), Arc::new(ManualClock::at(NOW)));
     // So that the barrier's connection is there.
     while Reading::begin(&*store).end(()).await.unwrap().is_none() {}
     (Server::start(parts, &mut Registry::default()).0, store)

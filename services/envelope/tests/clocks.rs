@@ -1,17 +1,17 @@
 //! Ids that were minted by another clock than the server's, and ids that exist.
 
+mod common;
+
 use std::sync::Arc;
 
 use hongbao_core::id::Fold;
 use hongbao_core::limits::{ID_AHEAD_DAYS_MAX, ID_AHEAD_MS_MAX, ID_AHEAD_RETRY_S_MAX};
 use hongbao_core::request::CreateEnvelope;
-use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{EnvelopeView, GrabAnswer};
-use hongbao_core::{EnvelopeId, Fen, Limits, Seed, Slot, Timestamp, Transfer, UserId};
-use hongbao_envelope::permits::LocalPermits;
+use hongbao_core::{EnvelopeId, Fen, Seed, Timestamp, Transfer, UserId};
 use hongbao_envelope::refusal::Refusal;
-use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_envelope::server::{Caller, Server};
 use hongbao_http::{Code, Problem};
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
@@ -42,18 +42,7 @@ impl Bench {
         let money = Transfer::top_up(id, user("li"), Fen::new(1_000).unwrap(), NOW);
         wallet.transfer(vec![money]).await.unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
-        let parts = ServerParts {
-            store: Arc::new(store),
-            wallet: Arc::new(wallet),
-            clock: clock.clone(),
-            permits: Arc::new(LocalPermits::new(64)),
-            tickets: TicketKey::new(b"a secret that only this test knows"),
-            shared: None,
-            limits: Limits::default(),
-            slots: Slot::all().collect(),
-            zone_offset_s: 0,
-            options: ServerOptions::default(),
-        };
+        let parts = common::parts(Arc::new(store), Arc::new(wallet), clock.clone());
         let (server, _) = Server::start(parts, &mut Registry::default());
         Bench { _dir: dir, clock, server }
     }

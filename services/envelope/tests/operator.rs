@@ -1,17 +1,17 @@
 //! What operators may change while a server runs.
 
+mod common;
+
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use hongbao_core::id::Fold;
-use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Role;
-use hongbao_core::{Limits, Slot, SystemClock, UserId};
+use hongbao_core::{SystemClock, UserId};
 use hongbao_envelope::http::{App, routes};
-use hongbao_envelope::permits::LocalPermits;
-use hongbao_envelope::server::{Server, ServerOptions, ServerParts};
+use hongbao_envelope::server::Server;
 use hongbao_http::{Issuer, Verifier};
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::sqlite::file::Mode;
@@ -31,18 +31,11 @@ impl Bench {
     async fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap();
-        let parts = ServerParts {
-            store: Arc::new(store),
-            wallet: Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap()),
-            clock: Arc::new(SystemClock),
-            permits: Arc::new(LocalPermits::new(64)),
-            tickets: TicketKey::new(SECRET),
-            shared: None,
-            limits: Limits::default(),
-            slots: Slot::all().collect(),
-            zone_offset_s: 0,
-            options: ServerOptions::default(),
-        };
+        let parts = common::parts(
+            Arc::new(store),
+            Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap()),
+            Arc::new(SystemClock),
+        );
         let (server, _) = Server::start(parts, &mut Registry::default());
         let verifier = Verifier::hs256(SECRET, Arc::new(SystemClock)).unwrap();
         let issuer = Issuer::hs256(SECRET, Arc::new(SystemClock)).unwrap();

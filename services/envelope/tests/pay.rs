@@ -1,13 +1,13 @@
 //! What the sender is told when a payment got half way.
 
+mod common;
+
 use std::sync::Arc;
 
 use hongbao_core::id::Fold;
-use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
-use hongbao_core::{EnvelopeId, Fen, Limits, Slot, State, Timestamp, Transfer, UserId};
-use hongbao_envelope::permits::LocalPermits;
-use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_core::{EnvelopeId, Fen, State, Timestamp, Transfer, UserId};
+use hongbao_envelope::server::{Caller, Server};
 use hongbao_http::{Code, Problem};
 use hongbao_store::guarded::{Guard, GuardedStore, Verb};
 use hongbao_store::sqlite::SqliteStore;
@@ -77,18 +77,7 @@ impl Bench {
         let top_up = serde_json::from_value(serde_json::json!("00000000-0000-4000-8000-000000000001")).unwrap();
         wallet.transfer(vec![Transfer::top_up(top_up, envelope.sender.clone(), envelope.total, NOW)]).await.unwrap();
         store.create(std::slice::from_ref(&envelope)).await.unwrap();
-        let parts = ServerParts {
-            store,
-            wallet: wallet.clone(),
-            clock: Arc::new(ManualClock::at(NOW)),
-            permits: Arc::new(LocalPermits::new(64)),
-            tickets: TicketKey::new(b"a secret that only this test knows"),
-            shared: None,
-            limits: Limits::default(),
-            slots: Slot::all().collect(),
-            zone_offset_s: 0,
-            options: ServerOptions::default(),
-        };
+        let parts = common::parts(store, wallet.clone(), Arc::new(ManualClock::at(NOW)));
         let (server, _) = Server::start(parts, &mut Registry::default());
         Bench { _dir: dir, server, wallet, failing, id: envelope.id, sender: envelope.sender }
     }

@@ -1,4 +1,4 @@
-//! A store on a MariaDB of the test's own, and envelopes in it.
+//! A server's parts, a store on a MariaDB of the test's own, and envelopes in it.
 
 // Each test file uses its part of this.
 #![allow(dead_code)]
@@ -6,14 +6,34 @@
 use std::sync::Arc;
 
 use hongbao_core::id::Fold;
-use hongbao_core::{Envelope, EnvelopeId, Fen, Kind, Slot, Timestamp, World};
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::{Clock, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, Timestamp, World};
+use hongbao_envelope::permits::LocalPermits;
+use hongbao_envelope::server::{ServerOptions, ServerParts};
 use hongbao_parts::Part;
 use hongbao_store::Store;
 use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::suite::created;
+use hongbao_wallet::Wallet;
 
 const LIFETIME_MS: i64 = 3_600_000;
+
+/// A server of all slots over these, with the usual limits.
+pub fn parts(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, clock: Arc<dyn Clock>) -> ServerParts {
+    ServerParts {
+        store,
+        wallet,
+        clock,
+        permits: Arc::new(LocalPermits::new(64)),
+        tickets: TicketKey::new(b"a secret that only this test knows"),
+        shared: None,
+        limits: Limits::default(),
+        slots: Slot::all().collect(),
+        zone_offset_s: 0,
+        options: ServerOptions::default(),
+    }
+}
 
 /// How to reach it as somebody, with these bounds.
 pub fn options(mariadb: &Part, user: &str, password: &str, bounds: MysqlOptions) -> MysqlOptions {
