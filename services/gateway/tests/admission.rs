@@ -16,8 +16,8 @@ const AT_MOST: &str = "hongbao_gateway_in_flight_max{set=\"a\",server=\"a1\"}";
 #[tokio::test]
 async fn a_server_that_answers_slowly_is_given_no_more_than_it_answers_in_time() {
     let one = Backend::start("a1").await;
-    // What was let in is answered, however busy this machine is.
-    let options = GatewayOptions { answer_within_ms: 20_000, ..quick() };
+    // What was let in is answered, and the server is up, however busy this machine is.
+    let options = GatewayOptions { answer_within_ms: 20_000, probe_timeout_ms: 20_000, ..quick() };
     let front = Arc::new(Front::start(&topology(1, &[("a", "00-99", &[("a1", one.address)])]), options).await);
     assert_eq!(front.metric(AT_MOST).await, Some(FORWARDS_AT_FIRST as f64));
 
