@@ -1,10 +1,11 @@
-//! Servers that do not answer: a process that stands still, a connection that
-//! died by itself, and servers that are only slow.
+//! Servers that do not answer: a process that stands still, a link that loses every
+//! packet, a connection that died by itself, and servers that are only slow.
 
 mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,8 @@ use common::{Backend, Front, id, quick, topology};
 use hongbao_core::EnvelopeId;
 use hongbao_core::routing::owner;
 use hongbao_gateway::GatewayOptions;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -37,6 +40,9 @@ fn a_server_that_is_stopped_by_another_test() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
+/// The instruction of a socket filter that says how many bytes of a packet to keep.
+const BPF_RETURN: u16 = 0x06;
+
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -55,6 +61,31 @@ impl Process {
     fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Its listener and all of its connections.
+    fn sockets(&self) -> Vec<OwnedFd> {
+        let handle = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().map(|entry| entry.unwrap());
+        // One that is closed meanwhile needs nothing.
+        let sockets = fds
+            .filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|what| what.to_string_lossy().starts_with("socket:")));
+        let numbers = sockets.map(|fd| fd.file_name().to_str().unwrap().parse().unwrap());
+        numbers.filter_map(|fd| pidfd_getfd(&handle, fd, PidfdGetfdFlags::empty()).ok()).collect()
+    }
+
+    /// The kernel drops every packet that comes for it, also those of new connections,
+    /// and acknowledges none.
+    fn cut_link(&self) {
+        let drop_all = [SockFilter::new(BPF_RETURN, 0, 0, 0)];
+        self.sockets().iter().for_each(|socket| SockRef::from(socket).attach_filter(&drop_all).unwrap());
+    }
+
+    fn mend_link(&self) {
+        for socket in self.sockets() {
+            // It fails where there is none, as on one that was opened since.
+            let _ = SockRef::from(&socket).detach_filter();
+        }
     }
 
     /// Stops it; on return it does not run any more.
@@ -101,8 +132,8 @@ async fn until_answered(front: &Arc<Front>, path: &str, server: &str) -> Duratio
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stands_still_costs_its_envelopes_less_than_a_second_and_a_half() {
+/// How long the envelopes of a server lack service while `silence` lasts, until `end`.
+async fn without_service(silence: fn(&Process), end: fn(&Process)) {
     let (one, two) = (Process::start(), Backend::start("a2").await);
     let text = topology(1, &[("a", "00-99", &[("a1", one.address), ("a2", two.address)])]);
     let front = Arc::new(Front::start(&text, GatewayOptions::default()).await);
@@ -111,16 +142,26 @@ async fn a_process_that_stands_still_costs_its_envelopes_less_than_a_second_and_
     let mut took = Vec::new();
     for _ in 0..STOPS {
         until_answered(&front, &open, "a1").await;
-        one.stop();
+        silence(&one);
         // What changes nothing is asked of the other as soon as the first is given up.
         let (opening, grabbing) = tokio::join!(until_answered(&front, &open, "a2"), front.post(&grab, "{}"));
         assert_eq!(grabbing.server(), "a2");
         took.push(opening);
-        one.signal("CONT");
+        end(&one);
         front.until_up("a", "a1", true).await;
     }
     println!("without service: {took:?}");
     assert!(took.iter().any(|took| *took < GOAL), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stands_still_costs_its_envelopes_less_than_a_second_and_a_half() {
+    without_service(Process::stop, |process| process.signal("CONT")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_cut_costs_its_envelopes_less_than_a_second_and_a_half() {
+    without_service(Process::cut_link, Process::mend_link).await;
 }
 
 #[tokio::test]
