@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often the database is asked; it is also asked when it comes back.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the last question gave.
 struct Seen {
-    /// Absent until the first answer.
+    /// When it last answered and confirmed a commit; absent until the first time.
     answered_at: Option<Instant>,
     /// Milliseconds that our clock is ahead of the database's.
     ahead_ms: i64,
@@ -62,13 +62,9 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
         let mut returning = store.returns();
         loop {
             returning.seen();
-            let before = clock.now();
-            let answer = tokio::time::timeout(ANSWER_WITHIN, store.ping()).await.unwrap_or_else(|_| Err(no_answer()));
-            let after = clock.now();
+            let answer = timeout(ANSWER_WITHIN, ask(&*store, &*clock)).await.unwrap_or_else(|_| Err(no_answer()));
             match answer {
-                Ok(theirs) => {
-                    // The answer is from some moment between; at most one of the two is above zero.
-                    let ahead_ms = theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after));
+                Ok(ahead_ms) => {
                     ahead.set(ahead_ms as f64 / 1_000.0);
                     let now = Seen { answered_at: Some(Instant::now()), ahead_ms, failure: None };
                     let was = std::mem::replace(&mut *seen.lock(), now);
@@ -88,8 +84,20 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
     (checks, task)
 }
 
+/// Asks the database for its clock and for a commit, for one whose log stalls still
+/// answers questions; gives by how many milliseconds our clock is ahead.
+async fn ask(store: &dyn Store, clock: &dyn Clock) -> Result<i64, StoreError> {
+    let before = clock.now();
+    let theirs = store.ping().await?;
+    let after = clock.now();
+    // Whether its generation moved does not matter: nothing was read.
+    store.barrier(&store.generations()).await?;
+    // The answer is from some moment between; at most one of the two is above zero.
+    Ok(theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after)))
+}
+
 fn no_answer() -> StoreError {
-    StoreError::Unavailable(format!("no answer to a ping within {ANSWER_WITHIN:?}"))
+    StoreError::Unavailable(format!("it did not answer and confirm a commit within {ANSWER_WITHIN:?}"))
 }
 
 /// Logs when the clock becomes wrong, and when it is right again.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use hongbao_core::id::Fold;
-use hongbao_core::{Slot, SystemClock};
+use hongbao_core::{Slot, SystemClock, World};
 use hongbao_envelope::ready;
 use hongbao_http::Health;
 use hongbao_parts::Part;
@@ -18,9 +19,8 @@ use tower::ServiceExt as _;
 /// As it is promised to operators, and a moment for a busy machine.
 const NOTICED_WITHIN: Duration = Duration::from_millis(6_000);
 
-#[tokio::test]
-async fn a_database_that_hangs_is_noticed_long_before_a_statement_is_given_up() {
-    let mariadb = Part::mariadb(&[]);
+/// The routes of a server whose database is this one.
+async fn server_of(mariadb: &Part) -> Router {
     let options = MysqlOptions {
         nodes: vec![mariadb.node().parse().unwrap()],
         user: "hongbao".to_owned(),
@@ -32,27 +32,47 @@ async fn a_database_that_hangs_is_noticed_long_before_a_statement_is_given_up() 
         fold: Fold::new(1, 1).unwrap(),
         slots: Slot::all().collect(),
         zone_offset_s: 0,
-        world: hongbao_core::World::Real,
+        world: World::Real,
     };
     migrate(options.clone(), &layout()).await.unwrap();
     let store = MysqlStore::open(options, layout()).await.unwrap();
-    let (checks, asking) = ready::watch(Arc::new(store), Arc::new(SystemClock), &mut Registry::default());
-    let routes: axum::Router = Health::new(checks).router();
-    let is_ready = async || {
+    // The task ends with the test's runtime.
+    let (checks, _) = ready::watch(Arc::new(store), Arc::new(SystemClock), &mut Registry::default());
+    Health::new(checks).router()
+}
+
+async fn until_ready_is(ready: bool, routes: &Router) {
+    let began = Instant::now();
+    loop {
         let request = Request::get("/readyz").body(Body::empty()).unwrap();
-        routes.clone().oneshot(request).await.unwrap().status() == StatusCode::OK
-    };
-    let until = async |ready: bool| {
-        let began = Instant::now();
-        while is_ready().await != ready {
-            assert!(began.elapsed() < NOTICED_WITHIN, "it is not noticed that ready is {ready}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let status = routes.clone().oneshot(request).await.unwrap().status();
+        if (status == StatusCode::OK) == ready {
+            return;
         }
-    };
-    until(true).await;
+        assert!(began.elapsed() < NOTICED_WITHIN, "it is not noticed that ready is {ready}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_is_noticed_long_before_a_statement_is_given_up() {
+    let mariadb = Part::mariadb(&[]);
+    let routes = server_of(&mariadb).await;
+    until_ready_is(true, &routes).await;
     mariadb.pause();
-    until(false).await;
+    until_ready_is(false, &routes).await;
     mariadb.resume();
-    until(true).await;
-    asking.abort();
+    until_ready_is(true, &routes).await;
+}
+
+#[tokio::test]
+async fn a_database_that_answers_and_whose_log_stalls_is_noticed_as_soon() {
+    let mariadb = Part::mariadb_with_a_log_that_stalls("ib_logfile0", &[]);
+    let routes = server_of(&mariadb).await;
+    until_ready_is(true, &routes).await;
+    let stall = mariadb.stall_log();
+    until_ready_is(false, &routes).await;
+    assert_eq!(mariadb.sql("SELECT 1").trim(), "1", "it answers");
+    drop(stall);
+    until_ready_is(true, &routes).await;
 }
