@@ -49,6 +49,8 @@ struct Drive<'a, 'b, F> {
     lost: usize,
     /// Requests a second, where not every connection is kept busy.
     pace: Option<f64>,
+    /// Requests that were sent again at once.
+    beyond_pace: u64,
     /// Connections that have had nothing to send. They take turns: a server closes what says nothing for long.
     idle: VecDeque<usize>,
     /// Connections whose request was refused, and when they ask again.
@@ -107,6 +109,7 @@ impl Generator {
             under_way: 0,
             lost: 0,
             pace,
+            beyond_pace: 0,
             idle,
             resting: VecDeque::new(),
             check,
@@ -203,7 +206,12 @@ impl<F> Drive<'_, '_, F> {
     fn due(&self, now: Instant) -> u64 {
         let Some(pace) = self.pace.filter(|_| self.ended.is_none()) else { return 0 };
         let wanted = (now - self.started).as_secs_f64() * pace;
-        (wanted as u64).saturating_sub(self.tally.sent + self.tally.missed)
+        (wanted as u64).saturating_sub(self.tally.sent - self.beyond_pace + self.tally.missed)
+    }
+
+    /// Whether requests are sent still.
+    fn is_in_time(&self, now: Instant) -> bool {
+        self.ended.is_none() && self.until.is_none_or(|until| now < until)
     }
 
     /// Whether somebody who was refused will ask again.
@@ -273,6 +281,10 @@ impl Connection {
     /// Sends the next request, if there is one. A failure to write shows as an event.
     fn send_next<F>(&mut self, drive: &mut Drive<'_, '_, F>, now: Instant) {
         let Some(index) = drive.next(now) else { return drive.idle.push_back(self.number) };
+        self.send(index, drive, now);
+    }
+
+    fn send<F>(&mut self, index: usize, drive: &mut Drive<'_, '_, F>, now: Instant) {
         drive.under_way += 1;
         drive.tally.sent += 1;
         self.request = Some(Request { index, written: 0, sent_at: now });
@@ -341,12 +353,12 @@ impl Connection {
         }
         drive.under_way -= 1;
         let now = Instant::now();
-        let mut is_refused = false;
+        let (mut is_refused, mut asks_at_once) = (false, false);
         match (drive.check)(request.index, &answer) {
             Err(label) => {
                 if label == BUSY {
                     is_refused = true;
-                    drive.feed.refused(request.index);
+                    asks_at_once = drive.feed.refused(request.index) && drive.is_in_time(now);
                 }
                 drive.tally.error(label);
             }
@@ -358,10 +370,14 @@ impl Connection {
             Ok(()) => (),
         }
         self.filled = 0;
-        // At a pace somebody else's request is sent over it; otherwise its user waits a little.
-        match is_refused && drive.pace.is_none() {
-            true => drive.resting.push_back((now + REST, self.number)),
-            false => self.send_next(drive, now),
+        if asks_at_once {
+            drive.beyond_pace += 1;
+            self.send(request.index, drive, now);
+        } else if is_refused && drive.pace.is_none() {
+            drive.resting.push_back((now + REST, self.number));
+        } else {
+            // At a pace somebody else's request is sent over it.
+            self.send_next(drive, now);
         }
         Ok(())
     }
@@ -491,6 +507,35 @@ mod tests {
         let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, check).unwrap();
         assert_eq!(seen, [0, 1, 2, 0]);
         assert_eq!((tally.sent, tally.errors.get(super::BUSY)), (4, Some(&1)));
+    }
+
+    #[test]
+    fn who_asks_again_at_once_does_so_until_it_is_taken() {
+        let addr = server(vec![vec![BUSY, BUSY, OK, OK]]);
+        let requests = requests(2);
+        let mut seen = Vec::new();
+        let check = |index: usize, answer: &Answer<'_>| {
+            seen.push(index);
+            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
+        };
+        let mut feed = Feed::once(&requests).asking_again_at_once();
+        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, check).unwrap();
+        assert_eq!(seen, [0, 0, 0, 1]);
+        assert_eq!((tally.sent, tally.errors.get(super::BUSY)), (4, Some(&2)));
+    }
+
+    #[test]
+    fn requests_that_are_sent_again_at_once_come_on_top_of_the_pace() {
+        let addr = server(vec![[vec![BUSY; 40], vec![OK; 1_000]].concat()]);
+        let requests = requests(1);
+        let check = |_: usize, answer: &Answer<'_>| {
+            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
+        };
+        let mut feed = Feed::again_and_again(&requests).asking_again_at_once();
+        let time = Some(Duration::from_millis(1_000));
+        let tally = Generator::connect(addr, 1).unwrap().drive_at(Some(10.0), &mut feed, time, check).unwrap();
+        assert_eq!(tally.errors.get(super::BUSY), Some(&40), "one request, 40 times");
+        assert!((1..=11).contains(&tally.counted), "{} at 10 a second", tally.counted);
     }
 
     #[test]

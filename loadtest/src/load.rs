@@ -15,37 +15,52 @@ pub struct Feed<'a> {
     requests: &'a Arena,
     next: usize,
     again: bool,
-    /// Those that were refused, where they are sent once more after all others.
-    refused: Option<VecDeque<usize>>,
+    refused: Refused,
+}
+
+/// What becomes of requests that were told `busy`.
+enum Refused {
+    /// They are not sent again.
+    Dropped,
+    /// They are sent once more after all others.
+    Later(VecDeque<usize>),
+    /// They are sent once more at once, over the same connection, beyond any pace.
+    AtOnce,
 }
 
 impl<'a> Feed<'a> {
     /// Sends each request once.
     pub fn once(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: false, refused: None }
+        Feed { requests, next: 0, again: false, refused: Refused::Dropped }
     }
 
     /// Starts over when all were sent.
     pub fn again_and_again(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: true, refused: None }
+        Feed { requests, next: 0, again: true, refused: Refused::Dropped }
     }
 
     /// Sends each request until it is not refused: a request that was told `busy` is as
     /// good as one that was never sent.
     pub fn until_taken(requests: &'a Arena) -> Feed<'a> {
-        Feed { refused: Some(VecDeque::new()), ..Feed::once(requests) }
+        Feed { refused: Refused::Later(VecDeque::new()), ..Feed::once(requests) }
+    }
+
+    /// The same requests; whoever is refused asks again at once, as clients do that know no delay.
+    pub fn asking_again_at_once(self) -> Feed<'a> {
+        Feed { refused: Refused::AtOnce, ..self }
     }
 
     /// Whether what is refused is sent once more.
     pub fn takes_back(&self) -> bool {
-        self.refused.is_some()
+        !matches!(self.refused, Refused::Dropped)
     }
 
-    /// A request was told `busy`.
-    pub fn refused(&mut self, index: usize) {
-        if let Some(refused) = &mut self.refused {
+    /// A request was told `busy`; whether it is to be sent again at once.
+    pub fn refused(&mut self, index: usize) -> bool {
+        if let Refused::Later(refused) = &mut self.refused {
             refused.push_back(index);
         }
+        matches!(self.refused, Refused::AtOnce)
     }
 
     /// What it sends from.
@@ -63,7 +78,10 @@ impl<'a> Feed<'a> {
             self.next += 1;
             return Some(index);
         }
-        self.refused.as_mut().and_then(VecDeque::pop_front)
+        match &mut self.refused {
+            Refused::Later(refused) => refused.pop_front(),
+            Refused::Dropped | Refused::AtOnce => None,
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! answer costs of all processors; the latency at eight tenths of it; then three times the peak at a
 //! pace that no answer changes, over many connections; and how long it takes from
 //! there until as much is answered as before. A request that was told `busy` is sent
-//! again later, for nothing happened.
+//! again later, for nothing happened; or at once, beyond that pace, as by clients
+//! that know no delay.
 //!
 //! With a quota, the processes of the SET share a part of the processors and the
 //! gateway has the others: how much is answered says whether refusing costs the SET
@@ -77,6 +78,9 @@ pub struct Args {
     /// How many times the peak is offered
     #[arg(long, default_value_t = 3.0, value_parser = parse_factor)]
     factor: f64,
+    /// In the storm whoever is refused asks again at once, beyond what is offered
+    #[arg(long)]
+    retry_at_once: bool,
     /// Connections over which it is offered
     #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..=16_000))]
     connections: u32,
@@ -202,7 +206,8 @@ impl<'a> Bench<'a> {
 
         let storm_s = self.args.seconds as f64;
         let requests = stage.requests(&self.client, SPARE * per_s * (storm_s + phase_s))?;
-        let mut feed = stage.feed(&requests);
+        let feed = stage.feed(&requests);
+        let mut feed = if self.args.retry_at_once { feed.asking_again_at_once() } else { feed };
         let memory_before = self.service.front_memory()?;
         let (storm, after) = self.drive(connections, |generator| {
             let pace = Some(self.args.factor * per_s);
@@ -213,7 +218,8 @@ impl<'a> Bench<'a> {
         let memory_mb = (memory_before, self.memory_given_back(memory_before)?);
         let (quota, factor) = (self.args.quota, self.args.factor);
         let is_apart = self.quota.is_some() && !self.args.embedded;
-        Ok(Measured { name, is_apart, quota, factor, connections, peak, easy, storm, after, memory_mb })
+        let retry_at_once = self.args.retry_at_once;
+        Ok(Measured { name, is_apart, quota, factor, retry_at_once, connections, peak, easy, storm, after, memory_mb })
     }
 
     /// Drives the service over new connections, within the quota.

@@ -31,6 +31,8 @@ pub struct Measured {
     pub is_apart: bool,
     pub quota: f64,
     pub factor: f64,
+    /// Whether whoever is refused in the storm asks again at once.
+    pub retry_at_once: bool,
     pub connections: usize,
     pub peak: Phase,
     pub easy: Phase,
@@ -128,9 +130,10 @@ impl fmt::Display for Measured {
         } else {
             "all on the same processors".to_owned()
         };
+        let retries = if self.retry_at_once { ", retries at once" } else { "" };
         writeln!(
             out,
-            "{:?}: {:.1} times the peak over {} connections, {quota}",
+            "{:?}: {:.1} times the peak over {} connections, {quota}{retries}",
             self.name, self.factor, self.connections
         )?;
         for (name, phase) in
