@@ -64,7 +64,7 @@ struct Figures {
     rehearsal: Vec<Route>,
     connections: AtomicU64,
     connections_refused: AtomicU64,
-    refused_early: AtomicU64,
+    came_early: AtomicU64,
 }
 
 impl HttpMetrics {
@@ -112,8 +112,8 @@ impl HttpMetrics {
     }
 
     /// Counts a request that came before the time that it had been told.
-    pub(crate) fn refused_early(&self) {
-        self.0.refused_early.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn came_early(&self) {
+        self.0.came_early.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection over the limit.
@@ -201,8 +201,9 @@ impl Collector for HttpMetrics {
             None,
             MetricType::Counter,
         )?)?;
-        let early = ConstCounter::new(self.0.refused_early.load(Ordering::Relaxed));
-        let help = "Requests refused unread: they came earlier than they had been told";
+        let early = ConstCounter::new(self.0.came_early.load(Ordering::Relaxed));
+        let help =
+            "Requests that came earlier than they had been told: they waited, or were refused where one like them did";
         early.encode(encoder.encode_descriptor("hongbao_http_requests_early", help, None, MetricType::Counter)?)?;
         encode_routes(&self.0.real, "", &mut encoder)?;
         let is_used = |route: &Route| route.by_class.iter().any(|count| count.load(Ordering::Relaxed) > 0);

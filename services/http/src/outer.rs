@@ -17,13 +17,13 @@ use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
 use crate::body::{Timely, too_large};
-use crate::head;
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire};
-use crate::refused::{Asked, Refused};
+use crate::refused::{Asked, Early, Refused};
 use crate::request_id::{RequestId, RequestIds};
 use crate::serve::ServeOptions;
+use crate::{head, hop};
 
 /// Calls of clients start with this.
 const API: &str = "/v1/";
@@ -96,6 +96,7 @@ impl Outer {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let route = self.metrics.route_of(&method, uri.path());
         let is_marked = is_marked(request.headers());
+        let is_passed_on = request.headers().contains_key(hop::DEADLINE_MS);
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
         // Each request that creates is another one.
@@ -104,7 +105,11 @@ impl Outer {
             is_marked,
             path: uri.path(),
         });
-        let refusal = understood.err().or_else(|| self.refusal(asked.as_ref()?, started));
+        let refusal = match (understood, &asked) {
+            (Err(problem), _) => Some(problem),
+            (Ok(()), Some(asked)) => self.let_wait(asked, is_passed_on, started).await.err(),
+            (Ok(()), None) => None,
+        };
         // The size also for handlers that do not look at the body.
         let mut response = if let Some(problem) = refusal {
             problem.into_response()
@@ -138,16 +143,27 @@ impl Outer {
         on_the_wire(&Problem::new(code, detail), &id)
     }
 
-    /// The refusal of a request that is not worth a look just now, if it is none.
-    fn refusal(&self, asked: &Asked<'_>, now: Instant) -> Option<Problem> {
+    /// Lets a request that comes earlier than it was told wait until that time, or
+    /// refuses it where one like it waits, and where a gateway has passed it on: in
+    /// there waiting would count as being slow.
+    async fn let_wait(&self, asked: &Asked<'_>, is_passed_on: bool, now: Instant) -> Result<(), Problem> {
         // Whoever asks how we are must be told, and who operates us let in.
         if !asked.path.starts_with(API) || asked.path.starts_with(OPERATOR) {
-            return None;
+            return Ok(());
         }
-        let early = self.refused.is_early(|refused| refused.key_of(asked), now)?;
-        self.metrics.refused_early();
-        let words = "you were told to try again later than that; nothing happened";
-        Some(Problem::new(Code::Busy, words).retry_after_s(early))
+        let early = self.refused.early(|refused| refused.key_of(asked), !is_passed_on, now);
+        let Some(early) = early else { return Ok(()) };
+        self.metrics.came_early();
+        match early {
+            Early::Waits(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Early::IsRefused(seconds) => {
+                let words = "you were told to try again later than that; nothing happened";
+                Err(Problem::new(Code::Busy, words).retry_after_s(seconds))
+            }
+        }
     }
 
     /// Runs the role's router; gives what a panic in it said.

@@ -1,12 +1,15 @@
-//! Who is refused before anything is done for a request, because it comes again too early.
+//! Who comes again before the time that a refusal has told.
 //!
-//! Who was told to come again in some seconds and asks for the same before is refused
-//! for the rest of them. So those who ask often get no more than those who ask once.
+//! Of those the first waits until that time and is then taken as any other request; it
+//! costs a timer. A client that knows no delay would otherwise be refused again and
+//! again, each time at the price of an answer, and many such clients would leave no
+//! processor for anybody's answer. Whoever asks for the same while one waits is refused
+//! at once. So those who ask often get no more than those who ask once.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hongbao_core::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS, REFUSED_REMEMBERED_MAX, REFUSED_REMEMBERED_MS};
 
@@ -23,8 +26,17 @@ struct Remembered {
     refusals: AtomicU64,
     /// When there were last many in one, in milliseconds from `origin`.
     many_ms: AtomicU64,
-    /// Half of a key, and the millisecond until which it was told to wait.
+    /// A part of a key, whether one waits, and the millisecond until which it was told to wait.
     places: Box<[AtomicU64]>,
+}
+
+/// What becomes of a request that comes too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Early {
+    /// It waits for so long, and is then taken as any other.
+    Waits(Duration),
+    /// Another one waits: it is refused for so many seconds.
+    IsRefused(u32),
 }
 
 impl Default for Refused {
@@ -52,21 +64,30 @@ impl Refused {
             self.0.many_ms.store(now_ms.max(1), Ordering::Relaxed);
         }
         let until_ms = (now_ms + 1_000 * u64::from(seconds)) & UNTIL;
-        self.place(request).store(request.0 & !UNTIL | until_ms, Ordering::Relaxed);
+        self.place(request).store(request.0 & KEY | until_ms, Ordering::Relaxed);
     }
 
-    /// Seconds that this request was told to wait and has not; `None` as well when
-    /// not many have been refused lately, for then there is room for it.
-    pub(crate) fn is_early(&self, request: impl FnOnce(&Refused) -> Key, now: Instant) -> Option<u32> {
+    /// What becomes of this request if it was told to wait and has not; `None` as well
+    /// when not many have been refused lately, for then there is room for it.
+    pub(crate) fn early(&self, request: impl FnOnce(&Refused) -> Key, may_wait: bool, now: Instant) -> Option<Early> {
         let (many_ms, now_ms) = (self.0.many_ms.load(Ordering::Relaxed), self.millis(now));
         if many_ms == 0 || now_ms > many_ms + REFUSED_REMEMBERED_MS {
             return None;
         }
         let request = request(self);
-        let place = self.place(request).load(Ordering::Relaxed);
-        let left_ms = (place & UNTIL).checked_sub(now_ms & UNTIL).filter(|left| *left > 0)?;
-        let is_same = place & !UNTIL == request.0 & !UNTIL;
-        is_same.then(|| left_ms.div_ceil(1_000) as u32)
+        let place = self.place(request);
+        let seen = place.load(Ordering::Relaxed);
+        let left_ms = (seen & UNTIL).checked_sub(now_ms & UNTIL).filter(|left| *left > 0)?;
+        if seen & KEY != request.0 & KEY {
+            return None;
+        }
+        let may_wait = may_wait
+            && seen & WAITS == 0
+            && place.compare_exchange(seen, seen | WAITS, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        Some(match may_wait {
+            true => Early::Waits(Duration::from_millis(left_ms)),
+            false => Early::IsRefused(left_ms.div_ceil(1_000) as u32),
+        })
     }
 
     /// The same sender asks for the same.
@@ -87,6 +108,10 @@ impl Refused {
 const COUNT_BITS: u32 = 24;
 /// The part of a place that says until when: enough for a hundred days.
 const UNTIL: u64 = (1 << 33) - 1;
+/// The part of it that says that somebody waits until then.
+const WAITS: u64 = 1 << 33;
+/// The rest of it, which is of a key.
+const KEY: u64 = !(UNTIL | WAITS);
 
 /// By whose token, in which world and for what: who was refused at one envelope may
 /// open another, and a refused rehearsal says nothing about the real world.
@@ -117,7 +142,7 @@ mod tests {
             Asked { token: Some(b"Bearer li"), is_marked: false, path }
         }
         let key = |path: &str| refused.key_of(&li(path));
-        let early = |path: &str, after: Duration| refused.is_early(|_| key(path), began + after);
+        let early = |path: &str, after: Duration| refused.early(|_| key(path), true, began + after);
         let storm = |at: Duration| {
             for number in 0..ADMISSION_ANSWERS_MIN {
                 refused.remember(key(&format!("/{number}")), 1, began + at);
@@ -126,17 +151,21 @@ mod tests {
         refused.remember(key("/a"), 3, began);
         assert_eq!(early("/a", MS), None, "one refusal is no storm");
         storm(100 * MS);
-        assert_eq!(early("/a", 900 * MS), Some(3));
+        assert_eq!(early("/a", 900 * MS), Some(Early::Waits(2_100 * MS)));
+        assert_eq!(early("/a", 950 * MS), Some(Early::IsRefused(3)), "one waits already");
         assert_eq!(early("/b", 900 * MS), None, "it was not refused");
         for (other, whose) in [
             (Asked { token: Some(b"Bearer wang"), ..li("/a") }, "somebody else's"),
             (Asked { is_marked: true, ..li("/a") }, "a rehearsal's"),
         ] {
-            assert_eq!(refused.is_early(|_| refused.key_of(&other), began + 900 * MS), None, "{whose}");
+            assert_eq!(refused.early(|_| refused.key_of(&other), true, began + 900 * MS), None, "{whose}");
         }
         assert_eq!(early("/a", 1_200 * MS), None, "the storm is over");
         storm(2_000 * MS);
-        assert_eq!(early("/a", 2_100 * MS), Some(1), "and back");
+        assert_eq!(early("/a", 2_100 * MS), Some(Early::IsRefused(1)), "and back");
         assert_eq!(early("/a", 3_000 * MS), None, "its time has come");
+        storm(3_000 * MS);
+        refused.remember(key("/a"), 1, began + 3_000 * MS);
+        assert_eq!(early("/a", 3_100 * MS), Some(Early::Waits(900 * MS)), "it was refused anew");
     }
 }

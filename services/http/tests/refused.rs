@@ -1,22 +1,36 @@
-//! Who was told to come again later and comes at once costs nothing but a look.
+//! Who was told to come again later and comes at once waits until then, and costs nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use hongbao_core::limits::ADMISSION_ANSWERS_MIN;
-use hongbao_http::{Code, HttpMetrics, Outer, Problem};
+use hongbao_http::{Code, HttpMetrics, Outer, Problem, hop};
 use http::{Request, StatusCode};
 
 const OPEN: &str = "/v1/envelopes/0/open";
+/// Far below the time that anybody is told to wait.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// A service without room, and how often it was asked.
 struct Full {
     outer: Outer,
     asked: Arc<AtomicU32>,
 }
+
+/// A request to open.
+#[derive(Clone, Copy)]
+struct Ask {
+    method: &'static str,
+    path: &'static str,
+    marked: bool,
+    passed_on: bool,
+}
+
+const LI_OPENS: Ask = Ask { method: "POST", path: OPEN, marked: false, passed_on: false };
 
 impl Full {
     fn new() -> Full {
@@ -29,39 +43,74 @@ impl Full {
         Full { outer: Outer::new(router, HttpMetrics::default()), asked }
     }
 
-    /// Whether the service behind was asked for this request, which is refused either way.
-    async fn is_asked(&self, method: &str, path: &str, user: &str, marked: bool) -> bool {
-        let before = self.asked.load(Ordering::Relaxed);
+    /// Asks as this user, and is refused; the seconds that it is told to wait.
+    async fn ask(&self, user: &str, Ask { method, path, marked, passed_on }: Ask) -> u64 {
         let mut request = Request::builder().method(method).uri(path).header("host", "x");
         request = request.header("authorization", format!("Bearer {user}"));
         if marked {
             request = request.header("x-hongbao-rehearsal", "1");
         }
+        if passed_on {
+            request = request.header(hop::DEADLINE_MS, "9000");
+        }
         let answer: Response = self.outer.answer(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.headers().contains_key("retry-after"));
-        self.asked.load(Ordering::Relaxed) > before
+        answer.headers()["retry-after"].to_str().unwrap().parse().unwrap()
+    }
+
+    /// How often the service was asked while this went on, and how long it took.
+    async fn while_doing<T>(&self, work: impl Future<Output = T>) -> (u32, Duration) {
+        let (before, began) = (self.asked.load(Ordering::Relaxed), Instant::now());
+        work.await;
+        (self.asked.load(Ordering::Relaxed) - before, began.elapsed())
+    }
+
+    async fn refuse_many(&self) {
+        for number in 0..ADMISSION_ANSWERS_MIN {
+            self.ask(&format!("user{number}"), LI_OPENS).await;
+        }
     }
 }
 
 #[tokio::test]
-async fn while_many_are_refused_who_comes_again_too_early_is_refused_before_the_service_is_asked() {
+async fn who_comes_too_early_waits_until_the_time_it_was_told_and_whoever_else_does_not() {
     let full = Full::new();
-    assert!(full.is_asked("POST", OPEN, "li", false).await);
-    assert!(full.is_asked("POST", OPEN, "li", false).await, "one refusal is no storm");
-    for number in 0..ADMISSION_ANSWERS_MIN {
-        assert!(full.is_asked("POST", OPEN, &format!("user{number}"), false).await);
-    }
-    assert!(full.is_asked("POST", "/v1/envelopes", "li", false).await);
-    assert!(!full.is_asked("POST", OPEN, "li", false).await);
-    for (method, path, user, marked, why) in [
-        ("POST", OPEN, "wang", false, "somebody else"),
-        ("POST", OPEN, "li", true, "a rehearsal"),
-        ("POST", "/v1/envelopes/1/open", "li", false, "another envelope"),
-        ("POST", "/v1/envelopes", "li", false, "each that is made is another one"),
-        ("GET", "/v1/operator/permits", "li", false, "an operator"),
-        ("GET", "/v1/operator/permits", "li", false, "also again"),
-    ] {
-        assert!(full.is_asked(method, path, user, marked).await, "{why}");
-    }
+    full.ask("li", LI_OPENS).await;
+    let (asked, took) = full.while_doing(full.ask("li", LI_OPENS)).await;
+    assert!(asked == 1 && took < AT_ONCE, "one refusal is no storm");
+    full.refuse_many().await;
+    let told = full.ask("zhao", LI_OPENS).await;
+
+    // While it waits another one of its own is refused at once, and nobody else is kept.
+    let first = full.while_doing(full.ask("zhao", LI_OPENS));
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (asked, took) = full.while_doing(full.ask("zhao", LI_OPENS)).await;
+        assert!(asked == 0 && took < AT_ONCE, "one waits already: {asked}, {took:?}");
+        for (ask, user, why) in [
+            (LI_OPENS, "wang", "somebody else"),
+            (Ask { marked: true, ..LI_OPENS }, "zhao", "a rehearsal"),
+            (Ask { path: "/v1/envelopes/1/open", ..LI_OPENS }, "zhao", "another envelope"),
+            (Ask { path: "/v1/envelopes", ..LI_OPENS }, "zhao", "a creation"),
+            (Ask { path: "/v1/envelopes", ..LI_OPENS }, "zhao", "each that is made is another one"),
+            (Ask { method: "GET", path: "/v1/operator/permits", ..LI_OPENS }, "zhao", "an operator"),
+            (Ask { method: "GET", path: "/v1/operator/permits", ..LI_OPENS }, "zhao", "an operator again"),
+        ] {
+            let (asked, took) = full.while_doing(full.ask(user, ask)).await;
+            assert!(asked == 1 && took < AT_ONCE, "{why}");
+        }
+    };
+    let ((asked, took), ()) = tokio::join!(first, others);
+    assert_eq!(asked, 7 + 1, "the others, and then itself");
+    assert!(took > Duration::from_secs(told) - AT_ONCE && took < Duration::from_secs(told) + AT_ONCE, "{took:?}");
+}
+
+#[tokio::test]
+async fn what_a_gateway_passes_on_too_early_is_refused_at_once() {
+    let full = Full::new();
+    let passed_on = Ask { passed_on: true, ..LI_OPENS };
+    full.refuse_many().await;
+    full.ask("li", passed_on).await;
+    let (asked, took) = full.while_doing(full.ask("li", passed_on)).await;
+    assert!(asked == 0 && took < AT_ONCE, "{asked}, {took:?}");
 }
