@@ -135,7 +135,7 @@ mod tests {
     use crate::machine::wall_clock;
     use crate::service::zone_with_noon_at;
 
-    const DAY_TABLE: &str = include_str!("../../../sql/mysql/envelope/day_table.sql");
+    const DAY_TABLE: &str = include_str!("../../../sql/mysql/envelope/0001_day_tables.sql");
 
     #[test]
     fn every_envelope_is_where_the_service_looks_for_it_and_its_journal_is_whole() {

@@ -7,7 +7,8 @@
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::limits::FENCE_RETRIES_MAX;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Opened, Timestamp, UserId};
-use hongbao_store::{Append, Durable, StoreError, durably};
+use hongbao_database::{Durable, durably};
+use hongbao_store::{Append, StoreError};
 
 use crate::lane::{LaneContext, OpenAnswer, answer_to};
 use crate::permits::Inside;

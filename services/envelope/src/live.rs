@@ -25,8 +25,9 @@ use std::time::Duration;
 
 use hongbao_core::limits::{CATCH_UP_WAIT_MS_MAX, JOURNAL_PAGE_MAX};
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
-use hongbao_store::durable::{READ_TRIES_MAX, read_across_a_start};
-use hongbao_store::{Durable, Reading, Store, StoreError};
+use hongbao_database::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_database::{Durable, Reading};
+use hongbao_store::{Store, StoreError};
 use indexmap::IndexMap;
 use parking_lot::{RwLock, RwLockReadGuard};
 use quick_cache::{Weighter, sync::Cache};
@@ -196,7 +197,7 @@ async fn missing_durably(live: &LiveEnvelope, store: &dyn Store) -> Result<Optio
             return Ok(Some(durable));
         }
     }
-    Err(read_across_a_start())
+    Err(read_across_a_start().into())
 }
 
 /// An idle envelope weighs as much as this many openers.
@@ -299,13 +300,13 @@ impl LiveEnvelopes {
             let read = self.read(id, store, now).await?;
             let durable = match read.is_credited() {
                 true => Some(reading.end_proven(read)),
-                false => reading.end(read).await.map_err(NotLive::Store)?,
+                false => reading.end(read).await.map_err(|error| NotLive::Store(error.into()))?,
             };
             if let Some(live) = durable {
                 return Ok(Arc::new(live.into_inner()));
             }
         }
-        Err(NotLive::Store(read_across_a_start()))
+        Err(NotLive::Store(read_across_a_start().into()))
     }
 
     async fn read(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<LiveEnvelope, NotLive> {

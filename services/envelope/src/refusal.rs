@@ -2,6 +2,7 @@
 
 use hongbao_core::limits::{ID_AHEAD_MS_MAX, ID_AHEAD_RETRY_S_MAX};
 use hongbao_core::request::FieldError;
+use hongbao_database::DatabaseError;
 use hongbao_http::problem::NO_SUCH_ENVELOPE;
 use hongbao_http::{Code, Problem};
 use hongbao_store::StoreError;
@@ -85,6 +86,12 @@ impl From<StoreError> for Refusal {
             StoreError::Unknown(_) => Refusal::Unknown(cause),
             StoreError::Damaged(_) => Refusal::Internal(cause),
         }
+    }
+}
+
+impl From<DatabaseError> for Refusal {
+    fn from(error: DatabaseError) -> Refusal {
+        StoreError::from(error).into()
     }
 }
 

@@ -8,14 +8,14 @@ use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
 use hongbao_core::{Clock as _, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, SystemClock, UserId};
+use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Opening, Server, ServerOptions, ServerParts};
-use hongbao_store::guarded::{Guard, GuardedStore, Verb};
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
-use hongbao_store::suite::created;
 use hongbao_store::{Store, StoreError};
+use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
+use hongbao_testkit::store_suite::created;
 use hongbao_wallet::sqlite::SqliteWallet;
 use prometheus_client::registry::Registry;
 
@@ -31,9 +31,9 @@ struct Slow {
     stands: AtomicBool,
 }
 
-impl Guard for Slow {
-    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        let Verb::Append(entries) = verb else { return Ok(()) };
+impl StoreFaults for Slow {
+    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        let StoreVerb::Append(entries) = verb else { return Ok(()) };
         std::thread::sleep(Duration::from_micros(self.us_per_entry.load(Ordering::SeqCst) * entries.len() as u64));
         while self.held.load(Ordering::SeqCst) {
             self.stands.store(true, Ordering::SeqCst);
@@ -42,7 +42,7 @@ impl Guard for Slow {
         Ok(())
     }
 
-    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -61,7 +61,7 @@ impl Bench {
         let fold = Fold::new(1, 1).unwrap();
         let inner: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), fold, 0, Mode::Volatile).await.unwrap());
         let slow = Arc::new(Slow::default());
-        let store: Arc<dyn Store> = Arc::new(GuardedStore::new(inner, slow.clone()));
+        let store: Arc<dyn Store> = Arc::new(FaultInjectingStore::new(inner, slow.clone()));
         let parts = ServerParts {
             store: store.clone(),
             wallet: Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap()),

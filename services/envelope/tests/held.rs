@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
+use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
 use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
@@ -14,7 +15,6 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::ServerOptions;
 use hongbao_parts::Part;
 use hongbao_store::Store;
-use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use prometheus_client::registry::Registry;
 use sqlx::Executor as _;
 use tokio::sync::oneshot;

@@ -8,16 +8,16 @@ use std::time::Instant;
 use hongbao_core::id::Fold;
 use hongbao_core::time::ManualClock;
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Timestamp, UserId};
+use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::direct;
 use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
 use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
 use hongbao_envelope::permits::LocalPermits;
-use hongbao_store::guarded::{Guard, GuardedStore, Verb};
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
-use hongbao_store::suite::created;
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
+use hongbao_testkit::store_suite::created;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -47,9 +47,9 @@ struct Faults {
     queue_depth: (Gauge, AtomicI64),
 }
 
-impl Guard for Faults {
-    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        let Verb::Append(entries) = verb else { return Ok(()) };
+impl StoreFaults for Faults {
+    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        let StoreVerb::Append(entries) = verb else { return Ok(()) };
         self.appends.fetch_add(1, Ordering::SeqCst);
         self.queue_depth.1.store(self.queue_depth.0.get(), Ordering::SeqCst);
         let opens = |user: &Option<UserId>| {
@@ -69,8 +69,8 @@ impl Guard for Faults {
         Ok(())
     }
 
-    fn after(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        if matches!(verb, Verb::Append(_)) && self.unconfirmed.fetch_sub(1, Ordering::SeqCst) > 0 {
+    fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        if matches!(verb, StoreVerb::Append(_)) && self.unconfirmed.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Err(StoreError::Unknown("no word came back".to_owned()));
         }
         Ok(())
@@ -101,7 +101,7 @@ impl Bench {
         faults.queue_depth.0 = metrics.queue_depth.clone();
         let faults = Arc::new(faults);
         let context = Arc::new(LaneContext {
-            store: Arc::new(GuardedStore::new(store.clone(), faults.clone())),
+            store: Arc::new(FaultInjectingStore::new(store.clone(), faults.clone())),
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
             permits: Arc::new(LocalPermits::new(4)),
             clock: clock.clone(),

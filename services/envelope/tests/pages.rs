@@ -12,13 +12,13 @@ use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::Detail;
 use hongbao_core::{Clock as _, Entry, EntryKind, EnvelopeId, Fen, Limits, Slot, State, Timestamp, UserId};
+use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
 use hongbao_parts::Part;
-use hongbao_store::guarded::{Guard, GuardedStore, Verb};
-use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
 use hongbao_wallet::sqlite::SqliteWallet;
 use prometheus_client::registry::Registry;
 use sqlx::{Executor as _, Row as _};
@@ -37,15 +37,15 @@ static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(())
 #[derive(Default)]
 struct Reads(AtomicU32);
 
-impl Guard for Reads {
-    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        if matches!(verb, Verb::Load | Verb::LoadFor | Verb::Entries) {
+impl StoreFaults for Reads {
+    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        if matches!(verb, StoreVerb::Load | StoreVerb::LoadFor | StoreVerb::Entries) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())
     }
 
-    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -71,9 +71,9 @@ impl Bench {
         let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(START)));
         let reads = Arc::new(Reads::default());
         let parts = ServerParts {
-            store: Arc::new(GuardedStore::new(store.clone(), reads.clone())),
+            store: Arc::new(FaultInjectingStore::new(store.clone(), reads.clone())),
             wallet: Arc::new(
-                SqliteWallet::open(dir.path(), hongbao_store::sqlite::file::Mode::Volatile).await.unwrap(),
+                SqliteWallet::open(dir.path(), hongbao_database::sqlite::file::Mode::Volatile).await.unwrap(),
             ),
             clock: clock.clone(),
             permits: Arc::new(LocalPermits::new(4)),

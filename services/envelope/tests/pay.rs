@@ -7,14 +7,14 @@ use std::sync::Arc;
 use hongbao_core::id::Fold;
 use hongbao_core::time::ManualClock;
 use hongbao_core::{EnvelopeId, Fen, State, Timestamp, Transfer, UserId};
+use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::server::{Caller, Server};
 use hongbao_http::{Code, Problem};
-use hongbao_store::guarded::{Guard, GuardedStore, Verb};
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
-use hongbao_store::suite::created;
 use hongbao_store::{Store, StoreError};
-use hongbao_wallet::guarded::{Guard as WalletGuard, GuardedWallet, Verb as WalletVerb};
+use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
+use hongbao_testkit::faults::{FaultInjectingWallet, WalletFaults, WalletVerb};
+use hongbao_testkit::store_suite::created;
 use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_wallet::{Wallet, WalletError};
 use parking_lot::Mutex;
@@ -29,20 +29,20 @@ struct Failing {
     look: Mutex<Option<WalletError>>,
 }
 
-impl Guard for Failing {
-    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
+impl StoreFaults for Failing {
+    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         match verb {
-            Verb::Activate => self.activation.lock().take().map_or(Ok(()), Err),
+            StoreVerb::Activate => self.activation.lock().take().map_or(Ok(()), Err),
             _ => Ok(()),
         }
     }
 
-    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
-impl WalletGuard for Failing {
+impl WalletFaults for Failing {
     fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
         match verb {
             WalletVerb::Read => self.look.lock().take().map_or(Ok(()), Err),
@@ -70,9 +70,9 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let failing = Arc::new(Failing::default());
         let inner = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap();
-        let store: Arc<dyn Store> = Arc::new(GuardedStore::new(Arc::new(inner), failing.clone()));
+        let store: Arc<dyn Store> = Arc::new(FaultInjectingStore::new(Arc::new(inner), failing.clone()));
         let inner = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
-        let wallet: Arc<dyn Wallet> = Arc::new(GuardedWallet::new(Arc::new(inner), failing.clone()));
+        let wallet: Arc<dyn Wallet> = Arc::new(FaultInjectingWallet::new(Arc::new(inner), failing.clone()));
         let envelope = created(EnvelopeId::mint(NOW, [1; 10]));
         let top_up = serde_json::from_value(serde_json::json!("00000000-0000-4000-8000-000000000001")).unwrap();
         wallet.transfer(vec![Transfer::top_up(top_up, envelope.sender.clone(), envelope.total, NOW)]).await.unwrap();

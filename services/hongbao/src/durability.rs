@@ -4,8 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use hongbao_database::Durability;
 use hongbao_http::health::Check;
-use hongbao_store::{Durability, Store};
+use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -23,7 +24,7 @@ pub fn of(store: &dyn Store, wallet: &dyn Wallet) -> Durability {
 
 /// Registers `hongbao_durability_full` and `hongbao_ledger_append_only`; gives what
 /// `/readyz` says. All are asked anew each time, for what is promised may change
-/// while we run: see `hongbao_store::mysql::watch`.
+/// while we run: see `hongbao_database::mysql::watch`.
 ///
 /// A store that refuses commits can serve no opening, so it is not ready. Without
 /// the wallet, or a part of it, openings go on: that is a remark.
@@ -76,12 +77,12 @@ mod tests {
     use super::*;
     use hongbao_core::id::Fold;
     use hongbao_core::{Slot, World};
+    use hongbao_database::mysql::connection::MysqlOptions;
+    use hongbao_database::sqlite::file::Mode;
     use hongbao_http::Health;
     use hongbao_parts::Part;
-    use hongbao_store::mysql::connection::MysqlOptions;
     use hongbao_store::mysql::{Layout, MysqlStore};
     use hongbao_store::sqlite::SqliteStore;
-    use hongbao_store::sqlite::file::Mode;
     use hongbao_wallet::mysql::{Home, MysqlWallet};
     use hongbao_wallet::sqlite::SqliteWallet;
     use sqlx::{Connection as _, Executor as _, MySqlConnection};

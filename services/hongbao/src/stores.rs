@@ -2,7 +2,7 @@
 
 use hongbao_core::topology::{SetEntry, TopologyFile};
 use hongbao_core::{Slot, World};
-use hongbao_store::mysql::connection::MysqlOptions;
+use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore};
 use hongbao_wallet::mysql::{Home, MysqlWallet};
 

@@ -1,29 +1,26 @@
 //! Envelopes and their journals at rest.
 //!
 //! [`Store`] is the port: its verbs are whole transactions, and no transaction
-//! leaves the verb that opened it. [`sqlite`] and [`mysql`] implement it. [`suite`] states
-//! each behaviour once, to be run on every implementation.
+//! leaves the verb that opened it. [`sqlite`] and [`mysql`] implement it. `hongbao_testkit`
+//! states each behaviour once, to be run on every implementation.
 //!
 //! The fence: the journal's keys `(envelope_id, seq)` and
 //! `(envelope_id, user_id)` let exactly one of two racing writers win. The
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
-pub mod durable;
-pub mod guarded;
+mod failure;
 pub mod lease;
 pub mod mysql;
-pub mod returns;
-pub mod rows;
+mod rows;
 pub mod sqlite;
 mod statements;
-pub mod suite;
 
 use async_trait::async_trait;
-pub use durable::{Barrier, Durable, Generations, Reading, durably};
 use hongbao_core::id::TableRef;
 use hongbao_core::{Day, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
-
-use crate::returns::Returning;
+use hongbao_database::mysql::watch::Unkept;
+use hongbao_database::returns::Returning;
+use hongbao_database::{Barrier, DatabaseError, Durability};
 
 /// The day tables of these databases, each with so many tables a day.
 fn day_tables(databases: impl IntoIterator<Item = u8>, tables: u8) -> Vec<TableRef> {
@@ -49,6 +46,23 @@ pub enum StoreError {
     /// A stored row makes no sense: a defect or a damaged database.
     #[error("a stored row is damaged: {0}")]
     Damaged(String),
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> StoreError {
+        match error {
+            DatabaseError::Unavailable(words) => StoreError::Unavailable(words),
+            DatabaseError::Locked(words) => StoreError::Locked(words),
+            DatabaseError::Unknown(words) => StoreError::Unknown(words),
+            DatabaseError::Damaged(words) => StoreError::Damaged(words),
+        }
+    }
+}
+
+impl From<Unkept> for StoreError {
+    fn from(unkept: Unkept) -> StoreError {
+        DatabaseError::from(unkept).into()
+    }
 }
 
 /// What became of a batch of entries.
@@ -82,15 +96,6 @@ pub struct Settlement {
     pub settled_seq: u32,
     /// This was the journal's last entry: the envelope becomes [`Stage::Settled`].
     pub ended: bool,
-}
-
-/// What a commit of this database is worth.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Durability {
-    /// The settings in force, in words, as read back from the database.
-    pub words: String,
-    /// A commit that has returned survives a loss of power (I3).
-    pub full: bool,
 }
 
 /// Envelopes and journals. Each verb that writes is one transaction, durable when

@@ -9,6 +9,9 @@ use hongbao_core::{
     UserId,
 };
 
+use hongbao_database::StoredRow;
+use hongbao_database::row as column;
+
 use crate::{StoreError, TailEntry};
 
 /// Columns of an envelope row.
@@ -37,28 +40,6 @@ pub const ENVELOPE_WIDTH: usize = ENVELOPE_COLUMNS.len();
 pub const ENTRY_WIDTH: usize = ENTRY_COLUMNS.len();
 /// Stands in an entry for the user of a refund. No user can have this id.
 pub const REFUND: &str = "#refund";
-
-/// A row of a database: plain columns by their place.
-pub trait StoredRow {
-    /// A whole number that may be null.
-    fn int_or_null(&self, column: usize) -> Result<Option<i64>, StoreError>;
-
-    /// Text that may be null.
-    fn text_or_null(&self, column: usize) -> Result<Option<&str>, StoreError>;
-
-    /// Bytes.
-    fn bytes(&self, column: usize) -> Result<&[u8], StoreError>;
-
-    /// A whole number.
-    fn int(&self, column: usize) -> Result<i64, StoreError> {
-        self.int_or_null(column)?.ok_or_else(|| damaged("number", "null"))
-    }
-
-    /// Text.
-    fn text(&self, column: usize) -> Result<&str, StoreError> {
-        self.text_or_null(column)?.ok_or_else(|| damaged("text", "null"))
-    }
-}
 
 /// The envelope whose columns begin at `start`.
 pub fn envelope(row: &impl StoredRow, start: usize) -> Result<Envelope, StoreError> {
@@ -230,5 +211,5 @@ fn fen(row: &impl StoredRow, column: usize) -> Result<Fen, StoreError> {
 }
 
 fn damaged(what: &str, found: impl std::fmt::Debug) -> StoreError {
-    StoreError::Damaged(format!("{what}: {found:?}"))
+    column::damaged(what, found).into()
 }

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hongbao_core::id::Fold;
 use hongbao_core::{Envelope, Journal};
-use hongbao_store::durable::READ_TRIES_MAX;
-use hongbao_store::guarded::{Guard, GuardedStore, Replaceable, Verb};
+use hongbao_database::durable::READ_TRIES_MAX;
+use hongbao_database::sqlite::file::Mode;
+use hongbao_database::{Durable, Reading, durably};
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
-use hongbao_store::suite::{NOW, id_at, make_active, openings, write};
-use hongbao_store::{Durable, Reading, Store, StoreError, durably};
+use hongbao_store::{Store, StoreError};
+use hongbao_testkit::faults::{FaultInjectingStore, Replaceable, StoreFaults, StoreVerb};
+use hongbao_testkit::store_suite::{NOW, id_at, make_active, openings, write};
 use tempfile::TempDir;
 
 /// How often the server was started anew, and how many barriers were asked for.
@@ -22,15 +23,15 @@ struct Server {
     barriers: AtomicU32,
 }
 
-impl Guard for Server {
-    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        if matches!(verb, Verb::Barrier) {
+impl StoreFaults for Server {
+    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        if matches!(verb, StoreVerb::Barrier) {
             self.barriers.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())
     }
 
-    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -78,7 +79,7 @@ impl Database {
     /// Reads the envelope durably, from a server that is started anew behind each of
     /// the first `restarts` readings; also tells how often it was read.
     async fn read_across(&self, restarts: u32) -> (Result<Option<Durable<(Envelope, Journal)>>, StoreError>, u32) {
-        let store = GuardedStore::replaceable(self.visible.clone(), self.server.clone());
+        let store = FaultInjectingStore::replaceable(self.visible.clone(), self.server.clone());
         let readings = AtomicU32::new(0);
         let read = durably(&store, || async {
             let found = store.load(self.envelope.id).await?;
@@ -118,7 +119,7 @@ async fn a_reading_is_done_again_and_answers_what_there_is_on_the_start_that_sta
 #[tokio::test]
 async fn a_server_that_is_started_anew_before_the_first_statement_voids_the_reading_too() {
     let database = Database::new().await;
-    let store = GuardedStore::replaceable(database.visible.clone(), database.server.clone());
+    let store = FaultInjectingStore::replaceable(database.visible.clone(), database.server.clone());
     let reading = Reading::begin(&store);
     database.dies_and_is_started_anew();
     let found = store.load(database.envelope.id).await.unwrap();

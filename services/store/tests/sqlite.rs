@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use hongbao_core::id::Fold;
+use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
-use hongbao_store::suite::Fixture;
+use hongbao_testkit::store_suite::Fixture;
 
 /// China's zone, in seconds ahead of UTC.
 const ZONE_OFFSET_S: i32 = 28_800;
@@ -18,4 +18,4 @@ async fn empty() -> Fixture {
     Fixture { store: Arc::new(store), other: Arc::new(other), guard: Box::new(dir) }
 }
 
-hongbao_store::store_behaviours!(empty);
+hongbao_testkit::store_behaviours!(empty);

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use hongbao_core::id::Fold;
 use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Stage, UserId};
+use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
-use hongbao_store::suite::{NOW, created};
 use hongbao_store::{Append, Store as _, StoreError};
+use hongbao_testkit::store_suite::{NOW, created};
 
 /// China's zone, in seconds ahead of UTC.
 const ZONE_OFFSET_S: i32 = 28_800;
@@ -29,7 +29,7 @@ async fn refusal(opening: impl Future<Output = Result<SqliteStore, StoreError>>)
 
 /// Runs SQL on a file behind the store's back.
 async fn meddle(path: &Path, sql: &str) {
-    let file = hongbao_store::sqlite::file::SqliteFile::open(path, Mode::Durable).await.unwrap();
+    let file = hongbao_database::sqlite::file::SqliteFile::open(path, Mode::Durable).await.unwrap();
     let mut writer = file.writer().await.unwrap();
     sqlx::Executor::execute(&mut *writer, sqlx::raw_sql(sql)).await.unwrap();
 }

@@ -9,19 +9,18 @@
 //! of each shard balance by themselves. [`sqlite`] is one shard; [`mysql`] is as
 //! many as there are databases.
 
-pub mod guarded;
 mod ledger;
 pub mod mysql;
 mod row;
 pub mod sqlite;
-pub mod suite;
 mod writer;
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
-use hongbao_store::returns::Returning;
-use hongbao_store::{Barrier, Durability, StoreError};
+use hongbao_database::DatabaseError;
+use hongbao_database::returns::Returning;
+use hongbao_database::{Barrier, Durability};
 
 /// Why a call failed. Refusals are [`TransferOutcome`]s; this is for what went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,15 +39,12 @@ pub enum WalletError {
     Damaged(String),
 }
 
-/// What was found out by means of the store's database layer.
-impl From<StoreError> for WalletError {
-    fn from(error: StoreError) -> WalletError {
+impl From<DatabaseError> for WalletError {
+    fn from(error: DatabaseError) -> WalletError {
         match error {
-            StoreError::Unavailable(words) | StoreError::Locked(words) => WalletError::Unavailable(words),
-            // Only who makes envelopes is told so.
-            StoreError::Exists => WalletError::Unavailable(error.to_string()),
-            StoreError::Unknown(words) => WalletError::Unknown(words),
-            StoreError::Damaged(words) => WalletError::Damaged(words),
+            DatabaseError::Unavailable(words) | DatabaseError::Locked(words) => WalletError::Unavailable(words),
+            DatabaseError::Unknown(words) => WalletError::Unknown(words),
+            DatabaseError::Damaged(words) => WalletError::Damaged(words),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rows and what they mean, whatever database they come from.
 
 use hongbao_core::{Fen, Timestamp, Transfer, TransferId, TransferKind, UserId};
-use hongbao_store::rows::StoredRow;
+use hongbao_database::row::StoredRow;
 
 use crate::ledger::Content;
 use crate::{BalanceLine, Posted, WalletError};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::{TransferOutcome, UserId};
-use hongbao_store::sqlite::file::Mode;
+use hongbao_database::sqlite::file::Mode;
+use hongbao_testkit::wallet_suite::{top_up, unavailable};
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_wallet::suite::{top_up, unavailable};
 use hongbao_wallet::{Wallet, WalletError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
@@ -18,7 +18,7 @@ async fn empty() -> (Arc<dyn Wallet>, TempDir) {
     (Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap()), dir)
 }
 
-hongbao_wallet::wallet_behaviours!(empty);
+hongbao_testkit::wallet_behaviours!(empty);
 
 /// A connection beside the wallet's own.
 async fn beside(dir: &Path) -> SqliteConnection {

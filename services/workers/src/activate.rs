@@ -27,7 +27,8 @@ use hongbao_core::id::TableRef;
 use hongbao_core::{
     Envelope, EnvelopeId, Limits, Stage, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome as Outcome,
 };
-use hongbao_store::{Durable, StoreError, durably};
+use hongbao_database::{Durable, durably};
+use hongbao_store::StoreError;
 use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};

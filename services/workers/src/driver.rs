@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::WORKER_BATCH_SIZE_MAX;
-use hongbao_store::returns::Returning;
+use hongbao_database::returns::Returning;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::Clock;
 use hongbao_core::limits::WORKER_BATCH_SIZE_MAX;
+use hongbao_database::DatabaseError;
 use hongbao_store::{Store, StoreError};
 use hongbao_wallet::{Wallet, WalletError};
 
@@ -42,6 +43,9 @@ pub enum JobError {
     /// The wallet failed.
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    /// The barrier failed: what was read is not known to be durable.
+    #[error(transparent)]
+    Barrier(#[from] DatabaseError),
     /// The job panicked: a defect.
     #[error("the job panicked")]
     Panicked,

@@ -10,8 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_database::returns::Returning;
 use hongbao_store::lease::{Alone, Leases};
-use hongbao_store::returns::Returning;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::PURGE_BATCH_SIZE_MAX;
 use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferId, TransferKind};
-use hongbao_store::{Durable, durably};
+use hongbao_database::{Durable, durably};
 use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};

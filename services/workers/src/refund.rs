@@ -19,7 +19,8 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Limits, Timestamp};
-use hongbao_store::{Append, StoreError, durably};
+use hongbao_database::durably;
+use hongbao_store::{Append, StoreError};
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::tour::{COLD_TABLES_PER_RUN, TableJob, Tour, Visit, run_over_tables};

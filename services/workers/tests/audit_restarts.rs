@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use common::{World, ZONE_S, open_store, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::{Transfer, TransferOutcome};
-use hongbao_store::guarded::{self as guarded_store, GuardedStore, Replaceable};
-use hongbao_store::sqlite::copy::{Copy, copy};
-use hongbao_store::sqlite::file::Mode;
+use hongbao_database::sqlite::copy::{Copy, copy};
+use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::file_name;
 use hongbao_store::{Store, StoreError};
-use hongbao_wallet::guarded::{self as guarded_wallet, GuardedWallet};
+use hongbao_testkit::faults::{FaultInjectingStore, Replaceable, StoreFaults, StoreVerb};
+use hongbao_testkit::faults::{FaultInjectingWallet, WalletFaults, WalletVerb};
 use hongbao_wallet::sqlite::{FILE, SqliteWallet};
 use hongbao_wallet::{Wallet, WalletError};
 use hongbao_workers::credit::Credit;
@@ -56,13 +56,13 @@ impl<T: ?Sized> Server<T> {
     }
 }
 
-impl guarded_store::Guard for Server<dyn Store> {
-    fn before(&self, _: guarded_store::Verb<'_>) -> Result<(), StoreError> {
+impl StoreFaults for Server<dyn Store> {
+    fn before(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         self.is_called();
         Ok(())
     }
 
-    fn after(&self, _: guarded_store::Verb<'_>) -> Result<(), StoreError> {
+    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -71,13 +71,13 @@ impl guarded_store::Guard for Server<dyn Store> {
     }
 }
 
-impl guarded_wallet::Guard for Server<dyn Wallet> {
-    fn before(&self, _: guarded_wallet::Verb) -> Result<(), WalletError> {
+impl WalletFaults for Server<dyn Wallet> {
+    fn before(&self, _: WalletVerb) -> Result<(), WalletError> {
         self.is_called();
         Ok(())
     }
 
-    fn after(&self, _: guarded_wallet::Verb) -> Result<(), WalletError> {
+    fn after(&self, _: WalletVerb) -> Result<(), WalletError> {
         Ok(())
     }
 
@@ -130,7 +130,7 @@ async fn whenever_the_database_of_a_set_is_started_anew_the_audit_names_nothing_
 
     for before_call in 0.. {
         let server = Server::dying(&world.store, &durable, before_call);
-        let store = Arc::new(GuardedStore::replaceable(server.visible.clone(), server.clone()));
+        let store = Arc::new(FaultInjectingStore::replaceable(server.visible.clone(), server.clone()));
         let (verdict, named) = audited(store.clone(), &*world.wallet).await;
         if !server.has_died() {
             assert!(before_call > 60, "each table is read");
@@ -162,7 +162,7 @@ async fn whenever_the_database_of_the_wallet_is_started_anew_the_audit_names_not
 
     for before_call in 0.. {
         let server = Server::dying(&world.wallet, &durable, before_call);
-        let wallet = GuardedWallet::replaceable(server.visible.clone(), server.clone());
+        let wallet = FaultInjectingWallet::replaceable(server.visible.clone(), server.clone());
         let (verdict, named) = audited(world.store.clone(), &wallet).await;
         if !server.has_died() {
             assert!(before_call > 6, "transfers, balances, accounts and books are read, between barriers");

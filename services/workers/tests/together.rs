@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::service::Made;
 use common::{World, ZONE_S, open_store};
 use hongbao_core::{Limits, SystemClock};
-use hongbao_store::sqlite::file::Mode;
+use hongbao_database::sqlite::file::Mode;
 use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::{Ports, Tenant, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;

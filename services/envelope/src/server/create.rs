@@ -3,7 +3,8 @@
 use hongbao_core::request::{Birth, CreateEnvelope};
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Seed};
-use hongbao_store::{StoreError, durably};
+use hongbao_database::durably;
+use hongbao_store::StoreError;
 
 use super::{Caller, Server, shielded};
 use crate::refusal::Refusal;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hongbao_core::wire::{Detail, EnvelopeView, OpenView};
 use hongbao_core::{Envelope, EnvelopeId, Journal, Opened, State, Timestamp, UserId, limits};
-use hongbao_store::{StoreError, durably};
+use hongbao_database::durably;
+use hongbao_store::StoreError;
 
 use super::{Caller, Server, check_invited, refusal_of};
 use crate::live::{LiveEnvelope, LiveJournal, NotLive};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hongbao_core::wire::{GrabAnswer, Outcome, Ready, ReadyTag};
 use hongbao_core::{Envelope, EnvelopeId, Stage, State, Timestamp, UserId};
-use hongbao_store::{StoreError, durably};
+use hongbao_database::durably;
+use hongbao_store::StoreError;
 
 use super::{Caller, Server, check_invited, outcome_of, refusal_of};
 use crate::direct;

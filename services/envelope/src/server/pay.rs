@@ -2,7 +2,8 @@
 
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp, Transfer, TransferId, TransferOutcome};
-use hongbao_store::{Durable, Store, StoreError, durably};
+use hongbao_database::{Durable, durably};
+use hongbao_store::{Store, StoreError};
 use hongbao_wallet::Wallet;
 
 use super::{Caller, Server, shielded};

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, Timestamp, World};
+use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{ServerOptions, ServerParts};
 use hongbao_parts::Part;
 use hongbao_store::Store;
-use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::suite::created;
+use hongbao_testkit::store_suite::created;
 use hongbao_wallet::Wallet;
 
 const LIFETIME_MS: i64 = 3_600_000;

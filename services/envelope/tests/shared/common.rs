@@ -11,6 +11,7 @@ use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{Detail, GrabAnswer, Outcome};
 use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Slot, Timestamp, UserId};
+use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
@@ -18,11 +19,10 @@ use hongbao_envelope::shared::SharedViews;
 use hongbao_envelope::shared::redis::RedisOptions;
 use hongbao_envelope::shared::snapshot::{Snapshot, SnapshotKey};
 use hongbao_parts::Part;
-use hongbao_store::guarded::{Guard, GuardedStore, Verb};
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
-use hongbao_store::suite::created;
 use hongbao_store::{Store, StoreError};
+use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
+use hongbao_testkit::store_suite::created;
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
 use prometheus_client::registry::Registry;
@@ -42,12 +42,12 @@ pub struct Faults {
     pub epoch: AtomicU64,
 }
 
-impl Guard for Faults {
-    fn before(&self, verb: Verb<'_>) -> Result<(), StoreError> {
-        if matches!(verb, Verb::Entries) {
+impl StoreFaults for Faults {
+    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        if matches!(verb, StoreVerb::Entries) {
             self.pages.fetch_add(1, Ordering::SeqCst);
         }
-        if !matches!(verb, Verb::Load | Verb::LoadFor) {
+        if !matches!(verb, StoreVerb::Load | StoreVerb::LoadFor) {
             return Ok(());
         }
         self.reads.fetch_add(1, Ordering::SeqCst);
@@ -57,7 +57,7 @@ impl Guard for Faults {
         }
     }
 
-    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl World {
 
     fn node_with(&self, redis: RedisOptions) -> Node {
         let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
-        let store = Arc::new(GuardedStore::new(self.store.clone(), faults.clone()));
+        let store = Arc::new(FaultInjectingStore::new(self.store.clone(), faults.clone()));
         let real = hongbao_core::World::Real;
         let shared = SharedViews::start_with(real, redis, SECRET, store.clone(), &mut registry).unwrap();
         let parts = ServerParts {

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hongbao_core::World;
-use hongbao_store::sqlite::copy::{Copy, copy};
-use hongbao_store::sqlite::mark;
+use hongbao_database::sqlite::copy::{Copy, copy};
+use hongbao_database::sqlite::mark;
 
 use crate::folder::{self, Standing, folder_of};
 use crate::roles::Role;

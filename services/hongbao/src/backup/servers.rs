@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use hongbao_core::World;
 use hongbao_core::topology::TopologyFile;
-use hongbao_store::mysql::connection::{MysqlOptions, Node};
-use hongbao_store::mysql::freeze::{Frozen, Reached};
+use hongbao_database::mysql::connection::{MysqlOptions, Node};
+use hongbao_database::mysql::freeze::{Frozen, Reached};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 

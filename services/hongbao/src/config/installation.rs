@@ -8,12 +8,12 @@ use std::time::Duration;
 use hongbao_core::Limits;
 use hongbao_core::id::Fold;
 use hongbao_core::topology::TopologyFile;
+use hongbao_database::mysql::connection::{MysqlOptions, Node};
 use hongbao_envelope::server::ServerOptions;
 use hongbao_envelope::shared::redis;
 use hongbao_gateway::GatewayOptions;
 use hongbao_gateway::rate::RateLimits;
 use hongbao_http::local::is_loopback;
-use hongbao_store::mysql::connection::{MysqlOptions, Node};
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Whether the files of a folder belong together.
 
-use hongbao_store::sqlite::mark::{Found, Mark};
+use hongbao_database::sqlite::mark::{Found, Mark};
 
 /// What a folder is.
 #[derive(Debug, PartialEq, Eq)]

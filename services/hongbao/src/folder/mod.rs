@@ -1,7 +1,7 @@
 //! A folder of SQLite files: one process owns it, and its files belong together.
 //!
 //! Each file carries a mark, with the folder's id and how often it was started
-//! ([`hongbao_store::sqlite::mark`]). The order of a start makes a stop at any
+//! ([`hongbao_database::sqlite::mark`]). The order of a start makes a stop at any
 //! point harmless: the first file says that a start is under way, then every
 //! other file takes part in it, then the first file says that all have.
 
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use hongbao_core::World;
 use hongbao_core::id::Fold;
-use hongbao_store::sqlite::file::{Mode, SqliteFile};
-use hongbao_store::sqlite::mark::{self, Found, Mark};
+use hongbao_database::sqlite::file::{Mode, SqliteFile};
+use hongbao_database::sqlite::mark::{self, Found, Mark};
 use hongbao_store::sqlite::{SqliteStore, file_name};
 use hongbao_wallet::sqlite::{FILE as WALLET_FILE, SqliteWallet};
 

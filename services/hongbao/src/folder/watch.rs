@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_database::sqlite::file::SqliteFile;
 use hongbao_http::health::Check;
-use hongbao_store::sqlite::file::SqliteFile;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};

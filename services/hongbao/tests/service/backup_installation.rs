@@ -22,11 +22,11 @@ const BACKUPS: usize = 3;
 const TRIES_MAX: u32 = 10;
 
 /// The settings and the topology of an installation over two database servers.
-fn configure(folder: &Folder, set: &Part, wallet: &Part) -> SocketAddr {
+pub fn configure(folder: &Folder, set: &Part, wallet: &Part, databases: u8) -> SocketAddr {
     let [server, worker] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
     let settings = format!(
         "topology = 'topology.toml'\ndev_calls = true\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n\
-         [tickets]\nsecret = '{TICKET_SECRET}'\n[storage]\ndatabases = 2\ntables = 1\nwallet_databases = 1\n\
+         [tickets]\nsecret = '{TICKET_SECRET}'\n[storage]\ndatabases = {databases}\ntables = 1\nwallet_databases = 1\n\
          [database]\nuser = 'hongbao'\npassword = 'hongbao'\n"
     );
     folder.write("hongbao.toml", &settings);
@@ -42,7 +42,7 @@ fn configure(folder: &Folder, set: &Part, wallet: &Part) -> SocketAddr {
 }
 
 /// Runs a command of the binary that ends; its exit code and words.
-fn run(folder: &Folder, command: &str, more: &[&Path]) -> (Option<i32>, String) {
+pub fn run(folder: &Folder, command: &str, more: &[&Path]) -> (Option<i32>, String) {
     let config = folder.path("hongbao.toml");
     let mut run = hongbao(&[command, "--config", config.to_str().unwrap()]);
     let done = run.args(more).envs(as_backup(command == "backup")).output().unwrap();
@@ -82,7 +82,7 @@ fn client(part: &Part) -> Command {
     client
 }
 
-fn restore(part: &Part, dump: &Path) {
+pub fn restore(part: &Part, dump: &Path) {
     let done = client(part).stdin(std::fs::File::open(dump).unwrap()).output().unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
 }
@@ -102,7 +102,7 @@ fn entries(set: &Part) -> u64 {
     number_in(set, &format!("SELECT {}", counts.join(" + ")))
 }
 
-fn user(name: &str, at: SocketAddr) -> User {
+pub fn user(name: &str, at: SocketAddr) -> User {
     let token = sign(&json!({ "sub": name, "exp": seconds_from_now(3_600) }), TOKEN_SECRET);
     User::new(name, Some(format!("Bearer {token}")), at)
 }
@@ -137,7 +137,7 @@ fn every_backup_under_load_is_of_one_moment_over_sets_and_wallet_and_can_be_rest
     let (set, wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
     [&set, &wallet].into_iter().for_each(grant_backup);
     let folder = Folder::new();
-    let server_at = configure(&folder, &set, &wallet);
+    let server_at = configure(&folder, &set, &wallet, 2);
     let (code, said) = run(&folder, "migrate", &[]);
     assert_eq!(code, Some(0), "{said}");
     let (server, worker) = (Process::start(&folder, "server", &[]), Process::start(&folder, "worker", &[]));
@@ -161,7 +161,7 @@ fn every_backup_under_load_is_of_one_moment_over_sets_and_wallet_and_can_be_rest
 
     let (other_set, other_wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
     let restored = Folder::new();
-    let restored_at = configure(&restored, &other_set, &other_wallet);
+    let restored_at = configure(&restored, &other_set, &other_wallet, 2);
     for copy in &copies {
         restore(&other_set, &copy.join("set-a.sql"));
         restore(&other_wallet, &copy.join("wallet-w.sql"));

@@ -22,6 +22,7 @@ mod faults_disk;
 mod faults_kill;
 mod folder;
 mod folder_upgrade;
+mod installation_upgrade;
 mod readme;
 mod rehearsal;
 mod rehearsal_installation;

@@ -5,9 +5,9 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hongbao_store::StoreError;
-use hongbao_store::guarded::{Guard as StoreGuard, Verb};
+use hongbao_testkit::faults::{StoreFaults, StoreVerb};
+use hongbao_testkit::faults::{WalletFaults, WalletVerb};
 use hongbao_wallet::WalletError;
-use hongbao_wallet::guarded::{Guard as WalletGuard, Verb as WalletVerb};
 
 /// Counts calls down and blows.
 #[derive(Default)]
@@ -53,17 +53,17 @@ impl Fuse {
     }
 }
 
-impl StoreGuard for Fuse {
-    fn before(&self, _: Verb<'_>) -> Result<(), StoreError> {
+impl StoreFaults for Fuse {
+    fn before(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         if self.dies_before() { Err(StoreError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 
-    fn after(&self, _: Verb<'_>) -> Result<(), StoreError> {
+    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         if self.dies_after() { Err(StoreError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 }
 
-impl WalletGuard for Fuse {
+impl WalletFaults for Fuse {
     fn before(&self, _: WalletVerb) -> Result<(), WalletError> {
         if self.dies_before() { Err(WalletError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }

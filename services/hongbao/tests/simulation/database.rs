@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hongbao_core::id::Fold;
-use hongbao_store::guarded::{Guard as StoreGuard, GuardedStore, Replaceable, Verb as StoreVerb};
-use hongbao_store::sqlite::copy::{Copy, copy};
-use hongbao_store::sqlite::file::Mode;
+use hongbao_database::DatabaseError;
+use hongbao_database::sqlite::copy::{Copy, copy};
+use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::{SqliteStore, file_name};
 use hongbao_store::{Store, StoreError};
-use hongbao_wallet::guarded::{Guard as WalletGuard, GuardedWallet, Verb as WalletVerb};
+use hongbao_testkit::faults::{FaultInjectingStore, Replaceable, StoreFaults, StoreVerb};
+use hongbao_testkit::faults::{FaultInjectingWallet, WalletFaults, WalletVerb};
 use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_wallet::{Wallet, WalletError};
 use parking_lot::Mutex;
@@ -137,11 +138,11 @@ impl<T: ?Sized> Database<T> {
         is_time
     }
 
-    fn before(&self, effect: Effect) -> Result<(), StoreError> {
+    fn before(&self, effect: Effect) -> Result<(), DatabaseError> {
         // A barrier finds out itself that the server was started anew.
         let may_die = self.barriers != Barriers::SucceedOnAnyStart || effect == Effect::Barrier;
         if may_die && self.dies_now() && effect != Effect::Barrier {
-            return Err(StoreError::Unavailable("the server died".to_owned()));
+            return Err(DatabaseError::Unavailable("the server died".to_owned()));
         }
         if effect == Effect::Barrier && self.barriers != Barriers::ReturnAtOnce {
             return self.confirm();
@@ -149,7 +150,7 @@ impl<T: ?Sized> Database<T> {
         Ok(())
     }
 
-    fn after(&self, effect: Effect) -> Result<(), StoreError> {
+    fn after(&self, effect: Effect) -> Result<(), DatabaseError> {
         if effect == Effect::Write { self.confirm() } else { Ok(()) }
     }
 
@@ -160,8 +161,8 @@ impl<T: ?Sized> Database<T> {
         }
     }
 
-    fn confirm(&self) -> Result<(), StoreError> {
-        if self.stalls() { Err(StoreError::Unknown("the log stalls".to_owned())) } else { Ok(()) }
+    fn confirm(&self) -> Result<(), DatabaseError> {
+        if self.stalls() { Err(DatabaseError::Unknown("the log stalls".to_owned())) } else { Ok(()) }
     }
 }
 
@@ -174,7 +175,7 @@ impl Database<dyn Store> {
 
     /// As a server sees it.
     pub fn connect(self: &Arc<Self>) -> Arc<dyn Store> {
-        Arc::new(GuardedStore::replaceable(self.visible.clone(), self.clone()))
+        Arc::new(FaultInjectingStore::replaceable(self.visible.clone(), self.clone()))
     }
 
     /// A stall begins or ends now and then.
@@ -199,7 +200,7 @@ impl Database<dyn Wallet> {
 
     /// As a server sees it.
     pub fn connect(self: &Arc<Self>) -> Arc<dyn Wallet> {
-        Arc::new(GuardedWallet::replaceable(self.visible.clone(), self.clone()))
+        Arc::new(FaultInjectingWallet::replaceable(self.visible.clone(), self.clone()))
     }
 
     /// A stall begins or ends now and then.
@@ -223,13 +224,13 @@ async fn open_wallet(folder: &Path) -> Arc<dyn Wallet> {
     Arc::new(SqliteWallet::open(folder, Mode::Volatile).await.unwrap())
 }
 
-impl StoreGuard for Database<dyn Store> {
+impl StoreFaults for Database<dyn Store> {
     fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
-        Database::before(self, effect_of(verb))
+        Ok(Database::before(self, effect_of(verb))?)
     }
 
     fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
-        Database::after(self, effect_of(verb))
+        Ok(Database::after(self, effect_of(verb))?)
     }
 
     fn starts(&self) -> u64 {
@@ -251,7 +252,7 @@ fn effect_of(verb: StoreVerb<'_>) -> Effect {
     }
 }
 
-impl WalletGuard for Database<dyn Wallet> {
+impl WalletFaults for Database<dyn Wallet> {
     fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
         Ok(Database::before(self, effect_in_wallet(verb))?)
     }

@@ -14,9 +14,9 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
 use hongbao_store::Store;
-use hongbao_store::guarded::GuardedStore;
+use hongbao_testkit::faults::FaultInjectingStore;
+use hongbao_testkit::faults::FaultInjectingWallet;
 use hongbao_wallet::Wallet;
-use hongbao_wallet::guarded::GuardedWallet;
 use hongbao_workers::activate::Activate;
 use hongbao_workers::audit::{SetStore, audit};
 use hongbao_workers::credit::Credit;
@@ -81,8 +81,8 @@ impl World {
         let wallet = Database::<dyn Wallet>::open(barriers).await;
         let fuse = Arc::new(Fuse::default());
         World {
-            fused_store: Arc::new(GuardedStore::new(store.connect(), fuse.clone())),
-            fused_wallet: Arc::new(GuardedWallet::new(wallet.connect(), fuse.clone())),
+            fused_store: Arc::new(FaultInjectingStore::new(store.connect(), fuse.clone())),
+            fused_wallet: Arc::new(FaultInjectingWallet::new(wallet.connect(), fuse.clone())),
             store,
             wallet,
             fuse,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hongbao_core::id::{Fold, stable_hash};
 use hongbao_core::{Slot, UserId, World};
+use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_parts::{LogStall, Part};
-use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_wallet::mysql::{Home, MysqlWallet};
 

@@ -12,7 +12,7 @@ use hongbao_core::{Clock as _, Envelope, EnvelopeId, SystemClock, UserId};
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server};
 use hongbao_store::Store as _;
-use hongbao_store::suite::created;
+use hongbao_testkit::store_suite::created;
 
 use crate::check;
 use crate::installation::{DATABASES, Installation, SETS, set_of};

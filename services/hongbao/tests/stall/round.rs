@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hongbao_core::{Clock as _, Envelope, EnvelopeId, Fen, Kind, Seed, SystemClock, UserId};
 use hongbao_store::Store as _;
-use hongbao_store::suite::created;
+use hongbao_testkit::store_suite::created;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};

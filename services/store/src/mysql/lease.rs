@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hongbao_database::mysql::connection::{Connections, within};
 
 use super::MysqlStore;
-use super::connection::{Connections, within};
-use super::failure::committing;
 use super::read::Statement;
 use crate::StoreError;
+use crate::failure::committing;
 use crate::lease::Leases;
 
 /// The leases of one SET.

@@ -1,33 +1,43 @@
-//! Makes the databases and day tables of a SET.
+//! Makes and upgrades the databases and day tables of a SET.
 //!
-//! Every statement may be repeated, and several processes may run all of them
-//! at the same time: what exists is left as it is. The row in `meta` says what a
-//! database is, and its version, written last, that everything in it is there.
+//! A database first says in `meta` what it is, and then has its migrations. All of it
+//! may be repeated, and several processes may do it at the same time.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::id::Fold;
 use hongbao_core::{Day, Slot, World};
-use sqlx::Executor as _;
+use hongbao_database::StoredRow as _;
+use hongbao_database::mysql::connection::{Connections, MysqlOptions};
+use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
+use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, patient, refused};
+use hongbao_database::mysql::watch::Unkept;
 use sqlx::mysql::MySqlConnection;
 
-use super::connection::{Connections, Lease, MysqlOptions, within};
-use super::failure::{Broken, reading};
-use super::watch::Unkept;
 use crate::StoreError;
-use crate::rows::StoredRow as _;
+use crate::failure::reading;
 
-/// The version of a database that is complete.
-const VERSION: i64 = 2;
-const DATABASE: &str = include_str!("../../../../sql/mysql/envelope/database.sql");
-/// Makes the table of the barrier in the database `{db}`.
-pub const BARRIER: &str = include_str!("../../../../sql/mysql/barrier.sql");
-const LEASE: &str = include_str!("../../../../sql/mysql/envelope/lease.sql");
+const META: &str = include_str!("../../../../sql/mysql/envelope/meta.sql");
 /// The unique keys of a journal, by their columns: they alone decide between two writers (I2, I5).
-const FENCE: &[&str] = &["envelope_id,seq", "envelope_id,user_id"];
-const DAY_TABLE: &str = include_str!("../../../../sql/mysql/envelope/day_table.sql");
+const FENCE: [&str; 2] = ["envelope_id,seq", "envelope_id,user_id"];
+
+const SCHEMA: Schema = Schema(&[
+    Migration {
+        name: "0001_day_tables",
+        sql: include_str!("../../../../sql/mysql/envelope/0001_day_tables.sql"),
+        target: Target::DayTables,
+        version: 1,
+    },
+    Migration {
+        name: "0002_lease",
+        sql: include_str!("../../../../sql/mysql/envelope/0002_lease.sql"),
+        target: Target::Database,
+        version: 1,
+    },
+    Migration { name: "0003_barrier", sql: BARRIER, target: Target::Database, version: 2 },
+]);
 
 /// Which databases a SET has, and how they are laid out.
 #[derive(Clone, Debug)]
@@ -50,6 +60,12 @@ impl Layout {
         numbers.into_iter().map(|number| (number, format!("db_{number:02}{suffix}"))).collect()
     }
 
+    /// The table and the day of each day table of a database, as they stand in its name.
+    fn day_tables(&self) -> Vec<(String, String)> {
+        let of_table = |table: u8| Day::all().map(move |day| (table.to_string(), format!("{:02}", day.number())));
+        (0..self.fold.tables()).flat_map(of_table).collect()
+    }
+
     fn identity(&self, number: u8) -> [i64; 4] {
         let fold = self.fold;
         [i64::from(number), i64::from(fold.databases()), i64::from(fold.tables()), i64::from(self.zone_offset_s)]
@@ -63,25 +79,18 @@ impl Layout {
 pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), StoreError> {
     let connections = Connections::open(patient(options)).await?;
     let mut lease = connections.lease().await?;
+    let day_tables = layout.day_tables();
     for (number, name) in layout.databases() {
-        run(&mut lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
-            .await?;
-        run(&mut lease, &DATABASE.replace("{db}", &name)).await?;
-        run(&mut lease, &LEASE.replace("{db}", &name)).await?;
-        run(&mut lease, &BARRIER.replace("{db}", &name)).await?;
+        let create = format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
         let [database, databases, tables, zone] = layout.identity(number);
         let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {database}, {databases}, {tables}, {zone})");
-        run(&mut lease, &claim).await?;
+        for statement in [create, META.replace("{db}", &name), claim] {
+            insist(&mut lease, &statement).await.map_err(reading)?;
+        }
         let limit = lease.limit();
         check_identity(lease.connection(), limit, layout, number, &name).await?;
-        for table in 0..layout.fold.tables() {
-            for day in Day::all() {
-                let text = DAY_TABLE.replace("{db}", &name).replace("{y}", &table.to_string());
-                run(&mut lease, &text.replace("{dd}", &format!("{:02}", day.number()))).await?;
-            }
-        }
+        SCHEMA.migrate(&mut lease, &name, &day_tables).await?;
         check_engines(lease.connection(), limit, &name).await?;
-        run(&mut lease, &format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}")).await?;
     }
     lease.give_back();
     Ok(())
@@ -107,64 +116,16 @@ pub async fn check_database(
     name: &str,
 ) -> Result<(), Unkept> {
     let version = check_identity(connection, limit, layout, number, name).await?.unwrap_or(0);
-    if version < VERSION {
-        return Err(refused(name, "is not complete: run `hongbao migrate`"));
-    }
-    if version > VERSION {
-        return Err(refused(name, "is of a newer version than this program"));
-    }
+    SCHEMA.check(connection, limit, name, version).await?;
     check_engines(connection, limit, name).await?;
-    check_keys(connection, limit, name, &journals(layout), FENCE).await
+    check_keys(connection, limit, name, &keys(layout)).await
 }
 
-/// The tables that hold journals in a database.
-fn journals(layout: &Layout) -> Vec<String> {
-    let of_table = |table| Day::all().map(move |day| format!("entry_{table}_{:02}", day.number()));
-    (0..layout.fold.tables()).flat_map(of_table).collect()
-}
-
-/// Refuses a database one of whose tables is of another engine, and so perhaps
-/// without transactions: somebody may have converted it by hand, or restored it
-/// from a dump that says otherwise.
-///
-/// # Errors
-/// [`Unkept::Broken`] that names the table.
-pub async fn check_engines(connection: &mut MySqlConnection, limit: Duration, name: &str) -> Result<(), Unkept> {
-    let text = format!(
-        "SELECT table_name, coalesce(engine, 'not known') FROM information_schema.tables WHERE table_schema = '{name}' \
-         AND table_type = 'BASE TABLE' AND coalesce(engine, '') <> 'InnoDB' ORDER BY table_name LIMIT 1"
-    );
-    let found = within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
-    let Some(row) = found else { return Ok(()) };
-    let (table, engine) = (row.text(0)?, row.text(1)?);
-    Err(refused(&format!("{name}.{table}"), &format!("must be of the engine InnoDB; its engine is {engine}")))
-}
-
-/// Refuses a database one of whose tables is not there or lacks a unique key, given by
-/// its columns: two writers, or a writer and its own repetition, would both succeed.
-///
-/// # Errors
-/// [`Unkept::Broken`] that names the table and the key.
-pub async fn check_keys(
-    connection: &mut MySqlConnection,
-    limit: Duration,
-    name: &str,
-    tables: &[String],
-    keys: &[&str],
-) -> Result<(), Unkept> {
-    let text = format!(
-        "SELECT table_name, group_concat(column_name ORDER BY seq_in_index) FROM information_schema.statistics \
-         WHERE table_schema = '{name}' AND non_unique = 0 GROUP BY table_name, index_name"
-    );
-    let rows = within(limit, connection.fetch_all(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
-    let found: HashSet<(&str, &str)> =
-        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, Unkept>>()?;
-    for table in tables {
-        if let Some(key) = keys.iter().find(|key| !found.contains(&(table.as_str(), **key))) {
-            return Err(refused(&format!("{name}.{table}"), &format!("is not there or has no unique key ({key})")));
-        }
-    }
-    Ok(())
+/// The unique keys that a database must have.
+fn keys(layout: &Layout) -> Vec<(String, &'static str)> {
+    let journals = layout.day_tables().into_iter().map(|(table, day)| format!("entry_{table}_{day}"));
+    let of_journals = journals.flat_map(|journal| FENCE.map(|key| (journal.clone(), key)));
+    of_journals.chain([(BARRIER_KEY.0.to_owned(), BARRIER_KEY.1)]).collect()
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
@@ -176,7 +137,7 @@ async fn check_identity(
     name: &str,
 ) -> Result<Option<i64>, Unkept> {
     let text = format!("SELECT version, db_number, db_count, table_count, zone_offset_s FROM {name}.meta");
-    let row = match within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await {
+    let row = match fetch_insisting(connection, limit, &text).await {
         Err(broken) if broken.is_missing() => return Ok(None),
         found => found.map_err(Unkept::Unasked)?,
     };
@@ -195,19 +156,4 @@ async fn check_identity(
         ));
     }
     Ok(Some(column(0)?))
-}
-
-/// Making tables is slow on a busy cluster, and nobody waits for it.
-pub fn patient(options: MysqlOptions) -> MysqlOptions {
-    MysqlOptions { statement_timeout: options.statement_timeout * 12, ..options }
-}
-
-async fn run(lease: &mut Lease, sql: &str) -> Result<(), StoreError> {
-    let limit = lease.limit();
-    let done: Result<_, Broken> = within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await;
-    done.map(|_| ()).map_err(reading)
-}
-
-fn refused(name: &str, words: &str) -> Unkept {
-    Unkept::Broken(format!("{name} {words}"))
 }

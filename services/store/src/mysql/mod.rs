@@ -6,22 +6,12 @@
 //! one. Each has one connection of its own on which openings are appended, so
 //! that a lane's commits queue behind nothing; everything else shares some more.
 
-pub mod connection;
-pub mod failure;
-pub mod freeze;
-
-mod barrier;
-mod idle;
 mod lease;
 mod migrate;
-mod options;
 mod promise;
 mod read;
-pub mod rows;
-mod session;
-mod standing;
+mod rows;
 mod statements;
-pub mod watch;
 mod write;
 
 use std::collections::HashMap;
@@ -31,17 +21,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_database::mysql::connection::{Connections, Lease, MysqlOptions, ServerStart};
+use hongbao_database::returns::Returning;
+use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use tokio::sync::Mutex;
 
-use self::connection::{Connections, Lease, MysqlOptions};
 use self::promise::Complete;
-use self::session::ServerStart;
 use self::statements::{AllStatements, Statements};
-use crate::returns::Returning;
-use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry, day_tables};
+use crate::{Append, Settlement, Store, StoreError, TailEntry, day_tables};
 
 pub use self::lease::MysqlLeases;
-pub use self::migrate::{BARRIER, Layout, check_engines, check_keys, migrate, patient};
+pub use self::migrate::{Layout, migrate};
 
 /// The databases of one SET.
 pub struct MysqlStore {
@@ -123,7 +113,7 @@ impl Barrier for MysqlStore {
         Generations(vec![self.connections.generation()])
     }
 
-    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+    async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
         match since.0[..] {
             [since] => self.connections.barrier(since).await,
             _ => Ok(false),
@@ -159,7 +149,7 @@ impl Store for MysqlStore {
     }
 
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.connections.ping().await
+        Ok(self.connections.ping().await?)
     }
 
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {

@@ -2,13 +2,14 @@
 
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Timestamp, UserId};
+use hongbao_database::StoredRow as _;
+use hongbao_database::mysql::connection::within;
 use sqlx::mysql::{MySql, MySqlArguments, MySqlRow};
 use sqlx::query::Query;
 
 use super::MysqlStore;
-use super::connection::within;
-use super::failure::reading;
-use crate::rows::{self, StoredRow as _, envelope_and_journal};
+use crate::failure::reading;
+use crate::rows::{self, envelope_and_journal};
 use crate::{StoreError, TailEntry};
 
 /// A statement with its values.

@@ -14,16 +14,19 @@ use std::collections::BTreeMap;
 
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Stage, Timestamp};
+use hongbao_database::mysql::connection::{Lease, within};
+use hongbao_database::mysql::failure::Broken;
+use hongbao_database::mysql::row::{put, put_bytes};
+use hongbao_database::{Durable, durably};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
-use super::connection::{Lease, within};
-use super::failure::{Broken, committing};
-use super::rows::{put, put_bytes, put_entry, put_envelope};
+use super::rows::{put_entry, put_envelope};
 use super::statements::Statements;
 use super::{MysqlStore, read};
+use crate::failure::committing;
 use crate::rows;
-use crate::{Append, Durable, Settlement, StoreError, durably};
+use crate::{Append, Settlement, StoreError};
 
 /// Ids in one list: MariaDB rewrites a list of a thousand values into a join.
 const SETTLE_IDS_MAX: usize = 500;

@@ -7,12 +7,12 @@
 
 use hongbao_core::Day;
 use hongbao_core::id::Fold;
+use hongbao_database::sqlite::file::SqliteFile;
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, Row as _, Sqlite, SqliteConnection};
 
-use super::failure::unavailable;
-use super::file::SqliteFile;
 use crate::StoreError;
+use crate::failure::unavailable;
 
 /// One step of the schema.
 enum Step {
@@ -67,7 +67,7 @@ pub async fn migrate(file: &SqliteFile, wanted: Identity) -> Result<(), StoreErr
     }
     let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};");
     transaction.execute(sqlx::raw_sql(&mark)).await.map_err(unavailable)?;
-    transaction.commit().await
+    Ok(transaction.commit().await?)
 }
 
 /// Checks a file that must not be written: it has to be new enough to be read.

@@ -4,18 +4,10 @@
 //! one writer in this process, and SQLite's lock between processes; readers see
 //! one moment each and wait for nobody.
 
-pub mod copy;
-pub mod failure;
-pub mod file;
-pub mod mark;
-
 mod migrate;
 mod read;
 mod rows;
-mod seen;
 mod statements;
-mod tables;
-mod watch;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -24,11 +16,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::id::{Fold, TableRef};
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_database::sqlite::file::{Mode, SqliteFile};
+use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
-use self::file::{Mode, SqliteFile};
 use self::migrate::Identity;
 use self::statements::{AllStatements, Statements};
-use crate::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry, day_tables};
+use crate::{Append, Settlement, Store, StoreError, TailEntry, day_tables};
 
 /// All databases of one folder.
 pub struct SqliteStore {
@@ -156,7 +149,7 @@ impl Barrier for SqliteStore {
         Generations(Vec::new())
     }
 
-    async fn barrier(&self, _since: &Generations) -> Result<bool, StoreError> {
+    async fn barrier(&self, _since: &Generations) -> Result<bool, DatabaseError> {
         Ok(true)
     }
 }

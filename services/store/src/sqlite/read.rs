@@ -2,12 +2,14 @@
 
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Timestamp, UserId};
+use hongbao_database::StoredRow as _;
+use hongbao_database::sqlite::file::SqliteFile;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, query::Query};
 
-use super::failure::unavailable;
-use super::{SqliteStore, file::SqliteFile};
-use crate::rows::{self, StoredRow as _, envelope_and_journal};
+use super::SqliteStore;
+use crate::failure::unavailable;
+use crate::rows::{self, envelope_and_journal};
 use crate::{StoreError, TailEntry};
 
 pub async fn load(store: &SqliteStore, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
@@ -54,7 +56,7 @@ pub async fn tail(
 pub async fn tail_position(store: &SqliteStore, table: TableRef) -> Result<i64, StoreError> {
     let (file, statements) = store.at(table)?;
     let row = sqlx::query(&statements.tail_position).fetch_one(file.readers()).await.map_err(unavailable)?;
-    row.int(0)
+    Ok(row.int(0)?)
 }
 
 pub async fn unsettled(

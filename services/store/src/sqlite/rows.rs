@@ -1,12 +1,11 @@
 //! Values as SQLite takes and gives them.
 
 use hongbao_core::{Entry, Envelope, Timestamp};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments as _, Encode, Row as _, Sqlite, Type};
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, Encode, Sqlite, Type};
 
-use super::failure::unavailable;
-use crate::rows::{StoredRow, audience_columns, entry_user, kind_name, stage_number};
-use crate::{Settlement, StoreError};
+use crate::Settlement;
+use crate::rows::{audience_columns, entry_user, kind_name, stage_number};
 
 /// Binds an envelope.
 pub fn put_envelope<'q>(arguments: &mut SqliteArguments<'q>, envelope: &'q Envelope) {
@@ -48,18 +47,4 @@ pub fn put_settlement<'q>(arguments: &mut SqliteArguments<'q>, settlement: &'q S
 /// Binds one value.
 pub fn put<'q, T: Encode<'q, Sqlite> + Type<Sqlite> + 'q>(arguments: &mut SqliteArguments<'q>, value: T) {
     arguments.add(value).expect("numbers, text and bytes always encode");
-}
-
-impl StoredRow for SqliteRow {
-    fn int_or_null(&self, column: usize) -> Result<Option<i64>, StoreError> {
-        self.try_get(column).map_err(unavailable)
-    }
-
-    fn text_or_null(&self, column: usize) -> Result<Option<&str>, StoreError> {
-        self.try_get(column).map_err(unavailable)
-    }
-
-    fn bytes(&self, column: usize) -> Result<&[u8], StoreError> {
-        self.try_get(column).map_err(unavailable)
-    }
 }

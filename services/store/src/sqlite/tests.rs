@@ -7,7 +7,7 @@ use hongbao_core::{EntryKind, Fen, Kind};
 use sqlx::Row as _;
 
 use super::*;
-use crate::suite::{NOW, created};
+use hongbao_testkit::store_suite::{NOW, created};
 
 async fn open(dir: &Path, tables: u8) -> SqliteStore {
     SqliteStore::open(dir, Fold::new(1, tables).unwrap(), 28_800, Mode::Durable).await.unwrap()
@@ -143,7 +143,7 @@ async fn what_another_connection_commits_is_no_trouble_and_what_is_written_past_
         // Fenced, which is no trouble either.
         assert_eq!(store.append(&openings(id, seq, 1)).await.unwrap(), Append::Fenced);
     }
-    let log = super::seen::beside(store.files[0].path(), "-wal");
+    let log = format!("{}-wal", store.files[0].path().display());
     std::fs::File::options().append(true).open(&log).unwrap().set_len(0).unwrap();
     let refused = store.append(&openings(id, 5, 1)).await.unwrap_err().to_string();
     assert!(refused.contains("db_00.sqlite-wal was truncated"), "{refused}");
@@ -161,7 +161,7 @@ async fn a_commit_into_a_file_that_is_gone_is_not_acknowledged_i3() {
     let writer = store.files[0].writer().await.unwrap();
     // It goes after the look before the commit.
     std::fs::remove_file(store.files[0].path()).unwrap();
-    assert!(matches!(writer.committed(), Err(StoreError::Unknown(words)) if words.contains("was removed")));
+    assert!(matches!(writer.committed(), Err(DatabaseError::Unknown(words)) if words.contains("was removed")));
     drop(writer);
     assert!(store.append(&openings(id, 1, 1)).await.unwrap_err().to_string().contains("was removed"));
 }

@@ -14,12 +14,13 @@ use std::collections::BTreeMap;
 
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Stage, Timestamp};
+use hongbao_database::sqlite::failure::is_unique_violation;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, SqliteConnection};
 
-use super::failure::{commit_failed, is_unique_violation, unavailable};
 use super::statements::{BATCH_ROWS_MAX, MultiRow, Statements};
 use super::{SqliteStore, rows as values};
+use crate::failure::{commit_failed, unavailable};
 use crate::rows::{self, ENTRY_WIDTH, ENVELOPE_WIDTH};
 use crate::{Append, Settlement, StoreError};
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use hongbao_core::limits::CONNECTION_IDLE_MS_MAX;
 use hongbao_core::{Envelope, EnvelopeId, Stage};
+use hongbao_database::DatabaseError;
+use hongbao_database::mysql::connection::MysqlOptions;
+use hongbao_database::{Reading, durably};
 use hongbao_parts::{LogStall, Part};
-use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::suite::{DAY_MS, NOW, created, id_at, ids, make_active, write};
-use hongbao_store::{Append, Reading, Store, StoreError, durably};
+use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::store_suite::{DAY_MS, NOW, created, id_at, ids, make_active, write};
 use tokio::task::JoinHandle;
 
 use crate::common::{self, entries, layout_of, options, own_that_stalls, own_that_stalls_with};
@@ -219,7 +221,7 @@ async fn a_barrier_that_is_not_confirmed_in_time_is_unknown() {
     passed(&store).await;
     let stall = part.stall_log();
     let ended = Reading::begin(&*store).end(()).await;
-    assert!(matches!(ended, Err(StoreError::Unknown(_))), "{:?}", ended.map(|durable| durable.is_some()));
+    assert!(matches!(ended, Err(DatabaseError::Unknown(_))), "{:?}", ended.map(|durable| durable.is_some()));
     drop(stall);
 }
 

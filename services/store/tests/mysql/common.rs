@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hongbao_core::id::Fold;
 use hongbao_core::{Day, Entry, EntryKind, Envelope, Fen, Slot, World};
+use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_parts::Part;
-use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::suite::{self, Fixture, NOW, created, id_at};
 use hongbao_store::{Store, StoreError};
+use hongbao_testkit::store_suite::{self, Fixture, NOW, created, id_at};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -137,7 +137,7 @@ pub async fn make_large(store: &Arc<dyn Store>, number: u64) -> Envelope {
     let (total, shares) = (Fen::new(1_000_000).expect("positive"), 1_000_000);
     let envelope = Envelope { total, shares, ..created(id_at(NOW, number)) };
     store.create(std::slice::from_ref(&envelope)).await.unwrap();
-    store.activate(envelope.id, NOW.plus_millis(suite::DAY_MS)).await.unwrap();
+    store.activate(envelope.id, NOW.plus_millis(store_suite::DAY_MS)).await.unwrap();
     envelope
 }
 
@@ -146,7 +146,7 @@ pub fn entries(envelope: &Envelope, seqs: std::ops::RangeInclusive<u32>, name: &
     let entry = |seq| Entry {
         envelope_id: envelope.id,
         seq,
-        kind: EntryKind::Open(suite::user(format!("{name}_{seq}"))),
+        kind: EntryKind::Open(store_suite::user(format!("{name}_{seq}"))),
         amount: Fen::new(1).expect("positive"),
         remaining: Fen::new(envelope.total.get() - i64::from(seq)).expect("nobody gets to the end"),
         at: NOW,
@@ -155,8 +155,8 @@ pub fn entries(envelope: &Envelope, seqs: std::ops::RangeInclusive<u32>, name: &
 }
 
 /// The words of the error that says that nothing was written.
-pub fn unavailable<T>(outcome: Result<T, StoreError>) -> String {
-    match outcome {
+pub fn unavailable<T>(outcome: Result<T, impl Into<StoreError>>) -> String {
+    match outcome.map_err(Into::into) {
         Err(StoreError::Unavailable(words)) => words,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("it succeeded"),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::Stage;
+use hongbao_database::mysql::connection::{Connections, MysqlOptions, Node};
 use hongbao_parts::{Part, free_port};
 use hongbao_store::Store;
-use hongbao_store::mysql::connection::{Connections, MysqlOptions, Node};
 use hongbao_store::mysql::{MysqlStore, migrate};
-use hongbao_store::suite::{NOW, created, id_at, write};
+use hongbao_testkit::store_suite::{NOW, created, id_at, write};
 use sqlx::{Executor as _, Row as _};
 
 use crate::common::{self, entries, layout, layout_of, make_large, options, root, shared, unavailable};

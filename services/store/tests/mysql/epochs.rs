@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::Envelope;
-use hongbao_store::suite::{journal_of, write};
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::store_suite::{journal_of, write};
 
 use crate::common::{entries, make_large, own};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::Envelope;
-use hongbao_store::mysql::connection::MysqlOptions;
-use hongbao_store::suite::{journal_of, write};
+use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::store_suite::{journal_of, write};
 use sqlx::{Executor as _, MySqlConnection, Row as _};
 
 use crate::common::{entries, make_large, own, own_with, root, unavailable};

@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use hongbao_core::{Journal, Stage};
+use hongbao_database::durably;
 use hongbao_parts::Part;
-use hongbao_store::suite::{Fixture, NOW, created, id_at, journal_of, make_active, openings, write};
-use hongbao_store::{Append, StoreError, durably};
+use hongbao_store::{Append, StoreError};
+use hongbao_testkit::store_suite::{Fixture, NOW, created, id_at, journal_of, make_active, openings, write};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -43,7 +44,7 @@ async fn empty() -> Fixture {
     Fixture { guard: Box::new((on.guard, cluster)), ..on }
 }
 
-hongbao_store::store_behaviours!(empty);
+hongbao_testkit::store_behaviours!(empty);
 
 /// How often the nodes together have rolled something back because another node was first.
 async fn conflicts(nodes: &[Part; 3]) -> i64 {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::Envelope;
-use hongbao_store::mysql::connection::Connections;
-use hongbao_store::suite::journal_of;
+use hongbao_database::mysql::connection::Connections;
 use hongbao_store::{Append, Store};
+use hongbao_testkit::store_suite::journal_of;
 use sqlx::{Executor as _, MySqlConnection, Row as _};
 
 use crate::common::{entries, make_large, options, own, root};

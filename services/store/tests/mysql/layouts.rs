@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use hongbao_database::durably;
 use hongbao_parts::Part;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::{Store, StoreError, durably, suite};
+use hongbao_store::{Store, StoreError};
+use hongbao_testkit::store_suite;
 use sqlx::Executor as _;
 
 use crate::common::{layout_of, options, root, unavailable};
@@ -29,7 +31,7 @@ async fn several_may_migrate_at_once_and_again_and_a_store_opens_what_it_fits() 
         migration.await.unwrap().unwrap();
     }
     let store = open(&layout).await.unwrap();
-    let envelope = suite::created(suite::id_at(suite::NOW, 0));
+    let envelope = store_suite::created(store_suite::id_at(store_suite::NOW, 0));
     store.create(std::slice::from_ref(&envelope)).await.unwrap();
     migrate(options.clone(), &layout).await.unwrap();
     assert!(store.load(envelope.id).await.unwrap().is_some(), "a migration leaves what is there");
@@ -58,14 +60,14 @@ async fn a_database_of_the_version_before_is_completed_by_migrate() {
     migrate(options.clone(), &layout).await.unwrap();
     root(&part)
         .await
-        .execute(sqlx::raw_sql("DROP TABLE db_00.barrier; UPDATE db_00.meta SET version = 1"))
+        .execute(sqlx::raw_sql("DROP TABLE db_00.barrier, db_00.migration; UPDATE db_00.meta SET version = 1"))
         .await
         .unwrap();
     let words = unavailable(MysqlStore::open(options.clone(), layout.clone()).await);
     assert!(words.contains("db_00 is not complete: run `hongbao migrate`"), "{words}");
     migrate(options.clone(), &layout).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options, layout).await.unwrap());
-    let id = suite::make_active(&store, suite::id_at(suite::NOW, 0)).await.id;
+    let id = store_suite::make_active(&store, store_suite::id_at(store_suite::NOW, 0)).await.id;
     assert!(durably::<_, StoreError, _>(&*store, || store.load(id)).await.unwrap().is_some());
 }
 
@@ -97,8 +99,8 @@ async fn a_set_has_the_databases_of_its_slots() {
     let databases: std::collections::BTreeSet<u8> = store.tables().iter().map(|table| table.database).collect();
     assert_eq!(databases, [1, 3].into());
 
-    let foreign = (0..).map(|number| suite::id_at(suite::NOW, number));
+    let foreign = (0..).map(|number| store_suite::id_at(store_suite::NOW, number));
     let foreign = foreign.into_iter().find(|id| store.table_of(*id).database % 2 == 0).expect("half of them are");
     unavailable(store.load(foreign).await);
-    unavailable(store.create(&[suite::created(foreign)]).await);
+    unavailable(store.create(&[store_suite::created(foreign)]).await);
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal};
-use hongbao_store::suite::journal_of;
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::store_suite::journal_of;
 use tokio::task::JoinHandle;
 
 use crate::common::entries;

@@ -14,4 +14,4 @@ mod plans;
 mod promises;
 mod session;
 
-hongbao_store::store_behaviours!(common::empty);
+hongbao_testkit::store_behaviours!(common::empty);

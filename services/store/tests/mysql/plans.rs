@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hongbao_store::Settlement;
-use hongbao_store::suite::{DAY_MS, NOW, created, id_at, user, write};
+use hongbao_testkit::store_suite::{DAY_MS, NOW, created, id_at, user, write};
 use sqlx::{Executor as _, MySqlConnection, Row as _};
 
 use crate::common::{entries, make_large, own, root};

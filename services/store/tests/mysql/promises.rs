@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::Envelope;
+use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_parts::Part;
 use hongbao_store::mysql::MysqlStore;
-use hongbao_store::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::migrate;
-use hongbao_store::suite::journal_of;
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::store_suite::journal_of;
 use sqlx::Executor as _;
 
 use crate::common::{entries, layout_of, make_large, options, own, own_with, root};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hongbao_store::mysql::connection::{Connections, MysqlOptions};
+use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_store::mysql::migrate;
 use sqlx::Executor as _;
 

@@ -87,7 +87,7 @@ fn wrong(words: String) -> WalletError {
 
 #[cfg(test)]
 mod tests {
-    use hongbao_store::mysql::connection::MysqlOptions;
+    use hongbao_database::mysql::connection::MysqlOptions;
 
     use super::*;
 

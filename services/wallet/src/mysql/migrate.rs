@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_store::StoreError;
-use hongbao_store::mysql::connection::{Connections, Lease, within};
-use hongbao_store::mysql::failure::{Broken, reading};
-use hongbao_store::mysql::watch::Unkept;
-use hongbao_store::mysql::{BARRIER, check_engines, check_keys, patient};
-use hongbao_store::rows::StoredRow as _;
+use hongbao_database::mysql::connection::{Connections, Lease, within};
+use hongbao_database::mysql::failure::{Broken, reading};
+use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
+use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, patient, refused};
+use hongbao_database::mysql::watch::Unkept;
+use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
@@ -19,13 +19,17 @@ use super::Home;
 use super::layout::{Plan, plan};
 use crate::WalletError;
 
-/// The version of a database that is complete.
-const VERSION: i64 = 2;
-/// How often a step that met another process is tried in all.
-const DEADLOCK_TRIES_MAX: u32 = 20;
-/// How long is waited after the first of these, and so much longer after each further one: 5 s in all.
-const DEADLOCK_PAUSE: Duration = Duration::from_millis(25);
-const DATABASE: &str = include_str!("../../../../sql/mysql/wallet/database.sql");
+const META: &str = include_str!("../../../../sql/mysql/wallet/meta.sql");
+const SCHEMA: Schema = Schema(&[
+    Migration {
+        name: "0001_ledger",
+        sql: include_str!("../../../../sql/mysql/wallet/0001_ledger.sql"),
+        target: Target::Database,
+        version: 1,
+    },
+    Migration { name: "0002_barrier", sql: BARRIER, target: Target::Database, version: 2 },
+]);
+/// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
 const UNGUARDED: &str = include_str!("../../../../sql/mysql/wallet/unguarded.sql");
 
@@ -49,19 +53,16 @@ pub async fn migrate(homes: &[Home], databases: u8) -> Result<(), WalletError> {
 
 async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), WalletError> {
     let (name, slots) = (plan.name(), plan.slots_text());
-    insist(lease, &format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
-        .await
-        .map_err(reading)?;
-    insist(lease, &DATABASE.replace("{db}", &name)).await.map_err(reading)?;
-    insist(lease, &BARRIER.replace("{db}", &name)).await.map_err(reading)?;
+    let create = format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
-    insist(lease, &claim).await.map_err(reading)?;
+    for statement in [create, META.replace("{db}", &name), claim] {
+        insist(lease, &statement).await.map_err(reading)?;
+    }
     let limit = lease.limit();
-    check_identity(lease.connection(), limit, plan, databases).await.map_err(StoreError::from)?;
+    check_identity(lease.connection(), limit, plan, databases).await.map_err(DatabaseError::from)?;
+    SCHEMA.migrate(lease, &name, &[]).await?;
     guard_transfers(lease, &name).await?;
-    check_engines(lease.connection(), limit, &name).await.map_err(StoreError::from)?;
-    let complete = format!("UPDATE {name}.meta SET version = {VERSION} WHERE version < {VERSION}");
-    insist(lease, &complete).await.map_err(reading)?;
+    check_engines(lease.connection(), limit, &name).await.map_err(DatabaseError::from)?;
     Ok(())
 }
 
@@ -94,14 +95,14 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, Broken> {
     within(limit, lease.connection().fetch_optional(sqlx::raw_sql(ask))).await.map(|row| row.is_some())
 }
 
-/// The unique keys of transfers, by their columns: each is written once (I6).
-const ONCE: &[&str] = &["position", "id"];
+/// The unique keys that a database must have; those of transfers see to it that each is written once (I6).
+const KEYS: [(&str, &str); 4] = [("transfer", "position"), ("transfer", "id"), ("ledger", "one"), BARRIER_KEY];
 
 /// Checks that a shard's database is there, complete, and made for its slots.
 pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases: u8) -> Result<(), WalletError> {
     let mut lease = connections.lease().await?;
     let limit = lease.limit();
-    check_database(lease.connection(), limit, plan, databases).await.map_err(StoreError::from)?;
+    check_database(lease.connection(), limit, plan, databases).await.map_err(DatabaseError::from)?;
     lease.give_back();
     Ok(())
 }
@@ -113,13 +114,10 @@ pub(super) async fn check_database(
     plan: &Plan,
     databases: u8,
 ) -> Result<(), Unkept> {
-    let version = check_identity(connection, limit, plan, databases).await?;
+    let version = check_identity(connection, limit, plan, databases).await?.unwrap_or(0);
+    SCHEMA.check(connection, limit, &plan.name(), version).await?;
     check_engines(connection, limit, &plan.name()).await?;
-    match version {
-        Some(VERSION) => check_keys(connection, limit, &plan.name(), &["transfer".to_owned()], ONCE).await,
-        Some(newer) if newer > VERSION => Err(refused(plan, "is of a newer version than this program")),
-        _ => Err(refused(plan, "is not complete: run `hongbao migrate`")),
-    }
+    check_keys(connection, limit, &plan.name(), &KEYS.map(|(table, key)| (table.to_owned(), key))).await
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
@@ -130,22 +128,17 @@ async fn check_identity(
     databases: u8,
 ) -> Result<Option<i64>, Unkept> {
     let text = format!("SELECT version, db_number, db_count, slots FROM {}.meta", plan.name());
-    let mut tries = 1;
-    let row = loop {
-        match within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await {
-            Err(broken) if broken.is_missing() => return Ok(None),
-            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => pause_after(tries).await,
-            found => break found.map_err(Unkept::Unasked)?,
-        }
-        tries += 1;
+    let row = match fetch_insisting(connection, limit, &text).await {
+        Err(broken) if broken.is_missing() => return Ok(None),
+        found => found.map_err(Unkept::Unasked)?,
     };
-    let row = row.ok_or_else(|| refused(plan, "does not say what it is"))?;
+    let row = row.ok_or_else(|| refused(&plan.name(), "does not say what it is"))?;
     let found = (row.int(1)?, row.int(2)?, row.text(3)?);
     let slots = plan.slots_text();
     if found != (plan.database.into(), databases.into(), slots.as_str()) {
         let (number, count, of) = found;
         return Err(refused(
-            plan,
+            &plan.name(),
             &format!(
                 "was made as number {number} of {count} databases for the slots {of}; the configuration says {} of \
                  {databases} for {slots}",
@@ -154,30 +147,4 @@ async fn check_identity(
         ));
     }
     Ok(Some(row.int(0)?))
-}
-
-/// On a cluster another process may be making the same through another node,
-/// and one of the two is sent back (error 1213): it finds the work done.
-async fn insist(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
-    for tries in 1..DEADLOCK_TRIES_MAX {
-        match run(lease, sql).await {
-            Err(broken) if broken.is_deadlock() => pause_after(tries).await,
-            done => return done,
-        }
-    }
-    run(lease, sql).await
-}
-
-/// The other one needs time to make a table, and the more so the longer it has taken.
-async fn pause_after(tries: u32) {
-    tokio::time::sleep(DEADLOCK_PAUSE * tries).await;
-}
-
-async fn run(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
-    let limit = lease.limit();
-    within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await.map(|_| ())
-}
-
-fn refused(plan: &Plan, words: &str) -> Unkept {
-    Unkept::Broken(format!("{} {words}", plan.name()))
 }

@@ -34,10 +34,11 @@ use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
 use hongbao_core::{
     EnvelopeId, Fen, Slot, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId, World,
 };
-use hongbao_store::mysql::connection::{Connections, MysqlOptions};
-use hongbao_store::mysql::watch::Promise;
-use hongbao_store::returns::{Returning, Returns};
-use hongbao_store::{Barrier, Durability, Generations, StoreError};
+use hongbao_database::DatabaseError;
+use hongbao_database::mysql::connection::{Connections, MysqlOptions};
+use hongbao_database::mysql::watch::Promise;
+use hongbao_database::returns::{Returning, Returns};
+use hongbao_database::{Barrier, Durability, Generations};
 use tokio::task::JoinSet;
 
 use self::layout::{plan, slot_of};
@@ -282,14 +283,14 @@ impl Barrier for MysqlWallet {
         Generations(self.homes.iter().map(|home| home.generation()).collect())
     }
 
-    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
-        let mut passing: JoinSet<Result<bool, StoreError>> = JoinSet::new();
+    async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
+        let mut passing: JoinSet<Result<bool, DatabaseError>> = JoinSet::new();
         for (home, since) in self.homes.iter().cloned().zip(since.0.iter().copied()) {
             passing.spawn(async move { home.barrier(since).await });
         }
         let mut is_durable = since.0.len() == self.homes.len();
         while let Some(passed) = passing.join_next().await {
-            is_durable &= passed.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+            is_durable &= passed.map_err(|error| DatabaseError::Unavailable(error.to_string()))??;
         }
         Ok(is_durable)
     }

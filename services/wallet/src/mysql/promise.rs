@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hongbao_store::mysql::connection::within;
-use hongbao_store::mysql::failure::Broken;
-use hongbao_store::mysql::watch::{Promise, Unkept};
+use hongbao_database::mysql::connection::within;
+use hongbao_database::mysql::failure::Broken;
+use hongbao_database::mysql::watch::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor as _, Row as _};
 

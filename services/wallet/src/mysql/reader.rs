@@ -4,8 +4,8 @@
 
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, UserId};
-use hongbao_store::mysql::rows::{put, put_bytes};
-use hongbao_store::rows::StoredRow;
+use hongbao_database::mysql::row::{put, put_bytes};
+use hongbao_database::row::StoredRow;
 
 use super::shard::{Shard, put_id_is_one_of};
 use crate::row::{self, balance_line, code_of, posted, transfer};

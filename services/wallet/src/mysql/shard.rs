@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::{Transfer, TransferId, TransferOutcome};
-use hongbao_store::durable::{READ_TRIES_MAX, read_across_a_start};
-use hongbao_store::mysql::connection::{Connections, Lease, within};
-use hongbao_store::mysql::failure::{Broken, reading};
-use hongbao_store::mysql::rows::{put, put_bytes};
-use hongbao_store::rows::StoredRow as _;
+use hongbao_database::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_database::mysql::connection::{Connections, Lease, within};
+use hongbao_database::mysql::failure::{Broken, reading};
+use hongbao_database::mysql::row::{put, put_bytes};
+use hongbao_database::row::StoredRow as _;
 use parking_lot::Mutex;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;

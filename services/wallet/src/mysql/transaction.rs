@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use hongbao_core::{Transfer, TransferOutcome, UserId};
-use hongbao_store::StoreError;
-use hongbao_store::mysql::connection::{Lease, within};
-use hongbao_store::mysql::failure::{Broken, committing, reading};
-use hongbao_store::mysql::rows::{put, put_bytes};
-use hongbao_store::rows::StoredRow as _;
+use hongbao_database::DatabaseError;
+use hongbao_database::mysql::connection::{Lease, within};
+use hongbao_database::mysql::failure::{Broken, committing, reading};
+use hongbao_database::mysql::row::{put, put_bytes};
+use hongbao_database::row::StoredRow as _;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 
@@ -99,7 +99,7 @@ impl Stop {
             Stop::Overtaken => Failure::Commit(WalletError::Unknown("another node wrote first".to_owned())),
             // The commit is part of the text, so a broken connection says nothing about how far it came.
             Stop::Writing(broken) => match committing(broken) {
-                StoreError::Unknown(words) => Failure::Commit(WalletError::Unknown(words)),
+                DatabaseError::Unknown(words) => Failure::Commit(WalletError::Unknown(words)),
                 other => Failure::Inside(other.into()),
             },
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hongbao_store::mysql::connection::{Connections, Lease};
+use hongbao_database::mysql::connection::{Connections, Lease};
 
 use super::layout::Plan;
 use super::migrate;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use hongbao_core::Transfer;
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
-use hongbao_store::sqlite::file::Mode;
+use hongbao_database::sqlite::file::Mode;
 use sqlx::{Executor as _, Row as _};
 use tempfile::TempDir;
 
 use super::SqliteWallet;
-use crate::suite::top_up;
 use crate::{Wallet as _, WalletError};
+use hongbao_testkit::wallet_suite::top_up;
 
 async fn empty() -> (Arc<SqliteWallet>, TempDir) {
     let dir = tempfile::tempdir().unwrap();

@@ -22,8 +22,9 @@ use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::limits::WALLET_QUEUE_MAX;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
-use hongbao_store::sqlite::file::{Mode, SqliteFile};
-use hongbao_store::{Barrier, Durability, Generations, StoreError};
+use hongbao_database::DatabaseError;
+use hongbao_database::sqlite::file::{Mode, SqliteFile};
+use hongbao_database::{Barrier, Durability, Generations};
 use sqlx::SqlitePool;
 use sqlx::migrate::{Migrate as _, Migrator};
 
@@ -107,7 +108,7 @@ impl Barrier for SqliteWallet {
         Generations(Vec::new())
     }
 
-    async fn barrier(&self, _since: &Generations) -> Result<bool, StoreError> {
+    async fn barrier(&self, _since: &Generations) -> Result<bool, DatabaseError> {
         Ok(true)
     }
 }

@@ -2,7 +2,7 @@
 
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Transfer, TransferId, TransferKind, UserId};
-use hongbao_store::rows::StoredRow as _;
+use hongbao_database::row::StoredRow as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::transaction::{json_list, keys, unavailable};

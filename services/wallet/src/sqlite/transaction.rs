@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use hongbao_core::{Transfer, TransferId, TransferOutcome, UserId};
 use sqlx::sqlite::SqliteConnection;
 
-use hongbao_store::rows::StoredRow as _;
+use hongbao_database::row::StoredRow as _;
 
 use crate::ledger::{Ledger, Post, contra_of};
 use crate::row::{self, code_of, content, hex};

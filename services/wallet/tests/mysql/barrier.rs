@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use hongbao_core::id::stable_hash;
 use hongbao_core::{Fen, Slot, Transfer, TransferId, TransferOutcome, UserId, World};
+use hongbao_database::mysql::connection::MysqlOptions;
+use hongbao_database::{Barrier as _, Durable, durably};
 use hongbao_parts::{LogStall, Part};
-use hongbao_store::mysql::connection::MysqlOptions;
-use hongbao_store::{Barrier as _, Durable, durably};
+use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
-use hongbao_wallet::suite::{top_up, user};
 use hongbao_wallet::{Wallet as _, WalletError};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};

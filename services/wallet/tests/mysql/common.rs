@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use hongbao_core::{Slot, World};
+use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_parts::Part;
-use hongbao_store::mysql::connection::{Connections, MysqlOptions};
 use hongbao_wallet::Wallet;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
 use sqlx::Executor as _;

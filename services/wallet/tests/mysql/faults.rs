@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
 use hongbao_core::{Slot, Transfer, World};
+use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_parts::Part;
-use hongbao_store::mysql::connection::MysqlOptions;
+use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
-use hongbao_wallet::suite::{top_up, user};
 use hongbao_wallet::{Wallet as _, WalletError};
 use sqlx::{Connection as _, Executor as _};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
 use hongbao_parts::Part;
+use hongbao_testkit::wallet_suite::top_up;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
-use hongbao_wallet::suite::top_up;
 use hongbao_wallet::{Wallet as _, WalletError};
 
 use crate::common::{DATABASES, audited, homes, sql};

@@ -2,8 +2,8 @@
 
 use hongbao_core::{Fen, TransferOutcome};
 use hongbao_parts::Part;
+use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
-use hongbao_wallet::suite::{top_up, user};
 use hongbao_wallet::{Wallet as _, WalletError};
 
 use crate::common::{DATABASES, audited, homes};

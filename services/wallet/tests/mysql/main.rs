@@ -11,4 +11,4 @@ mod shards;
 mod sums;
 mod together;
 
-hongbao_wallet::wallet_behaviours!(common::empty);
+hongbao_testkit::wallet_behaviours!(common::empty);

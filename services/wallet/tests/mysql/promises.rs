@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hongbao_core::TransferOutcome::Done;
 use hongbao_core::{Slot, World};
 use hongbao_parts::Part;
+use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
-use hongbao_wallet::suite::{top_up, user};
 use hongbao_wallet::{Wallet, WalletError};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
 

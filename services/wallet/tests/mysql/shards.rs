@@ -1,10 +1,10 @@
 //! Which database holds what, and what a database refuses.
 
 use hongbao_core::{Slot, TransferOutcome, World};
-use hongbao_store::rows::StoredRow as _;
+use hongbao_database::row::StoredRow as _;
+use hongbao_testkit::wallet_suite::{top_up, unavailable};
 use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
-use hongbao_wallet::suite::{top_up, unavailable};
 
 use crate::common::{DATABASES, audited, empty_homes, no_homes, options, shared_nodes, sql, try_sql};
 

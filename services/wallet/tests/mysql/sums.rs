@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use hongbao_testkit::wallet_suite::top_up;
 use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::MysqlWallet;
-use hongbao_wallet::suite::top_up;
 
 use crate::common::{DATABASES, audited, empty_homes};
 

@@ -86,7 +86,7 @@ pub fn id_before(id: EnvelopeId) -> Option<EnvelopeId> {
 
 #[cfg(test)]
 mod tests {
-    use hongbao_store::suite::{NOW, created, id_at};
+    use hongbao_testkit::store_suite::{NOW, created, id_at};
 
     use super::*;
 

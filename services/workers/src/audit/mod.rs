@@ -119,8 +119,8 @@ impl SetStore {
         SetStore { name: "whole".to_owned(), slots: Slot::all().collect(), store }
     }
 
-    fn failed(&self, error: StoreError) -> AuditError {
-        AuditError::Store(self.name.clone(), error)
+    fn failed(&self, error: impl Into<StoreError>) -> AuditError {
+        AuditError::Store(self.name.clone(), error.into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether what the audit has read is durable, and was all read from the same
 //! start of each database.
 
-use hongbao_store::Generations;
+use hongbao_database::Generations;
 use hongbao_wallet::{Wallet, WalletError};
 
 use super::{AuditError, SetStore};

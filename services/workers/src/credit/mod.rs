@@ -37,8 +37,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferOutcome};
-use hongbao_store::durable::{READ_TRIES_MAX, read_across_a_start};
-use hongbao_store::{Durable, Reading, Settlement, StoreError};
+use hongbao_database::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_database::{Durable, Reading};
+use hongbao_store::{Settlement, StoreError};
 use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};

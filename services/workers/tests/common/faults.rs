@@ -11,7 +11,9 @@ use hongbao_core::{
     Entry, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, Transfer, TransferId, TransferKind,
     TransferOutcome, UserId,
 };
-use hongbao_store::{Append, Barrier, Durability, Generations, Settlement, Store, StoreError, TailEntry};
+use hongbao_database::DatabaseError;
+use hongbao_database::{Barrier, Durability, Generations};
+use hongbao_store::{Append, Settlement, Store, StoreError, TailEntry};
 use hongbao_wallet::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
 /// A verb that writes.
@@ -121,7 +123,7 @@ impl Barrier for FaultyStore {
         self.inner.generations()
     }
 
-    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+    async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
         self.inner.barrier(since).await
     }
 }
@@ -299,7 +301,7 @@ impl Barrier for FaultyWallet {
         self.inner.generations()
     }
 
-    async fn barrier(&self, since: &Generations) -> Result<bool, StoreError> {
+    async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
         self.inner.barrier(since).await
     }
 }

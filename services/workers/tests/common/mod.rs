@@ -23,8 +23,8 @@ use hongbao_core::{
     Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, Timestamp, Transfer,
     TransferKind, TransferOutcome, UserId,
 };
+use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::sqlite::file::Mode;
 use hongbao_store::{Append, Store};
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;

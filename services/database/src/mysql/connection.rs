@@ -1,0 +1,422 @@
+//! Connections to one database, whichever of its nodes serves it.
+//!
+//! A connection is *leased*. Its holder gives it back when it knows that it is
+//! clean, that is outside of a transaction and with every answer read. Whatever
+//! else happens to a lease, an error, a timeout, a future that is dropped half
+//! way, closes the connection. The server takes back what was not committed,
+//! but only when it notices: a statement that waits there for a lock goes on
+//! until the session's own limits end it, which are a little shorter than ours
+//! (see `session`). This is why there is no general pool here: sqlx's asks the server
+//! at every release whether it lives, a round trip an opening, and a cancelled
+//! `begin` can leave one of its connections inside a transaction.
+//!
+//! New connections and leases go to one node, the one that was reached last; one
+//! that is held for good stays with its node until it breaks. When a connection
+//! breaks, those that wait in idleness are closed too, and the next one tries the
+//! nodes in order, beginning with the present one; a node that can only be read
+//! is taken when there is no other. When one may be lent, says [`super::idle`]; that
+//! none is lent of a database that has become less than it promised, [`super::watch`].
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use hongbao_core::Timestamp;
+use parking_lot::Mutex;
+use sqlx::ConnectOptions as _;
+use sqlx::mysql::MySqlConnection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use super::options::{MysqlOptions, Node};
+pub use super::session::ServerStart;
+
+use super::barrier::Barrier;
+use super::failure::{Broken, reading};
+use super::idle::Idle;
+use super::session::{self, Said};
+use super::standing::Standing;
+use super::watch::{self, Promise, Unkept};
+use crate::returns::Returns;
+use crate::{DatabaseError, Durability};
+
+/// The connections of this process to one database. See the module.
+pub struct Connections {
+    options: MysqlOptions,
+    idle: Mutex<Vec<Idle>>,
+    /// For [`Connections::ping`] alone, which so never waits behind openings.
+    asks: tokio::sync::Mutex<Option<Idle>>,
+    room: Arc<Semaphore>,
+    /// The node that was reached last, by its place in the options.
+    node: AtomicUsize,
+    was_reached: AtomicBool,
+    standing: Arc<Standing>,
+    /// The start of the server that was reached last.
+    start: Mutex<Option<ServerStart>>,
+    generation: AtomicU64,
+    barrier: Barrier,
+    me: Weak<Connections>,
+}
+
+/// Why a node is not used.
+enum NotUsed {
+    /// Its commits may be lost with the power, which is not allowed.
+    Weak(Durability, String),
+    /// It could not be reached, or said no.
+    Other(String),
+}
+
+impl Connections {
+    /// Connects once, to see that the database is there and durable.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`] that says of each node what was wrong with it.
+    pub async fn open(options: MysqlOptions) -> Result<Arc<Connections>, DatabaseError> {
+        let connections = Connections::later(options);
+        connections.lease().await?.give_back();
+        Ok(connections)
+    }
+
+    /// Leaves it to the first lease to connect: the database may be down until then.
+    pub fn later(options: MysqlOptions) -> Arc<Connections> {
+        Connections::telling(options, Returns::new())
+    }
+
+    /// The same, telling these when the database comes back.
+    pub fn telling(options: MysqlOptions, returns: Returns) -> Arc<Connections> {
+        Arc::new_cyclic(|me| Connections {
+            idle: Mutex::default(),
+            asks: tokio::sync::Mutex::default(),
+            room: Arc::new(Semaphore::new(options.connections_max)),
+            node: AtomicUsize::new(0),
+            was_reached: AtomicBool::new(false),
+            standing: Arc::new(Standing::new(returns)),
+            start: Mutex::new(None),
+            generation: AtomicU64::new(0),
+            barrier: Barrier::new(),
+            me: me.clone(),
+            options,
+        })
+    }
+
+    /// Changes when the server may have been started anew or another node has
+    /// taken its place: what was read before may be gone.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn next_generation(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Makes durable what was read over these connections since the generation
+    /// was `since`. False when the generation has changed. See [`Barrier`](crate::durable::Barrier).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn barrier(&self, since: u64) -> Result<bool, DatabaseError> {
+        self.barrier.pass(&self.me, since).await
+    }
+
+    /// The barrier's commits go to a table of this database, unless another was named before.
+    pub fn barrier_lies_in(&self, database: &str) {
+        self.barrier.lies_in(database);
+    }
+
+    /// Whether a connection belongs to the start of the server that was reached last.
+    pub(super) fn is_current(&self, idle: &Idle) -> bool {
+        *self.start.lock() == Some(idle.start)
+    }
+
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.options.statement_timeout
+    }
+
+    /// Reads again and again, as long as these connections are used, what the
+    /// server's commits promise, and whether its databases keep these.
+    pub fn watch(self: &Arc<Self>, promises: Vec<Arc<dyn Promise>>) {
+        watch::start(self, promises);
+    }
+
+    /// What is known of the server.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.clone()
+    }
+
+    /// Whether a node has ever served us, be it one that was refused for its durability.
+    pub fn was_reached(&self) -> bool {
+        self.was_reached.load(Ordering::Relaxed)
+    }
+
+    /// The durability of the node that was reached last, as it was read last.
+    pub fn durability(&self) -> Durability {
+        self.standing.durability()
+    }
+
+    /// A connection, idle or new.
+    pub async fn lease(self: &Arc<Self>) -> Result<Lease, DatabaseError> {
+        self.standing.check_unless_it_is_to_be_tried()?;
+        let room = self.room.clone().acquire_owned();
+        let room = match tokio::time::timeout(self.options.acquire_timeout, room).await {
+            Ok(room) => room.expect("the semaphore is never closed"),
+            Err(_) => return Err(DatabaseError::Unavailable("all connections are in use".to_owned())),
+        };
+        let idle = match self.waiting() {
+            Some(idle) => self.unless_it_is_dead(idle).await,
+            None => None,
+        };
+        let idle = match idle {
+            Some(idle) => idle,
+            None => self.connect().await?,
+        };
+        Ok(Lease { home: self.clone(), idle, _room: Some(room) })
+    }
+
+    /// The idle connection that was used last, of those that may be lent.
+    fn waiting(&self) -> Option<Idle> {
+        self.close_worn();
+        self.idle.lock().pop()
+    }
+
+    /// Closes idle connections that are not to be lent any more.
+    pub(super) fn close_worn(&self) {
+        let node = self.node.load(Ordering::Relaxed);
+        let mut waiting = self.idle.lock();
+        let worn: Vec<Idle> =
+            waiting.extract_if(.., |idle| idle.node != node || !self.is_current(idle) || idle.is_worn()).collect();
+        drop(waiting);
+        worn.into_iter().for_each(Idle::retire);
+    }
+
+    /// Gives a connection back if its server answers on it. What broke one that
+    /// nobody used has likely broken the others.
+    async fn unless_it_is_dead(&self, idle: Idle) -> Option<Idle> {
+        let living = idle.if_it_lives().await;
+        if living.is_none() {
+            self.doubt();
+        }
+        living
+    }
+
+    /// Something broke: those that wait may be broken too, and whoever watches looks.
+    pub(super) fn doubt(&self) {
+        self.idle.lock().clear();
+        self.standing.doubt.notify_one();
+    }
+
+    /// A new connection that is to be held for good; it takes no room from the others.
+    pub async fn dedicated(self: &Arc<Self>) -> Result<Lease, DatabaseError> {
+        let idle = self.connect().await?;
+        Ok(Lease { home: self.clone(), idle, _room: None })
+    }
+
+    /// Asks whether the database answers, and what its commits promise, on a
+    /// connection of its own; tells its clock.
+    pub async fn ping(&self) -> Result<Option<Timestamp>, DatabaseError> {
+        let own = tokio::time::timeout(self.options.acquire_timeout, self.asks.lock()).await;
+        let mut own = own.map_err(|_| DatabaseError::Unavailable("it is being asked already".to_owned()))?;
+        // Out of its place while it is in use: whoever drops this half way takes it along.
+        let node = self.node.load(Ordering::Relaxed);
+        let mut idle = match own.take().filter(|idle| idle.node == node) {
+            Some(idle) => idle,
+            None => self.connect().await?,
+        };
+        let asked = within(self.options.statement_timeout, session::ask_again(&mut idle.connection)).await;
+        let (clock, said) = asked.map_err(|broken| {
+            if broken.is_of_connection() {
+                self.doubt();
+            }
+            reading(broken)
+        })?;
+        match self.judge(said.durability) {
+            Ok(durability) => self.standing.commits(durability),
+            Err((durability, words)) => {
+                self.refuse_weak(durability, words);
+                idle.retire();
+                // Another node may be as it should.
+                idle = self.connect().await?;
+            }
+        }
+        *own = Some(idle.used());
+        Ok(Some(clock))
+    }
+
+    /// Looks whether a database keeps a promise, on the same connection; `None` while that is gone.
+    pub(super) async fn look(&self, promise: &dyn Promise) -> Option<Result<(), Unkept>> {
+        let mut own = self.asks.lock().await;
+        let mut idle = own.take()?;
+        let looked = promise.look(&mut idle.connection, self.options.statement_timeout).await;
+        match &looked {
+            Err(Unkept::Unasked(broken)) if broken.is_of_connection() => self.doubt(),
+            _ => *own = Some(idle.used()),
+        }
+        Some(looked)
+    }
+
+    /// What commits promise, if that is enough; else also why it is not, in words.
+    fn judge(&self, durability: Durability) -> Result<Durability, (Durability, String)> {
+        if durability.full || self.options.allow_weak_durability {
+            return Ok(durability);
+        }
+        let words = format!(
+            "what it commits may be lost when the power goes ({}); see allow_weak_durability",
+            durability.words
+        );
+        Err((durability, words))
+    }
+
+    /// From now on only what is connected anew, and so reads what is promised then, is lent.
+    fn refuse_weak(&self, durability: Durability, words: String) {
+        self.standing.is_weak(durability, words);
+        self.idle.lock().clear();
+        // What was read may rest on commits that are not durable.
+        self.next_generation();
+    }
+
+    pub(super) async fn connect(&self) -> Result<Idle, DatabaseError> {
+        let first = self.node.load(Ordering::Relaxed);
+        let count = self.options.nodes.len();
+        let mut refusals = Vec::new();
+        let (mut reached, mut weak) = (None, None);
+        for node in (first..first + count).map(|place| place % count) {
+            let words = match self.connect_to(node).await {
+                // It can be read from, if no other node can be written to.
+                Ok((idle, said)) if said.is_read_only => {
+                    reached.get_or_insert((idle, said));
+                    continue;
+                }
+                Ok(writable) => {
+                    reached = Some(writable);
+                    break;
+                }
+                Err(NotUsed::Weak(durability, words)) => {
+                    weak.get_or_insert((durability, words.clone()));
+                    words
+                }
+                Err(NotUsed::Other(words)) => words,
+            };
+            refusals.push(format!("{}: {words}", self.options.nodes[node]));
+        }
+        let Some((idle, said)) = reached else {
+            if let Some((durability, words)) = weak {
+                self.refuse_weak(durability, words);
+            }
+            self.standing.doubt.notify_one();
+            return Err(DatabaseError::Unavailable(refusals.join("; ")));
+        };
+        let node = idle.node;
+        if self.node.swap(node, Ordering::Relaxed) != node {
+            tracing::warn!(node = %self.options.nodes[node], "the database is served by another node now");
+        }
+        self.standing.commits(said.durability);
+        if self.start.lock().replace(idle.start) != Some(idle.start) {
+            self.next_generation();
+        }
+        Ok(idle)
+    }
+
+    async fn connect_to(&self, node: usize) -> Result<(Idle, Said), NotUsed> {
+        let connect = async {
+            let mut connection = self.options.connect_options(&self.options.nodes[node]).connect().await?;
+            let said =
+                session::set_up(&mut connection, self.options.statement_timeout, self.options.row_lock_wait_s).await?;
+            let start = session::server_start(&mut connection).await?;
+            Ok::<_, sqlx::Error>((Idle::new(node, start, connection), said))
+        };
+        let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
+        let connected = connected.map_err(|_| NotUsed::Other("no connection in time".to_owned()))?;
+        let (idle, said) = connected.map_err(|error| NotUsed::Other(error.to_string()))?;
+        self.was_reached.store(true, Ordering::Relaxed);
+        let Said { durability, is_read_only } = said;
+        let durability = self.judge(durability).map_err(|(durability, words)| NotUsed::Weak(durability, words))?;
+        Ok((idle, Said { durability, is_read_only }))
+    }
+}
+
+/// A connection in use. Closed when it is dropped; see [`Lease::done`].
+pub struct Lease {
+    home: Arc<Connections>,
+    idle: Idle,
+    /// Held until the connection is back; absent when it is held for good.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    /// The connection.
+    pub fn connection(&mut self) -> &mut MySqlConnection {
+        &mut self.idle.connection
+    }
+
+    /// Which start of which server it belongs to.
+    pub fn start(&self) -> ServerStart {
+        self.idle.start
+    }
+
+    /// How long a statement may take.
+    pub fn limit(&self) -> Duration {
+        self.home.options.statement_timeout
+    }
+
+    /// What is to stand before a single statement, without values, that may take
+    /// so many times as long as others; and how long that is.
+    pub fn patience(&self, times: u32) -> (String, Duration) {
+        let limit = self.limit() * times;
+        (session::patient(limit), limit)
+    }
+
+    /// After statements that leave no transaction open: the next one may have
+    /// the connection, unless it broke.
+    pub fn done<T>(self, outcome: Result<T, Broken>) -> Result<T, Broken> {
+        match &outcome {
+            Err(broken) if broken.is_of_connection() => self.close(),
+            _ => self.give_back(),
+        }
+        outcome
+    }
+
+    /// It broke, and what broke it has likely broken those that wait.
+    pub fn close(self) {
+        self.home.doubt();
+    }
+
+    /// It is clean: the next one may have it.
+    pub fn give_back(self) {
+        let mut waiting = self.home.idle.lock();
+        // Nothing is lent that was made before a promise was broken.
+        if !self.home.standing.is_refusing() {
+            waiting.push(self.idle.used());
+        }
+    }
+
+    /// For one that is held for good, before it is used after a while: gives it
+    /// back if it leads to the node that is in use, and its server answers.
+    pub async fn if_it_lives(self) -> Option<Lease> {
+        if self.idle.node != self.home.node.load(Ordering::Relaxed) {
+            self.idle.retire();
+            return None;
+        }
+        let Lease { home, idle, _room } = self;
+        let idle = home.unless_it_is_dead(idle).await?;
+        Some(Lease { home, idle, _room })
+    }
+
+    /// The same where it has been used for the last time.
+    pub fn used(self) -> Lease {
+        Lease { idle: self.idle.used(), ..self }
+    }
+
+    /// It lies idle and has reached its greatest age: the next one is to be new.
+    pub fn is_worn_out(&self) -> bool {
+        self.idle.has_rested() && self.idle.is_old()
+    }
+}
+
+/// Waits for an answer from the database, but not for ever.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Broken> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(Broken::Sql),
+        Err(_) => Err(Broken::TooSlow(limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

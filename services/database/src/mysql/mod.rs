@@ -1,0 +1,15 @@
+//! The MySQL protocol: MariaDB, MySQL 8, and what speaks like them: Galera, TiDB.
+
+pub mod connection;
+pub mod failure;
+pub mod freeze;
+pub mod migration;
+pub mod row;
+pub mod schema;
+pub mod watch;
+
+mod barrier;
+mod idle;
+mod options;
+mod session;
+mod standing;

@@ -1,0 +1,128 @@
+//! What is promised is read again while it runs.
+//!
+//! Whoever started us checked the server's settings and its databases; an
+//! operator, a script or a restored configuration may change them a minute later,
+//! and commits that were acknowledged since would be gone after a crash. So once a
+//! second the settings are read again, on the connection that asks whether the
+//! server lives, and in turn the databases are looked at. What breaks a promise is
+//! refused until it keeps it again; see [`Standing`](super::standing::Standing).
+//!
+//! The same task notices that a server that did not answer answers again, tells it
+//! to those who wait, and closes connections that lay idle for long.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hongbao_core::limits::{PROMISE_ROUND, PROMISES_READ_MS, RECONNECT_MS};
+use sqlx::mysql::MySqlConnection;
+use tokio::time::sleep;
+
+use super::connection::Connections;
+use super::failure::{Broken, reading};
+use crate::DatabaseError;
+
+/// Between two looks at least, however much the server is doubted.
+const LOOK_GAP: Duration = Duration::from_millis(20);
+
+/// What one database has to keep.
+#[async_trait]
+pub trait Promise: Send + Sync + 'static {
+    /// The name of the database.
+    fn database(&self) -> &str;
+
+    /// Looks whether it is kept. Each statement has the time `limit`.
+    async fn look(&self, connection: &mut MySqlConnection, limit: Duration) -> Result<(), Unkept>;
+}
+
+/// Why a promise is not known to be kept.
+#[derive(Debug)]
+pub enum Unkept {
+    /// It is not, and what is wrong, in words for an operator.
+    Broken(String),
+    /// The database could not be asked.
+    Unasked(Broken),
+}
+
+/// What is said of a database makes no sense.
+impl From<DatabaseError> for Unkept {
+    fn from(error: DatabaseError) -> Unkept {
+        Unkept::Broken(error.to_string())
+    }
+}
+
+impl From<Unkept> for DatabaseError {
+    fn from(unkept: Unkept) -> DatabaseError {
+        match unkept {
+            Unkept::Broken(words) => DatabaseError::Unavailable(words),
+            Unkept::Unasked(broken) => reading(broken),
+        }
+    }
+}
+
+/// Looks again and again, until the connections are dropped.
+pub fn start(connections: &Arc<Connections>, promises: Vec<Arc<dyn Promise>>) {
+    let watcher = Watcher { connections: Arc::downgrade(connections), promises, next: 0, is_away: false };
+    tokio::spawn(watcher.run());
+}
+
+struct Watcher {
+    connections: Weak<Connections>,
+    promises: Vec<Arc<dyn Promise>>,
+    /// The promise whose turn it is.
+    next: usize,
+    /// The server did not answer last time.
+    is_away: bool,
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        while let Some(connections) = self.connections.upgrade() {
+            self.look(&connections).await;
+            let standing = connections.standing();
+            drop(connections);
+            if self.is_away {
+                // One that answers, but breaks a promise, costs it a connection each time.
+                let times = if standing.is_refusing() { 5 } else { 1 };
+                sleep(Duration::from_millis(RECONNECT_MS) * times).await;
+                continue;
+            }
+            sleep(LOOK_GAP).await;
+            tokio::select! {
+                () = sleep(Duration::from_millis(PROMISES_READ_MS)) => {}
+                () = standing.doubt.notified() => {}
+            }
+        }
+    }
+
+    async fn look(&mut self, connections: &Connections) {
+        if let Err(error) = connections.ping().await {
+            if !self.is_away {
+                tracing::warn!(%error, "the database does not answer");
+            }
+            self.is_away = true;
+            return;
+        }
+        if std::mem::take(&mut self.is_away) {
+            tracing::info!("the database answers again");
+            connections.standing().returns.tell();
+        }
+        connections.close_worn();
+        let share = self.promises.len().div_ceil(PROMISE_ROUND);
+        let turn = self.promises.iter().cycle().skip(self.next).take(share);
+        self.next = (self.next + share) % self.promises.len().max(1);
+        let broken = self.promises.iter().filter(|promise| connections.standing().is_broken(promise.database()));
+        for promise in turn.chain(broken) {
+            let standing = connections.standing();
+            match connections.look(&**promise).await {
+                Some(Ok(())) => standing.keeps(promise.database()),
+                Some(Err(Unkept::Broken(words))) => standing.breaks(promise.database(), words),
+                // Whether it is kept is not known, and the next ping tells why.
+                None => return,
+                Some(Err(Unkept::Unasked(broken))) => {
+                    tracing::debug!(database = promise.database(), %broken, "it could not be looked at");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! For tests alone: stores and wallets that fail on demand ([`faults`]), and each
+//! behaviour of a store and of a wallet, stated once for every implementation
+//! ([`store_suite`], [`wallet_suite`]).
+
+pub mod faults;
+pub mod store_suite;
+pub mod wallet_suite;
