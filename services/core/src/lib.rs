@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`world`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`].
+//! [`transfer`], [`world`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
 
 pub mod money;
 pub mod time;
@@ -27,6 +27,8 @@ pub mod limits;
 pub mod audit;
 pub mod verify;
 
+pub mod calls;
+pub mod problem;
 pub mod wire;
 
 pub use envelope::{Audience, Entry, EntryKind, Envelope, Journal, Kind, Opened, Stage, State};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hongbao_core::calls::Call;
 use hongbao_core::{Clock, EnvelopeId, World};
 use hongbao_http::mark::{is_marked, world_of};
 use hongbao_http::problem::NO_SUCH_CALL;
@@ -19,12 +20,6 @@ use crate::rate::UserRates;
 const API: &str = "/v1/";
 /// The calls of development start with this.
 const DEV: &str = "/v1/dev/";
-/// The one call of the API that hands out tokens.
-const DEV_TOKEN: &str = "/v1/dev/token";
-/// The one that makes money; a rehearsal makes its own.
-const DEV_TOP_UP: &str = "/v1/dev/top-up";
-/// The call that makes an envelope.
-const CREATE: &str = "/v1/envelopes";
 
 /// The edge: a layer in front of the server's routes.
 pub struct Edge {
@@ -68,7 +63,7 @@ impl Edge {
         if path.starts_with(DEV) {
             self.admit_to_dev_calls(uri, headers)?;
         }
-        if !path.starts_with(API) || path == DEV_TOKEN {
+        if !path.starts_with(API) || path == Call::DevToken.path() {
             return Ok(Admitted { world: World::Real, caller: None, minted: None });
         }
         let caller: Caller = self.verifier.verify_headers(headers)?;
@@ -87,18 +82,18 @@ impl Edge {
                 Problem::new(Code::RateLimited, words).retry_after_s(limited.wait_s)
             })?;
         }
-        let creates = path == CREATE && *method == Method::POST;
+        let creates = path == Call::Create.path() && *method == Method::POST;
         let minted = if creates { Some(self.mint()?) } else { None };
         Ok(Admitted { world, caller: Some(caller), minted })
     }
 
     /// Where they are not offered they do not exist, for nobody: one of them needs
-    /// no token, and would be a way past the rates. Where they are, no web page gets at them.
+    /// no token, and would be a way past the rates; a rehearsal makes its own money. Where they are, no web page gets at them.
     fn admit_to_dev_calls(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         if self.dev_calls {
             return local::check(uri, headers);
         }
-        match uri.path() == DEV_TOP_UP && is_marked(headers) {
+        match uri.path() == Call::DevTopUp.path() && is_marked(headers) {
             true => Ok(()),
             false => Err(Problem::new(Code::NotFound, NO_SUCH_CALL)),
         }

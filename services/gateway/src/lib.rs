@@ -17,7 +17,6 @@ pub mod topology;
 
 pub mod options;
 
-mod call;
 mod fleet;
 mod headers;
 mod links;

@@ -12,10 +12,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use hongbao_core::World;
+use hongbao_core::calls::{Call, NoCall, Routing};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
 use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
 use hongbao_http::mark::is_marked;
+use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
 use hongbao_http::{Code, Problem, read_body};
 use http::header::ALLOW;
 use http::request::Parts;
@@ -24,7 +26,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::call::{Call, NoCall, Place};
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
 use crate::headers::{strip_request, strip_response};
@@ -69,10 +70,11 @@ impl From<NoCall> for Refused {
     /// In the words of a server that is asked for it.
     fn from(no: NoCall) -> Refused {
         match no {
-            NoCall::NotFound(words) => Problem::new(Code::NotFound, words).into(),
-            NoCall::Method(methods) => {
+            NoCall::NotFound => Problem::new(Code::NotFound, NO_SUCH_CALL).into(),
+            NoCall::NoEnvelope => Problem::new(Code::NotFound, NO_SUCH_ENVELOPE).into(),
+            NoCall::Method(method) => {
                 let problem = Problem::new(Code::MethodNotAllowed, Code::MethodNotAllowed.title());
-                Refused { problem, allow: Some(methods) }
+                Refused { problem, allow: Some(method.allow()) }
             }
         }
     }
@@ -101,13 +103,13 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         self.check_room(&parts)?;
         let admitted = self.shared.edge.admit(&parts.method, &parts.uri, &parts.headers)?;
-        let call = Call::of(&parts.method, parts.uri.path())?;
+        let (call, id) = Call::passed_on(parts.method.as_str(), parts.uri.path())?;
         let body = read_body(body).await?;
 
         strip_request(&mut parts.headers);
-        let key = match (call.place, admitted.minted) {
-            (Place::Envelope(id), _) => Key::Envelope(id),
-            (Place::NewEnvelope, Some(id)) => {
+        let key = match (call.info().routing, id.or(admitted.minted)) {
+            (Routing::Owner, Some(id)) => Key::Envelope(id),
+            (Routing::OwnerOfNew, Some(id)) => {
                 let text = HeaderValue::try_from(id.to_string()).expect("an id is made of hex digits and dashes");
                 parts.headers.insert(ENVELOPE_ID, text);
                 Key::Envelope(id)
@@ -123,8 +125,7 @@ impl Proxy {
     /// Refuses what the server of its envelope has no room for, before it costs a
     /// look at its token or its body.
     fn check_room(&self, parts: &Parts) -> Result<(), Problem> {
-        let call = Call::of(&parts.method, parts.uri.path());
-        let Ok(Call { place: Place::Envelope(id), .. }) = call else { return Ok(()) };
+        let Ok((_, Some(id))) = Call::passed_on(parts.method.as_str(), parts.uri.path()) else { return Ok(()) };
         let world = if is_marked(&parts.headers) { World::Rehearsal } else { World::Real };
         match self.shared.fleets.current().choose(Key::Envelope(id), &[]) {
             Some(upstream) if !upstream.has_room(world) => Err(no_room()),
@@ -149,12 +150,12 @@ impl Proxy {
             let grace = Duration::from_millis(shared.options.answer_grace_ms);
             // What changes nothing is asked of another as soon as the server is dead. For what may have been done
             // the answer is worth a while more, in which one that was only slow brings it.
-            let dead_for_ms = if call.changes { shared.options.probe_timeout_ms } else { 0 };
+            let dead_for_ms = if call.info().changes { shared.options.probe_timeout_ms } else { 0 };
             let dead_for = Duration::from_millis(dead_for_ms);
             let answer = upstream.wait(deadline + grace, dead_for, self.links.send(upstream, request)).await;
             let response = match answer {
                 Err(NoAnswer::InTime) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
-                Err(NoAnswer::AnyMore) if call.changes => {
+                Err(NoAnswer::AnyMore) if call.info().changes => {
                     return Err(given_up(call, upstream, "it does not answer any more".to_owned()));
                 }
                 Err(NoAnswer::AnyMore) => {
@@ -233,7 +234,7 @@ fn misdirected(response: &http::Response<Incoming>, key: Key) -> Option<hongbao_
 
 /// The request was perhaps sent, and there is no answer.
 fn given_up(call: Call, upstream: &Upstream, words: String) -> Problem {
-    let problem = match call.changes {
+    let problem = match call.info().changes {
         true => Problem::new(Code::OutcomeUnknown, "the server did not answer: ask again, the answer is then final"),
         false => Problem::new(Code::Unavailable, "the server did not answer"),
     };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use hongbao_core::calls::Call;
 use hongbao_core::routing::Topology;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock, Slot, SystemClock, World};
@@ -60,7 +61,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let (listener, address) = process::listen(config.listen.0, LISTEN_SET_BY)?;
 
     let mut registry = process::registry();
-    let http_metrics = HttpMetrics::register(process::ROUTES, &mut registry);
+    let http_metrics = HttpMetrics::register(&Call::ALL, &mut registry);
     let real = start_in(World::Real, &config, &clock, &mut registry).await?;
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (real.folder.store.clone(), real.folder.wallet.clone());
     let words = durability::of(&*store, &*wallet).words;

@@ -18,20 +18,6 @@ use crate::log;
 /// Connections that may wait to be accepted; the system may allow fewer.
 pub const LISTEN_BACKLOG: u32 = 4_096;
 
-/// The routes whose requests are counted one by one.
-pub const ROUTES: &[&str] = &[
-    "POST /v1/envelopes/{id}/grab",
-    "POST /v1/envelopes/{id}/open",
-    "POST /v1/envelopes/{id}/pay",
-    "POST /v1/envelopes",
-    "GET /v1/envelopes/{id}",
-    "GET /v1/wallet",
-    "GET /v1/wallet/transfers",
-    "GET /v1/wallet/envelopes",
-    "POST /v1/dev/token",
-    "POST /v1/dev/top-up",
-];
-
 /// What the names of the rehearsal's measures begin with: `rehearsal_hongbao_open_outcomes_total`.
 const REHEARSAL_PREFIX: &str = "rehearsal";
 

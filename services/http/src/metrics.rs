@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hongbao_core::calls::{Call, CallInfo};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use prometheus_client::collector::Collector;
@@ -68,20 +69,18 @@ struct Figures {
 }
 
 impl HttpMetrics {
-    /// Counts the routes named, each as a method and a path of which one
-    /// segment may be a `{name}`: `POST /v1/envelopes/{id}/open`. What matches
-    /// none of them is counted as `other`.
-    pub fn new(routes: &[&'static str]) -> HttpMetrics {
+    /// Counts these calls one by one, and what is for none of them as `other`.
+    pub fn new(calls: &[Call]) -> HttpMetrics {
         // The last one is for what matches none of the others.
-        let all = || routes.iter().copied().chain(["other"]).map(Route::new).collect();
+        let all = || calls.iter().map(|call| Route::of(*call)).chain([Route::other()]).collect();
         HttpMetrics(Arc::new(Figures { real: all(), rehearsal: all(), ..Figures::default() }))
     }
 
     /// The same, exposed as `hongbao_http_requests_total` and
     /// `hongbao_http_request_seconds`; what is marked as a rehearsal with
     /// `rehearsal_` before these names, as soon as there is any.
-    pub fn register(routes: &[&'static str], registry: &mut Registry) -> HttpMetrics {
-        let metrics = HttpMetrics::new(routes);
+    pub fn register(calls: &[Call], registry: &mut Registry) -> HttpMetrics {
+        let metrics = HttpMetrics::new(calls);
         registry.register_collector(Box::new(metrics.clone()));
         metrics
     }
@@ -122,36 +121,29 @@ impl HttpMetrics {
     }
 }
 
-/// One route and its figures, resolved once.
+/// One call and its figures.
 #[derive(Debug)]
 struct Route {
-    label: &'static str,
-    method: &'static str,
-    /// The path up to the `{name}`, or all of it.
-    prefix: &'static str,
-    /// The path from the `{name}` on; `None` if there is no such segment.
-    suffix: Option<&'static str>,
+    /// `POST /v1/envelopes/{id}/open`
+    label: String,
+    /// `None` for what is none of the others.
+    call: Option<CallInfo>,
     by_class: [AtomicU64; CLASSES.len()],
     latency: Latency,
 }
 
 impl Route {
-    fn new(label: &'static str) -> Route {
-        let (method, path) = label.split_once(' ').unwrap_or(("", label));
-        let (prefix, suffix) = match (path.split_once('{'), path.split_once('}')) {
-            (Some((prefix, _)), Some((_, suffix))) => (prefix, Some(suffix)),
-            _ => (path, None),
-        };
-        Route { label, method, prefix, suffix, by_class: Default::default(), latency: Latency::default() }
+    fn of(call: Call) -> Route {
+        let call = call.info();
+        Route { label: format!("{} {}", call.method.as_str(), call.path), call: Some(call), ..Route::other() }
+    }
+
+    fn other() -> Route {
+        Route { label: "other".to_owned(), call: None, by_class: Default::default(), latency: Latency::default() }
     }
 
     fn matches(&self, method: &Method, path: &str) -> bool {
-        let Some(rest) = path.strip_prefix(self.prefix) else { return false };
-        let here = match self.suffix {
-            None => rest.is_empty(),
-            Some(suffix) => rest.strip_suffix(suffix).is_some_and(|name| !name.is_empty() && !name.contains('/')),
-        };
-        here && (self.method.is_empty() || self.method == method.as_str())
+        self.call.is_none_or(|call| call.method.as_str() == method.as_str() && call.matches(path).is_some())
     }
 }
 
@@ -222,7 +214,7 @@ fn encode_routes(routes: &[Route], prefix: &str, encoder: &mut DescriptorEncoder
         for (class, count) in CLASSES.iter().zip(&route.by_class) {
             let count = count.load(Ordering::Relaxed);
             if count > 0 {
-                let labels = [("route", route.label), ("status", *class)];
+                let labels = [("route", route.label.as_str()), ("status", *class)];
                 ConstCounter::new(count).encode(requests.encode_family(&labels)?)?;
             }
         }
@@ -231,7 +223,7 @@ fn encode_routes(routes: &[Route], prefix: &str, encoder: &mut DescriptorEncoder
     let name = format!("{prefix}hongbao_http_request_seconds");
     let mut latencies = encoder.encode_descriptor(&name, help, None, MetricType::Histogram)?;
     for route in routes {
-        route.latency.encode(latencies.encode_family(&[("route", route.label)])?)?;
+        route.latency.encode(latencies.encode_family(&[("route", route.label.as_str())])?)?;
     }
     Ok(())
 }

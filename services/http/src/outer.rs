@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
 use axum::{BoxError, Router};
+use hongbao_core::calls::Call;
 use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
@@ -19,7 +20,7 @@ use tower::Service as _;
 use crate::body::{Timely, too_large};
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
-use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire};
+use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire, status_of};
 use crate::refused::{Asked, Early, Refused};
 use crate::request_id::{RequestId, RequestIds};
 use crate::serve::ServeOptions;
@@ -27,8 +28,6 @@ use crate::{head, hop};
 
 /// Calls of clients start with this.
 const API: &str = "/v1/";
-/// The call that makes an envelope.
-const CREATE: &str = "/v1/envelopes";
 /// Of these, the calls of operators.
 const OPERATOR: &str = "/v1/operator/";
 
@@ -100,7 +99,7 @@ impl Outer {
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
         // Each request that creates is another one.
-        let asked = (uri.path() != CREATE || method != Method::POST).then(|| Asked {
+        let asked = (uri.path() != Call::Create.path() || method != Method::POST).then(|| Asked {
             token: token.as_ref().map(HeaderValue::as_bytes),
             is_marked,
             path: uri.path(),
@@ -138,7 +137,7 @@ impl Outer {
         };
         let id = ids.next();
         let route = self.metrics.route_of(&Method::GET, "");
-        self.metrics.observe(route, false, code.status(), Duration::ZERO);
+        self.metrics.observe(route, false, status_of(code), Duration::ZERO);
         tracing::debug!(request_id = id.as_str(), code = code.as_str(), "a head could not be read");
         on_the_wire(&Problem::new(code, detail), &id)
     }

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{PROBLEM_TEXT_CHARS_MAX, RETRY_AFTER_S_MAX};
+pub use hongbao_core::problem::Code;
 use hongbao_core::request::FieldError;
 use hongbao_core::wire::ProblemBody;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -33,170 +34,25 @@ fn spread_s(request_id: &RequestId) -> u32 {
     1 + (stable_hash(request_id.as_str().as_bytes()) % u64::from(RETRY_AFTER_S_MAX)) as u32
 }
 
-/// What a program decides by. Its text is stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, utoipa::ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub enum Code {
-    /// The request makes no sense, whoever sends it.
-    InvalidRequest,
-    /// The request is not HTTP as RFC 9112 wants it.
-    BadRequest,
-    /// The path and the query are over the limit.
-    UriTooLong,
-    /// The head of the request is over the limit.
-    HeadTooLarge,
-    /// No token, or one that is not good.
-    Unauthorized,
-    /// The caller's role does not allow it.
-    Forbidden,
-    /// No such thing, or no such call.
-    NotFound,
-    /// Only the sender may pay.
-    NotSender,
-    /// The caller is not in the envelope's audience.
-    NotInvited,
-    /// Marked as a rehearsal where none is taken.
-    RehearsalOff,
-    /// Marked as a rehearsal by somebody who is no operator.
-    RehearsalRefused,
-    /// The ticket is another's, of another envelope, expired or made up.
-    TicketInvalid,
-    /// The balance does not suffice.
-    InsufficientFunds,
-    /// The envelope was never paid, and never will be.
-    Cancelled,
-    /// The id was used for something else.
-    IdConflict,
-    /// The body is over the limit.
-    BodyTooLarge,
-    /// The path exists, but not with this method.
-    MethodNotAllowed,
-    /// This server's SET does not hold the envelope's slot.
-    Misdirected,
-    /// The caller asks too often.
-    RateLimited,
-    /// A queue is full: refused at once, nothing was done.
-    Busy,
-    /// Something that is needed does not answer; nothing was done.
-    Unavailable,
-    /// This server is going away.
-    Draining,
-    /// It may have happened or not: asking again settles it.
-    OutcomeUnknown,
-    /// A defect.
-    Internal,
-    /// The client took too long to send the request.
-    RequestTimeout,
+/// The status that a code comes with.
+pub(crate) fn status_of(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.status()).expect("every code has a status of HTTP")
 }
 
-impl Code {
-    /// Every code.
-    pub const ALL: [Code; 25] = [
-        Code::InvalidRequest,
-        Code::BadRequest,
-        Code::UriTooLong,
-        Code::HeadTooLarge,
-        Code::Unauthorized,
-        Code::Forbidden,
-        Code::NotFound,
-        Code::NotSender,
-        Code::NotInvited,
-        Code::RehearsalOff,
-        Code::RehearsalRefused,
-        Code::TicketInvalid,
-        Code::InsufficientFunds,
-        Code::Cancelled,
-        Code::IdConflict,
-        Code::BodyTooLarge,
-        Code::MethodNotAllowed,
-        Code::Misdirected,
-        Code::RateLimited,
-        Code::Busy,
-        Code::Unavailable,
-        Code::Draining,
-        Code::OutcomeUnknown,
-        Code::Internal,
-        Code::RequestTimeout,
-    ];
-
-    /// Text, status, title, and whether the same request may succeed later.
-    const fn row(self) -> (&'static str, StatusCode, &'static str, bool) {
-        use StatusCode as S;
-        match self {
-            Code::InvalidRequest => ("invalid_request", S::UNPROCESSABLE_ENTITY, "The request is invalid", false),
-            Code::BadRequest => ("bad_request", S::BAD_REQUEST, "The request is not proper HTTP", false),
-            Code::UriTooLong => ("uri_too_long", S::URI_TOO_LONG, "The address is too long", false),
-            Code::HeadTooLarge => {
-                ("head_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large", false)
-            }
-            Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "A valid token is needed", false),
-            Code::Forbidden => ("forbidden", S::FORBIDDEN, "The caller may not do this", false),
-            Code::NotFound => ("not_found", S::NOT_FOUND, "There is no such thing", false),
-            Code::NotSender => ("not_sender", S::FORBIDDEN, "Only its sender may do this", false),
-            Code::NotInvited => ("not_invited", S::FORBIDDEN, "The envelope is for others", false),
-            Code::RehearsalOff => ("rehearsal_off", S::FORBIDDEN, "Rehearsals are not taken here", false),
-            Code::RehearsalRefused => ("rehearsal_refused", S::FORBIDDEN, "An operator's mark is needed", false),
-            Code::TicketInvalid => ("ticket_invalid", S::FORBIDDEN, "The ticket is not valid", false),
-            Code::InsufficientFunds => {
-                ("insufficient_funds", S::PAYMENT_REQUIRED, "The balance does not suffice", false)
-            }
-            Code::Cancelled => ("cancelled", S::CONFLICT, "The envelope was cancelled", false),
-            Code::IdConflict => ("id_conflict", S::CONFLICT, "The id was used for something else", false),
-            Code::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large", false),
-            Code::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "Not with this method", false),
-            Code::Misdirected => ("misdirected", S::MISDIRECTED_REQUEST, "Another server holds this envelope", true),
-            Code::RateLimited => ("rate_limited", S::TOO_MANY_REQUESTS, "Too many requests", true),
-            Code::Busy => ("busy", S::SERVICE_UNAVAILABLE, "Too much to do just now", true),
-            Code::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "The service cannot do this now", true),
-            Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, "This server is going away", true),
-            Code::OutcomeUnknown => {
-                ("outcome_unknown", S::GATEWAY_TIMEOUT, "It may have happened or not: ask again", true)
-            }
-            Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "The server failed", true),
-            Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The request came too slowly", true),
-        }
-    }
-
-    /// The stable text: `insufficient_funds`.
-    pub const fn as_str(self) -> &'static str {
-        self.row().0
-    }
-
-    /// The HTTP status.
-    pub const fn status(self) -> StatusCode {
-        self.row().1
-    }
-
-    /// The code in words.
-    pub const fn title(self) -> &'static str {
-        self.row().2
-    }
-
-    /// Whether the same request may succeed later.
-    pub const fn is_retryable(self) -> bool {
-        self.row().3
-    }
-
-    /// Whether we failed, as against refusing by design: what an operator's log is for.
-    pub const fn is_fault(self) -> bool {
-        matches!(self, Code::Internal | Code::Unavailable | Code::OutcomeUnknown)
-    }
-
-    /// The code for a response that came without a problem.
-    fn of_status(status: StatusCode) -> Code {
-        match status {
-            StatusCode::UNAUTHORIZED => Code::Unauthorized,
-            StatusCode::FORBIDDEN => Code::Forbidden,
-            StatusCode::NOT_FOUND => Code::NotFound,
-            StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
-            StatusCode::REQUEST_TIMEOUT => Code::RequestTimeout,
-            StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
-            StatusCode::TOO_MANY_REQUESTS => Code::RateLimited,
-            StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-            StatusCode::GATEWAY_TIMEOUT => Code::OutcomeUnknown,
-            other if other.is_client_error() => Code::InvalidRequest,
-            _ => Code::Internal,
-        }
+/// The code for a response that came without a problem.
+fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::UNAUTHORIZED => Code::Unauthorized,
+        StatusCode::FORBIDDEN => Code::Forbidden,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::REQUEST_TIMEOUT => Code::RequestTimeout,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::TOO_MANY_REQUESTS => Code::RateLimited,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        StatusCode::GATEWAY_TIMEOUT => Code::OutcomeUnknown,
+        other if other.is_client_error() => Code::InvalidRequest,
+        _ => Code::Internal,
     }
 }
 
@@ -241,7 +97,7 @@ impl Problem {
     /// The problem of a response that came without one: a route that does not
     /// exist, or a refusal of the framework.
     pub(crate) fn of_status(status: StatusCode) -> Problem {
-        let code = Code::of_status(status);
+        let code = code_of(status);
         Problem::new(code, if code == Code::NotFound { NO_SUCH_CALL } else { code.title() })
     }
 
@@ -250,7 +106,7 @@ impl Problem {
         ProblemBody {
             kind: format!("urn:hongbao:problem:{}", self.code.as_str()),
             title: self.code.title().to_owned(),
-            status: self.code.status().as_u16(),
+            status: self.code.status(),
             detail: self.detail.clone().into_owned(),
             code: self.code.as_str().to_owned(),
             retryable: self.code.is_retryable(),
@@ -273,7 +129,7 @@ impl Problem {
     /// headers that its code asks for. Other headers stay as they are.
     pub(crate) fn write(&self, response: &mut Response, request_id: &RequestId) {
         let body = serde_json::to_vec(&self.body(request_id)).expect("strings and numbers always serialise");
-        *response.status_mut() = self.code.status();
+        *response.status_mut() = status_of(self.code);
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
         headers.remove(CONTENT_LENGTH);
@@ -302,7 +158,7 @@ pub(crate) fn on_the_wire(problem: &Problem, id: &RequestId) -> String {
     format!(
         "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\n{retry_after}x-request-id: {}\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        problem.code.status(),
+        status_of(problem.code),
         id.as_str(),
         body.len(),
     )
@@ -311,7 +167,7 @@ pub(crate) fn on_the_wire(problem: &Problem, id: &RequestId) -> String {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.code.status();
+        *response.status_mut() = status_of(self.code);
         response.extensions_mut().insert(self);
         response
     }
@@ -343,7 +199,8 @@ mod tests {
         let texts: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(texts.len(), Code::ALL.len());
         for code in Code::ALL {
-            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+            let status = status_of(code);
+            assert!(status.is_client_error() || status.is_server_error(), "{code:?}");
             assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code:?}");
         }
     }
@@ -369,7 +226,7 @@ mod tests {
             (Code::OutcomeUnknown, 504, "outcome_unknown"),
         ];
         for (code, status, text) in contract {
-            assert_eq!((code.status().as_u16(), code.as_str()), (status, text));
+            assert_eq!((code.status(), code.as_str()), (status, text));
         }
     }
 

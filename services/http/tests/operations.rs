@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use common::{Wire, patient, start};
+use hongbao_core::calls::Call;
 use hongbao_http::health::Check;
 use hongbao_http::metrics::metrics_router;
 use hongbao_http::{Code, Health, HttpMetrics, Outer, Problem, ServeOptions};
@@ -49,33 +50,32 @@ async fn readiness_names_what_is_wrong_and_says_no_while_draining() {
 #[tokio::test]
 async fn requests_are_counted_by_route_and_class_of_status() {
     let mut registry = Registry::default();
-    let routes = ["GET /hello", "POST /envelopes/{id}/open", "GET /envelopes/{id}"];
-    let metrics = HttpMetrics::register(&routes, &mut registry);
+    let metrics = HttpMetrics::register(&[Call::Balance, Call::Open, Call::Detail], &mut registry);
     let router = Router::new()
-        .route("/hello", get(|| async { "hello" }))
-        .route("/envelopes/{id}", get(|| async { "detail" }))
-        .route("/envelopes/{id}/open", post(|| async { Problem::new(Code::Busy, "full") }))
+        .route(Call::Balance.path(), get(|| async { "balance" }))
+        .route(Call::Detail.path(), get(|| async { "detail" }))
+        .route(Call::Open.path(), post(|| async { Problem::new(Code::Busy, "full") }))
         .merge(metrics_router(registry));
     let options = ServeOptions { metrics, connections_max: 1, ..patient() };
     let server = start(router, options).await;
     let mut wire = Wire::open(&server).await;
     for _ in 0..3 {
-        wire.get("/hello").await;
+        wire.get("/v1/wallet").await;
     }
-    wire.get("/envelopes/1").await;
-    wire.get("/envelopes/1/2").await;
-    wire.post("/envelopes/1/open", "").await;
-    wire.post("/hello", "").await;
-    Wire::open(&server).await.get("/hello").await.problem(503, "busy");
+    wire.get("/v1/envelopes/1").await;
+    wire.get("/v1/envelopes/1/2").await;
+    wire.post("/v1/envelopes/1/open", "").await;
+    wire.post("/v1/wallet", "").await;
+    Wire::open(&server).await.get("/v1/wallet").await.problem(503, "busy");
 
     let text = wire.get("/metrics").await.body;
     for line in [
-        r#"hongbao_http_requests_total{route="GET /hello",status="2xx"} 3"#,
-        r#"hongbao_http_requests_total{route="GET /envelopes/{id}",status="2xx"} 1"#,
-        r#"hongbao_http_requests_total{route="POST /envelopes/{id}/open",status="5xx"} 1"#,
+        r#"hongbao_http_requests_total{route="GET /v1/wallet",status="2xx"} 3"#,
+        r#"hongbao_http_requests_total{route="GET /v1/envelopes/{id}",status="2xx"} 1"#,
+        r#"hongbao_http_requests_total{route="POST /v1/envelopes/{id}/open",status="5xx"} 1"#,
         r#"hongbao_http_requests_total{route="other",status="4xx"} 2"#,
-        r#"hongbao_http_request_seconds_count{route="GET /hello"} 3"#,
-        r#"hongbao_http_request_seconds_bucket{le="+Inf",route="GET /hello"} 3"#,
+        r#"hongbao_http_request_seconds_count{route="GET /v1/wallet"} 3"#,
+        r#"hongbao_http_request_seconds_bucket{le="+Inf",route="GET /v1/wallet"} 3"#,
         "hongbao_http_connections 1",
         "hongbao_http_connections_refused_total 1",
     ] {

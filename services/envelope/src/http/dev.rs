@@ -7,10 +7,13 @@ use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
+use hongbao_core::calls::Call;
 use hongbao_core::limits::{GROUPS_MAX, TOP_UP_FEN_MAX};
-use hongbao_core::wire::{DevToken, DevTokenRequest, ProblemBody, TopUpRequest, WalletView};
+use hongbao_core::wire::{DevToken, DevTokenRequest, TopUpRequest, WalletView};
 use hongbao_core::{Fen, Transfer, TransferOutcome};
 use hongbao_http::{Caller, Code, Issuer, Json, NoQuery, Problem, json_response, local};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::App;
 use super::world::{Here, InRehearsal};
@@ -32,26 +35,32 @@ pub struct DevCalls {
 /// For programs on this machine, and for no web page: an edge in front checks the
 /// same, where there is one.
 pub(super) fn routes(app: App, calls: DevCalls) -> Router {
-    let routes = Router::new().route("/v1/dev/top-up", post(top_up)).with_state(app);
+    let routes = Router::from(money()).with_state(app);
     let routes = match calls.issuer {
-        Some(issuer) => routes.merge(Router::new().route("/v1/dev/token", post(token)).layer(Extension(issuer))),
+        Some(issuer) => routes.merge(Router::from(tokens()).layer(Extension(issuer))),
         None => routes,
     };
     routes.route_layer(from_fn(local::guard))
 }
 
+/// What makes money, with its part of the document.
+pub(super) fn money() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(top_up))
+}
+
+/// What makes tokens, with its part of the document.
+pub(super) fn tokens() -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(token))
+}
+
 /// What a rehearsal may do where there are no calls for development.
 pub(super) fn routes_of_rehearsal(app: App) -> Router {
-    Router::new().route("/v1/dev/top-up", post(top_up_in_rehearsal)).with_state(app)
+    Router::new().route(Call::DevTopUp.path(), post(top_up_in_rehearsal)).with_state(app)
 }
 
 /// A token for anybody. Development services only.
-#[utoipa::path(post, path = "/v1/dev/token", tag = "dev", request_body = DevTokenRequest,
-    responses(
-        (status = 200, body = DevToken),
-        (status = 403, description = "`forbidden`: not meant for this machine, or sent by a web page",
-            body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+#[utoipa::path(post, path = Call::DevToken.path(), tag = "dev", request_body = DevTokenRequest,
+    responses((status = 200, body = DevToken)))]
 pub async fn token(
     Extension(issuer): Extension<Issuer>,
     _: NoQuery,
@@ -67,18 +76,8 @@ pub async fn token(
 /// Money from nowhere, into the caller's balance. A repeat with the same id is
 /// the same top-up. Development services, and requests that are marked as a
 /// rehearsal, whose money is of no use elsewhere.
-#[utoipa::path(post, path = "/v1/dev/top-up", tag = "dev", request_body = TopUpRequest,
-    responses(
-        (status = 200, body = WalletView),
-        (status = 403, description = "`forbidden`: not meant for this machine, or sent by a web page; \
-            `rehearsal_off`, `rehearsal_refused`: only if it is marked as a rehearsal",
-            body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`id_conflict`: the id was used for another top-up", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "`outcome_unknown`: ask again with the same id, it is the same top-up",
-            body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(post, path = Call::DevTopUp.path(), tag = "dev", request_body = TopUpRequest,
+    responses((status = 200, body = WalletView)))]
 pub async fn top_up(
     Here(server): Here,
     caller: Caller,

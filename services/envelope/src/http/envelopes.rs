@@ -10,9 +10,10 @@ use axum::extract::{FromRef as _, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use hongbao_core::calls::Call;
 use hongbao_core::field::Number;
 use hongbao_core::request::CreateEnvelope;
-use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, ProblemBody};
+use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome};
 use hongbao_core::{EnvelopeId, Seed, limits};
 use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, Verifier, hop, json_response};
 use serde::Deserialize;
@@ -94,17 +95,8 @@ fn caller_of(caller: &Caller) -> server::Caller<'_> {
 }
 
 /// Make an envelope. It must be paid before it can be opened.
-#[utoipa::path(post, path = "/v1/envelopes", tag = "send", request_body = CreateEnvelope,
-    responses(
-        (status = 201, body = EnvelopeView),
-        (status = 409, description = "`id_conflict`: only at a server itself, if it is told an id that exists",
-            body = ProblemBody, content_type = "application/problem+json"),
-        (status = 421, description = "`misdirected`: only at a server itself", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 504, description = "`outcome_unknown`: there may be another unpaid envelope, which nobody can open",
-            body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(post, path = Call::Create.path(), tag = "send", request_body = CreateEnvelope,
+    responses((status = 201, body = EnvelopeView)))]
 pub async fn create(
     Here(server): Here,
     NewId(id): NewId,
@@ -119,42 +111,23 @@ pub async fn create(
 }
 
 /// Pay for an envelope; from then on it can be opened. A repeat answers the same.
-#[utoipa::path(post, path = "/v1/envelopes/{id}/pay", tag = "send", params(("id" = String, Path, format = "uuid")),
-    responses(
-        (status = 200, body = EnvelopeView),
-        (status = 402, description = "`insufficient_funds`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`not_sender`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`cancelled`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "`outcome_unknown`: ask again, the answer is then final", body = ProblemBody,
-            content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(post, path = Call::Pay.path(), tag = "send", params(("id" = String, Path, format = "uuid")),
+    responses((status = 200, body = EnvelopeView)))]
 pub async fn pay(Here(server): Here, IdInPath(id): IdInPath, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?))
 }
 
 /// Ask whether there is something to open. Answers with a ticket, or with how it ended.
-#[utoipa::path(post, path = "/v1/envelopes/{id}/grab", tag = "open", params(("id" = String, Path, format = "uuid")),
-    responses(
-        (status = 200, body = GrabAnswer),
-        (status = 403, description = "`not_invited`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(post, path = Call::Grab.path(), tag = "open", params(("id" = String, Path, format = "uuid")),
+    responses((status = 200, body = GrabAnswer)))]
 pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.grab(id, &caller_of(&caller)).await?))
 }
 
 /// Take the next share. Who has opened before is answered the same for ever.
-#[utoipa::path(post, path = "/v1/envelopes/{id}/open", tag = "open", params(("id" = String, Path, format = "uuid")),
+#[utoipa::path(post, path = Call::Open.path(), tag = "open", params(("id" = String, Path, format = "uuid")),
     request_body = OpenRequest,
-    responses(
-        (status = 200, body = Outcome),
-        (status = 403, description = "`ticket_invalid`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "`outcome_unknown`: ask again, the answer is then final", body = ProblemBody,
-            content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+    responses((status = 200, body = Outcome)))]
 pub async fn open(
     Room(server, id): Room,
     TimeLeft(time_left): TimeLeft,
@@ -190,14 +163,9 @@ pub struct DetailQuery {
 }
 
 /// The envelope with its openings.
-#[utoipa::path(get, path = "/v1/envelopes/{id}", tag = "look",
+#[utoipa::path(get, path = Call::Detail.path(), tag = "look",
     params(("id" = String, Path, format = "uuid"), DetailQuery),
-    responses(
-        (status = 200, body = Detail),
-        (status = 403, description = "`not_invited`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+    responses((status = 200, body = Detail)))]
 pub async fn detail(
     Here(server): Here,
     IdInPath(id): IdInPath,

@@ -10,12 +10,29 @@ pub mod world;
 
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
+use axum::routing::get;
 pub use dev::DevCalls;
+use hongbao_core::calls::Call;
 use hongbao_http::NoQuery;
 use openapi::Documents;
 pub use openapi::Offer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 pub use world::App;
+
+/// The calls that every service has, with their part of the document.
+fn calls() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(envelopes::grab))
+        .routes(routes!(envelopes::open))
+        .routes(routes!(envelopes::pay))
+        .routes(routes!(envelopes::detail))
+        .routes(routes!(envelopes::create))
+        .routes(routes!(wallet::balance))
+        .routes(routes!(wallet::transfers))
+        .routes(routes!(wallet::envelopes))
+        .routes(routes!(operator::permits, operator::set_permits))
+}
 
 /// The routes of the contract. `dev` adds the calls that only a development
 /// service has; without it they do not exist, except that a rehearsal may always
@@ -29,18 +46,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         asked_directly: true,
     });
     let document = move |_: NoQuery, headers: HeaderMap| std::future::ready(openapi::answer(&documents, &headers));
-    let routes = Router::new()
-        .route("/v1/envelopes/{id}/grab", post(envelopes::grab))
-        .route("/v1/envelopes/{id}/open", post(envelopes::open))
-        .route("/v1/envelopes/{id}/pay", post(envelopes::pay))
-        .route("/v1/envelopes/{id}", get(envelopes::detail))
-        .route("/v1/envelopes", post(envelopes::create))
-        .route("/v1/wallet", get(wallet::balance))
-        .route("/v1/wallet/transfers", get(wallet::transfers))
-        .route("/v1/wallet/envelopes", get(wallet::envelopes))
-        .route("/v1/operator/permits", get(operator::permits).put(operator::set_permits))
-        .route("/openapi.json", get(document))
-        .with_state(app.clone());
+    let routes = Router::from(calls()).route(Call::Document.path(), get(document)).with_state(app.clone());
     match dev {
         Some(calls) => routes.merge(dev::routes(app, calls)),
         None if app.takes_rehearsals() => routes.merge(dev::routes_of_rehearsal(app)),

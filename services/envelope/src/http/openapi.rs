@@ -1,9 +1,12 @@
-//! The contract as an OpenAPI document, generated from the handlers.
+//! The contract as an OpenAPI document, generated from the handlers and the table of calls.
+
+use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use hongbao_core::Limits;
+use hongbao_core::calls::{Call, CallInfo, Method, Routing};
 use hongbao_core::wire::ProblemBody;
 use hongbao_http::mark::REHEARSAL;
 use hongbao_http::request_id::X_REQUEST_ID;
@@ -12,24 +15,18 @@ use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
-use super::{bounds, dev, envelopes, operator, wallet};
+use super::{bounds, dev};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Hongbao", description = "Red envelopes: send, grab, open. Money is in fen, as integers; every error \
         is an `application/problem+json` with a stable `code`."),
-    paths(
-        envelopes::create, envelopes::pay, envelopes::grab, envelopes::open, envelopes::detail,
-        wallet::balance, wallet::transfers, wallet::envelopes,
-        operator::permits, operator::set_permits,
-        dev::token, dev::top_up,
-    ),
     components(schemas(ProblemBody, Code)),
-    modifiers(&BearerTokens, &CodesOfProblems, &AnswersOfAll, &IdOfRequest),
+    modifiers(&BearerTokens, &CodesOfProblems),
 )]
 struct Api;
 
@@ -56,38 +53,75 @@ impl Modify for CodesOfProblems {
     }
 }
 
-/// The problems that any call may answer with, beside its own.
-struct AnswersOfAll;
+/// What the table of calls says of each: whether it needs a token, and the problems
+/// that it may answer with.
+struct OfTheTable {
+    takes_rehearsals: bool,
+}
 
-impl Modify for AnswersOfAll {
+impl Modify for OfTheTable {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for (path, item) in &mut document.paths.paths {
-            for operation in [&mut item.get, &mut item.put, &mut item.post].into_iter().flatten() {
-                let mut add = |status: StatusCode, words: &str| {
-                    let answers = &mut operation.responses.responses;
-                    answers.entry(status.as_str().to_owned()).or_insert_with(|| problem(words));
-                };
-                if operation.security.is_some() {
-                    add(StatusCode::UNAUTHORIZED, "`unauthorized`: no token, or one that is not good");
-                    add(StatusCode::TOO_MANY_REQUESTS, "`rate_limited`: ask again after `Retry-After`");
-                }
-                if path.contains("{id}") {
-                    add(StatusCode::MISDIRECTED_REQUEST, "`misdirected`: only at a server itself");
-                }
-                if operation.request_body.is_some() {
-                    add(StatusCode::REQUEST_TIMEOUT, "`request_timeout`: the body came too slowly");
-                }
-                // What comes before the call is known, and what is looked at whatever the call: its head, the size of
-                // its body, its query.
-                add(StatusCode::BAD_REQUEST, "`bad_request`: the head is not proper HTTP");
-                add(StatusCode::PAYLOAD_TOO_LARGE, "`body_too_large`");
-                add(StatusCode::URI_TOO_LONG, "`uri_too_long`");
-                add(StatusCode::UNPROCESSABLE_ENTITY, "`invalid_request`");
-                add(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "`head_too_large`");
-                add(StatusCode::INTERNAL_SERVER_ERROR, "`internal`");
-                add(StatusCode::SERVICE_UNAVAILABLE, "`busy`, `unavailable`, `draining`: nothing happened, try again");
+        for call in Call::ALL.map(Call::info) {
+            let Some(operation) = operation(document, &call) else { continue };
+            if call.needs_token {
+                operation.security = Some(vec![SecurityRequirement::new::<_, _, String>("bearer", [])]);
             }
+            let mut by_status: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+            let problems = problems_of(&call, operation.request_body.is_some(), self.takes_rehearsals);
+            for (code, meaning) in problems {
+                let code_and_meaning = match meaning {
+                    "" => format!("`{}`", code.as_str()),
+                    meaning => format!("`{}`: {meaning}", code.as_str()),
+                };
+                by_status.entry(code.status()).or_default().push(code_and_meaning);
+            }
+            let answers = &mut operation.responses.responses;
+            answers
+                .extend(by_status.into_iter().map(|(status, texts)| (status.to_string(), problem(&texts.join("; ")))));
         }
+    }
+}
+
+/// Its own, and those that follow from what it is.
+fn problems_of(call: &CallInfo, has_body: bool, takes_rehearsals: bool) -> Vec<(Code, &'static str)> {
+    let mut problems = call.problems.to_vec();
+    if call.needs_token {
+        problems.push((Code::Unauthorized, "no token, or one that is not good"));
+        problems.push((Code::RateLimited, "ask again after `Retry-After`"));
+    }
+    if call.needs_token && takes_rehearsals {
+        let marked = "only if it is marked as a rehearsal";
+        problems.extend([(Code::RehearsalOff, marked), (Code::RehearsalRefused, marked)]);
+    }
+    if call.routing == Routing::Owner {
+        problems.push((Code::Misdirected, "only at a server itself"));
+    }
+    if has_body {
+        problems.push((Code::RequestTimeout, "the body came too slowly"));
+    }
+    // What comes before the call is known, and what is looked at whatever the call: its head, the size of its body,
+    // its query.
+    problems.extend([
+        (Code::BadRequest, "the head is not proper HTTP"),
+        (Code::BodyTooLarge, ""),
+        (Code::UriTooLong, ""),
+        (Code::InvalidRequest, ""),
+        (Code::HeadTooLarge, ""),
+        (Code::Internal, ""),
+        (Code::Busy, ""),
+        (Code::Unavailable, ""),
+        (Code::Draining, "nothing happened, try again"),
+    ]);
+    problems
+}
+
+/// The part of the document about a call, if it is in there.
+fn operation<'d>(document: &'d mut utoipa::openapi::OpenApi, call: &CallInfo) -> Option<&'d mut Operation> {
+    let item = document.paths.paths.get_mut(call.path)?;
+    match call.method {
+        Method::Get => item.get.as_mut(),
+        Method::Post => item.post.as_mut(),
+        Method::Put => item.put.as_mut(),
     }
 }
 
@@ -110,10 +144,7 @@ impl Modify for MarkOfRehearsal {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let words = "An operator's token: the call is part of a rehearsal, in which nothing is real.";
         for operation in operations(document).filter(|operation| operation.security.is_some()) {
-            let Operation { parameters, responses, .. } = operation;
-            parameters.get_or_insert_default().push(header(&REHEARSAL, words));
-            let refused = "`rehearsal_off`, `rehearsal_refused`: only if it is marked as a rehearsal";
-            responses.responses.entry(StatusCode::FORBIDDEN.as_str().to_owned()).or_insert_with(|| problem(refused));
+            operation.parameters.get_or_insert_default().push(header(&REHEARSAL, words));
         }
     }
 }
@@ -153,14 +184,22 @@ pub struct Offer<'a> {
 /// The document of what is offered.
 pub fn document(offer: &Offer<'_>) -> Value {
     let mut document = Api::openapi();
+    for of_routes in [super::calls().into_openapi(), dev::money().into_openapi(), dev::tokens().into_openapi()] {
+        document.merge(of_routes);
+    }
+    OfTheTable { takes_rehearsals: offer.takes_rehearsals }.modify(&mut document);
+    IdOfRequest.modify(&mut document);
     if offer.takes_rehearsals {
         MarkOfRehearsal.modify(&mut document);
     }
-    document.paths.paths.retain(|path, _| match path.as_str() {
-        "/v1/dev/token" => offer.issues_tokens,
-        "/v1/dev/top-up" => offer.makes_money,
-        path => offer.asked_directly || !path.starts_with("/v1/operator/"),
-    });
+    let is_offered = |call: Call| match call {
+        Call::DevToken => offer.issues_tokens,
+        Call::DevTopUp => offer.makes_money,
+        call => offer.asked_directly || call.info().routing != Routing::Nowhere,
+    };
+    for call in Call::ALL.into_iter().filter(|call| !is_offered(*call)) {
+        document.paths.paths.remove(call.path());
+    }
     let mut document = serde_json::to_value(document).expect("a document is made of strings and numbers");
     bounds::bind(&mut document, offer.limits);
     document
@@ -191,6 +230,8 @@ pub(super) fn answer(documents: &Documents, headers: &HeaderMap) -> axum::respon
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Of a service that offers everything.
@@ -241,6 +282,20 @@ mod tests {
     }
 
     #[test]
+    fn every_call_of_the_table_has_a_handler_and_no_handler_is_for_another() {
+        let document = whole_document();
+        let paths = document["paths"].as_object().unwrap();
+        let of_path = |(path, methods): (&String, &Value)| {
+            let methods = methods.as_object().unwrap().keys();
+            methods.map(|method| format!("{} {path}", method.to_uppercase())).collect::<Vec<_>>()
+        };
+        let handled: BTreeSet<String> = paths.iter().flat_map(of_path).collect();
+        let calls = Call::ALL.into_iter().filter(|call| *call != Call::Document).map(Call::info);
+        let called: BTreeSet<String> = calls.map(|call| format!("{} {}", call.method.as_str(), call.path)).collect();
+        assert_eq!(handled, called);
+    }
+
+    #[test]
     fn what_is_not_offered_is_not_in_the_document() {
         let limits = Limits::default();
         let document = document(&Offer {
@@ -280,7 +335,7 @@ mod tests {
             for text in codes.filter(|text| *text != "Retry-After") {
                 let code = Code::ALL.into_iter().find(|code| code.as_str() == text);
                 let code = code.unwrap_or_else(|| panic!("there is no code {text}"));
-                assert_eq!(code.status().as_str(), status, "{text}");
+                assert_eq!(code.status().to_string(), *status, "{text}");
                 named += 1;
             }
         }

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use hongbao_core::calls::Call;
 use hongbao_core::field::Number;
 use hongbao_core::limits::PERMIT_CAP_MAX;
-use hongbao_core::wire::ProblemBody;
 use hongbao_http::{Caller, Json, NoQuery, Problem, json_response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -37,11 +37,8 @@ pub struct PermitsRequest {
 }
 
 /// The entry permits of this server. For operators.
-#[utoipa::path(get, path = "/v1/operator/permits", tag = "operate",
-    responses(
-        (status = 200, body = PermitsView),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(get, path = Call::Permits.path(), tag = "operate",
+    responses((status = 200, body = PermitsView)))]
 pub async fn permits(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     caller.require_operator()?;
     Ok(json_response(StatusCode::OK, &view(&server)))
@@ -49,12 +46,8 @@ pub async fn permits(Here(server): Here, caller: Caller, _: NoQuery) -> Result<R
 
 /// Change the cap of this server, until it starts again. Who is inside stays
 /// inside. For operators.
-#[utoipa::path(put, path = "/v1/operator/permits", tag = "operate", request_body = PermitsRequest,
-    responses(
-        (status = 200, body = PermitsView),
-        (status = 403, description = "`forbidden`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(put, path = Call::SetPermits.path(), tag = "operate", request_body = PermitsRequest,
+    responses((status = 200, body = PermitsView)))]
 pub async fn set_permits(
     Here(server): Here,
     caller: Caller,

@@ -3,8 +3,9 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use hongbao_core::TransferKind;
+use hongbao_core::calls::Call;
 use hongbao_core::limits::CURSOR_DIGITS_MAX;
-use hongbao_core::wire::{EnvelopeItem, EnvelopesPage, ProblemBody, TransferView, TransfersPage, WalletView};
+use hongbao_core::wire::{EnvelopeItem, EnvelopesPage, TransferView, TransfersPage, WalletView};
 use hongbao_http::{Caller, NoQuery, Problem, Query, json_response};
 use hongbao_wallet::Posted;
 use serde::Deserialize;
@@ -15,8 +16,7 @@ use crate::refusal::Refusal;
 use crate::server::Server;
 
 /// The caller's balance.
-#[utoipa::path(get, path = "/v1/wallet", tag = "wallet", responses((status = 200, body = WalletView)),
-    security(("bearer" = [])))]
+#[utoipa::path(get, path = Call::Balance.path(), tag = "wallet", responses((status = 200, body = WalletView)))]
 pub async fn balance(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     let balance_fen = server.wallet().balance(&caller.user).await.map_err(|error| Refusal::from(error).of_reading())?;
     Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
@@ -35,11 +35,8 @@ pub struct TransfersQuery {
 }
 
 /// The caller's transfers, newest first.
-#[utoipa::path(get, path = "/v1/wallet/transfers", tag = "wallet", params(TransfersQuery),
-    responses(
-        (status = 200, body = TransfersPage),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(get, path = Call::Transfers.path(), tag = "wallet", params(TransfersQuery),
+    responses((status = 200, body = TransfersPage)))]
 pub async fn transfers(
     Here(server): Here,
     caller: Caller,
@@ -83,11 +80,8 @@ pub struct EnvelopesQuery {
 }
 
 /// The envelopes that the caller sent, or opened, newest first.
-#[utoipa::path(get, path = "/v1/wallet/envelopes", tag = "wallet", params(EnvelopesQuery),
-    responses(
-        (status = 200, body = EnvelopesPage),
-        (status = 422, description = "`invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
-    ), security(("bearer" = [])))]
+#[utoipa::path(get, path = Call::Envelopes.path(), tag = "wallet", params(EnvelopesQuery),
+    responses((status = 200, body = EnvelopesPage)))]
 pub async fn envelopes(
     Here(server): Here,
     caller: Caller,

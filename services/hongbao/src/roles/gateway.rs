@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use hongbao_core::calls::Call;
 use hongbao_core::topology::TopologyFile;
 use hongbao_gateway::rate::UserRates;
 use hongbao_gateway::{Gateway, GatewayParts};
@@ -24,7 +25,7 @@ fn names(topology: &TopologyFile) -> Vec<String> {
 async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
     let address = file.gateway(&name).ok_or("the topology has lost this gateway")?.address;
-    let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
+    let http_metrics = HttpMetrics::register(&Call::ALL, &mut role.registry);
     let parts = GatewayParts {
         verifier: role.tokens.verifier.clone(),
         clock: role.clock.clone(),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use hongbao_core::calls::Call;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::topology::{ServerEntry, SetEntry, TopologyFile};
 use hongbao_core::{Clock, World};
@@ -34,7 +35,7 @@ fn names(topology: &TopologyFile) -> Vec<String> {
 async fn server(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
     let (set, entry) = file.server(&name).ok_or("the topology has lost this server")?;
-    let http_metrics = HttpMetrics::register(process::ROUTES, &mut role.registry);
+    let http_metrics = HttpMetrics::register(&Call::ALL, &mut role.registry);
     let real = start_in(&mut role, &file, set, entry, World::Real).await?;
     // A rehearsal that is in trouble is no reason to get no requests.
     let (mut checks, asking) = ready::watch(real.store.clone(), role.clock.clone(), &mut role.registry);

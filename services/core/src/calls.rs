@@ -1,0 +1,348 @@
+//! The calls of the contract, each once.
+//!
+//! The routes of a server, what a gateway passes on and where, the names in
+//! metrics, the OpenAPI document and the load test read this table. A call that is
+//! added here and has no handler fails the test of the document
+//! (`envelope/src/http/openapi.rs`); a handler without a call here has no path.
+
+use crate::id::EnvelopeId;
+use crate::problem::Code;
+
+/// A call of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Makes an envelope.
+    Create,
+    /// Pays for it.
+    Pay,
+    /// Asks whether there is something to open.
+    Grab,
+    /// Takes the next share.
+    Open,
+    /// Shows an envelope with its openings.
+    Detail,
+    /// Shows the caller's balance.
+    Balance,
+    /// Lists the caller's transfers.
+    Transfers,
+    /// Lists the envelopes that the caller sent or opened.
+    Envelopes,
+    /// Shows the entry permits of a server.
+    Permits,
+    /// Changes their cap.
+    SetPermits,
+    /// Makes a token for anybody.
+    DevToken,
+    /// Makes money.
+    DevTopUp,
+    /// The document of the contract.
+    Document,
+}
+
+/// The methods of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads; a server answers `HEAD` wherever it answers this.
+    Get,
+    /// Does something.
+    Post,
+    /// Sets something.
+    Put,
+}
+
+impl Method {
+    /// As it stands in a request.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+        }
+    }
+
+    /// As `Allow` names it.
+    pub const fn allow(self) -> &'static str {
+        match self {
+            Method::Get => "GET,HEAD",
+            other => other.as_str(),
+        }
+    }
+
+    fn is(self, method: &str) -> bool {
+        method == self.as_str() || (self == Method::Get && method == "HEAD")
+    }
+}
+
+/// Where a gateway passes a call on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// The owner of the envelope that the path names.
+    Owner,
+    /// The owner of the envelope that the call makes, whose id the gateway mints.
+    OwnerOfNew,
+    /// Any server.
+    AnyServer,
+    /// Nowhere: it concerns one server, and is asked of that one.
+    Nowhere,
+}
+
+/// What is known of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallInfo {
+    /// Its method.
+    pub method: Method,
+    /// Its path; `{id}` stands for an envelope's id.
+    pub path: &'static str,
+    /// Whether it may have changed something once it was sent: then nobody but the
+    /// client may send it again.
+    pub changes: bool,
+    /// Where a gateway passes it on to.
+    pub routing: Routing,
+    /// Whether it needs a token.
+    pub needs_token: bool,
+    /// Whether it exists in installations for development alone.
+    pub is_dev: bool,
+    /// The problems of its own, and what each means here; those that many calls have
+    /// in common follow from the rest (`envelope/src/http/openapi.rs`).
+    pub problems: &'static [(Code, &'static str)],
+}
+
+impl Call {
+    /// Every call.
+    pub const ALL: [Call; 13] = [
+        Call::Grab,
+        Call::Open,
+        Call::Pay,
+        Call::Detail,
+        Call::Create,
+        Call::Balance,
+        Call::Transfers,
+        Call::Envelopes,
+        Call::Permits,
+        Call::SetPermits,
+        Call::DevToken,
+        Call::DevTopUp,
+        Call::Document,
+    ];
+
+    /// The table.
+    pub const fn info(self) -> CallInfo {
+        const ASK_AGAIN: &str = "ask again, the answer is then final";
+        const ITSELF: &str = "only at a server itself";
+        const BY_A_PAGE: &str = "not meant for this machine, or sent by a web page";
+        match self {
+            Call::Create => CallInfo {
+                routing: Routing::OwnerOfNew,
+                problems: &[
+                    (Code::IdConflict, "only at a server itself, if it is told an id that exists"),
+                    (Code::Misdirected, ITSELF),
+                    (Code::OutcomeUnknown, "there may be another unpaid envelope, which nobody can open"),
+                ],
+                ..changing("/v1/envelopes")
+            },
+            Call::Pay => CallInfo {
+                problems: &[
+                    (Code::InsufficientFunds, ""),
+                    (Code::NotSender, ""),
+                    (Code::NotFound, ""),
+                    (Code::Cancelled, ""),
+                    (Code::OutcomeUnknown, ASK_AGAIN),
+                ],
+                ..changing("/v1/envelopes/{id}/pay")
+            },
+            Call::Grab => CallInfo {
+                changes: false,
+                problems: &[(Code::NotInvited, ""), (Code::NotFound, "")],
+                ..changing("/v1/envelopes/{id}/grab")
+            },
+            Call::Open => CallInfo {
+                problems: &[(Code::TicketInvalid, ""), (Code::NotFound, ""), (Code::OutcomeUnknown, ASK_AGAIN)],
+                ..changing("/v1/envelopes/{id}/open")
+            },
+            Call::Detail => CallInfo {
+                routing: Routing::Owner,
+                problems: &[(Code::NotInvited, ""), (Code::NotFound, "")],
+                ..reading("/v1/envelopes/{id}")
+            },
+            Call::Balance => reading("/v1/wallet"),
+            Call::Transfers => reading("/v1/wallet/transfers"),
+            Call::Envelopes => reading("/v1/wallet/envelopes"),
+            Call::Permits => CallInfo {
+                routing: Routing::Nowhere,
+                problems: &[(Code::Forbidden, "")],
+                ..reading("/v1/operator/permits")
+            },
+            Call::SetPermits => CallInfo {
+                method: Method::Put,
+                routing: Routing::Nowhere,
+                problems: &[(Code::Forbidden, "")],
+                ..changing("/v1/operator/permits")
+            },
+            Call::DevToken => CallInfo {
+                changes: false,
+                routing: Routing::AnyServer,
+                needs_token: false,
+                is_dev: true,
+                problems: &[(Code::Forbidden, BY_A_PAGE)],
+                ..changing("/v1/dev/token")
+            },
+            Call::DevTopUp => CallInfo {
+                routing: Routing::AnyServer,
+                is_dev: true,
+                problems: &[
+                    (Code::Forbidden, BY_A_PAGE),
+                    (Code::IdConflict, "the id was used for another top-up"),
+                    (Code::OutcomeUnknown, "ask again with the same id, it is the same top-up"),
+                ],
+                ..changing("/v1/dev/top-up")
+            },
+            Call::Document => CallInfo { needs_token: false, ..reading("/openapi.json") },
+        }
+    }
+
+    /// Its path, for the attributes of handlers.
+    pub const fn path(self) -> &'static str {
+        self.info().path
+    }
+
+    /// The call that a gateway passes on for a request, and the envelope that its path names.
+    ///
+    /// # Errors
+    /// That there is none: operators ask servers themselves, what is no id names no
+    /// envelope, and what no server knows costs no server anything.
+    pub fn passed_on(method: &str, path: &str) -> Result<(Call, Option<EnvelopeId>), NoCall> {
+        let mut no_call = NoCall::NotFound;
+        for call in Call::ALL {
+            let info = call.info();
+            let Some(id) = info.matches(path).filter(|_| info.routing != Routing::Nowhere) else { continue };
+            let id = id.map(|id| EnvelopeId::parse(id).ok_or(NoCall::NoEnvelope)).transpose()?;
+            if info.method.is(method) {
+                return Ok((call, id));
+            }
+            no_call = NoCall::Method(info.method);
+        }
+        Err(no_call)
+    }
+}
+
+/// A call that changes something about an envelope, as most do that change anything.
+const fn changing(path: &'static str) -> CallInfo {
+    let routing = Routing::Owner;
+    CallInfo { method: Method::Post, path, changes: true, routing, needs_token: true, is_dev: false, problems: &[] }
+}
+
+/// A call that reads, from any server.
+const fn reading(path: &'static str) -> CallInfo {
+    CallInfo { method: Method::Get, changes: false, routing: Routing::AnyServer, ..changing(path) }
+}
+
+impl CallInfo {
+    /// What stands for the id in a path of this call; `None` inside where its path has none.
+    pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
+        let Some((before, after)) = self.path.split_once("{id}") else { return (path == self.path).then_some(None) };
+        let id = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!id.is_empty() && !id.contains('/')).then_some(Some(id))
+    }
+}
+
+/// Why a request is for no call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoCall {
+    /// No call has this path.
+    NotFound,
+    /// What stands for the id is none.
+    NoEnvelope,
+    /// The calls of this path have another method.
+    Method(Method),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0199c0de-0000-7000-8000-000000000001";
+
+    fn passed_on(method: &str, path: &str) -> Result<(Routing, bool, bool), NoCall> {
+        let (call, id) = Call::passed_on(method, &path.replace("{id}", ID))?;
+        Ok((call.info().routing, id.is_some(), call.info().changes))
+    }
+
+    #[test]
+    fn a_call_goes_to_its_envelope_s_owner_or_anywhere() {
+        use Routing::{AnyServer, Owner, OwnerOfNew};
+        for (method, path, expected) in [
+            ("POST", "/v1/envelopes", (OwnerOfNew, false, true)),
+            ("POST", "/v1/envelopes/{id}/open", (Owner, true, true)),
+            ("POST", "/v1/envelopes/{id}/pay", (Owner, true, true)),
+            ("POST", "/v1/envelopes/{id}/grab", (Owner, true, false)),
+            ("GET", "/v1/envelopes/{id}", (Owner, true, false)),
+            ("GET", "/v1/wallet", (AnyServer, false, false)),
+            ("GET", "/v1/wallet/transfers", (AnyServer, false, false)),
+            ("POST", "/v1/dev/token", (AnyServer, false, false)),
+            ("POST", "/v1/dev/top-up", (AnyServer, false, true)),
+            ("GET", "/openapi.json", (AnyServer, false, false)),
+        ] {
+            assert_eq!(passed_on(method, path), Ok(expected), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_call_names_an_envelope_where_its_owner_is_asked() {
+        for call in Call::ALL {
+            let info = call.info();
+            assert_eq!(info.path.contains("{id}"), info.routing == Routing::Owner, "{call:?}");
+            assert!(info.method != Method::Get || !info.changes, "{call:?} reads");
+        }
+    }
+
+    #[test]
+    fn no_two_calls_have_the_same_method_and_path() {
+        let all: std::collections::HashSet<_> =
+            Call::ALL.iter().map(|call| (call.info().method.as_str(), call.path())).collect();
+        assert_eq!(all.len(), Call::ALL.len());
+    }
+
+    #[test]
+    fn what_no_client_may_ask_or_nothing_is_named_by_goes_nowhere() {
+        for path in [
+            "/",
+            "",
+            "/v1",
+            "/v1/",
+            "/v2/wallet",
+            "/v1/operator/permits",
+            "/v1/walletx",
+            "/v1/wallet/",
+            "/v1/wallet/else",
+            "/v1/dev/",
+            "/v1/dev/token/",
+            "/v1/dev/else",
+            "*",
+            "/v1//operator/permits",
+            "/v1/envelopes/",
+            "/v1/envelopes//open",
+            "/v1/envelopes/1/close",
+            "/v1/envelopes/1/",
+            "/metrics",
+        ] {
+            assert_eq!(passed_on("GET", path), Err(NoCall::NotFound), "{path}");
+        }
+        for path in ["/v1/envelopes/1", "/v1/envelopes/1/open", "/v1/envelopes/{id}0/grab"] {
+            assert_eq!(passed_on("POST", path), Err(NoCall::NoEnvelope), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_passed_on_with_its_own_method_alone() {
+        for call in Call::ALL.into_iter().filter(|call| call.info().routing != Routing::Nowhere) {
+            let CallInfo { method: own, path, .. } = call.info();
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"] {
+                let found = passed_on(method, path);
+                match own.allow().split(',').any(|allowed| allowed == method) {
+                    true => assert!(found.is_ok(), "{method} {path}: {found:?}"),
+                    false => assert_eq!(found, Err(NoCall::Method(own)), "{method} {path}"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The codes of problems: what a client's program decides by.
+
+use utoipa::ToSchema;
+
+/// What a program decides by. Its text is stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Code {
+    /// The request makes no sense, whoever sends it.
+    InvalidRequest,
+    /// The request is not HTTP as RFC 9112 wants it.
+    BadRequest,
+    /// The path and the query are over the limit.
+    UriTooLong,
+    /// The head of the request is over the limit.
+    HeadTooLarge,
+    /// No token, or one that is not good.
+    Unauthorized,
+    /// The caller's role does not allow it.
+    Forbidden,
+    /// No such thing, or no such call.
+    NotFound,
+    /// Only the sender may pay.
+    NotSender,
+    /// The caller is not in the envelope's audience.
+    NotInvited,
+    /// Marked as a rehearsal where none is taken.
+    RehearsalOff,
+    /// Marked as a rehearsal by somebody who is no operator.
+    RehearsalRefused,
+    /// The ticket is another's, of another envelope, expired or made up.
+    TicketInvalid,
+    /// The balance does not suffice.
+    InsufficientFunds,
+    /// The envelope was never paid, and never will be.
+    Cancelled,
+    /// The id was used for something else.
+    IdConflict,
+    /// The body is over the limit.
+    BodyTooLarge,
+    /// The path exists, but not with this method.
+    MethodNotAllowed,
+    /// This server's SET does not hold the envelope's slot.
+    Misdirected,
+    /// The caller asks too often.
+    RateLimited,
+    /// A queue is full: refused at once, nothing was done.
+    Busy,
+    /// Something that is needed does not answer; nothing was done.
+    Unavailable,
+    /// This server is going away.
+    Draining,
+    /// It may have happened or not: asking again settles it.
+    OutcomeUnknown,
+    /// A defect.
+    Internal,
+    /// The client took too long to send the request.
+    RequestTimeout,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Code; 25] = [
+        Code::InvalidRequest,
+        Code::BadRequest,
+        Code::UriTooLong,
+        Code::HeadTooLarge,
+        Code::Unauthorized,
+        Code::Forbidden,
+        Code::NotFound,
+        Code::NotSender,
+        Code::NotInvited,
+        Code::RehearsalOff,
+        Code::RehearsalRefused,
+        Code::TicketInvalid,
+        Code::InsufficientFunds,
+        Code::Cancelled,
+        Code::IdConflict,
+        Code::BodyTooLarge,
+        Code::MethodNotAllowed,
+        Code::Misdirected,
+        Code::RateLimited,
+        Code::Busy,
+        Code::Unavailable,
+        Code::Draining,
+        Code::OutcomeUnknown,
+        Code::Internal,
+        Code::RequestTimeout,
+    ];
+
+    /// Text, status, title, and whether the same request may succeed later.
+    const fn row(self) -> (&'static str, u16, &'static str, bool) {
+        match self {
+            Code::InvalidRequest => ("invalid_request", 422, "The request is invalid", false),
+            Code::BadRequest => ("bad_request", 400, "The request is not proper HTTP", false),
+            Code::UriTooLong => ("uri_too_long", 414, "The address is too long", false),
+            Code::HeadTooLarge => ("head_too_large", 431, "The head of the request is too large", false),
+            Code::Unauthorized => ("unauthorized", 401, "A valid token is needed", false),
+            Code::Forbidden => ("forbidden", 403, "The caller may not do this", false),
+            Code::NotFound => ("not_found", 404, "There is no such thing", false),
+            Code::NotSender => ("not_sender", 403, "Only its sender may do this", false),
+            Code::NotInvited => ("not_invited", 403, "The envelope is for others", false),
+            Code::RehearsalOff => ("rehearsal_off", 403, "Rehearsals are not taken here", false),
+            Code::RehearsalRefused => ("rehearsal_refused", 403, "An operator's mark is needed", false),
+            Code::TicketInvalid => ("ticket_invalid", 403, "The ticket is not valid", false),
+            Code::InsufficientFunds => ("insufficient_funds", 402, "The balance does not suffice", false),
+            Code::Cancelled => ("cancelled", 409, "The envelope was cancelled", false),
+            Code::IdConflict => ("id_conflict", 409, "The id was used for something else", false),
+            Code::BodyTooLarge => ("body_too_large", 413, "The body is too large", false),
+            Code::MethodNotAllowed => ("method_not_allowed", 405, "Not with this method", false),
+            Code::Misdirected => ("misdirected", 421, "Another server holds this envelope", true),
+            Code::RateLimited => ("rate_limited", 429, "Too many requests", true),
+            Code::Busy => ("busy", 503, "Too much to do just now", true),
+            Code::Unavailable => ("unavailable", 503, "The service cannot do this now", true),
+            Code::Draining => ("draining", 503, "This server is going away", true),
+            Code::OutcomeUnknown => ("outcome_unknown", 504, "It may have happened or not: ask again", true),
+            Code::Internal => ("internal", 500, "The server failed", true),
+            Code::RequestTimeout => ("request_timeout", 408, "The request came too slowly", true),
+        }
+    }
+
+    /// The stable text: `insufficient_funds`.
+    pub const fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status of HTTP that it comes with.
+    pub const fn status(self) -> u16 {
+        self.row().1
+    }
+
+    /// The code in words.
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether the same request may succeed later.
+    pub const fn is_retryable(self) -> bool {
+        self.row().3
+    }
+
+    /// Whether we failed, as against refusing by design: what an operator's log is for.
+    pub const fn is_fault(self) -> bool {
+        matches!(self, Code::Internal | Code::Unavailable | Code::OutcomeUnknown)
+    }
+}
