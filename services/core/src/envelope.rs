@@ -192,8 +192,8 @@ impl Envelope {
     /// Whether both were made by the same request: all that a sender decides is the same.
     pub fn has_the_terms_of(&self, other: &Envelope) -> bool {
         let terms = |one: &Envelope| (one.id, one.kind, one.total, one.shares, one.share_cap, one.lifetime_ms);
-        let words = |one: &Envelope| (one.sender.clone(), one.greeting.clone(), one.audience.clone());
-        terms(self) == terms(other) && words(self) == words(other)
+        let reason = |one: &Envelope| (one.sender.clone(), one.greeting.clone(), one.audience.clone());
+        terms(self) == terms(other) && reason(self) == reason(other)
     }
 
     /// Decides an opening by `user`, whose earlier opening, if any, is `before`.

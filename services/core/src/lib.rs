@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`world`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
+//! [`transfer`], [`traffic`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
 
 pub mod money;
 pub mod time;
@@ -15,8 +15,8 @@ pub mod envelope;
 pub mod field;
 pub mod request;
 pub mod ticket;
+pub mod traffic;
 pub mod transfer;
-pub mod world;
 
 pub mod routing;
 pub mod topology;
@@ -37,6 +37,6 @@ pub use limits::Limits;
 pub use money::Fen;
 pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};
+pub use traffic::Traffic;
 pub use transfer::{Transfer, TransferId, TransferKind, TransferOutcome};
 pub use user::{GroupId, UserId};
-pub use world::World;

@@ -324,7 +324,7 @@ impl Limits {
             ((1..=86_400).contains(&self.pay_within_s), "pay_within_s must be 1 to 86400"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, words)) => Err(format!("limits: {words}")),
+            Some((_, reason)) => Err(format!("limits: {reason}")),
             None => Ok(()),
         }
     }

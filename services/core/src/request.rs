@@ -94,7 +94,7 @@ impl FieldError {
 }
 
 /// What only the server gives a new envelope.
-pub struct Birth {
+pub struct CreationContext {
     /// Minted at the edge.
     pub id: EnvelopeId,
     /// The caller.
@@ -107,7 +107,7 @@ pub struct Birth {
 
 impl CreateEnvelope {
     /// Checks every field against the limits and makes the envelope.
-    pub fn into_envelope(self, birth: Birth, limits: &Limits) -> Result<Envelope, FieldError> {
+    pub fn into_envelope(self, birth: CreationContext, limits: &Limits) -> Result<Envelope, FieldError> {
         let shares = self.shares.check("shares", limits.shares())?;
         let shares = u32::try_from(shares).expect("the bound that it was checked against is a u32");
         let total = checked_total(self.total_fen, shares, self.kind, limits)?;

@@ -16,8 +16,8 @@ pub use row::StoredRow;
 /// What a commit of a database is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durability {
-    /// The settings in force, in words, as read back from the database.
-    pub words: String,
+    /// The settings in force, as text, as read back from the database.
+    pub settings: String,
     /// A commit that has returned survives a loss of power (I3).
     pub full: bool,
 }

@@ -11,11 +11,11 @@ use hongbao_database::{Durable, durably};
 use hongbao_store::{Append, StoreError};
 
 use crate::lane::{LaneContext, OpenAnswer, answer_to};
-use crate::permits::Inside;
+use crate::permits::PermitGuard;
 
 /// Opens an envelope for `user`; gives up at `deadline`.
 pub async fn open(context: &LaneContext, id: EnvelopeId, user: &UserId, deadline: Timestamp) -> OpenAnswer {
-    let (_inside, entered) = Inside::enter(&*context.permits, &[id]).await;
+    let (_guard, entered) = PermitGuard::enter(&*context.permits, &[id]).await;
     let answer = match entered[..] {
         [true] => read_decide_insert(context, id, user, deadline).await,
         _ => OpenAnswer::Busy,
@@ -40,7 +40,7 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
         let entry = match &decision {
             OpenDecision::Append(entry) => entry,
             // An opening that nobody confirmed may still arrive, until another entry has taken its place.
-            OpenDecision::Expired if in_doubt && !fold.has_ended() => return gave_up(in_doubt),
+            OpenDecision::Expired if in_doubt && !fold.has_ended() => return exhausted(in_doubt),
             _ => return answer_to(decision),
         };
         match context.store.append(std::slice::from_ref(entry)).await {
@@ -50,7 +50,7 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
             Err(error) => return failed(&error, in_doubt),
         }
     }
-    gave_up(in_doubt)
+    exhausted(in_doubt)
 }
 
 /// The row, the fold, and the user's own opening, none of which a crash takes back.
@@ -86,7 +86,7 @@ pub async fn confirm_expired(
             match envelope.decide_open(&fold, before.as_ref(), user, now) {
                 // An opening that nobody confirmed may still arrive, until another
                 // entry has taken its place.
-                OpenDecision::Append(_) | OpenDecision::Expired if in_doubt && !fold.has_ended() => gave_up(in_doubt),
+                OpenDecision::Append(_) | OpenDecision::Expired if in_doubt && !fold.has_ended() => exhausted(in_doubt),
                 // By the clock of this decision it had expired: it stays so.
                 OpenDecision::Append(_) => OpenAnswer::Expired,
                 decided => answer_to(decided),
@@ -98,14 +98,14 @@ pub async fn confirm_expired(
 }
 
 /// The answer to an opening that nobody tries any longer.
-pub(crate) fn gave_up(in_doubt: bool) -> OpenAnswer {
+pub(crate) fn exhausted(in_doubt: bool) -> OpenAnswer {
     if in_doubt { OpenAnswer::Unknown("no commit was confirmed in time".to_owned()) } else { OpenAnswer::Busy }
 }
 
 /// The answer to an opening that could not be read or written.
 pub(crate) fn failed(error: &StoreError, in_doubt: bool) -> OpenAnswer {
     if matches!(error, StoreError::Locked(_)) {
-        return gave_up(in_doubt);
+        return exhausted(in_doubt);
     }
     let cause = error.to_string();
     // A reading that was not confirmed to be durable may have shown the user's own opening.

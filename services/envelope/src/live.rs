@@ -33,7 +33,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 
-use crate::shared::SharedViews;
+use crate::shared::SnapshotCache;
 
 /// One envelope in use.
 pub struct LiveEnvelope {
@@ -243,7 +243,7 @@ pub struct LiveEnvelopes {
     /// none counts as heavier than half of that.
     weight_max: u64,
     loads: Semaphore,
-    shared: Option<Arc<SharedViews>>,
+    shared: Option<Arc<SnapshotCache>>,
 }
 
 impl LiveEnvelopes {
@@ -261,7 +261,7 @@ impl LiveEnvelopes {
     }
 
     /// Shows what it remembers to the other servers of the SET too.
-    pub fn shared_through(self, shared: Option<Arc<SharedViews>>) -> LiveEnvelopes {
+    pub fn shared_through(self, shared: Option<Arc<SnapshotCache>>) -> LiveEnvelopes {
         LiveEnvelopes { shared, ..self }
     }
 
@@ -319,8 +319,8 @@ impl LiveEnvelopes {
         let entries =
             if fold.last_seq == 0 { Vec::new() } else { journal_of(id, 0, store).await.map_err(NotLive::Store)? };
         if entries.last().map_or(0, |last| last.seq) < fold.last_seq {
-            let words = format!("the journal of {id} became another one while it was read");
-            return Err(NotLive::Store(StoreError::Unavailable(words)));
+            let reason = format!("the journal of {id} became another one while it was read");
+            return Err(NotLive::Store(StoreError::Unavailable(reason)));
         }
         let mut journal = LiveJournal::empty(envelope.total);
         // Most journals are short: they take no more room than they need.

@@ -46,7 +46,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
             match (&seen.answered_at, &seen.failure) {
                 (Some(at), _) if at.elapsed() <= ANSWERED_WITHIN => Ok(()),
                 (Some(_), None) => Ok(()),
-                (_, Some(words)) => Err(words.clone()),
+                (_, Some(reason)) => Err(reason.clone()),
                 (None, None) => Err("it has not been asked yet".to_owned()),
             }
         }),

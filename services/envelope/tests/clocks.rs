@@ -73,10 +73,10 @@ async fn an_envelope_that_a_wrong_clock_has_dated_is_refused_with_the_offset() {
     for ahead_ms in [0, ID_AHEAD_MS_MAX] {
         bench.create(id_at(NOW.plus_millis(ahead_ms)), "li", 100, 1).await.unwrap();
     }
-    for (ahead_ms, words) in [(3_600_000, "3600.0 s ahead"), (-400 * DAY_MS, "-34560000.0 s ahead")] {
+    for (ahead_ms, reason) in [(3_600_000, "3600.0 s ahead"), (-400 * DAY_MS, "-34560000.0 s ahead")] {
         let problem = told(bench.create(id_at(NOW.plus_millis(ahead_ms)), "li", 100, 1).await);
         assert_eq!(problem.code, Code::Unavailable);
-        assert!(problem.detail.contains(words), "{}", problem.detail);
+        assert!(problem.detail.contains(reason), "{}", problem.detail);
     }
     // Too old for any table, or made up: to all others it is unknown for good.
     for ahead_ms in [-400 * DAY_MS, (ID_AHEAD_DAYS_MAX + 1) * DAY_MS] {

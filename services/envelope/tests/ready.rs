@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use hongbao_core::id::Fold;
-use hongbao_core::{Slot, SystemClock, World};
+use hongbao_core::{Slot, SystemClock, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_envelope::ready;
 use hongbao_http::Health;
@@ -32,7 +32,7 @@ async fn server_of(mariadb: &Part) -> Router {
         fold: Fold::new(1, 1).unwrap(),
         slots: Slot::all().collect(),
         zone_offset_s: 0,
-        world: World::Real,
+        traffic: Traffic::Live,
     };
     migrate(options.clone(), &layout()).await.unwrap();
     let store = MysqlStore::open(options, layout()).await.unwrap();

@@ -8,8 +8,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hongbao_core::calls::Call;
-use hongbao_core::{Clock, EnvelopeId, World};
-use hongbao_http::mark::{is_marked, world_of};
+use hongbao_core::{Clock, EnvelopeId, Traffic};
+use hongbao_http::mark::{is_marked, traffic_of};
 use hongbao_http::problem::NO_SUCH_CALL;
 use hongbao_http::{Caller, Code, Problem, Verifier, local};
 use http::{HeaderMap, Method, Uri};
@@ -39,7 +39,7 @@ pub struct Edge {
 ///
 /// It counts apart: a rehearsal may borrow the names of real users, who must not
 /// be told that they ask too often because of it. The limits of a user are those
-/// of the real world, for they are part of what is rehearsed; what all of it may
+/// of live traffic, for they are part of what is rehearsed; what all of it may
 /// ask for together has a limit of its own, so that it leaves room for the others.
 pub struct RehearsalEdge {
     /// Counts the requests of each user; `None` when rates are not limited.
@@ -48,8 +48,8 @@ pub struct RehearsalEdge {
 
 /// What the edge found out about a request that may pass.
 pub(crate) struct Admitted {
-    /// The world that the request belongs to.
-    pub(crate) world: World,
+    /// The traffic that the request belongs to.
+    pub(crate) traffic: Traffic,
     /// Who calls; `None` where no token is needed.
     pub(crate) caller: Option<Caller>,
     /// The id of the envelope that the request makes, if it makes one.
@@ -64,27 +64,27 @@ impl Edge {
             self.admit_to_dev_calls(uri, headers)?;
         }
         if !path.starts_with(API) || path == Call::DevToken.path() {
-            return Ok(Admitted { world: World::Real, caller: None, minted: None });
+            return Ok(Admitted { traffic: Traffic::Live, caller: None, minted: None });
         }
         let caller: Caller = self.verifier.verify_headers(headers)?;
-        let world = world_of(headers, &self.verifier, self.rehearsal.is_some())?;
-        let rates = match world {
-            World::Real => self.rates.as_ref(),
-            World::Rehearsal => self.rehearsal.as_ref().and_then(|edge| edge.rates.as_ref()),
+        let traffic = traffic_of(headers, &self.verifier, self.rehearsal.is_some())?;
+        let rates = match traffic {
+            Traffic::Live => self.rates.as_ref(),
+            Traffic::Shadow => self.rehearsal.as_ref().and_then(|edge| edge.rates.as_ref()),
         };
         if let Some(rates) = rates {
             rates.admit(&caller.user).map_err(|limited| {
-                let words = if limited.everybody {
+                let reason = if limited.everybody {
                     "there are too many requests"
                 } else {
                     "you ask more often than a user may"
                 };
-                Problem::new(Code::RateLimited, words).retry_after_s(limited.wait_s)
+                Problem::new(Code::RateLimited, reason).retry_after_s(limited.wait_s)
             })?;
         }
         let creates = path == Call::Create.path() && *method == Method::POST;
         let minted = if creates { Some(self.mint()?) } else { None };
-        Ok(Admitted { world, caller: Some(caller), minted })
+        Ok(Admitted { traffic, caller: Some(caller), minted })
     }
 
     /// Where they are not offered they do not exist, for nobody: one of them needs

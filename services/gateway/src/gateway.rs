@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::edge::{Edge, RehearsalEdge};
 use crate::fleet::Fleets;
-use crate::links::Links;
+use crate::links::UpstreamClient;
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
 use crate::proxy::{Proxy, Shared};
@@ -87,7 +87,7 @@ impl Gateway {
     /// itself, such as `/healthz` and `/metrics`. Each call makes connections of
     /// its own: one router for each thread that has a runtime to itself.
     pub fn router(&self, own: Router) -> Router {
-        let links = Links::new(self.shared.options.connect_timeout_ms);
+        let links = UpstreamClient::new(self.shared.options.connect_timeout_ms);
         let proxy = Arc::new(Proxy { shared: self.shared.clone(), links });
         own.fallback(move |request: Request| {
             let proxy = proxy.clone();

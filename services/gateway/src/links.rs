@@ -30,7 +30,7 @@ pub(crate) enum Failure {
 
 /// The connections of one thread, by server.
 #[derive(Clone)]
-pub(crate) struct Links {
+pub(crate) struct UpstreamClient {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -51,8 +51,8 @@ pub(crate) fn connector(connect_timeout_ms: u64) -> HttpConnector {
     connector
 }
 
-impl Links {
-    pub(crate) fn new(connect_timeout_ms: u64) -> Links {
+impl UpstreamClient {
+    pub(crate) fn new(connect_timeout_ms: u64) -> UpstreamClient {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_millis(FORWARD_IDLE_MS_MAX))
@@ -61,7 +61,7 @@ impl Links {
             // byte of it was written: hyper gives a request back only then.
             .retry_canceled_requests(true)
             .build(connector(connect_timeout_ms));
-        Links { client }
+        UpstreamClient { client }
     }
 
     /// Sends a request whose URI is a path, and waits for the head of the answer.
@@ -76,7 +76,7 @@ impl Links {
         uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path are a URI");
         self.client.request(request).await.map_err(|error| {
-            let text = words(&error);
+            let text = error_chain(&error);
             match error.is_connect() {
                 true if is_of_the_server(&error) => Failure::Refused(text),
                 true => Failure::Local(text),
@@ -108,7 +108,7 @@ fn is_of_the_server(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// An error with all its causes.
-pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -31,7 +31,7 @@ pub struct GatewayMetrics {
     rehearsal: Counts,
 }
 
-/// What is counted in each world.
+/// What is counted in each kind of traffic.
 #[derive(Debug, Default)]
 pub struct Counts {
     outcomes: [AtomicU64; OUTCOMES.len()],

@@ -78,7 +78,7 @@ impl GatewayOptions {
             ((10..=600_000).contains(&self.topology_poll_ms), "topology_poll_ms must be 10 to 600000"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, words)) => Err(format!("gateway: {words}")),
+            Some((_, reason)) => Err(format!("gateway: {reason}")),
             None => Ok(()),
         }
     }

@@ -14,16 +14,16 @@ use crate::upstream::InFlight;
 
 /// The body of an answer: what comes is passed on as it comes, until the time
 /// is up. As long as it is not at its end, the request counts as being there.
-pub(crate) struct Passing {
+pub(crate) struct DeadlineBody {
     body: Incoming,
     until: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
     _in_flight: InFlight,
 }
 
-impl Passing {
-    pub(crate) fn new(body: Incoming, head_came: Instant, in_flight: InFlight) -> Passing {
-        Passing {
+impl DeadlineBody {
+    pub(crate) fn new(body: Incoming, head_came: Instant, in_flight: InFlight) -> DeadlineBody {
+        DeadlineBody {
             body,
             until: head_came + Duration::from_millis(FORWARD_REST_MS_MAX),
             sleep: None,
@@ -32,7 +32,7 @@ impl Passing {
     }
 }
 
-impl Body for Passing {
+impl Body for DeadlineBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -26,7 +26,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::options::GatewayOptions;
-use crate::upstream::{Standing, Upstream};
+use crate::upstream::{Health, Upstream};
 
 /// Between two probes at least, however much a server is doubted.
 const PROBE_GAP: Duration = Duration::from_millis(10);
@@ -67,41 +67,41 @@ struct CheckView {
 
 /// What the last probes found, in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Row {
+struct ProbeStreak {
     good: u32,
     failed: u32,
     not_ready: u32,
     slow: u32,
 }
 
-impl Row {
+impl ProbeStreak {
     /// Takes a finding in; the standing that follows from it.
-    fn learn(&mut self, finding: &Finding, standing: Standing, options: &GatewayOptions) -> Standing {
+    fn learn(&mut self, finding: &Finding, health: Health, options: &GatewayOptions) -> Health {
         let (failed, not_ready, slow) = (self.failed + 1, self.not_ready + 1, self.slow + 1);
         *self = match finding {
-            Finding::Good => Row { good: self.good + 1, ..Row::default() },
-            Finding::Draining => Row::default(),
-            Finding::NotReady(_) => Row { not_ready, ..Row::default() },
+            Finding::Good => ProbeStreak { good: self.good + 1, ..ProbeStreak::default() },
+            Finding::Draining => ProbeStreak::default(),
+            Finding::NotReady(_) => ProbeStreak { not_ready, ..ProbeStreak::default() },
             // A slow answer between two refusals is no sign of life, and the other way round.
-            Finding::Failed(_) => Row { good: 0, not_ready: 0, failed, slow: self.slow },
-            Finding::Slow => Row { good: 0, not_ready: 0, failed: self.failed, slow },
-            Finding::Alive => Row { good: 0, slow: 0, ..*self },
+            Finding::Failed(_) => ProbeStreak { good: 0, not_ready: 0, failed, slow: self.slow },
+            Finding::Slow => ProbeStreak { good: 0, not_ready: 0, failed: self.failed, slow },
+            Finding::Alive => ProbeStreak { good: 0, slow: 0, ..*self },
         };
         match finding {
-            Finding::Good if self.good >= options.back_after => Standing::Up,
-            Finding::Draining => Standing::Draining,
-            Finding::NotReady(_) if not_ready >= options.dead_after_failures => Standing::NotReady,
-            Finding::Failed(_) if failed >= options.dead_after_failures => Standing::Dead,
-            Finding::Slow if slow >= options.dead_after_timeouts => Standing::Dead,
-            _ => standing,
+            Finding::Good if self.good >= options.back_after => Health::Up,
+            Finding::Draining => Health::Draining,
+            Finding::NotReady(_) if not_ready >= options.dead_after_failures => Health::NotReady,
+            Finding::Failed(_) if failed >= options.dead_after_failures => Health::Dead,
+            Finding::Slow if slow >= options.dead_after_timeouts => Health::Dead,
+            _ => health,
         }
     }
 
     /// Whether the next finding may change something, so that it is wanted soon.
-    fn is_undecided(&self, standing: Standing) -> bool {
-        match standing {
-            Standing::Up => self.good == 0,
-            Standing::Draining | Standing::NotReady | Standing::Dead => self.good > 0,
+    fn is_undecided(&self, health: Health) -> bool {
+        match health {
+            Health::Up => self.good == 0,
+            Health::Draining | Health::NotReady | Health::Dead => self.good > 0,
         }
     }
 }
@@ -129,7 +129,7 @@ struct Prober {
     fresh: ProbeClient,
     asked: Vec<Asked>,
     tasks: JoinSet<Finding>,
-    row: Row,
+    streak: ProbeStreak,
     began: Option<Instant>,
     /// A request met a fault since the last probe was begun.
     is_doubted: bool,
@@ -162,7 +162,7 @@ impl Prober {
             fresh: client(0),
             asked: Vec::new(),
             tasks: JoinSet::new(),
-            row: Row::default(),
+            streak: ProbeStreak::default(),
             began: None,
             is_doubted: false,
             due: Instant::now(),
@@ -188,7 +188,7 @@ impl Prober {
             () = until(overdue) => self.count_overdue(),
             () = until(due) => self.begin(),
             () = until(soonest), if self.is_doubted => self.begin(),
-            () = self.upstream.doubt.notified(), if !self.is_doubted => self.is_doubted = true,
+            () = self.upstream.probe_now.notified(), if !self.is_doubted => self.is_doubted = true,
         }
     }
 
@@ -262,14 +262,14 @@ impl Prober {
     }
 
     fn learn(&mut self, finding: Finding) {
-        let was = self.upstream.standing();
-        let is = self.row.learn(&finding, was, &self.options);
+        let was = self.upstream.health();
+        let is = self.streak.learn(&finding, was, &self.options);
         if is != was {
-            self.upstream.set_standing(is);
+            self.upstream.set_health(is);
             let (set, server, address) = (&self.upstream.set, &self.upstream.name, self.upstream.address);
             tracing::warn!(set, server, %address, ?was, ?is, ?finding, "a server's standing has changed");
         }
-        let soon = self.row.is_undecided(is) && !matches!(finding, Finding::Slow | Finding::Alive);
+        let soon = self.streak.is_undecided(is) && !matches!(finding, Finding::Slow | Finding::Alive);
         let pause_ms = if soon { self.options.probe_again_ms } else { self.options.probe_every_ms };
         self.due = Instant::now() + Duration::from_millis(pause_ms);
     }
@@ -288,7 +288,7 @@ async fn probe(client: &ProbeClient, uri: &Uri) -> Finding {
     *request.uri_mut() = uri.clone();
     let response = match client.request(request).await {
         Ok(response) => response,
-        Err(error) => return Finding::Failed(crate::links::words(&error)),
+        Err(error) => return Finding::Failed(crate::links::error_chain(&error)),
     };
     let status = response.status();
     let body = match Limited::new(response.into_body(), PROBE_BYTES_MAX).collect().await {
@@ -312,21 +312,21 @@ async fn probe(client: &ProbeClient, uri: &Uri) -> Finding {
 /// Which checks fail, and why.
 fn reason(readiness: &Readiness) -> String {
     let failing = readiness.checks.iter().filter(|check| !check.ok);
-    let words = failing.map(|check| format!("{}: {}", check.name, check.detail.as_deref().unwrap_or("fails")));
-    words.collect::<Vec<_>>().join("; ")
+    let reasons = failing.map(|check| format!("{}: {}", check.name, check.detail.as_deref().unwrap_or("fails")));
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn after(start: Standing, findings: &[Finding]) -> Vec<Standing> {
+    fn after(start: Health, findings: &[Finding]) -> Vec<Health> {
         let options = GatewayOptions::default();
-        let mut row = Row::default();
-        let mut standing = start;
+        let mut streak = ProbeStreak::default();
+        let mut health = start;
         let mut learn = |finding| {
-            standing = row.learn(finding, standing, &options);
-            standing
+            health = streak.learn(finding, health, &options);
+            health
         };
         findings.iter().map(&mut learn).collect()
     }
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_server_is_dead_after_three_failures_in_a_row_and_back_after_two_good_probes() {
-        use Standing::{Dead, Up};
+        use Health::{Dead, Up};
         assert_eq!(after(Up, &[failed(), failed(), failed()]), [Up, Up, Dead]);
         assert_eq!(after(Up, &[failed(), failed(), Finding::Good, failed(), failed()]), [Up; 5]);
         assert_eq!(after(Dead, &[Finding::Good, failed(), Finding::Good, Finding::Good]), [Dead, Dead, Dead, Up]);
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn one_slow_answer_kills_nobody_and_three_do() {
-        use Standing::{Dead, Up};
+        use Health::{Dead, Up};
         assert_eq!(after(Up, &[Finding::Slow, Finding::Slow, Finding::Good, Finding::Slow, Finding::Slow]), [Up; 5]);
         assert_eq!(after(Up, &[Finding::Slow, Finding::Slow, Finding::Slow]), [Up, Up, Dead]);
         assert_eq!(after(Up, &[Finding::Slow, Finding::Slow, Finding::Alive, Finding::Slow, Finding::Slow]), [Up; 5]);
@@ -358,15 +358,15 @@ mod tests {
 
     #[test]
     fn a_server_that_goes_is_believed_at_once() {
-        use Standing::{Draining, Up};
+        use Health::{Draining, Up};
         assert_eq!(after(Up, &[Finding::Draining]), [Draining]);
         assert_eq!(after(Draining, &[Finding::Good, Finding::Good]), [Draining, Up], "it is another process now");
-        assert_eq!(after(Draining, &[failed(), failed(), failed()])[2], Standing::Dead);
+        assert_eq!(after(Draining, &[failed(), failed(), failed()])[2], Health::Dead);
     }
 
     #[test]
     fn a_server_that_says_no_is_out_when_it_says_it_repeatedly() {
-        use Standing::{NotReady, Up};
+        use Health::{NotReady, Up};
         assert_eq!(after(Up, &[not_ready(), not_ready(), Finding::Good, not_ready()]), [Up; 4]);
         assert_eq!(after(Up, &[not_ready(), not_ready(), not_ready()]), [Up, Up, NotReady]);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use hongbao_core::calls::{Call, NoCall, Routing};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
@@ -29,10 +29,10 @@ use tokio::time::Instant;
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
 use crate::headers::{strip_request, strip_response};
-use crate::links::{Failure, Links};
+use crate::links::{Failure, UpstreamClient};
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
-use crate::passing::Passing;
+use crate::passing::DeadlineBody;
 use crate::upstream::{InFlight, NoAnswer, Upstream};
 
 /// What all threads of a gateway share.
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
 /// Forwards the requests of one thread.
 pub(crate) struct Proxy {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) links: Links,
+    pub(crate) links: UpstreamClient,
 }
 
 /// Why nothing was passed on, or nothing came of it.
@@ -119,24 +119,31 @@ impl Proxy {
                 None => self.shared.turn.fetch_add(1, Ordering::Relaxed),
             }),
         };
-        Ok(self.ask(admitted.world, call, key, parts, body).await?)
+        Ok(self.ask(admitted.traffic, call, key, parts, body).await?)
     }
 
     /// Refuses what the server of its envelope has no room for, before it costs a
     /// look at its token or its body.
     fn check_room(&self, parts: &Parts) -> Result<(), Problem> {
         let Ok((_, Some(id))) = Call::passed_on(parts.method.as_str(), parts.uri.path()) else { return Ok(()) };
-        let world = if is_marked(&parts.headers) { World::Rehearsal } else { World::Real };
+        let traffic = if is_marked(&parts.headers) { Traffic::Shadow } else { Traffic::Live };
         match self.shared.fleets.current().choose(Key::Envelope(id), &[]) {
-            Some(upstream) if !upstream.has_room(world) => Err(no_room()),
+            Some(upstream) if !upstream.has_room(traffic) => Err(no_room()),
             _ => Ok(()),
         }
     }
 
     /// Asks one server after the other as long as it is sure that none has done anything.
-    async fn ask(&self, world: World, call: Call, key: Key, parts: Parts, body: Bytes) -> Result<Response, Problem> {
+    async fn ask(
+        &self,
+        traffic: Traffic,
+        call: Call,
+        key: Key,
+        parts: Parts,
+        body: Bytes,
+    ) -> Result<Response, Problem> {
         let shared = &*self.shared;
-        let metrics = shared.metrics.of(world == World::Rehearsal);
+        let metrics = shared.metrics.of(traffic == Traffic::Shadow);
         let began = Instant::now();
         let deadline = began + Duration::from_millis(shared.options.answer_within_ms);
         let mut fleet = shared.fleets.current();
@@ -145,7 +152,7 @@ impl Proxy {
         let mut last_words = String::new();
         while tried.len() < FORWARD_ATTEMPTS_MAX {
             let Some(upstream) = fleet.choose(key, &tried) else { break };
-            let in_flight = upstream.enter(world).ok_or_else(no_room)?;
+            let in_flight = upstream.enter(traffic).ok_or_else(no_room)?;
             let request = self.request(&parts, body.clone(), tried.is_empty() && !redirected, deadline);
             let grace = Duration::from_millis(shared.options.answer_grace_ms);
             // What changes nothing is asked of another as soon as the server is dead. For what may have been done
@@ -163,17 +170,17 @@ impl Proxy {
                     tried.push(upstream.clone());
                     continue;
                 }
-                Ok(Err(Failure::Broken(words))) => {
-                    upstream.doubt.notify_one();
-                    return Err(given_up(call, upstream, words));
+                Ok(Err(Failure::Broken(reason))) => {
+                    upstream.probe_now.notify_one();
+                    return Err(given_up(call, upstream, reason));
                 }
-                Ok(Err(Failure::Local(words))) => {
-                    return Err(Problem::new(Code::Unavailable, "no connection to a server").caused_by(words));
+                Ok(Err(Failure::Local(reason))) => {
+                    return Err(Problem::new(Code::Unavailable, "no connection to a server").caused_by(reason));
                 }
-                Ok(Err(Failure::Refused(words))) => {
-                    upstream.doubt.notify_one();
+                Ok(Err(Failure::Refused(reason))) => {
+                    upstream.probe_now.notify_one();
                     metrics.retried_after_refusal();
-                    last_words = format!("{}: {words}", upstream.name);
+                    last_words = format!("{}: {reason}", upstream.name);
                     tried.push(upstream.clone());
                     continue;
                 }
@@ -233,17 +240,17 @@ fn misdirected(response: &http::Response<Incoming>, key: Key) -> Option<hongbao_
 }
 
 /// The request was perhaps sent, and there is no answer.
-fn given_up(call: Call, upstream: &Upstream, words: String) -> Problem {
+fn given_up(call: Call, upstream: &Upstream, reason: String) -> Problem {
     let problem = match call.info().changes {
         true => Problem::new(Code::OutcomeUnknown, "the server did not answer: ask again, the answer is then final"),
         false => Problem::new(Code::Unavailable, "the server did not answer"),
     };
-    problem.caused_by(format!("{}: {words}", upstream.name))
+    problem.caused_by(format!("{}: {reason}", upstream.name))
 }
 
 fn passed_on(response: http::Response<Incoming>, head_came: Instant, in_flight: InFlight) -> Response {
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, Body::new(Passing::new(body, head_came, in_flight)))
+    Response::from_parts(parts, Body::new(DeadlineBody::new(body, head_came, in_flight)))
 }

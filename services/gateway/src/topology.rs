@@ -56,7 +56,7 @@ impl TopologyWatcher {
     /// # Errors
     /// When the file cannot be read or is not good, in words for an operator.
     pub fn open(path: &Path) -> Result<Arc<TopologyWatcher>, String> {
-        let named = |words: String| format!("{}: {words}", path.display());
+        let named = |reason: String| format!("{}: {reason}", path.display());
         let text = read(path).map_err(named)?;
         let known = parse(&text).map_err(named)?;
         Ok(Arc::new(TopologyWatcher {

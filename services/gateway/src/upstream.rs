@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
 use hongbao_core::limits::{FORWARD_WAIT_MS_GOAL, FORWARDS_AT_FIRST, FORWARDS_MIN};
 use http::uri::Authority;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// What a server is believed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Health {
     /// It answers and wants requests; also one that nothing is known of yet.
     Up = 0,
     /// It is going away, and still answers.
@@ -47,7 +47,7 @@ pub(crate) struct Upstream {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) authority: Authority,
-    standing: AtomicU8,
+    health: AtomicU8,
     /// Changes of its standing.
     changes: AtomicU64,
     /// Answers to requests, of whatever kind: each is a sign of life.
@@ -55,7 +55,7 @@ pub(crate) struct Upstream {
     /// How many requests may be there, so that it answers them in time.
     admission: Mutex<AdaptiveLimit>,
     /// Wakes its probe.
-    pub(crate) doubt: Notify,
+    pub(crate) probe_now: Notify,
 }
 
 impl Upstream {
@@ -72,29 +72,29 @@ impl Upstream {
             name: name.to_owned(),
             address,
             authority: Authority::try_from(address.to_string()).expect("an address and a port are an authority"),
-            standing: AtomicU8::new(Standing::Up as u8),
+            health: AtomicU8::new(Health::Up as u8),
             changes: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             admission: Mutex::new(admission),
-            doubt: Notify::new(),
+            probe_now: Notify::new(),
         }
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.standing.load(Ordering::Relaxed) == Standing::Up as u8
+        self.health.load(Ordering::Relaxed) == Health::Up as u8
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        match self.standing.load(Ordering::Relaxed) {
-            0 => Standing::Up,
-            1 => Standing::Draining,
-            2 => Standing::NotReady,
-            _ => Standing::Dead,
+    pub(crate) fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Up,
+            1 => Health::Draining,
+            2 => Health::NotReady,
+            _ => Health::Dead,
         }
     }
 
-    pub(crate) fn set_standing(&self, standing: Standing) {
-        self.standing.store(standing as u8, Ordering::Relaxed);
+    pub(crate) fn set_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -124,7 +124,7 @@ impl Upstream {
         dead_for: Duration,
         answer: impl Future<Output = T>,
     ) -> Result<T, NoAnswer> {
-        let is_dead = || self.standing() == Standing::Dead;
+        let is_dead = || self.health() == Health::Dead;
         let was_dead = is_dead();
         let mut answer = pin!(answer);
         let mut dead_since: Option<Instant> = None;
@@ -149,15 +149,15 @@ impl Upstream {
     }
 
     /// Whether one more request would be let through now.
-    pub(crate) fn has_room(&self, world: World) -> bool {
-        has_room(&mut self.admission.lock(), world)
+    pub(crate) fn has_room(&self, traffic: Traffic) -> bool {
+        has_room(&mut self.admission.lock(), traffic)
     }
 
     /// Room for one more request, until what is given is dropped; `None` when it
     /// could not be answered in time.
-    pub(crate) fn enter(self: &Arc<Upstream>, world: World) -> Option<InFlight> {
+    pub(crate) fn enter(self: &Arc<Upstream>, traffic: Traffic) -> Option<InFlight> {
         let mut admission = self.admission.lock();
-        if !has_room(&mut admission, world) {
+        if !has_room(&mut admission, traffic) {
             return None;
         }
         admission.enter();
@@ -166,10 +166,10 @@ impl Upstream {
 }
 
 /// However hard is rehearsed, half of the places are for what is real.
-fn has_room(admission: &mut AdaptiveLimit, world: World) -> bool {
-    let has_room = match world {
-        World::Real => admission.free() > 0,
-        World::Rehearsal => admission.under_way() < (admission.limit() / 2).max(1),
+fn has_room(admission: &mut AdaptiveLimit, traffic: Traffic) -> bool {
+    let has_room = match traffic {
+        Traffic::Live => admission.free() > 0,
+        Traffic::Shadow => admission.under_way() < (admission.limit() / 2).max(1),
     };
     if !has_room {
         admission.turned_away();

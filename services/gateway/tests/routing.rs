@@ -285,14 +285,14 @@ async fn an_address_that_is_no_server_s_is_not_started_with() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("topology.toml");
     let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
-    for (text, words) in [
+    for (text, reason) in [
         (String::new(), "empty"),
         (topology(1, &[("a", "00-98", &[("a1", nobody)])]), "slot 99"),
         (topology(1, &[("a", "00-99", &[("a1", nobody), ("a1", nobody)])]), "named twice"),
     ] {
         std::fs::write(&file, text).unwrap();
         let error = hongbao_gateway::TopologyWatcher::open(&file).err().unwrap();
-        assert!(error.contains(words) && error.contains("topology.toml"), "{error}");
+        assert!(error.contains(reason) && error.contains("topology.toml"), "{error}");
     }
     assert!(hongbao_gateway::TopologyWatcher::open(&dir.path().join("none")).is_err());
 }

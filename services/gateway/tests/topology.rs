@@ -138,7 +138,7 @@ async fn who_asks_too_often_is_told_when_to_come_back_and_reaches_no_server() {
         user_burst: number(user),
         global_per_s: global.map(number),
     };
-    for (limits, words) in [(limits(3, None), "than a user may"), (limits(100, Some(3)), "too many requests")] {
+    for (limits, reason) in [(limits(3, None), "than a user may"), (limits(100, Some(3)), "too many requests")] {
         let rates = Some(Arc::new(UserRates::new(&limits)));
         let front = Front::start_with(&text, quick(), rates, hongbao_http::ServeOptions::default()).await;
         let before = one.script.count();
@@ -148,7 +148,7 @@ async fn who_asks_too_often_is_told_when_to_come_back_and_reaches_no_server() {
         let reply = front.get("/v1/wallet").await;
         reply.expect_problem(429, "rate_limited");
         assert_eq!(reply.header("retry-after"), Some("1"));
-        assert!(reply.json()["detail"].as_str().unwrap().contains(words), "{reply:?}");
+        assert!(reply.json()["detail"].as_str().unwrap().contains(reason), "{reply:?}");
         assert_eq!(one.script.count(), before + 3);
         front.stop().await;
     }

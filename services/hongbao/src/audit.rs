@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use hongbao_core::audit::Breach;
 use hongbao_wallet::Wallet;
 use hongbao_workers::audit::{AuditReport, SetStore, audit};
@@ -21,25 +21,25 @@ use crate::stores;
 const KEPT_OF_A_CODE_MAX: u64 = 1_000;
 
 /// Checks a folder of `hongbao dev`.
-pub fn run_folder(data: &Path, world: World, json: bool) -> Result<ExitCode, String> {
+pub fn run_folder(data: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
     block_on(async {
-        let opened = folder::open_to_read(&folder_of(data, world)).await;
+        let opened = folder::open_to_read(&folder_of(data, traffic)).await;
         let (store, wallet) = opened.map_err(|error| format!("--data: {error}"))?;
         check(&[SetStore::whole(Arc::new(store))], &wallet, json).await
     })
 }
 
 /// Checks all SETs and the wallet of an installation.
-pub fn run_installation(config: &Path, world: World, json: bool) -> Result<ExitCode, String> {
+pub fn run_installation(config: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
     let role = Role::load(config)?;
     block_on(async {
         let topology = role.file();
         let mut sets = Vec::new();
         for set in &topology.sets {
-            let store = Arc::new(stores::open_store(&role.installation, set, world).await?);
+            let store = Arc::new(stores::open_store(&role.installation, set, traffic).await?);
             sets.push(SetStore { name: set.name.clone(), slots: set.slots.slots().to_vec(), store });
         }
-        let wallet = stores::open_wallet(&role.installation, &topology, world).await?;
+        let wallet = stores::open_wallet(&role.installation, &topology, traffic).await?;
         check(&sets, &wallet, json).await
     })
 }
@@ -98,8 +98,8 @@ impl Found {
             "breaches": self.breaches,
             "left_out": left_out,
         });
-        if let Err(words) = finished {
-            all["error"] = words.as_str().into();
+        if let Err(reason) = finished {
+            all["error"] = reason.as_str().into();
         }
         all
     }

@@ -9,7 +9,7 @@ use axum::middleware::from_fn_with_state;
 use hongbao_core::calls::Call;
 use hongbao_core::routing::Topology;
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::{Clock, Slot, SystemClock, World};
+use hongbao_core::{Clock, Slot, SystemClock, Traffic};
 use hongbao_envelope::http::{App, DevCalls};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
@@ -21,7 +21,7 @@ use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use hongbao_workers::driver::WorkerSet;
 use hongbao_workers::job::Ports;
-use hongbao_workers::lease::Tenant;
+use hongbao_workers::lease::LeaseHolder;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -62,9 +62,9 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
 
     let mut registry = process::registry();
     let http_metrics = HttpMetrics::register(&Call::ALL, &mut registry);
-    let real = start_in(World::Real, &config, &clock, &mut registry).await?;
+    let real = start_in(Traffic::Live, &config, &clock, &mut registry).await?;
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (real.folder.store.clone(), real.folder.wallet.clone());
-    let words = durability::of(&*store, &*wallet).words;
+    let reason = durability::of(&*store, &*wallet).settings;
     // A rehearsal that is in trouble is no reason to get no requests: its trouble is logged alone.
     let mut checks = vec![real.check];
     checks.extend(durability::shown(store, wallet, &mut registry));
@@ -73,7 +73,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let rehearsal = match config.rehearsal.enabled {
         true => {
             let Started { server, tasks, workers, looking, folder, .. } =
-                start_in(World::Rehearsal, &config, &clock, &mut registry).await?;
+                start_in(Traffic::Shadow, &config, &clock, &mut registry).await?;
             running.push(Running { tasks, workers, looking, folder });
             Some(server)
         }
@@ -85,7 +85,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let stop = process::stop_signal(health)?;
 
     println!("listening on http://{address}");
-    tracing::info!(%address, data = %config.data.0.display(), durability = words, "ready");
+    tracing::info!(%address, data = %config.data.0.display(), durability = reason, "ready");
     if !config.offers_dev_calls() {
         tracing::info!("no calls of development: others issue tokens, and money is not made out of nothing");
     }
@@ -111,7 +111,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     Ok(())
 }
 
-/// What of one world must be ended in order.
+/// What of one kind of traffic must be ended in order.
 struct Running {
     tasks: ServerTasks,
     workers: WorkerSet,
@@ -119,7 +119,7 @@ struct Running {
     folder: Folder,
 }
 
-/// Everything of one world.
+/// Everything of one kind of traffic.
 struct Started {
     server: Arc<Server>,
     tasks: ServerTasks,
@@ -130,25 +130,26 @@ struct Started {
 }
 
 async fn start_in(
-    world: World,
+    traffic: Traffic,
     config: &Config,
     clock: &Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> Result<Started, String> {
-    let (path, zone_offset_s) = (folder_of(&config.data.0, world), config.zone_offset_s.0);
+    let (path, zone_offset_s) = (folder_of(&config.data.0, traffic), config.zone_offset_s.0);
     let folder = Folder::open(&path, config.storage.fold()?, zone_offset_s).await;
     let folder = folder.map_err(|error| format!("data: {error}"))?;
     let (check, looking) = folder::watch(&folder);
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (folder.store.clone(), folder.wallet.clone());
-    let registry = process::measures(registry, world);
+    let registry = process::measures(registry, traffic);
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
-    let workers = WorkerSet::spawn(ports, Tenant::alone(), zone_offset_s, &config.limits.0, &config.workers, registry);
-    let (server, tasks) = start_server(world, config, store, wallet, clock.clone(), registry);
+    let workers =
+        WorkerSet::spawn(ports, LeaseHolder::alone(), zone_offset_s, &config.limits.0, &config.workers, registry);
+    let (server, tasks) = start_server(traffic, config, store, wallet, clock.clone(), registry);
     Ok(Started { server, tasks, workers, check, looking, folder })
 }
 
 fn start_server(
-    world: World,
+    traffic: Traffic,
     config: &Config,
     store: Arc<dyn Store>,
     wallet: Arc<dyn Wallet>,
@@ -163,7 +164,7 @@ fn start_server(
         clock,
         permits: Arc::new(LocalPermits::new(config.server.permit_cap)),
         shared: None,
-        tickets: TicketKey::new(&world.secret(config.tickets.secret.0.as_bytes())),
+        tickets: TicketKey::new(&traffic.secret(config.tickets.secret.0.as_bytes())),
         limits: config.limits.0.clone(),
         slots: set.slots.clone(),
         zone_offset_s: config.zone_offset_s.0,

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 pub fn of(store: &dyn Store, wallet: &dyn Wallet) -> Durability {
     let (envelopes, wallet) = (store.durability(), wallet.durability());
     Durability {
-        words: format!("envelopes: {}; wallet: {}", envelopes.words, wallet.words),
+        settings: format!("envelopes: {}; wallet: {}", envelopes.settings, wallet.settings),
         full: envelopes.full && wallet.full,
     }
 }
@@ -32,12 +32,12 @@ pub fn shown(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, registry: &mut Regi
     registry.register_collector(Box::new(Shown { store: store.clone(), wallet: wallet.clone() }));
     let ledger = wallet.clone();
     let durability = Check::remarking("durability", move || {
-        if let Some(words) = store.refusal() {
-            return Err(format!("nothing is committed: {words}"));
+        if let Some(reason) = store.refusal() {
+            return Err(format!("nothing is committed: {reason}"));
         }
         let durability = of(&*store, &*wallet);
-        let refused = wallet.refusal().map(|words| format!("the wallet commits nothing: {words}"));
-        let weak = (!durability.full).then(|| format!("commits may be lost with the power: {}", durability.words));
+        let refused = wallet.refusal().map(|reason| format!("the wallet commits nothing: {reason}"));
+        let weak = (!durability.full).then(|| format!("commits may be lost with the power: {}", durability.settings));
         Ok(refused.or(weak))
     });
     let append_only = Check::remarking("ledger", move || {
@@ -76,14 +76,14 @@ mod tests {
 
     use super::*;
     use hongbao_core::id::Fold;
-    use hongbao_core::{Slot, World};
+    use hongbao_core::{Slot, Traffic};
     use hongbao_database::mysql::connection::MysqlOptions;
     use hongbao_database::sqlite::file::Mode;
     use hongbao_http::Health;
     use hongbao_parts::Part;
     use hongbao_store::mysql::{Layout, MysqlStore};
     use hongbao_store::sqlite::SqliteStore;
-    use hongbao_wallet::mysql::{Home, MysqlWallet};
+    use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
     use hongbao_wallet::sqlite::SqliteWallet;
     use sqlx::{Connection as _, Executor as _, MySqlConnection};
 
@@ -126,15 +126,15 @@ mod tests {
         };
         let slots: Vec<Slot> = Slot::all().collect();
         let fold = Fold::new(1, 1).unwrap();
-        let layout = Layout { fold, slots: slots.clone(), zone_offset_s: 0, world: World::Real };
+        let layout = Layout { fold, slots: slots.clone(), zone_offset_s: 0, traffic: Traffic::Live };
         hongbao_store::mysql::migrate(options(&of_store), &layout).await.unwrap();
-        let homes = vec![Home { options: options(&of_wallet), slots, world: World::Real }];
+        let homes = vec![DatabaseServer { options: options(&of_wallet), slots, traffic: Traffic::Live }];
         hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();
         let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options(&of_store), layout).await.unwrap());
         let wallet: Arc<dyn Wallet> = Arc::new(MysqlWallet::open(homes, 1).await.unwrap());
         let mut registry = Registry::default();
         let health = Health::new(shown(store, wallet, &mut registry));
-        let until = async |ready: bool, durable: bool, guarded: bool, words: &str| {
+        let until = async |ready: bool, durable: bool, guarded: bool, reason: &str| {
             let began = Instant::now();
             loop {
                 let mut metrics = String::new();
@@ -143,10 +143,10 @@ mod tests {
                 let full = format!("hongbao_durability_full {}", i32::from(durable));
                 let append_only = format!("hongbao_ledger_append_only {}", i32::from(guarded));
                 let is_shown = metrics.contains(&full) && metrics.contains(&append_only);
-                if is_shown && said["ready"] == ready && said.to_string().contains(words) {
+                if is_shown && said["ready"] == ready && said.to_string().contains(reason) {
                     break;
                 }
-                assert!(began.elapsed() < Duration::from_secs(10), "not {words:?}: {said}\n{metrics}");
+                assert!(began.elapsed() < Duration::from_secs(10), "not {reason:?}: {said}\n{metrics}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -155,11 +155,11 @@ mod tests {
             root.execute(sqlx::raw_sql(statement)).await.unwrap();
         };
         until(true, true, true, "").await;
-        for (part, ready, words) in
+        for (part, ready, reason) in
             [(&of_store, false, "nothing is committed"), (&of_wallet, true, "the wallet commits nothing")]
         {
             set(part, "SET GLOBAL innodb_flush_log_at_trx_commit = 0").await;
-            until(ready, false, true, words).await;
+            until(ready, false, true, reason).await;
             set(part, "SET GLOBAL innodb_flush_log_at_trx_commit = 1").await;
             until(true, true, true, "").await;
         }

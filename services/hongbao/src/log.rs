@@ -37,8 +37,8 @@ pub fn directives(settings: &Log) -> Result<EnvFilter, String> {
     let filter = EnvFilter::try_new(level).map_err(|error| format!("log: level {level:?}: {error}"))?;
     // A word alone that is no level would be the name of a module, of which everything
     // is logged, and of all others nothing: a misspelt level would silence the log.
-    let words = level.split(',').map(str::trim).filter(|word| !word.is_empty() && !level.contains('['));
-    for word in words.filter(|word| !word.contains('=')) {
+    let reason = level.split(',').map(str::trim).filter(|word| !word.is_empty() && !level.contains('['));
+    for word in reason.filter(|word| !word.contains('=')) {
         if word.parse::<LevelFilter>().is_err() {
             return Err(format!(
                 "log: level {level:?}: {word:?} is no level: write error, warn, info, debug, trace or off, or {word}=debug"
@@ -174,9 +174,9 @@ mod tests {
     }
 
     impl Written {
-        fn count(&self, words: &str) -> u64 {
+        fn count(&self, reason: &str) -> u64 {
             let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-            text.lines().filter(|line| line.contains(words)).count() as u64
+            text.lines().filter(|line| line.contains(reason)).count() as u64
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
         {
             assert!(directives(&Log { level: good.to_owned(), ..Log::default() }).is_ok(), "{good}");
         }
-        for (bad, words) in [
+        for (bad, reason) in [
             ("wran", "\"wran\" is no level"),
             ("info,hongbao_workers", "\"hongbao_workers\" is no level"),
             ("hongbao=loud", "error parsing level filter"),
@@ -195,7 +195,7 @@ mod tests {
             ("warn, hongbao=trace", ""),
         ] {
             let told = directives(&Log { level: bad.to_owned(), ..Log::default() }).unwrap_err();
-            assert!(told.starts_with("log: level ") && told.contains(words), "{told}");
+            assert!(told.starts_with("log: level ") && told.contains(reason), "{told}");
         }
     }
 

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hongbao_core::World;
+use hongbao_core::Traffic;
 
 /// Millions of small answers: an allocator made for that.
 #[global_allocator]
@@ -129,26 +129,26 @@ fn main() -> ExitCode {
         Command::Worker(arguments) => roles::worker::run(&arguments.start()),
         Command::Migrate { config } => migrate::run(&config),
         Command::Audit { config, data, shadow, json } => {
-            let world = if shadow { World::Rehearsal } else { World::Real };
+            let traffic = if shadow { Traffic::Shadow } else { Traffic::Live };
             match (config, data) {
-                (Some(config), _) => audit::run_installation(&config, world, json),
-                (None, Some(data)) => audit::run_folder(&data, world, json),
+                (Some(config), _) => audit::run_installation(&config, traffic, json),
+                (None, Some(data)) => audit::run_folder(&data, traffic, json),
                 (None, None) => Err("audit: --config or --data is needed".to_owned()),
             }
         }
         Command::Backup { config, data, to, shadow } => {
-            let world = if shadow { World::Rehearsal } else { World::Real };
+            let traffic = if shadow { Traffic::Shadow } else { Traffic::Live };
             match (config, data) {
-                (Some(config), _) => backup::run_installation(&config, world, &to),
-                (None, Some(data)) => backup::run_folder(&data, world, &to),
+                (Some(config), _) => backup::run_installation(&config, traffic, &to),
+                (None, Some(data)) => backup::run_folder(&data, traffic, &to),
                 (None, None) => Err("backup: --config or --data is needed".to_owned()),
             }
         }
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
     };
-    finished.unwrap_or_else(|words| {
+    finished.unwrap_or_else(|reason| {
         // Where it cannot be written, as on a full disk, the exit code says it alone.
-        let _ = writeln!(std::io::stderr(), "hongbao: {words}");
+        let _ = writeln!(std::io::stderr(), "hongbao: {reason}");
         ExitCode::from(2)
     })
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hongbao_core::{Clock, World};
+use hongbao_core::{Clock, Traffic};
 use hongbao_http::token::KeyError;
 use hongbao_http::{Health, Issuer, Parties, Verifier};
 use prometheus_client::metrics::info::Info;
@@ -98,12 +98,12 @@ impl Tokens {
     }
 }
 
-/// Where the measures of a world are made known: those of the rehearsal have a
+/// Where the measures of a kind of traffic are made known: those of the rehearsal have a
 /// prefix, so that no sum and no alert over the real ones takes them in.
-pub fn measures(registry: &mut Registry, world: World) -> &mut Registry {
-    match world {
-        World::Real => registry,
-        World::Rehearsal => registry.sub_registry_with_prefix(REHEARSAL_PREFIX),
+pub fn measures(registry: &mut Registry, traffic: Traffic) -> &mut Registry {
+    match traffic {
+        Traffic::Live => registry,
+        Traffic::Shadow => registry.sub_registry_with_prefix(REHEARSAL_PREFIX),
     }
 }
 

@@ -1,48 +1,48 @@
 //! The databases of an installation, as the topology names them.
 
 use hongbao_core::topology::{SetEntry, TopologyFile};
-use hongbao_core::{Slot, World};
+use hongbao_core::{Slot, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore};
-use hongbao_wallet::mysql::{Home, MysqlWallet};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 
 use crate::config::installation::Installation;
 
-/// The databases of one SET, in one world.
-pub async fn open_store(installation: &Installation, set: &SetEntry, world: World) -> Result<MysqlStore, String> {
+/// The databases of one SET, in one kind of traffic.
+pub async fn open_store(installation: &Installation, set: &SetEntry, traffic: Traffic) -> Result<MysqlStore, String> {
     let options = installation.database.options(&set.database)?;
-    let opened = MysqlStore::open(options, layout(installation, set, world)?).await;
+    let opened = MysqlStore::open(options, layout(installation, set, traffic)?).await;
     opened.map_err(|error| format!("SET {:?}: {error}", set.name))
 }
 
-/// All parts of the wallet of one world, of which some may be down.
+/// All parts of the wallet of one kind of traffic, of which some may be down.
 pub async fn open_wallet(
     installation: &Installation,
     topology: &TopologyFile,
-    world: World,
+    traffic: Traffic,
 ) -> Result<MysqlWallet, String> {
-    let homes = homes(installation, topology, world)?;
+    let homes = homes(installation, topology, traffic)?;
     let opened = MysqlWallet::open_what_is_up(homes, installation.storage.wallet_databases).await;
     opened.map_err(|error| format!("wallet: {error}"))
 }
 
 /// Makes and upgrades all databases and day tables, of the rehearsal too where it is enabled.
 pub async fn migrate(installation: &Installation, topology: &TopologyFile) -> Result<(), String> {
-    for world in installation.rehearsal.worlds() {
-        migrate_world(installation, topology, *world).await?;
+    for traffic in installation.rehearsal.traffics() {
+        migrate_traffic(installation, topology, *traffic).await?;
     }
     Ok(())
 }
 
-async fn migrate_world(installation: &Installation, topology: &TopologyFile, world: World) -> Result<(), String> {
-    let suffix = world.database_suffix();
+async fn migrate_traffic(installation: &Installation, topology: &TopologyFile, traffic: Traffic) -> Result<(), String> {
+    let suffix = traffic.database_suffix();
     for set in &topology.sets {
         let options = installation.database.options(&set.database)?;
-        let done = hongbao_store::mysql::migrate(options, &layout(installation, set, world)?).await;
+        let done = hongbao_store::mysql::migrate(options, &layout(installation, set, traffic)?).await;
         done.map_err(|error| format!("SET {:?}: {error}", set.name))?;
         println!("SET {:?}{suffix}: up to date", set.name);
     }
-    let homes = homes(installation, topology, world)?;
+    let homes = homes(installation, topology, traffic)?;
     let done = hongbao_wallet::mysql::migrate(&homes, installation.storage.wallet_databases).await;
     done.map_err(|error| format!("wallet: {error}"))?;
     println!("wallet{suffix}: up to date");
@@ -59,15 +59,19 @@ pub struct Databases {
     pub names: Vec<String>,
 }
 
-/// All databases of one world, by where they lie.
-pub fn databases(installation: &Installation, topology: &TopologyFile, world: World) -> Result<Vec<Databases>, String> {
+/// All databases of one kind of traffic, by where they lie.
+pub fn databases(
+    installation: &Installation,
+    topology: &TopologyFile,
+    traffic: Traffic,
+) -> Result<Vec<Databases>, String> {
     let mut all = Vec::new();
     for set in &topology.sets {
         let options = installation.database.options(&set.database)?;
-        let names = layout(installation, set, world)?.databases().into_iter().map(|(_, name)| name).collect();
+        let names = layout(installation, set, traffic)?.databases().into_iter().map(|(_, name)| name).collect();
         all.push(Databases { what: format!("set-{}", set.name), options, names });
     }
-    let homes = homes(installation, topology, world)?;
+    let homes = homes(installation, topology, traffic)?;
     let names = hongbao_wallet::mysql::database_names(&homes, installation.storage.wallet_databases);
     let names = names.map_err(|error| format!("wallet: {error}"))?;
     for ((wallet, home), names) in topology.wallets.iter().zip(homes).zip(names) {
@@ -76,15 +80,19 @@ pub fn databases(installation: &Installation, topology: &TopologyFile, world: Wo
     Ok(all)
 }
 
-fn layout(installation: &Installation, set: &SetEntry, world: World) -> Result<Layout, String> {
+fn layout(installation: &Installation, set: &SetEntry, traffic: Traffic) -> Result<Layout, String> {
     let slots: Vec<Slot> = set.slots.slots().to_vec();
-    Ok(Layout { fold: installation.storage.fold()?, slots, zone_offset_s: installation.zone_offset_s.0, world })
+    Ok(Layout { fold: installation.storage.fold()?, slots, zone_offset_s: installation.zone_offset_s.0, traffic })
 }
 
-fn homes(installation: &Installation, topology: &TopologyFile, world: World) -> Result<Vec<Home>, String> {
+fn homes(
+    installation: &Installation,
+    topology: &TopologyFile,
+    traffic: Traffic,
+) -> Result<Vec<DatabaseServer>, String> {
     let home = |wallet: &hongbao_core::topology::WalletEntry| {
         let options = installation.database.options(&wallet.database)?;
-        Ok(Home { options, slots: wallet.slots.slots().to_vec(), world })
+        Ok(DatabaseServer { options, slots: wallet.slots.slots().to_vec(), traffic })
     };
     topology.wallets.iter().map(home).collect()
 }

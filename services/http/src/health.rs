@@ -110,6 +110,6 @@ struct Alive {
 fn view(check: &Check) -> CheckView {
     match (check.probe)() {
         Ok(detail) => CheckView { name: check.name, ok: true, detail },
-        Err(words) => CheckView { name: check.name, ok: false, detail: Some(words) },
+        Err(reason) => CheckView { name: check.name, ok: false, detail: Some(reason) },
     }
 }

@@ -37,7 +37,7 @@ pub fn is_loopback(ip: IpAddr) -> bool {
 /// # Errors
 /// 403 `forbidden`, with words that say which header is to blame.
 pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    let refused = |words: &'static str| Problem::new(Code::Forbidden, words);
+    let refused = |reason: &'static str| Problem::new(Code::Forbidden, reason);
     const HOST_WORDS: &str =
         "this call is for programs on this machine: `Host` must be localhost or a loopback address";
     let host = only(headers, HOST).ok_or_else(|| refused(HOST_WORDS))?;

@@ -1,9 +1,9 @@
-//! The mark of a rehearsal: a header that moves a request into the other world.
+//! The mark of a rehearsal: a header that moves a request into shadow traffic.
 //!
 //! A request that carries it is never served as a real one, whatever is wrong
 //! with it: it is refused instead.
 
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::problem::{Code, Problem};
@@ -33,13 +33,13 @@ pub fn mark_of(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Problem> {
     }
 }
 
-/// The world that a request with these headers belongs to.
+/// The traffic that a request with these headers belongs to.
 ///
 /// # Errors
 /// 403: `rehearsal_off` if it is marked and this process takes no rehearsals,
 /// `rehearsal_refused` if its mark is not a good token of an operator.
-pub fn world_of(headers: &HeaderMap, verifier: &Verifier, takes_rehearsals: bool) -> Result<World, Problem> {
-    let Some(mark) = mark_of(headers)? else { return Ok(World::Real) };
+pub fn traffic_of(headers: &HeaderMap, verifier: &Verifier, takes_rehearsals: bool) -> Result<Traffic, Problem> {
+    let Some(mark) = mark_of(headers)? else { return Ok(Traffic::Live) };
     if !takes_rehearsals {
         return Err(Problem::new(Code::RehearsalOff, "rehearsals are switched off here"));
     }
@@ -47,7 +47,7 @@ pub fn world_of(headers: &HeaderMap, verifier: &Verifier, takes_rehearsals: bool
     if !caller.is_some_and(|caller| caller.operator) {
         return Err(Problem::new(Code::RehearsalRefused, "only an operator's token marks a rehearsal"));
     }
-    Ok(World::Rehearsal)
+    Ok(Traffic::Shadow)
 }
 
 #[cfg(test)]
@@ -75,12 +75,12 @@ mod tests {
         let ours = Parties { audience: Some("hongbao".to_owned()), issuer: None };
         let verifier = Verifier::hs256(SECRET, Arc::new(SystemClock)).unwrap().between(ours);
         let operator = marked(&[&token(Some(Role::Operator), SECRET)]);
-        assert_eq!(world_of(&operator, &verifier, true).unwrap_err().code, Code::RehearsalRefused);
+        assert_eq!(traffic_of(&operator, &verifier, true).unwrap_err().code, Code::RehearsalRefused);
     }
 
-    fn code(headers: &HeaderMap, takes_rehearsals: bool) -> Result<World, Code> {
+    fn code(headers: &HeaderMap, takes_rehearsals: bool) -> Result<Traffic, Code> {
         let verifier = Verifier::hs256(SECRET, Arc::new(SystemClock)).unwrap();
-        world_of(headers, &verifier, takes_rehearsals).map_err(|problem| problem.code)
+        traffic_of(headers, &verifier, takes_rehearsals).map_err(|problem| problem.code)
     }
 
     fn token(role: Option<Role>, secret: &[u8]) -> String {
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn only_an_operators_token_marks_a_rehearsal() {
         let operator = token(Some(Role::Operator), SECRET);
-        assert_eq!(code(&marked(&[]), true), Ok(World::Real));
-        assert_eq!(code(&marked(&[&operator]), true), Ok(World::Rehearsal));
+        assert_eq!(code(&marked(&[]), true), Ok(Traffic::Live));
+        assert_eq!(code(&marked(&[&operator]), true), Ok(Traffic::Shadow));
         let foreign = token(Some(Role::Operator), &[7; 40]);
         for mark in ["", "true", &token(None, SECRET), &foreign, &format!("Bearer {operator}"), &operator[1..]] {
             assert_eq!(code(&marked(&[mark]), true), Err(Code::RehearsalRefused), "{mark}");
@@ -106,6 +106,6 @@ mod tests {
         assert_eq!(code(&marked(&[&operator]), false), Err(Code::RehearsalOff));
         assert_eq!(code(&marked(&["true"]), false), Err(Code::RehearsalOff));
         assert_eq!(code(&marked(&["true", "true"]), false), Err(Code::RehearsalRefused));
-        assert_eq!(code(&marked(&[]), false), Ok(World::Real));
+        assert_eq!(code(&marked(&[]), false), Ok(Traffic::Live));
     }
 }

@@ -159,8 +159,8 @@ impl Outer {
                 Ok(())
             }
             Early::IsRefused(seconds) => {
-                let words = "you were told to try again later than that; nothing happened";
-                Err(Problem::new(Code::Busy, words).retry_after_s(seconds))
+                let reason = "you were told to try again later than that; nothing happened";
+                Err(Problem::new(Code::Busy, reason).retry_after_s(seconds))
             }
         }
     }

@@ -113,8 +113,8 @@ const WAITS: u64 = 1 << 33;
 /// The rest of it, which is of a key.
 const KEY: u64 = !(UNTIL | WAITS);
 
-/// By whose token, in which world and for what: who was refused at one envelope may
-/// open another, and a refused rehearsal says nothing about the real world.
+/// By whose token, in which traffic and for what: who was refused at one envelope may
+/// open another, and a refused rehearsal says nothing about live traffic.
 #[derive(Hash)]
 pub(crate) struct Asked<'a> {
     pub(crate) token: Option<&'a [u8]>,

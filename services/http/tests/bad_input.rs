@@ -216,10 +216,10 @@ async fn a_head_that_is_not_http_or_too_large_is_a_problem_and_ends_only_its_own
 
 #[tokio::test]
 async fn an_answer_in_the_words_of_hyper_s_own_is_passed_on_as_it_is() {
-    let words = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-    let server = start(router().route("/words", axum::routing::get(move || async move { words })), patient()).await;
+    let reason = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let server = start(router().route("/words", axum::routing::get(move || async move { reason })), patient()).await;
     let mut wire = Wire::open(&server).await;
-    assert_eq!(wire.get("/words").await.body, words);
+    assert_eq!(wire.get("/words").await.body, reason);
     assert_eq!(wire.get("/hello").await.body, "hello");
 }
 

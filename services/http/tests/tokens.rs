@@ -114,8 +114,8 @@ fn a_token_that_is_dated_in_milliseconds_is_refused_in_words() {
         for exp in [json!((NOW_S + 60) * 1_000), json!(NOW_S + CENTURY_S + 1), json!(1e300)] {
             let problem = verifier.verify(&hs256(&with(json!({"exp": exp})))).unwrap_err();
             assert_eq!(problem.code, Code::Unauthorized);
-            let words = "the token's `exp` is too far ahead: it must be in seconds, not milliseconds";
-            assert_eq!(problem.detail, words, "{exp}");
+            let reason = "the token's `exp` is too far ahead: it must be in seconds, not milliseconds";
+            assert_eq!(problem.detail, reason, "{exp}");
         }
     }
     assert!(verifier.verify(&hs256(&with(json!({"exp": NOW_S + CENTURY_S})))).is_ok());

@@ -6,12 +6,12 @@ use hongbao_database::{mysql, sqlite};
 use crate::StoreError;
 
 /// See [`mysql::failure::reading`].
-pub fn reading(broken: mysql::failure::Broken) -> StoreError {
+pub fn reading(broken: mysql::failure::QueryError) -> StoreError {
     mysql::failure::reading(broken).into()
 }
 
 /// See [`mysql::failure::committing`].
-pub fn committing(broken: mysql::failure::Broken) -> StoreError {
+pub fn committing(broken: mysql::failure::QueryError) -> StoreError {
     mysql::failure::committing(broken).into()
 }
 

@@ -51,10 +51,10 @@ pub enum StoreError {
 impl From<DatabaseError> for StoreError {
     fn from(error: DatabaseError) -> StoreError {
         match error {
-            DatabaseError::Unavailable(words) => StoreError::Unavailable(words),
-            DatabaseError::Locked(words) => StoreError::Locked(words),
-            DatabaseError::Unknown(words) => StoreError::Unknown(words),
-            DatabaseError::Damaged(words) => StoreError::Damaged(words),
+            DatabaseError::Unavailable(reason) => StoreError::Unavailable(reason),
+            DatabaseError::Locked(reason) => StoreError::Locked(reason),
+            DatabaseError::Unknown(reason) => StoreError::Unknown(reason),
+            DatabaseError::Damaged(reason) => StoreError::Damaged(reason),
         }
     }
 }

@@ -97,7 +97,7 @@ async fn a_reading_whose_server_is_started_anew_each_time_is_given_up_and_nothin
     let database = Database::new().await;
     let (read, readings) = database.read_across(u32::MAX).await;
     match read {
-        Err(StoreError::Unavailable(words)) => assert!(words.contains("started anew"), "{words}"),
+        Err(StoreError::Unavailable(reason)) => assert!(reason.contains("started anew"), "{reason}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(readings, READ_TRIES_MAX);

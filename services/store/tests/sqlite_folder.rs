@@ -22,7 +22,7 @@ async fn open(dir: &Path, mode: Mode) -> Result<SqliteStore, StoreError> {
 async fn refusal(opening: impl Future<Output = Result<SqliteStore, StoreError>>) -> String {
     match opening.await {
         Ok(_) => panic!("it was opened"),
-        Err(StoreError::Unavailable(words)) => words,
+        Err(StoreError::Unavailable(reason)) => reason,
         Err(other) => panic!("{other:?}"),
     }
 }
@@ -64,10 +64,10 @@ fn opening(envelope: &Envelope, seq: u32) -> Entry {
 async fn commits_are_flushed_before_they_are_acknowledged_i3() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Mode::Durable).await.unwrap();
-    assert_eq!(store.durability().words, "journal_mode=wal synchronous=FULL");
+    assert_eq!(store.durability().settings, "journal_mode=wal synchronous=FULL");
     drop(store);
     let store = open(dir.path(), Mode::Volatile).await.unwrap();
-    assert_eq!(store.durability().words, "journal_mode=wal synchronous=OFF");
+    assert_eq!(store.durability().settings, "journal_mode=wal synchronous=OFF");
 }
 
 #[tokio::test]
@@ -95,8 +95,8 @@ async fn a_folder_remembers_its_fold_and_zone_and_refuses_others() {
     for mode in [Mode::Durable, Mode::ReadOnly] {
         for (databases, tables, zone) in [(1, 1, ZONE_OFFSET_S), (2, 2, ZONE_OFFSET_S), (4, 1, 0), (2, 1, 0)] {
             let fold = Fold::new(databases, tables).unwrap();
-            let words = refusal(SqliteStore::open(dir.path(), fold, zone, mode)).await;
-            assert!(words.contains("db_00.sqlite") && words.contains("it was made for"), "{words}");
+            let reason = refusal(SqliteStore::open(dir.path(), fold, zone, mode)).await;
+            assert!(reason.contains("db_00.sqlite") && reason.contains("it was made for"), "{reason}");
         }
         let found = SqliteStore::open_existing(dir.path(), mode).await.unwrap();
         assert_eq!((found.fold(), found.zone_offset_s()), (Fold::new(2, 1).unwrap(), ZONE_OFFSET_S));
@@ -110,8 +110,8 @@ async fn files_in_each_others_place_are_refused() {
     drop(open(dir.path(), Mode::Durable).await.unwrap());
     // As if db_00 had been copied over it.
     meddle(&dir.path().join("db_01.sqlite"), "UPDATE meta SET database = 0").await;
-    let words = refusal(open(dir.path(), Mode::Durable)).await;
-    assert!(words.contains("db_01.sqlite") && words.contains("database 0 of 2"), "{words}");
+    let reason = refusal(open(dir.path(), Mode::Durable)).await;
+    assert!(reason.contains("db_01.sqlite") && reason.contains("database 0 of 2"), "{reason}");
 }
 
 #[tokio::test]
@@ -121,13 +121,13 @@ async fn a_newer_schema_and_a_foreign_database_are_refused() {
     let path = dir.path().join("db_00.sqlite");
     meddle(&path, "PRAGMA user_version = 1000").await;
     for mode in [Mode::Durable, Mode::ReadOnly] {
-        let words = refusal(open(dir.path(), mode)).await;
-        assert!(words.contains("db_00.sqlite") && words.contains("version 1000"), "{words}");
+        let reason = refusal(open(dir.path(), mode)).await;
+        assert!(reason.contains("db_00.sqlite") && reason.contains("version 1000"), "{reason}");
     }
     meddle(&path, "PRAGMA user_version = 0; PRAGMA application_id = 0").await;
     for mode in [Mode::Durable, Mode::ReadOnly] {
-        let words = refusal(open(dir.path(), mode)).await;
-        assert!(words.contains("another program"), "{words}");
+        let reason = refusal(open(dir.path(), mode)).await;
+        assert!(reason.contains("another program"), "{reason}");
     }
 }
 
@@ -136,8 +136,8 @@ async fn a_file_that_is_no_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("db_00.sqlite"), "there is no money in here").unwrap();
     for mode in [Mode::Durable, Mode::ReadOnly] {
-        let words = refusal(open(dir.path(), mode)).await;
-        assert!(words.contains("db_00.sqlite") && words.contains("not a database"), "{words}");
+        let reason = refusal(open(dir.path(), mode)).await;
+        assert!(reason.contains("db_00.sqlite") && reason.contains("not a database"), "{reason}");
     }
 }
 
@@ -185,18 +185,18 @@ async fn what_a_crash_leaves_holds_all_that_was_acknowledged_i3() {
 async fn a_reader_refuses_a_folder_without_data_and_leaves_it_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     for folder in [dir.path().to_owned(), dir.path().join("missing")] {
-        for words in [
+        for reason in [
             refusal(open(&folder, Mode::ReadOnly)).await,
             refusal(SqliteStore::open_existing(&folder, Mode::ReadOnly)).await,
             refusal(SqliteStore::open_existing(&folder, Mode::Durable)).await,
         ] {
-            assert!(words.contains("no Hongbao data") && words.contains(folder.to_str().unwrap()), "{words}");
+            assert!(reason.contains("no Hongbao data") && reason.contains(folder.to_str().unwrap()), "{reason}");
         }
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     std::fs::write(dir.path().join("db_00.sqlite"), "").unwrap();
-    let words = refusal(SqliteStore::open_existing(dir.path(), Mode::ReadOnly)).await;
-    assert!(words.contains("no Hongbao data"), "{words}");
+    let reason = refusal(SqliteStore::open_existing(dir.path(), Mode::ReadOnly)).await;
+    assert!(reason.contains("no Hongbao data"), "{reason}");
 }
 
 #[tokio::test]
@@ -204,18 +204,18 @@ async fn a_folder_that_cannot_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let words = refusal(open(&file, Mode::Durable)).await;
-    assert!(words.contains(file.to_str().unwrap()), "{words}");
-    let words = refusal(open(&file.join("below"), Mode::Durable)).await;
-    assert!(words.contains(file.to_str().unwrap()), "{words}");
+    let reason = refusal(open(&file, Mode::Durable)).await;
+    assert!(reason.contains(file.to_str().unwrap()), "{reason}");
+    let reason = refusal(open(&file.join("below"), Mode::Durable)).await;
+    assert!(reason.contains(file.to_str().unwrap()), "{reason}");
 }
 
 /// Permissions do not stop root, but the kernel lets nobody make files here.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_read_only_folder_is_named() {
-    let words = refusal(open(Path::new("/proc/self"), Mode::Durable)).await;
-    assert!(words.contains("/proc/self/db_00.sqlite"), "{words}");
+    let reason = refusal(open(Path::new("/proc/self"), Mode::Durable)).await;
+    assert!(reason.contains("/proc/self/db_00.sqlite"), "{reason}");
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ fn by_user(mut transfers: Vec<Transfer>) -> Vec<Transfer> {
 /// The words of the failure that says that nothing was done.
 pub fn unavailable<T>(result: Result<T, WalletError>) -> String {
     match result {
-        Err(WalletError::Unavailable(words)) => words,
+        Err(WalletError::Unavailable(reason)) => reason,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("it should have failed"),
     }

@@ -27,7 +27,7 @@ pub(crate) struct Post<'a> {
 
 /// The part of the books that a batch touches.
 #[derive(Default)]
-pub(crate) struct Ledger<'a> {
+pub(crate) struct PostingPlan<'a> {
     /// Ids of the batch that are taken.
     held: HashMap<TransferId, Content>,
     /// Balances of the batch's users; who is absent has nothing.
@@ -37,7 +37,7 @@ pub(crate) struct Ledger<'a> {
     posts: Vec<Post<'a>>,
 }
 
-impl<'a> Ledger<'a> {
+impl<'a> PostingPlan<'a> {
     /// Takes in a stored transfer.
     pub fn hold(&mut self, id: TransferId, content: Content) {
         self.held.insert(id, content);

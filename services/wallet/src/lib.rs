@@ -42,9 +42,9 @@ pub enum WalletError {
 impl From<DatabaseError> for WalletError {
     fn from(error: DatabaseError) -> WalletError {
         match error {
-            DatabaseError::Unavailable(words) | DatabaseError::Locked(words) => WalletError::Unavailable(words),
-            DatabaseError::Unknown(words) => WalletError::Unknown(words),
-            DatabaseError::Damaged(words) => WalletError::Damaged(words),
+            DatabaseError::Unavailable(reason) | DatabaseError::Locked(reason) => WalletError::Unavailable(reason),
+            DatabaseError::Unknown(reason) => WalletError::Unknown(reason),
+            DatabaseError::Damaged(reason) => WalletError::Damaged(reason),
         }
     }
 }

@@ -83,8 +83,8 @@ impl Queue {
 pub(crate) fn check_size(transfers: &[Transfer]) -> Result<(), WalletError> {
     let count = transfers.len();
     if count > TRANSFER_BATCH_SIZE_MAX {
-        let words = format!("{count} transfers in one call, at most {TRANSFER_BATCH_SIZE_MAX} are taken");
-        return Err(WalletError::Unavailable(words));
+        let reason = format!("{count} transfers in one call, at most {TRANSFER_BATCH_SIZE_MAX} are taken");
+        return Err(WalletError::Unavailable(reason));
     }
     Ok(())
 }

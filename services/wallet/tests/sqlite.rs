@@ -30,7 +30,7 @@ async fn beside(dir: &Path) -> SqliteConnection {
 async fn commits_are_flushed_unless_the_mode_says_otherwise() {
     let dir = tempfile::tempdir().unwrap();
     let wallet = SqliteWallet::open(dir.path(), Mode::Durable).await.unwrap();
-    assert_eq!(wallet.durability().words, "journal_mode=wal synchronous=FULL");
+    assert_eq!(wallet.durability().settings, "journal_mode=wal synchronous=FULL");
     assert!(wallet.durability().full);
     let dir = tempfile::tempdir().unwrap();
     assert!(!SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap().durability().full);
@@ -73,7 +73,7 @@ async fn a_missing_system_account_is_named_by_whoever_needs_it() {
         beside(dir.path()).await.execute(removal.as_str()).await.unwrap();
         let refused = wallet.transfer(vec![top_up(2, "ann", 5)]).await.unwrap_err();
         for error in [refused, wallet.books().await.unwrap_err()] {
-            assert!(matches!(&error, WalletError::Damaged(words) if words.contains(missing)), "{error}");
+            assert!(matches!(&error, WalletError::Damaged(reason) if reason.contains(missing)), "{error}");
         }
         let accounts = wallet.accounts(None, 10).await.unwrap();
         let stored: Vec<_> = accounts.iter().map(|row| (row.account.as_str(), row.balance_fen.is_some())).collect();
@@ -192,7 +192,7 @@ async fn what_a_newer_version_has_written_is_refused() {
          VALUES (9999, 'from the future', TRUE, x'00', 0)";
     beside(dir.path()).await.execute(newer).await.unwrap();
     for mode in [Mode::ReadOnly, Mode::Durable] {
-        let words = unavailable(SqliteWallet::open(dir.path(), mode).await);
-        assert!(words.contains("version") || words.contains("9999"), "{words}");
+        let reason = unavailable(SqliteWallet::open(dir.path(), mode).await);
+        assert!(reason.contains("version") || reason.contains("9999"), "{reason}");
     }
 }

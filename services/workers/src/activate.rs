@@ -32,7 +32,7 @@ use hongbao_store::StoreError;
 use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
-use crate::tour::{COLD_TABLES_PER_RUN, TableJob, Tour, Visit, run_over_tables};
+use crate::schedule::{COLD_TABLES_PER_RUN, TableJob, TableSchedule, Visit, run_over_tables};
 
 /// A payment gets this long to be activated by its own request.
 const GRACE_MS: i64 = 2_000;
@@ -40,7 +40,7 @@ const GRACE_MS: i64 = 2_000;
 /// The job.
 pub struct Activate {
     activator: Activator,
-    tour: Tour,
+    schedule: TableSchedule,
 }
 
 struct Activator {
@@ -56,7 +56,7 @@ impl Activate {
         let pay_within_ms = i64::from(limits.pay_within_s) * 1_000;
         Activate {
             activator: Activator { ports, pay_within_ms, pages: HashMap::new() },
-            tour: Tour::new(zone_offset_s, limits, COLD_TABLES_PER_RUN),
+            schedule: TableSchedule::new(zone_offset_s, limits, COLD_TABLES_PER_RUN),
         }
     }
 }
@@ -70,11 +70,11 @@ impl Job for Activate {
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let now = self.activator.ports.clock.now();
         let tables = self.activator.ports.store.tables();
-        Ok(run_over_tables(&mut self.activator, &mut self.tour, &tables, now, bounded(limit)).await)
+        Ok(run_over_tables(&mut self.activator, &mut self.schedule, &tables, now, bounded(limit)).await)
     }
 
     fn forget_failures(&mut self) {
-        self.tour.forget_failures();
+        self.schedule.forget_failures();
     }
 }
 

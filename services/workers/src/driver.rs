@@ -30,7 +30,7 @@ use crate::activate::Activate;
 use crate::clock::ClockGuard;
 use crate::credit::Credit;
 use crate::job::{Job, JobError, Ports, RunReport};
-use crate::lease::{Lease, Tenant};
+use crate::lease::{Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
 use crate::purge::Purge;
 use crate::refund::Refund;
@@ -104,7 +104,7 @@ impl WorkerOptions {
             ((1..=600_000).contains(&self.shutdown_ms_max), "shutdown_ms_max must be 1 to 600000"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, words)) => Err(format!("workers: {words}")),
+            Some((_, reason)) => Err(format!("workers: {reason}")),
             None => Ok(()),
         }
     }
@@ -129,7 +129,7 @@ impl WorkerSet {
     /// Starts all jobs of a SET. Needs a tokio runtime with time.
     pub fn spawn(
         ports: Ports,
-        tenant: Tenant,
+        lease_holder: LeaseHolder,
         zone_offset_s: i32,
         limits: &Limits,
         options: &WorkerOptions,
@@ -149,14 +149,14 @@ impl WorkerSet {
             Scheduled { job: Box::new(activate), idle },
             Scheduled { job: Box::new(purge), idle: idle * PURGE_IDLE_FACTOR },
         ];
-        WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, options, &metrics)
+        WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)
     }
 
     /// Starts these jobs, each on a task of its own; `returning` tells when a
     /// database that they need comes back.
     pub fn spawn_jobs(
         jobs: Vec<Scheduled>,
-        tenant: Tenant,
+        lease_holder: LeaseHolder,
         clock: Arc<ClockGuard>,
         returning: &Returning,
         options: &WorkerOptions,
@@ -169,7 +169,7 @@ impl WorkerSet {
                 let name = scheduled.job.name();
                 let task = Task {
                     scheduled,
-                    lease: Lease::of(tenant.clone(), name, clock.clone(), returning.clone(), metrics.clone()),
+                    lease: Lease::of(lease_holder.clone(), name, clock.clone(), returning.clone(), metrics.clone()),
                     clock: clock.clone(),
                     returning: returning.clone(),
                     came_back: false,
@@ -255,17 +255,17 @@ impl Task {
         let took = began.elapsed();
         self.note(job, &outcome, took);
         if self.failures >= FAILURES_IN_A_ROW_MAX {
-            self.step_aside(job).await;
+            self.yield_lease(job).await;
             return Some(Duration::ZERO);
         }
         Some(self.rest(job, &outcome, took))
     }
 
     /// Lets another process try, if there is one.
-    async fn step_aside(&mut self, job: &'static str) {
+    async fn yield_lease(&mut self, job: &'static str) {
         tracing::warn!(job, failures = self.failures, "the job is left to another process for a while");
         self.metrics.stepped_aside(job);
-        self.lease.step_aside().await;
+        self.lease.yield_lease().await;
         self.failures = 0;
     }
 

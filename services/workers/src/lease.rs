@@ -28,11 +28,11 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// For how long it is left to others by a process whose runs fail: long enough
 /// for one that lives to take it.
-const ASIDE_FOR: Duration = Duration::from_millis(4_000);
+const YIELDED_FOR: Duration = Duration::from_millis(4_000);
 
 /// Who competes for leases, and where.
 #[derive(Clone)]
-pub struct Tenant {
+pub struct LeaseHolder {
     /// Hands them out.
     pub leases: Arc<dyn Leases>,
     /// The name of this process, unlike those of the others. One that is
@@ -40,16 +40,16 @@ pub struct Tenant {
     pub holder: String,
 }
 
-impl Tenant {
+impl LeaseHolder {
     /// The one process that there is.
-    pub fn alone() -> Tenant {
-        Tenant { leases: Arc::new(Alone), holder: "alone".to_owned() }
+    pub fn alone() -> LeaseHolder {
+        LeaseHolder { leases: Arc::new(Alone), holder: "alone".to_owned() }
     }
 }
 
 /// A lease that is being held, or waited for. Dropped, it is not renewed any more.
 pub(crate) struct Lease {
-    tenant: Tenant,
+    lease_holder: LeaseHolder,
     job: &'static str,
     clock: Arc<ClockGuard>,
     /// Held until then; `None` while it is somebody else's.
@@ -63,15 +63,16 @@ pub(crate) struct Lease {
 impl Lease {
     /// Begins to ask for the lease of a job.
     pub fn of(
-        tenant: Tenant,
+        lease_holder: LeaseHolder,
         job: &'static str,
         clock: Arc<ClockGuard>,
         returning: Returning,
         metrics: WorkerMetrics,
     ) -> Lease {
         let (tell, until) = watch::channel(None);
-        let keeper = tokio::spawn(keep(tenant.clone(), job, clock.clone(), returning.clone(), tell, metrics.clone()));
-        Lease { tenant, job, clock, until, keeper, returning, metrics }
+        let keeper =
+            tokio::spawn(keep(lease_holder.clone(), job, clock.clone(), returning.clone(), tell, metrics.clone()));
+        Lease { lease_holder, job, clock, until, keeper, returning, metrics }
     }
 
     /// Whether it is held now.
@@ -95,16 +96,16 @@ impl Lease {
     /// Lets another one have it, who may be able to do what this process cannot,
     /// and asks for it again only after a while, or when a database comes back,
     /// whose absence may be all that kept it from its work.
-    pub async fn step_aside(&mut self) {
+    pub async fn yield_lease(&mut self) {
         self.let_go().await;
         let (tell, until) = watch::channel(None);
         self.until = until;
         let (clock, mut returning) = (self.clock.clone(), self.returning.clone());
         returning.seen();
-        let keeper = keep(self.tenant.clone(), self.job, clock, returning.clone(), tell, self.metrics.clone());
+        let keeper = keep(self.lease_holder.clone(), self.job, clock, returning.clone(), tell, self.metrics.clone());
         self.keeper = tokio::spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(ASIDE_FOR) => {}
+                () = tokio::time::sleep(YIELDED_FOR) => {}
                 () = returning.next() => {}
             }
             keeper.await;
@@ -115,7 +116,7 @@ impl Lease {
         // Else it would take the lease again.
         self.keeper.abort();
         self.metrics.lease_held(self.job, false);
-        let given = self.tenant.leases.give_back(self.job, &self.tenant.holder);
+        let given = self.lease_holder.leases.give_back(self.job, &self.lease_holder.holder);
         match tokio::time::timeout(LEASE_TIME, given).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(job = self.job, %error, "the lease is not given back, and ends by itself"),
@@ -135,7 +136,7 @@ fn is_held(until: Option<Instant>) -> bool {
 }
 
 async fn keep(
-    tenant: Tenant,
+    lease_holder: LeaseHolder,
     job: &'static str,
     clock: Arc<ClockGuard>,
     mut returning: Returning,
@@ -147,7 +148,7 @@ async fn keep(
         if clock.is_far_off().await {
             if tell.send_replace(None).is_some() {
                 // What cannot be given back ends by itself, as nobody renews it.
-                let _ = tenant.leases.give_back(job, &tenant.holder).await;
+                let _ = lease_holder.leases.give_back(job, &lease_holder.holder).await;
             }
             metrics.lease_held(job, false);
             metrics.skipped(job);
@@ -156,7 +157,7 @@ async fn keep(
         }
         returning.seen();
         let asked_at = Instant::now();
-        let answer = tenant.leases.hold(job, &tenant.holder, LEASE_TIME).await;
+        let answer = lease_holder.leases.hold(job, &lease_holder.holder, LEASE_TIME).await;
         let held = is_held(*tell.borrow());
         match answer {
             Ok(true) => {

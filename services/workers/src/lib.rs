@@ -5,12 +5,12 @@
 //! What a job keeps in memory are hints about where to look next; a job that
 //! forgets everything starts again and loses nothing.
 //!
-//! Reading order: [`job`], [`tour`], [`activate`], [`credit`], [`refund`],
+//! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
 //! [`purge`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
-pub mod tour;
+pub mod schedule;
 
 pub mod activate;
 pub mod credit;
@@ -28,5 +28,5 @@ pub use audit::{AuditError, AuditReport, SetStore, audit};
 pub use clock::ClockGuard;
 pub use driver::{WorkerOptions, WorkerSet};
 pub use job::{Job, JobError, Ports, RunReport};
-pub use lease::Tenant;
+pub use lease::LeaseHolder;
 pub use metrics::WorkerMetrics;

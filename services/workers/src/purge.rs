@@ -26,7 +26,7 @@ use hongbao_database::{Durable, durably};
 use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
-use crate::tour::{TableJob, Tour, Visit, run_over_tables};
+use crate::schedule::{TableJob, TableSchedule, Visit, run_over_tables};
 
 /// Tables of days gone by that one run visits. It runs seldom, and all that it
 /// finds in them was left over when no worker ran.
@@ -35,7 +35,7 @@ const COLD_TABLES_PER_RUN: usize = 64;
 /// The job.
 pub struct Purge {
     purger: Purger,
-    tour: Tour,
+    schedule: TableSchedule,
 }
 
 struct Purger {
@@ -50,7 +50,7 @@ impl Purge {
     pub fn new(ports: Ports, zone_offset_s: i32, limits: &Limits, after_s: u32) -> Purge {
         Purge {
             purger: Purger { ports, after_ms: i64::from(after_s) * 1_000, pages: HashMap::new() },
-            tour: Tour::new(zone_offset_s, limits, COLD_TABLES_PER_RUN),
+            schedule: TableSchedule::new(zone_offset_s, limits, COLD_TABLES_PER_RUN),
         }
     }
 }
@@ -64,11 +64,11 @@ impl Job for Purge {
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let now = self.purger.ports.clock.now();
         let tables = self.purger.ports.store.tables();
-        Ok(run_over_tables(&mut self.purger, &mut self.tour, &tables, now, bounded(limit)).await)
+        Ok(run_over_tables(&mut self.purger, &mut self.schedule, &tables, now, bounded(limit)).await)
     }
 
     fn forget_failures(&mut self) {
-        self.tour.forget_failures();
+        self.schedule.forget_failures();
     }
 }
 

@@ -23,7 +23,7 @@ use hongbao_database::durably;
 use hongbao_store::{Append, StoreError};
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
-use crate::tour::{COLD_TABLES_PER_RUN, TableJob, Tour, Visit, run_over_tables};
+use crate::schedule::{COLD_TABLES_PER_RUN, TableJob, TableSchedule, Visit, run_over_tables};
 
 /// Envelopes that one visit reads one by one before a damaged row.
 const SINGLES_MAX: usize = 64;
@@ -31,7 +31,7 @@ const SINGLES_MAX: usize = 64;
 /// The job.
 pub struct Refund {
     refunder: Refunder,
-    tour: Tour,
+    schedule: TableSchedule,
 }
 
 struct Refunder {
@@ -68,7 +68,7 @@ impl Refund {
     pub fn new(ports: Ports, zone_offset_s: i32, limits: &Limits) -> Refund {
         Refund {
             refunder: Refunder { ports, pages: HashMap::new() },
-            tour: Tour::new(zone_offset_s, limits, COLD_TABLES_PER_RUN),
+            schedule: TableSchedule::new(zone_offset_s, limits, COLD_TABLES_PER_RUN),
         }
     }
 }
@@ -82,11 +82,11 @@ impl Job for Refund {
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let now = self.refunder.ports.clock.now();
         let tables = self.refunder.ports.store.tables();
-        Ok(run_over_tables(&mut self.refunder, &mut self.tour, &tables, now, bounded(limit)).await)
+        Ok(run_over_tables(&mut self.refunder, &mut self.schedule, &tables, now, bounded(limit)).await)
     }
 
     fn forget_failures(&mut self) {
-        self.tour.forget_failures();
+        self.schedule.forget_failures();
     }
 }
 

@@ -71,10 +71,10 @@ async fn an_empty_system_is_sound() {
 async fn the_report_can_be_read_by_people_and_programs() {
     let (world, id) = quiet_world().await;
     let (_, report) = world.audit().await;
-    let words = report.to_string();
-    assert!(words.contains("5 envelopes, 13 entries, 18 transfers, 11 accounts in 1 SET\n"), "{words}");
-    assert!(words.contains("= top-ups 1000000.00"), "{words}");
-    assert!(words.ends_with("all invariants hold"), "{words}");
+    let reason = report.to_string();
+    assert!(reason.contains("5 envelopes, 13 entries, 18 transfers, 11 accounts in 1 SET\n"), "{reason}");
+    assert!(reason.contains("= top-ups 1000000.00"), "{reason}");
+    assert!(reason.ends_with("all invariants hold"), "{reason}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["entries"], 13);
     assert_eq!(json["books"]["top_ups_fen"], 100_000_000);

@@ -76,8 +76,8 @@ async fn i5_an_envelope_in_a_set_that_does_not_hold_its_slot_is_named() {
     let (report, found) = audited(&sets, &one).await;
     assert_eq!(codes(&found), [("wrong_set", Some(stray.id))]);
     assert_eq!(found[0].invariant, "I5");
-    let words = format!("it lies in SET one, but slot {:02} is held by SET two", stray.id.slot().number());
-    assert_eq!(found[0].detail, words);
+    let reason = format!("it lies in SET one, but slot {:02} is held by SET two", stray.id.slot().number());
+    assert_eq!(found[0].detail, reason);
     assert_eq!(report.envelopes, 2);
 
     // In the wrong SET alone, it does not exist for those who ask for it.
@@ -101,8 +101,9 @@ async fn i5_an_envelope_in_another_table_than_its_id_says_is_named() {
     damage_store(&world, id, &format!("INSERT INTO {other_table} SELECT * FROM {{e}} WHERE id = {{id}}")).await;
     let (_, found) = audited(&world.sets(), &world).await;
     assert_eq!(codes(&found), [("wrong_table", Some(id))]);
-    let words = "it lies in SET whole database 00 table 0 day 17, but its id says SET whole database 00 table 0 day 16";
-    assert_eq!(found[0].detail, words);
+    let reason =
+        "it lies in SET whole database 00 table 0 day 17, but its id says SET whole database 00 table 0 day 16";
+    assert_eq!(found[0].detail, reason);
 }
 
 #[tokio::test]

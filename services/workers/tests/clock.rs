@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{LIFETIME_MS, World, ZONE_S};
 use hongbao_core::{Limits, Timestamp};
-use hongbao_workers::{ClockGuard, Tenant, WorkerMetrics, WorkerOptions, WorkerSet};
+use hongbao_workers::{ClockGuard, LeaseHolder, WorkerMetrics, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -41,7 +41,7 @@ async fn nothing_is_refunded_an_hour_early() {
     let mut registry = Registry::default();
     let set = WorkerSet::spawn(
         world.ports(),
-        Tenant::alone(),
+        LeaseHolder::alone(),
         ZONE_S,
         &Limits::default(),
         &WorkerOptions::default(),

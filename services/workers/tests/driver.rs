@@ -13,7 +13,7 @@ use hongbao_database::returns::{Returning, Returns};
 use hongbao_store::StoreError;
 use hongbao_store::lease::Leases;
 use hongbao_workers::driver::{Scheduled, WorkerOptions, WorkerSet};
-use hongbao_workers::{ClockGuard, Job, JobError, Ports, RunReport, Tenant, WorkerMetrics};
+use hongbao_workers::{ClockGuard, Job, JobError, LeaseHolder, Ports, RunReport, WorkerMetrics};
 use prometheus_client::registry::Registry;
 
 /// What a made-up job does in each run.
@@ -77,16 +77,16 @@ struct Running {
 }
 
 async fn start(does: Does, idle: Duration, duty_percent: u32) -> Running {
-    start_as(Tenant::alone(), does, idle, duty_percent).await
+    start_as(LeaseHolder::alone(), does, idle, duty_percent).await
 }
 
-async fn start_as(tenant: Tenant, does: Does, idle: Duration, duty_percent: u32) -> Running {
+async fn start_as(tenant: LeaseHolder, does: Does, idle: Duration, duty_percent: u32) -> Running {
     start_awaiting(Returning::never(), tenant, does, idle, duty_percent).await
 }
 
 async fn start_awaiting(
     returning: Returning,
-    tenant: Tenant,
+    tenant: LeaseHolder,
     does: Does,
     idle: Duration,
     duty_percent: u32,
@@ -184,7 +184,7 @@ async fn a_job_that_fails_or_panics_is_tried_again_less_and_less_often() {
 #[tokio::test]
 async fn a_process_that_cannot_do_a_job_leaves_it_to_one_that_can() {
     let leases = Arc::new(OneLease::default());
-    let tenant = |holder: &str| Tenant { leases: leases.clone(), holder: holder.to_owned() };
+    let tenant = |holder: &str| LeaseHolder { leases: leases.clone(), holder: holder.to_owned() };
     let idle = Duration::from_millis(20);
     let unable = start_as(tenant("unable"), Does::Fails, idle, 100).await;
     wait_for(async || unable.begun.load(Ordering::SeqCst) > 0).await;
@@ -207,7 +207,7 @@ async fn a_process_that_cannot_do_a_job_leaves_it_to_one_that_can() {
 async fn a_job_that_waits_after_failures_goes_on_at_once_when_its_database_is_back() {
     let returns = Returns::new();
     let never_by_itself = Duration::from_secs(60);
-    let running = start_awaiting(returns.awaited(), Tenant::alone(), Does::Fails, never_by_itself, 100).await;
+    let running = start_awaiting(returns.awaited(), LeaseHolder::alone(), Does::Fails, never_by_itself, 100).await;
     for runs in 1..=8 {
         wait_for(async || running.begun.load(Ordering::SeqCst) >= runs).await;
         // It waits for 50 ms at least by itself, from the fifth on for four seconds.
@@ -265,8 +265,14 @@ async fn i6_credits_arrive_within_a_second_and_refunds_by_themselves() {
     let clock = Arc::new(SystemClock);
     let ports = Ports { store: world.store.clone(), wallet: world.wallet.clone(), clock: clock.clone() };
     let mut registry = Registry::default();
-    let set =
-        WorkerSet::spawn(ports, Tenant::alone(), ZONE_S, &Limits::default(), &WorkerOptions::default(), &mut registry);
+    let set = WorkerSet::spawn(
+        ports,
+        LeaseHolder::alone(),
+        ZONE_S,
+        &Limits::default(),
+        &WorkerOptions::default(),
+        &mut registry,
+    );
     pause(300).await;
 
     let now = hongbao_core::Clock::now(&*clock);

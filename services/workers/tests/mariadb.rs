@@ -20,10 +20,12 @@ use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Append, Store as _, StoreError};
 use hongbao_wallet::Wallet as _;
-use hongbao_wallet::mysql::{Home, MysqlWallet};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::purge::Purge;
-use hongbao_workers::{AuditError, AuditReport, Job as _, Ports, SetStore, Tenant, WorkerOptions, WorkerSet, audit};
+use hongbao_workers::{
+    AuditError, AuditReport, Job as _, LeaseHolder, Ports, SetStore, WorkerOptions, WorkerSet, audit,
+};
 use prometheus_client::registry::Registry;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
@@ -55,8 +57,12 @@ async fn set_on(part: &Part, slot: u8) -> Arc<MysqlStore> {
     static MIGRATION: Mutex<()> = Mutex::const_new(());
     let options = options(part);
     let fold = Fold::new(10, 1).unwrap();
-    let layout =
-        Layout { fold, slots: vec![Slot::new(slot).unwrap()], zone_offset_s: ZONE_S, world: hongbao_core::World::Real };
+    let layout = Layout {
+        fold,
+        slots: vec![Slot::new(slot).unwrap()],
+        zone_offset_s: ZONE_S,
+        traffic: hongbao_core::Traffic::Live,
+    };
     let one_at_a_time = MIGRATION.lock().await;
     migrate(options.clone(), &layout).await.unwrap();
     drop(one_at_a_time);
@@ -65,7 +71,11 @@ async fn set_on(part: &Part, slot: u8) -> Arc<MysqlStore> {
 
 /// A process's wallet, in one database.
 async fn wallet_on(part: &Part) -> Arc<MysqlWallet> {
-    let homes = vec![Home { options: options(part), slots: Slot::all().collect(), world: hongbao_core::World::Real }];
+    let homes = vec![DatabaseServer {
+        options: options(part),
+        slots: Slot::all().collect(),
+        traffic: hongbao_core::Traffic::Live,
+    }];
     hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();
     Arc::new(MysqlWallet::open(homes, 1).await.unwrap())
 }
@@ -148,8 +158,8 @@ impl Process {
         holder: Option<&str>,
     ) -> Process {
         let tenant = match holder {
-            Some(holder) => Tenant { leases: Arc::new(store.leases()), holder: holder.to_owned() },
-            None => Tenant::alone(),
+            Some(holder) => LeaseHolder { leases: Arc::new(store.leases()), holder: holder.to_owned() },
+            None => LeaseHolder::alone(),
         };
         let ports = Ports { store, wallet: world.wallet.clone(), clock: Arc::new(SystemClock) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

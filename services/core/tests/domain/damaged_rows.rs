@@ -34,9 +34,9 @@ fn money_that_does_not_fit_the_shares_left_stays_where_it_is() {
         (&equal, journal(5, 5), "less than a share"),
         (&equal, journal(0, 110), "more than was paid"),
     ];
-    for (envelope, journal, words) in damaged {
-        assert_eq!(open(envelope, &journal), OpenDecision::NotActive, "{words}");
-        assert_eq!(refund(envelope, &journal), None, "{words}");
+    for (envelope, journal, reason) in damaged {
+        assert_eq!(open(envelope, &journal), OpenDecision::NotActive, "{reason}");
+        assert_eq!(refund(envelope, &journal), None, "{reason}");
     }
 }
 

@@ -50,8 +50,8 @@ fn limits_beyond_their_edges_are_refused_by_name() {
         ("pay_within_s", json!({"pay_within_s": 86_401})),
     ];
     for (name, changes) in beyond {
-        let words = limits(changes.clone()).check().unwrap_err();
-        assert!(words.contains(name), "{changes}: {words}");
+        let reason = limits(changes.clone()).check().unwrap_err();
+        assert!(reason.contains(name), "{changes}: {reason}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests: every limit at its edge, and the field that is named.
 
-use hongbao_core::request::{Birth, CreateEnvelope, FieldError, GREETING_DEFAULT};
+use hongbao_core::request::{CreateEnvelope, CreationContext, FieldError, GREETING_DEFAULT};
 use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Stage, UserId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,7 +9,12 @@ use crate::sample::{NEW_YEAR, fen, scrambled, seed, sender};
 
 fn create_within(body: Value, limits: &Limits) -> Result<Envelope, FieldError> {
     let request: CreateEnvelope = serde_json::from_value(body).unwrap();
-    let birth = Birth { id: EnvelopeId::mint(NEW_YEAR, scrambled(1)), sender: sender(), seed: seed(1), now: NEW_YEAR };
+    let birth = CreationContext {
+        id: EnvelopeId::mint(NEW_YEAR, scrambled(1)),
+        sender: sender(),
+        seed: seed(1),
+        now: NEW_YEAR,
+    };
     request.into_envelope(birth, limits)
 }
 

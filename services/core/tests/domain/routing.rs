@@ -17,9 +17,9 @@ fn set(name: &str, slots: impl IntoIterator<Item = u8>, servers: &[&str]) -> Set
 }
 
 #[track_caller]
-fn assert_refused(sets: Vec<SetTopology>, words: &str) {
+fn assert_refused(sets: Vec<SetTopology>, reason: &str) {
     let refusal = Topology::new(sets).unwrap_err();
-    assert!(refusal.contains(words), "{refusal}");
+    assert!(refusal.contains(reason), "{refusal}");
 }
 
 fn ids(count: u64) -> impl Iterator<Item = EnvelopeId> {

@@ -56,7 +56,7 @@ fn a_set_and_the_wallet_may_lie_in_one_database() {
 
 #[test]
 fn a_bad_file_is_refused_with_words_that_name_what_is_wrong() {
-    for (from, to, words) in [
+    for (from, to, reason) in [
         ("50-97", "49-97", "slot 49 is held by \"a\" and by \"b\""),
         ("50-97, 98, 99", "50-97, 98", "slot 99 is held by no SET"),
         ("00-98/2, 01-99/2", "00-98/2", "wallet slot 01 is held by no wallet"),
@@ -92,7 +92,7 @@ fn a_bad_file_is_refused_with_words_that_name_what_is_wrong() {
     ] {
         assert!(GOOD.contains(from), "{from}");
         let error = read(&GOOD.replacen(from, to, 1)).unwrap_err();
-        assert!(error.contains(words), "{to:?} gave {error:?}");
+        assert!(error.contains(reason), "{to:?} gave {error:?}");
     }
     assert!(read("").unwrap_err().contains("version"), "an empty file");
 }

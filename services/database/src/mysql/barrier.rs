@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::connection::{Connections, within};
-use super::failure::{Broken, committing};
+use super::failure::{QueryError, committing};
 use super::idle::Idle;
 use crate::DatabaseError;
 
@@ -118,9 +118,9 @@ async fn keep_alive(own: &mut Option<Idle>) {
 async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) -> Result<Option<u64>, DatabaseError> {
     // What a server commits that breaks its promise is not durable: only a new connection, which reads what is
     // promised now, may try.
-    if connections.standing().is_refusing() {
+    if connections.health().is_refusing() {
         *own = None;
-        connections.standing().check_unless_it_is_to_be_tried()?;
+        connections.health().check_unless_it_is_to_be_tried()?;
     }
     // Out of its place: it goes back when its commit was confirmed.
     let kept = match own.take().filter(|idle| connections.is_current(idle)) {
@@ -143,13 +143,13 @@ async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) ->
             Ok(_) => break,
             Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
             // Its server may have been started anew: whoever reads again finds out.
-            Err(Broken::Sql(error)) if error.as_database_error().is_none() => {
-                connections.doubt();
+            Err(QueryError::Sql(error)) if error.as_database_error().is_none() => {
+                connections.probe_now();
                 connections.next_generation();
                 return Ok(None);
             }
             Err(broken) if broken.is_of_connection() => {
-                connections.doubt();
+                connections.probe_now();
                 connections.next_generation();
                 return Err(DatabaseError::Unknown(format!("what was read is not known to be durable: {broken}")));
             }
@@ -177,6 +177,6 @@ async fn follow(connections: &Connections, old: Idle) -> Result<Option<Idle>, Da
     Ok(Some(new))
 }
 
-fn unavailable(words: &str) -> DatabaseError {
-    DatabaseError::Unavailable(words.to_owned())
+fn unavailable(reason: &str) -> DatabaseError {
+    DatabaseError::Unavailable(reason.to_owned())
 }

@@ -31,10 +31,10 @@ pub use super::options::{MysqlOptions, Node};
 pub use super::session::ServerStart;
 
 use super::barrier::Barrier;
-use super::failure::{Broken, reading};
+use super::failure::{QueryError, reading};
+use super::health::HealthState;
 use super::idle::Idle;
-use super::session::{self, Said};
-use super::standing::Standing;
+use super::session::{self, NodeStatus};
 use super::watch::{self, Promise, Unkept};
 use crate::returns::Returns;
 use crate::{DatabaseError, Durability};
@@ -49,7 +49,7 @@ pub struct Connections {
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
     was_reached: AtomicBool,
-    standing: Arc<Standing>,
+    health: Arc<HealthState>,
     /// The start of the server that was reached last.
     start: Mutex<Option<ServerStart>>,
     generation: AtomicU64,
@@ -71,13 +71,13 @@ impl Connections {
     /// # Errors
     /// [`DatabaseError::Unavailable`] that says of each node what was wrong with it.
     pub async fn open(options: MysqlOptions) -> Result<Arc<Connections>, DatabaseError> {
-        let connections = Connections::later(options);
+        let connections = Connections::lazy(options);
         connections.lease().await?.give_back();
         Ok(connections)
     }
 
     /// Leaves it to the first lease to connect: the database may be down until then.
-    pub fn later(options: MysqlOptions) -> Arc<Connections> {
+    pub fn lazy(options: MysqlOptions) -> Arc<Connections> {
         Connections::telling(options, Returns::new())
     }
 
@@ -89,7 +89,7 @@ impl Connections {
             room: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             was_reached: AtomicBool::new(false),
-            standing: Arc::new(Standing::new(returns)),
+            health: Arc::new(HealthState::new(returns)),
             start: Mutex::new(None),
             generation: AtomicU64::new(0),
             barrier: Barrier::new(),
@@ -138,8 +138,8 @@ impl Connections {
     }
 
     /// What is known of the server.
-    pub fn standing(&self) -> Arc<Standing> {
-        self.standing.clone()
+    pub fn health(&self) -> Arc<HealthState> {
+        self.health.clone()
     }
 
     /// Whether a node has ever served us, be it one that was refused for its durability.
@@ -149,12 +149,12 @@ impl Connections {
 
     /// The durability of the node that was reached last, as it was read last.
     pub fn durability(&self) -> Durability {
-        self.standing.durability()
+        self.health.durability()
     }
 
     /// A connection, idle or new.
     pub async fn lease(self: &Arc<Self>) -> Result<Lease, DatabaseError> {
-        self.standing.check_unless_it_is_to_be_tried()?;
+        self.health.check_unless_it_is_to_be_tried()?;
         let room = self.room.clone().acquire_owned();
         let room = match tokio::time::timeout(self.options.acquire_timeout, room).await {
             Ok(room) => room.expect("the semaphore is never closed"),
@@ -192,15 +192,15 @@ impl Connections {
     async fn unless_it_is_dead(&self, idle: Idle) -> Option<Idle> {
         let living = idle.if_it_lives().await;
         if living.is_none() {
-            self.doubt();
+            self.probe_now();
         }
         living
     }
 
     /// Something broke: those that wait may be broken too, and whoever watches looks.
-    pub(super) fn doubt(&self) {
+    pub(super) fn probe_now(&self) {
         self.idle.lock().clear();
-        self.standing.doubt.notify_one();
+        self.health.probe_now.notify_one();
     }
 
     /// A new connection that is to be held for good; it takes no room from the others.
@@ -223,14 +223,14 @@ impl Connections {
         let asked = within(self.options.statement_timeout, session::ask_again(&mut idle.connection)).await;
         let (clock, said) = asked.map_err(|broken| {
             if broken.is_of_connection() {
-                self.doubt();
+                self.probe_now();
             }
             reading(broken)
         })?;
         match self.judge(said.durability) {
-            Ok(durability) => self.standing.commits(durability),
-            Err((durability, words)) => {
-                self.refuse_weak(durability, words);
+            Ok(durability) => self.health.commits(durability),
+            Err((durability, reason)) => {
+                self.refuse_weak(durability, reason);
                 idle.retire();
                 // Another node may be as it should.
                 idle = self.connect().await?;
@@ -246,7 +246,7 @@ impl Connections {
         let mut idle = own.take()?;
         let looked = promise.look(&mut idle.connection, self.options.statement_timeout).await;
         match &looked {
-            Err(Unkept::Unasked(broken)) if broken.is_of_connection() => self.doubt(),
+            Err(Unkept::Unasked(broken)) if broken.is_of_connection() => self.probe_now(),
             _ => *own = Some(idle.used()),
         }
         Some(looked)
@@ -257,16 +257,16 @@ impl Connections {
         if durability.full || self.options.allow_weak_durability {
             return Ok(durability);
         }
-        let words = format!(
+        let reason = format!(
             "what it commits may be lost when the power goes ({}); see allow_weak_durability",
-            durability.words
+            durability.settings
         );
-        Err((durability, words))
+        Err((durability, reason))
     }
 
     /// From now on only what is connected anew, and so reads what is promised then, is lent.
-    fn refuse_weak(&self, durability: Durability, words: String) {
-        self.standing.is_weak(durability, words);
+    fn refuse_weak(&self, durability: Durability, reason: String) {
+        self.health.is_weak(durability, reason);
         self.idle.lock().clear();
         // What was read may rest on commits that are not durable.
         self.next_generation();
@@ -278,7 +278,7 @@ impl Connections {
         let mut refusals = Vec::new();
         let (mut reached, mut weak) = (None, None);
         for node in (first..first + count).map(|place| place % count) {
-            let words = match self.connect_to(node).await {
+            let reason = match self.connect_to(node).await {
                 // It can be read from, if no other node can be written to.
                 Ok((idle, said)) if said.is_read_only => {
                     reached.get_or_insert((idle, said));
@@ -288,33 +288,33 @@ impl Connections {
                     reached = Some(writable);
                     break;
                 }
-                Err(NotUsed::Weak(durability, words)) => {
-                    weak.get_or_insert((durability, words.clone()));
-                    words
+                Err(NotUsed::Weak(durability, reason)) => {
+                    weak.get_or_insert((durability, reason.clone()));
+                    reason
                 }
-                Err(NotUsed::Other(words)) => words,
+                Err(NotUsed::Other(reason)) => reason,
             };
-            refusals.push(format!("{}: {words}", self.options.nodes[node]));
+            refusals.push(format!("{}: {reason}", self.options.nodes[node]));
         }
         let Some((idle, said)) = reached else {
-            if let Some((durability, words)) = weak {
-                self.refuse_weak(durability, words);
+            if let Some((durability, reason)) = weak {
+                self.refuse_weak(durability, reason);
             }
-            self.standing.doubt.notify_one();
+            self.health.probe_now.notify_one();
             return Err(DatabaseError::Unavailable(refusals.join("; ")));
         };
         let node = idle.node;
         if self.node.swap(node, Ordering::Relaxed) != node {
             tracing::warn!(node = %self.options.nodes[node], "the database is served by another node now");
         }
-        self.standing.commits(said.durability);
+        self.health.commits(said.durability);
         if self.start.lock().replace(idle.start) != Some(idle.start) {
             self.next_generation();
         }
         Ok(idle)
     }
 
-    async fn connect_to(&self, node: usize) -> Result<(Idle, Said), NotUsed> {
+    async fn connect_to(&self, node: usize) -> Result<(Idle, NodeStatus), NotUsed> {
         let connect = async {
             let mut connection = self.options.connect_options(&self.options.nodes[node]).connect().await?;
             let said =
@@ -326,9 +326,9 @@ impl Connections {
         let connected = connected.map_err(|_| NotUsed::Other("no connection in time".to_owned()))?;
         let (idle, said) = connected.map_err(|error| NotUsed::Other(error.to_string()))?;
         self.was_reached.store(true, Ordering::Relaxed);
-        let Said { durability, is_read_only } = said;
-        let durability = self.judge(durability).map_err(|(durability, words)| NotUsed::Weak(durability, words))?;
-        Ok((idle, Said { durability, is_read_only }))
+        let NodeStatus { durability, is_read_only } = said;
+        let durability = self.judge(durability).map_err(|(durability, reason)| NotUsed::Weak(durability, reason))?;
+        Ok((idle, NodeStatus { durability, is_read_only }))
     }
 }
 
@@ -358,14 +358,14 @@ impl Lease {
 
     /// What is to stand before a single statement, without values, that may take
     /// so many times as long as others; and how long that is.
-    pub fn patience(&self, times: u32) -> (String, Duration) {
+    pub fn with_timeout_factor(&self, times: u32) -> (String, Duration) {
         let limit = self.limit() * times;
         (session::patient(limit), limit)
     }
 
     /// After statements that leave no transaction open: the next one may have
     /// the connection, unless it broke.
-    pub fn done<T>(self, outcome: Result<T, Broken>) -> Result<T, Broken> {
+    pub fn done<T>(self, outcome: Result<T, QueryError>) -> Result<T, QueryError> {
         match &outcome {
             Err(broken) if broken.is_of_connection() => self.close(),
             _ => self.give_back(),
@@ -375,14 +375,14 @@ impl Lease {
 
     /// It broke, and what broke it has likely broken those that wait.
     pub fn close(self) {
-        self.home.doubt();
+        self.home.probe_now();
     }
 
     /// It is clean: the next one may have it.
     pub fn give_back(self) {
         let mut waiting = self.home.idle.lock();
         // Nothing is lent that was made before a promise was broken.
-        if !self.home.standing.is_refusing() {
+        if !self.home.health.is_refusing() {
             waiting.push(self.idle.used());
         }
     }
@@ -411,10 +411,10 @@ impl Lease {
 }
 
 /// Waits for an answer from the database, but not for ever.
-pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Broken> {
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, QueryError> {
     match tokio::time::timeout(limit, work).await {
-        Ok(done) => done.map_err(Broken::Sql),
-        Err(_) => Err(Broken::TooSlow(limit)),
+        Ok(done) => done.map_err(QueryError::Sql),
+        Err(_) => Err(QueryError::TooSlow(limit)),
     }
 }
 

@@ -9,28 +9,28 @@ use crate::DatabaseError;
 
 /// Why a statement has no answer that counts.
 #[derive(Debug)]
-pub enum Broken {
+pub enum QueryError {
     /// It took longer than this; nobody waits for it any more.
     TooSlow(Duration),
     /// The database said no, or the connection broke.
     Sql(sqlx::Error),
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Broken::TooSlow(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
-            Broken::Sql(error) => error.fmt(f),
+            QueryError::TooSlow(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
+            QueryError::Sql(error) => error.fmt(f),
         }
     }
 }
 
-impl Broken {
+impl QueryError {
     /// The connection is of no further use: what the database would still say on it is not known.
     pub fn is_of_connection(&self) -> bool {
         match self {
-            Broken::TooSlow(_) => true,
-            Broken::Sql(error) => !matches!(number(error), Some(code) if !LEAVE_NODE.contains(&code)),
+            QueryError::TooSlow(_) => true,
+            QueryError::Sql(error) => !matches!(number(error), Some(code) if !LEAVE_NODE.contains(&code)),
         }
     }
 
@@ -62,8 +62,8 @@ impl Broken {
 
     fn number(&self) -> Option<u16> {
         match self {
-            Broken::TooSlow(_) => None,
-            Broken::Sql(error) => number(error),
+            QueryError::TooSlow(_) => None,
+            QueryError::Sql(error) => number(error),
         }
     }
 }
@@ -99,9 +99,9 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 }
 
 /// An error of a statement that only reads, or comes before the commit: nothing was written.
-pub fn reading(broken: Broken) -> DatabaseError {
+pub fn reading(broken: QueryError) -> DatabaseError {
     match broken {
-        Broken::Sql(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
+        QueryError::Sql(error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))) => {
             DatabaseError::Damaged(error.to_string())
         }
         other => DatabaseError::Unavailable(other.to_string()),
@@ -109,7 +109,7 @@ pub fn reading(broken: Broken) -> DatabaseError {
 }
 
 /// An error of a commit, or of a statement that commits by itself.
-pub fn committing(broken: Broken) -> DatabaseError {
+pub fn committing(broken: QueryError) -> DatabaseError {
     match broken.number() {
         Some(LOCKED) => DatabaseError::Locked(broken.to_string()),
         Some(code) if !UNCONFIRMED.contains(&code) => DatabaseError::Unavailable(broken.to_string()),

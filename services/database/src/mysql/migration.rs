@@ -20,7 +20,7 @@ use sqlx::Executor as _;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use super::connection::{Lease, within};
-use super::failure::{Broken, reading};
+use super::failure::{QueryError, reading};
 use super::schema::refused;
 use super::watch::Unkept;
 use crate::{DatabaseError, StoredRow as _};
@@ -104,7 +104,7 @@ impl Schema {
     /// had all migrations.
     ///
     /// # Errors
-    /// [`Unkept::Broken`] in words for an operator, with the database's name.
+    /// [`Unkept::QueryError`] in words for an operator, with the database's name.
     pub async fn check(
         self,
         connection: &mut MySqlConnection,
@@ -113,8 +113,8 @@ impl Schema {
         version: i64,
     ) -> Result<(), Unkept> {
         if version > self.version() {
-            let words = format!("is of a newer version than this program ({version}, not {})", self.version());
-            return Err(refused(database, &words));
+            let reason = format!("is of a newer version than this program ({version}, not {})", self.version());
+            return Err(refused(database, &reason));
         }
         let had = names(connection, limit, database).await?;
         match self.0.iter().find(|migration| !had.contains(migration.name)) {
@@ -161,7 +161,7 @@ async fn version(connection: &mut MySqlConnection, limit: Duration, database: &s
     Ok(row.int(0)?)
 }
 
-async fn raise(lease: &mut Lease, database: &str, version: i64) -> Result<(), Broken> {
+async fn raise(lease: &mut Lease, database: &str, version: i64) -> Result<(), QueryError> {
     insist(lease, &format!("UPDATE {database}.meta SET version = {version} WHERE version < {version}")).await
 }
 
@@ -171,7 +171,7 @@ async fn raise(lease: &mut Lease, database: &str, version: i64) -> Result<(), Br
 ///
 /// # Errors
 /// That of the last try.
-pub async fn insist(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
+pub async fn insist(lease: &mut Lease, sql: &str) -> Result<(), QueryError> {
     let limit = lease.limit();
     let mut tries = 1;
     loop {
@@ -191,7 +191,7 @@ pub async fn fetch_insisting(
     connection: &mut MySqlConnection,
     limit: Duration,
     sql: &str,
-) -> Result<Option<MySqlRow>, Broken> {
+) -> Result<Option<MySqlRow>, QueryError> {
     let mut tries = 1;
     loop {
         match within(limit, connection.fetch_optional(sqlx::raw_sql(sql))).await {

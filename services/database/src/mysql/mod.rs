@@ -9,7 +9,7 @@ pub mod schema;
 pub mod watch;
 
 mod barrier;
+mod health;
 mod idle;
 mod options;
 mod session;
-mod standing;

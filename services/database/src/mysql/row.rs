@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
 
-use super::failure::{Broken, reading};
+use super::failure::{QueryError, reading};
 use crate::{DatabaseError, StoredRow};
 
 /// Writes bytes as a hexadecimal literal.
@@ -48,5 +48,5 @@ impl StoredRow for MySqlRow {
 }
 
 fn damaged(error: sqlx::Error) -> DatabaseError {
-    reading(Broken::Sql(error))
+    reading(QueryError::Sql(error))
 }

@@ -88,7 +88,7 @@ pub async fn server_start(connection: &mut MySqlConnection) -> Result<ServerStar
 }
 
 /// What a node says about itself.
-pub struct Said {
+pub struct NodeStatus {
     /// The durability in force.
     pub durability: Durability,
     /// It takes no writes.
@@ -100,7 +100,7 @@ pub async fn set_up(
     connection: &mut MySqlConnection,
     statement: Duration,
     row_lock_wait_s: u32,
-) -> Result<Said, sqlx::Error> {
+) -> Result<NodeStatus, sqlx::Error> {
     connection.execute(sqlx::raw_sql(&settings(statement, row_lock_wait_s))).await?;
     let variables = variables(&connection.fetch_all(sqlx::raw_sql(&show())).await?)?;
     if value(&variables, REPLICATES).is_some_and(is_on) {
@@ -117,7 +117,7 @@ pub async fn set_up(
 
 /// Asks a session that is set up for the clock, and anew what the node says
 /// about itself; one round trip.
-pub async fn ask_again(connection: &mut MySqlConnection) -> Result<(Timestamp, Said), sqlx::Error> {
+pub async fn ask_again(connection: &mut MySqlConnection) -> Result<(Timestamp, NodeStatus), sqlx::Error> {
     let rows = connection.fetch_all(sqlx::raw_sql(&format!("{CLOCK}; {}", show()))).await?;
     let (clock, rows) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
     Ok((Timestamp::from_millis(clock.try_get(0)?), said(&variables(rows)?)))
@@ -138,9 +138,9 @@ fn variables(rows: &[MySqlRow]) -> Result<Vec<(String, String)>, sqlx::Error> {
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-fn said(variables: &[(String, String)]) -> Said {
+fn said(variables: &[(String, String)]) -> NodeStatus {
     let is_read_only = READ_ONLY.iter().any(|name| value(variables, name).is_some_and(is_on));
-    Said { durability: durability(variables), is_read_only }
+    NodeStatus { durability: durability(variables), is_read_only }
 }
 
 /// Full is: the log is flushed at every commit, also the binary log if there is
@@ -148,9 +148,9 @@ fn said(variables: &[(String, String)]) -> Said {
 /// TiDB commits through Raft, whatever these variables say there.
 fn durability(variables: &[(String, String)]) -> Durability {
     let known = DURABILITY.iter().filter_map(|name| Some(format!("{name}={}", value(variables, name)?)));
-    let words = known.collect::<Vec<_>>().join(" ");
+    let reason = known.collect::<Vec<_>>().join(" ");
     if value(variables, TIDB).is_some() {
-        return Durability { words, full: true };
+        return Durability { settings: reason, full: true };
     }
     let binlog_is_safe =
         !value(variables, "log_bin").is_some_and(is_on) || value(variables, "sync_binlog") == Some("1");
@@ -159,7 +159,7 @@ fn durability(variables: &[(String, String)]) -> Durability {
         // Anything else writes pages over one another that a crash may tear.
         && matches!(value(variables, "innodb_doublewrite"), None | Some("ON" | "1" | "DETECT_AND_RECOVER"))
         && binlog_is_safe;
-    Durability { words, full }
+    Durability { settings: reason, full }
 }
 
 fn value<'v>(variables: &'v [(String, String)], name: &str) -> Option<&'v str> {

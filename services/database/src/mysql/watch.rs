@@ -5,7 +5,7 @@
 //! and commits that were acknowledged since would be gone after a crash. So once a
 //! second the settings are read again, on the connection that asks whether the
 //! server lives, and in turn the databases are looked at. What breaks a promise is
-//! refused until it keeps it again; see [`Standing`](super::standing::Standing).
+//! refused until it keeps it again; see [`HealthState`](super::health::HealthState).
 //!
 //! The same task notices that a server that did not answer answers again, tells it
 //! to those who wait, and closes connections that lay idle for long.
@@ -19,7 +19,7 @@ use sqlx::mysql::MySqlConnection;
 use tokio::time::sleep;
 
 use super::connection::Connections;
-use super::failure::{Broken, reading};
+use super::failure::{QueryError, reading};
 use crate::DatabaseError;
 
 /// Between two looks at least, however much the server is doubted.
@@ -39,22 +39,22 @@ pub trait Promise: Send + Sync + 'static {
 #[derive(Debug)]
 pub enum Unkept {
     /// It is not, and what is wrong, in words for an operator.
-    Broken(String),
+    QueryError(String),
     /// The database could not be asked.
-    Unasked(Broken),
+    Unasked(QueryError),
 }
 
 /// What is said of a database makes no sense.
 impl From<DatabaseError> for Unkept {
     fn from(error: DatabaseError) -> Unkept {
-        Unkept::Broken(error.to_string())
+        Unkept::QueryError(error.to_string())
     }
 }
 
 impl From<Unkept> for DatabaseError {
     fn from(unkept: Unkept) -> DatabaseError {
         match unkept {
-            Unkept::Broken(words) => DatabaseError::Unavailable(words),
+            Unkept::QueryError(reason) => DatabaseError::Unavailable(reason),
             Unkept::Unasked(broken) => reading(broken),
         }
     }
@@ -79,18 +79,18 @@ impl Watcher {
     async fn run(mut self) {
         while let Some(connections) = self.connections.upgrade() {
             self.look(&connections).await;
-            let standing = connections.standing();
+            let health = connections.health();
             drop(connections);
             if self.is_away {
                 // One that answers, but breaks a promise, costs it a connection each time.
-                let times = if standing.is_refusing() { 5 } else { 1 };
+                let times = if health.is_refusing() { 5 } else { 1 };
                 sleep(Duration::from_millis(RECONNECT_MS) * times).await;
                 continue;
             }
             sleep(LOOK_GAP).await;
             tokio::select! {
                 () = sleep(Duration::from_millis(PROMISES_READ_MS)) => {}
-                () = standing.doubt.notified() => {}
+                () = health.probe_now.notified() => {}
             }
         }
     }
@@ -105,18 +105,18 @@ impl Watcher {
         }
         if std::mem::take(&mut self.is_away) {
             tracing::info!("the database answers again");
-            connections.standing().returns.tell();
+            connections.health().returns.tell();
         }
         connections.close_worn();
         let share = self.promises.len().div_ceil(PROMISE_ROUND);
         let turn = self.promises.iter().cycle().skip(self.next).take(share);
         self.next = (self.next + share) % self.promises.len().max(1);
-        let broken = self.promises.iter().filter(|promise| connections.standing().is_broken(promise.database()));
+        let broken = self.promises.iter().filter(|promise| connections.health().is_broken(promise.database()));
         for promise in turn.chain(broken) {
-            let standing = connections.standing();
+            let health = connections.health();
             match connections.look(&**promise).await {
-                Some(Ok(())) => standing.keeps(promise.database()),
-                Some(Err(Unkept::Broken(words))) => standing.breaks(promise.database(), words),
+                Some(Ok(())) => health.keeps(promise.database()),
+                Some(Err(Unkept::QueryError(reason))) => health.breaks(promise.database(), reason),
                 // Whether it is kept is not known, and the next ping tells why.
                 None => return,
                 Some(Err(Unkept::Unasked(broken))) => {

@@ -68,8 +68,8 @@ pub async fn copy(files: &[Copy]) -> Result<Duration, DatabaseError> {
     let waited = locked_at.elapsed();
     if !begun {
         copies.iter().for_each(JoinHandle::abort);
-        let words = format!("the copies did not begin within {LOCKS_HELD_MAX:?}: the disk is too slow for it now");
-        return Err(DatabaseError::Unavailable(words));
+        let reason = format!("the copies did not begin within {LOCKS_HELD_MAX:?}: the disk is too slow for it now");
+        return Err(DatabaseError::Unavailable(reason));
     }
     let mut readers = Vec::new();
     for (copy, file) in copies.into_iter().zip(files) {

@@ -68,7 +68,7 @@ mod tests {
         one.execute("BEGIN IMMEDIATE; INSERT INTO t VALUES (1, 1)").await.unwrap();
         let busy = two.execute("INSERT INTO t VALUES (1, 1)").await.unwrap_err();
         assert!(!is_unique_violation(&busy));
-        assert!(matches!(commit_failed(busy), DatabaseError::Unavailable(words) if words.contains("locked")));
+        assert!(matches!(commit_failed(busy), DatabaseError::Unavailable(reason) if reason.contains("locked")));
         one.execute("COMMIT").await.unwrap();
 
         let taken = two.execute("INSERT INTO t VALUES (1, 1)").await.unwrap_err();

@@ -92,7 +92,7 @@ impl SqliteFile {
         };
         let durability = match &mut writer {
             Some(writer) => durability_of(writer).await?,
-            None => Durability { words: "read-only".to_owned(), full: true },
+            None => Durability { settings: "read-only".to_owned(), full: true },
         };
         // A connection to a file does not go stale, and a new one has to read the whole schema.
         let readers = SqlitePoolOptions::new()
@@ -208,8 +208,8 @@ impl SqliteFile {
         let durability = durability_of(&mut writer).await.map_err(unavailable)?;
         *self.durability.lock() = durability.clone();
         if self.mode == Mode::Durable && !durability.full {
-            let words = format!("{}: commits are not durable any more: {}", self.path.display(), durability.words);
-            return Err(self.watch.refuse(words));
+            let reason = format!("{}: commits are not durable any more: {}", self.path.display(), durability.settings);
+            return Err(self.watch.refuse(reason));
         }
         let missing = match &mut *self.tables.lock().await {
             Some(tables) => tables.missing(&mut writer).await.map_err(unavailable)?,
@@ -245,10 +245,10 @@ impl SqliteFile {
             Ok(()) => empty_log(&mut connection).await,
             Err(error) => Err(error.to_string()),
         };
-        if let Err(words) = emptied {
+        if let Err(reason) = emptied {
             // To close it now would try the same again, and on files that are not ours.
             std::mem::forget(connection);
-            return Err(named(&words));
+            return Err(named(&reason));
         }
         connection.close().await.map_err(|error| named(&error))?;
         match std::fs::metadata(beside(&self.path, "-wal")) {
@@ -357,7 +357,7 @@ async fn durability_of(connection: &mut SqliteConnection) -> Result<Durability, 
     let synchronous: i64 = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await?.try_get(0)?;
     let synchronous = ["OFF", "NORMAL", "FULL", "EXTRA"].get(synchronous as usize).copied().unwrap_or("unknown");
     let full = mode == "wal" && matches!(synchronous, "FULL" | "EXTRA");
-    Ok(Durability { words: format!("journal_mode={mode} synchronous={synchronous}"), full })
+    Ok(Durability { settings: format!("journal_mode={mode} synchronous={synchronous}"), full })
 }
 
 /// Waits for whoever still reads what the log holds, but not for ever.

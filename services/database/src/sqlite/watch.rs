@@ -56,15 +56,15 @@ impl Watch {
         if !self.refused.load(Ordering::Acquire) {
             return Ok(());
         }
-        let words = self.fault.lock().clone();
-        words.map_or(Ok(()), |words| Err(DatabaseError::Unavailable(words)))
+        let reason = self.fault.lock().clone();
+        reason.map_or(Ok(()), |reason| Err(DatabaseError::Unavailable(reason)))
     }
 
     /// Refuses the file until [`Watch::accept`].
-    pub fn refuse(&self, words: String) -> DatabaseError {
-        *self.fault.lock() = Some(words.clone());
+    pub fn refuse(&self, reason: String) -> DatabaseError {
+        *self.fault.lock() = Some(reason.clone());
         self.refused.store(true, Ordering::Release);
-        DatabaseError::Unavailable(words)
+        DatabaseError::Unavailable(reason)
     }
 
     /// Ends a refusal.
@@ -116,7 +116,7 @@ impl Watch {
         let Some(mut known) = *self.known.lock() else { return Ok(()) };
         // The commit went into a file that may be gone: nobody may be told that it is safe.
         known.seen = self.same_files(path, &known.seen).map_err(|error| match error {
-            DatabaseError::Unavailable(words) => DatabaseError::Unknown(words),
+            DatabaseError::Unavailable(reason) => DatabaseError::Unknown(reason),
             other => other,
         })?;
         known.settled = true;
@@ -127,7 +127,7 @@ impl Watch {
 
     fn same_files(&self, path: &Path, seen: &Seen) -> Result<Seen, DatabaseError> {
         let now = Seen::take(path).and_then(|now| seen.same_files(&now, path).map(|()| now));
-        now.map_err(|words| self.refuse(words))
+        now.map_err(|reason| self.refuse(reason))
     }
 
     /// What another connection commits is in order: SQLite has seen to it.
@@ -139,10 +139,10 @@ impl Watch {
         connection: &mut SqliteConnection,
     ) -> Result<Seen, DatabaseError> {
         let now = self.same_files(path, &known.seen)?;
-        if let Err(words) = known.seen.same_content(&now, path) {
+        if let Err(reason) = known.seen.same_content(&now, path) {
             let data_version = data_version(connection).await?;
             if data_version == known.data_version {
-                return Err(self.refuse(words));
+                return Err(self.refuse(reason));
             }
             known.data_version = data_version;
         }

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::world::{Here, InRehearsal};
+use super::traffic::{SelectedServer, ShadowOnly};
 use crate::refusal::Refusal;
 use crate::server::Server;
 
@@ -79,7 +79,7 @@ pub async fn token(
 #[utoipa::path(post, path = Call::DevTopUp.path(), tag = "dev", request_body = TopUpRequest,
     responses((status = 200, body = WalletView)))]
 pub async fn top_up(
-    Here(server): Here,
+    SelectedServer(server): SelectedServer,
     caller: Caller,
     _: NoQuery,
     Json(request): Json<TopUpRequest>,
@@ -90,7 +90,7 @@ pub async fn top_up(
 /// The same where money is real, for requests that are marked as a rehearsal: it
 /// exists there alone.
 async fn top_up_in_rehearsal(
-    InRehearsal(server): InRehearsal,
+    ShadowOnly(server): ShadowOnly,
     caller: Caller,
     _: NoQuery,
     Json(request): Json<TopUpRequest>,

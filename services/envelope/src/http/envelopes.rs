@@ -19,7 +19,7 @@ use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, Verifier, hop, j
 use serde::Deserialize;
 
 use super::App;
-use super::world::Here;
+use super::traffic::SelectedServer;
 use crate::refusal::Refusal;
 use crate::server;
 
@@ -50,7 +50,7 @@ impl FromRequestParts<App> for NewId {
             let id = text.to_str().ok().and_then(EnvelopeId::parse);
             return id.map(NewId).ok_or_else(|| Refusal::NotFound.into());
         }
-        let Here(server) = Here::from_request_parts(parts, app).await?;
+        let SelectedServer(server) = SelectedServer::from_request_parts(parts, app).await?;
         Ok(NewId(server.mint(|| {
             let mut random = [0; 10];
             getrandom::fill(&mut random).map_err(|error| Refusal::Unavailable(error.to_string()))?;
@@ -68,7 +68,7 @@ impl FromRequestParts<App> for Room {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Room, Problem> {
-        let Here(server) = Here::from_request_parts(parts, app).await?;
+        let SelectedServer(server) = SelectedServer::from_request_parts(parts, app).await?;
         let IdInPath(id) = IdInPath::from_request_parts(parts, app).await?;
         server.check_room(id, || {
             let caller = parts.extensions.get::<Caller>().cloned();
@@ -98,7 +98,7 @@ fn caller_of(caller: &Caller) -> server::Caller<'_> {
 #[utoipa::path(post, path = Call::Create.path(), tag = "send", request_body = CreateEnvelope,
     responses((status = 201, body = EnvelopeView)))]
 pub async fn create(
-    Here(server): Here,
+    SelectedServer(server): SelectedServer,
     NewId(id): NewId,
     caller: Caller,
     _: NoQuery,
@@ -113,14 +113,24 @@ pub async fn create(
 /// Pay for an envelope; from then on it can be opened. A repeat answers the same.
 #[utoipa::path(post, path = Call::Pay.path(), tag = "send", params(("id" = String, Path, format = "uuid")),
     responses((status = 200, body = EnvelopeView)))]
-pub async fn pay(Here(server): Here, IdInPath(id): IdInPath, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
+pub async fn pay(
+    SelectedServer(server): SelectedServer,
+    IdInPath(id): IdInPath,
+    caller: Caller,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?))
 }
 
 /// Ask whether there is something to open. Answers with a ticket, or with how it ended.
 #[utoipa::path(post, path = Call::Grab.path(), tag = "open", params(("id" = String, Path, format = "uuid")),
     responses((status = 200, body = GrabAnswer)))]
-pub async fn grab(Here(server): Here, IdInPath(id): IdInPath, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
+pub async fn grab(
+    SelectedServer(server): SelectedServer,
+    IdInPath(id): IdInPath,
+    caller: Caller,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     Ok(json_response(StatusCode::OK, &server.grab(id, &caller_of(&caller)).await?))
 }
 
@@ -167,7 +177,7 @@ pub struct DetailQuery {
     params(("id" = String, Path, format = "uuid"), DetailQuery),
     responses((status = 200, body = Detail)))]
 pub async fn detail(
-    Here(server): Here,
+    SelectedServer(server): SelectedServer,
     IdInPath(id): IdInPath,
     caller: Caller,
     Query(query): Query<DetailQuery>,

@@ -5,8 +5,8 @@ pub mod dev;
 pub mod envelopes;
 pub mod openapi;
 pub mod operator;
+pub mod traffic;
 pub mod wallet;
-pub mod world;
 
 use axum::Router;
 use axum::http::HeaderMap;
@@ -16,9 +16,9 @@ use hongbao_core::calls::Call;
 use hongbao_http::NoQuery;
 use openapi::Documents;
 pub use openapi::Offer;
+pub use traffic::App;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-pub use world::App;
 
 /// The calls that every service has, with their part of the document.
 fn calls() -> OpenApiRouter<App> {

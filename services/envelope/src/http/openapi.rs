@@ -130,9 +130,10 @@ struct IdOfRequest;
 
 impl Modify for IdOfRequest {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let words = "Names the request in the log and in the answer. What is not 1 to 64 of `A-Za-z0-9_-` is replaced.";
+        let reason =
+            "Names the request in the log and in the answer. What is not 1 to 64 of `A-Za-z0-9_-` is replaced.";
         for operation in operations(document) {
-            operation.parameters.get_or_insert_default().push(header(&X_REQUEST_ID, words));
+            operation.parameters.get_or_insert_default().push(header(&X_REQUEST_ID, reason));
         }
     }
 }
@@ -142,9 +143,9 @@ struct MarkOfRehearsal;
 
 impl Modify for MarkOfRehearsal {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let words = "An operator's token: the call is part of a rehearsal, in which nothing is real.";
+        let reason = "An operator's token: the call is part of a rehearsal, in which nothing is real.";
         for operation in operations(document).filter(|operation| operation.security.is_some()) {
-            operation.parameters.get_or_insert_default().push(header(&REHEARSAL, words));
+            operation.parameters.get_or_insert_default().push(header(&REHEARSAL, reason));
         }
     }
 }
@@ -155,16 +156,16 @@ fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &
 }
 
 /// A header that a request may have.
-fn header(name: &HeaderName, words: &str) -> Parameter {
+fn header(name: &HeaderName, reason: &str) -> Parameter {
     let text = ObjectBuilder::new().schema_type(Type::String).build();
     let parameter = ParameterBuilder::new().name(name.as_str()).parameter_in(ParameterIn::Header);
-    parameter.required(Required::False).description(Some(words)).schema(Some(text)).build()
+    parameter.required(Required::False).description(Some(reason)).schema(Some(text)).build()
 }
 
-fn problem(words: &str) -> RefOr<Response> {
+fn problem(reason: &str) -> RefOr<Response> {
     let schema = Ref::from_schema_name("ProblemBody");
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    RefOr::T(ResponseBuilder::new().description(words).content("application/problem+json", content).build())
+    RefOr::T(ResponseBuilder::new().description(reason).content("application/problem+json", content).build())
 }
 
 /// What a process answers, as far as it differs between installations.

@@ -11,7 +11,7 @@ use hongbao_http::{Caller, Json, NoQuery, Problem, json_response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::world::Here;
+use super::traffic::SelectedServer;
 use crate::permits::Counter;
 use crate::server::Server;
 
@@ -39,7 +39,7 @@ pub struct PermitsRequest {
 /// The entry permits of this server. For operators.
 #[utoipa::path(get, path = Call::Permits.path(), tag = "operate",
     responses((status = 200, body = PermitsView)))]
-pub async fn permits(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
+pub async fn permits(SelectedServer(server): SelectedServer, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     caller.require_operator()?;
     Ok(json_response(StatusCode::OK, &view(&server)))
 }
@@ -49,7 +49,7 @@ pub async fn permits(Here(server): Here, caller: Caller, _: NoQuery) -> Result<R
 #[utoipa::path(put, path = Call::SetPermits.path(), tag = "operate", request_body = PermitsRequest,
     responses((status = 200, body = PermitsView)))]
 pub async fn set_permits(
-    Here(server): Here,
+    SelectedServer(server): SelectedServer,
     caller: Caller,
     _: NoQuery,
     Json(request): Json<PermitsRequest>,

@@ -11,13 +11,13 @@ use hongbao_wallet::Posted;
 use serde::Deserialize;
 
 use super::envelopes::page_limit;
-use super::world::Here;
+use super::traffic::SelectedServer;
 use crate::refusal::Refusal;
 use crate::server::Server;
 
 /// The caller's balance.
 #[utoipa::path(get, path = Call::Balance.path(), tag = "wallet", responses((status = 200, body = WalletView)))]
-pub async fn balance(Here(server): Here, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
+pub async fn balance(SelectedServer(server): SelectedServer, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     let balance_fen = server.wallet().balance(&caller.user).await.map_err(|error| Refusal::from(error).of_reading())?;
     Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
 }
@@ -38,7 +38,7 @@ pub struct TransfersQuery {
 #[utoipa::path(get, path = Call::Transfers.path(), tag = "wallet", params(TransfersQuery),
     responses((status = 200, body = TransfersPage)))]
 pub async fn transfers(
-    Here(server): Here,
+    SelectedServer(server): SelectedServer,
     caller: Caller,
     Query(query): Query<TransfersQuery>,
 ) -> Result<Response, Problem> {
@@ -83,7 +83,7 @@ pub struct EnvelopesQuery {
 #[utoipa::path(get, path = Call::Envelopes.path(), tag = "wallet", params(EnvelopesQuery),
     responses((status = 200, body = EnvelopesPage)))]
 pub async fn envelopes(
-    Here(server): Here,
+    SelectedServer(server): SelectedServer,
     caller: Caller,
     Query(query): Query<EnvelopesQuery>,
 ) -> Result<Response, Problem> {

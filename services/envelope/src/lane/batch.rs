@@ -10,7 +10,7 @@ use hongbao_store::{Append, StoreError};
 
 use super::{LaneContext, OpenAnswer, OpenJob, answer_to};
 use crate::live::LiveEnvelope;
-use crate::permits::Inside;
+use crate::permits::PermitGuard;
 
 /// Why a batch as a whole came to nothing that may be answered.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +31,13 @@ impl BatchFailed {
     }
 
     /// Another transaction holds a row of one of its envelopes.
-    pub(super) fn is_held(&self) -> bool {
+    pub(super) fn is_lock_timeout(&self) -> bool {
         matches!(self, BatchFailed::Store(StoreError::Locked(_)))
     }
 }
 
 /// One envelope of a batch: what is remembered, and what the batch adds to it.
-struct Ledger {
+struct EnvelopeBatch {
     live: Arc<LiveEnvelope>,
     fold: Journal,
     entries: Vec<Entry>,
@@ -51,10 +51,10 @@ pub(super) async fn attempt(
     now: Timestamp,
 ) -> Result<Vec<OpenAnswer>, BatchFailed> {
     let (ids, index_of) = envelopes_of(batch);
-    let (_inside, entered) = Inside::enter(&*context.permits, &ids).await;
-    // An envelope that is over its cap has no ledger.
-    let mut ledgers: Vec<Option<Ledger>> = vec![];
-    ledgers.resize_with(ids.len(), || None);
+    let (_guard, entered) = PermitGuard::enter(&*context.permits, &ids).await;
+    // An envelope that is over its cap has none.
+    let mut groups: Vec<Option<EnvelopeBatch>> = vec![];
+    groups.resize_with(ids.len(), || None);
 
     let mut opened_in_batch: HashMap<(usize, &UserId), Opened> = HashMap::new();
     let mut answers = Vec::with_capacity(batch.len());
@@ -64,31 +64,31 @@ pub(super) async fn attempt(
             answers.push(OpenAnswer::Busy);
             continue;
         }
-        let ledger = ledgers[index].get_or_insert_with(|| {
+        let group = groups[index].get_or_insert_with(|| {
             // Another copy may have replaced the one that the job came with.
             let live = context.live.get(ids[index], &*context.store, now).unwrap_or_else(|| job.live.clone());
             let fold = live.journal().fold;
-            Ledger { live, fold, entries: Vec::new() }
+            EnvelopeBatch { live, fold, entries: Vec::new() }
         });
         let before = match opened_in_batch.get(&(index, &job.user)) {
             Some(opened) => Some(opened.clone()),
-            None => ledger.live.journal().opened_by(&job.user),
+            None => group.live.journal().opened_by(&job.user),
         };
-        let decision = ledger.live.envelope.decide_open(&ledger.fold, before.as_ref(), &job.user, now);
+        let decision = group.live.envelope.decide_open(&group.fold, before.as_ref(), &job.user, now);
         if let OpenDecision::Append(entry) = &decision {
             let opened = Opened { seq: entry.seq, amount: entry.amount, at: entry.at };
             opened_in_batch.insert((index, &job.user), opened);
-            ledger.fold = Journal::after(entry);
-            ledger.entries.push(entry.clone());
+            group.fold = Journal::after(entry);
+            group.entries.push(entry.clone());
         }
         answers.push(answer_to(decision));
     }
 
-    let ledgers: Vec<Ledger> = ledgers.into_iter().flatten().collect();
-    let committed = commit(context, &ledgers).await;
+    let groups: Vec<EnvelopeBatch> = groups.into_iter().flatten().collect();
+    let committed = commit(context, &groups).await;
     if committed.is_err() {
-        for ledger in &ledgers {
-            context.live.forget(ledger.live.envelope.id);
+        for group in &groups {
+            context.live.forget(group.live.envelope.id);
         }
     }
     committed.map(|()| answers)
@@ -107,14 +107,14 @@ fn envelopes_of(batch: &[OpenJob]) -> (Vec<EnvelopeId>, HashMap<EnvelopeId, usiz
     (ids, index_of)
 }
 
-async fn commit(context: &LaneContext, ledgers: &[Ledger]) -> Result<(), BatchFailed> {
+async fn commit(context: &LaneContext, groups: &[EnvelopeBatch]) -> Result<(), BatchFailed> {
     // Checked after the decisions, just before they are written: the store
     // refuses what was decided before its connection was made anew, and that
     // no older decision comes after it is up to us.
-    if ledgers.iter().any(|ledger| ledger.live.is_outdated(&*context.store)) {
+    if groups.iter().any(|group| group.live.is_outdated(&*context.store)) {
         return Err(BatchFailed::Fenced);
     }
-    let entries: Vec<Entry> = ledgers.iter().flat_map(|ledger| ledger.entries.iter().cloned()).collect();
+    let entries: Vec<Entry> = groups.iter().flat_map(|group| group.entries.iter().cloned()).collect();
     if entries.is_empty() {
         return Ok(());
     }
@@ -124,8 +124,8 @@ async fn commit(context: &LaneContext, ledgers: &[Ledger]) -> Result<(), BatchFa
     context.metrics.batch_size.observe(entries.len() as f64);
     match appended {
         Ok(Append::Done) => {
-            for ledger in ledgers.iter().filter(|ledger| !ledger.entries.is_empty()) {
-                context.live.committed(&ledger.live, ledger.entries.iter());
+            for group in groups.iter().filter(|group| !group.entries.is_empty()) {
+                context.live.committed(&group.live, group.entries.iter());
             }
             Ok(())
         }

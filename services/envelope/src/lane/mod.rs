@@ -107,7 +107,7 @@ struct Failure {
 
 /// Another transaction holds a row of the envelope: this is the answer, and the
 /// openings behind this one need not wait for the same.
-struct Held(OpenAnswer);
+struct LockTimeout(OpenAnswer);
 
 /// The worker of one lane.
 pub struct Lane {
@@ -157,18 +157,18 @@ impl Lane {
             Ok(answers) => self.answer_all(batch, answers, now, false).await,
             Err(failed) => {
                 self.context.metrics.failed_batches.inc();
-                if failed.is_held() {
+                if failed.is_lock_timeout() {
                     // As a whole it would wait for the same row again, and be late.
-                    self.one_by_one(batch, failed, false).await;
+                    self.isolate(batch, failed, false).await;
                 } else {
-                    self.once_more(batch, failed).await;
+                    self.retry_batch(batch, failed).await;
                 }
             }
         }
     }
 
     /// Decides a failed batch again, as a whole, from what the database says now.
-    async fn once_more(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed) {
+    async fn retry_batch(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed) {
         let in_doubt = failed.is_in_doubt();
         match &failed {
             // Everyday life where an envelope has two owners.
@@ -183,7 +183,7 @@ impl Lane {
             Ok(answers) => self.answer_all(batch, answers, now, in_doubt).await,
             Err(failed) => {
                 let in_doubt = in_doubt || failed.is_in_doubt();
-                self.one_by_one(batch, failed, in_doubt).await;
+                self.isolate(batch, failed, in_doubt).await;
             }
         }
     }
@@ -216,7 +216,7 @@ impl Lane {
     /// envelope that somebody holds, cannot fail its neighbours. Those of an
     /// envelope keep their order; some envelopes go at the same time, since one
     /// that is held takes long.
-    async fn one_by_one(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed, in_doubt: bool) {
+    async fn isolate(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed, in_doubt: bool) {
         let mut by_envelope: IndexMap<EnvelopeId, Vec<OpenJob>> = IndexMap::new();
         for job in batch.drain(..) {
             by_envelope.entry(job.live.envelope.id).or_default().push(job);
@@ -238,20 +238,20 @@ impl Lane {
     /// Decides and answers openings of one envelope, one after the other.
     async fn each_alone(&self, jobs: Vec<OpenJob>, failure: &Failure) {
         let in_doubt = failure.in_doubt;
-        let mut is_held = false;
+        let mut is_lock_timeout = false;
         for job in jobs {
             let answer = match &failure.failed {
-                _ if is_held => direct::gave_up(in_doubt),
+                _ if is_lock_timeout => direct::exhausted(in_doubt),
                 BatchFailed::Store(error) if failure.in_a_row.load(Ordering::Relaxed) >= FAILURES_IN_A_ROW_MAX => {
                     direct::failed(error, in_doubt)
                 }
-                _ => self.alone(&job, in_doubt).await.unwrap_or_else(|Held(answer)| {
-                    is_held = true;
+                _ => self.process_single(&job, in_doubt).await.unwrap_or_else(|LockTimeout(answer)| {
+                    is_lock_timeout = true;
                     answer
                 }),
             };
             match answer {
-                _ if is_held => {}
+                _ if is_lock_timeout => {}
                 OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_) => {
                     failure.in_a_row.fetch_add(1, Ordering::Relaxed);
                 }
@@ -262,7 +262,7 @@ impl Lane {
     }
 
     /// Decides one opening from what the database says now.
-    async fn alone(&self, job: &OpenJob, mut in_doubt: bool) -> Result<OpenAnswer, Held> {
+    async fn process_single(&self, job: &OpenJob, mut in_doubt: bool) -> Result<OpenAnswer, LockTimeout> {
         let id = job.live.envelope.id;
         for _ in 0..FENCE_RETRIES_MAX {
             let now = self.context.clock.now();
@@ -282,16 +282,16 @@ impl Lane {
                 }
                 Err(BatchFailed::Fenced) => {}
                 Err(failed) if failed.is_in_doubt() => in_doubt = true,
-                Err(failed) if failed.is_held() => return Err(Held(direct::gave_up(in_doubt))),
+                Err(failed) if failed.is_lock_timeout() => return Err(LockTimeout(direct::exhausted(in_doubt))),
                 Err(BatchFailed::Store(error)) => return Ok(direct::failed(&error, in_doubt)),
             }
         }
-        Ok(direct::gave_up(in_doubt))
+        Ok(direct::exhausted(in_doubt))
     }
 
     fn drop_late(&self, batch: &mut Vec<OpenJob>, now: Timestamp, in_doubt: bool) {
         for job in batch.extract_if(.., |job| job.deadline <= now) {
-            self.answer(job, direct::gave_up(in_doubt));
+            self.answer(job, direct::exhausted(in_doubt));
         }
     }
 
@@ -310,7 +310,7 @@ impl Lane {
                 direct::confirm_expired(&self.context, job.live.envelope.id, &job.user, now, in_doubt).await
             }
             // An earlier attempt may have written what this one had no room for.
-            OpenAnswer::Busy => direct::gave_up(in_doubt),
+            OpenAnswer::Busy => direct::exhausted(in_doubt),
             answer => answer,
         }
     }

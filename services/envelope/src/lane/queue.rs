@@ -44,18 +44,18 @@ impl fmt::Display for Accepted {
 pub struct LaneQueue {
     jobs: mpsc::Sender<OpenJob>,
     lane: u64,
-    inside: Arc<Mutex<Inside>>,
+    state: Arc<Mutex<QueueState>>,
 }
 
 /// Those that were let in and have no answer yet, waiting or in the batch under way.
-struct Inside {
+struct QueueState {
     limit: AdaptiveLimit,
     by_envelope: HashMap<EnvelopeId, usize>,
     places: u64,
     places_max: usize,
 }
 
-impl Inside {
+impl QueueState {
     /// Whether one more opening of this envelope is let in; if not, that is noted.
     fn has_room(&mut self, id: EnvelopeId) -> bool {
         let held = self.by_envelope.get(&id).copied().unwrap_or_default();
@@ -71,7 +71,7 @@ impl Inside {
 
 /// The place of one opening in a lane. Dropped with its answer, it is free again.
 pub struct Place {
-    inside: Arc<Mutex<Inside>>,
+    state: Arc<Mutex<QueueState>>,
     id: EnvelopeId,
     since: Instant,
 }
@@ -81,18 +81,18 @@ impl Place {
     /// so where it failed at once because the database is gone.
     pub fn measure(&self) {
         let now = Instant::now();
-        self.inside.lock().limit.measure(now - self.since, now);
+        self.state.lock().limit.measure(now - self.since, now);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut inside = self.inside.lock();
-        inside.limit.leave();
-        if let Some(held) = inside.by_envelope.get_mut(&self.id) {
+        let mut state = self.state.lock();
+        state.limit.leave();
+        if let Some(held) = state.by_envelope.get_mut(&self.id) {
             *held -= 1;
             if *held == 0 {
-                inside.by_envelope.remove(&self.id);
+                state.by_envelope.remove(&self.id);
             }
         }
     }
@@ -113,31 +113,31 @@ impl LaneQueue {
             most: places_max,
             goal: Duration::from_millis(LANE_WAIT_MS_GOAL),
         });
-        let inside = Inside { limit, by_envelope: HashMap::new(), places: 0, places_max };
-        (LaneQueue { jobs, lane, inside: Arc::new(Mutex::new(inside)) }, waiting)
+        let state = QueueState { limit, by_envelope: HashMap::new(), places: 0, places_max };
+        (LaneQueue { jobs, lane, state: Arc::new(Mutex::new(state)) }, waiting)
     }
 
     /// Whether an opening of this envelope would be let in now.
     pub fn has_room(&self, id: EnvelopeId) -> bool {
-        self.inside.lock().has_room(id)
+        self.state.lock().has_room(id)
     }
 
     /// Lets a job in, unless it could not be answered in time.
     pub fn accept(&self, mut job: OpenJob) -> Option<Accepted> {
         let id = job.live.envelope.id;
         // Held over all of it, so that the places are the order of the queue.
-        let mut inside = self.inside.lock();
-        if !inside.has_room(id) {
+        let mut state = self.state.lock();
+        if !state.has_room(id) {
             return None;
         }
         // The channel is full only where the lane has ended.
         let sent = self.jobs.try_reserve().ok()?;
-        inside.limit.enter();
-        *inside.by_envelope.entry(id).or_default() += 1;
-        inside.places += 1;
-        job.place = Some(Place { inside: self.inside.clone(), id, since: job.accepted });
+        state.limit.enter();
+        *state.by_envelope.entry(id).or_default() += 1;
+        state.places += 1;
+        job.place = Some(Place { state: self.state.clone(), id, since: job.accepted });
         sent.send(job);
-        Some(Accepted { lane: self.lane, place: inside.places })
+        Some(Accepted { lane: self.lane, place: state.places })
     }
 }
 

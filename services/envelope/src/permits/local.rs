@@ -64,23 +64,23 @@ impl Permits for LocalPermits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::permits::Inside;
+    use crate::permits::PermitGuard;
     use hongbao_core::Timestamp;
 
     #[tokio::test]
     async fn no_more_than_the_cap_are_inside_and_leaving_makes_room() {
         let id = EnvelopeId::mint(Timestamp::from_millis(1), [7; 10]);
         let permits = LocalPermits::new(2);
-        let (first, _) = Inside::enter(&permits, &[id]).await;
-        let (second, entered) = Inside::enter(&permits, &[id]).await;
+        let (first, _) = PermitGuard::enter(&permits, &[id]).await;
+        let (second, entered) = PermitGuard::enter(&permits, &[id]).await;
         assert_eq!(entered, [true]);
-        assert_eq!(Inside::enter(&permits, &[id]).await.1, [false]);
+        assert_eq!(PermitGuard::enter(&permits, &[id]).await.1, [false]);
         drop(first);
-        assert_eq!(Inside::enter(&permits, &[id]).await.1, [true]);
+        assert_eq!(PermitGuard::enter(&permits, &[id]).await.1, [true]);
 
         permits.set_cap(0);
         drop(second);
-        assert_eq!(Inside::enter(&permits, &[id]).await.1, [false]);
+        assert_eq!(PermitGuard::enter(&permits, &[id]).await.1, [false]);
         assert!(permits.inside.lock().is_empty(), "an envelope that nobody is in costs nothing");
     }
 }

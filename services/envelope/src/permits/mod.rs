@@ -48,22 +48,22 @@ pub enum Counter {
 }
 
 /// Permits that are given back when this is dropped.
-pub struct Inside<'a> {
+pub struct PermitGuard<'a> {
     permits: &'a dyn Permits,
     ids: Vec<EnvelopeId>,
 }
 
-impl<'a> Inside<'a> {
+impl<'a> PermitGuard<'a> {
     /// Takes a permit for each of these envelopes, all different, and says for
     /// which there was one.
-    pub async fn enter(permits: &'a dyn Permits, ids: &[EnvelopeId]) -> (Inside<'a>, Vec<bool>) {
+    pub async fn enter(permits: &'a dyn Permits, ids: &[EnvelopeId]) -> (PermitGuard<'a>, Vec<bool>) {
         let entered = permits.enter(ids).await;
         let inside = ids.iter().zip(&entered).filter(|(_, entered)| **entered).map(|(id, _)| *id).collect();
-        (Inside { permits, ids: inside }, entered)
+        (PermitGuard { permits, ids: inside }, entered)
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for PermitGuard<'_> {
     fn drop(&mut self) {
         if !self.ids.is_empty() {
             self.permits.leave(&self.ids);

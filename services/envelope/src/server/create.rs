@@ -1,12 +1,12 @@
 //! Create: an envelope under an id that was minted at the edge.
 
-use hongbao_core::request::{Birth, CreateEnvelope};
+use hongbao_core::request::{CreateEnvelope, CreationContext};
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Seed};
 use hongbao_database::durably;
 use hongbao_store::StoreError;
 
-use super::{Caller, Server, shielded};
+use super::{Caller, Server, spawn_uncancellable};
 use crate::refusal::Refusal;
 
 impl Server {
@@ -28,11 +28,11 @@ impl Server {
             checked => checked?,
         }
         let now = self.parts.clock.now();
-        let birth = Birth { id, sender: caller.user.clone(), seed, now };
+        let birth = CreationContext { id, sender: caller.user.clone(), seed, now };
         let envelope = request.into_envelope(birth, &self.parts.limits)?;
         let view = EnvelopeView::new(&envelope, &Journal::new(envelope.total), now);
         let (store, made) = (self.parts.store.clone(), envelope.clone());
-        match shielded(async move { store.create(&[made]).await }).await? {
+        match spawn_uncancellable(async move { store.create(&[made]).await }).await? {
             Err(StoreError::Exists) => return self.made_before(&envelope).await,
             made => made?,
         }

@@ -30,7 +30,7 @@ use crate::metrics::{LaneMetrics, ServerMetrics};
 use crate::permits::Permits;
 use crate::presence::Presence;
 use crate::refusal::Refusal;
-use crate::shared::SharedViews;
+use crate::shared::SnapshotCache;
 use crate::shared::snapshot::Snapshot;
 
 pub use self::open::Opening;
@@ -53,7 +53,7 @@ pub struct ServerParts {
     /// Caps the transactions of one envelope.
     pub permits: Arc<dyn Permits>,
     /// What the servers of the SET show each other; `None` where there is no Redis.
-    pub shared: Option<Arc<SharedViews>>,
+    pub shared: Option<Arc<SnapshotCache>>,
     /// Makes and checks tickets.
     pub tickets: TicketKey,
     /// What a request may ask for.
@@ -109,7 +109,7 @@ pub struct Caller<'a> {
 impl Server {
     /// Starts the lanes, one for each database of the store.
     pub fn start(parts: ServerParts, registry: &mut Registry) -> (Arc<Server>, ServerTasks) {
-        let metrics = ServerMetrics::register(registry, &parts.store.durability().words);
+        let metrics = ServerMetrics::register(registry, &parts.store.durability().settings);
         let live = LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max);
         let live = Arc::new(live.shared_through(parts.shared.clone()));
         let context = |lane_metrics: LaneMetrics| {
@@ -208,7 +208,7 @@ impl Server {
 
 /// Runs money work on a task of its own, so that a client that goes away cannot
 /// stop it between two statements.
-async fn shielded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Refusal> {
+async fn spawn_uncancellable<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Refusal> {
     tokio::spawn(work).await.map_err(|error| Refusal::Unknown(format!("work on money panicked: {error}")))
 }
 

@@ -56,7 +56,7 @@ impl ServerOptions {
             ((1..=100_000).contains(&self.loads_max), "loads_max must be 1 to 100000"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, words)) => Err(format!("server: {words}")),
+            Some((_, reason)) => Err(format!("server: {reason}")),
             None => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use hongbao_database::{Durable, durably};
 use hongbao_store::{Store, StoreError};
 use hongbao_wallet::Wallet;
 
-use super::{Caller, Server, shielded};
+use super::{Caller, Server, spawn_uncancellable};
 use crate::refusal::Refusal;
 
 impl Server {
@@ -24,7 +24,7 @@ impl Server {
             let (store, wallet) = (store.clone(), self.parts.wallet.clone());
             let unpaid = found.map(|(envelope, _)| envelope);
             (envelope.stage, envelope.expires_at) =
-                shielded(async move { pay_and_activate(&*store, &*wallet, &unpaid, now).await }).await??;
+                spawn_uncancellable(async move { pay_and_activate(&*store, &*wallet, &unpaid, now).await }).await??;
         }
         if envelope.stage == Stage::Cancelled {
             return Err(Refusal::Cancelled);

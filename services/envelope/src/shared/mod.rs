@@ -36,7 +36,7 @@ use hongbao_core::limits::{
     CACHE_PROBE_MS, SNAPSHOT_BYTES_PER_ROUND_MAX, SNAPSHOT_LIFE_MS, SNAPSHOT_MEMORY_BYTES_MAX, SNAPSHOT_MEMORY_MS,
     SNAPSHOT_ROUND_MS, SNAPSHOTS_PER_ROUND_MAX,
 };
-use hongbao_core::{EnvelopeId, World};
+use hongbao_core::{EnvelopeId, Traffic};
 use hongbao_store::Store;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -56,12 +56,12 @@ const MEMORY: Duration = Duration::from_millis(SNAPSHOT_MEMORY_MS);
 const LIFE: Duration = Duration::from_millis(SNAPSHOT_LIFE_MS);
 
 /// The snapshots of a SET, as one server reads and writes them.
-pub struct SharedViews {
-    desk: Arc<Desk>,
+pub struct SnapshotCache {
+    inner: Arc<SnapshotCacheInner>,
     writer: JoinHandle<()>,
 }
 
-impl Drop for SharedViews {
+impl Drop for SnapshotCache {
     fn drop(&mut self) {
         // What is not written yet costs the next server a read of the database.
         self.writer.abort();
@@ -69,7 +69,7 @@ impl Drop for SharedViews {
 }
 
 /// What the requests and the writer share.
-struct Desk {
+struct SnapshotCacheInner {
     link: Link,
     key: SnapshotKey,
     store: Arc<dyn Store>,
@@ -107,42 +107,42 @@ struct Epoch {
 /// An entry of the memory weighs at least this much.
 const REMEMBERED_BYTES_MIN: u64 = 256;
 
-impl SharedViews {
+impl SnapshotCache {
     /// Starts the writer. `url` is the SET's Redis, which need not be there;
     /// `tickets_secret` is the one that the SET's servers share. An error says
     /// what is wrong with the URL, without repeating it.
     pub fn start(
-        world: World,
+        traffic: Traffic,
         url: &str,
         tickets_secret: &[u8],
         store: Arc<dyn Store>,
         registry: &mut Registry,
-    ) -> Result<Arc<SharedViews>, String> {
-        SharedViews::start_with(world, RedisOptions::new(url), tickets_secret, store, registry)
+    ) -> Result<Arc<SnapshotCache>, String> {
+        SnapshotCache::start_with(traffic, RedisOptions::new(url), tickets_secret, store, registry)
     }
 
     /// The same, with the limits of these options.
     pub fn start_with(
-        world: World,
+        traffic: Traffic,
         options: RedisOptions,
         tickets_secret: &[u8],
         store: Arc<dyn Store>,
         registry: &mut Registry,
-    ) -> Result<Arc<SharedViews>, String> {
+    ) -> Result<Arc<SnapshotCache>, String> {
         let epochs = store.tables().into_iter().map(|table| table.database);
         let epochs = epochs.map(|database| (database, Epoch { number: store.epoch(database), moved_at: None }));
         let memory_items = (SNAPSHOT_MEMORY_BYTES_MAX / REMEMBERED_BYTES_MIN) as usize;
-        let desk = Arc::new(Desk {
-            link: Link::new(options, world)?,
-            key: SnapshotKey::derive(&world.secret(tickets_secret)),
+        let inner = Arc::new(SnapshotCacheInner {
+            link: Link::new(options, traffic)?,
+            key: SnapshotKey::derive(&traffic.secret(tickets_secret)),
             waiting: Mutex::default(),
             memory: Cache::with_weighter(memory_items, SNAPSHOT_MEMORY_BYTES_MAX, EncodedBytes),
             epochs: Mutex::new(epochs.collect()),
             store,
             metrics: SharedMetrics::register(registry),
         });
-        let writer = tokio::spawn(desk.clone().write_for_ever());
-        Ok(Arc::new(SharedViews { desk, writer }))
+        let writer = tokio::spawn(inner.clone().write_for_ever());
+        Ok(Arc::new(SnapshotCache { inner, writer }))
     }
 
     /// Notes that openings of an envelope were committed: its snapshot is written soon.
@@ -154,40 +154,40 @@ impl SharedViews {
     /// where there is none. Where another server keeps one it may well be the
     /// newer one, unless this is the whole of the journal, or that one is false.
     pub fn note_load(&self, live: &Arc<LiveEnvelope>) {
-        let remembered = self.desk.memory.get(&live.envelope.id);
+        let remembered = self.inner.memory.get(&live.envelope.id);
         let was_rejected = remembered.is_some_and(|remembered| remembered.was_rejected);
         self.note(live, was_rejected || live.journal().fold.has_ended());
     }
 
     fn note(&self, live: &Arc<LiveEnvelope>, overwrites: bool) {
-        let epoch = self.desk.epoch_now(live.envelope.id);
-        if !self.desk.waiting.lock().push(Changed { live: live.clone(), epoch, overwrites }) {
-            self.desk.metrics.dropped.inc();
+        let epoch = self.inner.epoch_now(live.envelope.id);
+        if !self.inner.waiting.lock().push(Changed { live: live.clone(), epoch, overwrites }) {
+            self.inner.metrics.dropped.inc();
         }
     }
 
     /// A genuine snapshot of an envelope, if Redis has one and says so soon.
     pub async fn find(&self, id: EnvelopeId) -> Option<Arc<Snapshot>> {
-        if !self.desk.may_read(id) {
+        if !self.inner.may_read(id) {
             return None;
         }
-        if let Some(remembered) = self.desk.memory.get(&id) {
+        if let Some(remembered) = self.inner.memory.get(&id) {
             if remembered.read_at.elapsed() < MEMORY {
                 return remembered.snapshot;
             }
-            self.desk.memory.remove_if(&id, |old| old.read_at == remembered.read_at);
+            self.inner.memory.remove_if(&id, |old| old.read_at == remembered.read_at);
         }
-        if self.desk.link.is_away() {
+        if self.inner.link.is_away() {
             return None;
         }
         // Those who ask at the same time share one answer, also where there is none.
-        let read = async { Ok::<_, std::convert::Infallible>(self.desk.read(id).await) };
-        let Ok(remembered) = self.desk.memory.get_or_insert_async(&id, read).await;
+        let read = async { Ok::<_, std::convert::Infallible>(self.inner.read(id).await) };
+        let Ok(remembered) = self.inner.memory.get_or_insert_async(&id, read).await;
         remembered.snapshot
     }
 }
 
-impl Desk {
+impl SnapshotCacheInner {
     fn epoch_now(&self, id: EnvelopeId) -> u64 {
         self.store.epoch(self.store.table_of(id).database)
     }
@@ -228,7 +228,7 @@ impl Desk {
         Remembered { snapshot, was_rejected, bytes: bytes.max(REMEMBERED_BYTES_MIN), read_at }
     }
 
-    async fn write_for_ever(self: Arc<Desk>) {
+    async fn write_for_ever(self: Arc<SnapshotCacheInner>) {
         let mut round = tokio::time::interval(Duration::from_millis(SNAPSHOT_ROUND_MS));
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut was_away, mut pause) = (false, Pause::default());

@@ -18,7 +18,7 @@ use hongbao_core::limits::{
     CACHE_CONNECTIONS_MAX, CACHE_FAILURES_MAX, CACHE_READ_MS_MAX, CACHE_WRITE_MS_MAX, SNAPSHOT_BYTES_MAX,
     SNAPSHOT_LIFE_MS,
 };
-use hongbao_core::{EnvelopeId, World};
+use hongbao_core::{EnvelopeId, Traffic};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -90,12 +90,12 @@ pub struct Link {
     /// One for each connection.
     turns: Semaphore,
     failures_in_a_row: AtomicU32,
-    world: World,
+    traffic: Traffic,
 }
 
 impl Link {
     /// Says what is wrong with the URL; connects only when it is needed.
-    pub fn new(options: RedisOptions, world: World) -> Result<Link, String> {
+    pub fn new(options: RedisOptions, traffic: Traffic) -> Result<Link, String> {
         let RedisOptions { url, read_within } = options;
         let info = place_of(&url)?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
@@ -106,7 +106,7 @@ impl Link {
         let pool = Pool::builder(manager).max_size(CACHE_CONNECTIONS_MAX).runtime(Runtime::Tokio1).build();
         let pool = pool.map_err(|error| error.to_string())?;
         let turns = Semaphore::new(CACHE_CONNECTIONS_MAX);
-        Ok(Link { pool, read_within, turns, failures_in_a_row: AtomicU32::new(0), world })
+        Ok(Link { pool, read_within, turns, failures_in_a_row: AtomicU32::new(0), traffic })
     }
 
     /// Whether it failed so often that no request should ask.
@@ -137,7 +137,7 @@ impl Link {
     }
 
     fn key(&self, id: EnvelopeId) -> String {
-        format!("{}snapshot:{id}", self.world.key_prefix())
+        format!("{}snapshot:{id}", self.traffic.key_prefix())
     }
 
     /// Asks for a sign of life, as quick as a request needs it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::{Clock, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, Timestamp, World};
+use hongbao_core::{Clock, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, Timestamp, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{ServerOptions, ServerParts};
@@ -44,7 +44,7 @@ pub fn options(mariadb: &Part, user: &str, password: &str, bounds: MysqlOptions)
 /// One database with one table a day, made if it is not there.
 pub async fn open(options: MysqlOptions) -> Arc<dyn Store> {
     let fold = Fold::new(1, 1).unwrap();
-    let layout = Layout { fold, slots: Slot::all().collect(), zone_offset_s: 0, world: World::Real };
+    let layout = Layout { fold, slots: Slot::all().collect(), zone_offset_s: 0, traffic: Traffic::Live };
     migrate(options.clone(), &layout).await.unwrap();
     Arc::new(MysqlStore::open(options, layout).await.unwrap())
 }

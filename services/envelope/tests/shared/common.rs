@@ -15,7 +15,7 @@ use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
-use hongbao_envelope::shared::SharedViews;
+use hongbao_envelope::shared::SnapshotCache;
 use hongbao_envelope::shared::redis::RedisOptions;
 use hongbao_envelope::shared::snapshot::{Snapshot, SnapshotKey};
 use hongbao_parts::Part;
@@ -108,8 +108,8 @@ impl World {
     fn node_with(&self, redis: RedisOptions) -> Node {
         let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
         let store = Arc::new(FaultInjectingStore::new(self.store.clone(), faults.clone()));
-        let real = hongbao_core::World::Real;
-        let shared = SharedViews::start_with(real, redis, SECRET, store.clone(), &mut registry).unwrap();
+        let real = hongbao_core::Traffic::Live;
+        let shared = SnapshotCache::start_with(real, redis, SECRET, store.clone(), &mut registry).unwrap();
         let parts = ServerParts {
             store,
             wallet: self.wallet.clone(),

@@ -179,6 +179,6 @@ async fn whatever_else_answers_is_passed_over() {
 #[test]
 fn a_url_that_is_none_is_refused_without_being_repeated() {
     let options = RedisOptions::new("redis://:password@host:port:x");
-    let refused = Link::new(options, hongbao_core::World::Real).err().unwrap();
+    let refused = Link::new(options, hongbao_core::Traffic::Live).err().unwrap();
     assert!(!refused.contains("password"), "{refused}");
 }

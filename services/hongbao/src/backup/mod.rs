@@ -13,26 +13,26 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use hongbao_database::sqlite::copy::{Copy, copy};
 use hongbao_database::sqlite::mark;
 
-use crate::folder::{self, Standing, folder_of};
+use crate::folder::{self, FolderState, folder_of};
 use crate::roles::Role;
 
 /// What a copy is called until it is complete.
 const UNFINISHED: &str = "unfinished";
 
 /// Copies a folder of `hongbao dev`.
-pub fn run_folder(data: &Path, world: World, to: &Path) -> Result<ExitCode, String> {
+pub fn run_folder(data: &Path, traffic: Traffic, to: &Path) -> Result<ExitCode, String> {
     block_on(async {
-        let data = folder_of(data, world);
-        let (names, standing) = folder::check_to_read(&data).await.map_err(|error| format!("--data: {error}"))?;
+        let data = folder_of(data, traffic);
+        let (names, state) = folder::check_to_read(&data).await.map_err(|error| format!("--data: {error}"))?;
         let making = Making::begin(to)?;
         let file = |name: &String| Copy { from: data.join(name), to: making.path.join(name) };
         let files: Vec<Copy> = names.iter().map(file).collect();
         let waited = copy(&files).await.map_err(|error| error.to_string())?;
-        if standing != Standing::Unmarked {
+        if state != FolderState::Unmarked {
             mark_as_a_folder_of_its_own(&making.path, &names).await?;
         }
         for file in &files {
@@ -46,11 +46,11 @@ pub fn run_folder(data: &Path, world: World, to: &Path) -> Result<ExitCode, Stri
 }
 
 /// Copies all SETs and the wallet of an installation, as SQL.
-pub fn run_installation(config: &Path, world: World, to: &Path) -> Result<ExitCode, String> {
+pub fn run_installation(config: &Path, traffic: Traffic, to: &Path) -> Result<ExitCode, String> {
     let role = Role::load(config)?;
     block_on(async {
         let making = Making::begin(to)?;
-        let (dumps, waited) = servers::dump(&role.installation, &role.file(), world, &making.path).await?;
+        let (dumps, waited) = servers::dump(&role.installation, &role.file(), traffic, &making.path).await?;
         for dump in &dumps {
             flush(dump)?;
         }

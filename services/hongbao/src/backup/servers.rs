@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use hongbao_core::topology::TopologyFile;
 use hongbao_database::mysql::connection::{MysqlOptions, Node};
 use hongbao_database::mysql::freeze::{Frozen, Reached};
@@ -48,10 +48,10 @@ struct Dump {
 pub async fn dump(
     installation: &Installation,
     topology: &TopologyFile,
-    world: World,
+    traffic: Traffic,
     to: &Path,
 ) -> Result<(Vec<PathBuf>, Duration), String> {
-    let all = stores::databases(installation, topology, world)?;
+    let all = stores::databases(installation, topology, traffic)?;
     let reached = reach(&all).await?;
     let started = Instant::now();
     let frozen = timeout(FROZEN_MAX, freeze(reached)).await;
@@ -125,8 +125,8 @@ fn head_of(file: &Path) -> Vec<u8> {
     head
 }
 
-fn contains(text: &[u8], words: &str) -> bool {
-    text.windows(words.len()).any(|window| window == words.as_bytes())
+fn contains(text: &[u8], reason: &str) -> bool {
+    text.windows(reason.len()).any(|window| window == reason.as_bytes())
 }
 
 fn command(options: &MysqlOptions, node: &Node, file: &Path) -> Command {

@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_refused_in_words() {
-        for (file, words) in [
+        for (file, reason) in [
             ("[limits]\nexpires_in_s_min = 90000", "expires_in_s_min"),
             ("[storage]\ndatabases = 3", "databases"),
             ("[server]\nanswer_within_ms = 5", "answer_within_ms"),
@@ -237,7 +237,7 @@ mod tests {
             ("[limits]\nshares_max = 'many'", "shares_max"),
         ] {
             let error = load(file, &[]).unwrap_err();
-            assert!(error.contains(words), "{error}");
+            assert!(error.contains(reason), "{error}");
         }
     }
 
@@ -260,7 +260,7 @@ mod tests {
             assert!(!said("dev_calls = false").unwrap().offers_dev_calls(), "{address}");
             match said("dev_calls = true") {
                 Ok(config) => assert!(is_local && config.offers_dev_calls(), "{address}"),
-                Err(words) => assert!(!is_local && words.contains(&format!("{address} can be reached")), "{words}"),
+                Err(reason) => assert!(!is_local && reason.contains(&format!("{address} can be reached")), "{reason}"),
             }
             let shown: toml::Table = said("").unwrap().shown().parse().unwrap();
             assert_eq!(shown["dev_calls"].as_bool(), Some(is_local), "what is in force is shown");

@@ -206,13 +206,13 @@ impl Installation {
     /// the topology later on.
     pub fn check_with(&self, topology: &TopologyFile) -> Result<(), String> {
         for set in &topology.sets {
-            self.database.options(&set.database).map_err(|words| format!("SET {:?}: {words}", set.name))?;
+            self.database.options(&set.database).map_err(|reason| format!("SET {:?}: {reason}", set.name))?;
             if let Some(url) = &set.cache {
-                redis::check_url(url).map_err(|words| format!("SET {:?}: cache: {words}", set.name))?;
+                redis::check_url(url).map_err(|reason| format!("SET {:?}: cache: {reason}", set.name))?;
             }
         }
         for wallet in &topology.wallets {
-            self.database.options(&wallet.database).map_err(|words| format!("wallet {:?}: {words}", wallet.name))?;
+            self.database.options(&wallet.database).map_err(|reason| format!("wallet {:?}: {reason}", wallet.name))?;
         }
         let outside = topology.gateways.iter().map(|gateway| gateway.address);
         let servers = topology.sets.iter().flat_map(|set| &set.servers).map(|server| server.address);
@@ -288,18 +288,18 @@ mod tests {
             fold,
             slots: set.slots.slots().to_vec(),
             zone_offset_s: installation.zone_offset_s.0,
-            world: hongbao_core::World::Real,
+            traffic: hongbao_core::Traffic::Live,
         });
         let databases = layouts.map(|layout| layout.databases().len()).max().unwrap();
         let processes = topology.sets.iter().map(|set| set.servers.len() + set.workers.len());
         let (of_set, of_all) = (1 + processes.clone().max().unwrap(), 1 + processes.sum::<usize>());
-        for words in [
+        for reason in [
             format!("({databases} + {most} + 2) × {of_set} = {}", (databases + most + 2) * of_set),
             format!("({most} + 2) × {of_all} = {}", (most + 2) * of_all),
             "(databases of the SET + `database.connections_max` + 2) ×".to_owned(),
             "(`database.connections_max` + 2) ×".to_owned(),
         ] {
-            assert!(readme.contains(&words), "{words}");
+            assert!(readme.contains(&reason), "{reason}");
         }
     }
 
@@ -314,14 +314,14 @@ mod tests {
 
     #[test]
     fn a_secret_that_can_be_guessed_is_refused_by_name() {
-        for (name, words) in [
+        for (name, reason) in [
             ("HONGBAO_AUTH__HS256_SECRET", "auth: hs256_secret must have at least 32 bytes"),
             ("HONGBAO_TICKETS__SECRET", "tickets: secret must have at least 32 bytes"),
         ] {
             for short in ["", "1", "no longer than 31 bytes, so bad"] {
                 let given = secrets().into_iter().chain([(name, short)]);
                 let error = Installation::load(&sample("hongbao.toml"), environment(given)).unwrap_err();
-                assert_eq!(error, words, "{short:?}");
+                assert_eq!(error, reason, "{short:?}");
             }
         }
     }
@@ -330,7 +330,7 @@ mod tests {
     fn what_is_missing_unknown_or_does_not_fit_is_named() {
         let whole = "topology = 't.toml'\n[database]\nuser = 'u'\n";
         load(whole).unwrap();
-        for (file, words) in [
+        for (file, reason) in [
             ("topology = 't.toml'", "user"),
             (&format!("colour = 1\n{whole}"), "colour"),
             (&format!("{whole}pool = 7"), "pool"),
@@ -346,7 +346,7 @@ mod tests {
             (&format!("{whole}[gateway]\nprobe_every_ms = 0"), "probe_every_ms"),
         ] {
             let error = load(file).unwrap_err();
-            assert!(error.contains(words), "{file:?} gave {error:?}");
+            assert!(error.contains(reason), "{file:?} gave {error:?}");
         }
     }
 

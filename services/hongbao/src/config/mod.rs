@@ -33,7 +33,7 @@ fn read<C: DeserializeOwned>(
         let Some(key) = name.to_str().and_then(|name| name.strip_prefix("HONGBAO_")) else { continue };
         let value = value.to_str().ok_or("it is not UTF-8".to_owned());
         let put = value.and_then(|value| put(&mut settings, &key.to_lowercase(), value));
-        put.map_err(|words| format!("HONGBAO_{key}: {words}"))?;
+        put.map_err(|reason| format!("HONGBAO_{key}: {reason}"))?;
     }
     settings.try_into().map_err(|error| format!("configuration: {error}"))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_core::{World, limits};
+use hongbao_core::{Traffic, limits};
 use hongbao_gateway::edge::RehearsalEdge;
 use hongbao_gateway::rate::{RateLimits, UserRates};
 use hongbao_http::{HttpMetrics, ServeOptions};
@@ -134,12 +134,12 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// The worlds that there are.
-    pub fn worlds(&self) -> &'static [World] {
-        if self.enabled { &[World::Real, World::Rehearsal] } else { &[World::Real] }
+    /// The kinds of traffic that there are.
+    pub fn traffics(&self) -> &'static [Traffic] {
+        if self.enabled { &[Traffic::Live, Traffic::Shadow] } else { &[Traffic::Live] }
     }
 
-    /// How the edge treats marked requests, where the users of the real world have
+    /// How the edge treats marked requests, where the users of live traffic have
     /// these limits.
     pub fn edge(&self, limits: Option<&RateLimits>) -> Option<RehearsalEdge> {
         let limits = limits.map(|limits| RateLimits { global_per_s: self.global_per_s, ..limits.clone() });

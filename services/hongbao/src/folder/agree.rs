@@ -4,7 +4,7 @@ use hongbao_database::sqlite::mark::{Found, Mark};
 
 /// What a folder is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum FolderState {
     /// Nothing is in it.
     New,
     /// It was being made, taken over from before there were marks, or opened, and that did not end.
@@ -19,25 +19,25 @@ pub enum Standing {
 ///
 /// # Errors
 /// Words that name the file that is missing, empty, another folder's or an old copy.
-pub fn check(found: &[(String, Found)]) -> Result<Standing, String> {
-    let Some(((first_name, first), others)) = found.split_first() else { return Ok(Standing::New) };
+pub fn check(found: &[(String, Found)]) -> Result<FolderState, String> {
+    let Some(((first_name, first), others)) = found.split_first() else { return Ok(FolderState::New) };
     match first {
         Found::Absent | Found::Empty => match others.iter().find(|(_, other)| !other.is_nothing()) {
-            None => Ok(Standing::New),
+            None => Ok(FolderState::New),
             Some((other, _)) => Err(format!("{first_name} is {}, though {other} is there", state(first))),
         },
         Found::Unmarked => {
             others.iter().try_for_each(|(name, other)| is_not_taken(name, other).and(is_there(name, other)))?;
-            Ok(Standing::Unmarked)
+            Ok(FolderState::Unmarked)
         }
         // Until it was whole once, what is not there has not been made yet.
         Found::Marked(mark) if mark.starts == 0 => {
             others.iter().try_for_each(|(name, other)| is_not_taken(name, other))?;
-            Ok(Standing::Unfinished)
+            Ok(FolderState::Unfinished)
         }
         Found::Marked(mark) => {
             others.iter().try_for_each(|(name, other)| is_of(mark, name, other))?;
-            Ok(if mark.complete { Standing::Whole } else { Standing::Unfinished })
+            Ok(if mark.complete { FolderState::Whole } else { FolderState::Unfinished })
         }
     }
 }
@@ -86,7 +86,7 @@ mod tests {
         Found::Marked(Mark { id: [id; 16], files: Vec::new(), starts, complete })
     }
 
-    fn of(found: [Found; 3]) -> Result<Standing, String> {
+    fn of(found: [Found; 3]) -> Result<FolderState, String> {
         let names = ["db_00.sqlite", "db_01.sqlite", "wallet_00.sqlite"].map(str::to_owned);
         check(&names.into_iter().zip(found).collect::<Vec<_>>())
     }
@@ -94,19 +94,19 @@ mod tests {
     #[test]
     fn a_folder_is_new_unfinished_or_whole() {
         use Found::{Absent, Empty, Unmarked};
-        for (found, standing) in [
-            ([Absent, Absent, Absent], Standing::New),
-            ([Empty, Absent, Absent], Standing::New),
-            ([marked(1, 0, false), Absent, Absent], Standing::Unfinished),
-            ([marked(1, 0, false), marked(2, 0, false), Empty], Standing::Unfinished),
-            ([marked(1, 0, false), Unmarked, Unmarked], Standing::Unfinished),
-            ([marked(1, 1, false), marked(1, 1, true), marked(3, 0, false)], Standing::Unfinished),
-            ([marked(1, 5, false), marked(1, 5, true), marked(1, 4, true)], Standing::Unfinished),
-            ([Unmarked, Unmarked, Unmarked], Standing::Unmarked),
-            ([Unmarked, marked(2, 0, false), Unmarked], Standing::Unmarked),
-            ([marked(1, 5, true), marked(1, 5, true), marked(1, 5, true)], Standing::Whole),
+        for (found, state) in [
+            ([Absent, Absent, Absent], FolderState::New),
+            ([Empty, Absent, Absent], FolderState::New),
+            ([marked(1, 0, false), Absent, Absent], FolderState::Unfinished),
+            ([marked(1, 0, false), marked(2, 0, false), Empty], FolderState::Unfinished),
+            ([marked(1, 0, false), Unmarked, Unmarked], FolderState::Unfinished),
+            ([marked(1, 1, false), marked(1, 1, true), marked(3, 0, false)], FolderState::Unfinished),
+            ([marked(1, 5, false), marked(1, 5, true), marked(1, 4, true)], FolderState::Unfinished),
+            ([Unmarked, Unmarked, Unmarked], FolderState::Unmarked),
+            ([Unmarked, marked(2, 0, false), Unmarked], FolderState::Unmarked),
+            ([marked(1, 5, true), marked(1, 5, true), marked(1, 5, true)], FolderState::Whole),
         ] {
-            assert_eq!(of(found.clone()), Ok(standing), "{found:?}");
+            assert_eq!(of(found.clone()), Ok(state), "{found:?}");
         }
     }
 
@@ -114,7 +114,7 @@ mod tests {
     fn what_is_missing_empty_foreign_or_old_is_named() {
         use Found::{Absent, Empty, Unmarked};
         let first = || marked(1, 5, true);
-        for (found, words) in [
+        for (found, reason) in [
             ([Absent, first(), first()], "db_00.sqlite is missing, though db_01.sqlite is there"),
             ([Empty, Absent, first()], "db_00.sqlite is empty, though wallet_00.sqlite is there"),
             ([Absent, Absent, Unmarked], "db_00.sqlite is missing"),
@@ -135,7 +135,7 @@ mod tests {
             ([marked(1, 0, false), marked(2, 3, true), Absent], "db_01.sqlite belongs to another folder"),
         ] {
             let refused = of(found.clone()).unwrap_err();
-            assert!(refused.contains(words), "{found:?}: {refused}");
+            assert!(refused.contains(reason), "{found:?}: {refused}");
         }
     }
 }

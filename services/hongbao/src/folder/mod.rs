@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use hongbao_core::id::Fold;
 use hongbao_database::sqlite::file::{Mode, SqliteFile};
 use hongbao_database::sqlite::mark::{self, Found, Mark};
 use hongbao_store::sqlite::{SqliteStore, file_name};
 use hongbao_wallet::sqlite::{FILE as WALLET_FILE, SqliteWallet};
 
-pub use self::agree::Standing;
+pub use self::agree::FolderState;
 pub use self::watch::watch;
 
 /// Where the files of the rehearsal are, in the folder of the real ones.
@@ -29,11 +29,11 @@ const SHADOW_FOLDER: &str = "shadow";
 const READ_TRIES: u32 = 5;
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the files of a world are, of those in `data`.
-pub fn folder_of(data: &Path, world: World) -> PathBuf {
-    match world {
-        World::Real => data.to_owned(),
-        World::Rehearsal => data.join(SHADOW_FOLDER),
+/// Where the files of a kind of traffic are, of those in `data`.
+pub fn folder_of(data: &Path, traffic: Traffic) -> PathBuf {
+    match traffic {
+        Traffic::Live => data.to_owned(),
+        Traffic::Shadow => data.join(SHADOW_FOLDER),
     }
 }
 
@@ -62,7 +62,7 @@ impl Folder {
         // A folder of another fold is refused by the store, in words about folds.
         if fold_agrees(&path, &names).await? {
             let found = find_all(&path, &names, true).await?;
-            agree::check(&found).map_err(|words| refused(&path, &words))?;
+            agree::check(&found).map_err(|reason| refused(&path, &reason))?;
         }
         let store = SqliteStore::open(&path, fold, zone_offset_s, Mode::Durable).await;
         let store = Arc::new(store.map_err(|error| error.to_string())?);
@@ -132,7 +132,7 @@ pub async fn open_to_read(path: &Path) -> Result<(SqliteStore, SqliteWallet), St
 ///
 /// # Errors
 /// As [`open_to_read`].
-pub async fn check_to_read(path: &Path) -> Result<(Vec<String>, Standing), String> {
+pub async fn check_to_read(path: &Path) -> Result<(Vec<String>, FolderState), String> {
     let mut tries = 0;
     loop {
         let checked = check_once(path).await;
@@ -144,7 +144,7 @@ pub async fn check_to_read(path: &Path) -> Result<(Vec<String>, Standing), Strin
     }
 }
 
-async fn check_once(path: &Path) -> Result<(Vec<String>, Standing), String> {
+async fn check_once(path: &Path) -> Result<(Vec<String>, FolderState), String> {
     let names = match mark::find(&path.join(file_name(0)), false).await? {
         Found::Absent | Found::Empty => vec![file_name(0), WALLET_FILE.to_owned()],
         Found::Marked(mark) if mark.starts > 0 => mark.files,
@@ -152,11 +152,11 @@ async fn check_once(path: &Path) -> Result<(Vec<String>, Standing), String> {
             names(SqliteStore::fold_in(path).await.map_err(|error| error.to_string())?)
         }
     };
-    let standing = agree::check(&find_all(path, &names, false).await?).map_err(|words| refused(path, &words))?;
-    if standing == Standing::New {
+    let state = agree::check(&find_all(path, &names, false).await?).map_err(|reason| refused(path, &reason))?;
+    if state == FolderState::New {
         return Err(named(path, &"no Hongbao data here"));
     }
-    Ok((names, standing))
+    Ok((names, state))
 }
 
 /// The files that a folder has with this fold, the first one first.
@@ -200,8 +200,8 @@ async fn write(file: &SqliteFile, mark: &Mark) -> Result<(), String> {
     mark::write(file, mark).await.map_err(|error| named(file.path(), &error))
 }
 
-fn refused(path: &Path, words: &str) -> String {
-    named(path, &format!("{words}. Nothing was changed: put back what belongs here, or all of a backup"))
+fn refused(path: &Path, reason: &str) -> String {
+    named(path, &format!("{reason}. Nothing was changed: put back what belongs here, or all of a backup"))
 }
 
 fn named(path: &Path, why: &dyn std::fmt::Display) -> String {

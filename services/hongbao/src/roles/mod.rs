@@ -44,7 +44,7 @@ impl Role {
     /// starting later.
     pub fn load(config: &Path) -> Result<Role, String> {
         let installation = Installation::load(config, std::env::vars_os())?;
-        let topology = TopologyWatcher::open(&installation.topology).map_err(|words| format!("topology: {words}"))?;
+        let topology = TopologyWatcher::open(&installation.topology).map_err(|reason| format!("topology: {reason}"))?;
         installation.check_with(&topology.current().file)?;
         log::directives(&installation.log)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -1,4 +1,4 @@
-//! `hongbao server`: one server of a SET, in each of its worlds.
+//! `hongbao server`: one server of a SET, for live and for shadow traffic.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use hongbao_core::calls::Call;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::topology::{ServerEntry, SetEntry, TopologyFile};
-use hongbao_core::{Clock, World};
+use hongbao_core::{Clock, Traffic};
 use hongbao_envelope::http::{App, DevCalls};
 use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
 use hongbao_envelope::permits::{LocalPermits, MemcachedPermits, Permits};
 use hongbao_envelope::ready;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
-use hongbao_envelope::shared::SharedViews;
+use hongbao_envelope::shared::SnapshotCache;
 use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
@@ -36,13 +36,13 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
     let (set, entry) = file.server(&name).ok_or("the topology has lost this server")?;
     let http_metrics = HttpMetrics::register(&Call::ALL, &mut role.registry);
-    let real = start_in(&mut role, &file, set, entry, World::Real).await?;
+    let real = start_in(&mut role, &file, set, entry, Traffic::Live).await?;
     // A rehearsal that is in trouble is no reason to get no requests.
     let (mut checks, asking) = ready::watch(real.store.clone(), role.clock.clone(), &mut role.registry);
     checks.extend(durability::shown(real.store, real.wallet, &mut role.registry));
     let (rehearsal, rehearsal_tasks) = match role.installation.rehearsal.enabled {
         true => {
-            let started = start_in(&mut role, &file, set, entry, World::Rehearsal).await?;
+            let started = start_in(&mut role, &file, set, entry, Traffic::Shadow).await?;
             (Some(started.server), Some(started.tasks))
         }
         false => (None, None),
@@ -64,7 +64,7 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     Ok(())
 }
 
-/// A server in one of the worlds, and what it works with.
+/// A server for one kind of traffic, and what it works with.
 struct Started {
     server: Arc<Server>,
     tasks: ServerTasks,
@@ -78,33 +78,33 @@ async fn start_in(
     file: &TopologyFile,
     set: &SetEntry,
     entry: &ServerEntry,
-    world: World,
+    traffic: Traffic,
 ) -> Result<Started, String> {
     let installation = role.installation.clone();
-    let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, set, world).await?);
-    let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, file, world).await?);
+    let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, set, traffic).await?);
+    let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, file, traffic).await?);
     tracing::info!(
         server = entry.name,
         set = set.name,
-        ?world,
-        durability = durability::of(&*store, &*wallet).words,
+        ?traffic,
+        durability = durability::of(&*store, &*wallet).settings,
         "connected"
     );
 
     let secret = installation.tickets.secret.0.as_bytes();
-    let registry = process::measures(&mut role.registry, world);
+    let registry = process::measures(&mut role.registry, traffic);
     let shared = match &set.cache {
-        Some(url) => Some(SharedViews::start(world, url, secret, store.clone(), registry)?),
+        Some(url) => Some(SnapshotCache::start(traffic, url, secret, store.clone(), registry)?),
         None => None,
     };
-    let permits = permits_of(&installation, entry, world, role.clock.clone(), registry).await?;
+    let permits = permits_of(&installation, entry, traffic, role.clock.clone(), registry).await?;
     let parts = ServerParts {
         store: store.clone(),
         wallet: wallet.clone(),
         clock: role.clock.clone(),
         permits,
         shared,
-        tickets: TicketKey::new(&world.secret(secret)),
+        tickets: TicketKey::new(&traffic.secret(secret)),
         limits: installation.limits.clone(),
         slots: set.slots.slots().to_vec(),
         zone_offset_s: installation.zone_offset_s.0,
@@ -118,7 +118,7 @@ async fn start_in(
 async fn permits_of(
     installation: &Installation,
     entry: &ServerEntry,
-    world: World,
+    traffic: Traffic,
     clock: Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> Result<Arc<dyn Permits>, String> {
@@ -126,6 +126,6 @@ async fn permits_of(
     let Some(address) = &entry.memcached else { return Ok(Arc::new(LocalPermits::new(cap))) };
     let holder = getrandom::u64().map_err(|error| error.to_string())?;
     let metrics = PermitMetrics::register(registry);
-    let options = MemcachedOptions { world, ..MemcachedOptions::new(address.as_str()) };
+    let options = MemcachedOptions { traffic, ..MemcachedOptions::new(address.as_str()) };
     Ok(Arc::new(MemcachedPermits::start(options, holder, cap, clock, metrics).await))
 }

@@ -1,14 +1,14 @@
-//! `hongbao worker`: the background jobs of one SET, in each of its worlds.
+//! `hongbao worker`: the background jobs of one SET, for live and for shadow traffic.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use hongbao_core::World;
+use hongbao_core::Traffic;
 use hongbao_core::topology::TopologyFile;
 use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
-use hongbao_workers::{Ports, Tenant, WorkerSet};
+use hongbao_workers::{LeaseHolder, Ports, WorkerSet};
 
 use super::{Role, Start, own_routes, serve_role};
 use crate::{durability, process, stores};
@@ -27,32 +27,32 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     let (set, entry) = file.worker(&name).ok_or("the topology has lost this worker")?;
     let installation = role.installation.clone();
     let http_metrics = HttpMetrics::register(&[], &mut role.registry);
-    let (mut worlds, mut checks) = (Vec::new(), Vec::new());
-    for world in installation.rehearsal.worlds() {
-        let store = stores::open_store(&installation, set, *world).await?;
-        let tenant = Tenant { leases: Arc::new(store.leases()), holder: name.clone() };
+    let (mut traffics, mut checks) = (Vec::new(), Vec::new());
+    for traffic in installation.rehearsal.traffics() {
+        let store = stores::open_store(&installation, set, *traffic).await?;
+        let tenant = LeaseHolder { leases: Arc::new(store.leases()), holder: name.clone() };
         let store: Arc<dyn Store> = Arc::new(store);
-        let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file, *world).await?);
+        let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file, *traffic).await?);
         tracing::info!(
             worker = name,
             set = set.name,
-            ?world,
-            durability = durability::of(&*store, &*wallet).words,
+            ?traffic,
+            durability = durability::of(&*store, &*wallet).settings,
             "connected"
         );
         // A rehearsal's databases stand on the same servers as the real ones.
-        if *world == World::Real {
+        if *traffic == Traffic::Live {
             checks.extend(durability::shown(store.clone(), wallet.clone(), &mut role.registry));
         }
         let ports = Ports { store, wallet, clock: role.clock.clone() };
         let (zone_offset_s, limits) = (installation.zone_offset_s.0, &installation.limits);
-        let registry = process::measures(&mut role.registry, *world);
-        worlds.push(WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, registry));
+        let registry = process::measures(&mut role.registry, *traffic);
+        traffics.push(WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, registry));
     }
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
     serve_role(&role, entry.address, own, health, http_metrics).await?;
-    for workers in worlds {
+    for workers in traffics {
         workers.shutdown().await;
     }
     tracing::info!("drained");

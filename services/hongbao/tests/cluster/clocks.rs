@@ -57,8 +57,8 @@ pub fn a_worker_whose_clock_is_an_hour_ahead_refunds_nothing_early_and_leaves_th
     });
 }
 
-fn names_the_clock(words: &str) -> bool {
-    words.contains("clock")
+fn names_the_clock(reason: &str) -> bool {
+    reason.contains("clock")
 }
 
 /// The log of a process whose clock is an hour ahead.

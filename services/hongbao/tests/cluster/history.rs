@@ -115,8 +115,8 @@ impl History {
         known.touched.insert(envelope);
         let before = known.fates.entry(envelope).or_default().entry(user.to_owned()).or_insert_with(|| fate.clone());
         let same = *before == fate;
-        let words = format!("{before:?}, then {fate:?}");
-        assert!(same, "I2, I3: {user} was told of {}: {words}", known.envelopes[envelope].id);
+        let reason = format!("{before:?}, then {fate:?}");
+        assert!(same, "I2, I3: {user} was told of {}: {reason}", known.envelopes[envelope].id);
     }
 
     /// Nobody knows whether this opening has happened.

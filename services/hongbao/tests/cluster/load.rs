@@ -101,8 +101,8 @@ impl<'a> Load<'a> {
         let (mut bad_before, mut since, mut good_before) = (self.noticed.bad(), Instant::now(), good());
         while since.elapsed() < STEADY_FOR || good().iter().zip(&good_before).any(|(now, before)| now <= before) {
             if Instant::now() > deadline {
-                let (words, latest) = (self.noticed.words(&self.cluster.sets()), self.noticed.latest());
-                panic!("no steady load within {STEADY_WITHIN:?}: {words}: {latest:#?}");
+                let (reason, latest) = (self.noticed.reason(&self.cluster.sets()), self.noticed.latest());
+                panic!("no steady load within {STEADY_WITHIN:?}: {reason}: {latest:#?}");
             }
             std::thread::sleep(PAUSE);
             if self.noticed.bad() != bad_before {

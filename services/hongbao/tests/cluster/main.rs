@@ -59,9 +59,9 @@ fn scenarios() -> Vec<Scenario> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let reason: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut chosen = scenarios();
-    chosen.retain(|scenario| words.is_empty() || words.iter().any(|word| scenario.name.contains(word.as_str())));
+    chosen.retain(|scenario| reason.is_empty() || reason.iter().any(|word| scenario.name.contains(word.as_str())));
     if arguments.iter().any(|argument| argument == "--list") {
         chosen.iter().for_each(|scenario| println!("{}: test", scenario.name));
         return ExitCode::SUCCESS;

@@ -21,13 +21,13 @@ impl Tally {
     pub fn count<T>(&self, result: &Result<T, Trouble>) {
         match result {
             Ok(_) => _ = self.good.fetch_add(1, Ordering::Relaxed),
-            Err(Trouble(words)) => {
+            Err(Trouble(reason)) => {
                 self.bad.fetch_add(1, Ordering::Relaxed);
                 let mut latest = self.latest.lock().expect("nobody panics with the lock");
                 if latest.len() == WORDS_MAX {
                     latest.remove(0);
                 }
-                latest.push(words.clone());
+                latest.push(reason.clone());
             }
         }
     }
@@ -108,7 +108,7 @@ impl Noticed {
     }
 
     /// In words: what went well, and in brackets what did not.
-    pub fn words(&self, sets: &[&str]) -> String {
+    pub fn reason(&self, sets: &[&str]) -> String {
         let of = |tally: &Tally| format!("{} ({})", tally.good(), tally.bad());
         let by_set = |tallies: &[Tally]| {
             let each = sets.iter().zip(tallies).map(|(name, tally)| format!("{name} {}", of(tally)));

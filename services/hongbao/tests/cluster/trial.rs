@@ -67,7 +67,7 @@ impl Trial {
         let noticed = Noticed::new(sets.len());
         let load = Load::new(&self.cluster, &self.history, &noticed);
         load.around(|| fault(&load));
-        println!("    went well (troubles): {}", noticed.words(&sets));
+        println!("    went well (troubles): {}", noticed.reason(&sets));
         let unknown = check(&self.cluster, &self.history);
         println!("    {unknown} unknown at first, all settled; the audit holds");
         noticed.require(&sets, may);

@@ -241,7 +241,7 @@ pub struct Answer {
 impl Answer {
     /// Reads one from a connection.
     pub fn read(connection: &mut BufReader<impl Read>) -> io::Result<Answer> {
-        let broken = |words: &str| io::Error::new(io::ErrorKind::InvalidData, words.to_owned());
+        let broken = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
         let start = read_line(connection)?;
         // Who asks in HTTP/1.0 is answered so.
         let status = start.strip_prefix("HTTP/1.1 ").or_else(|| start.strip_prefix("HTTP/1.0 "));

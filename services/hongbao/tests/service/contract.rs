@@ -269,14 +269,14 @@ fn openings_are_shown_page_by_page_and_anyone_can_recompute_the_draw() {
     service.check();
 }
 
-fn verify_draw(service: &Service, pages: &[Value], code: i32, words: &str) {
+fn verify_draw(service: &Service, pages: &[Value], code: i32, reason: &str) {
     let files = pages.iter().enumerate().map(|(number, page)| {
         service.folder().write(&format!("page-{number}.json"), &page.to_string()).into_os_string()
     });
     let output = hongbao(&["verify-draw"]).args(files).output().unwrap();
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(said.contains(words), "{said}");
+    assert!(said.contains(reason), "{said}");
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn a_setting_that_keeps_it_from_starting_is_refused_by_check_in_the_same_words()
     let a_file = a_file.to_str().unwrap();
     let no_key = folder.write("no-key.pem", "not a key");
     let no_key = format!("[auth]\neddsa_public_key_file = {:?}", no_key.to_str().unwrap());
-    for (settings, words) in [
+    for (settings, reason) in [
         ("[log]\nlevel = 'wran'", "log: level \"wran\""),
         ("[log]\nlevel = 'info,=x='", "log: level"),
         ("[log]\nlevel = 'hongbao=loud'", "log: level"),
@@ -226,7 +226,7 @@ fn a_setting_that_keeps_it_from_starting_is_refused_by_check_in_the_same_words()
         let checked = ends(&mut hongbao(&[&arguments[..], &["--check"]].concat()));
         let started = ends(&mut hongbao(&arguments));
         assert_eq!(checked.0, Some(2), "{settings} is taken by --check");
-        assert!(checked.1.contains(words), "{settings}: {}", checked.1);
+        assert!(checked.1.contains(reason), "{settings}: {}", checked.1);
         assert_eq!(checked, started, "{settings}");
     }
     assert!(!folder.data().exists(), "nothing was made");
@@ -245,7 +245,7 @@ fn a_file_of_an_installation_that_keeps_a_role_from_starting_is_refused_by_check
     let in_settings = |from: &str, to: &str| (change(&settings, from, to), topology.clone());
     let in_topology = |from: &str, to: &str| (settings.clone(), change(&topology, from, to));
     let and = |more: &str| (format!("{settings}{more}"), topology.clone());
-    for ((settings, topology), words) in [
+    for ((settings, topology), reason) in [
         (and("[log]\nlevel = 'wran'\n"), "log: level"),
         (and("[gateway]\nprobe_every_ms = 0\n"), "probe_every_ms"),
         (and("[server]\npermit_cap = 32\n"), "permit_cap (32) must be less"),
@@ -288,9 +288,9 @@ fn a_file_of_an_installation_that_keeps_a_role_from_starting_is_refused_by_check
         for role in ["gateway", "server", "worker"] {
             let start = [role, "--config", file.to_str().unwrap()];
             let checked = ends(&mut hongbao(&[&start[..], &["--check"]].concat()));
-            assert_eq!(checked.0, Some(2), "{role} --check takes it: {words}");
-            assert!(checked.1.contains(words), "{role}: {}", checked.1);
-            assert_eq!(checked, ends(&mut hongbao(&start)), "{role}: {words}");
+            assert_eq!(checked.0, Some(2), "{role} --check takes it: {reason}");
+            assert!(checked.1.contains(reason), "{role}: {}", checked.1);
+            assert_eq!(checked, ends(&mut hongbao(&start)), "{role}: {reason}");
         }
     }
 }

@@ -237,7 +237,7 @@ fn check_prints_the_settings_in_force_with_secrets_masked() {
 #[test]
 fn a_configuration_that_makes_no_sense_is_refused_in_words() {
     let folder = Folder::new();
-    for (settings, words) in [
+    for (settings, reason) in [
         ("colour = 'red'", "colour"),
         ("[limits]\nshare_max = 5", "share_max"),
         ("[server.lane]\nqueue = 5", "lane"),
@@ -254,7 +254,7 @@ fn a_configuration_that_makes_no_sense_is_refused_in_words() {
         ("[auth]\neddsa_public_key_file = '/dev/null'", "auth: eddsa_public_key_file /dev/null: the token key cannot"),
     ] {
         let error = Service::try_start_in(&folder, settings).err().unwrap_or_else(|| panic!("{settings} was taken"));
-        assert!(error.contains("exit status: 2") && error.contains(words), "{settings}: {error}");
+        assert!(error.contains("exit status: 2") && error.contains(reason), "{settings}: {error}");
         std::fs::remove_file(folder.path("log")).unwrap();
     }
     let (code, _, error) = ends(hongbao(&["dev", "--check"]).env("HONGBAO_LIMITS__SHARES", "5"));
@@ -285,11 +285,11 @@ fn a_file_of_an_installation_that_cannot_be_read_is_named_with_its_flag_or_key()
                 .env("HONGBAO_TICKETS__SECRET", TICKET_SECRET)
                 .env("HONGBAO_DATABASE__PASSWORD", "p"),
         );
-        let words = format!("topology: {}: No such file", gone.display());
-        assert!(code == Some(2) && error.contains(&words), "{command}: {error}");
+        let reason = format!("topology: {}: No such file", gone.display());
+        assert!(code == Some(2) && error.contains(&reason), "{command}: {error}");
         let (code, _, error) = ends(&mut hongbao(&[command, "--config", gone.to_str().unwrap()]));
-        let words = format!("--config {}: No such file", gone.display());
-        assert!(code == Some(2) && error.contains(&words), "{command}: {error}");
+        let reason = format!("--config {}: No such file", gone.display());
+        assert!(code == Some(2) && error.contains(&reason), "{command}: {error}");
     }
     // A folder is no file.
     let (code, _, error) = ends(&mut hongbao(&["dev", "--config", "/tmp"]));
@@ -310,11 +310,11 @@ fn what_keeps_it_from_starting_is_said_at_once() {
     let (address, port) = (taken.local_addr().unwrap().to_string(), taken.local_addr().unwrap().port());
     let data = folder.data();
     let (code, _, error) = ends(&mut hongbao(&["dev", "--listen", &address, "--data", data.to_str().unwrap()]));
-    let words = format!(
+    let reason = format!(
         "hongbao: {address}: port {port} is in use by another process: end that one, \
          or choose another address by --listen, HONGBAO_LISTEN or `listen` in the settings file\n"
     );
-    assert!(code == Some(2) && error.ends_with(&words), "{error}");
+    assert!(code == Some(2) && error.ends_with(&reason), "{error}");
     assert!(!data.exists(), "nothing was made");
 
     let service = Service::start_in(&folder, "[storage]\ndatabases = 2");

@@ -34,7 +34,7 @@ fn folder_with_money() -> Folder {
 fn refusal(folder: &Folder) -> String {
     match Service::try_start_in(folder, "") {
         Ok(_) => panic!("it was served"),
-        Err(words) => words.lines().last().unwrap_or_default().to_owned(),
+        Err(reason) => reason.lines().last().unwrap_or_default().to_owned(),
     }
 }
 
@@ -82,7 +82,7 @@ fn what_is_taken_away_under_the_service_is_noticed_and_nothing_is_acknowledged_a
             fs::write(data.join("wallet_00.sqlite"), bytes).unwrap();
         }),
     ];
-    for (words, fault) in faults {
+    for (reason, fault) in faults {
         let service = Service::start("");
         let sender = service.user("li");
         sender.top_up(1_000);
@@ -93,19 +93,19 @@ fn what_is_taken_away_under_the_service_is_noticed_and_nothing_is_acknowledged_a
 
         fault(&service.folder().data());
         // At once: the first that comes along finds it, and not a look a second later.
-        let refused = match words.starts_with("wallet") {
+        let refused = match reason.starts_with("wallet") {
             true => {
                 sender.post("/v1/dev/top-up", &json!({ "amount_fen": 1, "id": "01890a5d-ac96-774b-bcce-b302099a8057" }))
             }
             false => wang.open(&id, &ticket),
         };
-        assert!(matches!(refused.status, 503 | 504), "{words}: {} {}", refused.status, refused.text());
-        wait_until(NOTICED_WITHIN, words, || readiness(&service).0 == 503);
+        assert!(matches!(refused.status, 503 | 504), "{reason}: {} {}", refused.status, refused.text());
+        wait_until(NOTICED_WITHIN, reason, || readiness(&service).0 == 503);
         let (_, told) = readiness(&service);
-        assert!(told.contains(words), "{words}: {told}");
+        assert!(told.contains(reason), "{reason}: {told}");
         let log = service.log();
-        assert_eq!(log.matches("the data folder is in trouble").count(), 1, "{words}: {log}");
-        assert!(log.contains(words), "{words}: {log}");
+        assert_eq!(log.matches("the data folder is in trouble").count(), 1, "{reason}: {log}");
+        assert!(log.contains(reason), "{reason}: {log}");
     }
 }
 
@@ -147,7 +147,7 @@ fn what_is_missing_empty_foreign_or_old_is_refused_by_name_and_nothing_is_made()
             fs::write(data.join("db_00.sqlite-wal"), "what a crash has left").unwrap();
         }),
     ];
-    for (words, fault) in faults {
+    for (reason, fault) in faults {
         let folder = folder_with_money();
         let data = folder.data();
         fs::copy(data.join("wallet_00.sqlite"), data.join("old")).unwrap();
@@ -158,13 +158,13 @@ fn what_is_missing_empty_foreign_or_old_is_refused_by_name_and_nothing_is_made()
         fault(&data, &other.data());
         let before = sizes(&data);
         let refused = refusal(&folder);
-        assert!(refused.contains(words), "{words}: {refused}");
+        assert!(refused.contains(reason), "{reason}: {refused}");
         let (code, told) = audited(&data);
-        assert_eq!(code, Some(2), "{words}: {told}");
-        assert!(told.contains(words), "{words}: {told}");
+        assert_eq!(code, Some(2), "{reason}: {told}");
+        assert!(told.contains(reason), "{reason}: {told}");
         let backup = backed_up(&data, &folder.path("copy"));
-        assert_eq!(backup.0, Some(2), "{words}: {}", backup.1);
-        assert_eq!(sizes(&data), before, "{words}: nothing was made");
+        assert_eq!(backup.0, Some(2), "{reason}: {}", backup.1);
+        assert_eq!(sizes(&data), before, "{reason}: nothing was made");
     }
 }
 

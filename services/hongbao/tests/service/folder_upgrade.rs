@@ -70,7 +70,7 @@ fn a_whole_folder_of_the_version_before_is_taken_over_once() {
 
 #[test]
 fn a_folder_of_the_version_before_with_a_file_missing_is_not_taken_over() {
-    for (name, words) in [
+    for (name, reason) in [
         ("wallet_00.sqlite", "wallet_00.sqlite is missing"),
         ("db_00.sqlite", "db_00.sqlite is missing, though wallet_00.sqlite is there"),
     ] {
@@ -78,7 +78,7 @@ fn a_folder_of_the_version_before_with_a_file_missing_is_not_taken_over() {
         make_old(&folder);
         fs::remove_file(folder.data().join(name)).unwrap();
         let refused = Service::try_start_in(&folder, "").err().expect("it is refused");
-        assert!(refused.contains(words), "{refused}");
+        assert!(refused.contains(reason), "{refused}");
         assert!(!folder.data().join(name).exists(), "nothing was made");
         assert_eq!(audit_of(&folder.data()).status.code(), Some(2));
     }

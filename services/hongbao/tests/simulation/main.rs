@@ -57,8 +57,8 @@ fn without_barriers_that_void_what_was_read_before_a_restart_money_is_lost() {
 
 fn assert_money_is_lost(barriers: Barriers) {
     let failure = std::panic::catch_unwind(|| run_seeds(barriers, 0..=SEEDS)).unwrap_err();
-    let words = failure.downcast_ref::<String>().expect("an assertion has words");
-    assert!(["I1:", "I2:", "I3:", "I4:", "I6:"].iter().any(|invariant| words.contains(invariant)), "{words}");
+    let reason = failure.downcast_ref::<String>().expect("an assertion has words");
+    assert!(["I1:", "I2:", "I3:", "I4:", "I6:"].iter().any(|invariant| reason.contains(invariant)), "{reason}");
 }
 
 fn run_seeds(barriers: Barriers, seeds: std::ops::RangeInclusive<u64>) {

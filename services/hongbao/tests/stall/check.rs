@@ -30,12 +30,12 @@ pub struct Violation {
     /// Which kind.
     pub kind: &'static str,
     /// What exactly.
-    pub words: String,
+    pub reason: String,
 }
 
 impl Violation {
-    pub fn new(kind: &'static str, words: String) -> Violation {
-        Violation { kind, words }
+    pub fn new(kind: &'static str, reason: String) -> Violation {
+        Violation { kind, reason }
     }
 }
 
@@ -201,9 +201,9 @@ pub fn check(books: &Books, cast: &Cast, answers: &[Answer]) -> (Vec<Violation>,
         let wrong = stored.violations(*id);
         // What is broken is never settled.
         if wrong.is_empty()
-            && let Some(words) = stored.is_open(cast.short_lived.contains(id))
+            && let Some(reason) = stored.is_open(cast.short_lived.contains(id))
         {
-            open.push((*id, words));
+            open.push((*id, reason));
         }
         violations.extend(wrong);
     }
@@ -229,7 +229,7 @@ impl Stored {
     /// Whatever the jobs will do, these must not be.
     fn violations(&self, id: EnvelopeId) -> Vec<Violation> {
         let mut found = Vec::new();
-        let mut tell = |kind, words: String| found.push(Violation::new(kind, format!("{id}: {words}")));
+        let mut tell = |kind, reason: String| found.push(Violation::new(kind, format!("{id}: {reason}")));
         match (self.stage(), self.is_paid()) {
             (Some(ACTIVE | SETTLED), false) => {
                 tell("money_from_nothing", "it is active, and nobody was debited".into())
@@ -261,8 +261,8 @@ impl Stored {
                 Some(entry) => {
                     let payee = self.payee(entry);
                     if (payee, entry.amount) != (Some(transfer.user.as_str()), transfer.amount) {
-                        let words = format!("{} has {} for seq {seq}", transfer.user, transfer.amount);
-                        tell("credit_wrong", format!("{words}, which is {payee:?}'s of {}", entry.amount));
+                        let reason = format!("{} has {} for seq {seq}", transfer.user, transfer.amount);
+                        tell("credit_wrong", format!("{reason}, which is {payee:?}'s of {}", entry.amount));
                     }
                 }
             }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hongbao_core::id::{Fold, stable_hash};
-use hongbao_core::{Slot, UserId, World};
+use hongbao_core::{Slot, Traffic, UserId};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_parts::{LogStall, Part};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_wallet::mysql::{Home, MysqlWallet};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 
 use crate::process::{ServerProcess, WorkerProcess};
 
@@ -43,7 +43,7 @@ pub struct SetShape {
     /// Its part of the envelopes.
     pub layout: Layout,
     /// The wallet.
-    pub homes: Vec<Home>,
+    pub homes: Vec<DatabaseServer>,
     /// What the servers show each other through.
     pub redis_url: String,
     /// How long its processes wait for a statement.
@@ -124,14 +124,14 @@ impl Installation {
         let home = |number: usize| {
             let of_home = |slot: &Slot| home_of_slot(slot.number().into()) == SETS + number;
             let slots = Slot::all().filter(of_home).collect();
-            Home { options: options(&parts[SETS + number], patience), slots, world: World::Real }
+            DatabaseServer { options: options(&parts[SETS + number], patience), slots, traffic: Traffic::Live }
         };
         let homes = vec![home(0), home(1)];
         let redis = [(); SETS].map(|()| Part::redis());
         let mut sets = Vec::new();
         for number in 0..SETS {
             let slots = Slot::all().filter(|slot| set_of(*slot) == number).collect();
-            let layout = Layout { fold: fold(), slots, zone_offset_s: ZONE_OFFSET_S, world: World::Real };
+            let layout = Layout { fold: fold(), slots, zone_offset_s: ZONE_OFFSET_S, traffic: Traffic::Live };
             let patient = options(&parts[number], PATIENT);
             migrate(patient.clone(), &layout).await.expect("an empty database takes the tables");
             let store = MysqlStore::open(patient, layout.clone()).await.expect("the database is there");
@@ -145,9 +145,9 @@ impl Installation {
             let store = Arc::new(store);
             sets.push(Set { shape, store, servers: Default::default(), worker: Mutex::default() });
         }
-        let patient: Vec<Home> = homes
+        let patient: Vec<DatabaseServer> = homes
             .iter()
-            .map(|home| Home {
+            .map(|home| DatabaseServer {
                 options: MysqlOptions { statement_timeout: PATIENT, ..home.options.clone() },
                 ..home.clone()
             })
@@ -251,13 +251,13 @@ impl Set {
 }
 
 async fn started<T, F: Future<Output = Result<T, String>>>(start: impl Fn() -> F) -> T {
-    let mut words = String::new();
+    let mut reason = String::new();
     for _ in 0..START_TRIES {
         match start().await {
             Ok(process) => return process,
-            Err(error) => words = error,
+            Err(error) => reason = error,
         }
         tokio::time::sleep(START_AGAIN_AFTER).await;
     }
-    panic!("a process does not start: {words}");
+    panic!("a process does not start: {reason}");
 }

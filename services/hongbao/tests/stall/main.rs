@@ -65,7 +65,7 @@ impl Found {
             *self.in_flight.entry(place).or_default() += count;
         }
         for violation in outcome.violations {
-            self.violations.entry(violation.kind).or_default().push((seed, violation.words));
+            self.violations.entry(violation.kind).or_default().push((seed, violation.reason));
         }
     }
 
@@ -77,7 +77,7 @@ impl Found {
             seeds.sort_unstable();
             seeds.dedup();
             println!("{kind}: {} in {} rounds, HONGBAO_STALL_SEED={seeds:?}", found.len(), seeds.len());
-            found.iter().take(LINES_MAX).for_each(|(seed, words)| println!("    {seed}: {words}"));
+            found.iter().take(LINES_MAX).for_each(|(seed, reason)| println!("    {seed}: {reason}"));
         }
     }
 }
@@ -145,15 +145,15 @@ async fn audit_all(installation: &Installation) -> Vec<String> {
         store: set.store.clone(),
     });
     let sets: Vec<SetStore> = named.collect();
-    let mut words = String::new();
+    let mut reason = String::new();
     for _ in 0..AUDIT_TRIES {
         let mut breaches = Vec::new();
         match audit(&sets, &*installation.wallet, &mut |breach| breaches.push(breach.to_string())).await {
             Ok(_) => return breaches,
             // The connections of the test broke with the databases: the next ones are new.
-            Err(error) => words = error.to_string(),
+            Err(error) => reason = error.to_string(),
         }
         tokio::time::sleep(AUDIT_AGAIN_AFTER).await;
     }
-    panic!("the audit cannot read everything: {words}");
+    panic!("the audit cannot read everything: {reason}");
 }

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::{Limits, SystemClock, World};
+use hongbao_core::{Limits, SystemClock, Traffic};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerOptions, ServerParts, ServerTasks};
-use hongbao_envelope::shared::SharedViews;
+use hongbao_envelope::shared::SnapshotCache;
 use hongbao_store::Store;
 use hongbao_store::mysql::MysqlStore;
 use hongbao_wallet::mysql::MysqlWallet;
-use hongbao_workers::{Ports, Tenant, WorkerOptions, WorkerSet};
+use hongbao_workers::{LeaseHolder, Ports, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
 use tokio::runtime::Runtime;
 
@@ -50,8 +50,8 @@ fn limits() -> Limits {
 async fn connect(shape: &SetShape) -> Result<(Arc<MysqlStore>, Arc<MysqlWallet>), String> {
     let store = MysqlStore::open(shape.options.clone(), shape.layout.clone()).await;
     let wallet = MysqlWallet::open_what_is_up(shape.homes.clone(), WALLET_DATABASES).await;
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    Ok((Arc::new(store.map_err(|error| words(&error))?), Arc::new(wallet.map_err(|error| words(&error))?)))
+    let reason = |error: &dyn std::fmt::Display| error.to_string();
+    Ok((Arc::new(store.map_err(|error| reason(&error))?), Arc::new(wallet.map_err(|error| reason(&error))?)))
 }
 
 impl ServerProcess {
@@ -61,7 +61,7 @@ impl ServerProcess {
         let started = runtime.spawn(async move {
             let (store, wallet) = connect(&shape).await?;
             let mut registry = Registry::default();
-            let shared = SharedViews::start(World::Real, &shape.redis_url, SECRET, store.clone(), &mut registry)?;
+            let shared = SnapshotCache::start(Traffic::Live, &shape.redis_url, SECRET, store.clone(), &mut registry)?;
             let parts = ServerParts {
                 store: store.clone() as Arc<dyn Store>,
                 wallet,
@@ -84,9 +84,9 @@ impl ServerProcess {
             Ok(Ok((server, tasks))) => {
                 Ok(ServerProcess { running: Mutex::new(Some((runtime, server))), _tasks: tasks })
             }
-            Ok(Err(words)) => {
+            Ok(Err(reason)) => {
                 runtime.shutdown_background();
-                Err(words)
+                Err(reason)
             }
             Err(error) => panic!("a server could not be started: {error}"),
         }
@@ -133,13 +133,20 @@ impl WorkerProcess {
             let ports = Ports { store, wallet, clock: Arc::new(SystemClock) };
             let options = WorkerOptions { credit_idle_ms: 20, idle_ms: 50, ..WorkerOptions::default() };
             let mut registry = Registry::default();
-            Ok::<_, String>(WorkerSet::spawn(ports, Tenant::alone(), ZONE_OFFSET_S, &limits(), &options, &mut registry))
+            Ok::<_, String>(WorkerSet::spawn(
+                ports,
+                LeaseHolder::alone(),
+                ZONE_OFFSET_S,
+                &limits(),
+                &options,
+                &mut registry,
+            ))
         });
         match started.await {
             Ok(Ok(jobs)) => Ok(WorkerProcess { _jobs: jobs, runtime: Some(runtime) }),
-            Ok(Err(words)) => {
+            Ok(Err(reason)) => {
                 runtime.shutdown_background();
-                Err(words)
+                Err(reason)
             }
             Err(error) => panic!("workers could not be started: {error}"),
         }

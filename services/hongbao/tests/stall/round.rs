@@ -287,7 +287,7 @@ impl Round {
             }
             if Instant::now() > deadline {
                 let late =
-                    open.into_iter().map(|(id, words)| Violation::new("never_settled", format!("{id}: {words}")));
+                    open.into_iter().map(|(id, reason)| Violation::new("never_settled", format!("{id}: {reason}")));
                 return violations.into_iter().chain(late).collect();
             }
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;

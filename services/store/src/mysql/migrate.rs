@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::id::Fold;
-use hongbao_core::{Day, Slot, World};
+use hongbao_core::{Day, Slot, Traffic};
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
@@ -48,15 +48,15 @@ pub struct Layout {
     pub slots: Vec<Slot>,
     /// The zone that days are counted in, in seconds ahead of UTC.
     pub zone_offset_s: i32,
-    /// Whose databases: each world has its own, by name.
-    pub world: World,
+    /// Whose databases: each kind of traffic has its own, by name.
+    pub traffic: Traffic,
 }
 
 impl Layout {
     /// The databases of the SET, by number and name.
     pub fn databases(&self) -> Vec<(u8, String)> {
         let numbers: BTreeSet<u8> = self.slots.iter().map(|slot| slot.number() % self.fold.databases()).collect();
-        let suffix = self.world.database_suffix();
+        let suffix = self.traffic.database_suffix();
         numbers.into_iter().map(|number| (number, format!("db_{number:02}{suffix}"))).collect()
     }
 

@@ -137,11 +137,11 @@ impl Store for MysqlStore {
     }
 
     fn refusal(&self) -> Option<String> {
-        self.connections.standing().refusal()
+        self.connections.health().refusal()
     }
 
     fn returns(&self) -> Returning {
-        self.connections.standing().returns.awaited()
+        self.connections.health().returns.awaited()
     }
 
     fn epoch(&self, database: u8) -> u64 {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Stage, Timestamp};
 use hongbao_database::mysql::connection::{Lease, within};
-use hongbao_database::mysql::failure::Broken;
+use hongbao_database::mysql::failure::QueryError;
 use hongbao_database::mysql::row::{put, put_bytes};
 use hongbao_database::{Durable, durably};
 use sqlx::Executor as _;
@@ -54,7 +54,7 @@ pub async fn append(store: &MysqlStore, entries: &[Entry]) -> Result<Append, Sto
     let Some((database, sql)) = insertion(store, entries, |entry| entry.envelope_id, head, put_entry)? else {
         return Ok(Append::Done);
     };
-    store.connections.standing().check()?;
+    store.connections.health().check()?;
     let writer = store.writer(database)?;
     let Ok(mut own) = writer.connection.try_lock() else {
         let mut lease = store.connections.lease().await?;
@@ -87,7 +87,7 @@ pub async fn append(store: &MysqlStore, entries: &[Entry]) -> Result<Append, Sto
     fenced(done)
 }
 
-fn fenced(done: Result<(), Broken>) -> Result<Append, StoreError> {
+fn fenced(done: Result<(), QueryError>) -> Result<Append, StoreError> {
     match done {
         Ok(()) => Ok(Append::Done),
         Err(broken) if broken.is_duplicate() => Ok(Append::Fenced),
@@ -257,8 +257,8 @@ struct Transaction {
 impl Transaction {
     fn in_database(&mut self, database: u8) -> Result<(), StoreError> {
         if *self.database.get_or_insert(database) != database {
-            let words = "the batch spans two databases, which no transaction of ours does";
-            return Err(StoreError::Unavailable(words.to_owned()));
+            let reason = "the batch spans two databases, which no transaction of ours does";
+            return Err(StoreError::Unavailable(reason.to_owned()));
         }
         Ok(())
     }
@@ -278,7 +278,7 @@ impl Transaction {
 }
 
 /// Runs a text that commits.
-async fn execute(lease: &mut Lease, sql: &str) -> Result<(), Broken> {
+async fn execute(lease: &mut Lease, sql: &str) -> Result<(), QueryError> {
     let mut tries = 1;
     loop {
         let limit = lease.limit();

@@ -62,7 +62,7 @@ async fn a_full_disk_refuses_and_keeps_all_that_was_acknowledged_i3() {
                 (0..tables).flat_map(|place| openings(ids[place], acknowledged[place] + 1, rows)).collect();
             match store.append(&batch).await {
                 Ok(Append::Done) => acknowledged[..tables].iter_mut().for_each(|last_seq| *last_seq += rows),
-                Err(StoreError::Unavailable(words)) => break assert!(words.contains("full"), "{words}"),
+                Err(StoreError::Unavailable(reason)) => break assert!(reason.contains("full"), "{reason}"),
                 other => panic!("{other:?}"),
             }
         }
@@ -92,7 +92,7 @@ async fn a_setting_that_is_weakened_while_it_runs_is_shown_and_refused_until_it_
         let found = store.files[0].look().await.unwrap_err().to_string();
         assert!(found.contains("synchronous=NORMAL") && found.contains("db_00.sqlite"), "{found}");
         let shown = store.durability();
-        assert!(!shown.full && shown.words.contains("synchronous=NORMAL"), "{shown:?}");
+        assert!(!shown.full && shown.settings.contains("synchronous=NORMAL"), "{shown:?}");
         for refused in [store.append(&openings(id, 1, 1)).await.err(), store.load(id).await.err()] {
             let refused = refused.expect("it is refused").to_string();
             assert!(refused.contains("not durable any more"), "{refused}");
@@ -122,7 +122,7 @@ async fn a_key_that_is_dropped_while_it_runs_is_refused_until_it_is_back_i5() {
     on_the_writer(&other, &format!("DROP INDEX {name}")).await;
     let found = file.look().await.unwrap_err().to_string();
     assert!(found.contains(&name) && found.contains("db_00.sqlite"), "{found}");
-    assert!(file.lacks().is_some_and(|words| words.contains(&name)));
+    assert!(file.lacks().is_some_and(|reason| reason.contains(&name)));
     assert_eq!(file.look().await.unwrap_err().to_string(), found, "it stays refused");
     assert!(store.append(&openings(id, 1, 1)).await.is_err());
     on_the_writer(&other, &sql).await;
@@ -161,7 +161,7 @@ async fn a_commit_into_a_file_that_is_gone_is_not_acknowledged_i3() {
     let writer = store.files[0].writer().await.unwrap();
     // It goes after the look before the commit.
     std::fs::remove_file(store.files[0].path()).unwrap();
-    assert!(matches!(writer.committed(), Err(DatabaseError::Unknown(words)) if words.contains("was removed")));
+    assert!(matches!(writer.committed(), Err(DatabaseError::Unknown(reason)) if reason.contains("was removed")));
     drop(writer);
     assert!(store.append(&openings(id, 1, 1)).await.unwrap_err().to_string().contains("was removed"));
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hongbao_core::id::Fold;
-use hongbao_core::{Day, Entry, EntryKind, Envelope, Fen, Slot, World};
+use hongbao_core::{Day, Entry, EntryKind, Envelope, Fen, Slot, Traffic};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_parts::Part;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
@@ -26,7 +26,7 @@ pub fn layout() -> Layout {
 /// So many databases and tables a day, of all slots.
 pub fn layout_of(databases: u8, tables: u8) -> Layout {
     let fold = Fold::new(databases, tables).expect("the tests use divisors of 100 and 10");
-    Layout { fold, slots: Slot::all().collect(), zone_offset_s: 28_800, world: World::Real }
+    Layout { fold, slots: Slot::all().collect(), zone_offset_s: 28_800, traffic: Traffic::Live }
 }
 
 /// How to reach these nodes.
@@ -157,7 +157,7 @@ pub fn entries(envelope: &Envelope, seqs: std::ops::RangeInclusive<u32>, name: &
 /// The words of the error that says that nothing was written.
 pub fn unavailable<T>(outcome: Result<T, impl Into<StoreError>>) -> String {
     match outcome.map_err(Into::into) {
-        Err(StoreError::Unavailable(words)) => words,
+        Err(StoreError::Unavailable(reason)) => reason,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("it succeeded"),
     }

@@ -80,16 +80,16 @@ async fn weak_durability_is_refused_unless_it_is_allowed_and_then_it_shows_i3() 
     let lax = MysqlOptions { allow_weak_durability: true, ..strict.clone() };
     let mut root = root(&part).await;
 
-    let words = unavailable(Connections::open(strict.clone()).await);
-    assert!(words.contains("sync_binlog=0") && words.contains("allow_weak_durability"), "{words}");
+    let reason = unavailable(Connections::open(strict.clone()).await);
+    assert!(reason.contains("sync_binlog=0") && reason.contains("allow_weak_durability"), "{reason}");
     root.execute("SET GLOBAL sync_binlog = 1").await.unwrap();
     assert!(Connections::open(strict.clone()).await.unwrap().durability().full);
 
     root.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 2").await.unwrap();
-    let words = unavailable(Connections::open(strict).await);
-    assert!(words.contains("innodb_flush_log_at_trx_commit=2"), "{words}");
+    let reason = unavailable(Connections::open(strict).await);
+    assert!(reason.contains("innodb_flush_log_at_trx_commit=2"), "{reason}");
     let weak = Connections::open(lax.clone()).await.unwrap().durability();
-    assert!(!weak.full && weak.words.contains("innodb_flush_log_at_trx_commit=2"), "{weak:?}");
+    assert!(!weak.full && weak.settings.contains("innodb_flush_log_at_trx_commit=2"), "{weak:?}");
     root.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1").await.unwrap();
     assert!(Connections::open(lax).await.unwrap().durability().full, "it is read, not assumed");
 }
@@ -98,9 +98,9 @@ async fn weak_durability_is_refused_unless_it_is_allowed_and_then_it_shows_i3() 
 async fn a_wrong_password_is_told_and_never_shown() {
     let wrong = MysqlOptions { password: "a-secret".to_owned(), ..options(&[shared().node()]) };
     assert!(!format!("{wrong:?}").contains("a-secret"));
-    let words = unavailable(Connections::open(wrong).await);
-    assert!(words.contains("Access denied") && words.contains(&shared().node()), "{words}");
-    assert!(!words.contains("a-secret"));
+    let reason = unavailable(Connections::open(wrong).await);
+    assert!(reason.contains("Access denied") && reason.contains(&shared().node()), "{reason}");
+    assert!(!reason.contains("a-secret"));
 }
 
 #[tokio::test]
@@ -120,8 +120,8 @@ async fn the_next_node_serves_when_the_first_is_gone_or_hangs() {
         assert!(connections.ping().await.unwrap().is_some());
 
         let nobody = MysqlOptions { nodes: vec![first.parse().unwrap()], ..options };
-        let words = unavailable(Connections::open(nobody).await);
-        assert!(words.contains(&first), "{words}");
+        let reason = unavailable(Connections::open(nobody).await);
+        assert!(reason.contains(&first), "{reason}");
     }
 }
 
@@ -139,8 +139,8 @@ async fn a_node_that_can_be_written_to_is_preferred_to_one_that_cannot() {
     // As in a failover: the old writer stays up and takes no more writes.
     root(&old).await.execute("SET GLOBAL read_only = 1").await.unwrap();
     let envelope = created(id_at(NOW, 1));
-    let words = unavailable(store.create(std::slice::from_ref(&envelope)).await);
-    assert!(words.contains("read-only"), "{words}");
+    let reason = unavailable(store.create(std::slice::from_ref(&envelope)).await);
+    assert!(reason.contains("read-only"), "{reason}");
     store.create(std::slice::from_ref(&envelope)).await.unwrap();
     assert!(store.load(envelope.id).await.unwrap().is_some());
     let row = root(&new).await.fetch_one("SELECT count(*) FROM db_00.envelope_0_17").await.unwrap();
@@ -183,8 +183,8 @@ async fn leases_are_bounded_and_whoever_finds_none_is_told_in_time() {
         MysqlOptions { connections_max: 2, acquire_timeout: Duration::from_millis(100), ..options(&[shared().node()]) };
     let connections = Connections::open(few).await.unwrap();
     let (one, _two) = (connections.lease().await.unwrap(), connections.lease().await.unwrap());
-    let words = unavailable(connections.lease().await);
-    assert!(words.contains("in use"), "{words}");
+    let reason = unavailable(connections.lease().await);
+    assert!(reason.contains("in use"), "{reason}");
     assert!(connections.ping().await.unwrap().is_some(), "who only asks whether it lives waits for nobody");
     let held = connections.dedicated().await.unwrap();
     one.give_back();

@@ -57,7 +57,7 @@ async fn a_row_that_is_locked_is_waited_for_but_not_for_long() {
     let envelope = make_large(&store, 2).await;
     let long = Duration::from_millis(1_800);
     let outcome = append_against(&store, &mut root, &envelope, long, "ROLLBACK").await;
-    assert!(matches!(&outcome, Err(StoreError::Locked(words)) if words.contains("1205")), "{outcome:?}");
+    assert!(matches!(&outcome, Err(StoreError::Locked(reason)) if reason.contains("1205")), "{outcome:?}");
     assert_eq!(journal_of(&store, envelope.id).await, [], "nothing was written");
     write(&store, &entries(&envelope, 1..=1, "next")).await;
 }
@@ -134,8 +134,8 @@ async fn a_database_that_is_read_only_refuses_openings_and_can_be_read() {
     let mut root = root(&part).await;
     root.execute("SET GLOBAL read_only = 1").await.unwrap();
     let after = entries(&envelope, 3..=3, "after");
-    let words = unavailable(store.append(&after).await);
-    assert!(words.contains("read-only"), "{words}");
+    let reason = unavailable(store.append(&after).await);
+    assert!(reason.contains("read-only"), "{reason}");
     assert_eq!(journal_of(&store, envelope.id).await, before);
     root.execute("SET GLOBAL read_only = 0").await.unwrap();
     // The connection was given up, so that another node could have been found.
@@ -149,7 +149,7 @@ async fn a_database_that_is_full_refuses_openings_and_loses_none() {
     let (_part, store) = own(&small, Duration::from_secs(5)).await;
     let envelope = make_large(&store, 0).await;
     let mut written = 0;
-    let words = loop {
+    let reason = loop {
         let batch = entries(&envelope, written + 1..=written + 1_000, "filler");
         match store.append(&batch).await {
             Ok(append) => assert_eq!(append, Append::Done),
@@ -158,7 +158,7 @@ async fn a_database_that_is_full_refuses_openings_and_loses_none() {
         written += 1_000;
         assert!(written < 500_000, "it never fills up");
     };
-    assert!(words.contains("full"), "{words}");
+    assert!(reason.contains("full"), "{reason}");
     assert_eq!(journal_of(&store, envelope.id).await.len(), written as usize);
     let (_, journal) = store.load(envelope.id).await.unwrap().expect("it was created");
     assert_eq!(journal.last_seq, written);

@@ -18,8 +18,8 @@ async fn several_may_migrate_at_once_and_again_and_a_store_opens_what_it_fits() 
     let layout = layout_of(4, 1);
     let open = |layout: &Layout| MysqlStore::open(options.clone(), layout.clone());
 
-    let words = unavailable(open(&layout).await);
-    assert!(words.contains("run `hongbao migrate`"), "{words}");
+    let reason = unavailable(open(&layout).await);
+    assert!(reason.contains("run `hongbao migrate`"), "{reason}");
 
     let migrations: Vec<_> = (0..4)
         .map(|_| {
@@ -38,18 +38,18 @@ async fn several_may_migrate_at_once_and_again_and_a_store_opens_what_it_fits() 
 
     // Where an envelope lies follows from the fold and the zone.
     for other in [layout_of(2, 1), layout_of(4, 2), Layout { zone_offset_s: 0, ..layout.clone() }] {
-        for words in [unavailable(open(&other).await), unavailable(migrate(options.clone(), &other).await)] {
-            assert!(words.contains("db_00 was made as number 0 of 4 databases with 1 tables a day"), "{words}");
+        for reason in [unavailable(open(&other).await), unavailable(migrate(options.clone(), &other).await)] {
+            assert!(reason.contains("db_00 was made as number 0 of 4 databases with 1 tables a day"), "{reason}");
         }
     }
 
     let mut root = root(&part).await;
     root.execute("UPDATE db_03.meta SET version = 0").await.unwrap();
-    let words = unavailable(open(&layout).await);
-    assert!(words.contains("db_03 is not complete: run `hongbao migrate`"), "{words}");
+    let reason = unavailable(open(&layout).await);
+    assert!(reason.contains("db_03 is not complete: run `hongbao migrate`"), "{reason}");
     root.execute("UPDATE db_03.meta SET version = 1000").await.unwrap();
-    let words = unavailable(open(&layout).await);
-    assert!(words.contains("newer version"), "{words}");
+    let reason = unavailable(open(&layout).await);
+    assert!(reason.contains("newer version"), "{reason}");
 }
 
 /// Version 1 had no table for the barrier.
@@ -63,8 +63,8 @@ async fn a_database_of_the_version_before_is_completed_by_migrate() {
         .execute(sqlx::raw_sql("DROP TABLE db_00.barrier, db_00.migration; UPDATE db_00.meta SET version = 1"))
         .await
         .unwrap();
-    let words = unavailable(MysqlStore::open(options.clone(), layout.clone()).await);
-    assert!(words.contains("db_00 is not complete: run `hongbao migrate`"), "{words}");
+    let reason = unavailable(MysqlStore::open(options.clone(), layout.clone()).await);
+    assert!(reason.contains("db_00 is not complete: run `hongbao migrate`"), "{reason}");
     migrate(options.clone(), &layout).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options, layout).await.unwrap());
     let id = store_suite::make_active(&store, store_suite::id_at(store_suite::NOW, 0)).await.id;
@@ -79,11 +79,11 @@ async fn a_table_of_another_engine_is_refused_by_name() {
     migrate(options.clone(), &layout).await.unwrap();
     MysqlStore::open(options.clone(), layout.clone()).await.unwrap();
     root(&part).await.execute("ALTER TABLE db_01.entry_0_17 ENGINE=MyISAM").await.unwrap();
-    for words in [
+    for reason in [
         unavailable(MysqlStore::open(options.clone(), layout.clone()).await),
         unavailable(migrate(options, &layout).await),
     ] {
-        assert!(words.contains("db_01.entry_0_17 must be of the engine InnoDB; its engine is MyISAM"), "{words}");
+        assert!(reason.contains("db_01.entry_0_17 must be of the engine InnoDB; its engine is MyISAM"), "{reason}");
     }
 }
 

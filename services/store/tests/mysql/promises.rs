@@ -42,7 +42,7 @@ async fn refuses(store: &Arc<dyn Store>, envelope: &Envelope, why: &str) {
         store.load(envelope.id).await.map(|_| ()),
     ];
     for outcome in others {
-        assert!(matches!(&outcome, Err(StoreError::Unavailable(words)) if words.contains(why)), "{outcome:?}");
+        assert!(matches!(&outcome, Err(StoreError::Unavailable(reason)) if reason.contains(why)), "{outcome:?}");
     }
 }
 
@@ -69,10 +69,10 @@ async fn durability_that_is_switched_off_under_load_is_noticed_refused_and_taken
     ] {
         assert!(store.durability().full);
         root.execute(sqlx::raw_sql(&format!("SET GLOBAL {weak}"))).await.unwrap();
-        let words = until_refused(&store, true).await;
+        let reason = until_refused(&store, true).await;
         let name = weak.split(' ').next().expect("it has a name");
-        assert!(words.contains(name) && words.contains("allow_weak_durability"), "{words}");
-        assert!(!store.durability().full && store.durability().words.contains(&weak.replace(' ', "")));
+        assert!(reason.contains(name) && reason.contains("allow_weak_durability"), "{reason}");
+        assert!(!store.durability().full && store.durability().settings.contains(&weak.replace(' ', "")));
         refuses(&store, &envelope, name).await;
         assert_eq!(root.fetch_all("SELECT 1 FROM db_00.entry_0_17").await.unwrap().len(), seq as usize);
 
@@ -162,7 +162,7 @@ async fn a_database_that_is_changed_under_a_running_service_is_refused_by_name()
     let mut root = root(&part).await;
     let envelope = make_large(&store, 0).await;
     let mut seq = 0;
-    for (change, back, words) in [
+    for (change, back, reason) in [
         (
             "ALTER TABLE db_00.entry_0_05 ENGINE = Aria",
             "ALTER TABLE db_00.entry_0_05 ENGINE = InnoDB",
@@ -187,9 +187,9 @@ async fn a_database_that_is_changed_under_a_running_service_is_refused_by_name()
     ] {
         root.execute(sqlx::raw_sql(change)).await.unwrap();
         let refusal = until_refused(&store, true).await;
-        assert!(refusal.contains(words), "{refusal}");
-        assert!(!store.durability().full && store.durability().words.contains(words));
-        refuses(&store, &envelope, words).await;
+        assert!(refusal.contains(reason), "{refusal}");
+        assert!(!store.durability().full && store.durability().settings.contains(reason));
+        refuses(&store, &envelope, reason).await;
         root.execute(sqlx::raw_sql(back)).await.unwrap();
         until_refused(&store, false).await;
         seq += 1;

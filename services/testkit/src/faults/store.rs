@@ -105,7 +105,7 @@ impl<G: StoreFaults> Barrier for FaultInjectingStore<G> {
             Ok(barrier_after(self.guard.start_of_readings(), since, inner).await?)
         });
         passed.await.map_err(|error| match error {
-            StoreError::Unavailable(words) | StoreError::Locked(words) => DatabaseError::Unavailable(words),
+            StoreError::Unavailable(reason) | StoreError::Locked(reason) => DatabaseError::Unavailable(reason),
             other => DatabaseError::Unknown(other.to_string()),
         })
     }

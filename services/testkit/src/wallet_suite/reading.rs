@@ -184,7 +184,7 @@ pub async fn an_idle_wallet_answers_and_tells_its_durability(wallet: Arc<dyn Wal
     for clock in wallet.ping().await.unwrap() {
         assert!(clock > NOON, "the database's clock says {clock:?}");
     }
-    assert!(!wallet.durability().words.is_empty());
+    assert!(!wallet.durability().settings.is_empty());
 }
 
 /// The balance of an account whose row is there.

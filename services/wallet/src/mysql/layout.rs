@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hongbao_core::id::{SLOTS, stable_hash};
-use hongbao_core::{Slot, UserId, World};
+use hongbao_core::{Slot, Traffic, UserId};
 
-use super::Home;
+use super::DatabaseServer;
 use crate::WalletError;
 
 /// One shard, before it is opened.
@@ -13,20 +13,20 @@ use crate::WalletError;
 pub(super) struct Plan {
     /// Its lowest slot, which tells it from all others.
     pub number: u8,
-    /// The home that it lies in, by its place among them.
-    pub home: usize,
+    /// The server that it lies in, by its place among them.
+    pub server: usize,
     /// Its database there, by number.
     pub database: u8,
     /// The slots that it holds, in order.
     pub slots: Vec<Slot>,
     /// Whose money it holds.
-    pub world: World,
+    pub traffic: Traffic,
 }
 
 impl Plan {
     /// The name of its database.
     pub fn name(&self) -> String {
-        format!("wallet_{:02}{}", self.database, self.world.database_suffix())
+        format!("wallet_{:02}{}", self.database, self.traffic.database_suffix())
     }
 
     /// Its slots as `meta` names them.
@@ -41,48 +41,48 @@ pub(super) fn slot_of(user: &UserId) -> Slot {
     Slot::new(number).expect("a remainder of 100 is below 100")
 }
 
-/// The shards of these homes, by number.
+/// The shards of these servers, by number.
 ///
 /// # Errors
 /// When slots are missing or held twice, or `databases` does not divide 100.
-pub(super) fn plan(homes: &[Home], databases: u8) -> Result<Vec<Plan>, WalletError> {
+pub(super) fn plan(servers: &[DatabaseServer], databases: u8) -> Result<Vec<Plan>, WalletError> {
     if databases == 0 || !SLOTS.is_multiple_of(databases) {
         return Err(wrong(format!("{databases} wallet databases: the number must divide {SLOTS}")));
     }
     let mut shards: BTreeMap<(usize, u8), Vec<Slot>> = BTreeMap::new();
     for slot in Slot::all() {
-        let mut holders = (0..homes.len()).filter(|home| homes[*home].slots.contains(&slot));
-        let Some(home) = holders.next() else {
+        let mut holders = (0..servers.len()).filter(|server| servers[*server].slots.contains(&slot));
+        let Some(server) = holders.next() else {
             return Err(wrong(format!("wallet slot {:02} is held by no wallet", slot.number())));
         };
         if holders.next().is_some() {
             return Err(wrong(format!("wallet slot {:02} is held by two wallets", slot.number())));
         }
-        shards.entry((home, slot.number() % databases)).or_default().push(slot);
+        shards.entry((server, slot.number() % databases)).or_default().push(slot);
     }
     let mut plans: Vec<Plan> = shards
         .into_iter()
-        .map(|((home, database), slots)| {
-            let world = homes[home].world;
-            Plan { number: slots[0].number(), home, database, slots, world }
+        .map(|((server, database), slots)| {
+            let traffic = servers[server].traffic;
+            Plan { number: slots[0].number(), server, database, slots, traffic }
         })
         .collect();
     plans.sort_by_key(|plan| plan.number);
     Ok(plans)
 }
 
-/// The names of the databases of each home, in the order of the homes.
+/// The names of the databases of each server, in the order of the servers.
 ///
 /// # Errors
 /// As the layout's: slots that are missing or held twice.
-pub fn database_names(homes: &[Home], databases: u8) -> Result<Vec<Vec<String>>, WalletError> {
-    let plans = plan(homes, databases)?;
-    let of_home = |home| plans.iter().filter(|plan| plan.home == home).map(Plan::name).collect();
-    Ok((0..homes.len()).map(of_home).collect())
+pub fn database_names(servers: &[DatabaseServer], databases: u8) -> Result<Vec<Vec<String>>, WalletError> {
+    let plans = plan(servers, databases)?;
+    let of_home = |server| plans.iter().filter(|plan| plan.server == server).map(Plan::name).collect();
+    Ok((0..servers.len()).map(of_home).collect())
 }
 
-fn wrong(words: String) -> WalletError {
-    WalletError::Unavailable(words)
+fn wrong(reason: String) -> WalletError {
+    WalletError::Unavailable(reason)
 }
 
 #[cfg(test)]
@@ -91,12 +91,16 @@ mod tests {
 
     use super::*;
 
-    fn home(slots: impl IntoIterator<Item = u8>) -> Home {
-        home_in(World::Real, slots)
+    fn server(slots: impl IntoIterator<Item = u8>) -> DatabaseServer {
+        server_in(Traffic::Live, slots)
     }
 
-    fn home_in(world: World, slots: impl IntoIterator<Item = u8>) -> Home {
-        Home { options: MysqlOptions::default(), slots: slots.into_iter().filter_map(Slot::new).collect(), world }
+    fn server_in(traffic: Traffic, slots: impl IntoIterator<Item = u8>) -> DatabaseServer {
+        DatabaseServer {
+            options: MysqlOptions::default(),
+            slots: slots.into_iter().filter_map(Slot::new).collect(),
+            traffic,
+        }
     }
 
     #[test]
@@ -108,8 +112,8 @@ mod tests {
 
     #[test]
     fn every_slot_has_one_shard() {
-        let plans = plan(&[home(0..50), home(50..100)], 4).unwrap();
-        let numbers: Vec<_> = plans.iter().map(|plan| (plan.number, plan.home, plan.name())).collect();
+        let plans = plan(&[server(0..50), server(50..100)], 4).unwrap();
+        let numbers: Vec<_> = plans.iter().map(|plan| (plan.number, plan.server, plan.name())).collect();
         let name = |number: u8| format!("wallet_{number:02}");
         let first = (0..4).map(|number| (number, 0, name(number)));
         let second = [(50, 1, name(2)), (51, 1, name(3)), (52, 1, name(0)), (53, 1, name(1))];
@@ -120,16 +124,16 @@ mod tests {
 
     #[test]
     fn the_rehearsal_s_money_lies_in_databases_of_its_own() {
-        let plans = plan(&[home_in(World::Rehearsal, 0..100)], 2).unwrap();
+        let plans = plan(&[server_in(Traffic::Shadow, 0..100)], 2).unwrap();
         assert_eq!(plans.iter().map(Plan::name).collect::<Vec<_>>(), ["wallet_00_shadow", "wallet_01_shadow"]);
     }
 
     #[test]
     fn what_does_not_add_up_is_refused_in_words() {
-        let words = |homes: &[Home], databases| plan(homes, databases).unwrap_err().to_string();
-        assert!(words(&[home(0..100)], 3).contains("must divide 100"));
-        assert!(words(&[home(0..100)], 0).contains("must divide 100"));
-        assert!(words(&[home(0..99)], 2).contains("slot 99 is held by no wallet"));
-        assert!(words(&[home(0..100), home(7..8)], 2).contains("slot 07 is held by two wallets"));
+        let reason = |servers: &[DatabaseServer], databases| plan(servers, databases).unwrap_err().to_string();
+        assert!(reason(&[server(0..100)], 3).contains("must divide 100"));
+        assert!(reason(&[server(0..100)], 0).contains("must divide 100"));
+        assert!(reason(&[server(0..99)], 2).contains("slot 99 is held by no wallet"));
+        assert!(reason(&[server(0..100), server(7..8)], 2).contains("slot 07 is held by two wallets"));
     }
 }

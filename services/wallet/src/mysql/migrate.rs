@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_database::mysql::connection::{Connections, Lease, within};
-use hongbao_database::mysql::failure::{Broken, reading};
+use hongbao_database::mysql::failure::{QueryError, reading};
 use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
 use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, patient, refused};
 use hongbao_database::mysql::watch::Unkept;
@@ -15,7 +15,7 @@ use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
-use super::Home;
+use super::DatabaseServer;
 use super::layout::{Plan, plan};
 use crate::WalletError;
 
@@ -38,12 +38,12 @@ const UNGUARDED: &str = include_str!("../../../../sql/mysql/wallet/unguarded.sql
 ///
 /// # Errors
 /// When slots do not add up, a database was made for others, or its server refuses.
-pub async fn migrate(homes: &[Home], databases: u8) -> Result<(), WalletError> {
-    let plans = plan(homes, databases)?;
-    for (place, home) in homes.iter().enumerate() {
-        let connections = Connections::open(patient(home.options.clone())).await?;
+pub async fn migrate(servers: &[DatabaseServer], databases: u8) -> Result<(), WalletError> {
+    let plans = plan(servers, databases)?;
+    for (place, server) in servers.iter().enumerate() {
+        let connections = Connections::open(patient(server.options.clone())).await?;
         let mut lease = connections.lease().await?;
-        for plan in plans.iter().filter(|plan| plan.home == place) {
+        for plan in plans.iter().filter(|plan| plan.server == place) {
             make(&mut lease, plan, databases).await?;
         }
         lease.give_back();
@@ -89,7 +89,7 @@ async fn guard_transfers(lease: &mut Lease, name: &str) -> Result<(), WalletErro
     Ok(())
 }
 
-async fn is_galera(lease: &mut Lease) -> Result<bool, Broken> {
+async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
     let limit = lease.limit();
     let ask = "SHOW VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'";
     within(limit, lease.connection().fetch_optional(sqlx::raw_sql(ask))).await.map(|row| row.is_some())

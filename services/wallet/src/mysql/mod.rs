@@ -1,6 +1,6 @@
 //! The built-in ledger over the MySQL protocol, sharded by user.
 //!
-//! A user's slot is `stable_hash(user) % 100`; a home (a database server, or a
+//! A user's slot is `stable_hash(user) % 100`; a database server (or a
 //! cluster that looks like one) holds some of the slots, folded by modulo to its
 //! databases `wallet_00` and so on. Each of these is a shard.
 //!
@@ -23,7 +23,7 @@ mod promise;
 mod reader;
 mod shard;
 mod transaction;
-mod way;
+mod verified;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
 use hongbao_core::{
-    EnvelopeId, Fen, Slot, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId, World,
+    EnvelopeId, Fen, Slot, Timestamp, Traffic, Transfer, TransferId, TransferKind, TransferOutcome, UserId,
 };
 use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
@@ -42,7 +42,7 @@ use hongbao_database::{Barrier, Durability, Generations};
 use tokio::task::JoinSet;
 
 use self::layout::{plan, slot_of};
-use self::shard::{Ledger, Shard};
+use self::shard::{Shard, ShardWriter};
 use crate::writer::{Queue, Waiting, check_size};
 use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
 
@@ -56,23 +56,23 @@ const _: () = assert!((hongbao_core::id::SLOTS as i64) << POSITION_BITS < 1 << 5
 
 /// A database server, or a cluster of them, with the slots of users that it holds.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub struct DatabaseServer {
     /// How to reach it.
     pub options: MysqlOptions,
     /// Its slots.
     pub slots: Vec<Slot>,
-    /// Whose money: each world has databases of its own, by name.
-    pub world: World,
+    /// Whose money: each kind of traffic has databases of its own, by name.
+    pub traffic: Traffic,
 }
 
-/// The ledger in the databases of all homes.
+/// The ledger in the databases of all servers.
 pub struct MysqlWallet {
-    homes: Vec<Arc<Connections>>,
+    servers: Vec<Arc<Connections>>,
     /// By number.
     shards: Vec<Open>,
     /// Of each slot the place of its shard.
     places: Vec<usize>,
-    /// How often a home came back.
+    /// How often a server came back.
     returns: Returns,
 }
 
@@ -82,24 +82,24 @@ struct Open {
 }
 
 impl MysqlWallet {
-    /// Connects to all homes; [`migrate`] has made their databases, of which
+    /// Connects to all servers; [`migrate`] has made their databases, of which
     /// there are `databases` over all slots.
     ///
     /// # Errors
     /// [`WalletError::Unavailable`] in words for an operator: slots that do not
     /// add up, or a database that is not reached, not durable, not migrated, or
     /// made for other slots.
-    pub async fn open(homes: Vec<Home>, databases: u8) -> Result<MysqlWallet, WalletError> {
-        MysqlWallet::open_with_queue(homes, databases, WALLET_QUEUE_MAX).await
+    pub async fn open(servers: Vec<DatabaseServer>, databases: u8) -> Result<MysqlWallet, WalletError> {
+        MysqlWallet::open_with_queue(servers, databases, WALLET_QUEUE_MAX).await
     }
 
     /// The same, with room for `queue_max` waiting calls in each shard, at least one.
     pub async fn open_with_queue(
-        homes: Vec<Home>,
+        servers: Vec<DatabaseServer>,
         databases: u8,
         queue_max: usize,
     ) -> Result<MysqlWallet, WalletError> {
-        let wallet = MysqlWallet::unopened(homes, databases, queue_max)?;
+        let wallet = MysqlWallet::unopened(servers, databases, queue_max)?;
         for open in &wallet.shards {
             open.shard.connections.check().await?;
         }
@@ -108,23 +108,23 @@ impl MysqlWallet {
         Ok(wallet)
     }
 
-    /// Like [`MysqlWallet::open`], but a home that is down keeps nobody from
+    /// Like [`MysqlWallet::open`], but a server that is down keeps nobody from
     /// starting: until it is reached, and found to be durable and the right one,
     /// what concerns its users is [`WalletError::Unavailable`].
     ///
     /// # Errors
-    /// As there, for homes that are reached.
-    pub async fn open_what_is_up(homes: Vec<Home>, databases: u8) -> Result<MysqlWallet, WalletError> {
-        let wallet = MysqlWallet::unopened(homes, databases, WALLET_QUEUE_MAX)?;
+    /// As there, for servers that are reached.
+    pub async fn open_what_is_up(servers: Vec<DatabaseServer>, databases: u8) -> Result<MysqlWallet, WalletError> {
+        let wallet = MysqlWallet::unopened(servers, databases, WALLET_QUEUE_MAX)?;
         let mut silent = HashSet::new();
-        for way in wallet.shards.iter().map(|open| &open.shard.connections) {
+        for connections in wallet.shards.iter().map(|open| &open.shard.connections) {
             // It need not be waited for again for each of its shards.
-            if way.silent_home().is_some_and(|home| silent.contains(&home)) {
+            if connections.silent_server().is_some_and(|server| silent.contains(&server)) {
                 continue;
             }
-            let Err(error) = way.check().await else { continue };
-            match way.silent_home() {
-                Some(home) => silent.insert(home),
+            let Err(error) = connections.check().await else { continue };
+            match connections.silent_server() {
+                Some(server) => silent.insert(server),
                 None => return Err(error),
             };
             tracing::error!(%error, "a part of the wallet is down: its users cannot pay until it is back");
@@ -134,47 +134,48 @@ impl MysqlWallet {
         Ok(wallet)
     }
 
-    /// From now on it is read again and again what the homes promise.
+    /// From now on it is read again and again what the servers promise.
     fn watch(&self) {
-        let mut of_homes: Vec<Vec<Arc<dyn Promise>>> = self.homes.iter().map(|_| Vec::new()).collect();
+        let mut of_servers: Vec<Vec<Arc<dyn Promise>>> = self.servers.iter().map(|_| Vec::new()).collect();
         for open in &self.shards {
-            let (home, promise) = open.shard.connections.promise();
-            of_homes[home].push(Arc::new(promise));
+            let (server, promise) = open.shard.connections.promise();
+            of_servers[server].push(Arc::new(promise));
         }
-        for (home, promises) in self.homes.iter().zip(of_homes) {
-            home.watch(promises);
+        for (server, promises) in self.servers.iter().zip(of_servers) {
+            server.watch(promises);
         }
     }
 
     /// Opens the connections of the barriers, so that the first reading is not void.
-    /// A home that is down opens its own when it is back.
+    /// A server that is down opens its own when it is back.
     async fn open_barriers(&self) {
-        for home in self.homes.iter().filter(|home| home.was_reached()) {
+        for server in self.servers.iter().filter(|server| server.was_reached()) {
             // One that refuses says so again to whoever needs it.
-            let _ = home.barrier(home.generation()).await;
+            let _ = server.barrier(server.generation()).await;
         }
     }
 
     /// Nothing is connected yet.
-    fn unopened(homes: Vec<Home>, databases: u8, queue_max: usize) -> Result<MysqlWallet, WalletError> {
-        let plans = plan(&homes, databases)?;
+    fn unopened(servers: Vec<DatabaseServer>, databases: u8, queue_max: usize) -> Result<MysqlWallet, WalletError> {
+        let plans = plan(&servers, databases)?;
         let row_lock_wait_s = WALLET_ROW_LOCK_WAIT_S;
         let returns = Returns::new();
-        let later =
-            |home: Home| Connections::telling(MysqlOptions { row_lock_wait_s, ..home.options }, returns.clone());
-        let homes: Vec<_> = homes.into_iter().map(later).collect();
+        let lazy = |server: DatabaseServer| {
+            Connections::telling(MysqlOptions { row_lock_wait_s, ..server.options }, returns.clone())
+        };
+        let servers: Vec<_> = servers.into_iter().map(lazy).collect();
         let mut shards = Vec::with_capacity(plans.len());
         let mut places = vec![0; Slot::all().count()];
         for plan in plans {
             for slot in &plan.slots {
                 places[usize::from(slot.number())] = shards.len();
             }
-            let home = Arc::clone(&homes[plan.home]);
-            home.barrier_lies_in(&plan.name());
-            let shard = Arc::new(Shard::new(plan, databases, home));
-            shards.push(Open { queue: Queue::start(Ledger(Arc::clone(&shard)), queue_max), shard });
+            let server = Arc::clone(&servers[plan.server]);
+            server.barrier_lies_in(&plan.name());
+            let shard = Arc::new(Shard::new(plan, databases, server));
+            shards.push(Open { queue: Queue::start(ShardWriter(Arc::clone(&shard)), queue_max), shard });
         }
-        Ok(MysqlWallet { homes, shards, places, returns })
+        Ok(MysqlWallet { servers, shards, places, returns })
     }
 
     /// The place of a user's shard.
@@ -268,27 +269,27 @@ async fn gather(parts: Vec<PartOfCall>, count: usize) -> Result<Vec<TransferOutc
     let unknown = |error: &WalletError| matches!(error, WalletError::Unknown(_));
     if done > 0 || failed.iter().any(unknown) {
         return Err(match error {
-            WalletError::Unknown(words) => WalletError::Unknown(words),
+            WalletError::Unknown(reason) => WalletError::Unknown(reason),
             other => WalletError::Unknown(format!("a part of the transfers failed: {other}")),
         });
     }
     Err(error)
 }
 
-/// Each home has a barrier of its own: all of them together make durable what was
+/// Each server has a barrier of its own: all of them together make durable what was
 /// read anywhere.
 #[async_trait]
 impl Barrier for MysqlWallet {
     fn generations(&self) -> Generations {
-        Generations(self.homes.iter().map(|home| home.generation()).collect())
+        Generations(self.servers.iter().map(|server| server.generation()).collect())
     }
 
     async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
         let mut passing: JoinSet<Result<bool, DatabaseError>> = JoinSet::new();
-        for (home, since) in self.homes.iter().cloned().zip(since.0.iter().copied()) {
-            passing.spawn(async move { home.barrier(since).await });
+        for (server, since) in self.servers.iter().cloned().zip(since.0.iter().copied()) {
+            passing.spawn(async move { server.barrier(since).await });
         }
-        let mut is_durable = since.0.len() == self.homes.len();
+        let mut is_durable = since.0.len() == self.servers.len();
         while let Some(passed) = passing.join_next().await {
             is_durable &= passed.map_err(|error| DatabaseError::Unavailable(error.to_string()))??;
         }
@@ -408,14 +409,14 @@ impl Wallet for MysqlWallet {
     }
 
     fn durability(&self) -> Durability {
-        let homes: Vec<Durability> = self.homes.iter().map(|home| home.durability()).collect();
-        let words: Vec<&str> = homes.iter().map(|durability| durability.words.as_str()).collect();
-        Durability { words: words.join("; "), full: homes.iter().all(|durability| durability.full) }
+        let servers: Vec<Durability> = self.servers.iter().map(|server| server.durability()).collect();
+        let reason: Vec<&str> = servers.iter().map(|durability| durability.settings.as_str()).collect();
+        Durability { settings: reason.join("; "), full: servers.iter().all(|durability| durability.full) }
     }
 
     fn refusal(&self) -> Option<String> {
-        let words: Vec<String> = self.homes.iter().filter_map(|home| home.standing().refusal()).collect();
-        (!words.is_empty()).then(|| words.join("; "))
+        let reason: Vec<String> = self.servers.iter().filter_map(|server| server.health().refusal()).collect();
+        (!reason.is_empty()).then(|| reason.join("; "))
     }
 
     fn unguarded(&self) -> Option<String> {
@@ -429,9 +430,9 @@ impl Wallet for MysqlWallet {
     }
 
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
-        let mut clocks = Vec::with_capacity(self.homes.len());
-        for home in &self.homes {
-            clocks.extend(home.ping().await?);
+        let mut clocks = Vec::with_capacity(self.servers.len());
+        for server in &self.servers {
+            clocks.extend(server.ping().await?);
         }
         Ok(clocks)
     }

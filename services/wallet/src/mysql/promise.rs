@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hongbao_database::mysql::connection::within;
-use hongbao_database::mysql::failure::Broken;
+use hongbao_database::mysql::failure::QueryError;
 use hongbao_database::mysql::watch::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor as _, Row as _};
@@ -74,20 +74,20 @@ const TRIGGER_TEXT: usize = 2;
 
 /// Whether a trigger of this text refuses an event before it happens.
 fn refuses(text: &str, event: &str) -> bool {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (head, body) = words.split_once(" FOR EACH ROW ").unwrap_or_default();
+    let reason = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (head, body) = reason.split_once(" FOR EACH ROW ").unwrap_or_default();
     head.contains(&format!("BEFORE {event} ON ")) && body.starts_with("SIGNAL SQLSTATE")
 }
 
 /// Asks by `SHOW CREATE TRIGGER`, and not `information_schema.triggers`: this makes
 /// a temporary table, and MariaDB 10.11 dies of a null pointer (`ha_maria::drop_table`)
 /// when the statement is interrupted by its time limit at the wrong moment.
-async fn is_guarded(connection: &mut MySqlConnection, limit: Duration, db: &str) -> Result<bool, Broken> {
+async fn is_guarded(connection: &mut MySqlConnection, limit: Duration, db: &str) -> Result<bool, QueryError> {
     let mut refusing = 0;
     for (event, trigger) in TRIGGERS {
         let ask = format!("SHOW CREATE TRIGGER {db}.{trigger}");
         match within(limit, connection.fetch_one(sqlx::raw_sql(&ask))).await {
-            Ok(row) => refusing += u32::from(refuses(row.try_get(TRIGGER_TEXT).map_err(Broken::Sql)?, event)),
+            Ok(row) => refusing += u32::from(refuses(row.try_get(TRIGGER_TEXT).map_err(QueryError::Sql)?, event)),
             Err(broken) if broken.is_missing() || broken.is_denied() => {}
             Err(broken) => return Err(broken),
         }

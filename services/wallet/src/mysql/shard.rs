@@ -6,7 +6,7 @@ use std::time::Duration;
 use hongbao_core::{Transfer, TransferId, TransferOutcome};
 use hongbao_database::durable::{READ_TRIES_MAX, read_across_a_start};
 use hongbao_database::mysql::connection::{Connections, Lease, within};
-use hongbao_database::mysql::failure::{Broken, reading};
+use hongbao_database::mysql::failure::{QueryError, reading};
 use hongbao_database::mysql::row::{put, put_bytes};
 use hongbao_database::row::StoredRow as _;
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use sqlx::mysql::MySqlRow;
 
 use super::layout::Plan;
 use super::transaction;
-use super::way::Way;
+use super::verified::VerifiedConnections;
 use crate::WalletError;
 use crate::writer::{Failure, Transact};
 
@@ -32,8 +32,8 @@ pub(super) struct Shard {
     pub number: u8,
     /// `wallet_00`, which stands before each table's name.
     pub db: String,
-    /// The way to its home.
-    pub connections: Way,
+    /// The way to its server.
+    pub connections: VerifiedConnections,
     durable_to: DurableTo,
 }
 
@@ -58,11 +58,11 @@ impl DurableTo {
 }
 
 impl Shard {
-    pub fn new(plan: Plan, databases: u8, home: Arc<Connections>) -> Shard {
+    pub fn new(plan: Plan, databases: u8, server: Arc<Connections>) -> Shard {
         Shard {
             number: plan.number,
             db: plan.name(),
-            connections: Way::new(home, plan, databases),
+            connections: VerifiedConnections::new(server, plan, databases),
             durable_to: DurableTo::default(),
         }
     }
@@ -104,21 +104,21 @@ impl Shard {
     pub async fn fetch_patiently(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
         let try_fetch = || async {
             let lease = self.connections.lease().await?;
-            let (before, limit) = lease.patience(AUDIT_PATIENCE);
+            let (before, limit) = lease.with_timeout_factor(AUDIT_PATIENCE);
             Ok(ask(lease, &format!("{before}{sql}"), limit).await)
         };
         once_more_if_lost(try_fetch).await
     }
 }
 
-async fn ask(mut lease: Lease, sql: &str, limit: Duration) -> Result<Vec<MySqlRow>, Broken> {
+async fn ask(mut lease: Lease, sql: &str, limit: Duration) -> Result<Vec<MySqlRow>, QueryError> {
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(sql))).await;
     lease.done(asked)
 }
 
 async fn once_more_if_lost<F>(try_fetch: impl Fn() -> F) -> Result<Vec<MySqlRow>, WalletError>
 where
-    F: Future<Output = Result<Result<Vec<MySqlRow>, Broken>, WalletError>>,
+    F: Future<Output = Result<Result<Vec<MySqlRow>, QueryError>, WalletError>>,
 {
     match try_fetch().await? {
         Err(broken) if is_lost(&broken) => Ok(try_fetch().await?.map_err(reading)?),
@@ -129,14 +129,14 @@ where
 /// The connection was closed by the other side, perhaps long ago: one that
 /// waited in idleness tells so only when it is used. The others that waited are
 /// closed with it, so the next one is new, and what only reads is asked once more.
-pub(super) fn is_lost(broken: &Broken) -> bool {
-    matches!(broken, Broken::Sql(sqlx::Error::Io(_)))
+pub(super) fn is_lost(broken: &QueryError) -> bool {
+    matches!(broken, QueryError::Sql(sqlx::Error::Io(_)))
 }
 
 /// What the queue of a shard writes to.
-pub(super) struct Ledger(pub Arc<Shard>);
+pub(super) struct ShardWriter(pub Arc<Shard>);
 
-impl Transact for Ledger {
+impl Transact for ShardWriter {
     async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
         transaction::run(&self.0, transfers).await
     }

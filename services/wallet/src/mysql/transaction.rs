@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use hongbao_core::{Transfer, TransferOutcome, UserId};
 use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::{Lease, within};
-use hongbao_database::mysql::failure::{Broken, committing, reading};
+use hongbao_database::mysql::failure::{QueryError, committing, reading};
 use hongbao_database::mysql::row::{put, put_bytes};
 use hongbao_database::row::StoredRow as _;
 use sqlx::Executor as _;
@@ -17,7 +17,7 @@ use sqlx::mysql::MySqlRow;
 
 use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use crate::WalletError;
-use crate::ledger::Ledger;
+use crate::ledger::PostingPlan;
 use crate::row::{self, code_of, content};
 use crate::writer::Failure;
 
@@ -73,9 +73,9 @@ async fn lease(shard: &Shard) -> Result<Lease, Failure> {
 /// Why an attempt ended.
 enum Stop {
     /// Before anything was written.
-    Reading(Broken),
+    Reading(QueryError),
     /// In the text that writes and commits.
-    Writing(Broken),
+    Writing(QueryError),
     /// A node of a cluster ended the transaction between two statements of the
     /// text, because another node's was first; what came after was a new one.
     Overtaken,
@@ -99,7 +99,7 @@ impl Stop {
             Stop::Overtaken => Failure::Commit(WalletError::Unknown("another node wrote first".to_owned())),
             // The commit is part of the text, so a broken connection says nothing about how far it came.
             Stop::Writing(broken) => match committing(broken) {
-                DatabaseError::Unknown(words) => Failure::Commit(WalletError::Unknown(words)),
+                DatabaseError::Unknown(reason) => Failure::Commit(WalletError::Unknown(reason)),
                 other => Failure::Inside(other.into()),
             },
         }
@@ -115,11 +115,11 @@ async fn attempt(
     let limit = lease.limit();
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
     let rows = asked.map_err(Stop::Reading)?;
-    let (mut ledger, end) = load(shard, &rows).map_err(Stop::Damaged)?;
-    let outcomes = transfers.iter().map(|transfer| ledger.execute(transfer)).collect();
-    let text = text_that_writes(shard, &ledger, end);
+    let (mut plan, end) = load(shard, &rows).map_err(Stop::Damaged)?;
+    let outcomes = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
+    let text = text_that_writes(shard, &plan, end);
     let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(Stop::Writing)?;
-    if done.rows_affected() != ledger.posts().len() as u64 + 1 {
+    if done.rows_affected() != plan.posts().len() as u64 + 1 {
         return Err(Stop::Overtaken);
     }
     Ok(outcomes)
@@ -169,29 +169,29 @@ struct End {
 }
 
 /// The part of the books that the transfers touch, and how far they go.
-fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(Ledger<'a>, End), WalletError> {
-    let mut ledger = Ledger::default();
+fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(PostingPlan<'a>, End), WalletError> {
+    let mut plan = PostingPlan::default();
     let mut end = None;
     for row in rows {
         match row.int(0)? {
             LEDGER_ROW => {
-                ledger.set_system(row.int(1)?, row.int(2)?);
+                plan.set_system(row.int(1)?, row.int(2)?);
                 end = Some(End { last_position: row.int(3)?, transactions: row.int(4)? });
             }
             HELD_ROW => {
                 let (id, content) = content(row, 1)?;
-                ledger.hold(id, content);
+                plan.hold(id, content);
             }
             _ if row.int_or_null(2)?.is_none() => {}
             _ => {
                 let user = UserId::parse(row.text(1)?).expect("it was asked for by this name");
                 let balance = row::balance(row, 2, &user)?;
-                ledger.set_user(user, balance);
+                plan.set_user(user, balance);
             }
         }
     }
     let end = end.ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
-    Ok((ledger, end))
+    Ok((plan, end))
 }
 
 /// Also without a transfer to add the ledger's row is written: see its SQL.
@@ -200,12 +200,12 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(Ledger<'a>, End), Walle
 /// this text without saying so, and the rest then runs in a transaction of its
 /// own. The ledger is therefore only written over what was read: the one that was
 /// first has moved its version.
-fn text_that_writes(shard: &Shard, ledger: &Ledger<'_>, end: End) -> String {
+fn text_that_writes(shard: &Shard, plan: &PostingPlan<'_>, end: End) -> String {
     let End { last_position, transactions } = end;
     let db = &shard.db;
-    let mut sql = String::with_capacity(256 + ledger.posts().len() * 160);
+    let mut sql = String::with_capacity(256 + plan.posts().len() * 160);
     let mut position = last_position;
-    for post in ledger.posts() {
+    for post in plan.posts() {
         if position == last_position {
             put(
                 &mut sql,
@@ -228,7 +228,7 @@ fn text_that_writes(shard: &Shard, ledger: &Ledger<'_>, end: End) -> String {
     if position > last_position {
         sql.push_str("; ");
     }
-    let (clearing, top_ups) = ledger.system();
+    let (clearing, top_ups) = plan.system();
     put(
         &mut sql,
         format_args!(

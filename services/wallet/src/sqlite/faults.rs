@@ -41,7 +41,7 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&error, WalletError::Unavailable(words) if words.contains("full")), "{error:?}");
+    assert!(matches!(&error, WalletError::Unavailable(reason) if reason.contains("full")), "{error:?}");
     assert_eq!(wallet.scan(0, u32::MAX).await.unwrap().len() as u64, written);
     assert_eq!(wallet.books().await.unwrap().top_ups_fen, i128::from(written));
 
@@ -58,7 +58,7 @@ async fn a_file_that_became_read_only_is_an_error_and_loses_nothing() {
     assert_eq!(wallet.transfer(batch(0..3)).await.unwrap(), [Done; 3]);
     on_the_writer(&wallet, "PRAGMA query_only = ON").await;
     let error = wallet.transfer(batch(3..6)).await.unwrap_err();
-    assert!(matches!(&error, WalletError::Unavailable(words) if words.contains("readonly")), "{error:?}");
+    assert!(matches!(&error, WalletError::Unavailable(reason) if reason.contains("readonly")), "{error:?}");
     assert_eq!(wallet.scan(0, 10).await.unwrap().len(), 3);
     on_the_writer(&wallet, "PRAGMA query_only = OFF").await;
     assert_eq!(wallet.transfer(batch(2..6)).await.unwrap(), [AlreadyDone, Done, Done, Done]);
@@ -71,7 +71,7 @@ async fn a_lock_that_is_not_given_up_is_an_error_and_nothing_is_written() {
     let other = SqliteWallet::open(dir.path(), Mode::Durable).await.unwrap();
     on_the_writer(&other, "BEGIN IMMEDIATE").await;
     let error = wallet.transfer(batch(0..3)).await.unwrap_err();
-    assert!(matches!(&error, WalletError::Unavailable(words) if words.contains("locked")), "{error:?}");
+    assert!(matches!(&error, WalletError::Unavailable(reason) if reason.contains("locked")), "{error:?}");
     on_the_writer(&other, "ROLLBACK").await;
     assert_eq!(wallet.transfer(batch(0..3)).await.unwrap(), [Done; 3]);
 }

@@ -63,7 +63,7 @@ impl SqliteWallet {
         MIGRATIONS.run_direct(&mut *writer).await.map_err(|error| failed(error.to_string()))?;
         drop(writer);
         let file = Arc::new(file);
-        let queue = Queue::start(Ledger(Arc::clone(&file)), queue_max);
+        let queue = Queue::start(FileWriter(Arc::clone(&file)), queue_max);
         Ok(SqliteWallet { file, queue: Some(queue) })
     }
 
@@ -79,9 +79,9 @@ impl SqliteWallet {
 }
 
 /// What the queue writes to.
-struct Ledger(Arc<SqliteFile>);
+struct FileWriter(Arc<SqliteFile>);
 
-impl Transact for Ledger {
+impl Transact for FileWriter {
     /// Holds the connection for one transaction and no longer.
     async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
         let mut writer = self.0.writer().await.map_err(|error| Failure::Begin(error.into()))?;

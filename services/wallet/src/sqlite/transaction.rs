@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use hongbao_database::row::StoredRow as _;
 
-use crate::ledger::{Ledger, Post, contra_of};
+use crate::ledger::{Post, PostingPlan, contra_of};
 use crate::row::{self, code_of, content, hex};
 use crate::writer::Failure;
 use crate::{CLEARING, TOP_UPS, WalletError};
@@ -61,21 +61,24 @@ pub(super) async fn run(
 
 async fn attempt(connection: &mut SqliteConnection, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
     sqlx::query(BEGIN).execute(&mut *connection).await.map_err(|error| Failure::Begin(unavailable(error)))?;
-    let mut ledger = load(connection, transfers).await.map_err(Failure::Inside)?;
-    let outcomes = transfers.iter().map(|transfer| ledger.execute(transfer)).collect();
-    write(connection, &ledger).await.map_err(|error| Failure::Inside(unavailable(error)))?;
+    let mut plan = load(connection, transfers).await.map_err(Failure::Inside)?;
+    let outcomes = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
+    write(connection, &plan).await.map_err(|error| Failure::Inside(unavailable(error)))?;
     let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
     committed.map_err(|error| Failure::Commit(WalletError::Unknown(error.to_string())))?;
     Ok(outcomes)
 }
 
 /// The part of the books that the transfers touch.
-async fn load<'a>(connection: &mut SqliteConnection, transfers: &[&'a Transfer]) -> Result<Ledger<'a>, WalletError> {
-    let mut ledger = Ledger::default();
+async fn load<'a>(
+    connection: &mut SqliteConnection,
+    transfers: &[&'a Transfer],
+) -> Result<PostingPlan<'a>, WalletError> {
+    let mut plan = PostingPlan::default();
     let rows = sqlx::query(HELD).bind(keys(transfers.iter().map(|transfer| transfer.id))).fetch_all(&mut *connection);
     for row in rows.await.map_err(unavailable)? {
         let (id, content) = content(&row, 0)?;
-        ledger.hold(id, content);
+        plan.hold(id, content);
     }
     let users: BTreeSet<&str> = transfers.iter().map(|transfer| transfer.user.as_str()).collect();
     let rows = sqlx::query(BALANCES).bind(json_list(users)).fetch_all(&mut *connection);
@@ -85,15 +88,15 @@ async fn load<'a>(connection: &mut SqliteConnection, transfers: &[&'a Transfer])
         }
         let user = UserId::parse(row.text(0)?).expect("it was asked for by this name");
         let balance = row::balance(&row, 1, &user)?;
-        ledger.set_user(user, balance);
+        plan.set_user(user, balance);
     }
     let row = sqlx::query(SYSTEM).fetch_one(&mut *connection).await.map_err(unavailable)?;
-    ledger.set_system(row::system_balance(&row, 0, CLEARING)?, row::system_balance(&row, 1, TOP_UPS)?);
-    Ok(ledger)
+    plan.set_system(row::system_balance(&row, 0, CLEARING)?, row::system_balance(&row, 1, TOP_UPS)?);
+    Ok(plan)
 }
 
-async fn write(connection: &mut SqliteConnection, ledger: &Ledger<'_>) -> Result<(), sqlx::Error> {
-    let mut posts = ledger.posts();
+async fn write(connection: &mut SqliteConnection, plan: &PostingPlan<'_>) -> Result<(), sqlx::Error> {
+    let mut posts = plan.posts();
     if posts.is_empty() {
         return Ok(());
     }
@@ -103,7 +106,7 @@ async fn write(connection: &mut SqliteConnection, ledger: &Ledger<'_>) -> Result
             posts = rest;
         }
     }
-    let (clearing, top_ups) = ledger.system();
+    let (clearing, top_ups) = plan.system();
     sqlx::query(SET_SYSTEM).bind(clearing).bind(top_ups).execute(connection).await?;
     Ok(())
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::id::stable_hash;
-use hongbao_core::{Fen, Slot, Transfer, TransferId, TransferOutcome, UserId, World};
+use hongbao_core::{Fen, Slot, Traffic, Transfer, TransferId, TransferOutcome, UserId};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_database::{Barrier as _, Durable, durably};
 use hongbao_parts::{LogStall, Part};
 use hongbao_testkit::wallet_suite::{top_up, user};
-use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -46,11 +46,11 @@ impl Homes {
     }
 
     /// How to reach them, the one that stalls at this address.
-    fn reached_at(&self, stalling: String) -> Vec<Home> {
-        let home = |half: u8, node: String| Home {
+    fn reached_at(&self, stalling: String) -> Vec<DatabaseServer> {
+        let home = |half: u8, node: String| DatabaseServer {
             options: MysqlOptions { statement_timeout: PATIENT, ..options(&[node]) },
             slots: Slot::all().filter(|slot| slot.number() / 50 == half).collect(),
-            world: World::Real,
+            traffic: Traffic::Live,
         };
         vec![home(0, stalling), home(1, self.other.node())]
     }

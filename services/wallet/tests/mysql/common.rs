@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use hongbao_core::{Slot, World};
+use hongbao_core::{Slot, Traffic};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_parts::Part;
 use hongbao_wallet::Wallet;
-use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 use tokio::sync::{Mutex, MutexGuard};
@@ -29,8 +29,8 @@ pub fn options(nodes: &[String]) -> MysqlOptions {
 }
 
 /// One home for all users.
-pub fn homes(nodes: &[String]) -> Vec<Home> {
-    vec![Home { options: options(nodes), slots: Slot::all().collect(), world: World::Real }]
+pub fn homes(nodes: &[String]) -> Vec<DatabaseServer> {
+    vec![DatabaseServer { options: options(nodes), slots: Slot::all().collect(), traffic: Traffic::Live }]
 }
 
 /// The nodes of the database that all tests share.
@@ -43,7 +43,7 @@ pub fn shared_nodes() -> Vec<String> {
 }
 
 /// Empty databases, for one test at a time.
-pub async fn empty_homes() -> (Vec<Home>, MutexGuard<'static, bool>) {
+pub async fn empty_homes() -> (Vec<DatabaseServer>, MutexGuard<'static, bool>) {
     static ONE_AT_A_TIME: Mutex<bool> = Mutex::const_new(false);
     let mut migrated = ONE_AT_A_TIME.lock().await;
     let homes = homes(&shared_nodes());
@@ -65,7 +65,7 @@ pub async fn empty_homes() -> (Vec<Home>, MutexGuard<'static, bool>) {
 }
 
 /// How to reach the databases, none of which exists. The next test makes its own.
-pub async fn no_homes() -> (Vec<Home>, MutexGuard<'static, bool>) {
+pub async fn no_homes() -> (Vec<DatabaseServer>, MutexGuard<'static, bool>) {
     let (homes, mut migrated) = empty_homes().await;
     *migrated = false;
     drop_all().await;

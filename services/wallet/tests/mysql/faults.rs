@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
-use hongbao_core::{Slot, Transfer, World};
+use hongbao_core::{Slot, Traffic, Transfer};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_parts::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
-use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError};
 use sqlx::{Connection as _, Executor as _};
 
@@ -19,7 +19,7 @@ use crate::common::{DATABASES, audited, options};
 async fn own(limit: Duration) -> (Part, Arc<MysqlWallet>) {
     let part = Part::mariadb(&[]);
     let options = MysqlOptions { statement_timeout: limit, ..options(&[part.node()]) };
-    let homes = vec![Home { options, slots: Slot::all().collect(), world: World::Real }];
+    let homes = vec![DatabaseServer { options, slots: Slot::all().collect(), traffic: Traffic::Live }];
     migrate(&homes, DATABASES).await.unwrap();
     let wallet = MysqlWallet::open_with_queue(homes, DATABASES, 4).await.unwrap();
     (part, Arc::new(wallet))
@@ -110,7 +110,7 @@ async fn a_shard_that_is_locked_fails_alone_and_the_call_is_unknown() {
     lock.execute("START TRANSACTION").await.unwrap();
     lock.execute("SELECT * FROM wallet_00.ledger FOR UPDATE").await.unwrap();
     let error = wallet.transfer(batch(0)).await.unwrap_err();
-    assert!(matches!(&error, WalletError::Unknown(words) if words.contains("a part of")), "{error:?}");
+    assert!(matches!(&error, WalletError::Unknown(reason) if reason.contains("a part of")), "{error:?}");
     lock.execute("ROLLBACK").await.unwrap();
     let outcomes = wallet.transfer(batch(0)).await.unwrap();
     assert!(outcomes.contains(&Done) && outcomes.contains(&AlreadyDone), "{outcomes:?}");
@@ -148,7 +148,7 @@ async fn a_database_that_became_read_only_is_an_error_and_loses_nothing() {
     let mut root = root(&part).await;
     root.execute("SET GLOBAL read_only = 1").await.unwrap();
     let error = wallet.transfer(batch(1)).await.unwrap_err();
-    assert!(matches!(&error, WalletError::Unavailable(words) if words.contains("read-only")), "{error:?}");
+    assert!(matches!(&error, WalletError::Unavailable(reason) if reason.contains("read-only")), "{error:?}");
     root.execute("SET GLOBAL read_only = 0").await.unwrap();
     assert_eq!(wallet.transfer(batch(1)).await.unwrap(), [Done; 8]);
     assert_eq!(audited(&*wallet).await, 16);

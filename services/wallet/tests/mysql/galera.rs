@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
 use hongbao_parts::Part;
 use hongbao_testkit::wallet_suite::top_up;
-use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError};
 
 use crate::common::{DATABASES, audited, homes, sql};
@@ -14,7 +14,7 @@ use crate::common::{DATABASES, audited, homes, sql};
 const ROUNDS: u64 = 60;
 
 /// Homes that prefer this node.
-fn preferring(first: usize, nodes: &[Part; 3]) -> Vec<Home> {
+fn preferring(first: usize, nodes: &[Part; 3]) -> Vec<DatabaseServer> {
     let order: Vec<String> = (0..3).map(|place| nodes[(first + place) % 3].node()).collect();
     homes(&order)
 }

@@ -3,7 +3,7 @@
 use hongbao_core::{Fen, TransferOutcome};
 use hongbao_parts::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
-use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError};
 
 use crate::common::{DATABASES, audited, homes};
@@ -11,14 +11,14 @@ use crate::common::{DATABASES, audited, homes};
 /// Its durability is weak: whether that is accepted, is up to each home.
 const WEAK: &str = "--innodb-flush-log-at-trx-commit=2";
 
-fn home_of(part: &Part, allow_weak_durability: bool) -> Vec<Home> {
+fn home_of(part: &Part, allow_weak_durability: bool) -> Vec<DatabaseServer> {
     let mut homes = homes(&[part.node()]);
     homes[0].options.allow_weak_durability = allow_weak_durability;
     homes
 }
 
-fn is_unavailable<T>(result: Result<T, WalletError>, words: &str) -> bool {
-    matches!(result, Err(WalletError::Unavailable(said)) if said.contains(words))
+fn is_unavailable<T>(result: Result<T, WalletError>, reason: &str) -> bool {
+    matches!(result, Err(WalletError::Unavailable(said)) if said.contains(reason))
 }
 
 #[tokio::test]

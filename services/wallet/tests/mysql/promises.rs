@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use hongbao_core::TransferOutcome::Done;
-use hongbao_core::{Slot, World};
+use hongbao_core::{Slot, Traffic};
 use hongbao_parts::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
-use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet, WalletError};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
 
@@ -29,11 +29,11 @@ async fn root(part: &Part) -> MySqlConnection {
 }
 
 /// Half of the users each.
-fn homes(parts: [&Part; 2]) -> Vec<Home> {
-    let half = |part: &Part, slots: std::ops::Range<u8>| Home {
+fn homes(parts: [&Part; 2]) -> Vec<DatabaseServer> {
+    let half = |part: &Part, slots: std::ops::Range<u8>| DatabaseServer {
         options: options(&[part.node()]),
         slots: slots.filter_map(Slot::new).collect(),
-        world: World::Real,
+        traffic: Traffic::Live,
     };
     vec![half(parts[0], 0..50), half(parts[1], 50..100)]
 }
@@ -53,13 +53,13 @@ async fn a_home_whose_durability_is_switched_off_refuses_alone_until_it_is_back_
         root(part).await.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 0").await.unwrap();
         until("that a home is weak", || wallet.refusal().is_some()).await;
         assert!(!wallet.durability().full);
-        assert!(wallet.durability().words.contains("innodb_flush_log_at_trx_commit=0"), "{:?}", wallet.durability());
+        assert!(wallet.durability().settings.contains("innodb_flush_log_at_trx_commit=0"), "{:?}", wallet.durability());
         for (place, name) in OF_HOMES.iter().enumerate() {
             number += 1;
             let outcome = wallet.transfer(vec![top_up(number, name, 5)]).await;
             if place == weak {
                 assert!(
-                    matches!(&outcome, Err(WalletError::Unavailable(words)) if words.contains("allow_weak")),
+                    matches!(&outcome, Err(WalletError::Unavailable(reason)) if reason.contains("allow_weak")),
                     "{outcome:?}"
                 );
                 assert!(wallet.balance(&user(name)).await.is_err());
@@ -79,12 +79,13 @@ async fn a_home_whose_durability_is_switched_off_refuses_alone_until_it_is_back_
 #[tokio::test]
 async fn a_shard_that_is_changed_under_a_running_wallet_is_refused_by_name_and_an_unguarded_one_is_shown() {
     let part = Part::mariadb(&[]);
-    let homes = vec![Home { options: options(&[part.node()]), slots: Slot::all().collect(), world: World::Real }];
+    let homes =
+        vec![DatabaseServer { options: options(&[part.node()]), slots: Slot::all().collect(), traffic: Traffic::Live }];
     migrate(&homes, 1).await.unwrap();
     let wallet = MysqlWallet::open(homes.clone(), 1).await.unwrap();
     let mut root = root(&part).await;
     let mut number = 0;
-    for (change, back, words) in [
+    for (change, back, reason) in [
         (
             "UPDATE wallet_00.meta SET version = version + 100",
             "UPDATE wallet_00.meta SET version = version - 100",
@@ -99,10 +100,10 @@ async fn a_shard_that_is_changed_under_a_running_wallet_is_refused_by_name_and_a
     ] {
         root.execute("SELECT slots INTO @slots FROM wallet_00.meta").await.unwrap();
         root.execute(sqlx::raw_sql(change)).await.unwrap();
-        until(change, || wallet.refusal().is_some_and(|refusal| refusal.contains(words))).await;
+        until(change, || wallet.refusal().is_some_and(|refusal| refusal.contains(reason))).await;
         number += 1;
         let outcome = wallet.transfer(vec![top_up(number, "ann", 5)]).await;
-        assert!(matches!(&outcome, Err(WalletError::Unavailable(said)) if said.contains(words)), "{outcome:?}");
+        assert!(matches!(&outcome, Err(WalletError::Unavailable(said)) if said.contains(reason)), "{outcome:?}");
         root.execute(sqlx::raw_sql(back)).await.unwrap();
         until(back, || wallet.refusal().is_none()).await;
         assert_eq!(wallet.transfer(vec![top_up(number, "ann", 5)]).await.unwrap(), [Done]);
@@ -134,7 +135,8 @@ async fn a_shard_that_is_changed_under_a_running_wallet_is_refused_by_name_and_a
 #[tokio::test]
 async fn the_first_payment_after_a_pause_longer_than_the_servers_wait_timeout_succeeds() {
     let part = Part::mariadb(&["--wait-timeout=1"]);
-    let homes = vec![Home { options: options(&[part.node()]), slots: Slot::all().collect(), world: World::Real }];
+    let homes =
+        vec![DatabaseServer { options: options(&[part.node()]), slots: Slot::all().collect(), traffic: Traffic::Live }];
     migrate(&homes, 2).await.unwrap();
     let wallet = MysqlWallet::open(homes, 2).await.unwrap();
     for number in 0..3 {

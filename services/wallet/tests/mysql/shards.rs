@@ -1,10 +1,10 @@
 //! Which database holds what, and what a database refuses.
 
-use hongbao_core::{Slot, TransferOutcome, World};
+use hongbao_core::{Slot, Traffic, TransferOutcome};
 use hongbao_database::row::StoredRow as _;
 use hongbao_testkit::wallet_suite::{top_up, unavailable};
 use hongbao_wallet::Wallet as _;
-use hongbao_wallet::mysql::{Home, MysqlWallet, migrate};
+use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 
 use crate::common::{DATABASES, audited, empty_homes, no_homes, options, shared_nodes, sql, try_sql};
 
@@ -32,10 +32,10 @@ async fn slots_may_lie_in_several_homes() {
     let (_, _guard) = no_homes().await;
     let nodes = shared_nodes();
     // Even slots fold to even databases, so the two homes can be one server here.
-    let home = |odd: u8| Home {
+    let home = |odd: u8| DatabaseServer {
         options: options(&nodes),
         slots: Slot::all().filter(|slot| slot.number() % 2 == odd).collect(),
-        world: World::Real,
+        traffic: Traffic::Live,
     };
     let homes = vec![home(1), home(0)];
     migrate(&homes, DATABASES).await.unwrap();
@@ -53,8 +53,8 @@ async fn slots_may_lie_in_several_homes() {
 async fn databases_that_were_made_for_other_slots_are_refused() {
     let (homes, _guard) = empty_homes().await;
     for databases in [1, 2, 10] {
-        let words = unavailable(MysqlWallet::open(homes.clone(), databases).await);
-        assert!(words.contains("was made as number 0 of 4 databases"), "{words}");
+        let reason = unavailable(MysqlWallet::open(homes.clone(), databases).await);
+        assert!(reason.contains("was made as number 0 of 4 databases"), "{reason}");
         assert!(unavailable(migrate(&homes, databases).await).contains("was made as number 0"));
     }
     let mut fewer = homes.clone();
@@ -67,8 +67,8 @@ async fn databases_that_are_not_complete_are_refused() {
     let (homes, _guard) = no_homes().await;
     migrate(&homes, DATABASES).await.unwrap();
     sql(&shared_nodes(), "UPDATE wallet_02.meta SET version = 0").await;
-    let words = unavailable(MysqlWallet::open(homes.clone(), DATABASES).await);
-    assert!(words.contains("wallet_02") && words.contains("hongbao migrate"), "{words}");
+    let reason = unavailable(MysqlWallet::open(homes.clone(), DATABASES).await);
+    assert!(reason.contains("wallet_02") && reason.contains("hongbao migrate"), "{reason}");
     sql(&shared_nodes(), "UPDATE wallet_02.meta SET version = 1000").await;
     assert!(unavailable(MysqlWallet::open(homes.clone(), DATABASES).await).contains("newer version"));
     sql(&shared_nodes(), "DROP DATABASE wallet_02").await;
@@ -82,10 +82,10 @@ async fn a_table_of_another_engine_is_refused_by_name() {
     let (homes, _guard) = no_homes().await;
     migrate(&homes, DATABASES).await.unwrap();
     sql(&shared_nodes(), "ALTER TABLE wallet_01.ledger ENGINE=Aria").await;
-    for words in
+    for reason in
         [unavailable(MysqlWallet::open(homes.clone(), DATABASES).await), unavailable(migrate(&homes, DATABASES).await)]
     {
-        assert!(words.contains("wallet_01.ledger must be of the engine InnoDB"), "{words}");
+        assert!(reason.contains("wallet_01.ledger must be of the engine InnoDB"), "{reason}");
     }
 }
 

@@ -223,9 +223,9 @@ impl<'a> Audit<'a> {
                 }
                 // The sound rows before the damaged one are read one by one.
                 Err(StoreError::Damaged(_)) if size > 1 => size = 1,
-                Err(StoreError::Damaged(words)) => {
+                Err(StoreError::Damaged(reason)) => {
                     let next = behind_envelope(set, table, after).await?;
-                    self.tell([unreadable(None, gap_in(set, table, after, next, &words))]);
+                    self.tell([unreadable(None, gap_in(set, table, after, next, &reason))]);
                     let Some(next) = next else { return Ok(()) };
                     (after, size) = (Some(last_id_at(next)), ENVELOPES_PAGE);
                 }
@@ -244,7 +244,7 @@ impl<'a> Audit<'a> {
     ) -> Result<(), AuditError> {
         let (mut at_once, mut damaged) = match journals::at_once(&*set.store, table, after, batch).await {
             Ok(journals) => (journals, None),
-            Err(StoreError::Damaged(words)) => (None, Some(words)),
+            Err(StoreError::Damaged(reason)) => (None, Some(reason)),
             Err(error) => return Err(set.failed(error)),
         };
         match &mut at_once {
@@ -279,9 +279,9 @@ impl<'a> Audit<'a> {
             self.found.entries += entries.len() as u64;
             read.push((envelope, entries));
         }
-        if let Some(words) = damaged {
+        if let Some(reason) = damaged {
             // The row belongs to none of the journals that were read one by one.
-            let detail = format!("{}, an entry of no envelope that is checked: {words}", words_of(set, table));
+            let detail = format!("{}, an entry of no envelope that is checked: {reason}", words_of(set, table));
             self.tell([unreadable(None, detail)]);
         }
         let ids: Vec<EnvelopeId> = read.iter().map(|(envelope, _)| envelope.id).collect();
@@ -308,8 +308,8 @@ impl<'a> Audit<'a> {
     ) -> Result<Option<Vec<Entry>>, AuditError> {
         match journals::of_one(&*set.store, id, last_seq).await {
             Ok(entries) => Ok(Some(entries)),
-            Err(StoreError::Damaged(words)) => {
-                self.tell([unreadable(Some(id), format!("its journal: {words}"))]);
+            Err(StoreError::Damaged(reason)) => {
+                self.tell([unreadable(Some(id), format!("its journal: {reason}"))]);
                 Ok(None)
             }
             Err(error) => Err(set.failed(error)),
@@ -342,8 +342,8 @@ impl<'a> Audit<'a> {
                 let mut all = Vec::new();
                 for id in ids {
                     match self.wallet.of_envelopes(&[*id]).await {
-                        Err(WalletError::Damaged(words)) => {
-                            self.tell([unreadable(Some(*id), format!("its transfers: {words}"))]);
+                        Err(WalletError::Damaged(reason)) => {
+                            self.tell([unreadable(Some(*id), format!("its transfers: {reason}"))]);
                             by_envelope.remove(id);
                         }
                         found => all.extend(found?),
@@ -368,8 +368,8 @@ impl<'a> Audit<'a> {
             Ok(Some(found)) => found,
             // A row that vanished since is missing for its transfers, which are checked later.
             Ok(None) => return Ok(()),
-            Err(StoreError::Damaged(words)) => {
-                self.tell([unreadable(Some(id), words)]);
+            Err(StoreError::Damaged(reason)) => {
+                self.tell([unreadable(Some(id), reason)]);
                 return Ok(());
             }
             Err(error) => return Err(set.failed(error)),
@@ -391,8 +391,8 @@ fn words_of(set: &SetStore, table: TableRef) -> String {
     format!("SET {} database {:02} table {} day {:02}", set.name, table.database, table.table, table.day.number())
 }
 
-fn gap_in(set: &SetStore, table: TableRef, after: Option<EnvelopeId>, next: Option<Timestamp>, words: &str) -> String {
+fn gap_in(set: &SetStore, table: TableRef, after: Option<EnvelopeId>, next: Option<Timestamp>, reason: &str) -> String {
     let from = after.map_or("its first row".to_owned(), |id| format!("envelope {id}"));
     let until = next.map_or("its end".to_owned(), |next| format!("what was minted at {next}"));
-    format!("{}, after {from} up to {until}: {words}", words_of(set, table))
+    format!("{}, after {from} up to {until}: {reason}", words_of(set, table))
 }

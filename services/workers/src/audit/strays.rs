@@ -42,8 +42,8 @@ impl Audit<'_> {
         loop {
             let entries = match set.store.scan_entries(table, after, until, JOURNAL_PAGE_MAX).await {
                 Ok(entries) => entries,
-                Err(StoreError::Damaged(words)) => {
-                    let detail = format!("{}, an entry of no envelope: {words}", words_of(set, table));
+                Err(StoreError::Damaged(reason)) => {
+                    let detail = format!("{}, an entry of no envelope: {reason}", words_of(set, table));
                     self.tell([unreadable(None, detail)]);
                     return Ok(());
                 }

@@ -25,10 +25,10 @@ impl Audit<'_> {
                     size = 1;
                     continue;
                 }
-                Err(WalletError::Damaged(words)) => {
+                Err(WalletError::Damaged(reason)) => {
                     let next = behind_transfer(self.wallet, after).await?;
                     let until = next.map_or("the end".to_owned(), |next| next.to_string());
-                    let detail = format!("transfers after position {after} up to {until}: {words}");
+                    let detail = format!("transfers after position {after} up to {until}: {reason}");
                     self.tell([unreadable(None, detail)]);
                     let Some(next) = next else { return Ok(()) };
                     (after, size) = (next, ROWS_PAGE);
@@ -81,8 +81,8 @@ impl Audit<'_> {
             let before = last.clone();
             let after = last.as_ref().map(|(user, position)| (user, *position));
             let page = match self.wallet.balances(after, ROWS_PAGE).await {
-                Err(WalletError::Damaged(words)) => {
-                    self.tell([unreadable(None, format!("balances {}: {words}", from_words(&last)))]);
+                Err(WalletError::Damaged(reason)) => {
+                    self.tell([unreadable(None, format!("balances {}: {reason}", from_words(&last)))]);
                     return Ok(());
                 }
                 page => page?,
@@ -102,8 +102,8 @@ impl Audit<'_> {
             }
             if last == before {
                 // No page can begin behind an account that is no user's.
-                let words = format!("balances {}: a page of accounts that are no user's", from_words(&last));
-                self.tell([unreadable(None, words)]);
+                let reason = format!("balances {}: a page of accounts that are no user's", from_words(&last));
+                self.tell([unreadable(None, reason)]);
                 return Ok(());
             }
         }
@@ -114,9 +114,9 @@ impl Audit<'_> {
         let mut after: Option<String> = None;
         loop {
             let page = match self.wallet.accounts(after.as_deref(), ROWS_PAGE).await {
-                Err(WalletError::Damaged(words)) => {
+                Err(WalletError::Damaged(reason)) => {
                     let from = after.as_deref().unwrap_or("the first");
-                    self.tell([unreadable(None, format!("accounts from {from} on: {words}"))]);
+                    self.tell([unreadable(None, format!("accounts from {from} on: {reason}"))]);
                     break;
                 }
                 page => page?,
@@ -133,7 +133,7 @@ impl Audit<'_> {
             }
         }
         match self.wallet.books().await {
-            Err(WalletError::Damaged(words)) => self.tell([unreadable(None, format!("the books: {words}"))]),
+            Err(WalletError::Damaged(reason)) => self.tell([unreadable(None, format!("the books: {reason}"))]),
             books => {
                 (self.found.books, self.found.books_read) = (books?, true);
                 self.tell(self.found.books.check());

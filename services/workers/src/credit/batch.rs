@@ -7,7 +7,7 @@ use hongbao_store::Settlement;
 
 /// Entries of one envelope, in order.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct EnvelopeCredits {
     pub envelope_id: EnvelopeId,
     sender: UserId,
     pub entries: Vec<Entry>,
@@ -15,7 +15,7 @@ pub(super) struct Piece {
     pub settled_seq: Option<u32>,
 }
 
-impl Piece {
+impl EnvelopeCredits {
     pub fn credits(&self) -> impl Iterator<Item = Transfer> {
         self.entries.iter().map(|entry| Transfer::credit(entry, &self.sender))
     }
@@ -40,53 +40,53 @@ pub(super) fn is_taken(outcome: TransferOutcome) -> bool {
 
 /// What one run credits.
 pub(super) struct Batch {
-    room: u32,
-    pieces: BTreeMap<EnvelopeId, Piece>,
+    capacity_left: u32,
+    envelopes: BTreeMap<EnvelopeId, EnvelopeCredits>,
 }
 
 impl Batch {
     pub fn new(limit: u32) -> Batch {
-        Batch { room: limit, pieces: BTreeMap::new() }
+        Batch { capacity_left: limit, envelopes: BTreeMap::new() }
     }
 
     /// Entries that still fit.
-    pub fn room(&self) -> u32 {
-        self.room
+    pub fn capacity_left(&self) -> u32 {
+        self.capacity_left
     }
 
     /// Whether this run has taken up the envelope.
     pub fn has(&self, envelope_id: EnvelopeId) -> bool {
-        self.pieces.contains_key(&envelope_id)
+        self.envelopes.contains_key(&envelope_id)
     }
 
     /// Whether there is anything to credit.
     pub fn has_entries(&self) -> bool {
-        !self.pieces.is_empty()
+        !self.envelopes.is_empty()
     }
 
-    pub fn into_pieces(self) -> Vec<Piece> {
-        self.pieces.into_values().collect()
+    pub fn into_envelopes(self) -> Vec<EnvelopeCredits> {
+        self.envelopes.into_values().collect()
     }
 
     /// Takes up entries of an envelope, in order; `settled_seq` where they follow it.
     pub fn add(&mut self, envelope_id: EnvelopeId, sender: UserId, entries: Vec<Entry>, settled_seq: Option<u32>) {
         if !entries.is_empty() {
-            self.room = self.room.saturating_sub(entries.len() as u32);
-            self.pieces.insert(envelope_id, Piece { envelope_id, sender, entries, settled_seq });
+            self.capacity_left = self.capacity_left.saturating_sub(entries.len() as u32);
+            self.envelopes.insert(envelope_id, EnvelopeCredits { envelope_id, sender, entries, settled_seq });
         }
     }
 
     /// Continues an envelope that this run has taken up. False if a gap lies between.
     pub fn extend(&mut self, envelope_id: EnvelopeId, entries: &[Entry]) -> bool {
-        let piece = self.pieces.get_mut(&envelope_id).expect("the caller has seen the piece");
+        let credits = self.envelopes.get_mut(&envelope_id).expect("the caller has seen that the batch has it");
         for entry in entries {
-            let last_seq = piece.entries.last().map_or(0, |last| last.seq);
+            let last_seq = credits.entries.last().map_or(0, |last| last.seq);
             if entry.seq > last_seq + 1 {
                 return false;
             }
             if entry.seq == last_seq + 1 {
-                piece.entries.push(entry.clone());
-                self.room = self.room.saturating_sub(1);
+                credits.entries.push(entry.clone());
+                self.capacity_left = self.capacity_left.saturating_sub(1);
             }
         }
         true
@@ -126,9 +126,9 @@ mod tests {
     fn an_envelope_in_the_batch_goes_on_without_a_gap() {
         let mut batch = batch(3..=5, Some(2));
         assert!(batch.extend(id(), &entries(4..=7)), "what it has is passed over");
-        assert_eq!(batch.room(), 15);
+        assert_eq!(batch.capacity_left(), 15);
         assert!(!batch.extend(id(), &entries([9])), "8 is missing");
-        let seqs: Vec<u32> = batch.into_pieces()[0].entries.iter().map(|entry| entry.seq).collect();
+        let seqs: Vec<u32> = batch.into_envelopes()[0].entries.iter().map(|entry| entry.seq).collect();
         assert_eq!(seqs, [3, 4, 5, 6, 7]);
     }
 
@@ -136,8 +136,8 @@ mod tests {
     fn a_settlement_ends_before_what_was_refused_or_is_missing() {
         use TransferOutcome::{AlreadyDone, Conflict, Done};
         let settled = |seqs: &[u32], settled_seq, outcomes: &[TransferOutcome]| {
-            let piece = batch(seqs.iter().copied(), settled_seq).into_pieces().remove(0);
-            piece.settlement(outcomes).map(|settlement| (settlement.settled_seq, settlement.ended))
+            let credits = batch(seqs.iter().copied(), settled_seq).into_envelopes().remove(0);
+            credits.settlement(outcomes).map(|settlement| (settlement.settled_seq, settlement.ended))
         };
         assert_eq!(settled(&[3, 4], Some(2), &[Done, AlreadyDone]), Some((4, false)));
         assert_eq!(settled(&[9, 10], Some(8), &[Done, Done]), Some((10, true)));

@@ -6,7 +6,7 @@
 //! the envelopes whose journal is longer than their `settled_seq`; it also
 //! comes round all tables for ever, slowly, because positions are no promise:
 //! on some databases a transaction may commit after one with a higher position,
-//! and a tail then passes its rows unseen. [Second looks](super::looks) find
+//! and a tail then passes its rows unseen. [Rechecks](super::gaps) find
 //! nearly all of these, and soon.
 //!
 //! The `settled_seq` that comes with a row is fresh: a run reads it after the
@@ -22,7 +22,7 @@ use hongbao_core::{Day, Entry, EnvelopeId, Timestamp, UserId};
 use hongbao_store::{Store, StoreError, TailEntry};
 
 use super::batch::Batch;
-use super::looks::{LOOK_PAGE, Looks};
+use super::gaps::{GapTracker, RECHECK_PAGE};
 use crate::job::JobError;
 
 /// Envelopes that one read of a sweep brings.
@@ -45,7 +45,7 @@ struct Tail {
     /// Where the table ended when it was visited last.
     end: i64,
     /// What has to be looked at again.
-    looks: Looks,
+    gaps: GapTracker,
     /// The sweep over what lies before the position, until it is done.
     sweep: Option<Sweep>,
     /// What was written before this time has been taken up.
@@ -91,7 +91,7 @@ pub(super) struct Followed {
     pub arrived: u32,
 }
 
-/// New entries of one table, as far as there is room.
+/// New entries of one table, as far as the batch has capacity left.
 pub(super) async fn follow_tail(
     store: &dyn Store,
     cursors: &mut Cursors,
@@ -103,11 +103,11 @@ pub(super) async fn follow_tail(
         Some(tail) => tail.clone(),
         None => {
             let end = store.tail_position(table).await?;
-            Tail { position: end, end, looks: Looks::at_end(end), sweep: Some(Sweep::default()), reached: now }
+            Tail { position: end, end, gaps: GapTracker::at_end(end), sweep: Some(Sweep::default()), reached: now }
         }
     };
-    let (mut complete, looks_again) = look_again(store, &mut tail, batch, table, now).await?;
-    let asked = batch.room();
+    let (mut complete, rechecks_again) = recheck(store, &mut tail, batch, table, now).await?;
+    let asked = batch.capacity_left();
     let rows = match store.tail(table, tail.position, asked).await {
         Ok(rows) => rows,
         Err(error) => {
@@ -121,7 +121,7 @@ pub(super) async fn follow_tail(
     };
     let full = rows.len() as u32 == asked;
     let last = rows.last().map(|last| (last.position, last.entry.at));
-    tail.looks.note(tail.position, rows.iter().map(|row| row.position));
+    tail.gaps.note(tail.position, rows.iter().map(|row| row.position));
     complete &= take_rows(store, batch, rows).await?;
     if !complete {
         match &mut tail.sweep {
@@ -130,7 +130,7 @@ pub(super) async fn follow_tail(
         }
     }
     if let Some(sweep) = &mut tail.sweep
-        && batch.room() > 0
+        && batch.capacity_left() > 0
         && sweep_page(store, batch, table, sweep).await?
     {
         tail.sweep = None;
@@ -146,27 +146,27 @@ pub(super) async fn follow_tail(
     let end = if full { store.tail_position(table).await? } else { tail.position };
     let arrived = u32::try_from(end.saturating_sub(tail.end)).unwrap_or(0);
     tail.end = end;
-    let more = full || looks_again || tail.sweep.is_some();
+    let more = full || rechecks_again || tail.sweep.is_some();
     cursors.tails.insert(table, tail);
     Ok(Followed { more, arrived })
 }
 
-/// One page of a second look, if one is due. Gives whether all that it found was
+/// One page of a recheck, if one is due. Gives whether all that it found was
 /// taken up, and whether there is more to look at.
-async fn look_again(
+async fn recheck(
     store: &dyn Store,
     tail: &mut Tail,
     batch: &mut Batch,
     table: TableRef,
     now: Timestamp,
 ) -> Result<(bool, bool), StoreError> {
-    let Some((look, span)) = tail.looks.due(now) else { return Ok((true, false)) };
-    let asked = batch.room().min(LOOK_PAGE);
+    let Some((look, span)) = tail.gaps.due(now) else { return Ok((true, false)) };
+    let asked = batch.capacity_left().min(RECHECK_PAGE);
     let mut rows = match store.tail(table, span.after, asked).await {
         Ok(rows) => rows,
         Err(StoreError::Damaged(_)) => {
             // As below, the sweep goes around it.
-            tail.looks = Looks::default();
+            tail.gaps = GapTracker::default();
             return Ok((false, false));
         }
         Err(error) => return Err(error),
@@ -174,7 +174,7 @@ async fn look_again(
     let full = rows.len() as u32 == asked;
     rows.retain(|row| row.position <= span.to);
     let seen_to = rows.last().map(|last| last.position).filter(|_| full).unwrap_or(span.to);
-    tail.looks.looked(look, span, rows.iter().map(|row| row.position), seen_to);
+    tail.gaps.rechecked(look, span, rows.iter().map(|row| row.position), seen_to);
     let complete = take_rows(store, batch, rows).await?;
     Ok((complete, seen_to < span.to))
 }
@@ -201,12 +201,12 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
         }
     }
     // Rows before these are not settled yet: read the journal itself, as far as
-    // there is room beside the rows that need no reading.
+    // there is capacity beside the rows that need no reading.
     for (id, sender, settled_seq, last_seq) in gaps {
-        if batch.room() == 0 {
+        if batch.capacity_left() == 0 {
             return Ok(false);
         }
-        let entries = store.entries(id, settled_seq, batch.room()).await?;
+        let entries = store.entries(id, settled_seq, batch.capacity_left()).await?;
         complete &= entries.last().is_some_and(|last| last.seq >= last_seq);
         batch.add(id, sender, entries, Some(settled_seq));
     }
@@ -228,7 +228,7 @@ async fn sweep_page(
             // there; where a credit was refused, the rest is credited, not settled.
             let after = seq.max(envelope.settled_seq);
             let settled_seq = (after == envelope.settled_seq).then_some(after);
-            let asked = batch.room();
+            let asked = batch.capacity_left();
             let entries = store.entries(id, after, asked).await?;
             let unfinished = entries.len() as u32 == asked;
             let last = entries.last().map_or(after, |last| last.seq);
@@ -243,7 +243,7 @@ async fn sweep_page(
     }
     sweep.within = None;
 
-    let asked = batch.room().min(SWEEP_PAGE);
+    let asked = batch.capacity_left().min(SWEEP_PAGE);
     let page = store.unsettled(table, sweep.after, asked).await?;
     let full = page.len() as u32 == asked;
     for envelope in page {
@@ -252,7 +252,7 @@ async fn sweep_page(
             sweep.after = Some(id);
             continue;
         }
-        let asked = batch.room();
+        let asked = batch.capacity_left();
         if asked == 0 {
             return Ok(false);
         }
@@ -283,11 +283,11 @@ pub(super) async fn sweep_table(
     table: TableRef,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let room = batch.room();
+    let capacity_left = batch.capacity_left();
     if sweep_page(store, batch, table, &mut cursors.round.sweep).await? {
         cursors.pass(now);
     }
-    if batch.room() < room {
+    if batch.capacity_left() < capacity_left {
         cursors.round.due_at = now;
     }
     Ok(())

@@ -22,7 +22,7 @@
 //!
 //! | step | store | wallet |
 //! |---|---|---|
-//! | follow the tails | 1 for each hot table, 2 if there is more, 1 for a second look; 1 for each envelope with a gap | |
+//! | follow the tails | 1 for each hot table, 2 if there is more, 1 for a recheck; 1 for each envelope with a gap | |
 //! | sweep, when it is due | at most 4 pages; 1 for each envelope found | |
 //! | the barrier, if there was anything new | 1 | |
 //! | transfer | | 1 |
@@ -30,7 +30,7 @@
 
 mod batch;
 mod collect;
-mod looks;
+mod gaps;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -44,8 +44,8 @@ use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::metrics::WorkerMetrics;
-use crate::tour::{Stop, Tour};
-use batch::{Batch, Piece};
+use crate::schedule::{ScheduledTable, TableSchedule};
+use batch::{Batch, EnvelopeCredits};
 use collect::Cursors;
 
 const NAME: &str = "credit";
@@ -58,7 +58,7 @@ const STUCK_MAX: usize = 1_024;
 pub struct Credit {
     ports: Ports,
     metrics: WorkerMetrics,
-    tour: Tour,
+    schedule: TableSchedule,
     cursors: Cursors,
     stuck: HashSet<EnvelopeId>,
     started_at: Option<Timestamp>,
@@ -81,7 +81,7 @@ impl Credit {
             ports,
             metrics: WorkerMetrics::default(),
             // Cold tables have no tail to follow: the sweep visits them.
-            tour: Tour::new(zone_offset_s, limits, 0),
+            schedule: TableSchedule::new(zone_offset_s, limits, 0),
             cursors: Cursors::default(),
             stuck: HashSet::new(),
             started_at: None,
@@ -106,7 +106,7 @@ impl Job for Credit {
         let tables = self.ports.store.tables();
         let outcome = self.run(&tables, bounded(limit), now).await;
 
-        let hot_days = self.tour.hot_days(now);
+        let hot_days = self.schedule.hot_days(now);
         let hot = tables.into_iter().filter(|table| hot_days.contains(&table.day));
         let now = self.ports.clock.now();
         let reached = self.cursors.reached(hot, started_at).unwrap_or(now);
@@ -121,7 +121,7 @@ impl Job for Credit {
     }
 
     fn forget_failures(&mut self) {
-        self.tour.forget_failures();
+        self.schedule.forget_failures();
     }
 }
 
@@ -156,13 +156,13 @@ impl Credit {
             touched: BTreeSet::new(),
             now,
         };
-        let stops = self.tour.tables_to_visit(tables, now);
-        step.cursors.keep_hot(&self.tour.hot_days(now));
-        let sweep_first = self.tour.comes_round(SWEEP_FIRST_EVERY);
+        let scheduled_tables = self.schedule.tables_to_visit(tables, now);
+        step.cursors.keep_hot(&self.schedule.hot_days(now));
+        let sweep_first = self.schedule.comes_round(SWEEP_FIRST_EVERY);
         if sweep_first {
             self.sweep(&mut step, tables).await;
         }
-        self.follow_tails(&mut step, &stops).await;
+        self.follow_tails(&mut step, &scheduled_tables).await;
         if !sweep_first {
             self.sweep(&mut step, tables).await;
         }
@@ -172,52 +172,52 @@ impl Credit {
     async fn run(&mut self, tables: &[TableRef], limit: u32, now: Timestamp) -> Result<RunReport, JobError> {
         let step = self.collect_durably(tables, limit, now).await?;
         let (mut report, touched, cursors) = (step.report, step.touched.clone(), step.cursors.clone());
-        let pieces = step.map(|step| step.batch.into_pieces());
-        report.rows = pieces.iter().map(|piece| piece.entries.len() as u32).sum();
-        let settlements = self.transfer(&pieces).await?;
+        let envelopes = step.map(|step| step.batch.into_envelopes());
+        report.rows = envelopes.iter().map(|credits| credits.entries.len() as u32).sum();
+        let settlements = self.transfer(&envelopes).await?;
         let failed = self.settle(settlements).await;
         report.failures += failed.len() as u32;
         for table in touched {
             match failed.get(&table.database) {
-                Some(error) => self.tour.failed(NAME, table, error),
+                Some(error) => self.schedule.failed(NAME, table, error),
                 // One read of it failed all the same.
-                None if self.tour.is_held(table) => {}
-                None => self.tour.succeeded(table),
+                None if self.schedule.is_backed_off(table) => {}
+                None => self.schedule.succeeded(table),
             }
         }
         self.cursors.replace_except(cursors, &failed);
         Ok(report)
     }
 
-    async fn follow_tails(&mut self, step: &mut Step, stops: &[Stop]) {
+    async fn follow_tails(&mut self, step: &mut Step, scheduled_tables: &[ScheduledTable]) {
         let mut visited = 0;
-        for stop in stops {
-            if step.batch.room() == 0 {
+        for scheduled in scheduled_tables {
+            if step.batch.capacity_left() == 0 {
                 step.report.more = true;
                 break;
             }
             visited += 1;
             let (cursors, batch) = (&mut step.cursors, &mut step.batch);
-            match collect::follow_tail(&*self.ports.store, cursors, batch, stop.table, step.now).await {
+            match collect::follow_tail(&*self.ports.store, cursors, batch, scheduled.table, step.now).await {
                 Ok(followed) => {
                     step.report.more |= followed.more;
                     let arrived = step.report.arrived.unwrap_or(0).saturating_add(followed.arrived);
                     step.report.arrived = Some(arrived);
-                    step.touched.insert(stop.table);
+                    step.touched.insert(scheduled.table);
                 }
-                Err(error) => self.failed(step, stop.table, error),
+                Err(error) => self.failed(step, scheduled.table, error),
             }
         }
-        self.tour.finish(&stops[..visited]);
+        self.schedule.finish(&scheduled_tables[..visited]);
     }
 
     async fn sweep(&mut self, step: &mut Step, tables: &[TableRef]) {
         for _ in 0..collect::SWEEP_PAGES_PER_RUN {
             let Some(table) = step.cursors.table_to_sweep(tables, step.now) else { return };
-            if step.batch.room() == 0 {
+            if step.batch.capacity_left() == 0 {
                 break;
             }
-            if self.tour.is_held(table) {
+            if self.schedule.is_backed_off(table) {
                 step.cursors.pass(step.now);
                 continue;
             }
@@ -236,46 +236,47 @@ impl Credit {
     }
 
     fn failed(&mut self, step: &mut Step, table: TableRef, error: StoreError) {
-        self.tour.failed(NAME, table, &error.into());
+        self.schedule.failed(NAME, table, &error.into());
         step.report.failures += 1;
     }
 
     /// Step 2. Gives how far each envelope may be settled.
-    async fn transfer(&mut self, pieces: &Durable<Vec<Piece>>) -> Result<Vec<Settlement>, JobError> {
-        let transfers: Vec<Transfer> = pieces.iter().flat_map(Piece::credits).collect();
+    async fn transfer(&mut self, envelopes: &Durable<Vec<EnvelopeCredits>>) -> Result<Vec<Settlement>, JobError> {
+        let transfers: Vec<Transfer> = envelopes.iter().flat_map(EnvelopeCredits::credits).collect();
         if transfers.is_empty() {
             return Ok(Vec::new());
         }
         let sent = transfers.len();
         let outcomes = self.ports.wallet.transfer(transfers).await?;
         if outcomes.len() != sent {
-            let words = format!("{} outcomes for {sent} transfers", outcomes.len());
-            return Err(WalletError::Damaged(words).into());
+            let reason = format!("{} outcomes for {sent} transfers", outcomes.len());
+            return Err(WalletError::Damaged(reason).into());
         }
         let mut outcomes = outcomes.into_iter();
-        let mut settlements = Vec::with_capacity(pieces.len());
-        for piece in pieces.iter() {
-            let outcomes: Vec<TransferOutcome> = outcomes.by_ref().take(piece.entries.len()).collect();
-            self.note_refused(piece, &outcomes);
-            settlements.extend(piece.settlement(&outcomes));
+        let mut settlements = Vec::with_capacity(envelopes.len());
+        for credits in envelopes.iter() {
+            let outcomes: Vec<TransferOutcome> = outcomes.by_ref().take(credits.entries.len()).collect();
+            self.note_refused(credits, &outcomes);
+            settlements.extend(credits.settlement(&outcomes));
         }
         Ok(settlements)
     }
 
-    fn note_refused(&mut self, piece: &Piece, outcomes: &[TransferOutcome]) {
+    fn note_refused(&mut self, credits: &EnvelopeCredits, outcomes: &[TransferOutcome]) {
         let mut refused = 0;
-        for (entry, outcome) in piece.entries.iter().zip(outcomes).filter(|(_, outcome)| !batch::is_taken(**outcome)) {
+        for (entry, outcome) in credits.entries.iter().zip(outcomes).filter(|(_, outcome)| !batch::is_taken(**outcome))
+        {
             refused += 1;
             self.metrics.credit_refused();
-            if !self.stuck.contains(&piece.envelope_id) {
-                let (envelope_id, seq) = (piece.envelope_id, entry.seq);
+            if !self.stuck.contains(&credits.envelope_id) {
+                let (envelope_id, seq) = (credits.envelope_id, entry.seq);
                 tracing::error!(%envelope_id, seq, ?outcome, "the wallet refuses a credit");
             }
         }
         if refused > 0 && self.stuck.len() < STUCK_MAX {
-            self.stuck.insert(piece.envelope_id);
-        } else if refused == 0 && piece.settled_seq.is_some() {
-            self.stuck.remove(&piece.envelope_id);
+            self.stuck.insert(credits.envelope_id);
+        } else if refused == 0 && credits.settled_seq.is_some() {
+            self.stuck.remove(&credits.envelope_id);
         }
         self.metrics.stuck(self.stuck.len());
     }

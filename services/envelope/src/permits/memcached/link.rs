@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::time::{Duration, Instant};
 
 use hongbao_core::limits::PERMIT_TRIES_MAX;
-use hongbao_core::{Clock, EnvelopeId, World};
+use hongbao_core::{Clock, EnvelopeId, Traffic};
 use memcache_async::ascii::Protocol;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -32,7 +32,7 @@ pub struct Terms {
     /// How long a part lasts that nobody renews, in seconds.
     pub ttl_s: u32,
     /// Whose transactions are counted.
-    pub world: World,
+    pub traffic: Traffic,
 }
 
 /// A connection that has answered.
@@ -104,7 +104,7 @@ impl Link {
         // connection is out of step and goes, too.
         let mut protocol = self.protocol.take().ok_or(ErrorKind::NotConnected)?;
         let now_s = clock.now().millis() / 1_000;
-        let key = format!("{}permit:{id}", terms.world.key_prefix());
+        let key = format!("{}permit:{id}", terms.traffic.key_prefix());
         let part = Part { key, count, cap, now_s, terms, metrics };
         let done = timeout(terms.answer_within, part.put(&mut protocol)).await;
         match done.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {

@@ -25,9 +25,9 @@
 //! | the last one of an envelope, under a cap of eight or more | none: it expires |
 
 mod answers;
-mod held;
 mod link;
 mod metrics;
+mod state;
 mod value;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -36,13 +36,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hongbao_core::limits::{PERMIT_WAIT_MS_MAX, PERMIT_WRITES_MAX, PERMITS_HELD_MAX};
-use hongbao_core::{Clock, EnvelopeId, World};
+use hongbao_core::{Clock, EnvelopeId, Traffic};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
-use self::held::{Door, HeldPermits, KEPT_FOR, KEPT_LONG_CAP_MIN, Keeping};
 use self::link::{Link, Terms};
 pub use self::metrics::PermitMetrics;
+use self::state::{Admission, KEPT_FOR, KEPT_LONG_CAP_MIN, PermitStates, RetentionPolicy};
 use super::{Counter, Permits};
 
 /// Connections; an envelope's questions always go through the same one.
@@ -60,15 +60,15 @@ pub struct MemcachedOptions {
     pub answer_within: Duration,
     /// How long a permit lasts that its process does not renew, in seconds.
     pub ttl_s: u32,
-    /// Whose transactions: each world counts its own.
-    pub world: World,
+    /// Whose transactions: each kind of traffic counts its own.
+    pub traffic: Traffic,
 }
 
 impl MemcachedOptions {
     /// With the usual times: 20 ms for an answer, 20 s to live.
     pub fn new(address: impl Into<String>) -> MemcachedOptions {
         let answer_within = Duration::from_millis(20);
-        MemcachedOptions { address: address.into(), answer_within, ttl_s: 20, world: World::Real }
+        MemcachedOptions { address: address.into(), answer_within, ttl_s: 20, traffic: Traffic::Live }
     }
 }
 
@@ -78,7 +78,7 @@ pub struct MemcachedPermits(Arc<Inner>);
 struct Inner {
     terms: Terms,
     cap: AtomicU32,
-    held: Mutex<HeldPermits>,
+    states: Mutex<PermitStates>,
     links: [tokio::sync::Mutex<Link>; LINKS],
     /// Taken by whoever gives back and renews, so that the last to do so knows
     /// that nothing is under way.
@@ -100,19 +100,19 @@ impl MemcachedPermits {
         clock: Arc<dyn Clock>,
         metrics: PermitMetrics,
     ) -> MemcachedPermits {
-        let MemcachedOptions { address, answer_within, ttl_s, world } = options;
+        let MemcachedOptions { address, answer_within, ttl_s, traffic } = options;
         let inner = Arc::new(Inner {
-            terms: Terms { address, holder, answer_within, ttl_s, world },
+            terms: Terms { address, holder, answer_within, ttl_s, traffic },
             cap: AtomicU32::new(cap),
-            held: Mutex::default(),
+            states: Mutex::default(),
             links: std::array::from_fn(|_| tokio::sync::Mutex::new(Link::new())),
             writing: tokio::sync::Mutex::new(()),
             away: AtomicBool::new(true),
             clock,
             metrics,
         });
-        inner.mend().await;
-        tokio::spawn(tend(Arc::downgrade(&inner)));
+        inner.reconnect().await;
+        tokio::spawn(maintain(Arc::downgrade(&inner)));
         MemcachedPermits(inner)
     }
 }
@@ -125,12 +125,12 @@ impl Permits for MemcachedPermits {
         let mut entered = vec![false; ids.len()];
         let mut to_ask: [Vec<usize>; LINKS] = Default::default();
         {
-            let mut held = inner.held.lock();
+            let mut states = inner.states.lock();
             for (place, id) in ids.iter().enumerate() {
-                match held.enter(*id, cap, now) {
-                    Door::Entered => entered[place] = true,
-                    Door::Full => {}
-                    Door::Ask => to_ask[link_of(*id)].push(place),
+                match states.enter(*id, cap, now) {
+                    Admission::Entered => entered[place] = true,
+                    Admission::Full => {}
+                    Admission::Ask => to_ask[link_of(*id)].push(place),
                 }
             }
         }
@@ -148,9 +148,9 @@ impl Permits for MemcachedPermits {
     }
 
     fn leave(&self, ids: &[EnvelopeId]) {
-        let mut held = self.0.held.lock();
+        let mut states = self.0.states.lock();
         for id in ids {
-            held.leave(*id);
+            states.leave(*id);
         }
     }
 
@@ -191,14 +191,14 @@ impl Inner {
         for &place in places {
             let id = ids[place];
             // While we waited, somebody may have left or been refused.
-            let door = self.held.lock().enter(id, cap, Instant::now());
+            let door = self.states.lock().enter(id, cap, Instant::now());
             let enters = match door {
-                Door::Entered => true,
-                Door::Full => false,
-                Door::Ask if !link.is_up() => self.enter_locally(id, cap),
+                Admission::Entered => true,
+                Admission::Full => false,
+                Admission::Ask if !link.is_up() => self.enter_locally(id, cap),
                 // memcached counts, but has no time for us: whoever counted alone now would exceed the host's cap.
-                Door::Ask if Instant::now() >= until => false,
-                Door::Ask => self.ask_one(&mut link, id, cap).await,
+                Admission::Ask if Instant::now() >= until => false,
+                Admission::Ask => self.ask_one(&mut link, id, cap).await,
             };
             if enters {
                 entered.push(place);
@@ -208,11 +208,11 @@ impl Inner {
     }
 
     async fn ask_one(&self, link: &mut Link, id: EnvelopeId, cap: u32) -> bool {
-        let count = self.held.lock().taken(id) + 1;
+        let count = self.states.lock().taken(id) + 1;
         let granted = link.put(id, count, Some(cap), &self.terms, &*self.clock, &self.metrics).await;
         match granted {
-            Ok(true) => self.held.lock().granted(id, Instant::now()),
-            Ok(false) => self.held.lock().refused(id, Instant::now()),
+            Ok(true) => self.states.lock().granted(id, Instant::now()),
+            Ok(false) => self.states.lock().refused(id, Instant::now()),
             Err(error) => {
                 self.broke(&error);
                 return self.enter_locally(id, cap);
@@ -223,7 +223,7 @@ impl Inner {
 
     fn enter_locally(&self, id: EnvelopeId, cap: u32) -> bool {
         self.metrics.fallbacks.inc();
-        self.held.lock().enter_locally(id, cap, Instant::now())
+        self.states.lock().enter_locally(id, cap, Instant::now())
     }
 
     /// Gives back what nobody has used for `kept_for`, and renews what is held
@@ -231,7 +231,7 @@ impl Inner {
     async fn write_due(&self, kept_for: Duration) -> usize {
         let _writing = self.writing.lock().await;
         let ttl = Duration::from_secs(self.terms.ttl_s.into());
-        let keeping = Keeping {
+        let policy = RetentionPolicy {
             kept_for,
             keeps_last: self.cap.load(Ordering::Relaxed) >= KEPT_LONG_CAP_MIN,
             renew_after: ttl / 2,
@@ -239,7 +239,7 @@ impl Inner {
             expires_after: ttl.saturating_sub(Duration::from_secs(1)),
             writes_max: PERMIT_WRITES_MAX,
         };
-        let ids = self.held.lock().take_due(Instant::now(), &keeping);
+        let ids = self.states.lock().take_due(Instant::now(), &policy);
         let write = |link| self.write_over(link, &ids);
         tokio::join!(write(0), write(1), write(2), write(3));
         ids.len()
@@ -253,23 +253,23 @@ impl Inner {
             if !link.is_up() {
                 return;
             }
-            let count = self.held.lock().taken(id);
+            let count = self.states.lock().taken(id);
             match link.put(id, count, None, &self.terms, &*self.clock, &self.metrics).await {
-                Ok(_) => self.held.lock().written(id, Instant::now()),
+                Ok(_) => self.states.lock().written(id, Instant::now()),
                 Err(error) => self.broke(&error),
             }
         }
     }
 
     /// Connects what is broken.
-    async fn mend(&self) {
+    async fn reconnect(&self) {
         let mut away = false;
         for link in &self.links {
             if link.lock().await.wants_mending() {
                 match link::connect(&self.terms).await {
                     Ok(connection) => {
                         link.lock().await.mended(connection);
-                        self.held.lock().write_all_again();
+                        self.states.lock().write_all_again();
                     }
                     Err(error) => {
                         link.lock().await.not_mended();
@@ -291,13 +291,13 @@ impl Inner {
 }
 
 /// Tends what is held and the connections, until the permits are dropped.
-async fn tend(permits: Weak<Inner>) {
+async fn maintain(permits: Weak<Inner>) {
     let mut tick = interval(TEND_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let Some(inner) = permits.upgrade() else { return };
-        inner.mend().await;
+        inner.reconnect().await;
         // After a full round there is more to write: no pause, unless a connection has to be mended first.
         for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
             let is_full = inner.write_due(KEPT_FOR).await == PERMIT_WRITES_MAX;
@@ -305,7 +305,7 @@ async fn tend(permits: Weak<Inner>) {
                 break;
             }
         }
-        inner.metrics.held.set(inner.held.lock().len() as i64);
+        inner.metrics.held.set(inner.states.lock().len() as i64);
     }
 }
 

@@ -24,7 +24,7 @@ pub const KEPT_LONG_CAP_MIN: u32 = 8;
 const FULL_FOR: Duration = Duration::from_millis(5);
 
 /// The permits of one envelope.
-struct Held {
+struct PermitState {
     /// Counted in memcached as ours.
     taken: u32,
     /// Counted in this process alone, while memcached was away.
@@ -40,9 +40,9 @@ struct Held {
     full_since: Option<Instant>,
 }
 
-impl Held {
-    fn new(now: Instant) -> Held {
-        Held {
+impl PermitState {
+    fn new(now: Instant) -> PermitState {
+        PermitState {
             taken: 0,
             local: 0,
             inside: 0,
@@ -66,7 +66,7 @@ impl Held {
 
 /// Whether an envelope can be entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Admission {
     /// With a permit that was kept.
     Entered,
     /// The cap is reached.
@@ -76,7 +76,7 @@ pub enum Door {
 }
 
 /// How long permits are kept.
-pub struct Keeping {
+pub struct RetentionPolicy {
     /// Those that nobody has used for so long are given back.
     pub kept_for: Duration,
     /// The last one of an envelope is not: if it is not used again, it expires.
@@ -91,35 +91,35 @@ pub struct Keeping {
 
 /// The permits of all envelopes.
 #[derive(Default)]
-pub struct HeldPermits(HashMap<EnvelopeId, Held>);
+pub struct PermitStates(HashMap<EnvelopeId, PermitState>);
 
-impl HeldPermits {
+impl PermitStates {
     /// Enters with a kept permit, if there is one.
-    pub fn enter(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> Door {
+    pub fn enter(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> Admission {
         self.enter_among(id, cap, now, PERMITS_HELD_MAX)
     }
 
     /// The same, with room for `max` envelopes.
-    fn enter_among(&mut self, id: EnvelopeId, cap: u32, now: Instant, max: usize) -> Door {
+    fn enter_among(&mut self, id: EnvelopeId, cap: u32, now: Instant, max: usize) -> Admission {
         if !self.0.contains_key(&id) && cap > 0 && self.0.len() >= max {
             self.forget_idle();
         }
         let len = self.0.len();
         let Some(held) = self.0.get_mut(&id) else {
-            return if cap == 0 || len >= max { Door::Full } else { Door::Ask };
+            return if cap == 0 || len >= max { Admission::Full } else { Admission::Ask };
         };
         if held.inside >= cap {
-            return Door::Full;
+            return Admission::Full;
         }
         if held.idle() > 0 {
             held.inside += 1;
             held.used_again = true;
             held.least_idle = held.least_idle.min(held.idle());
-            return Door::Entered;
+            return Admission::Entered;
         }
         match held.full_since {
-            Some(since) if now.saturating_duration_since(since) < FULL_FOR => Door::Full,
-            _ => Door::Ask,
+            Some(since) if now.saturating_duration_since(since) < FULL_FOR => Admission::Full,
+            _ => Admission::Ask,
         }
     }
 
@@ -131,7 +131,7 @@ impl HeldPermits {
 
     /// memcached has counted one more for us: enters with it.
     pub fn granted(&mut self, id: EnvelopeId, now: Instant) {
-        let held = self.0.entry(id).or_insert_with(|| Held::new(now));
+        let held = self.0.entry(id).or_insert_with(|| PermitState::new(now));
         held.taken += 1;
         held.inside += 1;
         held.written(now);
@@ -140,12 +140,12 @@ impl HeldPermits {
 
     /// memcached says that the cap is reached.
     pub fn refused(&mut self, id: EnvelopeId, now: Instant) {
-        self.0.entry(id).or_insert_with(|| Held::new(now)).full_since = Some(now);
+        self.0.entry(id).or_insert_with(|| PermitState::new(now)).full_since = Some(now);
     }
 
     /// Enters by our own count; false if the cap is reached.
     pub fn enter_locally(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> bool {
-        let held = self.0.entry(id).or_insert_with(|| Held::new(now));
+        let held = self.0.entry(id).or_insert_with(|| PermitState::new(now));
         let enters = held.inside < cap;
         if enters {
             held.local += 1;
@@ -183,7 +183,7 @@ impl HeldPermits {
     /// Stops holding what was idle all the time since the last look, and names
     /// the envelopes whose part is to be written: fewer permits, or the same
     /// ones, if they were not written for long.
-    pub fn take_due(&mut self, now: Instant, terms: &Keeping) -> Vec<EnvelopeId> {
+    pub fn take_due(&mut self, now: Instant, terms: &RetentionPolicy) -> Vec<EnvelopeId> {
         let mut ids = Vec::new();
         self.0.retain(|id, held| {
             if ids.len() >= terms.writes_max {
@@ -229,9 +229,14 @@ mod tests {
     const CAP: u32 = 2;
     const RENEW: Duration = Duration::from_secs(10);
     const EXPIRES: Duration = Duration::from_secs(19);
-    const BRIEFLY: Keeping =
-        Keeping { kept_for: KEPT_FOR, keeps_last: false, renew_after: RENEW, expires_after: EXPIRES, writes_max: 9 };
-    const LONG: Keeping = Keeping { keeps_last: true, ..BRIEFLY };
+    const BRIEFLY: RetentionPolicy = RetentionPolicy {
+        kept_for: KEPT_FOR,
+        keeps_last: false,
+        renew_after: RENEW,
+        expires_after: EXPIRES,
+        writes_max: 9,
+    };
+    const LONG: RetentionPolicy = RetentionPolicy { keeps_last: true, ..BRIEFLY };
 
     fn id() -> EnvelopeId {
         EnvelopeId::mint(Timestamp::from_millis(1), [7; 10])
@@ -239,13 +244,13 @@ mod tests {
 
     #[test]
     fn a_permit_is_used_again_and_given_back_when_nobody_wants_it() {
-        let (mut held, start) = (HeldPermits::default(), Instant::now());
-        assert_eq!(held.enter(id(), CAP, start), Door::Ask);
+        let (mut held, start) = (PermitStates::default(), Instant::now());
+        assert_eq!(held.enter(id(), CAP, start), Admission::Ask);
         held.granted(id(), start);
         for step in 1..10 {
             let now = start + KEPT_FOR * step;
             held.leave(id());
-            assert_eq!(held.enter(id(), CAP, now), Door::Entered, "while it is used it is kept");
+            assert_eq!(held.enter(id(), CAP, now), Admission::Entered, "while it is used it is kept");
             assert!(held.take_due(now, &BRIEFLY).is_empty());
         }
         held.leave(id());
@@ -258,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_last_permit_is_kept_until_it_expires_unless_it_is_used_again() {
-        let (mut held, start) = (HeldPermits::default(), Instant::now());
+        let (mut held, start) = (PermitStates::default(), Instant::now());
         for _ in 0..2 {
             held.granted(id(), start);
         }
@@ -270,7 +275,7 @@ mod tests {
         let again = start + KEPT_FOR * 2;
         held.written(id(), again);
         assert!(held.take_due(again + RENEW / 2, &LONG).is_empty());
-        assert_eq!((held.taken(id()), held.enter(id(), CAP, again + RENEW / 2)), (1, Door::Entered));
+        assert_eq!((held.taken(id()), held.enter(id(), CAP, again + RENEW / 2)), (1, Admission::Entered));
         assert_eq!(held.take_due(again + RENEW, &LONG), [id()], "in use, it is renewed");
         held.written(id(), again + RENEW);
         assert_eq!(held.take_due(again + RENEW * 2, &LONG), [id()], "somebody is inside");
@@ -284,7 +289,7 @@ mod tests {
 
     #[test]
     fn of_many_permits_only_those_in_use_are_kept() {
-        let (mut held, start) = (HeldPermits::default(), Instant::now());
+        let (mut held, start) = (PermitStates::default(), Instant::now());
         for _ in 0..8 {
             held.granted(id(), start);
         }
@@ -293,8 +298,8 @@ mod tests {
         }
         held.take_due(start + KEPT_FOR, &BRIEFLY);
         for _ in 0..20 {
-            assert_eq!(held.enter(id(), 8, start), Door::Entered);
-            assert_eq!(held.enter(id(), 8, start), Door::Entered);
+            assert_eq!(held.enter(id(), 8, start), Admission::Entered);
+            assert_eq!(held.enter(id(), 8, start), Admission::Entered);
             held.leave(id());
             held.leave(id());
         }
@@ -304,44 +309,44 @@ mod tests {
 
     #[test]
     fn what_was_counted_here_alone_is_not_kept() {
-        let (mut held, now) = (HeldPermits::default(), Instant::now());
+        let (mut held, now) = (PermitStates::default(), Instant::now());
         assert!(held.enter_locally(id(), CAP, now) && held.enter_locally(id(), CAP, now));
         assert!(!held.enter_locally(id(), CAP, now));
         held.leave(id());
-        assert_eq!(held.enter(id(), CAP, now), Door::Ask);
+        assert_eq!(held.enter(id(), CAP, now), Admission::Ask);
     }
 
     #[test]
     fn a_full_envelope_is_not_asked_about_at_once_and_a_lower_cap_holds_at_once() {
-        let (mut held, now) = (HeldPermits::default(), Instant::now());
+        let (mut held, now) = (PermitStates::default(), Instant::now());
         held.granted(id(), now);
         held.refused(id(), now);
-        assert_eq!(held.enter(id(), CAP, now), Door::Full);
-        assert_eq!(held.enter(id(), CAP, now + FULL_FOR), Door::Ask);
+        assert_eq!(held.enter(id(), CAP, now), Admission::Full);
+        assert_eq!(held.enter(id(), CAP, now + FULL_FOR), Admission::Ask);
         held.leave(id());
-        assert_eq!(held.enter(id(), CAP, now), Door::Entered);
+        assert_eq!(held.enter(id(), CAP, now), Admission::Entered);
         held.leave(id());
-        assert_eq!(held.enter(id(), 0, now), Door::Full);
+        assert_eq!(held.enter(id(), 0, now), Admission::Full);
     }
 
     #[test]
     fn where_there_is_no_room_what_nobody_uses_makes_some() {
-        let (mut held, now) = (HeldPermits::default(), Instant::now());
+        let (mut held, now) = (PermitStates::default(), Instant::now());
         let ids: Vec<_> = (0..4).map(|number| EnvelopeId::mint(Timestamp::from_millis(1), [number; 10])).collect();
         for id in &ids[..3] {
-            assert_eq!(held.enter_among(*id, CAP, now, 3), Door::Ask);
+            assert_eq!(held.enter_among(*id, CAP, now, 3), Admission::Ask);
             held.granted(*id, now);
         }
-        assert_eq!(held.enter_among(ids[3], CAP, now, 3), Door::Full, "all are in use");
+        assert_eq!(held.enter_among(ids[3], CAP, now, 3), Admission::Full, "all are in use");
         held.leave(ids[0]);
         held.leave(ids[1]);
-        assert_eq!(held.enter_among(ids[3], CAP, now, 3), Door::Ask);
+        assert_eq!(held.enter_among(ids[3], CAP, now, 3), Admission::Ask);
         assert_eq!((held.len(), held.taken(ids[0]), held.taken(ids[2])), (1, 0, 1), "who is inside counts on");
     }
 
     #[test]
     fn what_is_held_long_is_written_again() {
-        let (mut held, start) = (HeldPermits::default(), Instant::now());
+        let (mut held, start) = (PermitStates::default(), Instant::now());
         held.granted(id(), start);
         assert!(held.take_due(start + RENEW / 2, &BRIEFLY).is_empty());
         assert_eq!(held.take_due(start + RENEW, &BRIEFLY), [id()]);

@@ -21,12 +21,12 @@ pub const COLD_TABLES_PER_RUN: usize = 4;
 /// The cold tables come first in every so many runs.
 const COLD_FIRST_EVERY: u64 = 4;
 /// Runs that a failing table is left out, at most.
-const HELD_RUNS_MAX: u64 = 64;
+const BACKED_OFF_RUNS_MAX: u64 = 64;
 const DAY_MS: i64 = 86_400_000;
 
 /// A table to visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop {
+pub struct ScheduledTable {
     /// The table.
     pub table: TableRef,
     /// Whether it is of a day on which envelopes are alive.
@@ -35,30 +35,38 @@ pub struct Stop {
 
 /// The order of visits of one job, kept from run to run.
 #[derive(Debug)]
-pub struct Tour {
+pub struct TableSchedule {
     zone_offset_s: i32,
     days_back: i64,
     cold_per_run: usize,
     turn: u64,
     hot_next: usize,
     cold_next: usize,
-    held: HashMap<TableRef, Held>,
+    backed_off: HashMap<TableRef, BackOff>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct BackOff {
     failures: u32,
     until_turn: u64,
 }
 
-impl Tour {
-    /// A tour that visits `cold_per_run` cold tables a run.
-    pub fn new(zone_offset_s: i32, limits: &Limits, cold_per_run: usize) -> Tour {
+impl TableSchedule {
+    /// A schedule that visits `cold_per_run` cold tables a run.
+    pub fn new(zone_offset_s: i32, limits: &Limits, cold_per_run: usize) -> TableSchedule {
         // The longest way from an id's day to its last entry: wait for the
         // payment, then be open until expiry.
         let alive_ms = (i64::from(limits.expires_in_s_max) + i64::from(limits.pay_within_s)) * 1_000;
         let days_back = (alive_ms + DAY_MS - 1) / DAY_MS;
-        Tour { zone_offset_s, days_back, cold_per_run, turn: 0, hot_next: 0, cold_next: 0, held: HashMap::new() }
+        TableSchedule {
+            zone_offset_s,
+            days_back,
+            cold_per_run,
+            turn: 0,
+            hot_next: 0,
+            cold_next: 0,
+            backed_off: HashMap::new(),
+        }
     }
 
     /// The days of month on which envelopes can be alive at `now`: with the
@@ -67,8 +75,8 @@ impl Tour {
         (-self.days_back..=1).map(|days| Day::of(now.plus_millis(days * DAY_MS), self.zone_offset_s)).collect()
     }
 
-    /// The tables to visit now, in order. Tell [`Tour::finish`] how far the run came.
-    pub fn tables_to_visit(&mut self, tables: &[TableRef], now: Timestamp) -> Vec<Stop> {
+    /// The tables to visit now, in order. Tell [`TableSchedule::finish`] how far the run came.
+    pub fn tables_to_visit(&mut self, tables: &[TableRef], now: Timestamp) -> Vec<ScheduledTable> {
         self.turn += 1;
         let hot_days = self.hot_days(now);
         let (mut hot, mut cold): (Vec<TableRef>, Vec<TableRef>) =
@@ -77,11 +85,11 @@ impl Tour {
         start_with(&mut cold, self.cold_next);
         cold.truncate(self.cold_per_run);
 
-        let hot = hot.into_iter().map(|table| Stop { table, hot: true });
-        let cold = cold.into_iter().map(|table| Stop { table, hot: false });
-        let stops: Vec<Stop> =
+        let hot = hot.into_iter().map(|table| ScheduledTable { table, hot: true });
+        let cold = cold.into_iter().map(|table| ScheduledTable { table, hot: false });
+        let scheduled_tables: Vec<ScheduledTable> =
             if self.comes_round(COLD_FIRST_EVERY) { cold.chain(hot).collect() } else { hot.chain(cold).collect() };
-        stops.into_iter().filter(|stop| !self.is_held(stop.table)).collect()
+        scheduled_tables.into_iter().filter(|scheduled| !self.is_backed_off(scheduled.table)).collect()
     }
 
     /// True in every `every`th run.
@@ -90,41 +98,41 @@ impl Tour {
     }
 
     /// The run visited these; the next one starts after them.
-    pub fn finish(&mut self, visited: &[Stop]) {
-        let hot = visited.iter().filter(|stop| stop.hot).count();
+    pub fn finish(&mut self, visited: &[ScheduledTable]) {
+        let hot = visited.iter().filter(|scheduled| scheduled.hot).count();
         self.hot_next = self.hot_next.wrapping_add(hot);
         self.cold_next = self.cold_next.wrapping_add(visited.len() - hot);
     }
 
     /// Whether a table is left out because it failed.
-    pub fn is_held(&self, table: TableRef) -> bool {
-        self.held.get(&table).is_some_and(|held| held.until_turn > self.turn)
+    pub fn is_backed_off(&self, table: TableRef) -> bool {
+        self.backed_off.get(&table).is_some_and(|backed_off| backed_off.until_turn > self.turn)
     }
 
     /// A visit went well.
     pub fn succeeded(&mut self, table: TableRef) {
-        if self.held.remove(&table).is_some() && self.held.is_empty() {
+        if self.backed_off.remove(&table).is_some() && self.backed_off.is_empty() {
             tracing::info!(?table, "tables can be used again");
         }
     }
 
     /// Every table is visited again: what kept it from being used may be over.
     pub fn forget_failures(&mut self) {
-        self.held.clear();
+        self.backed_off.clear();
     }
 
     /// A visit failed: the table is left out for a while. The first failure is
     /// logged loudly; the metrics count the others.
     pub fn failed(&mut self, job: &'static str, table: TableRef, error: &JobError) {
-        if self.held.is_empty() {
+        if self.backed_off.is_empty() {
             tracing::error!(job, ?table, %error, "a table cannot be used");
         } else {
             tracing::debug!(job, ?table, %error, "a table cannot be used");
         }
-        let held = self.held.entry(table).or_insert(Held { failures: 0, until_turn: 0 });
-        held.failures = held.failures.saturating_add(1);
-        let runs = 1_u64.checked_shl(held.failures).unwrap_or(HELD_RUNS_MAX).min(HELD_RUNS_MAX);
-        held.until_turn = self.turn + runs;
+        let backed_off = self.backed_off.entry(table).or_insert(BackOff { failures: 0, until_turn: 0 });
+        backed_off.failures = backed_off.failures.saturating_add(1);
+        let runs = 1_u64.checked_shl(backed_off.failures).unwrap_or(BACKED_OFF_RUNS_MAX).min(BACKED_OFF_RUNS_MAX);
+        backed_off.until_turn = self.turn + runs;
     }
 }
 
@@ -158,35 +166,35 @@ pub(crate) trait TableJob: Send {
 /// One run of a job over the tables, within `limit` rows.
 pub(crate) async fn run_over_tables<J: TableJob>(
     job: &mut J,
-    tour: &mut Tour,
+    schedule: &mut TableSchedule,
     tables: &[TableRef],
     now: Timestamp,
     limit: u32,
 ) -> RunReport {
-    let stops = tour.tables_to_visit(tables, now);
+    let scheduled_tables = schedule.tables_to_visit(tables, now);
     let mut report = RunReport::default();
-    let mut room = limit;
+    let mut capacity_left = limit;
     let mut visited = 0;
-    for stop in &stops {
-        if room == 0 {
+    for scheduled in &scheduled_tables {
+        if capacity_left == 0 {
             report.more |= report.rows > 0;
             break;
         }
         visited += 1;
-        match job.visit(stop.table, now, room).await {
+        match job.visit(scheduled.table, now, capacity_left).await {
             Ok(visit) => {
-                tour.succeeded(stop.table);
-                room = room.saturating_sub(visit.seen);
+                schedule.succeeded(scheduled.table);
+                capacity_left = capacity_left.saturating_sub(visit.seen);
                 report.rows += visit.rows;
                 report.more |= visit.more;
             }
             Err(error) => {
-                tour.failed(J::NAME, stop.table, &error);
+                schedule.failed(J::NAME, scheduled.table, &error);
                 report.failures += 1;
             }
         }
     }
-    tour.finish(&stops[..visited]);
+    schedule.finish(&scheduled_tables[..visited]);
     report
 }
 
@@ -205,39 +213,43 @@ mod tests {
         Timestamp::parse_rfc3339("2026-02-10T10:00:00+08:00").unwrap()
     }
 
-    fn days(stops: &[Stop], hot: bool) -> Vec<u8> {
-        stops.iter().filter(|stop| stop.hot == hot).map(|stop| stop.table.day.number()).collect()
+    fn days(scheduled_tables: &[ScheduledTable], hot: bool) -> Vec<u8> {
+        scheduled_tables
+            .iter()
+            .filter(|scheduled| scheduled.hot == hot)
+            .map(|scheduled| scheduled.table.day.number())
+            .collect()
     }
 
     #[test]
     fn the_hot_days_cover_the_life_of_an_envelope() {
-        let tour = Tour::new(ZONE_S, &Limits::default(), 4);
-        assert_eq!(tour.hot_days(now()).iter().map(|day| day.number()).collect::<Vec<_>>(), [8, 9, 10, 11]);
+        let schedule = TableSchedule::new(ZONE_S, &Limits::default(), 4);
+        assert_eq!(schedule.hot_days(now()).iter().map(|day| day.number()).collect::<Vec<_>>(), [8, 9, 10, 11]);
         let a_week = Limits { expires_in_s_max: 7 * 86_400, ..Limits::default() };
-        assert_eq!(Tour::new(ZONE_S, &a_week, 4).hot_days(now()).len(), 10);
+        assert_eq!(TableSchedule::new(ZONE_S, &a_week, 4).hot_days(now()).len(), 10);
     }
 
     #[test]
     fn every_cold_table_comes_round() {
-        let mut tour = Tour::new(ZONE_S, &Limits::default(), 4);
+        let mut schedule = TableSchedule::new(ZONE_S, &Limits::default(), 4);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..7 {
-            let stops = tour.tables_to_visit(&tables(), now());
-            assert_eq!(days(&stops, true), [8, 9, 10, 11]);
-            seen.extend(days(&stops, false));
-            tour.finish(&stops);
+            let scheduled_tables = schedule.tables_to_visit(&tables(), now());
+            assert_eq!(days(&scheduled_tables, true), [8, 9, 10, 11]);
+            seen.extend(days(&scheduled_tables, false));
+            schedule.finish(&scheduled_tables);
         }
         assert_eq!(seen.len(), 27);
     }
 
     #[test]
     fn a_run_that_reached_its_bound_goes_on_with_the_next_table() {
-        let mut tour = Tour::new(ZONE_S, &Limits::default(), 4);
+        let mut schedule = TableSchedule::new(ZONE_S, &Limits::default(), 4);
         let mut first: HashMap<u8, u32> = HashMap::new();
         for _ in 0..1_000 {
-            let stops = tour.tables_to_visit(&tables(), now());
-            *first.entry(stops[0].table.day.number()).or_default() += 1;
-            tour.finish(&stops[..1]);
+            let scheduled_tables = schedule.tables_to_visit(&tables(), now());
+            *first.entry(scheduled_tables[0].table.day.number()).or_default() += 1;
+            schedule.finish(&scheduled_tables[..1]);
         }
         assert_eq!(first.len(), 31, "each table is the first of some run: {first:?}");
         assert!(first.values().all(|times| *times >= 9), "{first:?}");
@@ -245,33 +257,35 @@ mod tests {
 
     #[test]
     fn a_failing_table_is_left_out_for_a_bounded_time() {
-        let mut tour = Tour::new(ZONE_S, &Limits::default(), 0);
+        let mut schedule = TableSchedule::new(ZONE_S, &Limits::default(), 0);
         let bad = TableRef { database: 0, table: 0, day: Day::new(9).unwrap() };
         let mut visits = 0;
         for _ in 0..1_000 {
-            let stops = tour.tables_to_visit(&tables(), now());
-            if stops.iter().any(|stop| stop.table == bad) {
+            let scheduled_tables = schedule.tables_to_visit(&tables(), now());
+            if scheduled_tables.iter().any(|scheduled| scheduled.table == bad) {
                 visits += 1;
-                tour.failed("test", bad, &JobError::Panicked);
+                schedule.failed("test", bad, &JobError::Panicked);
             }
-            assert!(stops.len() >= 3);
-            tour.finish(&stops);
+            assert!(scheduled_tables.len() >= 3);
+            schedule.finish(&scheduled_tables);
         }
         assert!((15..=25).contains(&visits), "{visits}");
-        tour.succeeded(bad);
-        assert!(!tour.is_held(bad));
+        schedule.succeeded(bad);
+        assert!(!schedule.is_backed_off(bad));
     }
 
     #[test]
     fn a_failing_table_is_visited_at_once_when_its_database_is_back() {
-        let mut tour = Tour::new(ZONE_S, &Limits::default(), 0);
+        let mut schedule = TableSchedule::new(ZONE_S, &Limits::default(), 0);
         let bad = TableRef { database: 0, table: 0, day: Day::new(9).unwrap() };
         for _ in 0..10 {
-            tour.failed("test", bad, &JobError::Panicked);
+            schedule.failed("test", bad, &JobError::Panicked);
         }
-        let visits_it = |tour: &mut Tour| tour.tables_to_visit(&tables(), now()).iter().any(|stop| stop.table == bad);
-        assert!(!visits_it(&mut tour));
-        tour.forget_failures();
-        assert!(visits_it(&mut tour));
+        let visits_it = |schedule: &mut TableSchedule| {
+            schedule.tables_to_visit(&tables(), now()).iter().any(|scheduled| scheduled.table == bad)
+        };
+        assert!(!visits_it(&mut schedule));
+        schedule.forget_failures();
+        assert!(visits_it(&mut schedule));
     }
 }

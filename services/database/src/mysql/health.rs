@@ -15,7 +15,7 @@ use crate::{DatabaseError, Durability};
 const SERVER: &str = "";
 
 /// What is known of a database server.
-pub struct Standing {
+pub struct HealthState {
     durability: Mutex<Durability>,
     /// Why nothing is lent: of the server, and of databases by their names.
     refusals: Mutex<BTreeMap<String, String>>,
@@ -23,20 +23,20 @@ pub struct Standing {
     /// When somebody last tried whether the server has become durable.
     tried_at: Mutex<Option<Instant>>,
     /// Whoever finds a connection broken wakes those who watch.
-    pub doubt: Notify,
+    pub probe_now: Notify,
     /// How often it came back after it did not answer.
     pub returns: Returns,
 }
 
-impl Standing {
+impl HealthState {
     /// Nothing is known yet.
-    pub fn new(returns: Returns) -> Standing {
-        Standing {
-            durability: Mutex::new(Durability { words: "not reached yet".to_owned(), full: false }),
+    pub fn new(returns: Returns) -> HealthState {
+        HealthState {
+            durability: Mutex::new(Durability { settings: "not reached yet".to_owned(), full: false }),
             refusals: Mutex::default(),
             is_refusing: AtomicBool::new(false),
             tried_at: Mutex::new(None),
-            doubt: Notify::new(),
+            probe_now: Notify::new(),
             returns,
         }
     }
@@ -46,8 +46,8 @@ impl Standing {
         let read = self.durability.lock().clone();
         let refusals = self.refusals.lock();
         let of_databases = refusals.iter().filter(|(what, _)| *what != SERVER);
-        let words = of_databases.fold(read.words, |all, (_, words)| format!("{all}; {words}"));
-        Durability { words, full: read.full && !self.is_refusing() }
+        let reason = of_databases.fold(read.settings, |all, (_, reason)| format!("{all}; {reason}"));
+        Durability { settings: reason, full: read.full && !self.is_refusing() }
     }
 
     /// Why commits are refused, if they are.
@@ -55,8 +55,8 @@ impl Standing {
         if !self.is_refusing() {
             return None;
         }
-        let words: Vec<String> = self.refusals.lock().values().cloned().collect();
-        (!words.is_empty()).then(|| words.join("; "))
+        let reason: Vec<String> = self.refusals.lock().values().cloned().collect();
+        (!reason.is_empty()).then(|| reason.join("; "))
     }
 
     /// Whether commits are refused.
@@ -66,7 +66,7 @@ impl Standing {
 
     /// An error while commits are refused.
     pub fn check(&self) -> Result<(), DatabaseError> {
-        self.refusal().map_or(Ok(()), |words| Err(DatabaseError::Unavailable(words)))
+        self.refusal().map_or(Ok(()), |reason| Err(DatabaseError::Unavailable(reason)))
     }
 
     /// The same for who is going to connect anew, and so finds out whether the
@@ -87,23 +87,23 @@ impl Standing {
     pub fn commits(&self, durability: Durability) {
         let before = std::mem::replace(&mut *self.durability.lock(), durability.clone());
         if before.full && !durability.full {
-            tracing::error!(durability = durability.words, "commits may be lost with the power now");
+            tracing::error!(durability = durability.settings, "commits may be lost with the power now");
         }
         self.keeps(SERVER);
     }
 
     /// The server is less durable than is allowed.
-    pub fn is_weak(&self, durability: Durability, words: String) {
+    pub fn is_weak(&self, durability: Durability, reason: String) {
         *self.durability.lock() = durability;
-        self.breaks(SERVER, words);
+        self.breaks(SERVER, reason);
     }
 
     /// A database does not keep a promise: commits are refused until it does.
-    pub fn breaks(&self, database: &str, words: String) {
+    pub fn breaks(&self, database: &str, reason: String) {
         let mut refusals = self.refusals.lock();
-        if refusals.get(database) != Some(&words) {
-            tracing::error!(words, "a database breaks a promise: nothing is committed until it keeps it again");
-            refusals.insert(database.to_owned(), words);
+        if refusals.get(database) != Some(&reason) {
+            tracing::error!(reason, "a database breaks a promise: nothing is committed until it keeps it again");
+            refusals.insert(database.to_owned(), reason);
         }
         self.is_refusing.store(true, Ordering::Release);
     }
@@ -114,8 +114,8 @@ impl Standing {
             return;
         }
         let mut refusals = self.refusals.lock();
-        if let Some(words) = refusals.remove(database) {
-            tracing::warn!(words, "a database keeps its promise again");
+        if let Some(reason) = refusals.remove(database) {
+            tracing::warn!(reason, "a database keeps its promise again");
         }
         if refusals.is_empty() {
             self.is_refusing.store(false, Ordering::Release);

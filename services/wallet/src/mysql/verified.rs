@@ -10,20 +10,20 @@ use super::migrate;
 use super::promise::{Complete, Guard};
 use crate::WalletError;
 
-/// The connections of a shard. A home may be down when we start, so whether the
+/// The connections of a shard. a server may be down when we start, so whether the
 /// database was made for this shard is asked when it is first reached.
-pub(super) struct Way {
-    home: Arc<Connections>,
+pub(super) struct VerifiedConnections {
+    server: Arc<Connections>,
     plan: Plan,
     databases: u8,
     is_checked: AtomicBool,
     guard: Arc<Guard>,
 }
 
-impl Way {
+impl VerifiedConnections {
     /// To the database that the plan names, one of `databases` over all slots.
-    pub fn new(home: Arc<Connections>, plan: Plan, databases: u8) -> Way {
-        Way { home, plan, databases, is_checked: AtomicBool::new(false), guard: Arc::default() }
+    pub fn new(server: Arc<Connections>, plan: Plan, databases: u8) -> VerifiedConnections {
+        VerifiedConnections { server, plan, databases, is_checked: AtomicBool::new(false), guard: Arc::default() }
     }
 
     /// A connection to a database that is what it should be.
@@ -31,29 +31,29 @@ impl Way {
         if !self.is_checked.load(Ordering::Relaxed) {
             self.check().await?;
         }
-        Ok(self.home.lease().await?)
+        Ok(self.server.lease().await?)
     }
 
-    /// The generation of the home; see [`Connections::generation`].
+    /// The generation of the server; see [`Connections::generation`].
     pub fn generation(&self) -> u64 {
-        self.home.generation()
+        self.server.generation()
     }
 
     /// Makes durable what was read since the generation was `since`; see [`Connections::barrier`].
     pub async fn barrier(&self, since: u64) -> Result<bool, WalletError> {
-        Ok(self.home.barrier(since).await?)
+        Ok(self.server.barrier(since).await?)
     }
 
     /// Checks the database.
     pub async fn check(&self) -> Result<(), WalletError> {
-        migrate::check(&self.home, &self.plan, self.databases).await?;
+        migrate::check(&self.server, &self.plan, self.databases).await?;
         self.is_checked.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// What the database has to keep from now on, and the place of its home.
+    /// What the database has to keep from now on, and the place of its server.
     pub fn promise(&self) -> (usize, Complete) {
-        (self.plan.home, Complete::new(self.plan.clone(), self.databases, self.guard.clone()))
+        (self.plan.server, Complete::new(self.plan.clone(), self.databases, self.guard.clone()))
     }
 
     /// Nothing in the database keeps the transfers append-only.
@@ -61,8 +61,8 @@ impl Way {
         self.guard.is_missing()
     }
 
-    /// The home, by its place among them, if it has never answered.
-    pub fn silent_home(&self) -> Option<usize> {
-        (!self.home.was_reached()).then_some(self.plan.home)
+    /// The server, by its place among them, if it has never answered.
+    pub fn silent_server(&self) -> Option<usize> {
+        (!self.server.was_reached()).then_some(self.plan.server)
     }
 }
