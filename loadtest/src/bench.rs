@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::arena::Arena;
 use crate::child::Child;
 use crate::client::Client;
-use crate::load::Feed;
+use crate::load::RequestSource;
 use crate::measure::{WARM_UP, measure};
 use crate::metrics::{self, Batches};
 use crate::report::{Line, Report, Round};
+use crate::request_buffer::RequestBuffer;
 use crate::service::{Cluster, SECRET, Service, Wanted};
 use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
 use crate::{BenchArgs, Fallible, files, interrupt, machine};
@@ -40,7 +40,7 @@ pub fn bench(args: &BenchArgs) -> Fallible<ExitCode> {
 /// order: the servers end before their data goes.
 struct Bench<'a> {
     service: Service,
-    yardstick: Child,
+    baseline: Child,
     dir: TempDir,
     client: Client,
     lines: Vec<Workload>,
@@ -65,11 +65,11 @@ impl<'a> Bench<'a> {
             false => Service::embedded(&args.server, dir.path(), &wanted)?,
         };
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["yardstick", "--listen", "127.0.0.1:0"]);
-        let yardstick = Child::start("the yardstick", command, &dir.path().join("yardstick.log"))?;
+        command.args(["baseline", "--listen", "127.0.0.1:0"]);
+        let baseline = Child::start("the baseline", command, &dir.path().join("baseline.log"))?;
         let client = Client::new(service.addr(), SECRET);
         client.wait_until_ready().map_err(|error| service.complaint(&error.to_string()))?;
-        Ok(Bench { service, yardstick, dir, client, lines, extent, args })
+        Ok(Bench { service, baseline, dir, client, lines, extent, args })
     }
 
     fn run(self) -> Fallible<Report> {
@@ -117,20 +117,24 @@ impl<'a> Bench<'a> {
         Ok(Line::new(workload, rounds))
     }
 
-    fn round(&self, workload: Workload, requests: &Arena) -> Fallible<Round> {
+    fn round(&self, workload: Workload, requests: &RequestBuffer) -> Fallible<Round> {
         self.service.wait_until_idle()?;
         let time = Duration::from_secs(self.args.seconds);
         let connections = workload.connections as usize;
-        let feed = Feed::again_and_again(requests);
-        let bare = &self.yardstick;
-        let bare = measure(bare.addr(), &|| bare.cpu_time(), feed, connections, time, Expect::Opened)?;
+        let source = RequestSource::again_and_again(requests);
+        let bare = &self.baseline;
+        let bare = measure(bare.addr(), &|| bare.cpu_time(), source, connections, time, Expect::Opened)?;
 
         let before = Batches::read(&self.client.metrics()?);
-        let feed = if workload.name.consumes() { Feed::once(requests) } else { Feed::again_and_again(requests) };
+        let source = if workload.name.consumes() {
+            RequestSource::once(requests)
+        } else {
+            RequestSource::again_and_again(requests)
+        };
         let service = &self.service;
         let expect = workload.name.expect();
         let used_before = service.cpu_time()?;
-        let mut service = measure(service.addr(), &|| service.cpu_time(), feed, connections, time, expect)?;
+        let mut service = measure(service.addr(), &|| service.cpu_time(), source, connections, time, expect)?;
         service.caught_up_s = self.service.wait_until_idle()?.map(|time| time.as_secs_f64());
         let used = self.service.cpu_time()?.saturating_sub(used_before);
         service.cost_us = Some(used.as_secs_f64() * 1e6 / service.sent as f64);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Fallible;
-use crate::arena::Arena;
 use crate::http::{ANSWER_BYTES_MAX, parse, push_request};
+use crate::request_buffer::RequestBuffer;
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ impl Caller {
 
     /// Sends a request and gives the body of a success; everything else is an error.
     pub fn call(&mut self, method: &str, path: &str, body: &str) -> Fallible<Value> {
-        let mut request = Arena::default();
+        let mut request = RequestBuffer::default();
         push_request(&mut request, method, path, &self.token, body);
         self.stream.write_all(request.get(0))?;
 

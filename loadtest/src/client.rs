@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::Arena;
 use crate::generator::{BUSY, Generator};
 use crate::http::{Answer, push_request};
-use crate::load::Feed;
+use crate::load::RequestSource;
+use crate::request_buffer::RequestBuffer;
 use crate::{Fallible, interrupt};
 
 /// Connections that the preparation uses.
@@ -44,23 +44,27 @@ impl Client {
     }
 
     /// Sends all requests, each until it is not told `busy`, and hands on each body with its request's index.
-    pub fn all(&self, requests: &Arena, mut on_body: impl FnMut(usize, &[u8]) -> Result<(), String>) -> Fallible<()> {
+    pub fn all(
+        &self,
+        requests: &RequestBuffer,
+        mut on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
+    ) -> Fallible<()> {
         let connections = CONNECTIONS.min(requests.len());
         let check = |index: usize, answer: &Answer<'_>| match answer.status {
             200..300 => on_body(index, answer.body),
             _ => Err(describe(answer)),
         };
-        let mut feed = Feed::until_taken(requests);
-        let tally = Generator::connect(self.addr, connections)?.drive(&mut feed, None, check)?;
-        match tally.errors.iter().find(|(label, _)| *label != BUSY) {
-            Some((label, count)) => Err(format!("preparation: {count} of {} answers: {label}", tally.sent).into()),
+        let mut source = RequestSource::until_taken(requests);
+        let stats = Generator::connect(self.addr, connections)?.drive(&mut source, None, check)?;
+        match stats.errors.iter().find(|(label, _)| *label != BUSY) {
+            Some((label, count)) => Err(format!("preparation: {count} of {} answers: {label}", stats.sent).into()),
             None => Ok(()),
         }
     }
 
     /// Sends one request and answers its body.
     pub fn one(&self, method: &str, path: &str, user: &str, body: &str) -> Fallible<String> {
-        let mut requests = Arena::default();
+        let mut requests = RequestBuffer::default();
         push_request(&mut requests, method, path, &self.token(user), body);
         let mut text = String::new();
         self.all(&requests, |_, body| {

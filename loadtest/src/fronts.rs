@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use crate::arena::Arena;
 use crate::child::{self, Child};
 use crate::client::Client;
 use crate::http::push_request;
-use crate::load::Feed;
+use crate::load::RequestSource;
 use crate::measure::measure;
 use crate::report::median;
+use crate::request_buffer::RequestBuffer;
 use crate::service::{SECRET, TICKET_SECRET, forget_environment, free_ports};
 use crate::workload::Expect;
 use crate::{Fallible, FrontsArgs, interrupt, machine};
@@ -41,8 +41,8 @@ pub fn fronts(args: &FrontsArgs) -> Fallible<ExitCode> {
     let mut ratios = Vec::new();
     for round in 1..=args.rounds {
         let run = |name, addr, cpu_time: &dyn Fn() -> Fallible<Duration>| {
-            let feed = Feed::again_and_again(&requests);
-            let sample = measure(addr, cpu_time, feed, args.connections as usize, time, Expect::Opened)?;
+            let source = RequestSource::again_and_again(&requests);
+            let sample = measure(addr, cpu_time, source, args.connections as usize, time, Expect::Opened)?;
             if !sample.errors.is_empty() {
                 return Err(format!("{name}: {:?}", sample.errors).into());
             }
@@ -70,7 +70,7 @@ pub fn fronts(args: &FrontsArgs) -> Fallible<ExitCode> {
 
 fn start_bare(dir: &Path, number: usize) -> Fallible<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["yardstick", "--listen", "127.0.0.1:0"]);
+    command.args(["baseline", "--listen", "127.0.0.1:0"]);
     Child::start("a bare server", command, &dir.join(format!("bare-{number}.log")))
 }
 
@@ -142,8 +142,8 @@ fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible
 }
 
 /// Openings of many envelopes by many users; whoever answers them is bare.
-fn requests(client: &Client) -> Arena {
-    let mut requests = Arena::default();
+fn requests(client: &Client) -> RequestBuffer {
+    let mut requests = RequestBuffer::default();
     for number in 0..ENVELOPES {
         // Ids of version 7 that differ where a hash looks.
         let id = format!("019b0000-0000-7000-8000-{:012x}", number * 7_919);

@@ -11,9 +11,9 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::arena::Arena;
 use crate::http::{self, Answer};
-use crate::load::{Feed, Tally};
+use crate::load::{LoadStats, RequestSource};
+use crate::request_buffer::RequestBuffer;
 use crate::{Fallible, interrupt};
 
 /// How long the server may leave every connection without an answer.
@@ -39,8 +39,8 @@ pub struct Generator {
 
 /// One run of full load over the connections of a generator.
 struct Drive<'a, 'b, F> {
-    feed: &'b mut Feed<'a>,
-    tally: Tally,
+    source: &'b mut RequestSource<'a>,
+    stats: LoadStats,
     started: Instant,
     until: Option<Instant>,
     /// Set when the first request could not be sent, for want of time or requests.
@@ -67,18 +67,18 @@ impl Generator {
         Ok(Generator { addr, poll, connections })
     }
 
-    /// Keeps every connection busy from `feed` for `time`, or until each request
+    /// Keeps every connection busy from `source` for `time`, or until each request
     /// is sent when there is none, and waits for the answers under way.
     /// `check` is told each answer with its request's index and refuses it by a label.
     ///
     /// # Errors
     /// When the server cannot be connected to, loses connections again and again,
     /// or falls silent.
-    pub fn drive<F>(&mut self, feed: &mut Feed<'_>, time: Option<Duration>, check: F) -> Fallible<Tally>
+    pub fn drive<F>(&mut self, source: &mut RequestSource<'_>, time: Option<Duration>, check: F) -> Fallible<LoadStats>
     where
         F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
     {
-        self.drive_at(None, feed, time, check)
+        self.drive_at(None, source, time, check)
     }
 
     /// The same at a pace of so many requests a second, whatever the answers do: a
@@ -90,19 +90,19 @@ impl Generator {
     pub fn drive_at<F>(
         &mut self,
         pace: Option<f64>,
-        feed: &mut Feed<'_>,
+        source: &mut RequestSource<'_>,
         time: Option<Duration>,
         check: F,
-    ) -> Fallible<Tally>
+    ) -> Fallible<LoadStats>
     where
         F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
     {
         let started = Instant::now();
         let until = time.map(|time| started + time);
-        let (tally, idle) = (Tally::new(), VecDeque::new());
+        let (stats, idle) = (LoadStats::new(), VecDeque::new());
         let mut drive = Drive {
-            feed,
-            tally,
+            source,
+            stats,
             started,
             until,
             ended: None,
@@ -141,10 +141,10 @@ impl Generator {
             self.send_rested(&mut drive);
         }
         if drive.ended.is_none() {
-            drive.tally.elapsed = started.elapsed();
-            drive.tally.used_up = until.is_none_or(|until| Instant::now() < until);
+            drive.stats.elapsed = started.elapsed();
+            drive.stats.used_up = until.is_none_or(|until| Instant::now() < until);
         }
-        Ok(drive.tally)
+        Ok(drive.stats)
     }
 
     /// Sends what is due at the pace over the connections that have nothing to do.
@@ -152,7 +152,7 @@ impl Generator {
         let now = Instant::now();
         while drive.due(now) > 0 {
             let Some(index) = drive.idle.pop_front() else {
-                drive.tally.missed += drive.due(now);
+                drive.stats.missed += drive.due(now);
                 return;
             };
             let had = drive.idle.len();
@@ -185,7 +185,7 @@ impl Generator {
         connection.lost = true;
         if connection.request.take().is_some() {
             drive.under_way -= 1;
-            drive.tally.error(label.clone());
+            drive.stats.error(label.clone());
         }
         // Nothing is left to send, so the server may well close it.
         if drive.ended.is_some() {
@@ -206,7 +206,7 @@ impl<F> Drive<'_, '_, F> {
     fn due(&self, now: Instant) -> u64 {
         let Some(pace) = self.pace.filter(|_| self.ended.is_none()) else { return 0 };
         let wanted = (now - self.started).as_secs_f64() * pace;
-        (wanted as u64).saturating_sub(self.tally.sent - self.beyond_pace + self.tally.missed)
+        (wanted as u64).saturating_sub(self.stats.sent - self.beyond_pace + self.stats.missed)
     }
 
     /// Whether requests are sent still.
@@ -234,15 +234,15 @@ impl<F> Drive<'_, '_, F> {
             return None;
         }
         let in_time = self.until.is_none_or(|until| now < until);
-        let index = if in_time { self.feed.take() } else { None };
-        if index.is_none() && in_time && self.under_way > 0 && self.feed.takes_back() {
+        let index = if in_time { self.source.take() } else { None };
+        if index.is_none() && in_time && self.under_way > 0 && self.source.takes_back() {
             // One of those under way may be refused, and is sent once more then.
             return None;
         }
         if index.is_none() {
             self.ended = Some(now);
-            self.tally.elapsed = now - self.started;
-            self.tally.used_up = in_time;
+            self.stats.elapsed = now - self.started;
+            self.stats.used_up = in_time;
         }
         index
     }
@@ -286,12 +286,12 @@ impl Connection {
 
     fn send<F>(&mut self, index: usize, drive: &mut Drive<'_, '_, F>, now: Instant) {
         drive.under_way += 1;
-        drive.tally.sent += 1;
+        drive.stats.sent += 1;
         self.request = Some(Request { index, written: 0, sent_at: now });
-        self.write(drive.feed.requests());
+        self.write(drive.source.requests());
     }
 
-    fn write(&mut self, requests: &Arena) {
+    fn write(&mut self, requests: &RequestBuffer) {
         let Some(request) = &mut self.request else { return };
         let bytes = requests.get(request.index);
         while request.written < bytes.len() {
@@ -311,7 +311,7 @@ impl Connection {
         F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
     {
         if event.is_writable() {
-            self.write(drive.feed.requests());
+            self.write(drive.source.requests());
         }
         if !event.is_readable() && !event.is_error() {
             return Ok(());
@@ -358,14 +358,14 @@ impl Connection {
             Err(label) => {
                 if label == BUSY {
                     is_refused = true;
-                    asks_at_once = drive.feed.refused(request.index) && drive.is_in_time(now);
+                    asks_at_once = drive.source.refused(request.index) && drive.is_in_time(now);
                 }
-                drive.tally.error(label);
+                drive.stats.error(label);
             }
             Ok(()) if drive.ended.is_none() => {
-                drive.tally.counted += 1;
+                drive.stats.counted += 1;
                 let us = (now - request.sent_at).as_micros() as u64;
-                drive.tally.latency_us.saturating_record(us);
+                drive.stats.latency_us.saturating_record(us);
             }
             Ok(()) => (),
         }
@@ -417,8 +417,8 @@ mod tests {
         addr
     }
 
-    fn requests(count: usize) -> Arena {
-        let mut requests = Arena::default();
+    fn requests(count: usize) -> RequestBuffer {
+        let mut requests = RequestBuffer::default();
         for index in 0..count {
             http::push_request(&mut requests, "POST", &format!("/{index}"), "t", "");
         }
@@ -436,13 +436,13 @@ mod tests {
     fn every_request_is_sent_once_and_unexpected_answers_are_counted_by_label() {
         let addr = server(vec![vec![OK, BUSY, OK]]);
         let requests = requests(3);
-        let mut feed = Feed::once(&requests);
-        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, expect_ok).unwrap();
-        assert_eq!(tally.sent, 3);
-        assert_eq!(tally.counted, 2);
-        assert_eq!(tally.errors, BTreeMap::from([("503".into(), 1)]));
-        assert!(tally.used_up);
-        assert!(tally.latency_us.max() >= 5_000, "both halves belong to the latency");
+        let mut source = RequestSource::once(&requests);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, expect_ok).unwrap();
+        assert_eq!(stats.sent, 3);
+        assert_eq!(stats.counted, 2);
+        assert_eq!(stats.errors, BTreeMap::from([("503".into(), 1)]));
+        assert!(stats.used_up);
+        assert!(stats.latency_us.max() >= 5_000, "both halves belong to the latency");
     }
 
     #[test]
@@ -450,17 +450,18 @@ mod tests {
         let half = &OK[..OK.len() - 1];
         let addr = server(vec![vec![half], vec![OK, OK]]);
         let requests = requests(3);
-        let mut feed = Feed::once(&requests);
-        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, expect_ok).unwrap();
-        assert_eq!(tally.errors, BTreeMap::from([("connection closed".into(), 1)]));
-        assert_eq!(tally.sent, 3);
+        let mut source = RequestSource::once(&requests);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, expect_ok).unwrap();
+        assert_eq!(stats.errors, BTreeMap::from([("connection closed".into(), 1)]));
+        assert_eq!(stats.sent, 3);
     }
 
     #[test]
     fn a_server_that_only_loses_connections_ends_the_run() {
         let addr = server(vec![vec![&OK[..9]], vec![&OK[..9]]]);
         let requests = requests(9);
-        let error = Generator::connect(addr, 1).unwrap().drive(&mut Feed::once(&requests), None, expect_ok).err();
+        let error =
+            Generator::connect(addr, 1).unwrap().drive(&mut RequestSource::once(&requests), None, expect_ok).err();
         assert!(error.unwrap().to_string().contains("keeps losing connections"));
     }
 
@@ -475,7 +476,7 @@ mod tests {
             length = answer.body.len();
             Ok(())
         };
-        Generator::connect(addr, 1).unwrap().drive(&mut Feed::once(&requests), None, check).unwrap();
+        Generator::connect(addr, 1).unwrap().drive(&mut RequestSource::once(&requests), None, check).unwrap();
         assert_eq!(length, 300_000);
     }
 
@@ -485,13 +486,13 @@ mod tests {
         let requests = requests(1_000);
         let time = Some(Duration::from_millis(500));
         let drive = |pace| {
-            let mut feed = Feed::again_and_again(&requests);
-            Generator::connect(addr, 1).unwrap().drive_at(Some(pace), &mut feed, time, expect_ok).unwrap()
+            let mut source = RequestSource::again_and_again(&requests);
+            Generator::connect(addr, 1).unwrap().drive_at(Some(pace), &mut source, time, expect_ok).unwrap()
         };
         // An answer takes 5 ms at least, so no more than 100 of 1,000 are sent.
-        let tally = drive(2_000.0);
-        assert!(tally.sent <= 101 && tally.missed >= 500, "{} sent, {} missed", tally.sent, tally.missed);
-        assert_eq!(tally.errors.len(), 0);
+        let stats = drive(2_000.0);
+        assert!(stats.sent <= 101 && stats.missed >= 500, "{} sent, {} missed", stats.sent, stats.missed);
+        assert_eq!(stats.errors.len(), 0);
     }
 
     #[test]
@@ -503,10 +504,10 @@ mod tests {
             seen.push(index);
             if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
         };
-        let mut feed = Feed::until_taken(&requests);
-        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, check).unwrap();
+        let mut source = RequestSource::until_taken(&requests);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, check).unwrap();
         assert_eq!(seen, [0, 1, 2, 0]);
-        assert_eq!((tally.sent, tally.errors.get(super::BUSY)), (4, Some(&1)));
+        assert_eq!((stats.sent, stats.errors.get(super::BUSY)), (4, Some(&1)));
     }
 
     #[test]
@@ -518,10 +519,10 @@ mod tests {
             seen.push(index);
             if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
         };
-        let mut feed = Feed::once(&requests).asking_again_at_once();
-        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, None, check).unwrap();
+        let mut source = RequestSource::once(&requests).asking_again_at_once();
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, check).unwrap();
         assert_eq!(seen, [0, 0, 0, 1]);
-        assert_eq!((tally.sent, tally.errors.get(super::BUSY)), (4, Some(&2)));
+        assert_eq!((stats.sent, stats.errors.get(super::BUSY)), (4, Some(&2)));
     }
 
     #[test]
@@ -531,21 +532,21 @@ mod tests {
         let check = |_: usize, answer: &Answer<'_>| {
             if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
         };
-        let mut feed = Feed::again_and_again(&requests).asking_again_at_once();
+        let mut source = RequestSource::again_and_again(&requests).asking_again_at_once();
         let time = Some(Duration::from_millis(1_000));
-        let tally = Generator::connect(addr, 1).unwrap().drive_at(Some(10.0), &mut feed, time, check).unwrap();
-        assert_eq!(tally.errors.get(super::BUSY), Some(&40), "one request, 40 times");
-        assert!((1..=11).contains(&tally.counted), "{} at 10 a second", tally.counted);
+        let stats = Generator::connect(addr, 1).unwrap().drive_at(Some(10.0), &mut source, time, check).unwrap();
+        assert_eq!(stats.errors.get(super::BUSY), Some(&40), "one request, 40 times");
+        assert!((1..=11).contains(&stats.counted), "{} at 10 a second", stats.counted);
     }
 
     #[test]
     fn time_ends_a_run_whose_requests_start_over() {
         let addr = server(vec![vec![OK; 1_000]]);
         let requests = requests(2);
-        let mut feed = Feed::again_and_again(&requests);
+        let mut source = RequestSource::again_and_again(&requests);
         let time = Duration::from_millis(50);
-        let tally = Generator::connect(addr, 1).unwrap().drive(&mut feed, Some(time), expect_ok).unwrap();
-        assert!(!tally.used_up && tally.counted >= 3, "{}", tally.counted);
-        assert!(tally.elapsed >= time && tally.elapsed < 4 * time, "{:?}", tally.elapsed);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, Some(time), expect_ok).unwrap();
+        assert!(!stats.used_up && stats.counted >= 3, "{}", stats.counted);
+        assert!(stats.elapsed >= time && stats.elapsed < 4 * time, "{:?}", stats.elapsed);
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use crate::arena::Arena;
+use crate::request_buffer::RequestBuffer;
 
 /// Header lines that an answer may have.
 const HEADERS_MAX: usize = 32;
@@ -62,7 +62,7 @@ impl<P: Display> Request<'_, P> {
 }
 
 /// Adds a request without a further header to `out`.
-pub fn push_request(out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
+pub fn push_request(out: &mut RequestBuffer, method: &str, path: &str, token: &str, body: &str) {
     out.push(|bytes| Request { method, path, token, header: "", body }.write(bytes));
 }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_request_says_its_length_and_a_type_only_with_a_body() {
-        let mut out = Arena::default();
+        let mut out = RequestBuffer::default();
         push_request(&mut out, "POST", "/v1/x", "t", "{}");
         push_request(&mut out, "POST", "/v1/x", "t", "");
         let head = "POST /v1/x HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer t\r\n";

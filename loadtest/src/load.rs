@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::arena::Arena;
+use crate::request_buffer::RequestBuffer;
 
 /// Latencies over this many microseconds count as this many.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
 /// Prepared requests, and which is next.
-pub struct Feed<'a> {
-    requests: &'a Arena,
+pub struct RequestSource<'a> {
+    requests: &'a RequestBuffer,
     next: usize,
     again: bool,
     refused: Refused,
@@ -28,26 +28,26 @@ enum Refused {
     AtOnce,
 }
 
-impl<'a> Feed<'a> {
+impl<'a> RequestSource<'a> {
     /// Sends each request once.
-    pub fn once(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: false, refused: Refused::Dropped }
+    pub fn once(requests: &'a RequestBuffer) -> RequestSource<'a> {
+        RequestSource { requests, next: 0, again: false, refused: Refused::Dropped }
     }
 
     /// Starts over when all were sent.
-    pub fn again_and_again(requests: &'a Arena) -> Feed<'a> {
-        Feed { requests, next: 0, again: true, refused: Refused::Dropped }
+    pub fn again_and_again(requests: &'a RequestBuffer) -> RequestSource<'a> {
+        RequestSource { requests, next: 0, again: true, refused: Refused::Dropped }
     }
 
     /// Sends each request until it is not refused: a request that was told `busy` is as
     /// good as one that was never sent.
-    pub fn until_taken(requests: &'a Arena) -> Feed<'a> {
-        Feed { refused: Refused::Later(VecDeque::new()), ..Feed::once(requests) }
+    pub fn until_taken(requests: &'a RequestBuffer) -> RequestSource<'a> {
+        RequestSource { refused: Refused::Later(VecDeque::new()), ..RequestSource::once(requests) }
     }
 
     /// The same requests; whoever is refused asks again at once, as clients do that know no delay.
-    pub fn asking_again_at_once(self) -> Feed<'a> {
-        Feed { refused: Refused::AtOnce, ..self }
+    pub fn asking_again_at_once(self) -> RequestSource<'a> {
+        RequestSource { refused: Refused::AtOnce, ..self }
     }
 
     /// Whether what is refused is sent once more.
@@ -64,7 +64,7 @@ impl<'a> Feed<'a> {
     }
 
     /// What it sends from.
-    pub fn requests(&self) -> &'a Arena {
+    pub fn requests(&self) -> &'a RequestBuffer {
         self.requests
     }
 
@@ -86,7 +86,7 @@ impl<'a> Feed<'a> {
 }
 
 /// What a drive has seen.
-pub struct Tally {
+pub struct LoadStats {
     /// Answers as expected, from the start to the end of full load.
     pub counted: u64,
     /// How long full load lasted.
@@ -103,12 +103,12 @@ pub struct Tally {
     pub latency_us: Histogram<u64>,
 }
 
-impl Tally {
+impl LoadStats {
     /// Nothing seen yet.
-    pub fn new() -> Tally {
+    pub fn new() -> LoadStats {
         let latency_us = Histogram::new_with_max(LATENCY_US_MAX, 3).expect("the bounds are fixed and good");
         let (counted, sent, missed, elapsed) = (0, 0, 0, Duration::ZERO);
-        Tally { counted, elapsed, used_up: false, sent, missed, errors: BTreeMap::new(), latency_us }
+        LoadStats { counted, elapsed, used_up: false, sent, missed, errors: BTreeMap::new(), latency_us }
     }
 
     /// Counts one error.

@@ -29,15 +29,15 @@ mod capacity;
 mod faults;
 mod run;
 
+mod baseline;
 mod child;
 mod machine;
 mod metrics;
 mod processes;
-mod yardstick;
 
-mod arena;
 mod files;
 mod interrupt;
+mod request_buffer;
 
 #[cfg(test)]
 mod fake;
@@ -87,7 +87,7 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Serve one of the schemes that `compare` measures
     #[command(hide = true)]
-    Rival(compare::rival::RivalArgs),
+    Alternative(compare::alternative::AlternativeArgs),
     /// Show a newcomer around: 500 users open one envelope, a refund, the audit
     Demo {
         /// The `hongbao` binary
@@ -97,7 +97,7 @@ enum Command {
     /// Show a run that was kept as JSON: its summary, its page, its verdict by other thresholds
     Show(outcome::ShowArgs),
     /// Serve the bare route that `bench` measures against
-    Yardstick {
+    Baseline {
         /// Where to listen; port 0 takes a free one
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
@@ -202,10 +202,10 @@ fn main() -> ExitCode {
         Command::Faults(args) => faults::rehearse(&args),
         Command::Plan(args) => capacity::print(&args),
         Command::Compare(args) => compare::compare(&args),
-        Command::Rival(args) => compare::rival::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Alternative(args) => compare::alternative::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo { server } => demo::demo(&server),
         Command::Show(args) => outcome::show(&args),
-        Command::Yardstick { listen } => yardstick::serve(listen).map(|()| ExitCode::SUCCESS),
+        Command::Baseline { listen } => baseline::serve(listen).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hongbao-loadtest: {error}");

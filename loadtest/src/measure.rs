@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::generator::Generator;
-use crate::load::Feed;
+use crate::load::RequestSource;
 use crate::report::Sample;
 use crate::workload::Expect;
 use crate::{Fallible, machine};
@@ -16,34 +16,34 @@ pub const WARM_UP: Duration = Duration::from_millis(500);
 pub fn measure(
     addr: SocketAddr,
     cpu_time: &dyn Fn() -> Fallible<Duration>,
-    mut feed: Feed<'_>,
+    mut source: RequestSource<'_>,
     connections: usize,
     time: Duration,
     expect: Expect,
 ) -> Fallible<Sample> {
     let mut generator = Generator::connect(addr, connections)?;
-    let warm_up = generator.drive(&mut feed, Some(WARM_UP), |_, answer| expect.check(answer))?;
+    let warm_up = generator.drive(&mut source, Some(WARM_UP), |_, answer| expect.check(answer))?;
     let (before, started) = (Usage::read(cpu_time)?, Instant::now());
-    let tally = generator.drive(&mut feed, Some(time), |_, answer| expect.check(answer))?;
+    let stats = generator.drive(&mut source, Some(time), |_, answer| expect.check(answer))?;
     let (used, took) = (Usage::read(cpu_time)?.since(&before), started.elapsed().as_secs_f64());
     let mut errors = warm_up.errors;
-    tally.errors.into_iter().for_each(|(label, count)| *errors.entry(label).or_default() += count);
-    let elapsed_s = tally.elapsed.as_secs_f64();
+    stats.errors.into_iter().for_each(|(label, count)| *errors.entry(label).or_default() += count);
+    let elapsed_s = stats.elapsed.as_secs_f64();
     Ok(Sample {
-        per_second: tally.counted as f64 / elapsed_s,
-        p50_us: tally.latency_us.value_at_quantile(0.50) as f64,
-        p99_us: tally.latency_us.value_at_quantile(0.99) as f64,
-        p999_us: tally.latency_us.value_at_quantile(0.999) as f64,
-        sent: warm_up.sent + tally.sent,
+        per_second: stats.counted as f64 / elapsed_s,
+        p50_us: stats.latency_us.value_at_quantile(0.50) as f64,
+        p99_us: stats.latency_us.value_at_quantile(0.99) as f64,
+        p999_us: stats.latency_us.value_at_quantile(0.999) as f64,
+        sent: warm_up.sent + stats.sent,
         errors,
-        server_cpu_us: used.server.as_secs_f64() * 1e6 / tally.sent as f64,
+        server_cpu_us: used.server.as_secs_f64() * 1e6 / stats.sent as f64,
         cost_us: None,
         generator_share: used.generator.as_secs_f64() / took,
         others_share: used.others().as_secs_f64() / took,
         batch_size_mean: None,
         caught_up_s: None,
         elapsed_s,
-        used_up: tally.used_up,
+        used_up: stats.used_up,
     })
 }
 

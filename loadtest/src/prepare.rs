@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::Deserialize;
 
 use crate::Fallible;
-use crate::arena::Arena;
 use crate::client::Client;
 use crate::http::push_request;
+use crate::request_buffer::RequestBuffer;
 
 /// Who sends every envelope.
 const SENDER: &str = "sender";
@@ -41,7 +41,7 @@ pub fn send_envelopes(client: &Client, count: u32, shares: u32) -> Fallible<Vec<
     let token = client.token(SENDER);
 
     let body = format!(r#"{{"kind":"lucky","total_fen":{total_fen},"shares":{shares}}}"#);
-    let mut creates = Arena::default();
+    let mut creates = RequestBuffer::default();
     for _ in 0..count {
         push_request(&mut creates, "POST", "/v1/envelopes", &token, &body);
     }
@@ -56,7 +56,7 @@ pub fn send_envelopes(client: &Client, count: u32, shares: u32) -> Fallible<Vec<
         Ok(())
     })?;
 
-    let mut pays = Arena::default();
+    let mut pays = RequestBuffer::default();
     for id in &ids {
         push_request(&mut pays, "POST", &format!("/v1/envelopes/{id}/pay"), &token, "");
     }
@@ -82,18 +82,18 @@ fn top_up(client: &Client, fen: i64) -> Fallible<()> {
 }
 
 /// Appends one grab of `envelope` to `out`.
-pub fn push_grab(out: &mut Arena, client: &Client, envelope: &str, user: u32) {
+pub fn push_grab(out: &mut RequestBuffer, client: &Client, envelope: &str, user: u32) {
     push_request(out, "POST", &format!("/v1/envelopes/{envelope}/grab"), &client.token(&user_id(user)), "");
 }
 
 /// Appends one look at `envelope` to `out`.
-pub fn push_view(out: &mut Arena, client: &Client, envelope: &str, user: u32) {
+pub fn push_view(out: &mut RequestBuffer, client: &Client, envelope: &str, user: u32) {
     push_request(out, "GET", &format!("/v1/envelopes/{envelope}"), &client.token(&user_id(user)), "");
 }
 
 /// Grabs a ticket for each opening and answers the requests that open, in order.
-pub fn open_requests(client: &Client, envelopes: &[String], openings: &[Opening]) -> Fallible<Arena> {
-    let mut requests = Arena::default();
+pub fn open_requests(client: &Client, envelopes: &[String], openings: &[Opening]) -> Fallible<RequestBuffer> {
+    let mut requests = RequestBuffer::default();
     for chunk in openings.chunks(CHUNK) {
         if requests.bytes_len() > REQUEST_BYTES_MAX {
             break;
@@ -114,7 +114,7 @@ fn tickets(client: &Client, envelopes: &[String], openings: &[Opening]) -> Falli
         ticket: Option<&'a str>,
         outcome: &'a str,
     }
-    let mut grabs = Arena::default();
+    let mut grabs = RequestBuffer::default();
     for opening in openings {
         push_grab(&mut grabs, client, &envelopes[opening.envelope as usize], opening.user);
     }
@@ -132,7 +132,7 @@ fn tickets(client: &Client, envelopes: &[String], openings: &[Opening]) -> Falli
 mod tests {
     use super::*;
     use crate::generator::Generator;
-    use crate::load::Feed;
+    use crate::load::RequestSource;
     use crate::workload::Expect;
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         let expect = Expect::Opened;
         let drive = || {
             let check = |_: usize, answer: &crate::http::Answer<'_>| expect.check(answer);
-            Generator::connect(addr, 4).unwrap().drive(&mut Feed::once(&requests), None, check).unwrap()
+            Generator::connect(addr, 4).unwrap().drive(&mut RequestSource::once(&requests), None, check).unwrap()
         };
         assert_eq!(drive().errors.len(), 0);
         assert_eq!(drive().errors.get("200 opened replayed"), Some(&12));

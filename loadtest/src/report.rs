@@ -50,7 +50,7 @@ pub struct Sample {
 /// The two runs of one round, with the same requests.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Round {
-    /// The yardstick.
+    /// The baseline.
     pub bare: Sample,
     /// The service.
     pub service: Sample,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::load::Feed;
+use crate::load::RequestSource;
 use crate::measure::{WARM_UP, measure};
 use crate::metrics::Batches;
 use crate::service::{Cluster, FOLD, SECRET, Service, Wanted};
@@ -69,9 +69,9 @@ fn cost(args: &SetsArgs, sets: u16) -> Fallible<f64> {
     let requests = stage.requests(&client, &extent)?;
     service.wait_until_idle()?;
     let time = Duration::from_secs(args.seconds);
-    let feed = Feed::once(&requests);
+    let source = RequestSource::once(&requests);
     let before = batches()?;
-    let sample = measure(gateway, &|| service.cpu_time(), feed, connections as usize, time, Expect::Opened)?;
+    let sample = measure(gateway, &|| service.cpu_time(), source, connections as usize, time, Expect::Opened)?;
     if !sample.errors.is_empty() {
         return Err(format!("{sets} SETs: {:?}", sample.errors).into());
     }

@@ -7,10 +7,10 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use crate::Fallible;
-use crate::arena::Arena;
 use crate::client::{Client, describe};
 use crate::http::Answer;
 use crate::prepare::{Opening, open_requests, push_grab, push_view, send_envelopes, user_id};
+use crate::request_buffer::RequestBuffer;
 
 /// Requests a second that are prepared: more than two cores answer.
 const REQUESTS_PER_S: u32 = 120_000;
@@ -172,19 +172,19 @@ impl Stage {
     }
 
     /// The requests of the next round. No opening comes twice in all rounds.
-    pub fn requests(&mut self, client: &Client, extent: &Extent) -> Fallible<Arena> {
+    pub fn requests(&mut self, client: &Client, extent: &Extent) -> Fallible<RequestBuffer> {
         let round = self.rounds;
         self.rounds += 1;
         match self.name {
             Name::Hot => open_requests(client, &self.envelopes, &hot_openings(extent, round)),
             Name::Spread => open_requests(client, &self.envelopes, &spread_openings(extent, round)),
             Name::Memory => {
-                let mut grabs = Arena::default();
+                let mut grabs = RequestBuffer::default();
                 (1..=MEMORY_USERS).for_each(|user| push_grab(&mut grabs, client, &self.envelopes[0], user));
                 Ok(grabs)
             }
             Name::View => {
-                let mut views = Arena::default();
+                let mut views = RequestBuffer::default();
                 (1..=MEMORY_USERS).for_each(|user| push_view(&mut views, client, &self.envelopes[0], user));
                 Ok(views)
             }

@@ -1,4 +1,4 @@
-//! `compare` as it is run: rivals in processes of their own, a table, a page,
+//! `compare` as it is run: alternatives in processes of their own, a table, a page,
 //! and a kill in the middle of the load.
 
 use std::io::{BufRead as _, BufReader};

@@ -101,8 +101,8 @@ fn what_no_installation_does_is_said() {
     let needed =
         "101 SETs would be needed, and there are 100 slots to give to them (commits, a ceiling that the run reached)";
     assert_eq!(words, needed);
-    let borne = Evidence { openings_held_up: None, ..evidence(&measured()) };
-    let no = plan::plan(&more, &borne).unwrap_err();
+    let sustained = Evidence { openings_held_up: None, ..evidence(&measured()) };
+    let no = plan::plan(&more, &sustained).unwrap_err();
     assert!(
         !no.is_known && no.why.ends_with("18,000 (commits, AT LEAST: the run did not reach the ceiling)"),
         "{}",

@@ -54,8 +54,8 @@ const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:24px;max-wi
 /// The whole page.
 pub fn page(report: &Report) -> String {
     let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Hongbao and its rivals</title>\
-         <style>{STYLE}</style></head><body><h1>Hongbao and its rivals</h1>\n<p class=\"key\">"
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Hongbao and its alternatives</title>\
+         <style>{STYLE}</style></head><body><h1>Hongbao and its alternatives</h1>\n<p class=\"key\">"
     );
     for scheme in schemes(report) {
         let _ = write!(out, "<span><i style=\"background:{}\"></i>{}</span>", colour(scheme), scheme.text());

@@ -10,7 +10,7 @@ use crate::workload::Expect;
 
 /// An acknowledged opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct HistoryEvent {
     /// Its place in the envelope, from 1.
     pub seq: u32,
     /// Its money.
@@ -19,7 +19,7 @@ pub struct Told {
 
 /// What became of each request of a run, in the order in which they were sent.
 pub struct History {
-    told: Vec<Option<Told>>,
+    told: Vec<Option<HistoryEvent>>,
     /// Requests whose answer says that nothing was done.
     refused: Vec<bool>,
 }
@@ -51,7 +51,7 @@ impl History {
         let number = |name: &[u8]| number_after(answer.body, name);
         match (number(b"\"seq\":"), number(b"\"amount_fen\":")) {
             (Some(seq), Some(amount_fen)) => {
-                self.told[index] = Some(Told { seq, amount_fen });
+                self.told[index] = Some(HistoryEvent { seq, amount_fen });
                 Ok(())
             }
             _ => Err("200 without seq or amount".into()),
@@ -59,7 +59,7 @@ impl History {
     }
 
     /// What was acknowledged to the request at `index`.
-    pub fn told(&self, index: usize) -> Option<Told> {
+    pub fn told(&self, index: usize) -> Option<HistoryEvent> {
         self.told[index]
     }
 
@@ -138,7 +138,7 @@ mod tests {
         let (history, openings) = told(&[(0, 1), (1, 1), (0, 2), (1, 2), (0, 3)]);
         assert_eq!(history.fairness(&openings), Fairness { pairs: 3, inverted: 0, overtaken_p99: 0 });
         assert_eq!((history.opened(), history.envelopes_opened(&openings)), (5, 2));
-        assert_eq!(history.told(4), Some(Told { seq: 3, amount_fen: 7 }));
+        assert_eq!(history.told(4), Some(HistoryEvent { seq: 3, amount_fen: 7 }));
     }
 
     #[test]

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::audit::Audit;
 use super::cell::Cell;
-use super::ground::Ground;
 use super::history::History;
 use super::run::Runner;
 use super::scheme::Scheme;
+use super::testbed::Testbed;
 use crate::Fallible;
 use crate::generator::Generator;
-use crate::load::Feed;
+use crate::load::RequestSource;
 
 /// How many open at once, of how many envelopes.
 const CELL: Cell = Cell { openers: 64, envelopes: 16 };
@@ -67,26 +67,27 @@ pub fn shares_max() -> u32 {
 /// # Errors
 /// Also when it was not in the middle of it, or nothing had been acknowledged: then
 /// that nothing was lost would say nothing.
-pub fn kill(ground: &mut Ground, runner: &RunnerParts<'_>, scheme: Scheme, first_user: u32) -> Fallible<Loss> {
+pub fn kill(testbed: &mut Testbed, runner: &RunnerParts<'_>, scheme: Scheme, first_user: u32) -> Fallible<Loss> {
     let plan = CELL.plan(scheme, PREPARED_S, first_user);
     let mut history = History::new(plan.openings.len());
-    let mut ready = runner.on(ground).ready(scheme, plan)?;
-    let mut generator = Generator::connect(ready.addr(ground)?, CELL.connections() as usize)?;
-    let rival = ready.rival.take();
+    let mut ready = runner.on(testbed).ready(scheme, plan)?;
+    let mut generator = Generator::connect(ready.addr(testbed)?, CELL.connections() as usize)?;
+    let alternative = ready.alternative.take();
     let killed = std::thread::scope(|scope| {
         let killer = scope.spawn(|| -> Fallible<Instant> {
             std::thread::sleep(LOAD);
             let killed_at = Instant::now();
-            ground.kill_redis_of(scheme);
-            match (rival, &ground.cluster) {
-                (Some(rival), _) => drop(rival),
+            testbed.kill_redis_of(scheme);
+            match (alternative, &testbed.cluster) {
+                (Some(alternative), _) => drop(alternative),
                 (None, Some(cluster)) => cluster.kill(SERVER)?,
                 (None, None) => return Err("there is nothing to kill".into()),
             }
             Ok(killed_at)
         });
         // The connections break, which is what is wanted; what was told before counts.
-        let _ = generator.drive(&mut Feed::once(&ready.requests), None, |index, answer| history.take(index, answer));
+        let _ = generator
+            .drive(&mut RequestSource::once(&ready.requests), None, |index, answer| history.take(index, answer));
         let ended_at = Instant::now();
         killer.join().map(|killed| killed.map(|killed_at| ended_at.checked_duration_since(killed_at)))
     });
@@ -97,13 +98,13 @@ pub fn kill(ground: &mut Ground, runner: &RunnerParts<'_>, scheme: Scheme, first
         return Err("nothing was acknowledged before it was killed".into());
     }
     std::thread::sleep(SETTLED_WITHIN);
-    let mut loss = Loss::of(scheme, ready.audit(ground, &history)?);
+    let mut loss = Loss::of(scheme, ready.audit(testbed, &history)?);
     if scheme == Scheme::MemoryFirst {
-        ground.restart_redis()?;
-        let runner = runner.on(ground);
+        testbed.restart_redis()?;
+        let runner = runner.on(testbed);
         let _again = runner.start(scheme)?;
         runner.catch_up(scheme)?;
-        loss.after_restart = Some(ready.audit(ground, &history)?);
+        loss.after_restart = Some(ready.audit(testbed, &history)?);
     }
     Ok(loss)
 }
@@ -114,14 +115,14 @@ pub struct RunnerParts<'a> {
     pub dir: &'a std::path::Path,
     /// How long a run is measured for.
     pub time: Duration,
-    /// Connections that a rival has to MariaDB.
+    /// Connections that a alternative has to MariaDB.
     pub connections: u32,
 }
 
 impl RunnerParts<'_> {
     /// The runner on this ground.
-    pub fn on<'g>(&'g self, ground: &'g Ground) -> Runner<'g> {
-        Runner { ground, dir: self.dir, time: self.time, connections: self.connections }
+    pub fn on<'g>(&'g self, testbed: &'g Testbed) -> Runner<'g> {
+        Runner { testbed, dir: self.dir, time: self.time, connections: self.connections }
     }
 }
 

@@ -2,14 +2,14 @@
 //! durability, behind the same HTTP, under the same load, in turns.
 //!
 //! Reading order: [`cell`] says what is sent, [`run`] how a scheme is measured,
-//! [`rival`] what the rivals do, [`history`] and [`audit`] what is checked,
+//! [`alternative`] what the alternatives do, [`history`] and [`audit`] what is checked,
 //! [`loss`] what a crash costs, [`report`] and [`chart`] what is shown, [`verdict`]
 //! whether it may be believed.
 
 mod cell;
 mod run;
 
-pub mod rival;
+pub mod alternative;
 mod scheme;
 
 mod audit;
@@ -20,17 +20,17 @@ mod chart;
 mod report;
 mod verdict;
 
-mod ground;
+mod testbed;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use self::cell::Cell;
-use self::ground::Ground;
 use self::loss::{NotKilled, RunnerParts};
 use self::report::{Line, Report, Sample};
 use self::scheme::Scheme;
+use self::testbed::Testbed;
 use crate::measure::WARM_UP;
 use crate::service::Wanted;
 use crate::{Fallible, files, interrupt, machine};
@@ -62,7 +62,7 @@ pub struct CompareArgs {
     #[arg(long, default_value = "all", value_parser = Scheme::parse_list)]
     // With its path, or clap would take it for an option that may come several times.
     schemes: std::vec::Vec<Scheme>,
-    /// Connections that each rival has to MariaDB
+    /// Connections that each alternative has to MariaDB
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
     database_connections: u32,
     /// Where Hongbao's cluster keeps its data; on a real disk, and deleted afterwards
@@ -106,7 +106,7 @@ fn keep(args: &CompareArgs, report: &Report) -> Fallible<()> {
 
 /// A comparison under way. The servers end before their data goes.
 struct Comparison<'a> {
-    ground: Ground,
+    testbed: Testbed,
     dir: tempfile::TempDir,
     args: &'a CompareArgs,
     cells: Vec<Cell>,
@@ -124,15 +124,15 @@ impl<'a> Comparison<'a> {
         let wanted = Wanted { shares_max, ..Wanted::default() };
         let service = (args.server.as_path(), args.cluster_script.as_path(), &wanted);
         let service = args.schemes.contains(&Scheme::Hongbao).then_some(service);
-        let ground = Ground::start(&args.schemes, service, dir.path())?;
-        Ok(Comparison { ground, dir, args, cells, next_user: 0 })
+        let testbed = Testbed::start(&args.schemes, service, dir.path())?;
+        Ok(Comparison { testbed, dir, args, cells, next_user: 0 })
     }
 
     fn run(mut self) -> Fallible<Report> {
         let mut report = Report {
             processors: machine::processors(),
-            file_system: machine::file_system(self.ground.data_dir()),
-            durability: self.ground.durability()?,
+            file_system: machine::file_system(self.testbed.data_dir()),
+            durability: self.testbed.durability()?,
             debug_build: cfg!(debug_assertions),
             database_connections: self.args.database_connections,
             seconds: self.args.seconds,
@@ -168,7 +168,7 @@ impl<'a> Comparison<'a> {
         for &scheme in self.args.schemes.iter().filter(|scheme| scheme.keeps_openings()) {
             eprintln!("killing {} in the middle of its load", scheme.text());
             let parts = parts(self.args, self.dir.path());
-            let killed = loss::kill(&mut self.ground, &parts, scheme, self.next_user);
+            let killed = loss::kill(&mut self.testbed, &parts, scheme, self.next_user);
             interrupt::check()?;
             match killed {
                 Ok(loss) => report.losses.push(loss),
@@ -195,7 +195,7 @@ impl<'a> Comparison<'a> {
         for round in 0..self.args.rounds {
             for (scheme, (samples, failures)) in self.args.schemes.iter().zip(&mut *samples) {
                 let parts = parts(self.args, self.dir.path());
-                let sample = parts.on(&self.ground).run(*scheme, cell, self.next_user);
+                let sample = parts.on(&self.testbed).run(*scheme, cell, self.next_user);
                 interrupt::check()?;
                 let at = format!("{} x {}, round {}: {}", cell.openers, cell.envelopes, round + 1, scheme.text());
                 match sample {

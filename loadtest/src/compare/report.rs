@@ -26,7 +26,7 @@ unfair      of pairs of openings of one envelope that stand next to each other i
             comes from requests under way at once being read in another order
 overtaken   of all openings but one in a hundred: how many that were sent later came before, at most
 db us       processor time of mariadbd for one opening; Hongbao's includes the credits that it
-            pays meanwhile, which no rival does
+            pays meanwhile, which no alternative does
 server us   processor time of the HTTP server for one opening
 gen, other  share of one processor that the generator used, and that processes used besides the
             generator, the server and mariadbd (Redis, Hongbao's workers and wallet, strangers)
@@ -110,7 +110,7 @@ pub struct Report {
     pub durability: String,
     /// Whether the generator is a debug build, whose figures are worth little.
     pub debug_build: bool,
-    /// Connections that each rival had to MariaDB.
+    /// Connections that each alternative had to MariaDB.
     pub database_connections: u32,
     /// Seconds of one run.
     pub seconds: u64,
@@ -191,12 +191,12 @@ impl Line {
 }
 
 impl Report {
-    fn yardsticks(&self, cell: Cell) -> Yardsticks {
+    fn baselines(&self, cell: Cell) -> Baselines {
         let of = |scheme| {
             let line = self.lines.iter().find(|line| line.cell == cell && line.scheme == scheme)?;
             line.sample.as_ref().map(|sample| sample.per_second)
         };
-        Yardsticks { bare: of(Scheme::Bare), row_lock: of(Scheme::RowLock) }
+        Baselines { bare: of(Scheme::Bare), row_lock: of(Scheme::RowLock) }
     }
 
     /// The table, with what it was measured on and what it means.
@@ -204,7 +204,7 @@ impl Report {
         let mut out = String::new();
         let _ = writeln!(out, "machine     {}, {} disk", self.processors, self.file_system);
         let _ = writeln!(out, "database    {}", self.durability);
-        let _ = writeln!(out, "rivals      {} connections to MariaDB each", self.database_connections);
+        let _ = writeln!(out, "alternatives      {} connections to MariaDB each", self.database_connections);
         let _ = writeln!(
             out,
             "figures     the median of {} alternating rounds of {} s; openers x envelopes connections, but {CONNECTIONS_MAX} at most:\n            \
@@ -226,7 +226,7 @@ impl Report {
                 let _ = writeln!(out, "{HEAD}");
                 cell = Some(line.cell);
             }
-            let _ = writeln!(out, "{}", row(line, self.yardsticks(line.cell)));
+            let _ = writeln!(out, "{}", row(line, self.baselines(line.cell)));
         }
         let _ = writeln!(out, "\n{LEGEND}");
         let notes: Vec<String> = self.lines.iter().flat_map(Line::notes).collect();
@@ -242,14 +242,14 @@ impl Report {
 
 /// What the speeds in a cell are compared with, in openings a second.
 #[derive(Clone, Copy)]
-struct Yardsticks {
+struct Baselines {
     bare: Option<f64>,
     row_lock: Option<f64>,
 }
 
 const HEAD: &str = "scheme          opens/s   /bare   /lock     p50     p99  errors  unfair  overtaken   db us  server us    gen  other  opened  lost";
 
-fn row(line: &Line, yardsticks: Yardsticks) -> String {
+fn row(line: &Line, baselines: Baselines) -> String {
     let name = line.scheme.text();
     let Some(sample) = &line.sample else { return format!("{name:<13}  NOT MEASURED, NOT AUDITED: see the notes") };
     let ms = |us: Option<f64>| us.map_or("-".into(), |us| format!("{:.1}", us / 1_000.0));
@@ -261,8 +261,8 @@ fn row(line: &Line, yardsticks: Yardsticks) -> String {
     format!(
         "{name:<13}{:>10.0}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>11}{:>8}{:>11}{:>7}{:>7}{:>8}  {lost}",
         sample.per_second,
-        times(yardsticks.bare),
-        times(yardsticks.row_lock),
+        times(baselines.bare),
+        times(baselines.row_lock),
         ms(sample.p50_us),
         ms(sample.p99_us),
         percent(sample.error_share),

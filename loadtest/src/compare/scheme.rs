@@ -42,9 +42,9 @@ impl Scheme {
         }
     }
 
-    /// A rival's database: each has its own, on the same server.
+    /// A alternative's database: each has its own, on the same server.
     pub fn database(self) -> String {
-        format!("db_rival_{}", self.text().replace('-', "_"))
+        format!("db_alternative_{}", self.text().replace('-', "_"))
     }
 
     /// Whether anything outlives the process.

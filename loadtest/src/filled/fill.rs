@@ -12,7 +12,7 @@ use rand::{Rng as _, SeedableRng as _};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 
-use crate::compare::rival::{server_options, tables::literal};
+use crate::compare::alternative::{server_options, tables::literal};
 use crate::prepare::SHARE_FEN_MEAN;
 use crate::service::FOLD;
 use crate::{Fallible, interrupt};

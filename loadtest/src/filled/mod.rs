@@ -14,7 +14,7 @@ use hongbao_core::EnvelopeId;
 use rustix::process::Signal;
 
 use crate::client::Client;
-use crate::load::Feed;
+use crate::load::RequestSource;
 use crate::measure::{WARM_UP, measure};
 use crate::metrics::{self, Batches};
 use crate::report::{Sample, median};
@@ -178,8 +178,8 @@ impl Side {
         };
         let (connections, time) = (args.connections as usize, Duration::from_secs(args.seconds));
         let (batches, before) = (Batches::read(&self.client.metrics()?), used()?);
-        let feed = Feed::once(&requests);
-        let mut sample = measure(self.addr, &|| cluster.cpu_time(), feed, connections, time, Expect::Opened)?;
+        let source = RequestSource::once(&requests);
+        let mut sample = measure(self.addr, &|| cluster.cpu_time(), source, connections, time, Expect::Opened)?;
         let after = used()?;
         if !sample.errors.is_empty() {
             return Err(format!("{}: {:?}", self.name, sample.errors).into());

@@ -25,11 +25,11 @@ use clap::ValueEnum;
 use self::quota::Quota;
 use self::seen::Phase;
 use self::show::{Measured, Verdict};
-use crate::arena::Arena;
 use crate::client::Client;
 use crate::generator::Generator;
-use crate::load::Feed;
+use crate::load::RequestSource;
 use crate::prepare::{Opening, open_requests, push_grab, send_envelopes};
+use crate::request_buffer::RequestBuffer;
 use crate::service::{Cluster, SECRET, Service, Wanted};
 use crate::workload::Expect;
 use crate::{Fallible, files, interrupt, machine};
@@ -185,11 +185,11 @@ impl<'a> Bench<'a> {
         let seconds = |seconds| Duration::from_secs_f64(seconds);
 
         let requests = stage.requests(&self.client, f64::from(self.args.peak_max) * (phase_s + WARM_UP_S))?;
-        let mut feed = stage.feed(&requests);
+        let mut source = stage.source(&requests);
         let peak_connections = if self.quota.is_some() { PEAK_CONNECTIONS_OF_PART } else { PEAK_CONNECTIONS };
         let peak = self.drive(peak_connections, |generator| {
-            Phase::of(self, generator, None, &mut feed, seconds(WARM_UP_S), stage.expect())?;
-            Phase::of(self, generator, None, &mut feed, seconds(phase_s), stage.expect())
+            Phase::of(self, generator, None, &mut source, seconds(WARM_UP_S), stage.expect())?;
+            Phase::of(self, generator, None, &mut source, seconds(phase_s), stage.expect())
         })?;
         if peak.seen.accepted == 0 {
             return Err(format!("nothing was answered at the peak: {:?}", peak.seen.others).into());
@@ -199,20 +199,20 @@ impl<'a> Bench<'a> {
 
         let connections = self.args.connections as usize;
         let requests = stage.requests(&self.client, SPARE * EASY * per_s * phase_s)?;
-        let mut feed = stage.feed(&requests);
+        let mut source = stage.source(&requests);
         let easy = self.drive(connections, |generator| {
-            Phase::of(self, generator, Some(EASY * per_s), &mut feed, seconds(phase_s), stage.expect())
+            Phase::of(self, generator, Some(EASY * per_s), &mut source, seconds(phase_s), stage.expect())
         })?;
 
         let storm_s = self.args.seconds as f64;
         let requests = stage.requests(&self.client, SPARE * per_s * (storm_s + phase_s))?;
-        let feed = stage.feed(&requests);
-        let mut feed = if self.args.retry_at_once { feed.asking_again_at_once() } else { feed };
+        let source = stage.source(&requests);
+        let mut source = if self.args.retry_at_once { source.asking_again_at_once() } else { source };
         let memory_before = self.service.front_memory()?;
         let (storm, after) = self.drive(connections, |generator| {
             let pace = Some(self.args.factor * per_s);
-            let storm = Phase::of(self, generator, pace, &mut feed, seconds(storm_s), stage.expect())?;
-            let after = Phase::of(self, generator, Some(per_s * AFTER), &mut feed, seconds(phase_s), stage.expect())?;
+            let storm = Phase::of(self, generator, pace, &mut source, seconds(storm_s), stage.expect())?;
+            let after = Phase::of(self, generator, Some(per_s * AFTER), &mut source, seconds(phase_s), stage.expect())?;
             Ok((storm, after))
         })?;
         let memory_mb = (memory_before, self.memory_given_back(memory_before)?);
@@ -270,10 +270,10 @@ impl Stage {
     }
 
     /// Requests for so many answers. No user opens twice.
-    fn requests(&mut self, client: &Client, count: f64) -> Fallible<Arena> {
+    fn requests(&mut self, client: &Client, count: f64) -> Fallible<RequestBuffer> {
         let count = count.max(1.0);
         if self.name == Name::Grab {
-            let mut grabs = Arena::default();
+            let mut grabs = RequestBuffer::default();
             (0..GRABBERS).for_each(|user| push_grab(&mut grabs, client, &self.envelopes[0], user));
             return Ok(grabs);
         }
@@ -287,8 +287,12 @@ impl Stage {
         open_requests(client, &self.envelopes, &openings)
     }
 
-    fn feed<'r>(&self, requests: &'r Arena) -> Feed<'r> {
-        if self.name == Name::Grab { Feed::again_and_again(requests) } else { Feed::until_taken(requests) }
+    fn source<'r>(&self, requests: &'r RequestBuffer) -> RequestSource<'r> {
+        if self.name == Name::Grab {
+            RequestSource::again_and_again(requests)
+        } else {
+            RequestSource::until_taken(requests)
+        }
     }
 
     fn expect(&self) -> Expect {

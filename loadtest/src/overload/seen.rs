@@ -9,7 +9,7 @@ use super::Bench;
 use crate::Fallible;
 use crate::generator::{BUSY, Generator};
 use crate::http::Answer;
-use crate::load::Feed;
+use crate::load::RequestSource;
 use crate::machine;
 use crate::workload::Expect;
 
@@ -110,7 +110,7 @@ impl Phase {
         bench: &Bench<'_>,
         generator: &mut Generator,
         pace: Option<f64>,
-        feed: &mut Feed<'_>,
+        source: &mut RequestSource<'_>,
         time: Duration,
         expect: Expect,
     ) -> Fallible<Phase> {
@@ -119,18 +119,18 @@ impl Phase {
         let started = Instant::now();
         let mut seen = Seen::default();
         let check = |_: usize, answer: &Answer<'_>| seen.take(expect, answer, started.elapsed(), time);
-        let tally = generator.drive_at(pace, feed, Some(time), check)?;
-        for (label, count) in &tally.errors {
+        let stats = generator.drive_at(pace, source, Some(time), check)?;
+        for (label, count) in &stats.errors {
             // What is no answer was not told to us.
             if label.starts_with("connection") {
                 *seen.others.entry(label.clone()).or_default() += count;
             }
         }
-        let quantile = |share| tally.latency_us.value_at_quantile(share) as f64 / 1_000.0;
+        let quantile = |share| stats.latency_us.value_at_quantile(share) as f64 / 1_000.0;
         Ok(Phase {
-            seconds: tally.elapsed.as_secs_f64(),
-            missed: tally.missed,
-            used_up: tally.used_up,
+            seconds: stats.elapsed.as_secs_f64(),
+            missed: stats.missed,
+            used_up: stats.used_up,
             p50_ms: quantile(0.50),
             p99_ms: quantile(0.99),
             cpu_s: bench.service.cpu_time()?.saturating_sub(before).as_secs_f64(),

@@ -9,7 +9,7 @@ use super::audit::Books;
 use super::request::Call;
 use super::shown::Shown;
 use crate::Fallible;
-use crate::arena::Arena;
+use crate::request_buffer::RequestBuffer;
 
 /// Transfers on a page.
 const PAGE: u32 = 500;
@@ -103,20 +103,20 @@ impl Books<'_> {
         let mut accounts: Vec<Account> = users.iter().map(account).collect();
         let mut pages: Vec<(usize, String)> = (0..users.len()).map(|place| (place, String::new())).collect();
         while !pages.is_empty() {
-            let mut asks = Arena::default();
+            let mut asks = RequestBuffer::default();
             for (place, cursor) in &pages {
                 let path = format!("/v1/wallet/transfers?limit={PAGE}{cursor}");
-                self.people.push_as(&mut asks, users[*place], "GET", &path, "");
+                self.users.push_as(&mut asks, users[*place], "GET", &path, "");
             }
             let mut next = Vec::new();
-            for ((place, _), body) in pages.into_iter().zip(self.people.ask_all("transfers", &asks)?) {
+            for ((place, _), body) in pages.into_iter().zip(self.users.ask_all("transfers", &asks)?) {
                 let page: Page = serde_json::from_slice(&body)?;
                 accounts[place].transfers.extend(page.transfers);
                 next.extend(page.next_cursor.map(|cursor| (place, format!("&cursor={cursor}"))));
             }
             pages = next;
         }
-        for (account, after_fen) in accounts.iter_mut().zip(self.people.balances(users)?) {
+        for (account, after_fen) in accounts.iter_mut().zip(self.users.balances(users)?) {
             account.after_fen = after_fen;
         }
         Ok(accounts)
@@ -148,7 +148,7 @@ impl Books<'_> {
                 }
             }
             for (_, id, amount_fen) in &shown.opens {
-                if let Some(place) = self.people.number(id).and_then(|user| places.get(&user)) {
+                if let Some(place) = self.users.number(id).and_then(|user| places.get(&user)) {
                     *all[*place].due.entry(("open", name)).or_default() += amount_fen;
                 }
             }

@@ -10,7 +10,7 @@ use crate::http::Answer;
 
 /// An answer, understood.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct ParsedResponse {
     /// What it counts as.
     pub kind: Kind,
     /// Its name in tables: `opened`, `503 busy`.
@@ -38,12 +38,12 @@ struct Words<'a> {
     replayed: bool,
 }
 
-impl Heard {
+impl ParsedResponse {
     /// A connection that was lost. What the server never saw as a whole has not happened.
-    pub fn lost(label: String, sent_all: bool) -> Heard {
+    pub fn lost(label: String, sent_all: bool) -> ParsedResponse {
         let (kind, answered) =
             if sent_all { (Kind::Unknown, Answered::Unknown) } else { (Kind::Refused, Answered::Refused) };
-        Heard { answered, may_ask_again: true, ..plain(kind, label) }
+        ParsedResponse { answered, may_ask_again: true, ..plain(kind, label) }
     }
 
     /// Whether it is what was hoped for.
@@ -53,11 +53,13 @@ impl Heard {
 }
 
 /// Understands an answer to `call`.
-pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
+pub fn hear(call: Call, answer: &Answer<'_>) -> ParsedResponse {
     let good = (200..300).contains(&answer.status);
     match call {
         Call::View | Call::Slow if good => return plain(Kind::Accepted, "done".to_owned()),
-        Call::Pay if good => return Heard { answered: Answered::Paid, ..plain(Kind::Accepted, "done".to_owned()) },
+        Call::Pay if good => {
+            return ParsedResponse { answered: Answered::Paid, ..plain(Kind::Accepted, "done".to_owned()) };
+        }
         _ => (),
     }
     let words: Words<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
@@ -68,14 +70,16 @@ pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
         let kind = if is_unknown || answer.status == 500 { Kind::Unknown } else { Kind::Refused };
         let answered = if kind == Kind::Unknown { Answered::Unknown } else { Answered::Refused };
         let is_bad_ticket = words.code == Some("ticket_invalid");
-        return Heard { answered, may_ask_again: again, is_bad_ticket, ..plain(kind, describe(answer)) };
+        return ParsedResponse { answered, may_ask_again: again, is_bad_ticket, ..plain(kind, describe(answer)) };
     }
     match (call, words.outcome) {
         (Call::Create, _) => match words.id {
-            Some(id) => Heard { text: Some(id.into()), ..plain(Kind::Accepted, "done".to_owned()) },
+            Some(id) => ParsedResponse { text: Some(id.into()), ..plain(Kind::Accepted, "done".to_owned()) },
             None => plain(Kind::Unknown, "an answer without an id".to_owned()),
         },
-        (_, Some("ready")) => Heard { text: words.ticket.map(Into::into), ..plain(Kind::Accepted, "ready".to_owned()) },
+        (_, Some("ready")) => {
+            ParsedResponse { text: words.ticket.map(Into::into), ..plain(Kind::Accepted, "ready".to_owned()) }
+        }
         (_, Some("opened")) => {
             let (seq, amount_fen, replayed) = (words.seq, words.amount_fen, words.replayed);
             let answered = Answered::Opened { seq, amount_fen, replayed, accepted: Accepted::read(answer.accepted) };
@@ -84,24 +88,24 @@ pub fn hear(call: Call, answer: &Answer<'_>) -> Heard {
                 Call::Open => (Kind::Accepted, "opened before"),
                 _ => (Kind::Accepted, "opened"),
             };
-            Heard { answered, ..plain(kind, label.to_owned()) }
+            ParsedResponse { answered, ..plain(kind, label.to_owned()) }
         }
         (_, Some(outcome @ ("empty" | "expired"))) => {
-            Heard { answered: Answered::Nothing, ..plain(Kind::Accepted, outcome.to_owned()) }
+            ParsedResponse { answered: Answered::Nothing, ..plain(Kind::Accepted, outcome.to_owned()) }
         }
         _ => plain(Kind::Unknown, "an answer that says nothing".to_owned()),
     }
 }
 
-fn plain(kind: Kind, label: String) -> Heard {
-    Heard { kind, label, text: None, answered: Answered::Unknown, may_ask_again: false, is_bad_ticket: false }
+fn plain(kind: Kind, label: String) -> ParsedResponse {
+    ParsedResponse { kind, label, text: None, answered: Answered::Unknown, may_ask_again: false, is_bad_ticket: false }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(call: Call, status: u16, body: &str) -> Heard {
+    fn answer(call: Call, status: u16, body: &str) -> ParsedResponse {
         hear(call, &Answer::of(status, body.as_bytes()))
     }
 
@@ -122,8 +126,8 @@ mod tests {
             let heard = answer(Call::Open, status, body);
             assert_eq!((heard.kind, heard.answered), (Kind::Unknown, Answered::Unknown), "{status}");
         }
-        assert_eq!(Heard::lost("x".into(), true).answered, Answered::Unknown);
-        assert_eq!(Heard::lost("x".into(), false).answered, Answered::Refused);
+        assert_eq!(ParsedResponse::lost("x".into(), true).answered, Answered::Unknown);
+        assert_eq!(ParsedResponse::lost("x".into(), false).answered, Answered::Refused);
         let forbidden = answer(Call::Open, 403, r#"{"code":"ticket_invalid"}"#);
         assert_eq!((forbidden.answered, forbidden.may_ask_again), (Answered::Refused, false));
         assert!(forbidden.is_bad_ticket && !busy.is_bad_ticket);

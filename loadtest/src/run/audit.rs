@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::history::{Answered, Told};
+use super::history::{Answered, HistoryEvent};
 use super::order::in_order;
-use super::people::People;
 use super::plan::Plan;
 use super::request::Call;
 use super::settle::Settled;
 use super::shown::Shown;
+use super::users::Users;
 use crate::Fallible;
-use crate::arena::Arena;
 use crate::outcome::Check;
+use crate::request_buffer::RequestBuffer;
 
 /// Broken things that are shown by name.
 const EXAMPLES_MAX: usize = 10;
@@ -24,11 +24,11 @@ pub struct Books<'a> {
     /// What was to be done.
     pub plan: &'a Plan,
     /// Who took part.
-    pub people: &'a People,
+    pub users: &'a Users,
     /// The ids of the envelopes that came to be.
     pub envelopes: &'a [Option<String>],
     /// What was said about money.
-    pub history: &'a [Told],
+    pub history: &'a [HistoryEvent],
     /// What each user was topped up with, in fen.
     pub top_ups: BTreeMap<u32, i64>,
 }
@@ -157,7 +157,7 @@ impl Books<'_> {
             .collect();
         for ((envelope, user), said) in said {
             for (seq, amount_fen) in &said.opened {
-                let id = self.people.id(*user);
+                let id = self.users.id(*user);
                 let found = journals[*envelope as usize].get(&(id.as_str(), *seq));
                 rule.look(found == Some(amount_fen), || {
                     let name = self.name(*envelope);
@@ -173,7 +173,7 @@ impl Books<'_> {
         let mut rule = Rule::new("what was refused, or never asked for, does not exist");
         for (envelope, shown) in shown.iter().enumerate() {
             for (seq, id, amount_fen) in shown.iter().flat_map(|shown| &shown.opens) {
-                let said = self.people.number(id).and_then(|user| said.get(&(envelope as u32, user)));
+                let said = self.users.number(id).and_then(|user| said.get(&(envelope as u32, user)));
                 rule.look(said.is_some_and(|said| said.may_exist), || {
                     format!("{}: {id} has {amount_fen} fen as seq {seq}", self.name(envelope as u32))
                 });
@@ -229,11 +229,11 @@ impl Books<'_> {
         let mut rule = Rule::new("an opening of unknown outcome has settled: asking again says what the journal says");
         let unknown = said.iter().filter(|(_, said)| said.unknown && said.opened.is_empty());
         let unknown: Vec<(u32, u32)> = unknown.map(|(key, _)| *key).collect();
-        let mut asks = Arena::default();
+        let mut asks = RequestBuffer::default();
         for (envelope, user) in &unknown {
-            self.people.push_as(&mut asks, *user, "POST", &format!("{}/grab", self.path(*envelope)), "");
+            self.users.push_as(&mut asks, *user, "POST", &format!("{}/grab", self.path(*envelope)), "");
         }
-        let answers = self.people.ask_all("an opening of unknown outcome", &asks)?;
+        let answers = self.users.ask_all("an opening of unknown outcome", &asks)?;
         for ((envelope, user), body) in unknown.iter().zip(answers) {
             #[derive(Deserialize)]
             struct Now<'a> {
@@ -241,7 +241,7 @@ impl Books<'_> {
                 amount_fen: Option<i64>,
             }
             let now: Now<'_> = serde_json::from_slice(&body)?;
-            let id = self.people.id(*user);
+            let id = self.users.id(*user);
             let opens = shown[*envelope as usize].iter().flat_map(|shown| &shown.opens);
             let in_journal = opens.filter(|(_, user, _)| *user == id).map(|(_, _, amount)| *amount).next();
             let holds = if now.outcome == "opened" { in_journal == now.amount_fen } else { in_journal.is_none() };
@@ -265,32 +265,33 @@ impl Books<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::people::Passes;
     use super::super::plan::PlannedEnvelope;
+    use super::super::users::Passes;
     use super::*;
 
     /// One envelope of 10 fen in 3 shares, sent by user 0; users 1 and 2 were told 4 and 3 fen.
-    fn broken_rules(change: impl FnOnce(&mut Shown, &mut Vec<Told>)) -> Vec<String> {
+    fn broken_rules(change: impl FnOnce(&mut Shown, &mut Vec<HistoryEvent>)) -> Vec<String> {
         let planned =
             PlannedEnvelope { sender: 0, shares: 3, total_fen: 10, group: None, expires_in_s: 60, sent_ahead: false };
         let plan = Plan { envelopes: vec![planned], users: 4, ..Plan::default() };
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
-        let people = People::new(nowhere, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
-        let told = |user, answer| Told { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+        let users = Users::new(nowhere, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+        let told =
+            |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
         let opened = |seq, amount_fen| Answered::Opened { seq, amount_fen, replayed: false, accepted: None };
         let mut history = vec![
             told(1, opened(1, 4)),
             told(2, opened(2, 3)),
             told(3, Answered::Refused),
-            Told { call: Call::Pay, ..told(0, Answered::Paid) },
-            Told { call: Call::Grab, ..told(1, opened(1, 4)) },
+            HistoryEvent { call: Call::Pay, ..told(0, Answered::Paid) },
+            HistoryEvent { call: Call::Grab, ..told(1, opened(1, 4)) },
         ];
-        let opens = vec![(1, people.id(1), 4), (2, people.id(2), 3)];
+        let opens = vec![(1, users.id(1), 4), (2, users.id(2), 3)];
         let mut shown = Shown { state: "active".into(), total_fen: 10, remaining_fen: 3, opens };
         change(&mut shown, &mut history);
         let envelopes = [Some("an-id".to_owned())];
         let books =
-            Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: BTreeMap::new() };
+            Books { plan: &plan, users: &users, envelopes: &envelopes, history: &history, top_ups: BTreeMap::new() };
         let (shown, said) = ([Some(shown)], books.said());
         let checks = [
             books.paid(&shown),
@@ -306,13 +307,13 @@ mod tests {
     fn a_sound_envelope_breaks_no_rule() {
         assert_eq!(broken_rules(|_, _| ()), Vec::<String>::new());
         // Who was told nothing may have opened.
-        let unknown = |_: &mut Shown, history: &mut Vec<Told>| history[1].answer = Answered::Unknown;
+        let unknown = |_: &mut Shown, history: &mut Vec<HistoryEvent>| history[1].answer = Answered::Unknown;
         assert_eq!(broken_rules(unknown), Vec::<String>::new());
     }
 
     #[test]
     fn each_way_to_lose_or_make_money_breaks_its_rule() {
-        let broken = |change: fn(&mut Shown, &mut Vec<Told>)| broken_rules(change).join("; ");
+        let broken = |change: fn(&mut Shown, &mut Vec<HistoryEvent>)| broken_rules(change).join("; ");
         let lost = broken(|shown, _| {
             shown.opens.pop();
             shown.remaining_fen = 6;
@@ -373,13 +374,13 @@ mod tests {
             let grab = async move || axum::Json(now);
             let service = axum::Router::new().route("/v1/envelopes/{id}/grab", axum::routing::post(grab));
             let secret = Passes::Secret("s".into());
-            let people = People::new(crate::fake::serve(service), 1, &plan, &secret, String::new()).unwrap();
+            let users = Users::new(crate::fake::serve(service), 1, &plan, &secret, String::new()).unwrap();
             let envelopes = [Some("an-id".to_owned())];
             let (answer, sent_us, answered_us) = (Answered::Unknown, 0, 1);
-            let history = [Told { call: Call::Open, envelope: 0, user: 1, sent_us, answered_us, answer }];
+            let history = [HistoryEvent { call: Call::Open, envelope: 0, user: 1, sent_us, answered_us, answer }];
             let top_ups = BTreeMap::new();
-            let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups };
-            let opens = journal.map(|amount_fen| (1, people.id(1), amount_fen)).into_iter().collect();
+            let books = Books { plan: &plan, users: &users, envelopes: &envelopes, history: &history, top_ups };
+            let opens = journal.map(|amount_fen| (1, users.id(1), amount_fen)).into_iter().collect();
             let shown = [Some(Shown { state: "active".into(), total_fen: 9, remaining_fen: 5, opens })];
             let rule = books.unknowns(&shown, &books.said()).unwrap();
             assert_eq!(rule.checked, 1);

@@ -53,7 +53,7 @@ impl Books<'_> {
             if *due != topped_up || *finding != Finding::Sound {
                 each.look(!matches!(finding, Finding::Wrong(_)), || {
                     let words = if let Finding::Wrong(words) = finding { words } else { "" };
-                    format!("{} has {has} fen and should have {due}: {words}", self.people.id(user))
+                    format!("{} has {has} fen and should have {due}: {words}", self.users.id(user))
                 });
             }
         }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use rand::rngs::SmallRng;
 
-use super::history::Told;
+use super::history::HistoryEvent;
 use super::recorder::{Gauges, Recorder};
-use crate::arena::Arena;
 use crate::outcome::Second;
+use crate::request_buffer::RequestBuffer;
 
 /// How visits follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub struct Equipment<'a> {
     /// Where the service listens.
     pub addr: SocketAddr,
     /// Of each user the bearer token.
-    pub tokens: &'a Arena,
+    pub tokens: &'a RequestBuffer,
     /// Of each visit the ticket, made ahead; an empty one is to be grabbed.
-    pub tickets: &'a Arena,
+    pub tickets: &'a RequestBuffer,
     /// The ids of envelopes that were sent ahead; `None` for those to be sent.
     pub envelopes: Vec<Option<String>>,
     /// A further header line with its line end, or nothing.
@@ -47,7 +47,7 @@ pub struct Driven {
     /// All counts and times.
     pub recorder: Recorder,
     /// What was said about money.
-    pub history: Vec<Told>,
+    pub history: Vec<HistoryEvent>,
     /// The ids of all envelopes that came to be.
     pub envelopes: Vec<Option<String>>,
     /// What went over the wires.

@@ -16,13 +16,13 @@ use mio::{Events, Poll};
 use rand::Rng;
 
 use super::alarm::Alarm;
-use super::answer::Heard;
+use super::answer::ParsedResponse;
+use super::connection_pool::{Action, ConnectionPool, Ended};
 use super::drive::{Driven, Equipment, Pace, Traffic};
-use super::history::{Answered, Told};
+use super::history::{Answered, HistoryEvent};
 use super::plan::{Plan, What};
 use super::recorder::{Kind, Recorder};
 use super::request::{Ask, Call};
-use super::seats::{Action, Ended, Seats};
 use crate::{Fallible, interrupt};
 
 /// An arrival that finds no free connection for so long could not be started.
@@ -65,7 +65,7 @@ pub struct Engine<'a> {
     poll: Poll,
     alarm: Alarm,
     started: Instant,
-    seats: Seats,
+    pool: ConnectionPool,
     ready: VecDeque<Action>,
     later: BinaryHeap<Reverse<(u64, Later)>>,
     next_visit: usize,
@@ -75,7 +75,7 @@ pub struct Engine<'a> {
     /// Tickets that were grabbed, by visit.
     grabbed: HashMap<u32, Box<str>>,
     recorder: Recorder,
-    history: Vec<Told>,
+    history: Vec<HistoryEvent>,
     traffic: Traffic,
     tickets_renewed: u64,
 }
@@ -95,7 +95,7 @@ impl<'a> Engine<'a> {
             poll,
             alarm,
             started: Instant::now(),
-            seats: Seats::new(equipment.addr, equipment.connections),
+            pool: ConnectionPool::new(equipment.addr, equipment.connections),
             ready: VecDeque::new(),
             later: BinaryHeap::new(),
             next_visit: 0,
@@ -150,7 +150,7 @@ impl<'a> Engine<'a> {
                 if Alarm::is(event.token()) {
                     continue;
                 }
-                if let Some(ended) = self.seats.go_on(event.token().0, event.is_writable()) {
+                if let Some(ended) = self.pool.go_on(event.token().0, event.is_writable()) {
                     self.on_answer(ended);
                 }
             }
@@ -175,7 +175,7 @@ impl<'a> Engine<'a> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.ready.is_empty() && self.later.is_empty() && self.seats.is_quiet()
+        self.ready.is_empty() && self.later.is_empty() && self.pool.is_quiet()
     }
 
     // ---- visits ----------------------------------------------------------
@@ -222,7 +222,7 @@ impl<'a> Engine<'a> {
     /// Queues a request, twice for who taps twice.
     fn ask(&mut self, action: Action) {
         self.ready.push_back(action);
-        let doubles = self.plan.visits[action.visit as usize].manners.double;
+        let doubles = self.plan.visits[action.visit as usize].behaviour.double;
         if doubles && action.call == Call::Open && action.attempt == 0 {
             self.ready.push_back(Action { is_double: true, ..action });
         }
@@ -235,7 +235,7 @@ impl<'a> Engine<'a> {
 
     fn leave(&mut self, visit: u32) {
         // A second tap may still wait for a connection, and needs the ticket, too.
-        if !self.plan.visits[visit as usize].manners.double {
+        if !self.plan.visits[visit as usize].behaviour.double {
             self.grabbed.remove(&visit);
         }
         self.present -= 1;
@@ -260,7 +260,7 @@ impl<'a> Engine<'a> {
         {
             match self.later.pop().expect("it was just seen").0.1 {
                 Later::Send(action) => self.ready.push_back(action),
-                Later::Release { place, sent_us } => self.seats.release(place, sent_us),
+                Later::Release { place, sent_us } => self.pool.release(place, sent_us),
             }
         }
     }
@@ -273,7 +273,7 @@ impl<'a> Engine<'a> {
                 self.abandon(action, now);
                 continue;
             }
-            let Some(place) = self.seats.take_free() else { return };
+            let Some(place) = self.pool.take_free() else { return };
             self.ready.pop_front();
             self.send(action, place);
         }
@@ -292,19 +292,19 @@ impl<'a> Engine<'a> {
             token: text(self.equipment.tokens.get(visit.user as usize)),
             header: &self.equipment.header,
         };
-        let sent = self.seats.send(place, (action, now), visit.manners.slow, &ask, &self.poll);
+        let sent = self.pool.send(place, (action, now), visit.behaviour.slow, &ask, &self.poll);
         self.recorder.started(now.saturating_sub(action.due_us));
         let bytes = match sent {
             Ok(bytes) => bytes,
             // A part that was killed must not end a run: nobody has seen this request.
             Err(label) => {
-                let heard = Heard::lost(label, false);
+                let heard = ParsedResponse::lost(label, false);
                 return self.on_answer(Ended { action, sent_us: now, heard, bytes: 0 });
             }
         };
         self.traffic.requests += 1;
         self.traffic.bytes_out += bytes as u64;
-        if visit.manners.slow {
+        if visit.behaviour.slow {
             self.later.push(Reverse((now + SLOW_US, Later::Release { place, sent_us: now })));
         }
     }
@@ -315,13 +315,13 @@ impl<'a> Engine<'a> {
         let now = self.now_us();
         self.traffic.bytes_in += bytes as u64;
         let visit = self.plan.visits[action.visit as usize];
-        let call = if visit.manners.slow { Call::Slow } else { action.call };
+        let call = if visit.behaviour.slow { Call::Slow } else { action.call };
         let phase = self.plan.phase_at(action.since_us);
         self.recorder.answered(call, phase, &heard.label, heard.kind, now.saturating_sub(action.since_us));
         let (call, answer) = (action.call, heard.answered);
         if matches!(call, Call::Open | Call::Pay) || matches!(answer, Answered::Opened { .. }) {
             let (envelope, user) = (visit.envelope, visit.user);
-            self.history.push(Told { call, envelope, user, sent_us, answered_us: now, answer });
+            self.history.push(HistoryEvent { call, envelope, user, sent_us, answered_us: now, answer });
         }
         if action.is_double {
             return;
@@ -369,7 +369,7 @@ impl<'a> Engine<'a> {
 
     /// Gives up requests that were sent before a moment and that nobody answers.
     fn give_up(&mut self, before_us: u64) {
-        for ended in self.seats.give_up(before_us) {
+        for ended in self.pool.give_up(before_us) {
             self.on_answer(ended);
         }
     }

@@ -9,7 +9,7 @@ use crate::{Fallible, files};
 
 /// One request to open or to pay, or a grab that found an opening, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct HistoryEvent {
     /// What was asked.
     pub call: Call,
     /// The envelope's number.
@@ -76,7 +76,7 @@ impl Accepted {
 /// names, if it names one. Envelopes are named by the ids that the service gave them.
 pub fn export(
     path: Option<&Path>,
-    history: &[Told],
+    history: &[HistoryEvent],
     envelopes: &[Option<String>],
     user_id: impl Fn(u32) -> String,
 ) -> Fallible<()> {
@@ -128,7 +128,7 @@ mod tests {
             replayed: false,
             accepted: Some(Accepted { lane: 1, place: 2 }),
         };
-        let told = |call, user, answer| Told { call, envelope: 0, user, sent_us: 1, answered_us: 2, answer };
+        let told = |call, user, answer| HistoryEvent { call, envelope: 0, user, sent_us: 1, answered_us: 2, answer };
         let history =
             [told(Call::Open, 7, opened), told(Call::Open, 8, Answered::Unknown), told(Call::Pay, 0, Answered::Paid)];
         export(Some(&path), &history, &[Some("an-id".into())], |user| format!("u{user}")).unwrap();
@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_history_that_cannot_be_written_is_named_by_its_flag() {
-        let told = Told { call: Call::Pay, envelope: 0, user: 0, sent_us: 1, answered_us: 2, answer: Answered::Paid };
+        let told =
+            HistoryEvent { call: Call::Pay, envelope: 0, user: 0, sent_us: 1, answered_us: 2, answer: Answered::Paid };
         let kept = |path| export(path, &[told], &[None], |user| user.to_string());
         // It can be opened, and has no room.
         let words = kept(Some(Path::new("/dev/full"))).unwrap_err().to_string();

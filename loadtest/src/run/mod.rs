@@ -12,35 +12,35 @@ mod args;
 mod arrivals;
 mod audit;
 mod balances;
+mod connection;
+mod connection_pool;
 mod drive;
 mod engine;
 mod gauges;
 mod history;
 mod order;
-mod people;
 mod plan;
 mod prepare;
 mod recorder;
 mod rehearsal;
 mod request;
 mod scenario;
-mod seats;
 mod settle;
 mod shown;
 mod target;
 #[cfg(test)]
 mod tests;
+mod users;
 mod verdict;
-mod wire;
 
 pub use args::RunArgs;
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use self::people::People;
 use self::rehearsal::Rehearsal;
 use self::target::Target;
+use self::users::Users;
 use crate::client::Client;
 use crate::faults::Schedule;
 use crate::outcome;
@@ -92,8 +92,8 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
 
     let run_number =
         machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u32);
-    let people = People::new(target.addr, run_number, &plan, &target.passes, header.clone())?;
-    let prepared = prepare::prepare(&plan, &people, args.tickets_ahead)?;
+    let users = Users::new(target.addr, run_number, &plan, &target.passes, header.clone())?;
+    let prepared = prepare::prepare(&plan, &users, args.tickets_ahead)?;
     if let Some((begin, _)) = begin {
         match begin.duration_since(machine::wall_clock()) {
             Ok(left) => std::thread::sleep(left),
@@ -102,7 +102,7 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
         }
     }
 
-    let rehearsal = Rehearsal { args, plan: &plan, target: &target, people: &people, faults: &faults };
+    let rehearsal = Rehearsal { args, plan: &plan, target: &target, users: &users, faults: &faults };
     let load = rehearsal.drive(prepared, header)?;
     let gone = target.gone();
     if load.driven.tickets_renewed > 0 {
@@ -114,7 +114,7 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     eprintln!("auditing {} answers about {} envelopes", load.driven.history.len(), plan.envelopes.len());
     // Before the audit, which may fail: what was said is all that is left then.
     let kept =
-        history::export(args.history.as_deref(), &load.driven.history, &load.driven.envelopes, |user| people.id(user));
+        history::export(args.history.as_deref(), &load.driven.history, &load.driven.envelopes, |user| users.id(user));
     let audit = rehearsal.books(&load.driven.envelopes, &load.driven.history).audit(&load.settled);
     let mut outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
     outcome.void.extend(gone.map(|words| format!("something ended by itself, which no fault had asked for: {words}")));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::audit::Rule;
-use super::history::{Answered, Told};
+use super::history::{Answered, HistoryEvent};
 use super::request::Call;
 use crate::outcome::Check;
 
@@ -17,11 +17,11 @@ pub struct Order {
 }
 
 /// Looks at the order in which openings were committed.
-pub fn in_order(history: &[Told]) -> Order {
+pub fn in_order(history: &[HistoryEvent]) -> Order {
     let (mut openings, mut silent) = (0_u64, 0_u64);
     let mut by_clock = Rule::new("an opening that was answered before another was sent has the lower seq (I4)");
     let mut by_server = Rule::new("openings were committed in the order in which a server says it accepted them (I4)");
-    let mut of_envelopes: BTreeMap<u32, Vec<(u32, &Told)>> = BTreeMap::new();
+    let mut of_envelopes: BTreeMap<u32, Vec<(u32, &HistoryEvent)>> = BTreeMap::new();
     for told in history {
         if let (Call::Open, Answered::Opened { seq, replayed: false, .. }) = (told.call, told.answer) {
             of_envelopes.entry(told.envelope).or_default().push((seq, told));
@@ -69,10 +69,10 @@ mod tests {
     use super::super::history::Accepted;
     use super::*;
 
-    fn told(seq: u32, sent_us: u64, answered_us: u64, place: u64) -> Told {
+    fn told(seq: u32, sent_us: u64, answered_us: u64, place: u64) -> HistoryEvent {
         let accepted = Some(Accepted { lane: 1, place });
         let answer = Answered::Opened { seq, amount_fen: 1, replayed: false, accepted };
-        Told { call: Call::Open, envelope: 0, user: seq, sent_us, answered_us, answer }
+        HistoryEvent { call: Call::Open, envelope: 0, user: seq, sent_us, answered_us, answer }
     }
 
     #[test]
@@ -89,9 +89,9 @@ mod tests {
     fn openings_without_a_servers_order_are_told_of() {
         let silent = |seq| {
             let answer = Answered::Opened { seq, amount_fen: 1, replayed: false, accepted: None };
-            Told { answer, ..told(seq, 0, 9, 0) }
+            HistoryEvent { answer, ..told(seq, 0, 9, 0) }
         };
-        let note = |history: &[Told]| in_order(history).note.unwrap();
+        let note = |history: &[HistoryEvent]| in_order(history).note.unwrap();
         assert!(note(&[told(1, 0, 9, 1), silent(2), silent(3)]).starts_with("of 2 of 3 openings no server said"));
         assert!(note(&[silent(1)]).starts_with("no server said"));
     }

@@ -50,7 +50,7 @@ pub struct Visit {
     /// What for.
     pub what: What,
     /// How the user behaves.
-    pub manners: Manners,
+    pub behaviour: ClientBehaviour,
 }
 
 /// What somebody comes for.
@@ -68,7 +68,7 @@ pub enum What {
 
 /// How somebody behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Manners {
+pub struct ClientBehaviour {
     /// Taps twice: the same opening is sent over two connections at once.
     pub double: bool,
     /// Sends half a request, and the rest after a while.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::people::People;
 use super::plan::{Plan, What};
+use super::users::Users;
 use crate::Fallible;
-use crate::arena::Arena;
+use crate::request_buffer::RequestBuffer;
 
 /// Seconds that starting and preparing take at least, and users prepared a second:
 /// generous, since who is ready early only waits.
@@ -21,7 +21,7 @@ pub struct Prepared {
     pub envelopes: Vec<Option<String>>,
     /// Of each visit the ticket; empty where it is grabbed during the load. No
     /// entries at all if nobody has one.
-    pub tickets: Arena,
+    pub tickets: RequestBuffer,
 }
 
 /// How long before the load a run begins to prepare, where the load must begin on time.
@@ -31,28 +31,29 @@ pub fn lead(plan: &Plan) -> Duration {
 }
 
 /// Prepares everything.
-pub fn prepare(plan: &Plan, people: &People, tickets_ahead: bool) -> Fallible<Prepared> {
+pub fn prepare(plan: &Plan, users: &Users, tickets_ahead: bool) -> Fallible<Prepared> {
     let mut needs = plan.money();
     // One goes first: should it turn out to be real money, it is no more than this.
     if let Some((sender, fen)) = needs.pop_first() {
-        people.top_up([(sender, fen)])?;
-        people.check_mark(sender)?;
+        users.top_up([(sender, fen)])?;
+        users.check_mark(sender)?;
     }
-    people.top_up(needs)?;
-    let envelopes = send_ahead(plan, people)?;
+    users.top_up(needs)?;
+    let envelopes = send_ahead(plan, users)?;
     let all_ahead = plan.envelopes.iter().all(|envelope| envelope.sent_ahead);
-    let tickets = if tickets_ahead && all_ahead { grab_ahead(plan, people, &envelopes)? } else { Arena::default() };
+    let tickets =
+        if tickets_ahead && all_ahead { grab_ahead(plan, users, &envelopes)? } else { RequestBuffer::default() };
     Ok(Prepared { envelopes, tickets })
 }
 
-fn send_ahead(plan: &Plan, people: &People) -> Fallible<Vec<Option<String>>> {
+fn send_ahead(plan: &Plan, users: &Users) -> Fallible<Vec<Option<String>>> {
     #[derive(Deserialize)]
     struct Made {
         id: String,
     }
     let mut ids = vec![None; plan.envelopes.len()];
     let ahead: Vec<usize> = (0..plan.envelopes.len()).filter(|number| plan.envelopes[*number].sent_ahead).collect();
-    let mut asks = Arena::default();
+    let mut asks = RequestBuffer::default();
     for number in &ahead {
         let envelope = &plan.envelopes[*number];
         let body = json!({
@@ -61,39 +62,33 @@ fn send_ahead(plan: &Plan, people: &People) -> Fallible<Vec<Option<String>>> {
             "shares": envelope.shares,
             "expires_in_s": envelope.expires_in_s,
         });
-        people.push_as(&mut asks, envelope.sender, "POST", "/v1/envelopes", &body.to_string());
+        users.push_as(&mut asks, envelope.sender, "POST", "/v1/envelopes", &body.to_string());
     }
-    let mut pays = Arena::default();
-    for (number, body) in ahead.iter().zip(people.ask_all("an envelope", &asks)?) {
+    let mut pays = RequestBuffer::default();
+    for (number, body) in ahead.iter().zip(users.ask_all("an envelope", &asks)?) {
         let made: Made = serde_json::from_slice(&body)?;
-        people.push_as(
-            &mut pays,
-            plan.envelopes[*number].sender,
-            "POST",
-            &format!("/v1/envelopes/{}/pay", made.id),
-            "",
-        );
+        users.push_as(&mut pays, plan.envelopes[*number].sender, "POST", &format!("/v1/envelopes/{}/pay", made.id), "");
         ids[*number] = Some(made.id);
     }
-    people.ask_all("a payment", &pays)?;
+    users.ask_all("a payment", &pays)?;
     Ok(ids)
 }
 
 /// A ticket for each visit that opens, as long as its envelope has shares; who
 /// finds none grabs during the load, and is told so then.
-fn grab_ahead(plan: &Plan, people: &People, envelopes: &[Option<String>]) -> Fallible<Arena> {
+fn grab_ahead(plan: &Plan, users: &Users, envelopes: &[Option<String>]) -> Fallible<RequestBuffer> {
     #[derive(Deserialize)]
     struct Ready<'a> {
         ticket: Option<&'a str>,
     }
-    let mut asks = Arena::default();
+    let mut asks = RequestBuffer::default();
     let opens = |what| what == What::Open;
     for visit in plan.visits.iter().filter(|visit| opens(visit.what)) {
         let id = envelopes[visit.envelope as usize].as_deref().unwrap_or_default();
-        people.push_as(&mut asks, visit.user, "POST", &format!("/v1/envelopes/{id}/grab"), "");
+        users.push_as(&mut asks, visit.user, "POST", &format!("/v1/envelopes/{id}/grab"), "");
     }
-    let mut bodies = people.ask_all("a ticket", &asks)?.into_iter();
-    let mut tickets = Arena::default();
+    let mut bodies = users.ask_all("a ticket", &asks)?.into_iter();
+    let mut tickets = RequestBuffer::default();
     for visit in &plan.visits {
         let body = if opens(visit.what) { bodies.next().unwrap_or_default() } else { b"{}".to_vec() };
         let ready: Ready<'_> = serde_json::from_slice(&body)?;

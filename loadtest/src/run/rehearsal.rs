@@ -10,13 +10,13 @@ use super::audit::Books;
 use super::drive::{Driven, Equipment};
 use super::engine::Engine;
 use super::gauges::GaugeWatch;
-use super::history::Told;
-use super::people::People;
+use super::history::HistoryEvent;
 use super::plan::Plan;
 use super::prepare::Prepared;
 use super::recorder::{Gauges, Recorder};
 use super::settle::Settled;
 use super::target::Target;
+use super::users::Users;
 use super::verdict::{Usage, Used};
 use crate::faults::{Running, Schedule};
 use crate::outcome::{FaultDone, Live, Phase, Second};
@@ -38,7 +38,7 @@ pub struct Rehearsal<'a> {
     /// What is driven.
     pub target: &'a Target,
     /// Who takes part.
-    pub people: &'a People,
+    pub users: &'a Users,
     /// What is broken meanwhile.
     pub faults: &'a Schedule,
 }
@@ -73,7 +73,7 @@ impl Rehearsal<'_> {
         let mut on_second = |second: &Second| live.show(second, phase_of(second.at_s - 0.5));
         let equipment = Equipment {
             addr: self.target.addr,
-            tokens: &self.people.tokens,
+            tokens: &self.users.tokens,
             tickets: &prepared.tickets,
             envelopes: prepared.envelopes,
             header,
@@ -116,8 +116,8 @@ impl Rehearsal<'_> {
     }
 
     /// What is to be audited.
-    pub fn books<'a>(&'a self, envelopes: &'a [Option<String>], history: &'a [Told]) -> Books<'a> {
-        Books { plan: self.plan, people: self.people, envelopes, history, top_ups: self.plan.money() }
+    pub fn books<'a>(&'a self, envelopes: &'a [Option<String>], history: &'a [HistoryEvent]) -> Books<'a> {
+        Books { plan: self.plan, users: self.users, envelopes, history, top_ups: self.plan.money() }
     }
 }
 

@@ -74,18 +74,18 @@ impl Books<'_> {
     /// `is_disturbed` says whether one is in force.
     pub fn settle(&self, within: Duration, is_disturbed: &(dyn Fn() -> bool + Sync)) -> Settled {
         let was_disturbed = is_disturbed();
-        let first = self.come_to_rest(within, is_disturbed);
+        let first = self.quiesce(within, is_disturbed);
         let (Some(at), Ok(seen), true) = (first.at, &first.look, was_disturbed) else { return first };
         // What a fault holds may be done when it is over: the audit needs what is seen then.
         while is_disturbed() && interrupt::check().is_ok() {
             std::thread::sleep(STEP);
         }
-        let last = self.come_to_rest(within, &|| false);
+        let last = self.quiesce(within, &|| false);
         let nothing_new = last.look.as_ref().is_ok_and(|look| look.due == seen.due);
         Settled { at: last.at.map(|later| if nothing_new { at } else { later }), ..last }
     }
 
-    fn come_to_rest(&self, within: Duration, is_disturbed: &dyn Fn() -> bool) -> Settled {
+    fn quiesce(&self, within: Duration, is_disturbed: &dyn Fn() -> bool) -> Settled {
         let (mut undisturbed_since, mut sample) = (Instant::now(), self.sample());
         loop {
             if let Err(error) = interrupt::check() {
@@ -143,7 +143,7 @@ impl Books<'_> {
 
     /// Whether all of the sample have what they were told, or no more seems to come.
     fn is_at_rest(&self, sample: &mut Sample) -> Fallible<bool> {
-        let has = self.people.balances(&sample.users)?;
+        let has = self.users.balances(&sample.users)?;
         sample.looks_alike = if has == sample.has { sample.looks_alike + 1 } else { 0 };
         sample.has = has;
         let all = sample.has.iter().zip(&sample.told).all(|(has, told)| has >= told);
@@ -155,7 +155,7 @@ impl Books<'_> {
     pub fn look(&self) -> Fallible<Look> {
         let shown = self.read_envelopes()?;
         let users: Vec<u32> = (0..self.plan.users).collect();
-        let has = self.people.balances(&users)?;
+        let has = self.users.balances(&users)?;
         let due = self.due(&shown);
         Ok(Look { shown, has, due })
     }
@@ -169,7 +169,7 @@ impl Books<'_> {
         for (planned, shown) in self.plan.envelopes.iter().zip(shown) {
             let Some(shown) = shown.as_ref().filter(|shown| shown.is_paid()) else { continue };
             for (_, id, amount_fen) in &shown.opens {
-                let user = self.people.number(id).and_then(|user| due.get_mut(user as usize));
+                let user = self.users.number(id).and_then(|user| due.get_mut(user as usize));
                 user.into_iter().for_each(|due| *due += amount_fen);
             }
             due[planned.sender as usize] -= shown.total_fen;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::audit::Books;
 use crate::Fallible;
-use crate::arena::Arena;
+use crate::request_buffer::RequestBuffer;
 
 /// Openings that a page of the detail holds.
 const PAGE: u32 = 500;
@@ -61,14 +61,14 @@ impl Books<'_> {
         let ids = self.envelopes.iter().enumerate().filter(|(_, id)| id.is_some());
         let mut pages: Vec<(u32, u32)> = ids.map(|(envelope, _)| (envelope as u32, 0)).collect();
         while !pages.is_empty() {
-            let mut asks = Arena::default();
+            let mut asks = RequestBuffer::default();
             for (envelope, after) in &pages {
                 let sender = self.plan.envelopes[*envelope as usize].sender;
                 let path = format!("{}?after_seq={after}&limit={PAGE}", self.path(*envelope));
-                self.people.push_as(&mut asks, sender, "GET", &path, "");
+                self.users.push_as(&mut asks, sender, "GET", &path, "");
             }
             let mut next = Vec::new();
-            for ((envelope, _), body) in pages.iter().zip(self.people.ask_all("an envelope", &asks)?) {
+            for ((envelope, _), body) in pages.iter().zip(self.users.ask_all("an envelope", &asks)?) {
                 let detail: Detail = serde_json::from_slice(&body)?;
                 let View { state, total_fen, remaining_fen } = detail.envelope;
                 let shown = all[*envelope as usize].get_or_insert_with(|| Shown {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::args::RunArgs;
 use super::gauges::fetch_metrics;
-use super::people::{Passes, Signing};
+use super::users::{Passes, Signing};
 use crate::faults::Schedule;
 use crate::outcome::Machine;
 use crate::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S, zone_with_midnight_at};

@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 use super::audit::{Audit, Books};
 use super::drive::{Driven, Equipment, Pace};
 use super::engine::Engine;
-use super::history::{Answered, Told};
-use super::people::{Passes, People};
-use super::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use super::history::{Answered, HistoryEvent};
+use super::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
 use super::recorder::Gauges;
 use super::request::Call;
 use super::settle::{Look, Settled};
 use super::shown::Shown;
-use crate::arena::Arena;
+use super::users::{Passes, Users};
 use crate::outcome::{Phase, Second};
+use crate::request_buffer::RequestBuffer;
 
 /// One envelope, and an opening of it every ten milliseconds of `seconds`.
 fn plan(visits: u32, seconds: f64) -> Plan {
@@ -33,7 +33,7 @@ fn plan(visits: u32, seconds: f64) -> Plan {
         envelope: 0,
         user: number,
         what: What::Open,
-        manners: Manners::default(),
+        behaviour: ClientBehaviour::default(),
     };
     let envelope =
         PlannedEnvelope { sender: 0, shares: 9, total_fen: 9, group: None, expires_in_s: 60, sent_ahead: true };
@@ -52,7 +52,7 @@ fn drive(plan: &Plan, pace: Pace, addr: SocketAddr) -> Driven {
 }
 
 fn drive_with(plan: &Plan, pace: Pace, addr: SocketAddr, ticket: &[u8], connections: usize) -> Driven {
-    let (mut tokens, mut tickets) = (Arena::default(), Arena::default());
+    let (mut tokens, mut tickets) = (RequestBuffer::default(), RequestBuffer::default());
     for user in 0..plan.users {
         tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
         tickets.push(|out| out.extend_from_slice(ticket));
@@ -108,7 +108,7 @@ fn a_ticket_that_was_made_too_long_ahead_is_grabbed_anew() {
 #[test]
 fn a_second_tap_that_waits_for_a_connection_still_has_its_ticket() {
     let mut plan = plan(3, 0.05);
-    plan.visits.iter_mut().for_each(|visit| visit.manners.double = true);
+    plan.visits.iter_mut().for_each(|visit| visit.behaviour.double = true);
     let driven = drive_with(&plan, Pace::Open, doorkeeper("a-new-ticket"), b"", 1);
     assert_eq!((driven.history.len(), driven.recorder.totals.committed), (6, 6));
 }
@@ -135,7 +135,7 @@ fn an_envelope_of_which_nobody_knows_whether_it_was_made_is_not_made_again() {
 #[test]
 fn a_slow_client_sends_the_rest_of_its_request_after_a_while() {
     let mut plan = plan(2, 0.05);
-    plan.visits.iter_mut().for_each(|visit| visit.manners.slow = true);
+    plan.visits.iter_mut().for_each(|visit| visit.behaviour.slow = true);
     let began = Instant::now();
     let driven = drive(&plan, Pace::Open, doorkeeper("a-ticket"));
     let took = began.elapsed();
@@ -151,7 +151,7 @@ fn a_request_that_was_lost_half_sent_has_not_happened_and_a_whole_one_may_have()
     std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap().read(&mut [0; 4_096]))));
     for (slow, answer) in [(true, Answered::Refused), (false, Answered::Unknown)] {
         let mut plan = plan(1, 0.05);
-        plan.visits[0].manners.slow = slow;
+        plan.visits[0].behaviour.slow = slow;
         let driven = drive(&plan, Pace::Open, addr);
         assert_eq!(driven.history.iter().map(|told| told.answer).collect::<Vec<_>>(), [answer; 2]);
     }
@@ -206,15 +206,15 @@ fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
 /// The same while something is disturbed.
 fn audited_beside(addr: SocketAddr, within: Duration, is_disturbed: &(dyn Fn() -> bool + Sync)) -> (Settled, Audit) {
     let plan = plan(2, 1.0);
-    let mut people = People::new(addr, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
-    people.tokens = Arena::default();
+    let mut users = Users::new(addr, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    users.tokens = RequestBuffer::default();
     for user in 0..plan.users {
-        people.tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
+        users.tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
     }
     let answer = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
-    let history = [Told { call: Call::Open, envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
+    let history = [HistoryEvent { call: Call::Open, envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
     let envelopes = [Some("an-id".to_owned())];
-    let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history: &history, top_ups: plan.money() };
+    let books = Books { plan: &plan, users: &users, envelopes: &envelopes, history: &history, top_ups: plan.money() };
     let settled = books.settle(within, is_disturbed);
     let audit = books.audit(&settled);
     assert_eq!(audit.undone, None);
@@ -288,13 +288,13 @@ fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
 #[test]
 fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
     let service = axum::Router::new().route("/v1/envelopes/{id}/grab", post(async || "no JSON"));
-    let people =
-        People::new(crate::fake::serve(service), 1, &plan(3, 1.0), &Passes::Secret("s".into()), String::new()).unwrap();
-    let told = |user, answer| Told { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+    let users =
+        Users::new(crate::fake::serve(service), 1, &plan(3, 1.0), &Passes::Secret("s".into()), String::new()).unwrap();
+    let told = |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
     let opened = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
     let (plan, envelopes) = (plan(3, 1.0), [Some("an-id".to_owned())]);
-    let rules = |history: &[Told]| {
-        let books = Books { plan: &plan, people: &people, envelopes: &envelopes, history, top_ups: plan.money() };
+    let rules = |history: &[HistoryEvent]| {
+        let books = Books { plan: &plan, users: &users, envelopes: &envelopes, history, top_ups: plan.money() };
         let shown = Shown { state: "active".into(), total_fen: 9, remaining_fen: 9, opens: Vec::new() };
         let look = Look { shown: vec![Some(shown)], due: vec![0; 3], has: vec![0; 3] };
         let audit = books.audit(&Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Ok(look) });
@@ -309,8 +309,8 @@ fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
 #[test]
 fn where_no_money_moved_balances_hold_nothing() {
     let plan = plan(2, 1.0);
-    let people = People::new(([127, 0, 0, 1], 9).into(), 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
-    let books = Books { plan: &plan, people: &people, envelopes: &[None], history: &[], top_ups: plan.money() };
+    let users = Users::new(([127, 0, 0, 1], 9).into(), 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    let books = Books { plan: &plan, users: &users, envelopes: &[None], history: &[], top_ups: plan.money() };
     let settled = Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Err("not asked".into()) };
     let look = Look { shown: vec![None], due: vec![9, 0], has: vec![9, 0] };
     let checks = books.balances(&settled, &look).unwrap().checks;

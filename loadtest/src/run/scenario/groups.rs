@@ -10,7 +10,7 @@ use rand::seq::index;
 use rand_distr::{Distribution, Exp, Zipf};
 
 use super::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
-use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use crate::run::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
 
 /// Groups have as many members as a Zipf distribution of this exponent says.
 const ZIPF_EXPONENT: f64 = 1.1;
@@ -99,11 +99,11 @@ pub fn send(
     let come = |plan: &mut Plan, user, what, after_s: f64| {
         let at_us = at_us + (after_s * 1e6) as u64;
         if at_us < until_us {
-            plan.visits.push(Visit { at_us, envelope, user, what, manners: Manners::default() });
+            plan.visits.push(Visit { at_us, envelope, user, what, behaviour: ClientBehaviour::default() });
         }
     };
-    let manners = Manners::default();
-    plan.visits.push(Visit { at_us, envelope, user: sender, what: What::Send, manners });
+    let behaviour = ClientBehaviour::default();
+    plan.visits.push(Visit { at_us, envelope, user: sender, what: What::Send, behaviour });
     let openers: HashSet<u32> =
         index::sample(random, size as usize, shares as usize).iter().map(|place| first + place as u32).collect();
     let everybody: Vec<u32> = (first..first + size).collect();

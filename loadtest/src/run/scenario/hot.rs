@@ -3,7 +3,7 @@
 use rand::rngs::SmallRng;
 
 use super::{Wish, ahead, phases};
-use crate::run::plan::{Manners, Plan, Visit, What};
+use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
 
 /// Writes the plan. User 0 sends; everybody else comes once.
 pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
@@ -15,7 +15,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
         envelope: 0,
         user: number as u32 + 1,
         what: What::Open,
-        manners: Manners::default(),
+        behaviour: ClientBehaviour::default(),
     };
     let said = [
         ("envelopes", "1, sent ahead".to_owned()),

@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::arrivals::Arrivals;
-use super::plan::{Manners, Plan, PlannedEnvelope};
+use super::plan::{ClientBehaviour, Plan, PlannedEnvelope};
 use crate::Fallible;
 use crate::outcome::Phase;
 
@@ -119,8 +119,10 @@ impl Scenario {
             return Err(format!("{visits} visits and {envelopes} envelopes are too many: ask for less time").into());
         }
         for visit in &mut plan.visits {
-            visit.manners =
-                Manners { double: random.random::<f64>() < wish.doubles, slow: random.random::<f64>() < wish.slow };
+            visit.behaviour = ClientBehaviour {
+                double: random.random::<f64>() < wish.doubles,
+                slow: random.random::<f64>() < wish.slow,
+            };
         }
         let said = [
             ("double taps", format!("{}% of the openings", wish.doubles * 100.0)),
@@ -182,7 +184,7 @@ mod tests {
             let opens: Vec<_> = plan.visits.iter().filter(|visit| visit.what == What::Open).collect();
             let once: HashSet<_> = opens.iter().map(|visit| (visit.envelope, visit.user)).collect();
             assert_eq!(once.len(), opens.len(), "{name}: nobody plans to open an envelope twice");
-            let doubles = opens.iter().filter(|visit| visit.manners.double).count() as f64 / opens.len() as f64;
+            let doubles = opens.iter().filter(|visit| visit.behaviour.double).count() as f64 / opens.len() as f64;
             assert!((0.005..0.05).contains(&doubles), "{name}: {doubles}");
             for visit in &plan.visits {
                 let envelope = &plan.envelopes[visit.envelope as usize];

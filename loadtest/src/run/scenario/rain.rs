@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 
 use super::{Wish, ahead, phases};
-use crate::run::plan::{Manners, Plan, Visit, What};
+use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
 
 /// Who taps one envelope.
 const OPENERS: u32 = 8;
@@ -37,7 +37,13 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
         for tap in 0..users {
             let at_us = u64::from(second) * 1_000_000 + random.random_range(0..WITHIN_US);
             let envelope = second * drops + tap % drops;
-            visits.push(Visit { at_us, envelope, user: tap + 1, what: What::Open, manners: Manners::default() });
+            visits.push(Visit {
+                at_us,
+                envelope,
+                user: tap + 1,
+                what: What::Open,
+                behaviour: ClientBehaviour::default(),
+            });
         }
     }
     let said = [

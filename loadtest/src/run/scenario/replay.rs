@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{ENVELOPES_MAX, SHARE_FEN_MEAN, VISITS_MAX, Wish, ahead, phases};
-use crate::run::plan::{Manners, Plan, PlannedEnvelope, Visit, What};
+use crate::run::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
 use crate::{Fallible, files};
 
 /// Users are numbered; no number is higher.
@@ -109,7 +109,7 @@ pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
             }
         };
         let (at_us, envelope, user) = (line.at_ms * 1_000, line.envelope, line.user);
-        plan.visits.push(Visit { at_us, envelope, user, what, manners: Manners::default() });
+        plan.visits.push(Visit { at_us, envelope, user, what, behaviour: ClientBehaviour::default() });
     }
     let last_us = plan.visits.iter().map(|visit| visit.at_us).max();
     let last_us = last_us.ok_or_else(|| format!("{}: no visits", path.display()))?;

@@ -12,7 +12,7 @@ use crate::http::{self, Answer};
 const INBOX_BYTES: usize = 2 * 1024;
 
 /// A connection. It is opened without waiting: what is sent goes out once it stands.
-pub struct Wire {
+pub struct Connection {
     stream: TcpStream,
     outbox: Vec<u8>,
     written: usize,
@@ -22,14 +22,14 @@ pub struct Wire {
     filled: usize,
 }
 
-impl Wire {
+impl Connection {
     /// Begins to connect; events come with `token`.
-    pub fn open(addr: SocketAddr, poll: &Poll, token: usize) -> io::Result<Wire> {
+    pub fn open(addr: SocketAddr, poll: &Poll, token: usize) -> io::Result<Connection> {
         let mut stream = TcpStream::connect(addr)?;
         poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         // Fails only where the connection has failed, which is found out by using it.
         let _ = stream.set_nodelay(true);
-        Ok(Wire { stream, outbox: Vec::new(), written: 0, released: 0, inbox: vec![0; INBOX_BYTES], filled: 0 })
+        Ok(Connection { stream, outbox: Vec::new(), written: 0, released: 0, inbox: vec![0; INBOX_BYTES], filled: 0 })
     }
 
     /// Sends what `write` appends; only the first half of it, if the client is slow.

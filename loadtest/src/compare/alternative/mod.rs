@@ -1,7 +1,7 @@
-//! The rivals: the schemes that the design rejects, each written as well as its
+//! The alternatives: the schemes that the design rejects, each written as well as its
 //! adherents would write it, behind the same HTTP as the service.
 //!
-//! A rival checks tokens, tickets and bodies with the code of the service, and
+//! A alternative checks tokens, tickets and bodies with the code of the service, and
 //! answers in its words. What differs is how it takes a share: that is one file
 //! a scheme. All of them draw with the same split, and pay nobody: a balance is
 //! credited only by Hongbao.
@@ -45,9 +45,9 @@ use crate::service::{SECRET, TICKET_SECRET};
 pub use self::memory_first::{PENDING, redis_connection, shares_key};
 pub use self::pool::server_options;
 
-/// What a rival is told.
+/// What a alternative is told.
 #[derive(clap::Args, Clone, Debug)]
-pub struct RivalArgs {
+pub struct AlternativeArgs {
     /// Which one
     #[arg(value_enum)]
     pub scheme: Scheme,
@@ -96,7 +96,7 @@ impl From<Failure> for Problem {
 }
 
 /// One of them.
-enum Rival {
+enum Alternative {
     Bare(Bare),
     RowLock(RowLock),
     Optimistic(Optimistic),
@@ -104,31 +104,31 @@ enum Rival {
     Serial(Serial),
 }
 
-impl Rival {
-    async fn start(args: &RivalArgs, clock: Arc<dyn Clock>) -> Fallible<Rival> {
+impl Alternative {
+    async fn start(args: &AlternativeArgs, clock: Arc<dyn Clock>) -> Fallible<Alternative> {
         let node = pool::options(&args.database, args.scheme)?;
         let connections = args.connections as usize;
         Ok(match args.scheme {
-            Scheme::Bare => Rival::Bare(Bare::new(clock)),
-            Scheme::RowLock => Rival::RowLock(RowLock::new(Pool::open(node, connections).await?, true, clock)),
-            Scheme::NoWait => Rival::RowLock(RowLock::new(Pool::open(node, connections).await?, false, clock)),
-            Scheme::Optimistic => Rival::Optimistic(Optimistic::new(Pool::open(node, connections).await?, clock)),
-            Scheme::Serial => Rival::Serial(Serial::start(&node, connections, clock).await?),
+            Scheme::Bare => Alternative::Bare(Bare::new(clock)),
+            Scheme::RowLock => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, true, clock)),
+            Scheme::NoWait => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, false, clock)),
+            Scheme::Optimistic => Alternative::Optimistic(Optimistic::new(Pool::open(node, connections).await?, clock)),
+            Scheme::Serial => Alternative::Serial(Serial::start(&node, connections, clock).await?),
             Scheme::MemoryFirst => {
                 let redis = args.redis.ok_or("memory-first needs --redis")?;
-                Rival::MemoryFirst(MemoryFirst::start(node, redis, clock).await?)
+                Alternative::MemoryFirst(MemoryFirst::start(node, redis, clock).await?)
             }
-            Scheme::Hongbao => return Err("Hongbao is no rival of itself: start `hongbao server`".into()),
+            Scheme::Hongbao => return Err("Hongbao is no alternative of itself: start `hongbao server`".into()),
         })
     }
 
     async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
         match self {
-            Rival::Bare(rival) => rival.open(envelope),
-            Rival::RowLock(rival) => rival.open(envelope, user).await,
-            Rival::Optimistic(rival) => rival.open(envelope, user).await,
-            Rival::MemoryFirst(rival) => rival.open(envelope, user).await,
-            Rival::Serial(rival) => rival.open(envelope, user).await,
+            Alternative::Bare(alternative) => alternative.open(envelope),
+            Alternative::RowLock(alternative) => alternative.open(envelope, user).await,
+            Alternative::Optimistic(alternative) => alternative.open(envelope, user).await,
+            Alternative::MemoryFirst(alternative) => alternative.open(envelope, user).await,
+            Alternative::Serial(alternative) => alternative.open(envelope, user).await,
         }
     }
 }
@@ -136,7 +136,7 @@ impl Rival {
 /// What a request needs.
 #[derive(Clone)]
 struct App {
-    rival: Arc<Rival>,
+    alternative: Arc<Alternative>,
     verifier: Verifier,
     tickets: TicketKey,
     clock: Arc<dyn Clock>,
@@ -148,8 +148,8 @@ impl FromRef<App> for Verifier {
     }
 }
 
-/// Serves a rival until the process is killed.
-pub fn run(args: &RivalArgs) -> Fallible<()> {
+/// Serves a alternative until the process is killed.
+pub fn run(args: &AlternativeArgs) -> Fallible<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let router = router(args).await?;
@@ -165,10 +165,10 @@ pub fn run(args: &RivalArgs) -> Fallible<()> {
     })
 }
 
-async fn router(args: &RivalArgs) -> Fallible<Router> {
+async fn router(args: &AlternativeArgs) -> Fallible<Router> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let app = App {
-        rival: Arc::new(Rival::start(args, clock.clone()).await?),
+        alternative: Arc::new(Alternative::start(args, clock.clone()).await?),
         verifier: Verifier::hs256(SECRET.as_bytes(), clock.clone())?,
         tickets: TicketKey::new(TICKET_SECRET.as_bytes()),
         clock,
@@ -189,7 +189,7 @@ async fn open(
     if !app.tickets.admits(&request.ticket, envelope, &caller.user, app.clock.now()) {
         return Err(Problem::new(Code::TicketInvalid, "the ticket is not good"));
     }
-    let outcome = app.rival.open(envelope, &caller.user).await?;
+    let outcome = app.alternative.open(envelope, &caller.user).await?;
     Ok(json_response(StatusCode::OK, &outcome))
 }
 

@@ -14,9 +14,9 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 use tokio::runtime::Runtime;
 
+use super::alternative::tables;
+use super::alternative::{self, PENDING, shares_key};
 use super::audit::Entry;
-use super::rival::tables;
-use super::rival::{self, PENDING, shares_key};
 use super::scheme::Scheme;
 use crate::service::{Cluster, FOLD, Wanted, ZONE_OFFSET_S};
 use crate::{Fallible, interrupt, machine};
@@ -26,7 +26,7 @@ const DURABILITY: [&str; 5] =
     ["version", "innodb_flush_log_at_trx_commit", "innodb_flush_method", "innodb_doublewrite", "log_bin"];
 /// Redis as those run it who keep money in it: nothing is evicted, everything goes
 /// to a file that is flushed every second. That the file is not rewritten while
-/// it is measured is to the rival's favour.
+/// it is measured is to the alternative's favour.
 const REDIS: [&str; 10] = [
     "--maxmemory",
     "0",
@@ -44,7 +44,7 @@ const REDIS_READY_WITHIN: Duration = Duration::from_secs(30);
 /// Values in one message to Redis while seeding.
 const PUSHED_AT_ONCE: usize = 10_000;
 /// The servers. They live as long as their value.
-pub struct Ground {
+pub struct Testbed {
     /// Present when Hongbao itself is compared: then its MariaDB serves all.
     pub cluster: Option<Cluster>,
     own: Option<Part>,
@@ -52,10 +52,10 @@ pub struct Ground {
     runtime: Runtime,
 }
 
-impl Ground {
+impl Testbed {
     /// Starts what the schemes need. `service` is the binary and the script of the
     /// cluster, with what to ask of it.
-    pub fn start(schemes: &[Scheme], service: Option<(&Path, &Path, &Wanted)>, dir: &Path) -> Fallible<Ground> {
+    pub fn start(schemes: &[Scheme], service: Option<(&Path, &Path, &Wanted)>, dir: &Path) -> Fallible<Testbed> {
         let cluster = match service {
             Some((binary, script, wanted)) => Some(Cluster::start(script, binary, dir, 1, wanted)?),
             None => None,
@@ -63,10 +63,10 @@ impl Ground {
         let own = if cluster.is_none() { Some(Part::mariadb(&[])) } else { None };
         let redis = if schemes.contains(&Scheme::MemoryFirst) { Some(Part::redis_with(&REDIS)) } else { None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Ground { cluster, own, redis, runtime })
+        Ok(Testbed { cluster, own, redis, runtime })
     }
 
-    /// MariaDB, as rivals are told.
+    /// MariaDB, as alternatives are told.
     pub fn database(&self) -> String {
         match (&self.cluster, &self.own) {
             (Some(cluster), _) => cluster.database_addr(0).to_string(),
@@ -74,7 +74,7 @@ impl Ground {
         }
     }
 
-    /// Redis, as rivals are told.
+    /// Redis, as alternatives are told.
     pub fn redis(&self) -> Option<SocketAddr> {
         self.redis.as_ref().map(Part::address)
     }
@@ -102,7 +102,7 @@ impl Ground {
         let address = redis.address();
         let until = Instant::now() + REDIS_READY_WITHIN;
         self.runtime.block_on(async {
-            let mut redis = rival::redis_connection(address).await?;
+            let mut redis = alternative::redis_connection(address).await?;
             loop {
                 // It takes connections while it still reads, and says so.
                 let answer: Result<String, _> = redis::cmd("PING").query_async(&mut redis).await;
@@ -132,7 +132,7 @@ impl Ground {
         Ok(rows.iter().map(pair).collect::<Result<Vec<_>, sqlx::Error>>()?.join(" "))
     }
 
-    /// Makes a rival's tables anew, with these envelopes in them.
+    /// Makes a alternative's tables anew, with these envelopes in them.
     pub fn seed(&self, scheme: Scheme, envelopes: &[(EnvelopeId, Seed)], shares: u32, total_fen: i64) -> Fallible<()> {
         self.runtime.block_on(async {
             let mut database = connect(&self.database()).await?;
@@ -149,7 +149,7 @@ impl Ground {
         let (Scheme::MemoryFirst, Some(redis)) = (scheme, self.redis()) else { return Ok(None) };
         let started = Instant::now();
         self.runtime.block_on(async {
-            let mut redis = rival::redis_connection(redis).await?;
+            let mut redis = alternative::redis_connection(redis).await?;
             loop {
                 interrupt::check()?;
                 let waiting: u64 = redis::cmd("LLEN").arg(PENDING).query_async(&mut redis).await?;
@@ -170,7 +170,7 @@ impl Ground {
             envelopes.iter().zip(0..).map(|(id, place)| (&id.as_bytes()[..], place)).collect();
         let tables = match scheme {
             Scheme::Hongbao => day_tables(envelopes),
-            rival => vec![format!("{}.entry", rival.database())],
+            alternative => vec![format!("{}.entry", alternative.database())],
         };
         // Ids begin with the time, so those of this run are the last ones.
         let first = envelopes.iter().min().map_or_else(|| "0x00".into(), |id| tables::literal(*id));
@@ -202,7 +202,7 @@ impl Ground {
 }
 
 async fn connect(node: &str) -> Fallible<MySqlConnection> {
-    Ok(rival::server_options(node)?.connect().await?)
+    Ok(alternative::server_options(node)?.connect().await?)
 }
 
 /// The service's journals that hold these envelopes.
@@ -220,7 +220,7 @@ async fn fill_redis(
     shares: u32,
     total_fen: i64,
 ) -> Fallible<()> {
-    let mut redis = rival::redis_connection(address).await?;
+    let mut redis = alternative::redis_connection(address).await?;
     let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await?;
     for (id, seed) in envelopes {
         push_shares(&mut redis, *id, &tables::split(seed, shares, total_fen)).await?;

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::plan::Plan;
-use crate::arena::Arena;
 use crate::client::describe;
 use crate::generator::Generator;
 use crate::http::{Answer, Request, push_request};
-use crate::load::Feed;
+use crate::load::RequestSource;
+use crate::request_buffer::RequestBuffer;
 use crate::{Fallible, interrupt, machine};
 
 /// Connections that the preparation and the audit use.
@@ -51,12 +51,12 @@ impl From<&str> for Signing {
 }
 
 /// Everybody who takes part.
-pub struct People {
+pub struct Users {
     addr: SocketAddr,
     run: u32,
     header: String,
     /// Of each user the bearer token.
-    pub tokens: Arena,
+    pub tokens: RequestBuffer,
 }
 
 #[derive(Serialize)]
@@ -75,12 +75,12 @@ struct Wallet {
     balance_fen: i64,
 }
 
-impl People {
+impl Users {
     /// Makes the tokens of all users. `run` keeps the users of different runs
     /// apart, so that they are new to the service; `header` is sent with
     /// everything.
-    pub fn new(addr: SocketAddr, run: u32, plan: &Plan, passes: &Passes, header: String) -> Fallible<People> {
-        let mut people = People { addr, run, header, tokens: Arena::default() };
+    pub fn new(addr: SocketAddr, run: u32, plan: &Plan, passes: &Passes, header: String) -> Fallible<Users> {
+        let mut users = Users { addr, run, header, tokens: RequestBuffer::default() };
         let now_s = machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let groups = |user: u32| -> Vec<String> {
             plan.groups.get(user as usize).map(|group| format!("g{group}")).into_iter().collect()
@@ -90,29 +90,29 @@ impl People {
                 let key = EncodingKey::from_secret(secret.as_bytes());
                 let (aud, iss) = (audience.as_deref(), issuer.as_deref());
                 for user in 0..plan.users {
-                    let (sub, exp) = (people.id(user), now_s + TOKEN_LIFE_S);
+                    let (sub, exp) = (users.id(user), now_s + TOKEN_LIFE_S);
                     let claims = Claims { sub, exp, aud, iss, groups: groups(user) };
                     let token = encode(&Header::default(), &claims, &key)?;
-                    people.tokens.push(|out| out.extend_from_slice(token.as_bytes()));
+                    users.tokens.push(|out| out.extend_from_slice(token.as_bytes()));
                 }
             }
             Passes::Dev => {
-                let mut asks = Arena::default();
+                let mut asks = RequestBuffer::default();
                 for user in 0..plan.users {
-                    let body = json!({ "user_id": people.id(user), "groups": groups(user) }).to_string();
-                    people.push(&mut asks, "POST", "/v1/dev/token", "", &body);
+                    let body = json!({ "user_id": users.id(user), "groups": groups(user) }).to_string();
+                    users.push(&mut asks, "POST", "/v1/dev/token", "", &body);
                 }
-                for body in people.ask_all("a token", &asks)? {
+                for body in users.ask_all("a token", &asks)? {
                     #[derive(Deserialize)]
                     struct Made<'a> {
                         token: &'a str,
                     }
                     let made: Made<'_> = serde_json::from_slice(&body)?;
-                    people.tokens.push(|out| out.extend_from_slice(made.token.as_bytes()));
+                    users.tokens.push(|out| out.extend_from_slice(made.token.as_bytes()));
                 }
             }
         }
-        Ok(people)
+        Ok(users)
     }
 
     /// The id of the user with this number.
@@ -126,12 +126,12 @@ impl People {
     }
 
     /// Appends a request of a user to `out`.
-    pub fn push_as(&self, out: &mut Arena, user: u32, method: &str, path: &str, body: &str) {
+    pub fn push_as(&self, out: &mut RequestBuffer, user: u32, method: &str, path: &str, body: &str) {
         let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
         self.push(out, method, path, token, body);
     }
 
-    fn push(&self, out: &mut Arena, method: &str, path: &str, token: &str, body: &str) {
+    fn push(&self, out: &mut RequestBuffer, method: &str, path: &str, token: &str, body: &str) {
         out.push(|bytes| Request { method, path, token, header: &self.header, body }.write(bytes));
     }
 
@@ -139,7 +139,7 @@ impl People {
     pub fn top_up(&self, needs: impl IntoIterator<Item = (u32, i64)>) -> Fallible<()> {
         /// The most that one top-up may bring.
         const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
-        let mut asks = Arena::default();
+        let mut asks = RequestBuffer::default();
         for (user, mut left) in needs {
             let mut part = 0_u16;
             while left > 0 {
@@ -161,7 +161,7 @@ impl People {
         if self.header.is_empty() {
             return Ok(());
         }
-        let mut ask = Arena::default();
+        let mut ask = RequestBuffer::default();
         let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
         push_request(&mut ask, "GET", "/v1/wallet", token, "");
         let body = self.ask_all("a balance without the mark", &ask)?.pop().expect("one question has one answer");
@@ -177,7 +177,7 @@ impl People {
         const CHUNK: usize = 100_000;
         let mut balances = Vec::with_capacity(users.len());
         for users in users.chunks(CHUNK) {
-            let mut asks = Arena::default();
+            let mut asks = RequestBuffer::default();
             users.iter().for_each(|user| self.push_as(&mut asks, *user, "GET", "/v1/wallet", ""));
             for body in self.ask_all("a balance", &asks)? {
                 balances.push(serde_json::from_slice::<Wallet>(&body)?.balance_fen);
@@ -191,7 +191,7 @@ impl People {
     ///
     /// # Errors
     /// When something is refused again and again, with what it was.
-    pub fn ask_all(&self, what: &str, requests: &Arena) -> Fallible<Vec<Vec<u8>>> {
+    pub fn ask_all(&self, what: &str, requests: &RequestBuffer) -> Fallible<Vec<Vec<u8>>> {
         let mut bodies = vec![Vec::new(); requests.len()];
         let mut open: Vec<usize> = (0..requests.len()).collect();
         let mut refusal = String::new();
@@ -199,7 +199,7 @@ impl People {
             if open.is_empty() {
                 return Ok(bodies);
             }
-            let mut round = Arena::default();
+            let mut round = RequestBuffer::default();
             for index in &open {
                 round.push(|out| out.extend_from_slice(requests.get(*index)));
             }
@@ -213,9 +213,10 @@ impl People {
                 Ok(())
             };
             let connections = CONNECTIONS.min(round.len());
-            let drive = || Generator::connect(self.addr, connections)?.drive(&mut Feed::once(&round), None, check);
+            let drive =
+                || Generator::connect(self.addr, connections)?.drive(&mut RequestSource::once(&round), None, check);
             match drive() {
-                Ok(tally) => refusal = tally.errors.into_keys().next().unwrap_or_default(),
+                Ok(stats) => refusal = stats.errors.into_keys().next().unwrap_or_default(),
                 Err(error) => refusal = error.to_string(),
             }
             let mut done = done.into_iter();
@@ -237,11 +238,11 @@ mod tests {
     fn users_are_found_by_their_ids_and_strangers_are_not() {
         let plan = Plan { users: 3, groups: vec![1, 1, 2], ..Plan::default() };
         let addr = crate::fake::start();
-        let people = People::new(addr, 0xab, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
-        assert_eq!(people.tokens.len(), 3);
-        assert_eq!(people.number(&people.id(2)), Some(2));
-        assert_eq!(people.number("r000000ac-2"), None);
-        assert_eq!(people.number("wang"), None);
+        let users = Users::new(addr, 0xab, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+        assert_eq!(users.tokens.len(), 3);
+        assert_eq!(users.number(&users.id(2)), Some(2));
+        assert_eq!(users.number("r000000ac-2"), None);
+        assert_eq!(users.number("wang"), None);
     }
     #[test]
     fn a_mark_that_is_taken_off_on_the_way_ends_the_run_before_it_begins() {
@@ -253,8 +254,8 @@ mod tests {
             let service = axum::Router::new().route("/v1/wallet", axum::routing::get(wallet));
             let header = if marked { "x-hongbao-rehearsal: token\r\n" } else { "" };
             let (plan, secret) = (Plan { users: 1, ..Plan::default() }, Passes::Secret("s".into()));
-            let people = People::new(crate::fake::serve(service), 1, &plan, &secret, header.to_owned()).unwrap();
-            assert_eq!(people.check_mark(0).is_ok(), is_fine, "{real_fen} {marked}");
+            let users = Users::new(crate::fake::serve(service), 1, &plan, &secret, header.to_owned()).unwrap();
+            assert_eq!(users.check_mark(0).is_ok(), is_fine, "{real_fen} {marked}");
         }
     }
 }

@@ -3,12 +3,12 @@
 
 /// A list of byte strings that only grows.
 #[derive(Default)]
-pub struct Arena {
+pub struct RequestBuffer {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
-impl Arena {
+impl RequestBuffer {
     /// Adds what `write` appends to the buffer, which must not be shortened.
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
@@ -38,12 +38,12 @@ mod tests {
 
     #[test]
     fn strings_come_back_as_they_went_in_the_empty_one_too() {
-        let mut arena = Arena::default();
+        let mut request_buffer = RequestBuffer::default();
         for text in ["one", "", "three"] {
-            arena.push(|out| out.extend_from_slice(text.as_bytes()));
+            request_buffer.push(|out| out.extend_from_slice(text.as_bytes()));
         }
-        assert_eq!(arena.len(), 3);
-        assert_eq!(arena.bytes_len(), 8);
-        assert_eq!([arena.get(0), arena.get(1), arena.get(2)], [&b"one"[..], b"", b"three"]);
+        assert_eq!(request_buffer.len(), 3);
+        assert_eq!(request_buffer.bytes_len(), 8);
+        assert_eq!([request_buffer.get(0), request_buffer.get(1), request_buffer.get(2)], [&b"one"[..], b"", b"three"]);
     }
 }
