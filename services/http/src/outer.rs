@@ -18,13 +18,13 @@ use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
 use crate::body::{Timely, too_large};
+use crate::head;
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire, status_of};
 use crate::refused::{Asked, Early, Refused};
 use crate::request_id::{RequestId, RequestIds};
 use crate::serve::ServeOptions;
-use crate::{head, hop};
 
 /// Calls of clients start with this.
 const API: &str = "/v1/";
@@ -40,6 +40,7 @@ pub struct Outer {
     process: u64,
     ids: RequestIds,
     refused: Refused,
+    lets_wait: bool,
 }
 
 impl Outer {
@@ -49,12 +50,13 @@ impl Outer {
         Outer::over(router, &ServeOptions { metrics, body_timeout, ..ServeOptions::default() })
     }
 
-    pub(crate) fn over(router: Router, options: &ServeOptions) -> Outer {
+    /// The same with these options.
+    pub fn over(router: Router, options: &ServeOptions) -> Outer {
         let (metrics, body_timeout) = (options.metrics.clone(), options.body_timeout);
         // Only tells this process's ids from another's: any number will do if there is no randomness.
         let process = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         let (ids, refused) = (RequestIds::new(process, 0), options.refused.clone());
-        Outer { router, metrics, body_timeout, process, ids, refused }
+        Outer { router, metrics, body_timeout, process, ids, refused, lets_wait: options.lets_wait }
     }
 
     /// Ids for the requests of one connection, numbered from 1.
@@ -95,7 +97,6 @@ impl Outer {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let route = self.metrics.route_of(&method, uri.path());
         let is_marked = is_marked(request.headers());
-        let is_passed_on = request.headers().contains_key(hop::DEADLINE_MS);
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
         // Each request that creates is another one.
@@ -104,10 +105,13 @@ impl Outer {
             is_marked,
             path: uri.path(),
         });
-        let refusal = match (understood, &asked) {
-            (Err(problem), _) => Some(problem),
-            (Ok(()), Some(asked)) => self.let_wait(asked, is_passed_on, started).await.err(),
-            (Ok(()), None) => None,
+        let (refusal, waited) = match (understood, &asked) {
+            (Err(problem), _) => (Some(problem), Duration::ZERO),
+            (Ok(()), Some(asked)) => match self.let_wait(asked, started).await {
+                Ok(waited) => (None, waited),
+                Err(problem) => (Some(problem), Duration::ZERO),
+            },
+            (Ok(()), None) => (None, Duration::ZERO),
         };
         // The size also for handlers that do not look at the body.
         let mut response = if let Some(problem) = refusal {
@@ -121,7 +125,8 @@ impl Outer {
             self.complain(&mut response, &id, &method, &uri, asked.as_ref());
         }
         let ended = Instant::now();
-        let latency = ended - started;
+        // What it came too early is not ours.
+        let latency = (ended - started).saturating_sub(waited);
         self.metrics.observe(route, is_marked, response.status(), latency);
         tracing::debug!(request_id = id.as_str(), %method, path = uri.path(), status = response.status().as_u16(), ?latency);
         id.mark(&mut response);
@@ -143,20 +148,20 @@ impl Outer {
     }
 
     /// Lets a request that comes earlier than it was told wait until that time, or
-    /// refuses it where one like it waits, and where a gateway has passed it on: in
-    /// there waiting would count as being slow.
-    async fn let_wait(&self, asked: &Asked<'_>, is_passed_on: bool, now: Instant) -> Result<(), Problem> {
+    /// refuses it where one like it waits, where as many wait as may, and behind a
+    /// gateway, to which waiting would look like being slow. Gives how long it waited.
+    async fn let_wait(&self, asked: &Asked<'_>, now: Instant) -> Result<Duration, Problem> {
         // Whoever asks how we are must be told, and who operates us let in.
         if !asked.path.starts_with(API) || asked.path.starts_with(OPERATOR) {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
-        let early = self.refused.early(|refused| refused.key_of(asked), !is_passed_on, now);
-        let Some(early) = early else { return Ok(()) };
+        let early = self.refused.early(|refused| refused.key_of(asked), self.lets_wait, now);
+        let Some(early) = early else { return Ok(Duration::ZERO) };
         self.metrics.came_early();
         match early {
-            Early::Waits(time) => {
+            Early::Waits(time, _waiting) => {
                 tokio::time::sleep(time).await;
-                Ok(())
+                Ok(time)
             }
             Early::IsRefused(seconds) => {
                 let reason = "you were told to try again later than that; nothing happened";

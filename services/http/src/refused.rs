@@ -1,17 +1,21 @@
 //! Who comes again before the time that a refusal has told.
 //!
-//! Of those the first waits until that time and is then taken as any other request; it
-//! costs a timer. A client that knows no delay would otherwise be refused again and
-//! again, each time at the price of an answer, and many such clients would leave no
-//! processor for anybody's answer. Whoever asks for the same while one waits is refused
-//! at once. So those who ask often get no more than those who ask once.
+//! One of those waits until that time and is then taken as any other request; it costs
+//! a timer and its connection. A client that knows no delay would otherwise be refused
+//! again and again, each time at the price of an answer, and many such clients would
+//! leave no processor for anybody's answer. Whoever asks for the same while one waits is
+//! refused at once, and so is everybody where [`EARLY_WAITING_MAX`] wait. So those who
+//! ask often get hardly more than those who ask once. A process knows those whom it has
+//! refused itself, and forgets one of two whose places are the same.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hongbao_core::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS, REFUSED_REMEMBERED_MAX, REFUSED_REMEMBERED_MS};
+use hongbao_core::limits::{
+    ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS, EARLY_WAITING_MAX, REFUSED_REMEMBERED_MAX, REFUSED_REMEMBERED_MS,
+};
 
 /// Who was refused lately, and until when they were told to wait. Bounded: of two
 /// whose places are the same, the later one is remembered. Cheap to clone.
@@ -28,15 +32,35 @@ struct Remembered {
     many_ms: AtomicU64,
     /// A part of a key, whether one waits, and the millisecond until which it was told to wait.
     places: Box<[AtomicU64]>,
+    /// How many wait.
+    waiting: AtomicUsize,
 }
 
 /// What becomes of a request that comes too early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Early {
     /// It waits for so long, and is then taken as any other.
-    Waits(Duration),
-    /// Another one waits: it is refused for so many seconds.
+    Waits(Duration, Waiting),
+    /// It is refused for so many seconds.
     IsRefused(u32),
+}
+
+/// A request that waits; another one of its kind may when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    refused: Refused,
+    request: Key,
+    /// What stands in its place meanwhile.
+    mark: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let place = self.refused.place(self.request);
+        // It may have been refused anew, or forgotten for another one.
+        let _ = place.compare_exchange(self.mark, self.mark & !WAITS, Ordering::Relaxed, Ordering::Relaxed);
+        self.refused.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for Refused {
@@ -47,6 +71,7 @@ impl Default for Refused {
             refusals: AtomicU64::new(0),
             many_ms: AtomicU64::new(0),
             places: (0..REFUSED_REMEMBERED_MAX).map(|_| AtomicU64::new(0)).collect(),
+            waiting: AtomicUsize::new(0),
         }))
     }
 }
@@ -81,13 +106,22 @@ impl Refused {
         if seen & KEY != request.0 & KEY {
             return None;
         }
-        let may_wait = may_wait
-            && seen & WAITS == 0
-            && place.compare_exchange(seen, seen | WAITS, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        Some(match may_wait {
-            true => Early::Waits(Duration::from_millis(left_ms)),
-            false => Early::IsRefused(left_ms.div_ceil(1_000) as u32),
+        let waiting = (may_wait && seen & WAITS == 0).then(|| self.wait(request, seen)).flatten();
+        Some(match waiting {
+            Some(waiting) => Early::Waits(Duration::from_millis(left_ms), waiting),
+            None => Early::IsRefused(left_ms.div_ceil(1_000) as u32),
         })
+    }
+
+    /// Lets it wait, unless as many do as may, or another one of its kind has come first.
+    fn wait(&self, request: Key, seen: u64) -> Option<Waiting> {
+        let one_more = |waiting| (waiting < EARLY_WAITING_MAX).then_some(waiting + 1);
+        self.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        let mark = seen | WAITS;
+        let took = self.place(request).compare_exchange(seen, mark, Ordering::Relaxed, Ordering::Relaxed);
+        // Dropped, it gives its room back, and takes nobody's mark away: that is not in its place.
+        let waiting = Waiting { refused: self.clone(), request, mark: if took.is_ok() { mark } else { 0 } };
+        took.is_ok().then_some(waiting)
     }
 
     /// The same sender asks for the same.
@@ -134,38 +168,69 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn open(user: &'static str, path: &'static str) -> Asked<'static> {
+        Asked { token: Some(user.as_bytes()), is_marked: false, path }
+    }
+
+    /// How long it waits, or the seconds for which it is refused.
+    fn outcome(early: &Option<Early>) -> Option<Result<Duration, u32>> {
+        early.as_ref().map(|early| match early {
+            Early::Waits(time, _) => Ok(*time),
+            Early::IsRefused(seconds) => Err(*seconds),
+        })
+    }
+
     #[test]
     fn who_comes_again_too_early_is_known_until_its_time_and_for_its_own_request_alone() {
         let refused = Refused::default();
         let began = Instant::now();
-        fn li(path: &str) -> Asked<'_> {
-            Asked { token: Some(b"Bearer li"), is_marked: false, path }
-        }
-        let key = |path: &str| refused.key_of(&li(path));
-        let early = |path: &str, after: Duration| refused.early(|_| key(path), true, began + after);
+        let key = |path| refused.key_of(&open("li", path));
+        let early = |path, after: Duration| refused.early(|_| key(path), true, began + after);
         let storm = |at: Duration| {
-            for number in 0..ADMISSION_ANSWERS_MIN {
-                refused.remember(key(&format!("/{number}")), 1, began + at);
+            for _ in 0..ADMISSION_ANSWERS_MIN {
+                refused.remember(key("/other"), 1, began + at);
             }
         };
         refused.remember(key("/a"), 3, began);
-        assert_eq!(early("/a", MS), None, "one refusal is no storm");
+        assert_eq!(outcome(&early("/a", MS)), None, "one refusal is no storm");
         storm(100 * MS);
-        assert_eq!(early("/a", 900 * MS), Some(Early::Waits(2_100 * MS)));
-        assert_eq!(early("/a", 950 * MS), Some(Early::IsRefused(3)), "one waits already");
-        assert_eq!(early("/b", 900 * MS), None, "it was not refused");
-        for (other, whose) in [
-            (Asked { token: Some(b"Bearer wang"), ..li("/a") }, "somebody else's"),
-            (Asked { is_marked: true, ..li("/a") }, "a rehearsal's"),
-        ] {
-            assert_eq!(refused.early(|_| refused.key_of(&other), true, began + 900 * MS), None, "{whose}");
+        let waits = early("/a", 900 * MS);
+        assert_eq!(outcome(&waits), Some(Ok(2_100 * MS)));
+        assert_eq!(outcome(&early("/a", 950 * MS)), Some(Err(3)), "one waits already");
+        drop(waits);
+        assert_eq!(outcome(&early("/a", 950 * MS)), Some(Ok(2_050 * MS)), "it has gone");
+        assert_eq!(outcome(&refused.early(|_| key("/a"), false, began + 950 * MS)), Some(Err(3)), "none may wait here");
+        assert_eq!(outcome(&early("/b", 900 * MS)), None, "it was not refused");
+        for (other, whose) in
+            [(open("wang", "/a"), "somebody else's"), (Asked { is_marked: true, ..open("li", "/a") }, "a rehearsal's")]
+        {
+            let early = refused.early(|_| refused.key_of(&other), true, began + 900 * MS);
+            assert_eq!(outcome(&early), None, "{whose}");
         }
-        assert_eq!(early("/a", 1_200 * MS), None, "the storm is over");
+        assert_eq!(outcome(&early("/a", 1_200 * MS)), None, "the storm is over");
         storm(2_000 * MS);
-        assert_eq!(early("/a", 2_100 * MS), Some(Early::IsRefused(1)), "and back");
-        assert_eq!(early("/a", 3_000 * MS), None, "its time has come");
+        let waits = early("/a", 2_100 * MS);
+        assert_eq!(outcome(&waits), Some(Ok(900 * MS)), "and back");
+        assert_eq!(outcome(&early("/a", 3_000 * MS)), None, "its time has come");
         storm(3_000 * MS);
         refused.remember(key("/a"), 1, began + 3_000 * MS);
-        assert_eq!(early("/a", 3_100 * MS), Some(Early::Waits(900 * MS)), "it was refused anew");
+        drop(waits);
+        assert_eq!(outcome(&early("/a", 3_100 * MS)), Some(Ok(900 * MS)), "it was refused anew");
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let refused = Refused::default();
+        let now = Instant::now();
+        let asked: Vec<Key> =
+            (0..2 * EARLY_WAITING_MAX as u64).map(|n| Key(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        asked.iter().for_each(|key| refused.remember(*key, 4, now));
+        let early = |key: &Key| refused.early(|_| *key, true, now);
+        let all: Vec<Early> = asked.iter().filter_map(early).collect();
+        let waiting = all.iter().filter(|early| matches!(early, Early::Waits(..))).count();
+        assert_eq!(waiting, EARLY_WAITING_MAX);
+        assert!(all.len() > EARLY_WAITING_MAX, "{}", all.len());
+        drop(all);
+        assert!(asked.iter().filter_map(early).any(|early| matches!(early, Early::Waits(..))), "they have gone");
     }
 }

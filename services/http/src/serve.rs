@@ -46,6 +46,8 @@ pub struct ServeOptions {
     pub metrics: HttpMetrics,
     /// Where those are remembered that were told to come again later; threads that serve the same share it.
     pub refused: Refused,
+    /// Whether one that comes too early may wait: at the front door.
+    pub lets_wait: bool,
 }
 
 impl Default for ServeOptions {
@@ -62,6 +64,7 @@ impl Default for ServeOptions {
             drain_timeout: Duration::from_millis(limits::DRAIN_MS_MAX),
             metrics: HttpMetrics::default(),
             refused: Refused::default(),
+            lets_wait: true,
         }
     }
 }
@@ -73,6 +76,7 @@ impl ServeOptions {
         ServeOptions {
             head_bytes_max: self.head_bytes_max + limits::HOP_HEAD_BYTES_MAX,
             headers_max: self.headers_max + limits::HOP_HEADERS_MAX,
+            lets_wait: false,
             ..self
         }
     }

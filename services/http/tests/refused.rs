@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use hongbao_core::limits::ADMISSION_ANSWERS_MIN;
-use hongbao_http::{Code, HttpMetrics, Outer, Problem, hop};
+use hongbao_http::{Code, Outer, Problem, ServeOptions};
 use http::{Request, StatusCode};
 
 const OPEN: &str = "/v1/envelopes/0/open";
@@ -27,31 +27,27 @@ struct Ask {
     method: &'static str,
     path: &'static str,
     marked: bool,
-    passed_on: bool,
 }
 
-const LI_OPENS: Ask = Ask { method: "POST", path: OPEN, marked: false, passed_on: false };
+const LI_OPENS: Ask = Ask { method: "POST", path: OPEN, marked: false };
 
 impl Full {
-    fn new() -> Full {
+    fn new(options: &ServeOptions) -> Full {
         let asked = Arc::new(AtomicU32::new(0));
         let counted = asked.clone();
         let router = Router::new().fallback(async move || {
             counted.fetch_add(1, Ordering::Relaxed);
             Problem::new(Code::Busy, "full")
         });
-        Full { outer: Outer::new(router, HttpMetrics::default()), asked }
+        Full { outer: Outer::over(router, options), asked }
     }
 
     /// Asks as this user, and is refused; the seconds that it is told to wait.
-    async fn ask(&self, user: &str, Ask { method, path, marked, passed_on }: Ask) -> u64 {
+    async fn ask(&self, user: &str, Ask { method, path, marked }: Ask) -> u64 {
         let mut request = Request::builder().method(method).uri(path).header("host", "x");
         request = request.header("authorization", format!("Bearer {user}"));
         if marked {
             request = request.header("x-hongbao-rehearsal", "1");
-        }
-        if passed_on {
-            request = request.header(hop::DEADLINE_MS, "9000");
         }
         let answer: Response = self.outer.answer(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -74,7 +70,7 @@ impl Full {
 
 #[tokio::test]
 async fn who_comes_too_early_waits_until_the_time_it_was_told_and_whoever_else_does_not() {
-    let full = Full::new();
+    let full = Full::new(&ServeOptions::default());
     full.ask("li", LI_OPENS).await;
     let (asked, took) = full.while_doing(full.ask("li", LI_OPENS)).await;
     assert!(asked == 1 && took < AT_ONCE, "one refusal is no storm");
@@ -107,10 +103,9 @@ async fn who_comes_too_early_waits_until_the_time_it_was_told_and_whoever_else_d
 
 #[tokio::test]
 async fn what_a_gateway_passes_on_too_early_is_refused_at_once() {
-    let full = Full::new();
-    let passed_on = Ask { passed_on: true, ..LI_OPENS };
+    let full = Full::new(&ServeOptions::default().behind_a_gateway());
     full.refuse_many().await;
-    full.ask("li", passed_on).await;
-    let (asked, took) = full.while_doing(full.ask("li", passed_on)).await;
+    full.ask("li", LI_OPENS).await;
+    let (asked, took) = full.while_doing(full.ask("li", LI_OPENS)).await;
     assert!(asked == 0 && took < AT_ONCE, "{asked}, {took:?}");
 }
