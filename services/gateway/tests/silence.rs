@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 const BE_A_SERVER: &str = "HONGBAO_GATEWAY_TEST_SERVER";
 /// What an envelope of a silent server may lack service for.
 const GOAL: Duration = Duration::from_millis(1_500);
-/// Stops; the machine may be busy with something else during one of them.
+/// Stops; the machine may be busy with something else during some of them.
 const STOPS: usize = 3;
 
 /// Run by others in a process of its own, which is stopped.

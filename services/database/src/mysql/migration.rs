@@ -149,16 +149,16 @@ impl Migration {
 /// The names of those that a database has had; none where it has no table of them yet.
 async fn names(connection: &mut MySqlConnection, limit: Duration, database: &str) -> Result<HashSet<String>, Unkept> {
     let text = format!("SELECT name FROM {database}.migration");
-    match within(limit, connection.fetch_all(sqlx::raw_sql(&text))).await {
+    match fetch_insisting(connection, limit, &text).await {
         Err(broken) if broken.is_missing() => Ok(HashSet::new()),
         rows => rows.map_err(Unkept::Unasked)?.iter().map(|row| Ok(row.text(0)?.to_owned())).collect(),
     }
 }
 
 async fn version(connection: &mut MySqlConnection, limit: Duration, database: &str) -> Result<i64, Unkept> {
-    let row = fetch_insisting(connection, limit, &format!("SELECT version FROM {database}.meta")).await;
-    let row = row.map_err(Unkept::Unasked)?.ok_or_else(|| refused(database, "does not say what it is"))?;
-    Ok(row.int(0)?)
+    let rows = fetch_insisting(connection, limit, &format!("SELECT version FROM {database}.meta")).await;
+    let rows = rows.map_err(Unkept::Unasked)?;
+    Ok(rows.first().ok_or_else(|| refused(database, "does not say what it is"))?.int(0)?)
 }
 
 async fn raise(lease: &mut Lease, database: &str, version: i64) -> Result<(), QueryError> {
@@ -183,7 +183,7 @@ pub async fn insist(lease: &mut Lease, sql: &str) -> Result<(), QueryError> {
     }
 }
 
-/// Reads a row, by a statement that may meet what another process makes.
+/// Reads rows, by a statement that may meet what another process makes.
 ///
 /// # Errors
 /// That of the last try.
@@ -191,10 +191,10 @@ pub async fn fetch_insisting(
     connection: &mut MySqlConnection,
     limit: Duration,
     sql: &str,
-) -> Result<Option<MySqlRow>, QueryError> {
+) -> Result<Vec<MySqlRow>, QueryError> {
     let mut tries = 1;
     loop {
-        match within(limit, connection.fetch_optional(sqlx::raw_sql(sql))).await {
+        match within(limit, connection.fetch_all(sqlx::raw_sql(sql))).await {
             Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => pause_after(tries).await,
             found => return found,
         }

@@ -32,7 +32,7 @@ fn databases_of_schema_version_2_are_upgraded_audited_and_served_with_their_cred
     }
     let (code, said) = run(&folder, "audit", &[]);
     assert_eq!(code, Some(0), "{said}");
-    // Earlier programs work with it.
+    // Earlier programs ask for this version, and for engines and keys, which the audit has looked at.
     for (part, meta) in [(&set, "db_00.meta"), (&wallet, "wallet_00.meta")] {
         assert_eq!(part.sql(&format!("SELECT version FROM {meta}")).trim(), "2");
     }

@@ -72,7 +72,7 @@ impl Layout {
     }
 }
 
-/// Makes what is missing of a SET's databases.
+/// Makes and upgrades a SET's databases. What was made once and is gone is named, and not made anew: it had rows.
 ///
 /// # Errors
 /// When a database is of another layout, or the database server refuses.
@@ -90,7 +90,7 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
         let limit = lease.limit();
         check_identity(lease.connection(), limit, layout, number, &name).await?;
         SCHEMA.migrate(&mut lease, &name, &day_tables).await?;
-        check_engines(lease.connection(), limit, &name).await?;
+        check_database(lease.connection(), limit, layout, number, &name).await?;
     }
     lease.give_back();
     Ok(())
@@ -123,9 +123,13 @@ pub async fn check_database(
 
 /// The unique keys that a database must have.
 fn keys(layout: &Layout) -> Vec<(String, &'static str)> {
-    let journals = layout.day_tables().into_iter().map(|(table, day)| format!("entry_{table}_{day}"));
-    let of_journals = journals.flat_map(|journal| FENCE.map(|key| (journal.clone(), key)));
-    of_journals.chain([(BARRIER_KEY.0.to_owned(), BARRIER_KEY.1)]).collect()
+    let of_day_table = |(table, day): (String, String)| {
+        let journal = format!("entry_{table}_{day}");
+        let of_journal = FENCE.map(|key| (journal.clone(), key));
+        of_journal.into_iter().chain([(format!("envelope_{table}_{day}"), "id")])
+    };
+    let of_database = [("worker_lease", "job"), BARRIER_KEY].map(|(table, key)| (table.to_owned(), key));
+    layout.day_tables().into_iter().flat_map(of_day_table).chain(of_database).collect()
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
@@ -137,11 +141,11 @@ async fn check_identity(
     name: &str,
 ) -> Result<Option<i64>, Unkept> {
     let text = format!("SELECT version, db_number, db_count, table_count, zone_offset_s FROM {name}.meta");
-    let row = match fetch_insisting(connection, limit, &text).await {
+    let rows = match fetch_insisting(connection, limit, &text).await {
         Err(broken) if broken.is_missing() => return Ok(None),
         found => found.map_err(Unkept::Unasked)?,
     };
-    let row = row.ok_or_else(|| refused(name, "does not say what it is"))?;
+    let row = rows.first().ok_or_else(|| refused(name, "does not say what it is"))?;
     let column = |column| row.int(column);
     let found = [column(1)?, column(2)?, column(3)?, column(4)?];
     let wanted = layout.identity(number);

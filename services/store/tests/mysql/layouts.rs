@@ -71,6 +71,20 @@ async fn a_database_of_the_version_before_is_completed_by_migrate() {
     assert!(durably::<_, StoreError, _>(&*store, || store.load(id)).await.unwrap().is_some());
 }
 
+#[tokio::test]
+async fn a_table_that_is_gone_is_named_by_migrate_and_not_made_anew() {
+    let (part, layout) = (Part::mariadb(&[]), layout_of(1, 1));
+    let options = options(&[part.node()]);
+    migrate(options.clone(), &layout).await.unwrap();
+    for table in ["envelope_0_05", "entry_0_06", "worker_lease"] {
+        part.sql(&format!("CREATE TABLE db_00.kept LIKE db_00.{table}; DROP TABLE db_00.{table}"));
+        let refused = unavailable(migrate(options.clone(), &layout).await);
+        assert!(refused.contains(&format!("db_00.{table} is not there")), "{refused}");
+        part.sql(&format!("RENAME TABLE db_00.kept TO db_00.{table}"));
+        migrate(options.clone(), &layout).await.unwrap();
+    }
+}
+
 /// A table that knows no transactions would keep half of a batch.
 #[tokio::test]
 async fn a_table_of_another_engine_is_refused_by_name() {

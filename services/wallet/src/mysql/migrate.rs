@@ -1,7 +1,6 @@
 //! Makes the databases of the wallet, and checks that they are what they should be.
 //!
-//! Every statement may be repeated, and several processes may run all of them at
-//! the same time: what exists is left as it is.
+//! All of it may be repeated, and several processes may do it at the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +32,7 @@ const SCHEMA: Schema = Schema(&[
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
 const UNGUARDED: &str = include_str!("../../../../sql/mysql/wallet/unguarded.sql");
 
-/// Makes what is missing of the databases of the wallet: `databases` over all
+/// Makes and upgrades the databases of the wallet, and names what was made once and is gone: `databases` over all
 /// slots, called `wallet_00` and so on.
 ///
 /// # Errors
@@ -62,7 +61,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
     check_identity(lease.connection(), limit, plan, databases).await.map_err(DatabaseError::from)?;
     SCHEMA.migrate(lease, &name, &[]).await?;
     guard_transfers(lease, &name).await?;
-    check_engines(lease.connection(), limit, &name).await.map_err(DatabaseError::from)?;
+    check_database(lease.connection(), limit, plan, databases).await.map_err(DatabaseError::from)?;
     Ok(())
 }
 
@@ -128,11 +127,11 @@ async fn check_identity(
     databases: u8,
 ) -> Result<Option<i64>, Unkept> {
     let text = format!("SELECT version, db_number, db_count, slots FROM {}.meta", plan.name());
-    let row = match fetch_insisting(connection, limit, &text).await {
+    let rows = match fetch_insisting(connection, limit, &text).await {
         Err(broken) if broken.is_missing() => return Ok(None),
         found => found.map_err(Unkept::Unasked)?,
     };
-    let row = row.ok_or_else(|| refused(&plan.name(), "does not say what it is"))?;
+    let row = rows.first().ok_or_else(|| refused(&plan.name(), "does not say what it is"))?;
     let found = (row.int(1)?, row.int(2)?, row.text(3)?);
     let slots = plan.slots_text();
     if found != (plan.database.into(), databases.into(), slots.as_str()) {
