@@ -1,9 +1,16 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all that `make run` needs; `make test` installs the rest.
-.PHONY: run test test-m test-s test-rest schemathesis bench demo cluster cluster-stop cluster-audit
+.PHONY: run quick test test-m test-s test-rest schemathesis bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
+
+# What starts no server of another kind: formatting, lints, and the suites on SQLite and loopback.
+quick:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace --test domain --test bad_input --test operations --test refused --test tokens \
+		--test lane --test pay --test credit --test refund --test activate --test simulation
 
 # MariaDB, memcached, Redis, HAProxy and Galera come from Debian's packages when they are missing.
 # Tests wait as much as they work, so two groups of them run at the same time, by the
