@@ -18,7 +18,7 @@ pub struct RequestSource<'a> {
     refused: Refused,
 }
 
-/// What becomes of requests that were told `busy`.
+/// What becomes of requests that were answered `busy`.
 enum Refused {
     /// They are not sent again.
     Dropped,
@@ -45,7 +45,7 @@ impl<'a> RequestSource<'a> {
         RequestSource { refused: Refused::Later(VecDeque::new()), ..RequestSource::once(requests) }
     }
 
-    /// The same requests; whoever is refused asks again at once, as clients do that know no delay.
+    /// The same requests; a client that is refused retries at once, without backoff.
     pub fn asking_again_at_once(self) -> RequestSource<'a> {
         RequestSource { refused: Refused::AtOnce, ..self }
     }
@@ -55,7 +55,7 @@ impl<'a> RequestSource<'a> {
         !matches!(self.refused, Refused::Dropped)
     }
 
-    /// A request was told `busy`; whether it is to be sent again at once.
+    /// A request was answered `busy`; gives whether it is to be retried at once.
     pub fn refused(&mut self, index: usize) -> bool {
         if let Refused::Later(refused) = &mut self.refused {
             refused.push_back(index);

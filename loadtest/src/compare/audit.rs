@@ -61,7 +61,7 @@ impl Audit {
         audit.envelopes_broken += (entries.len() - stored.len()) as u64;
         for (index, opening) in openings.iter().enumerate() {
             let entry = stored.get(&(opening.envelope, user_id(opening.user).as_str())).copied();
-            let Some(told) = history.told(index) else {
+            let Some(told) = history.event(index) else {
                 audit.never_told += u64::from(history.is_refused(index) && entry.is_some());
                 continue;
             };

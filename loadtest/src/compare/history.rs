@@ -19,7 +19,7 @@ pub struct HistoryEvent {
 
 /// What became of each request of a run, in the order in which they were sent.
 pub struct History {
-    told: Vec<Option<HistoryEvent>>,
+    events: Vec<Option<HistoryEvent>>,
     /// Requests whose answer says that nothing was done.
     refused: Vec<bool>,
 }
@@ -38,7 +38,7 @@ pub struct Fairness {
 impl History {
     /// Nothing told yet about so many requests.
     pub fn new(requests: usize) -> History {
-        History { told: vec![None; requests], refused: vec![false; requests] }
+        History { events: vec![None; requests], refused: vec![false; requests] }
     }
 
     /// Takes an answer in. Refuses, by a label, what is not a first opening.
@@ -51,7 +51,7 @@ impl History {
         let number = |name: &[u8]| number_after(answer.body, name);
         match (number(b"\"seq\":"), number(b"\"amount_fen\":")) {
             (Some(seq), Some(amount_fen)) => {
-                self.told[index] = Some(HistoryEvent { seq, amount_fen });
+                self.events[index] = Some(HistoryEvent { seq, amount_fen });
                 Ok(())
             }
             _ => Err("200 without seq or amount".into()),
@@ -59,8 +59,8 @@ impl History {
     }
 
     /// What was acknowledged to the request at `index`.
-    pub fn told(&self, index: usize) -> Option<HistoryEvent> {
-        self.told[index]
+    pub fn event(&self, index: usize) -> Option<HistoryEvent> {
+        self.events[index]
     }
 
     /// Whether the request at `index` must not have opened anything.
@@ -70,7 +70,7 @@ impl History {
 
     /// Acknowledged openings so far.
     pub fn opened(&self) -> u64 {
-        self.told.iter().flatten().count() as u64
+        self.events.iter().flatten().count() as u64
     }
 
     /// Envelopes of which at least one opening was acknowledged.
@@ -101,9 +101,9 @@ impl History {
     /// Of each envelope its openings, as (seq, place in the order of sending).
     fn by_envelope(&self, openings: &[Opening]) -> HashMap<u32, Vec<(u32, usize)>> {
         let mut places = HashMap::<u32, Vec<(u32, usize)>>::new();
-        for (index, (opening, told)) in openings.iter().zip(&self.told).enumerate() {
-            if let Some(told) = told {
-                places.entry(opening.envelope).or_default().push((told.seq, index));
+        for (index, (opening, events)) in openings.iter().zip(&self.events).enumerate() {
+            if let Some(events) = events {
+                places.entry(opening.envelope).or_default().push((events.seq, index));
             }
         }
         places
@@ -122,7 +122,7 @@ fn number_after(body: &[u8], name: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn told(seqs: &[(u32, u32)]) -> (History, Vec<Opening>) {
+    fn events(seqs: &[(u32, u32)]) -> (History, Vec<Opening>) {
         let mut history = History::new(seqs.len());
         let openings =
             seqs.iter().enumerate().map(|(user, (envelope, _))| Opening { user: user as u32, envelope: *envelope });
@@ -135,19 +135,19 @@ mod tests {
 
     #[test]
     fn who_is_served_in_the_order_of_sending_is_treated_fairly() {
-        let (history, openings) = told(&[(0, 1), (1, 1), (0, 2), (1, 2), (0, 3)]);
+        let (history, openings) = events(&[(0, 1), (1, 1), (0, 2), (1, 2), (0, 3)]);
         assert_eq!(history.fairness(&openings), Fairness { pairs: 3, inverted: 0, overtaken_p99: 0 });
         assert_eq!((history.opened(), history.envelopes_opened(&openings)), (5, 2));
-        assert_eq!(history.told(4), Some(HistoryEvent { seq: 3, amount_fen: 7 }));
+        assert_eq!(history.event(4), Some(HistoryEvent { seq: 3, amount_fen: 7 }));
     }
 
     #[test]
     fn who_is_overtaken_is_counted_once_as_a_pair_and_with_how_many_came_before() {
         // The first that was sent is served last.
-        let (history, openings) = told(&[(0, 4), (0, 1), (0, 2), (0, 3)]);
+        let (history, openings) = events(&[(0, 4), (0, 1), (0, 2), (0, 3)]);
         assert_eq!(history.fairness(&openings), Fairness { pairs: 3, inverted: 1, overtaken_p99: 3 });
         // The other way round altogether.
-        let (history, openings) = told(&[(0, 3), (0, 2), (0, 1)]);
+        let (history, openings) = events(&[(0, 3), (0, 2), (0, 1)]);
         assert_eq!(history.fairness(&openings), Fairness { pairs: 2, inverted: 2, overtaken_p99: 2 });
     }
 

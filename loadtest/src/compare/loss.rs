@@ -115,7 +115,7 @@ pub struct RunnerParts<'a> {
     pub dir: &'a std::path::Path,
     /// How long a run is measured for.
     pub time: Duration,
-    /// Connections that a alternative has to MariaDB.
+    /// Connections that an alternative has to MariaDB.
     pub connections: u32,
 }
 

@@ -39,7 +39,7 @@ pub struct Runner<'a> {
     pub dir: &'a Path,
     /// How long a run is measured for.
     pub time: Duration,
-    /// Connections that a alternative has to MariaDB.
+    /// Connections that an alternative has to MariaDB.
     pub connections: u32,
 }
 
@@ -97,7 +97,7 @@ impl Runner<'_> {
         Ok(ready)
     }
 
-    /// Starts a alternative on the tables that are there.
+    /// Starts an alternative on the tables that are there.
     pub fn start(&self, scheme: Scheme) -> Fallible<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["alternative", scheme.text(), "--listen", "127.0.0.1:0", "--database", &self.testbed.database()]);
@@ -152,7 +152,7 @@ impl Runner<'_> {
 }
 
 impl Ready {
-    /// Makes a alternative's envelopes and its requests.
+    /// Makes an alternative's envelopes and its requests.
     pub fn seed(testbed: &Testbed, scheme: Scheme, plan: Plan) -> Fallible<Ready> {
         let envelopes = mint(&plan);
         if scheme.keeps_openings() {
@@ -203,7 +203,7 @@ fn total_fen(plan: &Plan) -> i64 {
     i64::from(plan.shares) * SHARE_FEN_MEAN
 }
 
-/// Fresh ids and seeds for a alternative's envelopes.
+/// Fresh ids and seeds for an alternative's envelopes.
 fn mint(plan: &Plan) -> Vec<(EnvelopeId, Seed)> {
     // What they are is of no concern; that they are the same for every alternative is.
     let mut random = StdRng::seed_from_u64(plan.openings.first().map_or(0, |opening| u64::from(opening.user)));

@@ -42,7 +42,7 @@ impl Scheme {
         }
     }
 
-    /// A alternative's database: each has its own, on the same server.
+    /// An alternative's database: each has its own, on the same server.
     pub fn database(self) -> String {
         format!("db_alternative_{}", self.text().replace('-', "_"))
     }

@@ -66,7 +66,7 @@ impl Testbed {
         Ok(Testbed { cluster, own, redis, runtime })
     }
 
-    /// MariaDB, as alternatives are told.
+    /// The address of MariaDB, for alternatives.
     pub fn database(&self) -> String {
         match (&self.cluster, &self.own) {
             (Some(cluster), _) => cluster.database_addr(0).to_string(),
@@ -74,7 +74,7 @@ impl Testbed {
         }
     }
 
-    /// Redis, as alternatives are told.
+    /// The address of Redis, for alternatives.
     pub fn redis(&self) -> Option<SocketAddr> {
         self.redis.as_ref().map(Part::address)
     }
@@ -132,7 +132,7 @@ impl Testbed {
         Ok(rows.iter().map(pair).collect::<Result<Vec<_>, sqlx::Error>>()?.join(" "))
     }
 
-    /// Makes a alternative's tables anew, with these envelopes in them.
+    /// Makes an alternative's tables anew, with these envelopes in them.
     pub fn seed(&self, scheme: Scheme, envelopes: &[(EnvelopeId, Seed)], shares: u32, total_fen: i64) -> Fallible<()> {
         self.runtime.block_on(async {
             let mut database = connect(&self.database()).await?;

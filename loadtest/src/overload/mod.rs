@@ -78,7 +78,7 @@ pub struct Args {
     /// How many times the peak is offered
     #[arg(long, default_value_t = 3.0, value_parser = parse_factor)]
     factor: f64,
-    /// In the storm whoever is refused asks again at once, beyond what is offered
+    /// In the storm clients retry a refused request at once, without backoff, on top of what is offered
     #[arg(long)]
     retry_at_once: bool,
     /// Connections over which it is offered

@@ -31,7 +31,7 @@ pub struct Measured {
     pub is_apart: bool,
     pub quota: f64,
     pub factor: f64,
-    /// Whether whoever is refused in the storm asks again at once.
+    /// Whether clients retried at once in the storm.
     pub retry_at_once: bool,
     pub connections: usize,
     pub peak: Phase,

@@ -117,11 +117,11 @@ impl Books<'_> {
     /// What was said to whom.
     pub fn said(&self) -> HashMap<(u32, u32), Said> {
         let mut said: HashMap<(u32, u32), Said> = HashMap::new();
-        for told in self.history.iter().filter(|told| told.call != Call::Pay) {
-            let said = said.entry((told.envelope, told.user)).or_default();
+        for event in self.history.iter().filter(|event| event.call != Call::Pay) {
+            let said = said.entry((event.envelope, event.user)).or_default();
             // A grab shows an opening, but it never makes one.
-            said.may_exist |= told.call == Call::Open && told.answer.may_have_opened();
-            match told.answer {
+            said.may_exist |= event.call == Call::Open && event.answer.may_have_opened();
+            match event.answer {
                 Answered::Opened { seq, amount_fen, .. } => said.opened.push((seq, amount_fen)),
                 Answered::Unknown => said.unknown = true,
                 Answered::Nothing | Answered::Refused | Answered::Paid => (),
@@ -133,9 +133,9 @@ impl Books<'_> {
     /// A payment that was acknowledged happened, before the load or in it.
     fn paid(&self, shown: &[Option<Shown>]) -> Check {
         let mut rule = Rule::new("what was acknowledged as paid is neither created nor cancelled");
-        let told = self.history.iter().filter(|told| told.answer == Answered::Paid).map(|told| told.envelope);
+        let event = self.history.iter().filter(|event| event.answer == Answered::Paid).map(|event| event.envelope);
         let ahead = (0..).zip(&self.plan.envelopes).filter(|(_, planned)| planned.sent_ahead).map(|(number, _)| number);
-        for envelope in told.chain(ahead) {
+        for envelope in event.chain(ahead) {
             let state = shown[envelope as usize].as_ref().map(|shown| shown.state.as_str());
             let is_paid = shown[envelope as usize].as_ref().is_some_and(Shown::is_paid);
             rule.look(is_paid, || {
@@ -276,15 +276,15 @@ mod tests {
         let plan = Plan { envelopes: vec![planned], users: 4, ..Plan::default() };
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
         let users = Users::new(nowhere, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
-        let told =
+        let event =
             |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
         let opened = |seq, amount_fen| Answered::Opened { seq, amount_fen, replayed: false, accepted: None };
         let mut history = vec![
-            told(1, opened(1, 4)),
-            told(2, opened(2, 3)),
-            told(3, Answered::Refused),
-            HistoryEvent { call: Call::Pay, ..told(0, Answered::Paid) },
-            HistoryEvent { call: Call::Grab, ..told(1, opened(1, 4)) },
+            event(1, opened(1, 4)),
+            event(2, opened(2, 3)),
+            event(3, Answered::Refused),
+            HistoryEvent { call: Call::Pay, ..event(0, Answered::Paid) },
+            HistoryEvent { call: Call::Grab, ..event(1, opened(1, 4)) },
         ];
         let opens = vec![(1, users.id(1), 4), (2, users.id(2), 3)];
         let mut shown = Shown { state: "active".into(), total_fen: 10, remaining_fen: 3, opens };
@@ -338,7 +338,7 @@ mod tests {
             let unpaid = broken_rules(|shown, history| {
                 shown.state = state.into();
                 shown.opens.clear();
-                history.retain(|told| told.call == Call::Pay);
+                history.retain(|event| event.call == Call::Pay);
             });
             assert_eq!(unpaid, ["what was acknowledged as paid is neither created nor cancelled"]);
         }

@@ -33,7 +33,7 @@ pub struct Ended {
     /// When it was sent.
     pub sent_us: u64,
     /// What was heard.
-    pub heard: ParsedResponse,
+    pub response: ParsedResponse,
     /// Bytes of the answer.
     pub bytes: usize,
 }
@@ -127,20 +127,20 @@ impl ConnectionPool {
             }
             return None;
         };
-        let mut heard = None;
-        let (heard, bytes) = match connection.read(|answer| heard = Some(hear(action.call, answer))) {
+        let mut response = None;
+        let (response, bytes) = match connection.read(|answer| response = Some(hear(action.call, answer))) {
             Ok(None) => {
                 seat.connection = Some(connection);
                 return None;
             }
             Ok(Some(bytes)) => {
                 seat.connection = Some(connection);
-                (heard.expect("an answer was taken"), bytes)
+                (response.expect("an answer was taken"), bytes)
             }
             Err(label) => (ParsedResponse::lost(label, connection.has_sent_all()), 0),
         };
         self.free_up(place);
-        Some(Ended { action, sent_us, heard, bytes })
+        Some(Ended { action, sent_us, response, bytes })
     }
 
     /// Gives up what was sent before `before_us`: nobody answers.
@@ -155,7 +155,7 @@ impl ConnectionPool {
         let (action, sent_us) = seat.under_way?;
         let sent_all = seat.connection.take().is_some_and(|connection| connection.has_sent_all());
         self.free_up(place);
-        Some(Ended { action, sent_us, heard: ParsedResponse::lost("no answer".to_owned(), sent_all), bytes: 0 })
+        Some(Ended { action, sent_us, response: ParsedResponse::lost("no answer".to_owned(), sent_all), bytes: 0 })
     }
 
     fn free_up(&mut self, place: usize) {

@@ -298,8 +298,8 @@ impl<'a> Engine<'a> {
             Ok(bytes) => bytes,
             // A part that was killed must not end a run: nobody has seen this request.
             Err(label) => {
-                let heard = ParsedResponse::lost(label, false);
-                return self.on_answer(Ended { action, sent_us: now, heard, bytes: 0 });
+                let response = ParsedResponse::lost(label, false);
+                return self.on_answer(Ended { action, sent_us: now, response, bytes: 0 });
             }
         };
         self.traffic.requests += 1;
@@ -311,14 +311,14 @@ impl<'a> Engine<'a> {
 
     // ---- answers ---------------------------------------------------------
 
-    fn on_answer(&mut self, Ended { action, sent_us, heard, bytes }: Ended) {
+    fn on_answer(&mut self, Ended { action, sent_us, response, bytes }: Ended) {
         let now = self.now_us();
         self.traffic.bytes_in += bytes as u64;
         let visit = self.plan.visits[action.visit as usize];
         let call = if visit.behaviour.slow { Call::Slow } else { action.call };
         let phase = self.plan.phase_at(action.since_us);
-        self.recorder.answered(call, phase, &heard.label, heard.kind, now.saturating_sub(action.since_us));
-        let (call, answer) = (action.call, heard.answered);
+        self.recorder.answered(call, phase, &response.label, response.kind, now.saturating_sub(action.since_us));
+        let (call, answer) = (action.call, response.answered);
         if matches!(call, Call::Open | Call::Pay) || matches!(answer, Answered::Opened { .. }) {
             let (envelope, user) = (visit.envelope, visit.user);
             self.history.push(HistoryEvent { call, envelope, user, sent_us, answered_us: now, answer });
@@ -327,28 +327,28 @@ impl<'a> Engine<'a> {
             return;
         }
         // A second create would be a second envelope: only a refusal is tried again.
-        let may_repeat = heard.may_ask_again && (call != Call::Create || heard.kind == Kind::Refused);
+        let may_repeat = response.may_ask_again && (call != Call::Create || response.kind == Kind::Refused);
         match action.call {
             _ if may_repeat && action.attempt < self.equipment.retries => {
                 let wait_us = self.equipment.random.random_range(0..RETRY_US << action.attempt.min(6));
                 let again = Action { attempt: action.attempt + 1, due_us: now + wait_us, ..action };
                 self.later.push(Reverse((again.due_us, Later::Send(again))));
             }
-            Call::Create if heard.text.is_some() => {
-                self.equipment.envelopes[visit.envelope as usize] = heard.text.map(String::from);
+            Call::Create if response.text.is_some() => {
+                self.equipment.envelopes[visit.envelope as usize] = response.text.map(String::from);
                 self.ask(Action { call: Call::Pay, attempt: 0, due_us: now, since_us: now, ..action });
             }
-            Call::Grab if visit.what == What::Open && heard.text.is_some() => {
-                self.grabbed.insert(action.visit, heard.text.expect("it was just seen"));
+            Call::Grab if visit.what == What::Open && response.text.is_some() => {
+                self.grabbed.insert(action.visit, response.text.expect("it was just seen"));
                 self.ask(Action { call: Call::Open, attempt: 0, due_us: now, since_us: now, ..action });
             }
             // Its ticket was made ahead and has expired: the next one comes from a grab, as in life.
-            Call::Open if heard.is_bad_ticket && !self.grabbed.contains_key(&action.visit) => {
+            Call::Open if response.is_bad_ticket && !self.grabbed.contains_key(&action.visit) => {
                 self.tickets_renewed += 1;
                 self.ask(Action { call: Call::Grab, attempt: 0, due_us: now, since_us: now, ..action });
             }
             Call::Create | Call::Pay => {
-                self.settle_envelope(visit.envelope, action.call == Call::Pay && heard.is_good(), now);
+                self.settle_envelope(visit.envelope, action.call == Call::Pay && response.is_good(), now);
                 self.leave(action.visit);
             }
             _ => self.leave(action.visit),

@@ -81,8 +81,8 @@ pub fn export(
     user_id: impl Fn(u32) -> String,
 ) -> Fallible<()> {
     files::write_pieces("--history", path, |file| {
-        for told in history {
-            let answer = match told.answer {
+        for event in history {
+            let answer = match event.answer {
                 Answered::Paid => json!({ "outcome": "paid" }),
                 Answered::Opened { seq, amount_fen, replayed, accepted } => {
                     let accepted = accepted.map(|accepted| format!("{:x}-{:x}", accepted.lane, accepted.place));
@@ -93,11 +93,11 @@ pub fn export(
                 Answered::Unknown => json!({ "outcome": "unknown" }),
             };
             let line = json!({
-                "call": told.call.text(),
-                "envelope": envelopes[told.envelope as usize],
-                "user": user_id(told.user),
-                "sent_us": told.sent_us,
-                "answered_us": told.answered_us,
+                "call": event.call.text(),
+                "envelope": envelopes[event.envelope as usize],
+                "user": user_id(event.user),
+                "sent_us": event.sent_us,
+                "answered_us": event.answered_us,
                 "answer": answer,
             });
             writeln!(file, "{line}")?;
@@ -128,9 +128,12 @@ mod tests {
             replayed: false,
             accepted: Some(Accepted { lane: 1, place: 2 }),
         };
-        let told = |call, user, answer| HistoryEvent { call, envelope: 0, user, sent_us: 1, answered_us: 2, answer };
-        let history =
-            [told(Call::Open, 7, opened), told(Call::Open, 8, Answered::Unknown), told(Call::Pay, 0, Answered::Paid)];
+        let event = |call, user, answer| HistoryEvent { call, envelope: 0, user, sent_us: 1, answered_us: 2, answer };
+        let history = [
+            event(Call::Open, 7, opened),
+            event(Call::Open, 8, Answered::Unknown),
+            event(Call::Pay, 0, Answered::Paid),
+        ];
         export(Some(&path), &history, &[Some("an-id".into())], |user| format!("u{user}")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -143,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_history_that_cannot_be_written_is_named_by_its_flag() {
-        let told =
+        let event =
             HistoryEvent { call: Call::Pay, envelope: 0, user: 0, sent_us: 1, answered_us: 2, answer: Answered::Paid };
-        let kept = |path| export(path, &[told], &[None], |user| user.to_string());
+        let kept = |path| export(path, &[event], &[None], |user| user.to_string());
         // It can be opened, and has no room.
         let words = kept(Some(Path::new("/dev/full"))).unwrap_err().to_string();
         assert!(words.starts_with("--history /dev/full: No space left"), "{words}");

@@ -77,7 +77,7 @@ fn where_no_connection_can_be_made_requests_are_lost_and_the_run_goes_on() {
     // Nobody connects to the broadcast address: the system refuses at once.
     let driven = drive(&plan(3, 0.05), Pace::Open, ([255, 255, 255, 255], 9).into());
     assert_eq!(driven.history.len(), 6, "each was tried once more");
-    assert!(driven.history.iter().all(|told| told.answer == Answered::Refused));
+    assert!(driven.history.iter().all(|event| event.answer == Answered::Refused));
     assert_eq!((driven.recorder.not_started, driven.traffic.requests), (0, 0));
     let second = driven.recorder.seconds.last().unwrap();
     let label = second.errors.keys().next().unwrap();
@@ -153,7 +153,7 @@ fn a_request_that_was_lost_half_sent_has_not_happened_and_a_whole_one_may_have()
         let mut plan = plan(1, 0.05);
         plan.visits[0].behaviour.slow = slow;
         let driven = drive(&plan, Pace::Open, addr);
-        assert_eq!(driven.history.iter().map(|told| told.answer).collect::<Vec<_>>(), [answer; 2]);
+        assert_eq!(driven.history.iter().map(|event| event.answer).collect::<Vec<_>>(), [answer; 2]);
     }
 }
 
@@ -290,7 +290,7 @@ fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
     let service = axum::Router::new().route("/v1/envelopes/{id}/grab", post(async || "no JSON"));
     let users =
         Users::new(crate::fake::serve(service), 1, &plan(3, 1.0), &Passes::Secret("s".into()), String::new()).unwrap();
-    let told = |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+    let event = |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
     let opened = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
     let (plan, envelopes) = (plan(3, 1.0), [Some("an-id".to_owned())]);
     let rules = |history: &[HistoryEvent]| {
@@ -301,9 +301,9 @@ fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
         assert!(audit.undone.as_ref().is_some_and(|why| why.contains("expected")), "{:?}", audit.undone);
         audit.checks.into_iter().map(|check| check.rule).collect::<Vec<_>>()
     };
-    let wrong = rules(&[told(1, opened), told(2, Answered::Unknown)]);
+    let wrong = rules(&[event(1, opened), event(2, Answered::Unknown)]);
     assert_eq!(wrong, ["an acknowledged opening exists once, with the amount that was told"]);
-    assert_eq!(rules(&[told(2, Answered::Unknown)]), Vec::<String>::new(), "nobody knows whether the money is right");
+    assert_eq!(rules(&[event(2, Answered::Unknown)]), Vec::<String>::new(), "nobody knows whether the money is right");
 }
 
 #[test]

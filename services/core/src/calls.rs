@@ -93,8 +93,8 @@ pub struct CallInfo {
     pub method: Method,
     /// Its path; `{id}` stands for an envelope's id.
     pub path: &'static str,
-    /// Whether it may have changed something once it was sent: then nobody but the
-    /// client may send it again.
+    /// Whether it may have changed something once it was sent: then only the
+    /// client may retry it.
     pub changes: bool,
     /// Where a gateway passes it on to.
     pub routing: Routing,
@@ -134,9 +134,9 @@ impl Call {
             Call::Create => CallInfo {
                 routing: Routing::OwnerOfNew,
                 problems: &[
-                    (Code::IdConflict, "only at a server itself, if it is told an id that exists"),
+                    (Code::IdConflict, "only at a server itself, if the request names an id that exists"),
                     (Code::Misdirected, ITSELF),
-                    (Code::OutcomeUnknown, "there may be another unpaid envelope, which nobody can open"),
+                    (Code::OutcomeUnknown, "there may be another unpaid envelope, which cannot be opened"),
                 ],
                 ..changing("/v1/envelopes")
             },

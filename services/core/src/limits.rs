@@ -128,7 +128,7 @@ pub const ADMISSION_ANSWERS_MIN: u32 = 16;
 /// Requests that a process remembers to have refused.
 pub const REFUSED_REMEMBERED_MAX: usize = 65_536;
 /// Requests that wait at the same time because they came too early: three quarters of the connections, so that
-/// the others are left to whoever comes in time.
+/// the others serve requests that come in time.
 pub const EARLY_WAITING_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 /// Milliseconds without many refusals after which none is remembered: there is room for all.
 pub const REFUSED_REMEMBERED_MS: u64 = 1_000;

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum Code {
-    /// The request makes no sense, whoever sends it.
+    /// The request makes no sense, independent of its sender.
     InvalidRequest,
     /// The request is not HTTP as RFC 9112 wants it.
     BadRequest,

@@ -1,4 +1,4 @@
-//! Migrations on MariaDB: old day tables are reached, whoever is killed is followed,
+//! Migrations on MariaDB: they reach old day tables, the next run finishes a killed one,
 //! and programs that must not work with a database are refused.
 
 use std::sync::Arc;

@@ -194,8 +194,7 @@ impl Collector for HttpMetrics {
             MetricType::Counter,
         )?)?;
         let early = ConstCounter::new(self.0.came_early.load(Ordering::Relaxed));
-        let help =
-            "Requests that came earlier than they had been told: they waited, or were refused where one like them did";
+        let help = "Requests before their Retry-After: they were delayed until then, or refused where an equal one was delayed";
         early.encode(encoder.encode_descriptor("hongbao_http_requests_early", help, None, MetricType::Counter)?)?;
         encode_routes(&self.0.real, "", &mut encoder)?;
         let is_used = |route: &Route| route.by_class.iter().any(|count| count.load(Ordering::Relaxed) > 0);

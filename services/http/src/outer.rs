@@ -107,7 +107,7 @@ impl Outer {
         });
         let (refusal, waited) = match (understood, &asked) {
             (Err(problem), _) => (Some(problem), Duration::ZERO),
-            (Ok(()), Some(asked)) => match self.let_wait(asked, started).await {
+            (Ok(()), Some(asked)) => match self.delay_early(asked, started).await {
                 Ok(waited) => (None, waited),
                 Err(problem) => (Some(problem), Duration::ZERO),
             },
@@ -125,7 +125,7 @@ impl Outer {
             self.complain(&mut response, &id, &method, &uri, asked.as_ref());
         }
         let ended = Instant::now();
-        // What it came too early is not ours.
+        // The delay until its Retry-After is no latency of the service.
         let latency = (ended - started).saturating_sub(waited);
         self.metrics.observe(route, is_marked, response.status(), latency);
         tracing::debug!(request_id = id.as_str(), %method, path = uri.path(), status = response.status().as_u16(), ?latency);
@@ -147,10 +147,10 @@ impl Outer {
         on_the_wire(&Problem::new(code, detail), &id)
     }
 
-    /// Lets a request that comes earlier than it was told wait until that time, or
-    /// refuses it where one like it waits, where as many wait as may, and behind a
-    /// gateway, to which waiting would look like being slow. Gives how long it waited.
-    async fn let_wait(&self, asked: &Asked<'_>, now: Instant) -> Result<Duration, Problem> {
+    /// Delays a request that comes before its `Retry-After` until then. Refuses it where
+    /// an equal one is delayed already, where the bound is reached, and behind a gateway,
+    /// whose admission would count the delay as latency. Gives the delay.
+    async fn delay_early(&self, asked: &Asked<'_>, now: Instant) -> Result<Duration, Problem> {
         // Whoever asks how we are must be told, and who operates us let in.
         if !asked.path.starts_with(API) || asked.path.starts_with(OPERATOR) {
             return Ok(Duration::ZERO);
@@ -164,7 +164,7 @@ impl Outer {
                 Ok(time)
             }
             Early::IsRefused(seconds) => {
-                let reason = "you were told to try again later than that; nothing happened";
+                let reason = "the Retry-After of an earlier answer is not over; nothing happened";
                 Err(Problem::new(Code::Busy, reason).retry_after_s(seconds))
             }
         }

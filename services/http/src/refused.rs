@@ -1,12 +1,13 @@
-//! Who comes again before the time that a refusal has told.
+//! Retries that come before the `Retry-After` of a refusal.
 //!
-//! One of those waits until that time and is then taken as any other request; it costs
-//! a timer and its connection. A client that knows no delay would otherwise be refused
-//! again and again, each time at the price of an answer, and many such clients would
-//! leave no processor for anybody's answer. Whoever asks for the same while one waits is
-//! refused at once, and so is everybody where [`EARLY_WAITING_MAX`] wait. So those who
-//! ask often get hardly more than those who ask once. A process knows those whom it has
-//! refused itself, and forgets one of two whose places are the same.
+//! The first retry of a request is delayed until its `Retry-After` and then served like
+//! any other request; it costs a timer and its connection. A client without backoff
+//! would otherwise be refused again and again, each time at the price of an answer, and
+//! many such clients would leave no processor time for answers. An equal request that
+//! comes during the delay is refused at once, and so is every early retry while
+//! [`EARLY_WAITING_MAX`] are delayed. So a client gains next to nothing by retrying
+//! often. A process remembers its own refusals only, and of two with the same hash slot
+//! the later one.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ struct Remembered {
     refusals: AtomicU64,
     /// When there were last many in one, in milliseconds from `origin`.
     many_ms: AtomicU64,
-    /// A part of a key, whether one waits, and the millisecond until which it was told to wait.
+    /// A part of a key, whether a retry is delayed, and the millisecond of its `Retry-After`.
     places: Box<[AtomicU64]>,
     /// How many wait.
     waiting: AtomicUsize,
@@ -92,8 +93,8 @@ impl Refused {
         self.place(request).store(request.0 & KEY | until_ms, Ordering::Relaxed);
     }
 
-    /// What becomes of this request if it was told to wait and has not; `None` as well
-    /// when not many have been refused lately, for then there is room for it.
+    /// What becomes of this request if it comes before its `Retry-After`; `None` as well
+    /// when there were few refusals lately, for then there is capacity for it.
     pub(crate) fn early(&self, request: impl FnOnce(&Refused) -> Key, may_wait: bool, now: Instant) -> Option<Early> {
         let (many_ms, now_ms) = (self.0.many_ms.load(Ordering::Relaxed), self.millis(now));
         if many_ms == 0 || now_ms > many_ms + REFUSED_REMEMBERED_MS {
@@ -119,7 +120,7 @@ impl Refused {
         self.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         let mark = seen | WAITS;
         let took = self.place(request).compare_exchange(seen, mark, Ordering::Relaxed, Ordering::Relaxed);
-        // Dropped, it gives its room back, and takes nobody's mark away: that is not in its place.
+        // Dropping it decrements the count; a mark of zero clears no slot.
         let waiting = Waiting { refused: self.clone(), request, mark: if took.is_ok() { mark } else { 0 } };
         took.is_ok().then_some(waiting)
     }

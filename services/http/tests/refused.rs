@@ -1,4 +1,4 @@
-//! Who was told to come again later and comes at once waits until then, and costs nothing.
+//! A retry before its `Retry-After` is delayed until then, and does not reach the service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use hongbao_http::{Code, Outer, Problem, ServeOptions};
 use http::{Request, StatusCode};
 
 const OPEN: &str = "/v1/envelopes/0/open";
-/// Far below the time that anybody is told to wait.
+/// Far below every `Retry-After`.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// A service without room, and how often it was asked.
@@ -42,7 +42,7 @@ impl Full {
         Full { outer: Outer::over(router, options), asked }
     }
 
-    /// Asks as this user, and is refused; the seconds that it is told to wait.
+    /// Asks as this user, and is refused; gives the seconds of `Retry-After`.
     async fn ask(&self, user: &str, Ask { method, path, marked }: Ask) -> u64 {
         let mut request = Request::builder().method(method).uri(path).header("host", "x");
         request = request.header("authorization", format!("Bearer {user}"));
@@ -69,15 +69,15 @@ impl Full {
 }
 
 #[tokio::test]
-async fn who_comes_too_early_waits_until_the_time_it_was_told_and_whoever_else_does_not() {
+async fn a_retry_before_its_retry_after_is_delayed_until_then_and_other_requests_are_not() {
     let full = Full::new(&ServeOptions::default());
     full.ask("li", LI_OPENS).await;
     let (asked, took) = full.while_doing(full.ask("li", LI_OPENS)).await;
     assert!(asked == 1 && took < AT_ONCE, "one refusal is no storm");
     full.refuse_many().await;
-    let told = full.ask("zhao", LI_OPENS).await;
+    let retry_after_s = full.ask("zhao", LI_OPENS).await;
 
-    // While it waits another one of its own is refused at once, and nobody else is kept.
+    // During its delay an equal request is refused at once, and other requests are not delayed.
     let first = full.while_doing(full.ask("zhao", LI_OPENS));
     let others = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -98,7 +98,10 @@ async fn who_comes_too_early_waits_until_the_time_it_was_told_and_whoever_else_d
     };
     let ((asked, took), ()) = tokio::join!(first, others);
     assert_eq!(asked, 7 + 1, "the others, and then itself");
-    assert!(took > Duration::from_secs(told) - AT_ONCE && took < Duration::from_secs(told) + AT_ONCE, "{took:?}");
+    assert!(
+        took > Duration::from_secs(retry_after_s) - AT_ONCE && took < Duration::from_secs(retry_after_s) + AT_ONCE,
+        "{took:?}"
+    );
 }
 
 #[tokio::test]

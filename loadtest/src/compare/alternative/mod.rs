@@ -1,7 +1,7 @@
 //! The alternatives: the schemes that the design rejects, each written as well as its
 //! adherents would write it, behind the same HTTP as the service.
 //!
-//! A alternative checks tokens, tickets and bodies with the code of the service, and
+//! An alternative checks tokens, tickets and bodies with the code of the service, and
 //! answers in its words. What differs is how it takes a share: that is one file
 //! a scheme. All of them draw with the same split, and pay nobody: a balance is
 //! credited only by Hongbao.
@@ -45,7 +45,7 @@ use crate::service::{SECRET, TICKET_SECRET};
 pub use self::memory_first::{PENDING, redis_connection, shares_key};
 pub use self::pool::server_options;
 
-/// What a alternative is told.
+/// What an alternative gets by its command line.
 #[derive(clap::Args, Clone, Debug)]
 pub struct AlternativeArgs {
     /// Which one
@@ -148,7 +148,7 @@ impl FromRef<App> for Verifier {
     }
 }
 
-/// Serves a alternative until the process is killed.
+/// Serves an alternative until the process is killed.
 pub fn run(args: &AlternativeArgs) -> Fallible<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

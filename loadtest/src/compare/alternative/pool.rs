@@ -32,7 +32,7 @@ pub const LOCKED_NOWAIT: u16 = 3572;
 /// The transaction was rolled back, because two waited for each other.
 pub const DEADLOCK: u16 = 1213;
 
-/// How to reach a alternative's database.
+/// How to reach an alternative's database.
 ///
 /// # Errors
 /// When `node` is neither `host:port` nor `unix:/path`.

@@ -1,4 +1,4 @@
-//! A alternative's two tables, and what they share in reading them.
+//! An alternative's two tables, and what they share in reading them.
 //!
 //! The record's primary key is (envelope, user): the row itself is the guard
 //! against a second share, and the insert is its check. The serial scheme has a

@@ -22,7 +22,7 @@ fn testbed() -> MutexGuard<'static, Testbed> {
     GROUND.get_or_init(start).lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A alternative in this process. Its connections are closed when the value goes, and
+/// An alternative in this process. Its connections are closed when the value goes, and
 /// with them the locks that would keep the next one's tables from being made.
 struct Running {
     addr: SocketAddr,
@@ -37,7 +37,7 @@ impl Drop for Running {
     }
 }
 
-/// Seeds what the plan needs, and starts a alternative on it.
+/// Seeds what the plan needs, and starts an alternative on it.
 fn start(testbed: &Testbed, scheme: Scheme, plan: Plan) -> (Ready, Running) {
     let ready = Ready::seed(testbed, scheme, plan).unwrap();
     let listen = ([127, 0, 0, 1], 0).into();

@@ -15,7 +15,7 @@ pub const BARRIER: &str = include_str!("../../../../sql/mysql/barrier.sql");
 /// That table and its key.
 pub const BARRIER_KEY: (&str, &str) = ("barrier", "place");
 
-/// Making tables is slow on a busy cluster, and nobody waits for it.
+/// Making tables is slow on a busy cluster, and no request waits for it.
 pub fn patient(options: MysqlOptions) -> MysqlOptions {
     MysqlOptions { statement_timeout: options.statement_timeout * 12, ..options }
 }

@@ -1,5 +1,5 @@
 //! SQLite: one file a database, with one writer in this process and SQLite's lock
-//! between processes; readers see one moment each and wait for nobody.
+//! between processes; each reader has a snapshot and waits for no writer.
 
 pub mod copy;
 pub mod failure;
