@@ -11,17 +11,17 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use hongbao_core::Traffic;
 use hongbao_core::calls::{Call, NoCall, Routing};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
+use hongbao_core::{EnvelopeId, Traffic};
 use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
 use hongbao_http::mark::is_marked;
 use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
 use hongbao_http::{Code, Problem, read_body};
 use http::header::ALLOW;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -101,9 +101,12 @@ impl Proxy {
 
     async fn forward(&self, request: Request) -> Result<Response, Refused> {
         let (mut parts, body) = request.into_parts();
-        self.check_room(&parts)?;
+        let found = Call::passed_on(parts.method.as_str(), parts.uri.path());
+        if let Ok((_, Some(id))) = found {
+            self.check_room(id, &parts.headers)?;
+        }
         let admitted = self.shared.edge.admit(&parts.method, &parts.uri, &parts.headers)?;
-        let (call, id) = Call::passed_on(parts.method.as_str(), parts.uri.path())?;
+        let (call, id) = found?;
         let body = read_body(body).await?;
 
         strip_request(&mut parts.headers);
@@ -124,9 +127,8 @@ impl Proxy {
 
     /// Refuses what the server of its envelope has no room for, before it costs a
     /// look at its token or its body.
-    fn check_room(&self, parts: &Parts) -> Result<(), Problem> {
-        let Ok((_, Some(id))) = Call::passed_on(parts.method.as_str(), parts.uri.path()) else { return Ok(()) };
-        let traffic = if is_marked(&parts.headers) { Traffic::Shadow } else { Traffic::Live };
+    fn check_room(&self, id: EnvelopeId, headers: &HeaderMap) -> Result<(), Problem> {
+        let traffic = if is_marked(headers) { Traffic::Shadow } else { Traffic::Live };
         match self.shared.fleets.current().choose(Key::Envelope(id), &[]) {
             Some(upstream) if !upstream.has_room(traffic) => Err(no_room()),
             _ => Ok(()),
@@ -232,7 +234,7 @@ fn no_room() -> Problem {
 }
 
 /// The envelope that a server says is not its SET's.
-fn misdirected(response: &http::Response<Incoming>, key: Key) -> Option<hongbao_core::EnvelopeId> {
+fn misdirected(response: &http::Response<Incoming>, key: Key) -> Option<EnvelopeId> {
     match key {
         Key::Envelope(id) if response.status() == StatusCode::MISDIRECTED_REQUEST => Some(id),
         _ => None,
