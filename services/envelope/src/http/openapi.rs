@@ -108,8 +108,8 @@ fn problems_of(call: &CallInfo, has_body: bool, takes_rehearsals: bool) -> Vec<(
         (Code::InvalidRequest, ""),
         (Code::HeadTooLarge, ""),
         (Code::Internal, ""),
-        (Code::Busy, ""),
-        (Code::Unavailable, ""),
+        (Code::Busy, "nothing happened, try again"),
+        (Code::Unavailable, "nothing happened, try again"),
         (Code::Draining, "nothing happened, try again"),
     ]);
     problems
