@@ -15,8 +15,7 @@ use hongbao_http::{Caller, Code, Issuer, Json, NoQuery, Problem, json_response, 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::traffic::{SelectedServer, ShadowOnly};
+use super::traffic::{App, SelectedServer, ShadowOnly};
 use crate::refusal::Refusal;
 use crate::server::Server;
 

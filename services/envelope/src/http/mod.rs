@@ -3,6 +3,7 @@
 mod bounds;
 pub mod dev;
 pub mod envelopes;
+mod handlers;
 pub mod openapi;
 pub mod operator;
 pub mod traffic;
@@ -17,22 +18,6 @@ use hongbao_http::NoQuery;
 use openapi::Documents;
 pub use openapi::Offer;
 pub use traffic::App;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
-/// The calls that every service has, with their part of the document.
-fn calls() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(envelopes::grab))
-        .routes(routes!(envelopes::open))
-        .routes(routes!(envelopes::pay))
-        .routes(routes!(envelopes::detail))
-        .routes(routes!(envelopes::create))
-        .routes(routes!(wallet::balance))
-        .routes(routes!(wallet::transfers))
-        .routes(routes!(wallet::envelopes))
-        .routes(routes!(operator::permits, operator::set_permits))
-}
 
 /// The routes of the contract. `dev` adds the calls that only a development
 /// service has; without it they do not exist, except that a rehearsal may always
@@ -46,7 +31,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         asked_directly: true,
     });
     let document = move |_: NoQuery, headers: HeaderMap| std::future::ready(openapi::answer(&documents, &headers));
-    let routes = Router::from(calls()).route(Call::Document.path(), get(document)).with_state(app.clone());
+    let routes = Router::from(handlers::calls()).route(Call::Document.path(), get(document)).with_state(app.clone());
     match dev {
         Some(calls) => routes.merge(dev::routes(app, calls)),
         None if app.takes_rehearsals() => routes.merge(dev::routes_of_rehearsal(app)),

@@ -19,7 +19,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
-use super::{bounds, dev};
+use super::{bounds, dev, handlers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -185,7 +185,7 @@ pub struct Offer<'a> {
 /// The document of what is offered.
 pub fn document(offer: &Offer<'_>) -> Value {
     let mut document = Api::openapi();
-    for of_routes in [super::calls().into_openapi(), dev::money().into_openapi(), dev::tokens().into_openapi()] {
+    for of_routes in [handlers::calls().into_openapi(), dev::money().into_openapi(), dev::tokens().into_openapi()] {
         document.merge(of_routes);
     }
     OfTheTable { takes_rehearsals: offer.takes_rehearsals }.modify(&mut document);

@@ -1,0 +1,22 @@
+//! The handlers of the calls that every service has. Routes and document come from
+//! this one list, at the paths of the [table](hongbao_core::calls).
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::traffic::App;
+use super::{envelopes, operator, wallet};
+
+/// The calls that every service has, with their part of the document.
+pub(super) fn calls() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(envelopes::grab))
+        .routes(routes!(envelopes::open))
+        .routes(routes!(envelopes::pay))
+        .routes(routes!(envelopes::detail))
+        .routes(routes!(envelopes::create))
+        .routes(routes!(wallet::balance))
+        .routes(routes!(wallet::transfers))
+        .routes(routes!(wallet::envelopes))
+        .routes(routes!(operator::permits, operator::set_permits))
+}
