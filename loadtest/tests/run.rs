@@ -91,7 +91,7 @@ fn a_run_that_holds_says_so_in_every_form() {
 
 #[test]
 fn groups_send_grab_open_and_look_and_every_balance_is_right() {
-    let run = Run::embedded(&["groups", "--rate", "60", "--seconds", "8"]).exits_with(0);
+    let run = Run::embedded(&["groups", "--rate", "20", "--seconds", "8"]).exits_with(0);
     let outcome = run.outcome();
     let count = |call: &str, outcome_of: &str| {
         let mut rows = outcome["latencies"].as_array().unwrap().iter();
