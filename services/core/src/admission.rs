@@ -182,7 +182,7 @@ impl AdaptiveLimit {
             (None, Some(learned)) => learned,
             (_, None) => return,
         };
-        self.unloaded = Some(unloaded.min(UNLOADED_GOALS_MAX * self.bounds.goal));
+        self.unloaded = Some(unloaded.min(UNLOADED_GOALS * self.bounds.goal));
     }
 }
 
@@ -214,7 +214,7 @@ const GROWTH_MAX: f64 = 1.5;
 /// By how much a window in which nobody was turned away brings it back towards its beginning.
 const REST_GROWTH: f64 = 1.25;
 /// The time without a queue is believed up to so many times the goal.
-const UNLOADED_GOALS_MAX: u32 = 8;
+const UNLOADED_GOALS: u32 = 8;
 
 #[derive(Debug, Default)]
 struct Window {

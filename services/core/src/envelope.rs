@@ -23,7 +23,7 @@ pub enum Kind {
 }
 
 /// Who may grab and open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Audience {
     /// Everybody who has the link.
     Link,

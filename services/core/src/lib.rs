@@ -12,6 +12,7 @@ pub mod id;
 pub mod split;
 
 pub mod envelope;
+mod envelope_limits;
 pub mod field;
 pub mod request;
 pub mod ticket;
@@ -29,11 +30,12 @@ pub mod verify;
 
 pub mod calls;
 pub mod problem;
+pub mod settings;
 pub mod wire;
 
 pub use envelope::{Audience, Entry, EntryKind, Envelope, Journal, Kind, Opened, Stage, State};
+pub use envelope_limits::Limits;
 pub use id::{Day, EnvelopeId, Placement, Slot};
-pub use limits::Limits;
 pub use money::Fen;
 pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};

@@ -1,14 +1,10 @@
 //! Every bound in one place (invariant I8), with how they relate.
 //!
-//! [`Limits`] are what an operator may configure; the constants are what the
-//! code relies on. A bound that is missing here is a defect.
+//! Those that an operator configures are [`Limits`](crate::Limits) and the settings. A bound that is missing here
+//! is a defect; `--test service bounds` finds it.
 
 use std::ops::RangeInclusive;
-
-use serde::{Deserialize, Serialize};
-
-use crate::money::Fen;
-use crate::user::NAME_CHARS_MAX;
+use std::time::Duration;
 
 /// Bytes of a request body at most.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -71,6 +67,8 @@ pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Years that a token may be good for: one that says more was dated in milliseconds instead of seconds.
 pub const TOKEN_YEARS_MAX: i64 = 100;
+/// Characters that a user or group id may hold at most.
+pub const NAME_CHARS_MAX: usize = 64;
 /// Groups that a token may name.
 pub const GROUPS_MAX: usize = 1_000;
 /// Bytes of a token's header, as JSON, that a head has room for.
@@ -97,6 +95,14 @@ pub const ID_AHEAD_DAYS_MAX: i64 = 366;
 pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
 /// Days after which an id is unknown: the day tables go round in 31.
 pub const ID_AGE_DAYS_MAX: i64 = 30;
+/// Fen that no configuration may let one share hold.
+pub const SHARE_FEN_CEILING: i64 = 1_000_000_000;
+/// Characters that no configuration may let a greeting have.
+pub const GREETING_CHARS_CEILING: usize = 1_000;
+/// Milliseconds that a configuration may let a ticket be good for.
+pub const TICKET_LIFE_MS: RangeInclusive<i64> = 1_000..=3_600_000;
+/// Seconds that a configuration may give for a payment.
+pub const PAY_WITHIN_S: RangeInclusive<u32> = 1..=86_400;
 /// Seconds that no configuration may let an envelope be open for: day tables go round.
 pub const LIFETIME_S_CEILING: u32 = 7 * 86_400;
 /// Milliseconds by which times of an envelope's rows may contradict each other before the audit names them: the
@@ -175,8 +181,6 @@ pub const WALLET_QUEUE_MAX: usize = 4_096;
 pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 /// Rows that a worker handles in one run.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
-/// Envelopes that one statement removes: MariaDB rewrites a list of a thousand values into a join.
-pub const PURGE_BATCH_SIZE_MAX: usize = 500;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Servers that a gateway tries for one request, each after the one before refused the connection.
@@ -230,7 +234,109 @@ pub const CACHE_FAILURES_MAX: u32 = 3;
 /// Milliseconds from one such probe to the next.
 pub const CACHE_PROBE_MS: u64 = 500;
 
+// Requests.
+
+/// Characters that the request id of a client may have.
+pub const REQUEST_ID_CHARS_MAX: usize = 64;
+/// Connections that may wait to be accepted; the system may allow fewer.
+pub const LISTEN_BACKLOG_MAX: u32 = 4_096;
+
+// Envelope servers.
+
+/// Openings that may fail one after the other before the rest of a failed batch
+/// is refused without a try: the database is gone, not one request bad.
+pub const LANE_FAILURES_IN_A_ROW_MAX: u32 = 3;
+/// Ids that are minted until one has a slot of this server: even where it owns
+/// a single one of the hundred, all of these miss it once in 20,000 times.
+pub const MINT_TRIES_MAX: u32 = 1_000;
+/// How long the database may take to answer the question of `/readyz`, so that a database that
+/// hangs is noticed before its last answer is too old.
+pub const READY_ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Age of the database's last answer above which `/readyz` is 503.
+pub const READY_AGE_MAX: Duration = Duration::from_secs(4);
+/// The least cap with which each process may keep one permit of an envelope for longer: a host has fewer processes.
+pub const PERMIT_KEPT_LONG_CAP_MIN: u32 = 8;
+/// Wait before a connection to memcached is tried again; it doubles after each failure.
+pub const PERMIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// The longest of these waits.
+pub const PERMIT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+// Databases.
+
+/// Tries of a reading during which the database server was started anew or replaced by another node.
+pub const DURABLE_READ_TRIES_MAX: u32 = 3;
+/// Tries of a transaction that the database rolled back because of a deadlock.
+pub const DEADLOCK_TRIES_MAX: u32 = 5;
+/// Tries of a migration's statement that met another process.
+pub const MIGRATION_TRIES_MAX: u32 = 20;
+/// How long a connection that is not needed any more may take to close.
+pub const CONNECTION_CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Prepared statements that a connection to MariaDB keeps: a dozen for each of the few
+/// tables that are in use. The database allows 16,382 over all connections
+/// (`max_prepared_stmt_count`), and a SET has some processes with some dozens
+/// of connections each.
+pub const MYSQL_STATEMENTS_MAX: usize = 96;
+/// Values in one list of a statement. MariaDB rewrites longer lists into joins with tables
+/// that it makes for them (`in_predicate_conversion_threshold`, 1,000), and may then
+/// read the whole table instead of looking for each.
+pub const SQL_LIST_MAX: usize = 500;
+/// How long a writer of SQLite waits for the write lock of another process.
+pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that read one SQLite file at the same time.
+pub const SQLITE_READERS_MAX: u32 = 4;
+/// Prepared statements that a connection to SQLite keeps: the hot ones of some ten tables.
+pub const SQLITE_STATEMENTS_MAX: usize = 128;
+/// Tries to empty the write-ahead log at the end, each for [`SQLITE_BUSY_TIMEOUT`].
+pub const SQLITE_CLOSE_TRIES: u32 = 2;
+/// How long a backup may make writers wait.
+pub const SQLITE_LOCKS_HELD_MAX: Duration = Duration::from_secs(2);
+/// Tries of a backup to get the locks of all files.
+pub const SQLITE_LOCK_TRIES: u32 = 5;
+/// How long such a try may take.
+pub const SQLITE_LOCK_WITHIN: Duration = Duration::from_millis(500);
+
+// Workers and the audit.
+
+/// Wait of a job after its first failure; it doubles after each.
+pub const JOB_BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// The longest of these waits.
+pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Failed runs in a row after which the job is left to another process. What
+/// keeps this one from its work may not keep the other: a disk, a way through
+/// the network, a damaged program.
+pub const JOB_FAILURES_IN_A_ROW_MAX: u32 = 5;
+/// The shortest wait after a run that was left out.
+pub const JOB_SKIPPED_REST_MIN: Duration = Duration::from_millis(100);
+/// The longest rest after a busy run.
+pub const JOB_REST_MAX: Duration = Duration::from_secs(1);
+/// Runs that a failing table is left out.
+pub const BACKED_OFF_RUNS_MAX: u64 = 64;
+/// Envelopes that a refund run reads one by one before a damaged row.
+pub const REFUND_SINGLE_READS_MAX: usize = 64;
+/// Refused envelopes that the credit worker remembers, so as to log each once.
+pub const CREDIT_STUCK_REMEMBERED_MAX: usize = 1_024;
+/// Envelopes that an audit remembers, twice this many at most.
+pub const AUDIT_ENVELOPES_REMEMBERED_MAX: usize = 100_000;
+/// Entries that an audit must have read before it shows its pace: with
+/// fewer, most of the time goes into opening files and reading what is empty.
+pub const AUDIT_PACE_ENTRIES_MIN: u64 = 10_000;
+/// Findings of one code that `hongbao audit --json` lists; the rest is counted.
+pub const AUDIT_LISTED_OF_A_CODE_MAX: u64 = 1_000;
+
+// Folders and backups.
+
+/// How long a backup may stop commits: statements of the service end after four seconds.
+pub const BACKUP_FROZEN_MAX: Duration = Duration::from_secs(3);
+/// Tries to read the marks of a folder: a service that starts meanwhile changes one after the other.
+pub const FOLDER_READ_TRIES: u32 = 5;
+/// How long the disk may take to answer before it counts as one that does not.
+pub const DISK_ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Free bytes below which a disk counts as full: some commits, and the logs' index.
+pub const DISK_FREE_BYTES_MIN: u64 = 1 << 20;
+
 const _: () = assert!(FORWARD_IDLE_MS_MAX < IDLE_MS_MAX, "a server must not close what a gateway is about to use");
+const _: () = assert!(SQLITE_LOCKS_HELD_MAX.as_millis() < SQLITE_BUSY_TIMEOUT.as_millis(), "a backup fails no writer");
+const _: () = assert!(READY_ANSWER_WITHIN.as_millis() < READY_AGE_MAX.as_millis());
 const _: () = assert!(CACHE_READ_MS_MAX < CACHE_WRITE_MS_MAX);
 const _: () = assert!(CONNECTION_UNASKED_MS_MAX < CONNECTION_IDLE_MS_MAX);
 const _: () = assert!(CONNECTION_IDLE_MS_MAX < CONNECTION_AGE_MS_MAX);
@@ -256,79 +362,4 @@ const _: () = assert!(SHARES_CEILING as i64 <= i64::MAX / 1_000_000_000, "totals
 /// Characters that so many bytes take in base64, padded or not.
 const fn base64_len(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
-}
-
-/// What an operator may configure of an envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Shares of one envelope at most.
-    pub shares_max: u32,
-    /// Fen that one share may hold, at most and on average.
-    pub share_fen_max: Fen,
-    /// Characters of a greeting at most.
-    pub greeting_chars_max: usize,
-    /// Seconds that an envelope can be opened: the least that may be asked for.
-    pub expires_in_s_min: u32,
-    /// The most, and the default.
-    pub expires_in_s_max: u32,
-    /// Milliseconds that a ticket is good for.
-    pub ticket_life_ms: i64,
-    /// Seconds after which an envelope that was not paid is cancelled.
-    pub pay_within_s: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            shares_max: 500,
-            share_fen_max: Fen::new(20_000).expect("positive"),
-            greeting_chars_max: 64,
-            expires_in_s_min: 60,
-            expires_in_s_max: 86_400,
-            ticket_life_ms: 60_000,
-            pay_within_s: 900,
-        }
-    }
-}
-
-impl Limits {
-    /// Shares that an envelope may have.
-    pub fn shares(&self) -> RangeInclusive<i64> {
-        1..=self.shares_max.into()
-    }
-
-    /// Fen that an envelope of so many shares may hold.
-    pub fn total_fen(&self, shares: u32) -> RangeInclusive<i64> {
-        shares.into()..=i64::from(shares) * self.share_fen_max.get()
-    }
-
-    /// Seconds that an envelope may be open for.
-    pub fn expires_in_s(&self) -> RangeInclusive<i64> {
-        self.expires_in_s_min.into()..=self.expires_in_s_max.into()
-    }
-
-    /// Says what does not fit together, in words for an operator.
-    pub fn check(&self) -> Result<(), String> {
-        let rules = [
-            (self.shares_max >= 1 && self.shares_max <= SHARES_CEILING, "shares_max must be 1 to 10000000"),
-            (
-                self.share_fen_max.get() >= 1 && self.share_fen_max.get() <= 1_000_000_000,
-                "share_fen_max must be 1 to 1000000000",
-            ),
-            (self.greeting_chars_max <= 1_000, "greeting_chars_max must be at most 1000"),
-            (self.expires_in_s_min >= 1, "expires_in_s_min must be at least 1"),
-            (self.expires_in_s_min <= self.expires_in_s_max, "expires_in_s_min must not exceed expires_in_s_max"),
-            (
-                self.expires_in_s_max <= LIFETIME_S_CEILING,
-                "expires_in_s_max must be at most a week: day tables go round",
-            ),
-            ((1_000..=3_600_000).contains(&self.ticket_life_ms), "ticket_life_ms must be 1000 to 3600000"),
-            ((1..=86_400).contains(&self.pay_within_s), "pay_within_s must be 1 to 86400"),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, reason)) => Err(format!("limits: {reason}")),
-            None => Ok(()),
-        }
-    }
 }

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Deserializer};
 
 use crate::envelope::{Audience, Envelope, Kind, Stage};
+use crate::envelope_limits::Limits;
 use crate::field::{self, Number};
 use crate::id::EnvelopeId;
-use crate::limits::Limits;
 use crate::money::Fen;
 use crate::split::{self, Seed};
 use crate::time::Timestamp;
-use crate::user::{GroupId, UserId};
+use crate::user::{GroupId, UserId, must_be_a_name};
 
 /// What is written on an envelope when the sender writes nothing.
 pub const GREETING_DEFAULT: &str = "恭喜发财，大吉大利";
@@ -164,7 +164,7 @@ fn checked_lifetime_ms(expires_in_s: Option<Number>, limits: &Limits) -> Result<
 impl AudienceBody {
     /// The audience, if it is one.
     pub(crate) fn into_audience(self) -> Result<Audience, FieldError> {
-        let bad_id = || FieldError::new("audience.id", "must be 1 to 64 of A-Z a-z 0-9 _ -");
+        let bad_id = || FieldError::new("audience.id", must_be_a_name());
         match (self.kind, self.id) {
             (AudienceType::Link, None) => Ok(Audience::Link),
             (AudienceType::Link, Some(_)) => Err(FieldError::new("audience.id", "must be absent for a link")),

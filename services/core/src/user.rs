@@ -5,8 +5,12 @@ use std::fmt;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-/// Characters that a user or group id may hold at most.
-pub const NAME_CHARS_MAX: usize = 64;
+use crate::limits::NAME_CHARS_MAX;
+
+/// The reason why a user or group id is refused.
+pub(crate) fn must_be_a_name() -> String {
+    format!("must be 1 to {NAME_CHARS_MAX} of A-Z a-z 0-9 _ -")
+}
 
 /// What a user or group id looks like, as a regular expression.
 pub const NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
@@ -36,10 +40,10 @@ macro_rules! name_type {
         }
 
         impl TryFrom<CompactString> for $name {
-            type Error = &'static str;
+            type Error = String;
 
             fn try_from(text: CompactString) -> Result<$name, Self::Error> {
-                if is_name(&text) { Ok($name(text)) } else { Err("must be 1 to 64 of A-Z a-z 0-9 _ -") }
+                if is_name(&text) { Ok($name(text)) } else { Err(must_be_a_name()) }
             }
         }
 

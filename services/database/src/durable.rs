@@ -22,10 +22,7 @@ use std::ops::Deref;
 use async_trait::async_trait;
 
 use crate::DatabaseError;
-
-/// How often something is read whose database server is started anew, or
-/// replaced by another node, while it is read.
-pub const READ_TRIES_MAX: u32 = 3;
+use hongbao_core::limits::DURABLE_READ_TRIES_MAX;
 
 /// A value that was read from a database and is durable there: no crash takes it
 /// back. A barrier makes one ([`Reading::end`], [`durably`]), or rows that somebody
@@ -114,7 +111,7 @@ pub async fn durably<T, E: From<DatabaseError>, F: Future<Output = Result<Option
     database: &dyn Barrier,
     mut read: impl FnMut() -> F,
 ) -> Result<Option<Durable<T>>, E> {
-    for _ in 0..READ_TRIES_MAX {
+    for _ in 0..DURABLE_READ_TRIES_MAX {
         let reading = Reading::begin(database);
         let Some(found) = read().await? else { return Ok(None) };
         if let Some(durable) = reading.end(found).await? {

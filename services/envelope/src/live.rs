@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
-use hongbao_core::limits::{CATCH_UP_WAIT_MS_MAX, JOURNAL_PAGE_MAX};
+use hongbao_core::limits::{CATCH_UP_WAIT_MS_MAX, DURABLE_READ_TRIES_MAX, JOURNAL_PAGE_MAX};
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
-use hongbao_database::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_database::durable::read_across_a_start;
 use hongbao_database::{Durable, Reading};
 use hongbao_store::{Store, StoreError};
 use indexmap::IndexMap;
@@ -187,7 +187,7 @@ async fn journal_of(id: EnvelopeId, after_seq: u32, store: &dyn Store) -> Result
 
 /// [`LiveEnvelope::missing_entries`], with the barrier where there are any.
 async fn missing_durably(live: &LiveEnvelope, store: &dyn Store) -> Result<Option<Durable<Vec<Entry>>>, StoreError> {
-    for _ in 0..READ_TRIES_MAX {
+    for _ in 0..DURABLE_READ_TRIES_MAX {
         let reading = Reading::begin(store);
         let Some(missing) = live.missing_entries(store).await? else { return Ok(None) };
         if missing.is_empty() {
@@ -295,7 +295,7 @@ impl LiveEnvelopes {
 
     async fn load(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
         let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
-        for _ in 0..READ_TRIES_MAX {
+        for _ in 0..DURABLE_READ_TRIES_MAX {
             let reading = Reading::begin(store);
             let read = self.read(id, store, now).await?;
             let durable = match read.is_credited() {

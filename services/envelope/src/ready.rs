@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::Clock;
-use hongbao_core::limits::CLOCK_SKEW_MS_MAX;
+use hongbao_core::limits::{CLOCK_SKEW_MS_MAX, READY_AGE_MAX, READY_ANSWER_WITHIN};
 use hongbao_http::health::Check;
 use hongbao_store::{Store, StoreError};
 use parking_lot::Mutex;
@@ -16,10 +16,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How often the database is asked; it is also asked when it comes back.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long it may take to answer, so that one that hangs is noticed before its last answer is too old.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// How old its last answer may be.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the last question gave.
 struct Seen {
@@ -44,7 +40,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
         Check::new("database", move || {
             let seen = database.lock();
             match (&seen.answered_at, &seen.failure) {
-                (Some(at), _) if at.elapsed() <= ANSWERED_WITHIN => Ok(()),
+                (Some(at), _) if at.elapsed() <= READY_AGE_MAX => Ok(()),
                 (Some(_), None) => Ok(()),
                 (_, Some(reason)) => Err(reason.clone()),
                 (None, None) => Err("it has not been asked yet".to_owned()),
@@ -62,7 +58,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
         let mut returning = store.returns();
         loop {
             returning.seen();
-            let answer = timeout(ANSWER_WITHIN, ask(&*store, &*clock)).await.unwrap_or_else(|_| Err(no_answer()));
+            let answer = timeout(READY_ANSWER_WITHIN, ask(&*store, &*clock)).await.unwrap_or_else(|_| Err(no_answer()));
             match answer {
                 Ok(ahead_ms) => {
                     ahead.set(ahead_ms as f64 / 1_000.0);
@@ -97,7 +93,7 @@ async fn ask(store: &dyn Store, clock: &dyn Clock) -> Result<i64, StoreError> {
 }
 
 fn no_answer() -> StoreError {
-    StoreError::Unavailable(format!("it did not answer and confirm a commit within {ANSWER_WITHIN:?}"))
+    StoreError::Unavailable(format!("it did not answer and confirm a commit within {READY_ANSWER_WITHIN:?}"))
 }
 
 /// Logs when the clock becomes wrong, and when it is right again.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hongbao_core::limits;
+use hongbao_core::settings::{self, setting};
 use serde::{Deserialize, Serialize};
 
 const _: () = assert!(limits::LAST_CALL_MS == 200, "`check` says so in words");
@@ -55,32 +56,26 @@ impl Default for GatewayOptions {
 }
 
 impl GatewayOptions {
-    /// Says what does not fit together, in words for an operator.
+    /// Checks that each setting is in its range and fits to the others.
     pub fn check(&self) -> Result<(), String> {
         let minutes = 1..=600_000;
-        let rules = [
-            (minutes.contains(&self.answer_within_ms), "answer_within_ms must be 1 to 600000"),
-            (self.answer_grace_ms <= 60_000, "answer_grace_ms must be at most 60000"),
-            (minutes.contains(&self.connect_timeout_ms), "connect_timeout_ms must be 1 to 600000"),
-            (
-                (10..limits::LAST_CALL_MS).contains(&self.probe_every_ms),
-                "probe_every_ms must be 10 to 199: a server that goes away accepts for 200 ms more",
-            ),
-            (
-                (1..=self.probe_every_ms).contains(&self.probe_again_ms),
-                "probe_again_ms must be at least 1 and at most probe_every_ms",
-            ),
-            ((10..=60_000).contains(&self.probe_timeout_ms), "probe_timeout_ms must be 10 to 60000"),
-            ((2..=100).contains(&self.dead_after_failures), "dead_after_failures must be 2 to 100"),
-            ((2..=100).contains(&self.dead_after_timeouts), "dead_after_timeouts must be 2 to 100"),
-            ((1..=100).contains(&self.back_after), "back_after must be 1 to 100"),
-            ((1..=1_000_000).contains(&self.forwards_per_server_max), "forwards_per_server_max must be 1 to 1000000"),
-            ((10..=600_000).contains(&self.topology_poll_ms), "topology_poll_ms must be 10 to 600000"),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, reason)) => Err(format!("gateway: {reason}")),
-            None => Ok(()),
-        }
+        settings::check(
+            "gateway",
+            &[
+                setting("answer_within_ms", self.answer_within_ms, minutes.clone()),
+                setting("answer_grace_ms", self.answer_grace_ms, 0..=60_000),
+                setting("connect_timeout_ms", self.connect_timeout_ms, minutes),
+                // A server that goes away accepts for so long after its last answer to a probe.
+                setting("probe_every_ms", self.probe_every_ms, 10..=limits::LAST_CALL_MS - 1),
+                setting("probe_again_ms", self.probe_again_ms, 1..=self.probe_every_ms),
+                setting("probe_timeout_ms", self.probe_timeout_ms, 10..=60_000),
+                setting("dead_after_failures", self.dead_after_failures, 2..=100),
+                setting("dead_after_timeouts", self.dead_after_timeouts, 2..=100),
+                setting("back_after", self.back_after, 1..=100),
+                setting("forwards_per_server_max", self.forwards_per_server_max, 1..=1_000_000),
+                setting("topology_poll_ms", self.topology_poll_ms, 10..=600_000),
+            ],
+        )
     }
 
     pub(crate) fn topology_poll(&self) -> Duration {

@@ -10,15 +10,13 @@ use std::sync::Arc;
 
 use hongbao_core::Traffic;
 use hongbao_core::audit::Breach;
+use hongbao_core::limits::AUDIT_LISTED_OF_A_CODE_MAX;
 use hongbao_wallet::Wallet;
 use hongbao_workers::audit::{AuditReport, SetStore, audit};
 
 use crate::folder::{self, folder_of};
 use crate::roles::Role;
 use crate::stores;
-
-/// Things of one code that `--json` tells singly; the rest is counted.
-const KEPT_OF_A_CODE_MAX: u64 = 1_000;
 
 /// Checks a folder of `hongbao dev`.
 pub fn run_folder(data: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
@@ -78,7 +76,7 @@ struct Found {
 impl Found {
     fn keep(&mut self, breach: &Breach) {
         let count = self.counts.entry(breach.code).or_default();
-        if *count < KEPT_OF_A_CODE_MAX {
+        if *count < AUDIT_LISTED_OF_A_CODE_MAX {
             self.breaches.push(breach.clone());
         }
         *count += 1;
@@ -90,8 +88,8 @@ impl Found {
         let left_out: BTreeMap<&str, u64> = self
             .counts
             .iter()
-            .filter(|(_, count)| **count > KEPT_OF_A_CODE_MAX)
-            .map(|(code, count)| (*code, count - KEPT_OF_A_CODE_MAX))
+            .filter(|(_, count)| **count > AUDIT_LISTED_OF_A_CODE_MAX)
+            .map(|(code, count)| (*code, count - AUDIT_LISTED_OF_A_CODE_MAX))
             .collect();
         let mut all = serde_json::json!({
             "report": finished.as_ref().ok(),
@@ -126,12 +124,12 @@ mod tests {
     #[test]
     fn i8_of_each_kind_of_damage_so_much_is_told_and_the_rest_is_counted() {
         let mut found = Found::default();
-        for number in 0..KEPT_OF_A_CODE_MAX + 7 {
+        for number in 0..AUDIT_LISTED_OF_A_CODE_MAX + 7 {
             found.keep(&breach("total_wrong", number));
         }
         found.keep(&breach("wrong_set", 0));
         let json = found.json(&Ok(AuditReport::default()));
-        assert_eq!(json["breaches"].as_array().unwrap().len() as u64, KEPT_OF_A_CODE_MAX + 1);
+        assert_eq!(json["breaches"].as_array().unwrap().len() as u64, AUDIT_LISTED_OF_A_CODE_MAX + 1);
         assert_eq!(json["left_out"], serde_json::json!({ "total_wrong": 7 }));
         assert!(json["report"].is_object() && json["error"].is_null());
     }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hongbao_core::limits::LISTEN_BACKLOG_MAX;
 use hongbao_core::{Clock, Traffic};
 use hongbao_http::token::KeyError;
 use hongbao_http::{Health, Issuer, Parties, Verifier};
@@ -14,9 +15,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Auth, Log};
 use crate::log;
-
-/// Connections that may wait to be accepted; the system may allow fewer.
-pub const LISTEN_BACKLOG: u32 = 4_096;
 
 /// What the names of the rehearsal's measures begin with: `rehearsal_hongbao_open_outcomes_total`.
 const REHEARSAL_PREFIX: &str = "rehearsal";
@@ -61,7 +59,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(LISTEN_BACKLOG)
+    socket.listen(LISTEN_BACKLOG_MAX)
 }
 
 /// What checks tokens, and what makes them where the secret for it is at hand.

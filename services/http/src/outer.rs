@@ -3,13 +3,12 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
 use axum::{BoxError, Router};
+use futures_util::FutureExt as _;
 use hongbao_core::calls::Call;
 use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -179,14 +178,8 @@ impl Outer {
         let request = request.map(|body| {
             if body.is_end_stream() { Body::empty() } else { Body::new(Timely::new(body, self.body_timeout)) }
         });
-        let mut routed = pin!(self.router.clone().call(request));
-        std::future::poll_fn(|context| {
-            match std::panic::catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context))) {
-                Ok(polled) => polled.map(|Ok::<_, Infallible>(response)| Ok(response)),
-                Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
-            }
-        })
-        .await
+        let routed = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
+        routed.map(|Ok::<_, Infallible>(response)| response).map_err(|panic| panic_text(&*panic))
     }
 
     /// Writes the problem into an error response, and logs it if we are to blame.

@@ -8,12 +8,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::problem::{Code, Problem};
+use hongbao_core::limits::REQUEST_ID_CHARS_MAX;
 
 /// The header that carries it, both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Characters that a client's id may have at most.
-const CHARS_MAX: usize = 64;
 
 /// 1 to 64 of `A-Za-z0-9_-`. Handlers may take it as an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,8 @@ impl RequestId {
 }
 
 fn is_id(text: &[u8]) -> bool {
-    (1..=CHARS_MAX).contains(&text.len()) && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    (1..=REQUEST_ID_CHARS_MAX).contains(&text.len())
+        && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 impl<S: Sync> FromRequestParts<S> for RequestId {
@@ -75,19 +74,19 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
 /// Makes new ids: a prefix and a counter. Each connection has its own, so that
 /// no two cores share the counter.
 pub(crate) struct RequestIds {
-    prefix: [u8; CHARS_MAX],
+    prefix: [u8; REQUEST_ID_CHARS_MAX],
     prefix_len: usize,
     next: AtomicU64,
 }
 
 /// Digits of a `u64` in hex at most.
-const HEX_MAX: usize = 16;
+const U64_HEX_DIGITS: usize = 16;
 
 impl RequestIds {
     /// Ids that start with `process` (random, to tell processes apart) and the
     /// number of the connection.
     pub(crate) fn new(process: u64, connection: u64) -> RequestIds {
-        let mut ids = RequestIds { prefix: [0; CHARS_MAX], prefix_len: 0, next: AtomicU64::new(1) };
+        let mut ids = RequestIds { prefix: [0; REQUEST_ID_CHARS_MAX], prefix_len: 0, next: AtomicU64::new(1) };
         for number in [process, connection] {
             ids.prefix_len += write_hex(number, &mut ids.prefix[ids.prefix_len..]);
             ids.prefix[ids.prefix_len] = b'-';
@@ -97,7 +96,7 @@ impl RequestIds {
     }
 
     pub(crate) fn next(&self) -> RequestId {
-        const { assert!(3 * HEX_MAX + 2 <= CHARS_MAX) };
+        const { assert!(3 * U64_HEX_DIGITS + 2 <= REQUEST_ID_CHARS_MAX) };
         let mut text = self.prefix;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let len = self.prefix_len + write_hex(number, &mut text[self.prefix_len..]);
@@ -140,7 +139,7 @@ mod tests {
 
     #[test]
     fn numbers_are_hex_without_leading_zeros() {
-        let mut text = [0; HEX_MAX];
+        let mut text = [0; U64_HEX_DIGITS];
         for number in [0, 1, 15, 16, 255, 256, 0x1234_5678_9abc_def0, u64::MAX] {
             let len = write_hex(number, &mut text);
             assert_eq!(std::str::from_utf8(&text[..len]).unwrap(), format!("{number:x}"));

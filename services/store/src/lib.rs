@@ -213,9 +213,9 @@ pub trait Store: Barrier + Send + Sync + 'static {
     ) -> Result<Vec<EnvelopeId>, StoreError>;
 
     /// Removes those of these envelopes of a table that are cancelled and have no
-    /// entry, at most [`PURGE_BATCH_SIZE_MAX`]; gives how many it removed.
+    /// entry, at most [`SQL_LIST_MAX`]; gives how many it removed.
     ///
-    /// [`PURGE_BATCH_SIZE_MAX`]: hongbao_core::limits::PURGE_BATCH_SIZE_MAX
+    /// [`SQL_LIST_MAX`]: hongbao_core::limits::SQL_LIST_MAX
     async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError>;
 
     /// Active envelopes of a table past their expiry with money left, by expiry

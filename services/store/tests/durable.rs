@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hongbao_core::id::Fold;
+use hongbao_core::limits::DURABLE_READ_TRIES_MAX;
 use hongbao_core::{Envelope, Journal};
-use hongbao_database::durable::READ_TRIES_MAX;
 use hongbao_database::sqlite::file::Mode;
 use hongbao_database::{Durable, Reading, durably};
 use hongbao_store::sqlite::SqliteStore;
@@ -100,13 +100,13 @@ async fn a_reading_whose_server_is_started_anew_each_time_is_given_up_and_nothin
         Err(StoreError::Unavailable(reason)) => assert!(reason.contains("started anew"), "{reason}"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(readings, READ_TRIES_MAX);
-    assert_eq!(database.barriers(), READ_TRIES_MAX, "each reading was void, not refused");
+    assert_eq!(readings, DURABLE_READ_TRIES_MAX);
+    assert_eq!(database.barriers(), DURABLE_READ_TRIES_MAX, "each reading was void, not refused");
 }
 
 #[tokio::test]
 async fn a_reading_is_done_again_and_answers_what_there_is_on_the_start_that_stays() {
-    for restarts in 0..READ_TRIES_MAX {
+    for restarts in 0..DURABLE_READ_TRIES_MAX {
         let database = Database::new().await;
         let (read, readings) = database.read_across(restarts).await;
         let (_, journal) = read.unwrap().expect("the envelope is durable").into_inner();

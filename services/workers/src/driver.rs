@@ -10,16 +10,18 @@
 //! cannot do the job does not keep one that can from doing it. Whichever of the two
 //! it waits for, it goes on at once when a database comes back.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
-use hongbao_core::limits::WORKER_BATCH_SIZE_MAX;
+use hongbao_core::limits::{
+    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_REST_MAX, JOB_SKIPPED_REST_MIN,
+    WORKER_BATCH_SIZE_MAX,
+};
+use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
@@ -35,20 +37,8 @@ use crate::metrics::WorkerMetrics;
 use crate::purge::Purge;
 use crate::refund::Refund;
 
-/// The first wait after a failure.
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// The longest wait after a failure.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Failed runs in a row after which the job is left to another process. What
-/// keeps this one from its work may not keep the other: a disk, a way through
-/// the network, a damaged program.
-const FAILURES_IN_A_ROW_MAX: u32 = 5;
-/// The shortest wait after a run that was left out.
-const SKIP_REST_MIN: Duration = Duration::from_millis(100);
 /// Purges may be late, and look for work so many times less often than other jobs.
 const PURGE_IDLE_FACTOR: u32 = 50;
-/// The longest rest after a busy run.
-const REST_MAX: Duration = Duration::from_secs(1);
 
 /// What an operator may configure of the background jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,25 +78,21 @@ impl Default for WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// Says what does not fit together, in words for an operator.
+    /// Checks that each setting is in its range and fits to the others.
     pub fn check(&self) -> Result<(), String> {
-        let rules = [
-            ((1..=WORKER_BATCH_SIZE_MAX).contains(&self.batch_size_max), "batch_size_max must be 1 to 1000"),
-            ((1..=100).contains(&self.duty_percent), "duty_percent must be 1 to 100"),
-            (
-                (self.duty_percent..=100).contains(&self.duty_percent_max),
-                "duty_percent_max must be between duty_percent and 100",
-            ),
-            ((1..=60_000).contains(&self.credit_idle_ms), "credit_idle_ms must be 1 to 60000"),
-            ((1..=60_000).contains(&self.idle_ms), "idle_ms must be 1 to 60000"),
-            // Day tables go round in a month.
-            ((1..=20 * 86_400).contains(&self.purge_after_s), "purge_after_s must be 1 to 1728000"),
-            ((1..=600_000).contains(&self.shutdown_ms_max), "shutdown_ms_max must be 1 to 600000"),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, reason)) => Err(format!("workers: {reason}")),
-            None => Ok(()),
-        }
+        settings::check(
+            "workers",
+            &[
+                setting("batch_size_max", self.batch_size_max, 1..=WORKER_BATCH_SIZE_MAX),
+                setting("duty_percent", self.duty_percent, 1..=100),
+                setting("duty_percent_max", self.duty_percent_max, self.duty_percent..=100),
+                setting("credit_idle_ms", self.credit_idle_ms, 1..=60_000),
+                setting("idle_ms", self.idle_ms, 1..=60_000),
+                // Day tables are used again after a month.
+                setting("purge_after_s", self.purge_after_s, 1..=20 * 86_400),
+                setting("shutdown_ms_max", self.shutdown_ms_max, 1..=600_000),
+            ],
+        )
     }
 }
 
@@ -245,7 +231,7 @@ impl Task {
         let job = self.scheduled.job.name();
         if self.clock.is_far_off().await {
             self.metrics.skipped(job);
-            return Some(self.scheduled.idle.max(SKIP_REST_MIN));
+            return Some(self.scheduled.idle.max(JOB_SKIPPED_REST_MIN));
         }
         if self.returning.seen() | std::mem::take(&mut self.came_back) {
             self.scheduled.job.forget_failures();
@@ -254,7 +240,7 @@ impl Task {
         let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
         let took = began.elapsed();
         self.note(job, &outcome, took);
-        if self.failures >= FAILURES_IN_A_ROW_MAX {
+        if self.failures >= JOB_FAILURES_IN_A_ROW_MAX {
             self.yield_lease(job).await;
             return Some(Duration::ZERO);
         }
@@ -293,7 +279,7 @@ impl Task {
     fn rest(&self, job: &str, outcome: &Result<RunReport, JobError>, took: Duration) -> Duration {
         let Ok(report) = outcome else { return backoff(std::process::id(), job, self.failures) };
         let duty = duty_percent(report, &self.options);
-        let rest = (took * (100 - duty) / duty).min(REST_MAX);
+        let rest = (took * (100 - duty) / duty).min(JOB_REST_MAX);
         if report.more { rest } else { rest.max(self.scheduled.idle) }
     }
 }
@@ -313,7 +299,7 @@ fn duty_percent(report: &RunReport, options: &WorkerOptions) -> u32 {
 /// between, differs from process to process.
 fn backoff(process: u32, job: &str, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let longest = (BACKOFF_MIN * 2_u32.pow(doublings)).min(BACKOFF_MAX);
+    let longest = (JOB_BACKOFF_MIN * 2_u32.pow(doublings)).min(JOB_BACKOFF_MAX);
     let mut bytes = process.to_be_bytes().to_vec();
     bytes.extend_from_slice(&failures.to_be_bytes());
     bytes.extend_from_slice(job.as_bytes());
@@ -324,12 +310,7 @@ fn backoff(process: u32, job: &str, failures: u32) -> Duration {
 /// A job that panics has a defect, but its money must go on moving: the panic
 /// is a failed run. The job's own state are hints, so it is fit for use after.
 async fn catch_panic(run: impl Future<Output = Result<RunReport, JobError>>) -> Result<RunReport, JobError> {
-    let mut run = pin!(run);
-    std::future::poll_fn(|context| {
-        std::panic::catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)))
-            .unwrap_or(Poll::Ready(Err(JobError::Panicked)))
-    })
-    .await
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or(Err(JobError::Panicked))
 }
 
 #[cfg(test)]
@@ -353,10 +334,10 @@ mod tests {
     fn a_failing_job_waits_longer_and_longer_up_to_five_seconds() {
         for failures in 1..200 {
             let wait = backoff(7, "credit", failures);
-            assert!(wait <= BACKOFF_MAX, "{wait:?}");
-            assert!(wait >= (BACKOFF_MIN * 2_u32.pow((failures - 1).min(5)) / 2), "{wait:?} after {failures}");
+            assert!(wait <= JOB_BACKOFF_MAX, "{wait:?}");
+            assert!(wait >= (JOB_BACKOFF_MIN * 2_u32.pow((failures - 1).min(5)) / 2), "{wait:?} after {failures}");
         }
-        assert!(backoff(7, "credit", 100) >= BACKOFF_MAX / 2);
+        assert!(backoff(7, "credit", 100) >= JOB_BACKOFF_MAX / 2);
         assert_ne!(backoff(7, "credit", 9), backoff(8, "credit", 9));
     }
 }

@@ -14,13 +14,13 @@
 //! repeated.
 //!
 //! Round trips of one visit: one read of the store, one of the wallet with a
-//! barrier, and one store transaction for each [`PURGE_BATCH_SIZE_MAX`] envelopes that go.
+//! barrier, and one store transaction for each [`SQL_LIST_MAX`] envelopes that go.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::limits::PURGE_BATCH_SIZE_MAX;
+use hongbao_core::limits::SQL_LIST_MAX;
 use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferId, TransferKind};
 use hongbao_database::{Durable, durably};
 use hongbao_wallet::WalletError;
@@ -83,7 +83,7 @@ impl TableJob for Purger {
         let page = self.ports.store.cancelled(table, cancelled_before, after, limit).await?;
         let gone = self.that_may_go(&page, cancelled_before).await?;
         let mut rows = 0;
-        for batch in gone.chunks(PURGE_BATCH_SIZE_MAX) {
+        for batch in gone.chunks(SQL_LIST_MAX) {
             rows += self.ports.store.purge(table, batch).await? as u32;
         }
         let full = page.len() as u32 == limit;

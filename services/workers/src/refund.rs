@@ -11,22 +11,20 @@
 //! begins behind them.
 //!
 //! Round trips of one visit: one read, and where it found something a barrier and one transaction; after a lost race one
-//! transaction an entry; where rows are damaged up to [`SINGLES_MAX`] reads,
+//! transaction an entry; where rows are damaged up to [`REFUND_SINGLE_READS_MAX`] reads,
 //! and one for each bit of a time.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
+use hongbao_core::limits::REFUND_SINGLE_READS_MAX;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Limits, Timestamp};
 use hongbao_database::durably;
 use hongbao_store::{Append, StoreError};
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::schedule::{COLD_TABLES_PER_RUN, TableJob, TableSchedule, Visit, run_over_tables};
-
-/// Envelopes that one visit reads one by one before a damaged row.
-const SINGLES_MAX: usize = 64;
 
 /// The job.
 pub struct Refund {
@@ -142,7 +140,7 @@ impl Refunder {
         limit: u32,
     ) -> Result<Page, StoreError> {
         let mut expired = Vec::new();
-        while expired.len() < SINGLES_MAX.min(limit as usize) {
+        while expired.len() < REFUND_SINGLE_READS_MAX.min(limit as usize) {
             match self.ports.store.expired(table, now, after, 1).await {
                 Ok(one) if one.is_empty() => return Ok(Page { expired, next: None, damage: None }),
                 Ok(one) => {

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
+use hongbao_core::limits::BACKED_OFF_RUNS_MAX;
 use hongbao_core::{Day, Limits, Timestamp};
 
 use crate::job::{JobError, RunReport};
@@ -20,8 +21,6 @@ use crate::job::{JobError, RunReport};
 pub const COLD_TABLES_PER_RUN: usize = 4;
 /// The cold tables come first in every so many runs.
 const COLD_FIRST_EVERY: u64 = 4;
-/// Runs that a failing table is left out, at most.
-const BACKED_OFF_RUNS_MAX: u64 = 64;
 const DAY_MS: i64 = 86_400_000;
 
 /// A table to visit.

@@ -25,4 +25,5 @@ mod audit_random;
 mod verify;
 
 mod admission;
+mod bounds;
 mod limits;

@@ -17,7 +17,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{OnceLock, Weak};
 use std::time::Duration;
 
-use hongbao_core::limits::{BARRIER_WAITING_MAX, PROMISE_ROUND, PROMISES_READ_MS};
+use hongbao_core::limits::{BARRIER_WAITING_MAX, DEADLOCK_TRIES_MAX, PROMISE_ROUND, PROMISES_READ_MS};
 use sqlx::Executor as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -27,8 +27,6 @@ use super::failure::{QueryError, committing};
 use super::idle::Idle;
 use crate::DatabaseError;
 
-/// How often a commit that met another transaction is tried in all.
-const DEADLOCK_TRIES_MAX: u32 = 5;
 /// Rows of the table. Each process changes one, so that those of a cluster seldom meet.
 const PLACES: u64 = 64;
 /// How often a connection on which nothing is committed is asked whether it lives.

@@ -13,15 +13,13 @@
 use std::time::{Duration, Instant};
 
 use hongbao_core::limits::{
-    CONNECTION_AGE_MS_MAX, CONNECTION_ANSWER_MS_MAX, CONNECTION_IDLE_MS_MAX, CONNECTION_UNASKED_MS_MAX,
+    CONNECTION_AGE_MS_MAX, CONNECTION_ANSWER_MS_MAX, CONNECTION_CLOSE_WITHIN, CONNECTION_IDLE_MS_MAX,
+    CONNECTION_UNASKED_MS_MAX,
 };
 use sqlx::Connection as _;
 use sqlx::mysql::MySqlConnection;
 
 use super::session::ServerStart;
-
-/// How long a connection that is not needed any more may take to say so to its server.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection that is clean, and where it leads.
 pub struct Idle {
@@ -78,7 +76,7 @@ impl Idle {
     pub fn retire(self) {
         tokio::spawn(async move {
             // Nothing depends on it.
-            let _ = tokio::time::timeout(GOODBYE_WITHIN, self.connection.close()).await;
+            let _ = tokio::time::timeout(CONNECTION_CLOSE_WITHIN, self.connection.close()).await;
         });
     }
 }

@@ -24,9 +24,8 @@ use super::failure::{QueryError, reading};
 use super::schema::refused;
 use super::watch::Unkept;
 use crate::{DatabaseError, StoredRow as _};
+use hongbao_core::limits::MIGRATION_TRIES_MAX;
 
-/// How often a statement that met another process is tried in all.
-const DEADLOCK_TRIES_MAX: u32 = 20;
 /// How long is waited after the first of these, and so much longer after each further one: 5 s in all.
 const DEADLOCK_PAUSE: Duration = Duration::from_millis(25);
 /// Makes the table of those that a database has had.
@@ -176,7 +175,7 @@ pub async fn insist(lease: &mut Lease, sql: &str) -> Result<(), QueryError> {
     let mut tries = 1;
     loop {
         match within(limit, lease.connection().execute(sqlx::raw_sql(sql))).await {
-            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => pause_after(tries).await,
+            Err(broken) if broken.is_deadlock() && tries < MIGRATION_TRIES_MAX => pause_after(tries).await,
             done => return done.map(|_| ()),
         }
         tries += 1;
@@ -195,7 +194,7 @@ pub async fn fetch_insisting(
     let mut tries = 1;
     loop {
         match within(limit, connection.fetch_all(sqlx::raw_sql(sql))).await {
-            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => pause_after(tries).await,
+            Err(broken) if broken.is_deadlock() && tries < MIGRATION_TRIES_MAX => pause_after(tries).await,
             found => return found,
         }
         tries += 1;

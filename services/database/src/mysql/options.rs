@@ -5,14 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hongbao_core::limits::ROW_LOCK_WAIT_S;
+use hongbao_core::limits::{MYSQL_STATEMENTS_MAX, ROW_LOCK_WAIT_S};
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
-
-/// Prepared statements that a connection keeps: a dozen for each of the few
-/// tables that are in use. The database allows 16,382 over all connections
-/// (`max_prepared_stmt_count`), and a SET has some processes with some dozens
-/// of connections each.
-const STATEMENTS_KEPT_MAX: usize = 96;
 
 /// Where a node of a database listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +98,7 @@ impl MysqlOptions {
         let options = MySqlConnectOptions::new()
             .username(&self.user)
             .ssl_mode(MySqlSslMode::Disabled)
-            .statement_cache_capacity(STATEMENTS_KEPT_MAX)
+            .statement_cache_capacity(MYSQL_STATEMENTS_MAX)
             // The session is set up in one go by `session`.
             .pipes_as_concat(false)
             .no_engine_substitution(false);

@@ -20,12 +20,8 @@ use tokio::task::JoinHandle;
 
 use super::failure::unavailable;
 use crate::DatabaseError;
+use hongbao_core::limits::{SQLITE_LOCK_TRIES, SQLITE_LOCK_WITHIN, SQLITE_LOCKS_HELD_MAX};
 
-/// How long writers are made to wait at most; they give up after five seconds.
-const LOCKS_HELD_MAX: Duration = Duration::from_secs(2);
-/// How often it is tried to get all locks, and how long a try may take.
-const LOCK_TRIES: u32 = 5;
-const LOCK_WITHIN: Duration = Duration::from_millis(500);
 /// Between two tries, for those who have waited.
 const LOCK_PAUSE: Duration = Duration::from_millis(300);
 /// How often it is looked whether all copies have begun.
@@ -68,7 +64,8 @@ pub async fn copy(files: &[Copy]) -> Result<Duration, DatabaseError> {
     let waited = locked_at.elapsed();
     if !begun {
         copies.iter().for_each(JoinHandle::abort);
-        let reason = format!("the copies did not begin within {LOCKS_HELD_MAX:?}: the disk is too slow for it now");
+        let reason =
+            format!("the copies did not begin within {SQLITE_LOCKS_HELD_MAX:?}: the disk is too slow for it now");
         return Err(DatabaseError::Unavailable(reason));
     }
     let mut readers = Vec::new();
@@ -99,9 +96,9 @@ async fn copy_one(mut reader: SqliteConnection, to: PathBuf) -> Result<SqliteCon
 /// it holds others; and nobody who holds one lock of these waits for another.
 async fn lock_all(writers: &mut [SqliteConnection]) -> Result<Instant, DatabaseError> {
     let mut failure = None;
-    for _ in 0..LOCK_TRIES {
+    for _ in 0..SQLITE_LOCK_TRIES {
         let started = Instant::now();
-        match lock_within(writers, started + LOCK_WITHIN).await {
+        match lock_within(writers, started + SQLITE_LOCK_WITHIN).await {
             Ok(()) => return Ok(started),
             Err(error) => failure = Some(error),
         }
@@ -134,7 +131,7 @@ async fn all_have_begun<T>(files: &[Copy], copies: &[JoinHandle<T>], locked_at: 
     let has_begun = |(file, copy): (&Copy, &JoinHandle<T>)| {
         copy.is_finished() || std::fs::metadata(&file.to).is_ok_and(|found| found.len() > 0)
     };
-    while locked_at.elapsed() < LOCKS_HELD_MAX {
+    while locked_at.elapsed() < SQLITE_LOCKS_HELD_MAX {
         if files.iter().zip(copies).all(has_begun) {
             return true;
         }

@@ -3,7 +3,6 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -16,23 +15,16 @@ use super::seen::beside;
 use super::tables::Tables;
 use super::watch::Watch;
 use crate::{DatabaseError, Durability};
+use hongbao_core::limits::{SQLITE_BUSY_TIMEOUT, SQLITE_CLOSE_TRIES, SQLITE_READERS_MAX, SQLITE_STATEMENTS_MAX};
 
-/// How long a writer waits for another process's write lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that read one file at the same time.
-const READERS_MAX: u32 = 4;
 /// Pages that the write-ahead log may hold before they go into the file: 64 MiB.
 /// Fewer would write the same index pages again and again under load.
 const CHECKPOINT_PAGES: u32 = 16_384;
-/// Prepared statements that a connection keeps: the hot ones of some ten tables.
-const STATEMENTS_MAX: usize = 128;
 /// Page cache of a connection, in KiB.
 const CACHE_KIB: u32 = 65_536;
 /// Bytes that the log keeps of the disk after something that read for long made
 /// it grow: twice what it holds before a checkpoint.
 const LOG_KEPT_BYTES: u32 = 2 * CHECKPOINT_PAGES * 4_096;
-/// How often it is tried to empty the log at the end, each time for [`BUSY_TIMEOUT`].
-const CLOSE_TRIES: u32 = 2;
 /// A commit that says nothing, to see whether the disk takes one.
 const TRY_A_COMMIT: &str = "UPDATE folder SET tries = tries + 1";
 
@@ -72,8 +64,8 @@ impl SqliteFile {
         let path = std::path::absolute(path)?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
-            .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(STATEMENTS_MAX)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            .statement_cache_capacity(SQLITE_STATEMENTS_MAX)
             .disable_statement_logging()
             .pragma("cache_size", format!("-{CACHE_KIB}"));
         let (options, mut writer) = if mode == Mode::ReadOnly {
@@ -96,7 +88,7 @@ impl SqliteFile {
         };
         // A connection to a file does not go stale, and a new one has to read the whole schema.
         let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
+            .max_connections(SQLITE_READERS_MAX)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -362,7 +354,7 @@ async fn durability_of(connection: &mut SqliteConnection) -> Result<Durability, 
 
 /// Waits for whoever still reads what the log holds, but not for ever.
 async fn empty_log(connection: &mut SqliteConnection) -> Result<(), String> {
-    for _ in 0..CLOSE_TRIES {
+    for _ in 0..SQLITE_CLOSE_TRIES {
         let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
         let busy: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| error.to_string())?;
         if busy == 0 {

@@ -133,7 +133,7 @@ impl Modify for IdOfRequest {
         let reason =
             "Names the request in the log and in the answer. What is not 1 to 64 of `A-Za-z0-9_-` is replaced.";
         for operation in operations(document) {
-            operation.parameters.get_or_insert_default().push(header(&X_REQUEST_ID, reason));
+            operation.parameters.get_or_insert_default().push(header(&X_REQUEST_ID, reason).into());
         }
     }
 }
@@ -145,7 +145,7 @@ impl Modify for MarkOfRehearsal {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let reason = "An operator's token: the call is part of a rehearsal, in which nothing is real.";
         for operation in operations(document).filter(|operation| operation.security.is_some()) {
-            operation.parameters.get_or_insert_default().push(header(&REHEARSAL, reason));
+            operation.parameters.get_or_insert_default().push(header(&REHEARSAL, reason).into());
         }
     }
 }

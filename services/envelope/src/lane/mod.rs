@@ -15,16 +15,16 @@ mod batch;
 mod queue;
 
 use std::collections::HashSet;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use hongbao_core::envelope::OpenDecision;
-use hongbao_core::limits::{ALONE_AT_ONCE, FENCE_RETRIES_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE};
+use hongbao_core::limits::{
+    ALONE_AT_ONCE, FENCE_RETRIES_MAX, LANE_FAILURES_IN_A_ROW_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE,
+};
 use hongbao_core::{Clock, EnvelopeId, Opened, Timestamp, UserId};
 use hongbao_store::Store;
 use indexmap::IndexMap;
@@ -92,10 +92,6 @@ pub struct LaneContext {
     pub metrics: LaneMetrics,
 }
 
-/// Openings that may fail one after the other before the rest of a failed batch
-/// is refused unasked: the database is gone, not one request bad.
-const FAILURES_IN_A_ROW_MAX: u32 = 3;
-
 /// What the openings of a failed batch know of each other.
 struct Failure {
     failed: BatchFailed,
@@ -132,7 +128,7 @@ impl Lane {
                 batch.push(job);
             }
             self.context.metrics.queue_depth.set((queue.len() + batch.len()) as i64);
-            if unless_it_panics(self.process(&mut batch)).await.is_err() {
+            if AssertUnwindSafe(self.process(&mut batch)).catch_unwind().await.is_err() {
                 // A defect. Whoever waits is told that the outcome is unknown, and
                 // the lane goes on: a dead one would refuse its envelopes for good.
                 tracing::error!(openings = batch.len(), "a batch panicked");
@@ -242,7 +238,7 @@ impl Lane {
         for job in jobs {
             let answer = match &failure.failed {
                 _ if is_lock_timeout => direct::exhausted(in_doubt),
-                BatchFailed::Store(error) if failure.in_a_row.load(Ordering::Relaxed) >= FAILURES_IN_A_ROW_MAX => {
+                BatchFailed::Store(error) if failure.in_a_row.load(Ordering::Relaxed) >= LANE_FAILURES_IN_A_ROW_MAX => {
                     direct::failed(error, in_doubt)
                 }
                 _ => self.process_single(&job, in_doubt).await.unwrap_or_else(|LockTimeout(answer)| {
@@ -332,17 +328,6 @@ fn note_panic(done: Option<Result<(), JoinError>>) {
     if let Some(Err(error)) = done {
         tracing::error!(%error, "openings of an envelope panicked");
     }
-}
-
-/// Runs work to its end; an error if it panicked.
-async fn unless_it_panics(work: impl Future<Output = ()>) -> std::thread::Result<()> {
-    let mut work = pin!(work);
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
 }
 
 /// The answer that a decision comes to, once what it appends is durable.

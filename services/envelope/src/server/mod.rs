@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::id::SLOTS;
+use hongbao_core::limits::MINT_TRIES_MAX;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
 use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Slot, Timestamp, UserId, limits};
@@ -35,10 +36,6 @@ use crate::shared::snapshot::Snapshot;
 
 pub use self::open::Opening;
 pub use self::options::ServerOptions;
-
-/// Ids that are minted until one has a slot of this server's: even where it holds
-/// a single one of the hundred, all of these miss it once in 20,000 times.
-const MINT_TRIES_MAX: u32 = 1_000;
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -1,6 +1,7 @@
 //! What an operator may configure of a server.
 
 use hongbao_core::limits;
+use hongbao_core::settings::{self, setting};
 use serde::{Deserialize, Serialize};
 
 /// What an operator may configure of a server.
@@ -41,23 +42,22 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// Says what does not fit together, in words for an operator.
+    /// Checks that each setting is in its range and fits to the others.
     pub fn check(&self) -> Result<(), String> {
-        let rules = [
-            ((1..=1_000_000).contains(&self.lane_queue_max), "lane_queue_max must be 1 to 1000000"),
-            ((1..=limits::PERMIT_CAP_MAX).contains(&self.permit_cap), "permit_cap must be 1 to 10000"),
-            ((1..=60_000).contains(&self.open_deadline_ms), "open_deadline_ms must be 1 to 60000"),
-            (
-                i128::from(self.answer_within_ms) > i128::from(self.open_deadline_ms),
-                "answer_within_ms must exceed open_deadline_ms",
-            ),
-            ((1..=100_000_000).contains(&self.live_envelopes_max), "live_envelopes_max must be 1 to 100000000"),
-            (self.live_idle_ms >= 1_000, "live_idle_ms must be at least 1000"),
-            ((1..=100_000).contains(&self.loads_max), "loads_max must be 1 to 100000"),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, reason)) => Err(format!("server: {reason}")),
-            None => Ok(()),
+        settings::check(
+            "server",
+            &[
+                setting("lane_queue_max", self.lane_queue_max, 1..=1_000_000),
+                setting("permit_cap", self.permit_cap, 1..=limits::PERMIT_CAP_MAX),
+                setting("open_deadline_ms", self.open_deadline_ms, 1..=60_000),
+                setting("live_envelopes_max", self.live_envelopes_max, 1..=100_000_000),
+                setting("live_idle_ms", self.live_idle_ms, 1_000..=i64::MAX),
+                setting("loads_max", self.loads_max, 1..=100_000),
+            ],
+        )?;
+        if i128::from(self.answer_within_ms) <= i128::from(self.open_deadline_ms) {
+            return Err("server: answer_within_ms must exceed open_deadline_ms".to_owned());
         }
+        Ok(())
     }
 }

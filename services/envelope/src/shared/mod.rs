@@ -105,7 +105,7 @@ struct Epoch {
 }
 
 /// An entry of the memory weighs at least this much.
-const REMEMBERED_BYTES_MIN: u64 = 256;
+const ENTRY_WEIGHT: u64 = 256;
 
 impl SnapshotCache {
     /// Starts the writer. `url` is the SET's Redis, which need not be there;
@@ -131,7 +131,7 @@ impl SnapshotCache {
     ) -> Result<Arc<SnapshotCache>, String> {
         let epochs = store.tables().into_iter().map(|table| table.database);
         let epochs = epochs.map(|database| (database, Epoch { number: store.epoch(database), moved_at: None }));
-        let memory_items = (SNAPSHOT_MEMORY_BYTES_MAX / REMEMBERED_BYTES_MIN) as usize;
+        let memory_items = (SNAPSHOT_MEMORY_BYTES_MAX / ENTRY_WEIGHT) as usize;
         let inner = Arc::new(SnapshotCacheInner {
             link: Link::new(options, traffic)?,
             key: SnapshotKey::derive(&traffic.secret(tickets_secret)),
@@ -225,7 +225,7 @@ impl SnapshotCacheInner {
         counter.inc();
         let was_rejected = matches!(found, Err(CallFailed::NoSnapshot));
         let snapshot = found.ok().flatten().map(Arc::new);
-        Remembered { snapshot, was_rejected, bytes: bytes.max(REMEMBERED_BYTES_MIN), read_at }
+        Remembered { snapshot, was_rejected, bytes: bytes.max(ENTRY_WEIGHT), read_at }
     }
 
     async fn write_for_ever(self: Arc<SnapshotCacheInner>) {

@@ -29,15 +29,16 @@
 //! has ended and everybody may know it: it would tell every share to come.
 
 use hmac::{Hmac, Mac};
-use hongbao_core::limits::{SHARES_CEILING, SNAPSHOT_BYTES_MAX};
+use hongbao_core::limits::SNAPSHOT_BYTES_MAX;
 use hongbao_core::{
     Audience, Entry, EntryKind, Envelope, EnvelopeId, Fen, GroupId, Kind, Opened, Seed, Stage, State, Timestamp, UserId,
 };
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::live::LiveJournal;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MAC_BYTES: usize = 16;
 const HEAD_BYTES: usize = 1 + MAC_BYTES;
 
@@ -120,43 +121,29 @@ impl Snapshot {
     /// What the MAC covers, apart from version and id.
     fn body(envelope: &Envelope, journal: &LiveJournal) -> Option<Vec<u8>> {
         // A longer one is no use: do not walk through millions of openers.
-        if journal.open_count() as usize > SNAPSHOT_BYTES_MAX / OPENING_BYTES_MIN {
+        if journal.open_count() as usize > SNAPSHOT_BYTES_MAX / SHORTEST_OPENING_BYTES {
             return None;
         }
-        let mut body = Vec::with_capacity(256 + journal.open_count() as usize * 32);
-        put_name(&mut body, envelope.sender.as_str());
-        match &envelope.audience {
-            Audience::Link => body.push(0),
-            Audience::Group(group) => {
-                body.push(1);
-                put_name(&mut body, group.as_str());
-            }
-            Audience::User(user) => {
-                body.push(2);
-                put_name(&mut body, user.as_str());
-            }
-        }
-        put_i64(&mut body, envelope.expires_at?.millis());
-        put_i64(&mut body, envelope.total.get());
-        put_u32(&mut body, journal.open_count());
-        for (user, opened) in (1..=journal.open_count()).filter_map(|seq| journal.open_at(seq)) {
-            put_name(&mut body, user.as_str());
-            put_i64(&mut body, opened.amount.get());
-            put_i64(&mut body, opened.at.millis());
-        }
-        body.push(u8::from(journal.fold.has_ended()));
-        if journal.fold.has_ended() {
-            body.push(u8::from(journal.fold.refunded));
-            body.push(u8::from(envelope.kind == Kind::Equal));
-            put_u32(&mut body, envelope.shares);
-            put_i64(&mut body, envelope.share_cap.get());
-            put_u32(&mut body, envelope.greeting.len() as u32);
-            body.extend_from_slice(envelope.greeting.as_bytes());
-            body.extend_from_slice(envelope.seed.as_bytes());
-            put_i64(&mut body, envelope.created_at.millis());
-            put_i64(&mut body, envelope.lifetime_ms);
-        }
-        (HEAD_BYTES + body.len() <= SNAPSHOT_BYTES_MAX).then_some(body)
+        let openings = (1..=journal.open_count()).filter_map(|seq| journal.open_at(seq));
+        let body = Body {
+            sender: envelope.sender.clone(),
+            audience: envelope.audience.clone(),
+            expires_at_ms: envelope.expires_at?.millis(),
+            total: envelope.total,
+            openings: openings.map(|(user, opened)| (user.clone(), opened.amount, opened.at.millis())).collect(),
+            ended: journal.fold.has_ended().then(|| Ended {
+                refunded: journal.fold.refunded,
+                kind: envelope.kind,
+                shares: envelope.shares,
+                share_cap: envelope.share_cap,
+                greeting: envelope.greeting.clone(),
+                seed: *envelope.seed.as_bytes(),
+                created_at_ms: envelope.created_at.millis(),
+                lifetime_ms: envelope.lifetime_ms,
+            }),
+        };
+        let bytes = postcard::to_stdvec(&body).ok()?;
+        (HEAD_BYTES + bytes.len() <= SNAPSHOT_BYTES_MAX).then_some(bytes)
     }
 
     /// Reads what [`Snapshot::encode`] wrote for this envelope with this key;
@@ -170,135 +157,81 @@ impl Snapshot {
         if *version != VERSION || key.mac(id, body).verify_truncated_left(mac).is_err() {
             return None;
         }
-        let mut body = Body(body);
-        let snapshot = body.snapshot(id)?;
-        body.0.is_empty().then_some(snapshot)
+        let (body, rest) = postcard::take_from_bytes::<Body>(body).ok()?;
+        if rest.is_empty() { body.snapshot(id) } else { None }
     }
 }
 
-/// The least that an opening takes: a name of one character, amount, time.
-const OPENING_BYTES_MIN: usize = 1 + 1 + 8 + 8;
+/// The least that an opening takes: a name of one character with its length, amount, time.
+const SHORTEST_OPENING_BYTES: usize = 4;
 
-fn put_u32(body: &mut Vec<u8>, number: u32) {
-    body.extend_from_slice(&number.to_be_bytes());
+/// The body of a snapshot, encoded by postcard. A change of it raises [`VERSION`].
+#[derive(Serialize, Deserialize)]
+struct Body {
+    sender: UserId,
+    audience: Audience,
+    expires_at_ms: i64,
+    total: Fen,
+    /// User, amount and time in milliseconds, by `seq` from 1.
+    openings: Vec<(UserId, Fen, i64)>,
+    /// What only the answers about an ended envelope need: the seed would tell every
+    /// share to come.
+    ended: Option<Ended>,
 }
 
-fn put_i64(body: &mut Vec<u8>, number: i64) {
-    body.extend_from_slice(&number.to_be_bytes());
+#[derive(Serialize, Deserialize)]
+struct Ended {
+    refunded: bool,
+    kind: Kind,
+    shares: u32,
+    share_cap: Fen,
+    greeting: String,
+    seed: [u8; 32],
+    created_at_ms: i64,
+    lifetime_ms: i64,
 }
 
-fn put_name(body: &mut Vec<u8>, name: &str) {
-    // Names have 64 characters at most.
-    body.push(name.len() as u8);
-    body.extend_from_slice(name.as_bytes());
-}
-
-/// What is still to be read.
-struct Body<'a>(&'a [u8]);
-
-impl Body<'_> {
-    fn snapshot(&mut self, id: EnvelopeId) -> Option<Snapshot> {
-        let sender = self.user()?;
-        let audience = match self.byte()? {
-            0 => Audience::Link,
-            1 => Audience::Group(GroupId::parse(self.name()?)?),
-            2 => Audience::User(self.user()?),
-            _ => return None,
-        };
-        let expires_at = self.time()?;
-        let total = self.fen()?;
-        let mut journal = self.openings(id, total)?;
-        if !self.flag()? {
+impl Body {
+    fn snapshot(self, id: EnvelopeId) -> Option<Snapshot> {
+        let expires_at = Timestamp::from_millis(self.expires_at_ms);
+        let count = u32::try_from(self.openings.len()).ok()?;
+        let mut journal = LiveJournal::empty(self.total);
+        for (seq, (user, amount, at_ms)) in (1..=count).zip(self.openings) {
+            let remaining = journal.fold.remaining.checked_sub(amount)?;
+            let (kind, at) = (EntryKind::Open(user), Timestamp::from_millis(at_ms));
+            journal.apply(&Entry { envelope_id: id, seq, kind, amount, remaining, at });
+        }
+        // A user opens an envelope once.
+        if journal.open_count() != count {
+            return None;
+        }
+        let Some(ended) = self.ended else {
             let goes_on = !journal.fold.has_ended();
             return goes_on.then_some(Snapshot::Open { journal });
-        }
-        if self.flag()? {
+        };
+        if ended.refunded {
             let (seq, amount) = (journal.fold.last_seq + 1, journal.fold.remaining);
             let kind = EntryKind::Refund;
-            // When it was refunded is told to nobody.
+            // No answer holds the time of the refund.
             journal.apply(&Entry { envelope_id: id, seq, kind, amount, remaining: Fen::ZERO, at: expires_at });
         }
         let envelope = Envelope {
             id,
-            sender,
-            kind: if self.flag()? { Kind::Equal } else { Kind::Lucky },
-            total,
-            shares: self.u32()?,
-            share_cap: self.fen()?,
-            greeting: self.text()?,
-            audience,
-            seed: Seed::from_slice(self.take(32)?)?,
-            created_at: self.time()?,
-            lifetime_ms: self.i64()?,
+            sender: self.sender,
+            kind: ended.kind,
+            total: self.total,
+            shares: ended.shares,
+            share_cap: ended.share_cap,
+            greeting: ended.greeting,
+            audience: self.audience,
+            seed: Seed::new(ended.seed),
+            created_at: Timestamp::from_millis(ended.created_at_ms),
+            lifetime_ms: ended.lifetime_ms,
             stage: Stage::Active,
             expires_at: Some(expires_at),
             settled_seq: 0,
         };
         journal.fold.has_ended().then_some(Snapshot::Ended { envelope, journal })
-    }
-
-    fn openings(&mut self, id: EnvelopeId, total: Fen) -> Option<LiveJournal> {
-        let count = self.u32()?;
-        if count > SHARES_CEILING {
-            return None;
-        }
-        let mut journal = LiveJournal::empty(total);
-        for seq in 1..=count {
-            let kind = EntryKind::Open(self.user()?);
-            let (amount, at) = (self.fen()?, self.time()?);
-            let remaining = journal.fold.remaining.checked_sub(amount)?;
-            journal.apply(&Entry { envelope_id: id, seq, kind, amount, remaining, at });
-        }
-        // Nobody opens twice.
-        (journal.open_count() == count).then_some(journal)
-    }
-
-    fn take(&mut self, count: usize) -> Option<&[u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|byte| byte[0])
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.byte()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take(4)?.try_into().ok().map(u32::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.take(8)?.try_into().ok().map(i64::from_be_bytes)
-    }
-
-    fn fen(&mut self) -> Option<Fen> {
-        Fen::new(self.i64()?)
-    }
-
-    fn time(&mut self) -> Option<Timestamp> {
-        self.i64().map(Timestamp::from_millis)
-    }
-
-    fn name(&mut self) -> Option<&str> {
-        let bytes = self.byte()?;
-        std::str::from_utf8(self.take(usize::from(bytes))?).ok()
-    }
-
-    fn user(&mut self) -> Option<UserId> {
-        UserId::parse(self.name()?)
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let bytes = self.u32()?;
-        String::from_utf8(self.take(bytes as usize)?.to_vec()).ok()
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use hongbao_core::Traffic;
+use hongbao_core::limits::BACKUP_FROZEN_MAX;
 use hongbao_core::topology::TopologyFile;
 use hongbao_database::mysql::connection::{MysqlOptions, Node};
 use hongbao_database::mysql::freeze::{Frozen, Reached};
@@ -31,8 +32,6 @@ const IS_COMPLETE: &str = "-- Dump completed";
 /// Bytes in which the words of the beginning stand, and those of the end.
 const HEAD_BYTES: u64 = 16_384;
 const END_BYTES: u64 = 200;
-/// How long commits are made to wait at most: statements of the service end after four seconds.
-const FROZEN_MAX: Duration = Duration::from_secs(3);
 /// How often it is looked whether all dumps have begun.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -54,8 +53,8 @@ pub async fn dump(
     let all = stores::databases(installation, topology, traffic)?;
     let reached = reach(&all).await?;
     let started = Instant::now();
-    let frozen = timeout(FROZEN_MAX, freeze(reached)).await;
-    let frozen = frozen.map_err(|_| format!("not all servers could be locked within {FROZEN_MAX:?}"))??;
+    let frozen = timeout(BACKUP_FROZEN_MAX, freeze(reached)).await;
+    let frozen = frozen.map_err(|_| format!("not all servers could be locked within {BACKUP_FROZEN_MAX:?}"))??;
     let begun = begin_all(&all, &frozen, to, started).await;
     let mut thawed = Ok(());
     for (frozen, databases) in frozen.into_iter().zip(&all) {
@@ -97,8 +96,10 @@ async fn begin_all(all: &[Databases], frozen: &[Frozen], to: &Path, started: Ins
         dumps.push(Dump { what: databases.what.clone(), file, child });
     }
     while !all_have_begun(&mut dumps)? {
-        if started.elapsed() >= FROZEN_MAX {
-            return Err(format!("the dumps did not begin within {FROZEN_MAX:?}; try again when there is less to do"));
+        if started.elapsed() >= BACKUP_FROZEN_MAX {
+            return Err(format!(
+                "the dumps did not begin within {BACKUP_FROZEN_MAX:?}; try again when there is less to do"
+            ));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

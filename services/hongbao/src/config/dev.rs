@@ -12,7 +12,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Rehearsal, Tickets, ZoneOffset};
+use super::{Auth, Http, Log, Rehearsal, Tickets, ZoneOffset, fold};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -90,8 +90,7 @@ impl Default for Storage {
 impl Storage {
     /// The fold that these numbers make.
     pub fn fold(&self) -> Result<Fold, String> {
-        Fold::new(self.databases, self.tables)
-            .ok_or_else(|| "storage: databases must divide 100 and tables must divide 10".to_owned())
+        fold(self.databases, self.tables)
     }
 }
 

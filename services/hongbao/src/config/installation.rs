@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hongbao_core::Limits;
 use hongbao_core::id::Fold;
+use hongbao_core::settings::{self, setting};
 use hongbao_core::topology::TopologyFile;
 use hongbao_database::mysql::connection::{MysqlOptions, Node};
 use hongbao_envelope::server::ServerOptions;
@@ -17,7 +18,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Rehearsal, Secret, Tickets, ZoneOffset};
+use super::{Auth, Http, Log, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,8 +90,7 @@ impl Default for Storage {
 impl Storage {
     /// How envelopes are folded into databases and tables.
     pub fn fold(&self) -> Result<Fold, String> {
-        Fold::new(self.databases, self.tables)
-            .ok_or_else(|| "storage: databases must divide 100 and tables must divide 10".to_owned())
+        fold(self.databases, self.tables)
     }
 }
 
@@ -131,13 +131,14 @@ fn statement_timeout_ms() -> u64 {
 
 impl Database {
     fn check(&self) -> Result<(), String> {
-        if !(1..=10_000).contains(&self.connections_max) {
-            return Err("database: connections_max must be 1 to 10000".to_owned());
-        }
-        if [self.connect_timeout_ms, self.statement_timeout_ms].iter().any(|millis| !(1..=600_000).contains(millis)) {
-            return Err("database: every timeout must be 1 to 600000 ms".to_owned());
-        }
-        Ok(())
+        settings::check(
+            "database",
+            &[
+                setting("connections_max", self.connections_max, 1..=10_000),
+                setting("connect_timeout_ms", self.connect_timeout_ms, 1..=600_000),
+                setting("statement_timeout_ms", self.statement_timeout_ms, 1..=600_000),
+            ],
+        )
     }
 
     /// How to connect to one of the nodes that the topology names.
@@ -187,9 +188,7 @@ impl Installation {
             ));
         }
         self.storage.fold()?;
-        if Fold::new(self.storage.wallet_databases, 1).is_none() {
-            return Err("storage: wallet_databases must divide 100".to_owned());
-        }
+        fold(self.storage.wallet_databases, 1)?;
         for (name, is_known) in [
             ("auth.hs256_secret", self.auth.is_known()),
             ("tickets.secret", self.tickets.secret.is_default()),

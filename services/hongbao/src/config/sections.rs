@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_core::id::{Fold, SLOTS, TABLES};
+use hongbao_core::settings::{self, setting};
 use hongbao_core::{Traffic, limits};
 use hongbao_gateway::edge::RehearsalEdge;
 use hongbao_gateway::rate::{RateLimits, UserRates};
@@ -175,17 +177,29 @@ impl Default for Http {
     }
 }
 
+/// The fold into so many databases, and tables a day, of each.
+///
+/// # Errors
+/// What they must divide.
+pub fn fold(databases: u8, tables: u8) -> Result<Fold, String> {
+    Fold::new(databases, tables)
+        .ok_or_else(|| format!("storage: databases must divide {SLOTS} and tables must divide {TABLES}"))
+}
+
 impl Http {
     /// Says what is wrong with it, in words for an operator.
     pub fn check(&self) -> Result<(), String> {
-        let times = [self.head_timeout_ms, self.body_timeout_ms, self.idle_timeout_ms, self.drain_timeout_ms];
-        if self.connections_max == 0 {
-            return Err("http: connections_max must be at least 1".to_owned());
-        }
-        if times.iter().any(|millis| !(1..=3_600_000).contains(millis)) {
-            return Err("http: every timeout must be 1 to 3600000 ms".to_owned());
-        }
-        Ok(())
+        let hour = 1..=3_600_000;
+        settings::check(
+            "http",
+            &[
+                setting("connections_max", self.connections_max, 1..=usize::MAX),
+                setting("head_timeout_ms", self.head_timeout_ms, hour.clone()),
+                setting("body_timeout_ms", self.body_timeout_ms, hour.clone()),
+                setting("idle_timeout_ms", self.idle_timeout_ms, hour.clone()),
+                setting("drain_timeout_ms", self.drain_timeout_ms, hour),
+            ],
+        )
     }
 
     /// For the server; requests are counted by `metrics`.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use hongbao_core::Traffic;
 use hongbao_core::id::Fold;
+use hongbao_core::limits::FOLDER_READ_TRIES;
 use hongbao_database::sqlite::file::{Mode, SqliteFile};
 use hongbao_database::sqlite::mark::{self, Found, Mark};
 use hongbao_store::sqlite::{SqliteStore, file_name};
@@ -25,8 +26,6 @@ pub use self::watch::watch;
 
 /// Where the files of the rehearsal are, in the folder of the real ones.
 const SHADOW_FOLDER: &str = "shadow";
-/// A service that starts meanwhile changes the marks one after the other.
-const READ_TRIES: u32 = 5;
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the files of a kind of traffic are, of those in `data`.
@@ -137,7 +136,7 @@ pub async fn check_to_read(path: &Path) -> Result<(Vec<String>, FolderState), St
     loop {
         let checked = check_once(path).await;
         tries += 1;
-        if checked.is_ok() || tries == READ_TRIES {
+        if checked.is_ok() || tries == FOLDER_READ_TRIES {
             return checked;
         }
         tokio::time::sleep(READ_PAUSE).await;

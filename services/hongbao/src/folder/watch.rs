@@ -1,6 +1,7 @@
 //! Looks after an open folder while it is being served, so that `/readyz`
 //! answers at once.
 
+use hongbao_core::limits::{DISK_ANSWER_WITHIN, DISK_FREE_BYTES_MIN};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,6 @@ use super::Folder;
 
 /// How often each file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a look may take before the disk counts as one that does not answer.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
-/// Bytes of room below which a disk counts as full: some commits, and the logs' index.
-const ROOM_BYTES_MIN: u64 = 1 << 20;
 
 /// Starts looking; gives what `/readyz` checks, and the task, to be aborted.
 pub fn watch(folder: &Folder) -> (Check, JoinHandle<()>) {
@@ -41,13 +38,14 @@ pub fn watch(folder: &Folder) -> (Check, JoinHandle<()>) {
 
 async fn look(path: &Path, files: &[Arc<SqliteFile>]) -> Result<(), String> {
     for file in files {
-        let looked = timeout(LOOK_WITHIN, file.look()).await;
-        let looked = looked.map_err(|_| format!("{}: no answer within {LOOK_WITHIN:?}", file.path().display()))?;
+        let looked = timeout(DISK_ANSWER_WITHIN, file.look()).await;
+        let looked =
+            looked.map_err(|_| format!("{}: no answer within {DISK_ANSWER_WITHIN:?}", file.path().display()))?;
         looked.map_err(|error| error.to_string())?;
     }
     let room = rustix::fs::statvfs(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let bytes = room.f_bavail.saturating_mul(room.f_frsize);
-    if bytes < ROOM_BYTES_MIN {
+    if bytes < DISK_FREE_BYTES_MIN {
         return Err(format!("{}: the disk is full, {bytes} bytes are free", path.display()));
     }
     Ok(())

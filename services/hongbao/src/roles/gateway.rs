@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hongbao_core::calls::Call;
+use hongbao_core::limits::LISTEN_BACKLOG_MAX;
 use hongbao_core::topology::TopologyFile;
 use hongbao_gateway::rate::UserRates;
 use hongbao_gateway::{Gateway, GatewayParts};
@@ -41,7 +42,7 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let rereading = reread_on_hangup(&role)?;
     // A request is mostly passed on: each processor serves its connections by itself.
     let threads = std::thread::available_parallelism().map_err(|error| error.to_string())?;
-    let listeners = Listeners::bind(address, threads, process::LISTEN_BACKLOG);
+    let listeners = Listeners::bind(address, threads, LISTEN_BACKLOG_MAX);
     let listeners = listeners.map_err(|error| process::cannot_listen(address, ADDRESS_SET_BY, &error))?;
     let stop = process::stop_signal(health)?;
     announce(listeners.address());

@@ -5,8 +5,7 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use hongbao_core::limits::{GROUPS_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
-use hongbao_core::user::NAME_CHARS_MAX;
+use hongbao_core::limits::{GROUPS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, NAME_CHARS_MAX};
 use serde_json::{Value, json};
 
 use crate::rehearsal_installation::Installation;

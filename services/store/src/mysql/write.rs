@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use hongbao_core::id::TableRef;
+use hongbao_core::limits::{DEADLOCK_TRIES_MAX, SQL_LIST_MAX};
 use hongbao_core::{Entry, Envelope, EnvelopeId, Stage, Timestamp};
 use hongbao_database::mysql::connection::{Lease, within};
 use hongbao_database::mysql::failure::QueryError;
@@ -27,11 +28,6 @@ use super::{MysqlStore, read};
 use crate::failure::committing;
 use crate::rows;
 use crate::{Append, Settlement, StoreError};
-
-/// Ids in one list: MariaDB rewrites a list of a thousand values into a join.
-const SETTLE_IDS_MAX: usize = 500;
-/// How often a transaction that met another one is tried in all.
-const DEADLOCK_TRIES_MAX: u32 = 5;
 
 pub async fn create(store: &MysqlStore, envelopes: &[Envelope]) -> Result<(), StoreError> {
     let head = |statements: &Statements| statements.create.clone();
@@ -115,7 +111,7 @@ fn settlement(store: &MysqlStore, settlements: &[Settlement]) -> Result<Option<S
         groups.entry((store.place(id), settled_seq, ended)).or_default().push(id);
     }
     let mut sql = Transaction::default();
-    let lists = groups.iter().flat_map(|(group, ids)| ids.chunks(SETTLE_IDS_MAX).map(move |ids| (*group, ids)));
+    let lists = groups.iter().flat_map(|(group, ids)| ids.chunks(SQL_LIST_MAX).map(move |ids| (*group, ids)));
     for ((table, settled_seq, ended), ids) in lists {
         let statements = store.at(table)?;
         sql.in_database(table.database)?;

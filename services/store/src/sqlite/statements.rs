@@ -14,7 +14,7 @@ use crate::statements::Plain;
 /// fits in, so that each statement is prepared once and then found in the cache.
 const BATCH_ROWS: [usize; 4] = [1, 16, 128, OPEN_BATCH_SIZE_MAX];
 /// Rows that one statement takes at most.
-pub const BATCH_ROWS_MAX: usize = BATCH_ROWS[BATCH_ROWS.len() - 1];
+pub const LARGEST_BATCH_ROWS: usize = BATCH_ROWS[BATCH_ROWS.len() - 1];
 
 /// A statement in one text for each row count.
 ///
@@ -34,7 +34,7 @@ impl MultiRow {
         MultiRow { head, tail, columns, texts: Default::default() }
     }
 
-    /// The text for `rows` rows, 1 to [`BATCH_ROWS_MAX`].
+    /// The text for `rows` rows, 1 to [`LARGEST_BATCH_ROWS`].
     pub fn text(&self, rows: usize) -> &str {
         let size = BATCH_ROWS.partition_point(|size| *size < rows);
         self.texts[size].get_or_init(|| self.build(BATCH_ROWS[size]))

@@ -18,7 +18,7 @@ use hongbao_database::sqlite::failure::is_unique_violation;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, SqliteConnection};
 
-use super::statements::{BATCH_ROWS_MAX, MultiRow, Statements};
+use super::statements::{LARGEST_BATCH_ROWS, MultiRow, Statements};
 use super::{SqliteStore, rows as values};
 use crate::failure::{commit_failed, unavailable};
 use crate::rows::{self, ENTRY_WIDTH, ENVELOPE_WIDTH};
@@ -164,7 +164,7 @@ fn by_table<'a, T>(store: &SqliteStore, batch: &Batch<T>, items: &'a [T]) -> Vec
     for item in items {
         let table = store.place((batch.id)(item));
         match parts.iter_mut().rfind(|(other, _)| *other == table) {
-            Some((_, part)) if part.len() < BATCH_ROWS_MAX => part.push(item),
+            Some((_, part)) if part.len() < LARGEST_BATCH_ROWS => part.push(item),
             _ => parts.push((table, vec![item])),
         }
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_core::limits::{DURABLE_READ_TRIES_MAX, SQL_LIST_MAX};
 use hongbao_core::{Transfer, TransferId, TransferOutcome};
-use hongbao_database::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_database::durable::read_across_a_start;
 use hongbao_database::mysql::connection::{Connections, Lease, within};
 use hongbao_database::mysql::failure::{QueryError, reading};
 use hongbao_database::mysql::row::{put, put_bytes};
@@ -21,10 +22,6 @@ use crate::writer::{Failure, Transact};
 
 /// How much longer a statement of the audit may take: it goes over whole tables.
 const AUDIT_PATIENCE: u32 = 12;
-/// Values in one list. MariaDB rewrites longer lists into joins with tables
-/// that it makes for them (in_predicate_conversion_threshold, 1,000), and may then
-/// read the whole table instead of looking for each.
-const LIST_MAX: usize = 500;
 
 /// What a shard is made of.
 pub(super) struct Shard {
@@ -82,7 +79,7 @@ impl Shard {
     /// gaps and are written in order, so a barrier that comes after one was seen
     /// covers all before it, and most readings need none.
     pub async fn fetch_durably(&self, sql: &str, position_in: usize) -> Result<Vec<MySqlRow>, WalletError> {
-        for _ in 0..READ_TRIES_MAX {
+        for _ in 0..DURABLE_READ_TRIES_MAX {
             let generation = self.connections.generation();
             let rows = self.fetch(sql).await?;
             let mut newest = 0;
@@ -147,7 +144,7 @@ pub(super) fn put_id_is_one_of(sql: &mut String, ids: impl Iterator<Item = Trans
     for (number, id) in ids.enumerate() {
         match number {
             0 => sql.push_str("(id IN ("),
-            _ if number % LIST_MAX == 0 => sql.push_str(") OR id IN ("),
+            _ if number % SQL_LIST_MAX == 0 => sql.push_str(") OR id IN ("),
             _ => sql.push(','),
         }
         put_bytes(sql, &id.to_key());

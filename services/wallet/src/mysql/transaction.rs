@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use hongbao_core::limits::DEADLOCK_TRIES_MAX;
 use hongbao_core::{Transfer, TransferOutcome, UserId};
 use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::{Lease, within};
@@ -20,9 +21,6 @@ use crate::WalletError;
 use crate::ledger::PostingPlan;
 use crate::row::{self, code_of, content};
 use crate::writer::Failure;
-
-/// How often a transaction that met another one is tried in all.
-const DEADLOCK_TRIES_MAX: u32 = 5;
 
 /// The first column of each row that is read says what the row is.
 const LEDGER_ROW: i64 = 0;

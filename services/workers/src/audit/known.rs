@@ -3,11 +3,9 @@
 use std::collections::HashSet;
 
 use hongbao_core::EnvelopeId;
+use hongbao_core::limits::AUDIT_ENVELOPES_REMEMBERED_MAX;
 
-/// Envelopes that are remembered, twice this many at most.
-pub const KNOWN_MAX: usize = 100_000;
-
-/// Envelopes that exist: the latest [`KNOWN_MAX`] at least. Forgetting one costs a read.
+/// Envelopes that exist: the latest [`AUDIT_ENVELOPES_REMEMBERED_MAX`] at least. Forgetting one costs a read.
 #[derive(Default)]
 pub struct Known {
     young: HashSet<EnvelopeId>,
@@ -22,7 +20,7 @@ impl Known {
 
     /// It exists.
     pub fn insert(&mut self, id: EnvelopeId) {
-        if self.young.len() == KNOWN_MAX {
+        if self.young.len() == AUDIT_ENVELOPES_REMEMBERED_MAX {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(id);

@@ -5,10 +5,11 @@
 //! [`journals`]. In memory are at most one journal, as long as `shares_max` and
 //! one more, or several that have fewer than [`JOURNAL_PAGE_MAX`] entries
 //! together, with their transfers; or [`wallet::ROWS_PAGE`] transfers or accounts; and
-//! twice [`known::KNOWN_MAX`] ids. The check of an envelope wants its journal as
+//! twice [`AUDIT_ENVELOPES_REMEMBERED_MAX`] ids. The check of an envelope wants its journal as
 //! a whole: who opened twice and what was credited twice can be seen in no less.
 //!
 //! [`JOURNAL_PAGE_MAX`]: hongbao_core::limits::JOURNAL_PAGE_MAX
+//! [`AUDIT_ENVELOPES_REMEMBERED_MAX`]: hongbao_core::limits::AUDIT_ENVELOPES_REMEMBERED_MAX
 //!
 //! # Why it raises no false alarm while the service runs
 //! Store and wallet are two databases: no snapshot holds both. In a sound system

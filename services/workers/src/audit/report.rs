@@ -4,11 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use hongbao_core::audit::Books;
+use hongbao_core::limits::AUDIT_PACE_ENTRIES_MIN;
 use serde::Serialize;
-
-/// Entries that an audit must have read for its pace to be told to people: with
-/// fewer, most of the time goes into opening files and reading what is empty.
-const PACE_ENTRIES_MIN: u64 = 10_000;
 
 /// What the audit has read and found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -70,9 +67,9 @@ impl fmt::Display for AuditReport {
             false => writeln!(f, "books     could not be read")?,
         }
         write!(f, "took      {} ms", self.duration_ms)?;
-        match self.ms_per_million_entries.filter(|_| *entries >= PACE_ENTRIES_MIN) {
+        match self.ms_per_million_entries.filter(|_| *entries >= AUDIT_PACE_ENTRIES_MIN) {
             Some(millis) => writeln!(f, ", {} entries/s, {millis} ms per million entries", self.entries_per_s)?,
-            None => writeln!(f, " (its pace is told from {PACE_ENTRIES_MIN} entries on)")?,
+            None => writeln!(f, " (its pace is told from {AUDIT_PACE_ENTRIES_MIN} entries on)")?,
         }
         match self.breaches {
             0 => write!(f, "verdict   all invariants hold"),
@@ -99,12 +96,12 @@ mod tests {
 
     #[test]
     fn the_pace_is_told_where_there_were_enough_entries_to_tell() {
-        let mut report = AuditReport { entries: PACE_ENTRIES_MIN, ..AuditReport::default() };
+        let mut report = AuditReport { entries: AUDIT_PACE_ENTRIES_MIN, ..AuditReport::default() };
         report.took(Duration::from_micros(10_500));
         assert_eq!((report.duration_ms, report.ms_per_million_entries), (10, Some(1_050)));
         assert!(report.to_string().contains("took      10 ms, 952380 entries/s, 1050 ms per million entries\n"));
 
-        for (entries, per_million) in [(0, None), (3, Some(1_000_000)), (PACE_ENTRIES_MIN - 1, Some(300))] {
+        for (entries, per_million) in [(0, None), (3, Some(1_000_000)), (AUDIT_PACE_ENTRIES_MIN - 1, Some(300))] {
             let mut few = AuditReport { entries, ..AuditReport::default() };
             few.took(Duration::from_millis(3));
             assert_eq!(few.ms_per_million_entries, per_million);

@@ -36,8 +36,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
+use hongbao_core::limits::{CREDIT_STUCK_REMEMBERED_MAX, DURABLE_READ_TRIES_MAX};
 use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferOutcome};
-use hongbao_database::durable::{READ_TRIES_MAX, read_across_a_start};
+use hongbao_database::durable::read_across_a_start;
 use hongbao_database::{Durable, Reading};
 use hongbao_store::{Settlement, StoreError};
 use hongbao_wallet::WalletError;
@@ -51,8 +52,6 @@ use collect::Cursors;
 const NAME: &str = "credit";
 /// In every so many runs the sweep comes before the tail, so that a tail without end does not starve it.
 const SWEEP_FIRST_EVERY: u64 = 4;
-/// Refused envelopes that are remembered, so as to log each once.
-const STUCK_MAX: usize = 1_024;
 
 /// The job.
 pub struct Credit {
@@ -133,7 +132,7 @@ impl Credit {
         limit: u32,
         now: Timestamp,
     ) -> Result<Durable<Step>, JobError> {
-        for _ in 0..READ_TRIES_MAX {
+        for _ in 0..DURABLE_READ_TRIES_MAX {
             let store = self.ports.store.clone();
             let reading = Reading::begin(&*store);
             let step = self.collect(tables, limit, now).await;
@@ -273,7 +272,7 @@ impl Credit {
                 tracing::error!(%envelope_id, seq, ?outcome, "the wallet refuses a credit");
             }
         }
-        if refused > 0 && self.stuck.len() < STUCK_MAX {
+        if refused > 0 && self.stuck.len() < CREDIT_STUCK_REMEMBERED_MAX {
             self.stuck.insert(credits.envelope_id);
         } else if refused == 0 && credits.settled_seq.is_some() {
             self.stuck.remove(&credits.envelope_id);

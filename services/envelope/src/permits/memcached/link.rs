@@ -4,7 +4,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::time::{Duration, Instant};
 
-use hongbao_core::limits::PERMIT_TRIES_MAX;
+use hongbao_core::limits::{PERMIT_BACKOFF_MAX, PERMIT_BACKOFF_MIN, PERMIT_TRIES_MAX};
 use hongbao_core::{Clock, EnvelopeId, Traffic};
 use memcache_async::ascii::Protocol;
 use tokio::net::TcpStream;
@@ -13,10 +13,6 @@ use tokio::time::timeout;
 use super::answers::Checked;
 use super::metrics::PermitMetrics;
 use super::value::Holders;
-
-/// A connection waits this long before it is tried again, and twice as long each time.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// A key whose value says nothing goes after a second.
 const EMPTY_TTL_S: u32 = 1;
@@ -61,7 +57,7 @@ pub struct Link {
 impl Link {
     /// Not connected yet.
     pub fn new() -> Link {
-        Link { protocol: None, mend_at: Instant::now(), backoff: BACKOFF_MIN }
+        Link { protocol: None, mend_at: Instant::now(), backoff: PERMIT_BACKOFF_MIN }
     }
 
     /// Whether it can be asked.
@@ -86,7 +82,7 @@ impl Link {
 
     fn wait_longer(&mut self) {
         self.mend_at = Instant::now() + self.backoff;
-        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        self.backoff = (self.backoff * 2).min(PERMIT_BACKOFF_MAX);
     }
 
     /// Makes our part of an envelope's count `count`; false if the whole would
@@ -110,7 +106,7 @@ impl Link {
         match done.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
             Ok(done) => {
                 self.protocol = Some(protocol);
-                self.backoff = BACKOFF_MIN;
+                self.backoff = PERMIT_BACKOFF_MIN;
                 Ok(done)
             }
             Err(error) => {

@@ -35,14 +35,14 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use hongbao_core::limits::{PERMIT_WAIT_MS_MAX, PERMIT_WRITES_MAX, PERMITS_HELD_MAX};
+use hongbao_core::limits::{PERMIT_KEPT_LONG_CAP_MIN, PERMIT_WAIT_MS_MAX, PERMIT_WRITES_MAX, PERMITS_HELD_MAX};
 use hongbao_core::{Clock, EnvelopeId, Traffic};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
 use self::link::{Link, Terms};
 pub use self::metrics::PermitMetrics;
-use self::state::{Admission, KEPT_FOR, KEPT_LONG_CAP_MIN, PermitStates, RetentionPolicy};
+use self::state::{Admission, KEPT_FOR, PermitStates, RetentionPolicy};
 use super::{Counter, Permits};
 
 /// Connections; an envelope's questions always go through the same one.
@@ -233,7 +233,7 @@ impl Inner {
         let ttl = Duration::from_secs(self.terms.ttl_s.into());
         let policy = RetentionPolicy {
             kept_for,
-            keeps_last: self.cap.load(Ordering::Relaxed) >= KEPT_LONG_CAP_MIN,
+            keeps_last: self.cap.load(Ordering::Relaxed) >= PERMIT_KEPT_LONG_CAP_MIN,
             renew_after: ttl / 2,
             // memcached counts in whole seconds.
             expires_after: ttl.saturating_sub(Duration::from_secs(1)),

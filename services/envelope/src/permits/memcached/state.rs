@@ -16,9 +16,6 @@ use hongbao_core::limits::PERMITS_HELD_MAX;
 /// A permit that nobody has used for so long is given back.
 pub const KEPT_FOR: Duration = Duration::from_millis(500);
 
-/// From this cap on, one kept permit of each process bars nobody: a host has fewer processes.
-pub const KEPT_LONG_CAP_MIN: u32 = 8;
-
 /// Once an envelope is full it is not asked about again for so long, unless a
 /// permit of our own comes free.
 const FULL_FOR: Duration = Duration::from_millis(5);

@@ -1,0 +1,82 @@
+//! The bounds of an envelope that an operator configures.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{
+    GREETING_CHARS_CEILING, LIFETIME_S_CEILING, PAY_WITHIN_S, SHARE_FEN_CEILING, SHARES_CEILING, TICKET_LIFE_MS,
+};
+use crate::money::Fen;
+use crate::settings::{self, setting};
+
+/// What an operator may configure of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Shares of one envelope at most.
+    pub shares_max: u32,
+    /// Fen that one share may hold, at most and on average.
+    pub share_fen_max: Fen,
+    /// Characters of a greeting at most.
+    pub greeting_chars_max: usize,
+    /// Seconds that an envelope can be opened: the least that may be asked for.
+    pub expires_in_s_min: u32,
+    /// The most, and the default.
+    pub expires_in_s_max: u32,
+    /// Milliseconds that a ticket is good for.
+    pub ticket_life_ms: i64,
+    /// Seconds after which an envelope that was not paid is cancelled.
+    pub pay_within_s: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            shares_max: 500,
+            share_fen_max: Fen::new(20_000).expect("positive"),
+            greeting_chars_max: 64,
+            expires_in_s_min: 60,
+            expires_in_s_max: 86_400,
+            ticket_life_ms: 60_000,
+            pay_within_s: 900,
+        }
+    }
+}
+
+impl Limits {
+    /// Shares that an envelope may have.
+    pub fn shares(&self) -> RangeInclusive<i64> {
+        1..=self.shares_max.into()
+    }
+
+    /// Fen that an envelope of so many shares may hold.
+    pub fn total_fen(&self, shares: u32) -> RangeInclusive<i64> {
+        shares.into()..=i64::from(shares) * self.share_fen_max.get()
+    }
+
+    /// Seconds that an envelope may be open for.
+    pub fn expires_in_s(&self) -> RangeInclusive<i64> {
+        self.expires_in_s_min.into()..=self.expires_in_s_max.into()
+    }
+
+    /// The first bound that is out of its range, with the range.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        settings::check(
+            "limits",
+            &[
+                setting("shares_max", self.shares_max, 1..=SHARES_CEILING),
+                setting("share_fen_max", self.share_fen_max.get(), 1..=SHARE_FEN_CEILING),
+                setting("greeting_chars_max", self.greeting_chars_max, 0..=GREETING_CHARS_CEILING),
+                // Day tables are used again.
+                setting("expires_in_s_max", self.expires_in_s_max, 1..=LIFETIME_S_CEILING),
+                setting("expires_in_s_min", self.expires_in_s_min, 1..=self.expires_in_s_max),
+                setting("ticket_life_ms", self.ticket_life_ms, TICKET_LIFE_MS),
+                setting("pay_within_s", self.pay_within_s, PAY_WITHIN_S),
+            ],
+        )
+    }
+}
