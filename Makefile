@@ -46,17 +46,17 @@ schemathesis:
 # gateway; then 1, 2 and 4 SETs.
 bench:
 	ops/parts.sh install
-	cargo build --release -p hongbao -p hongbao-loadtest
-	target/release/hongbao-loadtest bench --server target/release/hongbao
-	target/release/hongbao-loadtest bench --server target/release/hongbao --cluster
-	target/release/hongbao-loadtest bench --server target/release/hongbao --cluster --bare
-	target/release/hongbao-loadtest fronts --server target/release/hongbao
-	target/release/hongbao-loadtest sets --server target/release/hongbao
+	cargo build --release -p hongbao -p hongbao-bench
+	target/release/hongbao-bench bench --server target/release/hongbao
+	target/release/hongbao-bench bench --server target/release/hongbao --cluster
+	target/release/hongbao-bench bench --server target/release/hongbao --cluster --bare
+	target/release/hongbao-bench fronts --server target/release/hongbao
+	target/release/hongbao-bench sets --server target/release/hongbao
 
 # A newcomer's tour: 500 users, one envelope, a refund, the audit.
 demo:
-	cargo build --release -p hongbao -p hongbao-loadtest
-	target/release/hongbao-loadtest demo --server target/release/hongbao
+	cargo build --release -p hongbao -p hongbao-bench
+	target/release/hongbao-bench demo --server target/release/hongbao
 
 # A whole installation on this machine: two SETs, a wallet, a gateway on
 # 127.0.0.1:8080. Installs MariaDB, memcached and Redis when they are missing.

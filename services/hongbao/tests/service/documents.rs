@@ -42,8 +42,7 @@ fn exists(document: &str, path: &str) -> bool {
         beside,
         Path::new("services").join(path),
         Path::new("services").join(first).join("src").join(rest),
-        Path::new("loadtest/src").join(path),
-        Path::new("loadtest/src").join(rest),
+        Path::new("loadtest/loadtest/src").join(path),
         Path::new("ops").join(path),
     ]
     .iter()

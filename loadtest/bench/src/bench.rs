@@ -1,0 +1,189 @@
+//! `bench`: the service against a bare route, over the same wire, with the same
+//! requests, in turns. The two servers and the generator are three processes.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use hongbao_load::child::Child;
+use hongbao_load::client::Client;
+use hongbao_load::metrics::{self, Batches};
+use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::service::{Cluster, SECRET, Service, Wanted};
+use hongbao_load::source::RequestSource;
+use hongbao_load::{Fallible, files, interrupt, machine};
+use tempfile::TempDir;
+
+use crate::measure::{WARM_UP, measure};
+use crate::report::{Line, Report, Round};
+use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
+
+/// What a bench run is told.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The `hongbao` binary, a release build
+    #[arg(long)]
+    server: PathBuf,
+    /// Measure a server of a SET with MariaDB, memcached and Redis, instead of the embedded service
+    #[arg(long)]
+    cluster: bool,
+    /// With --cluster: leave memcached and Redis out, to see what they cost
+    #[arg(long, requires = "cluster")]
+    bare: bool,
+    /// The script that starts a cluster
+    #[arg(long, default_value = "ops/cluster.sh")]
+    cluster_script: PathBuf,
+    /// Further settings for the section `[server]`, as TOML
+    #[arg(long, default_value = "")]
+    server_settings: String,
+    /// Seconds that each run is measured for
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds of each workload; the medians are reported
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// Connections that are kept busy
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    connections: u32,
+    /// Envelopes of the spread workload
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    envelopes: u32,
+    /// Only these workloads: hot, spread, memory, view
+    #[arg(long = "workload", value_enum)]
+    workloads: Vec<workload::Name>,
+    /// Where the service keeps its data; on a real disk, and deleted afterwards
+    #[arg(long, default_value = "target/bench-data")]
+    data: PathBuf,
+    /// Write every round's figures to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Exit with 1 when a goal is missed
+    #[arg(long)]
+    enforce: bool,
+}
+
+/// Runs the bench and prints its table.
+pub fn bench(args: &Args) -> Fallible<ExitCode> {
+    interrupt::watch()?;
+    machine::raise_open_files()?;
+    if cfg!(debug_assertions) {
+        eprintln!("warning: this is a debug build, so the generator is slow");
+    }
+    if let Some(path) = &args.json {
+        files::check_writable("--json", path)?;
+    }
+    let report = Bench::start(args)?.run()?;
+    print!("{}", report.table());
+    let faults = report.faults();
+    faults.iter().for_each(|fault| println!("FAILED: {fault}"));
+    let written = files::write("--json", args.json.as_deref(), || Ok(serde_json::to_string_pretty(&report)?));
+    let failed = !faults.is_empty() || (args.enforce && !report.goals_met());
+    Ok(files::exit_code(u8::from(failed), [written]))
+}
+
+/// Two servers, and what is to be measured. The fields are dropped in this
+/// order: the servers end before their data goes.
+struct Bench<'a> {
+    service: Service,
+    baseline: Child,
+    dir: TempDir,
+    client: Client,
+    lines: Vec<Workload>,
+    extent: Extent,
+    args: &'a Args,
+}
+
+impl<'a> Bench<'a> {
+    fn start(args: &'a Args) -> Fallible<Bench<'a>> {
+        let lines = workload::lines(&args.workloads, args.connections, args.cluster);
+        let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
+        let extent = Extent::new(&lines, args.rounds, seconds, args.envelopes)?;
+        let dir = files::data_dir(&args.data)?;
+        let wanted = Wanted {
+            shares_max: extent.shares_max(),
+            server: args.server_settings.clone(),
+            bare: args.bare,
+            ..Wanted::default()
+        };
+        let service = match args.cluster {
+            true => Service::Cluster(Cluster::start(&args.cluster_script, &args.server, dir.path(), 1, &wanted)?),
+            false => Service::embedded(&args.server, dir.path(), &wanted)?,
+        };
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["baseline", "--listen", "127.0.0.1:0"]);
+        let baseline = Child::start("the baseline", command, &dir.path().join("baseline.log"))?;
+        let client = Client::new(service.addr(), SECRET);
+        client.wait_until_ready().map_err(|error| service.complaint(&error.to_string()))?;
+        Ok(Bench { service, baseline, dir, client, lines, extent, args })
+    }
+
+    fn run(self) -> Fallible<Report> {
+        self.measure_all().map_err(|error| self.service.complaint(&error.to_string()))
+    }
+
+    fn measure_all(&self) -> Fallible<Report> {
+        let durability = metrics::durability(&self.client.metrics()?).unwrap_or("not stated").to_owned();
+        let mut lines = Vec::new();
+        for name in [Name::Hot, Name::Spread, Name::Memory, Name::View] {
+            let of_name: Vec<Workload> = self.lines.iter().filter(|line| line.name == name).copied().collect();
+            if of_name.is_empty() {
+                continue;
+            }
+            let mut stage = Stage::set(name, &self.client, &self.extent)?;
+            for workload in of_name {
+                lines.push(self.line(workload, &mut stage)?);
+            }
+        }
+        Ok(Report {
+            processors: machine::processors(),
+            file_system: machine::file_system(self.dir.path()),
+            durability,
+            seconds: self.args.seconds,
+            lines,
+        })
+    }
+
+    fn line(&self, workload: Workload, stage: &mut Stage) -> Fallible<Line> {
+        let mut rounds = Vec::new();
+        for number in 1..=self.args.rounds {
+            let requests = stage.requests(&self.client, &self.extent)?;
+            let round = self.round(workload, &requests)?;
+            eprintln!(
+                "{} at {}, round {number} of {}: bare {:.0}/s, service {:.0}/s, ratio {:.2}",
+                workload.name.text(),
+                workload.connections,
+                self.args.rounds,
+                round.bare.per_second,
+                round.service.per_second,
+                round.ratio()
+            );
+            rounds.push(round);
+        }
+        Ok(Line::new(workload, rounds))
+    }
+
+    fn round(&self, workload: Workload, requests: &RequestBuffer) -> Fallible<Round> {
+        self.service.wait_until_idle()?;
+        let time = Duration::from_secs(self.args.seconds);
+        let connections = workload.connections as usize;
+        let source = RequestSource::again_and_again(requests);
+        let bare = &self.baseline;
+        let bare = measure(bare.addr(), &|| bare.cpu_time(), source, connections, time, Expect::Opened)?;
+
+        let before = Batches::read(&self.client.metrics()?);
+        let source = if workload.name.consumes() {
+            RequestSource::once(requests)
+        } else {
+            RequestSource::again_and_again(requests)
+        };
+        let service = &self.service;
+        let expect = workload.name.expect();
+        let used_before = service.cpu_time()?;
+        let mut service = measure(service.addr(), &|| service.cpu_time(), source, connections, time, expect)?;
+        service.caught_up_s = self.service.wait_until_idle()?.map(|time| time.as_secs_f64());
+        let used = self.service.cpu_time()?.saturating_sub(used_before);
+        service.cost_us = Some(used.as_secs_f64() * 1e6 / service.sent as f64);
+        service.batch_size_mean = Batches::read(&self.client.metrics()?).mean_since(before);
+        Ok(Round { bare, service })
+    }
+}

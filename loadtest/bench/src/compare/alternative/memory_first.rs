@@ -1,0 +1,174 @@
+//! Memory first: a script in Redis takes a share atomically, the user is
+//! answered, and MariaDB is told later, many openings in one insert.
+//!
+//! The shares are drawn when the envelope is made and wait in a list. What was
+//! taken but is not yet in MariaDB waits in another list in Redis, not in this
+//! process, so that the end of this process alone loses nothing. The end of
+//! Redis does: there is no other copy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::io::tcp::TcpSettings;
+use deadpool_redis::redis::{self, AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisError};
+use hongbao_core::wire::Outcome;
+use hongbao_core::{Clock, EnvelopeId, Timestamp, UserId};
+use hongbao_load::Fallible;
+use sqlx::Executor as _;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+
+use super::Failure;
+use super::pool::connect;
+use super::tables::opened;
+
+/// The list of openings that MariaDB does not know yet.
+pub const PENDING: &str = "pending";
+/// Openings that may wait for MariaDB; more are told `busy`.
+const PENDING_MAX: usize = 2_000_000;
+/// Openings in one insert.
+const BATCH_MAX: isize = 1_000;
+/// How long the writer sleeps when there is nothing to write, or MariaDB is away.
+const REST: Duration = Duration::from_millis(5);
+/// How long Redis may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Multiplexed connections: a few suffice.
+const CONNECTIONS: usize = 4;
+
+/// Who was here before gets the same; else the next share is taken, the record
+/// kept and queued. The first answer tells which of it happened.
+const TAKE: &str = "\
+local mine = redis.call('HGET', KEYS[2], ARGV[1])
+if mine then return {1, mine} end
+if redis.call('LLEN', KEYS[3]) >= tonumber(ARGV[4]) then return {3, ''} end
+local amount = redis.call('LPOP', KEYS[1])
+if not amount then return {2, ''} end
+local record = (redis.call('HLEN', KEYS[2]) + 1) .. ',' .. amount .. ',' .. ARGV[2]
+redis.call('HSET', KEYS[2], ARGV[1], record)
+redis.call('RPUSH', KEYS[3], ARGV[3] .. \",'\" .. ARGV[1] .. \"',\" .. record)
+return {0, record}";
+
+/// The shares of an envelope that nobody has yet.
+pub fn shares_key(envelope: EnvelopeId) -> String {
+    key("shares", envelope)
+}
+
+/// Who has opened an envelope.
+fn opened_key(envelope: EnvelopeId) -> String {
+    key("opened", envelope)
+}
+
+fn key(kind: &str, envelope: EnvelopeId) -> String {
+    format!("{kind}:{}", super::tables::literal(envelope))
+}
+
+/// A connection without delay.
+pub async fn redis_connection(address: SocketAddr) -> Result<MultiplexedConnection, RedisError> {
+    let to = ConnectionAddr::Tcp(address.ip().to_string(), address.port());
+    let info = to.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
+    Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Failure {
+        Failure::Unknown(error.to_string())
+    }
+}
+
+/// The scheme.
+pub struct MemoryFirst {
+    connections: Vec<MultiplexedConnection>,
+    next: AtomicUsize,
+    /// What Redis calls the script.
+    take: String,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryFirst {
+    /// Connects to both, and starts the writer.
+    pub async fn start(
+        database: MySqlConnectOptions,
+        redis: SocketAddr,
+        clock: Arc<dyn Clock>,
+    ) -> Fallible<MemoryFirst> {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(redis_connection(redis).await?);
+        }
+        let mut own = redis_connection(redis).await?;
+        let take = redis::cmd("SCRIPT").arg("LOAD").arg(TAKE).query_async(&mut own).await?;
+        let writer = Writer { redis: own, connection: Some(connect(&database).await?), database };
+        tokio::spawn(writer.run());
+        Ok(MemoryFirst { connections, next: AtomicUsize::new(0), take, clock })
+    }
+
+    /// Takes a share in Redis.
+    pub async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
+        let at = self.clock.now();
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut connection = self.connections[next % CONNECTIONS].clone();
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(&self.take).arg(3).arg(shares_key(envelope)).arg(opened_key(envelope)).arg(PENDING);
+        call.arg(user.as_str()).arg(at.millis()).arg(super::tables::literal(envelope)).arg(PENDING_MAX);
+        let (what, record): (u8, String) = call.query_async(&mut connection).await?;
+        match what {
+            2 => return Ok(Outcome::Empty),
+            3 => return Err(Failure::Busy),
+            _ => (),
+        }
+        let mut parts = record.split(',').map(|part| part.parse::<i64>().ok());
+        let (Some(Some(seq)), Some(Some(amount_fen)), Some(Some(at_ms))) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Failure::Unknown(format!("Redis has answered {record:?}")));
+        };
+        Ok(opened(seq as u32, amount_fen, Timestamp::from_millis(at_ms), what == 1))
+    }
+}
+
+/// Carries openings from Redis to MariaDB.
+struct Writer {
+    redis: MultiplexedConnection,
+    database: MySqlConnectOptions,
+    connection: Option<MySqlConnection>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            match self.write_some().await {
+                Ok(true) => (),
+                Ok(false) => tokio::time::sleep(REST).await,
+                Err(error) => {
+                    eprintln!("memory-first: {error:?}");
+                    self.connection = None;
+                    tokio::time::sleep(20 * REST).await;
+                }
+            }
+        }
+    }
+
+    /// Writes what waits, up to a bound, and takes it off the list only when it
+    /// is committed: a repeat meets the primary key. Whether there was anything.
+    async fn write_some(&mut self) -> Result<bool, Failure> {
+        let records: Vec<String> =
+            redis::cmd("LRANGE").arg(PENDING).arg(0).arg(BATCH_MAX - 1).query_async(&mut self.redis).await?;
+        if records.is_empty() {
+            return Ok(false);
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            gone => gone.insert(connect(&self.database).await?),
+        };
+        // A record is ready to stand between the brackets; see TAKE.
+        let insert = format!(
+            "INSERT IGNORE INTO entry (envelope_id, user_id, seq, amount_fen, at_ms, remaining_fen) VALUES ({},0)",
+            records.join(",0),(")
+        );
+        connection.execute(sqlx::raw_sql(&insert)).await?;
+        let _: () = redis::cmd("LTRIM").arg(PENDING).arg(records.len()).arg(-1).query_async(&mut self.redis).await?;
+        Ok(true)
+    }
+}

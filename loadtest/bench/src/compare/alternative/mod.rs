@@ -1,0 +1,197 @@
+//! The alternatives: the schemes that the design rejects, each written as well as its
+//! adherents would write it, behind the same HTTP as the service.
+//!
+//! An alternative checks tokens, tickets and bodies with the code of the service, and
+//! answers in its words. What differs is how it takes a share: that is one file
+//! a scheme. All of them draw with the same split, and pay nobody: a balance is
+//! credited only by Hongbao.
+//!
+//! Reading order: [`bare`], which is none of them but their measure; [`row_lock`], [`optimistic`], [`serial`], [`memory_first`];
+//! then [`pool`] and [`tables`], which they share.
+
+mod bare;
+mod memory_first;
+mod optimistic;
+mod row_lock;
+mod serial;
+
+mod pool;
+pub mod tables;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRef, Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use hongbao_core::ticket::TicketKey;
+use hongbao_core::wire::{OpenRequest, Outcome};
+use hongbao_core::{Clock, EnvelopeId, SystemClock, UserId};
+use hongbao_http::{Caller, Code, Json, Problem, ServeOptions, Verifier, json_response, serve};
+use hongbao_load::Fallible;
+use hongbao_load::service::{SECRET, TICKET_SECRET};
+
+use self::bare::Bare;
+use self::memory_first::MemoryFirst;
+use self::optimistic::Optimistic;
+use self::pool::Pool;
+use self::row_lock::RowLock;
+use self::serial::Serial;
+use super::scheme::Scheme;
+
+pub use self::memory_first::{PENDING, redis_connection, shares_key};
+pub use self::pool::server_options;
+
+/// What an alternative gets by its command line.
+#[derive(clap::Args, Clone, Debug)]
+pub struct AlternativeArgs {
+    /// Which one
+    #[arg(value_enum)]
+    pub scheme: Scheme,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// MariaDB, as `host:port` or `unix:/path/to/socket`
+    #[arg(long)]
+    pub database: String,
+    /// Redis, as `host:port`; only memory-first needs it
+    #[arg(long)]
+    pub redis: Option<SocketAddr>,
+    /// Connections to MariaDB
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub connections: u32,
+}
+
+/// Why an opening has no outcome.
+#[derive(Debug)]
+pub enum Failure {
+    /// Refused; nothing was done.
+    Busy,
+    /// There is no such envelope.
+    NotFound,
+    /// It may have happened or not.
+    Unknown(String),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Failure {
+        Failure::Unknown(error.to_string())
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        match failure {
+            Failure::Busy => Problem::new(Code::Busy, "somebody else is opening it"),
+            Failure::NotFound => Problem::new(Code::NotFound, "no such envelope"),
+            Failure::Unknown(reason) => {
+                eprintln!("outcome unknown: {reason}");
+                Problem::new(Code::OutcomeUnknown, reason)
+            }
+        }
+    }
+}
+
+/// One of them.
+enum Alternative {
+    Bare(Bare),
+    RowLock(RowLock),
+    Optimistic(Optimistic),
+    MemoryFirst(MemoryFirst),
+    Serial(Serial),
+}
+
+impl Alternative {
+    async fn start(args: &AlternativeArgs, clock: Arc<dyn Clock>) -> Fallible<Alternative> {
+        let node = pool::options(&args.database, args.scheme)?;
+        let connections = args.connections as usize;
+        Ok(match args.scheme {
+            Scheme::Bare => Alternative::Bare(Bare::new(clock)),
+            Scheme::RowLock => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, true, clock)),
+            Scheme::NoWait => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, false, clock)),
+            Scheme::Optimistic => Alternative::Optimistic(Optimistic::new(Pool::open(node, connections).await?, clock)),
+            Scheme::Serial => Alternative::Serial(Serial::start(&node, connections, clock).await?),
+            Scheme::MemoryFirst => {
+                let redis = args.redis.ok_or("memory-first needs --redis")?;
+                Alternative::MemoryFirst(MemoryFirst::start(node, redis, clock).await?)
+            }
+            Scheme::Hongbao => return Err("Hongbao is no alternative of itself: start `hongbao server`".into()),
+        })
+    }
+
+    async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
+        match self {
+            Alternative::Bare(alternative) => alternative.open(envelope),
+            Alternative::RowLock(alternative) => alternative.open(envelope, user).await,
+            Alternative::Optimistic(alternative) => alternative.open(envelope, user).await,
+            Alternative::MemoryFirst(alternative) => alternative.open(envelope, user).await,
+            Alternative::Serial(alternative) => alternative.open(envelope, user).await,
+        }
+    }
+}
+
+/// What a request needs.
+#[derive(Clone)]
+struct App {
+    alternative: Arc<Alternative>,
+    verifier: Verifier,
+    tickets: TicketKey,
+    clock: Arc<dyn Clock>,
+}
+
+impl FromRef<App> for Verifier {
+    fn from_ref(app: &App) -> Verifier {
+        app.verifier.clone()
+    }
+}
+
+/// Serves an alternative until the process is killed.
+pub fn run(args: &AlternativeArgs) -> Fallible<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let router = router(args).await?;
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(args.listen)?;
+        // As long a queue of new connections as the service has.
+        let listener = socket.listen(4_096)?;
+        let mut out = std::io::stdout();
+        writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+        out.flush()?;
+        serve(listener, router, ServeOptions::default(), std::future::pending()).await;
+        Ok(())
+    })
+}
+
+async fn router(args: &AlternativeArgs) -> Fallible<Router> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let app = App {
+        alternative: Arc::new(Alternative::start(args, clock.clone()).await?),
+        verifier: Verifier::hs256(SECRET.as_bytes(), clock.clone())?,
+        tickets: TicketKey::new(TICKET_SECRET.as_bytes()),
+        clock,
+    };
+    Ok(Router::new()
+        .route("/v1/envelopes/{id}/open", post(open))
+        .route("/readyz", get(async || r#"{"ready":true}"#))
+        .with_state(app))
+}
+
+async fn open(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    caller: Caller,
+    Json(request): Json<OpenRequest>,
+) -> Result<Response, Problem> {
+    let Some(envelope) = EnvelopeId::parse(&id) else { return Err(Failure::NotFound.into()) };
+    if !app.tickets.admits(&request.ticket, envelope, &caller.user, app.clock.now()) {
+        return Err(Problem::new(Code::TicketInvalid, "the ticket is not good"));
+    }
+    let outcome = app.alternative.open(envelope, &caller.user).await?;
+    Ok(json_response(StatusCode::OK, &outcome))
+}
+
+#[cfg(test)]
+mod tests;

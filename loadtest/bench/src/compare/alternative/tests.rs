@@ -1,0 +1,135 @@
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use hongbao_load::client::Client;
+use hongbao_load::generator::Generator;
+use hongbao_load::source::RequestSource;
+
+use super::*;
+use crate::compare::audit::Audit;
+use crate::compare::cell::Plan;
+use crate::compare::history::History;
+use crate::compare::run::Ready;
+use crate::compare::testbed::Testbed;
+use crate::prepare::{Opening, user_id};
+
+const OPENERS: usize = 32;
+const RIVALS: [Scheme; 5] = [Scheme::RowLock, Scheme::NoWait, Scheme::Optimistic, Scheme::MemoryFirst, Scheme::Serial];
+
+/// One MariaDB and one Redis for all tests, one after the other.
+fn testbed() -> MutexGuard<'static, Testbed> {
+    static GROUND: OnceLock<Mutex<Testbed>> = OnceLock::new();
+    let start = || Mutex::new(Testbed::start(&RIVALS, None, std::path::Path::new("")).unwrap());
+    // A test that failed leaves nothing behind that the next would see: tables are made anew.
+    GROUND.get_or_init(start).lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// An alternative in this process. Its connections are closed when the value goes, and
+/// with them the locks that would keep the next one's tables from being made.
+struct Running {
+    addr: SocketAddr,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().expect("it is joined once").join().unwrap();
+    }
+}
+
+/// Seeds what the plan needs, and starts an alternative on it.
+fn start(testbed: &Testbed, scheme: Scheme, plan: Plan) -> (Ready, Running) {
+    let ready = Ready::seed(testbed, scheme, plan).unwrap();
+    let listen = ([127, 0, 0, 1], 0).into();
+    let args =
+        AlternativeArgs { scheme, listen, database: testbed.database(), redis: testbed.redis(), connections: 16 };
+    let (told, address) = std::sync::mpsc::sync_channel(1);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let router = router(&args).await.unwrap();
+            let listener = tokio::net::TcpListener::bind(args.listen).await.unwrap();
+            told.send(listener.local_addr().unwrap()).unwrap();
+            let stopped = async { drop(stopped.await) };
+            serve(listener, router, ServeOptions::default(), stopped).await;
+        });
+    });
+    let addr = address.recv().unwrap();
+    (ready, Running { addr, stop: Some(stop), thread: Some(thread) })
+}
+
+/// Sends every request once; gives what was told, and how often each other answer came.
+fn open_all(ready: &Ready, addr: SocketAddr) -> (History, std::collections::BTreeMap<String, u64>) {
+    let mut history = History::new(ready.plan.openings.len());
+    let mut generator = Generator::connect(addr, OPENERS).unwrap();
+    let stats =
+        generator.drive(&mut RequestSource::once(&ready.requests), None, |index, answer| history.take(index, answer));
+    (history, stats.unwrap().errors)
+}
+
+/// `users` users, each of whom opens each of the envelopes.
+fn plan(envelopes: u32, shares: u32, users: u32) -> Plan {
+    let openings = (0..users).flat_map(|user| (0..envelopes).map(move |envelope| Opening { user, envelope }));
+    Plan { envelopes, shares, openings: openings.collect() }
+}
+
+fn audit(testbed: &Testbed, ready: &Ready, history: &History) -> Audit {
+    testbed.wait_until_persisted(ready.scheme, std::time::Duration::from_secs(20)).unwrap();
+    ready.audit(testbed, history).unwrap()
+}
+
+#[test]
+fn thirty_two_openers_at_once_get_no_more_than_there_is_and_all_of_it_is_stored() {
+    let testbed = testbed();
+    for scheme in RIVALS {
+        // Twice as many users as shares.
+        let (ready, alternative) = start(&testbed, scheme, plan(3, 100, 200));
+        let (history, errors) = open_all(&ready, alternative.addr);
+        let audit = audit(&testbed, &ready, &history);
+        assert!(audit.holds(), "{scheme:?}: {audit:?}");
+        assert_eq!(audit.acknowledged, history.opened());
+        let known = ["503 busy", "200 empty"];
+        assert!(errors.keys().all(|label| known.contains(&label.as_str())), "{scheme:?}: {errors:?}");
+        if !matches!(scheme, Scheme::NoWait | Scheme::Optimistic) {
+            assert_eq!((history.opened(), errors["200 empty"]), (300, 300), "{scheme:?}: {errors:?}");
+            assert!(!errors.contains_key("503 busy"), "{scheme:?}: {errors:?}");
+        }
+        assert!(history.opened() > 0, "{scheme:?}: {errors:?}");
+    }
+}
+
+#[test]
+fn a_user_who_asks_thirty_two_times_at_once_gets_one_share_and_hears_of_it_every_time() {
+    let testbed = testbed();
+    for scheme in RIVALS {
+        let openings = vec![Opening { user: 7, envelope: 0 }; 320];
+        let (ready, alternative) = start(&testbed, scheme, Plan { envelopes: 1, shares: 40, openings });
+        let (history, errors) = open_all(&ready, alternative.addr);
+        assert_eq!(history.opened(), 1, "{scheme:?}: {errors:?}");
+        let known = ["200 opened replayed", "503 busy"];
+        assert!(errors.keys().all(|label| known.contains(&label.as_str())), "{scheme:?}: {errors:?}");
+        assert!(errors["200 opened replayed"] > 0, "{scheme:?}: {errors:?}");
+        testbed.wait_until_persisted(scheme, std::time::Duration::from_secs(20)).unwrap();
+        let entries = ready.entries(&testbed).unwrap();
+        assert_eq!(entries.len(), 1, "{scheme:?}");
+        assert_eq!((entries[0].seq, entries[0].user.as_str()), (1, user_id(7).as_str()));
+    }
+}
+
+#[test]
+fn a_alternative_checks_token_ticket_and_id_as_the_service_does() {
+    let testbed = testbed();
+    let (ready, alternative) = start(&testbed, Scheme::RowLock, plan(1, 2, 1));
+    let id = ready.envelopes()[0];
+    let client = Client::new(alternative.addr, SECRET);
+    let call = |path: &str, body: &str| client.one("POST", path, "li", body).unwrap_err().to_string();
+    let path = format!("/v1/envelopes/{id}/open");
+    assert!(call(&path, r#"{"ticket":"made-up"}"#).contains("403 ticket_invalid"));
+    assert!(call(&path, r#"{"ticket":"made-up","more":1}"#).contains("422 invalid_request"));
+    assert!(call("/v1/envelopes/1/open", r#"{"ticket":"made-up"}"#).contains("404 not_found"));
+    let stranger = Client::new(alternative.addr, "some other secret of enough bytes for a key");
+    let refused = stranger.one("POST", &path, "li", r#"{"ticket":"made-up"}"#).unwrap_err().to_string();
+    assert!(refused.contains("401 unauthorized"), "{refused}");
+}

@@ -1,0 +1,164 @@
+//! What the generator was told, request by request, and how fair the order was.
+
+use std::collections::HashMap;
+
+use hongbao_load::http::Answer;
+use memchr::memmem;
+
+use crate::prepare::Opening;
+use crate::workload::Expect;
+
+/// An acknowledged opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryEvent {
+    /// Its place in the envelope, from 1.
+    pub seq: u32,
+    /// Its money.
+    pub amount_fen: u32,
+}
+
+/// What became of each request of a run, in the order in which they were sent.
+pub struct History {
+    events: Vec<Option<HistoryEvent>>,
+    /// Requests whose answer says that nothing was done.
+    refused: Vec<bool>,
+}
+
+/// How often the order of sending was not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fairness {
+    /// Pairs of openings of one envelope that stand next to each other in seq.
+    pub pairs: u64,
+    /// Of these, those whose earlier seq was sent later.
+    pub inverted: u64,
+    /// Of all openings but one in a hundred, how many later ones overtook it at most.
+    pub overtaken_p99: u32,
+}
+
+impl History {
+    /// Nothing told yet about so many requests.
+    pub fn new(requests: usize) -> History {
+        History { events: vec![None; requests], refused: vec![false; requests] }
+    }
+
+    /// Takes an answer in. Refuses, by a label, what is not a first opening.
+    pub fn take(&mut self, index: usize, answer: &Answer<'_>) -> Result<(), String> {
+        if let Err(label) = Expect::Opened.check(answer) {
+            // These say that nobody knows; whatever else is said comes from a known outcome.
+            self.refused[index] = !matches!(answer.status, 500 | 502 | 504);
+            return Err(label);
+        }
+        let number = |name: &[u8]| number_after(answer.body, name);
+        match (number(b"\"seq\":"), number(b"\"amount_fen\":")) {
+            (Some(seq), Some(amount_fen)) => {
+                self.events[index] = Some(HistoryEvent { seq, amount_fen });
+                Ok(())
+            }
+            _ => Err("200 without seq or amount".into()),
+        }
+    }
+
+    /// What was acknowledged to the request at `index`.
+    pub fn event(&self, index: usize) -> Option<HistoryEvent> {
+        self.events[index]
+    }
+
+    /// Whether the request at `index` must not have opened anything.
+    pub fn is_refused(&self, index: usize) -> bool {
+        self.refused[index]
+    }
+
+    /// Acknowledged openings so far.
+    pub fn opened(&self) -> u64 {
+        self.events.iter().flatten().count() as u64
+    }
+
+    /// Envelopes of which at least one opening was acknowledged.
+    pub fn envelopes_opened(&self, openings: &[Opening]) -> usize {
+        self.by_envelope(openings).len()
+    }
+
+    /// Compares the order of seq with the order of sending, envelope by envelope.
+    pub fn fairness(&self, openings: &[Opening]) -> Fairness {
+        let mut fairness = Fairness::default();
+        let mut overtaken = Vec::new();
+        for mut places in self.by_envelope(openings).into_values() {
+            places.sort_unstable();
+            fairness.pairs += places.len() as u64 - 1;
+            fairness.inverted += places.windows(2).filter(|pair| pair[0].1 > pair[1].1).count() as u64;
+            let mut sent: Vec<usize> = places.iter().map(|(_, index)| *index).collect();
+            sent.sort_unstable();
+            overtaken.extend(places.iter().enumerate().map(|(place, (_, index))| {
+                let turn = sent.binary_search(index).expect("the list holds each of them");
+                place.saturating_sub(turn) as u32
+            }));
+        }
+        overtaken.sort_unstable();
+        fairness.overtaken_p99 = overtaken.get(overtaken.len() * 99 / 100).copied().unwrap_or(0);
+        fairness
+    }
+
+    /// Of each envelope its openings, as (seq, place in the order of sending).
+    fn by_envelope(&self, openings: &[Opening]) -> HashMap<u32, Vec<(u32, usize)>> {
+        let mut places = HashMap::<u32, Vec<(u32, usize)>>::new();
+        for (index, (opening, events)) in openings.iter().zip(&self.events).enumerate() {
+            if let Some(events) = events {
+                places.entry(opening.envelope).or_default().push((events.seq, index));
+            }
+        }
+        places
+    }
+}
+
+/// The number that follows `name`. Looks for the words only: parsing each answer
+/// would cost the generator more than sending the request.
+fn number_after(body: &[u8], name: &[u8]) -> Option<u32> {
+    let digits = &body[memmem::find(body, name)? + name.len()..];
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(seqs: &[(u32, u32)]) -> (History, Vec<Opening>) {
+        let mut history = History::new(seqs.len());
+        let openings =
+            seqs.iter().enumerate().map(|(user, (envelope, _))| Opening { user: user as u32, envelope: *envelope });
+        for (index, (_, seq)) in seqs.iter().enumerate() {
+            let body = format!(r#"{{"outcome":"opened","amount_fen":7,"seq":{seq},"replayed":false}}"#);
+            history.take(index, &Answer::of(200, body.as_bytes())).unwrap();
+        }
+        (history, openings.collect())
+    }
+
+    #[test]
+    fn who_is_served_in_the_order_of_sending_is_treated_fairly() {
+        let (history, openings) = events(&[(0, 1), (1, 1), (0, 2), (1, 2), (0, 3)]);
+        assert_eq!(history.fairness(&openings), Fairness { pairs: 3, inverted: 0, overtaken_p99: 0 });
+        assert_eq!((history.opened(), history.envelopes_opened(&openings)), (5, 2));
+        assert_eq!(history.event(4), Some(HistoryEvent { seq: 3, amount_fen: 7 }));
+    }
+
+    #[test]
+    fn who_is_overtaken_is_counted_once_as_a_pair_and_with_how_many_came_before() {
+        // The first that was sent is served last.
+        let (history, openings) = events(&[(0, 4), (0, 1), (0, 2), (0, 3)]);
+        assert_eq!(history.fairness(&openings), Fairness { pairs: 3, inverted: 1, overtaken_p99: 3 });
+        // The other way round altogether.
+        let (history, openings) = events(&[(0, 3), (0, 2), (0, 1)]);
+        assert_eq!(history.fairness(&openings), Fairness { pairs: 2, inverted: 2, overtaken_p99: 2 });
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_as_such_and_an_unknown_outcome_is_not() {
+        let mut history = History::new(3);
+        let mut take = |index, status, body: &str| history.take(index, &Answer::of(status, body.as_bytes()));
+        assert_eq!(take(0, 503, r#"{"code":"busy"}"#), Err("503 busy".into()));
+        assert_eq!(take(1, 504, r#"{"code":"outcome_unknown"}"#), Err("504 outcome_unknown".into()));
+        assert!(take(2, 200, r#"{"outcome":"opened","replayed":false}"#).is_err());
+        assert!(history.is_refused(0) && !history.is_refused(1) && !history.is_refused(2));
+        assert_eq!(history.opened(), 0);
+    }
+}

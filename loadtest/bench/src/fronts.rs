@@ -1,0 +1,173 @@
+//! `fronts`: the gateway and HAProxy with consistent hashing, in turns, in front
+//! of the same two bare servers, with the same requests.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use hongbao_load::child::{self, Child, forget_environment};
+use hongbao_load::client::Client;
+use hongbao_load::http::push_request;
+use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::service::{SECRET, TICKET_SECRET, free_ports};
+use hongbao_load::source::RequestSource;
+use hongbao_load::{Fallible, interrupt, machine};
+
+use crate::measure::measure;
+use crate::report::median;
+use crate::workload::Expect;
+
+/// The least part of HAProxy's throughput that the gateway is to pass.
+const GOAL: f64 = 0.80;
+/// Envelopes that the requests go to, so that both hash over many.
+const ENVELOPES: u64 = 1_000;
+/// How long HAProxy may take to listen.
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a run of `fronts` is told.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The `hongbao` binary, a release build
+    #[arg(long)]
+    server: PathBuf,
+    /// Seconds that each run is measured for
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds; the medians are reported
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// Connections that are kept busy
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    connections: u32,
+}
+
+/// Runs the comparison and prints it.
+pub fn fronts(args: &Args) -> Fallible<ExitCode> {
+    interrupt::watch()?;
+    machine::raise_open_files()?;
+    let dir = tempfile::tempdir()?;
+    let bare = [start_bare(dir.path(), 1)?, start_bare(dir.path(), 2)?];
+    let gateway = start_gateway(&args.server, dir.path(), &bare)?;
+    let haproxy_addr = SocketAddr::from(([127, 0, 0, 1], free_ports(1)?));
+    let haproxy = start_haproxy(dir.path(), haproxy_addr, &bare)?;
+    Client::new(gateway.addr(), SECRET).wait_until_ready()?;
+
+    let requests = requests(&Client::new(gateway.addr(), SECRET));
+    let time = Duration::from_secs(args.seconds);
+    let mut ratios = Vec::new();
+    for round in 1..=args.rounds {
+        let run = |name, addr, cpu_time: &dyn Fn() -> Fallible<Duration>| {
+            let source = RequestSource::again_and_again(&requests);
+            let sample = measure(addr, cpu_time, source, args.connections as usize, time, Expect::Opened)?;
+            if !sample.errors.is_empty() {
+                return Err(format!("{name}: {:?}", sample.errors).into());
+            }
+            eprintln!(
+                "round {round}: {name:<8} {:>7.0}/s, p50 {:.1} ms, p99 {:.1} ms, {:.1} us of processor a request",
+                sample.per_second,
+                sample.p50_us / 1_000.0,
+                sample.p99_us / 1_000.0,
+                sample.server_cpu_us
+            );
+            Fallible::Ok(sample.per_second)
+        };
+        let theirs = run("HAProxy", haproxy_addr, &|| machine::cpu_time(haproxy.id()))?;
+        let ours = run("gateway", gateway.addr(), &|| gateway.cpu_time())?;
+        ratios.push(ours / theirs);
+    }
+    let ratio = median(ratios.into_iter());
+    let verdict = if ratio >= GOAL { "met" } else { "MISSED" };
+    println!(
+        "gateway / HAProxy: {ratio:.2} (median of {} rounds of {} s), goal {GOAL:.2} {verdict}",
+        args.rounds, args.seconds
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_bare(dir: &Path, number: usize) -> Fallible<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["baseline", "--listen", "127.0.0.1:0"]);
+    Child::start("a bare server", command, &dir.join(format!("bare-{number}.log")))
+}
+
+fn start_gateway(binary: &Path, dir: &Path, bare: &[Child; 2]) -> Fallible<Child> {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)?));
+    let [first, second] = [bare[0].addr(), bare[1].addr()];
+    // A gateway opens no database: those that are named here need not exist.
+    let topology = format!(
+        "version = 1\n[[sets]]\nname = \"a\"\nslots = \"00-99\"\ndatabase = [\"127.0.0.1:1\"]\n\
+         servers = [{{ name = \"a1\", address = \"{first}\" }}, {{ name = \"a2\", address = \"{second}\" }}]\n\
+         [[wallets]]\nname = \"w\"\nslots = \"00-99\"\ndatabase = [\"127.0.0.1:1\"]\n\
+         [[gateways]]\nname = \"g\"\naddress = \"{address}\"\n"
+    );
+    let settings = format!(
+        "topology = \"topology.toml\"\n[auth]\nhs256_secret = \"{SECRET}\"\n\
+         [tickets]\nsecret = \"{TICKET_SECRET}\"\n[database]\nuser = \"u\"\npassword = \"p\"\n\
+         [rate_limit]\nuser_per_s = 1000000000\nuser_burst = 1000000000\n"
+    );
+    fs::write(dir.join("topology.toml"), topology)?;
+    fs::write(dir.join("hongbao.toml"), settings)?;
+    let mut command = Command::new(binary);
+    command.args(["gateway", "--config"]).arg(dir.join("hongbao.toml"));
+    forget_environment(&mut command);
+    Child::start("the gateway", command, &dir.join("gateway.log"))
+}
+
+/// HAProxy, killed when it is dropped.
+struct HaProxy(std::process::Child);
+
+impl HaProxy {
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        // Both fail only when it has ended and been reaped, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible<HaProxy> {
+    let threads = std::thread::available_parallelism()?;
+    let config = format!(
+        "global\n  nbthread {threads}\n  maxconn 8192\n\
+         defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  http-reuse always\n\
+         frontend f\n  bind {address}\n  default_backend b\n\
+         backend b\n  balance uri\n  hash-type consistent\n  server s1 {}\n  server s2 {}\n",
+        bare[0].addr(),
+        bare[1].addr()
+    );
+    let file = dir.join("haproxy.cfg");
+    fs::write(&file, config)?;
+    let mut command = Command::new("haproxy");
+    command.args(["-db", "-f"]).arg(&file);
+    let process = child::spawn("haproxy", &command, &dir.join("haproxy.log"))?;
+    let haproxy = HaProxy(process);
+    let started = Instant::now();
+    while std::net::TcpStream::connect(address).is_err() {
+        if started.elapsed() > LISTENS_WITHIN {
+            let said = fs::read_to_string(dir.join("haproxy.log"))?;
+            return Err(format!("haproxy does not listen; `ops/parts.sh install` installs it: {said}").into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(haproxy)
+}
+
+/// Openings of many envelopes by many users; whoever answers them is bare.
+fn requests(client: &Client) -> RequestBuffer {
+    let mut requests = RequestBuffer::default();
+    for number in 0..ENVELOPES {
+        // Ids of version 7 that differ where a hash looks.
+        let id = format!("019b0000-0000-7000-8000-{:012x}", number * 7_919);
+        let token = client.token(&crate::prepare::user_id(number as u32));
+        let path = format!("/v1/envelopes/{id}/open");
+        push_request(&mut requests, "POST", &path, &token, r#"{"ticket":"AAABofz1dSdb3X-wNiWr_mnVLUsho-iX"}"#);
+    }
+    requests
+}

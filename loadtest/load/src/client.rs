@@ -1,0 +1,134 @@
+//! Calls on the service that are not measured: every answer must be a success.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Fallible;
+use crate::generator::{BUSY, Generator};
+use crate::http::{Answer, push_request};
+use crate::interrupt;
+use crate::request_buffer::RequestBuffer;
+use crate::source::RequestSource;
+
+/// Connections that the preparation uses.
+const CONNECTIONS: usize = 64;
+/// How long the service may take to become ready.
+const READY_MAX: Duration = Duration::from_secs(30);
+/// When the tokens expire: the year 2100, since nothing here tests expiry.
+const EXPIRES_AT_S: u64 = 4_102_444_800;
+
+/// One service, and the secret that it checks tokens with.
+pub struct Client {
+    addr: SocketAddr,
+    key: EncodingKey,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    exp: u64,
+}
+
+impl Client {
+    /// A client of the service at `addr`, which takes HS256 tokens made with `secret`.
+    pub fn new(addr: SocketAddr, secret: &str) -> Client {
+        Client { addr, key: EncodingKey::from_secret(secret.as_bytes()) }
+    }
+
+    /// A bearer token for `user`.
+    pub fn token(&self, user: &str) -> String {
+        let claims = Claims { sub: user, exp: EXPIRES_AT_S };
+        encode(&Header::default(), &claims, &self.key).expect("two plain claims can be signed by a secret")
+    }
+
+    /// Sends all requests, each until it is not told `busy`, and hands on each body with its request's index.
+    pub fn all(
+        &self,
+        requests: &RequestBuffer,
+        mut on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
+    ) -> Fallible<()> {
+        let connections = CONNECTIONS.min(requests.count());
+        let check = |index: usize, answer: &Answer<'_>| match answer.status {
+            200..300 => on_body(index, answer.body),
+            _ => Err(describe(answer)),
+        };
+        let mut source = RequestSource::until_taken(requests);
+        let stats = Generator::connect(self.addr, connections)?.drive(&mut source, None, check)?;
+        match stats.errors.iter().find(|(label, _)| *label != BUSY) {
+            Some((label, count)) => Err(format!("preparation: {count} of {} answers: {label}", stats.sent).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends one request and answers its body.
+    pub fn one(&self, method: &str, path: &str, user: &str, body: &str) -> Fallible<String> {
+        let mut requests = RequestBuffer::default();
+        push_request(&mut requests, method, path, &self.token(user), body);
+        let mut text = String::new();
+        self.all(&requests, |_, body| {
+            text = String::from_utf8_lossy(body).into_owned();
+            Ok(())
+        })
+        .map_err(|error| format!("{method} {path}: {error}"))?;
+        Ok(text)
+    }
+
+    /// The service's metrics, as text.
+    pub fn metrics(&self) -> Fallible<String> {
+        self.one("GET", "/metrics", "operator", "")
+    }
+
+    /// Waits until the service says that it is ready.
+    pub fn wait_until_ready(&self) -> Fallible<()> {
+        let started = Instant::now();
+        loop {
+            interrupt::check()?;
+            match self.one("GET", "/readyz", "operator", "") {
+                Ok(_) => return Ok(()),
+                Err(error) if started.elapsed() > READY_MAX => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+}
+
+/// An answer's status with what its body says: `503 busy`, `200 empty`.
+pub fn describe(answer: &Answer<'_>) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Words<'a> {
+        code: Option<&'a str>,
+        outcome: Option<&'a str>,
+        replayed: bool,
+    }
+    let words: Words<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
+    let replayed = words.replayed.then_some("replayed");
+    let parts = [words.code, words.outcome, replayed];
+    parts.into_iter().flatten().fold(answer.status.to_string(), |label, part| label + " " + part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_described_by_its_status_and_its_code_or_outcome() {
+        let describe = |status, body: &str| describe(&Answer::of(status, body.as_bytes()));
+        assert_eq!(describe(503, r#"{"type":"x","code":"busy","retryable":true}"#), "503 busy");
+        assert_eq!(describe(200, r#"{"outcome":"empty"}"#), "200 empty");
+        assert_eq!(describe(200, r#"{"outcome":"opened","seq":1,"replayed":true}"#), "200 opened replayed");
+        assert_eq!(describe(500, "oops"), "500");
+    }
+
+    #[test]
+    fn a_preparation_stops_at_the_first_kind_of_refusal() {
+        let fake = hongbao_load_testkit::start();
+        let client = Client::new(fake, "secret");
+        client.wait_until_ready().unwrap();
+        let error = client.one("POST", "/v1/envelopes/none/pay", "sender", "").unwrap_err().to_string();
+        assert!(error.contains("404 not_found"), "{error}");
+    }
+}

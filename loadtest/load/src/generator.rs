@@ -1,0 +1,553 @@
+//! The load: a fixed number of connections, each with one request under way, all
+//! driven by one thread. It must cost little, or it becomes what is measured: the
+//! requests are written beforehand, an answer costs one read and one write.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::error::Fallible;
+use crate::http::{self, Answer};
+use crate::interrupt;
+use crate::request_buffer::RequestBuffer;
+use crate::source::{LoadStats, RequestSource};
+
+/// How long the server may leave every connection without an answer.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long one look for events takes at most, so that an interrupt is seen.
+const POLL_MAX: Duration = Duration::from_millis(100);
+/// The label of a request that was refused: nothing happened.
+pub const BUSY: &str = "503 busy";
+/// How long a connection whose request was refused sends nothing, where all are kept busy: whoever asks at once
+/// again would measure refusals.
+const REST: Duration = Duration::from_millis(100);
+/// How long one look takes where requests have a pace.
+const PACE_LOOK: Duration = Duration::from_millis(1);
+/// The first size of a connection's buffer; it grows for larger answers.
+const INBOX_BYTES: usize = 2 * 1024;
+
+/// Open connections to one server.
+pub struct Generator {
+    addr: SocketAddr,
+    poll: Poll,
+    connections: Vec<Connection>,
+}
+
+/// One run of full load over the connections of a generator.
+struct Drive<'a, 'b, F> {
+    source: &'b mut RequestSource<'a>,
+    stats: LoadStats,
+    started: Instant,
+    until: Option<Instant>,
+    /// Set when the first request could not be sent, for want of time or requests.
+    ended: Option<Instant>,
+    under_way: usize,
+    lost: usize,
+    /// Requests a second, where not every connection is kept busy.
+    pace: Option<f64>,
+    /// Requests that were sent again at once.
+    beyond_pace: u64,
+    /// Connections that have had nothing to send. They take turns: a server closes what says nothing for long.
+    idle: VecDeque<usize>,
+    /// Connections whose request was refused, and when they ask again.
+    resting: VecDeque<(Instant, usize)>,
+    check: F,
+}
+
+impl Generator {
+    /// Opens `connections` connections.
+    pub fn connect(addr: SocketAddr, connections: usize) -> Fallible<Generator> {
+        let poll = Poll::new()?;
+        let connections =
+            (0..connections).map(|index| Connection::open(addr, &poll, index)).collect::<Fallible<Vec<_>>>()?;
+        Ok(Generator { addr, poll, connections })
+    }
+
+    /// Keeps every connection busy from `source` for `time`, or until each request
+    /// is sent when there is none, and waits for the answers under way.
+    /// `check` is told each answer with its request's index and refuses it by a label.
+    ///
+    /// # Errors
+    /// When the server cannot be connected to, loses connections again and again,
+    /// or falls silent.
+    pub fn drive<F>(&mut self, source: &mut RequestSource<'_>, time: Option<Duration>, check: F) -> Fallible<LoadStats>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        self.drive_at(None, source, time, check)
+    }
+
+    /// The same at a pace of so many requests a second, whatever the answers do: a
+    /// request that is due is sent over any connection without one, and counted as
+    /// missed where there is none.
+    ///
+    /// # Errors
+    /// As those of [`Generator::drive`].
+    pub fn drive_at<F>(
+        &mut self,
+        pace: Option<f64>,
+        source: &mut RequestSource<'_>,
+        time: Option<Duration>,
+        check: F,
+    ) -> Fallible<LoadStats>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        let started = Instant::now();
+        let until = time.map(|time| started + time);
+        let (stats, idle) = (LoadStats::new(), VecDeque::new());
+        let mut drive = Drive {
+            source,
+            stats,
+            started,
+            until,
+            ended: None,
+            under_way: 0,
+            lost: 0,
+            pace,
+            beyond_pace: 0,
+            idle,
+            resting: VecDeque::new(),
+            check,
+        };
+        for index in 0..self.connections.len() {
+            if self.connections[index].lost {
+                self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
+            }
+            self.connections[index].send_next(&mut drive, Instant::now());
+        }
+        let mut events = Events::with_capacity(1024);
+        let mut heard = Instant::now();
+        while drive.under_way > 0 || drive.is_resting() || drive.is_waiting(Instant::now()) {
+            interrupt::check()?;
+            let poll_max = if pace.is_some() || drive.is_resting() { PACE_LOOK } else { POLL_MAX };
+            match self.poll.poll(&mut events, Some(poll_max)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            if !events.is_empty() || drive.under_way == 0 {
+                heard = Instant::now();
+            } else if heard.elapsed() > SILENCE_MAX {
+                return Err(format!("{} has not answered for {} s", self.addr, SILENCE_MAX.as_secs()).into());
+            }
+            for event in &events {
+                self.on_event(event, &mut drive)?;
+            }
+            self.send_due(&mut drive);
+            self.send_rested(&mut drive);
+        }
+        if drive.ended.is_none() {
+            drive.stats.elapsed = started.elapsed();
+            drive.stats.used_up = until.is_none_or(|until| Instant::now() < until);
+        }
+        Ok(drive.stats)
+    }
+
+    /// Sends what is due at the pace over the connections that have nothing to do.
+    fn send_due<F>(&mut self, drive: &mut Drive<'_, '_, F>) {
+        let now = Instant::now();
+        while drive.due(now) > 0 {
+            let Some(index) = drive.idle.pop_front() else {
+                drive.stats.missed += drive.due(now);
+                return;
+            };
+            let had = drive.idle.len();
+            self.connections[index].send_next(drive, now);
+            // There is nothing left to send.
+            if drive.idle.len() > had {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with the connections whose rest is over.
+    fn send_rested<F>(&mut self, drive: &mut Drive<'_, '_, F>) {
+        let now = Instant::now();
+        while let Some(&(until, index)) = drive.resting.front()
+            && until <= now
+        {
+            drive.resting.pop_front();
+            self.connections[index].send_next(drive, now);
+        }
+    }
+
+    fn on_event<F>(&mut self, event: &Event, drive: &mut Drive<'_, '_, F>) -> Fallible<()>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        let index = event.token().0;
+        let Err(label) = self.connections[index].on_event(event, drive) else { return Ok(()) };
+        let connection = &mut self.connections[index];
+        connection.lost = true;
+        if connection.request.take().is_some() {
+            drive.under_way -= 1;
+            drive.stats.error(label.clone());
+        }
+        // Nothing is left to send, so the server may well close it.
+        if drive.ended.is_some() {
+            return Ok(());
+        }
+        drive.lost += 1;
+        if drive.lost > self.connections.len() {
+            return Err(format!("{} keeps losing connections: {label}", self.addr).into());
+        }
+        self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
+        self.connections[index].send_next(drive, Instant::now());
+        Ok(())
+    }
+}
+
+impl<F> Drive<'_, '_, F> {
+    /// Requests that the pace wants by now, beyond those that were sent or missed.
+    fn due(&self, now: Instant) -> u64 {
+        let Some(pace) = self.pace.filter(|_| self.ended.is_none()) else { return 0 };
+        let wanted = (now - self.started).as_secs_f64() * pace;
+        (wanted as u64).saturating_sub(self.stats.sent - self.beyond_pace + self.stats.missed)
+    }
+
+    /// Whether requests are sent still.
+    fn is_in_time(&self, now: Instant) -> bool {
+        self.ended.is_none() && self.until.is_none_or(|until| now < until)
+    }
+
+    /// Whether somebody who was refused will ask again.
+    fn is_resting(&self) -> bool {
+        self.ended.is_none() && !self.resting.is_empty()
+    }
+
+    /// Whether the pace has more to come, although nothing is under way.
+    fn is_waiting(&self, now: Instant) -> bool {
+        self.pace.is_some() && self.ended.is_none() && self.until.is_some_and(|until| now <= until + PACE_LOOK)
+    }
+
+    /// The next request, unless the time or the requests are used up.
+    fn next(&mut self, now: Instant) -> Option<usize> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let is_over = self.until.is_some_and(|until| now >= until);
+        if self.pace.is_some() && !is_over && self.due(now) == 0 {
+            return None;
+        }
+        let in_time = self.until.is_none_or(|until| now < until);
+        let index = if in_time { self.source.take() } else { None };
+        if index.is_none() && in_time && self.under_way > 0 && self.source.takes_back() {
+            // One of those under way may be refused, and is sent once more then.
+            return None;
+        }
+        if index.is_none() {
+            self.ended = Some(now);
+            self.stats.elapsed = now - self.started;
+            self.stats.used_up = in_time;
+        }
+        index
+    }
+}
+
+/// One connection, with at most one request under way.
+struct Connection {
+    number: usize,
+    stream: TcpStream,
+    inbox: Vec<u8>,
+    filled: usize,
+    request: Option<Request>,
+    /// Of no more use: it is opened anew before the next request.
+    lost: bool,
+}
+
+/// A request under way: which it is, how much is written, and since when.
+#[derive(Clone, Copy)]
+struct Request {
+    index: usize,
+    written: usize,
+    sent_at: Instant,
+}
+
+impl Connection {
+    fn open(addr: SocketAddr, poll: &Poll, index: usize) -> Fallible<Connection> {
+        let stream =
+            std::net::TcpStream::connect(addr).map_err(|error| format!("cannot connect to {addr}: {error}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Connection { number: index, stream, inbox: vec![0; INBOX_BYTES], filled: 0, request: None, lost: false })
+    }
+
+    /// Sends the next request, if there is one. A failure to write shows as an event.
+    fn send_next<F>(&mut self, drive: &mut Drive<'_, '_, F>, now: Instant) {
+        let Some(index) = drive.next(now) else { return drive.idle.push_back(self.number) };
+        self.send(index, drive, now);
+    }
+
+    fn send<F>(&mut self, index: usize, drive: &mut Drive<'_, '_, F>, now: Instant) {
+        drive.under_way += 1;
+        drive.stats.sent += 1;
+        self.request = Some(Request { index, written: 0, sent_at: now });
+        self.write(drive.source.requests());
+    }
+
+    fn write(&mut self, requests: &RequestBuffer) {
+        let Some(request) = &mut self.request else { return };
+        let bytes = requests.get(request.index);
+        while request.written < bytes.len() {
+            match self.stream.write(&bytes[request.written..]) {
+                Ok(written) => request.written += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                // A full socket becomes writable, a broken one readable: an event comes.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes what is left, reads what has come, and goes on to the next request.
+    /// Fails with a label when the connection is of no more use.
+    fn on_event<F>(&mut self, event: &Event, drive: &mut Drive<'_, '_, F>) -> Result<(), String>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        if event.is_writable() {
+            self.write(drive.source.requests());
+        }
+        if !event.is_readable() && !event.is_error() {
+            return Ok(());
+        }
+        loop {
+            let space = self.inbox.len() - self.filled;
+            match self.stream.read(&mut self.inbox[self.filled..]) {
+                Ok(0) => return Err("connection closed".into()),
+                Ok(read) => {
+                    self.filled += read;
+                    self.take_answer(drive)?;
+                    // Less than there was space for: all that had come was read. Only
+                    // the end of the stream may stand behind it, and gives no event more.
+                    if read < space && !event.is_read_closed() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(error) => return Err(format!("connection lost: {}", error.kind())),
+            }
+        }
+    }
+
+    fn take_answer<F>(&mut self, drive: &mut Drive<'_, '_, F>) -> Result<(), String>
+    where
+        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
+    {
+        let Some((answer, used)) = http::parse(&self.inbox[..self.filled])? else {
+            if self.filled == self.inbox.len() {
+                self.inbox.resize(2 * self.inbox.len(), 0);
+            }
+            return Ok(());
+        };
+        let Some(request) = self.request.take() else { return Err("an answer that nobody asked for".into()) };
+        if used < self.filled {
+            self.request = Some(request);
+            return Err("more than one answer".into());
+        }
+        drive.under_way -= 1;
+        let now = Instant::now();
+        let (mut is_refused, mut asks_at_once) = (false, false);
+        match (drive.check)(request.index, &answer) {
+            Err(label) => {
+                if label == BUSY {
+                    is_refused = true;
+                    asks_at_once = drive.source.refused(request.index) && drive.is_in_time(now);
+                }
+                drive.stats.error(label);
+            }
+            Ok(()) if drive.ended.is_none() => {
+                drive.stats.counted += 1;
+                let us = (now - request.sent_at).as_micros() as u64;
+                drive.stats.latency_us.saturating_record(us);
+            }
+            Ok(()) => (),
+        }
+        self.filled = 0;
+        if asks_at_once {
+            drive.beyond_pace += 1;
+            self.send(request.index, drive, now);
+        } else if is_refused && drive.pace.is_none() {
+            drive.resting.push_back((now + REST, self.number));
+        } else {
+            // At a pace somebody else's request is sent over it.
+            self.send_next(drive, now);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers the requests of one connection after another with what `answer` makes of their number.
+    fn server(answers: Vec<Vec<&'static [u8]>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for answers in answers {
+                let mut stream = listener.accept().unwrap().0;
+                stream.set_nodelay(true).unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                for answer in answers {
+                    let mut line = String::new();
+                    while line != "\r\n" {
+                        line.clear();
+                        reader.read_line(&mut line).unwrap();
+                    }
+                    // In two writes, so that the reader sees it in parts.
+                    let (one, two) = answer.split_at(answer.len() / 2);
+                    stream.write_all(one).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                    stream.write_all(two).unwrap();
+                }
+            }
+        });
+        addr
+    }
+
+    fn requests(count: usize) -> RequestBuffer {
+        let mut requests = RequestBuffer::default();
+        for index in 0..count {
+            http::push_request(&mut requests, "POST", &format!("/{index}"), "t", "");
+        }
+        requests
+    }
+
+    fn expect_ok(_: usize, answer: &Answer<'_>) -> Result<(), String> {
+        if answer.status == 200 { Ok(()) } else { Err(answer.status.to_string()) }
+    }
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
+
+    #[test]
+    fn every_request_is_sent_once_and_unexpected_answers_are_counted_by_label() {
+        let addr = server(vec![vec![OK, BUSY, OK]]);
+        let requests = requests(3);
+        let mut source = RequestSource::once(&requests);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, expect_ok).unwrap();
+        assert_eq!(stats.sent, 3);
+        assert_eq!(stats.counted, 2);
+        assert_eq!(stats.errors, BTreeMap::from([("503".into(), 1)]));
+        assert!(stats.used_up);
+        assert!(stats.latency_us.max() >= 5_000, "both halves belong to the latency");
+    }
+
+    #[test]
+    fn a_connection_closed_in_the_middle_of_an_answer_is_an_error_and_the_run_goes_on() {
+        let half = &OK[..OK.len() - 1];
+        let addr = server(vec![vec![half], vec![OK, OK]]);
+        let requests = requests(3);
+        let mut source = RequestSource::once(&requests);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, expect_ok).unwrap();
+        assert_eq!(stats.errors, BTreeMap::from([("connection closed".into(), 1)]));
+        assert_eq!(stats.sent, 3);
+    }
+
+    #[test]
+    fn a_server_that_only_loses_connections_ends_the_run() {
+        let addr = server(vec![vec![&OK[..9]], vec![&OK[..9]]]);
+        let requests = requests(9);
+        let error =
+            Generator::connect(addr, 1).unwrap().drive(&mut RequestSource::once(&requests), None, expect_ok).err();
+        assert!(error.unwrap().to_string().contains("keeps losing connections"));
+    }
+
+    #[test]
+    fn an_answer_larger_than_the_buffer_is_read_whole() {
+        let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n".to_vec();
+        answer.resize(answer.len() + 300_000, b'x');
+        let addr = server(vec![vec![answer.leak()]]);
+        let requests = requests(1);
+        let mut length = 0;
+        let check = |_: usize, answer: &Answer<'_>| {
+            length = answer.body.len();
+            Ok(())
+        };
+        Generator::connect(addr, 1).unwrap().drive(&mut RequestSource::once(&requests), None, check).unwrap();
+        assert_eq!(length, 300_000);
+    }
+
+    #[test]
+    fn a_pace_is_kept_and_what_finds_no_connection_is_missed() {
+        let addr = server(vec![vec![OK; 1_000]]);
+        let requests = requests(1_000);
+        let time = Some(Duration::from_millis(500));
+        let drive = |pace| {
+            let mut source = RequestSource::again_and_again(&requests);
+            Generator::connect(addr, 1).unwrap().drive_at(Some(pace), &mut source, time, expect_ok).unwrap()
+        };
+        // An answer takes 5 ms at least, so no more than 100 of 1,000 are sent.
+        let stats = drive(2_000.0);
+        assert!(stats.sent <= 101 && stats.missed >= 500, "{} sent, {} missed", stats.sent, stats.missed);
+        assert_eq!(stats.errors.len(), 0);
+    }
+
+    #[test]
+    fn what_was_refused_is_sent_again_after_all_others() {
+        let addr = server(vec![vec![BUSY, OK, OK, OK]]);
+        let requests = requests(3);
+        let mut seen = Vec::new();
+        let check = |index: usize, answer: &Answer<'_>| {
+            seen.push(index);
+            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
+        };
+        let mut source = RequestSource::until_taken(&requests);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, check).unwrap();
+        assert_eq!(seen, [0, 1, 2, 0]);
+        assert_eq!((stats.sent, stats.errors.get(super::BUSY)), (4, Some(&1)));
+    }
+
+    #[test]
+    fn who_asks_again_at_once_does_so_until_it_is_taken() {
+        let addr = server(vec![vec![BUSY, BUSY, OK, OK]]);
+        let requests = requests(2);
+        let mut seen = Vec::new();
+        let check = |index: usize, answer: &Answer<'_>| {
+            seen.push(index);
+            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
+        };
+        let mut source = RequestSource::once(&requests).asking_again_at_once();
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, check).unwrap();
+        assert_eq!(seen, [0, 0, 0, 1]);
+        assert_eq!((stats.sent, stats.errors.get(super::BUSY)), (4, Some(&2)));
+    }
+
+    #[test]
+    fn requests_that_are_sent_again_at_once_come_on_top_of_the_pace() {
+        let addr = server(vec![[vec![BUSY; 40], vec![OK; 1_000]].concat()]);
+        let requests = requests(1);
+        let check = |_: usize, answer: &Answer<'_>| {
+            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
+        };
+        let mut source = RequestSource::again_and_again(&requests).asking_again_at_once();
+        let time = Some(Duration::from_millis(1_000));
+        let stats = Generator::connect(addr, 1).unwrap().drive_at(Some(10.0), &mut source, time, check).unwrap();
+        assert_eq!(stats.errors.get(super::BUSY), Some(&40), "one request, 40 times");
+        assert!((1..=11).contains(&stats.counted), "{} at 10 a second", stats.counted);
+    }
+
+    #[test]
+    fn time_ends_a_run_whose_requests_start_over() {
+        let addr = server(vec![vec![OK; 1_000]]);
+        let requests = requests(2);
+        let mut source = RequestSource::again_and_again(&requests);
+        let time = Duration::from_millis(50);
+        let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, Some(time), expect_ok).unwrap();
+        assert!(!stats.used_up && stats.counted >= 3, "{}", stats.counted);
+        assert!(stats.elapsed >= time && stats.elapsed < 4 * time, "{:?}", stats.elapsed);
+    }
+}

@@ -1,0 +1,153 @@
+//! What an answer means to the one who asked.
+
+use hongbao_load::client::describe;
+use hongbao_load::http::Answer;
+use serde::Deserialize;
+
+use super::history::{Accepted, Answered};
+use super::recorder::Kind;
+use super::request::Call;
+
+/// An answer, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ParsedResponse {
+    /// What it counts as.
+    pub kind: Kind,
+    /// Its name in tables: `opened`, `503 busy`.
+    pub label: String,
+    /// Of a create the envelope's id, of a grab the ticket.
+    pub text: Option<Box<str>>,
+    /// What goes into the history, of those calls that do.
+    pub answered: Answered,
+    /// Whether a user would ask again: refused for now, or unknown.
+    pub may_ask_again: bool,
+    /// Whether it was refused because of its ticket.
+    pub is_bad_ticket: bool,
+}
+
+/// As much as any answer may hold.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Words<'a> {
+    outcome: Option<&'a str>,
+    ticket: Option<&'a str>,
+    id: Option<&'a str>,
+    code: Option<&'a str>,
+    amount_fen: i64,
+    seq: u32,
+    replayed: bool,
+}
+
+impl ParsedResponse {
+    /// A connection that was lost. What the server never saw as a whole has not happened.
+    pub fn lost(label: String, sent_all: bool) -> ParsedResponse {
+        let (kind, answered) =
+            if sent_all { (Kind::Unknown, Answered::Unknown) } else { (Kind::Refused, Answered::Refused) };
+        ParsedResponse { answered, may_ask_again: true, ..plain(kind, label) }
+    }
+
+    /// Whether it is what was hoped for.
+    pub fn is_good(&self) -> bool {
+        matches!(self.kind, Kind::Committed | Kind::Accepted)
+    }
+}
+
+/// Understands an answer to `call`.
+pub fn hear(call: Call, answer: &Answer<'_>) -> ParsedResponse {
+    let good = (200..300).contains(&answer.status);
+    match call {
+        Call::View | Call::Slow if good => return plain(Kind::Accepted, "done".to_owned()),
+        Call::Pay if good => {
+            return ParsedResponse { answered: Answered::Paid, ..plain(Kind::Accepted, "done".to_owned()) };
+        }
+        _ => (),
+    }
+    let words: Words<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
+    if !good {
+        // A lost reply of the server to its gateway is told with the status 504.
+        let is_unknown = answer.status == 504 || words.code == Some("outcome_unknown") || answer.status == 502;
+        let again = is_unknown || matches!(answer.status, 429 | 503 | 500 | 502 | 421);
+        let kind = if is_unknown || answer.status == 500 { Kind::Unknown } else { Kind::Refused };
+        let answered = if kind == Kind::Unknown { Answered::Unknown } else { Answered::Refused };
+        let is_bad_ticket = words.code == Some("ticket_invalid");
+        return ParsedResponse { answered, may_ask_again: again, is_bad_ticket, ..plain(kind, describe(answer)) };
+    }
+    match (call, words.outcome) {
+        (Call::Create, _) => match words.id {
+            Some(id) => ParsedResponse { text: Some(id.into()), ..plain(Kind::Accepted, "done".to_owned()) },
+            None => plain(Kind::Unknown, "an answer without an id".to_owned()),
+        },
+        (_, Some("ready")) => {
+            ParsedResponse { text: words.ticket.map(Into::into), ..plain(Kind::Accepted, "ready".to_owned()) }
+        }
+        (_, Some("opened")) => {
+            let (seq, amount_fen, replayed) = (words.seq, words.amount_fen, words.replayed);
+            let answered = Answered::Opened { seq, amount_fen, replayed, accepted: Accepted::read(answer.accepted) };
+            let (kind, label) = match call {
+                Call::Open if !replayed => (Kind::Committed, "opened"),
+                Call::Open => (Kind::Accepted, "opened before"),
+                _ => (Kind::Accepted, "opened"),
+            };
+            ParsedResponse { answered, ..plain(kind, label.to_owned()) }
+        }
+        (_, Some(outcome @ ("empty" | "expired"))) => {
+            ParsedResponse { answered: Answered::Nothing, ..plain(Kind::Accepted, outcome.to_owned()) }
+        }
+        _ => plain(Kind::Unknown, "an answer that says nothing".to_owned()),
+    }
+}
+
+fn plain(kind: Kind, label: String) -> ParsedResponse {
+    ParsedResponse { kind, label, text: None, answered: Answered::Unknown, may_ask_again: false, is_bad_ticket: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(call: Call, status: u16, body: &str) -> ParsedResponse {
+        hear(call, &Answer::of(status, body.as_bytes()))
+    }
+
+    #[test]
+    fn an_opening_is_heard_with_all_that_the_audit_needs() {
+        let body = br#"{"outcome":"opened","amount_fen":7,"seq":3,"opened_at":"x","replayed":false}"#;
+        let heard = hear(Call::Open, &Answer { accepted: b"2-9", ..Answer::of(200, body) });
+        assert_eq!(heard.kind, Kind::Committed);
+        let accepted = Some(Accepted { lane: 2, place: 9 });
+        assert_eq!(heard.answered, Answered::Opened { seq: 3, amount_fen: 7, replayed: false, accepted });
+    }
+
+    #[test]
+    fn what_may_have_happened_is_never_taken_for_a_refusal() {
+        let busy = answer(Call::Open, 503, r#"{"code":"busy"}"#);
+        assert_eq!((busy.kind, busy.answered, busy.may_ask_again), (Kind::Refused, Answered::Refused, true));
+        for (status, body) in [(504, r#"{"code":"outcome_unknown"}"#), (502, ""), (500, "oops"), (200, "{}")] {
+            let heard = answer(Call::Open, status, body);
+            assert_eq!((heard.kind, heard.answered), (Kind::Unknown, Answered::Unknown), "{status}");
+        }
+        assert_eq!(ParsedResponse::lost("x".into(), true).answered, Answered::Unknown);
+        assert_eq!(ParsedResponse::lost("x".into(), false).answered, Answered::Refused);
+        let forbidden = answer(Call::Open, 403, r#"{"code":"ticket_invalid"}"#);
+        assert_eq!((forbidden.answered, forbidden.may_ask_again), (Answered::Refused, false));
+        assert!(forbidden.is_bad_ticket && !busy.is_bad_ticket);
+    }
+
+    #[test]
+    fn a_grab_brings_a_ticket_or_an_end() {
+        assert_eq!(answer(Call::Grab, 200, r#"{"outcome":"ready","ticket":"t"}"#).text.as_deref(), Some("t"));
+        let empty = answer(Call::Grab, 200, r#"{"outcome":"empty"}"#);
+        assert_eq!((empty.kind, empty.text, empty.label.as_str()), (Kind::Accepted, None, "empty"));
+        let opened = answer(Call::Grab, 200, r#"{"outcome":"opened","amount_fen":7,"seq":3,"replayed":true}"#);
+        let expected = Answered::Opened { seq: 3, amount_fen: 7, replayed: true, accepted: None };
+        assert_eq!((opened.kind, opened.answered), (Kind::Accepted, expected));
+        assert_eq!(answer(Call::Create, 201, r#"{"id":"e"}"#).text.as_deref(), Some("e"));
+    }
+
+    #[test]
+    fn a_payment_is_acknowledged_or_it_is_not() {
+        assert_eq!(answer(Call::Pay, 200, r#"{"id":"e","state":"active"}"#).answered, Answered::Paid);
+        assert_eq!(answer(Call::Pay, 402, r#"{"code":"insufficient_funds"}"#).answered, Answered::Refused);
+        assert_eq!(answer(Call::Pay, 504, r#"{"code":"outcome_unknown"}"#).answered, Answered::Unknown);
+    }
+}

@@ -1,0 +1,96 @@
+//! One connection of the open-loop engine, with at most one request under way.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use hongbao_load::http::{self, Answer};
+use mio::net::TcpStream;
+use mio::{Interest, Poll, Token};
+
+/// The first size of what an answer is read into; it grows for larger ones.
+const INBOX_BYTES: usize = 2 * 1024;
+
+/// A connection. It is opened without waiting: what is sent goes out once it stands.
+pub struct Connection {
+    stream: TcpStream,
+    outbox: Vec<u8>,
+    written: usize,
+    /// Bytes of the outbox that may go out by now: a slow client holds some back.
+    released: usize,
+    inbox: Vec<u8>,
+    filled: usize,
+}
+
+impl Connection {
+    /// Begins to connect; events come with `token`.
+    pub fn open(addr: SocketAddr, poll: &Poll, token: usize) -> io::Result<Connection> {
+        let mut stream = TcpStream::connect(addr)?;
+        poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        // Fails only where the connection has failed, which is found out by using it.
+        let _ = stream.set_nodelay(true);
+        Ok(Connection { stream, outbox: Vec::new(), written: 0, released: 0, inbox: vec![0; INBOX_BYTES], filled: 0 })
+    }
+
+    /// Sends what `write` appends; only the first half of it, if the client is slow.
+    pub fn send(&mut self, slow: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        self.outbox.clear();
+        write(&mut self.outbox);
+        self.written = 0;
+        self.released = if slow { self.outbox.len() / 2 } else { self.outbox.len() };
+        self.flush();
+    }
+
+    /// Lets the rest of a slow client's request go.
+    pub fn release(&mut self) {
+        self.released = self.outbox.len();
+        self.flush();
+    }
+
+    /// Whether the server may have seen the whole request.
+    pub fn has_sent_all(&self) -> bool {
+        self.written == self.outbox.len()
+    }
+
+    /// Writes what the socket takes. A failure shows as an event.
+    pub fn flush(&mut self) {
+        while self.written < self.released {
+            match self.stream.write(&self.outbox[self.written..self.released]) {
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Bytes of the request.
+    pub fn request_len(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Reads what has come: the length of the answer that `take` was told, if
+    /// one is complete.
+    ///
+    /// # Errors
+    /// With a label, when the connection is of no more use.
+    pub fn read(&mut self, take: impl FnOnce(&Answer<'_>)) -> Result<Option<usize>, String> {
+        loop {
+            match self.stream.read(&mut self.inbox[self.filled..]) {
+                Ok(0) => return Err("connection closed".into()),
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(format!("connection lost: {}", error.kind())),
+            }
+            match http::parse(&self.inbox[..self.filled])? {
+                Some((answer, used)) if used == self.filled => {
+                    self.filled = 0;
+                    take(&answer);
+                    return Ok(Some(used));
+                }
+                Some(_) => return Err("more than one answer".into()),
+                None if self.filled == self.inbox.len() => self.inbox.resize(2 * self.inbox.len(), 0),
+                None => (),
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What the service says of itself while it is under load: read from the
+//! metrics of all its processes by a thread of its own, so that one that does
+//! not answer holds up nobody.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hongbao_load::metrics::{Batches, sum, sum_of};
+
+use super::recorder::Gauges;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long one process may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_millis(400);
+/// Bytes of metrics that are read.
+const METRICS_BYTES_MAX: u64 = 4 << 20;
+
+/// Looks at the metrics again and again. It ends with its value.
+pub struct GaugeWatch {
+    read: Arc<Mutex<Readings>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Readings {
+    settled: f64,
+    queue_depth: Option<f64>,
+    batches: Batches,
+    /// As far as the last second was told.
+    told: Batches,
+}
+
+/// Counters of one process: they begin anew when it does.
+#[derive(Default)]
+struct Process {
+    seen: bool,
+    settled: f64,
+    batches: Batches,
+}
+
+impl GaugeWatch {
+    /// Looks at the processes that listen on these addresses: at their measures of
+    /// marked requests, or of all others.
+    pub fn start(addrs: Vec<SocketAddr>, marked: bool) -> GaugeWatch {
+        let read = Arc::new(Mutex::new(Readings::default()));
+        let over = Arc::new(AtomicBool::new(false));
+        let (to, until) = (read.clone(), over.clone());
+        let thread = std::thread::spawn(move || {
+            let mut processes: Vec<Process> = addrs.iter().map(|_| Process::default()).collect();
+            while !until.load(Ordering::Relaxed) {
+                look(&addrs, marked, &mut processes, &to);
+                std::thread::sleep(LOOK);
+            }
+        });
+        GaugeWatch { read, over, thread: Some(thread) }
+    }
+
+    /// What is known now; a mean batch is that since the last call.
+    pub fn gauges(&self) -> Gauges {
+        let mut read = self.read.lock().expect("nobody panics with the lock");
+        let batch_mean = read.batches.mean_since(read.told);
+        read.told = read.batches;
+        Gauges { settled: read.settled as u64, queue_depth: read.queue_depth, batch_mean }
+    }
+
+    /// Commits and openings in them since the watch began.
+    pub fn batches(&self) -> Batches {
+        self.read.lock().expect("nobody panics with the lock").batches
+    }
+}
+
+impl Drop for GaugeWatch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // A thread that panicked has nothing more to tell.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn look(addrs: &[SocketAddr], marked: bool, processes: &mut [Process], to: &Mutex<Readings>) {
+    let (mut depth, mut settled, mut batches) = (None, 0.0, Batches::default());
+    for (addr, process) in addrs.iter().zip(processes) {
+        let Ok(text) = fetch_metrics(*addr) else { continue };
+        let text = if marked { of_rehearsals(&text) } else { text };
+        let now = sum_of(&text, "hongbao_worker_rows_total", r#"job="credit""#);
+        let all = Batches::read(&text);
+        // What a process has done before the first look is not of this run.
+        if process.seen {
+            settled += if now >= process.settled { now - process.settled } else { now };
+            batches = batches + all.since(process.batches);
+        }
+        (process.seen, process.settled, process.batches) = (true, now, all);
+        if text.contains("hongbao_open_queue_depth") {
+            *depth.get_or_insert(0.0) += sum(&text, "hongbao_open_queue_depth");
+        }
+    }
+    let mut read = to.lock().expect("nobody panics with the lock");
+    read.settled += settled;
+    read.batches = read.batches + batches;
+    read.queue_depth = depth;
+}
+
+/// Those lines that are about marked requests, under the names that all others have.
+fn of_rehearsals(text: &str) -> String {
+    text.lines().filter_map(|line| line.strip_prefix("rehearsal_")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The metrics of one process, as text.
+pub fn fetch_metrics(addr: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&addr, ANSWER_WITHIN)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.take(METRICS_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one look after the other with these counters.
+    fn process(counters: Vec<u32>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for count in counters {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = [0; 512];
+                let _ = stream.read(&mut head).unwrap();
+                let text = format!(
+                    "HTTP/1.1 200 OK\r\n\r\nhongbao_worker_rows_total{{job=\"credit\"}} {count}\n\
+                     hongbao_worker_rows_total{{job=\"refund\"}} 99\nhongbao_open_queue_depth{{lane=\"0\"}} 4\n"
+                );
+                stream.write_all(text.as_bytes()).unwrap();
+            }
+        });
+        addr
+    }
+
+    #[test]
+    fn what_is_marked_is_told_apart_by_its_name() {
+        let text = "hongbao_open_queue_depth 3\nrehearsal_hongbao_open_queue_depth 5\n# HELP rehearsal_x\n";
+        assert_eq!(of_rehearsals(text), "hongbao_open_queue_depth 5\n");
+    }
+
+    #[test]
+    fn counters_are_added_up_also_when_a_process_begins_anew() {
+        let addrs = [process(vec![100, 110, 3]), process(vec![0, 5])];
+        let (mut processes, to) = ([Process::default(), Process::default()], Mutex::new(Readings::default()));
+        for expected in [0.0, 15.0, 18.0] {
+            look(&addrs, false, &mut processes, &to);
+            assert_eq!(to.lock().unwrap().settled, expected, "the second process has ended by the third look");
+        }
+        assert_eq!(to.lock().unwrap().queue_depth, Some(4.0));
+    }
+}

@@ -1,0 +1,98 @@
+//! What must be there before the load: money, envelopes, tickets. None of it is measured.
+
+use std::time::Duration;
+
+use hongbao_load::Fallible;
+use hongbao_load::request_buffer::RequestBuffer;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::plan::{Plan, What};
+use super::users::Users;
+
+/// Seconds that starting and preparing take at least, and users prepared a second:
+/// generous, since who is ready early only waits.
+const START_S: f64 = 10.0;
+const USERS_PER_S: f64 = 3_000.0;
+
+/// What is there when the load begins.
+pub struct Prepared {
+    /// The ids of envelopes that were sent ahead.
+    pub envelopes: Vec<Option<String>>,
+    /// Of each visit the ticket; empty where it is grabbed during the load. No
+    /// entries at all if nobody has one.
+    pub tickets: RequestBuffer,
+}
+
+/// How long before the load a run begins to prepare, where the load must begin on time.
+pub fn lead(plan: &Plan) -> Duration {
+    let senders = plan.money().len() as f64;
+    Duration::from_secs_f64(START_S + (senders + plan.visits.len() as f64 / 20.0) / USERS_PER_S)
+}
+
+/// Prepares everything.
+pub fn prepare(plan: &Plan, users: &Users, tickets_ahead: bool) -> Fallible<Prepared> {
+    let mut needs = plan.money();
+    // One goes first: should it turn out to be real money, it is no more than this.
+    if let Some((sender, fen)) = needs.pop_first() {
+        users.top_up([(sender, fen)])?;
+        users.check_mark(sender)?;
+    }
+    users.top_up(needs)?;
+    let envelopes = send_ahead(plan, users)?;
+    let all_ahead = plan.envelopes.iter().all(|envelope| envelope.sent_ahead);
+    let tickets =
+        if tickets_ahead && all_ahead { grab_ahead(plan, users, &envelopes)? } else { RequestBuffer::default() };
+    Ok(Prepared { envelopes, tickets })
+}
+
+fn send_ahead(plan: &Plan, users: &Users) -> Fallible<Vec<Option<String>>> {
+    #[derive(Deserialize)]
+    struct Made {
+        id: String,
+    }
+    let mut ids = vec![None; plan.envelopes.len()];
+    let ahead: Vec<usize> = (0..plan.envelopes.len()).filter(|number| plan.envelopes[*number].sent_ahead).collect();
+    let mut asks = RequestBuffer::default();
+    for number in &ahead {
+        let envelope = &plan.envelopes[*number];
+        let body = json!({
+            "kind": "lucky",
+            "total_fen": envelope.total_fen,
+            "shares": envelope.shares,
+            "expires_in_s": envelope.expires_in_s,
+        });
+        users.push_as(&mut asks, envelope.sender, "POST", "/v1/envelopes", &body.to_string());
+    }
+    let mut pays = RequestBuffer::default();
+    for (number, body) in ahead.iter().zip(users.ask_all("an envelope", &asks)?) {
+        let made: Made = serde_json::from_slice(&body)?;
+        users.push_as(&mut pays, plan.envelopes[*number].sender, "POST", &format!("/v1/envelopes/{}/pay", made.id), "");
+        ids[*number] = Some(made.id);
+    }
+    users.ask_all("a payment", &pays)?;
+    Ok(ids)
+}
+
+/// A ticket for each visit that opens, as long as its envelope has shares; who
+/// finds none grabs during the load, and is told so then.
+fn grab_ahead(plan: &Plan, users: &Users, envelopes: &[Option<String>]) -> Fallible<RequestBuffer> {
+    #[derive(Deserialize)]
+    struct Ready<'a> {
+        ticket: Option<&'a str>,
+    }
+    let mut asks = RequestBuffer::default();
+    let opens = |what| what == What::Open;
+    for visit in plan.visits.iter().filter(|visit| opens(visit.what)) {
+        let id = envelopes[visit.envelope as usize].as_deref().unwrap_or_default();
+        users.push_as(&mut asks, visit.user, "POST", &format!("/v1/envelopes/{id}/grab"), "");
+    }
+    let mut bodies = users.ask_all("a ticket", &asks)?.into_iter();
+    let mut tickets = RequestBuffer::default();
+    for visit in &plan.visits {
+        let body = if opens(visit.what) { bodies.next().unwrap_or_default() } else { b"{}".to_vec() };
+        let ready: Ready<'_> = serde_json::from_slice(&body)?;
+        tickets.push(|out| out.extend_from_slice(ready.ticket.unwrap_or_default().as_bytes()));
+    }
+    Ok(tickets)
+}

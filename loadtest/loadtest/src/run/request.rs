@@ -1,0 +1,126 @@
+//! What is asked of the service, and how it is written.
+
+use hongbao_load::http::Request;
+
+use super::plan::PlannedEnvelope;
+use crate::outcome::SLOW_CLIENTS;
+
+/// What is asked of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// Makes an envelope.
+    Create,
+    /// Pays for it.
+    Pay,
+    /// Asks whether there is something to open.
+    Grab,
+    /// Opens.
+    Open,
+    /// Looks who got what.
+    View,
+    /// Any of these by a client that sends slowly.
+    Slow,
+}
+
+impl Call {
+    /// Its name in reports.
+    pub fn text(self) -> &'static str {
+        match self {
+            Call::Create => "create",
+            Call::Pay => "pay",
+            Call::Grab => "grab",
+            Call::Open => "open",
+            Call::View => "view",
+            Call::Slow => SLOW_CLIENTS,
+        }
+    }
+
+    /// The method, and what follows the envelope in the path.
+    fn method_and_verb(self) -> (&'static str, &'static str) {
+        match self {
+            Call::Create => ("POST", ""),
+            Call::Pay => ("POST", "/pay"),
+            Call::Grab => ("POST", "/grab"),
+            Call::Open => ("POST", "/open"),
+            Call::View | Call::Slow => ("GET", ""),
+        }
+    }
+}
+
+/// A call with all that is said in it.
+pub struct Ask<'a> {
+    /// What is asked.
+    pub call: Call,
+    /// Which envelope, on paper.
+    pub envelope: &'a PlannedEnvelope,
+    /// Its id; nothing while it has none.
+    pub id: &'a str,
+    /// The ticket to open with.
+    pub ticket: &'a str,
+    /// The user's token.
+    pub token: &'a str,
+    /// A further header line with its line end, or nothing.
+    pub header: &'a str,
+}
+
+impl Ask<'_> {
+    /// Appends the request to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Ask { call, id, ticket, token, header, .. } = self;
+        let body = match call {
+            Call::Create => self.create_body(),
+            Call::Open => format!(r#"{{"ticket":"{ticket}"}}"#),
+            _ => String::new(),
+        };
+        let (method, verb) = call.method_and_verb();
+        let slash = if *call == Call::Create { "" } else { "/" };
+        let path = format_args!("/v1/envelopes{slash}{id}{verb}");
+        Request { method, path, token, header, body: &body }.write(out);
+    }
+
+    fn create_body(&self) -> String {
+        let PlannedEnvelope { total_fen, shares, expires_in_s, group, .. } = self.envelope;
+        let audience =
+            group.map_or(String::new(), |group| format!(r#","audience":{{"type":"group","id":"g{group}"}}"#));
+        format!(
+            r#"{{"kind":"lucky","total_fen":{total_fen},"shares":{shares},"expires_in_s":{expires_in_s}{audience}}}"#
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(call: Call, id: &str) -> String {
+        let envelope = PlannedEnvelope {
+            sender: 0,
+            shares: 3,
+            total_fen: 30,
+            group: Some(4),
+            expires_in_s: 60,
+            sent_ahead: false,
+        };
+        let mut out = Vec::new();
+        Ask { call, envelope: &envelope, id, ticket: "a-ticket", token: "t", header: "" }.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_call_goes_where_the_contract_says() {
+        for (call, id, line) in [
+            (Call::Create, "", "POST /v1/envelopes HTTP/1.1\r\n"),
+            (Call::Pay, "e", "POST /v1/envelopes/e/pay HTTP/1.1\r\n"),
+            (Call::Grab, "e", "POST /v1/envelopes/e/grab HTTP/1.1\r\n"),
+            (Call::Open, "e", "POST /v1/envelopes/e/open HTTP/1.1\r\n"),
+            (Call::View, "e", "GET /v1/envelopes/e HTTP/1.1\r\n"),
+        ] {
+            let text = written(call, id);
+            assert!(text.starts_with(line), "{text}");
+        }
+        assert!(written(Call::Open, "e").ends_with("\r\n\r\n{\"ticket\":\"a-ticket\"}"));
+        assert!(written(Call::Create, "").ends_with(
+            r#"{"kind":"lucky","total_fen":30,"shares":3,"expires_in_s":60,"audience":{"type":"group","id":"g4"}}"#
+        ));
+    }
+}

@@ -1,0 +1,216 @@
+//! The scenarios: each writes a whole plan before anything is sent. What a
+//! scenario fixes stands as constants at the top of its file, and is printed.
+
+mod eve;
+mod groups;
+mod hot;
+mod rain;
+mod replay;
+
+use std::path::PathBuf;
+
+use hongbao_load::Fallible;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::arrivals::Arrivals;
+use super::plan::{ClientBehaviour, Plan, PlannedEnvelope};
+use crate::outcome::Phase;
+
+/// Visits that a plan may have; each takes 32 bytes.
+pub const VISITS_MAX: usize = 20_000_000;
+/// Envelopes that a plan may have.
+pub const ENVELOPES_MAX: usize = 1_000_000;
+/// What a share holds on average, in fen.
+pub const SHARE_FEN_MEAN: i64 = 10;
+/// Seconds until an envelope expires, where a scenario does not want it to.
+pub const EXPIRES_IN_S: u32 = 3_600;
+
+/// What to rehearse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// One envelope, everybody
+    Hot,
+    /// Groups of all sizes: sends, grabs, opens and views in the proportions of a real night
+    Groups,
+    /// Many envelopes at a second on the second
+    Rain,
+    /// A night in minutes: ramp, midnight peak across a day boundary, tail, expiry wave
+    Eve,
+    /// What was recorded in a file: lines like {"at_ms":5,"call":"open","envelope":0,"user":7}, where a call is
+    /// send, grab, open (which grabs first, unless tickets are fetched ahead) or view
+    Replay,
+}
+
+/// What every scenario is told.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Openings a second at the full rate.
+    pub rate: f64,
+    /// How long the load lasts, in seconds.
+    pub seconds: f64,
+    /// How arrivals lie in time, where the scenario leaves that open.
+    pub arrivals: Arrivals,
+    /// Shares of an envelope at most.
+    pub shares_max: u32,
+    /// The part of the openings that are sent twice at once, 0 to 1.
+    pub doubles: f64,
+    /// The part of the visits by clients that are slow.
+    pub slow: f64,
+    /// What makes one run differ from another.
+    pub seed: u64,
+    /// Where `replay` reads.
+    pub file: Option<PathBuf>,
+}
+
+impl Scenario {
+    /// Its name, as it is typed and printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::Hot => "hot",
+            Scenario::Groups => "groups",
+            Scenario::Rain => "rain",
+            Scenario::Eve => "eve",
+            Scenario::Replay => "replay",
+        }
+    }
+
+    /// Where in the load local midnight lies, in seconds, if the scenario has one.
+    pub fn midnight_s(self, wish: &Wish) -> Option<f64> {
+        matches!(self, Scenario::Eve).then(|| eve::midnight_s(wish))
+    }
+
+    /// About how many visits the plan has, at the full rate all the time; those of a
+    /// recording are counted as they are read.
+    fn visits_expected(self, wish: &Wish) -> f64 {
+        match self {
+            Scenario::Hot => wish.rate * wish.seconds,
+            Scenario::Groups => wish.rate * wish.seconds * groups::VISITS_PER_OPEN,
+            Scenario::Eve => wish.rate * wish.seconds * eve::PEAKS * groups::VISITS_PER_OPEN,
+            Scenario::Rain => rain::openings(wish),
+            Scenario::Replay => 0.0,
+        }
+    }
+
+    /// The plan.
+    ///
+    /// # Errors
+    /// When it would be larger than this machine should hold, or a file cannot be read.
+    pub fn plan(self, wish: &Wish) -> Fallible<Plan> {
+        // Before it is written: it need not fit into memory.
+        if self.visits_expected(wish) > VISITS_MAX as f64 {
+            let visits = self.visits_expected(wish);
+            return Err(
+                format!("about {visits:.0} visits are too many, {VISITS_MAX} at most: ask for less time").into()
+            );
+        }
+        let mut random = SmallRng::seed_from_u64(wish.seed);
+        let mut plan = match self {
+            Scenario::Hot => hot::plan(wish, &mut random),
+            Scenario::Groups => groups::plan(wish, &mut random),
+            Scenario::Rain => rain::plan(wish, &mut random),
+            Scenario::Eve => eve::plan(wish, &mut random),
+            Scenario::Replay => {
+                replay::plan(wish.file.as_deref().ok_or("replay: name the FILE that it was recorded in")?, wish)?
+            }
+        };
+        if plan.visits.len() > VISITS_MAX || plan.envelopes.len() > ENVELOPES_MAX {
+            let (visits, envelopes) = (plan.visits.len(), plan.envelopes.len());
+            return Err(format!("{visits} visits and {envelopes} envelopes are too many: ask for less time").into());
+        }
+        for visit in &mut plan.visits {
+            visit.behaviour = ClientBehaviour {
+                double: random.random::<f64>() < wish.doubles,
+                slow: random.random::<f64>() < wish.slow,
+            };
+        }
+        let said = [
+            ("double taps", format!("{}% of the openings", wish.doubles * 100.0)),
+            ("slow clients", format!("{}% of the visits", wish.slow * 100.0)),
+            ("seed", wish.seed.to_string()),
+        ];
+        plan.parameters.extend(said.map(|(name, words)| (name.to_owned(), words)));
+        Ok(plan.sorted())
+    }
+}
+
+/// An envelope for everybody, sent ahead by user 0.
+fn ahead(shares: u32) -> PlannedEnvelope {
+    let total_fen = i64::from(shares) * SHARE_FEN_MEAN;
+    PlannedEnvelope { sender: 0, shares, total_fen, group: None, expires_in_s: EXPIRES_IN_S, sent_ahead: true }
+}
+
+/// Phases from their names and lengths.
+fn phases(parts: &[(&str, f64)]) -> Vec<Phase> {
+    let mut from_s = 0.0;
+    let phase = |(name, length_s): &(&str, f64)| {
+        let phase = Phase { name: (*name).to_owned(), from_s, to_s: from_s + length_s };
+        from_s = phase.to_s;
+        phase
+    };
+    parts.iter().map(phase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::plan::What;
+    use super::*;
+
+    pub fn wish() -> Wish {
+        Wish {
+            rate: 200.0,
+            seconds: 20.0,
+            arrivals: Arrivals::Poisson,
+            shares_max: 500,
+            doubles: 0.02,
+            slow: 0.01,
+            seed: 1,
+            file: None,
+        }
+    }
+
+    #[test]
+    fn every_plan_is_sound_and_the_same_seed_makes_the_same() {
+        for scenario in [Scenario::Hot, Scenario::Groups, Scenario::Rain, Scenario::Eve] {
+            let name = scenario.name();
+            let plan = scenario.plan(&wish()).unwrap();
+            assert!(plan.visits.is_sorted_by_key(|visit| visit.at_us), "{name}");
+            assert!(plan.visits.iter().all(|visit| visit.user < plan.users), "{name}");
+            assert!(plan.visits.iter().all(|visit| (visit.envelope as usize) < plan.envelopes.len()), "{name}");
+            assert!(plan.envelopes.iter().all(|envelope| (1..=500).contains(&envelope.shares)), "{name}");
+            assert!((plan.load_s() - 20.0).abs() < 0.001, "{name}: {}", plan.load_s());
+            let opens: Vec<_> = plan.visits.iter().filter(|visit| visit.what == What::Open).collect();
+            let once: HashSet<_> = opens.iter().map(|visit| (visit.envelope, visit.user)).collect();
+            assert_eq!(once.len(), opens.len(), "{name}: nobody plans to open an envelope twice");
+            let doubles = opens.iter().filter(|visit| visit.behaviour.double).count() as f64 / opens.len() as f64;
+            assert!((0.005..0.05).contains(&doubles), "{name}: {doubles}");
+            for visit in &plan.visits {
+                let envelope = &plan.envelopes[visit.envelope as usize];
+                if let Some(group) = envelope.group {
+                    assert_eq!(plan.groups[visit.user as usize], group, "{name}: only members come");
+                }
+            }
+            assert_eq!(plan.visits, scenario.plan(&wish()).unwrap().visits, "{name}");
+            let other = Wish { seed: 2, ..wish() };
+            assert_ne!(plan.visits, scenario.plan(&other).unwrap().visits, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_is_too_large_is_refused() {
+        let refused = |scenario: Scenario, rate, seconds| {
+            let wish = Wish { rate, seconds, ..wish() };
+            let error = scenario.plan(&wish).err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|error| error.contains("too many")), "{}: {error:?}", scenario.name());
+        };
+        for scenario in [Scenario::Hot, Scenario::Groups, Scenario::Rain, Scenario::Eve] {
+            // None of these would fit into memory.
+            refused(scenario, 1_000_000.0, 86_400.0);
+            refused(scenario, 50_000.0, 86_400.0);
+        }
+        refused(Scenario::Hot, 1_000_000.0, 30.0);
+        refused(Scenario::Groups, 100_000.0, 30.0);
+    }
+}

@@ -1,0 +1,20 @@
+//! For the tests of the load test and the laboratory: a fake of the service, and the real one's binary.
+
+mod fake;
+
+pub use fake::{serve, start};
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The service's binary, built as it is now, beside the `binary` that a test has from Cargo.
+pub fn service(binary: &str) -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // Of the whole workspace: with `--package` the features of its dependencies differ, and all are built again.
+        let done = Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace", "--bin", "hongbao"]).status();
+        assert!(done.expect("cargo runs this test").success());
+        Path::new(binary).with_file_name("hongbao")
+    })
+}
