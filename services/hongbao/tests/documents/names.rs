@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::text::{commands, documents, files_under, root, text_of, words_of_code};
 
 /// Where the sources are. These tests are left out: they would find what they look for in themselves.
-const SOURCES: [&str; 5] = ["services", "loadtest", "ops", "sql", ".ci"];
+const SOURCES: [&str; 6] = ["services", "loadtest", "ops", "sql", "examples", ".ci"];
 const ENDINGS: [&str; 8] = ["rs", "sql", "sh", "toml", "py", "c", "service", "txt"];
 /// Settings of other programs that nothing here sets.
 const FOREIGN: [&str; 5] = [

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// Where documents are, besides the root.
-const FOLDERS: [&str; 3] = ["docs", "loadtest", "ops"];
+const FOLDERS: [&str; 4] = ["docs", "examples", "loadtest", "ops"];
 
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
