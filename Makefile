@@ -10,7 +10,7 @@ quick:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace --test domain --test bad_input --test operations --test refused --test tokens \
-		--test lane --test pay --test credit --test refund --test activate --test simulation
+		--test documents --test lane --test pay --test credit --test refund --test activate --test simulation
 
 # MariaDB, memcached, Redis, HAProxy and Galera come from Debian's packages when they are missing.
 # Tests wait as much as they work, so two groups of them run at the same time, by the

@@ -27,6 +27,7 @@ install_missing() {
     command -v redis-server >/dev/null || missing+=(redis-server)
     command -v haproxy >/dev/null || missing+=(haproxy)
     command -v faketime >/dev/null || missing+=(faketime)
+    command -v python3 >/dev/null || missing+=(python3)
     [ -e /usr/lib/galera/libgalera_smm.so ] || missing+=(galera-4)
     [ ${#missing[@]} -eq 0 ] && return
     echo "installing from Debian's packages: ${missing[*]}" >&2

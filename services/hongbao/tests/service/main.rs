@@ -15,7 +15,7 @@ mod contract_operation;
 mod contract_together;
 mod contract_transport;
 mod contract_wallet;
-mod documents;
+mod examples;
 mod faults;
 mod faults_clients;
 #[cfg(target_os = "linux")]

@@ -1,10 +1,11 @@
-//! The README's commands do what they say.
+//! The README's commands do what they say, and the handbook's settings exist.
 
 use std::process::Command;
 
 use crate::support::{Service, text};
 
 const README: &str = include_str!("../../../../README.md");
+const HANDBOOK: &str = include_str!("../../../../ops/README.md");
 
 /// The walk-through, the first block that is marked as shell, and the check of the
 /// draw that follows it.
@@ -52,10 +53,10 @@ fn the_makefile_has_the_commands_that_the_readme_names() {
 }
 
 #[test]
-fn every_setting_that_the_readme_names_exists() {
+fn every_setting_that_the_handbook_explains_exists() {
     let shown = crate::support::hongbao(&["dev", "--check"]).output().expect("the binary runs");
     let shown: toml::Table = text(&shown.stdout).parse().expect("the settings are TOML");
-    let rows = README.split("\n### Configuration").nth(1).expect("there is a configuration section");
+    let rows = HANDBOOK.split("\n## Settings\n").nth(1).expect("there is a section on settings");
     let rows = rows.split("\n## ").next().expect("it ends");
     let keys = rows.lines().filter_map(|line| line.strip_prefix("| `")).flat_map(|line| {
         let first_cell = line.split(" | ").next().unwrap_or_default();
