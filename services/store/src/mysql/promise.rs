@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use hongbao_database::mysql::watch::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 
-use super::Writer;
 use super::migrate::{Layout, check_database};
+use super::writer::Writer;
 
 /// A database is there, complete, of its layout and this version, and every
 /// table of it can be written in transactions.

@@ -14,8 +14,7 @@ use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
-use super::DatabaseServer;
-use super::layout::{Plan, plan};
+use super::layout::{DatabaseServer, Plan, plan};
 use crate::WalletError;
 
 const META: &str = include_str!("../../../../sql/mysql/wallet/meta.sql");
