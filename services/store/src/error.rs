@@ -1,7 +1,7 @@
 //! Why a verb of a store fails.
 
 use hongbao_database::DatabaseError;
-use hongbao_database::mysql::watch::Unkept;
+use hongbao_database::mysql::promise::Unkept;
 
 /// Why a verb failed. Refusals are values; this is for what went wrong.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use super::connection::{Lease, within};
 use super::failure::{QueryError, reading};
 use super::schema::refused;
-use super::watch::Unkept;
+use super::promise::Unkept;
 use crate::{DatabaseError, StoredRow as _};
 
 /// How often a statement that met another process is tried in all.

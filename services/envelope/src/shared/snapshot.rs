@@ -35,7 +35,7 @@ use hongbao_core::{
 };
 use sha2::Sha256;
 
-use crate::live::LiveJournal;
+use crate::live_envelope::LiveJournal;
 
 const VERSION: u8 = 1;
 const MAC_BYTES: usize = 16;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hongbao_database::mysql::watch::{Promise, Unkept};
+use hongbao_database::mysql::promise::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 
 use super::migrate::{Layout, check_database};

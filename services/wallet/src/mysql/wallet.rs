@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
 use hongbao_core::{Slot, Timestamp, Transfer, TransferOutcome, UserId};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
-use hongbao_database::mysql::watch::Promise;
+use hongbao_database::mysql::promise::Promise;
 use hongbao_database::returns::{Returning, Returns};
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use tokio::task::JoinSet;
