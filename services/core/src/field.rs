@@ -8,7 +8,22 @@ use std::ops::RangeInclusive;
 use serde::de::value::{Error as TextError, MapAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, IntoDeserializer as _, MapAccess, Unexpected, Visitor};
 
-use crate::request::FieldError;
+/// A field that is wrong, and why: for the client's developer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// The field's path in the body.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl FieldError {
+    /// A wrong field.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> FieldError {
+        FieldError { field: field.into(), reason: reason.into() }
+    }
+}
 
 /// A number as it came in. Whether it is an integer, and one within the bounds,
 /// asks who knows the bounds: so one refusal says both.

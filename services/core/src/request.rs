@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::envelope::{Audience, Envelope, Kind, Stage};
 use crate::envelope_limits::Limits;
-use crate::field::{self, Number};
+use crate::field::{self, FieldError, Number};
 use crate::id::EnvelopeId;
 use crate::money::Fen;
 use crate::split::{self, Seed};
@@ -74,23 +74,6 @@ pub enum AudienceType {
     Group,
     /// One user.
     User,
-}
-
-/// A field that is wrong, and why, in words for a client's developer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub struct FieldError {
-    /// The field's path in the body.
-    pub field: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-impl FieldError {
-    /// A wrong field.
-    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> FieldError {
-        FieldError { field: field.into(), reason: reason.into() }
-    }
 }
 
 /// What only the server gives a new envelope.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target};
-use hongbao_database::mysql::watch::Unkept;
+use hongbao_database::mysql::promise::Unkept;
 use hongbao_parts::Part;
 
 const TABLES: Migration = Migration {

@@ -25,6 +25,7 @@ pub mod lane;
 
 pub mod direct;
 pub mod live;
+mod live_envelope;
 pub mod permits;
 mod presence;
 pub mod ready;

@@ -20,170 +20,19 @@
 //! nothing once that has moved.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hongbao_core::limits::{CATCH_UP_WAIT_MS_MAX, DURABLE_READ_TRIES_MAX, JOURNAL_PAGE_MAX};
-use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::limits::{CATCH_UP_WAIT_MS_MAX, DURABLE_READ_TRIES_MAX};
+use hongbao_core::{Clock, Entry, EnvelopeId, Timestamp};
 use hongbao_database::durable::read_across_a_start;
 use hongbao_database::{Durable, Reading};
 use hongbao_store::{Store, StoreError};
-use indexmap::IndexMap;
-use parking_lot::{RwLock, RwLockReadGuard};
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 
+pub use crate::live_envelope::{LiveEnvelope, LiveJournal, NotLive};
 use crate::shared::SnapshotCache;
-
-/// One envelope in use.
-pub struct LiveEnvelope {
-    /// The row, as loaded. Its stage and `settled_seq` are those of the load.
-    pub envelope: Envelope,
-    journal: RwLock<LiveJournal>,
-    /// When nothing was missing, in milliseconds.
-    complete_at: AtomicI64,
-    /// Held by whoever reads on, so that those who ask at the same time share it.
-    reading: tokio::sync::Mutex<()>,
-    used_at: AtomicI64,
-    /// The openings with which the cache weighed it.
-    opens_weighed: AtomicU32,
-    database: u8,
-    /// The epoch of the database just before it was read.
-    epoch: u64,
-}
-
-/// The journal of a live envelope, folded, with its openers.
-pub struct LiveJournal {
-    /// What is left.
-    pub fold: Journal,
-    /// Openings in order: the one at index `i` has `seq` `i + 1`.
-    opens: IndexMap<UserId, (Fen, Timestamp)>,
-    luckiest: Option<u32>,
-}
-
-impl LiveJournal {
-    /// The journal of an envelope that nobody has opened.
-    pub(crate) fn empty(total: Fen) -> LiveJournal {
-        LiveJournal { fold: Journal::new(total), opens: IndexMap::new(), luckiest: None }
-    }
-
-    /// Adds the next entry.
-    pub(crate) fn apply(&mut self, entry: &Entry) {
-        self.fold = Journal::after(entry);
-        if let EntryKind::Open(user) = &entry.kind {
-            let best = self.luckiest.and_then(|seq| self.open_at(seq)).map(|(_, opened)| opened.amount);
-            if best.is_none_or(|best| entry.amount > best) {
-                self.luckiest = Some(entry.seq);
-            }
-            self.opens.insert(user.clone(), (entry.amount, entry.at));
-        }
-    }
-
-    /// Adds those of these entries, which are in order, that are not known yet.
-    fn add<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) {
-        for entry in entries {
-            if entry.seq > self.fold.last_seq {
-                self.apply(entry);
-            }
-        }
-    }
-
-    /// The last entry of this envelope's journal, as long as it is an opening.
-    fn last_open(&self, envelope_id: EnvelopeId) -> Option<Entry> {
-        let (user, opened) = self.open_at(self.open_count())?;
-        let Journal { last_seq: seq, remaining, .. } = self.fold;
-        let kind = EntryKind::Open(user.clone());
-        Some(Entry { envelope_id, seq, kind, amount: opened.amount, remaining, at: opened.at })
-    }
-
-    /// The user's own opening.
-    pub fn opened_by(&self, user: &UserId) -> Option<Opened> {
-        self.opens.get_full(user).map(|(index, _, (amount, at))| Opened {
-            seq: index as u32 + 1,
-            amount: *amount,
-            at: *at,
-        })
-    }
-
-    /// The opening with this `seq`.
-    pub fn open_at(&self, seq: u32) -> Option<(&UserId, Opened)> {
-        let index = (seq as usize).checked_sub(1)?;
-        self.opens.get_index(index).map(|(user, (amount, at))| (user, Opened { seq, amount: *amount, at: *at }))
-    }
-
-    /// Openings so far.
-    pub fn open_count(&self) -> u32 {
-        self.opens.len() as u32
-    }
-
-    /// The largest share, the earliest of equals.
-    pub fn luckiest(&self) -> Option<(&UserId, Opened)> {
-        self.luckiest.and_then(|seq| self.open_at(seq))
-    }
-}
-
-impl LiveEnvelope {
-    /// The journal as of the last commit that this server knows of.
-    pub fn journal(&self) -> RwLockReadGuard<'_, LiveJournal> {
-        self.journal.read()
-    }
-
-    /// Its database may have lost what is remembered here.
-    pub fn is_outdated(&self, store: &dyn Store) -> bool {
-        store.epoch(self.database) != self.epoch
-    }
-
-    /// All of its journal has been credited, which a worker does behind a barrier
-    /// of its own: what was read of it is durable.
-    fn is_credited(&self) -> bool {
-        let last_seq = self.journal().fold.last_seq;
-        last_seq > 0 && self.envelope.settled_seq >= last_seq
-    }
-
-    /// When nothing was missing, as far as is known: it was read then, or this
-    /// server wrote the next entry, which lets no other one be in its place.
-    pub fn complete_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.complete_at.load(Ordering::Relaxed))
-    }
-
-    fn was_complete_at(&self, at: Timestamp) {
-        self.complete_at.store(at.millis(), Ordering::Relaxed);
-    }
-
-    /// The entries after the last one that is remembered. `None`: the database does
-    /// not have that one, so what is remembered is not what happened there.
-    async fn missing_entries(&self, store: &dyn Store) -> Result<Option<Vec<Entry>>, StoreError> {
-        let last = {
-            let journal = self.journal.read();
-            if journal.fold.has_ended() || journal.fold.refunded {
-                return Ok(Some(Vec::new()));
-            }
-            journal.last_open(self.envelope.id)
-        };
-        let Some(last) = last else { return journal_of(self.envelope.id, 0, store).await.map(Some) };
-        // From the entry that is known: it comes along, and is compared.
-        let mut entries = journal_of(self.envelope.id, last.seq - 1, store).await?;
-        if entries.first() != Some(&last) {
-            return Ok(None);
-        }
-        entries.remove(0);
-        Ok(Some(entries))
-    }
-}
-
-/// A journal after `after_seq`, page by page, so that no statement takes long.
-async fn journal_of(id: EnvelopeId, after_seq: u32, store: &dyn Store) -> Result<Vec<Entry>, StoreError> {
-    let mut entries: Vec<Entry> = Vec::new();
-    loop {
-        let read_to = entries.last().map_or(after_seq, |last| last.seq);
-        let page = store.entries(id, read_to, JOURNAL_PAGE_MAX).await?;
-        let is_last = page.len() < JOURNAL_PAGE_MAX as usize;
-        entries.extend(page);
-        if is_last {
-            return Ok(entries);
-        }
-    }
-}
 
 /// [`LiveEnvelope::missing_entries`], with the barrier where there are any.
 async fn missing_durably(live: &LiveEnvelope, store: &dyn Store) -> Result<Option<Durable<Vec<Entry>>>, StoreError> {
@@ -219,19 +68,6 @@ impl Weighter<EnvelopeId, Cached> for KeptWeight {
     fn weight(&self, _: &EnvelopeId, cached: &Cached) -> u64 {
         cached.weight
     }
-}
-
-/// Why an envelope is not live.
-#[derive(Debug)]
-pub enum NotLive {
-    /// There is no such envelope.
-    NotFound,
-    /// It exists, but it was not paid or was cancelled.
-    NotPaid(Box<Envelope>),
-    /// Too many loads at the same time.
-    Busy,
-    /// It could not be read.
-    Store(StoreError),
 }
 
 /// The live envelopes of a server: bounded, the least used go first, and all
@@ -297,7 +133,7 @@ impl LiveEnvelopes {
         let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
         for _ in 0..DURABLE_READ_TRIES_MAX {
             let reading = Reading::begin(store);
-            let read = self.read(id, store, now).await?;
+            let read = LiveEnvelope::read(id, store, now).await?;
             let durable = match read.is_credited() {
                 true => Some(reading.end_proven(read)),
                 false => reading.end(read).await.map_err(|error| NotLive::Store(error.into()))?,
@@ -307,35 +143,6 @@ impl LiveEnvelopes {
             }
         }
         Err(NotLive::Store(read_across_a_start().into()))
-    }
-
-    async fn read(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<LiveEnvelope, NotLive> {
-        let database = store.table_of(id).database;
-        let epoch = store.epoch(database);
-        let (envelope, fold) = store.load(id).await.map_err(NotLive::Store)?.ok_or(NotLive::NotFound)?;
-        if let Stage::Created | Stage::Cancelled = envelope.stage {
-            return Err(NotLive::NotPaid(Box::new(envelope)));
-        }
-        let entries =
-            if fold.last_seq == 0 { Vec::new() } else { journal_of(id, 0, store).await.map_err(NotLive::Store)? };
-        if entries.last().map_or(0, |last| last.seq) < fold.last_seq {
-            let reason = format!("the journal of {id} became another one while it was read");
-            return Err(NotLive::Store(StoreError::Unavailable(reason)));
-        }
-        let mut journal = LiveJournal::empty(envelope.total);
-        // Most journals are short: they take no more room than they need.
-        journal.opens.reserve_exact(entries.len());
-        journal.add(entries.iter());
-        Ok(LiveEnvelope {
-            journal: RwLock::new(journal),
-            envelope,
-            complete_at: AtomicI64::new(now.millis()),
-            reading: tokio::sync::Mutex::default(),
-            used_at: AtomicI64::new(now.millis()),
-            opens_weighed: AtomicU32::new(0),
-            database,
-            epoch,
-        })
     }
 
     /// Reads what may be missing, whoever wrote it, unless that has been done since
@@ -363,7 +170,7 @@ impl LiveEnvelopes {
         if live.is_outdated(store) {
             return Ok(false);
         }
-        live.journal.write().add(missing.iter());
+        live.add(missing.iter());
         live.was_complete_at(now);
         self.weigh_again(live);
         if !missing.is_empty() {
@@ -374,7 +181,7 @@ impl LiveEnvelopes {
 
     /// Remembers entries of one envelope that have been committed, in order.
     pub fn committed<'a>(&self, live: &Arc<LiveEnvelope>, entries: impl Iterator<Item = &'a Entry>) {
-        live.journal.write().add(entries.inspect(|entry| live.was_complete_at(entry.at)));
+        live.add(entries.inspect(|entry| live.was_complete_at(entry.at)));
         self.weigh_again(live);
         if let Some(shared) = &self.shared {
             shared.note_commit(live);

@@ -1,7 +1,7 @@
 //! What a caller is told when a verb did not do what was asked.
 
+use hongbao_core::field::FieldError;
 use hongbao_core::limits::{ID_AHEAD_MS_MAX, ID_AHEAD_RETRY_S_MAX};
-use hongbao_core::request::FieldError;
 use hongbao_database::DatabaseError;
 use hongbao_http::problem::NO_SUCH_ENVELOPE;
 use hongbao_http::{Code, Problem};

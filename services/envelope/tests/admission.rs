@@ -32,17 +32,13 @@ struct Slow {
 }
 
 impl StoreFaults for Slow {
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         let StoreVerb::Append(entries) = verb else { return Ok(()) };
         std::thread::sleep(Duration::from_micros(self.us_per_entry.load(Ordering::SeqCst) * entries.len() as u64));
         while self.held.load(Ordering::SeqCst) {
             self.stands.store(true, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(())
-    }
-
-    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -48,7 +48,7 @@ struct Faults {
 }
 
 impl StoreFaults for Faults {
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         let StoreVerb::Append(entries) = verb else { return Ok(()) };
         self.appends.fetch_add(1, Ordering::SeqCst);
         self.queue_depth.1.store(self.queue_depth.0.get(), Ordering::SeqCst);
@@ -69,7 +69,7 @@ impl StoreFaults for Faults {
         Ok(())
     }
 
-    fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         if matches!(verb, StoreVerb::Append(_)) && self.unconfirmed.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Err(StoreError::Unknown("no word came back".to_owned()));
         }

@@ -38,14 +38,10 @@ static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(())
 struct Reads(AtomicU32);
 
 impl StoreFaults for Reads {
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         if matches!(verb, StoreVerb::Load | StoreVerb::LoadFor | StoreVerb::Entries) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
-        Ok(())
-    }
-
-    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -30,28 +30,20 @@ struct Failing {
 }
 
 impl StoreFaults for Failing {
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         match verb {
             StoreVerb::Activate => self.activation.lock().take().map_or(Ok(()), Err),
             _ => Ok(()),
         }
     }
-
-    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
-        Ok(())
-    }
 }
 
 impl WalletFaults for Failing {
-    fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
+    async fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
         match verb {
-            WalletVerb::Read => self.look.lock().take().map_or(Ok(()), Err),
+            WalletVerb::Find => self.look.lock().take().map_or(Ok(()), Err),
             _ => Ok(()),
         }
-    }
-
-    fn after(&self, _: WalletVerb) -> Result<(), WalletError> {
-        Ok(())
     }
 }
 

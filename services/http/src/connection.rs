@@ -21,10 +21,10 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
+use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::problem::Code;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
-use crate::serve::ServeOptions;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,6 +32,7 @@ pub mod request_id;
 
 mod connection;
 pub mod log_budget;
+mod options;
 pub mod serve;
 pub mod threads;
 
@@ -42,10 +43,11 @@ pub use body::read_body;
 pub use health::Health;
 pub use json::{Json, json_response, parse};
 pub use metrics::HttpMetrics;
+pub use options::ServeOptions;
 pub use outer::Outer;
 pub use problem::{Code, Problem};
 pub use query::{NoQuery, Query};
 pub use request_id::RequestId;
-pub use serve::{ServeOptions, serve};
+pub use serve::serve;
 pub use threads::{Listeners, serve_on_threads};
 pub use token::{Caller, Issuer, Parties, Verifier};

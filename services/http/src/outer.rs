@@ -20,10 +20,10 @@ use crate::body::{Timely, too_large};
 use crate::head;
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
+use crate::options::ServeOptions;
 use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire, status_of};
 use crate::refused::{Asked, Early, Refused};
 use crate::request_id::{RequestId, RequestIds};
-use crate::serve::ServeOptions;
 
 /// Calls of clients start with this.
 const API: &str = "/v1/";

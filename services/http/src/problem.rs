@@ -8,13 +8,15 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use axum::body::Body;
+use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
+use hongbao_core::field::FieldError;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{PROBLEM_TEXT_CHARS_MAX, RETRY_AFTER_S_MAX};
 pub use hongbao_core::problem::Code;
-use hongbao_core::request::FieldError;
 use hongbao_core::wire::ProblemBody;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
 use crate::request_id::RequestId;
@@ -180,6 +182,15 @@ pub(crate) fn bounded(text: &(impl Display + ?Sized)) -> String {
         text.truncate(cut);
     }
     text
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<RequestId, Problem> {
+        let id = RequestId::in_headers(&parts.headers);
+        id.ok_or_else(|| Problem::new(Code::Internal, "the request came past the outer layer"))
+    }
 }
 
 impl From<FieldError> for Problem {

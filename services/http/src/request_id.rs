@@ -2,13 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::extract::FromRequestParts;
 use axum::response::Response;
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
-
-use crate::problem::{Code, Problem};
 use hongbao_core::limits::REQUEST_ID_CHARS_MAX;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header that carries it, both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,6 +22,11 @@ impl RequestId {
         HeaderValue::from_bytes(text).ok().map(RequestId)
     }
 
+    /// The id that the outer layer put into the headers.
+    pub(crate) fn in_headers(headers: &HeaderMap) -> Option<RequestId> {
+        headers.get(X_REQUEST_ID).filter(|value| is_id(value.as_bytes())).cloned().map(RequestId)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().expect("made of A-Za-z0-9_- only")
@@ -39,14 +40,11 @@ impl RequestId {
     /// The client's id, or a new one that takes its place in the headers: what
     /// is called from here finds it there.
     pub(crate) fn of_request(headers: &mut HeaderMap, ids: &RequestIds) -> RequestId {
-        match headers.get(X_REQUEST_ID) {
-            Some(value) if is_id(value.as_bytes()) => RequestId(value.clone()),
-            _ => {
-                let id = ids.next();
-                headers.insert(X_REQUEST_ID, id.to_header());
-                id
-            }
-        }
+        RequestId::in_headers(headers).unwrap_or_else(|| {
+            let id = ids.next();
+            headers.insert(X_REQUEST_ID, id.to_header());
+            id
+        })
     }
 
     /// Puts it on the response.
@@ -58,17 +56,6 @@ impl RequestId {
 fn is_id(text: &[u8]) -> bool {
     (1..=REQUEST_ID_CHARS_MAX).contains(&text.len())
         && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-}
-
-impl<S: Sync> FromRequestParts<S> for RequestId {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<RequestId, Problem> {
-        match parts.headers.get(X_REQUEST_ID) {
-            Some(value) if is_id(value.as_bytes()) => Ok(RequestId(value.clone())),
-            _ => Err(Problem::new(Code::Internal, "the request came past the outer layer")),
-        }
-    }
 }
 
 /// Makes new ids: a prefix and a counter. Each connection has its own, so that

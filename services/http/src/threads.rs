@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
-use crate::serve::{ServeOptions, serve};
+use crate::options::ServeOptions;
+use crate::serve::serve;
 
 /// Listeners on one address, one for each thread.
 pub struct Listeners {

@@ -1,6 +1,9 @@
 //! Statements that every database here understands as they stand. Those that
 //! differ lie with their database.
 
+use hongbao_core::Day;
+use hongbao_core::id::TableRef;
+
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
 
 /// The statements of one day table that need nothing of a database's own.
@@ -64,4 +67,10 @@ impl Plain {
             ],
         }
     }
+}
+
+/// The day tables of these databases, each with so many tables a day.
+pub fn day_tables(databases: impl IntoIterator<Item = u8>, tables: u8) -> Vec<TableRef> {
+    let of_days = databases.into_iter().flat_map(|database| (0..tables).map(move |table| (database, table)));
+    of_days.flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, day })).collect()
 }

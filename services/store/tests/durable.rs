@@ -24,14 +24,10 @@ struct Server {
 }
 
 impl StoreFaults for Server {
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         if matches!(verb, StoreVerb::Barrier) {
             self.barriers.fetch_add(1, Ordering::SeqCst);
         }
-        Ok(())
-    }
-
-    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 

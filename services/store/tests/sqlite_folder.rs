@@ -8,7 +8,7 @@ use hongbao_core::id::Fold;
 use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Stage, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::{Append, Store as _, StoreError};
+use hongbao_store::{Append, Creation as _, Journals as _, Store as _, StoreError};
 use hongbao_testkit::store_suite::{NOW, created};
 
 /// China's zone, in seconds ahead of UTC.

@@ -101,7 +101,7 @@ pub const TOP_UPS: &str = "#top_ups";
 /// after a [`Barrier`]; the outcomes of [`Wallet::transfer`] are durable, also those
 /// that say what an earlier transfer has done.
 #[async_trait]
-pub trait Wallet: Barrier + Send + Sync + 'static {
+pub trait Wallet: WalletReads + WalletScans + Barrier + 'static {
     /// Executes transfers, each at most once; durable when it returns. One outcome
     /// for each, in the same order. A refused transfer does not disturb its
     /// neighbours.
@@ -118,46 +118,6 @@ pub trait Wallet: Barrier + Send + Sync + 'static {
     /// [`WalletError::Unknown`] as soon as a part of it may have been written:
     /// asking again for all of it settles it. After the others nothing was.
     async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError>;
-
-    /// A user's balance; zero for a user without transfers.
-    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError>;
-
-    /// A user's transfers of the given kinds (all if empty) before `before`, newest first.
-    async fn history(
-        &self,
-        user: &UserId,
-        kinds: &[TransferKind],
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posted>, WalletError>;
-
-    /// All transfers under the ids of these envelopes, by id and `seq`. For the audit.
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError>;
-
-    /// Transfers that are stored, of those named. Asks all parts of the wallet.
-    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError>;
-
-    /// Transfers by position after `after`, shard by shard. A transfer that is
-    /// written meanwhile is given if its shard is still to come. For the audit.
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError>;
-
-    /// Accounts after the one called `after`, shard by shard and there by name,
-    /// the system's first; each with its balance and the sum of its transfers as
-    /// of one moment. A page is short only at the end. For the audit.
-    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError>;
-
-    /// What each transfer did to its user's balance, after that user's transfer at
-    /// that position, shard by shard and there by user and position. What is written
-    /// meanwhile to a history that was read to its end is left out. A page is short
-    /// only at the end. For the audit.
-    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError>;
-
-    /// The sums over all accounts: the clearing account's balance is what is
-    /// outstanding, and what the source of top-ups lacks is what came from
-    /// outside. Each shard is read as of one moment; since the books of each
-    /// balance by themselves, the sums do too. [`WalletError::Damaged`] where the
-    /// row of a system account is missing. For the audit.
-    async fn books(&self) -> Result<Books, WalletError>;
 
     /// The durability in force; full only if it is so in all shards.
     fn durability(&self) -> Durability;
@@ -184,4 +144,52 @@ pub trait Wallet: Barrier + Send + Sync + 'static {
 
     /// Transfers that wait for a transaction now.
     fn queue_depth(&self) -> usize;
+}
+
+/// What users and workers read.
+#[async_trait]
+pub trait WalletReads: Send + Sync {
+    /// A user's balance; zero for a user without transfers.
+    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError>;
+
+    /// A user's transfers of the given kinds (all if empty) before `before`, newest first.
+    async fn history(
+        &self,
+        user: &UserId,
+        kinds: &[TransferKind],
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Posted>, WalletError>;
+
+    /// Transfers that are stored, of those named. Asks all parts of the wallet.
+    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError>;
+}
+
+/// What the audit reads: all transfers, accounts and balances.
+#[async_trait]
+pub trait WalletScans: Send + Sync {
+    /// All transfers under the ids of these envelopes, by id and `seq`.
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError>;
+
+    /// Transfers by position after `after`, shard by shard. A transfer that is
+    /// written meanwhile is given if its shard is still to come.
+    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError>;
+
+    /// Accounts after the one called `after`, shard by shard and there by name,
+    /// the system's first; each with its balance and the sum of its transfers as
+    /// of one moment. A page is short only at the end.
+    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError>;
+
+    /// What each transfer did to its user's balance, after that user's transfer at
+    /// that position, shard by shard and there by user and position. What is written
+    /// meanwhile to a history that was read to its end is left out. A page is short
+    /// only at the end.
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError>;
+
+    /// The sums over all accounts: the clearing account's balance is what is
+    /// outstanding, and what the source of top-ups lacks is what came from
+    /// outside. Each shard is read as of one moment; since the books of each
+    /// balance by themselves, the sums do too. [`WalletError::Damaged`] where the
+    /// row of a system account is missing.
+    async fn books(&self) -> Result<Books, WalletError>;
 }

@@ -8,7 +8,7 @@ use hongbao_core::{TransferOutcome, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_testkit::wallet_suite::{top_up, unavailable};
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_wallet::{Wallet, WalletError};
+use hongbao_wallet::{Wallet, WalletError, WalletReads as _, WalletScans as _};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;

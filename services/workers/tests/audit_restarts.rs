@@ -57,12 +57,8 @@ impl<T: ?Sized> Server<T> {
 }
 
 impl StoreFaults for Server<dyn Store> {
-    fn before(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         self.is_called();
-        Ok(())
-    }
-
-    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -72,12 +68,8 @@ impl StoreFaults for Server<dyn Store> {
 }
 
 impl WalletFaults for Server<dyn Wallet> {
-    fn before(&self, _: WalletVerb) -> Result<(), WalletError> {
+    async fn before(&self, _: WalletVerb) -> Result<(), WalletError> {
         self.is_called();
-        Ok(())
-    }
-
-    fn after(&self, _: WalletVerb) -> Result<(), WalletError> {
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::money::Fen;
 use crate::transfer::{Transfer, TransferKind};
 
-use super::Breach;
+use super::findings::Breach;
 
 /// Checks one account: its balance is the sum of its transfers (I1).
 pub fn check_balance(account: &str, balance_fen: i64, transfers_sum_fen: i128) -> Option<Breach> {

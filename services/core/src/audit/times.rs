@@ -11,7 +11,7 @@ use crate::limits::{AUDIT_CLOCKS_APART_MS_MAX, ID_AGE_DAYS_MAX, ID_AHEAD_MS_MAX,
 use crate::time::Timestamp;
 use crate::transfer::{Transfer, TransferId, TransferKind};
 
-use super::{EnvelopeRows, Findings};
+use super::findings::{EnvelopeRows, Findings};
 
 pub(super) fn check(rows: &EnvelopeRows<'_>, found: &mut Findings) {
     let payment = rows.transfers.iter().find(|transfer| transfer.id == TransferId::Envelope(rows.envelope.id, 0));

@@ -1,6 +1,7 @@
 //! Requests: every limit at its edge, and the field that is named.
 
-use hongbao_core::request::{CreateEnvelope, CreationContext, FieldError, GREETING_DEFAULT};
+use hongbao_core::field::FieldError;
+use hongbao_core::request::{CreateEnvelope, CreationContext, GREETING_DEFAULT};
 use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Stage, UserId};
 use proptest::prelude::*;
 use serde_json::{Value, json};

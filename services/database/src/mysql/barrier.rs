@@ -14,7 +14,7 @@
 //! replaced by another to the same start ([`follow`]), and then nothing is.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::{OnceLock, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use hongbao_core::limits::{BARRIER_WAITING_MAX, DEADLOCK_TRIES_MAX, PROMISE_ROUND, PROMISES_READ_MS};
@@ -22,6 +22,7 @@ use sqlx::Executor as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::barrier_queue::Call;
 use super::connection::{Connections, within};
 use super::failure::{QueryError, committing};
 use super::idle::Idle;
@@ -32,37 +33,22 @@ const PLACES: u64 = 64;
 /// How often a connection on which nothing is committed is asked whether it lives.
 const KEPT_ALIVE_EVERY: Duration = Duration::from_millis(PROMISES_READ_MS * PROMISE_ROUND as u64);
 
-/// The way to the task.
-pub(super) struct Barrier {
-    /// Which table the task writes to; the first database of the server that is opened says.
-    database: OnceLock<String>,
-    calls: OnceLock<mpsc::Sender<Call>>,
-}
-
-/// A reading that waits for a commit.
-struct Call {
-    /// The generation before it read.
-    since: u64,
-    answer: oneshot::Sender<Result<bool, DatabaseError>>,
-}
-
-impl Barrier {
-    /// The task begins with the first call.
-    pub fn new() -> Barrier {
-        Barrier { database: OnceLock::new(), calls: OnceLock::new() }
+impl Connections {
+    /// The barrier's commits go to the table `barrier` of this database, unless another was named before.
+    pub fn barrier_lies_in(&self, database: &str) {
+        self.barrier.database.get_or_init(|| database.to_owned());
     }
 
-    /// Its commits go to the table `barrier` of this database, unless another was named before.
-    pub fn lies_in(&self, database: &str) {
-        self.database.get_or_init(|| database.to_owned());
-    }
-
-    /// Makes durable what was read since the generation was `since`; false when
-    /// that is over. A caller that goes away stops nothing.
-    pub async fn pass(&self, connections: &Weak<Connections>, since: u64) -> Result<bool, DatabaseError> {
-        let database = self.database.get();
+    /// Makes durable what was read over these connections since the generation
+    /// was `since`. False when the generation has changed. A caller that goes away
+    /// stops nothing. See [`Barrier`](crate::durable::Barrier).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn barrier(&self, since: u64) -> Result<bool, DatabaseError> {
+        let database = self.barrier.database.get();
         let database = database.ok_or_else(|| unavailable("no table was named for the barrier"))?;
-        let calls = self.calls.get_or_init(|| start(connections.clone(), database));
+        let calls = self.barrier.calls.get_or_init(|| start(self.me.clone(), database));
         let (answer, outcome) = oneshot::channel();
         calls.try_send(Call { since, answer }).map_err(|_| unavailable("too many readings wait for the barrier"))?;
         outcome.await.unwrap_or_else(|_| Err(unavailable("the barrier's task has ended")))

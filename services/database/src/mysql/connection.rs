@@ -30,12 +30,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use super::options::{MysqlOptions, Node};
 pub use super::session::ServerStart;
 
-use super::barrier::Barrier;
+use super::barrier_queue::BarrierQueue;
 use super::failure::{QueryError, reading};
 use super::health::HealthState;
 use super::idle::Idle;
+use super::promise::{Promise, Unkept};
 use super::session::{self, NodeStatus};
-use super::watch::{self, Promise, Unkept};
 use crate::returns::Returns;
 use crate::{DatabaseError, Durability};
 
@@ -53,8 +53,8 @@ pub struct Connections {
     /// The start of the server that was reached last.
     start: Mutex<Option<ServerStart>>,
     generation: AtomicU64,
-    barrier: Barrier,
-    me: Weak<Connections>,
+    pub(super) barrier: BarrierQueue,
+    pub(super) me: Weak<Connections>,
 }
 
 /// Why a node is not used.
@@ -92,7 +92,7 @@ impl Connections {
             health: Arc::new(HealthState::new(returns)),
             start: Mutex::new(None),
             generation: AtomicU64::new(0),
-            barrier: Barrier::new(),
+            barrier: BarrierQueue::default(),
             me: me.clone(),
             options,
         })
@@ -108,20 +108,6 @@ impl Connections {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Makes durable what was read over these connections since the generation
-    /// was `since`. False when the generation has changed. See [`Barrier`](crate::durable::Barrier).
-    ///
-    /// # Errors
-    /// See there.
-    pub async fn barrier(&self, since: u64) -> Result<bool, DatabaseError> {
-        self.barrier.pass(&self.me, since).await
-    }
-
-    /// The barrier's commits go to a table of this database, unless another was named before.
-    pub fn barrier_lies_in(&self, database: &str) {
-        self.barrier.lies_in(database);
-    }
-
     /// Whether a connection belongs to the start of the server that was reached last.
     pub(super) fn is_current(&self, idle: &Idle) -> bool {
         *self.start.lock() == Some(idle.start)
@@ -129,12 +115,6 @@ impl Connections {
 
     pub(super) fn statement_timeout(&self) -> Duration {
         self.options.statement_timeout
-    }
-
-    /// Reads again and again, as long as these connections are used, what the
-    /// server's commits promise, and whether its databases keep these.
-    pub fn watch(self: &Arc<Self>, promises: Vec<Arc<dyn Promise>>) {
-        watch::start(self, promises);
     }
 
     /// What is known of the server.

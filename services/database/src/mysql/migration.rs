@@ -21,8 +21,8 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use super::connection::{Lease, within};
 use super::failure::{QueryError, reading};
+use super::promise::Unkept;
 use super::schema::refused;
-use super::watch::Unkept;
 use crate::{DatabaseError, StoredRow as _};
 use hongbao_core::limits::MIGRATION_TRIES_MAX;
 

@@ -4,12 +4,14 @@ pub mod connection;
 pub mod failure;
 pub mod freeze;
 pub mod migration;
+pub mod promise;
 pub mod row;
 pub mod schema;
-pub mod watch;
 
 mod barrier;
+mod barrier_queue;
 mod health;
 mod idle;
 mod options;
 mod session;
+mod watch;

@@ -7,7 +7,7 @@ use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
 use super::connection::{MysqlOptions, within};
-use super::watch::Unkept;
+use super::promise::Unkept;
 use crate::StoredRow as _;
 
 /// Makes the table of the barrier, which lies in databases of all kinds.

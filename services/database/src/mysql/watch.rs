@@ -13,57 +13,22 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use hongbao_core::limits::{PROMISE_ROUND, PROMISES_READ_MS, RECONNECT_MS};
-use sqlx::mysql::MySqlConnection;
 use tokio::time::sleep;
 
 use super::connection::Connections;
-use super::failure::{QueryError, reading};
-use crate::DatabaseError;
+use super::promise::{Promise, Unkept};
 
 /// Between two looks at least, however much the server is doubted.
 const LOOK_GAP: Duration = Duration::from_millis(20);
 
-/// What one database has to keep.
-#[async_trait]
-pub trait Promise: Send + Sync + 'static {
-    /// The name of the database.
-    fn database(&self) -> &str;
-
-    /// Looks whether it is kept. Each statement has the time `limit`.
-    async fn look(&self, connection: &mut MySqlConnection, limit: Duration) -> Result<(), Unkept>;
-}
-
-/// Why a promise is not known to be kept.
-#[derive(Debug)]
-pub enum Unkept {
-    /// It is not, and what is wrong, in words for an operator.
-    QueryError(String),
-    /// The database could not be asked.
-    Unasked(QueryError),
-}
-
-/// What is said of a database makes no sense.
-impl From<DatabaseError> for Unkept {
-    fn from(error: DatabaseError) -> Unkept {
-        Unkept::QueryError(error.to_string())
+impl Connections {
+    /// Reads again and again, as long as these connections are used, what the
+    /// server's commits promise, and whether its databases keep these.
+    pub fn watch(self: &Arc<Self>, promises: Vec<Arc<dyn Promise>>) {
+        let watcher = Watcher { connections: Arc::downgrade(self), promises, next: 0, is_away: false };
+        tokio::spawn(watcher.run());
     }
-}
-
-impl From<Unkept> for DatabaseError {
-    fn from(unkept: Unkept) -> DatabaseError {
-        match unkept {
-            Unkept::QueryError(reason) => DatabaseError::Unavailable(reason),
-            Unkept::Unasked(broken) => reading(broken),
-        }
-    }
-}
-
-/// Looks again and again, until the connections are dropped.
-pub fn start(connections: &Arc<Connections>, promises: Vec<Arc<dyn Promise>>) {
-    let watcher = Watcher { connections: Arc::downgrade(connections), promises, next: 0, is_away: false };
-    tokio::spawn(watcher.run());
 }
 
 struct Watcher {

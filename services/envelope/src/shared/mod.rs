@@ -45,7 +45,7 @@ use quick_cache::sync::Cache;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::live::LiveEnvelope;
+use crate::live_envelope::LiveEnvelope;
 use metrics::SharedMetrics;
 use pause::Pause;
 use redis::{CallFailed, Link, RedisOptions, Written};

@@ -36,7 +36,7 @@ use hongbao_core::{
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::live::LiveJournal;
+use crate::live_envelope::LiveJournal;
 
 const VERSION: u8 = 2;
 const MAC_BYTES: usize = 16;

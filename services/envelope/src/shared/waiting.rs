@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hongbao_core::EnvelopeId;
 use hongbao_core::limits::SNAPSHOTS_WAITING_MAX;
 
-use crate::live::LiveEnvelope;
+use crate::live_envelope::LiveEnvelope;
 
 /// One envelope that has changed since its last snapshot.
 pub struct Changed {

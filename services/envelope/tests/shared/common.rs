@@ -43,7 +43,7 @@ pub struct Faults {
 }
 
 impl StoreFaults for Faults {
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         if matches!(verb, StoreVerb::Entries) {
             self.pages.fetch_add(1, Ordering::SeqCst);
         }
@@ -55,10 +55,6 @@ impl StoreFaults for Faults {
             true => Err(StoreError::Unavailable("cannot be read".to_owned())),
             false => Ok(()),
         }
-    }
-
-    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
-        Ok(())
     }
 
     fn epoch(&self, _: u64) -> u64 {

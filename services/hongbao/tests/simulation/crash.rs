@@ -54,21 +54,21 @@ impl Fuse {
 }
 
 impl StoreFaults for Fuse {
-    fn before(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         if self.dies_before() { Err(StoreError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 
-    fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn after(&self, _: StoreVerb<'_>) -> Result<(), StoreError> {
         if self.dies_after() { Err(StoreError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 }
 
 impl WalletFaults for Fuse {
-    fn before(&self, _: WalletVerb) -> Result<(), WalletError> {
+    async fn before(&self, _: WalletVerb) -> Result<(), WalletError> {
         if self.dies_before() { Err(WalletError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 
-    fn after(&self, _: WalletVerb) -> Result<(), WalletError> {
+    async fn after(&self, _: WalletVerb) -> Result<(), WalletError> {
         if self.dies_after() { Err(WalletError::Unknown("the process died".to_owned())) } else { Ok(()) }
     }
 }

@@ -225,11 +225,11 @@ async fn open_wallet(folder: &Path) -> Arc<dyn Wallet> {
 }
 
 impl StoreFaults for Database<dyn Store> {
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(Database::before(self, effect_of(verb))?)
     }
 
-    fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+    async fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         Ok(Database::after(self, effect_of(verb))?)
     }
 
@@ -245,19 +245,19 @@ impl StoreFaults for Database<dyn Store> {
 fn effect_of(verb: StoreVerb<'_>) -> Effect {
     use StoreVerb as V;
     match verb {
-        V::Create | V::Append(_) | V::Activate | V::Cancel | V::Settle | V::Purge => Effect::Write,
+        V::Create | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge => Effect::Write,
         V::Barrier => Effect::Barrier,
-        V::Load | V::LoadFor | V::Entries | V::Tail | V::TailPosition | V::Unsettled => Effect::Read,
-        V::Unpaid | V::Cancelled | V::Expired | V::Scan | V::ScanEntries => Effect::Read,
+        V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => Effect::Read,
+        V::Unpaid | V::Cancelled | V::Expired | V::Scan(..) | V::ScanEntries(..) => Effect::Read,
     }
 }
 
 impl WalletFaults for Database<dyn Wallet> {
-    fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
+    async fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
         Ok(Database::before(self, effect_in_wallet(verb))?)
     }
 
-    fn after(&self, verb: WalletVerb) -> Result<(), WalletError> {
+    async fn after(&self, verb: WalletVerb) -> Result<(), WalletError> {
         Ok(Database::after(self, effect_in_wallet(verb))?)
     }
 
@@ -273,7 +273,7 @@ impl WalletFaults for Database<dyn Wallet> {
 fn effect_in_wallet(verb: WalletVerb) -> Effect {
     match verb {
         WalletVerb::Transfer => Effect::Write,
-        WalletVerb::Read => Effect::Read,
         WalletVerb::Barrier => Effect::Barrier,
+        _ => Effect::Read,
     }
 }

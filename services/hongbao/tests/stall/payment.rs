@@ -11,7 +11,7 @@ use std::time::Duration;
 use hongbao_core::{Clock as _, Envelope, EnvelopeId, SystemClock, UserId};
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server};
-use hongbao_store::Store as _;
+use hongbao_store::Creation as _;
 use hongbao_testkit::store_suite::created;
 
 use crate::check;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::{Clock as _, Envelope, EnvelopeId, Fen, Kind, Seed, SystemClock, UserId};
-use hongbao_store::Store as _;
+use hongbao_store::{Creation as _, Journals as _};
 use hongbao_testkit::store_suite::created;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hongbao_database::mysql::connection::{Connections, within};
 
-use super::MysqlStore;
-use super::read::Statement;
+use super::query::Statement;
+use super::store::MysqlStore;
 use crate::StoreError;
 use crate::failure::committing;
 use crate::lease::Leases;

@@ -12,8 +12,8 @@ use hongbao_core::{Day, Slot, Traffic};
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
+use hongbao_database::mysql::promise::Unkept;
 use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, patient, refused};
-use hongbao_database::mysql::watch::Unkept;
 use sqlx::mysql::MySqlConnection;
 
 use crate::StoreError;

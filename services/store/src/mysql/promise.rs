@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hongbao_database::mysql::watch::{Promise, Unkept};
+use hongbao_database::mysql::promise::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 
-use super::Writer;
 use super::migrate::{Layout, check_database};
+use super::writer::Writer;
 
 /// A database is there, complete, of its layout and this version, and every
 /// table of it can be written in transactions.

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 
 use hongbao_core::id::TableRef;
 
-use crate::day_tables;
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
-use crate::statements::Plain;
+use crate::statements::{Plain, day_tables};
 
 /// The statements of one day table. Those that write rows are only begun here;
-/// see [`write`](super::write).
+/// see [`transaction`](super::transaction).
 pub struct Statements {
     /// Those that are as everywhere.
     pub plain: Plain,

@@ -6,7 +6,8 @@ use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
 use hongbao_core::{EntryKind, Fen, Kind};
 use sqlx::Row as _;
 
-use super::*;
+use super::store::SqliteStore;
+use crate::{Append, Creation as _, Journals as _, Store as _};
 use hongbao_testkit::store_suite::{NOW, created};
 
 async fn open(dir: &Path, tables: u8) -> SqliteStore {

@@ -1,6 +1,8 @@
 //! A store with a guard before and after every verb: for tests that make a
 //! store fail on demand, beside those that break a real one.
 
+use std::collections::HashSet;
+use std::future::ready;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,7 +10,9 @@ use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
-use hongbao_store::{Append, Settlement, Store, StoreError, TailEntry};
+use hongbao_store::{
+    Append, Creation, Crediting, Journals, Maintenance, Scans, Settlement, Store, StoreError, TailEntry,
+};
 
 use super::{Replaceable, barrier_after, generations_after};
 
@@ -17,36 +21,50 @@ use super::{Replaceable, barrier_after, generations_after};
 #[allow(missing_docs, reason = "each is the verb of the same name")]
 pub enum StoreVerb<'a> {
     Create,
+    Activate,
+    Cancel,
     Load,
     LoadFor,
     Entries,
     Append(&'a [Entry]),
-    Activate,
-    Cancel,
-    Tail,
+    Tail(TableRef),
     TailPosition,
     Unsettled,
-    Settle,
+    Settle(&'a [Settlement]),
     Unpaid,
     Cancelled,
     Purge,
     Expired,
-    Scan,
-    ScanEntries,
+    Scan(TableRef, Option<EnvelopeId>),
+    ScanEntries(TableRef, Option<EnvelopeId>, EnvelopeId),
     Barrier,
 }
 
 /// Decides whether a verb fails.
 pub trait StoreFaults: Send + Sync + 'static {
     /// Before the verb: an error, and it is not executed.
-    fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError>;
+    fn before(&self, _verb: StoreVerb<'_>) -> impl Future<Output = Result<(), StoreError>> + Send {
+        ready(Ok(()))
+    }
 
-    /// After the verb: an error, and nobody learns that it was executed.
-    fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError>;
+    /// After a verb that succeeded: an error takes the place of its answer.
+    fn after(&self, _verb: StoreVerb<'_>) -> impl Future<Output = Result<(), StoreError>> + Send {
+        ready(Ok(()))
+    }
 
-    /// The epoch that is told when the store's own is `epoch`.
+    /// Entries that were written, and that this verb does not find.
+    fn hidden(&self, _verb: StoreVerb<'_>) -> HashSet<(EnvelopeId, u32)> {
+        HashSet::new()
+    }
+
+    /// The epoch of the store where its own is `epoch`.
     fn epoch(&self, epoch: u64) -> u64 {
         epoch
+    }
+
+    /// The clock of the store where its own is `clock`.
+    fn clock(&self, clock: Option<Timestamp>) -> Option<Timestamp> {
+        clock
     }
 
     /// How often the database server behind the store was started anew: what was
@@ -84,10 +102,10 @@ impl<G: StoreFaults> FaultInjectingStore<G> {
         verb: StoreVerb<'_>,
         call: impl FnOnce(Arc<dyn Store>) -> F,
     ) -> Result<T, StoreError> {
-        self.guard.before(verb)?;
+        self.guard.before(verb).await?;
         let starts = self.guard.starts();
         let done = call(self.inner.now()).await?;
-        self.guard.after(verb)?;
+        self.guard.after(verb).await?;
         match self.guard.starts() == starts {
             true => Ok(done),
             false => Err(StoreError::Unknown("the connection is gone".to_owned())),
@@ -132,108 +150,80 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
         self.guard.epoch(self.inner.now().epoch(database) + self.guard.starts())
     }
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.inner.now().ping().await
-    }
-    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
-        self.guarded(StoreVerb::Create, |inner| async move { inner.create(envelopes).await }).await
-    }
-    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
-        self.guarded(StoreVerb::Load, |inner| async move { inner.load(id).await }).await
-    }
-    async fn load_for(
-        &self,
-        id: EnvelopeId,
-        user: &UserId,
-    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
-        self.guarded(StoreVerb::LoadFor, |inner| async move { inner.load_for(id, user).await }).await
-    }
-    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        self.guarded(StoreVerb::Entries, |inner| async move { inner.entries(id, after_seq, limit).await }).await
-    }
-    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
-        self.guarded(StoreVerb::Append(entries), |inner| async move { inner.append(entries).await }).await
-    }
-    async fn activate(
-        &self,
-        id: EnvelopeId,
-        expires_at: Timestamp,
-    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-        self.guarded(StoreVerb::Activate, |inner| async move { inner.activate(id, expires_at).await }).await
-    }
-    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
-        self.guarded(StoreVerb::Cancel, |inner| async move { inner.cancel(id).await }).await
-    }
-    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
-        self.guarded(StoreVerb::Tail, |inner| async move { inner.tail(table, position, limit).await }).await
-    }
-    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
-        self.guarded(StoreVerb::TailPosition, |inner| async move { inner.tail_position(table).await }).await
-    }
-    async fn unsettled(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<Envelope>, StoreError> {
-        self.guarded(StoreVerb::Unsettled, |inner| async move { inner.unsettled(table, after, limit).await }).await
-    }
-    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
-        self.guarded(StoreVerb::Settle, |inner| async move { inner.settle(settlements).await }).await
-    }
-    async fn unpaid(
-        &self,
-        table: TableRef,
-        created_before: Timestamp,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<Envelope>, StoreError> {
-        self.guarded(StoreVerb::Unpaid, |inner| async move { inner.unpaid(table, created_before, after, limit).await })
-            .await
-    }
-    async fn cancelled(
-        &self,
-        table: TableRef,
-        created_before: Timestamp,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<EnvelopeId>, StoreError> {
-        self.guarded(
-            StoreVerb::Cancelled,
-            |inner| async move { inner.cancelled(table, created_before, after, limit).await },
-        )
-        .await
-    }
-    async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
-        self.guarded(StoreVerb::Purge, |inner| async move { inner.purge(table, envelopes).await }).await
-    }
-    async fn expired(
-        &self,
-        table: TableRef,
-        now: Timestamp,
-        after: Option<(Timestamp, EnvelopeId)>,
-        limit: u32,
-    ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-        self.guarded(StoreVerb::Expired, |inner| async move { inner.expired(table, now, after, limit).await }).await
-    }
-    async fn scan(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<(Envelope, u32)>, StoreError> {
-        self.guarded(StoreVerb::Scan, |inner| async move { inner.scan(table, after, limit).await }).await
-    }
-    async fn scan_entries(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        until: EnvelopeId,
-        limit: u32,
-    ) -> Result<Vec<Entry>, StoreError> {
-        self.guarded(
-            StoreVerb::ScanEntries,
-            |inner| async move { inner.scan_entries(table, after, until, limit).await },
-        )
-        .await
+        Ok(self.guard.clock(self.inner.now().ping().await?))
     }
 }
+
+/// Implements a group of verbs: each asks the guard, the store, and the guard again.
+macro_rules! with_faults {
+    ($group:ident { $($verb:expr => $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* }) => {
+        with_faults! { $group { $($verb => $name($($arg: $type),*) -> $answer;)* } and {} }
+    };
+    ($group:ident { $($verb:expr => $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* } and { $($others:tt)* }) => {
+        #[async_trait]
+        impl<G: StoreFaults> $group for FaultInjectingStore<G> {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, StoreError> {
+                self.guarded($verb, |inner| async move { inner.$name($($arg),*).await }).await
+            })*
+            $($others)*
+        }
+    };
+}
+
+with_faults! { Creation {
+    StoreVerb::Create => create(envelopes: &[Envelope]) -> ();
+    StoreVerb::Activate => activate(id: EnvelopeId, expires_at: Timestamp) -> Option<(Stage, Option<Timestamp>)>;
+    StoreVerb::Cancel => cancel(id: EnvelopeId) -> Option<Stage>;
+} }
+
+with_faults! { Journals {
+    StoreVerb::Load => load(id: EnvelopeId) -> Option<(Envelope, Journal)>;
+    StoreVerb::LoadFor => load_for(id: EnvelopeId, user: &UserId) -> Option<(Envelope, Journal, Option<Opened>)>;
+    StoreVerb::Append(entries) => append(entries: &[Entry]) -> Append;
+} and {
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let read = |inner: Arc<dyn Store>| async move { inner.entries(id, after_seq, limit).await };
+        let mut entries = self.guarded(StoreVerb::Entries, read).await?;
+        let hidden = self.guard.hidden(StoreVerb::Entries);
+        entries.retain(|entry| !hidden.contains(&(id, entry.seq)));
+        Ok(entries)
+    }
+} }
+
+with_faults! { Crediting {
+    StoreVerb::TailPosition => tail_position(table: TableRef) -> i64;
+    StoreVerb::Unsettled => unsettled(table: TableRef, after: Option<EnvelopeId>, limit: u32) -> Vec<Envelope>;
+    StoreVerb::Settle(settlements) => settle(settlements: &[Settlement]) -> ();
+} and {
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        let hidden = self.guard.hidden(StoreVerb::Tail(table));
+        let with_hidden = limit.saturating_add(hidden.len() as u32);
+        let read = |inner: Arc<dyn Store>| async move { inner.tail(table, position, with_hidden).await };
+        let mut rows = self.guarded(StoreVerb::Tail(table), read).await?;
+        rows.retain(|row| !hidden.contains(&(row.entry.envelope_id, row.entry.seq)));
+        rows.truncate(limit as usize);
+        Ok(rows)
+    }
+} }
+
+with_faults! { Maintenance {
+    StoreVerb::Unpaid => unpaid(
+        table: TableRef, created_before: Timestamp, after: Option<EnvelopeId>, limit: u32
+    ) -> Vec<Envelope>;
+    StoreVerb::Cancelled => cancelled(
+        table: TableRef, created_before: Timestamp, after: Option<EnvelopeId>, limit: u32
+    ) -> Vec<EnvelopeId>;
+    StoreVerb::Purge => purge(table: TableRef, envelopes: &[EnvelopeId]) -> u64;
+    StoreVerb::Expired => expired(
+        table: TableRef, now: Timestamp, after: Option<(Timestamp, EnvelopeId)>, limit: u32
+    ) -> Vec<(Envelope, Journal)>;
+} }
+
+with_faults! { Scans {
+    StoreVerb::Scan(table, after) => scan(
+        table: TableRef, after: Option<EnvelopeId>, limit: u32
+    ) -> Vec<(Envelope, u32)>;
+    StoreVerb::ScanEntries(table, after, until) => scan_entries(
+        table: TableRef, after: Option<EnvelopeId>, until: EnvelopeId, limit: u32
+    ) -> Vec<Entry>;
+} }

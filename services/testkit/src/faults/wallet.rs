@@ -1,6 +1,7 @@
-//! A wallet with a guard before and after every call: for tests that make a
+//! A wallet with a guard before and after every verb: for tests that make a
 //! wallet fail on demand, beside those that break a real one.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,27 +10,38 @@ use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKin
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
-use hongbao_wallet::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
+use hongbao_wallet::{AccountRow, BalanceLine, Posted, Wallet, WalletError, WalletReads, WalletScans};
 
 use super::{Replaceable, barrier_after, generations_after};
 
-/// The kind of call that a guard is asked about.
+/// The verb that a guard is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the first and the last are the calls of these names")]
+#[allow(missing_docs, reason = "each is the verb of the same name")]
 pub enum WalletVerb {
     Transfer,
-    /// All that changes nothing.
-    Read,
+    Ping,
+    Balance,
+    History,
+    Find,
+    OfEnvelopes,
+    Scan,
+    Accounts,
+    Balances,
+    Books,
     Barrier,
 }
 
-/// Decides whether a call fails.
+/// Decides whether a verb fails.
 pub trait WalletFaults: Send + Sync + 'static {
-    /// Before the call: an error, and it is not executed.
-    fn before(&self, verb: WalletVerb) -> Result<(), WalletError>;
+    /// Before the verb: an error, and it is not executed.
+    fn before(&self, _verb: WalletVerb) -> impl Future<Output = Result<(), WalletError>> + Send {
+        ready(Ok(()))
+    }
 
-    /// After the call: an error, and nobody learns that it was executed.
-    fn after(&self, verb: WalletVerb) -> Result<(), WalletError>;
+    /// After a verb that succeeded: an error takes the place of its answer.
+    fn after(&self, _verb: WalletVerb) -> impl Future<Output = Result<(), WalletError>> + Send {
+        ready(Ok(()))
+    }
 
     /// As of [`StoreFaults`](super::StoreFaults).
     fn starts(&self) -> u64 {
@@ -64,10 +76,10 @@ impl<G: WalletFaults> FaultInjectingWallet<G> {
         verb: WalletVerb,
         call: impl FnOnce(Arc<dyn Wallet>) -> F,
     ) -> Result<T, WalletError> {
-        self.guard.before(verb)?;
+        self.guard.before(verb).await?;
         let starts = self.guard.starts();
         let done = call(self.inner.now()).await?;
-        self.guard.after(verb)?;
+        self.guard.after(verb).await?;
         match self.guard.starts() == starts {
             true => Ok(done),
             false => Err(WalletError::Unknown("the connection is gone".to_owned())),
@@ -93,36 +105,6 @@ impl<G: WalletFaults> Wallet for FaultInjectingWallet<G> {
     async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
         self.guarded(WalletVerb::Transfer, |inner| async move { inner.transfer(transfers).await }).await
     }
-    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.balance(user).await }).await
-    }
-    async fn history(
-        &self,
-        user: &UserId,
-        kinds: &[TransferKind],
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posted>, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.history(user, kinds, before, limit).await }).await
-    }
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.of_envelopes(envelopes).await }).await
-    }
-    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.find(ids).await }).await
-    }
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.scan(after, limit).await }).await
-    }
-    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.accounts(after, limit).await }).await
-    }
-    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.balances(after, limit).await }).await
-    }
-    async fn books(&self) -> Result<Books, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.books().await }).await
-    }
     fn durability(&self) -> Durability {
         self.inner.now().durability()
     }
@@ -136,9 +118,35 @@ impl<G: WalletFaults> Wallet for FaultInjectingWallet<G> {
         self.inner.now().returns()
     }
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
-        self.guarded(WalletVerb::Read, |inner| async move { inner.ping().await }).await
+        self.guarded(WalletVerb::Ping, |inner| async move { inner.ping().await }).await
     }
     fn queue_depth(&self) -> usize {
         self.inner.now().queue_depth()
     }
 }
+
+/// Implements a group of verbs: each asks the guard, the wallet, and the guard again.
+macro_rules! with_faults {
+    ($group:ident { $($verb:ident => $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* }) => {
+        #[async_trait]
+        impl<G: WalletFaults> $group for FaultInjectingWallet<G> {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, WalletError> {
+                self.guarded(WalletVerb::$verb, |inner| async move { inner.$name($($arg),*).await }).await
+            })*
+        }
+    };
+}
+
+with_faults! { WalletReads {
+    Balance => balance(user: &UserId) -> Fen;
+    History => history(user: &UserId, kinds: &[TransferKind], before: Option<i64>, limit: u32) -> Vec<Posted>;
+    Find => find(ids: &[TransferId]) -> Vec<Transfer>;
+} }
+
+with_faults! { WalletScans {
+    OfEnvelopes => of_envelopes(envelopes: &[EnvelopeId]) -> Vec<Transfer>;
+    Scan => scan(after: i64, limit: u32) -> Vec<Posted>;
+    Accounts => accounts(after: Option<&str>, limit: u32) -> Vec<AccountRow>;
+    Balances => balances(after: Option<(&UserId, i64)>, limit: u32) -> Vec<BalanceLine>;
+    Books => books() -> Books;
+} }

@@ -4,9 +4,20 @@ use std::collections::BTreeMap;
 
 use hongbao_core::id::{SLOTS, stable_hash};
 use hongbao_core::{Slot, Traffic, UserId};
+use hongbao_database::mysql::connection::MysqlOptions;
 
-use super::DatabaseServer;
 use crate::WalletError;
+
+/// A database server, or a cluster of them, with the slots of users that it holds.
+#[derive(Clone, Debug)]
+pub struct DatabaseServer {
+    /// How to reach it.
+    pub options: MysqlOptions,
+    /// Its slots.
+    pub slots: Vec<Slot>,
+    /// Whose money: each kind of traffic has databases of its own, by name.
+    pub traffic: Traffic,
+}
 
 /// One shard, before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,14 +8,13 @@ use std::time::Duration;
 use hongbao_database::mysql::connection::{Connections, Lease, within};
 use hongbao_database::mysql::failure::{QueryError, reading};
 use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
+use hongbao_database::mysql::promise::Unkept;
 use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, patient, refused};
-use hongbao_database::mysql::watch::Unkept;
 use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
-use super::DatabaseServer;
-use super::layout::{Plan, plan};
+use super::layout::{DatabaseServer, Plan, plan};
 use crate::WalletError;
 
 const META: &str = include_str!("../../../../sql/mysql/wallet/meta.sql");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hongbao_database::mysql::connection::within;
 use hongbao_database::mysql::failure::QueryError;
-use hongbao_database::mysql::watch::{Promise, Unkept};
+use hongbao_database::mysql::promise::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor as _, Row as _};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_core::TransferId;
 use hongbao_core::limits::{DURABLE_READ_TRIES_MAX, SQL_LIST_MAX};
-use hongbao_core::{Transfer, TransferId, TransferOutcome};
 use hongbao_database::durable::read_across_a_start;
 use hongbao_database::mysql::connection::{Connections, Lease, within};
 use hongbao_database::mysql::failure::{QueryError, reading};
@@ -15,11 +15,16 @@ use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 
 use super::layout::Plan;
-use super::transaction;
 use super::verified::VerifiedConnections;
-use crate::WalletError;
-use crate::writer::{Failure, Transact};
+use crate::{Posted, WalletError};
 
+/// Bits of a position that count inside a shard; those above it name the shard.
+/// With 100 shards all of it stays below 2^53, up to which JSON numbers are exact.
+const POSITION_BITS: u32 = 46;
+const _: () = assert!((hongbao_core::id::SLOTS as i64) << POSITION_BITS < 1 << 53);
+
+/// What a transfer is read from.
+pub(super) const TRANSFER_COLUMNS: &str = "id, user_id, kind, amount_fen, at_ms";
 /// How much longer a statement of the audit may take: it goes over whole tables.
 const AUDIT_PATIENCE: u32 = 12;
 
@@ -62,6 +67,21 @@ impl Shard {
             connections: VerifiedConnections::new(server, plan, databases),
             durable_to: DurableTo::default(),
         }
+    }
+
+    /// A position as callers see it: the shard's number, then the place inside it.
+    pub fn outer(&self, position: i64) -> i64 {
+        position + (i64::from(self.number) << POSITION_BITS)
+    }
+
+    /// The same for a transfer.
+    pub fn outer_posted(&self, posted: Posted) -> Posted {
+        Posted { position: self.outer(posted.position), ..posted }
+    }
+
+    /// The place inside the shard of a position as callers see it.
+    pub fn inner(&self, position: i64) -> i64 {
+        position.saturating_sub(i64::from(self.number) << POSITION_BITS)
     }
 
     /// The rows that a text finds; one round trip.
@@ -108,6 +128,11 @@ impl Shard {
     }
 }
 
+/// The number of the shard that a position as callers see it belongs to.
+pub(super) fn shard_number(position: i64) -> u8 {
+    u8::try_from(position.max(0) >> POSITION_BITS).unwrap_or(u8::MAX)
+}
+
 async fn ask(mut lease: Lease, sql: &str, limit: Duration) -> Result<Vec<MySqlRow>, QueryError> {
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(sql))).await;
     lease.done(asked)
@@ -128,15 +153,6 @@ where
 /// closed with it, so the next one is new, and what only reads is asked once more.
 pub(super) fn is_lost(broken: &QueryError) -> bool {
     matches!(broken, QueryError::Sql(sqlx::Error::Io(_)))
-}
-
-/// What the queue of a shard writes to.
-pub(super) struct ShardWriter(pub Arc<Shard>);
-
-impl Transact for ShardWriter {
-    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
-        transaction::run(&self.0, transfers).await
-    }
 }
 
 /// Writes the condition that the column `id` is one of these, of which there is one at least.

@@ -5,6 +5,7 @@
 //! and `-`, so that nothing in them ends a literal.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hongbao_core::limits::DEADLOCK_TRIES_MAX;
 use hongbao_core::{Transfer, TransferOutcome, UserId};
@@ -20,15 +21,24 @@ use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use crate::WalletError;
 use crate::ledger::PostingPlan;
 use crate::row::{self, code_of, content};
-use crate::writer::Failure;
+use crate::writer::{Failure, Transact};
 
 /// The first column of each row that is read says what the row is.
 const LEDGER_ROW: i64 = 0;
 const HELD_ROW: i64 = 1;
 const BALANCE_ROW: i64 = 2;
 
+/// What the queue of a shard writes to.
+pub(super) struct ShardWriter(pub Arc<Shard>);
+
+impl Transact for ShardWriter {
+    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+        run(&self.0, transfers).await
+    }
+}
+
 /// Executes transfers in order, in one transaction; durable when it returns.
-pub(super) async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
     let text = text_that_reads(shard, transfers);
     let mut lease = lease(shard).await?;
     let (mut tries, mut is_fresh) = (1, false);

@@ -9,19 +9,19 @@
 //! | the transfers, by row counts | 1 to 15; 2 for 512, 4 for 1,024 |
 //! | the balances of the system's accounts | 1 |
 
-mod reader;
+mod reads;
+mod scans;
 mod transaction;
 
 #[cfg(test)]
-mod faults;
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hongbao_core::audit::Books;
 use hongbao_core::limits::WALLET_QUEUE_MAX;
-use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::{Timestamp, Transfer, TransferOutcome};
 use hongbao_database::DatabaseError;
 use hongbao_database::sqlite::file::{Mode, SqliteFile};
 use hongbao_database::{Barrier, Durability, Generations};
@@ -29,7 +29,7 @@ use sqlx::SqlitePool;
 use sqlx::migrate::{Migrate as _, Migrator};
 
 use crate::writer::{Failure, Queue, Transact, check_size};
-use crate::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
+use crate::{Wallet, WalletError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
 /// The file's name. One file is the whole ledger.
@@ -126,44 +126,6 @@ impl Wallet for SqliteWallet {
         queue.place()?.fill(transfers).outcomes().await
     }
 
-    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
-        reader::balance(self.readers()?, user).await
-    }
-
-    async fn history(
-        &self,
-        user: &UserId,
-        kinds: &[TransferKind],
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posted>, WalletError> {
-        reader::history(self.readers()?, user, kinds, before, limit).await
-    }
-
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        reader::of_envelopes(self.readers()?, envelopes).await
-    }
-
-    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
-        reader::find(self.readers()?, ids).await
-    }
-
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        reader::scan(self.readers()?, after, limit).await
-    }
-
-    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
-        reader::accounts(self.readers()?, after, limit).await
-    }
-
-    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        reader::balances(self.readers()?, after, limit).await
-    }
-
-    async fn books(&self) -> Result<Books, WalletError> {
-        reader::books(self.readers()?).await
-    }
-
     fn durability(&self) -> Durability {
         self.file.durability()
     }
@@ -173,7 +135,7 @@ impl Wallet for SqliteWallet {
     }
 
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
-        reader::ping(self.readers()?).await?;
+        sqlx::query("SELECT 1 /* ping */").execute(self.readers()?).await.map_err(transaction::unavailable)?;
         Ok(Vec::new())
     }
 

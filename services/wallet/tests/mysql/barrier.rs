@@ -12,7 +12,7 @@ use hongbao_database::{Barrier as _, Durable, durably};
 use hongbao_parts::{LogStall, Part};
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
-use hongbao_wallet::{Wallet as _, WalletError};
+use hongbao_wallet::{Wallet as _, WalletError, WalletReads as _, WalletScans as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

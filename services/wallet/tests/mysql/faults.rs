@@ -11,7 +11,7 @@ use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_parts::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
-use hongbao_wallet::{Wallet as _, WalletError};
+use hongbao_wallet::{Wallet as _, WalletError, WalletReads as _, WalletScans as _};
 use sqlx::{Connection as _, Executor as _};
 
 use crate::common::{DATABASES, audited, options};

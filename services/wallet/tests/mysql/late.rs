@@ -4,7 +4,7 @@ use hongbao_core::{Fen, TransferOutcome};
 use hongbao_parts::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
-use hongbao_wallet::{Wallet as _, WalletError};
+use hongbao_wallet::{Wallet as _, WalletError, WalletReads as _};
 
 use crate::common::{DATABASES, audited, homes};
 

@@ -8,7 +8,7 @@ use hongbao_core::{Slot, Traffic};
 use hongbao_parts::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
-use hongbao_wallet::{Wallet, WalletError};
+use hongbao_wallet::{Wallet, WalletError, WalletReads as _};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
 
 use crate::common::{audited, options};

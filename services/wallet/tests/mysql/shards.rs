@@ -3,8 +3,8 @@
 use hongbao_core::{Slot, Traffic, TransferOutcome};
 use hongbao_database::row::StoredRow as _;
 use hongbao_testkit::wallet_suite::{top_up, unavailable};
-use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
+use hongbao_wallet::{Wallet as _, WalletReads as _};
 
 use crate::common::{DATABASES, audited, empty_homes, no_homes, options, shared_nodes, sql, try_sql};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hongbao_core::id::stable_hash;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome};
 use hongbao_testkit::wallet_suite::{top_up, user};
-use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::MysqlWallet;
+use hongbao_wallet::{Wallet as _, WalletReads as _};
 
 use crate::common::{DATABASES, audited, empty_homes};
 

@@ -6,7 +6,7 @@ use hongbao_store::StoreError;
 use hongbao_wallet::{Wallet, WalletError};
 
 use super::gap::{Gap, LAST_ID_MS, Step, last_id_at};
-use super::{AuditError, SetStore};
+use super::set::{AuditError, SetStore};
 
 /// The first millisecond behind which the envelopes of a table can be read again.
 pub async fn behind_envelope(

@@ -4,7 +4,7 @@
 use hongbao_database::Generations;
 use hongbao_wallet::{Wallet, WalletError};
 
-use super::{AuditError, SetStore};
+use super::set::{AuditError, SetStore};
 
 /// The generations of all databases when the audit began.
 pub(super) struct StillThere {

@@ -1,20 +1,14 @@
-//! Ports that fail on demand: before a verb, after it, or by never coming back.
+//! What goes wrong for the jobs, as `hongbao_testkit` asks about each verb.
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use hongbao_core::audit::Books;
 use hongbao_core::id::TableRef;
-use hongbao_core::{
-    Entry, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, Transfer, TransferId, TransferKind,
-    TransferOutcome, UserId,
-};
-use hongbao_database::DatabaseError;
-use hongbao_database::{Barrier, Durability, Generations};
-use hongbao_store::{Append, Settlement, Store, StoreError, TailEntry};
-use hongbao_wallet::{AccountRow, BalanceLine, Posted, Wallet, WalletError};
+use hongbao_core::{Entry, EnvelopeId, Timestamp};
+use hongbao_store::{Append, Store, StoreError};
+use hongbao_testkit::faults::{StoreFaults, StoreVerb, WalletFaults, WalletVerb};
+use hongbao_wallet::WalletError;
 
 /// A verb that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +26,7 @@ pub enum Verb {
 pub enum Death {
     /// Nothing was written.
     Before,
-    /// It was written, but nobody was told.
+    /// It was written, and the process did not learn it.
     After,
     /// As before, but the verb never returns.
     HangsBefore,
@@ -43,14 +37,15 @@ pub enum Death {
 pub const DEATHS: [Death; 4] = [Death::Before, Death::After, Death::HangsBefore, Death::HangsAfter];
 
 /// What goes wrong.
-#[derive(Default)]
 pub struct Faults {
+    /// The store without faults.
+    store: Arc<dyn Store>,
     next: Mutex<Option<(Verb, Death)>>,
     /// Settlements of this database fail.
     pub broken_database: Mutex<Option<u8>>,
     /// The tail does not show these entries.
     pub hidden: Mutex<HashSet<(EnvelopeId, u32)>>,
-    /// These entries are lost: no read shows them.
+    /// These entries are lost: neither the tail nor their journal shows them.
     pub lost: Mutex<HashSet<(EnvelopeId, u32)>>,
     /// Reading the tail of this table fails.
     pub unreadable: Mutex<Option<TableRef>>,
@@ -63,6 +58,21 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// None yet, in front of this store.
+    pub fn of(store: Arc<dyn Store>) -> Faults {
+        Faults {
+            store,
+            next: Mutex::default(),
+            broken_database: Mutex::default(),
+            hidden: Mutex::default(),
+            lost: Mutex::default(),
+            unreadable: Mutex::default(),
+            racers: Mutex::default(),
+            database_clock: Mutex::default(),
+            meanwhile: Mutex::default(),
+        }
+    }
+
     /// The next call of this verb dies.
     pub fn arm(&self, verb: Verb, death: Death) {
         *self.next.lock().unwrap() = Some((verb, death));
@@ -80,288 +90,92 @@ impl Faults {
         }
     }
 
-    fn take(&self, verb: Verb) -> Option<Death> {
-        let mut next = self.next.lock().unwrap();
-        next.take_if(|(armed, _)| *armed == verb).map(|(_, death)| death)
+    async fn strike<E>(&self, verb: Option<Verb>, deaths: [Death; 2], died: fn(String) -> E) -> Result<(), E> {
+        let is_this = |(armed, death): &mut (Verb, Death)| Some(*armed) == verb && deaths.contains(death);
+        let struck = self.next.lock().unwrap().take_if(is_this);
+        match struck {
+            None => Ok(()),
+            Some((_, Death::Before | Death::After)) => Err(died("died".to_owned())),
+            Some((_, Death::HangsBefore | Death::HangsAfter)) => std::future::pending().await,
+        }
     }
+}
 
-    async fn strike<T, E>(
-        &self,
-        verb: Verb,
-        error: fn() -> E,
-        call: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        match self.take(verb) {
-            None => call.await,
-            Some(Death::Before) => Err(error()),
-            Some(Death::HangsBefore) => std::future::pending().await,
-            Some(Death::After) => call.await.and_then(|_| Err(error())),
-            Some(Death::HangsAfter) => {
-                let _ = call.await;
-                std::future::pending().await
+fn verb_of(verb: StoreVerb<'_>) -> Option<Verb> {
+    match verb {
+        StoreVerb::Append(_) => Some(Verb::Append),
+        StoreVerb::Activate => Some(Verb::Activate),
+        StoreVerb::Cancel => Some(Verb::Cancel),
+        StoreVerb::Settle(_) => Some(Verb::Settle),
+        StoreVerb::Purge => Some(Verb::Purge),
+        _ => None,
+    }
+}
+
+impl StoreFaults for Faults {
+    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        match verb {
+            StoreVerb::Append(_) => {
+                let racers = std::mem::take(&mut *self.racers.lock().unwrap());
+                for racer in racers {
+                    assert_eq!(self.store.append(&[racer]).await.unwrap(), Append::Done);
+                }
             }
+            StoreVerb::Settle([first, ..]) => {
+                let database = self.store.table_of(first.envelope_id).database;
+                if *self.broken_database.lock().unwrap() == Some(database) {
+                    return Err(StoreError::Unavailable("broken".to_owned()));
+                }
+            }
+            StoreVerb::Tail(table) if *self.unreadable.lock().unwrap() == Some(table) => {
+                return Err(StoreError::Damaged("a row".to_owned()));
+            }
+            _ => {}
         }
-    }
-}
-
-fn store_died() -> StoreError {
-    StoreError::Unknown("died".to_owned())
-}
-
-fn wallet_died() -> WalletError {
-    WalletError::Unknown("died".to_owned())
-}
-
-pub struct FaultyStore {
-    pub inner: Arc<dyn Store>,
-    pub faults: Arc<Faults>,
-}
-
-#[async_trait]
-impl Barrier for FaultyStore {
-    fn generations(&self) -> Generations {
-        self.inner.generations()
+        self.strike(verb_of(verb), [Death::Before, Death::HangsBefore], StoreError::Unknown).await
     }
 
-    async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
-        self.inner.barrier(since).await
-    }
-}
-
-#[async_trait]
-impl Store for FaultyStore {
-    fn table_of(&self, id: EnvelopeId) -> TableRef {
-        self.inner.table_of(id)
-    }
-
-    fn tables(&self) -> Vec<TableRef> {
-        self.inner.tables()
-    }
-
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(*self.faults.database_clock.lock().unwrap())
-    }
-
-    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
-        self.inner.create(envelopes).await
-    }
-
-    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
-        let found = self.inner.load(id).await;
-        self.faults.after_read().await;
-        found
-    }
-
-    async fn load_for(
-        &self,
-        id: EnvelopeId,
-        user: &UserId,
-    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
-        self.inner.load_for(id, user).await
-    }
-
-    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = self.inner.entries(id, after_seq, limit).await?;
-        self.faults.after_read().await;
-        let lost = self.faults.lost.lock().unwrap();
-        entries.retain(|entry| !lost.contains(&(id, entry.seq)));
-        Ok(entries)
-    }
-
-    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
-        let racers = std::mem::take(&mut *self.faults.racers.lock().unwrap());
-        for racer in racers {
-            assert_eq!(self.inner.append(&[racer]).await.unwrap(), Append::Done);
+    async fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        let was_read = match verb {
+            StoreVerb::Load | StoreVerb::Entries => true,
+            // Most pages of the audit are those of empty tables.
+            StoreVerb::Scan(table, after) => !self.store.scan(table, after, 1).await?.is_empty(),
+            StoreVerb::ScanEntries(table, after, until) => {
+                !self.store.scan_entries(table, after, until, 1).await?.is_empty()
+            }
+            _ => false,
+        };
+        if was_read {
+            self.after_read().await;
         }
-        self.faults.strike(Verb::Append, store_died, self.inner.append(entries)).await
+        self.strike(verb_of(verb), [Death::After, Death::HangsAfter], StoreError::Unknown).await
     }
 
-    async fn activate(
-        &self,
-        id: EnvelopeId,
-        expires_at: Timestamp,
-    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-        self.faults.strike(Verb::Activate, store_died, self.inner.activate(id, expires_at)).await
-    }
-
-    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
-        self.faults.strike(Verb::Cancel, store_died, self.inner.cancel(id)).await
-    }
-
-    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
-        if *self.faults.unreadable.lock().unwrap() == Some(table) {
-            return Err(StoreError::Damaged("a row".to_owned()));
+    fn hidden(&self, verb: StoreVerb<'_>) -> HashSet<(EnvelopeId, u32)> {
+        let mut hidden = self.lost.lock().unwrap().clone();
+        if matches!(verb, StoreVerb::Tail(_)) {
+            hidden.extend(self.hidden.lock().unwrap().iter());
         }
-        let unseen = self.faults.hidden.lock().unwrap().len() + self.faults.lost.lock().unwrap().len();
-        let mut rows = self.inner.tail(table, position, limit + unseen as u32).await?;
-        let (hidden, lost) = (self.faults.hidden.lock().unwrap(), self.faults.lost.lock().unwrap());
-        rows.retain(|row| {
-            let key = (row.entry.envelope_id, row.entry.seq);
-            !hidden.contains(&key) && !lost.contains(&key)
-        });
-        rows.truncate(limit as usize);
-        Ok(rows)
+        hidden
     }
 
-    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
-        self.inner.tail_position(table).await
-    }
-
-    async fn unsettled(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<Envelope>, StoreError> {
-        self.inner.unsettled(table, after, limit).await
-    }
-
-    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
-        let database = settlements.first().map(|settlement| self.table_of(settlement.envelope_id).database);
-        if database.is_some() && database == *self.faults.broken_database.lock().unwrap() {
-            return Err(StoreError::Unavailable("broken".to_owned()));
-        }
-        self.faults.strike(Verb::Settle, store_died, self.inner.settle(settlements)).await
-    }
-
-    async fn unpaid(
-        &self,
-        table: TableRef,
-        created_before: Timestamp,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<Envelope>, StoreError> {
-        self.inner.unpaid(table, created_before, after, limit).await
-    }
-
-    async fn cancelled(
-        &self,
-        table: TableRef,
-        created_before: Timestamp,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<EnvelopeId>, StoreError> {
-        self.inner.cancelled(table, created_before, after, limit).await
-    }
-
-    async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
-        self.faults.strike(Verb::Purge, store_died, self.inner.purge(table, envelopes)).await
-    }
-
-    async fn expired(
-        &self,
-        table: TableRef,
-        now: Timestamp,
-        after: Option<(Timestamp, EnvelopeId)>,
-        limit: u32,
-    ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
-        self.inner.expired(table, now, after, limit).await
-    }
-
-    async fn scan(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        limit: u32,
-    ) -> Result<Vec<(Envelope, u32)>, StoreError> {
-        let page = self.inner.scan(table, after, limit).await?;
-        if !page.is_empty() {
-            self.faults.after_read().await;
-        }
-        Ok(page)
-    }
-
-    async fn scan_entries(
-        &self,
-        table: TableRef,
-        after: Option<EnvelopeId>,
-        until: EnvelopeId,
-        limit: u32,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let page = self.inner.scan_entries(table, after, until, limit).await?;
-        if !page.is_empty() {
-            self.faults.after_read().await;
-        }
-        Ok(page)
+    fn clock(&self, _: Option<Timestamp>) -> Option<Timestamp> {
+        *self.database_clock.lock().unwrap()
     }
 }
 
-pub struct FaultyWallet {
-    pub inner: Arc<dyn Wallet>,
-    pub faults: Arc<Faults>,
-}
-
-#[async_trait]
-impl Barrier for FaultyWallet {
-    fn generations(&self) -> Generations {
-        self.inner.generations()
+impl WalletFaults for Faults {
+    async fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
+        let verb = (verb == WalletVerb::Transfer).then_some(Verb::Transfer);
+        self.strike(verb, [Death::Before, Death::HangsBefore], WalletError::Unknown).await
     }
 
-    async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
-        self.inner.barrier(since).await
-    }
-}
-
-#[async_trait]
-impl Wallet for FaultyWallet {
-    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
-        self.faults.strike(Verb::Transfer, wallet_died, self.inner.transfer(transfers)).await
-    }
-
-    async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
-        self.inner.balance(user).await
-    }
-
-    async fn history(
-        &self,
-        user: &UserId,
-        kinds: &[TransferKind],
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Posted>, WalletError> {
-        self.inner.history(user, kinds, before, limit).await
-    }
-
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        let found = self.inner.of_envelopes(envelopes).await;
-        self.faults.after_read().await;
-        found
-    }
-
-    async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
-        self.inner.find(ids).await
-    }
-
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        self.inner.scan(after, limit).await
-    }
-
-    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
-        self.inner.accounts(after, limit).await
-    }
-
-    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        self.inner.balances(after, limit).await
-    }
-
-    async fn books(&self) -> Result<Books, WalletError> {
-        self.inner.books().await
-    }
-
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
-        self.inner.ping().await
-    }
-
-    fn queue_depth(&self) -> usize {
-        self.inner.queue_depth()
+    async fn after(&self, verb: WalletVerb) -> Result<(), WalletError> {
+        if verb == WalletVerb::OfEnvelopes {
+            self.after_read().await;
+        }
+        let verb = (verb == WalletVerb::Transfer).then_some(Verb::Transfer);
+        self.strike(verb, [Death::After, Death::HangsAfter], WalletError::Unknown).await
     }
 }
 

@@ -26,12 +26,13 @@ use hongbao_core::{
 use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::{Append, Store};
+use hongbao_testkit::faults::{FaultInjectingStore, FaultInjectingWallet};
 use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::refund::Refund;
 use hongbao_workers::{AuditReport, Job, Ports, SetStore, audit};
 
-use faults::{Faults, FaultyStore, FaultyWallet};
+use faults::Faults;
 
 pub const ZONE_S: i32 = 8 * 3_600;
 pub const DAY_MS: i64 = 86_400_000;
@@ -85,10 +86,10 @@ impl World {
         let noon = Timestamp::parse_rfc3339("2026-02-16T12:00:00+08:00").unwrap();
         let world = World {
             dir,
+            faults: Arc::new(Faults::of(store.clone())),
             store,
             wallet,
             clock: Arc::new(ManualClock::at(noon)),
-            faults: Arc::new(Faults::default()),
             slots: Slot::all().collect(),
             made: AtomicU64::new(0),
         };
@@ -104,10 +105,10 @@ impl World {
         let (low, high) = Slot::all().partition(|slot| slot.number() < 50);
         let two = World {
             dir,
+            faults: Arc::new(Faults::of(store.clone())),
             store,
             wallet: one.wallet.clone(),
             clock: one.clock.clone(),
-            faults: Arc::new(Faults::default()),
             slots: high,
             made: AtomicU64::new(1 << 32),
         };
@@ -117,8 +118,8 @@ impl World {
     /// What a worker gets: everything goes through the faults.
     pub fn ports(&self) -> Ports {
         Ports {
-            store: Arc::new(FaultyStore { inner: self.store.clone(), faults: self.faults.clone() }),
-            wallet: Arc::new(FaultyWallet { inner: self.wallet.clone(), faults: self.faults.clone() }),
+            store: Arc::new(FaultInjectingStore::new(self.store.clone(), self.faults.clone())),
+            wallet: Arc::new(FaultInjectingWallet::new(self.wallet.clone(), self.faults.clone())),
             clock: self.clock.clone(),
         }
     }

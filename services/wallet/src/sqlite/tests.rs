@@ -11,7 +11,7 @@ use sqlx::{Executor as _, Row as _};
 use tempfile::TempDir;
 
 use super::SqliteWallet;
-use crate::{Wallet as _, WalletError};
+use crate::{Wallet as _, WalletError, WalletScans as _};
 use hongbao_testkit::wallet_suite::top_up;
 
 async fn empty() -> (Arc<SqliteWallet>, TempDir) {

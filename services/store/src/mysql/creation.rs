@@ -1,0 +1,94 @@
+//! Creating, activating and cancelling.
+//!
+//! | verb | round trips |
+//! |---|---|
+//! | `create` in one table | 1: the statement commits by itself |
+//! | `create` in several tables | 1: one text with the transaction in it |
+//! | `activate`, `cancel` that change something | 1 |
+//! | `activate`, `cancel` that come too late | 2, and the barrier |
+
+use async_trait::async_trait;
+use hongbao_core::limits::DEADLOCK_TRIES_MAX;
+use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp};
+use hongbao_database::mysql::connection::within;
+use hongbao_database::{Durable, durably};
+
+use super::query::Statement;
+use super::rows::put_envelope;
+use super::statements::Statements;
+use super::store::MysqlStore;
+use super::transaction::execute;
+use crate::failure::committing;
+use crate::rows;
+use crate::{Creation, StoreError};
+
+#[async_trait]
+impl Creation for MysqlStore {
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        let head = |statements: &Statements| statements.create.clone();
+        let Some((_, sql)) = self.insertion(envelopes, |envelope| envelope.id, head, put_envelope)? else {
+            return Ok(());
+        };
+        let mut lease = self.connections.lease().await?;
+        let done = execute(&mut lease, &sql).await;
+        match lease.done(done) {
+            Ok(_) => Ok(()),
+            Err(broken) if broken.is_duplicate() => Err(StoreError::Exists),
+            Err(broken) => Err(committing(broken)),
+        }
+    }
+
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+        let statements = self.at(self.place(id))?;
+        let change = || sqlx::query(&statements.activate).bind(expires_at.millis()).bind(id.as_bytes().as_slice());
+        if self.changes(change).await? {
+            return Ok(Some((Stage::Active, Some(expires_at))));
+        }
+        self.in_force(statements, id).await
+    }
+
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
+        let statements = self.at(self.place(id))?;
+        let change = || sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
+        if self.changes(change).await? {
+            return Ok(Some(Stage::Cancelled));
+        }
+        Ok(self.in_force(statements, id).await?.map(|(stage, _)| stage))
+    }
+}
+
+impl MysqlStore {
+    /// Runs an update; whether it found a row in the stage that it came for. (sqlx
+    /// counts rows that were found, CLIENT_FOUND_ROWS.)
+    async fn changes<'q>(&self, change: impl Fn() -> Statement<'q>) -> Result<bool, StoreError> {
+        let mut lease = self.connections.lease().await?;
+        let mut tries = 1;
+        let done = loop {
+            match within(lease.limit(), change().execute(lease.connection())).await {
+                Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
+                done => break done,
+            }
+        };
+        Ok(lease.done(done).map_err(committing)?.rows_affected() > 0)
+    }
+
+    /// A stage that the change found beyond `Created` never goes back there, so what
+    /// is read after the change is in force. The change committed nothing, and another
+    /// may have written that stage a moment ago: the verb's answer is durable only after a barrier.
+    async fn in_force(
+        &self,
+        statements: &Statements,
+        id: EnvelopeId,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+        let found = durably(self, || async {
+            let query = sqlx::query(&statements.plain.stage).bind(id.as_bytes().as_slice());
+            let Some(row) = self.one(query).await? else { return Ok::<_, StoreError>(None) };
+            Ok(Some((rows::stage(&row, 0)?, rows::time(&row, 1)?)))
+        });
+        Ok(found.await?.map(Durable::into_inner))
+    }
+}

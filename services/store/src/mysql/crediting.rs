@@ -1,0 +1,87 @@
+//! Following the journals, and settling: each is one round trip.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::limits::SQL_LIST_MAX;
+use hongbao_core::{Envelope, EnvelopeId};
+use hongbao_database::StoredRow as _;
+use hongbao_database::mysql::row::{put, put_bytes};
+
+use super::store::MysqlStore;
+use super::transaction::{Transaction, execute};
+use crate::failure::committing;
+use crate::rows;
+use crate::{Crediting, Settlement, StoreError, TailEntry};
+
+#[async_trait]
+impl Crediting for MysqlStore {
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        let query = sqlx::query(&self.at(table)?.plain.tail).bind(position).bind(limit);
+        self.all(query, rows::tail_entry).await
+    }
+
+    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
+        let row = self.one(sqlx::query(&self.at(table)?.tail_position)).await?;
+        Ok(row.map(|row| row.int_or_null(0)).transpose()?.flatten().unwrap_or(0))
+    }
+
+    async fn unsettled(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        let query = sqlx::query(&self.at(table)?.plain.unsettled).bind(rows::cursor(&after)).bind(limit);
+        self.all(query, |row| rows::envelope(row, 0)).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+        let Some(sql) = self.settlement(settlements)? else { return Ok(()) };
+        let mut lease = self.connections.lease().await?;
+        let done = execute(&mut lease, &sql).await;
+        lease.done(done).map_err(committing).map(|_| ())
+    }
+}
+
+impl MysqlStore {
+    /// Envelopes that came equally far are moved by one statement, in the order of
+    /// their ids, so that two workers meet in the same order.
+    fn settlement(&self, settlements: &[Settlement]) -> Result<Option<String>, StoreError> {
+        let mut furthest: BTreeMap<EnvelopeId, (u32, bool)> = BTreeMap::new();
+        for settlement in settlements {
+            let kept = furthest.entry(settlement.envelope_id).or_default();
+            *kept = (*kept).max((settlement.settled_seq, settlement.ended));
+        }
+        let mut groups: BTreeMap<(TableRef, u32, bool), Vec<EnvelopeId>> = BTreeMap::new();
+        for (id, (settled_seq, ended)) in furthest {
+            groups.entry((self.place(id), settled_seq, ended)).or_default().push(id);
+        }
+        let mut sql = Transaction::default();
+        let lists = groups.iter().flat_map(|(group, ids)| ids.chunks(SQL_LIST_MAX).map(move |ids| (*group, ids)));
+        for ((table, settled_seq, ended), ids) in lists {
+            let statements = self.at(table)?;
+            sql.in_database(table.database)?;
+            let text = sql.statement();
+            put(
+                text,
+                format_args!("UPDATE /* settle */ {} SET settled_seq = {settled_seq}", statements.envelope_table),
+            );
+            if ended {
+                text.push_str(", stage = CASE WHEN stage = 1 THEN 3 ELSE stage END");
+            }
+            text.push_str(" WHERE id IN (");
+            for (number, id) in ids.iter().enumerate() {
+                if number > 0 {
+                    text.push(',');
+                }
+                put_bytes(text, id.as_bytes());
+            }
+            let also_ended =
+                if ended { format!(" OR (settled_seq = {settled_seq} AND stage = 1)") } else { String::new() };
+            put(text, format_args!(") AND (settled_seq < {settled_seq}{also_ended})"));
+        }
+        Ok(sql.finish())
+    }
+}

@@ -1,0 +1,90 @@
+//! Reading an envelope and its journal, and appending to it: each is one round trip.
+
+use async_trait::async_trait;
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, UserId};
+use hongbao_database::mysql::failure::QueryError;
+
+use super::rows::put_entry;
+use super::statements::Statements;
+use super::store::MysqlStore;
+use super::transaction::execute;
+use crate::failure::committing;
+use crate::rows::{self, envelope_and_journal};
+use crate::{Append, Journals, StoreError};
+
+#[async_trait]
+impl Journals for MysqlStore {
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+        let statements = self.at(self.place(id))?;
+        let id = id.as_bytes().as_slice();
+        let query = sqlx::query(&statements.load).bind(id).bind(id);
+        self.one(query).await?.map(|row| envelope_and_journal(&row)).transpose()
+    }
+
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+        let statements = self.at(self.place(id))?;
+        let id = id.as_bytes().as_slice();
+        let query = sqlx::query(&statements.load_for).bind(id).bind(user.as_str()).bind(id);
+        let Some(row) = self.one(query).await? else { return Ok(None) };
+        let (envelope, journal) = envelope_and_journal(&row)?;
+        Ok(Some((envelope, journal, rows::opened(&row)?)))
+    }
+
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let statements = self.at(self.place(id))?;
+        let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
+        self.all(query, |row| rows::entry(row, 0)).await
+    }
+
+    /// The lane of a database has a connection of its own. Openings without a lane
+    /// come many at a time, and those that find it in use take one of the others.
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
+        let head = |statements: &Statements| statements.append.clone();
+        let Some((database, sql)) = self.insertion(entries, |entry| entry.envelope_id, head, put_entry)? else {
+            return Ok(Append::Done);
+        };
+        self.connections.health().check()?;
+        let writer = self.writer(database)?;
+        let Ok(mut own) = writer.connection.try_lock() else {
+            let mut lease = self.connections.lease().await?;
+            if lease.start() != *writer.start.lock() {
+                // As below; the writer's own connection finds out when its turn comes.
+                lease.give_back();
+                writer.next_epoch();
+                return Ok(Append::Fenced);
+            }
+            let done = execute(&mut lease, &sql).await;
+            return fenced(lease.done(done));
+        };
+        let kept = match own.take() {
+            Some(lease) => lease.if_it_lives().await,
+            None => None,
+        };
+        let Some(mut lease) = kept else {
+            // What was decided may rest on rows that this database, restored or another node, does not have.
+            let lease = self.connections.dedicated().await?;
+            *writer.start.lock() = lease.start();
+            *own = Some(lease);
+            writer.next_epoch();
+            return Ok(Append::Fenced);
+        };
+        let done = execute(&mut lease, &sql).await;
+        match &done {
+            Err(broken) if broken.is_of_connection() => lease.close(),
+            _ => *own = Some(lease.used()),
+        }
+        fenced(done)
+    }
+}
+
+fn fenced(done: Result<u64, QueryError>) -> Result<Append, StoreError> {
+    match done {
+        Ok(_) => Ok(Append::Done),
+        Err(broken) if broken.is_duplicate() => Ok(Append::Fenced),
+        Err(broken) => Err(committing(broken)),
+    }
+}

@@ -1,0 +1,34 @@
+//! Whole tables, page by page: a page is one round trip.
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::{Entry, Envelope, EnvelopeId};
+
+use super::store::MysqlStore;
+use crate::rows;
+use crate::{Scans, StoreError};
+
+#[async_trait]
+impl Scans for MysqlStore {
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, u32)>, StoreError> {
+        let query = sqlx::query(&self.at(table)?.scan).bind(rows::cursor(&after)).bind(limit);
+        self.all(query, rows::envelope_and_last_seq).await
+    }
+
+    async fn scan_entries(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        until: EnvelopeId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let query = sqlx::query(&self.at(table)?.plain.scan_entries);
+        let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);
+        self.all(query, |row| rows::entry(row, 0)).await
+    }
+}

@@ -1,0 +1,107 @@
+//! Texts that write rows and commit, in one round trip.
+//!
+//! A transaction that met another one and was taken back (error 1213, on a
+//! cluster also at its commit) is tried again as it is, a few times.
+
+use hongbao_core::EnvelopeId;
+use hongbao_core::id::TableRef;
+use hongbao_core::limits::DEADLOCK_TRIES_MAX;
+use hongbao_database::mysql::connection::{Lease, within};
+use hongbao_database::mysql::failure::QueryError;
+use sqlx::Executor as _;
+use sqlx::mysql::MySqlConnection;
+
+use super::statements::Statements;
+use super::store::MysqlStore;
+use crate::StoreError;
+
+impl MysqlStore {
+    /// The text that inserts rows of one database, all of them or none, and the
+    /// number of that database; `None` without rows.
+    pub(super) fn insertion<T>(
+        &self,
+        items: &[T],
+        id_of: fn(&T) -> EnvelopeId,
+        head: impl Fn(&Statements) -> String,
+        put_row: fn(&mut String, &T),
+    ) -> Result<Option<(u8, String)>, StoreError> {
+        let mut by_table: Vec<(TableRef, Vec<&T>)> = Vec::new();
+        for item in items {
+            let table = self.place(id_of(item));
+            match by_table.iter_mut().find(|(other, _)| *other == table) {
+                Some((_, part)) => part.push(item),
+                None => by_table.push((table, vec![item])),
+            }
+        }
+        let Some(database) = by_table.first().map(|(table, _)| table.database) else { return Ok(None) };
+        let mut sql = Transaction::default();
+        for (table, part) in by_table {
+            sql.in_database(table.database)?;
+            let text = sql.statement();
+            text.push_str(&head(self.at(table)?));
+            for (number, item) in part.into_iter().enumerate() {
+                if number > 0 {
+                    text.push(',');
+                }
+                put_row(text, item);
+            }
+        }
+        Ok(sql.finish().map(|sql| (database, sql)))
+    }
+}
+
+/// Statements that stand or fall together. One alone commits by itself; several
+/// are one text with the transaction around them, still one round trip.
+#[derive(Default)]
+pub struct Transaction {
+    database: Option<u8>,
+    statements: Vec<String>,
+}
+
+impl Transaction {
+    /// Refuses a second database.
+    pub fn in_database(&mut self, database: u8) -> Result<(), StoreError> {
+        if *self.database.get_or_insert(database) != database {
+            let reason = "the batch spans two databases, which no transaction of ours does";
+            return Err(StoreError::Unavailable(reason.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The next statement, still empty.
+    pub fn statement(&mut self) -> &mut String {
+        self.statements.push(String::with_capacity(1_024));
+        self.statements.last_mut().expect("it was just pushed")
+    }
+
+    /// The text; `None` without statements.
+    pub fn finish(mut self) -> Option<String> {
+        match self.statements.len() {
+            0 => None,
+            1 => self.statements.pop(),
+            _ => Some(format!("START TRANSACTION; {}; COMMIT", self.statements.join("; "))),
+        }
+    }
+}
+
+/// Runs a text that commits; gives the number of rows that it found.
+pub async fn execute(lease: &mut Lease, sql: &str) -> Result<u64, QueryError> {
+    let mut tries = 1;
+    loop {
+        let limit = lease.limit();
+        match within(limit, run(lease.connection(), sql)).await {
+            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+async fn run(connection: &mut MySqlConnection, sql: &str) -> Result<u64, sqlx::Error> {
+    let done = connection.execute(sqlx::raw_sql(sql)).await;
+    if done.is_err() && sql.starts_with("START") {
+        // The error ended the text before its COMMIT, and the connection is inside the transaction.
+        // If this fails the connection has broken, which the next statement notices.
+        let _ = connection.execute("ROLLBACK").await;
+    }
+    done.map(|done| done.rows_affected())
+}

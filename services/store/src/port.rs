@@ -1,0 +1,214 @@
+//! The verbs of a store, by who uses them: a server creates envelopes and opens
+//! them; the jobs of the workers credit, refund and remove; the audit scans.
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_database::returns::Returning;
+use hongbao_database::{Barrier, Durability};
+
+use crate::StoreError;
+
+/// What became of a batch of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// All of it is durable.
+    Done,
+    /// A key was taken by another writer: nothing of it was written.
+    Fenced,
+}
+
+/// An entry that was written, with what crediting it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailEntry {
+    /// Its place in the order of writing of its table.
+    pub position: i64,
+    /// The entry.
+    pub entry: Entry,
+    /// Who gets the refund.
+    pub sender: UserId,
+    /// How far the envelope is settled.
+    pub settled_seq: u32,
+}
+
+/// How far an envelope has been credited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The envelope.
+    pub envelope_id: EnvelopeId,
+    /// All entries up to this one have reached the wallet.
+    pub settled_seq: u32,
+    /// This was the journal's last entry: the envelope becomes [`Stage::Settled`].
+    pub ended: bool,
+}
+
+/// Envelopes and journals. Each verb that writes is one transaction, durable when
+/// it returns; what a verb reads is *visible*, and durable after a [`Barrier`].
+///
+/// A verb that was started finishes even when its caller's future is dropped
+/// only if it is run on a task of its own; request handlers do that.
+#[async_trait]
+pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Barrier + 'static {
+    /// The physical table of an envelope.
+    fn table_of(&self, id: EnvelopeId) -> TableRef;
+
+    /// All day tables that exist.
+    fn tables(&self) -> Vec<TableRef>;
+
+    /// The durability in force.
+    fn durability(&self) -> Durability;
+
+    /// Why every commit is refused, if it is: the database has become less than it
+    /// promised when it was opened. It is so until it keeps its promises again.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
+    /// Tells when the database answers again after it did not.
+    fn returns(&self) -> Returning {
+        Returning::never()
+    }
+
+    /// Changes whenever a database may have lost what was read from it before:
+    /// its connection was made anew, so it may have been restored, or be
+    /// another node. What is remembered from an earlier epoch is old.
+    fn epoch(&self, _database: u8) -> u64 {
+        0
+    }
+
+    /// Asks whether the database answers; tells its clock if it has one of its own.
+    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+}
+
+/// Envelopes until they are paid.
+#[async_trait]
+pub trait Creation: Send + Sync {
+    /// Writes new envelopes, all of one database: all of them or none, which is
+    /// [`StoreError::Exists`] if one of the ids is taken.
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError>;
+
+    /// A paid envelope becomes active, unless it has gone further or was
+    /// cancelled. Gives the stage and expiry in force afterwards, `None` if it does not exist.
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError>;
+
+    /// An envelope that was never paid becomes cancelled, unless it has gone
+    /// further. Gives the stage in force afterwards.
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError>;
+}
+
+/// An envelope and its journal.
+#[async_trait]
+pub trait Journals: Send + Sync {
+    /// The row and the fold of its journal, as of one moment.
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError>;
+
+    /// The row, the fold, and the user's own opening, as of one moment.
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError>;
+
+    /// A page of the journal after `after_seq`, in order.
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError>;
+
+    /// Appends entries of envelopes of one database: all of them or none. Those
+    /// of one envelope come in the order of their `seq`; beyond the two keys the
+    /// database checks nothing.
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError>;
+}
+
+/// What the credits follow.
+#[async_trait]
+pub trait Crediting: Send + Sync {
+    /// Entries of a table after `position`, in the order of writing. What two
+    /// servers write at the same time may appear behind a position that was
+    /// already read past: [`Crediting::unsettled`] finds it.
+    async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError>;
+
+    /// The position of the last entry of a table; 0 when it is empty.
+    async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError>;
+
+    /// Active envelopes of a table whose journal goes beyond `settled_seq`,
+    /// by id after `after`. For what a tail has missed.
+    async fn unsettled(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError>;
+
+    /// Moves settlements forward; never backward. All of one database.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError>;
+}
+
+/// Envelopes whose time has come: those to cancel, to remove and to refund.
+#[async_trait]
+pub trait Maintenance: Send + Sync {
+    /// Envelopes of a table that wait for a payment since before `created_before`,
+    /// by id after `after`. The cursor lets a worker pass those that may wait
+    /// longer, however many they are, and reach the ones behind them.
+    async fn unpaid(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<Envelope>, StoreError>;
+
+    /// Envelopes of a table that were made before `created_before` and cancelled, by
+    /// id after `after`.
+    async fn cancelled(
+        &self,
+        table: TableRef,
+        created_before: Timestamp,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<EnvelopeId>, StoreError>;
+
+    /// Removes those of these envelopes of a table that are cancelled and have no
+    /// entry, at most [`SQL_LIST_MAX`]; gives how many it removed.
+    ///
+    /// [`SQL_LIST_MAX`]: hongbao_core::limits::SQL_LIST_MAX
+    async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError>;
+
+    /// Active envelopes of a table past their expiry with money left, by expiry
+    /// and id after `after`. The cursor lets a worker pass those that it cannot
+    /// refund, and reach the ones behind them.
+    async fn expired(
+        &self,
+        table: TableRef,
+        now: Timestamp,
+        after: Option<(Timestamp, EnvelopeId)>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, Journal)>, StoreError>;
+}
+
+/// Whole tables, for the audit.
+#[async_trait]
+pub trait Scans: Send + Sync {
+    /// Envelopes of a table by id after `after`, each with the `seq` of its last
+    /// entry, 0 without one, as of one moment.
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, u32)>, StoreError>;
+
+    /// Entries of a table, of the envelopes after `after` up to `until`, in the
+    /// order of the envelopes and of their journals.
+    async fn scan_entries(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        until: EnvelopeId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError>;
+}

@@ -1,0 +1,78 @@
+//! Creating, activating and cancelling.
+//!
+//! | verb | round trips to the connection |
+//! |---|---|
+//! | `create` in one table | 1: the statement commits by itself |
+//! | `create` in several tables | 2 and 1 a table |
+//! | `activate`, `cancel` that change something | 1 |
+//! | `activate`, `cancel` that come too late | 2 |
+
+use async_trait::async_trait;
+use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp};
+use sqlx::SqliteConnection;
+
+use super::rows::put_envelope;
+use super::statements::Statements;
+use super::store::SqliteStore;
+use super::transaction::Batch;
+use crate::failure::{commit_failed, unavailable};
+use crate::rows::{self, ENVELOPE_WIDTH};
+use crate::{Append, Creation, StoreError};
+
+#[async_trait]
+impl Creation for SqliteStore {
+    async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        let batch = Batch {
+            text: |statements| &statements.create,
+            columns: ENVELOPE_WIDTH,
+            put: put_envelope,
+            id: |envelope: &Envelope| envelope.id,
+        };
+        match self.write_all(&batch, envelopes).await? {
+            Append::Done => Ok(()),
+            Append::Fenced => Err(StoreError::Exists),
+        }
+    }
+
+    async fn activate(
+        &self,
+        id: EnvelopeId,
+        expires_at: Timestamp,
+    ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+        let (file, statements) = self.writable(self.place(id))?;
+        let mut writer = file.writer().await?;
+        let change = sqlx::query(&statements.activate).bind(id.as_bytes().as_slice()).bind(expires_at.millis());
+        let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
+        writer.committed()?;
+        if changed > 0 {
+            return Ok(Some((Stage::Active, Some(expires_at))));
+        }
+        in_force(&mut writer, statements, id).await
+    }
+
+    async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
+        let (file, statements) = self.writable(self.place(id))?;
+        let mut writer = file.writer().await?;
+        let change = sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
+        let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
+        writer.committed()?;
+        if changed > 0 {
+            return Ok(Some(Stage::Cancelled));
+        }
+        Ok(in_force(&mut writer, statements, id).await?.map(|(stage, _)| stage))
+    }
+}
+
+/// A stage that the change found beyond `Created` never goes back there, so
+/// what is read after the change is in force.
+async fn in_force(
+    writer: &mut SqliteConnection,
+    statements: &Statements,
+    id: EnvelopeId,
+) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
+    let query = sqlx::query(&statements.plain.stage).bind(id.as_bytes().as_slice());
+    let Some(row) = query.fetch_optional(writer).await.map_err(unavailable)? else {
+        return Ok(None);
+    };
+    Ok(Some((rows::stage(&row, 0)?, rows::time(&row, 1)?)))
+}

@@ -1,0 +1,50 @@
+//! Reading an envelope and its journal, and appending to it.
+
+use async_trait::async_trait;
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, UserId};
+
+use super::query::{all, one};
+use super::rows::put_entry;
+use super::store::SqliteStore;
+use super::transaction::Batch;
+use crate::rows::{self, ENTRY_WIDTH, envelope_and_journal};
+use crate::{Append, Journals, StoreError};
+
+#[async_trait]
+impl Journals for SqliteStore {
+    async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+        let (file, statements) = self.at(self.place(id))?;
+        let query = sqlx::query(&statements.load).bind(id.as_bytes().as_slice());
+        one(file, query).await?.map(|row| envelope_and_journal(&row)).transpose()
+    }
+
+    async fn load_for(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+    ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+        let (file, statements) = self.at(self.place(id))?;
+        let query = sqlx::query(&statements.load_for).bind(id.as_bytes().as_slice()).bind(user.as_str());
+        let Some(row) = one(file, query).await? else {
+            return Ok(None);
+        };
+        let (envelope, journal) = envelope_and_journal(&row)?;
+        Ok(Some((envelope, journal, rows::opened(&row)?)))
+    }
+
+    async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let (file, statements) = self.at(self.place(id))?;
+        let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
+        all(file, query, |row| rows::entry(row, 0)).await
+    }
+
+    async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
+        let batch = Batch {
+            text: |statements| &statements.append,
+            columns: ENTRY_WIDTH,
+            put: put_entry,
+            id: |entry: &Entry| entry.envelope_id,
+        };
+        self.write_all(&batch, entries).await
+    }
+}

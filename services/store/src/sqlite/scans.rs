@@ -1,0 +1,37 @@
+//! Whole tables, page by page.
+
+use async_trait::async_trait;
+use hongbao_core::id::TableRef;
+use hongbao_core::{Entry, Envelope, EnvelopeId};
+
+use super::query::all;
+use super::store::SqliteStore;
+use crate::rows;
+use crate::{Scans, StoreError};
+
+#[async_trait]
+impl Scans for SqliteStore {
+    async fn scan(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<Vec<(Envelope, u32)>, StoreError> {
+        let (file, statements) = self.at(table)?;
+        let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
+        all(file, query, rows::envelope_and_last_seq).await
+    }
+
+    async fn scan_entries(
+        &self,
+        table: TableRef,
+        after: Option<EnvelopeId>,
+        until: EnvelopeId,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (file, statements) = self.at(table)?;
+        let query = sqlx::query(&statements.plain.scan_entries);
+        let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);
+        all(file, query, |row| rows::entry(row, 0)).await
+    }
+}

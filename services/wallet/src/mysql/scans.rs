@@ -1,0 +1,252 @@
+//! What the audit reads. Each statement sees one moment of a shard; but what goes over
+//! all rows of a shard goes page by page, back to one moment, so that no statement takes
+//! the longer the more has ever happened.
+
+use async_trait::async_trait;
+use hongbao_core::audit::Books;
+use hongbao_core::{EnvelopeId, Transfer, TransferId, UserId};
+use hongbao_database::mysql::row::put_bytes;
+use hongbao_database::row::StoredRow;
+
+use super::shard::{Shard, TRANSFER_COLUMNS, shard_number};
+use super::wallet::MysqlWallet;
+use crate::row::{balance_line, posted, transfer};
+use crate::{AccountRow, BalanceLine, CLEARING, Posted, TOP_UPS, WalletError, WalletScans};
+
+/// What the user's account sees of a transfer.
+const USER_FEN: &str = "CASE kind WHEN 2 THEN -amount_fen ELSE amount_fen END";
+
+/// Transfers that one statement adds up.
+const SUM_ROWS_PAGE: i64 = 10_000;
+/// Users whose balances one statement adds up.
+const SUM_USERS_PAGE: i64 = 1_000;
+
+#[async_trait]
+impl WalletScans for MysqlWallet {
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
+        self.found(envelopes, |shard, envelopes| async move { shard.of_envelopes(&envelopes).await }).await
+    }
+
+    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
+        let mut page: Vec<Posted> = Vec::new();
+        for shard in self.from(shard_number(after)) {
+            let room = limit - page.len() as u32;
+            if room == 0 {
+                break;
+            }
+            let rows = shard.scan(shard.inner(after).max(0), room).await?;
+            page.extend(rows.into_iter().map(|posted| shard.outer_posted(posted)));
+        }
+        Ok(page)
+    }
+
+    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
+        // An account of the system names its shard, a user's name leads to it.
+        let first = match (after, after.and_then(UserId::parse)) {
+            (None, _) => 0,
+            (Some(_), Some(user)) => self.shard_of(&user).number,
+            (Some(system), None) => {
+                let number = system.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
+                number.ok_or_else(|| WalletError::Unavailable(format!("no account is called {system:?}")))?
+            }
+        };
+        let mut page: Vec<AccountRow> = Vec::new();
+        for shard in self.from(first) {
+            let after = after.filter(|_| shard.number == first).unwrap_or_default();
+            let is_user = UserId::parse(after).is_some();
+            if !is_user {
+                let system = shard.system_accounts().await?;
+                page.extend(system.into_iter().filter(|row| row.account.as_str() > after));
+            }
+            page.truncate(limit as usize);
+            let room = limit - page.len() as u32;
+            if room == 0 {
+                break;
+            }
+            page.extend(shard.user_accounts(if is_user { after } else { "" }, room).await?);
+        }
+        Ok(page)
+    }
+
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
+        let first = after.map_or(0, |(user, _)| self.shard_of(user).number);
+        let mut page: Vec<BalanceLine> = Vec::new();
+        for shard in self.from(first) {
+            let room = limit - page.len() as u32;
+            if room == 0 {
+                break;
+            }
+            let after = after.filter(|_| shard.number == first);
+            let after = after.map(|(user, position)| (user, shard.inner(position)));
+            let lines = shard.balances(after, room).await?;
+            page.extend(lines.into_iter().map(|line| BalanceLine { position: shard.outer(line.position), ..line }));
+        }
+        Ok(page)
+    }
+
+    async fn books(&self) -> Result<Books, WalletError> {
+        let of_shards = self.ask_all(|shard| async move { shard.books().await }).await?;
+        Ok(of_shards.into_iter().fold(Books::default(), |sum, books| Books {
+            balances_fen: sum.balances_fen + books.balances_fen,
+            outstanding_fen: sum.outstanding_fen + books.outstanding_fen,
+            top_ups_fen: sum.top_ups_fen + books.top_ups_fen,
+        }))
+    }
+}
+
+/// A moment of a shard, which can be gone back to: what was written until then
+/// is what stands at its positions and never changes, and the ledger's row was
+/// written with the last of it.
+struct Moment {
+    /// The balances of [`CLEARING`] and [`TOP_UPS`]; `None` where their row is missing.
+    system: Option<(i64, i64)>,
+    /// The last position; a row behind the one that the ledger names is damage
+    /// that has to be seen.
+    until: i64,
+}
+
+impl Shard {
+    /// The keys of an envelope lie together, from `seq` 0 to the last that there could be.
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
+        let mut sql = format!("SELECT /* of_envelopes */ {TRANSFER_COLUMNS} FROM {}.transfer WHERE ", self.db);
+        for (number, id) in envelopes.iter().enumerate() {
+            sql.push_str(if number == 0 { "id BETWEEN " } else { " OR id BETWEEN " });
+            put_bytes(&mut sql, &TransferId::Envelope(*id, 0).to_key());
+            sql.push_str(" AND ");
+            put_bytes(&mut sql, &TransferId::Envelope(*id, u32::MAX).to_key());
+        }
+        self.fetch_patiently(&sql).await?.iter().map(transfer).collect()
+    }
+
+    /// `after` and what comes back are positions in the shard.
+    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
+        let sql = format!(
+            "SELECT /* scan */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE position > {after} \
+             ORDER BY position LIMIT {limit}",
+            self.db
+        );
+        self.fetch_patiently(&sql).await?.iter().map(posted).collect()
+    }
+
+    async fn moment(&self) -> Result<Moment, WalletError> {
+        let sql = format!(
+            "SELECT /* moment */ l.clearing_fen, l.top_ups_fen, GREATEST(COALESCE(l.last_position, 0), t.last) \
+             FROM (SELECT COALESCE(MAX(position), 0) AS last FROM {db}.transfer) t \
+             LEFT JOIN {db}.ledger l ON l.one = 1",
+            db = self.db
+        );
+        let rows = self.fetch_patiently(&sql).await?;
+        let row = rows.first().expect("a maximum is one row");
+        let system = row.int_or_null(0)?.zip(row.int_or_null(1)?);
+        Ok(Moment { system, until: row.int(2)? })
+    }
+
+    /// The accounts of the system on a shard, in the order of their names. They have
+    /// a part in every transfer, so all are added up, page by page.
+    async fn system_accounts(&self) -> Result<[AccountRow; 2], WalletError> {
+        let Moment { system, until } = self.moment().await?;
+        let (mut through_clearing, mut from_top_ups) = (0, 0);
+        let mut after = -i64::MAX;
+        loop {
+            let sql = format!(
+                "SELECT /* system_accounts */ COUNT(*), COALESCE(MAX(position), 0), \
+                   CAST(SUM(CASE kind WHEN 1 THEN 0 ELSE {USER_FEN} END) AS CHAR), \
+                   CAST(SUM(CASE kind WHEN 1 THEN amount_fen ELSE 0 END) AS CHAR) \
+                 FROM (SELECT position, kind, amount_fen FROM {}.transfer \
+                   WHERE position > {after} AND position <= {until} ORDER BY position LIMIT {SUM_ROWS_PAGE}) p",
+                self.db
+            );
+            let rows = self.fetch_patiently(&sql).await?;
+            let row = rows.first().expect("a sum over all rows is one row");
+            through_clearing += sum(row, 2)?;
+            from_top_ups += sum(row, 3)?;
+            if row.int(0)? < SUM_ROWS_PAGE {
+                break;
+            }
+            after = row.int(1)?;
+        }
+        let account = |name: &str, balance_fen, users_fen: i128| AccountRow {
+            account: format!("{name}/{:02}", self.number),
+            balance_fen,
+            transfers_sum_fen: -users_fen,
+        };
+        let (clearing_fen, top_ups_fen) = system.unzip();
+        Ok([account(CLEARING, clearing_fen, through_clearing), account(TOP_UPS, top_ups_fen, from_top_ups)])
+    }
+
+    /// Users by name after `after`, a name or empty. A page of names is cut out first.
+    async fn user_accounts(&self, after: &str, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
+        let sql = format!(
+            "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
+                 WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), \
+               (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer t WHERE t.user_id = p.user_id) \
+             FROM (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' ORDER BY user_id LIMIT {limit}) p \
+             ORDER BY p.user_id",
+            db = self.db
+        );
+        let parse = |row: &_| {
+            let account = StoredRow::text(row, 0)?.to_owned();
+            Ok(AccountRow { account, balance_fen: Some(StoredRow::int(row, 1)?), transfers_sum_fen: sum(row, 2)? })
+        };
+        self.fetch_patiently(&sql).await?.iter().map(parse).collect()
+    }
+
+    /// What each transfer did to its user's balance. `after` and what comes back are
+    /// positions in the shard. The rest of one history and the histories behind it are
+    /// two statements: as one condition, databases would read that history from its
+    /// start for each of its pages.
+    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
+        let read = async |condition: String, limit: usize| -> Result<Vec<BalanceLine>, WalletError> {
+            let sql = format!(
+                "SELECT /* balances */ user_id, position, {USER_FEN}, balance_fen FROM {}.transfer FORCE INDEX (history) \
+                 WHERE {condition} ORDER BY user_id, position LIMIT {limit}",
+                self.db
+            );
+            self.fetch_patiently(&sql).await?.iter().map(balance_line).collect()
+        };
+        let limit = limit as usize;
+        let Some((user, position)) = after else { return read("user_id > ''".to_owned(), limit).await };
+        let mut page = read(format!("user_id = '{user}' AND position > {position}"), limit).await?;
+        if page.len() < limit {
+            page.extend(read(format!("user_id > '{user}'"), limit - page.len()).await?);
+        }
+        Ok(page)
+    }
+
+    /// The balances that users had at one moment are added up page by page.
+    async fn books(&self) -> Result<Books, WalletError> {
+        let Moment { system, until } = self.moment().await?;
+        let missing =
+            || WalletError::Damaged(format!("{}.ledger has no row: the system's balances are missing", self.db));
+        let (clearing_fen, top_ups_fen) = system.ok_or_else(missing)?;
+        let mut balances_fen = 0;
+        let mut after = String::new();
+        loop {
+            let sql = format!(
+                "SELECT /* books */ COUNT(*), COALESCE(MAX(user_id), ''), CAST(SUM(balance_fen) AS CHAR) FROM \
+                   (SELECT p.user_id, (SELECT t.balance_fen FROM {db}.transfer t WHERE t.user_id = p.user_id \
+                      AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) AS balance_fen FROM \
+                     (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' \
+                      ORDER BY user_id LIMIT {SUM_USERS_PAGE}) p) b",
+                db = self.db
+            );
+            let rows = self.fetch_patiently(&sql).await?;
+            let row = rows.first().expect("a sum over all rows is one row");
+            balances_fen += sum(row, 2)?;
+            if row.int(0)? < SUM_USERS_PAGE {
+                break;
+            }
+            // A literal can hold it: see `transaction`. One that could not be a user's name is damage.
+            let last = row.text(1)?;
+            let last = UserId::parse(last).ok_or_else(|| WalletError::Damaged(format!("a user is called {last:?}")))?;
+            after = last.to_string();
+        }
+        Ok(Books { outstanding_fen: clearing_fen.into(), top_ups_fen: -i128::from(top_ups_fen), balances_fen })
+    }
+}
+
+/// A sum, which comes as text since it may not fit into 64 bits; null is that of nothing.
+fn sum(row: &impl StoredRow, column: usize) -> Result<i128, WalletError> {
+    let Some(text) = row.text_or_null(column)? else { return Ok(0) };
+    text.parse().map_err(|_| WalletError::Damaged(format!("a sum of fen is {text:?}")))
+}
