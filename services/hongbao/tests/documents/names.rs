@@ -121,6 +121,48 @@ fn every_option_that_a_document_mentions_occurs_in_the_sources() {
     assert!(mentioned > 50, "{mentioned}");
 }
 
+/// Our programs, and where their commands are listed.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("hongbao", "services/hongbao/src/main.rs"),
+    ("hongbao-loadtest", "loadtest/loadtest/src/main.rs"),
+    ("hongbao-bench", "loadtest/bench/src/main.rs"),
+];
+
+#[test]
+fn every_command_of_our_programs_that_a_document_mentions_exists() {
+    let lists = PROGRAMS.map(|(program, list)| (program, text_of(list)));
+    let mut mentioned = 0;
+    for document in documents() {
+        let text = text_of(&document);
+        for command in commands(&text) {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            for pair in words.windows(2) {
+                let program = pair[0].rsplit('/').next().unwrap_or_default();
+                let Some((_, list)) = lists.iter().find(|(name, _)| *name == program) else { continue };
+                // `gateway\|server\|worker` are three.
+                for name in pair[1].split("\\|").filter(|name| is_command(name)) {
+                    mentioned += 1;
+                    assert!(has_command(list, name), "{document} mentions {program} {name}");
+                }
+            }
+        }
+    }
+    assert!(mentioned > 50, "{mentioned}");
+}
+
+fn is_command(word: &str) -> bool {
+    word.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+}
+
+/// `verify-draw` is `VerifyDraw` there, a variant with or without fields.
+fn has_command(list: &str, name: &str) -> bool {
+    let variant: String = name.split('-').map(|part| part[..1].to_uppercase() + &part[1..]).collect();
+    let follows =
+        |line: &str| line.trim_start().strip_prefix(&variant).is_some_and(|rest| rest.starts_with(['(', ',', ' ']));
+    list.lines().any(follows)
+}
+
 /// `cargo test -p CRATE --test SUITE FILTER`: the suite is a file or a folder of a crate, and the
 /// filter a part of a name in it.
 #[test]
