@@ -24,6 +24,10 @@ pub mod server;
 pub mod lane;
 
 pub mod direct;
+
+pub mod answer;
+mod confirm;
+pub mod context;
 pub mod live;
 mod live_envelope;
 pub mod permits;

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
-use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
+use hongbao_envelope::answer::OpenAnswer;
+use hongbao_envelope::context::OpeningContext;
+use hongbao_envelope::lane::{Lane, OpenJob};
 use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
 use hongbao_envelope::permits::LocalPermits;
@@ -30,13 +32,13 @@ fn options(mariadb: &Part, user: &str, password: &str) -> MysqlOptions {
 /// A lane on a database.
 struct Bench {
     store: Arc<dyn Store>,
-    context: Arc<LaneContext>,
+    context: Arc<OpeningContext>,
 }
 
 impl Bench {
     async fn new(mariadb: &Part) -> Bench {
         let store = common::open(options(mariadb, "hongbao", "hongbao")).await;
-        let context = Arc::new(LaneContext {
+        let context = Arc::new(OpeningContext {
             store: store.clone(),
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
             permits: Arc::new(LocalPermits::new(4)),

@@ -9,8 +9,10 @@ use hongbao_core::id::Fold;
 use hongbao_core::time::ManualClock;
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Timestamp, UserId};
 use hongbao_database::sqlite::file::Mode;
+use hongbao_envelope::answer::OpenAnswer;
+use hongbao_envelope::context::OpeningContext;
 use hongbao_envelope::direct;
-use hongbao_envelope::lane::{Lane, LaneContext, OpenAnswer, OpenJob};
+use hongbao_envelope::lane::{Lane, OpenJob};
 use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
 use hongbao_envelope::permits::LocalPermits;
@@ -85,7 +87,7 @@ impl StoreFaults for Faults {
 struct Bench {
     _dir: tempfile::TempDir,
     store: Arc<dyn Store>,
-    context: Arc<LaneContext>,
+    context: Arc<OpeningContext>,
     lane: Lane,
     clock: Arc<ManualClock>,
     faults: Arc<Faults>,
@@ -100,7 +102,7 @@ impl Bench {
         let metrics = ServerMetrics::register(&mut Registry::default(), "").lane(0);
         faults.queue_depth.0 = metrics.queue_depth.clone();
         let faults = Arc::new(faults);
-        let context = Arc::new(LaneContext {
+        let context = Arc::new(OpeningContext {
             store: Arc::new(FaultInjectingStore::new(store.clone(), faults.clone())),
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
             permits: Arc::new(LocalPermits::new(4)),
@@ -448,7 +450,7 @@ async fn a_batch_that_panics_leaves_a_lane_that_works() {
 async fn two_lanes_that_own_the_same_envelope_give_each_share_once() {
     let bench = Bench::new(Faults::default()).await;
     let id = bench.envelope(1, 40).await;
-    let other = Arc::new(LaneContext {
+    let other = Arc::new(OpeningContext {
         store: bench.store.clone(),
         live: Arc::new(LiveEnvelopes::new(1_000, 16)),
         permits: Arc::new(LocalPermits::new(4)),

@@ -8,7 +8,9 @@ use hongbao_core::envelope::OpenDecision;
 use hongbao_core::{Entry, EnvelopeId, Journal, Opened, Timestamp, UserId};
 use hongbao_store::{Append, StoreError};
 
-use super::{LaneContext, OpenAnswer, OpenJob, answer_to};
+use super::queue::OpenJob;
+use crate::answer::{OpenAnswer, answer_to};
+use crate::context::OpeningContext;
 use crate::live::LiveEnvelope;
 use crate::permits::PermitGuard;
 
@@ -46,7 +48,7 @@ struct EnvelopeBatch {
 /// Decides the openings in order and commits them in one transaction. An error
 /// means that none of the answers may be given; what was remembered is forgotten.
 pub(super) async fn attempt(
-    context: &LaneContext,
+    context: &OpeningContext,
     batch: &[OpenJob],
     now: Timestamp,
 ) -> Result<Vec<OpenAnswer>, BatchFailed> {
@@ -107,7 +109,7 @@ fn envelopes_of(batch: &[OpenJob]) -> (Vec<EnvelopeId>, HashMap<EnvelopeId, usiz
     (ids, index_of)
 }
 
-async fn commit(context: &LaneContext, groups: &[EnvelopeBatch]) -> Result<(), BatchFailed> {
+async fn commit(context: &OpeningContext, groups: &[EnvelopeBatch]) -> Result<(), BatchFailed> {
     // Checked after the decisions, just before they are written: the store
     // refuses what was decided before its connection was made anew, and that
     // no older decision comes after it is up to us.

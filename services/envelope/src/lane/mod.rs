@@ -21,76 +21,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use hongbao_core::envelope::OpenDecision;
 use hongbao_core::limits::{
     ALONE_AT_ONCE, FENCE_RETRIES_MAX, LANE_FAILURES_IN_A_ROW_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE,
 };
-use hongbao_core::{Clock, EnvelopeId, Opened, Timestamp, UserId};
-use hongbao_store::Store;
+use hongbao_core::{EnvelopeId, Timestamp};
 use indexmap::IndexMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use self::batch::{BatchFailed, attempt};
-pub use self::queue::{Accepted, LaneQueue, Place};
-use crate::direct;
-use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
-use crate::metrics::LaneMetrics;
-use crate::permits::Permits;
-
-/// An opening that waits for its turn.
-pub struct OpenJob {
-    /// The envelope, as it was live when the opening was accepted.
-    pub live: Arc<LiveEnvelope>,
-    /// Who opens.
-    pub user: UserId,
-    /// When it was accepted, to measure the wait.
-    pub accepted: Instant,
-    /// Past this time it is dropped before the transaction.
-    pub deadline: Timestamp,
-    /// Where the answer goes. Nobody may be waiting any more; the opening happens all the same.
-    pub answer: oneshot::Sender<OpenAnswer>,
-    /// Its place in the lane, which the queue gives it; free again when the job is dropped.
-    pub place: Option<Place>,
-}
-
-/// How an opening ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OpenAnswer {
-    /// The user has this share, durably.
-    Opened {
-        /// The share.
-        opened: Opened,
-        /// It had been opened before.
-        replayed: bool,
-    },
-    /// Every share was opened by others.
-    Empty,
-    /// Too late.
-    Expired,
-    /// There is nothing to open under this id.
-    NotFound,
-    /// Refused for now; nothing happened.
-    Busy,
-    /// The database cannot be used; nothing happened. With the cause.
-    Unavailable(String),
-    /// It may have happened or not; asking again settles it. With the cause.
-    Unknown(String),
-}
-
-/// What all lanes of a server share.
-pub struct LaneContext {
-    /// Where openings are written.
-    pub store: Arc<dyn Store>,
-    /// What the server remembers.
-    pub live: Arc<LiveEnvelopes>,
-    /// What caps the transactions of one envelope.
-    pub permits: Arc<dyn Permits>,
-    /// Tells the time of each opening.
-    pub clock: Arc<dyn Clock>,
-    /// Counts and times.
-    pub metrics: LaneMetrics,
-}
+pub use self::queue::{Accepted, LaneQueue, OpenJob, Place};
+use crate::answer::{OpenAnswer, exhausted, failed};
+use crate::confirm::confirm_expired;
+use crate::context::OpeningContext;
+use crate::live::NotLive;
 
 /// What the openings of a failed batch know of each other.
 struct Failure {
@@ -107,12 +51,12 @@ struct LockTimeout(OpenAnswer);
 
 /// The worker of one lane.
 pub struct Lane {
-    context: Arc<LaneContext>,
+    context: Arc<OpeningContext>,
 }
 
 impl Lane {
     /// A lane of a server.
-    pub fn new(context: Arc<LaneContext>) -> Lane {
+    pub fn new(context: Arc<OpeningContext>) -> Lane {
         Lane { context }
     }
 
@@ -237,9 +181,9 @@ impl Lane {
         let mut is_lock_timeout = false;
         for job in jobs {
             let answer = match &failure.failed {
-                _ if is_lock_timeout => direct::exhausted(in_doubt),
+                _ if is_lock_timeout => exhausted(in_doubt),
                 BatchFailed::Store(error) if failure.in_a_row.load(Ordering::Relaxed) >= LANE_FAILURES_IN_A_ROW_MAX => {
-                    direct::failed(error, in_doubt)
+                    failed(error, in_doubt)
                 }
                 _ => self.process_single(&job, in_doubt).await.unwrap_or_else(|LockTimeout(answer)| {
                     is_lock_timeout = true;
@@ -269,7 +213,7 @@ impl Lane {
                 Ok(_) => {}
                 Err(NotLive::NotFound | NotLive::NotPaid(_)) => return Ok(OpenAnswer::NotFound),
                 Err(NotLive::Busy) => break,
-                Err(NotLive::Store(error)) => return Ok(direct::failed(&error, in_doubt)),
+                Err(NotLive::Store(error)) => return Ok(failed(&error, in_doubt)),
             }
             match attempt(&self.context, std::slice::from_ref(job), now).await {
                 Ok(mut answers) => {
@@ -278,16 +222,16 @@ impl Lane {
                 }
                 Err(BatchFailed::Fenced) => {}
                 Err(failed) if failed.is_in_doubt() => in_doubt = true,
-                Err(failed) if failed.is_lock_timeout() => return Err(LockTimeout(direct::exhausted(in_doubt))),
-                Err(BatchFailed::Store(error)) => return Ok(direct::failed(&error, in_doubt)),
+                Err(failed) if failed.is_lock_timeout() => return Err(LockTimeout(exhausted(in_doubt))),
+                Err(BatchFailed::Store(error)) => return Ok(failed(&error, in_doubt)),
             }
         }
-        Ok(direct::exhausted(in_doubt))
+        Ok(exhausted(in_doubt))
     }
 
     fn drop_late(&self, batch: &mut Vec<OpenJob>, now: Timestamp, in_doubt: bool) {
         for job in batch.extract_if(.., |job| job.deadline <= now) {
-            self.answer(job, direct::exhausted(in_doubt));
+            self.answer(job, exhausted(in_doubt));
         }
     }
 
@@ -303,10 +247,10 @@ impl Lane {
         let is_whole = job.live.journal().fold.has_ended() && !job.live.is_outdated(&*self.context.store);
         match answer {
             OpenAnswer::Expired if !is_whole => {
-                direct::confirm_expired(&self.context, job.live.envelope.id, &job.user, now, in_doubt).await
+                confirm_expired(&self.context, job.live.envelope.id, &job.user, now, in_doubt).await
             }
             // An earlier attempt may have written what this one had no room for.
-            OpenAnswer::Busy => direct::exhausted(in_doubt),
+            OpenAnswer::Busy => exhausted(in_doubt),
             answer => answer,
         }
     }
@@ -327,19 +271,5 @@ impl Lane {
 fn note_panic(done: Option<Result<(), JoinError>>) {
     if let Some(Err(error)) = done {
         tracing::error!(%error, "openings of an envelope panicked");
-    }
-}
-
-/// The answer that a decision comes to, once what it appends is durable.
-pub(crate) fn answer_to(decision: OpenDecision) -> OpenAnswer {
-    match decision {
-        OpenDecision::Append(entry) => OpenAnswer::Opened {
-            opened: Opened { seq: entry.seq, amount: entry.amount, at: entry.at },
-            replayed: false,
-        },
-        OpenDecision::Replay(opened) => OpenAnswer::Opened { opened, replayed: true },
-        OpenDecision::Empty => OpenAnswer::Empty,
-        OpenDecision::Expired => OpenAnswer::Expired,
-        OpenDecision::NotActive => OpenAnswer::NotFound,
     }
 }

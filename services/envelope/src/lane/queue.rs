@@ -1,15 +1,15 @@
-//! The way into a lane. Whoever comes in is given a place, and the places are
-//! the order of the queue: what a client is told by its opening's place can be
-//! held against the order of the journal from outside (I4).
+//! The queue of a lane. Each opening that is admitted has a place, and the places are
+//! the order of the queue: a client compares the place in its answer with the order
+//! of the journal (I4).
 //!
-//! So many are let in as the lane answers within a short time at the rate at which
-//! it answers now ([`AdaptiveLimit`]); who comes beyond that is refused at once.
-//! Nobody is passed over: those who are in stay in their order.
+//! The limit is what the lane answers within a short time at its present rate
+//! ([`AdaptiveLimit`]); an opening beyond it is refused at once. What is admitted
+//! keeps its order.
 //!
-//! An envelope may hold as many places as are left for all others. So one that
-//! everybody opens takes half of them at most, and its neighbours find room. They
+//! An envelope may hold as many places as are left for all others. So a hot one
+//! takes half of them at most, and its neighbours find room. They
 //! find it also when the limit has just fallen below what that one holds: each
-//! may hold its part of the limit, as if all that are inside shared it alike.
+//! may hold its even part of the limit.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,11 +18,28 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
 use hongbao_core::limits::{LANE_ADMITS_AT_FIRST, LANE_ADMITS_MIN, LANE_WAIT_MS_GOAL};
-use hongbao_core::{EnvelopeId, Timestamp};
+use hongbao_core::{EnvelopeId, Timestamp, UserId};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::OpenJob;
+use crate::answer::OpenAnswer;
+use crate::live::LiveEnvelope;
+
+/// An opening that waits for its turn.
+pub struct OpenJob {
+    /// The envelope, as it was live when the opening was accepted.
+    pub live: Arc<LiveEnvelope>,
+    /// Who opens.
+    pub user: UserId,
+    /// When it was accepted, to measure the wait.
+    pub accepted: Instant,
+    /// Past this time it is dropped before the transaction.
+    pub deadline: Timestamp,
+    /// Where the answer goes. Its client may be gone; the opening happens all the same.
+    pub answer: oneshot::Sender<OpenAnswer>,
+    /// Its place in the lane, which the queue gives it; free again when the job is dropped.
+    pub place: Option<Place>,
+}
 
 /// Where an opening stands in the order in which a lane accepted them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

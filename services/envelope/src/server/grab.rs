@@ -8,7 +8,7 @@ use hongbao_database::durably;
 use hongbao_store::StoreError;
 
 use super::{Caller, Server, check_invited, outcome_of, refusal_of};
-use crate::direct;
+use crate::confirm::confirm_expired;
 use crate::live::LiveEnvelope;
 use crate::refusal::Refusal;
 use crate::shared::snapshot::SafeGrab;
@@ -44,7 +44,7 @@ impl Server {
             State::Finished => GrabAnswer::Outcome(Outcome::Empty),
             State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
             State::Expired => {
-                let answer = direct::confirm_expired(&self.direct, id, caller.user, now, false).await;
+                let answer = confirm_expired(&self.direct, id, caller.user, now, false).await;
                 GrabAnswer::Outcome(outcome_of(answer).map_err(Refusal::of_reading)?)
             }
             State::Created | State::Cancelled => return Err(Refusal::NotFound),

@@ -25,7 +25,9 @@ use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
-use crate::lane::{Lane, LaneContext, LaneQueue, OpenAnswer};
+use crate::answer::OpenAnswer;
+use crate::context::OpeningContext;
+use crate::lane::{Lane, LaneQueue};
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
 use crate::metrics::{LaneMetrics, ServerMetrics};
 use crate::permits::Permits;
@@ -72,7 +74,7 @@ pub struct Server {
     presence: Presence,
     /// By number of the database; a SET has some of them.
     lanes: Vec<Option<LaneQueue>>,
-    direct: Arc<LaneContext>,
+    direct: Arc<OpeningContext>,
 }
 
 /// The tasks of a server: its lanes and its sweeper.
@@ -110,7 +112,7 @@ impl Server {
         let live = LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max);
         let live = Arc::new(live.shared_through(parts.shared.clone()));
         let context = |lane_metrics: LaneMetrics| {
-            Arc::new(LaneContext {
+            Arc::new(OpeningContext {
                 store: parts.store.clone(),
                 live: live.clone(),
                 permits: parts.permits.clone(),

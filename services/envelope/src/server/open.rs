@@ -7,8 +7,9 @@ use hongbao_core::{EnvelopeId, UserId};
 use tokio::sync::oneshot;
 
 use super::{Caller, Server, outcome_of};
+use crate::answer::OpenAnswer;
 use crate::direct;
-use crate::lane::{Accepted, LaneQueue, OpenAnswer, OpenJob};
+use crate::lane::{Accepted, LaneQueue, OpenJob};
 use crate::refusal::Refusal;
 
 /// How an opening ended.
