@@ -2,7 +2,7 @@
 //!
 //! Straight to the database, under the same permits: read, decide, insert. The
 //! journal's keys decide a race, and the loser reads again. What is read is made
-//! durable before anybody is told of it, and before an entry follows it.
+//! durable before it is answered, and before an entry follows it.
 
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::limits::FENCE_RETRIES_MAX;
@@ -39,7 +39,7 @@ async fn read_decide_insert(context: &LaneContext, id: EnvelopeId, user: &UserId
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
         let entry = match &decision {
             OpenDecision::Append(entry) => entry,
-            // An opening that nobody confirmed may still arrive, until another entry has taken its place.
+            // An unconfirmed opening may still arrive, until another entry has taken its place.
             OpenDecision::Expired if in_doubt && !fold.has_ended() => return exhausted(in_doubt),
             _ => return answer_to(decision),
         };
@@ -67,7 +67,7 @@ async fn load_for(
 /// opening of the user may have been committed.
 ///
 /// An expired envelope whose rest has not been refunded may have been opened
-/// through another server, and who opened it is told so for ever. No write
+/// through another server, and its opener gets that answer for ever. No write
 /// would notice that the memory is old, so the answer does not come from it.
 /// Once it is refunded, the memory is loaded again and is whole.
 pub async fn confirm_expired(
@@ -84,7 +84,7 @@ pub async fn confirm_expired(
                 context.live.forget(id);
             }
             match envelope.decide_open(&fold, before.as_ref(), user, now) {
-                // An opening that nobody confirmed may still arrive, until another
+                // An unconfirmed opening may still arrive, until another
                 // entry has taken its place.
                 OpenDecision::Append(_) | OpenDecision::Expired if in_doubt && !fold.has_ended() => exhausted(in_doubt),
                 // By the clock of this decision it had expired: it stays so.
@@ -97,7 +97,7 @@ pub async fn confirm_expired(
     }
 }
 
-/// The answer to an opening that nobody tries any longer.
+/// The answer to an opening that is not tried any longer.
 pub(crate) fn exhausted(in_doubt: bool) -> OpenAnswer {
     if in_doubt { OpenAnswer::Unknown("no commit was confirmed in time".to_owned()) } else { OpenAnswer::Busy }
 }
