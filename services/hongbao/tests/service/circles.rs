@@ -201,16 +201,21 @@ fn read(src: &Path) -> Crate {
     Crate::new(texts.iter().map(|(path, text)| (path.as_str(), text.as_str())))
 }
 
-/// Folders that are still to be covered.
-const NOT_COVERED: [&str; 3] = ["loadtest", "ops", "services/envelope"];
+/// Crates, or folders of them, that are still to be covered.
+#[rustfmt::skip] // a line each
+const NOT_COVERED: &[&str] = &[
+    "services/envelope",
+    "loadtest/bench",
+    "loadtest/loadtest",
+    "ops",
+];
 
 #[test]
 fn no_files_of_a_crate_import_each_other_in_a_loop() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folders = ["services", "ops"].iter().flat_map(|folder| entries(&root.join(folder)));
-    let crates = folders.chain([root.join("loadtest")]).map(|folder| folder.join("src")).filter(|src| src.is_dir());
-    let is_covered = |src: &PathBuf| !NOT_COVERED.iter().any(|folder| src.starts_with(root.join(folder)));
-    let crates: Vec<PathBuf> = crates.filter(is_covered).collect();
+    let folders = ["services", "loadtest", "ops"].iter().flat_map(|folder| entries(&root.join(folder)));
+    let is_covered = |src: &PathBuf| src.is_dir() && !NOT_COVERED.iter().any(|name| src.starts_with(root.join(name)));
+    let crates: Vec<PathBuf> = folders.map(|folder| folder.join("src")).filter(is_covered).collect();
     assert!(crates.len() >= 9, "{crates:?}");
     let circles_of = |src: &PathBuf| read(src).circles().into_iter().map(|circle| (src.clone(), circle)).collect();
     let circles: Vec<(PathBuf, Vec<String>)> = crates.iter().flat_map::<Vec<_>, _>(circles_of).collect();
