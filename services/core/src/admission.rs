@@ -96,7 +96,7 @@ impl AdaptiveLimit {
         self.window.under_way_max = self.window.under_way_max.max(self.under_way);
     }
 
-    /// Notes that one was turned away: only a limit that turns somebody away need grow.
+    /// Notes a refusal: only a limit that refuses need grow.
     pub fn turned_away(&mut self) {
         self.window.turned_away = true;
     }
@@ -114,7 +114,7 @@ impl AdaptiveLimit {
     }
 
     /// An answer came at `now`, after it `took` so long. Those that say nothing
-    /// about how long answers take, such as a refusal, are not told.
+    /// about how long answers take, such as a refusal, are left out.
     pub fn measure(&mut self, took: Duration, now: Instant) {
         let began = *self.window.began.get_or_insert(now);
         self.window.answers += 1;
@@ -151,7 +151,7 @@ impl AdaptiveLimit {
         }
     }
 
-    /// Goes back towards its beginning, where nobody was turned away.
+    /// Goes back towards its beginning, where nothing was refused.
     fn rest(&mut self, lasted: Duration) {
         if self.limit < self.bounds.initial {
             let windows = (lasted.as_millis() / u128::from(ADMISSION_WINDOW_MS)).min(100) as i32;
@@ -209,9 +209,9 @@ const CUT_MAX: f64 = 0.5;
 const FAR: f64 = 0.125;
 /// See [`FAR`].
 const CUT_WHEN_FAR: f64 = 0.25;
-/// By how much a window may raise the limit where somebody was turned away.
+/// By how much a window may raise the limit where requests were refused.
 const GROWTH_MAX: f64 = 1.5;
-/// By how much a window in which nobody was turned away brings it back towards its beginning.
+/// By how much a window without refusals brings it back towards its beginning.
 const REST_GROWTH: f64 = 1.25;
 /// The time without a queue is believed up to so many times the goal.
 const UNLOADED_GOALS: u32 = 8;

@@ -222,14 +222,14 @@ pub fn envelope_missing(transfer: &Transfer) -> Breach {
     }
 }
 
-/// An envelope that lies where nobody looks for it: whoever follows its id
+/// An envelope that lies where its id does not lead: who follows the id
 /// finds none, or another one, and so it may have two orders (I5). `code` is
 /// `wrong_set` or `wrong_table`.
 pub fn misplaced(code: &'static str, id: EnvelopeId, detail: String) -> Breach {
     Breach { invariant: "I5", code, envelope_id: Some(id), user_id: None, detail }
 }
 
-/// Rows that stand for nothing, so that nobody can say what became of their money (I1).
+/// Rows that cannot be read, so that it is unknown what became of their money (I1).
 pub fn unreadable(envelope_id: Option<EnvelopeId>, detail: String) -> Breach {
     Breach { invariant: "I1", code: "unreadable", envelope_id, user_id: None, detail }
 }

@@ -134,7 +134,7 @@ pub enum EntryKind {
     Refund,
 }
 
-/// A user's opening, as it is told to the user.
+/// A user's opening, as its answer shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// Its place in the journal.

@@ -1,5 +1,5 @@
-//! Fields of a body or a query, read so that a refusal can say in the API's own
-//! words what is wanted: after `expected` stands nothing that names a Rust type.
+//! Fields of a body or a query, read so that a refusal can name what is wanted
+//! as the API does: after `expected` stands nothing that names a Rust type.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -79,7 +79,7 @@ impl Number {
     }
 }
 
-/// What a number is told that is none, or not within the bounds.
+/// The refusal of a number that is none, or not within the bounds.
 pub(crate) fn must_be_within(bounds: &RangeInclusive<i64>) -> String {
     format!("must be an integer from {} to {}", bounds.start(), bounds.end())
 }

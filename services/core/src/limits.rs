@@ -27,7 +27,7 @@ pub const BODY_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds after which the database is asked what an envelope in memory lacks before it is shown, unless
 /// this server has written to it since: another server may have owned it for a while.
 pub const DETAIL_AGE_MS_MAX: i64 = 1_000;
-/// Milliseconds after which a server that nobody has asked anything may have been thought dead, while another one
+/// Milliseconds without a request after which a server may have been taken for dead, while another one
 /// owned its envelopes.
 pub const SILENCE_MS_MAX: i64 = 1_000;
 /// Milliseconds that a detail waits for another one that asks the database for the same, before it is busy.
@@ -38,14 +38,14 @@ pub const JOURNAL_PAGE_MAX: u32 = 10_000;
 pub const IDLE_MS_MAX: u64 = 75_000;
 /// Milliseconds that a closed connection is still read, so that the client gets its answer.
 pub const LINGER_MS_MAX: u64 = 1_000;
-/// Milliseconds that a server which is told to go still accepts: what was sent
+/// Milliseconds that a server still accepts after the signal to end: what was sent
 /// before may stand in the queues of the machine.
 pub const LAST_CALL_MS: u64 = 200;
-/// Milliseconds that requests may take to finish once a server is told to go.
+/// Milliseconds that requests may take to finish after the signal to end.
 pub const DRAIN_MS_MAX: u64 = 30_000;
 /// Connections of one server at the same time.
 pub const CONNECTIONS_MAX: usize = 16_384;
-/// Connections over that limit that are being told so at the same time.
+/// Connections over that limit that are refused with an answer at the same time.
 pub const REFUSALS_MAX: usize = 64;
 /// Bytes of verified tokens that are remembered.
 pub const TOKEN_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -91,7 +91,7 @@ pub const SHARES_CEILING: u32 = 10_000_000;
 pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 /// Days ahead of the clock from which on an id is taken for made up: no clock that serves is wrong by so much.
 pub const ID_AHEAD_DAYS_MAX: i64 = 366;
-/// Seconds after which whoever asked for an id that is ahead of the clock is told to ask again, at most.
+/// `Retry-After` for an id that is ahead of the clock, in seconds, at most.
 pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
 /// Days after which an id is unknown: the day tables go round in 31.
 pub const ID_AGE_DAYS_MAX: i64 = 30;
@@ -138,7 +138,7 @@ pub const REFUSED_REMEMBERED_MAX: usize = 65_536;
 pub const EARLY_WAITING_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 /// Milliseconds without many refusals after which none is remembered: there is room for all.
 pub const REFUSED_REMEMBERED_MS: u64 = 1_000;
-/// Seconds after which somebody who was refused may come again, at most: each is told another time.
+/// `Retry-After` of a refusal in seconds, at most: each client gets another one.
 pub const RETRY_AFTER_S_MAX: u32 = 4;
 /// Envelopes that a lane reads at the same time after a batch that failed.
 pub const RELOADS_AT_ONCE: usize = 16;
@@ -146,7 +146,7 @@ pub const RELOADS_AT_ONCE: usize = 16;
 pub const PERMIT_CAP_MAX: u32 = 10_000;
 /// Envelopes of which a process holds entry permits at the same time.
 pub const PERMITS_HELD_MAX: usize = 262_144;
-/// Milliseconds that whoever needs entry permits waits for memcached, all together.
+/// Milliseconds that an opening waits for memcached to take its permits, all together.
 pub const PERMIT_WAIT_MS_MAX: u64 = 250;
 /// Counts that a process gives back or renews at a time.
 pub const PERMIT_WRITES_MAX: usize = 1_024;
@@ -164,7 +164,7 @@ pub const CONNECTION_UNASKED_MS_MAX: u64 = 500;
 pub const CONNECTION_ANSWER_MS_MAX: u64 = 1_000;
 /// Milliseconds of idleness after which it is closed: less than any firewall forgets after.
 pub const CONNECTION_IDLE_MS_MAX: u64 = 30_000;
-/// Milliseconds after which it is closed in any case, as soon as nobody uses it.
+/// Milliseconds after which it is closed in any case, as soon as it is idle.
 pub const CONNECTION_AGE_MS_MAX: u64 = 1_800_000;
 /// Milliseconds between two readings of the settings that a database's promises rest on.
 pub const PROMISES_READ_MS: u64 = 1_000;

@@ -26,7 +26,7 @@ pub enum Code {
     NotInvited,
     /// Marked as a rehearsal where none is taken.
     RehearsalOff,
-    /// Marked as a rehearsal by somebody who is no operator.
+    /// Marked as a rehearsal by a caller who is no operator.
     RehearsalRefused,
     /// The ticket is another's, of another envelope, expired or made up.
     TicketInvalid,
@@ -129,7 +129,7 @@ impl Code {
         self.row().1
     }
 
-    /// The code in words.
+    /// The code as a sentence.
     pub const fn title(self) -> &'static str {
         self.row().2
     }

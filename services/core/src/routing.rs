@@ -24,11 +24,11 @@ pub struct SetTopology {
 impl Topology {
     /// Checks that every slot is held exactly once, and every name is used once.
     pub fn new(sets: Vec<SetTopology>) -> Result<Topology, String> {
-        const NOBODY: u8 = u8::MAX;
+        const UNHELD: u8 = u8::MAX;
         if sets.is_empty() || sets.len() > usize::from(SLOTS) {
             return Err(format!("a topology has 1 to {SLOTS} SETs, not {}", sets.len()));
         }
-        let mut set_of_slot = [NOBODY; SLOTS as usize];
+        let mut set_of_slot = [UNHELD; SLOTS as usize];
         let mut names = std::collections::HashSet::new();
         for (index, set) in sets.iter().enumerate() {
             if !names.insert(("SET", set.name.as_str())) {
@@ -44,14 +44,14 @@ impl Topology {
             }
             for slot in &set.slots {
                 let holder = &mut set_of_slot[usize::from(slot.number())];
-                if *holder != NOBODY {
+                if *holder != UNHELD {
                     let other = &sets[usize::from(*holder)].name;
                     return Err(format!("slot {:02} is held by {other:?} and by {:?}", slot.number(), set.name));
                 }
                 *holder = index as u8;
             }
         }
-        match set_of_slot.iter().position(|holder| *holder == NOBODY) {
+        match set_of_slot.iter().position(|holder| *holder == UNHELD) {
             Some(slot) => Err(format!("slot {slot:02} is held by no SET")),
             None => Ok(Topology { sets, set_of_slot }),
         }

@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Tells the time. Tests pass a clock that they move by hand.
+/// Tells the time. Tests pass a manual clock.
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;

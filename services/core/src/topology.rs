@@ -2,7 +2,7 @@
 //! the wallet lies. Everything a process has to know about the others.
 //!
 //! This is the file's shape and its checks; reading it from a disk is the
-//! business of whoever runs. Secrets stand in the configuration, not here.
+//! business of each role. Secrets stand in the configuration, not here.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::routing::{SetTopology, Topology};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopologyFile {
-    /// Grows with every change, so that it can be told who has read which.
+    /// Grows with every change, so that each process can report which one it has read.
     pub version: u64,
     /// The vertical slices.
     pub sets: Vec<SetEntry>,
@@ -145,7 +145,7 @@ impl TopologyFile {
     /// Checks the whole: a bad file is refused whole.
     ///
     /// # Errors
-    /// What is wrong, in words for an operator, naming the entry.
+    /// What is wrong, for the operator: it names the entry.
     pub fn check(&self) -> Result<(), String> {
         self.routing()?;
         self.check_wallets()?;

@@ -34,7 +34,7 @@ impl Traffic {
         }
     }
 
-    /// The secret of this kind of traffic, out of the one that is configured: whoever has
+    /// The secret of this kind of traffic, derived from the configured one: the holder of
     /// only what one of them made can make nothing that the other takes.
     pub fn secret(self, configured: &[u8]) -> Vec<u8> {
         match self {

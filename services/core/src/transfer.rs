@@ -81,7 +81,7 @@ pub enum TransferKind {
     Send,
     /// The user opened a share.
     Open,
-    /// What nobody opened came back.
+    /// What was not opened came back.
     Refund,
     /// No money moves: the id of a payment is taken, so that it can never happen.
     Cancel,

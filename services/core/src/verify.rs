@@ -31,7 +31,7 @@ pub enum DrawError {
         seq: u32,
         /// Who opened.
         user: String,
-        /// What was told.
+        /// What the page says.
         got: i64,
         /// What should have been.
         drawn: i64,
@@ -43,12 +43,12 @@ pub enum DrawError {
     #[error("the pages contradict each other in {0}: get all of them again")]
     PagesDiffer(&'static str),
     /// Something else that the pages say is not so.
-    #[error("{what} is told as {told}, and is {due}")]
+    #[error("{what} is given as {given}, and is {due}")]
     False {
         /// The field.
         what: String,
         /// What the pages say.
-        told: String,
+        given: String,
         /// What follows from the rest of them.
         due: String,
     },
@@ -126,7 +126,7 @@ fn check_pages(pages: &[Detail], opens: u32) -> Result<(), DrawError> {
         let due = page.opens.last().map(|open| open.seq).filter(|seq| *seq < opens);
         // An empty page comes after the last one, whatever was asked for.
         if page.next_seq != due {
-            return Err(told("next_seq", format!("{:?}", page.next_seq), format!("{due:?}")));
+            return Err(wrong("next_seq", format!("{:?}", page.next_seq), format!("{due:?}")));
         }
     }
     Ok(())
@@ -135,11 +135,11 @@ fn check_pages(pages: &[Detail], opens: u32) -> Result<(), DrawError> {
 fn check_end(envelope: &EnvelopeView, remaining: Fen) -> Result<(), DrawError> {
     let state = if remaining == Fen::ZERO { State::Finished } else { State::Refunded };
     if envelope.state != state {
-        return Err(told("state", format!("{:?}", envelope.state), format!("{state:?}")));
+        return Err(wrong("state", format!("{:?}", envelope.state), format!("{state:?}")));
     }
     if (envelope.remaining_fen, envelope.remaining_shares) != (Fen::ZERO, 0) {
         let left = format!("{} and {}", envelope.remaining_fen.get(), envelope.remaining_shares);
-        return Err(told("remaining_fen and remaining_shares", left, "0 and 0"));
+        return Err(wrong("remaining_fen and remaining_shares", left, "0 and 0"));
     }
     Ok(())
 }
@@ -147,11 +147,11 @@ fn check_end(envelope: &EnvelopeView, remaining: Fen) -> Result<(), DrawError> {
 /// Each opened once, and was among those whom it is for.
 fn check_openers(envelope: &EnvelopeView, opens: &[OpenView]) -> Result<(), DrawError> {
     let audience = envelope.audience.clone().into_audience();
-    let audience = audience.map_err(|error| told("audience", error, "another one"))?;
+    let audience = audience.map_err(|error| wrong("audience", error, "another one"))?;
     let mut users = HashSet::new();
     for open in opens {
         if !users.insert(&open.user_id) {
-            return Err(told(format!("opening {}", open.seq), &open.user_id, "a user's who had not opened it"));
+            return Err(wrong(format!("opening {}", open.seq), &open.user_id, "a user's who had not opened it"));
         }
         let is_invited = match &audience {
             Audience::User(invited) => [invited, &envelope.sender].contains(&&open.user_id),
@@ -159,7 +159,7 @@ fn check_openers(envelope: &EnvelopeView, opens: &[OpenView]) -> Result<(), Draw
             Audience::Link | Audience::Group(_) => true,
         };
         if !is_invited {
-            return Err(told(format!("opening {}", open.seq), &open.user_id, "for somebody else"));
+            return Err(wrong(format!("opening {}", open.seq), &open.user_id, "for somebody else"));
         }
     }
     Ok(())
@@ -170,15 +170,15 @@ fn check_times(envelope: &EnvelopeView, opens: &[OpenView]) -> Result<(), DrawEr
     let minted_at = envelope.id.minted_at();
     let taken = minted_at.plus_millis(-ID_AHEAD_MS_MAX)..=minted_at.plus_millis(ID_AGE_DAYS_MAX * 86_400_000);
     if !taken.contains(&envelope.created_at) {
-        return Err(told("created_at", envelope.created_at, format!("near {minted_at}, as its id says")));
+        return Err(wrong("created_at", envelope.created_at, format!("near {minted_at}, as its id says")));
     }
-    let Some(expires_at) = envelope.expires_at else { return Err(told("expires_at", "null", "a time")) };
+    let Some(expires_at) = envelope.expires_at else { return Err(wrong("expires_at", "null", "a time")) };
     let mut latest = envelope.created_at;
     for open in opens {
         let possible = latest.plus_millis(-AUDIT_CLOCKS_APART_MS_MAX)..expires_at;
         if !possible.contains(&open.opened_at) {
             let what = format!("opened_at of opening {}", open.seq);
-            return Err(told(what, open.opened_at, format!("from {latest} on and before {expires_at}")));
+            return Err(wrong(what, open.opened_at, format!("from {latest} on and before {expires_at}")));
         }
         latest = latest.max(open.opened_at);
     }
@@ -189,23 +189,23 @@ fn check_times(envelope: &EnvelopeView, opens: &[OpenView]) -> Result<(), DrawEr
 fn check_named(pages: &[Detail], opens: &[OpenView]) -> Result<(), DrawError> {
     // The earliest of equals: of equal keys, the last one is the maximum.
     let luckiest = opens.iter().rev().max_by_key(|open| open.amount_fen);
-    let told_luckiest = pages[0].luckiest.as_ref();
-    if told_luckiest != luckiest {
-        return Err(told("luckiest", words_of(told_luckiest), words_of(luckiest)));
+    let given_luckiest = pages[0].luckiest.as_ref();
+    if given_luckiest != luckiest {
+        return Err(wrong("luckiest", text_of(given_luckiest), text_of(luckiest)));
     }
     for mine in pages.iter().filter_map(|page| page.mine.as_ref()) {
         if !opens.contains(mine) {
-            return Err(told("mine", words_of(Some(mine)), "none of the openings"));
+            return Err(wrong("mine", text_of(Some(mine)), "none of the openings"));
         }
     }
     Ok(())
 }
 
-fn words_of(open: Option<&OpenView>) -> String {
+fn text_of(open: Option<&OpenView>) -> String {
     let Some(OpenView { seq, user_id, amount_fen, opened_at }) = open else { return "nobody".to_owned() };
     format!("opening {seq} of {} fen by {user_id} at {opened_at}", amount_fen.get())
 }
 
-fn told(what: impl Into<String>, told: impl Display, due: impl Display) -> DrawError {
-    DrawError::False { what: what.into(), told: told.to_string(), due: due.to_string() }
+fn wrong(what: impl Into<String>, given: impl Display, due: impl Display) -> DrawError {
+    DrawError::False { what: what.into(), given: given.to_string(), due: due.to_string() }
 }

@@ -1,8 +1,8 @@
 //! What was read, and is still there after a crash.
 //!
 //! InnoDB shows a commit to readers before its redo log has reached the disk. A
-//! crash takes such a commit back, and whoever has read it and then wrote to
-//! another database, or told a client, has acted on something that never was.
+//! crash takes such a commit back, and a process that had read it and then wrote to
+//! another database, or answered a client, has acted on something that never was.
 //! So between the reading and the acting comes a *barrier*: a commit that begins
 //! after the reading, on the same start of the same database server, and changes
 //! a row. The redo log is sequential: when that commit is on the disk, so is
@@ -25,7 +25,7 @@ use crate::DatabaseError;
 use hongbao_core::limits::DURABLE_READ_TRIES_MAX;
 
 /// A value that was read from a database and is durable there: no crash takes it
-/// back. A barrier makes one ([`Reading::end`], [`durably`]), or rows that somebody
+/// back. A barrier makes one ([`Reading::end`], [`durably`]), or rows that a worker
 /// has acted on behind a barrier of its own ([`Reading::end_proven`]).
 #[derive(Clone, Debug)]
 pub struct Durable<T>(T);
@@ -93,7 +93,7 @@ impl<'a> Reading<'a> {
         Ok(self.database.barrier(&self.since).await?.then_some(Durable(read)))
     }
 
-    /// For what the rows themselves prove to be durable, because somebody has acted
+    /// For what the rows themselves prove to be durable, because a worker has acted
     /// on all of it behind a barrier of its own: a journal that is credited to its
     /// end, or nothing that was not known before.
     pub fn end_proven<T>(self, read: T) -> Durable<T> {

@@ -22,7 +22,7 @@ pub(crate) async fn load_for(
 /// opening of the user may have been committed.
 ///
 /// An expired envelope whose rest has not been refunded may have been opened
-/// through another server, and who opened it is told so for ever. No write
+/// through another server, and its opener gets that answer for ever. No write
 /// would notice that the memory is old, so the answer does not come from it.
 /// Once it is refunded, the memory is loaded again and is whole.
 pub async fn confirm_expired(
@@ -39,7 +39,7 @@ pub async fn confirm_expired(
                 context.live.forget(id);
             }
             match envelope.decide_open(&fold, before.as_ref(), user, now) {
-                // An opening that nobody confirmed may still arrive, until another
+                // An unconfirmed opening may still arrive, until another
                 // entry has taken its place.
                 OpenDecision::Append(_) | OpenDecision::Expired if in_doubt && !fold.has_ended() => exhausted(in_doubt),
                 // By the clock of this decision it had expired: it stays so.

@@ -2,7 +2,7 @@
 //!
 //! Straight to the database, under the same permits: read, decide, insert. The
 //! journal's keys decide a race, and the loser reads again. What is read is made
-//! durable before anybody is told of it, and before an entry follows it.
+//! durable before it is answered, and before an entry follows it.
 
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::limits::FENCE_RETRIES_MAX;
@@ -45,7 +45,7 @@ async fn read_decide_insert(
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
         let entry = match &decision {
             OpenDecision::Append(entry) => entry,
-            // An opening that nobody confirmed may still arrive, until another entry has taken its place.
+            // An unconfirmed opening may still arrive, until another entry has taken its place.
             OpenDecision::Expired if in_doubt && !fold.has_ended() => return exhausted(in_doubt),
             _ => return answer_to(decision),
         };

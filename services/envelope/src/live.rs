@@ -5,7 +5,7 @@
 //! fence, the copy is dropped and loaded again. Only paid envelopes are kept:
 //! what is in [`LiveEnvelope::envelope`] can no longer change.
 //!
-//! Whoever only wants to see what is missing reads on from the last entry that
+//! What is missing is read on from the last entry that
 //! is remembered: a journal is append-only, so where the database has this very
 //! entry, all before it are as they were. That costs what is new, however long
 //! the journal is.
@@ -145,12 +145,12 @@ impl LiveEnvelopes {
         Err(NotLive::Store(read_across_a_start().into()))
     }
 
-    /// Reads what may be missing, whoever wrote it, unless that has been done since
+    /// Reads what other processes may have written, unless that has been done since
     /// `asked_at`; those who ask at the same time share it. False: what is
     /// remembered is not what the database says, so it is to be forgotten.
     ///
     /// # Errors
-    /// Busy, when somebody else has been reading for [`CATCH_UP_WAIT_MS_MAX`].
+    /// Busy, when another caller has been reading for [`CATCH_UP_WAIT_MS_MAX`].
     pub async fn catch_up(
         &self,
         live: &Arc<LiveEnvelope>,

@@ -28,7 +28,7 @@ pub struct LiveEnvelope {
     journal: RwLock<LiveJournal>,
     /// When nothing was missing, in milliseconds.
     complete_at: AtomicI64,
-    /// Held by whoever reads on, so that those who ask at the same time share it.
+    /// Held while the journal is read on, so that callers of the same time share it.
     pub(crate) reading: tokio::sync::Mutex<()>,
     pub(crate) used_at: AtomicI64,
     /// The openings with which the cache weighed it.
@@ -48,7 +48,7 @@ pub struct LiveJournal {
 }
 
 impl LiveJournal {
-    /// The journal of an envelope that nobody has opened.
+    /// The journal of an envelope without openings.
     pub(crate) fn empty(total: Fen) -> LiveJournal {
         LiveJournal { fold: Journal::new(total), opens: IndexMap::new(), luckiest: None }
     }

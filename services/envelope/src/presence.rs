@@ -1,11 +1,11 @@
 //! Whether this server has been asked all the time.
 //!
-//! A server that is stopped and goes on, or that nobody could reach for a moment,
+//! A server that is stopped and goes on, or that could not be reached for a moment,
 //! was thought dead, and another one has owned its envelopes meanwhile. It cannot
-//! know which of them: what it remembers from before may lack openings, and whoever
-//! made one would be told `ready` by a grab. A server that nobody asked anything for
+//! know which of them: what it remembers from before may lack openings, and the user of
+//! such a one would get `ready` from a grab. A server that had no request for
 //! [`SILENCE_MS_MAX`] therefore asks the database once for each envelope that it
-//! remembers from before, when somebody grabs it. A busy server never does, and an
+//! remembers from before, when it is grabbed. A busy server never does, and an
 //! idle one has the time.
 //!
 //! A silence that only a part of its callers keeps goes unnoticed here. Then the
@@ -29,7 +29,7 @@ impl Presence {
         Presence { asked_at: AtomicI64::new(now.millis()), silent_until: AtomicI64::new(i64::MIN) }
     }
 
-    /// Somebody asks something.
+    /// A request comes in.
     pub fn asked(&self, now: Timestamp) {
         let before = self.asked_at.load(Ordering::Relaxed);
         let silent_ms = now.millis() - before;

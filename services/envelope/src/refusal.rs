@@ -1,4 +1,4 @@
-//! What a caller is told when a verb did not do what was asked.
+//! Why a verb did not do what was asked.
 
 use hongbao_core::field::FieldError;
 use hongbao_core::limits::{ID_AHEAD_MS_MAX, ID_AHEAD_RETRY_S_MAX};

@@ -5,8 +5,8 @@ use hongbao_core::id::Fold;
 use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Timestamp, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::live::LiveEnvelopes;
+use hongbao_store::Creation as _;
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::{Creation as _, Journals as _, Store as _};
 use hongbao_testkit::store_suite::created;
 
 /// Few, so that the test is quick; `HONGBAO_LIVE_ENVELOPES=1000000` fills a whole server.

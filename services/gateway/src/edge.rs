@@ -38,7 +38,7 @@ pub struct Edge {
 /// The edge of the rehearsal.
 ///
 /// It counts apart: a rehearsal may borrow the names of real users, who must not
-/// be told that they ask too often because of it. The limits of a user are those
+/// be refused because of it. The limits of a user are those
 /// of live traffic, for they are part of what is rehearsed; what all of it may
 /// ask for together has a limit of its own, so that it leaves room for the others.
 pub struct RehearsalEdge {
@@ -87,7 +87,7 @@ impl Edge {
         Ok(Admitted { traffic, caller: Some(caller), minted })
     }
 
-    /// Where they are not offered they do not exist, for nobody: one of them needs
+    /// Where they are not offered they do not exist: one of them needs
     /// no token, and would be a way past the rates; a rehearsal makes its own money. Where they are, no web page gets at them.
     fn admit_to_dev_calls(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         if self.dev_calls {

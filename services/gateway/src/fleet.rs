@@ -61,7 +61,7 @@ impl Fleet {
     }
 
     /// The server to ask: of those that are up, or, when none is, of all: who
-    /// looks dead to us may still answer, and nobody else can. `None` when all
+    /// looks dead to us may still answer, and no other can. `None` when all
     /// that could be asked are among `tried`.
     pub(crate) fn choose(&self, key: Key, tried: &[Arc<Upstream>]) -> Option<&Arc<Upstream>> {
         let untried = |server: &&Arc<Upstream>| !tried.iter().any(|other| Arc::ptr_eq(other, server));

@@ -12,9 +12,9 @@ use http::HeaderValue;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
+use crate::client::UpstreamClient;
 use crate::edge::{Edge, RehearsalEdge};
 use crate::fleet::Fleets;
-use crate::links::UpstreamClient;
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
 use crate::proxy::{Proxy, Shared};
@@ -87,8 +87,8 @@ impl Gateway {
     /// itself, such as `/healthz` and `/metrics`. Each call makes connections of
     /// its own: one router for each thread that has a runtime to itself.
     pub fn router(&self, own: Router) -> Router {
-        let links = UpstreamClient::new(self.shared.options.connect_timeout_ms);
-        let proxy = Arc::new(Proxy { shared: self.shared.clone(), links });
+        let client = UpstreamClient::new(self.shared.options.connect_timeout_ms);
+        let proxy = Arc::new(Proxy { shared: self.shared.clone(), client });
         own.fallback(move |request: Request| {
             let proxy = proxy.clone();
             async move { proxy.answer(request).await }

@@ -4,10 +4,10 @@
 //! In the all-in-one process [`mod@edge`] is a layer in front of the server's
 //! routes: a function call, not a hop. As a process of its own, a gateway reads
 //! the [`topology`], probes the servers in it, and forwards; nothing on a
-//! request's way asks anybody but the one server that answers it.
+//! request's way asks any but the one server that answers it.
 //!
 //! Reading order: [`mod@edge`], [`rate`], [`topology`], [`options`], `call` (what is
-//! asked), `fleet` (who is asked), `probe` (who can be), `links` (how), `proxy`
+//! asked), `fleet` (who is asked), `probe` (who can be), `client` (how), `proxy`
 //! (all of it), [`gateway`].
 
 pub mod edge;
@@ -17,10 +17,10 @@ pub mod topology;
 
 pub mod options;
 
+mod client;
+mod deadline_body;
 mod fleet;
 mod headers;
-mod links;
-mod passing;
 mod probe;
 mod proxy;
 mod upstream;

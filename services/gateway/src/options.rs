@@ -6,13 +6,13 @@ use hongbao_core::limits;
 use hongbao_core::settings::{self, setting};
 use serde::{Deserialize, Serialize};
 
-const _: () = assert!(limits::LAST_CALL_MS == 200, "`check` says so in words");
+const _: () = assert!(limits::LAST_CALL_MS == 200, "the message of `check` names it");
 
 /// Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayOptions {
-    /// That a server has for an answer; it is told so with each request.
+    /// That a server has for an answer; each request says so.
     pub answer_within_ms: u64,
     /// Beyond that, before the gateway gives up on the answer.
     pub answer_grace_ms: u64,

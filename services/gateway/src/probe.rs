@@ -7,7 +7,7 @@
 //!
 //! Probes that have no answer yet overlap: while one waits, others are begun on
 //! connections of their own, so that silence is noticed soon after the time limit of
-//! a single probe, and a connection that died by itself is told from a server that
+//! a single probe, and a connection that died by itself is distinguished from a server that
 //! did. None counts against a server that answers late after all, or that has
 //! answered any request meanwhile.
 
@@ -153,7 +153,7 @@ impl Prober {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
                 .pool_max_idle_per_host(kept_max)
-                .build(crate::links::connector(late_ms))
+                .build(crate::client::connector(late_ms))
         };
         let uri = Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query("/readyz").build();
         Prober {
@@ -288,7 +288,7 @@ async fn probe(client: &ProbeClient, uri: &Uri) -> Finding {
     *request.uri_mut() = uri.clone();
     let response = match client.request(request).await {
         Ok(response) => response,
-        Err(error) => return Finding::Failed(crate::links::error_chain(&error)),
+        Err(error) => return Finding::Failed(crate::client::error_chain(&error)),
     };
     let status = response.status();
     let body = match Limited::new(response.into_body(), PROBE_BYTES_MAX).collect().await {

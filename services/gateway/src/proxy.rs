@@ -26,13 +26,13 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::client::{SendError, UpstreamClient};
+use crate::deadline_body::DeadlineBody;
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
 use crate::headers::{strip_request, strip_response};
-use crate::links::{Failure, UpstreamClient};
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
-use crate::passing::DeadlineBody;
 use crate::upstream::{InFlight, NoAnswer, Upstream};
 
 /// What all threads of a gateway share.
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
 /// Forwards the requests of one thread.
 pub(crate) struct Proxy {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) links: UpstreamClient,
+    pub(crate) client: UpstreamClient,
 }
 
 /// Why nothing was passed on, or nothing came of it.
@@ -161,7 +161,7 @@ impl Proxy {
             // the answer is worth a while more, in which one that was only slow brings it.
             let dead_for_ms = if call.info().changes { shared.options.probe_timeout_ms } else { 0 };
             let dead_for = Duration::from_millis(dead_for_ms);
-            let answer = upstream.wait(deadline + grace, dead_for, self.links.send(upstream, request)).await;
+            let answer = upstream.wait(deadline + grace, dead_for, self.client.send(upstream, request)).await;
             let response = match answer {
                 Err(NoAnswer::InTime) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
                 Err(NoAnswer::AnyMore) if call.info().changes => {
@@ -172,14 +172,14 @@ impl Proxy {
                     tried.push(upstream.clone());
                     continue;
                 }
-                Ok(Err(Failure::Broken(reason))) => {
+                Ok(Err(SendError::Broken(reason))) => {
                     upstream.probe_now.notify_one();
                     return Err(given_up(call, upstream, reason));
                 }
-                Ok(Err(Failure::Local(reason))) => {
+                Ok(Err(SendError::Local(reason))) => {
                     return Err(Problem::new(Code::Unavailable, "no connection to a server").caused_by(reason));
                 }
-                Ok(Err(Failure::Refused(reason))) => {
+                Ok(Err(SendError::Refused(reason))) => {
                     upstream.probe_now.notify_one();
                     metrics.retried_after_refusal();
                     last_words = format!("{}: {reason}", upstream.name);

@@ -37,7 +37,7 @@ impl Default for RateLimits {
 }
 
 impl RateLimits {
-    /// Says what does not fit together, in words for an operator.
+    /// What does not fit together, for the operator.
     pub fn check(&self) -> Result<(), String> {
         if self.user_burst < self.user_per_s {
             return Err("rate_limit: user_burst must be at least user_per_s".to_owned());
@@ -92,7 +92,7 @@ impl UserRates {
         self.limiter.len()
     }
 
-    /// Whether nobody is remembered.
+    /// Whether no caller is remembered.
     pub fn is_empty(&self) -> bool {
         self.limiter.is_empty()
     }

@@ -54,7 +54,7 @@ impl TopologyWatcher {
     /// Reads the file for the first time.
     ///
     /// # Errors
-    /// When the file cannot be read or is not good, in words for an operator.
+    /// When the file cannot be read or is not good, for the operator.
     pub fn open(path: &Path) -> Result<Arc<TopologyWatcher>, String> {
         let named = |reason: String| format!("{}: {reason}", path.display());
         let text = read(path).map_err(named)?;
@@ -89,7 +89,7 @@ impl TopologyWatcher {
     }
 
     /// Reads the file again, unless it was just done: for a request that was
-    /// told that the topology has changed.
+    /// notified that the topology has changed.
     pub(crate) async fn reread_for_request(self: &Arc<TopologyWatcher>) {
         let watcher = self.clone();
         let reading = tokio::task::spawn_blocking(move || {

@@ -103,7 +103,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
         looking.abort();
         failures.extend(folder.close().await.err());
     }
-    // All that was acknowledged is safe; but whoever copies the files alone would miss some of it.
+    // All that was acknowledged is safe; but a copy of the files alone would miss some of it.
     if !failures.is_empty() {
         return Err(format!("stopped, with commits in the write-ahead logs alone: {}", failures.join("; ")));
     }

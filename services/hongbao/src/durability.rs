@@ -88,7 +88,7 @@ mod tests {
     use sqlx::{Connection as _, Executor as _, MySqlConnection};
 
     /// What `/readyz` and `/metrics` say.
-    async fn told(store: Mode, wallet: Mode) -> (serde_json::Value, String) {
+    async fn shown_with(store: Mode, wallet: Mode) -> (serde_json::Value, String) {
         let dir = tempfile::tempdir().unwrap();
         let fold = Fold::new(1, 1).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir.path(), fold, 0, store).await.unwrap());
@@ -102,11 +102,11 @@ mod tests {
 
     #[tokio::test]
     async fn durability_is_full_only_where_that_of_the_wallet_is_too_i3() {
-        let (ready, metrics) = told(Mode::Durable, Mode::Durable).await;
+        let (ready, metrics) = shown_with(Mode::Durable, Mode::Durable).await;
         assert!(ready["checks"][0]["detail"].is_null(), "{ready}");
         assert!(metrics.contains("hongbao_durability_full 1"), "{metrics}");
         for (store, wallet) in [(Mode::Durable, Mode::Volatile), (Mode::Volatile, Mode::Durable)] {
-            let (ready, metrics) = told(store, wallet).await;
+            let (ready, metrics) = shown_with(store, wallet).await;
             let detail = ready["checks"][0]["detail"].as_str().unwrap();
             assert!(detail.contains("may be lost") && detail.contains("wallet: "), "{ready}");
             assert_eq!(ready["ready"], true, "it is a remark, not a refusal");

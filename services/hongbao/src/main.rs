@@ -170,7 +170,7 @@ mod tests {
             let (name, says) = (command.get_name(), command.get_about().expect("every command says what it does"));
             let listed = |line: &str| line.trim_start().starts_with(&format!("{name} "));
             assert!(help.lines().any(listed) && help.contains(&says.to_string()), "{name} in {help}");
-            // A list there would be one more that somebody forgets.
+            // A list there would be one more to forget.
             assert!(!about.split(|c: char| !c.is_alphabetic() && c != '-').any(|word| word == name), "{about}");
             // `hongbao gateway\|server\|worker --config`.
             let names = readme.split("`hongbao ").skip(1).filter_map(|rest| rest.split([' ', '`']).next());

@@ -46,7 +46,7 @@ pub fn listen(address: SocketAddr, set_by: &str) -> Result<(TcpListener, SocketA
     bound.map_err(|error| cannot_listen(address, set_by, &error))
 }
 
-/// Why nothing can be served there, and what to do, in words for an operator.
+/// Why nothing can be served there, and what to do, for the operator.
 pub fn cannot_listen(address: SocketAddr, set_by: &str, error: &std::io::Error) -> String {
     if error.kind() != std::io::ErrorKind::AddrInUse {
         return format!("cannot listen on {address}: {error}; another address is chosen by {set_by}");
@@ -67,7 +67,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub struct Tokens {
     /// Checks them.
     pub verifier: Verifier,
-    /// Makes them; nobody here can where a public key checks them.
+    /// Makes them; absent where a public key checks them.
     pub issuer: Option<Issuer>,
 }
 
@@ -75,7 +75,7 @@ impl Tokens {
     /// Takes the secret or reads the file of the key.
     ///
     /// # Errors
-    /// What is wrong with them, in words for an operator.
+    /// What is wrong with them, for the operator.
     pub fn load(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Tokens, String> {
         let secret = auth.hs256_secret.0.as_bytes();
         let parties = Parties { audience: auth.audience.clone(), issuer: auth.issuer.clone() };

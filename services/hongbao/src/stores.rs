@@ -21,8 +21,8 @@ pub async fn open_wallet(
     topology: &TopologyFile,
     traffic: Traffic,
 ) -> Result<MysqlWallet, String> {
-    let homes = homes(installation, topology, traffic)?;
-    let opened = MysqlWallet::open_what_is_up(homes, installation.storage.wallet_databases).await;
+    let wallet_servers = wallet_servers(installation, topology, traffic)?;
+    let opened = MysqlWallet::open_what_is_up(wallet_servers, installation.storage.wallet_databases).await;
     opened.map_err(|error| format!("wallet: {error}"))
 }
 
@@ -42,8 +42,8 @@ async fn migrate_traffic(installation: &Installation, topology: &TopologyFile, t
         done.map_err(|error| format!("SET {:?}: {error}", set.name))?;
         println!("SET {:?}{suffix}: up to date", set.name);
     }
-    let homes = homes(installation, topology, traffic)?;
-    let done = hongbao_wallet::mysql::migrate(&homes, installation.storage.wallet_databases).await;
+    let wallet_servers = wallet_servers(installation, topology, traffic)?;
+    let done = hongbao_wallet::mysql::migrate(&wallet_servers, installation.storage.wallet_databases).await;
     done.map_err(|error| format!("wallet: {error}"))?;
     println!("wallet{suffix}: up to date");
     Ok(())
@@ -71,11 +71,11 @@ pub fn databases(
         let names = layout(installation, set, traffic)?.databases().into_iter().map(|(_, name)| name).collect();
         all.push(Databases { what: format!("set-{}", set.name), options, names });
     }
-    let homes = homes(installation, topology, traffic)?;
-    let names = hongbao_wallet::mysql::database_names(&homes, installation.storage.wallet_databases);
+    let wallet_servers = wallet_servers(installation, topology, traffic)?;
+    let names = hongbao_wallet::mysql::database_names(&wallet_servers, installation.storage.wallet_databases);
     let names = names.map_err(|error| format!("wallet: {error}"))?;
-    for ((wallet, home), names) in topology.wallets.iter().zip(homes).zip(names) {
-        all.push(Databases { what: format!("wallet-{}", wallet.name), options: home.options, names });
+    for ((wallet, server), names) in topology.wallets.iter().zip(wallet_servers).zip(names) {
+        all.push(Databases { what: format!("wallet-{}", wallet.name), options: server.options, names });
     }
     Ok(all)
 }
@@ -85,14 +85,14 @@ fn layout(installation: &Installation, set: &SetEntry, traffic: Traffic) -> Resu
     Ok(Layout { fold: installation.storage.fold()?, slots, zone_offset_s: installation.zone_offset_s.0, traffic })
 }
 
-fn homes(
+fn wallet_servers(
     installation: &Installation,
     topology: &TopologyFile,
     traffic: Traffic,
 ) -> Result<Vec<DatabaseServer>, String> {
-    let home = |wallet: &hongbao_core::topology::WalletEntry| {
+    let server = |wallet: &hongbao_core::topology::WalletEntry| {
         let options = installation.database.options(&wallet.database)?;
         Ok(DatabaseServer { options, slots: wallet.slots.slots().to_vec(), traffic })
     };
-    topology.wallets.iter().map(home).collect()
+    topology.wallets.iter().map(server).collect()
 }

@@ -1,7 +1,7 @@
 //! What RFC 9112 and RFC 9110 ask of a request's head beyond what hyper looks at,
 //! and one spelling for paths that are equivalent (RFC 3986, 6.2.2.2).
 //!
-//! Every role does it before its router, so that a client is told the same by a
+//! Every role does it before its router, so that a client gets the same from a
 //! gateway, the all-in-one process and a server.
 
 use http::header::{HOST, TRANSFER_ENCODING};

@@ -19,12 +19,12 @@ pub struct Check {
 }
 
 impl Check {
-    /// A check by name. The probe must not block; its error says what is wrong, in words.
+    /// A check by name. The probe must not block; its error says what is wrong.
     pub fn new(name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Check {
         Check::remarking(name, move || probe().map(|()| None))
     }
 
-    /// The same, where what passes may still need a remark for whoever looks.
+    /// The same, where what passes may still need a remark.
     pub fn remarking(
         name: &'static str,
         probe: impl Fn() -> Result<Option<String>, String> + Send + Sync + 'static,
@@ -59,12 +59,12 @@ struct CheckView {
 }
 
 impl Health {
-    /// Ready while every check passes and nobody has called [`Health::drain`].
+    /// Ready while every check passes, until [`Health::drain`].
     pub fn new(checks: Vec<Check>) -> Health {
         Health(Arc::new(Inner { checks, draining: AtomicBool::new(false) }))
     }
 
-    /// From now on `/readyz` says no, so that whoever routes looks elsewhere.
+    /// From now on `/readyz` says no, so that gateways route elsewhere.
     /// To be called before the server stops accepting.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);

@@ -13,7 +13,7 @@ pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-
 /// them. Goes to the client as well: a rehearsal holds it against the journal.
 pub const ACCEPTED: HeaderName = HeaderName::from_static("x-hongbao-accepted");
 
-/// How long whoever asks still waits; `None` if nothing sensible is said.
+/// How long the caller still waits; `None` without a sensible value.
 pub fn time_left(headers: &HeaderMap) -> Option<Duration> {
     let millis = headers.get(DEADLINE_MS)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_millis(millis))

@@ -1,4 +1,4 @@
-//! Whether a request was meant for this machine, by somebody on it.
+//! Whether a request was meant for this machine, by a program on it.
 //!
 //! The calls of development ask for no token, so what they stand on is that only
 //! programs of this machine reach a loopback address. A browser is such a program,
@@ -10,7 +10,7 @@
 //!   as its requests; only the name gives it away.
 //! - `Origin` names the page, and browsers send it with every `POST`. Another port
 //!   of `localhost` is another page; `null` is one that hides who it is.
-//! - `Sec-Fetch-Site` says the same in the browser's own words.
+//! - `Sec-Fetch-Site` says the same as the browser sees it.
 //!
 //! The type of the body says nothing: `curl -d` calls it a form, as a page would.
 
@@ -35,13 +35,13 @@ pub fn is_loopback(ip: IpAddr) -> bool {
 /// Refuses a request that was not meant for this machine, or that a web page sent.
 ///
 /// # Errors
-/// 403 `forbidden`, with words that say which header is to blame.
+/// 403 `forbidden`, with a detail that names the header.
 pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let refused = |reason: &'static str| Problem::new(Code::Forbidden, reason);
     const HOST_WORDS: &str =
         "this call is for programs on this machine: `Host` must be localhost or a loopback address";
     let host = only(headers, HOST).ok_or_else(|| refused(HOST_WORDS))?;
-    // Whoever sends the whole address in the first line means that one.
+    // A client that sends the whole address in the first line means that one.
     let target = uri.authority().map(Authority::as_str);
     if ![Some(host), target].into_iter().flatten().all(is_this_machine) {
         return Err(refused(HOST_WORDS));
@@ -80,7 +80,7 @@ fn is_this_machine(text: &str) -> bool {
     let Ok(authority) = text.parse::<Authority>() else { return false };
     let host = authority.host();
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    // Who writes a user before the name wants to be taken for somebody else.
+    // A user before the name is there to deceive.
     !text.contains('@')
         && match address.parse::<IpAddr>() {
             Ok(ip) => is_loopback(ip),

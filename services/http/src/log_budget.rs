@@ -1,4 +1,4 @@
-//! How much may be logged when everything fails at once, or somebody wants it to.
+//! How much may be logged when everything fails at once, or an attacker wants it to.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

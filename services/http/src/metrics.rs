@@ -26,7 +26,7 @@ pub fn metrics_router<S: Clone + Send + Sync + 'static>(registry: Registry) -> R
     Router::new().route("/metrics", get(move |headers: HeaderMap| std::future::ready(expose(&registry, &headers))))
 }
 
-/// The text of OpenMetrics is also read by whoever expects the older Prometheus text.
+/// The text of OpenMetrics is also read by what expects the older Prometheus text.
 fn expose(registry: &Registry, headers: &HeaderMap) -> impl IntoResponse + use<> {
     let accepts_open = headers
         .get(ACCEPT)
@@ -110,7 +110,7 @@ impl HttpMetrics {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts a request that came before the time that it had been told.
+    /// Counts a request that came before its `Retry-After`.
     pub(crate) fn came_early(&self) {
         self.0.came_early.fetch_add(1, Ordering::Relaxed);
     }

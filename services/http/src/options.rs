@@ -10,9 +10,9 @@ use crate::refused::Refused;
 /// How a server treats its connections. The defaults stand in [`limits`].
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Connections at the same time; more are told `busy` and closed.
+    /// Connections at the same time; more get `busy` and are closed.
     pub connections_max: usize,
-    /// Refusals at the same time; connections beyond them are closed without a word.
+    /// Refusals at the same time; connections beyond them are closed without an answer.
     pub refusals_max: usize,
     /// Bytes of a head at most.
     pub head_bytes_max: usize,
@@ -30,7 +30,7 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// Where requests are counted.
     pub metrics: HttpMetrics,
-    /// Where those are remembered that were told to come again later; threads that serve the same share it.
+    /// Where refusals with a `Retry-After` are remembered; threads that serve the same share it.
     pub refused: Refused,
     /// Whether one that comes too early may wait: at the front door.
     pub lets_wait: bool,

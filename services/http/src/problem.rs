@@ -1,4 +1,4 @@
-//! What a client is told when something went wrong, and with which status.
+//! The answer of a request that failed, and its status.
 //!
 //! This is the one place where errors become responses. A [`Problem`] travels as
 //! an extension of an empty response; [`crate::Outer`] knows the request id and
@@ -30,7 +30,7 @@ pub const NO_SUCH_CALL: &str = "there is no such call";
 /// What a 404 says where the route exists, but not the envelope.
 pub const NO_SUCH_ENVELOPE: &str = "there is no such envelope";
 
-/// Seconds in `Retry-After` where nothing better is known: each request is told
+/// Seconds in `Retry-After` where nothing better is known: each request gets
 /// another time, so that those who were refused together do not come back together.
 fn spread_s(request_id: &RequestId) -> u32 {
     1 + (stable_hash(request_id.as_str().as_bytes()) % u64::from(RETRY_AFTER_S_MAX)) as u32
@@ -58,12 +58,12 @@ fn code_of(status: StatusCode) -> Code {
     }
 }
 
-/// An error as it is told to the client. Becomes a response by `?` in a handler.
+/// An error as the client gets it. Becomes a response by `?` in a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What a program decides by.
     pub code: Code,
-    /// What happened this time, in words. Never a secret, never a stack trace.
+    /// What happened this time. Never a secret, never a stack trace.
     pub detail: Cow<'static, str>,
     /// The path of the wrong field in the request, where one is to blame.
     pub field: Option<String>,
@@ -74,12 +74,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a code and words for this time.
+    /// A problem with a code and what happened this time.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
         Problem { code, detail: detail.into(), field: None, retry_after_s: None, cause: None }
     }
 
-    /// A wrong field and why, in words that follow its name: `must be …`, `is …`.
+    /// A wrong field and why, as a phrase that follows its name: `must be …`, `is …`.
     pub fn invalid_field(field: impl Into<String>, reason: &str) -> Problem {
         let field = field.into();
         let detail = bounded(&format!("`{field}` {reason}"));

@@ -18,7 +18,7 @@ use hongbao_core::limits::{
     ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS, EARLY_WAITING_MAX, REFUSED_REMEMBERED_MAX, REFUSED_REMEMBERED_MS,
 };
 
-/// Who was refused lately, and until when they were told to wait. Bounded: of two
+/// Who was refused lately, and until when they are to wait. Bounded: of two
 /// whose places are the same, the later one is remembered. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Refused(Arc<Remembered>);
@@ -78,7 +78,7 @@ impl Default for Refused {
 }
 
 impl Refused {
-    /// Remembers that this request was told to come again in so many seconds.
+    /// Remembers that this request is to come again in so many seconds.
     pub(crate) fn remember(&self, request: Key, seconds: u32, now: Instant) {
         let now_ms = self.millis(now);
         let window = (now_ms / ADMISSION_WINDOW_MS + 1) << COUNT_BITS;
@@ -143,7 +143,7 @@ impl Refused {
 const COUNT_BITS: u32 = 24;
 /// The part of a place that says until when: enough for a hundred days.
 const UNTIL: u64 = (1 << 33) - 1;
-/// The part of it that says that somebody waits until then.
+/// The part of it that says that a client is to wait until then.
 const WAITS: u64 = 1 << 33;
 /// The rest of it, which is of a key.
 const KEY: u64 = !(UNTIL | WAITS);

@@ -75,7 +75,7 @@ pub async fn serve_on_threads(
     let (ended, mut ends) = mpsc::channel(threads);
     for (number, listener) in listeners.listeners.into_iter().enumerate() {
         let (router, options, stopped) = (router(), options.clone(), stopped.clone());
-        let end = End { told: ended.clone(), result: Err(io::Error::other("a thread that serves has panicked")) };
+        let end = End { ended: ended.clone(), result: Err(io::Error::other("a thread that serves has panicked")) };
         std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
             end.well_or_not(serve_here(listener, router, options, stopped));
         })?;
@@ -94,7 +94,7 @@ pub async fn serve_on_threads(
 
 /// Tells how a thread ended, also if it panicked.
 struct End {
-    told: mpsc::Sender<io::Result<()>>,
+    ended: mpsc::Sender<io::Result<()>>,
     result: io::Result<()>,
 }
 
@@ -107,7 +107,7 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         // There is room for each thread; who waited has gone only if the process ends.
-        let _ = self.told.try_send(std::mem::replace(&mut self.result, Ok(())));
+        let _ = self.ended.try_send(std::mem::replace(&mut self.result, Ok(())));
     }
 }
 

@@ -78,7 +78,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parties {
     /// Our name: the token's `aud` must name it. Where we have no name, a token
-    /// that is for somebody is not for us, whoever that is (RFC 7519, 4.1.3).
+    /// that names an audience is not for us, whichever it names (RFC 7519, 4.1.3).
     pub audience: Option<String>,
     /// The token's `iss` must be this; not given, any or none is good.
     pub issuer: Option<String>,
@@ -144,7 +144,7 @@ impl Verifier {
     fn new(algorithm: Algorithm, key: DecodingKey, clock: Arc<dyn Clock>, cache_bytes_max: usize) -> Verifier {
         let mut validation = Validation::new(algorithm);
         // The times are checked here, by the clock that was passed in, and so are the
-        // parties, in words of our own.
+        // parties, with messages of our own.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();

@@ -15,7 +15,7 @@ use crate::StoreError;
 #[async_trait]
 pub trait Leases: Send + Sync + 'static {
     /// Takes the lease of a job, or renews it: it is `holder`'s for this long
-    /// from now. False if it is somebody else's.
+    /// from now. False if it is another's.
     async fn hold(&self, job: &str, holder: &str, time: Duration) -> Result<bool, StoreError>;
 
     /// Ends the holder's lease, so that the next one need not wait. Another's lease stays.

@@ -11,7 +11,7 @@ use hongbao_core::{Envelope, Journal};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_database::{Durable, Reading, durably};
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::{Store, StoreError};
+use hongbao_store::{Journals as _, Store, StoreError};
 use hongbao_testkit::faults::{FaultInjectingStore, Replaceable, StoreFaults, StoreVerb};
 use hongbao_testkit::store_suite::{NOW, id_at, make_active, openings, write};
 use tempfile::TempDir;

@@ -14,12 +14,15 @@ use crate::WalletError;
 /// A ledger that executes transfers.
 pub(crate) trait Transact: Send + Sync + 'static {
     /// Executes them in order, in one transaction; durable when it returns.
-    fn transact(&self, transfers: &[&Transfer]) -> impl Future<Output = Result<Vec<TransferOutcome>, Failure>> + Send;
+    fn transact(
+        &self,
+        transfers: &[&Transfer],
+    ) -> impl Future<Output = Result<Vec<TransferOutcome>, TransactError>> + Send;
 }
 
 /// Where a transaction failed: it says what may be done about it.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum TransactError {
     /// It never began.
     Begin(WalletError),
     /// Something in it failed, and it was rolled back.
@@ -28,11 +31,11 @@ pub(crate) enum Failure {
     Commit(WalletError),
 }
 
-impl Failure {
-    /// What the callers are told.
+impl TransactError {
+    /// What the callers get.
     pub fn into_error(self) -> WalletError {
         match self {
-            Failure::Begin(error) | Failure::Inside(error) | Failure::Commit(error) => error,
+            TransactError::Begin(error) | TransactError::Inside(error) | TransactError::Commit(error) => error,
         }
     }
 }
@@ -155,12 +158,12 @@ impl<L: Transact> Writer<L> {
 
     /// One transaction for all. If something in it fails, each call gets one of
     /// its own, so that one bad caller cannot fail its neighbours. A failed
-    /// begin or commit is nobody's fault and would only fail again.
+    /// begin or commit is no call's fault and would only fail again.
     async fn commit(&self, calls: Vec<Call>) {
         let together: Vec<&Transfer> = calls.iter().flat_map(|call| &call.transfers).collect();
         match self.ledger.transact(&together).await {
             Ok(outcomes) => answer_all(calls, &outcomes),
-            Err(Failure::Inside(error)) if calls.len() > 1 => {
+            Err(TransactError::Inside(error)) if calls.len() > 1 => {
                 tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed; its calls run one by one");
                 self.replay(calls).await;
             }
@@ -174,7 +177,7 @@ impl<L: Transact> Writer<L> {
             let alone: Vec<&Transfer> = call.transfers.iter().collect();
             match self.ledger.transact(&alone).await {
                 Ok(outcomes) => answer_all(vec![call], &outcomes),
-                Err(Failure::Inside(error)) => refuse_all(vec![call], &error),
+                Err(TransactError::Inside(error)) => refuse_all(vec![call], &error),
                 Err(failure) => {
                     let error = failure.into_error();
                     let untried = WalletError::Unavailable(format!("not tried, after another call failed: {error}"));

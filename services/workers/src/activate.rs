@@ -1,7 +1,7 @@
 //! Activate: finishes a payment that crashed half way, and cancels what was
 //! never paid.
 //!
-//! Paying is two steps, debit and activation. Whoever crashes between them
+//! Paying is two steps, debit and activation. A server that crashes between them
 //! leaves an envelope that is `created` here and paid in the wallet; the wallet
 //! decides. While an envelope may still be paid, it is activated if the wallet
 //! has its payment and left alone if not. After that the job first takes the
@@ -10,7 +10,7 @@
 //! activated. Both steps may be repeated.
 //!
 //! Unpaid envelopes that may wait are passed by a cursor, so that any number of
-//! them hides nobody.
+//! them hides no other.
 //!
 //! What is found is made durable before it is acted on: a payment that a crash
 //! of the wallet takes back must not have activated an envelope.

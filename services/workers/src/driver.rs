@@ -70,7 +70,7 @@ impl Default for WorkerOptions {
             // Far below the second in which a credit should appear.
             credit_idle_ms: 50,
             idle_ms: 200,
-            // A client that asks again the next day need not be told why it cannot pay any more.
+            // A client that asks again the next day need not learn why it cannot pay any more.
             purge_after_s: 86_400,
             shutdown_ms_max: 10_000,
         }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::clock::ClockGuard;
 use crate::metrics::WorkerMetrics;
 
-/// How long a lease is good for. Whoever dies is followed after this and one
+/// How long a lease is good for. A holder that dies is followed after this and one
 /// [`ASK_EVERY`] at most.
 const LEASE_TIME: Duration = Duration::from_millis(2_000);
 /// How often it is asked for; several times within its life, so that one lost
@@ -52,7 +52,7 @@ pub(crate) struct Lease {
     lease_holder: LeaseHolder,
     job: &'static str,
     clock: Arc<ClockGuard>,
-    /// Held until then; `None` while it is somebody else's.
+    /// Held until then; `None` while it is another's.
     until: watch::Receiver<Option<Instant>>,
     keeper: JoinHandle<()>,
     /// Tells when a database comes back that may have kept it from being held.
@@ -147,7 +147,7 @@ async fn keep(
     loop {
         if clock.is_far_off().await {
             if tell.send_replace(None).is_some() {
-                // What cannot be given back ends by itself, as nobody renews it.
+                // What cannot be given back ends by itself, as it is not renewed.
                 let _ = lease_holder.leases.give_back(job, &lease_holder.holder).await;
             }
             metrics.lease_held(job, false);

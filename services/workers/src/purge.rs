@@ -1,10 +1,10 @@
 //! Purge: removes envelopes that were never paid, a while after they were cancelled.
 //!
-//! Whoever creates and does not pay costs a row, and nobody needs it once it is
-//! cancelled: its sender is told 404 instead of `cancelled` from then on. What goes
+//! An envelope that is created and not paid costs a row, which is useless once it is
+//! cancelled: its sender gets 404 instead of `cancelled` from then on. What goes
 //! is the envelope's row alone. Its cancel stays in the wallet, for two reasons:
 //! the ledger is append-only, each row being what the balances are checked
-//! against; and the cancel has taken the payment's id, so that whoever read the
+//! against; and the cancel has taken the payment's id, so that a request that read the
 //! envelope before it went, however long that request sleeps, cannot pay for it.
 //!
 //! The wallet decides here as it does for payments: only an envelope whose cancel

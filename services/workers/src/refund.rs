@@ -1,4 +1,4 @@
-//! Refund: what nobody opened goes back to the sender, to the fen.
+//! Refund: what was not opened goes back to the sender, to the fen.
 //!
 //! The refund is the journal's last entry. It is decided like an opening and
 //! written under the same keys, so a racing opening and the refund cannot both
@@ -6,7 +6,7 @@
 //! credit job then pays it to the sender like any other entry.
 //!
 //! Envelopes that cannot be refunded, because something is wrong with them, are
-//! passed by a cursor, so that any number of them holds up nobody. Before rows
+//! passed by a cursor, so that any number of them holds up no other. Before rows
 //! that cannot even be read the others are read one by one, and the next visit
 //! begins behind them.
 //!
@@ -112,7 +112,7 @@ impl TableJob for Refunder {
         if let Some(damage) = damage {
             return Err(damage.into());
         }
-        // A race was lost by whoever is missing in `rows`; that alone is no reason to hurry.
+        // What is missing in `rows` has lost a race; that alone is no reason to hurry.
         let more = expired.len() as u32 == limit && rows > 0;
         Ok(Visit { seen: expired.len() as u32, rows, more })
     }

@@ -3,7 +3,7 @@
 //! The *hot* tables, those of the days on which an envelope can still be alive,
 //! are visited in every run. The *cold* ones are visited in rotation, a few a
 //! run, so that a service that was off for a week still finishes what it owes.
-//! Nobody starves: a run that reaches its bound goes on with the next table in
+//! No table starves: a run that reaches its bound goes on with the next table in
 //! the next run, and every few runs the cold tables come first. A table that
 //! fails is left out for a growing, bounded number of runs, so that it holds up
 //! no other.

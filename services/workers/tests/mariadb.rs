@@ -18,7 +18,7 @@ use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_parts::{LogStall, Part};
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::{Append, Store as _, StoreError};
+use hongbao_store::{Append, Journals as _, StoreError};
 use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 use hongbao_workers::credit::Credit;

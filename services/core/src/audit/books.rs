@@ -18,7 +18,7 @@ pub fn check_balance(account: &str, balance_fen: i64, transfers_sum_fen: i128) -
     })
 }
 
-/// The row of a system account is gone, so nobody can say what its balance was (I1).
+/// The row of a system account is gone, and its balance with it (I1).
 pub fn account_missing(account: &str, transfers_sum_fen: i128) -> Breach {
     Breach {
         invariant: "I1",
@@ -41,7 +41,7 @@ pub struct RunningBalance {
 impl RunningBalance {
     /// Checks the next row of the account, at this position: its balance is the
     /// one before and what it changes (I1). After a wrong row either may be it, so
-    /// that one wrong row is told once.
+    /// that one wrong row is reported once.
     pub fn check(&mut self, account: &str, position: i64, change_fen: i64, balance_fen: i64) -> Option<Breach> {
         let (change, balance) = (i128::from(change_fen), i128::from(balance_fen));
         let due_fen = self.due_fen + change;

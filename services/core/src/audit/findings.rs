@@ -10,7 +10,7 @@ use crate::user::UserId;
 /// One thing that is broken, named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Breach {
-    /// The invariant: `I1`, `I2`, `I3` (what clients were told when it was
+    /// The invariant: `I1`, `I2`, `I3` (what answers said when it was
     /// acknowledged), `I5`, `I6` or `I7`.
     pub invariant: &'static str,
     /// The kind of damage; stable.

@@ -40,11 +40,11 @@ fn check_row(rows: &EnvelopeRows<'_>, found: &mut Findings) {
 
 fn check_expiry(rows: &EnvelopeRows<'_>, payment: Option<&Transfer>, found: &mut Findings) {
     let envelope = rows.envelope;
-    // Before the payment nobody reads it, and the payment writes it anew.
+    // Before the payment it is not read, and the payment writes it anew.
     if !matches!(envelope.stage, Stage::Active | Stage::Settled) {
         return;
     }
-    // That it was not paid is told elsewhere.
+    // Another check reports that it was not paid.
     let Some(payment) = payment.filter(|payment| payment.kind == TransferKind::Send) else { return };
     let due = payment.at.plus_millis(envelope.lifetime_ms);
     if envelope.expires_at != Some(due) {

@@ -126,7 +126,7 @@ async fn commit(connections: &Connections, own: &mut Option<Idle>, sql: &str) ->
         match within(connections.statement_timeout(), idle.connection.execute(sqlx::raw_sql(sql))).await {
             Ok(_) => break,
             Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
-            // Its server may have been started anew: whoever reads again finds out.
+            // Its server may have been started anew: reading again shows it.
             Err(QueryError::Sql(error)) if error.as_database_error().is_none() => {
                 connections.probe_now();
                 connections.next_generation();

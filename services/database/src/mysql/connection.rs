@@ -45,7 +45,7 @@ pub struct Connections {
     idle: Mutex<Vec<Idle>>,
     /// For [`Connections::ping`] alone, which so never waits behind openings.
     asks: tokio::sync::Mutex<Option<Idle>>,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
     was_reached: AtomicBool,
@@ -86,7 +86,7 @@ impl Connections {
         Arc::new_cyclic(|me| Connections {
             idle: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
-            room: Arc::new(Semaphore::new(options.connections_max)),
+            permits: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             was_reached: AtomicBool::new(false),
             health: Arc::new(HealthState::new(returns)),
@@ -135,9 +135,9 @@ impl Connections {
     /// A connection, idle or new.
     pub async fn lease(self: &Arc<Self>) -> Result<Lease, DatabaseError> {
         self.health.check_unless_it_is_to_be_tried()?;
-        let room = self.room.clone().acquire_owned();
-        let room = match tokio::time::timeout(self.options.acquire_timeout, room).await {
-            Ok(room) => room.expect("the semaphore is never closed"),
+        let permit = self.permits.clone().acquire_owned();
+        let permit = match tokio::time::timeout(self.options.acquire_timeout, permit).await {
+            Ok(permit) => permit.expect("the semaphore is never closed"),
             Err(_) => return Err(DatabaseError::Unavailable("all connections are in use".to_owned())),
         };
         let idle = match self.waiting() {
@@ -148,7 +148,7 @@ impl Connections {
             Some(idle) => idle,
             None => self.connect().await?,
         };
-        Ok(Lease { home: self.clone(), idle, _room: Some(room) })
+        Ok(Lease { connections: self.clone(), idle, _permit: Some(permit) })
     }
 
     /// The idle connection that was used last, of those that may be lent.
@@ -168,7 +168,7 @@ impl Connections {
     }
 
     /// Gives a connection back if its server answers on it. What broke one that
-    /// nobody used has likely broken the others.
+    /// was idle has likely broken the others.
     async fn unless_it_is_dead(&self, idle: Idle) -> Option<Idle> {
         let living = idle.if_it_lives().await;
         if living.is_none() {
@@ -177,16 +177,16 @@ impl Connections {
         living
     }
 
-    /// Something broke: those that wait may be broken too, and whoever watches looks.
+    /// A connection broke: the idle ones may be broken too, and the watcher probes.
     pub(super) fn probe_now(&self) {
         self.idle.lock().clear();
         self.health.probe_now.notify_one();
     }
 
-    /// A new connection that is to be held for good; it takes no room from the others.
+    /// A new connection that is to be held for good; it takes no permit of the others.
     pub async fn dedicated(self: &Arc<Self>) -> Result<Lease, DatabaseError> {
         let idle = self.connect().await?;
-        Ok(Lease { home: self.clone(), idle, _room: None })
+        Ok(Lease { connections: self.clone(), idle, _permit: None })
     }
 
     /// Asks whether the database answers, and what its commits promise, on a
@@ -194,7 +194,7 @@ impl Connections {
     pub async fn ping(&self) -> Result<Option<Timestamp>, DatabaseError> {
         let own = tokio::time::timeout(self.options.acquire_timeout, self.asks.lock()).await;
         let mut own = own.map_err(|_| DatabaseError::Unavailable("it is being asked already".to_owned()))?;
-        // Out of its place while it is in use: whoever drops this half way takes it along.
+        // Out of its place while it is in use: it is dropped with a future that is cancelled half way.
         let node = self.node.load(Ordering::Relaxed);
         let mut idle = match own.take().filter(|idle| idle.node == node) {
             Some(idle) => idle,
@@ -232,7 +232,7 @@ impl Connections {
         Some(looked)
     }
 
-    /// What commits promise, if that is enough; else also why it is not, in words.
+    /// What commits promise, if that is enough; else also why it is not.
     fn judge(&self, durability: Durability) -> Result<Durability, (Durability, String)> {
         if durability.full || self.options.allow_weak_durability {
             return Ok(durability);
@@ -314,10 +314,10 @@ impl Connections {
 
 /// A connection in use. Closed when it is dropped; see [`Lease::done`].
 pub struct Lease {
-    home: Arc<Connections>,
+    connections: Arc<Connections>,
     idle: Idle,
     /// Held until the connection is back; absent when it is held for good.
-    _room: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Lease {
@@ -333,7 +333,7 @@ impl Lease {
 
     /// How long a statement may take.
     pub fn limit(&self) -> Duration {
-        self.home.options.statement_timeout
+        self.connections.options.statement_timeout
     }
 
     /// What is to stand before a single statement, without values, that may take
@@ -355,14 +355,14 @@ impl Lease {
 
     /// It broke, and what broke it has likely broken those that wait.
     pub fn close(self) {
-        self.home.probe_now();
+        self.connections.probe_now();
     }
 
     /// It is clean: the next one may have it.
     pub fn give_back(self) {
-        let mut waiting = self.home.idle.lock();
+        let mut waiting = self.connections.idle.lock();
         // Nothing is lent that was made before a promise was broken.
-        if !self.home.health.is_refusing() {
+        if !self.connections.health.is_refusing() {
             waiting.push(self.idle.used());
         }
     }
@@ -370,13 +370,13 @@ impl Lease {
     /// For one that is held for good, before it is used after a while: gives it
     /// back if it leads to the node that is in use, and its server answers.
     pub async fn if_it_lives(self) -> Option<Lease> {
-        if self.idle.node != self.home.node.load(Ordering::Relaxed) {
+        if self.idle.node != self.connections.node.load(Ordering::Relaxed) {
             self.idle.retire();
             return None;
         }
-        let Lease { home, idle, _room } = self;
-        let idle = home.unless_it_is_dead(idle).await?;
-        Some(Lease { home, idle, _room })
+        let Lease { connections, idle, _permit } = self;
+        let idle = connections.unless_it_is_dead(idle).await?;
+        Some(Lease { connections, idle, _permit })
     }
 
     /// The same where it has been used for the last time.

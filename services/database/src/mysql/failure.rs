@@ -10,7 +10,7 @@ use crate::DatabaseError;
 /// Why a statement has no answer that counts.
 #[derive(Debug)]
 pub enum QueryError {
-    /// It took longer than this; nobody waits for it any more.
+    /// It took longer than this, and the caller has given up.
     TooSlow(Duration),
     /// The database said no, or the connection broke.
     Sql(sqlx::Error),

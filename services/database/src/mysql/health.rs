@@ -20,9 +20,9 @@ pub struct HealthState {
     /// Why nothing is lent: of the server, and of databases by their names.
     refusals: Mutex<BTreeMap<String, String>>,
     is_refusing: AtomicBool,
-    /// When somebody last tried whether the server has become durable.
+    /// When it was last tried whether the server has become durable.
     tried_at: Mutex<Option<Instant>>,
-    /// Whoever finds a connection broken wakes those who watch.
+    /// A broken connection wakes the watcher.
     pub probe_now: Notify,
     /// How often it came back after it did not answer.
     pub returns: Returns,

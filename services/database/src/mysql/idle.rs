@@ -1,8 +1,8 @@
-//! Connections that nobody uses at the moment, and when one of them may still be lent.
+//! Idle connections, and when one of them may still be lent.
 //!
 //! A connection that lies idle is forgotten by others without a word: the server
 //! closes it after its `wait_timeout`, an operator kills it, a firewall drops its
-//! state. Whoever gets it then fails at the first use. So one that lay for longer
+//! state. Its next user then fails at the first statement. So one that lay for longer
 //! than a moment is asked whether it lives before it is lent, and one that lay for
 //! long, or is old, is closed instead. Under load none lies for longer than a
 //! moment, and nothing of this costs a round trip.
@@ -28,7 +28,7 @@ pub struct Idle {
     pub start: ServerStart,
     pub connection: MySqlConnection,
     made_at: Instant,
-    /// When somebody used it last.
+    /// When it was used last.
     used_at: Instant,
 }
 
@@ -38,7 +38,7 @@ impl Idle {
         Idle { node, start, connection, made_at: now, used_at: now }
     }
 
-    /// Somebody has just used it.
+    /// It has just been used.
     pub fn used(mut self) -> Idle {
         self.used_at = Instant::now();
         self

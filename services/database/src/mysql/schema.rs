@@ -21,7 +21,7 @@ pub fn patient(options: MysqlOptions) -> MysqlOptions {
 }
 
 /// Refuses a database one of whose tables is of another engine, and so perhaps
-/// without transactions: somebody may have converted it by hand, or restored it
+/// without transactions: an operator may have converted it, or restored it
 /// from a dump that says otherwise.
 ///
 /// # Errors
@@ -63,7 +63,7 @@ pub async fn check_keys(
     }
 }
 
-/// A database breaks a promise, in words that begin with its name.
+/// A database breaks a promise; the message begins with its name.
 pub fn refused(name: &str, reason: &str) -> Unkept {
     Unkept::QueryError(format!("{name} {reason}"))
 }

@@ -27,8 +27,8 @@ const READ_ONLY: [&str; 3] = ["read_only", "super_read_only", "innodb_read_only"
 /// Whether a session's commits go to the other nodes of a Galera cluster.
 const REPLICATES: &str = "wsrep_on";
 
-/// Every session: each statement sees what was committed before it; nobody
-/// waits long for a row or a table; a value that does not fit is refused, not
+/// Every session: each statement sees what was committed before it; no
+/// statement waits long for a row or a table; a value that does not fit is refused, not
 /// cut off; text is UTF-8 in both directions. `statement` is how long the client
 /// waits for a statement, `row_lock_wait_s` how long a statement waits for a row.
 ///
@@ -40,7 +40,7 @@ const REPLICATES: &str = "wsrep_on";
 /// A process that stands still, or whose machine has lost its power, between two
 /// statements of a transaction holds locks, and its connection looks alive for
 /// hours. MariaDB ends such a transaction before those who wait long give up; the
-/// comment is a statement for MariaDB alone, as nobody else has these variables.
+/// comment is a statement for MariaDB alone, as no other server has these variables.
 fn settings(statement: Duration, row_lock_wait_s: u32) -> String {
     // Whole seconds, which is all there is: three of the usual five.
     let table_lock_wait_s = (statement * 3 / 5).as_secs().max(1);
@@ -60,15 +60,15 @@ fn ends_after_s(statement: Duration) -> f64 {
     (statement * 4 / 5).as_secs_f64()
 }
 
-/// The words before a single statement for which the client waits so long,
+/// What stands before a single statement for which the client waits so long,
 /// instead of as long as for all others.
 pub fn patient(statement: Duration) -> String {
     format!("/*M!100300 SET STATEMENT max_statement_time = {} FOR */ ", ends_after_s(statement))
 }
 
 /// On Galera a read, and a change of rows that are there, waits until this node
-/// has applied what the others have committed (1 and 2): after a failover nobody
-/// may be told what is no longer so. An insert need not wait, for its keys are
+/// has applied what the others have committed (1 and 2): after a failover no
+/// answer may be older than one before it. An insert need not wait, for its keys are
 /// compared with those of the whole cluster at its commit.
 const GALERA_SETTINGS: &str = "SET SESSION wsrep_sync_wait = 3";
 

@@ -1,6 +1,6 @@
 //! What is promised is read again while it runs.
 //!
-//! Whoever started us checked the server's settings and its databases; an
+//! The server's settings and its databases were checked at the start; an
 //! operator, a script or a restored configuration may change them a minute later,
 //! and commits that were acknowledged since would be gone after a crash. So once a
 //! second the settings are read again, on the connection that asks whether the

@@ -74,7 +74,7 @@ pub async fn copy(files: &[Copy]) -> Result<Duration, DatabaseError> {
         readers.push(done.map_err(|error| cannot(&file.from, &error))?);
     }
     // The last connection to a database empties its log, unless it may only read:
-    // where nobody serves, these are the last, and the files stay as they were.
+    // where no process serves, these are the last, and the files stay as they were.
     for connection in writers.into_iter().chain(readers) {
         connection.close().await.map_err(unavailable)?;
     }
@@ -93,7 +93,7 @@ async fn copy_one(mut reader: SqliteConnection, to: PathBuf) -> Result<SqliteCon
 
 /// Takes the write lock of every file. The files of a busy service are locked
 /// most of the time, so it asks again without a pause, but not for long while
-/// it holds others; and nobody who holds one lock of these waits for another.
+/// it holds others; and no holder of one of these locks waits for another.
 async fn lock_all(writers: &mut [SqliteConnection]) -> Result<Instant, DatabaseError> {
     let mut failure = None;
     for _ in 0..SQLITE_LOCK_TRIES {

@@ -190,7 +190,7 @@ impl SqliteFile {
     }
 
     /// Looks whether all still holds that is promised of the file: it is where it
-    /// was and nobody else writes it, commits are durable, its tables, keys and triggers
+    /// was and no other process writes it, commits are durable, its tables, keys and triggers
     /// are there, and the disk takes commits. All but the last are refused by
     /// [`SqliteFile::usable`] from here on, or no longer.
     pub async fn look(&self) -> Result<(), DatabaseError> {
@@ -223,7 +223,7 @@ impl SqliteFile {
     /// copy of the file alone is complete.
     ///
     /// # Errors
-    /// Words that say why the log still holds commits. They are safe there.
+    /// Why the log still holds commits. They are safe there.
     pub async fn close(&self) -> Result<(), String> {
         let named = |why: &dyn std::fmt::Display| {
             format!("{}: what its log holds could not be put into the file: {why}", self.path.display())
@@ -250,14 +250,14 @@ impl SqliteFile {
     }
 }
 
-/// The writer in use. Whoever has written says so by [`Writer::committed`].
+/// The writer in use. Each write is followed by [`Writer::committed`].
 pub struct Writer<'a> {
     file: &'a SqliteFile,
     connection: MappedMutexGuard<'a, SqliteConnection>,
 }
 
 impl Writer<'_> {
-    /// To be called after a commit, before anybody is told of it.
+    /// To be called after a commit, before it is acknowledged.
     ///
     /// # Errors
     /// [`DatabaseError::Unknown`] if the file that it went into is not there any more.
@@ -352,7 +352,7 @@ async fn durability_of(connection: &mut SqliteConnection) -> Result<Durability, 
     Ok(Durability { settings: format!("journal_mode={mode} synchronous={synchronous}"), full })
 }
 
-/// Waits for whoever still reads what the log holds, but not for ever.
+/// Waits for readers of what the log holds, but not for ever.
 async fn empty_log(connection: &mut SqliteConnection) -> Result<(), String> {
     for _ in 0..SQLITE_CLOSE_TRIES {
         let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;

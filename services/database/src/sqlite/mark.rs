@@ -48,7 +48,7 @@ impl Found {
 /// that was stopped half way through making it has left is then taken back.
 ///
 /// # Errors
-/// Words that name it: it is no database, or its log is there and it is not.
+/// A message that names it: it is no database, or its log is there and it is not.
 pub async fn find(path: &Path, may_be_mended: bool) -> Result<Found, String> {
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
     let log = beside(path, "-wal");
@@ -102,7 +102,7 @@ pub async fn write(file: &SqliteFile, mark: &Mark) -> Result<(), DatabaseError> 
     writer.committed()
 }
 
-/// The same into a file that nobody serves.
+/// The same into a file that no process serves.
 pub async fn put(path: &Path, mark: &Mark) -> Result<(), DatabaseError> {
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
     let mut connection = options.connect().await.map_err(unavailable)?;

@@ -4,7 +4,7 @@
 //! gone: a commit into a file that was removed succeeds, and is lost with the
 //! process. So their names are looked up again, before and after each write.
 //!
-//! They are asked for and never opened: whoever closes any descriptor of a file
+//! They are looked up and never opened: a process that closes any descriptor of a file
 //! gives up all of its process' locks on it, SQLite's too, and another process
 //! could then take away the write-ahead log of a database that is in use.
 
@@ -59,7 +59,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Whether nobody has written the database or its log since. An error names the file.
+    /// Whether the database and its log are as they were. An error names the file.
     pub fn same_content(&self, now: &Seen, path: &Path) -> Result<(), String> {
         for ((before, now), ending) in self.0.iter().zip(&now.0).zip(ENDINGS).take(2) {
             if now.bytes < before.bytes {

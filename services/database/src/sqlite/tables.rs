@@ -24,7 +24,7 @@ impl Tables {
         Ok(Tables { version, statements })
     }
 
-    /// What was there and is not any more, in words. What has come is no trouble.
+    /// What was there and is not any more. What was added is no trouble.
     pub async fn missing(&mut self, connection: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
         if version(connection).await? == self.version {
             return Ok(None);

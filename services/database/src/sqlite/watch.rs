@@ -1,7 +1,7 @@
 //! Whether the files under an open database are still those that it was opened
-//! with, and whether anybody else writes them.
+//! with, and whether another process writes them.
 //!
-//! Nothing is compared before [`Watch::start`], which whoever owns the folder
+//! Nothing is compared before [`Watch::start`], which the owner of the folder
 //! calls. From then on each use of the writer is preceded by a look, and each
 //! commit is followed by one, before it is acknowledged: three lookups of names
 //! each, a few microseconds beside a flush of the disk.
@@ -90,7 +90,7 @@ impl Watch {
         Ok(())
     }
 
-    /// To be called with the writer after a commit, before anybody is told of it.
+    /// To be called with the writer after a commit, before it is acknowledged.
     pub fn after_commit(&self, path: &Path) -> Result<(), DatabaseError> {
         self.settle(path, Some(Instant::now()))
     }
@@ -101,7 +101,7 @@ impl Watch {
     }
 
     /// Whether it is time to find out by a commit if the disk takes one: after a
-    /// write that did not succeed, and now and then while nobody writes.
+    /// write that did not succeed, and now and then while nothing is written.
     /// Asked by the holder of the writer, with what was so before it took it.
     pub fn commit_is_due(&self) -> bool {
         self.known.lock().is_some_and(|known| known.written_at.elapsed() >= TRY_A_COMMIT_AFTER)
@@ -114,7 +114,7 @@ impl Watch {
 
     fn settle(&self, path: &Path, written_at: Option<Instant>) -> Result<(), DatabaseError> {
         let Some(mut known) = *self.known.lock() else { return Ok(()) };
-        // The commit went into a file that may be gone: nobody may be told that it is safe.
+        // The commit went into a file that may be gone: it must not be acknowledged.
         known.seen = self.same_files(path, &known.seen).map_err(|error| match error {
             DatabaseError::Unavailable(reason) => DatabaseError::Unknown(reason),
             other => other,

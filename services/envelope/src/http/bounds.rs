@@ -1,5 +1,5 @@
 //! The bounds of the OpenAPI document, out of the constants and limits that
-//! requests are checked against: a client's generator, and whoever tests the
+//! requests are checked against: a client's generator, and tests of the
 //! service by its document, can rely on them.
 
 use std::ops::RangeInclusive;
@@ -126,7 +126,7 @@ mod tests {
         })
     }
 
-    /// Whether whoever reads it knows which values are good.
+    /// Whether it says which values are good.
     fn is_bounded(schema: &Value) -> bool {
         let has = |name: &str| schema.get(name).is_some();
         let types: Vec<&str> = match &schema["type"] {

@@ -27,7 +27,7 @@ const TOKEN_LIFE_S: u32 = 86_400;
 
 /// The calls of a development service.
 pub struct DevCalls {
-    /// Makes tokens; without one, somebody else issues them, and that call does not exist.
+    /// Makes tokens; without one, another party issues them, and that call does not exist.
     pub issuer: Option<Issuer>,
 }
 

@@ -79,7 +79,7 @@ impl FromRequestParts<App> for Room {
     }
 }
 
-/// How long whoever asks still waits, as a gateway says.
+/// How long the caller still waits, as a gateway says.
 pub struct TimeLeft(Option<Duration>);
 
 impl<S: Send + Sync> FromRequestParts<S> for TimeLeft {

@@ -99,7 +99,7 @@ pub async fn envelopes(
     Ok(json_response(StatusCode::OK, &EnvelopesPage { envelopes: envelopes.collect(), next_cursor }))
 }
 
-/// Where a page begins, as the one before has told it.
+/// Where a page begins, as the one before has said.
 fn position_of(cursor: &str) -> Result<i64, Problem> {
     let is_ours = (1..=CURSOR_DIGITS_MAX).contains(&cursor.len()) && cursor.bytes().all(|byte| byte.is_ascii_digit());
     let position = cursor.parse().ok().filter(|_| is_ours);

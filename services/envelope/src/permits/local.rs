@@ -42,7 +42,7 @@ impl Permits for LocalPermits {
         for id in ids {
             match inside.get_mut(id) {
                 Some(count) if *count > 1 => *count -= 1,
-                // An envelope that nobody is in costs nothing.
+                // An envelope without a transaction costs nothing.
                 _ => drop(inside.remove(id)),
             }
         }
@@ -81,6 +81,6 @@ mod tests {
         permits.set_cap(0);
         drop(second);
         assert_eq!(PermitGuard::enter(&permits, &[id]).await.1, [false]);
-        assert!(permits.inside.lock().is_empty(), "an envelope that nobody is in costs nothing");
+        assert!(permits.inside.lock().is_empty(), "an envelope without a transaction costs nothing");
     }
 }

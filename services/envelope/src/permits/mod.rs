@@ -17,8 +17,8 @@ pub use memcached::MemcachedPermits;
 #[async_trait]
 pub trait Permits: Send + Sync + 'static {
     /// Takes one permit for each of these envelopes, all different; false where
-    /// the cap is reached. The answers come in the order of the ids. Whoever
-    /// asks waits for the answer: permits that nobody heard of are never left.
+    /// the cap is reached. The answers come in the order of the ids. The
+    /// caller waits for the answer, since permits that it does not know of are never left.
     async fn enter(&self, ids: &[EnvelopeId]) -> Vec<bool>;
 
     /// Gives back permits that were taken.
@@ -33,7 +33,7 @@ pub trait Permits: Send + Sync + 'static {
     /// Who counts just now.
     fn counter(&self) -> Counter;
 
-    /// Gives back what is kept for later: nobody will enter any more.
+    /// Gives back what is kept for later: no transaction will enter any more.
     async fn close(&self) {}
 }
 

@@ -19,7 +19,7 @@ impl Server {
         seed: Seed,
     ) -> Result<EnvelopeView, Refusal> {
         match self.check_ours(id) {
-            // Its sender cannot help it: somebody's clock is wrong.
+            // Its sender cannot help it: some server's clock is wrong.
             Err(Refusal::NotFound | Refusal::ClocksApart(_)) => {
                 let ahead_ms = id.minted_at().millis().saturating_sub(self.parts.clock.now().millis());
                 tracing::warn!(envelope_id = %id, ahead_ms, "a new id is not of our time: is the gateway's clock right?");
@@ -45,7 +45,7 @@ impl Server {
     async fn made_before(&self, asked: &Envelope) -> Result<EnvelopeView, Refusal> {
         let store = &*self.parts.store;
         let found = durably::<_, StoreError, _>(store, || store.load(asked.id)).await?;
-        // Whoever holds the key may yet be taken back.
+        // The row that holds the key may yet be taken back.
         let found = found.ok_or_else(|| Refusal::Unavailable(StoreError::Exists.to_string()))?;
         let (found, journal) = found.into_inner();
         if !found.has_the_terms_of(asked) {

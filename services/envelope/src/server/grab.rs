@@ -69,7 +69,7 @@ impl Server {
     }
 
     /// A copy that tells this user whether it has opened the envelope, also through
-    /// another server while nobody asked this one.
+    /// another server while this one had no request for it.
     async fn live_for_grab(&self, id: EnvelopeId, user: &UserId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
         let store = &*self.parts.store;
         let live = self.live(id, now).await?;

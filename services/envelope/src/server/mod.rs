@@ -1,8 +1,8 @@
 //! The verbs of the envelope server, without HTTP.
 //!
 //! A file holds one verb; here is what they share. Each checks, in the order a reader would ask: is the envelope ours,
-//! does it exist, may this user; then decides. What a client is told about
-//! failures stands in [`crate::refusal`].
+//! does it exist, may this user; then decides. What failures
+//! become stands in [`crate::refusal`].
 
 mod create;
 mod detail;

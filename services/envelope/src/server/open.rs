@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 /// How an opening ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// What the user is told.
+    /// What the user gets.
     pub outcome: Outcome,
     /// Where it stood in the order of its lane; `None` if it went past the lanes.
     pub accepted: Option<Accepted>,
@@ -23,7 +23,7 @@ pub struct Opening {
 
 impl Server {
     /// Refuses an opening that its lane could not answer in time, before its body is
-    /// read. Whoever is known to have opened the envelope needs no place in the lane.
+    /// read. A user who is known to have opened the envelope needs no place in the lane.
     pub fn check_room(&self, id: EnvelopeId, user: impl FnOnce() -> Option<UserId>) -> Result<(), Refusal> {
         match self.lane_of(id) {
             Ok(lane) if self.parts.options.lanes && !lane.has_room(id) => {}
@@ -36,7 +36,7 @@ impl Server {
 
     /// Takes the next share for the holder of a ticket.
     ///
-    /// Whoever asks may say how long it still waits: an opening that could not
+    /// A gateway may say how long it still waits: an opening that could not
     /// be answered in time is better not begun.
     pub async fn open(
         &self,

@@ -16,7 +16,7 @@ pub struct ServerOptions {
     pub permit_cap: u32,
     /// Milliseconds after which a waiting opening is dropped before its transaction.
     pub open_deadline_ms: i64,
-    /// Milliseconds that a client waits for an answer before it is told `outcome_unknown`.
+    /// Milliseconds that a client waits for an answer before it gets `outcome_unknown`.
     pub answer_within_ms: u64,
     /// Envelopes in memory at most.
     pub live_envelopes_max: usize,

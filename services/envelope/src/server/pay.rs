@@ -34,7 +34,7 @@ impl Server {
     }
 }
 
-/// Debits the sender, then activates; the wallet's outcome is durable, whoever
+/// Debits the sender, then activates; the wallet's outcome is durable, whichever caller
 /// made the debit. If we die between the two, the activate
 /// worker finishes it; a cancel that was first has taken the payment's id.
 async fn pay_and_activate(
@@ -75,7 +75,7 @@ async fn activate(
 }
 
 /// When an envelope was paid that was paid before. Its lifetime counts from then,
-/// whoever activates it, so that the rows tell when it has to expire.
+/// whatever activates it, so that the rows tell when it has to expire.
 async fn paid_at(wallet: &dyn Wallet, id: EnvelopeId) -> Result<Timestamp, Refusal> {
     let found = wallet.find(&[TransferId::Envelope(id, 0)]).await?.pop();
     found.map(|payment| payment.at).ok_or_else(|| Refusal::Internal(format!("the payment of {id} is gone again")))

@@ -18,7 +18,7 @@
 //! snapshots; both are genuine. One that merely reads it leaves the owner's alone.
 //!
 //! A database that was restored to an earlier moment is *behind* the snapshots.
-//! Whoever restores one empties the Redis of its SET; beyond that, a server whose
+//! An operator who restores one empties the Redis of its SET; beyond that, a server whose
 //! database has moved to another epoch reads no snapshot of that database until
 //! those from before have passed away.
 

@@ -11,7 +11,7 @@ use hongbao_core::limits::{SNAPSHOT_REFUSED_REST_MS_MAX, SNAPSHOT_REFUSED_REST_M
 const REST_MIN: Duration = Duration::from_millis(SNAPSHOT_REFUSED_REST_MS_MIN);
 const REST_MAX: Duration = Duration::from_millis(SNAPSHOT_REFUSED_REST_MS_MAX);
 /// Refusals that follow each other within this time are one trouble, which is
-/// told once: a Redis at its limit takes a snapshot now and then, as others expire.
+/// reported once: a Redis at its limit takes a snapshot now and then, as others expire.
 const ONE_TROUBLE: Duration = Duration::from_millis(2 * SNAPSHOT_REFUSED_REST_MS_MAX);
 
 /// The rest between two tries.

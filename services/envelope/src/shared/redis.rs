@@ -1,6 +1,6 @@
 //! The way to Redis: a few connections, time limits, and a breaker.
 //!
-//! A few failures in a row and nobody asks any more, so that a Redis that is
+//! After a few failures in a row it is not asked any more, so that a Redis that is
 //! slow or gone costs the requests nothing; then a probe asks in their stead,
 //! with their time limit, and its first answer lets them in again. A Redis that
 //! answers a write with a refusal is not slow or gone: it can still be read.
@@ -73,7 +73,7 @@ impl RedisOptions {
 /// Says what is wrong with a URL, as the start of what uses it would.
 ///
 /// # Errors
-/// In words for an operator, without the URL.
+/// For the operator, without the URL.
 pub fn check_url(url: &str) -> Result<(), String> {
     place_of(url).map(drop)
 }
@@ -116,7 +116,7 @@ impl Link {
 
     /// What is kept of an envelope; no more than one byte too much of it.
     pub async fn get(&self, id: EnvelopeId) -> Result<Option<Vec<u8>>, CallFailed> {
-        // Somebody may have put a gigabyte under the key.
+        // The value may be a gigabyte that another program has written.
         let mut get = cmd("GETRANGE");
         get.arg(self.key(id)).arg(0).arg(SNAPSHOT_BYTES_MAX);
         let bytes: Vec<u8> = self.call(&get, self.read_within).await?;
@@ -146,12 +146,12 @@ impl Link {
     }
 
     async fn call<T: FromRedisValue>(&self, query: &impl Query, within: Duration) -> Result<T, CallFailed> {
-        // Whoever waits for a connection longer than for an answer does without.
+        // A caller waits for a connection no longer than for an answer.
         let turn = timeout(within, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(CallFailed::Crowded) };
         let result = self.try_call(query, Instant::now() + within).await;
         match &result {
-            // Whoever refuses to write can still be read.
+            // A Redis that refuses writes can still be read.
             Ok(_) | Err(CallFailed::NoSnapshot | CallFailed::Refused(_)) => {
                 self.failures_in_a_row.store(0, Ordering::Relaxed)
             }

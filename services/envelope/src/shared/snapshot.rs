@@ -10,7 +10,7 @@
 //! |---|---|
 //! | the user has opened it | for ever: entries are never changed |
 //! | the journal has ended | for ever, and then the prefix is the whole: who is not in it never opens it |
-//! | can still be opened, by the clock | not sure for this user, who may have opened it since and would be told `ready` instead of `opened` |
+//! | can still be opened, by the clock | not sure for this user, who may have opened it since and would get `ready` instead of `opened` |
 //! | the user is not invited | not sure while the journal goes on: who left the group may have opened it since |
 //! | past its time, with money left | not sure: the user may have opened it since |
 //! | so much is left, these have opened it | not sure while the journal goes on |

@@ -29,7 +29,7 @@ const DUMP: &str = "mariadb-dump";
 const HAS_BEGUN: &str = "-- Current Database";
 /// What it writes at the end.
 const IS_COMPLETE: &str = "-- Dump completed";
-/// Bytes in which the words of the beginning stand, and those of the end.
+/// Bytes in which the marks of the beginning and of the end stand.
 const HEAD_BYTES: u64 = 16_384;
 const END_BYTES: u64 = 200;
 /// How often it is looked whether all dumps have begun.

@@ -25,7 +25,7 @@ impl Default for ZoneOffset {
 }
 
 impl ZoneOffset {
-    /// Says what is wrong with it, in words for an operator.
+    /// What is wrong with it, for the operator.
     pub fn check(self) -> Result<(), String> {
         if !(-14 * 3_600..=14 * 3_600).contains(&self.0) {
             return Err("zone_offset_s must lie within 14 hours".to_owned());
@@ -86,7 +86,7 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Says what is wrong with it, in words for an operator.
+    /// What is wrong with it, for the operator.
     pub fn check(&self) -> Result<(), String> {
         if self.eddsa_public_key_file.is_none() && self.hs256_secret.0.len() < limits::TOKEN_SECRET_BYTES_MIN {
             return Err(format!("auth: hs256_secret must have at least {} bytes", limits::TOKEN_SECRET_BYTES_MIN));
@@ -114,7 +114,7 @@ pub struct Tickets {
 }
 
 impl Tickets {
-    /// Says what is wrong with it, in words for an operator.
+    /// What is wrong with it, for the operator.
     pub fn check(&self) -> Result<(), String> {
         if self.secret.0.len() < limits::TICKET_SECRET_BYTES_MIN {
             return Err(format!("tickets: secret must have at least {} bytes", limits::TICKET_SECRET_BYTES_MIN));
@@ -153,7 +153,7 @@ impl Rehearsal {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Connections at the same time; more are told `busy`.
+    /// Connections at the same time; more get `busy`.
     pub connections_max: usize,
     /// For the head of a request to arrive.
     pub head_timeout_ms: u64,
@@ -187,7 +187,7 @@ pub fn fold(databases: u8, tables: u8) -> Result<Fold, String> {
 }
 
 impl Http {
-    /// Says what is wrong with it, in words for an operator.
+    /// What is wrong with it, for the operator.
     pub fn check(&self) -> Result<(), String> {
         let hour = 1..=3_600_000;
         settings::check(

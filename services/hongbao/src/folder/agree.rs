@@ -18,7 +18,7 @@ pub enum FolderState {
 /// Compares what was found under the names of a folder's files, the first file first.
 ///
 /// # Errors
-/// Words that name the file that is missing, empty, another folder's or an old copy.
+/// A message that names the file that is missing, empty, another folder's or an old copy.
 pub fn check(found: &[(String, Found)]) -> Result<FolderState, String> {
     let Some(((first_name, first), others)) = found.split_first() else { return Ok(FolderState::New) };
     match first {

@@ -51,14 +51,14 @@ impl Folder {
     /// Opens the folder, and makes it if nothing is in it.
     ///
     /// # Errors
-    /// Words for an operator: another process has it, or which file is missing,
+    /// For the operator: another process has it, or which file is missing,
     /// empty, another folder's, an old copy, or cannot be used.
     pub async fn open(path: &Path, fold: Fold, zone_offset_s: i32) -> Result<Folder, String> {
         let path = std::path::absolute(path).map_err(|error| named(path, &error))?;
         std::fs::create_dir_all(&path).map_err(|error| named(&path, &error))?;
         let lock = lock(&path)?;
         let names = names(fold);
-        // A folder of another fold is refused by the store, in words about folds.
+        // A folder of another fold is refused by the store, whose message names the folds.
         if fold_agrees(&path, &names).await? {
             let found = find_all(&path, &names, true).await?;
             agree::check(&found).map_err(|reason| refused(&path, &reason))?;
@@ -103,10 +103,10 @@ impl Folder {
     }
 
     /// Puts everything into the files themselves and closes them, so that copies
-    /// of them alone are complete. To be called when nobody uses them any more.
+    /// of them alone are complete. To be called when they are not used any more.
     ///
     /// # Errors
-    /// Words that name the files whose logs still hold something.
+    /// A message that names the files whose logs still hold something.
     pub async fn close(self) -> Result<(), String> {
         let mut failures = Vec::new();
         for file in self.files() {

@@ -68,7 +68,7 @@ pub struct Start<'a> {
     pub check: bool,
 }
 
-/// Runs a role until it is told to stop.
+/// Runs a role until a signal ends it.
 fn run<F: Future<Output = Result<(), String>>>(
     start: &Start<'_>,
     names: fn(&TopologyFile) -> Vec<String>,

@@ -262,7 +262,7 @@ fn openings_are_shown_page_by_page_and_anyone_can_recompute_the_draw() {
     verify_draw(&service, &pages, 0, "7 openings");
     verify_draw(&service, &pages[..2], 1, "opening 7 is missing");
     let least = whole["opens"].as_array().unwrap().iter().min_by_key(|open| number_of(&open["amount_fen"])).unwrap();
-    verify_draw(&service, &[with(whole.clone(), "luckiest", least.clone())], 1, "luckiest is told as");
+    verify_draw(&service, &[with(whole.clone(), "luckiest", least.clone())], 1, "luckiest is given as");
     let amount = number_of(&pages[1]["opens"][0]["amount_fen"]);
     pages[1]["opens"][0]["amount_fen"] = json!(amount + 1);
     verify_draw(&service, &pages, 1, "opening 4");

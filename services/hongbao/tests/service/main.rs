@@ -3,6 +3,7 @@
 
 mod backup;
 mod backup_installation;
+mod circles;
 #[path = "../common/mod.rs"]
 mod common;
 mod contract;

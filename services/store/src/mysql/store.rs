@@ -29,7 +29,7 @@ impl MysqlStore {
     /// Connects to the databases of a SET, which [`migrate`] has made.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] in words for an operator: not reached, not
+    /// [`StoreError::Unavailable`] for the operator: not reached, not
     /// durable, not migrated, or of another layout.
     pub async fn open(options: MysqlOptions, layout: Layout) -> Result<MysqlStore, StoreError> {
         let connections = Connections::open(options).await?;
@@ -38,7 +38,7 @@ impl MysqlStore {
         let (_, first) = databases.first().ok_or_else(|| StoreError::Unavailable("this SET has no slot".to_owned()))?;
         connections.barrier_lies_in(first);
         // Opens the barrier's connection, so that the first reading is not void. A database that can only be read
-        // refuses the commit, and says so again to whoever needs it.
+        // refuses the commit, and says so again when it is needed.
         let _ = connections.barrier(connections.generation()).await;
         let mut writers = HashMap::new();
         for (number, _) in &databases {

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 /// What appends to one database.
 pub struct Writer {
-    /// Absent after it broke, until somebody appends.
+    /// Absent after it broke, until the next append.
     pub connection: Mutex<Option<Lease>>,
     /// The start of the server that it belongs to, or belonged to.
     pub start: parking_lot::Mutex<ServerStart>,
@@ -31,7 +31,7 @@ impl Writer {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Sees to it that nobody forgets a connection on which nothing is appended.
+    /// Keeps a connection alive on which nothing is appended.
     /// One that is dead, or old, is left to the next append, which is fenced.
     pub async fn keep(&self) {
         let Ok(mut own) = self.connection.try_lock() else { return };

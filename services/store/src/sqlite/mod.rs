@@ -2,7 +2,7 @@
 //!
 //! One file a database, `db_00.sqlite` and so on in one folder. Each file has
 //! one writer in this process, and SQLite's lock between processes; readers see
-//! one moment each and wait for nobody.
+//! one moment each and never wait.
 
 mod creation;
 mod crediting;

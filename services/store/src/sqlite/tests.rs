@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use hongbao_core::id::Fold;
 use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
-use hongbao_core::{EntryKind, Fen, Kind};
+use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Kind, Stage, UserId};
+use hongbao_database::DatabaseError;
+use hongbao_database::sqlite::file::Mode;
+use hongbao_testkit::store_suite::{NOW, created};
 use sqlx::Row as _;
 
 use super::store::SqliteStore;
-use crate::{Append, Creation as _, Journals as _, Store as _};
-use hongbao_testkit::store_suite::{NOW, created};
+use crate::{Append, Creation as _, Journals as _, Store as _, StoreError};
 
 async fn open(dir: &Path, tables: u8) -> SqliteStore {
     SqliteStore::open(dir, Fold::new(1, tables).unwrap(), 28_800, Mode::Durable).await.unwrap()
@@ -171,7 +174,7 @@ async fn a_commit_into_a_file_that_is_gone_is_not_acknowledged_i3() {
 async fn every_query_of_a_day_table_uses_an_index() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1).await;
-    let statements = &store.statements.of(store.tables()[0]).unwrap();
+    let (_, statements) = store.at(store.tables()[0]).unwrap();
     let queries = [
         &statements.activate,
         &statements.plain.cancel,

@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 pub use self::store::{FaultInjectingStore, StoreFaults, StoreVerb};
 pub use self::wallet::{FaultInjectingWallet, WalletFaults, WalletVerb};
 
-/// A store or wallet behind a guard, in whose place a test may put another one:
+/// A store or wallet in whose place a test may put another one:
 /// what a database server holds after a crash.
 pub struct Replaceable<T: ?Sized>(RwLock<Arc<T>>);
 
@@ -32,12 +32,12 @@ impl<T: ?Sized> Replaceable<T> {
     }
 }
 
-/// The generations of what a guard counts the starts of.
+/// The generations where starts are counted.
 pub fn generations_after(starts: u64, inner: Generations) -> Generations {
     Generations(inner.0.into_iter().chain([starts]).collect())
 }
 
-/// The barrier of what a guard counts the starts of: what was read before one is void.
+/// The barrier where starts are counted: what was read before one is void.
 ///
 /// # Errors
 /// As [`Barrier::barrier`].

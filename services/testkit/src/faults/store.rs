@@ -1,4 +1,4 @@
-//! A store with a guard before and after every verb: for tests that make a
+//! A store that may fail before and after every verb: for tests that make a
 //! store fail on demand, beside those that break a real one.
 
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ use hongbao_store::{
 
 use super::{Replaceable, barrier_after, generations_after};
 
-/// The verb that a guard is asked about.
+/// The verb that may fail.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each is the verb of the same name")]
 pub enum StoreVerb<'a> {
@@ -80,33 +80,33 @@ pub trait StoreFaults: Send + Sync + 'static {
     }
 }
 
-/// A store behind a guard.
+/// A store whose verbs fail as `G` decides.
 pub struct FaultInjectingStore<G> {
     inner: Arc<Replaceable<dyn Store>>,
-    guard: Arc<G>,
+    faults: Arc<G>,
 }
 
 impl<G: StoreFaults> FaultInjectingStore<G> {
     /// The real store, and who decides.
-    pub fn new(inner: Arc<dyn Store>, guard: Arc<G>) -> FaultInjectingStore<G> {
-        FaultInjectingStore::replaceable(Arc::new(Replaceable::new(inner)), guard)
+    pub fn new(inner: Arc<dyn Store>, faults: Arc<G>) -> FaultInjectingStore<G> {
+        FaultInjectingStore::replaceable(Arc::new(Replaceable::new(inner)), faults)
     }
 
     /// The same for a store in whose place another may be put.
-    pub fn replaceable(inner: Arc<Replaceable<dyn Store>>, guard: Arc<G>) -> FaultInjectingStore<G> {
-        FaultInjectingStore { inner, guard }
+    pub fn replaceable(inner: Arc<Replaceable<dyn Store>>, faults: Arc<G>) -> FaultInjectingStore<G> {
+        FaultInjectingStore { inner, faults }
     }
 
-    async fn guarded<T, F: Future<Output = Result<T, StoreError>>>(
+    async fn inject<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         verb: StoreVerb<'_>,
         call: impl FnOnce(Arc<dyn Store>) -> F,
     ) -> Result<T, StoreError> {
-        self.guard.before(verb).await?;
-        let starts = self.guard.starts();
+        self.faults.before(verb).await?;
+        let starts = self.faults.starts();
         let done = call(self.inner.now()).await?;
-        self.guard.after(verb).await?;
-        match self.guard.starts() == starts {
+        self.faults.after(verb).await?;
+        match self.faults.starts() == starts {
             true => Ok(done),
             false => Err(StoreError::Unknown("the connection is gone".to_owned())),
         }
@@ -116,11 +116,11 @@ impl<G: StoreFaults> FaultInjectingStore<G> {
 #[async_trait]
 impl<G: StoreFaults> Barrier for FaultInjectingStore<G> {
     fn generations(&self) -> Generations {
-        generations_after(self.guard.start_of_readings(), self.inner.now().generations())
+        generations_after(self.faults.start_of_readings(), self.inner.now().generations())
     }
     async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
-        let passed = self.guarded(StoreVerb::Barrier, |inner| async move {
-            Ok(barrier_after(self.guard.start_of_readings(), since, inner).await?)
+        let passed = self.inject(StoreVerb::Barrier, |inner| async move {
+            Ok(barrier_after(self.faults.start_of_readings(), since, inner).await?)
         });
         passed.await.map_err(|error| match error {
             StoreError::Unavailable(reason) | StoreError::Locked(reason) => DatabaseError::Unavailable(reason),
@@ -147,14 +147,14 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
         self.inner.now().returns()
     }
     fn epoch(&self, database: u8) -> u64 {
-        self.guard.epoch(self.inner.now().epoch(database) + self.guard.starts())
+        self.faults.epoch(self.inner.now().epoch(database) + self.faults.starts())
     }
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.guard.clock(self.inner.now().ping().await?))
+        Ok(self.faults.clock(self.inner.now().ping().await?))
     }
 }
 
-/// Implements a group of verbs: each asks the guard, the store, and the guard again.
+/// Implements a group of verbs: each may fail before and after the store has executed it.
 macro_rules! with_faults {
     ($group:ident { $($verb:expr => $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* }) => {
         with_faults! { $group { $($verb => $name($($arg: $type),*) -> $answer;)* } and {} }
@@ -163,7 +163,7 @@ macro_rules! with_faults {
         #[async_trait]
         impl<G: StoreFaults> $group for FaultInjectingStore<G> {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, StoreError> {
-                self.guarded($verb, |inner| async move { inner.$name($($arg),*).await }).await
+                self.inject($verb, |inner| async move { inner.$name($($arg),*).await }).await
             })*
             $($others)*
         }
@@ -183,8 +183,8 @@ with_faults! { Journals {
 } and {
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let read = |inner: Arc<dyn Store>| async move { inner.entries(id, after_seq, limit).await };
-        let mut entries = self.guarded(StoreVerb::Entries, read).await?;
-        let hidden = self.guard.hidden(StoreVerb::Entries);
+        let mut entries = self.inject(StoreVerb::Entries, read).await?;
+        let hidden = self.faults.hidden(StoreVerb::Entries);
         entries.retain(|entry| !hidden.contains(&(id, entry.seq)));
         Ok(entries)
     }
@@ -196,10 +196,10 @@ with_faults! { Crediting {
     StoreVerb::Settle(settlements) => settle(settlements: &[Settlement]) -> ();
 } and {
     async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
-        let hidden = self.guard.hidden(StoreVerb::Tail(table));
+        let hidden = self.faults.hidden(StoreVerb::Tail(table));
         let with_hidden = limit.saturating_add(hidden.len() as u32);
         let read = |inner: Arc<dyn Store>| async move { inner.tail(table, position, with_hidden).await };
-        let mut rows = self.guarded(StoreVerb::Tail(table), read).await?;
+        let mut rows = self.inject(StoreVerb::Tail(table), read).await?;
         rows.retain(|row| !hidden.contains(&(row.entry.envelope_id, row.entry.seq)));
         rows.truncate(limit as usize);
         Ok(rows)

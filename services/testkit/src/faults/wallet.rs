@@ -1,4 +1,4 @@
-//! A wallet with a guard before and after every verb: for tests that make a
+//! A wallet that may fail before and after every verb: for tests that make a
 //! wallet fail on demand, beside those that break a real one.
 
 use std::future::ready;
@@ -14,7 +14,7 @@ use hongbao_wallet::{AccountRow, BalanceLine, Posted, Wallet, WalletError, Walle
 
 use super::{Replaceable, barrier_after, generations_after};
 
-/// The verb that a guard is asked about.
+/// The verb that may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the verb of the same name")]
 pub enum WalletVerb {
@@ -54,33 +54,33 @@ pub trait WalletFaults: Send + Sync + 'static {
     }
 }
 
-/// A wallet behind a guard.
+/// A wallet whose verbs fail as `G` decides.
 pub struct FaultInjectingWallet<G> {
     inner: Arc<Replaceable<dyn Wallet>>,
-    guard: Arc<G>,
+    faults: Arc<G>,
 }
 
 impl<G: WalletFaults> FaultInjectingWallet<G> {
     /// The real wallet, and who decides.
-    pub fn new(inner: Arc<dyn Wallet>, guard: Arc<G>) -> FaultInjectingWallet<G> {
-        FaultInjectingWallet::replaceable(Arc::new(Replaceable::new(inner)), guard)
+    pub fn new(inner: Arc<dyn Wallet>, faults: Arc<G>) -> FaultInjectingWallet<G> {
+        FaultInjectingWallet::replaceable(Arc::new(Replaceable::new(inner)), faults)
     }
 
     /// The same for a wallet in whose place another may be put.
-    pub fn replaceable(inner: Arc<Replaceable<dyn Wallet>>, guard: Arc<G>) -> FaultInjectingWallet<G> {
-        FaultInjectingWallet { inner, guard }
+    pub fn replaceable(inner: Arc<Replaceable<dyn Wallet>>, faults: Arc<G>) -> FaultInjectingWallet<G> {
+        FaultInjectingWallet { inner, faults }
     }
 
-    async fn guarded<T, F: Future<Output = Result<T, WalletError>>>(
+    async fn inject<T, F: Future<Output = Result<T, WalletError>>>(
         &self,
         verb: WalletVerb,
         call: impl FnOnce(Arc<dyn Wallet>) -> F,
     ) -> Result<T, WalletError> {
-        self.guard.before(verb).await?;
-        let starts = self.guard.starts();
+        self.faults.before(verb).await?;
+        let starts = self.faults.starts();
         let done = call(self.inner.now()).await?;
-        self.guard.after(verb).await?;
-        match self.guard.starts() == starts {
+        self.faults.after(verb).await?;
+        match self.faults.starts() == starts {
             true => Ok(done),
             false => Err(WalletError::Unknown("the connection is gone".to_owned())),
         }
@@ -90,11 +90,11 @@ impl<G: WalletFaults> FaultInjectingWallet<G> {
 #[async_trait]
 impl<G: WalletFaults> Barrier for FaultInjectingWallet<G> {
     fn generations(&self) -> Generations {
-        generations_after(self.guard.start_of_readings(), self.inner.now().generations())
+        generations_after(self.faults.start_of_readings(), self.inner.now().generations())
     }
     async fn barrier(&self, since: &Generations) -> Result<bool, DatabaseError> {
-        let passed = self.guarded(WalletVerb::Barrier, |inner| async move {
-            Ok(barrier_after(self.guard.start_of_readings(), since, inner).await?)
+        let passed = self.inject(WalletVerb::Barrier, |inner| async move {
+            Ok(barrier_after(self.faults.start_of_readings(), since, inner).await?)
         });
         passed.await.map_err(|error| DatabaseError::Unknown(error.to_string()))
     }
@@ -103,7 +103,7 @@ impl<G: WalletFaults> Barrier for FaultInjectingWallet<G> {
 #[async_trait]
 impl<G: WalletFaults> Wallet for FaultInjectingWallet<G> {
     async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
-        self.guarded(WalletVerb::Transfer, |inner| async move { inner.transfer(transfers).await }).await
+        self.inject(WalletVerb::Transfer, |inner| async move { inner.transfer(transfers).await }).await
     }
     fn durability(&self) -> Durability {
         self.inner.now().durability()
@@ -118,20 +118,20 @@ impl<G: WalletFaults> Wallet for FaultInjectingWallet<G> {
         self.inner.now().returns()
     }
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
-        self.guarded(WalletVerb::Ping, |inner| async move { inner.ping().await }).await
+        self.inject(WalletVerb::Ping, |inner| async move { inner.ping().await }).await
     }
     fn queue_depth(&self) -> usize {
         self.inner.now().queue_depth()
     }
 }
 
-/// Implements a group of verbs: each asks the guard, the wallet, and the guard again.
+/// Implements a group of verbs: each may fail before and after the wallet has executed it.
 macro_rules! with_faults {
     ($group:ident { $($verb:ident => $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* }) => {
         #[async_trait]
         impl<G: WalletFaults> $group for FaultInjectingWallet<G> {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, WalletError> {
-                self.guarded(WalletVerb::$verb, |inner| async move { inner.$name($($arg),*).await }).await
+                self.inject(WalletVerb::$verb, |inner| async move { inner.$name($($arg),*).await }).await
             })*
         }
     };

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_user_never_moves() {
         let slot = |name| slot_of(&UserId::parse(name).unwrap()).number();
-        // Whoever changes these loses money: they say where it lies.
+        // Changing these loses money: they say where it lies.
         assert_eq!([slot("ann"), slot("bob"), slot("user_1")], [83, 52, 59]);
     }
 

@@ -69,7 +69,7 @@ async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), Walle
 /// On Galera it takes away those that came with moved data. A statement that a
 /// node takes back while it opens a table leaves that table in the node's cache
 /// with its triggers half read, and from then on inserts through it fail (error
-/// 1064) until somebody flushes it: seen with MariaDB 10.11.
+/// 1064) until an operator flushes it: seen with MariaDB 10.11.
 async fn guard_transfers(lease: &mut Lease, name: &str) -> Result<(), WalletError> {
     let is_galera = is_galera(lease).await.map_err(reading)?;
     let statements = if is_galera { UNGUARDED } else { APPEND_ONLY };

@@ -150,7 +150,7 @@ where
 
 /// The connection was closed by the other side, perhaps long ago: one that
 /// waited in idleness tells so only when it is used. The others that waited are
-/// closed with it, so the next one is new, and what only reads is asked once more.
+/// closed with it, so the next one is new, and what only reads is tried again.
 pub(super) fn is_lost(broken: &QueryError) -> bool {
     matches!(broken, QueryError::Sql(sqlx::Error::Io(_)))
 }

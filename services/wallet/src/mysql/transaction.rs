@@ -21,7 +21,7 @@ use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use crate::WalletError;
 use crate::ledger::PostingPlan;
 use crate::row::{self, code_of, content};
-use crate::writer::{Failure, Transact};
+use crate::writer::{Transact, TransactError};
 
 /// The first column of each row that is read says what the row is.
 const LEDGER_ROW: i64 = 0;
@@ -32,54 +32,54 @@ const BALANCE_ROW: i64 = 2;
 pub(super) struct ShardWriter(pub Arc<Shard>);
 
 impl Transact for ShardWriter {
-    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
         run(&self.0, transfers).await
     }
 }
 
 /// Executes transfers in order, in one transaction; durable when it returns.
-async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
+async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
     let text = text_that_reads(shard, transfers);
     let mut lease = lease(shard).await?;
     let (mut tries, mut is_fresh) = (1, false);
-    let stop = loop {
+    let error = loop {
         match attempt(&mut lease, shard, &text, transfers).await {
             Ok(outcomes) => {
                 lease.give_back();
                 return Ok(outcomes);
             }
             // It was rolled back as a whole.
-            Err(Stop::Reading(broken) | Stop::Writing(broken))
+            Err(AttemptError::Reading(broken) | AttemptError::Writing(broken))
                 if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX =>
             {
                 tries += 1;
             }
             // The ledger was not written, and what belongs to it went before; if
             // not, what is read again shows it.
-            Err(Stop::Overtaken) if tries < DEADLOCK_TRIES_MAX => tries += 1,
+            Err(AttemptError::Overtaken) if tries < DEADLOCK_TRIES_MAX => tries += 1,
             // Nothing is written by then.
-            Err(Stop::Reading(broken)) if is_lost(&broken) && !is_fresh => {
+            Err(AttemptError::Reading(broken)) if is_lost(&broken) && !is_fresh => {
                 is_fresh = true;
                 lease.close();
                 lease = self::lease(shard).await?;
             }
-            Err(stop) => break stop,
+            Err(error) => break error,
         }
     };
-    if stop.leaves_it_open() && within(lease.limit(), lease.connection().execute("ROLLBACK")).await.is_ok() {
+    if error.leaves_it_open() && within(lease.limit(), lease.connection().execute("ROLLBACK")).await.is_ok() {
         lease.give_back();
     } else {
         lease.close();
     }
-    Err(stop.into_failure())
+    Err(error.into_failure())
 }
 
-async fn lease(shard: &Shard) -> Result<Lease, Failure> {
-    shard.connections.lease().await.map_err(Failure::Begin)
+async fn lease(shard: &Shard) -> Result<Lease, TransactError> {
+    shard.connections.lease().await.map_err(TransactError::Begin)
 }
 
 /// Why an attempt ended.
-enum Stop {
+enum AttemptError {
     /// Before anything was written.
     Reading(QueryError),
     /// In the text that writes and commits.
@@ -91,24 +91,26 @@ enum Stop {
     Damaged(WalletError),
 }
 
-impl Stop {
+impl AttemptError {
     /// The connection is of further use once it is out of the transaction.
     fn leaves_it_open(&self) -> bool {
         match self {
-            Stop::Reading(broken) | Stop::Writing(broken) => !broken.is_of_connection(),
-            Stop::Damaged(_) | Stop::Overtaken => true,
+            AttemptError::Reading(broken) | AttemptError::Writing(broken) => !broken.is_of_connection(),
+            AttemptError::Damaged(_) | AttemptError::Overtaken => true,
         }
     }
 
-    fn into_failure(self) -> Failure {
+    fn into_failure(self) -> TransactError {
         match self {
-            Stop::Reading(broken) => Failure::Begin(reading(broken).into()),
-            Stop::Damaged(error) => Failure::Inside(error),
-            Stop::Overtaken => Failure::Commit(WalletError::Unknown("another node wrote first".to_owned())),
+            AttemptError::Reading(broken) => TransactError::Begin(reading(broken).into()),
+            AttemptError::Damaged(error) => TransactError::Inside(error),
+            AttemptError::Overtaken => {
+                TransactError::Commit(WalletError::Unknown("another node wrote first".to_owned()))
+            }
             // The commit is part of the text, so a broken connection says nothing about how far it came.
-            Stop::Writing(broken) => match committing(broken) {
-                DatabaseError::Unknown(reason) => Failure::Commit(WalletError::Unknown(reason)),
-                other => Failure::Inside(other.into()),
+            AttemptError::Writing(broken) => match committing(broken) {
+                DatabaseError::Unknown(reason) => TransactError::Commit(WalletError::Unknown(reason)),
+                other => TransactError::Inside(other.into()),
             },
         }
     }
@@ -119,16 +121,16 @@ async fn attempt(
     shard: &Shard,
     text: &str,
     transfers: &[&Transfer],
-) -> Result<Vec<TransferOutcome>, Stop> {
+) -> Result<Vec<TransferOutcome>, AttemptError> {
     let limit = lease.limit();
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
-    let rows = asked.map_err(Stop::Reading)?;
-    let (mut plan, end) = load(shard, &rows).map_err(Stop::Damaged)?;
+    let rows = asked.map_err(AttemptError::Reading)?;
+    let (mut plan, end) = load(shard, &rows).map_err(AttemptError::Damaged)?;
     let outcomes = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
     let text = text_that_writes(shard, &plan, end);
-    let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(Stop::Writing)?;
+    let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(AttemptError::Writing)?;
     if done.rows_affected() != plan.posts().len() as u64 + 1 {
-        return Err(Stop::Overtaken);
+        return Err(AttemptError::Overtaken);
     }
     Ok(outcomes)
 }

@@ -39,7 +39,7 @@ impl MysqlWallet {
     /// there are `databases` over all slots.
     ///
     /// # Errors
-    /// [`WalletError::Unavailable`] in words for an operator: slots that do not
+    /// [`WalletError::Unavailable`] for the operator: slots that do not
     /// add up, or a database that is not reached, not durable, not migrated, or
     /// made for other slots.
     pub async fn open(servers: Vec<DatabaseServer>, databases: u8) -> Result<MysqlWallet, WalletError> {
@@ -61,7 +61,7 @@ impl MysqlWallet {
         Ok(wallet)
     }
 
-    /// Like [`MysqlWallet::open`], but a server that is down keeps nobody from
+    /// Like [`MysqlWallet::open`], but a server that is down does not keep us from
     /// starting: until it is reached, and found to be durable and the right one,
     /// what concerns its users is [`WalletError::Unavailable`].
     ///
@@ -103,7 +103,7 @@ impl MysqlWallet {
     /// A server that is down opens its own when it is back.
     async fn open_barriers(&self) {
         for server in self.servers.iter().filter(|server| server.was_reached()) {
-            // One that refuses says so again to whoever needs it.
+            // One that refuses says so again when it is needed.
             let _ = server.barrier(server.generation()).await;
         }
     }
@@ -151,7 +151,7 @@ impl MysqlWallet {
         T: Send + 'static,
         F: Future<Output = Result<T, WalletError>> + Send + 'static,
     {
-        // Dropped when this is: then nobody waits for the answers.
+        // Dropped with this future: then the answers are not needed.
         let mut asked: JoinSet<Result<T, WalletError>> =
             self.shards.iter().map(|open| ask(Arc::clone(&open.shard))).collect();
         let mut answers = Vec::with_capacity(self.shards.len());

@@ -28,7 +28,7 @@ use hongbao_database::{Barrier, Durability, Generations};
 use sqlx::SqlitePool;
 use sqlx::migrate::{Migrate as _, Migrator};
 
-use crate::writer::{Failure, Queue, Transact, check_size};
+use crate::writer::{Queue, Transact, TransactError, check_size};
 use crate::{Wallet, WalletError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
@@ -83,10 +83,10 @@ struct FileWriter(Arc<SqliteFile>);
 
 impl Transact for FileWriter {
     /// Holds the connection for one transaction and no longer.
-    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
-        let mut writer = self.0.writer().await.map_err(|error| Failure::Begin(error.into()))?;
+    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
+        let mut writer = self.0.writer().await.map_err(|error| TransactError::Begin(error.into()))?;
         let outcomes = transaction::run(&mut writer, transfers).await?;
-        writer.committed().map_err(|error| Failure::Commit(error.into()))?;
+        writer.committed().map_err(|error| TransactError::Commit(error.into()))?;
         Ok(outcomes)
     }
 }

@@ -10,7 +10,7 @@ use hongbao_database::row::StoredRow as _;
 
 use crate::ledger::{Post, PostingPlan, contra_of};
 use crate::row::{self, code_of, content, hex};
-use crate::writer::Failure;
+use crate::writer::TransactError;
 use crate::{CLEARING, TOP_UPS, WalletError};
 
 const BEGIN: &str = "BEGIN IMMEDIATE /* wallet transfer */";
@@ -50,7 +50,7 @@ static INSERTS: LazyLock<[String; 5]> = LazyLock::new(|| {
 pub(super) async fn run(
     connection: &mut SqliteConnection,
     transfers: &[&Transfer],
-) -> Result<Vec<TransferOutcome>, Failure> {
+) -> Result<Vec<TransferOutcome>, TransactError> {
     let done = attempt(connection, transfers).await;
     if done.is_err() {
         // Fails when SQLite has rolled back already: either way nothing is open after it.
@@ -59,13 +59,16 @@ pub(super) async fn run(
     done
 }
 
-async fn attempt(connection: &mut SqliteConnection, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, Failure> {
-    sqlx::query(BEGIN).execute(&mut *connection).await.map_err(|error| Failure::Begin(unavailable(error)))?;
-    let mut plan = load(connection, transfers).await.map_err(Failure::Inside)?;
+async fn attempt(
+    connection: &mut SqliteConnection,
+    transfers: &[&Transfer],
+) -> Result<Vec<TransferOutcome>, TransactError> {
+    sqlx::query(BEGIN).execute(&mut *connection).await.map_err(|error| TransactError::Begin(unavailable(error)))?;
+    let mut plan = load(connection, transfers).await.map_err(TransactError::Inside)?;
     let outcomes = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
-    write(connection, &plan).await.map_err(|error| Failure::Inside(unavailable(error)))?;
+    write(connection, &plan).await.map_err(|error| TransactError::Inside(unavailable(error)))?;
     let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
-    committed.map_err(|error| Failure::Commit(WalletError::Unknown(error.to_string())))?;
+    committed.map_err(|error| TransactError::Commit(WalletError::Unknown(error.to_string())))?;
     Ok(outcomes)
 }
 

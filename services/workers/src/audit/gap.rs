@@ -5,7 +5,7 @@
 //! row that was read this looks in growing steps for a place behind which rows
 //! can be read again, and then, halving, for the first such place. The damage
 //! of one row is passed exactly; if there is more, rows between may be passed
-//! with it, and so the gap is told as a whole.
+//! with it, and so the gap is reported as a whole.
 
 use hongbao_core::{EnvelopeId, Timestamp};
 

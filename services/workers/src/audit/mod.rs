@@ -250,7 +250,7 @@ impl<'a> Audit<'a> {
         let ids: Vec<EnvelopeId> = read.iter().map(|(envelope, _)| envelope.id).collect();
         let mut transfers = self.transfers_of(&ids).await?;
         for (envelope, entries) in read {
-            // Absent are those whose transfers cannot be read, which was told.
+            // Absent are those whose transfers cannot be read, which was reported.
             let Some(transfers) = transfers.remove(&envelope.id) else { continue };
             let rows = EnvelopeRows { envelope, entries: &entries, transfers: &transfers };
             if !check_envelope(&rows).is_empty() {
@@ -262,7 +262,7 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    /// A journal up to its last entry as of then; `None` if it cannot be read, which was told.
+    /// A journal up to its last entry as of then; `None` if it cannot be read, which was reported.
     async fn journal(
         &mut self,
         set: &SetStore,

@@ -24,7 +24,7 @@ pub struct AuditReport {
     pub breaches: u64,
     /// The books of the whole system; nothing but zeros unless `books_read`.
     pub books: Books,
-    /// Whether they could be read: a row that is missing is told as broken.
+    /// Whether they could be read: a row that is missing is reported as broken.
     pub books_read: bool,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,

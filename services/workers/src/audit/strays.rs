@@ -1,4 +1,4 @@
-//! Entries of envelopes that do not exist: nobody reads a journal without its row.
+//! Entries of envelopes that do not exist: no journal is read without its row.
 
 use hongbao_core::audit::{entry_without_envelope, unreadable};
 use hongbao_core::id::TableRef;
@@ -73,7 +73,7 @@ impl Audit<'_> {
             let is_known = set.store.table_of(id) == table
                 && match set.store.load(id).await {
                     Ok(found) => found.is_some(),
-                    // A damaged row was told of when its table was read.
+                    // A damaged row was reported when its table was read.
                     Err(StoreError::Damaged(_)) => true,
                     Err(error) => return Err(set.failed(error)),
                 };

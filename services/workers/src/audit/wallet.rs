@@ -65,7 +65,7 @@ impl Audit<'_> {
         let set = self.holder(id);
         match set.store.load(id).await {
             Ok(None) => return Ok(false),
-            // A damaged row was told of when its table was read.
+            // A damaged row was reported when its table was read.
             Ok(Some(_)) | Err(StoreError::Damaged(_)) => {}
             Err(error) => return Err(set.failed(error)),
         }
@@ -93,7 +93,7 @@ impl Audit<'_> {
                     (running, account) = (RunningBalance::default(), Some(line.account.clone()));
                 }
                 self.tell(running.check(&line.account, line.position, line.change_fen, line.balance_fen));
-                // What nobody can be called is told by those who read the transfers.
+                // A name that no user can have is reported where the transfers are read.
                 let Some(user) = UserId::parse(&line.account) else { continue };
                 last = Some((user, line.position));
             }

@@ -59,7 +59,7 @@ struct Sweep {
     after: Option<EnvelopeId>,
     /// An envelope that was too long for one run, and the last `seq` taken of it.
     within: Option<(EnvelopeId, u32)>,
-    /// Something was left behind: sweep once more.
+    /// Something was left behind: sweep again.
     again: bool,
     /// When the oldest entry that it found was written.
     oldest: Option<Timestamp>,

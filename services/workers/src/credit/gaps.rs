@@ -4,7 +4,7 @@
 //! share a table (two servers of a SET on MySQL) they commit in another order: a
 //! row may appear behind the place where the tail already is. What gives it away
 //! is a gap in the positions. So the part of a tail that has gaps is read again
-//! one to two seconds later, and what is still missing then once more after ten.
+//! one to two seconds later, and what is still missing then again after ten.
 //! What was credited in the meantime costs that read alone, for a row comes with
 //! its envelope's `settled_seq`. Gaps that stay belong to writers that were
 //! taken back, or to a database that counts in bigger steps; whatever comes
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(gaps.due(at(1_000)), None);
         assert_eq!(gaps.due(at(11_000)), Some((1, rest)));
         gaps.rechecked(1, rest, [9].into_iter(), 9);
-        assert_eq!(gaps.due(at(1_000_000)), None, "what stays is nobody's");
+        assert_eq!(gaps.due(at(1_000_000)), None, "what stays is no entry's");
     }
 
     #[test]

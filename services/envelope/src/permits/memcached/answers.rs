@@ -24,7 +24,7 @@ enum Expected {
     Value(usize),
 }
 
-/// The first words of every answer to what is asked here.
+/// How the answers to what is asked here begin.
 const ANSWERS: [&[u8]; 9] =
     [b"END", b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR", b"VERSION"];
 

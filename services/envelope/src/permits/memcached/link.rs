@@ -25,7 +25,7 @@ pub struct Terms {
     pub holder: u64,
     /// How long one answer may take.
     pub answer_within: Duration,
-    /// How long a part lasts that nobody renews, in seconds.
+    /// How long a part lasts that is not renewed, in seconds.
     pub ttl_s: u32,
     /// Whose transactions are counted.
     pub traffic: Traffic,
@@ -34,8 +34,8 @@ pub struct Terms {
 /// A connection that has answered.
 pub type Connection = Protocol<Checked<TcpStream>>;
 
-/// A connection to memcached that answers. Not part of [`Link`], so that nobody
-/// who enters waits for it.
+/// A connection to memcached that answers. Not part of [`Link`], so that an entry
+/// does not wait for it.
 pub async fn connect(terms: &Terms) -> Result<Connection> {
     let connecting = async {
         let stream = TcpStream::connect(&terms.address).await?;
@@ -129,7 +129,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     async fn put(&self, protocol: &mut Connection) -> Result<bool> {
-        // Most envelopes are nobody's yet: try that first.
+        // Most envelopes have no permits yet: try that first.
         let mut may_be_absent = self.count == 1;
         for _ in 0..PERMIT_TRIES_MAX {
             if may_be_absent {

@@ -8,20 +8,20 @@
 //! more the last one of an envelope is kept for its time to live: an envelope
 //! that is opened now and then costs one question in all. Held permits that are
 //! used are renewed at half their time to live; what a crash leaked ends after
-//! it, and so does what is dropped unwritten, because nobody used it again or
+//! it, and so does what is dropped unwritten, because it was not used again or
 //! because a process holds too many.
 //!
 //! memcached throttles and decides nothing. While a connection to it is broken,
 //! which one late answer does, this process counts for itself under the same
 //! cap: the processes of a host may then let in as many times the cap as they
-//! are. Whoever waits too long behind others for a connection that works is refused.
+//! are. A caller that waits too long behind others for a connection that works is refused.
 //!
 //! | entry | questions to memcached |
 //! |---|---|
 //! | with a kept permit | none |
-//! | the first, nobody else inside | one (`add`) |
+//! | the first, no other inside | one (`add`) |
 //! | the first, others inside | two or three (`add`, `gets`, `cas`) |
-//! | giving back, renewing | two (`gets`, `cas`), behind everybody's back |
+//! | giving back, renewing | two (`gets`, `cas`), on a task of its own |
 //! | the last one of an envelope, under a cap of eight or more | none: it expires |
 
 mod answers;
@@ -80,7 +80,7 @@ struct Inner {
     cap: AtomicU32,
     states: Mutex<PermitStates>,
     links: [tokio::sync::Mutex<Link>; LINKS],
-    /// Taken by whoever gives back and renews, so that the last to do so knows
+    /// Taken to give back and to renew, so that the last to do so knows
     /// that nothing is under way.
     writing: tokio::sync::Mutex<()>,
     /// Some connection is broken: what it is asked is counted here instead.
@@ -167,7 +167,7 @@ impl Permits for MemcachedPermits {
     }
 
     async fn close(&self) {
-        // Where one permit bars nobody, the last one of an envelope is left to expire.
+        // Where one permit bars no other, the last one of an envelope is left to expire.
         // What is idle at one look has been idle long enough at the next.
         self.0.write_due(Duration::ZERO).await;
         for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
@@ -190,13 +190,13 @@ impl Inner {
         let Ok(mut link) = timeout_at(until.into(), self.links[link].lock()).await else { return entered };
         for &place in places {
             let id = ids[place];
-            // While we waited, somebody may have left or been refused.
+            // While we waited, another may have left or been refused.
             let door = self.states.lock().enter(id, cap, Instant::now());
             let enters = match door {
                 Admission::Entered => true,
                 Admission::Full => false,
                 Admission::Ask if !link.is_up() => self.enter_locally(id, cap),
-                // memcached counts, but has no time for us: whoever counted alone now would exceed the host's cap.
+                // memcached counts, but has no time for us: a process that counted alone now would exceed the host's cap.
                 Admission::Ask if Instant::now() >= until => false,
                 Admission::Ask => self.ask_one(&mut link, id, cap).await,
             };
@@ -226,7 +226,7 @@ impl Inner {
         self.states.lock().enter_locally(id, cap, Instant::now())
     }
 
-    /// Gives back what nobody has used for `kept_for`, and renews what is held
+    /// Gives back what was not used for `kept_for`, and renews what is held
     /// long; tells of how many envelopes.
     async fn write_due(&self, kept_for: Duration) -> usize {
         let _writing = self.writing.lock().await;
@@ -248,7 +248,7 @@ impl Inner {
     /// Writes our parts of those of the envelopes that go over this link.
     async fn write_over(&self, number: usize, ids: &[EnvelopeId]) {
         for &id in ids.iter().filter(|id| link_of(**id) == number) {
-            // Locked anew for each, so that nobody who enters waits for all of them.
+            // Locked anew for each, so that an entry does not wait for all of them.
             let mut link = self.links[number].lock().await;
             if !link.is_up() {
                 return;

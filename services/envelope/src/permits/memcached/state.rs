@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use hongbao_core::EnvelopeId;
 use hongbao_core::limits::PERMITS_HELD_MAX;
 
-/// A permit that nobody has used for so long is given back.
+/// A permit that was not used for so long is given back.
 pub const KEPT_FOR: Duration = Duration::from_millis(500);
 
 /// Once an envelope is full it is not asked about again for so long, unless a
@@ -74,7 +74,7 @@ pub enum Admission {
 
 /// How long permits are kept.
 pub struct RetentionPolicy {
-    /// Those that nobody has used for so long are given back.
+    /// Those that were not used for so long are given back.
     pub kept_for: Duration,
     /// The last one of an envelope is not: if it is not used again, it expires.
     pub keeps_last: bool,
@@ -120,7 +120,7 @@ impl PermitStates {
         }
     }
 
-    /// Makes room at once: what nobody uses is no longer held, without a word to
+    /// Makes room at once: what is unused is no longer held, without a request to
     /// memcached, where it ends with its time to live.
     fn forget_idle(&mut self) {
         self.0.retain(|_, held| held.inside > 0);
@@ -151,7 +151,7 @@ impl PermitStates {
         enters
     }
 
-    /// Somebody leaves; the permit is kept, unless it was only counted here.
+    /// A transaction leaves; the permit is kept, unless it was only counted here.
     pub fn leave(&mut self, id: EnvelopeId) {
         let Some(held) = self.0.get_mut(&id) else { return };
         held.inside = held.inside.saturating_sub(1);
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!((held.taken(id()), held.enter(id(), CAP, again + RENEW / 2)), (1, Admission::Entered));
         assert_eq!(held.take_due(again + RENEW, &LONG), [id()], "in use, it is renewed");
         held.written(id(), again + RENEW);
-        assert_eq!(held.take_due(again + RENEW * 2, &LONG), [id()], "somebody is inside");
+        assert_eq!(held.take_due(again + RENEW * 2, &LONG), [id()], "a transaction is inside");
         held.written(id(), again + RENEW * 2);
         held.leave(id());
         assert!(held.take_due(again + RENEW * 3, &LONG).is_empty());

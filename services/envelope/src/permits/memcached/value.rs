@@ -19,7 +19,7 @@ struct Part {
 }
 
 impl Holders {
-    /// Reads what is stored. What nobody of ours has written counts nothing.
+    /// Reads what is stored. What another program has written counts nothing.
     pub fn parse(bytes: &[u8]) -> Holders {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let parts: Option<Vec<Part>> = text.split_ascii_whitespace().map(part).collect();

@@ -19,8 +19,8 @@ use crate::upstream::Upstream;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// Nobody listens there: nothing was sent, another may be asked.
+pub(crate) enum SendError {
+    /// No process listens there: nothing was sent, another may be asked.
     Refused(String),
     /// No connection could be made, and not because of the server.
     Local(String),
@@ -69,7 +69,7 @@ impl UpstreamClient {
         &self,
         upstream: &Arc<Upstream>,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, SendError> {
         let mut uri = std::mem::take(request.uri_mut()).into_parts();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(upstream.authority.clone());
@@ -78,9 +78,9 @@ impl UpstreamClient {
         self.client.request(request).await.map_err(|error| {
             let text = error_chain(&error);
             match error.is_connect() {
-                true if is_of_the_server(&error) => Failure::Refused(text),
-                true => Failure::Local(text),
-                false => Failure::Broken(text),
+                true if is_of_the_server(&error) => SendError::Refused(text),
+                true => SendError::Local(text),
+                false => SendError::Broken(text),
             }
         })
     }
