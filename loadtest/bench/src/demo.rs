@@ -1,13 +1,13 @@
 //! A newcomer's tour: one envelope for 500 users at once, one that expires, the audit.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use hongbao_load::call::Caller;
 use hongbao_load::child::Child;
+use hongbao_load::client::Client;
+use hongbao_load::http::push_request;
+use hongbao_load::request_buffer::RequestBuffer;
 use hongbao_load::{Fallible, interrupt};
 use serde_json::{Value, json};
 
@@ -32,20 +32,23 @@ pub fn demo(server: &Path) -> Fallible<ExitCode> {
     let addr = service.addr();
     println!("the service      http://{addr}, SQLite in a temporary folder");
 
-    let mut sender = Caller::connect(addr, &token(addr, "grandma")?)?;
+    // Nothing is signed here: the dev call makes the tokens.
+    let client = Client::new(addr, "");
+    client.wait_until_ready()?;
+    let sender = User::new(&client, "grandma")?;
     let top_up = json!({ "amount_fen": 2 * TOTAL_FEN, "id": TOP_UP_ID });
     sender.call("POST", "/v1/dev/top-up", &top_up.to_string())?;
-    let before = balance(&mut sender)?;
+    let before = balance(&sender)?;
     println!("grandma          has {}", yuan(before));
 
-    let envelope = send(&mut sender, TOTAL_FEN, SHARES, 86_400)?;
+    let envelope = send(&sender, TOTAL_FEN, SHARES, 86_400)?;
     println!("                 sends {} in {SHARES} shares to the group \"family\"\n", yuan(TOTAL_FEN));
-    let opened = open_by_all(addr, &envelope)?;
-    show_openers(&mut sender, &envelope, &opened)?;
-    wait_for_credits(addr, &opened)?;
+    let opened = open_by_all(&client, &envelope)?;
+    show_openers(&sender, &envelope, &opened)?;
+    wait_for_credits(&client, &opened)?;
 
-    show_refund(&mut sender)?;
-    let after = balance(&mut sender)?;
+    show_refund(&sender)?;
+    let after = balance(&sender)?;
     println!("grandma          had {}, has {}", yuan(before), yuan(after));
     if before - after != TOTAL_FEN {
         return Err("the sender's balance is off".into());
@@ -59,13 +62,26 @@ pub fn demo(server: &Path) -> Fallible<ExitCode> {
     Ok(if audit.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn token(addr: SocketAddr, user: &str) -> Fallible<String> {
-    let body = json!({ "user_id": user, "groups": ["family"] }).to_string();
-    let answer = Caller::connect(addr, "")?.call("POST", "/v1/dev/token", &body)?;
-    text(&answer, "token")
+/// Somebody, with the token of the dev call.
+struct User<'a> {
+    client: &'a Client,
+    token: String,
 }
 
-fn send(sender: &mut Caller, total_fen: i64, shares: usize, expires_in_s: i64) -> Fallible<String> {
+impl User<'_> {
+    fn new<'a>(client: &'a Client, id: &str) -> Fallible<User<'a>> {
+        let body = json!({ "user_id": id, "groups": ["family"] });
+        let nobody = User { client, token: String::new() };
+        Ok(User { token: text(&nobody.call("POST", "/v1/dev/token", &body.to_string())?, "token")?, client })
+    }
+
+    /// Sends a request and gives the body of a success; everything else is an error.
+    fn call(&self, method: &str, path: &str, body: &str) -> Fallible<Value> {
+        Ok(serde_json::from_str(&self.client.one_with(&self.token, method, path, body)?)?)
+    }
+}
+
+fn send(sender: &User<'_>, total_fen: i64, shares: usize, expires_in_s: i64) -> Fallible<String> {
     let body = json!({
         "kind": "lucky", "total_fen": total_fen, "shares": shares, "expires_in_s": expires_in_s,
         "audience": { "type": "group", "id": "family" },
@@ -75,26 +91,30 @@ fn send(sender: &mut Caller, total_fen: i64, shares: usize, expires_in_s: i64) -
     Ok(envelope)
 }
 
-/// All users grab at the same moment, and open what they have a ticket for.
+/// All users grab at the same moment, and then open what they have a ticket for.
 /// Gives who got how much.
-fn open_by_all(addr: SocketAddr, envelope: &str) -> Fallible<Vec<(String, i64)>> {
+fn open_by_all(client: &Client, envelope: &str) -> Fallible<Vec<(String, i64)>> {
     let users: Vec<String> = (1..=USERS).map(|number| format!("user-{number}")).collect();
-    let tokens = users.iter().map(|user| token(addr, user)).collect::<Fallible<Vec<String>>>()?;
-    let start = Barrier::new(USERS);
+    let tokens: Vec<String> = users.iter().map(|user| Ok(User::new(client, user)?.token)).collect::<Fallible<_>>()?;
     let began = Instant::now();
-    let answers: Vec<Fallible<Option<i64>>> = std::thread::scope(|threads| {
-        let openings: Vec<_> =
-            tokens.iter().map(|token| threads.spawn(|| grab_and_open(addr, token, envelope, &start))).collect();
-        openings.into_iter().map(|opening| opening.join().expect("an opening does not panic")).collect()
-    });
-    let took = began.elapsed();
-
-    let mut opened = Vec::new();
-    for (user, answer) in users.into_iter().zip(answers) {
-        if let Some(amount_fen) = answer? {
-            opened.push((user, amount_fen));
+    let mut grabs = RequestBuffer::default();
+    for token in &tokens {
+        push_request(&mut grabs, "POST", &format!("/v1/envelopes/{envelope}/grab"), token, "");
+    }
+    let (mut openers, mut opens) = (Vec::new(), RequestBuffer::default());
+    for (place, grabbed) in at_once(client, &grabs)?.into_iter().enumerate() {
+        if let Some(ticket) = grabbed["ticket"].as_str() {
+            let body = json!({ "ticket": ticket }).to_string();
+            push_request(&mut opens, "POST", &format!("/v1/envelopes/{envelope}/open"), &tokens[place], &body);
+            openers.push(&users[place]);
         }
     }
+    let outcomes = at_once(client, &opens)?;
+    let took = began.elapsed();
+
+    let amounts = outcomes.iter().map(|outcome| outcome["amount_fen"].as_i64());
+    let opened: Vec<(String, i64)> =
+        openers.into_iter().zip(amounts).filter_map(|(user, amount_fen)| Some((user.clone(), amount_fen?))).collect();
     let sum: i64 = opened.iter().map(|(_, amount_fen)| amount_fen).sum();
     println!("{USERS} users        grab and open at the same time: {} ms", took.as_millis());
     println!("                 {} got a share, {} came too late", opened.len(), USERS - opened.len());
@@ -105,23 +125,17 @@ fn open_by_all(addr: SocketAddr, envelope: &str) -> Fallible<Vec<(String, i64)>>
     Ok(opened)
 }
 
-fn grab_and_open(addr: SocketAddr, token: &str, envelope: &str, start: &Barrier) -> Fallible<Option<i64>> {
-    let connected = Caller::connect(addr, token);
-    // Also who could not connect comes to the start, for the others wait there.
-    start.wait();
-    let mut user = connected?;
-    let grabbed = user.call("POST", &format!("/v1/envelopes/{envelope}/grab"), "")?;
-    let outcome = match grabbed["ticket"].as_str() {
-        Some(ticket) => {
-            let body = json!({ "ticket": ticket }).to_string();
-            user.call("POST", &format!("/v1/envelopes/{envelope}/open"), &body)?
-        }
-        None => grabbed,
-    };
-    Ok(outcome["amount_fen"].as_i64())
+/// Sends all requests over a connection each, and gives what was answered.
+fn at_once(client: &Client, requests: &RequestBuffer) -> Fallible<Vec<Value>> {
+    let mut answers = vec![Value::Null; requests.count()];
+    client.all_over(USERS, requests, |index, body| {
+        answers[index] = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        Ok(())
+    })?;
+    Ok(answers)
 }
 
-fn show_openers(sender: &mut Caller, envelope: &str, opened: &[(String, i64)]) -> Fallible<()> {
+fn show_openers(sender: &User<'_>, envelope: &str, opened: &[(String, i64)]) -> Fallible<()> {
     let detail = sender.call("GET", &format!("/v1/envelopes/{envelope}?limit={SHOWN}"), "")?;
     for open in detail["opens"].as_array().into_iter().flatten() {
         println!("  {:>3}. {:<10} {:>8}", open["seq"], text(open, "user_id")?, yuan(number(open, "amount_fen")?));
@@ -133,20 +147,20 @@ fn show_openers(sender: &mut Caller, envelope: &str, opened: &[(String, i64)]) -
 }
 
 /// Every opener's balance becomes what it opened: each credit arrives, and only once.
-fn wait_for_credits(addr: SocketAddr, opened: &[(String, i64)]) -> Fallible<()> {
+fn wait_for_credits(client: &Client, opened: &[(String, i64)]) -> Fallible<()> {
     let began = Instant::now();
     let mut sum = 0;
     for (user, amount_fen) in opened {
-        let mut user = Caller::connect(addr, &token(addr, user)?)?;
-        wait_until("a credit", || Ok(balance(&mut user)? == *amount_fen))?;
-        sum += balance(&mut user)?;
+        let user = User::new(client, user)?;
+        wait_until("a credit", || Ok(balance(&user)? == *amount_fen))?;
+        sum += balance(&user)?;
     }
     let millis = began.elapsed().as_millis();
     println!("the balances     of {} openers add up to {}, checked within {millis} ms\n", opened.len(), yuan(sum));
     Ok(())
 }
 
-fn show_refund(sender: &mut Caller) -> Fallible<()> {
+fn show_refund(sender: &User<'_>) -> Fallible<()> {
     let envelope = send(sender, TOTAL_FEN, SHARES, 2)?;
     println!("grandma          sends another {} that nobody opens: it expires after two seconds", yuan(TOTAL_FEN));
     let path = format!("/v1/envelopes/{envelope}");
@@ -172,7 +186,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Fallible<bool>) -> Fallible
     Ok(())
 }
 
-fn balance(user: &mut Caller) -> Fallible<i64> {
+fn balance(user: &User<'_>) -> Fallible<i64> {
     number(&user.call("GET", "/v1/wallet", "")?, "balance_fen")
 }
 

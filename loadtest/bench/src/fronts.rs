@@ -5,9 +5,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hongbao_load::child::{self, Child, forget_environment};
+use hongbao_load::child::{Child, forget_environment};
 use hongbao_load::client::Client;
 use hongbao_load::http::push_request;
 use hongbao_load::request_buffer::RequestBuffer;
@@ -23,8 +23,6 @@ use crate::workload::Expect;
 const GOAL: f64 = 0.80;
 /// Envelopes that the requests go to, so that both hash over many.
 const ENVELOPES: u64 = 1_000;
-/// How long HAProxy may take to listen.
-const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a run of `fronts` is told.
 #[derive(clap::Args)]
@@ -73,7 +71,7 @@ pub fn fronts(args: &Args) -> Fallible<ExitCode> {
             );
             Fallible::Ok(sample.per_second)
         };
-        let theirs = run("HAProxy", haproxy_addr, &|| machine::cpu_time(haproxy.id()))?;
+        let theirs = run("HAProxy", haproxy.addr(), &|| haproxy.cpu_time())?;
         let ours = run("gateway", gateway.addr(), &|| gateway.cpu_time())?;
         ratios.push(ours / theirs);
     }
@@ -115,24 +113,7 @@ fn start_gateway(binary: &Path, dir: &Path, bare: &[Child; 2]) -> Fallible<Child
     Child::start("the gateway", command, &dir.join("gateway.log"))
 }
 
-/// HAProxy, killed when it is dropped.
-struct HaProxy(std::process::Child);
-
-impl HaProxy {
-    fn id(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        // Both fail only when it has ended and been reaped, which is what is wanted.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible<HaProxy> {
+fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible<Child> {
     let threads = std::thread::available_parallelism()?;
     let config = format!(
         "global\n  nbthread {threads}\n  maxconn 8192\n\
@@ -146,17 +127,8 @@ fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible
     fs::write(&file, config)?;
     let mut command = Command::new("haproxy");
     command.args(["-db", "-f"]).arg(&file);
-    let process = child::spawn("haproxy", &command, &dir.join("haproxy.log"))?;
-    let haproxy = HaProxy(process);
-    let started = Instant::now();
-    while std::net::TcpStream::connect(address).is_err() {
-        if started.elapsed() > LISTENS_WITHIN {
-            let said = fs::read_to_string(dir.join("haproxy.log"))?;
-            return Err(format!("haproxy does not listen; `ops/parts.sh install` installs it: {said}").into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(haproxy)
+    let haproxy = Child::start_at("haproxy", &command, &dir.join("haproxy.log"), address);
+    Ok(haproxy.map_err(|error| format!("{error}; `ops/parts.sh install` installs it"))?)
 }
 
 /// Openings of many envelopes by many users; whoever answers them is bare.

@@ -2,16 +2,14 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hongbao_load::Fallible;
 use hongbao_load::client::Client;
 use hongbao_load::http::push_request;
 use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::{Fallible, top_up};
 use serde::Deserialize;
 
 /// Who sends every envelope.
 const SENDER: &str = "sender";
-/// The most that one top-up may bring.
-const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
 /// What a share holds on average.
 pub const SHARE_FEN_MEAN: i64 = 10;
 /// Tickets that are fetched before they are turned into requests.
@@ -36,7 +34,7 @@ pub fn user_id(number: u32) -> String {
 /// Sends `count` lucky envelopes of `shares` shares, money included. Answers their ids.
 pub fn send_envelopes(client: &Client, count: u32, shares: u32) -> Fallible<Vec<String>> {
     let total_fen = i64::from(shares) * SHARE_FEN_MEAN;
-    top_up(client, total_fen * i64::from(count))?;
+    pay_in(client, total_fen * i64::from(count))?;
     let token = client.token(SENDER);
 
     let body = format!(r#"{{"kind":"lucky","total_fen":{total_fen},"shares":{shares}}}"#);
@@ -64,20 +62,10 @@ pub fn send_envelopes(client: &Client, count: u32, shares: u32) -> Fallible<Vec<
 }
 
 /// Tops the sender up; every call is another top-up.
-fn top_up(client: &Client, fen: i64) -> Fallible<()> {
+fn pay_in(client: &Client, fen: i64) -> Fallible<()> {
     static CALLS: AtomicU32 = AtomicU32::new(0);
-    let distinct = CALLS.fetch_add(1, Ordering::Relaxed);
-    let mut left = fen;
-    let mut part = 0;
-    while left > 0 {
-        let amount_fen = left.min(TOP_UP_FEN_MAX);
-        let id = format!("{distinct:08x}-0000-4000-8000-{part:012x}");
-        let body = format!(r#"{{"amount_fen":{amount_fen},"id":"{id}"}}"#);
-        client.one("POST", "/v1/dev/top-up", SENDER, &body)?;
-        left -= amount_fen;
-        part += 1;
-    }
-    Ok(())
+    let mut bodies = top_up::bodies(CALLS.fetch_add(1, Ordering::Relaxed), 0, fen);
+    bodies.try_for_each(|body| client.one("POST", "/v1/dev/top-up", SENDER, &body).map(drop))
 }
 
 /// Appends one grab of `envelope` to `out`.

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::workload::Workload;
 
+/// The columns of the table.
+const HEAD: &str = "workload  conns    bare/s service/s  ratio         goal     p50     p99   p99.9   batch  cpu us cost us generator catch-up   errors";
 /// Errors above this share of all answers fail a bench.
 const ERROR_SHARE_MAX: f64 = 0.001;
 /// Other processes that use more than this share of one processor are worth a note.
@@ -170,25 +172,7 @@ impl Report {
         let _ = writeln!(out, "durability  {}", self.durability);
         let _ =
             writeln!(out, "figures     medians of {rounds} alternating rounds of {} s, latency in ms\n", self.seconds);
-        let _ = writeln!(
-            out,
-            "{:<9}{:>6}{:>10}{:>10}{:>7}{:>13}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>9}{:>9}",
-            "workload",
-            "conns",
-            "bare/s",
-            "service/s",
-            "ratio",
-            "goal",
-            "p50",
-            "p99",
-            "p99.9",
-            "batch",
-            "cpu us",
-            "cost us",
-            "generator",
-            "catch-up",
-            "errors"
-        );
+        let _ = writeln!(out, "{HEAD}");
         for line in &self.lines {
             let goal = match line.goal {
                 Some(goal) => format!("{goal:.2} {}", if line.goal_met() { "met" } else { "MISSED" }),

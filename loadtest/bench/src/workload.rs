@@ -106,7 +106,7 @@ impl Expect {
     /// Refuses any other answer by what it is. Looks for words only: parsing
     /// each answer would cost the generator more than sending the request.
     pub fn check(self, answer: &Answer<'_>) -> Result<(), String> {
-        let holds = |words: &str| memmem::find(answer.body, words.as_bytes()).is_some();
+        let holds = |text: &str| memmem::find(answer.body, text.as_bytes()).is_some();
         let right = match self {
             Expect::Opened => holds(r#""outcome":"opened""#) && holds(r#""replayed":false"#),
             Expect::Empty => holds(r#""outcome":"empty""#),

@@ -2,7 +2,7 @@
 //! no longer than the bench, however it ends.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use hongbao_parts::{bound, spawn_command};
 use crate::error::Fallible;
 use crate::{interrupt, machine};
 
-/// How long a process may take to print its address.
+/// How long a process may take to listen.
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long a look at it takes.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
@@ -23,7 +23,7 @@ const LOG_LINES_SHOWN: usize = 15;
 
 /// Starts a process that ends with this one, also when this one is killed; what it
 /// says goes to the file `log`.
-pub fn spawn(name: &str, command: &Command, log: &Path) -> Fallible<std::process::Child> {
+fn spawn(name: &str, command: &Command, log: &Path) -> Fallible<std::process::Child> {
     let file = File::create(log)?;
     let mut bound = bound(command);
     bound.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
@@ -52,28 +52,39 @@ pub struct Child {
 impl Child {
     /// Starts `command`, its output going to the file `log`, and waits for its address.
     pub fn start(name: &'static str, command: Command, log: &Path) -> Fallible<Child> {
-        let process = spawn(name, &command, log)?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut child = Child { process, name, log: log.to_owned(), addr: nowhere };
-        child.addr = child.wait_for_address()?;
-        Ok(child)
+        Child::start_until(name, &command, log, nowhere, |child| {
+            child.addr = find_address(&child.output()).unwrap_or(nowhere);
+            child.addr != nowhere
+        })
     }
 
-    fn wait_for_address(&mut self) -> Fallible<SocketAddr> {
+    /// The same of one that prints no address: waits until it listens at `addr`.
+    pub fn start_at(name: &'static str, command: &Command, log: &Path, addr: SocketAddr) -> Fallible<Child> {
+        Child::start_until(name, command, log, addr, |child| TcpStream::connect(child.addr).is_ok())
+    }
+
+    fn start_until(
+        name: &'static str,
+        command: &Command,
+        log: &Path,
+        addr: SocketAddr,
+        listens: impl Fn(&mut Child) -> bool,
+    ) -> Fallible<Child> {
+        let process = spawn(name, command, log)?;
+        let mut child = Child { process, name, log: log.to_owned(), addr };
         let started = Instant::now();
-        loop {
+        while !listens(&mut child) {
             interrupt::check()?;
-            if let Some(addr) = find_address(&self.output()) {
-                return Ok(addr);
-            }
-            if let Some(status) = self.process.try_wait()? {
-                return Err(self.complaint(&format!("ended at once, {status}")));
+            if let Some(status) = child.process.try_wait()? {
+                return Err(child.complaint(&format!("ended at once, {status}")));
             }
             if started.elapsed() > START_MAX {
-                return Err(self.complaint("printed no address"));
+                return Err(child.complaint("does not listen"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        Ok(child)
     }
 
     /// Where it listens.

@@ -11,10 +11,10 @@ use crate::generator::{BUSY, Generator};
 use crate::http::{Answer, push_request};
 use crate::interrupt;
 use crate::request_buffer::RequestBuffer;
-use crate::source::RequestSource;
+use crate::source::{LoadStats, RequestSource};
 
-/// Connections that the preparation uses.
-const CONNECTIONS: usize = 64;
+/// Connections that are enough to prepare and to audit.
+pub const CONNECTIONS: usize = 64;
 /// How long the service may take to become ready.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// When the tokens expire: the year 2100, since nothing here tests expiry.
@@ -48,25 +48,35 @@ impl Client {
     pub fn all(
         &self,
         requests: &RequestBuffer,
-        mut on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
+        on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
     ) -> Fallible<()> {
-        let connections = CONNECTIONS.min(requests.count());
-        let check = |index: usize, answer: &Answer<'_>| match answer.status {
-            200..300 => on_body(index, answer.body),
-            _ => Err(describe(answer)),
-        };
+        self.all_over(CONNECTIONS, requests, on_body)
+    }
+
+    /// The same over so many connections at most.
+    pub fn all_over(
+        &self,
+        connections: usize,
+        requests: &RequestBuffer,
+        on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
+    ) -> Fallible<()> {
         let mut source = RequestSource::until_taken(requests);
-        let stats = Generator::connect(self.addr, connections)?.drive(&mut source, None, check)?;
+        let stats = send_all(self.addr, connections, &mut source, on_body)?;
         match stats.errors.iter().find(|(label, _)| *label != BUSY) {
             Some((label, count)) => Err(format!("preparation: {count} of {} answers: {label}", stats.sent).into()),
             None => Ok(()),
         }
     }
 
-    /// Sends one request and answers its body.
+    /// Sends one request of a user and answers its body.
     pub fn one(&self, method: &str, path: &str, user: &str, body: &str) -> Fallible<String> {
+        self.one_with(&self.token(user), method, path, body)
+    }
+
+    /// The same with a bearer token; an empty one is nobody's.
+    pub fn one_with(&self, token: &str, method: &str, path: &str, body: &str) -> Fallible<String> {
         let mut requests = RequestBuffer::default();
-        push_request(&mut requests, method, path, &self.token(user), body);
+        push_request(&mut requests, method, path, token, body);
         let mut text = String::new();
         self.all(&requests, |_, body| {
             text = String::from_utf8_lossy(body).into_owned();
@@ -95,18 +105,34 @@ impl Client {
     }
 }
 
+/// Sends all requests of a source over so many connections at most, and hands on the body of
+/// each success with its request's index. Whatever else is answered is counted by its label.
+pub fn send_all(
+    addr: SocketAddr,
+    connections: usize,
+    source: &mut RequestSource<'_>,
+    mut on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
+) -> Fallible<LoadStats> {
+    let check = |index: usize, answer: &Answer<'_>| match answer.status {
+        200..300 => on_body(index, answer.body),
+        _ => Err(describe(answer)),
+    };
+    let connections = connections.min(source.requests().count());
+    Generator::connect(addr, connections)?.drive(source, None, check)
+}
+
 /// An answer's status with what its body says: `503 busy`, `200 empty`.
 pub fn describe(answer: &Answer<'_>) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]
-    struct Words<'a> {
+    struct Body<'a> {
         code: Option<&'a str>,
         outcome: Option<&'a str>,
         replayed: bool,
     }
-    let words: Words<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
-    let replayed = words.replayed.then_some("replayed");
-    let parts = [words.code, words.outcome, replayed];
+    let said: Body<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
+    let replayed = said.replayed.then_some("replayed");
+    let parts = [said.code, said.outcome, replayed];
     parts.into_iter().flatten().fold(answer.status.to_string(), |label, part| label + " " + part)
 }
 

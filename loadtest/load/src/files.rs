@@ -83,12 +83,12 @@ mod tests {
             write("--flag", Some(nowhere), nothing),
             write_pieces("--flag", Some(nowhere), |_| Ok(())),
         ] {
-            let words = refused.unwrap_err().to_string();
-            assert!(words.starts_with("--flag /no/such/folder/file: No such file"), "{words}");
+            let message = refused.unwrap_err().to_string();
+            assert!(message.starts_with("--flag /no/such/folder/file: No such file"), "{message}");
         }
         write("--flag", None, nothing).unwrap();
-        let words = data_dir(Path::new("/proc/data")).unwrap_err().to_string();
-        assert!(words.starts_with("--data /proc/data: "), "{words}");
+        let message = data_dir(Path::new("/proc/data")).unwrap_err().to_string();
+        assert!(message.starts_with("--data /proc/data: "), "{message}");
     }
 
     #[test]

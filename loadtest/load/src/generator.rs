@@ -3,18 +3,17 @@
 //! requests are written beforehand, an answer costs one read and one write.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 
+use crate::connection::Connection;
 use crate::error::Fallible;
-use crate::http::{self, Answer};
+use crate::http::Answer;
 use crate::interrupt;
-use crate::request_buffer::RequestBuffer;
 use crate::source::{LoadStats, RequestSource};
 
 /// How long the server may leave every connection without an answer.
@@ -28,14 +27,12 @@ pub const BUSY: &str = "503 busy";
 const REST: Duration = Duration::from_millis(100);
 /// How long one look takes where requests have a pace.
 const PACE_LOOK: Duration = Duration::from_millis(1);
-/// The first size of a connection's buffer; it grows for larger answers.
-const INBOX_BYTES: usize = 2 * 1024;
 
 /// Open connections to one server.
 pub struct Generator {
     addr: SocketAddr,
     poll: Poll,
-    connections: Vec<Connection>,
+    connections: Vec<Client>,
 }
 
 /// One run of full load over the connections of a generator.
@@ -64,7 +61,7 @@ impl Generator {
     pub fn connect(addr: SocketAddr, connections: usize) -> Fallible<Generator> {
         let poll = Poll::new()?;
         let connections =
-            (0..connections).map(|index| Connection::open(addr, &poll, index)).collect::<Fallible<Vec<_>>>()?;
+            (0..connections).map(|index| Client::connect(addr, &poll, index)).collect::<Fallible<Vec<_>>>()?;
         Ok(Generator { addr, poll, connections })
     }
 
@@ -117,12 +114,12 @@ impl Generator {
         };
         for index in 0..self.connections.len() {
             if self.connections[index].lost {
-                self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
+                self.connections[index] = Client::connect(self.addr, &self.poll, index)?;
             }
             self.connections[index].send_next(&mut drive, Instant::now());
         }
         let mut events = Events::with_capacity(1024);
-        let mut heard = Instant::now();
+        let mut last_event = Instant::now();
         while drive.under_way > 0 || drive.is_resting() || drive.is_waiting(Instant::now()) {
             interrupt::check()?;
             let poll_max = if pace.is_some() || drive.is_resting() { PACE_LOOK } else { POLL_MAX };
@@ -131,8 +128,8 @@ impl Generator {
                 other => other?,
             }
             if !events.is_empty() || drive.under_way == 0 {
-                heard = Instant::now();
-            } else if heard.elapsed() > SILENCE_MAX {
+                last_event = Instant::now();
+            } else if last_event.elapsed() > SILENCE_MAX {
                 return Err(format!("{} has not answered for {} s", self.addr, SILENCE_MAX.as_secs()).into());
             }
             for event in &events {
@@ -196,7 +193,7 @@ impl Generator {
         if drive.lost > self.connections.len() {
             return Err(format!("{} keeps losing connections: {label}", self.addr).into());
         }
-        self.connections[index] = Connection::open(self.addr, &self.poll, index)?;
+        self.connections[index] = Client::connect(self.addr, &self.poll, index)?;
         self.connections[index].send_next(drive, Instant::now());
         Ok(())
     }
@@ -249,34 +246,20 @@ impl<F> Drive<'_, '_, F> {
     }
 }
 
-/// One connection, with at most one request under way.
-struct Connection {
+/// A connection, and the request under way over it: which it is, and since when.
+struct Client {
     number: usize,
-    stream: TcpStream,
-    inbox: Vec<u8>,
-    filled: usize,
-    request: Option<Request>,
+    connection: Connection,
+    request: Option<(usize, Instant)>,
     /// Of no more use: it is opened anew before the next request.
     lost: bool,
 }
 
-/// A request under way: which it is, how much is written, and since when.
-#[derive(Clone, Copy)]
-struct Request {
-    index: usize,
-    written: usize,
-    sent_at: Instant,
-}
-
-impl Connection {
-    fn open(addr: SocketAddr, poll: &Poll, index: usize) -> Fallible<Connection> {
-        let stream =
-            std::net::TcpStream::connect(addr).map_err(|error| format!("cannot connect to {addr}: {error}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Connection { number: index, stream, inbox: vec![0; INBOX_BYTES], filled: 0, request: None, lost: false })
+impl Client {
+    fn connect(addr: SocketAddr, poll: &Poll, number: usize) -> Fallible<Client> {
+        let connected = Connection::connect(addr, poll, number);
+        let connection = connected.map_err(|error| format!("cannot connect to {addr}: {error}"))?;
+        Ok(Client { number, connection, request: None, lost: false })
     }
 
     /// Sends the next request, if there is one. A failure to write shows as an event.
@@ -288,21 +271,8 @@ impl Connection {
     fn send<F>(&mut self, index: usize, drive: &mut Drive<'_, '_, F>, now: Instant) {
         drive.under_way += 1;
         drive.stats.sent += 1;
-        self.request = Some(Request { index, written: 0, sent_at: now });
-        self.write(drive.source.requests());
-    }
-
-    fn write(&mut self, requests: &RequestBuffer) {
-        let Some(request) = &mut self.request else { return };
-        let bytes = requests.get(request.index);
-        while request.written < bytes.len() {
-            match self.stream.write(&bytes[request.written..]) {
-                Ok(written) => request.written += written,
-                Err(error) if error.kind() == ErrorKind::Interrupted => (),
-                // A full socket becomes writable, a broken one readable: an event comes.
-                Err(_) => return,
-            }
-        }
+        self.request = Some((index, now));
+        self.connection.send(false, |out| out.extend_from_slice(drive.source.requests().get(index)));
     }
 
     /// Writes what is left, reads what has come, and goes on to the next request.
@@ -312,85 +282,75 @@ impl Connection {
         F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
     {
         if event.is_writable() {
-            self.write(drive.source.requests());
+            self.connection.flush();
         }
         if !event.is_readable() && !event.is_error() {
             return Ok(());
         }
         loop {
-            let space = self.inbox.len() - self.filled;
-            match self.stream.read(&mut self.inbox[self.filled..]) {
-                Ok(0) => return Err("connection closed".into()),
-                Ok(read) => {
-                    self.filled += read;
-                    self.take_answer(drive)?;
-                    // Less than there was space for: all that had come was read. Only
-                    // the end of the stream may stand behind it, and gives no event more.
-                    if read < space && !event.is_read_closed() {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => (),
-                Err(error) => return Err(format!("connection lost: {}", error.kind())),
+            let (request, mut checked) = (self.request, Ok(()));
+            let check = |answer: &Answer<'_>| {
+                checked = request.map_or(Ok(()), |(index, _)| (drive.check)(index, answer));
+            };
+            if self.connection.read(check)?.is_none() {
+                return Ok(());
+            }
+            let Some((index, sent_at)) = self.request.take() else {
+                return Err("an answer that nobody asked for".into());
+            };
+            self.on_answer(index, sent_at, checked, drive);
+            // Only the end of the stream may stand behind an answer, and gives no event more.
+            if !event.is_read_closed() {
+                return Ok(());
             }
         }
     }
 
-    fn take_answer<F>(&mut self, drive: &mut Drive<'_, '_, F>) -> Result<(), String>
-    where
-        F: FnMut(usize, &Answer<'_>) -> Result<(), String>,
-    {
-        let Some((answer, used)) = http::parse(&self.inbox[..self.filled])? else {
-            if self.filled == self.inbox.len() {
-                self.inbox.resize(2 * self.inbox.len(), 0);
-            }
-            return Ok(());
-        };
-        let Some(request) = self.request.take() else { return Err("an answer that nobody asked for".into()) };
-        if used < self.filled {
-            self.request = Some(request);
-            return Err("more than one answer".into());
-        }
+    fn on_answer<F>(
+        &mut self,
+        index: usize,
+        sent_at: Instant,
+        checked: Result<(), String>,
+        drive: &mut Drive<'_, '_, F>,
+    ) {
         drive.under_way -= 1;
         let now = Instant::now();
         let (mut is_refused, mut asks_at_once) = (false, false);
-        match (drive.check)(request.index, &answer) {
+        match checked {
             Err(label) => {
                 if label == BUSY {
                     is_refused = true;
-                    asks_at_once = drive.source.refused(request.index) && drive.is_in_time(now);
+                    asks_at_once = drive.source.refused(index) && drive.is_in_time(now);
                 }
                 drive.stats.error(label);
             }
             Ok(()) if drive.ended.is_none() => {
                 drive.stats.counted += 1;
-                let us = (now - request.sent_at).as_micros() as u64;
-                drive.stats.latency_us.saturating_record(us);
+                drive.stats.latency_us.saturating_record((now - sent_at).as_micros() as u64);
             }
             Ok(()) => (),
         }
-        self.filled = 0;
         if asks_at_once {
             drive.beyond_pace += 1;
-            self.send(request.index, drive, now);
+            self.send(index, drive, now);
         } else if is_refused && drive.pace.is_none() {
             drive.resting.push_back((now + REST, self.number));
         } else {
             // At a pace somebody else's request is sent over it.
             self.send_next(drive, now);
         }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
     use super::*;
+    use crate::http;
+    use crate::request_buffer::RequestBuffer;
 
     /// Answers the requests of one connection after another with what `answer` makes of their number.
     fn server(answers: Vec<Vec<&'static [u8]>>) -> SocketAddr {
@@ -427,21 +387,21 @@ mod tests {
     }
 
     fn expect_ok(_: usize, answer: &Answer<'_>) -> Result<(), String> {
-        if answer.status == 200 { Ok(()) } else { Err(answer.status.to_string()) }
+        if answer.status == 200 { Ok(()) } else { Err(BUSY.to_owned()) }
     }
 
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
+    const REFUSED: &[u8] = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
 
     #[test]
     fn every_request_is_sent_once_and_unexpected_answers_are_counted_by_label() {
-        let addr = server(vec![vec![OK, BUSY, OK]]);
+        let addr = server(vec![vec![OK, REFUSED, OK]]);
         let requests = requests(3);
         let mut source = RequestSource::once(&requests);
         let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, expect_ok).unwrap();
         assert_eq!(stats.sent, 3);
         assert_eq!(stats.counted, 2);
-        assert_eq!(stats.errors, BTreeMap::from([("503".into(), 1)]));
+        assert_eq!(stats.errors, BTreeMap::from([(BUSY.into(), 1)]));
         assert!(stats.used_up);
         assert!(stats.latency_us.max() >= 5_000, "both halves belong to the latency");
     }
@@ -498,45 +458,36 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_sent_again_after_all_others() {
-        let addr = server(vec![vec![BUSY, OK, OK, OK]]);
+        let addr = server(vec![vec![REFUSED, OK, OK, OK]]);
         let requests = requests(3);
         let mut seen = Vec::new();
-        let check = |index: usize, answer: &Answer<'_>| {
-            seen.push(index);
-            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
-        };
+        let check = |index: usize, answer: &Answer<'_>| (seen.push(index), expect_ok(index, answer)).1;
         let mut source = RequestSource::until_taken(&requests);
         let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, check).unwrap();
         assert_eq!(seen, [0, 1, 2, 0]);
-        assert_eq!((stats.sent, stats.errors.get(super::BUSY)), (4, Some(&1)));
+        assert_eq!((stats.sent, stats.errors.get(BUSY)), (4, Some(&1)));
     }
 
     #[test]
     fn who_asks_again_at_once_does_so_until_it_is_taken() {
-        let addr = server(vec![vec![BUSY, BUSY, OK, OK]]);
+        let addr = server(vec![vec![REFUSED, REFUSED, OK, OK]]);
         let requests = requests(2);
         let mut seen = Vec::new();
-        let check = |index: usize, answer: &Answer<'_>| {
-            seen.push(index);
-            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
-        };
+        let check = |index: usize, answer: &Answer<'_>| (seen.push(index), expect_ok(index, answer)).1;
         let mut source = RequestSource::once(&requests).asking_again_at_once();
         let stats = Generator::connect(addr, 1).unwrap().drive(&mut source, None, check).unwrap();
         assert_eq!(seen, [0, 0, 0, 1]);
-        assert_eq!((stats.sent, stats.errors.get(super::BUSY)), (4, Some(&2)));
+        assert_eq!((stats.sent, stats.errors.get(BUSY)), (4, Some(&2)));
     }
 
     #[test]
     fn requests_that_are_sent_again_at_once_come_on_top_of_the_pace() {
-        let addr = server(vec![[vec![BUSY; 40], vec![OK; 1_000]].concat()]);
+        let addr = server(vec![[vec![REFUSED; 40], vec![OK; 1_000]].concat()]);
         let requests = requests(1);
-        let check = |_: usize, answer: &Answer<'_>| {
-            if answer.status == 503 { Err(super::BUSY.to_owned()) } else { Ok(()) }
-        };
         let mut source = RequestSource::again_and_again(&requests).asking_again_at_once();
         let time = Some(Duration::from_millis(1_000));
-        let stats = Generator::connect(addr, 1).unwrap().drive_at(Some(10.0), &mut source, time, check).unwrap();
-        assert_eq!(stats.errors.get(super::BUSY), Some(&40), "one request, 40 times");
+        let stats = Generator::connect(addr, 1).unwrap().drive_at(Some(10.0), &mut source, time, expect_ok).unwrap();
+        assert_eq!(stats.errors.get(BUSY), Some(&40), "one request, 40 times");
         assert!((1..=11).contains(&stats.counted), "{} at 10 a second", stats.counted);
     }
 

@@ -138,8 +138,8 @@ mod tests {
             (b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n", "answer too long"),
             (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
         ];
-        for (bytes, words) in cases {
-            assert_eq!(parse(bytes), Err(words));
+        for (bytes, message) in cases {
+            assert_eq!(parse(bytes), Err(message));
         }
         let mut endless = b"HTTP/1.1 200 OK\r\nx: ".to_vec();
         endless.resize(ANSWER_BYTES_MAX, b'a');

@@ -7,12 +7,14 @@
 pub mod service;
 pub mod set_count;
 
-pub mod call;
+pub mod answered;
 pub mod client;
+pub mod connection;
 pub mod generator;
 pub mod http;
 pub mod request_buffer;
 pub mod source;
+pub mod top_up;
 
 pub mod faults;
 
@@ -22,9 +24,9 @@ pub mod metrics;
 pub mod processes;
 
 pub mod error;
-pub mod escape;
 pub mod files;
 pub mod interrupt;
 pub mod number;
+pub mod page;
 
 pub use error::{FAILED, Fallible};

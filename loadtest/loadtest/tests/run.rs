@@ -66,8 +66,8 @@ impl Run {
     fn checked(&self, rule: &str) -> (u64, u64) {
         let outcome = self.outcome();
         let check = outcome["audit"].as_array().unwrap().iter().find(|check| {
-            let words = check["rule"].as_str().unwrap();
-            words.contains(rule)
+            let message = check["rule"].as_str().unwrap();
+            message.contains(rule)
         });
         let check = check.unwrap_or_else(|| panic!("no rule about {rule}"));
         (check["checked"].as_u64().unwrap(), check["broken"].as_u64().unwrap())
@@ -169,7 +169,7 @@ fn what_one_envelope_measured_on_a_cluster_is_planned_from_as_that_of_one_set() 
 
 #[test]
 fn bad_arguments_are_refused_before_anything_starts() {
-    for (arguments, words) in [
+    for (arguments, message) in [
         (&["hot"][..], "required"),
         (&["storm", "--embedded"], "storm"),
         (&["hot", "--embedded", "--rate", "0"], "must be"),
@@ -197,19 +197,19 @@ fn bad_arguments_are_refused_before_anything_starts() {
         (&["hot", "--embedded", "--closed", "8", "--connections", "4"], "as many --connections"),
         (&["hot", "--embedded", "--data", "/proc/data"], "--data /proc/data: "),
     ] {
-        assert_refused(&Run::of(arguments), words);
+        assert_refused(&Run::of(arguments), message);
     }
-    for (arguments, words) in [
+    for (arguments, message) in [
         (&["replay", "--embedded"][..], "name the FILE"),
         (&["replay", "x", "--embedded", "--rate", "5"], "do not go with replay"),
     ] {
-        assert_refused(&Run::as_long_as_it_takes(arguments), words);
+        assert_refused(&Run::as_long_as_it_takes(arguments), message);
     }
 }
 
-fn assert_refused(run: &Run, words: &str) {
+fn assert_refused(run: &Run, message: &str) {
     let said = String::from_utf8_lossy(&run.output.stderr).into_owned();
-    assert!(run.output.status.code() == Some(2) && said.contains(words), "{words}: {said}");
+    assert!(run.output.status.code() == Some(2) && said.contains(message), "{message}: {said}");
 }
 
 #[test]

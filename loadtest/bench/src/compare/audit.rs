@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use hongbao_load::answered::Answered;
 use serde::Serialize;
 
 use super::history::History;
@@ -61,20 +62,17 @@ impl Audit {
         audit.envelopes_broken += (entries.len() - stored.len()) as u64;
         for (index, opening) in openings.iter().enumerate() {
             let entry = stored.get(&(opening.envelope, user_id(opening.user).as_str())).copied();
-            let Some(told) = history.event(index) else {
-                audit.never_told += u64::from(history.is_refused(index) && entry.is_some());
+            let Answered::Opened { seq, amount_fen, .. } = history.answer(index) else {
+                audit.never_told += u64::from(history.answer(index) == Answered::Refused && entry.is_some());
                 continue;
             };
             audit.acknowledged += 1;
             match entry {
                 None => {
                     audit.lost += 1;
-                    audit.lost_fen += i64::from(told.amount_fen);
+                    audit.lost_fen += amount_fen;
                 }
-                Some(entry) => {
-                    let same = entry.seq == told.seq && entry.amount_fen == i64::from(told.amount_fen);
-                    audit.altered += u64::from(!same);
-                }
+                Some(entry) => audit.altered += u64::from((entry.seq, entry.amount_fen) != (seq, amount_fen)),
             }
         }
         audit.envelopes_broken += broken(scheme, entries, of_each);

@@ -1,28 +1,16 @@
-//! What the generator was told, request by request, and how fair the order was.
+//! What was answered, request by request, and how fair the order was.
 
 use std::collections::HashMap;
 
+use hongbao_load::answered::Answered;
 use hongbao_load::http::Answer;
 use memchr::memmem;
 
 use crate::prepare::Opening;
 use crate::workload::Expect;
 
-/// An acknowledged opening.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HistoryEvent {
-    /// Its place in the envelope, from 1.
-    pub seq: u32,
-    /// Its money.
-    pub amount_fen: u32,
-}
-
 /// What became of each request of a run, in the order in which they were sent.
-pub struct History {
-    events: Vec<Option<HistoryEvent>>,
-    /// Requests whose answer says that nothing was done.
-    refused: Vec<bool>,
-}
+pub struct History(Vec<Answered>);
 
 /// How often the order of sending was not kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,41 +24,37 @@ pub struct Fairness {
 }
 
 impl History {
-    /// Nothing told yet about so many requests.
+    /// Nothing known yet of so many requests.
     pub fn new(requests: usize) -> History {
-        History { events: vec![None; requests], refused: vec![false; requests] }
+        History(vec![Answered::Unknown; requests])
     }
 
     /// Takes an answer in. Refuses, by a label, what is not a first opening.
     pub fn take(&mut self, index: usize, answer: &Answer<'_>) -> Result<(), String> {
         if let Err(label) = Expect::Opened.check(answer) {
-            // These say that nobody knows; whatever else is said comes from a known outcome.
-            self.refused[index] = !matches!(answer.status, 500 | 502 | 504);
+            // After these it is not known what happened.
+            if !matches!(answer.status, 500 | 502 | 504) {
+                self.0[index] = Answered::Refused;
+            }
             return Err(label);
         }
         let number = |name: &[u8]| number_after(answer.body, name);
-        match (number(b"\"seq\":"), number(b"\"amount_fen\":")) {
-            (Some(seq), Some(amount_fen)) => {
-                self.events[index] = Some(HistoryEvent { seq, amount_fen });
-                Ok(())
-            }
-            _ => Err("200 without seq or amount".into()),
-        }
+        let (Some(seq), Some(amount_fen)) = (number(b"\"seq\":"), number(b"\"amount_fen\":")) else {
+            return Err("200 without seq or amount".into());
+        };
+        let amount_fen = i64::from(amount_fen);
+        self.0[index] = Answered::Opened { seq, amount_fen, replayed: false, accepted: None };
+        Ok(())
     }
 
-    /// What was acknowledged to the request at `index`.
-    pub fn event(&self, index: usize) -> Option<HistoryEvent> {
-        self.events[index]
-    }
-
-    /// Whether the request at `index` must not have opened anything.
-    pub fn is_refused(&self, index: usize) -> bool {
-        self.refused[index]
+    /// What was answered to the request at `index`.
+    pub fn answer(&self, index: usize) -> Answered {
+        self.0[index]
     }
 
     /// Acknowledged openings so far.
     pub fn opened(&self) -> u64 {
-        self.events.iter().flatten().count() as u64
+        self.0.iter().filter(|answer| matches!(answer, Answered::Opened { .. })).count() as u64
     }
 
     /// Envelopes of which at least one opening was acknowledged.
@@ -101,9 +85,9 @@ impl History {
     /// Of each envelope its openings, as (seq, place in the order of sending).
     fn by_envelope(&self, openings: &[Opening]) -> HashMap<u32, Vec<(u32, usize)>> {
         let mut places = HashMap::<u32, Vec<(u32, usize)>>::new();
-        for (index, (opening, events)) in openings.iter().zip(&self.events).enumerate() {
-            if let Some(events) = events {
-                places.entry(opening.envelope).or_default().push((events.seq, index));
+        for (index, (opening, answer)) in openings.iter().zip(&self.0).enumerate() {
+            if let Answered::Opened { seq, .. } = answer {
+                places.entry(opening.envelope).or_default().push((*seq, index));
             }
         }
         places
@@ -138,7 +122,8 @@ mod tests {
         let (history, openings) = events(&[(0, 1), (1, 1), (0, 2), (1, 2), (0, 3)]);
         assert_eq!(history.fairness(&openings), Fairness { pairs: 3, inverted: 0, overtaken_p99: 0 });
         assert_eq!((history.opened(), history.envelopes_opened(&openings)), (5, 2));
-        assert_eq!(history.event(4), Some(HistoryEvent { seq: 3, amount_fen: 7 }));
+        let fifth = Answered::Opened { seq: 3, amount_fen: 7, replayed: false, accepted: None };
+        assert_eq!(history.answer(4), fifth);
     }
 
     #[test]
@@ -158,7 +143,8 @@ mod tests {
         assert_eq!(take(0, 503, r#"{"code":"busy"}"#), Err("503 busy".into()));
         assert_eq!(take(1, 504, r#"{"code":"outcome_unknown"}"#), Err("504 outcome_unknown".into()));
         assert!(take(2, 200, r#"{"outcome":"opened","replayed":false}"#).is_err());
-        assert!(history.is_refused(0) && !history.is_refused(1) && !history.is_refused(2));
+        use Answered::{Refused, Unknown};
+        assert_eq!([0, 1, 2].map(|index| history.answer(index)), [Refused, Unknown, Unknown]);
         assert_eq!(history.opened(), 0);
     }
 }

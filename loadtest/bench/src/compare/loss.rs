@@ -67,10 +67,10 @@ pub fn shares_max() -> u32 {
 /// # Errors
 /// Also when it was not in the middle of it, or nothing had been acknowledged: then
 /// that nothing was lost would say nothing.
-pub fn kill(testbed: &mut Testbed, runner: &RunnerParts<'_>, scheme: Scheme, first_user: u32) -> Fallible<Loss> {
+pub fn kill(testbed: &mut Testbed, runner: &Runner<'_>, scheme: Scheme, first_user: u32) -> Fallible<Loss> {
     let plan = CELL.plan(scheme, PREPARED_S, first_user);
     let mut history = History::new(plan.openings.len());
-    let mut ready = runner.on(testbed).ready(scheme, plan)?;
+    let mut ready = runner.ready(testbed, scheme, plan)?;
     let mut generator = Generator::connect(ready.addr(testbed)?, CELL.connections() as usize)?;
     let alternative = ready.alternative.take();
     let killed = std::thread::scope(|scope| {
@@ -101,29 +101,11 @@ pub fn kill(testbed: &mut Testbed, runner: &RunnerParts<'_>, scheme: Scheme, fir
     let mut loss = Loss::of(scheme, ready.audit(testbed, &history)?);
     if scheme == Scheme::MemoryFirst {
         testbed.restart_redis()?;
-        let runner = runner.on(testbed);
-        let _again = runner.start(scheme)?;
-        runner.catch_up(scheme)?;
+        let _again = runner.start(testbed, scheme)?;
+        runner.catch_up(testbed, scheme)?;
         loss.after_restart = Some(ready.audit(testbed, &history)?);
     }
     Ok(loss)
-}
-
-/// A runner without its ground, which a kill changes.
-pub struct RunnerParts<'a> {
-    /// Where processes may write their logs.
-    pub dir: &'a std::path::Path,
-    /// How long a run is measured for.
-    pub time: Duration,
-    /// Connections that an alternative has to MariaDB.
-    pub connections: u32,
-}
-
-impl RunnerParts<'_> {
-    /// The runner on this ground.
-    pub fn on<'g>(&'g self, testbed: &'g Testbed) -> Runner<'g> {
-        Runner { testbed, dir: self.dir, time: self.time, connections: self.connections }
-    }
 }
 
 /// The losses, as lines.

@@ -18,6 +18,7 @@ mod loss;
 
 mod chart;
 mod report;
+mod sample;
 mod verdict;
 
 mod testbed;
@@ -30,8 +31,10 @@ use hongbao_load::service::Wanted;
 use hongbao_load::{Fallible, files, interrupt, machine};
 
 use self::cell::Cell;
-use self::loss::{NotKilled, RunnerParts};
-use self::report::{Line, Report, Sample};
+use self::loss::NotKilled;
+use self::report::{Line, Report};
+use self::run::Runner;
+use self::sample::Sample;
 use self::scheme::Scheme;
 use self::testbed::Testbed;
 use crate::measure::WARM_UP;
@@ -168,8 +171,8 @@ impl<'a> Comparison<'a> {
         // Hongbao comes last: its server does not come back.
         for &scheme in self.args.schemes.iter().filter(|scheme| scheme.keeps_openings()) {
             eprintln!("killing {} in the middle of its load", scheme.text());
-            let parts = parts(self.args, self.dir.path());
-            let killed = loss::kill(&mut self.testbed, &parts, scheme, self.next_user);
+            let runner = runner(self.args, self.dir.path());
+            let killed = loss::kill(&mut self.testbed, &runner, scheme, self.next_user);
             interrupt::check()?;
             match killed {
                 Ok(loss) => report.losses.push(loss),
@@ -195,8 +198,8 @@ impl<'a> Comparison<'a> {
     fn rounds(&mut self, cell: Cell, samples: &mut [(Vec<Sample>, Vec<String>)]) -> Fallible<()> {
         for round in 0..self.args.rounds {
             for (scheme, (samples, failures)) in self.args.schemes.iter().zip(&mut *samples) {
-                let parts = parts(self.args, self.dir.path());
-                let sample = parts.on(&self.testbed).run(*scheme, cell, self.next_user);
+                let runner = runner(self.args, self.dir.path());
+                let sample = runner.run(&self.testbed, *scheme, cell, self.next_user);
                 interrupt::check()?;
                 let at = format!("{} x {}, round {}: {}", cell.openers, cell.envelopes, round + 1, scheme.text());
                 match sample {
@@ -247,8 +250,8 @@ fn minutes(seconds: f64) -> String {
     format!("{:.0} min", (seconds / 60.0).ceil())
 }
 
-fn parts<'a>(args: &CompareArgs, dir: &'a Path) -> RunnerParts<'a> {
-    RunnerParts { dir, time: Duration::from_secs(args.seconds), connections: args.database_connections }
+fn runner<'a>(args: &CompareArgs, dir: &'a Path) -> Runner<'a> {
+    Runner { dir, time: Duration::from_secs(args.seconds), connections: args.database_connections }
 }
 
 #[cfg(test)]
@@ -266,8 +269,8 @@ mod tests {
         let of = |envelopes| [1, 8, 64, 256, 1_024].map(|openers| (envelopes, openers));
         assert_eq!(points, [of(1), of(100), of(10_000)].concat());
         assert_eq!(args.schemes, Scheme::all());
-        let words = "15 cells x 7 schemes x 1 rounds: 105 runs with 7 min of load and 24.5 million requests to prepare; \
+        let message = "15 cells x 7 schemes x 1 rounds: 105 runs with 7 min of load and 24.5 million requests to prepare; \
                      about 12 min in all";
-        assert_eq!(estimate(&args, &cells), words);
+        assert_eq!(estimate(&args, &cells), message);
     }
 }

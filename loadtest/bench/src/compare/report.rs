@@ -1,6 +1,5 @@
 //! What a comparison found, and its table.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -8,6 +7,7 @@ use serde::Serialize;
 use super::audit::Audit;
 use super::cell::{CONNECTIONS_MAX, Cell};
 use super::loss::{Loss, NotKilled};
+use super::sample::Sample;
 use super::scheme::Scheme;
 
 /// Other processes that use more than this share of one processor are worth a note.
@@ -33,54 +33,6 @@ gen, other  share of one processor that the generator used, and that processes u
 opened      envelopes that were opened at all: the time may be over before all have had their turn
 lost        acknowledged openings that were not in MariaDB once the scheme had caught up, in all rounds;
             `ok` when each is there with its amount and every envelope's money adds up";
-
-/// What one run gave. What could not be measured is absent.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Sample {
-    /// First openings a second.
-    pub per_second: f64,
-    /// Latency of successes, in microseconds.
-    pub p50_us: Option<f64>,
-    /// Latency of successes, in microseconds.
-    pub p99_us: Option<f64>,
-    /// Requests that were sent in the measured time.
-    pub sent: u64,
-    /// The share of them that got no opening.
-    pub error_share: f64,
-    /// Answers that were no openings, by label, those of the warm-up included.
-    pub errors: BTreeMap<String, u64>,
-    /// Pairs that the next figure is a share of.
-    pub pairs: u64,
-    /// See the legend.
-    pub unfair_share: f64,
-    /// See the legend.
-    pub overtaken_p99: u32,
-    /// Envelopes that were opened.
-    pub envelopes_opened: usize,
-    /// Processor time of MariaDB for an opening.
-    pub database_cpu_us: Option<f64>,
-    /// Processor time of the HTTP server for an opening.
-    pub server_cpu_us: Option<f64>,
-    /// The share of one processor that the generator used.
-    pub generator_share: f64,
-    /// The share of one processor that all others used.
-    pub others_share: f64,
-    /// Seconds of full load.
-    pub elapsed_s: f64,
-    /// Whether the prepared requests were used up early.
-    pub used_up: bool,
-    /// Seconds until the scheme had done in the background what it had put off.
-    pub caught_up_s: Option<f64>,
-    /// What the database held afterwards; absent for who keeps nothing.
-    pub audit: Option<Audit>,
-}
-
-impl Sample {
-    /// Whether there was anything to check and it was checked, or nothing is kept.
-    pub fn is_audited(&self, scheme: Scheme) -> bool {
-        !scheme.keeps_openings() || self.audit.as_ref().is_some_and(|audit| audit.acknowledged > 0)
-    }
-}
 
 /// One scheme in one cell.
 #[derive(Clone, Debug, Serialize)]
@@ -144,15 +96,15 @@ impl Line {
         let audits = || self.rounds.iter().filter_map(|sample| sample.audit.as_ref());
         let all = audits().all(Audit::holds);
         let (lost, fen) = audits().fold((0, 0), |(lost, fen), audit| (lost + audit.lost, fen + audit.lost_fen));
-        let mut words = match (all, lost) {
+        let mut text = match (all, lost) {
             (true, _) => "ok".to_owned(),
             (false, 0) => "WRONG, see MONEY".to_owned(),
             (false, lost) => format!("{lost} ({fen} fen)"),
         };
         if self.unaudited() > 0 {
-            words += &format!(", {} NOT AUDITED", self.unaudited());
+            text += &format!(", {} NOT AUDITED", self.unaudited());
         }
-        words
+        text
     }
 
     /// Runs that failed, or whose money nobody has checked.

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock as _, EnvelopeId, Seed, SystemClock, UserId};
 use hongbao_load::child::Child;
 use hongbao_load::client::Client;
-use hongbao_load::generator::Generator;
-use hongbao_load::http::push_request;
+use hongbao_load::http::{Answer, push_request};
 use hongbao_load::request_buffer::RequestBuffer;
 use hongbao_load::service::{SECRET, TICKET_SECRET};
 use hongbao_load::source::RequestSource;
@@ -20,10 +19,10 @@ use rand::{Rng as _, SeedableRng as _};
 use super::audit::{Audit, Entry, Paid};
 use super::cell::{Cell, Plan};
 use super::history::History;
-use super::report::Sample;
+use super::sample::Sample;
 use super::scheme::Scheme;
 use super::testbed::Testbed;
-use crate::measure::WARM_UP;
+use crate::measure::{Driven, WARM_UP, drive};
 use crate::prepare::{self, REQUEST_BYTES_MAX, SHARE_FEN_MEAN, user_id};
 
 /// How long tickets last: longer than preparing and a run take.
@@ -33,8 +32,6 @@ const PERSISTED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Runs cells, one at a time.
 pub struct Runner<'a> {
-    /// The servers.
-    pub testbed: &'a Testbed,
     /// Where processes may write their logs.
     pub dir: &'a Path,
     /// How long a run is measured for.
@@ -58,13 +55,13 @@ pub struct Ready {
 
 impl Runner<'_> {
     /// One measured run.
-    pub fn run(&self, scheme: Scheme, cell: Cell, first_user: u32) -> Fallible<Sample> {
-        let ready = self.ready(scheme, cell.plan(scheme, self.seconds(), first_user))?;
+    pub fn run(&self, testbed: &Testbed, scheme: Scheme, cell: Cell, first_user: u32) -> Fallible<Sample> {
+        let ready = self.ready(testbed, scheme, cell.plan(scheme, self.seconds(), first_user))?;
         let mut history = History::new(ready.plan.openings.len());
-        let mut sample = self.drive(&ready, cell, &mut history)?;
-        let caught_up = self.catch_up(scheme)?;
+        let mut sample = self.drive(testbed, &ready, cell, &mut history)?;
+        let caught_up = self.catch_up(testbed, scheme)?;
         sample.caught_up_s = caught_up.map(|time| time.as_secs_f64());
-        sample.audit = if scheme.keeps_openings() { Some(ready.audit(self.testbed, &history)?) } else { None };
+        sample.audit = if scheme.keeps_openings() { Some(ready.audit(testbed, &history)?) } else { None };
         let openings = &ready.plan.openings;
         let fairness = history.fairness(openings);
         sample.pairs = fairness.pairs;
@@ -80,8 +77,8 @@ impl Runner<'_> {
     }
 
     /// Makes the envelopes and the requests, and starts the alternative.
-    pub fn ready(&self, scheme: Scheme, plan: Plan) -> Fallible<Ready> {
-        if let (Scheme::Hongbao, Some(cluster)) = (scheme, &self.testbed.cluster) {
+    pub fn ready(&self, testbed: &Testbed, scheme: Scheme, plan: Plan) -> Fallible<Ready> {
+        if let (Scheme::Hongbao, Some(cluster)) = (scheme, &testbed.cluster) {
             let client = Client::new(cluster.server_addr(0), SECRET);
             client.wait_until_ready()?;
             let ids = prepare::send_envelopes(&client, plan.envelopes, plan.shares)?;
@@ -89,53 +86,46 @@ impl Runner<'_> {
             let parse = |id: &String| EnvelopeId::parse(id).ok_or_else(|| format!("{id} is no envelope's id"));
             let envelopes = ids.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
             // The workers have their part in sending, too.
-            self.catch_up(scheme)?;
+            self.catch_up(testbed, scheme)?;
             return Ok(Ready { scheme, plan, requests, envelopes, alternative: None });
         }
-        let mut ready = Ready::seed(self.testbed, scheme, plan)?;
-        ready.alternative = Some(self.start(scheme)?);
+        let mut ready = Ready::seed(testbed, scheme, plan)?;
+        ready.alternative = Some(self.start(testbed, scheme)?);
         Ok(ready)
     }
 
     /// Starts an alternative on the tables that are there.
-    pub fn start(&self, scheme: Scheme) -> Fallible<Child> {
+    pub fn start(&self, testbed: &Testbed, scheme: Scheme) -> Fallible<Child> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["alternative", scheme.text(), "--listen", "127.0.0.1:0", "--database", &self.testbed.database()]);
+        command.args(["alternative", scheme.text(), "--listen", "127.0.0.1:0", "--database", &testbed.database()]);
         command.args(["--connections", &self.connections.to_string()]);
-        if let Some(redis) = self.testbed.redis() {
+        if let Some(redis) = testbed.redis() {
             command.args(["--redis", &redis.to_string()]);
         }
         Child::start("the alternative", command, &self.dir.join(format!("{}.log", scheme.text())))
     }
 
-    fn drive(&self, ready: &Ready, cell: Cell, history: &mut History) -> Fallible<Sample> {
-        let mut source = RequestSource::once(&ready.requests);
-        let addr = ready.addr(self.testbed)?;
-        let mut generator = Generator::connect(addr, cell.connections() as usize)?;
-        let mut errors =
-            generator.drive(&mut source, Some(WARM_UP), |index, answer| history.take(index, answer))?.errors;
-        let warm_up_errors: u64 = errors.values().sum();
-        let opened_before = history.opened();
-        let (before, started) = (Usage::read(ready, self.testbed)?, Instant::now());
-        let stats = generator.drive(&mut source, Some(self.time), |index, answer| history.take(index, answer))?;
-        let (used, took) = (Usage::read(ready, self.testbed)?.since(&before), started.elapsed().as_secs_f64());
-        stats.errors.into_iter().for_each(|(label, count)| *errors.entry(label).or_default() += count);
-
-        let opened = history.opened() - opened_before;
+    fn drive(&self, testbed: &Testbed, ready: &Ready, cell: Cell, history: &mut History) -> Fallible<Sample> {
+        let cpu_times = || Ok([ready.cpu_time(testbed)?, testbed.database_cpu_time()?]);
+        let (source, connections) = (RequestSource::once(&ready.requests), cell.connections() as usize);
+        let check = |index: usize, answer: &Answer<'_>| history.take(index, answer);
+        let driven = drive(ready.addr(testbed)?, &cpu_times, source, connections, self.time, check)?;
+        let Driven { stats, used: [server, database], .. } = driven;
+        let failed: u64 = stats.errors.values().sum();
+        let opened = stats.sent - failed;
         let an_opening = |time: Duration| (opened > 0).then(|| time.as_secs_f64() * 1e6 / opened as f64);
         let quantile = |q| (!stats.latency_us.is_empty()).then(|| stats.latency_us.value_at_quantile(q) as f64);
-        let failed = errors.values().sum::<u64>() - warm_up_errors;
         Ok(Sample {
             per_second: stats.counted as f64 / stats.elapsed.as_secs_f64(),
             p50_us: quantile(0.50),
             p99_us: quantile(0.99),
             sent: stats.sent,
             error_share: failed as f64 / stats.sent.max(1) as f64,
-            errors,
-            database_cpu_us: if ready.scheme.keeps_openings() { an_opening(used.database) } else { None },
-            server_cpu_us: an_opening(used.server),
-            generator_share: used.generator.as_secs_f64() / took,
-            others_share: used.others().as_secs_f64() / took,
+            errors: driven.errors,
+            database_cpu_us: if ready.scheme.keeps_openings() { an_opening(database) } else { None },
+            server_cpu_us: an_opening(server),
+            generator_share: driven.generator_share,
+            others_share: driven.others_share,
             elapsed_s: stats.elapsed.as_secs_f64(),
             used_up: stats.used_up,
             ..Sample::default()
@@ -143,11 +133,11 @@ impl Runner<'_> {
     }
 
     /// Waits until what the scheme does in the background is done.
-    pub fn catch_up(&self, scheme: Scheme) -> Fallible<Option<Duration>> {
-        if let (Scheme::Hongbao, Some(cluster)) = (scheme, &self.testbed.cluster) {
+    pub fn catch_up(&self, testbed: &Testbed, scheme: Scheme) -> Fallible<Option<Duration>> {
+        if let (Scheme::Hongbao, Some(cluster)) = (scheme, &testbed.cluster) {
             return hongbao_load::child::wait_until_idle(0.20, || cluster.cpu_time());
         }
-        self.testbed.wait_until_persisted(scheme, PERSISTED_WITHIN)
+        testbed.wait_until_persisted(scheme, PERSISTED_WITHIN)
     }
 }
 
@@ -229,36 +219,4 @@ fn requests(plan: &Plan, envelopes: &[EnvelopeId]) -> Fallible<RequestBuffer> {
         push_request(&mut requests, "POST", &path, &client.token(user.as_str()), &body);
     }
     Ok(requests)
-}
-
-/// Processor time by who used it.
-struct Usage {
-    server: Duration,
-    database: Duration,
-    generator: Duration,
-    all: Duration,
-}
-
-impl Usage {
-    fn read(ready: &Ready, testbed: &Testbed) -> Fallible<Usage> {
-        Ok(Usage {
-            server: ready.cpu_time(testbed)?,
-            database: testbed.database_cpu_time()?,
-            generator: machine::cpu_time(std::process::id())?,
-            all: machine::busy_time()?,
-        })
-    }
-
-    fn since(&self, before: &Usage) -> Usage {
-        Usage {
-            server: self.server.saturating_sub(before.server),
-            database: self.database.saturating_sub(before.database),
-            generator: self.generator.saturating_sub(before.generator),
-            all: self.all.saturating_sub(before.all),
-        }
-    }
-
-    fn others(&self) -> Duration {
-        self.all.saturating_sub(self.server + self.database + self.generator)
-    }
 }

@@ -52,7 +52,7 @@ impl Report {
         } else {
             "after every run and every kill the money is right, but for what memory-first loses by a kill"
         };
-        gaps.iter().fold(money.to_owned(), |words, gap| format!("{words}\n            not audited: {gap}"))
+        gaps.iter().fold(money.to_owned(), |text, gap| format!("{text}\n            not audited: {gap}"))
     }
 }
 
@@ -98,12 +98,12 @@ mod tests {
             ),
             (|report| report.stopped = Some("interrupted".into()), "when it stopped: interrupted"),
         ];
-        for (change, words) in changes {
+        for (change, text) in changes {
             let mut report = complete();
             change(&mut report);
-            assert_eq!(report.exit_code(), 2, "{words}");
+            assert_eq!(report.exit_code(), 2, "{text}");
             let table = report.table();
-            assert!(table.contains("NOT ALL WAS AUDITED") && table.contains(words), "{words} is missing in\n{table}");
+            assert!(table.contains("NOT ALL WAS AUDITED") && table.contains(text), "{text} is missing in\n{table}");
         }
         let mut report = complete();
         report.not_killed.push(NotKilled { scheme: Scheme::Hongbao, reason: "it went on".into() });

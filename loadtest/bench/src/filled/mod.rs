@@ -105,7 +105,7 @@ pub fn filled(args: &Args) -> Fallible<ExitCode> {
     for round in 1..=args.rounds {
         for side in &mut sides {
             let cost = side.measure(&cluster, &extent, args)?;
-            eprintln!("round {round} of {}: {:<6} {}", args.rounds, side.name, cost.words());
+            eprintln!("round {round} of {}: {:<6} {}", args.rounds, side.name, cost.line());
             side.costs.push(cost);
         }
         // Who came second comes first in the next round.
@@ -196,7 +196,7 @@ impl Cost {
         self.server_us + self.database_us
     }
 
-    fn words(&self) -> String {
+    fn line(&self) -> String {
         format!(
             "{:.0} opens/s, {:.1} us of server and database an opening, others used {:.0}% of a processor",
             self.sample.per_second,

@@ -12,6 +12,7 @@
 //! anything. Without one they share all of them, the generator included, so refusals
 //! take from what is answered: at most what they measurably cost.
 
+mod name;
 mod quota;
 mod seen;
 mod show;
@@ -20,7 +21,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use hongbao_load::client::Client;
 use hongbao_load::generator::Generator;
 use hongbao_load::request_buffer::RequestBuffer;
@@ -28,9 +28,10 @@ use hongbao_load::service::{Cluster, SECRET, Service, Wanted};
 use hongbao_load::source::RequestSource;
 use hongbao_load::{Fallible, files, interrupt, machine};
 
+use self::name::Name;
 use self::quota::Quota;
 use self::seen::Phase;
-use self::show::{Measured, Verdict};
+use self::show::Measured;
 use crate::prepare::{Opening, open_requests, push_grab, send_envelopes};
 use crate::workload::Expect;
 
@@ -43,8 +44,6 @@ const PEAK_CONNECTIONS_OF_PART: usize = 64;
 const WARM_UP_S: f64 = 1.0;
 /// The part of the peak at which latencies are compared.
 const EASY: f64 = 0.8;
-/// The part of the peak that is offered after the storm, and the part of it that counts as being back.
-const AFTER: f64 = 0.95;
 /// How much more is prepared than is expected to be answered.
 const SPARE: f64 = 1.25;
 /// Envelopes of the spread workload.
@@ -104,18 +103,6 @@ pub struct Args {
     enforce: bool,
 }
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Name {
-    /// Everybody opens the same envelope
-    Hot,
-    /// Openings of 10,000 envelopes
-    Spread,
-    /// Grabs on one envelope with something to open
-    Grab,
-}
-
 fn parse_part(text: &str) -> Result<f64, String> {
     let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
     part.ok_or_else(|| "a part of the processors is 0 to 1".to_owned())
@@ -142,7 +129,7 @@ pub fn overload(args: &Args) -> Fallible<ExitCode> {
         print!("{one}");
         measured.push(one);
     }
-    let missed = measured.iter().flat_map(Measured::verdicts).any(|verdict| matches!(verdict, Verdict::Missed(_)));
+    let missed = measured.iter().flat_map(Measured::verdicts).any(|verdict| !verdict.is_met);
     let written = files::write("--json", args.json.as_deref(), || Ok(serde_json::to_string_pretty(&measured)?));
     Ok(files::exit_code(u8::from(args.enforce && missed), [written]))
 }
@@ -188,8 +175,8 @@ impl<'a> Bench<'a> {
         let mut source = stage.source(&requests);
         let peak_connections = if self.quota.is_some() { PEAK_CONNECTIONS_OF_PART } else { PEAK_CONNECTIONS };
         let peak = self.drive(peak_connections, |generator| {
-            Phase::of(self, generator, None, &mut source, seconds(WARM_UP_S), stage.expect())?;
-            Phase::of(self, generator, None, &mut source, seconds(phase_s), stage.expect())
+            Phase::of(&self.service, generator, None, &mut source, seconds(WARM_UP_S), stage.expect())?;
+            Phase::of(&self.service, generator, None, &mut source, seconds(phase_s), stage.expect())
         })?;
         if peak.seen.accepted == 0 {
             return Err(format!("nothing was answered at the peak: {:?}", peak.seen.others).into());
@@ -201,7 +188,7 @@ impl<'a> Bench<'a> {
         let requests = stage.requests(&self.client, SPARE * EASY * per_s * phase_s)?;
         let mut source = stage.source(&requests);
         let easy = self.drive(connections, |generator| {
-            Phase::of(self, generator, Some(EASY * per_s), &mut source, seconds(phase_s), stage.expect())
+            Phase::of(&self.service, generator, Some(EASY * per_s), &mut source, seconds(phase_s), stage.expect())
         })?;
 
         let storm_s = self.args.seconds as f64;
@@ -211,8 +198,15 @@ impl<'a> Bench<'a> {
         let memory_before = self.service.front_memory()?;
         let (storm, after) = self.drive(connections, |generator| {
             let pace = Some(self.args.factor * per_s);
-            let storm = Phase::of(self, generator, pace, &mut source, seconds(storm_s), stage.expect())?;
-            let after = Phase::of(self, generator, Some(per_s * AFTER), &mut source, seconds(phase_s), stage.expect())?;
+            let storm = Phase::of(&self.service, generator, pace, &mut source, seconds(storm_s), stage.expect())?;
+            let after = Phase::of(
+                &self.service,
+                generator,
+                Some(per_s * show::AFTER),
+                &mut source,
+                seconds(phase_s),
+                stage.expect(),
+            )?;
             Ok((storm, after))
         })?;
         let memory_mb = (memory_before, self.memory_given_back(memory_before)?);

@@ -7,10 +7,10 @@ use hongbao_load::Fallible;
 use hongbao_load::generator::{BUSY, Generator};
 use hongbao_load::http::Answer;
 use hongbao_load::machine;
+use hongbao_load::service::Service;
 use hongbao_load::source::RequestSource;
 use serde::Serialize;
 
-use super::Bench;
 use crate::workload::Expect;
 
 /// In pieces of this length it is known how much was answered.
@@ -106,8 +106,8 @@ impl Costs {
 
 impl Phase {
     /// Drives the service for a while.
-    pub(super) fn of(
-        bench: &Bench<'_>,
+    pub fn of(
+        service: &Service,
         generator: &mut Generator,
         pace: Option<f64>,
         source: &mut RequestSource<'_>,
@@ -115,7 +115,7 @@ impl Phase {
         expect: Expect,
     ) -> Fallible<Phase> {
         let client = std::process::id();
-        let (before, client_before) = (bench.service.cpu_time()?, machine::cpu_time(client)?);
+        let (before, client_before) = (service.cpu_time()?, machine::cpu_time(client)?);
         let started = Instant::now();
         let mut seen = Seen::default();
         let check = |_: usize, answer: &Answer<'_>| seen.take(expect, answer, started.elapsed(), time);
@@ -133,7 +133,7 @@ impl Phase {
             used_up: stats.used_up,
             p50_ms: quantile(0.50),
             p99_ms: quantile(0.99),
-            cpu_s: bench.service.cpu_time()?.saturating_sub(before).as_secs_f64(),
+            cpu_s: service.cpu_time()?.saturating_sub(before).as_secs_f64(),
             client_cpu_s: machine::cpu_time(client)?.saturating_sub(client_before).as_secs_f64(),
             seen,
         })

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Name;
+use super::name::Name;
 use super::seen::{Costs, Phase};
 
+/// The part of the peak that is offered after the storm, and the part of it that counts as being back.
+pub const AFTER: f64 = 0.95;
 /// The part of the peak that is still answered where refusing costs the SET nothing.
 const GOODPUT: f64 = 0.9;
 /// The slowest hundredth may take so many times what it takes at eight tenths of the peak.
@@ -42,24 +44,21 @@ pub struct Measured {
     pub memory_mb: (f64, f64),
 }
 
-/// One goal, in words.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Met(String),
-    Missed(String),
+/// One goal, and whether it was met.
+#[derive(Debug)]
+pub struct Verdict {
+    pub is_met: bool,
+    text: String,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Verdict::Met(words) => write!(out, "{words}: met"),
-            Verdict::Missed(words) => write!(out, "{words}: MISSED"),
-        }
+        write!(out, "{}: {}", self.text, if self.is_met { "met" } else { "MISSED" })
     }
 }
 
-fn verdict(is_met: bool, words: String) -> Verdict {
-    if is_met { Verdict::Met(words) } else { Verdict::Missed(words) }
+fn verdict(is_met: bool, text: String) -> Verdict {
+    Verdict { is_met, text }
 }
 
 impl Measured {
@@ -80,10 +79,10 @@ impl Measured {
 
     fn goodput_within(&self, costs: Costs, whose: &str) -> Verdict {
         let (goodput, allowed) = (self.goodput(), costs.goodput(self.factor));
-        let words = format!(
+        let text = format!(
             "goodput {goodput:.2} of the peak, goal {GOODPUT:.2} of the {allowed:.2} that the costs of {whose} allow"
         );
-        verdict(goodput >= GOODPUT * allowed, words)
+        verdict(goodput >= GOODPUT * allowed, text)
     }
 
     /// The goals and what became of them.
@@ -91,34 +90,34 @@ impl Measured {
         let goodput = self.goodput();
         let mut verdicts = Vec::new();
         if self.is_apart {
-            let words = format!("goodput {goodput:.2} of the peak, goal {GOODPUT:.2}");
-            verdicts.push(verdict(goodput >= GOODPUT, words));
+            let text = format!("goodput {goodput:.2} of the peak, goal {GOODPUT:.2}");
+            verdicts.push(verdict(goodput >= GOODPUT, text));
         } else {
             let part = self.costs().refusal_part();
-            let words = format!("a refusal costs {part:.2} of an answer, goal {REFUSAL_PART:.2}");
-            verdicts.push(verdict(part <= REFUSAL_PART, words));
+            let text = format!("a refusal costs {part:.2} of an answer, goal {REFUSAL_PART:.2}");
+            verdicts.push(verdict(part <= REFUSAL_PART, text));
             verdicts.push(self.goodput_within(self.costs(), "the service"));
             if self.quota == 0.0 {
                 verdicts.push(self.goodput_within(self.costs_with_client(), "service and client"));
             }
         }
         let times = self.storm.p99_ms / self.easy.p99_ms;
-        let words = format!("p99 of the accepted {times:.1} times that at 0.8 of the peak, goal {P99_TIMES:.1}");
-        verdicts.push(verdict(times <= P99_TIMES, words));
+        let text = format!("p99 of the accepted {times:.1} times that at 0.8 of the peak, goal {P99_TIMES:.1}");
+        verdicts.push(verdict(times <= P99_TIMES, text));
         let unknown: u64 =
             [&self.peak, &self.easy, &self.storm, &self.after].map(|phase| phase.seen.unknown).iter().sum();
         verdicts.push(verdict(unknown == 0, format!("{unknown} outcomes unknown, goal 0")));
-        let offered = self.peak.per_second() * super::AFTER;
+        let offered = self.peak.per_second() * AFTER;
         let back = self.after.seconds_until(BACK * offered);
-        let words = match back {
+        let text = match back {
             Some(back) => format!("back after {back:.1} s, goal {BACK_S:.0} s"),
             None => format!("not back after {:.0} s, goal {BACK_S:.0} s", self.after.seconds),
         };
-        verdicts.push(verdict(back.is_some_and(|back| back <= BACK_S), words));
+        verdicts.push(verdict(back.is_some_and(|back| back <= BACK_S), text));
         let (before, after) = self.memory_mb;
-        let words =
+        let text =
             format!("the front holds {after:.0} MB after the storm and {before:.0} before it, goal {KEPT_MB:.0} more");
-        verdicts.push(verdict(after <= before + KEPT_MB, words));
+        verdicts.push(verdict(after <= before + KEPT_MB, text));
         verdicts
     }
 }

@@ -269,17 +269,17 @@ mod tests {
         stream
     }
 
-    fn say(stream: &mut std::net::TcpStream, words: &str) -> std::io::Result<Duration> {
+    fn say(stream: &mut std::net::TcpStream, text: &str) -> std::io::Result<Duration> {
         let since = std::time::Instant::now();
-        stream.write_all(words.as_bytes())?;
-        hear(stream, words)?;
+        stream.write_all(text.as_bytes())?;
+        hear(stream, text)?;
         Ok(since.elapsed())
     }
 
-    fn hear(stream: &mut std::net::TcpStream, words: &str) -> std::io::Result<()> {
-        let mut heard = vec![0; words.len()];
+    fn hear(stream: &mut std::net::TcpStream, text: &str) -> std::io::Result<()> {
+        let mut heard = vec![0; text.len()];
         stream.read_exact(&mut heard)?;
-        assert_eq!(heard, words.as_bytes());
+        assert_eq!(heard, text.as_bytes());
         Ok(())
     }
 

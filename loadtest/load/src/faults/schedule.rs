@@ -196,7 +196,7 @@ impl Line {
         let place = |span: Range<usize>| format!("{name}: line {}", line_of(text, span));
         let time = |key: &str, text: &Spanned<String>| {
             parse_time(text.get_ref())
-                .map_err(|words| format!("{}: {key} = \"{}\" {words}", place(text.span()), text.get_ref()))
+                .map_err(|message| format!("{}: {key} = \"{}\" {message}", place(text.span()), text.get_ref()))
         };
         let (at, lasts) = (time("at", &self.at)?, time("for", &self.lasts)?);
         let delay = self.delay.as_ref().map(|delay| time("delay", delay)).transpose()?;
@@ -347,12 +347,12 @@ mod tests {
     fn parts_must_be_those_of_the_cluster() {
         let night = parse(NIGHT).unwrap();
         night.check(2, false).unwrap();
-        let words = night.check(1, false).unwrap_err().to_string();
-        assert!(words.starts_with("night.toml: line 12: there is no part `b1`: the cluster has"), "{words}");
+        let message = night.check(1, false).unwrap_err().to_string();
+        assert!(message.starts_with("night.toml: line 12: there is no part `b1`: the cluster has"), "{message}");
         let caches = parse(&NIGHT.replace("a-mariadb", "a-redis")).unwrap();
         caches.check(4, false).unwrap();
-        let words = caches.check(4, true).unwrap_err().to_string();
-        assert_eq!(words, "night.toml: line 5: nobody uses `a-redis` in a bare cluster");
+        let message = caches.check(4, true).unwrap_err().to_string();
+        assert_eq!(message, "night.toml: line 5: nobody uses `a-redis` in a bare cluster");
         parse(&NIGHT.replace("b1", "gateway")).unwrap().check(1, true).unwrap();
         parse(&NIGHT.replace("b1", "wallet-mariadb")).unwrap().check(1, true).unwrap();
     }
@@ -361,8 +361,8 @@ mod tests {
     fn what_begins_after_the_load_is_refused() {
         let night = parse(NIGHT).unwrap();
         night.check_begin(20.1).unwrap();
-        let words = night.check_begin(20.0).unwrap_err().to_string();
-        assert_eq!(words, "night.toml: line 5: the fault comes after the load, which lasts 20 s");
+        let message = night.check_begin(20.0).unwrap_err().to_string();
+        assert_eq!(message, "night.toml: line 5: the fault comes after the load, which lasts 20 s");
     }
 
     #[test]

@@ -148,8 +148,8 @@ fn each_kind_of_fault_does_what_it_says_to_a_real_part_and_is_undone() {
     let site = trial.cluster.site(&trial.schedule);
     assert!(site.begin(&kill).is_ok());
     drop(trial.cluster);
-    let words = site.undo(&kill).unwrap_err().to_string();
-    assert_eq!(words, "a1 is not started again: the cluster has ended");
+    let message = site.undo(&kill).unwrap_err().to_string();
+    assert_eq!(message, "a1 is not started again: the cluster has ended");
 }
 
 fn links_are_slow_or_cut(trial: &Trial) {
@@ -198,8 +198,8 @@ fn a_full_disk_refuses_rows_and_takes_them_afterwards(trial: &Trial) {
     let grow = "USE db_full; INSERT INTO t SELECT REPEAT('x', 100000) FROM seq_1_to_150";
     assert_eq!(trial.sql(grow), "");
     trial.during("fill", "a-mariadb", || {
-        let words = trial.sql(grow);
-        assert!(words.contains("is full"), "{words}");
+        let message = trial.sql(grow);
+        assert!(message.contains("is full"), "{message}");
         assert_eq!(trial.sql("SELECT COUNT(*) FROM db_full.t"), "150\n", "it can be read");
     });
     assert_eq!(trial.sql(grow), "");

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::evidence::Evidence;
-use super::plan::{Load, Wanted, network_bytes_per_s};
 use super::sheet::{Sheet, figure};
+use super::wanted::{Load, Wanted, network_bytes_per_s};
 
 /// What could be the narrowest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,7 +42,7 @@ impl Basis {
     }
 
     /// In words.
-    pub fn words(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             Basis::Cost => "from the cost of an opening",
             Basis::Reached => "a ceiling that the run reached",
@@ -60,7 +60,7 @@ pub fn bounds(wanted: &Wanted, evidence: &Evidence, load: &Load, sheet: &mut She
     let measured_sets = f64::from(measured.sets);
     let mut bounds = Vec::new();
     let mut bound = |name: &'static str, basis: Basis, formula: String, opens_per_s: f64, source: &str| {
-        sheet.line(name, formula, opens_per_s, "opens/s", &format!("{source}; {}", basis.words()));
+        sheet.line(name, formula, opens_per_s, "opens/s", &format!("{source}; {}", basis.text()));
         bounds.push(Bound { name, opens_per_s, basis });
     };
 

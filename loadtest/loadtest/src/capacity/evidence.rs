@@ -6,9 +6,8 @@ use std::path::Path;
 
 use hongbao_load::Fallible;
 
-use super::measured::Measured;
 use super::sheet::{Sheet, figure};
-use crate::outcome::{Outcome, answered};
+use crate::outcome::{Measured, Outcome, answered};
 
 /// From this share of openings on that are told `busy`, the service took all that it could.
 const BUSY_SHARE_MIN: f64 = 0.01;
@@ -52,7 +51,7 @@ impl Evidence {
     /// When it is none, or none that can be planned from.
     pub fn read(path: &Path) -> Fallible<Evidence> {
         let run = Outcome::read("--from", path)?;
-        Evidence::of(&run).map_err(|words| format!("{}: {words}", path.display()).into())
+        Evidence::of(&run).map_err(|message| format!("{}: {message}", path.display()).into())
     }
 
     /// What a run proves. `Err` says why nothing can be planned from it.
@@ -96,12 +95,12 @@ impl Evidence {
         sheet.heading("What the run did");
         sheet.given("SETs", f64::from(run.sets), "SETs", "--from; those that committed openings");
         sheet.given("processors", run.cores, "processors for all of it", "--from");
-        sheet.given("openings", opens, "opens/s", &format!("committed; {}", rate_words(&self.openings_held_up)));
+        sheet.given("openings", opens, "opens/s", &format!("committed; {}", rate_text(&self.openings_held_up)));
         sheet.given("grabs", grabs, "grabs/s", "answered");
         sheet.given("views", views, "views/s", "answered");
         sheet.given("requests", self.requests_per_s, "requests/s", "sent, of all kinds");
-        let words = rate_words(&self.credits_held_up);
-        sheet.given("credits", run.credits_settled_per_s, "credits/s", &words);
+        let message = rate_text(&self.credits_held_up);
+        sheet.given("credits", run.credits_settled_per_s, "credits/s", &message);
 
         sheet.heading("What it used for that");
         let (open, measured) = (run.cpu_us_per_open, "the run");
@@ -142,7 +141,7 @@ impl Evidence {
 }
 
 /// What a rate is worth, in words.
-fn rate_words(held_up: &Option<String>) -> String {
+fn rate_text(held_up: &Option<String>) -> String {
     held_up.as_ref().map_or("borne, no more was offered".to_owned(), |why| format!("a ceiling: {why}"))
 }
 

@@ -3,19 +3,21 @@
 
 mod bound;
 mod evidence;
-mod measured;
 mod plan;
 mod sheet;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use evidence::Evidence;
 use hongbao_load::{FAILED, Fallible, files};
-pub use measured::Measured;
 use plan::NoPlan;
+use wanted::Wanted;
+
+use crate::outcome::Measured;
 
 /// What `plan` is told.
 #[derive(clap::Args)]
@@ -93,14 +95,14 @@ pub fn print(args: &Args) -> Fallible<ExitCode> {
     }
 }
 
-fn wanted(args: &Args, measured: &Measured) -> Fallible<plan::Wanted> {
+fn wanted(args: &Args, measured: &Measured) -> Fallible<Wanted> {
     if args.openers < 1.0 {
         return Err("an envelope that nobody opens is no part of a peak: --openers must be at least 1".into());
     }
     if args.servers_max <= args.lose_servers {
         return Err("--servers-max must leave a SET a server when --lose-servers are lost".into());
     }
-    Ok(plan::Wanted {
+    Ok(Wanted {
         peak_opens_per_s: args.peak,
         openers: args.openers,
         grabs_per_open: args.grabs_per_open,

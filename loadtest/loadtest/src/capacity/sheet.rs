@@ -24,8 +24,8 @@ pub struct Sheet {
 
 impl Sheet {
     /// What follows stands under this heading.
-    pub fn heading(&mut self, words: &'static str) {
-        self.parts.push((words, Vec::new()));
+    pub fn heading(&mut self, text: &'static str) {
+        self.parts.push((text, Vec::new()));
     }
 
     /// A value that was given, by a flag or by the run.
@@ -42,8 +42,8 @@ impl Sheet {
     }
 
     /// A sentence at the end.
-    pub fn remark(&mut self, words: String) {
-        self.remarks.push(words);
+    pub fn remark(&mut self, text: String) {
+        self.remarks.push(text);
     }
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Sheet {
             }
             writeln!(f)?;
         }
-        self.remarks.iter().try_for_each(|words| writeln!(f, "{words}"))
+        self.remarks.iter().try_for_each(|text| writeln!(f, "{text}"))
     }
 }
 
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn a_figure_has_five_digits_or_all_before_the_point() {
         let figures = [(760_000.0, "760,000"), (1_234.56, "1,234.6"), (100.0, "100"), (99.9401, "99.94"), (5.0, "5")];
-        for (value, words) in figures {
-            assert_eq!(figure(value), words);
+        for (value, text) in figures {
+            assert_eq!(figure(value), text);
         }
         assert_eq!((figure(0.123_44), figure(0.0), figure(12_345.6)), ("0.1234".into(), "0".into(), "12,346".into()));
     }

@@ -3,10 +3,10 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::bound::{Basis, Bound};
 use super::evidence::Evidence;
-use super::plan::{Plan, Wanted};
-use super::{Measured, plan};
+use super::plan::{self, Plan};
+use super::wanted::Wanted;
 use crate::outcome::sample::outcome;
-use crate::outcome::{FaultDone, Outcome};
+use crate::outcome::{FaultDone, Measured, Outcome};
 
 /// Plans that the properties are tried on.
 const TRIALS: u64 = 3_000;
@@ -91,16 +91,16 @@ fn the_narrowest_bound_is_named() {
 #[test]
 fn what_no_installation_does_is_said() {
     let more = Wanted { peak_opens_per_s: 1_900_000.0, ..wanted() };
-    let words = plan(&more, &measured()).unwrap_err();
+    let message = plan(&more, &measured()).unwrap_err();
     assert_eq!(
-        words,
+        message,
         "one slot alone needs 19,000 openings a second, and a SET takes 18,000 (commits, a ceiling that the run reached)"
     );
     let all = Wanted { peak_opens_per_s: 1_800_000.0, ..wanted() };
-    let words = plan(&all, &measured()).unwrap_err();
+    let message = plan(&all, &measured()).unwrap_err();
     let needed =
         "101 SETs would be needed, and there are 100 slots to give to them (commits, a ceiling that the run reached)";
-    assert_eq!(words, needed);
+    assert_eq!(message, needed);
     let sustained = Evidence { openings_held_up: None, ..evidence(&measured()) };
     let no = plan::plan(&more, &sustained).unwrap_err();
     assert!(
@@ -136,8 +136,8 @@ fn a_run_is_read_from_its_json() {
     // The sample has 1,000 sends for 18,981 openings, and sends 200,000 requests in 120 s.
     assert_eq!((evidence.sends_per_open, evidence.requests_per_s), (1_000.0 / 18_981.0, 200_000.0 / 120.0));
     std::fs::write(&file, "{}").unwrap();
-    let words = Evidence::read(&file).unwrap_err().to_string();
-    assert!(words.contains("run.json is no run: missing field"), "{words}");
+    let message = Evidence::read(&file).unwrap_err().to_string();
+    assert!(message.contains("run.json is no run: missing field"), "{message}");
 }
 
 #[test]
@@ -214,8 +214,8 @@ fn a_closed_loop_reaches_the_ceiling_where_no_processor_is_left() {
     // 75 openings in a commit on average: so few users share them well, and more users would do more.
     let few = Evidence::of(&closed(8, 1.5, 0.3)).unwrap();
     assert_eq!(few.openings_held_up, None);
-    let words = "Of the run: a closed loop of 8 users kept 45% of the machine busy; more of them may do more.";
-    assert!(few.remarks.iter().any(|remark| remark == words), "{:?}", few.remarks);
+    let message = "Of the run: a closed loop of 8 users kept 45% of the machine busy; more of them may do more.";
+    assert!(few.remarks.iter().any(|remark| remark == message), "{:?}", few.remarks);
     assert!(!busy.remarks.iter().any(|remark| remark.contains("more of them")), "{:?}", busy.remarks);
     let more = Wanted { peak_opens_per_s: 1_900_000.0, ..wanted() };
     assert!(!plan::plan(&more, &few).unwrap_err().is_known, "it cannot be told that no installation does it");
@@ -232,8 +232,8 @@ fn full_commits_are_a_ceiling_of_many_lanes_and_not_of_one() {
         run.capacity = Some(Measured { batch_mean, ..measured() });
         Evidence::of(&run).unwrap()
     };
-    let words = full("rain", 1_000.0).openings_held_up.unwrap();
-    assert_eq!(words, "a closed loop of 4,096 users, 1,000 openings a commit");
+    let message = full("rain", 1_000.0).openings_held_up.unwrap();
+    assert_eq!(message, "a closed loop of 4,096 users, 1,000 openings a commit");
     assert_eq!(full("rain", 900.0).openings_held_up, None);
     let hot = full("hot", 1_000.0);
     assert_eq!(hot.openings_held_up, None, "a SET has more lanes");
@@ -247,13 +247,13 @@ fn what_should_be_known_of_the_run_stands_at_the_end_of_its_plan() {
     run.slos = outcome().slos;
     run.drain_s = None;
     let text = plan::plan(&wanted(), &Evidence::of(&run).unwrap()).unwrap().sheet.to_string();
-    for words in [
+    for message in [
         "Of the run: the generator ran on the same machine as the service.",
         "Of the run: nobody saw its last credit",
         "Of the run: it missed open.busy<1%",
         "0.1 sends for an opening are planned and the run had 0.0527",
     ] {
-        assert!(text.contains(words), "{words} is missing in\n{text}");
+        assert!(text.contains(message), "{message} is missing in\n{text}");
     }
 }
 

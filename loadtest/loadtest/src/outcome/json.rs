@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hongbao_load::{Fallible, files};
 
-use super::Outcome;
+use super::data::Outcome;
 
 impl Outcome {
     /// The whole run as JSON. Names carry their units; they are the fields of [`Outcome`].

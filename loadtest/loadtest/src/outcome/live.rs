@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Stderr, Write};
 
 use hongbao_load::number;
 
-use super::{Second, Totals};
+use super::data::{Second, Totals};
 
 /// Seconds that the small curves reach back.
 const CURVE_SECONDS: usize = 24;
@@ -123,7 +123,7 @@ impl<W: Write> Live<W> {
             curve(|second| second.queue_depth.unwrap_or(0.0)),
             number::known(last.batch_mean)
         ));
-        lines.push(format!("errors    {}", self.errors_in_words()));
+        lines.push(format!("errors    {}", self.errors_text()));
         lines
     }
 
@@ -137,21 +137,21 @@ impl<W: Write> Live<W> {
         format!("{bar}  {} of {}", number::clock(at_s), number::clock(self.load_s))
     }
 
-    fn errors_in_words(&self) -> String {
+    fn errors_text(&self) -> String {
         if self.errors.is_empty() {
             return "none".into();
         }
         let mut kinds: Vec<_> = self.errors.iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let mut words: Vec<String> = kinds
+        let mut parts: Vec<String> = kinds
             .iter()
             .take(ERRORS_NAMED_MAX)
             .map(|(label, count)| format!("{} {}", number::count(**count), number::plain(label)))
             .collect();
         if let Some(rest) = kinds.get(ERRORS_NAMED_MAX..).filter(|rest| !rest.is_empty()) {
-            words.push(format!("{} others", number::count(rest.iter().map(|(_, count)| **count).sum())));
+            parts.push(format!("{} others", number::count(rest.iter().map(|(_, count)| **count).sum())));
         }
-        words.join(", ")
+        parts.join(", ")
     }
 
     /// The last five seconds in one line: means of the rates, the worst of the rest.
@@ -215,8 +215,8 @@ mod tests {
     fn the_view_tells_progress_rates_latency_and_errors() {
         let picture = shown(true, 66);
         let last = picture.rsplit("\x1b[6F").next().expect("a split has a last part");
-        for words in ["groups · peak", "1:06 of 2:00", "openings", "credited", "p99 ", "240", "1,000 open 503 busy"] {
-            assert!(last.contains(words), "{words} is missing in\n{last}");
+        for parts in ["groups · peak", "1:06 of 2:00", "openings", "credited", "p99 ", "240", "1,000 open 503 busy"] {
+            assert!(last.contains(parts), "{parts} is missing in\n{last}");
         }
         assert!(shown(true, 125).contains("the load is over, draining for 5 s"));
     }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use super::data::*;
 
 /// Two minutes of `groups` with a peak, a fault, refusals and a drain of ten seconds.
 pub fn outcome() -> Outcome {
-    let words = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let named = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let phase = |name: &str, from_s, to_s| Phase { name: name.into(), from_s, to_s };
     let check = |rule: &str, checked| Check { rule: rule.into(), checked, broken: 0, examples: Vec::new() };
     Outcome {
         scenario: "groups".into(),
         command: "hongbao-loadtest run groups --url http://127.0.0.1:8080 --slo 'open.p99<50ms,busy<1%'".into(),
-        parameters: words(&[
+        parameters: named(&[
             ("arrivals", "Poisson, 800/s to 2,400/s and back"),
             ("envelopes", "1,000, sizes from a Zipf distribution of 1 to 500"),
             ("seed", "7"),
@@ -22,7 +22,7 @@ pub fn outcome() -> Outcome {
         machine: Machine {
             processors: "2 x AMD EPYC".into(),
             file_system: "ext4".into(),
-            versions: words(&[("hongbao", "0.4.0"), ("MariaDB", "10.11.14"), ("memcached", "1.6.18")]),
+            versions: named(&[("hongbao", "0.4.0"), ("MariaDB", "10.11.14"), ("memcached", "1.6.18")]),
             durability: "innodb_flush_log_at_trx_commit=1, sync_binlog=1".into(),
             full_durability: Some(true),
         },

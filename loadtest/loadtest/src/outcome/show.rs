@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use hongbao_load::{Fallible, files};
 
-use super::{Outcome, Slo, slo};
+use super::data::Outcome;
+use super::slo::{self, Slo};
 
 /// What `show` is told.
 #[derive(clap::Args)]

@@ -16,46 +16,30 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use hongbao_load::number;
-use hongbao_load::{Fallible, files};
+use hongbao_core::problem::Code;
+use hongbao_load::{Fallible, files, number};
 
-use super::{Latency, Outcome, Verdict};
-
-/// The calls that a threshold can name.
-const CALLS: [&str; 5] = ["create", "pay", "grab", "open", "view"];
-
-/// The answers whose share a threshold can bound, beside statuses such as `503`: a word
-/// outside this list would never be counted, and so always hold.
-const CODES: [&str; 22] = [
-    "invalid_request",
-    "unauthorized",
-    "forbidden",
-    "not_found",
-    "not_sender",
-    "not_invited",
-    "ticket_invalid",
-    "insufficient_funds",
-    "cancelled",
-    "id_conflict",
-    "body_too_large",
-    "method_not_allowed",
-    "misdirected",
-    "rate_limited",
-    "busy",
-    "unavailable",
-    "draining",
-    "outcome_unknown",
-    "rehearsal_off",
-    "rehearsal_refused",
-    "internal",
-    "request_timeout",
-];
+use super::calls;
+use super::data::{Latency, Outcome, PERCENTILES, Verdict};
 
 /// The answers that brought what was asked for, where an answer may be a refusal.
 const BROUGHT: [&str; 3] = ["done", "ready", "opened"];
 
+/// How many of something there were, and the seconds that their rate is over.
+type Count = fn(&Outcome) -> (u64, f64);
+
+/// What is counted over the whole run.
+const COUNTS: [(&str, Count); 6] = [
+    ("offered", |run| (run.totals.offered, run.load_s)),
+    ("started", |run| (run.totals.started, run.load_s)),
+    ("accepted", |run| (run.totals.accepted, run.load_s)),
+    ("opens", |run| (run.totals.committed, run.load_s)),
+    ("committed", |run| (run.totals.committed, run.load_s)),
+    ("settled", |run| (run.totals.settled, run.settling_s())),
+];
+
 /// A threshold as it was asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Slo {
     text: String,
     metric: Metric,
@@ -63,57 +47,33 @@ pub struct Slo {
     bound: f64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Metric {
-    /// In milliseconds.
-    Latency { call: Option<&'static str>, percentile: Percentile },
+    /// In milliseconds; the percentile by its place in [`PERCENTILES`].
+    Latency { call: Option<&'static str>, percentile: usize },
     /// Of 1.
-    Share { call: Option<&'static str>, what: Kind },
+    Share { call: Option<&'static str>, of: Answers },
     /// A second.
-    Rate(Counted),
+    Rate(Count),
     /// In seconds.
     Drain,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Percentile {
-    P50,
-    P90,
-    P99,
-    P999,
-    P9999,
-    Max,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Kind {
+/// The answers whose share is bounded.
+#[derive(Clone, Debug)]
+enum Answers {
     Errors,
     Unknown,
-    /// Labels that hold this word.
-    Word(String),
+    /// Whose label holds this word.
+    Labelled(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Counted {
-    Offered,
-    Started,
-    Accepted,
-    Opens,
-    Settled,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum Operator {
     Less,
     LessOrEqual,
     Greater,
     GreaterOrEqual,
-}
-
-/// What was measured, in words, and as a number if there is one.
-struct Measured {
-    value: f64,
-    words: String,
 }
 
 /// Reads thresholds from a file's text: one a line, or several with commas; `#` begins a comment.
@@ -145,24 +105,25 @@ impl Slo {
     /// The percentile of openings that it bounds, and the bound in milliseconds, if it does.
     pub fn opening_bound_ms(&self) -> Option<(&'static str, f64)> {
         match self.metric {
-            Metric::Latency { call: None | Some("open"), percentile } => Some((percentile.name(), self.bound)),
+            Metric::Latency { call: None | Some("open"), percentile } => Some((PERCENTILES[percentile], self.bound)),
             _ => None,
         }
     }
 
     /// Whether the run held it.
     pub fn judge(&self, outcome: &Outcome) -> Verdict {
-        let measured = self.metric.measure(outcome).filter(|measured| measured.value.is_finite());
-        let Some(Measured { value, words }) = measured else {
-            return Verdict { text: self.text.clone(), value: "not measured".into(), held: false };
+        let text = self.text.clone();
+        let measured = self.metric.measure(outcome).filter(|(value, _)| value.is_finite());
+        let Some((measured, value)) = measured else {
+            return Verdict { text, value: "not measured".into(), held: false };
         };
         let held = match self.operator {
-            Operator::Less => value < self.bound,
-            Operator::LessOrEqual => value <= self.bound,
-            Operator::Greater => value > self.bound,
-            Operator::GreaterOrEqual => value >= self.bound,
+            Operator::Less => measured < self.bound,
+            Operator::LessOrEqual => measured <= self.bound,
+            Operator::Greater => measured > self.bound,
+            Operator::GreaterOrEqual => measured >= self.bound,
         };
-        Verdict { text: self.text.clone(), value: words, held }
+        Verdict { text, value, held }
     }
 }
 
@@ -177,10 +138,8 @@ impl FromStr for Slo {
 
     fn from_str(text: &str) -> Result<Slo, String> {
         let text: String = text.chars().filter(|char| !char.is_whitespace()).collect();
-        let refuse = |why: String| Err(format!("the threshold {text:?} {why}"));
-        let Some(at) = text.find(['<', '>']) else {
-            return refuse("has none of <, <=, > and >=".into());
-        };
+        let refuse = |why: String| format!("the threshold {text:?} {why}");
+        let at = text.find(['<', '>']).ok_or_else(|| refuse("has none of <, <=, > and >=".into()))?;
         let (left, rest) = text.split_at(at);
         let (operator, right) = match rest.as_bytes() {
             [b'<', b'=', ..] => (Operator::LessOrEqual, &rest[2..]),
@@ -188,14 +147,9 @@ impl FromStr for Slo {
             [b'<', ..] => (Operator::Less, &rest[1..]),
             _ => (Operator::Greater, &rest[1..]),
         };
-        let metric = match Metric::parse(left) {
-            Ok(metric) => metric,
-            Err(why) => return refuse(why),
-        };
-        match metric.bound(right) {
-            Ok(bound) => Ok(Slo { text, metric, operator, bound }),
-            Err(why) => refuse(why),
-        }
+        let metric = Metric::parse(left).map_err(refuse)?;
+        let bound = metric.bound(right).map_err(refuse)?;
+        Ok(Slo { text, metric, operator, bound })
     }
 }
 
@@ -206,45 +160,39 @@ impl Metric {
         }
         // `p99.9` holds a point of its own.
         let first = text.split('.').next().unwrap_or_default();
-        let call = CALLS.into_iter().find(|call| *call == first && text.len() > call.len());
+        let call = calls::names().find(|call| *call == first && text.len() > call.len());
         let name = call.map_or(text, |call| &text[call.len() + 1..]);
-        if let Some(percentile) = Percentile::parse(name) {
+        if let Some(percentile) = PERCENTILES.iter().position(|percentile| *percentile == name) {
             return Ok(Metric::Latency { call, percentile });
         }
+        if name.starts_with('p') && (name.contains('.') || name[1..].parse::<f64>().is_ok()) {
+            return Err(format!("names {name}; known are {}", PERCENTILES.join(", ")));
+        }
         if name.contains('.') {
-            return Err(match name.starts_with('p') {
-                true => format!("names {name}; known are p50, p90, p99, p99.9, p99.99 and max"),
-                false => format!("names the call {first}; known are {}", CALLS.join(", ")),
-            });
+            let known: Vec<&str> = calls::names().collect();
+            return Err(format!("names the call {first}; known are {}", known.join(", ")));
         }
-        if name.starts_with('p') && name[1..].parse::<f64>().is_ok() {
-            return Err(format!("names {name}; known are p50, p90, p99, p99.9, p99.99 and max"));
-        }
-        let whole_run = match name {
-            "offered" => Some(Metric::Rate(Counted::Offered)),
-            "started" => Some(Metric::Rate(Counted::Started)),
-            "accepted" => Some(Metric::Rate(Counted::Accepted)),
-            "opens" | "committed" => Some(Metric::Rate(Counted::Opens)),
-            "settled" => Some(Metric::Rate(Counted::Settled)),
-            "drain" => Some(Metric::Drain),
-            "unknown" => Some(Metric::Share { call: None, what: Kind::Unknown }),
+        let whole_run = match (name, COUNTS.iter().find(|(counted, _)| *counted == name)) {
+            (_, Some((_, count))) => Some(Metric::Rate(*count)),
+            ("drain", _) => Some(Metric::Drain),
+            ("unknown", _) => Some(Metric::Share { call: None, of: Answers::Unknown }),
             _ => None,
         };
-        match (whole_run, call) {
-            (Some(_), Some(_)) => {
-                return Err(format!("asks for {name} of one call; it is known of the whole run only"));
-            }
-            (Some(metric), None) => return Ok(metric),
-            (None, _) => {}
+        if let Some(metric) = whole_run {
+            return match call {
+                None => Ok(metric),
+                Some(_) => Err(format!("asks for {name} of one call; it is known of the whole run only")),
+            };
         }
         if name == "errors" {
-            return Ok(Metric::Share { call, what: Kind::Errors });
+            return Ok(Metric::Share { call, of: Answers::Errors });
         }
+        // Any other word would never be counted, and so always hold.
         let is_status = name.len() == 3 && name.parse::<u16>().is_ok_and(|status| (100..600).contains(&status));
-        if !is_status && !CODES.contains(&name) {
+        if !is_status && !Code::ALL.iter().any(|code| code.as_str() == name) {
             return Err(format!("bounds {name:?}, which is nothing that a run measures"));
         }
-        Ok(Metric::Share { call, what: Kind::Word(name.into()) })
+        Ok(Metric::Share { call, of: Answers::Labelled(name.into()) })
     }
 
     /// Reads the right side, in the unit that the metric is measured in.
@@ -266,91 +214,50 @@ impl Metric {
             ));
         };
         let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| factor);
-        let Some(factor) = factor else {
-            let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
-            return Err(match unit {
-                "" => format!("has a bound without a unit; here {} would do, as in {example}", names.join(", ")),
-                _ => format!("has the unit {unit:?}; here {} would do, as in {example}", names.join(", ")),
-            });
-        };
+        let names = || units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let factor = factor.ok_or_else(|| match unit {
+            "" => format!("has a bound without a unit; here {} would do, as in {example}", names()),
+            _ => format!("has the unit {unit:?}; here {} would do, as in {example}", names()),
+        })?;
         Ok(figure * factor)
     }
 
-    /// `None` if the run did not measure it.
-    fn measure(&self, outcome: &Outcome) -> Option<Measured> {
+    /// What was measured, as a number and in words; `None` if the run did not measure it.
+    fn measure(&self, outcome: &Outcome) -> Option<(f64, String)> {
         match self {
             Metric::Latency { call, percentile } => {
+                let of = |row: &Latency| row.milliseconds()[*percentile];
                 let slowest = all_phases(outcome, *call)
                     .filter(|row| row.count > 0 && (row.outcome == "all" || BROUGHT.contains(&row.outcome.as_str())))
-                    .max_by(|left, right| percentile.of(left).total_cmp(&percentile.of(right)))?;
-                let value = percentile.of(slowest);
+                    .max_by(|left, right| of(left).total_cmp(&of(right)))?;
                 let of_call = call.is_none().then_some(slowest.call.as_str());
                 let of_outcome = (slowest.outcome != "all").then_some(slowest.outcome.as_str());
-                let of: Vec<&str> = of_call.into_iter().chain(of_outcome).collect();
-                let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join(" ")) };
-                Some(Measured { value, words: number::millis(value) + &of })
+                let which: Vec<&str> = of_call.into_iter().chain(of_outcome).collect();
+                let which = if which.is_empty() { String::new() } else { format!(" ({})", which.join(" ")) };
+                Some((of(slowest), number::millis(of(slowest)) + &which))
             }
-            Metric::Share { call, what } => {
-                let part = match what {
-                    Kind::Unknown => outcome.totals.unknown,
-                    Kind::Errors => labelled(outcome, *call, |_| true),
-                    Kind::Word(word) => labelled(outcome, *call, |label| label.split(' ').any(|part| part == word)),
+            Metric::Share { call, of } => {
+                let part = match of {
+                    Answers::Unknown => outcome.totals.unknown,
+                    Answers::Errors => labelled(outcome, *call, |_| true),
+                    Answers::Labelled(word) => {
+                        labelled(outcome, *call, |label| label.split(' ').any(|part| part == word))
+                    }
                 };
                 let whole = match call {
                     Some(_) => all_phases(outcome, *call).filter(|row| row.outcome == "all").map(|row| row.count).sum(),
                     None => outcome.totals.started,
                 };
                 let value = part as f64 / whole as f64;
-                let words = format!("{} ({} of {})", number::share(value), number::count(part), number::count(whole));
-                (whole > 0).then_some(Measured { value, words })
+                let text = format!("{} ({} of {})", number::share(value), number::count(part), number::count(whole));
+                (whole > 0).then_some((value, text))
             }
-            Metric::Rate(counted) => {
-                let totals = &outcome.totals;
-                let (count, seconds) = match counted {
-                    Counted::Offered => (totals.offered, outcome.load_s),
-                    Counted::Started => (totals.started, outcome.load_s),
-                    Counted::Accepted => (totals.accepted, outcome.load_s),
-                    Counted::Opens => (totals.committed, outcome.load_s),
-                    Counted::Settled => (totals.settled, outcome.settling_s()),
-                };
+            Metric::Rate(count) => {
+                let (count, seconds) = count(outcome);
                 let value = number::rate(count, seconds);
-                (seconds > 0.0).then(|| Measured { value, words: format!("{}/s", number::figure(value)) })
+                (seconds > 0.0).then(|| (value, format!("{}/s", number::figure(value))))
             }
-            Metric::Drain => {
-                let value = outcome.drain_s?;
-                Some(Measured { value, words: format!("{} s", number::figure(value)) })
-            }
-        }
-    }
-}
-
-impl Percentile {
-    const ALL: [Percentile; 6] =
-        [Percentile::P50, Percentile::P90, Percentile::P99, Percentile::P999, Percentile::P9999, Percentile::Max];
-
-    fn parse(text: &str) -> Option<Percentile> {
-        Percentile::ALL.into_iter().find(|percentile| percentile.name() == text)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Percentile::P50 => "p50",
-            Percentile::P90 => "p90",
-            Percentile::P99 => "p99",
-            Percentile::P999 => "p99.9",
-            Percentile::P9999 => "p99.99",
-            Percentile::Max => "max",
-        }
-    }
-
-    fn of(self, row: &Latency) -> f64 {
-        match self {
-            Percentile::P50 => row.p50_ms,
-            Percentile::P90 => row.p90_ms,
-            Percentile::P99 => row.p99_ms,
-            Percentile::P999 => row.p999_ms,
-            Percentile::P9999 => row.p9999_ms,
-            Percentile::Max => row.max_ms,
+            Metric::Drain => outcome.drain_s.map(|drain_s| (drain_s, format!("{} s", number::figure(drain_s)))),
         }
     }
 }
@@ -358,7 +265,8 @@ impl Percentile {
 /// The rows that are of all phases, of one call or of each. Clients that were slow on purpose are
 /// no call: their latency is their own.
 fn all_phases<'a>(outcome: &'a Outcome, call: Option<&'a str>) -> impl Iterator<Item = &'a Latency> {
-    let wanted = move |row: &&Latency| call.map_or(CALLS.contains(&row.call.as_str()), |call| call == row.call);
+    let wanted =
+        move |row: &&Latency| call.map_or(calls::names().any(|call| call == row.call), |call| call == row.call);
     outcome.latencies.iter().filter(|row| row.phase == "all").filter(wanted)
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use hongbao_load::number;
 
-use super::{Check, Latency, Outcome, Verdict};
+use super::data::{Check, Latency, Outcome, PERCENTILES, Verdict};
 
 impl Outcome {
     /// The verdicts, the totals, the percentiles and what they were measured on.
@@ -15,7 +15,7 @@ impl Outcome {
         self.write_totals(&mut out);
         self.write_latencies(&mut out);
         self.write_errors(&mut out);
-        self.write_ground(&mut out);
+        self.write_conditions(&mut out);
         out
     }
 
@@ -31,7 +31,7 @@ impl Outcome {
         let _ = writeln!(out, "\n{}, {length} of load{how}, from {}\n", self.scenario, self.started_at);
         let _ = writeln!(out, "money       {money}");
         for check in &self.audit {
-            let _ = writeln!(out, "            {}", check.words());
+            let _ = writeln!(out, "            {}", check.line());
             for example in &check.examples {
                 let _ = writeln!(out, "              {}", number::plain(example));
             }
@@ -42,7 +42,7 @@ impl Outcome {
             let _ = writeln!(out, "            {}", number::plain(why));
         }
         for (place, slo) in self.slos.iter().enumerate() {
-            let _ = writeln!(out, "{:<12}{}", if place == 0 { "thresholds" } else { "" }, slo.words());
+            let _ = writeln!(out, "{:<12}{}", if place == 0 { "thresholds" } else { "" }, slo.line());
         }
     }
 
@@ -71,21 +71,10 @@ impl Outcome {
         if self.latencies.is_empty() {
             return;
         }
-        let _ = writeln!(
-            out,
-            "\n{:<12}{:<10}{:<22}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  ms {}",
-            "call",
-            "phase",
-            "outcome",
-            "count",
-            "p50",
-            "p90",
-            "p99",
-            "p99.9",
-            "p99.99",
-            "max",
-            self.latency_origin()
-        );
+        let percentiles = PERCENTILES.map(|name| format!("{name:>10}")).concat();
+        let (call, phase, outcome, count) = ("call", "phase", "outcome", "count");
+        let origin = self.latency_origin();
+        let _ = writeln!(out, "\n{call:<12}{phase:<10}{outcome:<22}{count:>12}{percentiles}  ms {origin}");
         // Both by phase and by outcome they would fill the screen: the page and the JSON have those.
         for (place, (phase, outcome)) in [(false, false), (false, true), (true, false)].into_iter().enumerate() {
             let mut rows = self.latencies_by(phase, outcome).peekable();
@@ -107,7 +96,7 @@ impl Outcome {
         }
     }
 
-    fn write_ground(&self, out: &mut String) {
+    fn write_conditions(&self, out: &mut String) {
         let generator = &self.generator;
         let _ = write!(out, "\ngenerator   {} of a processor", number::share(generator.cpu_share));
         if let Some(share) = generator.service_cpu_share {
@@ -184,7 +173,7 @@ fn write_latency(out: &mut String, row: &Latency) {
 }
 
 impl Check {
-    fn words(&self) -> String {
+    fn line(&self) -> String {
         match self.broken {
             0 if self.checked == 0 => format!("-       {} (nothing to check)", self.rule),
             0 => format!("holds   {} ({} checked)", self.rule, number::count(self.checked)),
@@ -194,7 +183,7 @@ impl Check {
 }
 
 impl Verdict {
-    fn words(&self) -> String {
+    fn line(&self) -> String {
         format!("{:<8}{:<24}{}", if self.held { "held" } else { "MISSED" }, self.text, self.value)
     }
 }
@@ -208,7 +197,7 @@ mod tests {
     fn the_summary_says_the_verdicts_first_and_then_the_figures() {
         let text = outcome().text();
         let places = ["money ", "validity ", "open.p99<50ms", "committed ", "p99.99", "open 503 busy", "durability "]
-            .map(|words| text.find(words).unwrap_or_else(|| panic!("{words} is missing in\n{text}")));
+            .map(|message| text.find(message).unwrap_or_else(|| panic!("{message} is missing in\n{text}")));
         assert!(places.is_sorted(), "{text}");
         assert!(text.contains("MISSED  open.busy<1%            5.00% (1,000 of 20,000)"), "{text}");
         assert!(text.contains("FAILED, no such part"), "{text}");
@@ -221,8 +210,8 @@ mod tests {
         outcome.audit[0].examples.push("envelope 7 paid 3 fen twice".into());
         outcome.void.push("12 arrivals could not be started".into());
         let text = outcome.text();
-        for words in ["money       WRONG", "BROKEN  every", "paid 3 fen twice", "VOID", "12 arrivals could not"] {
-            assert!(text.contains(words), "{words} is missing in\n{text}");
+        for message in ["money       WRONG", "BROKEN  every", "paid 3 fen twice", "VOID", "12 arrivals could not"] {
+            assert!(text.contains(message), "{message} is missing in\n{text}");
         }
         assert_eq!(outcome.exit_code(), 1);
         outcome.audit[0].broken = 0;

@@ -7,7 +7,7 @@ use hongbao_load::Fallible;
 use hongbao_load::request_buffer::RequestBuffer;
 use serde::Deserialize;
 
-use super::audit::Books;
+use super::books::Books;
 use super::request::Call;
 use super::shown::Shown;
 
@@ -125,7 +125,7 @@ impl Books<'_> {
     /// What must be on the accounts of users, by envelopes that were read after them.
     pub fn expected<'s>(&'s self, users: &[u32], shown: &[Option<Shown>]) -> Vec<Expected<'s>> {
         let asked: HashSet<u32> =
-            self.history.iter().filter(|told| told.call == Call::Pay).map(|told| told.envelope).collect();
+            self.history.iter().filter(|event| event.call == Call::Pay).map(|event| event.envelope).collect();
         let places: HashMap<u32, usize> = users.iter().enumerate().map(|(place, user)| (*user, place)).collect();
         let expect = |user: &u32| {
             let top_ups_fen = self.top_ups.get(user).copied().unwrap_or_default();
@@ -215,9 +215,9 @@ mod tests {
 
     #[test]
     fn what_nothing_accounts_for_is_wrong() {
-        let wrong = |finding: Finding, words: &str| match finding {
-            Finding::Wrong(said) => assert!(said.contains(words), "{said}"),
-            other => panic!("{words}: {other:?}"),
+        let wrong = |finding: Finding, message: &str| match finding {
+            Finding::Wrong(said) => assert!(said.contains(message), "{said}"),
+            other => panic!("{message}: {other:?}"),
         };
         wrong(with("open", 4, "one"), "open of 4 fen for one");
         wrong(with("refund", 1, "two"), "refund of 1 fen for two");

@@ -1,10 +1,10 @@
 //! What an answer means to the one who asked.
 
+use hongbao_load::answered::{Accepted, Answered};
 use hongbao_load::client::describe;
 use hongbao_load::http::Answer;
 use serde::Deserialize;
 
-use super::history::{Accepted, Answered};
 use super::recorder::Kind;
 use super::request::Call;
 
@@ -28,7 +28,7 @@ pub struct ParsedResponse {
 /// As much as any answer may hold.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Words<'a> {
+struct Body<'a> {
     outcome: Option<&'a str>,
     ticket: Option<&'a str>,
     id: Option<&'a str>,
@@ -52,8 +52,8 @@ impl ParsedResponse {
     }
 }
 
-/// Understands an answer to `call`.
-pub fn hear(call: Call, answer: &Answer<'_>) -> ParsedResponse {
+/// What an answer to `call` means.
+pub fn parse(call: Call, answer: &Answer<'_>) -> ParsedResponse {
     let good = (200..300).contains(&answer.status);
     match call {
         Call::View | Call::Slow if good => return plain(Kind::Accepted, "done".to_owned()),
@@ -62,26 +62,26 @@ pub fn hear(call: Call, answer: &Answer<'_>) -> ParsedResponse {
         }
         _ => (),
     }
-    let words: Words<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
+    let body: Body<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
     if !good {
         // A lost reply of the server to its gateway is told with the status 504.
-        let is_unknown = answer.status == 504 || words.code == Some("outcome_unknown") || answer.status == 502;
+        let is_unknown = answer.status == 504 || body.code == Some("outcome_unknown") || answer.status == 502;
         let again = is_unknown || matches!(answer.status, 429 | 503 | 500 | 502 | 421);
         let kind = if is_unknown || answer.status == 500 { Kind::Unknown } else { Kind::Refused };
         let answered = if kind == Kind::Unknown { Answered::Unknown } else { Answered::Refused };
-        let is_bad_ticket = words.code == Some("ticket_invalid");
+        let is_bad_ticket = body.code == Some("ticket_invalid");
         return ParsedResponse { answered, may_ask_again: again, is_bad_ticket, ..plain(kind, describe(answer)) };
     }
-    match (call, words.outcome) {
-        (Call::Create, _) => match words.id {
+    match (call, body.outcome) {
+        (Call::Create, _) => match body.id {
             Some(id) => ParsedResponse { text: Some(id.into()), ..plain(Kind::Accepted, "done".to_owned()) },
             None => plain(Kind::Unknown, "an answer without an id".to_owned()),
         },
         (_, Some("ready")) => {
-            ParsedResponse { text: words.ticket.map(Into::into), ..plain(Kind::Accepted, "ready".to_owned()) }
+            ParsedResponse { text: body.ticket.map(Into::into), ..plain(Kind::Accepted, "ready".to_owned()) }
         }
         (_, Some("opened")) => {
-            let (seq, amount_fen, replayed) = (words.seq, words.amount_fen, words.replayed);
+            let (seq, amount_fen, replayed) = (body.seq, body.amount_fen, body.replayed);
             let answered = Answered::Opened { seq, amount_fen, replayed, accepted: Accepted::read(answer.accepted) };
             let (kind, label) = match call {
                 Call::Open if !replayed => (Kind::Committed, "opened"),
@@ -106,16 +106,16 @@ mod tests {
     use super::*;
 
     fn answer(call: Call, status: u16, body: &str) -> ParsedResponse {
-        hear(call, &Answer::of(status, body.as_bytes()))
+        parse(call, &Answer::of(status, body.as_bytes()))
     }
 
     #[test]
-    fn an_opening_is_heard_with_all_that_the_audit_needs() {
+    fn an_opening_is_parsed_with_all_that_the_audit_needs() {
         let body = br#"{"outcome":"opened","amount_fen":7,"seq":3,"opened_at":"x","replayed":false}"#;
-        let heard = hear(Call::Open, &Answer { accepted: b"2-9", ..Answer::of(200, body) });
-        assert_eq!(heard.kind, Kind::Committed);
+        let parsed = parse(Call::Open, &Answer { accepted: b"2-9", ..Answer::of(200, body) });
+        assert_eq!(parsed.kind, Kind::Committed);
         let accepted = Some(Accepted { lane: 2, place: 9 });
-        assert_eq!(heard.answered, Answered::Opened { seq: 3, amount_fen: 7, replayed: false, accepted });
+        assert_eq!(parsed.answered, Answered::Opened { seq: 3, amount_fen: 7, replayed: false, accepted });
     }
 
     #[test]
@@ -123,8 +123,8 @@ mod tests {
         let busy = answer(Call::Open, 503, r#"{"code":"busy"}"#);
         assert_eq!((busy.kind, busy.answered, busy.may_ask_again), (Kind::Refused, Answered::Refused, true));
         for (status, body) in [(504, r#"{"code":"outcome_unknown"}"#), (502, ""), (500, "oops"), (200, "{}")] {
-            let heard = answer(Call::Open, status, body);
-            assert_eq!((heard.kind, heard.answered), (Kind::Unknown, Answered::Unknown), "{status}");
+            let parsed = answer(Call::Open, status, body);
+            assert_eq!((parsed.kind, parsed.answered), (Kind::Unknown, Answered::Unknown), "{status}");
         }
         assert_eq!(ParsedResponse::lost("x".into(), true).answered, Answered::Unknown);
         assert_eq!(ParsedResponse::lost("x".into(), false).answered, Answered::Refused);

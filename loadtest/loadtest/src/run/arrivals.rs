@@ -159,12 +159,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("profile");
         let read = |text: &str| Arrivals::read(text).map_err(|error| error.to_string());
-        for (content, words) in
+        for (content, message) in
             [("3\nx\n", ":2: x is no rate"), ("0\n# none\n", "no rate above 0"), ("-1", "is no rate")]
         {
             std::fs::write(&file, content).unwrap();
             let error = read(&format!("profile:{}", file.display())).unwrap_err();
-            assert!(error.contains(words), "{error}");
+            assert!(error.contains(message), "{error}");
         }
         std::fs::write(&file, "1 # at dawn\n\n2.5\n").unwrap();
         let recorded = read(&format!("profile:{}", file.display())).unwrap();

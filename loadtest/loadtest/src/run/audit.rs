@@ -2,36 +2,20 @@
 //! service says now. It trusts neither the other side nor itself: journals and
 //! balances are asked for over HTTP and compared with the history.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use hongbao_load::Fallible;
+use hongbao_load::answered::Answered;
 use hongbao_load::request_buffer::RequestBuffer;
 use serde::Deserialize;
 
-use super::history::{Answered, HistoryEvent};
+use super::books::Books;
 use super::order::in_order;
-use super::plan::Plan;
 use super::request::Call;
+use super::rule::Rule;
 use super::settle::Settled;
 use super::shown::Shown;
-use super::users::Users;
 use crate::outcome::Check;
-
-/// Broken things that are shown by name.
-const EXAMPLES_MAX: usize = 10;
-/// What is audited.
-pub struct Books<'a> {
-    /// What was to be done.
-    pub plan: &'a Plan,
-    /// Who took part.
-    pub users: &'a Users,
-    /// The ids of the envelopes that came to be.
-    pub envelopes: &'a [Option<String>],
-    /// What was said about money.
-    pub history: &'a [HistoryEvent],
-    /// What each user was topped up with, in fen.
-    pub top_ups: BTreeMap<u32, i64>,
-}
 
 /// What an audit found.
 #[derive(Default)]
@@ -57,27 +41,6 @@ pub struct Said {
     pub unknown: bool,
     /// Whether there may be an opening: it was asked for, and not refused.
     pub may_exist: bool,
-}
-
-/// A rule, while it is checked.
-pub struct Rule(pub Check);
-
-impl Rule {
-    /// Nothing looked at yet.
-    pub fn new(words: &str) -> Rule {
-        Rule(Check { rule: words.to_owned(), checked: 0, broken: 0, examples: Vec::new() })
-    }
-
-    /// Looks at one thing; `why` names it if it is broken.
-    pub fn look(&mut self, holds: bool, why: impl FnOnce() -> String) {
-        self.0.checked += 1;
-        if !holds {
-            self.0.broken += 1;
-            if self.0.examples.len() < EXAMPLES_MAX {
-                self.0.examples.push(why());
-            }
-        }
-    }
 }
 
 impl Books<'_> {
@@ -251,22 +214,15 @@ impl Books<'_> {
         }
         Ok(rule.0)
     }
-
-    /// Where the service shows an envelope.
-    pub fn path(&self, envelope: u32) -> String {
-        format!("/v1/envelopes/{}", self.name(envelope))
-    }
-
-    /// What the service calls an envelope.
-    pub fn name(&self, envelope: u32) -> &str {
-        self.envelopes[envelope as usize].as_deref().unwrap_or("an envelope that was never made")
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::PlannedEnvelope;
-    use super::super::users::Passes;
+    use std::collections::BTreeMap;
+
+    use super::super::history::HistoryEvent;
+    use super::super::plan::{Plan, PlannedEnvelope};
+    use super::super::users::{Passes, Users};
     use super::*;
 
     /// One envelope of 10 fen in 3 shares, sent by user 0; users 1 and 2 were told 4 and 3 fen.

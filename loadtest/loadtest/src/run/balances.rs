@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use hongbao_load::Fallible;
 
 use super::accounts::Finding;
-use super::audit::{Books, Rule};
+use super::books::Books;
+use super::rule::Rule;
 use super::settle::{Look, Settled};
 use super::shown::Shown;
 use crate::outcome::Check;
@@ -53,8 +54,8 @@ impl Books<'_> {
             // Whose money never moved has no part in it.
             if *due != topped_up || *finding != Finding::Sound {
                 each.look(!matches!(finding, Finding::Wrong(_)), || {
-                    let words = if let Finding::Wrong(words) = finding { words } else { "" };
-                    format!("{} has {has} fen and should have {due}: {words}", self.users.id(user))
+                    let reason = if let Finding::Wrong(reason) = finding { reason } else { "" };
+                    format!("{} has {has} fen and should have {due}: {reason}", self.users.id(user))
                 });
             }
         }

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use hongbao_load::connection::Connection;
 use mio::Poll;
 
-use super::answer::{ParsedResponse, hear};
-use super::connection::Connection;
+use super::answer::{ParsedResponse, parse};
 use super::request::{Ask, Call};
 
 /// One request that is to be sent, is under way, or waits.
@@ -32,7 +32,7 @@ pub struct Ended {
     pub action: Action,
     /// When it was sent.
     pub sent_us: u64,
-    /// What was heard.
+    /// What was answered.
     pub response: ParsedResponse,
     /// Bytes of the answer.
     pub bytes: usize,
@@ -113,7 +113,7 @@ impl ConnectionPool {
         }
     }
 
-    /// Goes on after an event: what was heard, if that is complete or the connection is lost.
+    /// Goes on after an event: what was answered, if that is complete or the connection is lost.
     pub fn go_on(&mut self, place: usize, writable: bool) -> Option<Ended> {
         let seat = &mut self.pool[place];
         let mut connection = seat.connection.take()?;
@@ -128,7 +128,7 @@ impl ConnectionPool {
             return None;
         };
         let mut response = None;
-        let (response, bytes) = match connection.read(|answer| response = Some(hear(action.call, answer))) {
+        let (response, bytes) = match connection.read(|answer| response = Some(parse(action.call, answer))) {
             Ok(None) => {
                 seat.connection = Some(connection);
                 return None;

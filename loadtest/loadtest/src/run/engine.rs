@@ -12,6 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use hongbao_load::answered::Answered;
 use hongbao_load::{Fallible, interrupt};
 use mio::{Events, Poll};
 use rand::Rng;
@@ -20,7 +21,7 @@ use super::alarm::Alarm;
 use super::answer::ParsedResponse;
 use super::connection_pool::{Action, ConnectionPool, Ended};
 use super::drive::{Driven, Equipment, Pace, Traffic};
-use super::history::{Answered, HistoryEvent};
+use super::history::HistoryEvent;
 use super::plan::{Plan, What};
 use super::recorder::{Kind, Recorder};
 use super::request::{Ask, Call};

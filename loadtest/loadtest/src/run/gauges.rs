@@ -33,8 +33,8 @@ struct Readings {
     settled: f64,
     queue_depth: Option<f64>,
     batches: Batches,
-    /// As far as the last second was told.
-    told: Batches,
+    /// As they were when the last second was shown.
+    shown: Batches,
 }
 
 /// Counters of one process: they begin anew when it does.
@@ -65,8 +65,8 @@ impl GaugeWatch {
     /// What is known now; a mean batch is that since the last call.
     pub fn gauges(&self) -> Gauges {
         let mut read = self.read.lock().expect("nobody panics with the lock");
-        let batch_mean = read.batches.mean_since(read.told);
-        read.told = read.batches;
+        let batch_mean = read.batches.mean_since(read.shown);
+        read.shown = read.batches;
         Gauges { settled: read.settled as u64, queue_depth: read.queue_depth, batch_mean }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hongbao_load::answered::Answered;
 use hongbao_load::{Fallible, files};
 use serde_json::json;
 
@@ -22,54 +23,6 @@ pub struct HistoryEvent {
     pub answered_us: u64,
     /// What it said.
     pub answer: Answered,
-}
-
-/// What the service said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answered {
-    /// The envelope is paid for.
-    Paid,
-    /// The user has this share.
-    Opened {
-        /// Its place in the envelope's journal.
-        seq: u32,
-        /// What is in it.
-        amount_fen: i64,
-        /// Whether it had been opened before.
-        replayed: bool,
-        /// When the server accepted it, as it reports itself.
-        accepted: Option<Accepted>,
-    },
-    /// Nothing left, or too late: final.
-    Nothing,
-    /// Refused, and nothing happened.
-    Refused,
-    /// It may have happened or not.
-    Unknown,
-}
-
-impl Answered {
-    /// Whether a request to open that was answered so may have opened.
-    pub fn may_have_opened(self) -> bool {
-        matches!(self, Answered::Opened { .. } | Answered::Unknown)
-    }
-}
-
-/// The place of an opening in the order in which a server accepted them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// Which lane of which server since which start; places of different ones do not compare.
-    pub lane: u64,
-    /// The place.
-    pub place: u64,
-}
-
-impl Accepted {
-    /// Reads the header `x-hongbao-accepted`, `LANE-PLACE`, both hexadecimal.
-    pub fn read(header: &[u8]) -> Option<Accepted> {
-        let (lane, place) = std::str::from_utf8(header).ok()?.split_once('-')?;
-        Some(Accepted { lane: u64::from_str_radix(lane, 16).ok()?, place: u64::from_str_radix(place, 16).ok()? })
-    }
 }
 
 /// Writes the history as JSON, a line for each answer, to the file that `--history`
@@ -108,15 +61,9 @@ pub fn export(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use hongbao_load::answered::Accepted;
 
-    #[test]
-    fn the_order_that_a_server_reports_is_read_and_nonsense_is_not() {
-        assert_eq!(Accepted::read(b"1f-a"), Some(Accepted { lane: 31, place: 10 }));
-        for nonsense in [&b""[..], b"1f", b"-", b"x-1", b"1-", b"\xff-1"] {
-            assert_eq!(Accepted::read(nonsense), None);
-        }
-    }
+    use super::*;
 
     #[test]
     fn an_exported_history_has_a_line_for_each_answer() {
@@ -150,8 +97,8 @@ mod tests {
             HistoryEvent { call: Call::Pay, envelope: 0, user: 0, sent_us: 1, answered_us: 2, answer: Answered::Paid };
         let kept = |path| export(path, &[event], &[None], |user| user.to_string());
         // It can be opened, and has no room.
-        let words = kept(Some(Path::new("/dev/full"))).unwrap_err().to_string();
-        assert!(words.starts_with("--history /dev/full: No space left"), "{words}");
+        let message = kept(Some(Path::new("/dev/full"))).unwrap_err().to_string();
+        assert!(message.starts_with("--history /dev/full: No space left"), "{message}");
         kept(None).unwrap();
     }
 }

@@ -12,7 +12,7 @@ mod args;
 mod arrivals;
 mod audit;
 mod balances;
-mod connection;
+mod books;
 mod connection_pool;
 mod drive;
 mod engine;
@@ -24,12 +24,14 @@ mod prepare;
 mod recorder;
 mod rehearsal;
 mod request;
+mod rule;
 mod scenario;
 mod settle;
 mod shown;
 mod target;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod users;
 mod verdict;
 
@@ -118,6 +120,8 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
         history::export(args.history.as_deref(), &load.driven.history, &load.driven.envelopes, |user| users.id(user));
     let audit = rehearsal.books(&load.driven.envelopes, &load.driven.history).audit(&load.settled);
     let mut outcome = verdict::outcome(&rehearsal, load, audit, notes, &slos);
-    outcome.void.extend(gone.map(|words| format!("something ended by itself, which no fault had asked for: {words}")));
+    outcome
+        .void
+        .extend(gone.map(|message| format!("something ended by itself, which no fault had asked for: {message}")));
     Ok(outcome.tell(kept, args.json.as_deref(), args.html.as_deref()))
 }

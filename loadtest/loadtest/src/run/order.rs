@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::audit::Rule;
-use super::history::{Answered, HistoryEvent};
+use hongbao_load::answered::Answered;
+
+use super::history::HistoryEvent;
 use super::request::Call;
+use super::rule::Rule;
 use crate::outcome::Check;
 
 /// What was found about the order.
@@ -67,7 +69,8 @@ pub fn in_order(history: &[HistoryEvent]) -> Order {
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::Accepted;
+    use hongbao_load::answered::Accepted;
+
     use super::*;
 
     fn event(seq: u32, sent_us: u64, answered_us: u64, place: u64) -> HistoryEvent {

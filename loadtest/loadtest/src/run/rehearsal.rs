@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::args::RunArgs;
-use super::audit::Books;
+use super::books::Books;
 use super::drive::{Driven, Equipment};
 use super::engine::Engine;
 use super::gauges::GaugeWatch;
@@ -18,8 +18,8 @@ use super::prepare::Prepared;
 use super::recorder::{Gauges, Recorder};
 use super::settle::Settled;
 use super::target::Target;
+use super::usage::{Usage, Used};
 use super::users::Users;
-use super::verdict::{Usage, Used};
 use crate::outcome::{FaultDone, Live, Phase, Second};
 
 /// How long credits and refunds may take after the load and the last fault.

@@ -1,9 +1,10 @@
 //! What is asked of the service, and how it is written.
 
+use hongbao_core::calls as contract;
 use hongbao_load::http::Request;
 
 use super::plan::PlannedEnvelope;
-use crate::outcome::SLOW_CLIENTS;
+use crate::outcome::{SLOW_CLIENTS, call_name};
 
 /// What is asked of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,24 +26,17 @@ pub enum Call {
 impl Call {
     /// Its name in reports.
     pub fn text(self) -> &'static str {
-        match self {
-            Call::Create => "create",
-            Call::Pay => "pay",
-            Call::Grab => "grab",
-            Call::Open => "open",
-            Call::View => "view",
-            Call::Slow => SLOW_CLIENTS,
-        }
+        if self == Call::Slow { SLOW_CLIENTS } else { call_name(self.contract()).expect("users ask for it") }
     }
 
-    /// The method, and what follows the envelope in the path.
-    fn method_and_verb(self) -> (&'static str, &'static str) {
+    /// What it is in the contract.
+    fn contract(self) -> contract::Call {
         match self {
-            Call::Create => ("POST", ""),
-            Call::Pay => ("POST", "/pay"),
-            Call::Grab => ("POST", "/grab"),
-            Call::Open => ("POST", "/open"),
-            Call::View | Call::Slow => ("GET", ""),
+            Call::Create => contract::Call::Create,
+            Call::Pay => contract::Call::Pay,
+            Call::Grab => contract::Call::Grab,
+            Call::Open => contract::Call::Open,
+            Call::View | Call::Slow => contract::Call::Detail,
         }
     }
 }
@@ -72,10 +66,10 @@ impl Ask<'_> {
             Call::Open => format!(r#"{{"ticket":"{ticket}"}}"#),
             _ => String::new(),
         };
-        let (method, verb) = call.method_and_verb();
-        let slash = if *call == Call::Create { "" } else { "/" };
-        let path = format_args!("/v1/envelopes{slash}{id}{verb}");
-        Request { method, path, token, header, body: &body }.write(out);
+        let info = call.contract().info();
+        let (before, after) = info.path.split_once("{id}").unwrap_or((info.path, ""));
+        let path = format_args!("{before}{id}{after}");
+        Request { method: info.method.as_str(), path, token, header, body: &body }.write(out);
     }
 
     fn create_body(&self) -> String {

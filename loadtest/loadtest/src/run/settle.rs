@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
+use hongbao_load::answered::Answered;
 use hongbao_load::{Fallible, interrupt};
 
-use super::audit::Books;
-use super::history::Answered;
+use super::books::Books;
 use super::shown::Shown;
 
 /// Users whose balances are watched, before those of all are asked for: that is
@@ -38,7 +38,7 @@ pub struct Look {
 struct Sample {
     users: Vec<u32>,
     /// Of each what was acknowledged, in fen.
-    told: Vec<i64>,
+    acknowledged: Vec<i64>,
     /// Of each the balance, as it was last seen.
     has: Vec<i64>,
     /// Looks in a row that showed the same.
@@ -121,8 +121,8 @@ impl Books<'_> {
     /// Users with what was acknowledged to them: the last of all, and others of the
     /// whole run. Nobody who sends is among them, since that changes a balance, too.
     fn sample(&self) -> Sample {
-        let opened = self.history.iter().filter_map(|told| match told.answer {
-            Answered::Opened { amount_fen, .. } => Some((told.user, told.envelope, amount_fen)),
+        let opened = self.history.iter().filter_map(|event| match event.answer {
+            Answered::Opened { amount_fen, .. } => Some((event.user, event.envelope, amount_fen)),
             _ => None,
         });
         let opened = opened.filter(|(user, _, _)| !self.top_ups.contains_key(user));
@@ -130,16 +130,16 @@ impl Books<'_> {
         let spread = openers.iter().step_by(openers.len().div_ceil(SAMPLE / 2).max(1));
         let users: BTreeSet<u32> = spread.chain(openers.iter().rev().take(SAMPLE / 2)).copied().collect();
         let users: Vec<u32> = users.into_iter().collect();
-        let (mut told, mut counted) = (vec![0; users.len()], HashSet::new());
+        let (mut acknowledged, mut counted) = (vec![0; users.len()], HashSet::new());
         for (user, envelope, amount_fen) in opened {
             // Whoever was told twice has it once.
             if let Ok(place) = users.binary_search(&user)
                 && counted.insert((user, envelope))
             {
-                told[place] += amount_fen;
+                acknowledged[place] += amount_fen;
             }
         }
-        Sample { users, told, has: Vec::new(), looks_alike: 0 }
+        Sample { users, acknowledged, has: Vec::new(), looks_alike: 0 }
     }
 
     /// Whether all of the sample have what they were told, or no more seems to come.
@@ -147,7 +147,7 @@ impl Books<'_> {
         let has = self.users.balances(&sample.users)?;
         sample.looks_alike = if has == sample.has { sample.looks_alike + 1 } else { 0 };
         sample.has = has;
-        let all = sample.has.iter().zip(&sample.told).all(|(has, told)| has >= told);
+        let all = sample.has.iter().zip(&sample.acknowledged).all(|(has, due)| has >= due);
         Ok(all || sample.looks_alike.is_multiple_of(LOOKS_ALIKE) && sample.looks_alike > 0)
     }
 

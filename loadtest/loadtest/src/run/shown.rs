@@ -4,7 +4,7 @@ use hongbao_load::Fallible;
 use hongbao_load::request_buffer::RequestBuffer;
 use serde::Deserialize;
 
-use super::audit::Books;
+use super::books::Books;
 
 /// Openings that a page of the detail holds.
 const PAGE: u32 = 500;

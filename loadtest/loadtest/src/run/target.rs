@@ -121,6 +121,6 @@ fn version(name: &str, program: &Path) -> Option<String> {
     let program = if program == Path::new("mariadbd") { Path::new("/usr/sbin/mariadbd") } else { program };
     let said = Command::new(program).arg("--version").output().ok()?;
     let said = String::from_utf8_lossy(&said.stdout);
-    let words = said.lines().next()?.trim();
-    Some(words.strip_prefix(name).unwrap_or(words).trim().to_owned())
+    let version = said.lines().next()?.trim();
+    Some(version.strip_prefix(name).unwrap_or(version).trim().to_owned())
 }

@@ -4,20 +4,17 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use hongbao_load::client::describe;
-use hongbao_load::generator::Generator;
-use hongbao_load::http::{Answer, Request, push_request};
+use hongbao_load::client::{CONNECTIONS, send_all};
+use hongbao_load::http::{Request, push_request};
 use hongbao_load::request_buffer::RequestBuffer;
 use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, interrupt, machine};
+use hongbao_load::{Fallible, interrupt, machine, top_up};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::plan::Plan;
 
-/// Connections that the preparation and the audit use.
-const CONNECTIONS: usize = 64;
 /// How often something that was not answered well is asked for again.
 const TRIES_MAX: u32 = 30;
 /// How long is waited in between.
@@ -137,18 +134,10 @@ impl Users {
 
     /// Tops users up, so many fen each.
     pub fn top_up(&self, needs: impl IntoIterator<Item = (u32, i64)>) -> Fallible<()> {
-        /// The most that one top-up may bring.
-        const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
         let mut asks = RequestBuffer::default();
-        for (user, mut left) in needs {
-            let mut part = 0_u16;
-            while left > 0 {
-                let amount_fen = left.min(TOP_UP_FEN_MAX);
-                let id = format!("{:08x}-{part:04x}-4000-8000-{user:012x}", self.run);
-                let body = json!({ "amount_fen": amount_fen, "id": id }).to_string();
+        for (user, fen) in needs {
+            for body in top_up::bodies(self.run, user, fen) {
                 self.push_as(&mut asks, user, "POST", "/v1/dev/top-up", &body);
-                left -= amount_fen;
-                part += 1;
             }
         }
         self.ask_all("a top-up", &asks).map(|_| ())
@@ -204,18 +193,12 @@ impl Users {
                 round.push(|out| out.extend_from_slice(requests.get(*index)));
             }
             let mut done = vec![false; open.len()];
-            let check = |index: usize, answer: &Answer<'_>| {
-                if !(200..300).contains(&answer.status) {
-                    return Err(describe(answer));
-                }
-                answer.body.clone_into(&mut bodies[open[index]]);
+            let on_body = |index: usize, body: &[u8]| {
+                body.clone_into(&mut bodies[open[index]]);
                 done[index] = true;
                 Ok(())
             };
-            let connections = CONNECTIONS.min(round.count());
-            let drive =
-                || Generator::connect(self.addr, connections)?.drive(&mut RequestSource::once(&round), None, check);
-            match drive() {
+            match send_all(self.addr, CONNECTIONS, &mut RequestSource::once(&round), on_body) {
                 Ok(stats) => refusal = stats.errors.into_keys().next().unwrap_or_default(),
                 Err(error) => refusal = error.to_string(),
             }

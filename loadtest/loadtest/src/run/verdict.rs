@@ -1,78 +1,23 @@
 //! From what a run has brought to its outcome: what it cost, whether it can be
 //! believed, and what can be planned from it.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use hongbao_load::metrics::Batches;
 use hongbao_load::service::Cluster;
-use hongbao_load::{Fallible, machine};
 
 use super::args::RunArgs;
 use super::audit::Audit;
 use super::drive::{Driven, Pace};
 use super::gauges::fetch_metrics;
 use super::rehearsal::{Load, Rehearsal};
-use super::target::{NOT_STATED, Target};
-use crate::capacity::Measured;
-use crate::outcome::{self, Generator, Outcome, Slo};
+use super::target::NOT_STATED;
+use super::usage::Used;
+use crate::outcome::{self, Generator, Measured, Outcome, Slo};
 
 /// A generator that used more of its one processor than this was what was measured.
 const GENERATOR_CPU_MAX: f64 = 0.90;
-
-/// Processor time so far, by who used it.
-pub struct Usage {
-    generator: Duration,
-    service: Option<Duration>,
-    parts: BTreeMap<String, Duration>,
-}
-
-/// Processor time that the load took.
-#[derive(Default)]
-pub struct Used {
-    load_s: f64,
-    generator: Duration,
-    service: Option<Duration>,
-    parts: BTreeMap<String, Duration>,
-    /// Commits, and openings in them.
-    pub batches: Batches,
-}
-
-impl Usage {
-    /// Reads it. Relays of faults are a thread of this process, but not the generator.
-    pub fn read(target: &Target) -> Fallible<Usage> {
-        let relays = target.cluster().and_then(|cluster| cluster.relay_cpu_time().ok()).unwrap_or_default();
-        Ok(Usage {
-            generator: machine::cpu_time(std::process::id())?.saturating_sub(relays),
-            service: target.cpu_time(),
-            parts: target.cluster().and_then(|cluster| cluster.cpu_times().ok()).unwrap_or_default(),
-        })
-    }
-
-    /// What was used in between.
-    pub fn since(&self, before: &Usage, took: Duration) -> Used {
-        let part = |(name, now): (&String, &Duration)| {
-            let used = now.saturating_sub(before.parts.get(name).copied().unwrap_or_default());
-            (name.clone(), used)
-        };
-        Used {
-            load_s: took.as_secs_f64(),
-            generator: self.generator.saturating_sub(before.generator),
-            service: self.service.zip(before.service).map(|(now, before)| now.saturating_sub(before)),
-            parts: self.parts.iter().map(part).collect(),
-            batches: Batches::default(),
-        }
-    }
-}
-
-impl Used {
-    /// Of all parts whose names end like this, in microseconds.
-    fn us_of(&self, of: impl Fn(&str) -> bool) -> f64 {
-        let parts = self.parts.iter().filter(|(name, _)| of(name));
-        parts.map(|(_, used)| used.as_secs_f64() * 1e6).sum()
-    }
-}
 
 /// Puts everything together.
 pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: Vec<String>, slos: &[Slo]) -> Outcome {
@@ -216,6 +161,9 @@ fn rfc3339(at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
     use clap::{Args as _, FromArgMatches as _};
 
     use super::*;
@@ -312,9 +260,9 @@ mod tests {
     fn everything_that_makes_a_run_unbelievable_voids_it_and_is_named() {
         assert_eq!(reasons(&[], |_, _, _| ()), Vec::<String>::new());
         let fault = |error| FaultDone { at_s: 1.0, until_s: 2.0, kind: "kill".into(), part: "a1".into(), error };
-        let one = |words: &str, change: fn(&mut Generator, &mut Load, &mut Audit)| {
+        let one = |message: &str, change: fn(&mut Generator, &mut Load, &mut Audit)| {
             let reasons = reasons(&[], change);
-            assert!(reasons.len() == 1 && reasons[0].contains(words), "{words}: {reasons:?}");
+            assert!(reasons.len() == 1 && reasons[0].contains(message), "{message}: {reasons:?}");
         };
         one("3 arrivals could not be started", |generator, _, _| generator.not_started = 3);
         one("sent more than 50.1 ms late", |generator, _, _| generator.lag_p99_ms = 50.1);

@@ -6,13 +6,12 @@
 //! way at once are read in another order than they were sent, whoever reads them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock, EnvelopeId};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock};
 use parking_lot::Mutex;
 
-use super::Failure;
+use super::failure::Failure;
 use super::tables::opened;
 
 /// Envelopes that it counts for; more are refused.
@@ -21,17 +20,12 @@ const ENVELOPES_MAX: usize = 1_000_000;
 const AMOUNT_FEN: i64 = 10;
 
 /// The counts.
+#[derive(Default)]
 pub struct Bare {
     counts: Mutex<HashMap<EnvelopeId, u32>>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Bare {
-    /// Nothing counted yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Bare {
-        Bare { counts: Mutex::new(HashMap::new()), clock }
-    }
-
     /// Counts.
     pub fn open(&self, envelope: EnvelopeId) -> Result<Outcome, Failure> {
         let mut counts = self.counts.lock();
@@ -40,6 +34,6 @@ impl Bare {
         }
         let count = counts.entry(envelope).or_default();
         *count += 1;
-        Ok(opened(*count, AMOUNT_FEN, self.clock.now(), false))
+        Ok(opened(*count, AMOUNT_FEN, SystemClock.now(), false))
     }
 }

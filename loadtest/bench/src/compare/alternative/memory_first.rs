@@ -7,7 +7,6 @@
 //! Redis does: there is no other copy.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,12 +14,12 @@ use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::io::tcp::TcpSettings;
 use deadpool_redis::redis::{self, AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisError};
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock, EnvelopeId, Timestamp, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, Timestamp, UserId};
 use hongbao_load::Fallible;
 use sqlx::Executor as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 
-use super::Failure;
+use super::failure::Failure;
 use super::pool::connect;
 use super::tables::opened;
 
@@ -84,16 +83,11 @@ pub struct MemoryFirst {
     next: AtomicUsize,
     /// What Redis calls the script.
     take: String,
-    clock: Arc<dyn Clock>,
 }
 
 impl MemoryFirst {
     /// Connects to both, and starts the writer.
-    pub async fn start(
-        database: MySqlConnectOptions,
-        redis: SocketAddr,
-        clock: Arc<dyn Clock>,
-    ) -> Fallible<MemoryFirst> {
+    pub async fn start(database: MySqlConnectOptions, redis: SocketAddr) -> Fallible<MemoryFirst> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             connections.push(redis_connection(redis).await?);
@@ -102,12 +96,12 @@ impl MemoryFirst {
         let take = redis::cmd("SCRIPT").arg("LOAD").arg(TAKE).query_async(&mut own).await?;
         let writer = Writer { redis: own, connection: Some(connect(&database).await?), database };
         tokio::spawn(writer.run());
-        Ok(MemoryFirst { connections, next: AtomicUsize::new(0), take, clock })
+        Ok(MemoryFirst { connections, next: AtomicUsize::new(0), take })
     }
 
     /// Takes a share in Redis.
     pub async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
-        let at = self.clock.now();
+        let at = SystemClock.now();
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         let mut connection = self.connections[next % CONNECTIONS].clone();
         let mut call = redis::cmd("EVALSHA");

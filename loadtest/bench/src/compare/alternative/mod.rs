@@ -15,6 +15,7 @@ mod optimistic;
 mod row_lock;
 mod serial;
 
+mod failure;
 mod pool;
 pub mod tables;
 
@@ -29,12 +30,13 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::{OpenRequest, Outcome};
-use hongbao_core::{Clock, EnvelopeId, SystemClock, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use hongbao_http::{Caller, Code, Json, Problem, ServeOptions, Verifier, json_response, serve};
 use hongbao_load::Fallible;
 use hongbao_load::service::{SECRET, TICKET_SECRET};
 
 use self::bare::Bare;
+use self::failure::Failure;
 use self::memory_first::MemoryFirst;
 use self::optimistic::Optimistic;
 use self::pool::Pool;
@@ -65,36 +67,6 @@ pub struct AlternativeArgs {
     pub connections: u32,
 }
 
-/// Why an opening has no outcome.
-#[derive(Debug)]
-pub enum Failure {
-    /// Refused; nothing was done.
-    Busy,
-    /// There is no such envelope.
-    NotFound,
-    /// It may have happened or not.
-    Unknown(String),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Failure {
-        Failure::Unknown(error.to_string())
-    }
-}
-
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Problem {
-        match failure {
-            Failure::Busy => Problem::new(Code::Busy, "somebody else is opening it"),
-            Failure::NotFound => Problem::new(Code::NotFound, "no such envelope"),
-            Failure::Unknown(reason) => {
-                eprintln!("outcome unknown: {reason}");
-                Problem::new(Code::OutcomeUnknown, reason)
-            }
-        }
-    }
-}
-
 /// One of them.
 enum Alternative {
     Bare(Bare),
@@ -105,18 +77,18 @@ enum Alternative {
 }
 
 impl Alternative {
-    async fn start(args: &AlternativeArgs, clock: Arc<dyn Clock>) -> Fallible<Alternative> {
+    async fn start(args: &AlternativeArgs) -> Fallible<Alternative> {
         let node = pool::options(&args.database, args.scheme)?;
         let connections = args.connections as usize;
         Ok(match args.scheme {
-            Scheme::Bare => Alternative::Bare(Bare::new(clock)),
-            Scheme::RowLock => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, true, clock)),
-            Scheme::NoWait => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, false, clock)),
-            Scheme::Optimistic => Alternative::Optimistic(Optimistic::new(Pool::open(node, connections).await?, clock)),
-            Scheme::Serial => Alternative::Serial(Serial::start(&node, connections, clock).await?),
+            Scheme::Bare => Alternative::Bare(Bare::default()),
+            Scheme::RowLock => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, true)),
+            Scheme::NoWait => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, false)),
+            Scheme::Optimistic => Alternative::Optimistic(Optimistic::new(Pool::open(node, connections).await?)),
+            Scheme::Serial => Alternative::Serial(Serial::start(&node, connections).await?),
             Scheme::MemoryFirst => {
                 let redis = args.redis.ok_or("memory-first needs --redis")?;
-                Alternative::MemoryFirst(MemoryFirst::start(node, redis, clock).await?)
+                Alternative::MemoryFirst(MemoryFirst::start(node, redis).await?)
             }
             Scheme::Hongbao => return Err("Hongbao is no alternative of itself: start `hongbao server`".into()),
         })
@@ -139,7 +111,6 @@ struct App {
     alternative: Arc<Alternative>,
     verifier: Verifier,
     tickets: TicketKey,
-    clock: Arc<dyn Clock>,
 }
 
 impl FromRef<App> for Verifier {
@@ -166,12 +137,10 @@ pub fn run(args: &AlternativeArgs) -> Fallible<()> {
 }
 
 async fn router(args: &AlternativeArgs) -> Fallible<Router> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let app = App {
-        alternative: Arc::new(Alternative::start(args, clock.clone()).await?),
-        verifier: Verifier::hs256(SECRET.as_bytes(), clock.clone())?,
+        alternative: Arc::new(Alternative::start(args).await?),
+        verifier: Verifier::hs256(SECRET.as_bytes(), Arc::new(SystemClock))?,
         tickets: TicketKey::new(TICKET_SECRET.as_bytes()),
-        clock,
     };
     Ok(Router::new()
         .route("/v1/envelopes/{id}/open", post(open))
@@ -186,7 +155,7 @@ async fn open(
     Json(request): Json<OpenRequest>,
 ) -> Result<Response, Problem> {
     let Some(envelope) = EnvelopeId::parse(&id) else { return Err(Failure::NotFound.into()) };
-    if !app.tickets.admits(&request.ticket, envelope, &caller.user, app.clock.now()) {
+    if !app.tickets.admits(&request.ticket, envelope, &caller.user, SystemClock.now()) {
         return Err(Problem::new(Code::TicketInvalid, "the ticket is not good"));
     }
     let outcome = app.alternative.open(envelope, &caller.user).await?;

@@ -5,18 +5,17 @@
 //! back but the lock. Who loses tries again, a few times, after a pause that grows and is
 //! random, so that the same ones do not meet again; then the user is told `busy`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock, EnvelopeId, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
-use super::Failure;
+use super::failure::Failure;
 use super::pool::{DEADLOCK, LOCKED, Pool, number};
 use super::tables::{READ, Stock, existing, record};
 
@@ -32,13 +31,12 @@ const CHANGE: &str = "UPDATE envelope SET remaining_shares = remaining_shares - 
 pub struct Optimistic {
     pool: Pool,
     random: parking_lot::Mutex<SmallRng>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Optimistic {
     /// Over these connections.
-    pub fn new(pool: Pool, clock: Arc<dyn Clock>) -> Optimistic {
-        Optimistic { pool, random: parking_lot::Mutex::new(SmallRng::seed_from_u64(1)), clock }
+    pub fn new(pool: Pool) -> Optimistic {
+        Optimistic { pool, random: parking_lot::Mutex::new(SmallRng::seed_from_u64(1)) }
     }
 
     /// Opens, in a few tries.
@@ -75,7 +73,7 @@ impl Optimistic {
         if stock.left == 0 {
             return existing(connection, envelope, user).await;
         }
-        let (draw, at) = (stock.draw(), self.clock.now());
+        let (draw, at) = (stock.draw(), SystemClock.now());
         let change = sqlx::query(CHANGE).bind(draw.remaining_fen).bind(&envelope.as_bytes()[..]).bind(stock.version);
         match connection.execute(change).await {
             // MariaDB keeps the lock of a row that does not fit, even under READ COMMITTED.

@@ -12,7 +12,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySq
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Failure;
+use super::failure::Failure;
 use crate::compare::scheme::Scheme;
 
 /// As the service sets its sessions up.

@@ -8,14 +8,12 @@
 //! So the lock is held for one round trip and one flush of the log. With NOWAIT
 //! who meets the lock is told `busy`.
 
-use std::sync::Arc;
-
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock, EnvelopeId, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
-use super::Failure;
+use super::failure::Failure;
 use super::pool::{LOCKED, LOCKED_NOWAIT, Pool, number};
 use super::tables::{Stock, existing_instead, literal, record};
 
@@ -28,13 +26,12 @@ const LOCK_NOWAIT: &str =
 pub struct RowLock {
     pool: Pool,
     lock: &'static str,
-    clock: Arc<dyn Clock>,
 }
 
 impl RowLock {
     /// Over these connections.
-    pub fn new(pool: Pool, waits: bool, clock: Arc<dyn Clock>) -> RowLock {
-        RowLock { pool, lock: if waits { LOCK } else { LOCK_NOWAIT }, clock }
+    pub fn new(pool: Pool, waits: bool) -> RowLock {
+        RowLock { pool, lock: if waits { LOCK } else { LOCK_NOWAIT } }
     }
 
     /// Opens, once it has a connection.
@@ -66,7 +63,7 @@ impl RowLock {
         if stock.left == 0 {
             return existing_instead(connection, envelope, user).await;
         }
-        let (draw, at) = (stock.draw(), self.clock.now());
+        let (draw, at) = (stock.draw(), SystemClock.now());
         let update = format!(
             "UPDATE envelope SET remaining_shares = remaining_shares - 1, remaining_fen = {} WHERE id = {}; ",
             draw.remaining_fen,

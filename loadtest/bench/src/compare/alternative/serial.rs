@@ -7,17 +7,16 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use hongbao_core::id::stable_hash;
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock, EnvelopeId, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use hongbao_load::Fallible;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Failure;
+use super::failure::Failure;
 use super::pool::{DUPLICATE, connect, number};
 use super::tables::{READ, Stock, existing, opened};
 
@@ -43,12 +42,12 @@ struct Job {
 
 impl Serial {
     /// Starts so many workers.
-    pub async fn start(options: &MySqlConnectOptions, workers: usize, clock: Arc<dyn Clock>) -> Fallible<Serial> {
+    pub async fn start(options: &MySqlConnectOptions, workers: usize) -> Fallible<Serial> {
         let mut queues = Vec::with_capacity(workers);
         for _ in 0..workers {
             let (queue, jobs) = mpsc::channel(WAITING_MAX);
             let connection = Some(connect(options).await?);
-            let worker = Worker { options: options.clone(), connection, stocks: HashMap::new(), clock: clock.clone() };
+            let worker = Worker { options: options.clone(), connection, stocks: HashMap::new() };
             tokio::spawn(worker.run(jobs));
             queues.push(queue);
         }
@@ -70,7 +69,6 @@ struct Worker {
     /// None after a failure, until the next job.
     connection: Option<MySqlConnection>,
     stocks: HashMap<EnvelopeId, Stock>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Worker {
@@ -101,7 +99,7 @@ impl Worker {
         if stock.left == 0 {
             return existing(connection, envelope, user).await;
         }
-        let (draw, at) = (stock.draw(), self.clock.now());
+        let (draw, at) = (stock.draw(), SystemClock.now());
         let insert = sqlx::query(INSERT)
             .bind(&envelope.as_bytes()[..])
             .bind(user.as_str())

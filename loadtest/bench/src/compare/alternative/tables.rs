@@ -10,7 +10,7 @@ use hongbao_core::{EnvelopeId, Fen, Seed, Timestamp, UserId};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{Executor as _, Row as _};
 
-use super::Failure;
+use super::failure::Failure;
 use super::pool::{DUPLICATE, number};
 use crate::compare::scheme::Scheme;
 

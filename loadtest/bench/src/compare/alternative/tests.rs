@@ -13,14 +13,15 @@ use crate::compare::testbed::Testbed;
 use crate::prepare::{Opening, user_id};
 
 const OPENERS: usize = 32;
-const RIVALS: [Scheme; 5] = [Scheme::RowLock, Scheme::NoWait, Scheme::Optimistic, Scheme::MemoryFirst, Scheme::Serial];
+const ALTERNATIVES: [Scheme; 5] =
+    [Scheme::RowLock, Scheme::NoWait, Scheme::Optimistic, Scheme::MemoryFirst, Scheme::Serial];
 
 /// One MariaDB and one Redis for all tests, one after the other.
 fn testbed() -> MutexGuard<'static, Testbed> {
-    static GROUND: OnceLock<Mutex<Testbed>> = OnceLock::new();
-    let start = || Mutex::new(Testbed::start(&RIVALS, None, std::path::Path::new("")).unwrap());
+    static TESTBED: OnceLock<Mutex<Testbed>> = OnceLock::new();
+    let start = || Mutex::new(Testbed::start(&ALTERNATIVES, None, std::path::Path::new("")).unwrap());
     // A test that failed leaves nothing behind that the next would see: tables are made anew.
-    GROUND.get_or_init(start).lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    TESTBED.get_or_init(start).lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// An alternative in this process. Its connections are closed when the value goes, and
@@ -83,7 +84,7 @@ fn audit(testbed: &Testbed, ready: &Ready, history: &History) -> Audit {
 #[test]
 fn thirty_two_openers_at_once_get_no_more_than_there_is_and_all_of_it_is_stored() {
     let testbed = testbed();
-    for scheme in RIVALS {
+    for scheme in ALTERNATIVES {
         // Twice as many users as shares.
         let (ready, alternative) = start(&testbed, scheme, plan(3, 100, 200));
         let (history, errors) = open_all(&ready, alternative.addr);
@@ -103,7 +104,7 @@ fn thirty_two_openers_at_once_get_no_more_than_there_is_and_all_of_it_is_stored(
 #[test]
 fn a_user_who_asks_thirty_two_times_at_once_gets_one_share_and_hears_of_it_every_time() {
     let testbed = testbed();
-    for scheme in RIVALS {
+    for scheme in ALTERNATIVES {
         let openings = vec![Opening { user: 7, envelope: 0 }; 320];
         let (ready, alternative) = start(&testbed, scheme, Plan { envelopes: 1, shares: 40, openings });
         let (history, errors) = open_all(&ready, alternative.addr);

@@ -1,14 +1,14 @@
 //! Which charts the page has, and what they are drawn from.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
 
-use hongbao_load::escape::escape;
 use hongbao_load::number;
+use hongbao_load::page::{Bound, Chart, Kind, NARROW, Series, Table, WIDE, caption};
+use maud::{Markup, Render, html};
 
-use super::super::{Outcome, Second, Slo, Totals};
-use super::chart::{Bound, Chart, Kind, NARROW, Series, WIDE};
-use super::table::Table;
+use crate::outcome::data::{Outcome, Second, Totals, Verdict};
+use crate::outcome::slo::Slo;
 
 /// Moments that a chart has at most; seconds of a longer run are drawn together.
 const MOMENTS_MAX: usize = 300;
@@ -39,85 +39,71 @@ struct Figure<'a> {
     bounds: Vec<Bound>,
 }
 
-impl Outcome {
-    /// The charts over time, each with its table behind it.
-    pub(super) fn push_charts(&self, out: &mut String) {
-        let moments = moments(&self.seconds);
-        if moments.is_empty() {
-            return;
-        }
-        let together = self.seconds.len().div_ceil(MOMENTS_MAX);
-        out.push_str("<section><h2>Over time</h2>");
-        if together > 1 {
-            let _ = write!(
-                out,
-                "<p class=\"hint\">Each point stands for {together} seconds: rates and batches are means, \
-                 latencies and the queue the highest second.</p>"
-            );
-        }
-        let mut figures = figures(&moments, self.latency_origin());
-        for figure in figures.iter_mut().filter(|figure| figure.id == "latency") {
-            figure.bounds = self.latency_bounds(&figure.series);
-        }
-        for figure in figures {
-            self.push_figure(out, &figure, &moments);
-        }
-        out.push_str("</section>");
+/// The charts over time, each with its table behind it.
+pub fn charts(run: &Outcome) -> Markup {
+    let moments = moments(&run.seconds);
+    let together = run.seconds.len().div_ceil(MOMENTS_MAX);
+    let mut figures = figures(&moments, run.latency_origin());
+    for figure in figures.iter_mut().filter(|figure| figure.id == "latency") {
+        figure.bounds = latency_bounds(&run.slos, &figure.series);
     }
-
-    /// The thresholds of the percentiles that are drawn, each in the colour of its line.
-    fn latency_bounds(&self, series: &[Series]) -> Vec<Bound> {
-        let bound = |text: &String| {
-            let (percentile, value) = text.parse::<Slo>().ok()?.opening_bound_ms()?;
-            let line = series.iter().find(|line| line.name == percentile)?;
-            Some(Bound { value, colour: line.colour, text: text.clone() })
-        };
-        self.slos.iter().filter_map(|slo| bound(&slo.text)).collect()
+    html! {
+        @if !moments.is_empty() {
+            section {
+                h2 { "Over time" }
+                @if together > 1 {
+                    p.hint {
+                        "Each point stands for " (together) " seconds: rates and batches are means, latencies and the "
+                        "queue the highest second."
+                    }
+                }
+                @for figure in &figures { (drawn(run, figure, &moments)) }
+            }
+        }
     }
+}
 
-    fn push_figure(&self, out: &mut String, figure: &Figure, moments: &[Moment]) {
-        let _ = write!(
-            out,
-            "<figure><figcaption><h3>{}</h3><p class=\"hint\">{}</p></figcaption>",
-            figure.title, figure.hint
-        );
-        if figure.series.iter().all(|series| series.values.iter().all(Option::is_none)) {
-            let _ = write!(out, "<p class=\"none\">{}</p></figure>", figure.nothing);
-            return;
-        }
-        out.push_str("<ul class=\"legend\">");
-        for series in &figure.series {
-            let _ = write!(out, "<li><i class=\"c{}\"></i>{}</li>", series.colour, escape(&series.name));
-        }
-        out.push_str("</ul>");
-        let ends: Vec<f64> = moments.iter().map(|moment| moment.sum.at_s).collect();
-        let description = describe(figure);
-        let chart = Chart {
-            id: figure.id,
-            title: figure.title,
-            description: &description,
-            kind: figure.kind,
-            logarithmic: figure.logarithmic,
-            moments: &ends,
-            series: &figure.series,
-            bounds: &figure.bounds,
-            phases: &self.phases,
-            faults: &self.faults,
-        };
-        out.push_str(&chart.svg(WIDE));
-        out.push_str(&chart.svg(NARROW));
+/// The thresholds of the percentiles that are drawn, each in the colour of its line.
+fn latency_bounds(slos: &[Verdict], series: &[Series]) -> Vec<Bound> {
+    let bound = |text: &String| {
+        let (percentile, value) = text.parse::<Slo>().ok()?.opening_bound_ms()?;
+        let line = series.iter().find(|line| line.name == percentile)?;
+        Some(Bound { value, colour: line.colour, text: text.clone() })
+    };
+    slos.iter().filter_map(|slo| bound(&slo.text)).collect()
+}
 
-        let mut columns = vec!["until"];
-        columns.extend(figure.series.iter().map(|series| series.name.as_str()));
-        let mut table = Table::new(figure.title, &columns, 1);
-        for (index, end) in ends.iter().enumerate() {
-            let mut cells = vec![number::clock(*end)];
-            cells.extend(figure.series.iter().map(|series| number::known(series.values[index])));
-            table.row(&cells);
+fn drawn(run: &Outcome, figure: &Figure<'_>, moments: &[Moment]) -> Markup {
+    let names = || figure.series.iter().map(|series| series.name.as_str());
+    if figure.series.iter().all(|series| series.values.iter().all(Option::is_none)) {
+        return html! { figure { (caption(figure.title, &figure.hint, [])) p.none { (figure.nothing) } } };
+    }
+    let ends: Vec<f64> = moments.iter().map(|moment| moment.sum.at_s).collect();
+    let chart = Chart {
+        id: figure.id,
+        title: figure.title,
+        description: &describe(figure),
+        kind: figure.kind,
+        logarithmic: figure.logarithmic,
+        moments: &ends,
+        series: &figure.series,
+        bounds: &figure.bounds,
+        phases: &run.phases,
+        faults: &run.faults,
+    };
+    let mut table = Table::new(figure.title, ["until"].into_iter().chain(names()), 1);
+    for (index, end) in ends.iter().enumerate() {
+        let values = figure.series.iter().map(|series| number::known(series.values[index]));
+        let cells: Vec<String> = [number::clock(*end)].into_iter().chain(values).collect();
+        table.row(&cells.iter().map(|cell| cell as &dyn Render).collect::<Vec<_>>());
+    }
+    html! {
+        figure {
+            (caption(figure.title, &figure.hint, names().zip(figure.series.iter().map(|series| series.colour))))
+            (chart.svg(WIDE))
+            (chart.svg(NARROW))
+            details { summary { "The figures" } (table) }
         }
-        out.push_str("<details><summary>The figures</summary>");
-        table.push(out);
-        out.push_str("</details></figure>");
     }
 }
 
@@ -224,13 +210,13 @@ fn errors(moments: &[Moment]) -> Vec<Series> {
 
 /// What a chart shows, for those who do not see it.
 fn describe(figure: &Figure) -> String {
-    let mut words = format!("{}.", figure.hint);
+    let mut description = format!("{}.", figure.hint);
     for series in &figure.series {
         let values = || series.values.iter().flatten().copied();
         let (Some(low), Some(high)) = (values().reduce(f64::min), values().reduce(f64::max)) else { continue };
-        let _ = write!(words, " {}: {} to {}.", series.name, number::figure(low), number::figure(high));
+        let _ = write!(description, " {}: {} to {}.", series.name, number::figure(low), number::figure(high));
     }
-    words
+    description
 }
 
 /// Draws neighbouring seconds together until there are few enough.

@@ -1,244 +1,194 @@
-//! The page of a run: one HTML file that needs nothing else, not even a
-//! network. Its policy forbids it to load anything, and it holds no script.
+//! The page of a run.
 
-mod axis;
-mod chart;
 mod charts;
-mod curve;
-mod table;
+mod percentiles;
 
-use std::fmt::Write;
-
-use hongbao_load::escape::escape;
 use hongbao_load::number;
-use table::Table;
+use hongbao_load::page::{Table, bar, card, fact, list, mark, page};
+use maud::{Markup, html};
 
-use super::Outcome;
+use self::charts::charts;
+use self::percentiles::percentiles;
+use super::data::{Generator, Outcome};
 use super::text::over;
-
-const STYLE: &str = include_str!("page.css");
 
 impl Outcome {
     /// The run as one self-contained HTML page.
     pub fn html(&self) -> String {
-        let mut out = String::new();
-        let scenario = escape(&self.scenario);
-        let _ = write!(
-            out,
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-             <meta name=\"color-scheme\" content=\"light dark\">\
-             <title>Rehearsal: {scenario}, {at}</title><style>{STYLE}</style></head><body>\
-             <header><p class=\"kicker\">Hongbao rehearsal</p><h1>{scenario}</h1>\
-             <p class=\"when\">{load} of load{how}, from <time>{at}</time></p></header><main>",
-            at = escape(&self.started_at),
-            load = number::length(self.load_s),
-            how = self.closed_loop().map_or(String::new(), |how| format!(" in {how}"))
-        );
-        self.push_verdicts(&mut out);
-        self.push_totals(&mut out);
-        self.push_charts(&mut out);
-        self.push_latencies(&mut out);
-        self.push_errors(&mut out);
-        self.push_generator(&mut out);
-        self.push_ground(&mut out);
-        out.push_str("</main></body></html>\n");
-        out
-    }
-
-    fn push_verdicts(&self, out: &mut String) {
-        let broken = self.audit.iter().filter(|check| check.broken > 0).count();
-        let held = self.slos.iter().filter(|slo| slo.held).count();
-        out.push_str("<section class=\"verdicts\" aria-label=\"Verdicts\">");
-        let all = self.audit.len();
-        match (self.is_audited(), broken, self.late_fen) {
-            (false, ..) => push_card(out, "Money", Mood::Unknown, "Not audited"),
-            (true, 0, None) => push_card(out, "Money", Mood::Good, "Every fen is where it should be"),
-            (true, 0, Some(fen)) => {
-                let words = format!("No fen is wrong, {} fen have not arrived", number::count(fen));
-                push_card(out, "Money", Mood::Unknown, &words);
-            }
-            (true, broken, _) => {
-                push_card(out, "Money", Mood::Bad, &format!("Wrong: {broken} of {all} checks are broken"));
-            }
-        }
-        match self.void.is_empty() {
-            true => push_card(out, "Validity", Mood::Good, "The figures can be believed"),
-            false => push_card(out, "Validity", Mood::Bad, "Void: the figures cannot be believed"),
-        }
-        match self.slos.len() {
-            0 => push_card(out, "Thresholds", Mood::Unknown, "None were asked for"),
-            all if all == held => push_card(out, "Thresholds", Mood::Good, &format!("All {all} held")),
-            all => push_card(out, "Thresholds", Mood::Bad, &format!("{} of {all} missed", all - held)),
-        }
-        out.push_str("</section>");
-        push_list(out, "Why it is void", &self.void, "bad");
-        push_list(out, "To be known", &self.notes, "note");
-
-        if !self.slos.is_empty() {
-            let mut table = Table::new("Thresholds", &["", "threshold", "measured"], 3);
-            for slo in &self.slos {
-                table.row(&[table::mark(slo.held, "held", "missed"), escape(&slo.text), escape(&slo.value)]);
-            }
-            table.push(out);
-        }
-        if !self.audit.is_empty() {
-            let mut table = Table::new("Checks of the money", &["", "what must hold", "checked", "broken"], 2);
-            for check in &self.audit {
-                let examples: String =
-                    check.examples.iter().map(|example| format!("<li>{}</li>", escape(example))).collect();
-                let examples = if examples.is_empty() { examples } else { format!("<ul>{examples}</ul>") };
-                let mark = match (check.checked, check.broken) {
-                    (0, 0) => "<span class=\"mark few\">nothing to check</span>".into(),
-                    (_, broken) => table::mark(broken == 0, "holds", "broken"),
-                };
-                table.row(&[
-                    mark,
-                    format!("{}{examples}", escape(&check.rule)),
-                    number::count(check.checked),
-                    number::count(check.broken),
-                ]);
-            }
-            table.push(out);
-        }
-    }
-
-    fn push_totals(&self, out: &mut String) {
-        const MEANINGS: [&str; 7] = [
-            "arrivals that the schedule held",
-            "requests sent",
-            "answers that are no refusal",
-            "openings, for the first time",
-            "openings and refunds credited",
-            "the same while the load lasted",
-            "no answer that says what happened",
-        ];
-        out.push_str("<section><h2>Totals</h2><dl class=\"tiles\">");
-        for ((name, count, seconds), meaning) in self.rows_of_totals().into_iter().zip(MEANINGS) {
-            let over = if seconds == self.load_s { String::new() } else { format!("; {}", over(seconds)) };
-            let _ = write!(
-                out,
-                "<div><dt>{name}</dt><dd><b>{}</b><span>{} a second</span><small>{meaning}{over}</small></dd></div>",
-                number::count(count),
-                number::figure(number::rate(count, seconds))
-            );
-        }
-        let drain = self.drain_s.map_or("not seen".into(), |drain| format!("{} s", number::figure(drain)));
-        let _ = write!(
-            out,
-            "<div><dt>drained in</dt><dd><b>{drain}</b><small>after the load, until every opening was credited</small>\
-             </dd></div>"
-        );
-        if let Some(drain) = self.peak_drain_s() {
-            let _ = write!(
-                out,
-                "<div><dt>drained in</dt><dd><b>{} s</b><small>after the peak, until all that it had opened was \
-                 credited</small></dd></div>",
-                number::figure(drain)
-            );
-        }
-        out.push_str("</dl></section>");
-    }
-
-    fn push_errors(&self, out: &mut String) {
-        let errors = self.errors();
-        if errors.is_empty() {
-            return;
-        }
-        let mut table = Table::new("Refusals and failures", &["what", "count", "of all requests"], 1);
-        let mut errors: Vec<_> = errors.into_iter().collect();
-        errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        for (label, count) in errors {
-            let share = match self.totals.started {
-                0 => "-".into(),
-                started => number::share(count as f64 / started as f64),
-            };
-            table.row(&[escape(label), number::count(count), share]);
-        }
-        out.push_str("<section>");
-        table.push(out);
-        out.push_str("</section>");
-    }
-
-    fn push_generator(&self, out: &mut String) {
-        let generator = &self.generator;
-        out.push_str("<section><h2>The generator itself</h2><dl class=\"facts\">");
-        push_fact(out, "its processors", &format!("{} of one", number::share(generator.cpu_share)));
-        if let Some(share) = generator.service_cpu_share {
-            push_fact(out, "the service's", &format!("{} of one", number::share(share)));
-        }
-        push_fact(out, "lag at 99%", &number::millis(generator.lag_p99_ms));
-        push_fact(out, "greatest lag", &number::millis(generator.lag_max_ms));
-        push_fact(out, "not started", &format!("{} arrivals", number::count(generator.not_started)));
-        out.push_str("</dl>");
-        table::push_lag(out, generator);
-        out.push_str("</section>");
-    }
-
-    fn push_ground(&self, out: &mut String) {
-        out.push_str("<section><h2>What was run, and on what</h2><dl class=\"facts wide-facts\">");
-        push_fact(out, "command", &format!("<code>{}</code>", escape(&self.command)));
-        for (name, value) in &self.parameters {
-            push_fact(out, &escape(name), &escape(value));
-        }
-        push_fact(out, "processors", &escape(&self.machine.processors));
-        if !self.machine.file_system.is_empty() {
-            push_fact(out, "file system", &escape(&self.machine.file_system));
-        }
-        for (name, version) in &self.machine.versions {
-            push_fact(out, &escape(name), &escape(version));
-        }
-        push_fact(out, "durability", &escape(&self.machine.durability));
-        out.push_str("</dl>");
-        if !self.faults.is_empty() {
-            let mut table = Table::new("Faults", &["", "fault", "part", "from", "to"], 3);
-            for fault in &self.faults {
-                let error = fault.error.as_ref().map(|error| format!("<ul><li>{}</li></ul>", escape(error)));
-                table.row(&[
-                    table::mark(fault.error.is_none(), "done", "failed"),
-                    format!("{}{}", escape(&fault.kind), error.unwrap_or_default()),
-                    escape(&fault.part),
-                    number::clock(fault.at_s),
-                    number::clock(fault.until_s),
-                ]);
-            }
-            table.push(out);
-        }
-        out.push_str("</section>");
+        let title = format!("Rehearsal: {}, {}", self.scenario, self.started_at);
+        let how = self.closed_loop().map_or(String::new(), |how| format!(" in {how}"));
+        let below = html! { (number::length(self.load_s)) " of load" (how) ", from " time { (self.started_at) } };
+        let main = html! {
+            (verdicts(self))
+            (totals(self))
+            (charts(self))
+            (percentiles(self))
+            (errors(self))
+            (generator(&self.generator))
+            (conditions(self))
+        };
+        page(&title, "Hongbao rehearsal", &self.scenario, &below, &main)
     }
 }
 
-enum Mood {
-    Good,
-    Bad,
-    Unknown,
-}
-
-fn push_card(out: &mut String, name: &str, mood: Mood, words: &str) {
-    let (class, sign) = match mood {
-        Mood::Good => ("good", "✓"),
-        Mood::Bad => ("bad", "✗"),
-        Mood::Unknown => ("unknown", "–"),
+fn verdicts(run: &Outcome) -> Markup {
+    let broken = run.audit.iter().filter(|check| check.broken > 0).count();
+    let (all, held) = (run.slos.len(), run.slos.iter().filter(|slo| slo.held).count());
+    let (is_right, money) = match (run.is_audited(), broken, run.late_fen) {
+        (false, ..) => (None, "Not audited".to_owned()),
+        (true, 0, None) => (Some(true), "Every fen is where it should be".to_owned()),
+        (true, 0, Some(fen)) => (None, format!("No fen is wrong, {} fen have not arrived", number::count(fen))),
+        (true, broken, _) => (Some(false), format!("Wrong: {broken} of {} checks are broken", run.audit.len())),
     };
-    let _ = write!(
-        out,
-        "<div class=\"card {class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span>\
-         <h2>{name}</h2><p>{words}</p></div>"
-    );
-}
-
-fn push_list(out: &mut String, name: &str, items: &[String], class: &str) {
-    if items.is_empty() {
-        return;
+    let (is_valid, validity) = match run.void.is_empty() {
+        true => (Some(true), "The figures can be believed"),
+        false => (Some(false), "Void: the figures cannot be believed"),
+    };
+    let (are_held, thresholds) = match all - held {
+        _ if all == 0 => (None, "None were asked for".to_owned()),
+        0 => (Some(true), format!("All {all} held")),
+        missed => (Some(false), format!("{missed} of {all} missed")),
+    };
+    let mut slos = Table::new("Thresholds", ["", "threshold", "measured"], 3);
+    for slo in &run.slos {
+        slos.row(&[&mark(slo.held, "held", "missed"), &slo.text, &slo.value]);
     }
-    let items: String = items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
-    let _ = write!(out, "<section class=\"list {class}\"><h3>{name}</h3><ul>{items}</ul></section>");
+    let mut checks = Table::new("Checks of the money", ["", "what must hold", "checked", "broken"], 2);
+    for check in &run.audit {
+        let held = match (check.checked, check.broken) {
+            (0, 0) => html! { span class="mark few" { "nothing to check" } },
+            (_, broken) => mark(broken == 0, "holds", "broken"),
+        };
+        let rule = html! { (check.rule) (details(&check.examples)) };
+        checks.row(&[&held, &rule, &number::count(check.checked), &number::count(check.broken)]);
+    }
+    html! {
+        section.verdicts aria-label="Verdicts" {
+            (card("Money", is_right, &money))
+            (card("Validity", is_valid, validity))
+            (card("Thresholds", are_held, &thresholds))
+        }
+        (list("Why it is void", &run.void, "bad"))
+        (list("To be known", &run.notes, "note"))
+        (slos)
+        (checks)
+    }
 }
 
-/// Name and value are HTML.
-fn push_fact(out: &mut String, name: &str, value: &str) {
-    let _ = write!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+/// Further lines in a cell of a table.
+fn details<'a>(lines: impl IntoIterator<Item = &'a String>) -> Markup {
+    let mut lines = lines.into_iter().peekable();
+    html! { @if lines.peek().is_some() { ul { @for line in lines { li { (line) } } } } }
+}
+
+fn totals(run: &Outcome) -> Markup {
+    const MEANINGS: [&str; 7] = [
+        "arrivals that the schedule held",
+        "requests sent",
+        "answers that are no refusal",
+        "openings, for the first time",
+        "openings and refunds credited",
+        "the same while the load lasted",
+        "no answer that says what happened",
+    ];
+    let seconds = |seconds: f64| format!("{} s", number::figure(seconds));
+    let drained =
+        |drain: String, after: &str| html! { div { dt { "drained in" } dd { b { (drain) } small { (after) } } } };
+    html! {
+        section {
+            h2 { "Totals" }
+            dl.tiles {
+                @for ((name, count, over_s), meaning) in run.rows_of_totals().into_iter().zip(MEANINGS) {
+                    div {
+                        dt { (name) }
+                        dd {
+                            b { (number::count(count)) }
+                            span { (number::figure(number::rate(count, over_s))) " a second" }
+                            small { (meaning) @if over_s != run.load_s { "; " (over(over_s)) } }
+                        }
+                    }
+                }
+                (drained(run.drain_s.map_or("not seen".into(), seconds), "after the load, until every opening was credited"))
+                @if let Some(drain) = run.peak_drain_s() {
+                    (drained(seconds(drain), "after the peak, until all that it had opened was credited"))
+                }
+            }
+        }
+    }
+}
+
+fn errors(run: &Outcome) -> Markup {
+    let mut errors: Vec<_> = run.errors().into_iter().collect();
+    errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut table = Table::new("Refusals and failures", ["what", "count", "of all requests"], 1);
+    for (label, count) in &errors {
+        let share = match run.totals.started {
+            0 => "-".into(),
+            started => number::share(*count as f64 / started as f64),
+        };
+        table.row(&[label, &number::count(*count), &share]);
+    }
+    html! { @if !errors.is_empty() { section { (table) } } }
+}
+
+fn generator(generator: &Generator) -> Markup {
+    html! {
+        section {
+            h2 { "The generator itself" }
+            dl.facts {
+                (fact("its processors", format!("{} of one", number::share(generator.cpu_share))))
+                @if let Some(share) = generator.service_cpu_share {
+                    (fact("the service's", format!("{} of one", number::share(share))))
+                }
+                (fact("lag at 99%", number::millis(generator.lag_p99_ms)))
+                (fact("greatest lag", number::millis(generator.lag_max_ms)))
+                (fact("not started", format!("{} arrivals", number::count(generator.not_started))))
+            }
+            (lag(generator))
+        }
+    }
+}
+
+/// How late requests were sent, as bars. Their length is logarithmic: the few late ones matter.
+fn lag(generator: &Generator) -> Markup {
+    let last = generator.lag_bars.iter().rposition(|(_, count)| *count > 0);
+    let bars = &generator.lag_bars[..last.map_or(0, |last| last + 1)];
+    let all: u64 = bars.iter().map(|(_, count)| count).sum();
+    let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    let columns = ["up to", "bars (logarithmic)", "requests", "share"];
+    let mut table = Table::new("How late requests were sent", columns, 2);
+    for (place, (up_to_ms, count)) in bars.iter().enumerate() {
+        // The last bar holds what was later than its bound, too.
+        let up_to_ms = if Some(place) == last { up_to_ms.max(generator.lag_max_ms) } else { *up_to_ms };
+        let percent = 100.0 * (1.0 + *count as f64).log10() / (1.0 + most as f64).log10();
+        let share = number::share(*count as f64 / all as f64);
+        table.row(&[&number::millis(up_to_ms), &bar(percent), &number::count(*count), &share]);
+    }
+    html! { (table) }
+}
+
+fn conditions(run: &Outcome) -> Markup {
+    let machine = &run.machine;
+    let mut faults = Table::new("Faults", ["", "fault", "part", "from", "to"], 3);
+    for fault in &run.faults {
+        let kind = html! { (fault.kind) (details(&fault.error)) };
+        let (from, to) = (number::clock(fault.at_s), number::clock(fault.until_s));
+        faults.row(&[&mark(fault.error.is_none(), "done", "failed"), &kind, &fault.part, &from, &to]);
+    }
+    html! {
+        section {
+            h2 { "What was run, and on what" }
+            dl class="facts wide-facts" {
+                (fact("command", html! { code { (run.command) } }))
+                @for (name, value) in &run.parameters { (fact(name, value)) }
+                (fact("processors", &machine.processors))
+                @if !machine.file_system.is_empty() { (fact("file system", &machine.file_system)) }
+                @for (name, version) in &machine.versions { (fact(name, version)) }
+                (fact("durability", &machine.durability))
+            }
+            (faults)
+        }
+    }
 }
 
 #[cfg(test)]

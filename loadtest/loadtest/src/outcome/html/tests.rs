@@ -1,12 +1,19 @@
+use maud::Render as _;
+
 use super::*;
+use crate::outcome::data::Verdict;
 use crate::outcome::sample::outcome;
-use crate::outcome::{FaultDone, Phase, Second, Verdict};
+use crate::outcome::{FaultDone, Phase, Second};
 
 const HOSTILE: &str = "</td></svg></title><script src='https://evil.example/a.js'>&\"<img src=x onerror=alert(1)>";
 
+fn escape(text: &str) -> String {
+    text.render().into_string()
+}
+
 /// Fails unless every element is closed in its order; gives all tags.
 fn tags(page: &str) -> Vec<&str> {
-    const VOID: [&str; 2] = ["meta", "!doctype"];
+    const VOID: [&str; 2] = ["meta", "!DOCTYPE"];
     let mut open = Vec::new();
     let mut tags = Vec::new();
     let mut rest = page;
@@ -35,7 +42,8 @@ fn the_page_loads_nothing_and_runs_nothing() {
             assert!(!tag.contains(loading), "{loading} in <{tag}>");
         }
     }
-    assert!(!STYLE.contains("url(") && !STYLE.contains("@import") && !STYLE.contains("http"));
+    let style = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).unwrap();
+    assert!(!style.contains("url(") && !style.contains("@import") && !style.contains("http"));
 }
 
 #[test]
@@ -66,7 +74,7 @@ fn hostile_text_stays_text() {
     for tag in tags(&page) {
         assert!(!tag.starts_with("script") && !tag.starts_with("img"), "<{tag}>");
     }
-    assert!(page.matches("&lt;script src=&#39;https").count() > 20);
+    assert!(page.matches("&lt;script src='https").count() > 20);
 }
 
 #[test]
@@ -108,8 +116,8 @@ fn every_figure_of_the_tables_is_on_the_page() {
         holds(number::known(second.batch_mean));
         holds(number::figure(second.counted.settled as f64));
     }
-    for words in [&outcome.command, &outcome.machine.durability, &outcome.machine.processors] {
-        holds(escape(words));
+    for message in [&outcome.command, &outcome.machine.durability, &outcome.machine.processors] {
+        holds(escape(message));
     }
 }
 
@@ -139,8 +147,8 @@ fn every_chart_is_there_also_when_there_is_nothing_to_draw() {
     for title in ["Latency of openings", "Requests", "Openings", "Queue", "Batches", "Errors"] {
         assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
     }
-    for words in ["No opening was answered.", "<p class=\"none\">None.</p>"] {
-        assert_eq!(page.matches(words).count(), 1, "{words}");
+    for message in ["No opening was answered.", "<p class=\"none\">None.</p>"] {
+        assert_eq!(page.matches(message).count(), 1, "{message}");
     }
     assert_eq!(page.matches("The service did not say.").count(), 2);
     assert!(!page.contains("NaN") && !page.contains("inf"));
@@ -154,8 +162,8 @@ fn verdicts_are_told_in_words() {
     outcome.audit[1].broken = 2;
     outcome.void.push("12 arrivals could not be started".into());
     let page = outcome.html();
-    for words in ["Wrong: 1 of 3 checks are broken", "Void: the figures cannot", "12 arrivals could not be started"] {
-        assert!(page.contains(words), "{words}");
+    for message in ["Wrong: 1 of 3 checks are broken", "Void: the figures cannot", "12 arrivals could not be started"] {
+        assert!(page.contains(message), "{message}");
     }
 }
 

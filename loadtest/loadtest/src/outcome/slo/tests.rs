@@ -91,7 +91,7 @@ fn a_bad_threshold_is_refused_in_words_that_name_what_is_wrong() {
         ("p98<5ms", "names p98; known are p50"),
         ("p99.5<5ms", "names p99.5; known are p50"),
         ("open.p98<5ms", "names p98; known are p50"),
-        ("close.p99<5ms", "names the call close; known are create, pay, grab, open, view"),
+        ("close.p99<5ms", "names the call close; known are grab, open, pay, view, create"),
         ("open.drain<5s", "asks for drain of one call"),
         ("bussy<1%", "bounds \"bussy\""),
         ("p99<", "has no bound, such as 50ms"),
@@ -102,9 +102,9 @@ fn a_bad_threshold_is_refused_in_words_that_name_what_is_wrong() {
         ("busy<1", "a bound without a unit; here % would do"),
         ("opens>5", "without a unit; here /s would do"),
     ];
-    for (text, words) in cases {
+    for (text, message) in cases {
         let error = text.parse::<Slo>().expect_err("it is not well written");
-        assert!(error.contains(words) && error.contains(text), "{text}: {error}");
+        assert!(error.contains(message) && error.contains(text), "{text}: {error}");
     }
 }
 

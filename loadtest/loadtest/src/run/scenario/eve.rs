@@ -4,7 +4,7 @@
 use rand::rngs::SmallRng;
 
 use super::groups::{for_rate, parameters, send};
-use super::{Wish, phases};
+use super::wish::{Wish, phases};
 use crate::run::arrivals::Arrivals;
 use crate::run::plan::Plan;
 

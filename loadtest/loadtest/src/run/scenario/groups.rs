@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::seq::index;
 use rand_distr::{Distribution, Exp, Zipf};
 
-use super::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
+use super::wish::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
 use crate::run::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
 
 /// Groups have as many members as a Zipf distribution of this exponent says.
@@ -140,7 +140,7 @@ pub fn parameters(groups: &Groups, wish: &Wish) -> [(String, String); 4] {
         ),
         ("shares", format!("for {}% of a group, at most {}", SHARES_PER_MEMBER * 100.0, wish.shares_max)),
     ]
-    .map(|(name, words)| (name.to_owned(), words))
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 /// As many groups as a rate of openings keeps busy.

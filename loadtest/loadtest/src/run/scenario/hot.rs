@@ -2,7 +2,7 @@
 
 use rand::rngs::SmallRng;
 
-use super::{Wish, ahead, phases};
+use super::wish::{Wish, ahead, phases};
 use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
 
 /// Writes the plan. User 0 sends; everybody else comes once.
@@ -24,7 +24,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
         ("arrivals", format!("{:?}, {} a second, {} s", wish.arrivals, wish.rate, wish.seconds)),
     ];
     Plan {
-        parameters: said.map(|(name, words)| (name.to_owned(), words)).into(),
+        parameters: said.map(|(name, value)| (name.to_owned(), value)).into(),
         envelopes: vec![ahead(shares)],
         groups: Vec::new(),
         users: openers + 1,

@@ -4,7 +4,7 @@
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::{Wish, ahead, phases};
+use super::wish::{Wish, ahead, phases};
 use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
 
 /// Who taps one envelope.
@@ -53,7 +53,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
         ("seconds", seconds.to_string()),
     ];
     Plan {
-        parameters: said.map(|(name, words)| (name.to_owned(), words)).into(),
+        parameters: said.map(|(name, value)| (name.to_owned(), value)).into(),
         envelopes: vec![ahead(shares); (drops * seconds) as usize],
         groups: Vec::new(),
         users: users + 1,

@@ -5,7 +5,7 @@ use std::path::Path;
 use hongbao_load::{Fallible, files};
 use serde::Deserialize;
 
-use super::{ENVELOPES_MAX, SHARE_FEN_MEAN, VISITS_MAX, Wish, ahead, phases};
+use super::wish::{ENVELOPES_MAX, SHARE_FEN_MEAN, VISITS_MAX, Wish, ahead, phases};
 use crate::run::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
 
 /// Users are numbered; no number is higher.
@@ -149,7 +149,7 @@ mod tests {
     fn a_recording_that_cannot_be_played_is_refused_by_its_line() {
         let send = r#"{"at_ms":1,"call":"send","envelope":0,"user":0}"#;
         let sends = |with: &str| format!(r#"{{"at_ms":1,"call":"send","envelope":0,"user":0,{with}}}"#);
-        for (text, words) in [
+        for (text, message) in [
             (format!("{send}\n{send}"), ":2: the envelope is sent twice"),
             (r#"{"at_ms":1,"call":"steal","envelope":0,"user":0}"#.to_owned(), ":1: unknown variant"),
             (r#"{"at_ms":1,"call":"open","envelope":0,"user":0,"x":1}"#.to_owned(), "unknown field"),
@@ -168,7 +168,7 @@ mod tests {
             (String::new(), "no visits"),
         ] {
             let error = read(&text).unwrap_err();
-            assert!(error.contains(words), "{error}");
+            assert!(error.contains(message), "{error}");
         }
     }
 }

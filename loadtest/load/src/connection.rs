@@ -1,16 +1,17 @@
-//! One connection of the open-loop engine, with at most one request under way.
+//! A connection with at most one request under way.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
-use hongbao_load::http::{self, Answer};
 use mio::net::TcpStream;
 use mio::{Interest, Poll, Token};
+
+use crate::http::{self, Answer};
 
 /// The first size of what an answer is read into; it grows for larger ones.
 const INBOX_BYTES: usize = 2 * 1024;
 
-/// A connection. It is opened without waiting: what is sent goes out once it stands.
+/// A connection whose events a poll tells.
 pub struct Connection {
     stream: TcpStream,
     outbox: Vec<u8>,
@@ -22,9 +23,20 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect; events come with `token`.
+    /// Begins to connect, without waiting: what is sent goes out once the connection stands.
+    /// Its events come with `token`.
     pub fn open(addr: SocketAddr, poll: &Poll, token: usize) -> io::Result<Connection> {
-        let mut stream = TcpStream::connect(addr)?;
+        Connection::on(TcpStream::connect(addr)?, poll, token)
+    }
+
+    /// The same, and waits until it stands.
+    pub fn connect(addr: SocketAddr, poll: &Poll, token: usize) -> io::Result<Connection> {
+        let stream = std::net::TcpStream::connect(addr)?;
+        stream.set_nonblocking(true)?;
+        Connection::on(TcpStream::from_std(stream), poll, token)
+    }
+
+    fn on(mut stream: TcpStream, poll: &Poll, token: usize) -> io::Result<Connection> {
         poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         // Fails only where the connection has failed, which is found out by using it.
         let _ = stream.set_nodelay(true);

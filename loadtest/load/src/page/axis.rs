@@ -1,6 +1,6 @@
 //! An axis of values: where each stands, and which are written beside it.
 
-use hongbao_load::number;
+use crate::number;
 
 /// Labels of a linear axis, about.
 const TICKS: f64 = 5.0;
@@ -11,13 +11,18 @@ const MARKS_NAMED_MAX: i32 = 12;
 
 /// From where to where an axis goes.
 pub enum Axis {
+    /// From zero.
     Linear {
+        /// Where it ends.
         high: f64,
+        /// From one label to the next.
         step: f64,
     },
-    /// Between two marks, as [`mark`] counts them.
+    /// Between two marks: 1, 2, 5, 10, 20 are places 0 to 4.
     Logarithmic {
+        /// The first mark.
         low: i32,
+        /// The last.
         high: i32,
     },
 }

@@ -1,40 +1,33 @@
 //! Charts over the time of a run, drawn as SVG: lines or stacked columns, with
 //! the run's phases and faults as bands behind them.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
-use hongbao_load::escape::escape;
-use hongbao_load::number;
+use maud::{Markup, html};
+use serde::{Deserialize, Serialize};
 
-use super::super::{FaultDone, Phase};
 use super::axis::Axis;
+use super::picture::{BELOW, RIGHT, Size, at, axis_of_values, label, picture};
+use crate::faults::FaultDone;
+use crate::number;
 
-/// A chart's measures, in units of its own picture.
-#[derive(Clone, Copy)]
-pub struct Size {
-    pub width: f64,
-    pub plot_height: f64,
-    /// Room for the labels of the axis at the left.
-    pub left: f64,
-    /// About how many labels the axis of time has room for.
-    time_ticks: usize,
-    /// Whether each moment answers the pointer with its values.
-    hover: bool,
-}
-
-/// For a page beside which the chart has room.
-pub const WIDE: Size = Size { width: 1000.0, plot_height: 220.0, left: 48.0, time_ticks: 12, hover: true };
-/// For a phone, where no pointer hovers.
-pub const NARROW: Size = Size { width: 380.0, plot_height: 190.0, left: 40.0, time_ticks: 5, hover: false };
-
-pub const RIGHT: f64 = 10.0;
-pub const BELOW: f64 = 26.0;
 /// The height of a row of labels above the plot.
 const LABEL_ROW: f64 = 17.0;
 /// Rows that the labels of faults may take; what finds no room is still told by its title.
 const FAULT_ROWS_MAX: usize = 3;
 /// The width of a character of a label, generously.
 const CHARACTER: f64 = 6.6;
+
+/// A part of a run on the time axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// What it is called: `ramp`, `peak`, `tail`, `drain`.
+    pub name: String,
+    /// From here, in seconds since the load began.
+    pub from_s: f64,
+    /// To here.
+    pub to_s: f64,
+}
 
 /// One line, or one layer of the columns.
 pub struct Series {
@@ -50,6 +43,7 @@ pub struct Series {
 
 /// A level that is drawn across a chart.
 pub struct Bound {
+    /// Where.
     pub value: f64,
     /// Its place in the palette, as that of the series it bounds.
     pub colour: usize,
@@ -74,15 +68,19 @@ pub struct Chart<'a> {
     pub title: &'a str,
     /// The same in a sentence with its extremes.
     pub description: &'a str,
+    /// As lines or columns.
     pub kind: Kind,
     /// Whether the values stand on a logarithmic axis.
     pub logarithmic: bool,
     /// The moments' ends, in seconds, ascending.
     pub moments: &'a [f64],
+    /// What is drawn.
     pub series: &'a [Series],
     /// Levels that were not to be passed.
     pub bounds: &'a [Bound],
+    /// Bands behind it.
     pub phases: &'a [Phase],
+    /// Bands over those.
     pub faults: &'a [FaultDone],
 }
 
@@ -94,56 +92,49 @@ struct FaultLabel<'a> {
     place: Option<(usize, bool)>,
 }
 
+/// Where the picture has its plot.
+struct Plot<'a> {
+    x: &'a dyn Fn(f64) -> f64,
+    y: &'a dyn Fn(f64) -> f64,
+    top: f64,
+    bottom: f64,
+}
+
 impl Chart<'_> {
     /// The chart as one `svg` element.
-    pub fn svg(&self, size: Size) -> String {
+    pub fn svg(&self, size: Size) -> Markup {
         let end = self.end_s();
-        let plot_width = size.width - size.left - RIGHT;
-        let x = |seconds: f64| size.left + (seconds / end).clamp(0.0, 1.0) * plot_width;
+        let (right, width) = (size.width - RIGHT, size.width - size.left - RIGHT);
+        let x = |seconds: f64| size.left + (seconds / end).clamp(0.0, 1.0) * width;
         let labels = self.fault_labels(size, &x);
         let rows = labels.iter().filter_map(|label| label.place).map(|(row, _)| row + 1).max().unwrap_or(0);
         let top = LABEL_ROW * (1 + rows) as f64 + 6.0;
         let bottom = top + size.plot_height;
         let axis = self.axis();
         let y = |value: f64| bottom - axis.share(value) * size.plot_height;
-
-        let mut out = begin(self.id, self.title, self.description, size, bottom + BELOW);
-        self.draw_phases(&mut out, &x, top, bottom);
-        draw_faults(&mut out, &labels, &x, bottom);
-        draw_values(&mut out, &axis, size, bottom);
-        for seconds in time_ticks(end, size.time_ticks) {
-            let at = x(seconds);
-            let _ = write!(
-                out,
-                "<path class=\"grid\" d=\"M{at:.1} {bottom:.1}v4\"/><text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" \
-                 text-anchor=\"middle\">{}</text>",
-                bottom + 18.0,
-                number::clock(seconds)
-            );
-        }
-        for bound in self.bounds {
-            let at = y(bound.value);
-            let _ = write!(
-                out,
-                "<g class=\"bound c{}\"><path d=\"M{:.1} {at:.1}H{:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" \
-                 text-anchor=\"end\">{}</text></g>",
-                bound.colour,
-                size.left,
-                size.width - RIGHT,
-                size.width - RIGHT - 2.0,
-                at - 4.0,
-                escape(&bound.text)
-            );
-        }
-        match self.kind {
-            Kind::Lines => self.draw_lines(&mut out, &x, &y),
-            Kind::Columns => self.draw_columns(&mut out, &x, &y),
-        }
-        if size.hover {
-            self.draw_moments(&mut out, &x, top, bottom);
-        }
-        out.push_str("</svg>");
-        out
+        let plot = Plot { x: &x, y: &y, top, bottom };
+        let inside = html! {
+            (self.phases(&plot))
+            (faults(&labels, &plot))
+            (axis_of_values(&axis, size, bottom))
+            @for seconds in time_ticks(end, size.time_ticks) {
+                path class="grid" d=(format!("M{:.1} {bottom:.1}v4", x(seconds))) {}
+                (label("tick", x(seconds), bottom + 18.0, "middle", number::clock(seconds)))
+            }
+            @for bound in self.bounds {
+                @let y = y(bound.value);
+                g class={ "bound c" (bound.colour) } {
+                    path d=(format!("M{:.1} {y:.1}H{right:.1}", size.left)) {}
+                    (label("", right - 2.0, y - 4.0, "end", &bound.text))
+                }
+            }
+            @match self.kind {
+                Kind::Lines => (self.lines(&plot)),
+                Kind::Columns => (self.columns(&plot)),
+            }
+            @if size.hover { (self.moments(&plot)) }
+        };
+        picture(self.id, self.title, self.description, size, bottom + BELOW, &inside)
     }
 
     fn end_s(&self) -> f64 {
@@ -169,26 +160,20 @@ impl Chart<'_> {
         }
     }
 
-    fn draw_phases(&self, out: &mut String, x: &impl Fn(f64) -> f64, top: f64, bottom: f64) {
-        for (place, phase) in self.phases.iter().enumerate() {
-            let (from, to) = (x(phase.from_s), x(phase.to_s));
-            let name = escape(&phase.name);
-            let _ = write!(
-                out,
-                "<g><title>{name}: {} to {}</title><rect class=\"phase{}\" x=\"{from:.1}\" y=\"0\" width=\"{:.1}\" \
-                 height=\"{bottom:.1}\"/>",
-                number::clock(phase.from_s),
-                number::clock(phase.to_s),
-                if place % 2 == 0 { "" } else { " other" },
-                (to - from).max(0.0)
-            );
-            if text_width(&phase.name) + 8.0 <= to - from {
-                let _ = write!(out, "<text class=\"phase-name\" x=\"{:.1}\" y=\"12.5\">{name}</text>", from + 6.0);
+    fn phases(&self, Plot { x, top, bottom, .. }: &Plot<'_>) -> Markup {
+        html! {
+            @for (place, phase) in self.phases.iter().enumerate() {
+                @let (from, to) = (x(phase.from_s), x(phase.to_s));
+                g {
+                    title { (phase.name) ": " (number::clock(phase.from_s)) " to " (number::clock(phase.to_s)) }
+                    rect class=(if place % 2 == 0 { "phase" } else { "phase other" }) x=(at(from)) y="0"
+                        width=(at((to - from).max(0.0))) height=(at(*bottom)) {}
+                    @if text_width(&phase.name) + 8.0 <= to - from {
+                        (label("phase-name", from + 6.0, 12.5, "start", &phase.name))
+                    }
+                    @if place > 0 { path class="edge" d=(format!("M{from:.1} 0V{top:.1}")) {} }
+                }
             }
-            if place > 0 {
-                let _ = write!(out, "<path class=\"edge\" d=\"M{from:.1} 0V{top:.1}\"/>");
-            }
-            out.push_str("</g>");
         }
     }
 
@@ -216,10 +201,9 @@ impl Chart<'_> {
         labels
     }
 
-    fn draw_lines(&self, out: &mut String, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) {
-        for series in self.series {
-            let mut path = String::new();
-            let mut drawing = false;
+    fn lines(&self, Plot { x, y, .. }: &Plot<'_>) -> Markup {
+        let path = |series: &Series| {
+            let (mut path, mut drawing) = (String::new(), false);
             for (index, (moment, value)) in self.moments.iter().zip(&series.values).enumerate() {
                 let Some(value) = value else {
                     drawing = false;
@@ -232,112 +216,73 @@ impl Chart<'_> {
                 }
                 drawing = true;
             }
-            if !path.is_empty() {
-                let broad = if series.broad { " broad" } else { "" };
-                let _ = write!(out, "<path class=\"line c{}{broad}\" d=\"{path}\"/>", series.colour);
+            path
+        };
+        html! {
+            @for series in self.series {
+                path class={ "line c" (series.colour) (if series.broad { " broad" } else { "" }) } d=(path(series)) {}
             }
         }
     }
 
-    fn draw_columns(&self, out: &mut String, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) {
+    fn columns(&self, Plot { x, y, .. }: &Plot<'_>) -> Markup {
         let mut floor = vec![0.0; self.moments.len()];
-        for series in self.series {
+        let mut path = |series: &Series| {
             let mut path = String::new();
             for (index, moment) in self.moments.iter().enumerate() {
                 let value = series.values[index].unwrap_or(0.0);
-                if value <= 0.0 {
-                    continue;
+                if value > 0.0 {
+                    let (from, to) = (x(self.begin_s(index)), x(*moment));
+                    // A hair of ground between columns, as long as they are wide enough to bear it.
+                    let gap = if to - from > 3.0 { 0.5 } else { 0.0 };
+                    let (low, high) = (y(floor[index]), y(floor[index] + value));
+                    let _ = write!(path, "M{:.1} {low:.1}V{high:.1}H{:.1}V{low:.1}z", from + gap, to - gap);
+                    floor[index] += value;
                 }
-                let (from, to) = (x(self.begin_s(index)), x(*moment));
-                // A hair of ground between columns, as long as they are wide enough to bear it.
-                let gap = if to - from > 3.0 { 0.5 } else { 0.0 };
-                let (low, high) = (y(floor[index]), y(floor[index] + value));
-                let _ = write!(path, "M{:.1} {low:.1}V{high:.1}H{:.1}V{low:.1}z", from + gap, to - gap);
-                floor[index] += value;
             }
-            if !path.is_empty() {
-                let _ = write!(out, "<path class=\"column c{}\" d=\"{path}\"/>", series.colour);
-            }
-        }
+            path
+        };
+        html! { @for series in self.series { path class={ "column c" (series.colour) } d=(path(series)) {} } }
     }
 
     /// Columns over the whole height that show their moment's values when pointed at.
-    fn draw_moments(&self, out: &mut String, x: &impl Fn(f64) -> f64, top: f64, bottom: f64) {
-        for (index, moment) in self.moments.iter().enumerate() {
-            let from = x(self.begin_s(index));
-            let _ = write!(
-                out,
-                "<rect class=\"moment\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}",
-                (x(*moment) - from).max(0.1),
-                bottom - top,
-                number::clock(*moment)
-            );
-            for series in self.series {
-                let value = series.values[index];
-                if self.kind == Kind::Lines || value.is_some_and(|value| value > 0.0) {
-                    let _ = write!(out, "\n{}: {}", escape(&series.name), number::known(value));
+    fn moments(&self, Plot { x, top, bottom, .. }: &Plot<'_>) -> Markup {
+        let told = |value: Option<f64>| self.kind == Kind::Lines || value.is_some_and(|value| value > 0.0);
+        html! {
+            @for (index, moment) in self.moments.iter().enumerate() {
+                @let from = x(self.begin_s(index));
+                rect class="moment" x=(at(from)) y=(at(*top)) width=(at((x(*moment) - from).max(0.1)))
+                    height=(at(bottom - top)) {
+                    title {
+                        (number::clock(*moment))
+                        @for series in self.series.iter().filter(|series| told(series.values[index])) {
+                            "\n" (series.name) ": " (number::known(series.values[index]))
+                        }
+                    }
                 }
             }
-            out.push_str("</title></rect>");
         }
     }
 }
 
-/// The beginning of a picture that says what it shows.
-pub fn begin(id: &str, title: &str, description: &str, size: Size, height: f64) -> String {
-    let class = if size.hover { "wide" } else { "narrow" };
-    format!(
-        "<svg class=\"{class}\" viewBox=\"0 0 {} {height}\" role=\"img\" \
-         aria-labelledby=\"{id}-{class}-t {id}-{class}-d\"><title id=\"{id}-{class}-t\">{}</title>\
-         <desc id=\"{id}-{class}-d\">{}</desc>",
-        size.width,
-        escape(title),
-        escape(description)
-    )
-}
-
-/// The axis of values at the left, and its lines across the plot.
-pub fn draw_values(out: &mut String, axis: &Axis, size: Size, bottom: f64) {
-    for (value, text) in axis.ticks() {
-        let at = bottom - axis.share(value) * size.plot_height;
-        let _ = write!(
-            out,
-            "<path class=\"grid\" d=\"M{:.1} {at:.1}H{:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" \
-             text-anchor=\"end\">{text}</text>",
-            size.left,
-            size.width - RIGHT,
-            size.left - 6.0,
-            at + 4.0
-        );
-    }
-}
-
-fn draw_faults(out: &mut String, labels: &[FaultLabel], x: &impl Fn(f64) -> f64, bottom: f64) {
-    for FaultLabel { fault, text, place } in labels {
-        let (from, to) = (x(fault.at_s), x(fault.until_s));
-        let y = LABEL_ROW * place.map_or(1.0, |(row, _)| 1.0 + row as f64);
-        let class = if fault.error.is_some() { "fault failed" } else { "fault" };
-        let _ = write!(
-            out,
-            "<g class=\"{class}\"><title>{}: {} to {}</title><rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
-             height=\"{:.1}\"/><path d=\"M{from:.1} {y:.1}V{bottom:.1}\"/>",
-            escape(text),
-            number::clock(fault.at_s),
-            number::clock(fault.until_s),
-            (to - from).max(0.0),
-            bottom - y
-        );
-        out.push_str("</g>");
-    }
-    // Over all lines, so that none crosses a text.
-    for FaultLabel { fault, text, place } in labels {
-        let Some((row, before)) = place else { continue };
-        let line = x(fault.at_s);
-        let (x, anchor) = if *before { (line - 4.0, "end") } else { (line + 4.0, "start") };
-        let y = LABEL_ROW * (1.0 + *row as f64) + 12.0;
-        let text = escape(text);
-        let _ =
-            write!(out, "<text class=\"fault-name\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
+fn faults(labels: &[FaultLabel<'_>], Plot { x, bottom, .. }: &Plot<'_>) -> Markup {
+    html! {
+        @for FaultLabel { fault, text, place } in labels {
+            @let (from, to) = (x(fault.at_s), x(fault.until_s));
+            @let y = LABEL_ROW * place.map_or(1.0, |(row, _)| 1.0 + row as f64);
+            g class=(if fault.error.is_some() { "fault failed" } else { "fault" }) {
+                title { (text) ": " (number::clock(fault.at_s)) " to " (number::clock(fault.until_s)) }
+                rect x=(at(from)) y=(at(y)) width=(at((to - from).max(0.0))) height=(at(bottom - y)) {}
+                path d=(format!("M{from:.1} {y:.1}V{bottom:.1}")) {}
+            }
+        }
+        // Over all lines, so that none crosses a text.
+        @for FaultLabel { fault, text, place } in labels {
+            @if let Some((row, before)) = place {
+                @let (shift, anchor) = if *before { (-4.0, "end") } else { (4.0, "start") };
+                (label("fault-name", x(fault.at_s) + shift, LABEL_ROW * (1.0 + *row as f64) + 12.0, anchor, text))
+            }
+        }
     }
 }
 
@@ -356,6 +301,7 @@ fn time_ticks(end: f64, room: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::picture::{NARROW, WIDE};
     use super::*;
 
     fn fault(at_s: f64) -> FaultDone {
@@ -385,7 +331,7 @@ mod tests {
             broad: false,
             values: vec![Some(1.0), Some(2.0), None, Some(1.0)],
         }];
-        let svg = chart(&series, &[]).svg(WIDE);
+        let svg = chart(&series, &[]).svg(WIDE).into_string();
         let path = svg.split("class=\"line c1\" d=\"").nth(1).expect("there is a line");
         let path = path.split('"').next().expect("the attribute ends");
         assert_eq!(path.matches('M').count(), 2, "{path}");
@@ -396,7 +342,7 @@ mod tests {
     #[test]
     fn labels_of_faults_do_not_cover_each_other() {
         let faults = [fault(1.0), fault(1.1), fault(1.2), fault(1.3), fault(3.5)];
-        let svg = chart(&[], &faults).svg(NARROW);
+        let svg = chart(&[], &faults).svg(NARROW).into_string();
         let label = |y: f64| svg.matches(&format!("y=\"{y:.1}\" text-anchor")).count();
         let rows: Vec<usize> = (1..5).map(|row| label(LABEL_ROW * f64::from(row) + 12.0)).collect();
         assert_eq!(rows, [2, 1, 1, 0], "{svg}");
