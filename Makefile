@@ -20,7 +20,7 @@ quick:
 # Tests wait as much as they work, so two groups of them run at the same time, by the
 # first letter of their files; each prints what it has to say at its end.
 test:
-	ops/parts.sh install
+	ops/install.sh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace --no-run
@@ -40,8 +40,8 @@ test-rest:
 # The service against its own OpenAPI document: 20,000 requests by schemathesis,
 # with all checks, to the all-in-one process and to a gateway. Needs Python 3 and PyPI.
 schemathesis:
-	ops/parts.sh install
-	cargo build --workspace --bin hongbao
+	ops/install.sh
+	cargo build --workspace --bin hongbao --bin hongbao-testbed
 	ops/schemathesis/run.sh
 
 # Real binary, real HTTP, and in the same run what it is measured against: a
@@ -49,7 +49,7 @@ schemathesis:
 # SET with MariaDB, memcached and Redis; the same without the last two; then the
 # gateway; then 1, 2 and 4 SETs.
 bench:
-	ops/parts.sh install
+	ops/install.sh
 	cargo build --release -p hongbao -p hongbao-bench
 	target/release/hongbao-bench bench --server target/release/hongbao
 	target/release/hongbao-bench bench --server target/release/hongbao --cluster
@@ -65,11 +65,11 @@ demo:
 # A whole installation on this machine: two SETs, a wallet, a gateway on
 # 127.0.0.1:8080. Installs MariaDB, memcached and Redis when they are missing.
 cluster:
-	cargo build --release -p hongbao
-	ops/cluster.sh start
+	cargo build --release -p hongbao -p hongbao-testbed
+	target/release/hongbao-testbed start
 
 cluster-stop:
-	ops/cluster.sh stop
+	target/release/hongbao-testbed stop
 
 cluster-audit:
-	ops/cluster.sh audit
+	target/release/hongbao-testbed audit

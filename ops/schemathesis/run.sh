@@ -28,6 +28,7 @@ while (($#)); do
     shift 2
 done
 binary=$(realpath "$binary")
+testbed=$(dirname "$binary")/hongbao-testbed
 
 venv=$root/target/schemathesis
 [[ -x $venv/bin/st ]] || { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet -r "$here/requirements.txt"; }
@@ -36,7 +37,7 @@ work=$(mktemp -d)
 dev=
 stop() {
     [[ -z $dev ]] || kill "$dev" 2>/dev/null || true
-    [[ ! -d $work/cluster ]] || "$root/ops/cluster.sh" stop --data "$work/cluster" >/dev/null 2>&1 || true
+    [[ ! -d $work/cluster ]] || "$testbed" stop --data "$work/cluster" >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap stop EXIT
@@ -73,7 +74,7 @@ done
 failed=0
 test_at "$(sed -n 's|listening on http://||p' "$work/dev")" || failed=1
 
-"$root/ops/cluster.sh" start --data "$work/cluster" --sets 2 --port 18600 --gateway 127.0.0.1:18699 \
-    --binary "$binary" --watch $$ >"$work/cluster.log" 2>&1 || { cat "$work/cluster.log" >&2 && exit 1; }
+"$testbed" start --data "$work/cluster" --sets 2 --port 18600 --gateway 127.0.0.1:18699 \
+    --binary "$binary" >"$work/cluster.log" 2>&1 || { cat "$work/cluster.log" >&2 && exit 1; }
 test_at 127.0.0.1:18699 || failed=1
 exit $failed

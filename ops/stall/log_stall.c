@@ -19,7 +19,7 @@
  *
  * A log that is mapped into memory (InnoDB on persistent memory, or on /dev/shm)
  * or written through an asynchronous interface would pass by unseen. A test
- * makes sure that it does not (ops/parts/src/stall.rs).
+ * makes sure that it does not (ops/testbed/src/stall.rs).
  *
  * cc -shared -fPIC -O1 -Wall -Wextra -o log_stall.so log_stall.c -ldl
  */

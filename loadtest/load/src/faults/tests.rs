@@ -79,7 +79,7 @@ struct Trial {
 
 impl Trial {
     fn start(dir: &Path) -> Trial {
-        hongbao_parts::install();
+        hongbao_parts::install().unwrap();
         let binary = dir.join("hongbao");
         hongbao_parts::write_executable(&binary, STAND_IN);
         let file = dir.join("night.toml");

@@ -42,7 +42,7 @@ pub fn a_redis_full_of_wrong_types_is_noticed_by_nobody(trial: &Trial) {
     let spoil = "local spoilt = 0 for _, key in ipairs(redis.call('KEYS', 'hongbao:*')) do \
                  if redis.call('TYPE', key).ok ~= 'zset' then spoilt = spoilt + 1 \
                  redis.call('DEL', key) redis.call('ZADD', key, 1, 'wrong') end end return spoilt";
-    let redis = trial.cluster.cache_of("a");
+    let redis = trial.cluster.address_of("a-redis");
     let mut connection = connect(redis).unwrap();
     trial.under_load(MayNotice::Nobody, |_| {
         let began = Instant::now();

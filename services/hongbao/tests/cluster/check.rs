@@ -176,7 +176,7 @@ pub fn check_refunds(cluster: &Cluster, history: &History) {
 
 /// Requires that the audit over all SETs finds nothing broken; the books of the system.
 pub fn audit(cluster: &Cluster) -> Value {
-    let audit = cluster.hongbao("audit", "hongbao.toml", &["--json"]).output().unwrap();
+    let audit = cluster.installation().hongbao(&["audit", "--json"]).output().unwrap();
     assert_eq!(audit.status.code(), Some(0), "{}{}", text(&audit.stdout), text(&audit.stderr));
     let audit: Value = serde_json::from_slice(&audit.stdout).unwrap();
     audit["report"]["books"].clone()

@@ -64,7 +64,7 @@ fn names_the_clock(reason: &str) -> bool {
 /// The log of a process whose clock is an hour ahead.
 const LOG: &str = "ahead";
 
-fn ahead(trial: &Trial, role: &str, name: &str) -> Extra {
+fn ahead<'a>(trial: &'a Trial, role: &str, name: &str) -> Extra<'a> {
     let clock = [
         // What `faketime` does, without a process of its own between us and this one.
         ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1"),
@@ -73,5 +73,5 @@ fn ahead(trial: &Trial, role: &str, name: &str) -> Extra {
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ("DONT_FAKE_MONOTONIC", "1"),
     ];
-    Extra::start(&trial.cluster, LOG, role, "hongbao.toml", name, &clock)
+    Extra::start(&trial.cluster, LOG, role, name, &clock)
 }

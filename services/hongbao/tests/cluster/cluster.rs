@@ -1,39 +1,31 @@
-//! The installation: `ops/cluster.sh` over a temporary folder, and its processes by name.
+//! The installation: its processes by name, and what they say.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::routing::owner;
 use hongbao_core::topology::{SetEntry, TopologyFile};
-use rustix::process::{Pid, Signal, kill_process};
+use hongbao_parts::{Description, GATEWAY, Installation, Lifetime};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::common::client::Answer;
-use crate::common::{hongbao, text, wait_until};
+use crate::common::{text, wait_until};
 use crate::person::Person;
 
-/// Below the range from which systems take ports for outgoing connections.
-const BASES: std::ops::Range<u16> = 20_000..30_900;
-/// From one base to the next that is tried.
-const BASE_STEP: usize = 50;
-/// The gateway's port, and that of a second gateway, from the base on.
-const GATEWAY: u16 = 40;
-const SECOND_GATEWAY: u16 = 41;
+/// What tokens are signed with.
+const SECRET: &str = "a-secret-for-the-tests-of-the-cluster";
 /// The zone of the tables: what `storage` has by default.
 const ZONE_OFFSET_S: i32 = 8 * 3_600;
-/// A process that is asked to go finishes what it has within this time.
-const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// Lines that are shown of each log when a scenario fails.
 const LOG_LINES: usize = 12;
 
 /// The running installation; stopped and removed when it is dropped.
 pub struct Cluster {
-    folder: TempDir,
-    base: u16,
-    secret: String,
+    installation: Installation,
+    _folder: TempDir,
     /// As it was at the start.
     file: TopologyFile,
 }
@@ -42,108 +34,69 @@ impl Cluster {
     /// Starts everything.
     pub fn start() -> Cluster {
         let folder = tempfile::Builder::new().prefix("hongbao-cluster-").tempdir().unwrap();
-        let base = free_base();
-        let nothing = TopologyFile { version: 0, sets: Vec::new(), wallets: Vec::new(), gateways: Vec::new() };
-        let mut cluster = Cluster { folder, base, secret: String::new(), file: nothing };
-        // However this process ends, the cluster goes too.
-        cluster.start_again(&["--watch", &std::process::id().to_string()]);
-        let settings: toml::Table =
-            std::fs::read_to_string(cluster.path("hongbao.toml")).unwrap().parse().expect("the script writes TOML");
-        cluster.secret = settings["auth"]["hs256_secret"].as_str().expect("it is made by the script").to_owned();
-        cluster.file = cluster.topology();
+        let binary = env!("CARGO_BIN_EXE_hongbao").into();
+        let description = Description { binary, ..Description::default() }.on_free_ports();
+        let file = description.topology(false);
+        let settings = format!("[auth]\nhs256_secret = '{SECRET}'\n");
+        let installation = Installation::create(folder.path(), description, &settings, Lifetime::Bound).unwrap();
+        let cluster = Cluster { installation, _folder: folder, file };
+        cluster.start_again();
         cluster
     }
 
-    /// Starts everything over what is there; `options` are further ones of the script.
-    pub fn start_again(&self, options: &[&str]) {
-        let (base, gateway) = (self.base.to_string(), self.gateway().to_string());
-        let mut all = vec!["--port", &base, "--gateway", &gateway, "--binary", env!("CARGO_BIN_EXE_hongbao")];
-        all.extend(options);
-        self.script("start", &all);
+    /// Starts everything over what is there.
+    pub fn start_again(&self) {
+        self.installation.start().unwrap();
     }
 
     /// Ends everything, in good order.
     pub fn stop(&self) {
-        self.script("stop", &[]);
+        self.installation.stop();
+    }
+
+    /// Its parts.
+    pub fn installation(&self) -> &Installation {
+        &self.installation
     }
 
     /// Starts processes again that have ended, and waits until they listen.
     pub fn run(&self, names: &[&str]) {
-        let us = std::process::id().to_string();
-        self.script("run", &[&["--watch", &us], names].concat());
-    }
-
-    fn script(&self, command: &str, arguments: &[&str]) {
-        let done = self.script_command(command, arguments).output().unwrap();
-        let said = format!("{}{}", text(&done.stdout), text(&done.stderr));
-        assert!(done.status.success(), "ops/cluster.sh {command} {arguments:?}: {said}");
-    }
-
-    fn script_command(&self, command: &str, arguments: &[&str]) -> Command {
-        let mut script = Command::new(hongbao_parts::ops_dir().join("cluster.sh"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HONGBAO_")) {
-            script.env_remove(name);
-        }
-        script.arg(command).arg("--data").arg(self.folder.path()).args(arguments).stdin(Stdio::null());
-        script
+        self.installation.run(names).unwrap();
     }
 
     /// A file or folder of the installation.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.installation.dir().join(name)
     }
 
     /// What a process has logged.
     pub fn log(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(&format!("log/{name}.log"))).unwrap_or_default()
+        std::fs::read_to_string(self.installation.processes().log(name)).unwrap_or_default()
     }
 
-    /// Sends a signal to a process, at once; its id.
-    pub fn signal(&self, name: &str, signal: Signal) -> Pid {
-        let file = std::fs::read_to_string(self.path(&format!("run/{name}.pid")));
-        let file = file.unwrap_or_else(|error| panic!("{name} does not run: {error}"));
-        let pid = file.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
-        let pid = pid.expect("the script writes a process id");
-        kill_process(pid, signal).unwrap_or_else(|error| panic!("{name} does not run: {error}"));
-        pid
+    /// Sends a signal to a process.
+    pub fn signal(&self, name: &str, signal: Signal) {
+        self.installation.processes().signal(name, signal).unwrap();
     }
 
     /// `kill -9`; it is gone afterwards.
     pub fn kill(&self, name: &str) {
-        self.end(name, Signal::KILL);
+        self.installation.processes().end(name, Signal::KILL).unwrap();
     }
 
     /// Asks a process to go, and waits until it is gone.
     pub fn terminate(&self, name: &str) {
-        self.end(name, Signal::TERM);
-    }
-
-    fn end(&self, name: &str, signal: Signal) {
-        let pid = self.signal(name, signal).as_raw_nonzero();
-        wait_until(ENDED_WITHIN, &format!("{name} to end"), || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-            // One that nobody has waited for yet has ended too.
-            stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
-        });
+        self.installation.processes().end(name, Signal::TERM).unwrap();
     }
 
     /// Where the gateway listens.
     pub fn gateway(&self) -> SocketAddr {
-        self.at(GATEWAY)
-    }
-
-    /// Where a second gateway may listen.
-    pub fn second_gateway(&self) -> SocketAddr {
-        self.at(SECOND_GATEWAY)
-    }
-
-    fn at(&self, offset: u16) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.base + offset))
+        self.address_of(GATEWAY)
     }
 
     /// What tokens are signed with.
     pub fn secret(&self) -> &str {
-        &self.secret
+        SECRET
     }
 
     /// The names of the SETs.
@@ -180,18 +133,9 @@ impl Cluster {
         std::fs::rename(self.path("topology.new"), self.path("topology.toml")).unwrap();
     }
 
-    /// Where a server listens.
+    /// Where a part listens.
     pub fn address_of(&self, name: &str) -> SocketAddr {
-        let topology = self.topology();
-        topology.server(name).expect("it is in the topology").1.address
-    }
-
-    /// Where the Redis of a SET listens.
-    pub fn cache_of(&self, set: &str) -> SocketAddr {
-        let topology = self.topology();
-        let entry = topology.sets.iter().find(|entry| entry.name == set).expect("there is such a SET");
-        let url = entry.cache.as_deref().expect("the script gives it one");
-        url.trim_start_matches("redis://").parse().expect("the script writes an address")
+        self.installation.address(name)
     }
 
     /// Asks a process itself, without a token.
@@ -222,18 +166,8 @@ impl Cluster {
 
     /// Runs SQL as the root of a MariaDB.
     pub fn sql(&self, database: &str, sql: &str) {
-        let socket = self.path(database).join("mysqld.sock");
-        let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "-u", "root", "-e", sql, "-S"]).arg(socket);
-        let done = client.output().unwrap();
+        let done = self.installation.sql_client(database, sql).output().unwrap();
         assert!(done.status.success(), "{sql}: {}", text(&done.stderr));
-    }
-
-    /// The binary over this installation's settings.
-    pub fn hongbao(&self, command: &str, settings: &str, more: &[&str]) -> Command {
-        let mut process = hongbao(&[command, "--config"]);
-        process.arg(self.path(settings)).args(more);
-        process
     }
 
     fn show_logs(&self) {
@@ -253,19 +187,5 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             self.show_logs();
         }
-        let ended = self.script_command("stop", &[]).status();
-        if !ended.is_ok_and(|status| status.success()) {
-            eprintln!("ops/cluster.sh stop failed");
-        }
     }
-}
-
-/// The first port of a range in which nobody listens.
-fn free_base() -> u16 {
-    let steps = (BASES.len() / BASE_STEP) as u32;
-    let first = std::process::id() % steps;
-    let bases = (0..steps).map(|step| BASES.start + ((first + step) % steps) as u16 * BASE_STEP as u16);
-    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let mut bases = bases.into_iter();
-    bases.find(|base| (*base..=base + SECOND_GATEWAY).all(is_free)).expect("some ports are free")
 }

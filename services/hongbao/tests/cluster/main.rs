@@ -2,7 +2,7 @@
 //! one thing after the other is taken away from it.
 //!
 //! Two SETs with two servers, a MariaDB, a Redis and two workers each, a
-//! memcached per server, a wallet database and a gateway, as `ops/cluster.sh`
+//! memcached per server, a wallet database and a gateway, as `make cluster`
 //! starts them. After every fault: the audit holds, what was acknowledged is
 //! there, what was unknown settles, and who was not hit has noticed nothing.
 //!

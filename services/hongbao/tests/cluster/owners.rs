@@ -1,6 +1,7 @@
 //! Who owns an envelope: a server that was away and does not know it, a
 //! topology that changes, and two topologies at once.
 
+use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use hongbao_core::topology::TopologyFile;
 use rustix::process::Signal;
 
 use crate::check::until_settled;
+use crate::cluster::Cluster;
 use crate::common::wait_until;
 use crate::extra::Extra;
 use crate::history::Fate;
@@ -91,7 +93,7 @@ fn open_through_both(trial: &Trial, envelope: usize) {
         }
     };
     std::thread::scope(|scope| {
-        for gateway in [trial.cluster.gateway(), trial.cluster.second_gateway()] {
+        for gateway in [trial.cluster.gateway(), second_address(&trial.cluster)] {
             for backwards in [false, true] {
                 let open_all = &open_all;
                 scope.spawn(move || open_all(gateway, backwards));
@@ -103,16 +105,21 @@ fn open_through_both(trial: &Trial, envelope: usize) {
 }
 
 /// A gateway that does not know the server a1.
-fn second_gateway(trial: &Trial) -> Extra {
+fn second_gateway(trial: &Trial) -> Extra<'_> {
     let cluster = &trial.cluster;
     let mut topology = cluster.topology();
     without_a1(&mut topology);
-    topology.gateways[0].address = cluster.second_gateway();
-    std::fs::write(cluster.path("topology-2.toml"), toml::to_string(&topology).unwrap()).unwrap();
-    let settings = std::fs::read_to_string(cluster.path("hongbao.toml")).unwrap();
-    let settings = settings.replace("\"topology.toml\"", "\"topology-2.toml\"");
-    std::fs::write(cluster.path("hongbao-2.toml"), settings).unwrap();
-    let second = Extra::start(cluster, "gateway-2", "gateway", "hongbao-2.toml", "gateway", &[]);
-    cluster.wait_until_ready(cluster.second_gateway());
+    topology.gateways[0].address = second_address(cluster);
+    let file = cluster.path("topology-2.toml");
+    std::fs::write(&file, toml::to_string(&topology).unwrap()).unwrap();
+    let environment = [("HONGBAO_TOPOLOGY", file.to_str().expect("temporary folders have plain names"))];
+    let second = Extra::start(cluster, "gateway-2", "gateway", "gateway", &environment);
+    cluster.wait_until_ready(second_address(cluster));
     second
+}
+
+/// The port behind the gateway's is free as well.
+fn second_address(cluster: &Cluster) -> SocketAddr {
+    let first = cluster.gateway();
+    SocketAddr::new(first.ip(), first.port() + 1)
 }

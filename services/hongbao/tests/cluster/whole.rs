@@ -6,7 +6,7 @@ use crate::trial::Trial;
 pub fn everything_is_there_after_a_restart_of_everything(trial: &Trial) {
     trial.under_load(MayNotice::Everybody, |_| {
         trial.cluster.stop();
-        trial.cluster.start_again(&[]);
+        trial.cluster.start_again();
     });
     // From the very first envelope on.
     {
