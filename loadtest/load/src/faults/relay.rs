@@ -78,7 +78,7 @@ impl Relays {
         let own = task.clone();
         let thread = std::thread::Builder::new().name("relays".into()).spawn(move || {
             let path = fs::read_link("/proc/thread-self").map(|path| PathBuf::from("/proc").join(path));
-            *own.lock().expect("nobody panics with the lock") = path.ok();
+            *own.lock().expect("no holder of the lock panics") = path.ok();
             // It ends when somebody says so, or can no longer say so.
             let _ = runtime.block_on(ended);
         })?;
@@ -95,7 +95,7 @@ impl Relays {
 
     /// The processor time that they have used, which is part of this process's.
     pub fn cpu_time(&self) -> Fallible<Duration> {
-        match &*self.task.lock().expect("nobody panics with the lock") {
+        match &*self.task.lock().expect("no holder of the lock panics") {
             Some(task) => machine::cpu_time_of(task),
             None => Ok(Duration::ZERO),
         }
@@ -272,14 +272,14 @@ mod tests {
     fn say(stream: &mut std::net::TcpStream, text: &str) -> std::io::Result<Duration> {
         let since = std::time::Instant::now();
         stream.write_all(text.as_bytes())?;
-        hear(stream, text)?;
+        receive(stream, text)?;
         Ok(since.elapsed())
     }
 
-    fn hear(stream: &mut std::net::TcpStream, text: &str) -> std::io::Result<()> {
-        let mut heard = vec![0; text.len()];
-        stream.read_exact(&mut heard)?;
-        assert_eq!(heard, text.as_bytes());
+    fn receive(stream: &mut std::net::TcpStream, text: &str) -> std::io::Result<()> {
+        let mut received = vec![0; text.len()];
+        stream.read_exact(&mut received)?;
+        assert_eq!(received, text.as_bytes());
         Ok(())
     }
 
@@ -313,8 +313,8 @@ mod tests {
             assert!(matches!(silence, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{silence:?}");
         }
         relays.change("a-redis", |link| link.cuts = 0).unwrap();
-        hear(&mut old, "lost?").unwrap();
-        hear(&mut new, "lost?").unwrap();
+        receive(&mut old, "lost?").unwrap();
+        receive(&mut new, "lost?").unwrap();
     }
 
     #[test]
@@ -353,9 +353,9 @@ mod tests {
             writer.write_all(&to_send).unwrap();
             writer.shutdown(std::net::Shutdown::Write).unwrap();
         });
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
         writing.join().unwrap();
-        assert!(heard == sent, "{} of {} bytes", heard.len(), sent.len());
+        assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
     }
 }

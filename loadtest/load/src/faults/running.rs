@@ -18,22 +18,22 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Default)]
 struct Over {
     is_over: Mutex<bool>,
-    told: Condvar,
+    changed: Condvar,
 }
 
 impl Over {
     /// Waits until then; `false` if the run is over before.
     fn wait_until(&self, then: Instant) -> bool {
-        let is_over = self.is_over.lock().expect("nobody panics with the lock");
+        let is_over = self.is_over.lock().expect("no holder of the lock panics");
         let left = then.saturating_duration_since(Instant::now());
         let (is_over, _) =
-            self.told.wait_timeout_while(is_over, left, |is_over| !*is_over).expect("nobody panics with the lock");
+            self.changed.wait_timeout_while(is_over, left, |is_over| !*is_over).expect("no holder of the lock panics");
         !*is_over
     }
 
-    fn tell(&self) {
-        *self.is_over.lock().expect("nobody panics with the lock") = true;
-        self.told.notify_all();
+    fn end(&self) {
+        *self.is_over.lock().expect("no holder of the lock panics") = true;
+        self.changed.notify_all();
     }
 }
 
@@ -97,7 +97,7 @@ impl Running {
     }
 
     fn end(&mut self) -> Vec<FaultDone> {
-        self.over.tell();
+        self.over.end();
         let threads = std::mem::take(&mut self.threads);
         let mut done: Vec<FaultDone> = threads
             .into_iter()
@@ -146,5 +146,4 @@ fn done(fault: &Fault, at_s: f64, error: Option<String>) -> FaultDone {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

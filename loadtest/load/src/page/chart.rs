@@ -247,7 +247,7 @@ impl Chart<'_> {
 
     /// Columns over the whole height that show their moment's values when pointed at.
     fn moments(&self, Plot { x, top, bottom, .. }: &Plot<'_>) -> Markup {
-        let told = |value: Option<f64>| self.kind == Kind::Lines || value.is_some_and(|value| value > 0.0);
+        let is_shown = |value: Option<f64>| self.kind == Kind::Lines || value.is_some_and(|value| value > 0.0);
         html! {
             @for (index, moment) in self.moments.iter().enumerate() {
                 @let from = x(self.begin_s(index));
@@ -255,7 +255,7 @@ impl Chart<'_> {
                     height=(at(bottom - top)) {
                     title {
                         (number::clock(*moment))
-                        @for series in self.series.iter().filter(|series| told(series.values[index])) {
+                        @for series in self.series.iter().filter(|series| is_shown(series.values[index])) {
                             "\n" (series.name) ": " (number::known(series.values[index]))
                         }
                     }

@@ -208,7 +208,7 @@ impl Latency {
     }
 
     /// Of each of these, whether there were enough to tell it from the longest.
-    pub fn told(&self) -> [bool; 6] {
+    pub fn enough(&self) -> [bool; 6] {
         [2, 10, 100, 1_000, 10_000, 1].map(|least| self.count >= least)
     }
 }

@@ -166,8 +166,8 @@ pub(super) fn over(seconds: f64) -> String {
 fn write_latency(out: &mut String, row: &Latency) {
     let outcome = number::plain(&row.outcome);
     let _ = write!(out, "{:<12}{:<10}{outcome:<22}{:>12}", row.call, row.phase, number::count(row.count));
-    for (value, told) in row.milliseconds().into_iter().zip(row.told()) {
-        let _ = write!(out, "{:>10}", number::known(told.then_some(value)));
+    for (value, is_enough) in row.milliseconds().into_iter().zip(row.enough()) {
+        let _ = write!(out, "{:>10}", number::known(is_enough.then_some(value)));
     }
     out.push('\n');
 }

@@ -64,7 +64,7 @@ impl GaugeWatch {
 
     /// What is known now; a mean batch is that since the last call.
     pub fn gauges(&self) -> Gauges {
-        let mut read = self.read.lock().expect("nobody panics with the lock");
+        let mut read = self.read.lock().expect("no holder of the lock panics");
         let batch_mean = read.batches.mean_since(read.shown);
         read.shown = read.batches;
         Gauges { settled: read.settled as u64, queue_depth: read.queue_depth, batch_mean }
@@ -72,7 +72,7 @@ impl GaugeWatch {
 
     /// Commits and openings in them since the watch began.
     pub fn batches(&self) -> Batches {
-        self.read.lock().expect("nobody panics with the lock").batches
+        self.read.lock().expect("no holder of the lock panics").batches
     }
 }
 
@@ -101,7 +101,7 @@ fn look(addrs: &[SocketAddr], marked: bool, processes: &mut [Process], to: &Mute
             *depth.get_or_insert(0.0) += sum(&text, "hongbao_open_queue_depth");
         }
     }
-    let mut read = to.lock().expect("nobody panics with the lock");
+    let mut read = to.lock().expect("no holder of the lock panics");
     read.settled += settled;
     read.batches = read.batches + batches;
     read.queue_depth = depth;

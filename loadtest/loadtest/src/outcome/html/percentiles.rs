@@ -45,9 +45,9 @@ fn table<'a>(caption: &str, keys: &[&str], rows: impl IntoIterator<Item = &'a La
     let mut table = Table::new(caption, columns, 1 + keys.len());
     for row in rows {
         let count = number::count(row.count);
-        let figures = row.milliseconds().into_iter().zip(row.told()).map(|(value, told)| {
+        let figures = row.milliseconds().into_iter().zip(row.enough()).map(|(value, is_enough)| {
             let value = number::figure(value);
-            html! { @if told { (value) } @else { span.few { (value) } } }
+            html! { @if is_enough { (value) } @else { span.few { (value) } } }
         });
         let figures: Vec<Markup> = figures.collect();
         let mut cells: Vec<&dyn Render> = vec![&row.call];
@@ -95,8 +95,8 @@ fn curves(rows: &[&Latency]) -> Markup {
 
 /// The percentiles as far as there were enough answers to tell them.
 fn figures(row: &Latency) -> Vec<f64> {
-    let told = row.milliseconds().into_iter().zip(row.told());
-    told.take(NAMED).take_while(|(_, told)| *told).map(|(value, _)| value).collect()
+    let kept = row.milliseconds().into_iter().zip(row.enough());
+    kept.take(NAMED).take_while(|(_, is_enough)| *is_enough).map(|(value, _)| value).collect()
 }
 
 #[cfg(test)]

@@ -131,8 +131,8 @@ fn answers(port: u16, question: &str) -> Option<Duration> {
     let mut stream = TcpStream::connect(local(port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     stream.write_all(question.as_bytes()).ok()?;
-    let heard = stream.read(&mut [0; 64]).ok()?;
-    (heard > 0).then(|| since.elapsed())
+    let received = stream.read(&mut [0; 64]).ok()?;
+    (received > 0).then(|| since.elapsed())
 }
 
 #[test]
