@@ -193,20 +193,14 @@ fn read(src: &Path) -> Crate {
     Crate::new(texts.iter().map(|(path, text)| (path.as_str(), text.as_str())))
 }
 
-/// Crates, or folders of them, that are still to be covered.
-#[rustfmt::skip] // a line each
-const NOT_COVERED: &[&str] = &[
-    "services/envelope",
-    "loadtest/bench",
-    "loadtest/loadtest",
-    "ops",
-];
+/// Still to be covered.
+const NOT_COVERED: [&str; 1] = ["loadtest/bench"];
 
 #[test]
 fn no_files_of_a_crate_import_each_other_in_a_loop() {
     let is_covered = |src: &&PathBuf| !NOT_COVERED.iter().any(|name| src.starts_with(root().join(name)));
     let covered: Vec<&PathBuf> = crates().iter().filter(is_covered).collect();
-    assert!(covered.len() >= 9, "{covered:?}");
+    assert!(covered.len() >= 12, "{covered:?}");
     let circles = covered.iter().flat_map(|src| read(src).circles().into_iter().map(move |circle| (src, circle)));
     let circles: Vec<(&&PathBuf, Vec<String>)> = circles.collect();
     assert!(circles.is_empty(), "{circles:#?}");
