@@ -1,5 +1,7 @@
-//! The documents name files, links, commands and names that exist.
+//! The documents name files, links, commands and names that exist, and the files of a crate
+//! do not import each other in a loop.
 
+mod circles;
 mod names;
 mod text;
 

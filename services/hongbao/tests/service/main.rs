@@ -3,7 +3,6 @@
 
 mod backup;
 mod backup_installation;
-mod circles;
 #[path = "../common/mod.rs"]
 mod common;
 mod contract;
