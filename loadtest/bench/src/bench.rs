@@ -30,9 +30,6 @@ pub struct Args {
     /// With --cluster: leave memcached and Redis out, to see what they cost
     #[arg(long, requires = "cluster")]
     bare: bool,
-    /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh")]
-    cluster_script: PathBuf,
     /// Further settings for the section `[server]`, as TOML
     #[arg(long, default_value = "")]
     server_settings: String,
@@ -106,7 +103,7 @@ impl<'a> Bench<'a> {
             ..Wanted::default()
         };
         let service = match args.cluster {
-            true => Service::Cluster(Cluster::start(&args.cluster_script, &args.server, dir.path(), 1, &wanted)?),
+            true => Service::Cluster(Cluster::start(&args.server, dir.path(), 1, &wanted)?),
             false => Service::embedded(&args.server, dir.path(), &wanted)?,
         };
         let mut command = Command::new(std::env::current_exe()?);

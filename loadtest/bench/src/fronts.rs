@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use hongbao_load::child::{Child, forget_environment};
+use hongbao_load::child::Child;
 use hongbao_load::client::Client;
 use hongbao_load::http::push_request;
 use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::service::{SECRET, TICKET_SECRET, free_ports};
+use hongbao_load::service::{SECRET, TICKET_SECRET};
 use hongbao_load::source::RequestSource;
 use hongbao_load::{Fallible, interrupt, machine};
+use hongbao_parts::{forget_environment, free_port};
 
 use crate::measure::measure;
 use crate::report::median;
@@ -48,7 +49,7 @@ pub fn fronts(args: &Args) -> Fallible<ExitCode> {
     let dir = tempfile::tempdir()?;
     let bare = [start_bare(dir.path(), 1)?, start_bare(dir.path(), 2)?];
     let gateway = start_gateway(&args.server, dir.path(), &bare)?;
-    let haproxy_addr = SocketAddr::from(([127, 0, 0, 1], free_ports(1)?));
+    let haproxy_addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let haproxy = start_haproxy(dir.path(), haproxy_addr, &bare)?;
     Client::new(gateway.addr(), SECRET).wait_until_ready()?;
 
@@ -91,7 +92,7 @@ fn start_bare(dir: &Path, number: usize) -> Fallible<Child> {
 }
 
 fn start_gateway(binary: &Path, dir: &Path, bare: &[Child; 2]) -> Fallible<Child> {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)?));
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let [first, second] = [bare[0].addr(), bare[1].addr()];
     // A gateway opens no database: those that are named here need not exist.
     let topology = format!(
@@ -128,7 +129,7 @@ fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible
     let mut command = Command::new("haproxy");
     command.args(["-db", "-f"]).arg(&file);
     let haproxy = Child::start_at("haproxy", &command, &dir.join("haproxy.log"), address);
-    Ok(haproxy.map_err(|error| format!("{error}; `ops/parts.sh install` installs it"))?)
+    Ok(haproxy.map_err(|error| format!("{error}; `ops/install.sh` installs it"))?)
 }
 
 /// Openings of many envelopes by many users; whoever answers them is bare.

@@ -25,9 +25,6 @@ pub struct Args {
     /// The `hongbao` binary, a release build
     #[arg(long)]
     server: PathBuf,
-    /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh")]
-    cluster_script: PathBuf,
     /// Seconds that each run is measured for
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
@@ -74,9 +71,9 @@ fn cost(args: &Args, sets: u16) -> Fallible<f64> {
     let extent = Extent::new(&workload, 1, seconds, args.envelopes)?;
     let wanted = Wanted { shares_max: extent.shares_max(), ..Wanted::default() };
     let dir = files::data_dir(&args.data)?;
-    let cluster = Cluster::start(&args.cluster_script, &args.server, dir.path(), sets, &wanted)?;
+    let cluster = Cluster::start(&args.server, dir.path(), sets, &wanted)?;
     let gateway = cluster.gateway_addr();
-    let servers = cluster.server_addrs(sets);
+    let servers = cluster.server_addrs();
     let batches = || -> Fallible<Batches> {
         servers
             .iter()

@@ -12,8 +12,6 @@ fn overload(quota: &str, dir: &Path, report: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hongbao-bench"))
         .args(["overload", "--workload", "hot", "--quota", quota])
         .args(["--connections", "600", "--seconds", "4", "--phase-seconds", "2", "--peak-max", "4000"])
-        .arg("--cluster-script")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ops/cluster.sh"))
         .arg("--server")
         .arg(hongbao_load_testkit::service(env!("CARGO_BIN_EXE_hongbao-bench")))
         .arg("--data")

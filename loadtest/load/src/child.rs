@@ -31,16 +31,6 @@ fn spawn(name: &str, command: &Command, log: &Path) -> Fallible<std::process::Ch
     spawn_command(bound).map_err(|error| format!("cannot start {name}, {program}: {error}").into())
 }
 
-/// What is measured is this configuration, not the caller's.
-pub fn forget_environment(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("HONGBAO_") || text == "RUST_LOG" {
-            command.env_remove(&name);
-        }
-    }
-}
-
 /// A server in another process, which has printed its address. Dropping it kills it.
 pub struct Child {
     process: std::process::Child,

@@ -21,7 +21,6 @@ pub mod faults;
 pub mod child;
 pub mod machine;
 pub mod metrics;
-pub mod processes;
 
 pub mod error;
 pub mod files;

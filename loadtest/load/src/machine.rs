@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub use hongbao_parts::cpu_time;
+
 use crate::error::Fallible;
 
 /// Ticks of `/proc/PID/stat` in a second: Linux shows 100 on every machine.
@@ -29,25 +31,6 @@ pub fn file_system(path: &Path) -> String {
     };
     // Of equals the last: it was mounted over the others.
     mounts.lines().filter_map(holds).max_by_key(|(length, _)| *length).map_or("unknown".into(), |(_, kind)| kind)
-}
-
-/// The processor time that a process has used, in user and kernel mode.
-pub fn cpu_time(pid: u32) -> Fallible<Duration> {
-    cpu_time_of(Path::new(&format!("/proc/{pid}")))
-}
-
-/// The same of a process or a thread by its folder, `/proc/PID/task/TID`.
-pub fn cpu_time_of(folder: &Path) -> Fallible<Duration> {
-    let stat = std::fs::read_to_string(folder.join("stat"))?;
-    parse_cpu_time(&stat).ok_or_else(|| format!("{} is not understood", folder.join("stat").display()).into())
-}
-
-fn parse_cpu_time(stat: &str) -> Option<Duration> {
-    // The name stands in parentheses and may hold anything, so count from its end.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_ascii_whitespace().skip(11);
-    let (user, system): (u32, u32) = (times.next()?.parse().ok()?, times.next()?.parse().ok()?);
-    Some(Duration::from_secs(1) * user.checked_add(system)? / TICKS_PER_S)
 }
 
 /// What the clock on the wall says: where a run lies in the day, never how long something took.
@@ -93,14 +76,6 @@ pub fn raise_open_files() -> Fallible<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cpu_time_is_read_past_a_name_that_holds_anything() {
-        let stat = "7 (a) b) (c) S 1 1 1 0 -1 4194560 1 2 3 4 250 50 9 9 20 0 1 0 100 0 0";
-        assert_eq!(parse_cpu_time(stat), Some(Duration::from_secs(3)));
-        assert_eq!(parse_cpu_time("7 (a) S 1"), None);
-        assert!(cpu_time(std::process::id()).is_ok());
-    }
 
     #[test]
     fn memory_is_read_in_megabytes() {

@@ -27,9 +27,6 @@ pub struct Args {
     /// The `hongbao` binary
     #[arg(long, default_value = "target/release/hongbao")]
     server: PathBuf,
-    /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh")]
-    cluster_script: PathBuf,
     /// SETs of the cluster: 1, 2 or 4
     #[arg(long, default_value_t = 1, value_parser = set_count::parse)]
     sets: u16,
@@ -50,7 +47,7 @@ pub fn rehearse(args: &Args) -> Fallible<ExitCode> {
     machine::raise_open_files()?;
     let dir = files::data_dir(&args.data)?;
     let wanted = Wanted { shares_max: SHARES_MAX, ..Wanted::default() };
-    let cluster = Cluster::start_for(&schedule, &args.cluster_script, &args.server, dir.path(), args.sets, &wanted)?;
+    let cluster = Cluster::start_for(&schedule, &args.server, dir.path(), args.sets, &wanted)?;
     let client = Client::new(cluster.gateway_addr(), SECRET);
     client.wait_until_ready()?;
 

@@ -40,7 +40,7 @@ fn stat(pid: u32) -> Option<(u32, u64)> {
     Some((fields[1].parse().ok()?, fields[19].parse().ok()?))
 }
 
-/// What the script of a cluster has written down, somewhere below this folder.
+/// The numbers of a cluster's processes, somewhere below this folder.
 fn written_down(dir: &Path) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -82,9 +82,6 @@ fn killed(arguments: &[&str], is_started: impl Fn(&Path) -> bool, least: usize) 
     let mut foreign = Process::start(Command::new(&foreign_binary).arg("600"));
     let mut run = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"));
     run.args(["run", "hot", "--rate", "50", "--seconds", "600"]).args(arguments);
-    if arguments.contains(&"--cluster") {
-        run.arg("--cluster-script").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ops/cluster.sh"));
-    }
     run.arg("--server")
         .arg(hongbao_load_testkit::service(env!("CARGO_BIN_EXE_hongbao-loadtest")))
         .arg("--data")
@@ -128,7 +125,7 @@ fn the_service_that_a_killed_load_test_started_is_gone() {
 
 #[test]
 fn the_cluster_that_a_killed_load_test_started_is_gone() {
-    // Two databases, Redis, two servers with a memcached each, two workers, the gateway, and the watch.
+    // Two databases, Redis, two servers with a memcached each, two workers, the gateway.
     killed(&["--cluster", "--sets", "1"], |dir| has(dir, "run/gateway.pid"), 10);
 }
 

@@ -142,8 +142,7 @@ fn a_closed_loop_keeps_so_many_users_busy() {
 #[test]
 fn what_one_envelope_measured_on_a_cluster_is_planned_from_as_that_of_one_set() {
     let dir = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ops/cluster.sh");
-    let own = ["--cluster", "--sets", "2", "--cluster-script", script.to_str().unwrap()];
+    let own = ["--cluster", "--sets", "2"];
     let place = ["--server", service().to_str().unwrap(), "--data", dir.path().to_str().unwrap()];
     let load = ["hot", "--rate", "4000", "--closed", "8", "--tickets-ahead", "false"];
     let run = Run::of(&[&load[..], &own, &place].concat()).exits_with(0);

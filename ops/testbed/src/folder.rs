@@ -15,8 +15,8 @@ pub(crate) fn own_dir() -> tempfile::TempDir {
 }
 
 /// Sees to it that a folder goes when this process ends, even if it is killed or
-/// the value that owns the folder is a static, which nobody drops: a shell reads
-/// folders from us until there is nobody to read from.
+/// the value that owns the folder is a static, which is never dropped: a shell reads
+/// folders from us until we have ended.
 fn remove_at_the_end(dir: &Path) {
     const REMOVE: &str = "trap '' INT TERM; while read -r dir; do dirs+=(\"$dir\"); done; \
                           for wait in 0.5 2 5; do sleep $wait; rm -rf \"${dirs[@]}\" && exit; done";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What a program says that cannot go on.
+/// A value, or an error for the person at the terminal.
 pub type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The checkout's folder `ops`.

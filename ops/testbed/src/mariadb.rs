@@ -17,7 +17,7 @@ pub(crate) const INIT: &str = "init.sql";
 /// Of the folder that is copied and of every start: another size would be made anew.
 pub(crate) const LOG_SIZE: &str = "--innodb-log-file-size=64M";
 
-/// Full durability: what a client was told to be committed is on the disk.
+/// Full durability: a commit that was acknowledged is on the disk.
 const OPTIONS: [&str; 9] = [
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",

@@ -138,7 +138,7 @@ impl Part {
         self.wait_until_ready();
     }
 
-    /// Stops it without ending it: connections stay open, and nobody answers.
+    /// Stops it without ending it: connections stay open without an answer.
     pub fn pause(&self) {
         self.signal("STOP");
     }
@@ -184,7 +184,7 @@ impl Part {
         String::from_utf8(done.stdout).expect("MariaDB prints UTF-8")
     }
 
-    /// The command that runs SQL as `root`, for whoever does not want to wait for it.
+    /// The command that runs SQL as `root`, for a caller that does not wait for it.
     pub fn sql_client(&self, sql: &str) -> Command {
         mariadb::sql_client(self.dir(), sql)
     }

@@ -55,7 +55,7 @@ pub fn spawn_command(command: Command) -> io::Result<Child> {
         let (jobs, inbox) = mpsc::sync_channel::<Job>(1);
         std::thread::spawn(move || {
             for (mut command, answer) in inbox {
-                // Whoever asked is waiting for it.
+                // The caller is waiting for it.
                 let _ = answer.send(command.spawn());
             }
         });

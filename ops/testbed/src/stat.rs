@@ -1,4 +1,4 @@
-//! What Linux says of a process in `/proc`.
+//! The start and the processor time of a process, from `/proc`.
 
 use std::fs;
 use std::path::Path;

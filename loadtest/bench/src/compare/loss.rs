@@ -25,7 +25,7 @@ const CELL: Cell = Cell { openers: 64, envelopes: 16 };
 pub const LOAD: Duration = Duration::from_millis(1_000);
 /// Seconds that the requests last: longer than the load.
 const PREPARED_S: f64 = 2.0;
-/// Hongbao's server, as `ops/cluster.sh` calls it.
+/// Hongbao's server, by its name in the cluster.
 const SERVER: &str = "a1";
 /// How long MariaDB may need to end the transactions of those that were killed.
 const SETTLED_WITHIN: Duration = Duration::from_millis(500);

@@ -45,9 +45,6 @@ pub struct CompareArgs {
     /// The `hongbao` binary, a release build; only Hongbao itself needs it
     #[arg(long, default_value = "target/release/hongbao")]
     server: PathBuf,
-    /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh")]
-    cluster_script: PathBuf,
     /// Openers of one envelope at once
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64, 256, 1_024],
           value_parser = clap::value_parser!(u32).range(1..=1_024))]
@@ -126,7 +123,7 @@ impl<'a> Comparison<'a> {
         let shares_max = cells.iter().map(|cell| cell.shares_max(Scheme::Hongbao, seconds)).max();
         let shares_max = shares_max.unwrap_or(1).max(loss::shares_max());
         let wanted = Wanted { shares_max, ..Wanted::default() };
-        let service = (args.server.as_path(), args.cluster_script.as_path(), &wanted);
+        let service = (args.server.as_path(), &wanted);
         let service = args.schemes.contains(&Scheme::Hongbao).then_some(service);
         let testbed = Testbed::start(&args.schemes, service, dir.path())?;
         Ok(Comparison { testbed, dir, args, cells, next_user: 0 })

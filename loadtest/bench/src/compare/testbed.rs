@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Seed};
-use hongbao_load::service::{Cluster, FOLD, Wanted, ZONE_OFFSET_S};
+use hongbao_load::service::{Cluster, Wanted, ZONE_OFFSET_S};
 use hongbao_load::{Fallible, interrupt, machine};
-use hongbao_parts::Part;
+use hongbao_parts::{FOLD, Part};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 use tokio::runtime::Runtime;
@@ -53,11 +53,11 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// Starts what the schemes need. `service` is the binary and the script of the
-    /// cluster, with what to ask of it.
-    pub fn start(schemes: &[Scheme], service: Option<(&Path, &Path, &Wanted)>, dir: &Path) -> Fallible<Testbed> {
+    /// Starts what the schemes need. `service` is Hongbao's binary, with what
+    /// to ask of its cluster.
+    pub fn start(schemes: &[Scheme], service: Option<(&Path, &Wanted)>, dir: &Path) -> Fallible<Testbed> {
         let cluster = match service {
-            Some((binary, script, wanted)) => Some(Cluster::start(script, binary, dir, 1, wanted)?),
+            Some((binary, wanted)) => Some(Cluster::start(binary, dir, 1, wanted)?),
             None => None,
         };
         let own = if cluster.is_none() { Some(Part::mariadb(&[])) } else { None };

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Timestamp};
-use hongbao_load::service::FOLD;
 use hongbao_load::{Fallible, interrupt};
+use hongbao_parts::FOLD;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlx::mysql::MySqlConnection;

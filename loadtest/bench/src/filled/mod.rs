@@ -36,9 +36,6 @@ pub struct Args {
     /// Entries in the journals of the filled database
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     entries: u64,
-    /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh")]
-    cluster_script: PathBuf,
     /// Seconds that each run is measured for
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
@@ -56,7 +53,7 @@ pub struct Args {
     data: PathBuf,
 }
 
-/// One of the two SETs: its letter is that of `ops/cluster.sh`.
+/// One of the two SETs: its letter is its name.
 struct Side {
     name: &'static str,
     letter: char,
@@ -90,14 +87,14 @@ pub fn filled(args: &Args) -> Fallible<ExitCode> {
     let now = machine::wall_clock();
     let zone_offset_s = zone_with_noon_at(now);
     let wanted = Wanted { shares_max: extent.shares_max(), zone_offset_s, ..Wanted::default() };
-    let cluster = Cluster::start(&args.cluster_script, &args.server, dir.path(), 2, &wanted)?;
+    let cluster = Cluster::start(&args.server, dir.path(), 2, &wanted)?;
 
     // A worker would read all that is written while it looks: it begins when everything is there.
-    WORKERS.iter().try_for_each(|name| cluster.processes().end(name, Signal::TERM))?;
+    WORKERS.iter().try_for_each(|name| cluster.installation().processes().end(name, Signal::TERM))?;
     let started = Instant::now();
     let filled = fill::fill(&cluster.database_addr(1).to_string(), args.entries, now, zone_offset_s)?;
     let filled_within = started.elapsed();
-    WORKERS.iter().try_for_each(|name| cluster.processes().run(name))?;
+    WORKERS.iter().try_for_each(|name| cluster.installation().run(&[name]))?;
     let sizes = ["a", "b"].map(|set| tables_bytes(&cluster.dir().join(format!("{set}-mariadb/data"))));
 
     let mut sides = [Side::set("empty", 0, &cluster, &extent)?, Side::set("filled", 1, &cluster, &extent)?];

@@ -62,9 +62,6 @@ pub struct Args {
     /// Measure the embedded service instead of a SET behind a gateway
     #[arg(long)]
     embedded: bool,
-    /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh")]
-    cluster_script: PathBuf,
     /// Only these workloads: hot, spread, grab
     #[arg(long = "workload", value_enum)]
     workloads: Vec<Name>,
@@ -152,7 +149,7 @@ impl<'a> Bench<'a> {
         let wanted = Wanted { shares_max: OPENINGS_MAX, ..Wanted::default() };
         let service = match args.embedded {
             true => Service::embedded(&args.server, dir.path(), &wanted)?,
-            false => Service::Cluster(Cluster::start(&args.cluster_script, &args.server, dir.path(), 1, &wanted)?),
+            false => Service::Cluster(Cluster::start(&args.server, dir.path(), 1, &wanted)?),
         };
         if let Some(quota) = &quota {
             service.limited_pids()?.into_iter().try_for_each(|pid| quota.add(pid))?;

@@ -4,12 +4,10 @@
 //! [`Schedule::read`] says what is wrong with a file before anything runs;
 //! [`Schedule::start`] carries it out beside the load.
 
-mod relay;
 mod running;
 mod schedule;
 mod site;
 
-pub use relay::{Relays, Wanted as WantedRelay};
 pub use running::{FaultDone, Running};
 pub use schedule::{Fault, Schedule};
-pub use site::{OPTIONS_OF_FILLED, Site};
+pub use site::Site;

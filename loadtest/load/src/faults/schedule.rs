@@ -4,7 +4,7 @@
 //! [[fault]]
 //! at = "20s"          # after the load has begun
 //! do = "slow"         # kill, stop, pause, slow, fill, partition
-//! part = "a-mariadb"  # a name of `ops/cluster.sh`
+//! part = "a-mariadb"  # a name that `hongbao-testbed status` prints
 //! for = "5s"          # then it is undone
 //! delay = "50ms"      # of slow: added to the way in each direction
 //! ```
@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use hongbao_parts::{Description, PartEntry, PartKind, SETS_MAX};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -102,17 +103,6 @@ struct Line {
     delay: Option<Spanned<String>>,
 }
 
-/// The kinds of parts that a cluster has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PartKind {
-    MariaDb,
-    Redis,
-    Memcached,
-    Server,
-    Worker,
-    Gateway,
-}
-
 impl Schedule {
     /// Reads the file that `flag` names. What it does not understand is refused by its name and line.
     pub fn read(flag: &str, path: &Path) -> Fallible<Schedule> {
@@ -167,25 +157,12 @@ impl Schedule {
         }
     }
 
-    /// Refuses parts that a cluster of so many SETs does not have, or does not
-    /// use: `bare` ones go without memcached and Redis.
+    /// Refuses parts that a cluster of so many SETs does not have; `bare` ones go
+    /// without memcached and Redis.
     pub fn check(&self, sets: u16, bare: bool) -> Fallible<()> {
+        let cluster = Description { sets, bare, ..Description::default() };
         for fault in &self.faults {
-            let set = fault.part.bytes().next().unwrap_or_default();
-            let kind = part_kind(&fault.part);
-            let is_shared = matches!(fault.part.as_str(), "gateway" | "wallet-mariadb");
-            if kind.is_none() || !is_shared && u16::from(set.saturating_sub(b'a')) >= sets {
-                let last = char::from(b'a' + (sets.clamp(1, 26) as u8 - 1));
-                let parts = "X1, X2, X-mariadb, X-redis, X1-memcached, X2-memcached, X-w1, X-w2";
-                return Err(format!(
-                    "{}: there is no part `{}`: the cluster has {parts} with X from a to {last}, wallet-mariadb, gateway",
-                    fault.place, fault.part
-                )
-                .into());
-            }
-            if bare && matches!(kind, Some(PartKind::Redis | PartKind::Memcached)) {
-                return Err(format!("{}: nobody uses `{}` in a bare cluster", fault.place, fault.part).into());
-            }
+            cluster.part(&fault.part).map_err(|error| format!("{}: {error}", fault.place))?;
         }
         Ok(())
     }
@@ -216,36 +193,19 @@ impl Line {
         };
         let part = self.part.get_ref();
         let part_place = place(self.part.span());
-        let Some(of) = part_kind(part) else {
+        let largest = Description { sets: SETS_MAX, ..Description::default() };
+        let Ok(PartEntry { kind: of, .. }) = largest.part(part) else {
             return Err(format!("{part_place}: there is no part `{part}` in any cluster, such as a1 or a-mariadb"));
         };
-        if kind == Kind::Fill && of != PartKind::MariaDb {
+        if kind == Kind::Fill && of != PartKind::Database {
             return Err(format!("{part_place}: only the disk of a MariaDB can be full, not that of `{part}`"));
         }
-        if kind.is_of_links() && matches!(of, PartKind::Worker | PartKind::Gateway) {
+        if kind.is_of_links() && !of.has_links() {
             return Err(format!(
                 "{part_place}: no part of the cluster talks to `{part}`, so there is no link for {kind}"
             ));
         }
         Ok(Fault { at, lasts, kind, part: part.clone(), place: part_place })
-    }
-}
-
-/// What a name says that the part is.
-fn part_kind(name: &str) -> Option<PartKind> {
-    match name {
-        "gateway" => return Some(PartKind::Gateway),
-        "wallet-mariadb" => return Some(PartKind::MariaDb),
-        _ => (),
-    }
-    let rest = name.strip_prefix(|set: char| set.is_ascii_lowercase())?;
-    match rest {
-        "1" | "2" => Some(PartKind::Server),
-        "-mariadb" => Some(PartKind::MariaDb),
-        "-redis" => Some(PartKind::Redis),
-        "1-memcached" | "2-memcached" => Some(PartKind::Memcached),
-        "-w1" | "-w2" => Some(PartKind::Worker),
-        _ => None,
     }
 }
 
@@ -348,11 +308,14 @@ mod tests {
         let night = parse(NIGHT).unwrap();
         night.check(2, false).unwrap();
         let message = night.check(1, false).unwrap_err().to_string();
-        assert!(message.starts_with("night.toml: line 12: there is no part `b1`: the cluster has"), "{message}");
+        assert!(message.starts_with("night.toml: line 12: there is no part `b1`: there are a-mariadb, "), "{message}");
         let caches = parse(&NIGHT.replace("a-mariadb", "a-redis")).unwrap();
         caches.check(4, false).unwrap();
         let message = caches.check(4, true).unwrap_err().to_string();
-        assert_eq!(message, "night.toml: line 5: nobody uses `a-redis` in a bare cluster");
+        assert!(
+            message.starts_with("night.toml: line 5: there is no part `a-redis`: there are a-mariadb, "),
+            "{message}"
+        );
         parse(&NIGHT.replace("b1", "gateway")).unwrap().check(1, true).unwrap();
         parse(&NIGHT.replace("b1", "wallet-mariadb")).unwrap().check(1, true).unwrap();
     }

@@ -6,21 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use hongbao_parts::{Installation, Processes};
+use rustix::process::Signal;
 
+use super::schedule::{Fault, Kind, Schedule};
 use crate::error::Fallible;
-use crate::faults::relay::{Link, Relays};
-use crate::faults::schedule::{Fault, Kind, Schedule};
-use crate::processes::Processes;
-
-/// Options of a MariaDB whose disk will be full: all tables in one file, which
-/// grows in small steps and is larger than the log, so that "no file grows" means "no table grows".
-pub const OPTIONS_OF_FILLED: [&str; 3] =
-    ["--innodb-file-per-table=0", "--innodb-log-file-size=16M", "--innodb-autoextend-increment=1"];
 
 /// How many faults hold a part in each state.
 #[derive(Default)]
@@ -40,16 +32,15 @@ pub struct Failed {
 
 /// The parts that a schedule names, and the means to do something to them.
 pub struct Site {
-    processes: Arc<Processes>,
-    relays: Arc<Relays>,
+    installation: Arc<Installation>,
     parts: BTreeMap<String, Mutex<Holders>>,
 }
 
 impl Site {
     /// For the parts of `schedule`.
-    pub fn new(processes: Arc<Processes>, relays: Arc<Relays>, schedule: &Schedule) -> Site {
+    pub fn new(installation: Arc<Installation>, schedule: &Schedule) -> Site {
         let parts = schedule.faults().iter().map(|fault| (fault.part.clone(), Mutex::default())).collect();
-        Site { processes, relays, parts }
+        Site { installation, parts }
     }
 
     /// Does it.
@@ -62,26 +53,28 @@ impl Site {
             Kind::Kill | Kind::Stop => {
                 let signal = if fault.kind == Kind::Kill { Signal::KILL } else { Signal::TERM };
                 if holders.down == 0 {
-                    self.processes.pid(part).map_err(failed(false))?;
+                    self.processes().pid(part).map_err(failed(false))?;
                     holders.down = 1;
-                    return self.processes.end(part, signal).map_err(failed(true));
+                    return self.processes().end(part, signal).map_err(failed(true));
                 }
                 holders.down += 1;
             }
             Kind::Pause => {
                 if holders.paused == 0 {
-                    self.processes.signal(part, Signal::STOP).map_err(failed(false))?;
+                    self.processes().signal(part, Signal::STOP).map_err(failed(false))?;
                 }
                 holders.paused += 1;
             }
             Kind::Fill => {
                 if holders.full == 0 {
-                    self.fill(part).map_err(failed(false))?;
+                    self.installation.fill(part).map_err(failed(false))?;
                 }
                 holders.full += 1;
             }
-            Kind::Slow(delay) => self.change(part, |link| link.delay += delay).map_err(failed(false))?,
-            Kind::Partition => self.change(part, |link| link.cuts += 1).map_err(failed(false))?,
+            Kind::Slow(delay) => {
+                self.installation.change_link(part, |link| link.delay += delay).map_err(failed(false))?
+            }
+            Kind::Partition => self.installation.change_link(part, |link| link.cuts += 1).map_err(failed(false))?,
         }
         Ok(())
     }
@@ -97,58 +90,37 @@ impl Site {
                     return Ok(());
                 }
                 // One that would not end when it was told to is not left half-ended.
-                if self.processes.pid(part).is_ok() {
-                    self.processes.end(part, Signal::KILL)?;
+                if self.processes().pid(part).is_ok() {
+                    self.processes().end(part, Signal::KILL)?;
                 }
-                self.processes.run(part)
+                self.installation.run(&[part])
             }
             Kind::Pause => {
                 holders.paused -= 1;
                 match holders.paused == 0 && holders.down == 0 {
-                    true => self.processes.signal(part, Signal::CONT),
+                    true => self.processes().signal(part, Signal::CONT),
                     false => Ok(()),
                 }
             }
             Kind::Fill => {
                 holders.full -= 1;
                 match holders.full == 0 && holders.down == 0 {
-                    true => limit_files(self.processes.pid(part)?, None),
+                    true => self.installation.make_room(part),
                     false => Ok(()),
                 }
             }
-            Kind::Slow(delay) => self.change(part, |link| link.delay = link.delay.saturating_sub(delay)),
-            Kind::Partition => self.change(part, |link| link.cuts -= 1),
+            Kind::Slow(delay) => {
+                self.installation.change_link(part, |link| link.delay = link.delay.saturating_sub(delay))
+            }
+            Kind::Partition => self.installation.change_link(part, |link| link.cuts -= 1),
         }
     }
 
-    /// No file of a MariaDB can grow any more. What it already holds can be
-    /// written again, so its log goes on, as on a disk that is full.
-    fn fill(&self, part: &str) -> Fallible<()> {
-        let pid = self.processes.pid(part)?;
-        let largest = largest_file(&self.processes.dir().join(part).join("data"))?;
-        limit_files(pid, Some(largest))
-    }
-
-    fn change(&self, part: &str, change: impl FnOnce(&mut Link)) -> Fallible<()> {
-        self.relays.change(part, change)
+    fn processes(&self) -> &Processes {
+        self.installation.processes()
     }
 
     fn holders(&self, part: &str) -> MutexGuard<'_, Holders> {
         self.parts[part].lock().expect("nobody panics with the lock")
     }
-}
-
-/// The files of a process may grow to so many bytes, or as they like.
-fn limit_files(pid: Pid, bytes: Option<u64>) -> Fallible<()> {
-    prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None })?;
-    Ok(())
-}
-
-fn largest_file(dir: &Path) -> Fallible<u64> {
-    let mut largest = 0;
-    for file in fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))? {
-        // One that is gone by now is not the largest.
-        largest = file?.metadata().map_or(0, |about| about.len()).max(largest);
-    }
-    Ok(largest)
 }

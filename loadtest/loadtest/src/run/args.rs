@@ -56,9 +56,6 @@ pub struct RunArgs {
     /// The `hongbao` binary, a release build
     #[arg(long, default_value = "target/release/hongbao", conflicts_with = "target", help_heading = "What is driven")]
     pub server: PathBuf,
-    /// The script that starts a cluster
-    #[arg(long, default_value = "ops/cluster.sh", conflicts_with_all = ["target", "embedded"], help_heading = "What is driven")]
-    pub cluster_script: PathBuf,
     /// With --cluster: how many SETs, 1, 2 or 4
     #[arg(long, default_value_t = 2, value_parser = set_count::parse, conflicts_with_all = ["target", "embedded"], help_heading = "What is driven")]
     pub sets: u16,

@@ -59,9 +59,8 @@ impl Target {
             let addr = service.addr();
             return Ok(Target { service: Some(service), sets: 1, dir: Some(dir), addr, metrics: vec![addr], passes });
         }
-        let script = &args.cluster_script;
-        let cluster = Cluster::start_for(faults, script, &args.server, dir.path(), args.sets, &wanted)?;
-        let (addr, metrics) = (cluster.gateway_addr(), cluster.metrics_addrs(args.sets));
+        let cluster = Cluster::start_for(faults, &args.server, dir.path(), args.sets, &wanted)?;
+        let (addr, metrics) = (cluster.gateway_addr(), cluster.metrics_addrs());
         let service = Some(Service::Cluster(cluster));
         Ok(Target { service, sets: args.sets, dir: Some(dir), addr, metrics, passes })
     }

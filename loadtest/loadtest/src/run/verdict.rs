@@ -107,7 +107,7 @@ fn void(generator: &Generator, args: &RunArgs, load: &Load, audit: &Audit) -> Ve
 /// envelope is no work for two.
 fn sets_at_work(cluster: &Cluster, sets: u16) -> u32 {
     let commits = |addr| fetch_metrics(addr).map_or(0.0, |text| Batches::read(&text).commits());
-    let servers = cluster.server_addrs(sets);
+    let servers = cluster.server_addrs();
     let of_a_set = servers.chunks((servers.len() / usize::from(sets)).max(1));
     of_a_set.filter(|servers| servers.iter().any(|addr| commits(*addr) > 0.0)).count() as u32
 }

@@ -174,7 +174,7 @@ impl Description {
             .collect()
     }
 
-    /// The topology: the gateway's, or everybody else's. They differ where a relay stands
+    /// The topology: the gateway's, or that of all others. They differ where a relay stands
     /// before a server, which itself listens at its own port.
     pub fn topology(&self, of_gateway: bool) -> TopologyFile {
         let relays = self.relays();

@@ -42,7 +42,7 @@ impl Installation {
     /// Serves the relays of an installation that another process has started, until this
     /// one is ended.
     pub fn serve_relays(&self) -> Fallible<()> {
-        // What an earlier one was told is over.
+        // Changes that were made for an earlier process are over.
         let _ = fs::remove_file(self.dir().join(LINKS));
         let relays = Relays::start(&self.description().relays())?;
         let mut in_force = BTreeMap::new();

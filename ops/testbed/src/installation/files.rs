@@ -25,7 +25,7 @@ pub(crate) fn write(dir: &Path, description: &Description, own_settings: &str) -
     fs::create_dir_all(dir)?;
     let file = dir.join(SETTINGS);
     if !file.exists() {
-        // What everybody who reads this file may do, anybody on this machine may do.
+        // Its secrets make tokens: other users of this machine read none of them.
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
         file.write_all(settings(own_settings)?.as_bytes())?;
     }

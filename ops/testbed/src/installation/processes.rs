@@ -27,7 +27,7 @@ const LOG_LINES: usize = 5;
 pub enum Lifetime {
     /// As long as this process at most, however it ends.
     Bound,
-    /// Until somebody ends them.
+    /// Until they are ended by name.
     Detached,
 }
 
@@ -76,7 +76,7 @@ impl Processes {
         let started = started_at(pid).unwrap_or_default();
         fs::write(self.file(name), format!("{pid} {started}\n"))?;
         self.known().down.remove(name);
-        // Nobody else would take note of its end.
+        // A child whose end no parent reads stays in the process table.
         std::thread::spawn(move || child.wait());
         Ok(())
     }

@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn before(echo: &Echo) -> (Relays, SocketAddr) {
-        let listen = SocketAddr::from(([127, 0, 0, 1], crate::free_port()));
+        let listen = SocketAddr::from(([127, 0, 0, 1], crate::ports::free_port()));
         let wanted = Relayed { part: "a-redis".into(), listen, target: echo.addr };
         (Relays::start(&[wanted]).unwrap(), listen)
     }

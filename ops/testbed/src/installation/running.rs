@@ -1,4 +1,4 @@
-//! An installation as it runs: what is started when, and how its parts are told.
+//! An installation as it runs: what is started when, and how its parts are found.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ impl Installation {
 
     /// Ends everything in good order, the gateway first, databases last.
     pub fn stop(&self) {
-        // Whoever is starting a part is done when the lock is ours.
+        // A part that is being started has been written down when the lock is ours.
         *self.stopped.write().expect("nobody panics with the lock") = true;
         let of = |kinds: &[PartKind]| {
             let names = self.description.parts().into_iter().filter(|part| kinds.contains(&part.kind));
@@ -142,7 +142,7 @@ impl Installation {
         if self.processes.pid(name).is_ok() {
             return Err(format!("{name} runs already").into());
         }
-        // It would end, unable to listen, and somebody else's answer would be taken for its.
+        // It would end, unable to listen, and another program's answer would be taken for its.
         let until = Instant::now() + PORT_FREE_WITHIN;
         while is_open(*port) {
             if Instant::now() > until {
@@ -188,7 +188,7 @@ impl Installation {
     }
 
     /// Hongbao's binary over this installation's settings, with a command and its options.
-    /// What the caller's environment says of settings holds for what outlives the caller.
+    /// Settings in the caller's environment hold for processes that outlive the caller.
     pub fn hongbao(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.description.binary);
         command.args(&arguments[..1]).arg("--config").arg(self.dir.join(files::SETTINGS)).args(&arguments[1..]);
@@ -283,7 +283,7 @@ impl Installation {
         mariadb::sql_client(&self.dir.join(database), sql)
     }
 
-    /// A line about a part: where it listens, its process, what a Galera node says of itself.
+    /// A line about a part: where it listens, its process, the state of a Galera node.
     pub fn status(&self, part: &PartEntry) -> String {
         let process = match (self.processes.pid(&part.name), self.backend(part)) {
             (Err(_), _) => "not running".to_owned(),
@@ -306,7 +306,7 @@ impl Drop for Installation {
     }
 }
 
-/// Leaves out what the caller's environment says of settings.
+/// Leaves out the settings in the caller's environment.
 pub fn forget_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

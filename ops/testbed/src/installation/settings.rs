@@ -26,7 +26,7 @@ user_burst = 10000
 /// The databases of all SETs together, and the tables a day in each, unless settings say otherwise.
 pub const FOLD: Fold = Fold::new(4, 1).expect("4 divides 100, 1 divides 10");
 
-/// The settings of everybody, with `own` TOML before them: section by section, key by
+/// The settings of all processes, with `own` TOML before them: section by section, key by
 /// key. Secrets that it does not have are made.
 pub(crate) fn settings(own: &str) -> Fallible<String> {
     let mut all: Table = own.parse()?;

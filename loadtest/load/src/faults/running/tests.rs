@@ -1,11 +1,10 @@
 //! Faults of a real installation, except that Hongbao's processes are played by
-//! memcached: MariaDB, Redis, the script, the relays and the schedule are real.
+//! memcached: MariaDB, Redis, the relays and the schedule are real.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -79,15 +78,13 @@ struct Trial {
 
 impl Trial {
     fn start(dir: &Path) -> Trial {
-        hongbao_parts::install().unwrap();
         let binary = dir.join("hongbao");
         hongbao_parts::write_executable(&binary, STAND_IN);
         let file = dir.join("night.toml");
         fs::write(&file, ALL).unwrap();
         let schedule = Schedule::read("faults", &file).unwrap();
-        let script = hongbao_parts::ops_dir().join("cluster.sh");
         let wanted = Wanted { shares_max: 100, ..Wanted::default() };
-        let cluster = Cluster::start_for(&schedule, &script, &binary, dir, 1, &wanted).unwrap();
+        let cluster = Cluster::start_for(&schedule, &binary, dir, 1, &wanted).unwrap();
         Trial { schedule, cluster, dir: dir.join("cluster") }
     }
 
@@ -113,10 +110,7 @@ impl Trial {
     }
 
     fn sql(&self, statement: &str) -> String {
-        let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"]);
-        client.arg("--socket").arg(self.dir.join("a-mariadb/mysqld.sock")).arg(format!("--execute={statement}"));
-        let done = client.output().unwrap();
+        let done = self.cluster.installation().sql_client("a-mariadb", statement).output().unwrap();
         format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
     }
 }
@@ -149,7 +143,7 @@ fn each_kind_of_fault_does_what_it_says_to_a_real_part_and_is_undone() {
     assert!(site.begin(&kill).is_ok());
     drop(trial.cluster);
     let message = site.undo(&kill).unwrap_err().to_string();
-    assert_eq!(message, "a1 is not started again: the cluster has ended");
+    assert_eq!(message, "a1 is not started again: the installation has been stopped");
 }
 
 fn links_are_slow_or_cut(trial: &Trial) {
@@ -162,12 +156,12 @@ fn links_are_slow_or_cut(trial: &Trial) {
     assert!(answers(redis, "PING\r\n").is_some());
 
     let (own, relay) = (
-        trial.port_in("topology.toml", "name = \"a1\", address = \"127.0.0.1:"),
-        trial.port_in("topology-gateway.toml", "name = \"a1\", address = \"127.0.0.1:"),
+        trial.port_in("topology.toml", "name = \"a1\"\naddress = \"127.0.0.1:"),
+        trial.port_in("topology-gateway.toml", "name = \"a1\"\naddress = \"127.0.0.1:"),
     );
     assert_ne!(own, relay, "a server listens at its port, and the gateway asks its relay");
-    let processes = fs::read_to_string(trial.dir.join("processes")).unwrap();
-    assert!(processes.contains("env HONGBAO_TOPOLOGY="), "{processes}");
+    let environment = fs::read(format!("/proc/{}/environ", trial.cluster.pid("gateway").unwrap())).unwrap();
+    assert!(String::from_utf8_lossy(&environment).contains("HONGBAO_TOPOLOGY="));
     assert!(answers(relay, "version\r\n").is_some());
     trial.during("partition", "a1", || {
         assert_eq!(answers(relay, "version\r\n"), None);
@@ -176,7 +170,7 @@ fn links_are_slow_or_cut(trial: &Trial) {
 }
 
 fn processes_end_and_come_back(trial: &Trial) {
-    let processes = trial.cluster.processes();
+    let processes = trial.cluster.installation().processes();
     for (kind, part) in [("kill", "a1"), ("stop", "a-w1")] {
         let first = processes.pid(part).unwrap();
         let used = trial.cluster.cpu_time().unwrap();
@@ -228,9 +222,9 @@ fn a_schedule_keeps_its_times_and_leaves_nothing_behind(trial: &Trial) {
     std::thread::sleep(ALL_LASTS / 2);
     drop(running);
     for part in ["a1", "a-w1", "a1-memcached", "a-mariadb", "a-redis", "gateway"] {
-        assert!(trial.cluster.processes().pid(part).is_ok(), "{part} runs");
+        assert!(trial.cluster.installation().processes().pid(part).is_ok(), "{part} runs");
     }
-    let relay = trial.port_in("topology-gateway.toml", "name = \"a1\", address = \"127.0.0.1:");
+    let relay = trial.port_in("topology-gateway.toml", "name = \"a1\"\naddress = \"127.0.0.1:");
     let until = Instant::now() + Duration::from_secs(5);
     while answers(relay, "version\r\n").is_none() {
         assert!(Instant::now() < until, "the links to a1 are whole and it listens");
