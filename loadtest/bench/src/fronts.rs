@@ -14,7 +14,7 @@ use hongbao_load::request_buffer::RequestBuffer;
 use hongbao_load::service::{SECRET, TICKET_SECRET};
 use hongbao_load::source::RequestSource;
 use hongbao_load::{Fallible, interrupt, machine};
-use hongbao_parts::{forget_environment, free_port};
+use hongbao_testbed::{forget_environment, free_port};
 
 use crate::measure::measure;
 use crate::report::median;

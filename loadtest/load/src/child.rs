@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hongbao_parts::{bound, spawn_command};
+use hongbao_testbed::{bound, spawn_command};
 
 use crate::error::Fallible;
 use crate::{interrupt, machine};

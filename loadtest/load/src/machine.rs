@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub use hongbao_parts::cpu_time;
+pub use hongbao_testbed::cpu_time;
 
 use crate::error::Fallible;
 

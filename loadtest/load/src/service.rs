@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hongbao_parts::{Description, GATEWAY, Installation, Lifetime, OPTIONS_OF_FILLED, PartKind, forget_environment};
+use hongbao_testbed::{Description, GATEWAY, Installation, Lifetime, OPTIONS_OF_FILLED, PartKind, forget_environment};
 use rustix::process::Signal;
 
 use crate::child::{Child, wait_until_idle};

@@ -1,6 +1,6 @@
 //! How many SETs a cluster can have.
 
-use hongbao_parts::FOLD;
+use hongbao_testbed::FOLD;
 
 /// Reads how many SETs a cluster is to have: each has as many databases as every other.
 pub fn parse(text: &str) -> Result<u16, String> {

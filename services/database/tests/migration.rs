@@ -8,7 +8,7 @@ use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target};
 use hongbao_database::mysql::promise::Unkept;
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 
 const TABLES: Migration = Migration {
     name: "0001_tables",

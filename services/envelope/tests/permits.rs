@@ -8,7 +8,7 @@ use hongbao_core::time::ManualClock;
 use hongbao_core::{EnvelopeId, SystemClock, Timestamp};
 use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
 use hongbao_envelope::permits::{Counter, MemcachedPermits, Permits};
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 use memcache_async::ascii::Protocol;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

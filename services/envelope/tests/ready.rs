@@ -11,8 +11,8 @@ use hongbao_core::{Slot, SystemClock, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_envelope::ready;
 use hongbao_http::Health;
-use hongbao_parts::Part;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_testbed::Part;
 use prometheus_client::registry::Registry;
 use tower::ServiceExt as _;
 

@@ -80,9 +80,9 @@ mod tests {
     use hongbao_database::mysql::connection::MysqlOptions;
     use hongbao_database::sqlite::file::Mode;
     use hongbao_http::Health;
-    use hongbao_parts::Part;
     use hongbao_store::mysql::{Layout, MysqlStore};
     use hongbao_store::sqlite::SqliteStore;
+    use hongbao_testbed::Part;
     use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
     use hongbao_wallet::sqlite::SqliteWallet;
     use sqlx::{Connection as _, Executor as _, MySqlConnection};

@@ -11,7 +11,7 @@ use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Seed};
 use hongbao_load::service::{Cluster, Wanted, ZONE_OFFSET_S};
 use hongbao_load::{Fallible, interrupt, machine};
-use hongbao_parts::{FOLD, Part};
+use hongbao_testbed::{FOLD, Part};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 use tokio::runtime::Runtime;

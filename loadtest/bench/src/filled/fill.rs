@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Timestamp};
 use hongbao_load::{Fallible, interrupt};
-use hongbao_parts::FOLD;
+use hongbao_testbed::FOLD;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlx::mysql::MySqlConnection;
@@ -131,7 +131,7 @@ async fn write(connection: &mut MySqlConnection, table: TableRef, ids: &[Envelop
 mod tests {
     use hongbao_load::machine::wall_clock;
     use hongbao_load::service::zone_with_noon_at;
-    use hongbao_parts::Part;
+    use hongbao_testbed::Part;
 
     use super::*;
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use hongbao_parts::{Description, PartEntry, PartKind, SETS_MAX};
+use hongbao_testbed::{Description, PartEntry, PartKind, SETS_MAX};
 use serde::Deserialize;
 use toml::Spanned;
 

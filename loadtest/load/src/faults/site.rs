@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hongbao_parts::{Installation, Processes};
+use hongbao_testbed::{Installation, Processes};
 use rustix::process::Signal;
 
 use super::schedule::{Fault, Kind, Schedule};

@@ -11,9 +11,9 @@ use hongbao_core::{Clock, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, Timesta
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{ServerOptions, ServerParts};
-use hongbao_parts::Part;
 use hongbao_store::Store;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_testbed::Part;
 use hongbao_testkit::store_suite::created;
 use hongbao_wallet::Wallet;
 

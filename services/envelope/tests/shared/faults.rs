@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis::cmd;
 use hongbao_core::{EnvelopeId, limits};
 use hongbao_envelope::shared::redis::{Link, RedisOptions};
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 
 use crate::common::{Node, World, is_opened, is_ready, key, opened, until};
 

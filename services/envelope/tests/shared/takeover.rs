@@ -7,7 +7,7 @@ use deadpool_redis::redis::cmd;
 use hongbao_core::limits::SILENCE_MS_MAX;
 use hongbao_core::wire::{GrabAnswer, Outcome};
 use hongbao_envelope::refusal::Refusal;
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 
 use crate::common::{LIFETIME_MS, World, group, is_opened, is_ready, json, opened};
 

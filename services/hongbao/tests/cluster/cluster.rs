@@ -7,7 +7,7 @@ use std::time::Duration;
 use hongbao_core::EnvelopeId;
 use hongbao_core::routing::owner;
 use hongbao_core::topology::{SetEntry, TopologyFile};
-use hongbao_parts::{Description, GATEWAY, Installation, Lifetime};
+use hongbao_testbed::{Description, GATEWAY, Installation, Lifetime};
 use rustix::process::Signal;
 use tempfile::TempDir;
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hongbao_parts::{Part, free_port};
+use hongbao_testbed::{Part, free_port};
 use serde_json::json;
 
 use crate::rehearsal_installation::Process;

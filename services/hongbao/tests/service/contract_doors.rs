@@ -148,7 +148,7 @@ fn gateway_alone(folder: &Folder, address: SocketAddr) {
 fn what_a_client_sends_writes_no_more_lines_than_the_log_takes() {
     const REQUESTS: usize = 3_000;
     let folder = Folder::new();
-    let address = SocketAddr::from(([127, 0, 0, 1], hongbao_parts::free_port()));
+    let address = SocketAddr::from(([127, 0, 0, 1], hongbao_testbed::free_port()));
     gateway_alone(&folder, address);
     let settings = folder.path("hongbao.toml");
     let gateway = Service::try_run(&folder, hongbao(&["gateway", "--config", settings.to_str().unwrap()])).unwrap();
@@ -313,7 +313,7 @@ fn ends(command: &mut Command) -> (Option<i32>, String) {
 #[test]
 fn a_gateway_asks_for_the_same_parties_as_its_servers() {
     let folder = Folder::new();
-    let address = SocketAddr::from(([127, 0, 0, 1], hongbao_parts::free_port()));
+    let address = SocketAddr::from(([127, 0, 0, 1], hongbao_testbed::free_port()));
     gateway_alone(&folder, address);
     let mut command = hongbao(&["gateway", "--config", folder.path("hongbao.toml").to_str().unwrap()]);
     command.env("HONGBAO_AUTH__AUDIENCE", "hongbao");

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 
 use crate::backup_installation::{configure, restore, run, user};
 use crate::rehearsal_installation::Process;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
-use hongbao_parts::{Part, free_port, spawn_command};
+use hongbao_testbed::{Part, free_port, spawn_command};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};

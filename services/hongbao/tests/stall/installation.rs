@@ -9,8 +9,8 @@ use std::time::Duration;
 use hongbao_core::id::{Fold, stable_hash};
 use hongbao_core::{Slot, Traffic, UserId};
 use hongbao_database::mysql::connection::MysqlOptions;
-use hongbao_parts::{LogStall, Part};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
+use hongbao_testbed::{LogStall, Part};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 
 use crate::process::{ServerProcess, WorkerProcess};

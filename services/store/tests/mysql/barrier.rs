@@ -9,9 +9,9 @@ use hongbao_core::{Envelope, EnvelopeId, Stage};
 use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_database::{Reading, durably};
-use hongbao_parts::{LogStall, Part};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testbed::{LogStall, Part};
 use hongbao_testkit::store_suite::{DAY_MS, NOW, created, id_at, ids, make_active, write};
 use tokio::task::JoinHandle;
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::Stage;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions, Node};
-use hongbao_parts::{Part, free_port};
 use hongbao_store::Store;
 use hongbao_store::mysql::{MysqlStore, migrate};
+use hongbao_testbed::{Part, free_port};
 use hongbao_testkit::store_suite::{NOW, created, id_at, write};
 use sqlx::{Executor as _, Row as _};
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::{Journal, Stage};
 use hongbao_database::durably;
-use hongbao_parts::Part;
 use hongbao_store::{Append, StoreError};
+use hongbao_testbed::Part;
 use hongbao_testkit::store_suite::{Fixture, NOW, created, id_at, journal_of, make_active, openings, write};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::{Mutex, MutexGuard};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use hongbao_database::durably;
-use hongbao_parts::Part;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Creation as _, Journals as _, Store, StoreError};
+use hongbao_testbed::Part;
 use hongbao_testkit::store_suite;
 use sqlx::Executor as _;
 

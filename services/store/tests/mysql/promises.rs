@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::Envelope;
 use hongbao_database::mysql::connection::MysqlOptions;
-use hongbao_parts::Part;
 use hongbao_store::mysql::MysqlStore;
 use hongbao_store::mysql::migrate;
 use hongbao_store::{Append, Store, StoreError};
+use hongbao_testbed::Part;
 use hongbao_testkit::store_suite::journal_of;
 use sqlx::Executor as _;
 

@@ -9,7 +9,7 @@ use hongbao_core::id::stable_hash;
 use hongbao_core::{Fen, Slot, Traffic, Transfer, TransferId, TransferOutcome, UserId};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_database::{Barrier as _, Durable, durably};
-use hongbao_parts::{LogStall, Part};
+use hongbao_testbed::{LogStall, Part};
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError, WalletReads as _, WalletScans as _};

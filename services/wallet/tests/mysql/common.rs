@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use hongbao_core::{Slot, Traffic};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 use hongbao_wallet::Wallet;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use sqlx::Executor as _;

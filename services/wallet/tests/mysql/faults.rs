@@ -8,7 +8,7 @@ use std::time::Duration;
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
 use hongbao_core::{Slot, Traffic, Transfer};
 use hongbao_database::mysql::connection::MysqlOptions;
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError, WalletReads as _, WalletScans as _};

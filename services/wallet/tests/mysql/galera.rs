@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::top_up;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError};

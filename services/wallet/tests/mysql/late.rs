@@ -1,7 +1,7 @@
 //! A part of the wallet that is down when everybody starts.
 
 use hongbao_core::{Fen, TransferOutcome};
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet as _, WalletError, WalletReads as _};

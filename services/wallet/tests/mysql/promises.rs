@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::TransferOutcome::Done;
 use hongbao_core::{Slot, Traffic};
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
 use hongbao_wallet::{Wallet, WalletError, WalletReads as _};

@@ -79,7 +79,7 @@ struct Trial {
 impl Trial {
     fn start(dir: &Path) -> Trial {
         let binary = dir.join("hongbao");
-        hongbao_parts::write_executable(&binary, STAND_IN);
+        hongbao_testbed::write_executable(&binary, STAND_IN);
         let file = dir.join("night.toml");
         fs::write(&file, ALL).unwrap();
         let schedule = Schedule::read("faults", &file).unwrap();

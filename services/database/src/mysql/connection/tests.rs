@@ -1,7 +1,7 @@
 //! Connections that are old, or lay idle for long, as if the time had passed.
 
 use hongbao_core::limits::{CONNECTION_AGE_MS_MAX, CONNECTION_IDLE_MS_MAX, CONNECTION_UNASKED_MS_MAX};
-use hongbao_parts::Part;
+use hongbao_testbed::Part;
 use sqlx::{Executor as _, Row as _};
 
 use super::*;
