@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hongbao_core::Limits;
-use hongbao_core::id::Fold;
+use hongbao_core::id::{Fold, SLOTS};
 use hongbao_core::settings::{self, setting};
 use hongbao_core::topology::TopologyFile;
 use hongbao_database::mysql::connection::{MysqlOptions, Node};
@@ -188,7 +188,9 @@ impl Installation {
             ));
         }
         self.storage.fold()?;
-        fold(self.storage.wallet_databases, 1)?;
+        if Fold::new(self.storage.wallet_databases, 1).is_none() {
+            return Err(format!("storage: wallet_databases must divide {SLOTS}"));
+        }
         for (name, is_known) in [
             ("auth.hs256_secret", self.auth.is_known()),
             ("tickets.secret", self.tickets.secret.is_default()),

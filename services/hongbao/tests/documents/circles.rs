@@ -50,7 +50,9 @@ fn is_name(token: &str) -> bool {
 
 /// The paths of a file; its module of tests is left out.
 fn mentions(text: &str) -> Vec<Mention> {
-    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let is_tests = |line: &str| line.trim_start_matches("pub").trim_start().starts_with("mod tests {");
+    let ends = text.match_indices("\n#[cfg(test)]\n").find(|(at, mark)| is_tests(&text[at + mark.len()..]));
+    let code = ends.map_or(text, |(at, _)| &text[..at]);
     let mut tokens = Vec::new();
     flatten(code.parse().expect("it compiles"), &mut tokens);
     let mut found = Vec::new();

@@ -208,7 +208,7 @@ fn a_setting_that_keeps_it_from_starting_is_refused_by_check_in_the_same_words()
         (&format!("data = {a_file:?}"), "is not a folder"),
         ("[limits]\nshares_max = 0", "shares_max"),
         ("[server]\npermit_cap = 0", "permit_cap"),
-        ("[http]\nidle_timeout_ms = 0", "http: every timeout"),
+        ("[http]\nidle_timeout_ms = 0", "http: idle_timeout_ms must be 1 to 3600000, not 0"),
         ("[rate_limit]\nuser_burst = 1", "user_burst"),
         ("[rehearsal]\nglobal_per_s = 5", "rehearsal: global_per_s"),
         ("[workers]\nduty_percent = 0", "duty_percent"),
