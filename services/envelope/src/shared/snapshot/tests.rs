@@ -142,7 +142,7 @@ fn a_body_that_makes_no_sense_is_no_snapshot_even_when_its_mac_is_right() {
 #[test]
 fn an_envelope_with_too_many_openers_has_no_snapshot() {
     let mut journal = LiveJournal::empty(Fen::new(1_000_000).unwrap());
-    for seq in 1..=5_000 {
+    for seq in 1..=8_000 {
         let (kind, amount) = (EntryKind::Open(user(&seq.to_string())), Fen::new(1).unwrap());
         let remaining = journal.fold.remaining.checked_sub(amount).unwrap();
         journal.apply(&Entry { envelope_id: id(1), seq, kind, amount, remaining, at: START });
