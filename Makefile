@@ -9,7 +9,7 @@ run:
 # loopback, the simulation with a quarter of its seeds. Two minutes, once all is built.
 QUICK = documents domain bad_input connections operations refused threads tokens \
 	durable sqlite sqlite_folder admission clocks lane operator pay faults routing silence topology \
-	activate audit audit_sets clock credit driver purge refund together simulation
+	activate audit audit_restarts audit_sets clock credit driver purge refund together simulation memory links
 
 quick:
 	cargo fmt --all --check

@@ -9,6 +9,8 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v haproxy >/dev/null || missing+=(haproxy)
 command -v faketime >/dev/null || missing+=(faketime)
 command -v python3 >/dev/null || missing+=(python3)
+command -v curl >/dev/null || missing+=(curl)
+command -v pgrep >/dev/null || missing+=(procps)
 [ -e /usr/lib/galera/libgalera_smm.so ] || missing+=(galera-4)
 [ ${#missing[@]} -gt 0 ] || exit 0
 echo "installing from Debian's packages: ${missing[*]}" >&2

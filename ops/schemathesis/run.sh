@@ -75,6 +75,6 @@ failed=0
 test_at "$(sed -n 's|listening on http://||p' "$work/dev")" || failed=1
 
 "$testbed" start --data "$work/cluster" --sets 2 --port 18600 --gateway 127.0.0.1:18699 \
-    --binary "$binary" >"$work/cluster.log" 2>&1 || { cat "$work/cluster.log" >&2 && exit 1; }
+    --binary "$binary" --until $$ >"$work/cluster.log" 2>&1 || { cat "$work/cluster.log" >&2 && exit 1; }
 test_at 127.0.0.1:18699 || failed=1
 exit $failed

@@ -8,12 +8,15 @@
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hongbao_testbed::{Description, Fallible, Installation, Lifetime, Link, OPTIONS_OF_FILLED, PartKind};
 use rustix::process::Signal;
+
+/// How often the process of `--until` is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Parser)]
 #[command(version, about = "A whole installation of Hongbao on this machine, and faults of its parts")]
@@ -66,6 +69,9 @@ enum Action {
     /// Serve the relays of what was started with `start --faults`
     #[command(hide = true)]
     Relays,
+    /// Stop everything when a process has ended
+    #[command(hide = true)]
+    Until { pid: u32 },
     /// Run `hongbao audit` over everything
     Audit {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -97,6 +103,9 @@ struct Start {
     /// lie in one file
     #[arg(long)]
     faults: bool,
+    /// End everything when the process of this number has ended, however it ends
+    #[arg(long)]
+    until: Option<u32>,
 }
 
 fn main() -> ExitCode {
@@ -133,6 +142,13 @@ fn run(arguments: Arguments) -> Fallible<()> {
         Action::Fill { part } => installation.fill(&part),
         Action::Resume { parts } => each(&parts, &|part| resume(&installation, part)),
         Action::Relays => installation.serve_relays(),
+        Action::Until { pid } => {
+            while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            installation.stop();
+            Ok(())
+        }
         Action::Status => {
             installation.description().parts().iter().for_each(|part| println!("{}", installation.status(part)));
             Ok(())
@@ -145,15 +161,15 @@ fn run(arguments: Arguments) -> Fallible<()> {
 }
 
 fn resume(installation: &Installation, part: &str) -> Fallible<()> {
-    installation.processes().signal(part, Signal::CONT)?;
     let description = installation.description();
+    // The link first: a part that was killed has no process to continue.
+    if description.relayed.iter().any(|relayed| relayed == part) {
+        installation.change_link(part, |link| *link = Link::default())?;
+    }
     if description.part(part)?.kind == PartKind::Database {
         installation.make_room(part)?;
     }
-    match description.relayed.iter().any(|relayed| relayed == part) {
-        true => installation.change_link(part, |link| *link = Link::default()),
-        false => Ok(()),
-    }
+    installation.processes().signal(part, Signal::CONT)
 }
 
 impl Start {
@@ -171,6 +187,11 @@ impl Start {
             description.relayed = has_links.map(|part| part.name).collect();
         }
         let installation = Installation::create(data, description, "", Lifetime::Detached)?;
+        if let Some(pid) = self.until {
+            let mut watch = Command::new("setsid");
+            watch.arg(std::env::current_exe()?).arg("--data").arg(data).args(["until", &pid.to_string()]);
+            watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        }
         installation.start()?;
         println!("gateway on http://{gateway}, data and logs in {}", installation.dir().display());
         Ok(())

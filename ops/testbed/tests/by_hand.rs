@@ -77,7 +77,9 @@ fn parts_are_killed_paused_slowed_cut_and_filled_by_hand_and_come_back() {
     let port = free_ports(30);
     let (first, gateway) = ((port + 1).to_string(), format!("127.0.0.1:{port}"));
     let place = ["--port", &first, "--gateway", &gateway, "--binary", binary.to_str().unwrap()];
-    testbed.does(&[&["start", "--sets", "1", "--faults"], &place[..]].concat());
+    // What the test cannot stop, because it was killed, ends with it.
+    let until = std::process::id().to_string();
+    testbed.does(&[&["start", "--sets", "1", "--faults", "--until", &until], &place[..]].concat());
     let (done, said) = testbed.call(&[&["start", "--sets", "1"], &place[..]].concat());
     assert!(!done && said.contains("runs already"), "{said}");
     let installation = Installation::open(&data).unwrap();
@@ -125,4 +127,23 @@ fn parts_are_killed_paused_slowed_cut_and_filled_by_hand_and_come_back() {
     testbed.does(&["stop"]);
     assert!(installation.description().parts().iter().all(|part| testbed.status(&part.name).ends_with("not running")));
     assert!(installation.processes().pid("relays").is_err());
+}
+
+#[test]
+fn what_was_started_until_a_process_ends_ends_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = dir.path().join("hongbao");
+    write_executable(&binary, STAND_IN);
+    let data = dir.path().join("data");
+    let testbed = Testbed(&data);
+    let port = free_ports(30);
+    let (first, gateway) = ((port + 1).to_string(), format!("127.0.0.1:{port}"));
+    let mut waited_for = Command::new("sleep").arg("60").spawn().unwrap();
+    let until = waited_for.id().to_string();
+    let place = ["--port", &first, "--gateway", &gateway, "--binary", binary.to_str().unwrap(), "--until", &until];
+    testbed.does(&[&["start", "--sets", "1"], &place[..]].concat());
+    assert!(testbed.status("a-mariadb").contains("process "));
+    waited_for.kill().unwrap();
+    waited_for.wait().unwrap();
+    wait_until("everything has ended", || testbed.does(&["status"]).lines().all(|line| line.ends_with("not running")));
 }

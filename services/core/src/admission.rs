@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_WINDOW_MS};
+use crate::limits::{ADMISSION_ANSWERS_MIN, ADMISSION_UNLOADED_GOALS_MAX, ADMISSION_WINDOW_MS};
 
 /// What an [`AdaptiveLimit`] moves within.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +182,7 @@ impl AdaptiveLimit {
             (None, Some(learned)) => learned,
             (_, None) => return,
         };
-        self.unloaded = Some(unloaded.min(UNLOADED_GOALS * self.bounds.goal));
+        self.unloaded = Some(unloaded.min(ADMISSION_UNLOADED_GOALS_MAX * self.bounds.goal));
     }
 }
 
@@ -213,8 +213,6 @@ const CUT_WHEN_FAR: f64 = 0.25;
 const GROWTH_MAX: f64 = 1.5;
 /// By how much a window without refusals brings it back towards its beginning.
 const REST_GROWTH: f64 = 1.25;
-/// The time without a queue is believed up to so many times the goal.
-const UNLOADED_GOALS: u32 = 8;
 
 #[derive(Debug, Default)]
 struct Window {

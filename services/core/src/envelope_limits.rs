@@ -71,9 +71,10 @@ impl Limits {
                 setting("shares_max", self.shares_max, 1..=SHARES_CEILING),
                 setting("share_fen_max", self.share_fen_max.get(), 1..=SHARE_FEN_CEILING),
                 setting("greeting_chars_max", self.greeting_chars_max, 0..=GREETING_CHARS_CEILING),
-                // Day tables are used again.
-                setting("expires_in_s_max", self.expires_in_s_max, 1..=LIFETIME_S_CEILING),
-                setting("expires_in_s_min", self.expires_in_s_min, 1..=self.expires_in_s_max),
+                setting("expires_in_s_max", self.expires_in_s_max, 1..=LIFETIME_S_CEILING)
+                    .because("day tables are used again"),
+                setting("expires_in_s_min", self.expires_in_s_min, 1..=self.expires_in_s_max)
+                    .because("it must not exceed expires_in_s_max"),
                 setting("ticket_life_ms", self.ticket_life_ms, TICKET_LIFE_MS),
                 setting("pay_within_s", self.pay_within_s, PAY_WITHIN_S),
             ],

@@ -1,7 +1,7 @@
 //! Every bound in one place (invariant I8), with how they relate.
 //!
 //! Those that an operator configures are [`Limits`](crate::Limits) and the settings. A bound that is missing here
-//! is a defect; `--test service bounds` finds it.
+//! is a defect; `--test domain bounds` finds it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -131,6 +131,8 @@ pub const LANE_ADMITS_AT_FIRST: usize = 2 * OPEN_BATCH_SIZE_MAX;
 pub const ADMISSION_WINDOW_MS: u64 = 100;
 /// Answers that such a look needs, unless it lasts ten times as long.
 pub const ADMISSION_ANSWERS_MIN: u32 = 16;
+/// Goals up to which the time without a queue is believed.
+pub const ADMISSION_UNLOADED_GOALS_MAX: u32 = 8;
 /// Requests that a process remembers to have refused.
 pub const REFUSED_REMEMBERED_MAX: usize = 65_536;
 /// Requests that wait at the same time because they came too early: three quarters of the connections, so that

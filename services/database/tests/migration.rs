@@ -64,7 +64,7 @@ impl Server {
         let limit = lease.limit();
         match schema.check(lease.connection(), limit, database, version).await {
             Ok(()) => Ok(()),
-            Err(Unkept::QueryError(reason)) => Err(reason),
+            Err(Unkept::Broken(reason)) => Err(reason),
             Err(unasked) => panic!("{unasked:?}"),
         }
     }

@@ -6,8 +6,6 @@ use hongbao_core::limits;
 use hongbao_core::settings::{self, setting};
 use serde::{Deserialize, Serialize};
 
-const _: () = assert!(limits::LAST_CALL_MS == 200, "the message of `check` names it");
-
 /// Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,9 +63,10 @@ impl GatewayOptions {
                 setting("answer_within_ms", self.answer_within_ms, minutes.clone()),
                 setting("answer_grace_ms", self.answer_grace_ms, 0..=60_000),
                 setting("connect_timeout_ms", self.connect_timeout_ms, minutes),
-                // A server that goes away accepts for so long after its last answer to a probe.
-                setting("probe_every_ms", self.probe_every_ms, 10..=limits::LAST_CALL_MS - 1),
-                setting("probe_again_ms", self.probe_again_ms, 1..=self.probe_every_ms),
+                setting("probe_every_ms", self.probe_every_ms, 10..=limits::LAST_CALL_MS - 1)
+                    .because("a server that stops accepts no longer than that"),
+                setting("probe_again_ms", self.probe_again_ms, 1..=self.probe_every_ms)
+                    .because("it must not exceed probe_every_ms"),
                 setting("probe_timeout_ms", self.probe_timeout_ms, 10..=60_000),
                 setting("dead_after_failures", self.dead_after_failures, 2..=100),
                 setting("dead_after_timeouts", self.dead_after_timeouts, 2..=100),

@@ -24,7 +24,7 @@ pub fn of(store: &dyn Store, wallet: &dyn Wallet) -> Durability {
 
 /// Registers `hongbao_durability_full` and `hongbao_ledger_append_only`; gives what
 /// `/readyz` says. All are asked anew each time, for what is promised may change
-/// while we run: see `hongbao_database::mysql::watch`.
+/// while we run: see `hongbao_database::mysql::promise`.
 ///
 /// A store that refuses commits can serve no opening, so it is not ready. Without
 /// the wallet, or a part of it, openings go on: that is a remark.

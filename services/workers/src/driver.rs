@@ -85,7 +85,8 @@ impl WorkerOptions {
             &[
                 setting("batch_size_max", self.batch_size_max, 1..=WORKER_BATCH_SIZE_MAX),
                 setting("duty_percent", self.duty_percent, 1..=100),
-                setting("duty_percent_max", self.duty_percent_max, self.duty_percent..=100),
+                setting("duty_percent_max", self.duty_percent_max, self.duty_percent..=100)
+                    .because("it must not be less than duty_percent"),
                 setting("credit_idle_ms", self.credit_idle_ms, 1..=60_000),
                 setting("idle_ms", self.idle_ms, 1..=60_000),
                 // Day tables are used again after a month.

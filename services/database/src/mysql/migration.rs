@@ -103,7 +103,7 @@ impl Schema {
     /// had all migrations.
     ///
     /// # Errors
-    /// [`Unkept::QueryError`] for the operator, with the database's name.
+    /// [`Unkept::Broken`] for the operator, with the database's name.
     pub async fn check(
         self,
         connection: &mut MySqlConnection,

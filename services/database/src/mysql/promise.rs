@@ -22,7 +22,7 @@ pub trait Promise: Send + Sync + 'static {
 #[derive(Debug)]
 pub enum Unkept {
     /// It is not, and what is wrong: for the operator.
-    QueryError(String),
+    Broken(String),
     /// The database could not be asked.
     Unasked(QueryError),
 }
@@ -30,14 +30,14 @@ pub enum Unkept {
 /// What is said of a database makes no sense.
 impl From<DatabaseError> for Unkept {
     fn from(error: DatabaseError) -> Unkept {
-        Unkept::QueryError(error.to_string())
+        Unkept::Broken(error.to_string())
     }
 }
 
 impl From<Unkept> for DatabaseError {
     fn from(unkept: Unkept) -> DatabaseError {
         match unkept {
-            Unkept::QueryError(reason) => DatabaseError::Unavailable(reason),
+            Unkept::Broken(reason) => DatabaseError::Unavailable(reason),
             Unkept::Unasked(broken) => reading(broken),
         }
     }

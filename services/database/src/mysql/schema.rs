@@ -25,7 +25,7 @@ pub fn patient(options: MysqlOptions) -> MysqlOptions {
 /// from a dump that says otherwise.
 ///
 /// # Errors
-/// [`Unkept::QueryError`] that names the table.
+/// [`Unkept::Broken`] that names the table.
 pub async fn check_engines(connection: &mut MySqlConnection, limit: Duration, name: &str) -> Result<(), Unkept> {
     let text = format!(
         "SELECT table_name, coalesce(engine, 'not known') FROM information_schema.tables WHERE table_schema = '{name}' \
@@ -41,7 +41,7 @@ pub async fn check_engines(connection: &mut MySqlConnection, limit: Duration, na
 /// its columns: two writers, or a writer and its own repetition, would both succeed.
 ///
 /// # Errors
-/// [`Unkept::QueryError`] that names the table and the key.
+/// [`Unkept::Broken`] that names the table and the key.
 pub async fn check_keys(
     connection: &mut MySqlConnection,
     limit: Duration,
@@ -65,5 +65,5 @@ pub async fn check_keys(
 
 /// A database breaks a promise; the message begins with its name.
 pub fn refused(name: &str, reason: &str) -> Unkept {
-    Unkept::QueryError(format!("{name} {reason}"))
+    Unkept::Broken(format!("{name} {reason}"))
 }

@@ -81,7 +81,7 @@ impl Watcher {
             let health = connections.health();
             match connections.look(&**promise).await {
                 Some(Ok(())) => health.keeps(promise.database()),
-                Some(Err(Unkept::QueryError(reason))) => health.breaks(promise.database(), reason),
+                Some(Err(Unkept::Broken(reason))) => health.breaks(promise.database(), reason),
                 // Whether it is kept is not known, and the next ping tells why.
                 None => return,
                 Some(Err(Unkept::Unasked(broken))) => {

@@ -1,7 +1,7 @@
 //! What an operator may configure of a server.
 
 use hongbao_core::limits;
-use hongbao_core::settings::{self, setting};
+use hongbao_core::settings::{self, at_least, setting};
 use serde::{Deserialize, Serialize};
 
 /// What an operator may configure of a server.
@@ -51,7 +51,7 @@ impl ServerOptions {
                 setting("permit_cap", self.permit_cap, 1..=limits::PERMIT_CAP_MAX),
                 setting("open_deadline_ms", self.open_deadline_ms, 1..=60_000),
                 setting("live_envelopes_max", self.live_envelopes_max, 1..=100_000_000),
-                setting("live_idle_ms", self.live_idle_ms, 1_000..=i64::MAX),
+                at_least("live_idle_ms", self.live_idle_ms, 1_000),
                 setting("loads_max", self.loads_max, 1..=100_000),
             ],
         )?;

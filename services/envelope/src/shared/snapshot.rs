@@ -28,6 +28,8 @@
 //! under its own envelope's key alone. The seed is in it only once the journal
 //! has ended and everybody may know it: it would tell every share to come.
 
+use std::borrow::Cow;
+
 use hmac::{Hmac, Mac};
 use hongbao_core::limits::SNAPSHOT_BYTES_MAX;
 use hongbao_core::{
@@ -126,11 +128,11 @@ impl Snapshot {
         }
         let openings = (1..=journal.open_count()).filter_map(|seq| journal.open_at(seq));
         let body = Body {
-            sender: envelope.sender.clone(),
-            audience: envelope.audience.clone(),
+            sender: Cow::Borrowed(&envelope.sender),
+            audience: Cow::Borrowed(&envelope.audience),
             expires_at_ms: envelope.expires_at?.millis(),
             total: envelope.total,
-            openings: openings.map(|(user, opened)| (user.clone(), opened.amount, opened.at.millis())).collect(),
+            openings: openings.map(|(user, opened)| (Cow::Borrowed(user), opened.amount, opened.at.millis())).collect(),
             ended: journal.fold.has_ended().then(|| Ended {
                 refunded: journal.fold.refunded,
                 kind: envelope.kind,
@@ -162,18 +164,18 @@ impl Snapshot {
     }
 }
 
-/// The least that an opening takes: a name of one character with its length, amount, time.
-const SHORTEST_OPENING_BYTES: usize = 4;
+/// The least that an opening takes: a name of one character with its length, one byte of amount, six of time.
+const SHORTEST_OPENING_BYTES: usize = 9;
 
 /// The body of a snapshot, encoded by postcard. A change of it raises [`VERSION`].
 #[derive(Serialize, Deserialize)]
-struct Body {
-    sender: UserId,
-    audience: Audience,
+struct Body<'a> {
+    sender: Cow<'a, UserId>,
+    audience: Cow<'a, Audience>,
     expires_at_ms: i64,
     total: Fen,
     /// User, amount and time in milliseconds, by `seq` from 1.
-    openings: Vec<(UserId, Fen, i64)>,
+    openings: Vec<(Cow<'a, UserId>, Fen, i64)>,
     /// What only the answers about an ended envelope need: the seed would tell every
     /// share to come.
     ended: Option<Ended>,
@@ -191,14 +193,14 @@ struct Ended {
     lifetime_ms: i64,
 }
 
-impl Body {
+impl Body<'_> {
     fn snapshot(self, id: EnvelopeId) -> Option<Snapshot> {
         let expires_at = Timestamp::from_millis(self.expires_at_ms);
         let count = u32::try_from(self.openings.len()).ok()?;
         let mut journal = LiveJournal::empty(self.total);
         for (seq, (user, amount, at_ms)) in (1..=count).zip(self.openings) {
             let remaining = journal.fold.remaining.checked_sub(amount)?;
-            let (kind, at) = (EntryKind::Open(user), Timestamp::from_millis(at_ms));
+            let (kind, at) = (EntryKind::Open(user.into_owned()), Timestamp::from_millis(at_ms));
             journal.apply(&Entry { envelope_id: id, seq, kind, amount, remaining, at });
         }
         // A user opens an envelope once.
@@ -217,13 +219,13 @@ impl Body {
         }
         let envelope = Envelope {
             id,
-            sender: self.sender,
+            sender: self.sender.into_owned(),
             kind: ended.kind,
             total: self.total,
             shares: ended.shares,
             share_cap: ended.share_cap,
             greeting: ended.greeting,
-            audience: self.audience,
+            audience: self.audience.into_owned(),
             seed: Seed::new(ended.seed),
             created_at: Timestamp::from_millis(ended.created_at_ms),
             lifetime_ms: ended.lifetime_ms,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::id::{Fold, SLOTS, TABLES};
-use hongbao_core::settings::{self, setting};
+use hongbao_core::settings::{self, at_least, setting};
 use hongbao_core::{Traffic, limits};
 use hongbao_gateway::edge::RehearsalEdge;
 use hongbao_gateway::rate::{RateLimits, UserRates};
@@ -193,7 +193,7 @@ impl Http {
         settings::check(
             "http",
             &[
-                setting("connections_max", self.connections_max, 1..=usize::MAX),
+                at_least("connections_max", self.connections_max, 1),
                 setting("head_timeout_ms", self.head_timeout_ms, hour.clone()),
                 setting("body_timeout_ms", self.body_timeout_ms, hour.clone()),
                 setting("idle_timeout_ms", self.idle_timeout_ms, hour.clone()),

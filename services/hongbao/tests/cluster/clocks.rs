@@ -23,7 +23,7 @@ pub fn a_server_whose_clock_is_an_hour_ahead_gets_no_requests(trial: &Trial) {
             cluster.ask(address, "/readyz").is_ok_and(|answer| answer.status == 503 && names_the_clock(&answer.text()))
         });
         std::thread::sleep(LOOK_FOR);
-        assert!(names_the_clock(&cluster.log(LOG)), "{}", cluster.log(LOG));
+        assert!(names_the_clock(&cluster.log(log_of("server"))), "{}", cluster.log(log_of("server")));
         cluster.wait_until_up("a1", false);
         let metrics = cluster.ask(address, "/metrics").unwrap().text();
         let is_open = |line: &&str| line.starts_with("hongbao_http_requests_total") && line.contains("/open");
@@ -42,7 +42,9 @@ pub fn a_worker_whose_clock_is_an_hour_ahead_refunds_nothing_early_and_leaves_th
         cluster.kill("a-w1");
         cluster.kill("a-w2");
         let ahead = ahead(trial, "worker", "a-w1");
-        wait_until(NOTICED_WITHIN, "a worker with a wrong clock to say so", || names_the_clock(&cluster.log(LOG)));
+        wait_until(NOTICED_WITHIN, "a worker with a wrong clock to say so", || {
+            names_the_clock(&cluster.log(log_of("worker")))
+        });
         // Most envelopes live for half an hour: who is an hour ahead would end them, and the check below would see it.
         std::thread::sleep(LOOK_FOR);
         cluster.run(&["a-w2"]);
@@ -62,7 +64,10 @@ fn names_the_clock(reason: &str) -> bool {
 }
 
 /// The log of a process whose clock is an hour ahead.
-const LOG: &str = "ahead";
+/// The log of each role is its own, so that no scenario reads the lines of another.
+fn log_of(role: &str) -> &'static str {
+    if role == "worker" { "ahead-worker" } else { "ahead-server" }
+}
 
 fn ahead<'a>(trial: &'a Trial, role: &str, name: &str) -> Extra<'a> {
     let clock = [
@@ -73,5 +78,5 @@ fn ahead<'a>(trial: &'a Trial, role: &str, name: &str) -> Extra<'a> {
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ("DONT_FAKE_MONOTONIC", "1"),
     ];
-    Extra::start(&trial.cluster, LOG, role, name, &clock)
+    Extra::start(&trial.cluster, log_of(role), role, name, &clock)
 }

@@ -34,7 +34,11 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<String>) {
             }
             TokenTree::Punct(sign) => tokens.push(sign.to_string()),
             TokenTree::Group(group) => {
-                let [open, close] = if group.delimiter() == Delimiter::Brace { ["{", "}"] } else { ["(", ")"] };
+                let [open, close] = match group.delimiter() {
+                    Delimiter::Brace => ["{", "}"],
+                    Delimiter::Bracket => ["[", "]"],
+                    Delimiter::Parenthesis | Delimiter::None => ["(", ")"],
+                };
                 tokens.push(open.to_owned());
                 flatten(group.stream(), tokens);
                 tokens.push(close.to_owned());

@@ -122,10 +122,11 @@ fn every_option_that_a_document_mentions_occurs_in_the_sources() {
 }
 
 /// Our programs, and where their commands are listed.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("hongbao", "services/hongbao/src/main.rs"),
     ("hongbao-loadtest", "loadtest/loadtest/src/main.rs"),
     ("hongbao-bench", "loadtest/bench/src/main.rs"),
+    ("hongbao-testbed", "ops/testbed/src/main.rs"),
 ];
 
 #[test]

@@ -274,6 +274,14 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
     match verb {
         WalletVerb::Transfer => Effect::Write,
         WalletVerb::Barrier => Effect::Barrier,
-        _ => Effect::Read,
+        WalletVerb::Ping
+        | WalletVerb::Balance
+        | WalletVerb::History
+        | WalletVerb::Find
+        | WalletVerb::OfEnvelopes
+        | WalletVerb::Scan
+        | WalletVerb::Accounts
+        | WalletVerb::Balances
+        | WalletVerb::Books => Effect::Read,
     }
 }
