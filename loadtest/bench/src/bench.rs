@@ -18,7 +18,7 @@ use crate::measure::{WARM_UP, measure};
 use crate::report::{Line, Report, Round};
 use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
 
-/// What a bench run is told.
+/// The options of bench.
 #[derive(clap::Args)]
 pub struct Args {
     /// The `hongbao` binary, a release build

@@ -25,7 +25,7 @@ const GOAL: f64 = 0.80;
 /// Envelopes that the requests go to, so that both hash over many.
 const ENVELOPES: u64 = 1_000;
 
-/// What a run of `fronts` is told.
+/// The options of `fronts`.
 #[derive(clap::Args)]
 pub struct Args {
     /// The `hongbao` binary, a release build

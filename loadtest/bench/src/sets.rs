@@ -19,7 +19,7 @@ use crate::workload::{Expect, Extent, Name, Stage, Workload};
 /// By how much the cost may differ from that with one SET.
 const GOAL: f64 = 0.15;
 
-/// What a run of `sets` is told.
+/// The options of `sets`.
 #[derive(clap::Args)]
 pub struct Args {
     /// The `hongbao` binary, a release build

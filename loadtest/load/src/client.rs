@@ -44,7 +44,7 @@ impl Client {
         encode(&Header::default(), &claims, &self.key).expect("two plain claims can be signed by a secret")
     }
 
-    /// Sends all requests, each until it is not told `busy`, and hands on each body with its request's index.
+    /// Sends all requests, each until it is not answered `busy`, and hands on each body with its request's index.
     pub fn all(
         &self,
         requests: &RequestBuffer,
@@ -73,7 +73,7 @@ impl Client {
         self.one_with(&self.token(user), method, path, body)
     }
 
-    /// The same with a bearer token; an empty one is nobody's.
+    /// The same with a bearer token; an empty one sends no token.
     pub fn one_with(&self, token: &str, method: &str, path: &str, body: &str) -> Fallible<String> {
         let mut requests = RequestBuffer::default();
         push_request(&mut requests, method, path, token, body);

@@ -67,7 +67,7 @@ impl Generator {
 
     /// Keeps every connection busy from `source` for `time`, or until each request
     /// is sent when there is none, and waits for the answers under way.
-    /// `check` is told each answer with its request's index and refuses it by a label.
+    /// `check` gets each answer with its request's index and refuses it by a label.
     ///
     /// # Errors
     /// When the server cannot be connected to, loses connections again and again,

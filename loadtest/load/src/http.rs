@@ -36,7 +36,7 @@ pub struct Request<'a, P> {
     pub method: &'a str,
     /// The path, with its query.
     pub path: P,
-    /// The bearer token; an empty one is nobody's.
+    /// The bearer token; an empty one sends no token.
     pub token: &'a str,
     /// A further header line with its line end, or nothing.
     pub header: &'a str,

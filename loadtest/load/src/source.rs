@@ -39,7 +39,7 @@ impl<'a> RequestSource<'a> {
         RequestSource { requests, next: 0, again: true, refused: Refused::Dropped }
     }
 
-    /// Sends each request until it is not refused: a request that was told `busy` is as
+    /// Sends each request until it is not refused: a request that was answered `busy` is as
     /// good as one that was never sent.
     pub fn until_taken(requests: &'a RequestBuffer) -> RequestSource<'a> {
         RequestSource { refused: Refused::Later(VecDeque::new()), ..RequestSource::once(requests) }

@@ -16,7 +16,7 @@ const AFTER: Duration = Duration::from_secs(1);
 /// Shares of envelopes, of which there are none here.
 const SHARES_MAX: u32 = 1_000;
 
-/// What `faults` is told.
+/// The options of `faults`.
 #[derive(clap::Args)]
 pub struct Args {
     /// The schedule

@@ -26,7 +26,7 @@ fn remove_at_the_end(dir: &Path) {
         command.args(["-c", REMOVE]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         Mutex::new(spawn_command(command).expect("bash can be started"))
     });
-    let mut shell = shell.lock().expect("nobody panics with the lock");
+    let mut shell = shell.lock().expect("no holder of the lock panics");
     let folders = shell.stdin.as_mut().expect("its input is ours");
     writeln!(folders, "{}", dir.display()).expect("the shell reads until we end");
 }

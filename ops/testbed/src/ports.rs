@@ -32,7 +32,7 @@ pub fn free_port() -> u16 {
 pub fn free_ports(count: u16) -> u16 {
     static NEXT: OnceLock<Mutex<u16>> = OnceLock::new();
     let next = NEXT.get_or_init(|| Mutex::new((std::process::id() % u32::from(COUNT / STRIDE)) as u16 * STRIDE));
-    let mut next = next.lock().expect("nobody panics with the lock");
+    let mut next = next.lock().expect("no holder of the lock panics");
     for _ in 0..COUNT {
         let port = FIRST + *next % (COUNT - count);
         *next = (*next + count) % COUNT;

@@ -62,7 +62,7 @@ pub fn spawn_command(command: Command) -> io::Result<Child> {
         Mutex::new(jobs)
     });
     let (answer, child) = mpsc::sync_channel(1);
-    let jobs = spawner.lock().expect("nobody panics with the lock").clone();
+    let jobs = spawner.lock().expect("no holder of the lock panics").clone();
     jobs.send((command, answer)).expect("the spawner never ends");
     child.recv().expect("the spawner answers every job")
 }

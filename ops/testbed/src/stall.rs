@@ -18,7 +18,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// What a MariaDB gets whose log is to stall. Its thread that keeps statistics of
 /// tables commits too, and while that commit waits it holds what every opening of
-/// a table needs: then nobody could read what is not durable, now and then.
+/// a table needs: then no session could read what is not durable, now and then.
 pub(crate) const OPTIONS: &[&str] = &["--innodb-stats-persistent=0"];
 
 /// A log that stalls until this is dropped. It names a file and borrows no part,
@@ -47,7 +47,7 @@ impl LogStall {
     pub fn wait_until_it_holds_somebody(&self) {
         let until = Instant::now() + SEEN_WITHIN;
         while !self.holds_somebody() {
-            assert!(Instant::now() < until, "nobody has written the log within {SEEN_WITHIN:?}");
+            assert!(Instant::now() < until, "the log was not written within {SEEN_WITHIN:?}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -46,7 +46,7 @@ async fn several_sets_are_one_system() {
     assert_eq!((report.sets, report.envelopes, report.entries), (2, 3, 9));
     assert_eq!(report.transfers, 1 + 3 + 9);
     assert!(report.to_string().contains(" in 2 SETs\n"), "{report}");
-    assert!(report.to_string().contains(" ms (its pace is told from 10000 entries on)\n"), "{report}");
+    assert!(report.to_string().contains(" ms (its pace is shown from 10000 entries on)\n"), "{report}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["sets"], 2);
     assert!(json["ms_per_million_entries"].is_u64(), "{json}");

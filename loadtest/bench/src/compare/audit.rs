@@ -1,4 +1,4 @@
-//! What the database holds against what the users were told.
+//! What the database holds against the answers to the users.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
 //! What a crash costs: in the middle of the load the server is killed, with
-//! Redis where the scheme keeps money in it, and what the users were told is
+//! Redis where the scheme keeps money in it, and the answers to the users is
 //! compared with what MariaDB holds. That is the loss when the machine of Redis
 //! is lost. When it was only the process, Redis is started again from its file
 //! and a new server goes on writing to MariaDB: so that is looked at too. The

@@ -39,7 +39,7 @@ use self::scheme::Scheme;
 use self::testbed::Testbed;
 use crate::measure::WARM_UP;
 
-/// What a comparison is told.
+/// The options of comparison.
 #[derive(clap::Args)]
 pub struct CompareArgs {
     /// The `hongbao` binary, a release build; only Hongbao itself needs it

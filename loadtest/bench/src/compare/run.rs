@@ -158,7 +158,7 @@ impl Ready {
         testbed.entries(self.scheme, &self.envelopes)
     }
 
-    /// Compares the database with what was told.
+    /// Compares the database with the answers.
     pub fn audit(&self, testbed: &Testbed, history: &History) -> Fallible<Audit> {
         let paid = Paid { shares: self.plan.shares, total_fen: total_fen(&self.plan) };
         Ok(Audit::of(self.scheme, history, &self.plan.openings, &self.entries(testbed)?, paid))

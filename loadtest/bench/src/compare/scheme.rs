@@ -11,11 +11,11 @@ pub enum Scheme {
     Bare,
     /// SELECT ... FOR UPDATE, insert, update, commit
     RowLock,
-    /// The same with NOWAIT: who meets a lock is told `busy`
+    /// The same with NOWAIT: who meets a lock is answered `busy`
     NoWait,
     /// UPDATE ... WHERE version = ?, tried a few times
     Optimistic,
-    /// A share is taken in Redis and answered; MariaDB is told later
+    /// A share is taken in Redis and answered; MariaDB is written later
     MemoryFirst,
     /// A queue for each envelope, one transaction an opening
     Serial,

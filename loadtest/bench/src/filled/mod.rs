@@ -27,7 +27,7 @@ const GOAL: f64 = 0.10;
 /// The processes that follow what is written into the databases.
 const WORKERS: [&str; 4] = ["a-w1", "a-w2", "b-w1", "b-w2"];
 
-/// What `filled` is told.
+/// The options of `filled`.
 #[derive(clap::Args)]
 pub struct Args {
     /// The `hongbao` binary, a release build

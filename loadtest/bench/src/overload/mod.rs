@@ -3,7 +3,7 @@
 //! For each workload: the peak at full load over a few connections, with what one
 //! answer costs of all processors; the latency at eight tenths of it; then three times the peak at a
 //! pace that no answer changes, over many connections; and how long it takes from
-//! there until as much is answered as before. A request that was told `busy` is sent
+//! there until as much is answered as before. A request that was answered `busy` is sent
 //! again later, for nothing happened; or at once, beyond that pace, as by clients
 //! that know no delay.
 //!
@@ -53,7 +53,7 @@ const GRABBERS: u32 = 100_000;
 /// Openings of all phases at most: an envelope has no more shares.
 const OPENINGS_MAX: u32 = 9_000_000;
 
-/// What a run of `overload` is told.
+/// The options of `overload`.
 #[derive(clap::Args)]
 pub struct Args {
     /// The `hongbao` binary, a release build

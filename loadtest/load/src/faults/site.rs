@@ -121,6 +121,6 @@ impl Site {
     }
 
     fn holders(&self, part: &str) -> MutexGuard<'_, Holders> {
-        self.parts[part].lock().expect("nobody panics with the lock")
+        self.parts[part].lock().expect("no holder of the lock panics")
     }
 }

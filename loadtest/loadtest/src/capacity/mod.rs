@@ -19,7 +19,7 @@ use wanted::Wanted;
 
 use crate::outcome::Measured;
 
-/// What `plan` is told.
+/// The options of `plan`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Openings a second at the peak

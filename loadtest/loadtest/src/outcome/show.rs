@@ -8,7 +8,7 @@ use hongbao_load::{Fallible, files};
 use super::data::Outcome;
 use super::slo::{self, Slo};
 
-/// What `show` is told.
+/// The options of `show`.
 #[derive(clap::Args)]
 pub struct ShowArgs {
     /// The JSON file of a run

@@ -1,4 +1,4 @@
-//! What a run is told on its command line.
+//! The command line of a run.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ const SHARES_MAX: u32 = 500;
 /// Shares that an envelope may have in a service that the run starts itself.
 const SHARES_MAX_OWN: u32 = 10_000_000;
 
-/// What a run is told.
+/// The options of a run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// What to rehearse

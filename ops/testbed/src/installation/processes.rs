@@ -177,7 +177,7 @@ impl Processes {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("nobody panics with the lock")
+        self.known.lock().expect("no holder of the lock panics")
     }
 }
 
@@ -211,6 +211,6 @@ mod tests {
         while processes.pid("a1").is_ok() {
             std::thread::sleep(END_LOOK);
         }
-        assert!(cpu_time().is_err(), "nobody meant it to go");
+        assert!(cpu_time().is_err(), "its end was not meant");
     }
 }

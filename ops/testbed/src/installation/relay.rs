@@ -69,7 +69,7 @@ impl Relays {
         let own = task.clone();
         let thread = std::thread::Builder::new().name("relays".into()).spawn(move || {
             let path = fs::read_link("/proc/thread-self").map(|path| PathBuf::from("/proc").join(path));
-            *own.lock().expect("nobody panics with the lock") = path.ok();
+            *own.lock().expect("no holder of the lock panics") = path.ok();
             // It ends with the sender.
             let _ = runtime.block_on(ended);
         })?;
@@ -86,7 +86,7 @@ impl Relays {
 
     /// The processor time that they have used, which is part of this process's.
     pub fn cpu_time(&self) -> Fallible<Duration> {
-        match &*self.task.lock().expect("nobody panics with the lock") {
+        match &*self.task.lock().expect("no holder of the lock panics") {
             Some(task) => cpu_time_of(task),
             None => Ok(Duration::ZERO),
         }

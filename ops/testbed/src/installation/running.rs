@@ -70,7 +70,7 @@ impl Installation {
     pub fn start(&self) -> Fallible<()> {
         self.refuse_if_running()?;
         install()?;
-        *self.stopped.write().expect("nobody panics with the lock") = false;
+        *self.stopped.write().expect("no holder of the lock panics") = false;
         if self.relays.is_none() && !self.description.relayed.is_empty() {
             self.start_relays()?;
         }
@@ -103,7 +103,7 @@ impl Installation {
     /// Ends everything in good order, the gateway first, databases last.
     pub fn stop(&self) {
         // A part that is being started has been written down when the lock is ours.
-        *self.stopped.write().expect("nobody panics with the lock") = true;
+        *self.stopped.write().expect("no holder of the lock panics") = true;
         let of = |kinds: &[PartKind]| {
             let names = self.description.parts().into_iter().filter(|part| kinds.contains(&part.kind));
             names.map(|part| part.name).collect::<Vec<_>>()
@@ -134,7 +134,7 @@ impl Installation {
     }
 
     fn spawn(&self, part: &PartEntry, begins: bool) -> Fallible<()> {
-        let stopped = self.stopped.read().expect("nobody panics with the lock");
+        let stopped = self.stopped.read().expect("no holder of the lock panics");
         let PartEntry { name, port, .. } = part;
         if *stopped {
             return Err(format!("{name} is not started again: the installation has been stopped").into());

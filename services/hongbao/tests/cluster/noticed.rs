@@ -23,7 +23,7 @@ impl Tally {
             Ok(_) => _ = self.good.fetch_add(1, Ordering::Relaxed),
             Err(Trouble(reason)) => {
                 self.bad.fetch_add(1, Ordering::Relaxed);
-                let mut latest = self.latest.lock().expect("nobody panics with the lock");
+                let mut latest = self.latest.lock().expect("no holder of the lock panics");
                 if latest.len() == WORDS_MAX {
                     latest.remove(0);
                 }
@@ -43,7 +43,7 @@ impl Tally {
     }
 
     fn latest(&self) -> Vec<String> {
-        self.latest.lock().expect("nobody panics with the lock").clone()
+        self.latest.lock().expect("no holder of the lock panics").clone()
     }
 
     fn require_none(&self, what: &str) {

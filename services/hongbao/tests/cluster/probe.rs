@@ -62,7 +62,7 @@ pub fn without_service(load: &Load<'_>, envelope: usize, fault: impl FnOnce()) -
                 }
                 let began = Instant::now();
                 if load.open(&mut person, envelope, &fresh_name()).is_ok() {
-                    openings.lock().expect("nobody panics with the lock").push((began, Instant::now()));
+                    openings.lock().expect("no holder of the lock panics").push((began, Instant::now()));
                 }
                 std::thread::sleep(PAUSE);
             }
@@ -71,7 +71,7 @@ pub fn without_service(load: &Load<'_>, envelope: usize, fault: impl FnOnce()) -
         at = Instant::now();
         fault();
         let served = || {
-            let openings = openings.lock().expect("nobody panics with the lock");
+            let openings = openings.lock().expect("no holder of the lock panics");
             openings.iter().any(|(began, _)| *began >= at)
         };
         while !served() && at.elapsed() < LOOK_FOR {
@@ -79,7 +79,7 @@ pub fn without_service(load: &Load<'_>, envelope: usize, fault: impl FnOnce()) -
         }
         stopped.store(true, Ordering::Relaxed);
     });
-    let openings = openings.into_inner().expect("nobody panics with the lock");
+    let openings = openings.into_inner().expect("no holder of the lock panics");
     assert!(openings.iter().any(|(_, ended)| *ended < at), "it was served before the fault");
     let first = openings.iter().find(|(began, _)| *began >= at);
     first.map_or(LOOK_FOR, |(_, ended)| ended.duration_since(at))

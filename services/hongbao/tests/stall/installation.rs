@@ -106,7 +106,7 @@ fn options(part: &Part, patience: Duration) -> MysqlOptions {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics with the lock")
+    mutex.lock().expect("no holder of the lock panics")
 }
 
 impl Installation {

@@ -99,7 +99,7 @@ impl ServerProcess {
         F: Future<Output = T> + Send + 'static,
     {
         let answer = {
-            let running = self.running.lock().expect("nobody panics with the lock");
+            let running = self.running.lock().expect("no holder of the lock panics");
             let (runtime, server) = running.as_ref()?;
             runtime.spawn(ask(server.clone()))
         };
@@ -110,7 +110,7 @@ impl ServerProcess {
 impl ServerProcess {
     /// Ends it at once: nothing that it had begun is finished.
     pub fn kill(&self) {
-        let running = self.running.lock().expect("nobody panics with the lock").take();
+        let running = self.running.lock().expect("no holder of the lock panics").take();
         if let Some((runtime, _)) = running {
             runtime.shutdown_background();
         }

@@ -111,18 +111,18 @@ impl Ledger {
 
     /// All of them, in the order in which they were given.
     pub fn answers(&self) -> MutexGuard<'_, Vec<Answer>> {
-        self.answers.lock().expect("nobody panics with the lock")
+        self.answers.lock().expect("no holder of the lock panics")
     }
 
     /// A call begins; whether a log that it rests on is stalled.
     pub fn begins(&self, place: Place, is_stalled: bool) {
         if is_stalled {
-            *self.in_flight.lock().expect("nobody panics with the lock").entry(place).or_default() += 1;
+            *self.in_flight.lock().expect("no holder of the lock panics").entry(place).or_default() += 1;
         }
     }
 
     /// How often each place was in flight while a log that it rests on was stalled.
     pub fn in_flight(&self) -> BTreeMap<Place, u64> {
-        self.in_flight.lock().expect("nobody panics with the lock").clone()
+        self.in_flight.lock().expect("no holder of the lock panics").clone()
     }
 }

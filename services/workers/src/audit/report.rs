@@ -69,7 +69,7 @@ impl fmt::Display for AuditReport {
         write!(f, "took      {} ms", self.duration_ms)?;
         match self.ms_per_million_entries.filter(|_| *entries >= AUDIT_PACE_ENTRIES_MIN) {
             Some(millis) => writeln!(f, ", {} entries/s, {millis} ms per million entries", self.entries_per_s)?,
-            None => writeln!(f, " (its pace is told from {AUDIT_PACE_ENTRIES_MIN} entries on)")?,
+            None => writeln!(f, " (its pace is shown from {AUDIT_PACE_ENTRIES_MIN} entries on)")?,
         }
         match self.breaches {
             0 => write!(f, "verdict   all invariants hold"),
@@ -105,7 +105,7 @@ mod tests {
             let mut few = AuditReport { entries, ..AuditReport::default() };
             few.took(Duration::from_millis(3));
             assert_eq!(few.ms_per_million_entries, per_million);
-            assert!(few.to_string().contains("took      3 ms (its pace is told from 10000 entries on)\n"), "{few}");
+            assert!(few.to_string().contains("took      3 ms (its pace is shown from 10000 entries on)\n"), "{few}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Memory first: a script in Redis takes a share atomically, the user is
-//! answered, and MariaDB is told later, many openings in one insert.
+//! answered, and MariaDB is written later, many openings in one insert.
 //!
 //! The shares are drawn when the envelope is made and wait in a list. What was
 //! taken but is not yet in MariaDB waits in another list in Redis, not in this
@@ -25,7 +25,7 @@ use super::tables::opened;
 
 /// The list of openings that MariaDB does not know yet.
 pub const PENDING: &str = "pending";
-/// Openings that may wait for MariaDB; more are told `busy`.
+/// Openings that may wait for MariaDB; more are answered `busy`.
 const PENDING_MAX: usize = 2_000_000;
 /// Openings in one insert.
 const BATCH_MAX: isize = 1_000;

@@ -3,7 +3,7 @@
 //!
 //! The update comes before the insert, so that who loses has nothing to take
 //! back but the lock. Who loses tries again, a few times, after a pause that grows and is
-//! random, so that the same ones do not meet again; then the user is told `busy`.
+//! random, so that the same ones do not meet again; then the user is answered `busy`.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::pool::{DEADLOCK, LOCKED, Pool, number};
 use super::tables::{READ, Stock, existing, record};
 
-/// Tries before the user is told `busy`.
+/// Tries before the user is answered `busy`.
 const TRIES_MAX: u32 = 4;
 /// The pause before a second try is at most this long; it doubles with each.
 const PAUSE_US_MAX: u64 = 1_000;

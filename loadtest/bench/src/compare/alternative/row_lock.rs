@@ -6,7 +6,7 @@
 //! | insert, update and commit in one message | 1 |
 //!
 //! So the lock is held for one round trip and one flush of the log. With NOWAIT
-//! who meets the lock is told `busy`.
+//! who meets the lock is answered `busy`.
 
 use hongbao_core::wire::Outcome;
 use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};

@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::pool::{DUPLICATE, connect, number};
 use super::tables::{READ, Stock, existing, opened};
 
-/// Openings that may wait for one worker; more are told `busy`.
+/// Openings that may wait for one worker; more are answered `busy`.
 const WAITING_MAX: usize = 4_096;
 /// Envelopes that a worker remembers; it forgets all of them when there are more.
 const REMEMBERED_MAX: usize = 100_000;

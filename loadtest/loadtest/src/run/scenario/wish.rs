@@ -1,4 +1,4 @@
-//! What every scenario is told, and what its plan is put together from.
+//! What every scenario is given, and what its plan is put together from.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub const SHARE_FEN_MEAN: i64 = 10;
 /// Seconds until an envelope expires, where a scenario does not want it to.
 pub const EXPIRES_IN_S: u32 = 3_600;
 
-/// What every scenario is told.
+/// What every scenario is given.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// Openings a second at the full rate.
