@@ -10,7 +10,7 @@ use hongbao_core::{EnvelopeId, Timestamp, UserId};
 use hongbao_store::{Append, StoreError};
 
 use crate::answer::{OpenAnswer, answer_to, exhausted, failed};
-use crate::confirm::load_for;
+use crate::confirm::{load_for, refund_and_answer};
 use crate::context::OpeningContext;
 use crate::permits::PermitGuard;
 
@@ -45,8 +45,9 @@ async fn read_decide_insert(
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
         let entry = match &decision {
             OpenDecision::Append(entry) => entry,
-            // An unconfirmed opening may still arrive, until another entry has taken its place.
-            OpenDecision::Expired if in_doubt && !fold.has_ended() => return exhausted(in_doubt),
+            OpenDecision::Expired if !fold.has_ended() => {
+                return refund_and_answer(context, id, user, now, in_doubt).await;
+            }
             _ => return answer_to(decision),
         };
         match context.store.append(std::slice::from_ref(entry)).await {

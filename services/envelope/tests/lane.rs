@@ -43,6 +43,8 @@ struct Faults {
     lost: AtomicI64,
     /// The envelopes expire, by this clock, while such an append is lost.
     expires: Mutex<Option<Arc<ManualClock>>>,
+    /// Another owner commits this just before the next append.
+    overtakes: Mutex<Option<(Arc<dyn Store>, Entry)>>,
     /// The epoch of the database.
     epoch: AtomicU64,
     /// How many openings wait, as the metric said during the last append.
@@ -61,6 +63,10 @@ impl StoreFaults for Faults {
         assert!(!opens(&self.panics), "a defect in the store");
         if self.gone || opens(&self.unwritable) {
             return Err(StoreError::Unavailable("cannot be written".to_owned()));
+        }
+        let overtakes = self.overtakes.lock().unwrap().take();
+        if let Some((store, entry)) = overtakes {
+            assert_eq!(store.append(&[entry]).await?, Append::Done);
         }
         if self.lost.fetch_sub(1, Ordering::SeqCst) > 0 {
             if let Some(clock) = &*self.expires.lock().unwrap() {
@@ -150,16 +156,21 @@ impl Bench {
 
     /// Another owner of the envelope opens it for `name`, past this lane's memory.
     async fn open_elsewhere(&self, id: EnvelopeId, name: &str) {
+        let entry = self.opening_elsewhere(id, name).await;
+        assert_eq!(self.store.append(&[entry]).await.unwrap(), Append::Done);
+    }
+
+    /// What another owner of the envelope decides for `name`, and has not written.
+    async fn opening_elsewhere(&self, id: EnvelopeId, name: &str) -> Entry {
         let (envelope, fold) = self.store.load(id).await.unwrap().unwrap();
-        let entry = Entry {
+        Entry {
             envelope_id: id,
             seq: fold.last_seq + 1,
             kind: EntryKind::Open(user(name)),
             amount: envelope.share(fold.last_seq + 1, fold.remaining),
             remaining: Fen::new(fold.remaining.get() - 10).unwrap(),
             at: self.clock.now(),
-        };
-        assert_eq!(self.store.append(&[entry]).await.unwrap(), Append::Done);
+        }
     }
 
     fn appends(&self) -> u32 {
@@ -361,19 +372,64 @@ async fn an_expired_envelope_still_knows_who_opened_it_elsewhere() {
     assert_eq!(answers[1], OpenAnswer::Expired);
 }
 
-/// An opening without a lane whose first commit nobody confirmed, and whose
-/// envelope expires before the second: the first may still arrive.
+/// An opening that was decided before the expiry, and is committed when somebody has been told "expired".
 #[tokio::test]
-async fn without_a_lane_nobody_in_doubt_is_told_to_be_too_late() {
+async fn no_opening_follows_an_answer_that_the_envelope_has_expired() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 2).await;
+    bench.batch(&[(id, "a")]).await;
+    let late = bench.opening_elsewhere(id, "x").await;
+    bench.clock.advance_millis(LIFETIME_MS);
+    assert_eq!(bench.batch(&[(id, "y"), (id, "z")]).await, [OpenAnswer::Expired, OpenAnswer::Expired]);
+    assert_eq!(bench.openers(id).await, ["a", "refund"]);
+    assert_eq!(bench.store.append(&[late]).await.unwrap(), Append::Fenced);
+    assert_eq!(bench.batch(&[(id, "y")]).await, [OpenAnswer::Expired]);
+}
+
+#[tokio::test]
+async fn an_opening_that_is_committed_just_before_the_refund_makes_the_answer_empty() {
+    let bench = Bench::new(Faults::default()).await;
+    let id = bench.envelope(1, 2).await;
+    bench.batch(&[(id, "a")]).await;
+    let last = bench.opening_elsewhere(id, "x").await;
+    bench.clock.advance_millis(LIFETIME_MS);
+    *bench.faults.overtakes.lock().unwrap() = Some((bench.store.clone(), last));
+    assert_eq!(bench.batch(&[(id, "y"), (id, "z")]).await, [OpenAnswer::Empty, OpenAnswer::Empty]);
+    assert_eq!(bench.openers(id).await, ["a", "x"]);
+}
+
+#[tokio::test]
+async fn a_refund_that_nobody_confirmed_is_looked_for_before_the_answer() {
+    let bench = Bench::new(Faults { unconfirmed: AtomicI64::new(1), ..Faults::default() }).await;
+    let id = bench.envelope(1, 2).await;
+    bench.clock.advance_millis(LIFETIME_MS);
+    assert_eq!(bench.batch(&[(id, "y")]).await, [OpenAnswer::Expired]);
+    assert_eq!(bench.openers(id).await, ["refund"]);
+    assert_eq!(bench.appends(), 1);
+}
+
+#[tokio::test]
+async fn an_expired_envelope_whose_refund_cannot_be_written_has_no_answer() {
+    let bench = Bench::new(Faults { gone: true, ..Faults::default() }).await;
+    let id = bench.envelope(1, 2).await;
+    bench.clock.advance_millis(LIFETIME_MS);
+    let answers = bench.batch(&[(id, "y")]).await;
+    assert!(matches!(answers[..], [OpenAnswer::Unavailable(_)]), "{answers:?}");
+}
+
+/// An opening without a lane whose first commit nobody confirmed, and whose
+/// envelope expires before the second: the refund takes its place before the answer.
+#[tokio::test]
+async fn without_a_lane_an_opening_in_doubt_is_too_late_once_the_refund_has_its_place() {
     let bench = Bench::new(Faults { lost: AtomicI64::new(1), ..Faults::default() }).await;
     let id = bench.envelope(1, 4).await;
+    let first = bench.opening_elsewhere(id, "a").await;
     *bench.faults.expires.lock().unwrap() = Some(bench.clock.clone());
     let deadline = START.plus_millis(2 * LIFETIME_MS);
     let answer = direct::open(&bench.context, id, &user("a"), deadline).await;
-    assert!(matches!(answer, OpenAnswer::Unknown(_)), "{answer:?}");
-    assert!(bench.openers(id).await.is_empty());
-    let answer = direct::open(&bench.context, id, &user("b"), deadline).await;
-    assert_eq!(answer, OpenAnswer::Expired, "whoever comes later is");
+    assert_eq!(answer, OpenAnswer::Expired);
+    assert_eq!(bench.openers(id).await, ["refund"]);
+    assert_eq!(bench.store.append(&[first]).await.unwrap(), Append::Fenced);
 }
 
 #[tokio::test]

@@ -242,7 +242,7 @@ impl Lane {
         }
     }
 
-    /// A memory that may be old does not tell anybody to be too late.
+    /// "Expired" is answered only of a journal that has ended.
     async fn confirmed(&self, job: &OpenJob, answer: OpenAnswer, now: Timestamp, in_doubt: bool) -> OpenAnswer {
         let is_whole = job.live.journal().fold.has_ended() && !job.live.is_outdated(&*self.context.store);
         match answer {

@@ -1,4 +1,5 @@
-//! Grab: whether there is something to open. Writes nothing.
+//! Grab: whether there is something to open. Writes nothing, but for the refund of
+//! an expired envelope that no worker has refunded yet.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::shared::snapshot::SafeGrab;
 
 impl Server {
-    /// Asks whether there is something to open. Writes nothing.
+    /// Asks whether there is something to open.
     pub async fn grab(&self, id: EnvelopeId, caller: &Caller<'_>) -> Result<GrabAnswer, Refusal> {
         self.check_ours(id)?;
         let now = self.parts.clock.now();

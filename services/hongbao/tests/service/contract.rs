@@ -188,18 +188,20 @@ fn wang_is_told(wang: &User, id: &str, ticket: &str, opened: &Value) {
 
 #[test]
 fn until_its_refund_is_written_an_expired_envelope_says_so() {
-    // Workers that look once in a minute: the refund does not come in time.
+    // Workers that look once in a minute: who asks for a share first writes the refund.
     let service = Service::start("[workers]\nidle_ms = 60000");
     let [li, late] = ["li", "late"].map(|name| service.user(name));
     li.top_up(100);
     let id = li.send(&with(lucky(100, 10), "expires_in_s", 2));
     let too_late = late.ticket(&id);
     li.wait_for_state(&id, "expired", SOON);
-    assert_eq!(late.grab(&id).ok(200), json!({ "outcome": "expired" }));
-    assert_eq!(late.open(&id, &too_late).ok(200), json!({ "outcome": "expired" }));
     let detail = li.detail(&id);
     assert_eq!(detail["envelope"]["remaining_fen"], 100, "{detail}");
     assert!(detail["luckiest"].is_null() && detail["draw_seed"].is_null(), "it is not closed yet: {detail}");
+    assert_eq!(late.grab(&id).ok(200), json!({ "outcome": "expired" }));
+    assert_eq!(late.open(&id, &too_late).ok(200), json!({ "outcome": "expired" }));
+    let detail = li.detail(&id);
+    assert_eq!((&detail["envelope"]["state"], &detail["envelope"]["remaining_fen"]), (&json!("refunded"), &json!(0)));
     service.check();
 }
 

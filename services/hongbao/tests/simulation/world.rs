@@ -1,5 +1,6 @@
 //! The system under test: real stores, two servers, the workers, one clock.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hongbao_core::request::{AudienceBody, AudienceType, CreateEnvelope};
@@ -208,8 +209,8 @@ impl World {
             paid: false,
             opened: Default::default(),
             shown: Default::default(),
-            told_empty: false,
-            told_expired: false,
+            told_empty: BTreeSet::new(),
+            told_expired: BTreeSet::new(),
         };
         self.model.envelopes.push(id);
         self.model.of.insert(id, known);
