@@ -10,7 +10,7 @@ use hongbao_core::{Envelope, EnvelopeId, Journal, Opened, Timestamp, UserId};
 use hongbao_database::{Durable, durably};
 use hongbao_store::{Append, StoreError};
 
-use crate::lane::{LaneContext, OpenAnswer, answer_to};
+use crate::lane::job::{LaneContext, OpenAnswer, answer_to};
 use crate::permits::PermitGuard;
 
 /// Opens an envelope for `user`; gives up at `deadline`.

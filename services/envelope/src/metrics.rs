@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::lane::OpenAnswer;
+use crate::lane::job::OpenAnswer;
 
 /// The ways in which an opening can end, as labels, in the order of [`place_of`].
 const OUTCOMES: [&str; 8] = ["opened", "replayed", "empty", "expired", "not_found", "busy", "unavailable", "unknown"];

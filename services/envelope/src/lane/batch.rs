@@ -8,7 +8,7 @@ use hongbao_core::envelope::OpenDecision;
 use hongbao_core::{Entry, EnvelopeId, Journal, Opened, Timestamp, UserId};
 use hongbao_store::{Append, StoreError};
 
-use super::{LaneContext, OpenAnswer, OpenJob, answer_to};
+use super::job::{LaneContext, OpenAnswer, OpenJob, answer_to};
 use crate::live::LiveEnvelope;
 use crate::permits::PermitGuard;
 

@@ -12,7 +12,10 @@
 //! envelope always in the same order.
 
 mod batch;
+pub(crate) mod job;
+mod place;
 mod queue;
+mod span;
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -23,74 +26,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
-use hongbao_core::envelope::OpenDecision;
 use hongbao_core::limits::{ALONE_AT_ONCE, FENCE_RETRIES_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE};
-use hongbao_core::{Clock, EnvelopeId, Opened, Timestamp, UserId};
-use hongbao_store::Store;
+use hongbao_core::{EnvelopeId, Timestamp};
+use hongbao_trace::{Span, export, in_current, in_span, millis};
 use indexmap::IndexMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use self::batch::{BatchFailed, attempt};
-pub use self::queue::{Accepted, LaneQueue, Place};
+pub use self::job::{LaneContext, OpenAnswer, OpenJob};
+pub use self::place::Place;
+pub use self::queue::{Accepted, LaneQueue};
+use self::span::{BatchFields, batch_span, tell_requests};
 use crate::direct;
-use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
-use crate::metrics::LaneMetrics;
-use crate::permits::Permits;
-
-/// An opening that waits for its turn.
-pub struct OpenJob {
-    /// The envelope, as it was live when the opening was accepted.
-    pub live: Arc<LiveEnvelope>,
-    /// Who opens.
-    pub user: UserId,
-    /// When it was accepted, to measure the wait.
-    pub accepted: Instant,
-    /// Past this time it is dropped before the transaction.
-    pub deadline: Timestamp,
-    /// Where the answer goes. Nobody may be waiting any more; the opening happens all the same.
-    pub answer: oneshot::Sender<OpenAnswer>,
-    /// Its place in the lane, which the queue gives it; free again when the job is dropped.
-    pub place: Option<Place>,
-}
-
-/// How an opening ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OpenAnswer {
-    /// The user has this share, durably.
-    Opened {
-        /// The share.
-        opened: Opened,
-        /// It had been opened before.
-        replayed: bool,
-    },
-    /// Every share was opened by others.
-    Empty,
-    /// Too late.
-    Expired,
-    /// There is nothing to open under this id.
-    NotFound,
-    /// Refused for now; nothing happened.
-    Busy,
-    /// The database cannot be used; nothing happened. With the cause.
-    Unavailable(String),
-    /// It may have happened or not; asking again settles it. With the cause.
-    Unknown(String),
-}
-
-/// What all lanes of a server share.
-pub struct LaneContext {
-    /// Where openings are written.
-    pub store: Arc<dyn Store>,
-    /// What the server remembers.
-    pub live: Arc<LiveEnvelopes>,
-    /// What caps the transactions of one envelope.
-    pub permits: Arc<dyn Permits>,
-    /// Tells the time of each opening.
-    pub clock: Arc<dyn Clock>,
-    /// Counts and times.
-    pub metrics: LaneMetrics,
-}
+use crate::live::NotLive;
 
 /// Openings that may fail one after the other before the rest of a failed batch
 /// is refused unasked: the database is gone, not one request bad.
@@ -153,28 +102,44 @@ impl Lane {
         if batch.is_empty() {
             return;
         }
-        match attempt(&self.context, batch, now).await {
-            Ok(answers) => self.answer_all(batch, answers, now, false).await,
-            Err(failed) => {
-                self.context.metrics.failed_batches.inc();
-                if failed.is_lock_timeout() {
-                    // As a whole it would wait for the same row again, and be late.
-                    self.isolate(batch, failed, false).await;
-                } else {
-                    self.retry_batch(batch, failed).await;
-                }
+        let span = batch_span(batch);
+        let failure = in_span(span.clone(), self.decide(batch, now, &span)).await;
+        export::end(&span, failure);
+    }
+
+    /// Gives why the batch failed as a whole, if it did; its openings are answered then, too.
+    async fn decide(&self, batch: &mut Vec<OpenJob>, now: Timestamp, span: &Span<BatchFields>) -> Option<&'static str> {
+        let failed = match attempt(&self.context, batch, now).await {
+            Ok(answers) => {
+                self.answer_all(batch, answers, now, false).await;
+                return None;
+            }
+            Err(failed) => failed,
+        };
+        self.context.metrics.failed_batches.inc();
+        tell_requests(batch, span);
+        let elapsed_ms = millis(span.started.elapsed());
+        match &failed {
+            BatchFailed::Store(error) if !failed.is_lock_timeout() => {
+                tracing::warn!(%error, elapsed_ms, "a batch failed");
+            }
+            // Everyday life where an envelope has two owners, or another transaction holds its row.
+            BatchFailed::Fenced | BatchFailed::Store(_) => {
+                tracing::debug!(reason = %failed, elapsed_ms, "a batch is decided again");
             }
         }
+        if failed.is_lock_timeout() {
+            // As a whole it would wait for the same row again, and be late.
+            self.isolate(batch, failed, false).await;
+        } else {
+            self.retry_batch(batch, failed).await;
+        }
+        Some("the batch failed as a whole")
     }
 
     /// Decides a failed batch again, as a whole, from what the database says now.
     async fn retry_batch(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed) {
         let in_doubt = failed.is_in_doubt();
-        match &failed {
-            // Everyday life where an envelope has two owners.
-            BatchFailed::Fenced => tracing::debug!(openings = batch.len(), "another writer was first"),
-            BatchFailed::Store(error) => tracing::warn!(openings = batch.len(), %error, "a batch failed"),
-        }
         self.drop_late(batch, self.context.clock.now(), in_doubt);
         self.reload(batch).await;
         let now = self.context.clock.now();
@@ -202,7 +167,8 @@ impl Lane {
                 break;
             }
             let context = self.context.clone();
-            loads.spawn(async move { context.live.get_or_load(id, &*context.store, now).await.map(|_| ()) });
+            loads
+                .spawn(in_current(async move { context.live.get_or_load(id, &*context.store, now).await.map(|_| ()) }));
         }
         while let Some(loaded) = loads.join_next().await {
             if let Ok(Err(NotLive::Store(_))) = loaded {
@@ -228,7 +194,7 @@ impl Lane {
                 note_panic(envelopes.join_next().await);
             }
             let (lane, failure) = (Lane::new(self.context.clone()), failure.clone());
-            envelopes.spawn(async move { lane.each_alone(jobs, &failure).await });
+            envelopes.spawn(in_current(async move { lane.each_alone(jobs, &failure).await }));
         }
         while !envelopes.is_empty() {
             note_panic(envelopes.join_next().await);
@@ -343,18 +309,4 @@ async fn unless_it_panics(work: impl Future<Output = ()>) -> std::thread::Result
         Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
-}
-
-/// The answer that a decision comes to, once what it appends is durable.
-pub(crate) fn answer_to(decision: OpenDecision) -> OpenAnswer {
-    match decision {
-        OpenDecision::Append(entry) => OpenAnswer::Opened {
-            opened: Opened { seq: entry.seq, amount: entry.amount, at: entry.at },
-            replayed: false,
-        },
-        OpenDecision::Replay(opened) => OpenAnswer::Opened { opened, replayed: true },
-        OpenDecision::Empty => OpenAnswer::Empty,
-        OpenDecision::Expired => OpenAnswer::Expired,
-        OpenDecision::NotActive => OpenAnswer::NotFound,
-    }
 }

@@ -11,10 +11,9 @@
 //! find it also when the limit has just fallen below what that one holds: each
 //! may hold its part of the limit, as if all that are inside shared it alike.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
 use hongbao_core::limits::{LANE_ADMITS_AT_FIRST, LANE_ADMITS_MIN, LANE_WAIT_MS_GOAL};
@@ -22,7 +21,8 @@ use hongbao_core::{EnvelopeId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::OpenJob;
+use super::job::OpenJob;
+use super::place::{Place, QueueState};
 
 /// Where an opening stands in the order in which a lane accepted them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,57 +47,6 @@ pub struct LaneQueue {
     state: Arc<Mutex<QueueState>>,
 }
 
-/// Those that were let in and have no answer yet, waiting or in the batch under way.
-struct QueueState {
-    limit: AdaptiveLimit,
-    by_envelope: HashMap<EnvelopeId, usize>,
-    places: u64,
-    places_max: usize,
-}
-
-impl QueueState {
-    /// Whether one more opening of this envelope is let in; if not, that is noted.
-    fn has_room(&mut self, id: EnvelopeId) -> bool {
-        let held = self.by_envelope.get(&id).copied().unwrap_or_default();
-        let envelopes = self.by_envelope.len() + 1;
-        let is_within_its_part = (held + 1) * envelopes <= self.limit.limit();
-        let has_room = (held < self.limit.free() || is_within_its_part) && self.limit.under_way() < self.places_max;
-        if !has_room {
-            self.limit.turned_away();
-        }
-        has_room
-    }
-}
-
-/// The place of one opening in a lane. Dropped with its answer, it is free again.
-pub struct Place {
-    state: Arc<Mutex<QueueState>>,
-    id: EnvelopeId,
-    since: Instant,
-}
-
-impl Place {
-    /// Its answer is there, and how long that took says how fast the lane is: not
-    /// so where it failed at once because the database is gone.
-    pub fn measure(&self) {
-        let now = Instant::now();
-        self.state.lock().limit.measure(now - self.since, now);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.state.lock();
-        state.limit.leave();
-        if let Some(held) = state.by_envelope.get_mut(&self.id) {
-            *held -= 1;
-            if *held == 0 {
-                state.by_envelope.remove(&self.id);
-            }
-        }
-    }
-}
-
 impl LaneQueue {
     /// The queue of the lane of a database, and its other end. Never are more than
     /// `places_max` inside at once, however fast the lane is.
@@ -113,7 +62,7 @@ impl LaneQueue {
             most: places_max,
             goal: Duration::from_millis(LANE_WAIT_MS_GOAL),
         });
-        let state = QueueState { limit, by_envelope: HashMap::new(), places: 0, places_max };
+        let state = QueueState::new(limit, places_max);
         (LaneQueue { jobs, lane, state: Arc::new(Mutex::new(state)) }, waiting)
     }
 
@@ -132,12 +81,10 @@ impl LaneQueue {
         }
         // The channel is full only where the lane has ended.
         let sent = self.jobs.try_reserve().ok()?;
-        state.limit.enter();
-        *state.by_envelope.entry(id).or_default() += 1;
-        state.places += 1;
-        job.place = Some(Place { state: self.state.clone(), id, since: job.accepted });
+        let place = state.enter(id);
+        job.place = Some(Place::new(self.state.clone(), id, job.accepted));
         sent.send(job);
-        Some(Accepted { lane: self.lane, place: state.places })
+        Some(Accepted { lane: self.lane, place })
     }
 }
 
