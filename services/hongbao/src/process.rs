@@ -12,8 +12,9 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Auth, Log};
-use crate::log;
+use crate::config::{Auth, Log, Otlp};
+use crate::otlp::Process;
+use crate::{log, otlp};
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 pub const LISTEN_BACKLOG: u32 = 4_096;
@@ -30,12 +31,20 @@ pub fn registry() -> Registry {
 }
 
 /// Runs a role until it ends. An error is one that kept it from starting.
-pub fn run(log: &Log, role: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    let log = log::start(log)?;
+pub fn run(
+    log: &Log,
+    otlp: &Otlp,
+    process: &Process,
+    role: impl Future<Output = Result<(), String>>,
+) -> Result<(), String> {
+    let log = log::start(log, process.set.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.spawn(log.tell_forever());
-    runtime.block_on(role)
+    let exporting = otlp::start(otlp, process, runtime.handle().clone())?;
+    let ended = runtime.block_on(role);
+    exporting.stop();
+    ended
 }
 
 /// Binds the address; gives the one in force, with its port. `set_by` says where
