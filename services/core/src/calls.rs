@@ -237,6 +237,11 @@ const fn reading(path: &'static str) -> CallInfo {
 }
 
 impl CallInfo {
+    /// As it is named in measures and in the log: `POST /v1/envelopes/{id}/open`.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.method.as_str(), self.path)
+    }
+
     /// What stands for the id in a path of this call; `None` inside where its path has none.
     pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
         let Some((before, after)) = self.path.split_once("{id}") else { return (path == self.path).then_some(None) };

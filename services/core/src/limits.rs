@@ -53,6 +53,14 @@ pub const TOKEN_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const PROBLEM_TEXT_CHARS_MAX: usize = 200;
 /// Lines that one place of the program writes into the log in a second, details (`debug`) excepted.
 pub const LOG_LINES_PER_S_MAX: u64 = 100;
+/// A request that takes longer is logged, in milliseconds.
+pub const SLOW_REQUEST_MS: u64 = 1_000;
+/// Requests that the lines about a batch name; what is exported of it links to all.
+pub const LOG_BATCH_REQUESTS_MAX: usize = 16;
+/// Spans that wait to be sent to a collector; more are lost.
+pub const OTLP_QUEUE_MAX: usize = 2_048;
+/// Bytes of a collector's answer at most.
+pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Items of one page of a list, at most and by default.
 pub const PAGE_MAX: u32 = 500;
 /// See [`PAGE_MAX`].

@@ -57,7 +57,7 @@ impl Bench {
             let live = self.context.live.get_or_load(*id, &*self.store, now).await.unwrap();
             let (answer, answered) = oneshot::channel();
             let user = UserId::parse(name).unwrap();
-            jobs.push(OpenJob { live, user, accepted: Instant::now(), deadline, answer, place: None });
+            jobs.push(OpenJob { live, user, accepted: Instant::now(), deadline, answer, place: None, request: None });
             answers.push(answered);
         }
         Lane::new(self.context.clone()).process(&mut jobs).await;

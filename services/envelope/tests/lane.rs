@@ -137,7 +137,15 @@ impl Bench {
             let live = self.context.live.get_or_load(*id, &*self.store, now).await.unwrap();
             let (answer, answered) = oneshot::channel();
             let deadline = now.plus_millis(1_000);
-            jobs.push(OpenJob { live, user: user(name), accepted: Instant::now(), deadline, answer, place: None });
+            jobs.push(OpenJob {
+                live,
+                user: user(name),
+                accepted: Instant::now(),
+                deadline,
+                answer,
+                place: None,
+                request: None,
+            });
             answers.push(answered);
         }
         self.lane.process(&mut jobs).await;
@@ -240,8 +248,15 @@ async fn a_late_opening_is_dropped_before_its_transaction() {
     let id = bench.envelope(1, 2).await;
     let live = bench.context.live.get_or_load(id, &*bench.store, START).await.unwrap();
     let (answer, mut answered) = oneshot::channel();
-    let mut jobs =
-        vec![OpenJob { live, user: user("late"), accepted: Instant::now(), deadline: START, answer, place: None }];
+    let mut jobs = vec![OpenJob {
+        live,
+        user: user("late"),
+        accepted: Instant::now(),
+        deadline: START,
+        answer,
+        place: None,
+        request: None,
+    }];
     bench.lane.process(&mut jobs).await;
     assert_eq!(answered.try_recv().unwrap(), OpenAnswer::Busy);
     assert!(bench.openers(id).await.is_empty());
@@ -334,8 +349,15 @@ async fn a_memory_that_is_ahead_of_a_restored_database_writes_no_gap() {
     // One opening was accepted with the old copy, the other finds a new one.
     let (answer, mut answered) = oneshot::channel();
     let deadline = START.plus_millis(1_000);
-    let mut jobs =
-        vec![OpenJob { live: waiting, user: user("next"), accepted: Instant::now(), deadline, answer, place: None }];
+    let mut jobs = vec![OpenJob {
+        live: waiting,
+        user: user("next"),
+        accepted: Instant::now(),
+        deadline,
+        answer,
+        place: None,
+        request: None,
+    }];
     bench.lane.process(&mut jobs).await;
     assert_eq!(seq_of(&answered.try_recv().unwrap()), Some((2, false)));
     let answers = bench.batch(&[(b, "lost"), (b, "next")]).await;
@@ -470,8 +492,15 @@ async fn openings_count_as_waiting_until_their_batch_is_committed() {
     for name in ["a", "b", "c"] {
         let (answer, _) = oneshot::channel();
         let deadline = START.plus_millis(1_000);
-        let job =
-            OpenJob { live: live.clone(), user: user(name), accepted: Instant::now(), deadline, answer, place: None };
+        let job = OpenJob {
+            live: live.clone(),
+            user: user(name),
+            accepted: Instant::now(),
+            deadline,
+            answer,
+            place: None,
+            request: None,
+        };
         queue.try_send(job).ok().unwrap();
     }
     drop(queue);
@@ -490,8 +519,15 @@ async fn a_batch_that_panics_leaves_a_lane_that_works() {
     let open = async |name: &str| {
         let (answer, answered) = oneshot::channel();
         let deadline = START.plus_millis(1_000);
-        let job =
-            OpenJob { live: live.clone(), user: user(name), accepted: Instant::now(), deadline, answer, place: None };
+        let job = OpenJob {
+            live: live.clone(),
+            user: user(name),
+            accepted: Instant::now(),
+            deadline,
+            answer,
+            place: None,
+            request: None,
+        };
         queue.try_send(job).ok().unwrap();
         answered.await
     };

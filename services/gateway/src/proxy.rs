@@ -18,6 +18,7 @@ use hongbao_core::{EnvelopeId, Traffic};
 use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
 use hongbao_http::mark::is_marked;
 use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
+use hongbao_http::request_span::propagate;
 use hongbao_http::{Code, Problem, read_body};
 use http::header::ALLOW;
 use http::request::Parts;
@@ -114,6 +115,9 @@ impl Proxy {
             (Routing::Owner, Some(id)) => Key::Envelope(id),
             (Routing::OwnerOfNew, Some(id)) => {
                 let text = HeaderValue::try_from(id.to_string()).expect("an id is made of hex digits and dashes");
+                if let Some(span) = hongbao_trace::current() {
+                    span.record("envelope_id", id.to_string());
+                }
                 parts.headers.insert(ENVELOPE_ID, text);
                 Key::Envelope(id)
             }
@@ -162,6 +166,7 @@ impl Proxy {
             let dead_for_ms = if call.info().changes { shared.options.probe_timeout_ms } else { 0 };
             let dead_for = Duration::from_millis(dead_for_ms);
             let answer = upstream.wait(deadline + grace, dead_for, self.client.send(upstream, request)).await;
+            note_upstream(upstream, matches!(answer, Ok(Ok(_))));
             let response = match answer {
                 Err(NoAnswer::InTime) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
                 Err(NoAnswer::AnyMore) if call.info().changes => {
@@ -225,7 +230,18 @@ impl Proxy {
             false => HeaderValue::from(deadline.saturating_duration_since(Instant::now()).as_millis() as u64),
         };
         request.headers_mut().insert(DEADLINE_MS, left);
+        propagate(request.headers_mut());
         request
+    }
+}
+
+/// Whom the request was passed on to, in what is logged of it and recorded.
+fn note_upstream(upstream: &Upstream, has_answered: bool) {
+    if let Some(span) = hongbao_trace::current()
+        && (!has_answered || span.context.is_sampled)
+    {
+        span.record("set", upstream.set.clone());
+        span.record("server", upstream.name.clone());
     }
 }
 

@@ -89,6 +89,34 @@ async fn the_mark_of_a_rehearsal_passes_as_it_came_and_is_counted_apart() {
 }
 
 #[tokio::test]
+async fn a_trace_goes_on_under_a_span_of_the_gateway_and_a_bad_one_is_replaced() {
+    let backend = Backend::start("a1").await;
+    let text = topology(1, &[("a", "00-99", &[("a1", backend.address)])]);
+    let front = Front::start(&text, quick()).await;
+    let (trace_id, span_id) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let good = format!("00-{trace_id}-{span_id}-01");
+    let mut traces = HashSet::new();
+    let bad = good.to_uppercase();
+    for (sent, is_continued) in [
+        (&[("traceparent", good.as_str()), ("tracestate", "v=1"), ("connection", "traceparent")][..], true),
+        (&[("traceparent", &good), ("traceparent", &good), ("tracestate", "v=1")], false),
+        (&[("traceparent", &bad), ("tracestate", "v=1")], false),
+        (&[("traceparent", "00-0"), ("tracestate", "v=1")], false),
+        (&[("tracestate", "v=1")], false),
+        (&[], false),
+    ] {
+        assert_eq!(front.call_with("GET", "/v1/wallet", sent, "").await.server(), "a1");
+        let passed_on = backend.script.header("traceparent");
+        let [passed_on] = &passed_on[..] else { panic!("{passed_on:?}") };
+        let parts: Vec<_> = passed_on.split('-').collect();
+        let [version, trace, span, flags] = parts[..] else { panic!("{passed_on}") };
+        assert_eq!((version, trace == trace_id, flags == "01"), ("00", is_continued, is_continued), "{sent:?}");
+        assert!(span != span_id && traces.insert(passed_on.clone()), "{passed_on}");
+        assert_eq!(backend.script.header("tracestate").len(), usize::from(is_continued), "{sent:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_takes_no_rehearsals_passes_no_mark_on() {
     let (backends, front) = two_sets().await;
     let mark = front.operator_token();
@@ -139,8 +167,9 @@ async fn what_a_server_needs_passes_and_what_concerns_one_connection_does_not() 
     assert_eq!(reply.header("x-request-id"), Some("mine-1"));
     let script = &backends.iter().find(|backend| backend.script.name == reply.server()).unwrap().script;
     let names: HashSet<String> = script.seen.lock().iter().map(|(name, _)| name.clone()).collect();
-    let expected = ["host", "authorization", "content-type", "content-length", "x-request-id", "x-hongbao-deadline-ms"];
-    assert_eq!(names, expected.map(str::to_owned).into());
+    let from_client = ["host", "authorization", "content-type", "content-length", "x-request-id"];
+    let from_gateway = ["x-hongbao-deadline-ms", "traceparent"];
+    assert_eq!(names, from_client.into_iter().chain(from_gateway).map(str::to_owned).collect());
     assert_eq!(script.header("x-request-id"), ["mine-1"]);
     assert_eq!(script.header("x-hongbao-deadline-ms"), ["2000"]);
 }

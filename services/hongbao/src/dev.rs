@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::dev::{Config, Flags};
 use crate::folder::{self, Folder, folder_of};
+use crate::otlp::Process;
 use crate::process::{self, Tokens};
 use crate::{durability, log};
 
@@ -45,7 +46,9 @@ pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, S
         print!("{}", config.shown());
         return Ok(ExitCode::SUCCESS);
     }
-    process::run(&config.log.clone(), serve_until_stopped(config, tokens, clock))?;
+    let (log, otlp) = (config.log.clone(), config.otlp.clone());
+    let itself = Process { role: "dev", name: "dev".to_owned(), set: None };
+    process::run(&log, &otlp, &itself, serve_until_stopped(config, tokens, clock))?;
     Ok(ExitCode::SUCCESS)
 }
 

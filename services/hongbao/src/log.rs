@@ -18,12 +18,14 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, LogFormat};
+use crate::log_line::WithSpan;
 
 /// Between two looks at how many lines were left out.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -53,15 +55,16 @@ pub struct Started {
     left_out: Arc<AtomicU64>,
 }
 
-/// Writes to standard error from now on, and panics into the log.
+/// Writes to standard error from now on, and panics into the log. `set` is the SET that the
+/// process belongs to.
 ///
 /// # Errors
 /// As [`directives`].
-pub fn start(settings: &Log) -> Result<Started, String> {
+pub fn start(settings: &Log, set: Option<&str>) -> Result<Started, String> {
     let left_out = Arc::default();
     let budgets = Budgets::new(Arc::clone(&left_out));
     let ansi = io::stderr().is_terminal();
-    tracing_subscriber::registry().with(lines(settings, budgets, ansi, io::stderr)?).init();
+    tracing_subscriber::registry().with(lines(settings, set, budgets, ansi, io::stderr)?).init();
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload().downcast_ref::<&str>().copied();
         let text =
@@ -91,6 +94,7 @@ impl Started {
 /// The layer that writes.
 fn lines<S, W>(
     settings: &Log,
+    set: Option<&str>,
     budgets: Budgets,
     ansi: bool,
     writer: W,
@@ -104,11 +108,17 @@ where
         // A log that cannot be written, on a full disk or to a reader that is
         // gone, would otherwise panic in whatever task has something to say.
         .log_internal_errors(false)
-        .with_ansi(ansi)
         .with_writer(writer);
-    Ok(match settings.format {
-        LogFormat::Text => layer.with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    let (line, format, set) = (tracing_subscriber::fmt::format(), settings.format, set.map(str::to_owned));
+    Ok(match format {
+        LogFormat::Text => {
+            let line = WithSpan { line: line.with_ansi(ansi), format, set };
+            layer.with_ansi(ansi).event_format(line).with_filter(filter).boxed()
+        }
+        LogFormat::Json => {
+            let line = WithSpan { line: line.json().flatten_event(true), format, set };
+            layer.fmt_fields(JsonFields::new()).event_format(line).with_filter(filter).boxed()
+        }
     })
 }
 
@@ -157,6 +167,10 @@ impl<S: Subscriber> Filter<S> for Budgets {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use hongbao_trace::{Fields, Kind, Span, TraceContext, Value, in_span};
+
     use super::*;
 
     /// What was written.
@@ -205,7 +219,7 @@ mod tests {
     fn flooded(settings: &Log) -> (Written, u64) {
         let (written, left_out) = (Written::default(), Arc::<AtomicU64>::default());
         let writer = written.clone();
-        let layer = lines(settings, Budgets::new(left_out.clone()), false, move || writer.clone()).unwrap();
+        let layer = lines(settings, None, Budgets::new(left_out.clone()), false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             for number in 0..FLOOD {
                 tracing::warn!(number, "the same again");
@@ -227,6 +241,51 @@ mod tests {
             assert_eq!(written.count("something else"), 1);
             assert_eq!(written.count("in detail"), 0);
         }
+    }
+
+    struct Opening;
+
+    impl Fields for Opening {
+        fn visit(&self, field: &mut dyn FnMut(&'static str, Value<'_>)) {
+            field("request_id", "r-\"1\"".into());
+            field("openings", 2.into());
+        }
+    }
+
+    /// The line that a place writes for a span.
+    async fn line_for_a_span(format: LogFormat) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let settings = Log { format, ..Log::default() };
+        let layer = lines(&settings, Some("a"), Budgets::new(Arc::default()), false, move || writer.clone()).unwrap();
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let context = TraceContext::received(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00").unwrap();
+        let span = Arc::new(Span::new("test", Kind::Internal, context, Instant::now(), Opening));
+        in_span(span, async { tracing::warn!(openings = 1, "in a span") }).await;
+        tracing::warn!("in no span");
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let (line, rest) = text.split_once('\n').unwrap();
+        assert!(rest.contains("in no span") && !rest.contains("trace_id") && rest.ends_with('\n'), "{rest}");
+        line.to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_line_has_the_ids_of_its_span_and_no_field_twice() {
+        let line = line_for_a_span(LogFormat::Text).await;
+        let ids = "trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=";
+        assert!(
+            line.contains("in a span openings=1") && line.contains(ids) && line.ends_with("request_id=r-\"1\""),
+            "{line}"
+        );
+        let line = line_for_a_span(LogFormat::Json).await;
+        assert_eq!(line.matches("\"openings\":").count(), 1, "{line}");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&line["request_id"], &line["openings"], &line["level"]),
+            (&"r-\"1\"".into(), &1.into(), &"WARN".into())
+        );
+        assert_eq!(line["set"], "a");
+        assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::config::Otlp;
+use crate::otlp::Process;
 use crate::roles::Role;
 use crate::{process, stores};
 
@@ -10,6 +12,8 @@ use crate::{process, stores};
 pub fn run(config: &Path) -> Result<ExitCode, String> {
     let role = Role::load(config)?;
     let log = role.installation.log.clone();
-    process::run(&log, async { stores::migrate(&role.installation, &role.file()).await })?;
+    // What it does is in the log; there is nothing to trace.
+    let itself = Process { role: "migrate", name: "migrate".to_owned(), set: None };
+    process::run(&log, &Otlp::default(), &itself, async { stores::migrate(&role.installation, &role.file()).await })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,8 +13,9 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Auth, Log};
-use crate::log;
+use crate::config::{Auth, Log, Otlp};
+use crate::otlp::Process;
+use crate::{log, otlp};
 
 /// What the names of the rehearsal's measures begin with: `rehearsal_hongbao_open_outcomes_total`.
 const REHEARSAL_PREFIX: &str = "rehearsal";
@@ -28,12 +29,20 @@ pub fn registry() -> Registry {
 }
 
 /// Runs a role until it ends. An error is one that kept it from starting.
-pub fn run(log: &Log, role: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    let log = log::start(log)?;
+pub fn run(
+    log: &Log,
+    otlp: &Otlp,
+    process: &Process,
+    role: impl Future<Output = Result<(), String>>,
+) -> Result<(), String> {
+    let log = log::start(log, process.set.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.spawn(log.tell_forever());
-    runtime.block_on(role)
+    let exporting = otlp::start(otlp, process, runtime.handle().clone())?;
+    let ended = runtime.block_on(role);
+    exporting.stop();
+    ended
 }
 
 /// Binds the address; gives the one in force, with its port. `set_by` says where

@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
-//! [`refused`], [`outer`], [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
+//! [`request_span`], [`refused`], [`outer`], [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -29,6 +29,7 @@ pub mod hop;
 pub mod outer;
 pub mod refused;
 pub mod request_id;
+pub mod request_span;
 
 mod connection;
 pub mod log_budget;

@@ -135,7 +135,7 @@ struct Route {
 impl Route {
     fn of(call: Call) -> Route {
         let call = call.info();
-        Route { label: format!("{} {}", call.method.as_str(), call.path), call: Some(call), ..Route::other() }
+        Route { label: call.label(), call: Some(call), ..Route::other() }
     }
 
     fn other() -> Route {

@@ -1,8 +1,9 @@
-//! The one layer around a role's router: request id, problems, panics, counts, log.
+//! The one layer around a role's router: request id, span, problems, panics, counts, log.
 
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -10,9 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{BoxError, Router};
 use futures_util::FutureExt as _;
 use hongbao_core::calls::Call;
-use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX};
+use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX, SLOW_REQUEST_MS};
+use hongbao_trace::{Span, export};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Uri};
+use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
@@ -21,9 +23,10 @@ use crate::head;
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::options::ServeOptions;
-use crate::problem::{Code, PROBLEM_JSON, Problem, bounded, on_the_wire, status_of};
+use crate::problem::{Code, PROBLEM_JSON, Problem, on_the_wire, status_of};
 use crate::refused::{Asked, Early, Refused};
 use crate::request_id::{RequestId, RequestIds};
+use crate::request_span::{RequestFields, request_span};
 
 /// Calls of clients start with this.
 const API: &str = "/v1/";
@@ -93,8 +96,18 @@ impl Outer {
         if let Some(uri) = head::normalised(request.uri()) {
             *request.uri_mut() = uri;
         }
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let route = self.metrics.route_of(&method, uri.path());
+        let fields = RequestFields { id, method: request.method().clone(), uri: request.uri().clone() };
+        let span = Arc::new(request_span(request.headers(), started, fields));
+        hongbao_trace::in_span(span.clone(), self.answer_in(&span, request)).await
+    }
+
+    async fn answer_in<B>(&self, span: &Arc<Span<RequestFields>>, request: Request<B>) -> (Response, Instant)
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let RequestFields { id, method, uri } = &span.fields;
+        let route = self.metrics.route_of(method, uri.path());
         let is_marked = is_marked(request.headers());
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
@@ -106,7 +119,7 @@ impl Outer {
         });
         let (refusal, waited) = match (understood, &asked) {
             (Err(problem), _) => (Some(problem), Duration::ZERO),
-            (Ok(()), Some(asked)) => match self.delay_early(asked, started).await {
+            (Ok(()), Some(asked)) => match self.delay_early(asked, span.started).await {
                 Ok(waited) => (None, waited),
                 Err(problem) => (Some(problem), Duration::ZERO),
             },
@@ -118,18 +131,47 @@ impl Outer {
         } else if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
             too_large().into_response()
         } else {
-            self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &id, &method, &uri))
+            self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &span.fields))
         };
-        if response.status().is_client_error() || response.status().is_server_error() {
-            self.complain(&mut response, &id, &method, &uri, asked.as_ref());
-        }
+        let fault = match response.status().is_client_error() || response.status().is_server_error() {
+            true => self.complain(&mut response, id, asked.as_ref()),
+            false => None,
+        };
         let ended = Instant::now();
         // The delay until its Retry-After is no latency of the service.
-        let latency = (ended - started).saturating_sub(waited);
-        self.metrics.observe(route, is_marked, response.status(), latency);
-        tracing::debug!(request_id = id.as_str(), %method, path = uri.path(), status = response.status().as_u16(), ?latency);
-        id.mark(&mut response);
+        let latency = (ended - span.started).saturating_sub(waited);
+        let status = response.status();
+        self.metrics.observe(route, is_marked, status, latency);
+        self.log(span, fault.as_ref(), status, latency);
+        id.clone().mark(&mut response);
         (response, ended)
+    }
+
+    /// Logs a request that failed or was slow, and ends its span.
+    fn log(&self, span: &Arc<Span<RequestFields>>, fault: Option<&Problem>, status: StatusCode, latency: Duration) {
+        let RequestFields { id, method, .. } = &span.fields;
+        let (request_id, elapsed_ms) = (id.as_str(), hongbao_trace::millis(latency));
+        let (status, is_error) = (status.as_u16(), status.is_server_error());
+        if let Some(problem) = fault {
+            tracing::warn!(
+                request_id,
+                %method,
+                path = span.fields.path(),
+                code = problem.code.as_str(),
+                detail = %problem.detail,
+                cause = problem.cause.as_deref(),
+                elapsed_ms,
+                "a request failed"
+            );
+        } else if latency >= Duration::from_millis(SLOW_REQUEST_MS) && !is_error {
+            tracing::info!(request_id, %method, path = span.fields.path(), status, elapsed_ms, "a request was slow");
+        } else {
+            tracing::debug!(request_id, %method, path = span.fields.path(), status, elapsed_ms, "a request was answered");
+        }
+        if span.context.is_sampled {
+            span.record("status", u64::from(status));
+            export::end(span, fault.map(|problem| problem.code.as_str()).or(is_error.then_some("a server error")));
+        }
     }
 
     /// What takes the place of an answer of hyper's own, for a head that it could not read: there is no request.
@@ -182,13 +224,13 @@ impl Outer {
         routed.map(|Ok::<_, Infallible>(response)| response).map_err(|panic| panic_text(&*panic))
     }
 
-    /// Writes the problem into an error response, and logs it if we are to blame.
-    fn complain(&self, response: &mut Response, id: &RequestId, method: &Method, uri: &Uri, asked: Option<&Asked<'_>>) {
+    /// Writes the problem into an error response; gives it if we are to blame.
+    fn complain(&self, response: &mut Response, id: &RequestId, asked: Option<&Asked<'_>>) -> Option<Problem> {
         let problem = match response.extensions_mut().remove::<Problem>() {
             Some(problem) => problem,
             // The framework's own refusals are text or nothing; others know what they say.
             None if is_plain(response) => Problem::of_status(response.status()),
-            None => return,
+            None => return None,
         };
         problem.write(response, id);
         if problem.code == Code::Busy
@@ -197,17 +239,7 @@ impl Outer {
         {
             self.refused.remember(self.refused.key_of(asked), seconds, Instant::now());
         }
-        if problem.code.is_fault() {
-            tracing::warn!(
-                request_id = id.as_str(),
-                %method,
-                path = bounded(uri.path()),
-                code = problem.code.as_str(),
-                detail = %problem.detail,
-                cause = problem.cause.as_deref(),
-                "a request failed"
-            );
-        }
+        problem.code.is_fault().then_some(problem)
     }
 }
 
@@ -220,8 +252,9 @@ fn is_plain(response: &Response) -> bool {
 }
 
 /// The response in place of a panic. Its text is for the log, not for the client.
-fn panicked(panic: &str, id: &RequestId, method: &Method, uri: &Uri) -> Response {
-    tracing::error!(request_id = id.as_str(), %method, path = bounded(uri.path()), panic, "a handler panicked");
+fn panicked(panic: &str, fields: &RequestFields) -> Response {
+    let RequestFields { id, method, .. } = fields;
+    tracing::error!(request_id = id.as_str(), %method, path = fields.path(), panic, "a handler panicked");
     let problem = Problem::new(Code::Internal, "the server failed; the request id finds it in the log");
     let mut response = Response::new(Body::empty());
     problem.write(&mut response, id);

@@ -5,12 +5,14 @@ mod common;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
 use common::{Wire, patient, start};
 use hongbao_core::calls::Call;
+use hongbao_core::limits::SLOW_REQUEST_MS;
 use hongbao_http::health::Check;
 use hongbao_http::metrics::metrics_router;
 use hongbao_http::{Code, Health, HttpMetrics, Outer, Problem, ServeOptions};
@@ -149,4 +151,20 @@ async fn what_we_are_to_blame_for_is_logged_once_and_a_refusal_is_not() {
     for part in ["ERROR", "request_id=\"r-7\"", "method=GET", "path=\"/panic\"", "as asked"] {
         assert!(lines[1].contains(part), "{part} is not in {}", lines[1]);
     }
+}
+
+#[tokio::test]
+async fn a_slow_request_is_logged_with_its_latency_as_a_number() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let slow = || tokio::time::sleep(Duration::from_millis(SLOW_REQUEST_MS));
+    let outer = Outer::new(Router::new().route("/slow", get(slow)), HttpMetrics::default());
+    outer.answer(Request::get("/slow").header("host", "x").body(Body::empty()).unwrap()).await;
+    let lines = log.lines();
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    let fields = &serde_json::from_str::<serde_json::Value>(line).unwrap()["fields"];
+    assert_eq!((&fields["message"], &fields["status"]), (&json!("a request was slow"), &json!(200)));
+    assert!(fields["elapsed_ms"].as_f64().unwrap() >= SLOW_REQUEST_MS as f64, "{line}");
 }

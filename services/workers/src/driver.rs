@@ -23,6 +23,7 @@ use hongbao_core::limits::{
 };
 use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
+use hongbao_trace::{Fields, Kind, Span, TraceContext, Value, export, in_span, millis, within};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -237,10 +238,13 @@ impl Task {
         if self.returning.seen() | std::mem::take(&mut self.came_back) {
             self.scheduled.job.forget_failures();
         }
-        let began = Instant::now();
-        let outcome = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max)).await;
-        let took = began.elapsed();
-        self.note(job, &outcome, took);
+        let context = TraceContext::root(export::samples_next());
+        let span = Arc::new(Span::new("run", Kind::Internal, context, Instant::now(), RunFields { job }));
+        let run = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max));
+        let outcome = in_span(span.clone(), run).await;
+        let took = span.started.elapsed();
+        within(span.clone(), || self.note(job, &outcome, took));
+        end(&span, &outcome);
         if self.failures >= JOB_FAILURES_IN_A_ROW_MAX {
             self.yield_lease(job).await;
             return Some(Duration::ZERO);
@@ -269,7 +273,7 @@ impl Task {
             Err(error) => {
                 self.metrics.ran(job, took, 0, 1);
                 if self.failures == 0 {
-                    tracing::error!(job, %error, "a run failed, and is tried again");
+                    tracing::error!(job, %error, elapsed_ms = millis(took), "a run failed, and is tried again");
                 }
                 self.failures = self.failures.saturating_add(1);
             }
@@ -282,6 +286,29 @@ impl Task {
         let duty = duty_percent(report, &self.options);
         let rest = (took * (100 - duty) / duty).min(JOB_REST_MAX);
         if report.more { rest } else { rest.max(self.scheduled.idle) }
+    }
+}
+
+/// What the span of a run is about.
+struct RunFields {
+    job: &'static str,
+}
+
+impl Fields for RunFields {
+    fn visit(&self, field: &mut dyn FnMut(&'static str, Value<'_>)) {
+        field("job", self.job.into());
+    }
+}
+
+/// A run that found nothing to do is not worth a record.
+fn end(span: &Arc<Span<RunFields>>, outcome: &Result<RunReport, JobError>) {
+    match outcome {
+        Ok(RunReport { rows: 0, failures: 0, .. }) => {}
+        Ok(report) => {
+            span.record("rows", u64::from(report.rows));
+            export::end(span, (report.failures > 0).then_some("tables could not be used"));
+        }
+        Err(error) => export::end(span, Some(&error.to_string())),
     }
 }
 

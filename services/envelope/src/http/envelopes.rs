@@ -106,6 +106,9 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|_| Problem::new(Code::Unavailable, "no randomness to be had"))?;
+    if let Some(span) = hongbao_trace::current() {
+        span.record("envelope_id", id.to_string());
+    }
     let envelope = server.create(id, request, &caller_of(&caller), Seed::new(seed)).await?;
     Ok(json_response(StatusCode::CREATED, &envelope))
 }

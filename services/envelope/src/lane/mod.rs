@@ -13,6 +13,7 @@
 
 mod batch;
 mod queue;
+mod span;
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -25,12 +26,14 @@ use hongbao_core::limits::{
     ALONE_AT_ONCE, FENCE_RETRIES_MAX, LANE_FAILURES_IN_A_ROW_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE,
 };
 use hongbao_core::{EnvelopeId, Timestamp};
+use hongbao_trace::{Span, export, in_current, in_span, millis};
 use indexmap::IndexMap;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use self::batch::{BatchFailed, attempt};
 pub use self::queue::{Accepted, LaneQueue, OpenJob, Place};
+use self::span::{BatchFields, batch_span, tell_requests};
 use crate::answer::{OpenAnswer, exhausted, failed};
 use crate::confirm::confirm_expired;
 use crate::context::OpeningContext;
@@ -93,28 +96,44 @@ impl Lane {
         if batch.is_empty() {
             return;
         }
-        match attempt(&self.context, batch, now).await {
-            Ok(answers) => self.answer_all(batch, answers, now, false).await,
-            Err(failed) => {
-                self.context.metrics.failed_batches.inc();
-                if failed.is_lock_timeout() {
-                    // As a whole it would wait for the same row again, and be late.
-                    self.isolate(batch, failed, false).await;
-                } else {
-                    self.retry_batch(batch, failed).await;
-                }
+        let span = batch_span(batch);
+        let failure = in_span(span.clone(), self.decide(batch, now, &span)).await;
+        export::end(&span, failure);
+    }
+
+    /// Gives why the batch failed as a whole, if it did; its openings are answered then, too.
+    async fn decide(&self, batch: &mut Vec<OpenJob>, now: Timestamp, span: &Span<BatchFields>) -> Option<&'static str> {
+        let failed = match attempt(&self.context, batch, now).await {
+            Ok(answers) => {
+                self.answer_all(batch, answers, now, false).await;
+                return None;
+            }
+            Err(failed) => failed,
+        };
+        self.context.metrics.failed_batches.inc();
+        tell_requests(batch, span);
+        let elapsed_ms = millis(span.started.elapsed());
+        match &failed {
+            BatchFailed::Store(error) if !failed.is_lock_timeout() => {
+                tracing::warn!(%error, elapsed_ms, "a batch failed");
+            }
+            // Everyday life where an envelope has two owners, or another transaction holds its row.
+            BatchFailed::Fenced | BatchFailed::Store(_) => {
+                tracing::debug!(reason = %failed, elapsed_ms, "a batch is decided again");
             }
         }
+        if failed.is_lock_timeout() {
+            // As a whole it would wait for the same row again, and be late.
+            self.isolate(batch, failed, false).await;
+        } else {
+            self.retry_batch(batch, failed).await;
+        }
+        Some("the batch failed as a whole")
     }
 
     /// Decides a failed batch again, as a whole, from what the database says now.
     async fn retry_batch(&self, batch: &mut Vec<OpenJob>, failed: BatchFailed) {
         let in_doubt = failed.is_in_doubt();
-        match &failed {
-            // Everyday life where an envelope has two owners.
-            BatchFailed::Fenced => tracing::debug!(openings = batch.len(), "another writer was first"),
-            BatchFailed::Store(error) => tracing::warn!(openings = batch.len(), %error, "a batch failed"),
-        }
         self.drop_late(batch, self.context.clock.now(), in_doubt);
         self.reload(batch).await;
         let now = self.context.clock.now();
@@ -142,7 +161,8 @@ impl Lane {
                 break;
             }
             let context = self.context.clone();
-            loads.spawn(async move { context.live.get_or_load(id, &*context.store, now).await.map(|_| ()) });
+            loads
+                .spawn(in_current(async move { context.live.get_or_load(id, &*context.store, now).await.map(|_| ()) }));
         }
         while let Some(loaded) = loads.join_next().await {
             if let Ok(Err(NotLive::Store(_))) = loaded {
@@ -168,7 +188,7 @@ impl Lane {
                 note_panic(envelopes.join_next().await);
             }
             let (lane, failure) = (Lane::new(self.context.clone()), failure.clone());
-            envelopes.spawn(async move { lane.each_alone(jobs, &failure).await });
+            envelopes.spawn(in_current(async move { lane.each_alone(jobs, &failure).await }));
         }
         while !envelopes.is_empty() {
             note_panic(envelopes.join_next().await);

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
 use hongbao_core::limits::{LANE_ADMITS_AT_FIRST, LANE_ADMITS_MIN, LANE_WAIT_MS_GOAL};
 use hongbao_core::{EnvelopeId, Timestamp, UserId};
+use hongbao_trace::Span;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,6 +40,8 @@ pub struct OpenJob {
     pub answer: oneshot::Sender<OpenAnswer>,
     /// Its place in the lane, which the queue gives it; free again when the job is dropped.
     pub place: Option<Place>,
+    /// The span of the request that it answers.
+    pub request: Option<Arc<Span>>,
 }
 
 /// Where an opening stands in the order in which a lane accepted them.

@@ -21,6 +21,7 @@ use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
 use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Slot, Timestamp, UserId, limits};
 use hongbao_store::Store;
+use hongbao_trace::in_current;
 use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
@@ -208,7 +209,7 @@ impl Server {
 /// Runs money work on a task of its own, so that a client that goes away cannot
 /// stop it between two statements.
 async fn spawn_uncancellable<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Refusal> {
-    tokio::spawn(work).await.map_err(|error| Refusal::Unknown(format!("work on money panicked: {error}")))
+    tokio::spawn(in_current(work)).await.map_err(|error| Refusal::Unknown(format!("work on money panicked: {error}")))
 }
 
 async fn sweep(

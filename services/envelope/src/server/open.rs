@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::wire::Outcome;
 use hongbao_core::{EnvelopeId, UserId};
+use hongbao_trace::in_current;
 use tokio::sync::oneshot;
 
 use super::{Caller, Server, outcome_of};
@@ -64,15 +65,16 @@ impl Server {
                 return Ok(Opening { outcome, accepted: None });
             }
             let (user, accepted) = (caller.user.clone(), Instant::now());
-            let job = OpenJob { live, user, accepted, deadline, answer: answer_to, place: None };
+            let request = hongbao_trace::current();
+            let job = OpenJob { live, user, accepted, deadline, answer: answer_to, place: None, request };
             Some(self.lane_of(id)?.accept(job).ok_or_else(|| self.refuse_full())?)
         } else {
             // On a task of its own: a client that goes away cannot stop it half way.
             let (context, user) = (self.direct.clone(), caller.user.clone());
-            tokio::spawn(async move {
+            tokio::spawn(in_current(async move {
                 // The client may be gone; the opening has happened all the same.
                 let _ = answer_to.send(direct::open(&context, id, &user, deadline).await);
-            });
+            }));
             None
         };
         let wait = Duration::from_millis(self.parts.options.answer_within_ms).min(asked_within);

@@ -12,7 +12,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Rehearsal, Tickets, ZoneOffset, fold};
+use super::{Auth, Http, Log, Otlp, Rehearsal, Tickets, ZoneOffset, fold};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Config {
     pub workers: WorkerOptions,
     /// What is logged.
     pub log: Log,
+    /// Where spans are sent.
+    pub otlp: Otlp,
 }
 
 /// `listen`.
@@ -152,6 +154,7 @@ impl Config {
         self.limits.0.check()?;
         self.server.check()?;
         self.http.check()?;
+        self.otlp.check()?;
         self.workers.check()?;
         self.storage.fold()?;
         if let Some(limits) = &self.rate_limit {

@@ -18,7 +18,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Rehearsal, Secret, Tickets, ZoneOffset, fold};
+use super::{Auth, Http, Log, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,6 +67,9 @@ pub struct Installation {
     /// What is logged.
     #[serde(default)]
     pub log: Log,
+    /// Where spans are sent.
+    #[serde(default)]
+    pub otlp: Otlp,
 }
 
 /// `[storage]`: fixed once the databases are made.
@@ -174,6 +177,7 @@ impl Installation {
         self.server.check()?;
         self.gateway.check()?;
         self.http.check()?;
+        self.otlp.check()?;
         self.workers.check()?;
         self.rate_limit.check()?;
         self.zone_offset_s.check()?;

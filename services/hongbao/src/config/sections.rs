@@ -241,3 +241,37 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// `[otlp]`: where spans are sent, by OTLP over HTTP.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otlp {
+    /// The collector's URL for traces, such as `http://127.0.0.1:4318/v1/traces`. Nothing is
+    /// sent unless it is given.
+    pub endpoint: Option<String>,
+    /// Of the requests that come without a `traceparent`, and of batches and runs, the part
+    /// that is recorded, 0 to 1. Those that come with one say so themselves.
+    pub sampled: f64,
+}
+
+impl Default for Otlp {
+    fn default() -> Otlp {
+        Otlp { endpoint: None, sampled: 0.01 }
+    }
+}
+
+impl Otlp {
+    /// Says what is wrong with it, in words for an operator.
+    pub fn check(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.sampled) {
+            return Err("otlp: sampled must be 0 to 1".to_owned());
+        }
+        let Some(endpoint) = &self.endpoint else { return Ok(()) };
+        match endpoint.parse::<http::Uri>() {
+            Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(()),
+            _ => Err(format!(
+                "otlp: endpoint {endpoint:?} must be a URL with http://, of a collector on this host or network"
+            )),
+        }
+    }
+}

@@ -12,15 +12,20 @@ use hongbao_http::{Health, HttpMetrics, Listeners, serve_on_threads};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ADDRESS_SET_BY, Role, Start, announce, own_routes};
+use crate::otlp::Process;
 use crate::process;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, gateway)
+    super::run(start, names, itself, gateway)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
     topology.gateways.iter().map(|gateway| gateway.name.clone()).collect()
+}
+
+fn itself(_: &TopologyFile, name: String) -> Process {
+    Process { role: "gateway", name, set: None }
 }
 
 async fn gateway(mut role: Role, name: String) -> Result<(), String> {

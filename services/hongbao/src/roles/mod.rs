@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::installation::Installation;
 use crate::log;
+use crate::otlp::Process;
 use crate::process::{self, Tokens};
 
 /// What an operator chooses a role's address by.
@@ -72,6 +73,7 @@ pub struct Start<'a> {
 fn run<F: Future<Output = Result<(), String>>>(
     start: &Start<'_>,
     names: fn(&TopologyFile) -> Vec<String>,
+    itself: fn(&TopologyFile, String) -> Process,
     role: impl FnOnce(Role, String) -> F,
 ) -> Result<ExitCode, String> {
     let loaded = Role::load(start.config)?;
@@ -80,8 +82,9 @@ fn run<F: Future<Output = Result<(), String>>>(
         print!("{}", loaded.installation.shown());
         return Ok(ExitCode::SUCCESS);
     }
-    let log = loaded.installation.log.clone();
-    process::run(&log, role(loaded, name))?;
+    let Installation { log, otlp, .. } = loaded.installation.clone();
+    let itself = itself(&loaded.file(), name.clone());
+    process::run(&log, &otlp, &itself, role(loaded, name))?;
     Ok(ExitCode::SUCCESS)
 }
 

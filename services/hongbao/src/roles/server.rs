@@ -20,16 +20,22 @@ use prometheus_client::registry::Registry;
 
 use super::{Role, Start, own_routes, serve_role};
 use crate::config::installation::Installation;
+use crate::otlp::Process;
 use crate::process::Tokens;
 use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, server)
+    super::run(start, names, itself, server)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
     topology.sets.iter().flat_map(|set| &set.servers).map(|server| server.name.clone()).collect()
+}
+
+fn itself(topology: &TopologyFile, name: String) -> Process {
+    let set = topology.server(&name).map(|(set, _)| set.name.clone());
+    Process { role: "server", name, set }
 }
 
 async fn server(mut role: Role, name: String) -> Result<(), String> {

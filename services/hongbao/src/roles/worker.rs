@@ -11,15 +11,21 @@ use hongbao_wallet::Wallet;
 use hongbao_workers::{LeaseHolder, Ports, WorkerSet};
 
 use super::{Role, Start, own_routes, serve_role};
+use crate::otlp::Process;
 use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, worker)
+    super::run(start, names, itself, worker)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
     topology.sets.iter().flat_map(|set| &set.workers).map(|worker| worker.name.clone()).collect()
+}
+
+fn itself(topology: &TopologyFile, name: String) -> Process {
+    let set = topology.worker(&name).map(|(set, _)| set.name.clone());
+    Process { role: "worker", name, set }
 }
 
 async fn worker(mut role: Role, name: String) -> Result<(), String> {

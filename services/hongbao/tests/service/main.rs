@@ -28,3 +28,4 @@ mod readme;
 mod rehearsal;
 mod rehearsal_installation;
 mod support;
+mod tracing;

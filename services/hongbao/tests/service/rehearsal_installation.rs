@@ -110,6 +110,16 @@ impl Installation {
         Process::start(&self.folder, role, environment)
     }
 
+    /// What all processes have logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path("log")).unwrap()
+    }
+
+    /// SIGKILL for MariaDB.
+    pub fn kill_database(&mut self) {
+        self.mariadb.kill();
+    }
+
     pub fn user(&self, name: &str) -> User {
         let token = sign(&json!({ "sub": name, "exp": seconds_from_now(3_600) }), TOKEN_SECRET);
         User::new(name, Some(format!("Bearer {token}")), self.gateway)
