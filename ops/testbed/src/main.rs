@@ -127,10 +127,7 @@ fn run(arguments: Arguments) -> Fallible<()> {
     let each = |parts: &[String], act: &dyn Fn(&str) -> Fallible<()>| parts.iter().try_for_each(|part| act(part));
     match arguments.command {
         Action::Start(_) => Ok(()),
-        Action::Stop { parts } if parts.is_empty() => {
-            installation.stop();
-            Ok(())
-        }
+        Action::Stop { parts } if parts.is_empty() => installation.stop(),
         Action::Stop { parts } => each(&parts, &|part| processes.end(part, Signal::TERM)),
         Action::Run { parts } => installation.run(&parts.iter().map(String::as_str).collect::<Vec<_>>()),
         Action::Kill { parts } => each(&parts, &|part| processes.end(part, Signal::KILL)),
@@ -146,8 +143,7 @@ fn run(arguments: Arguments) -> Fallible<()> {
             while std::path::Path::new(&format!("/proc/{pid}")).exists() {
                 std::thread::sleep(LOOK_EVERY);
             }
-            installation.stop();
-            Ok(())
+            installation.stop()
         }
         Action::Status => {
             installation.description().parts().iter().for_each(|part| println!("{}", installation.status(part)));
@@ -192,7 +188,10 @@ impl Start {
             watch.arg(std::env::current_exe()?).arg("--data").arg(data).args(["until", &pid.to_string()]);
             watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         }
-        installation.start()?;
+        installation.start().inspect_err(|_| {
+            // The reason why it did not start comes first; what runs nevertheless is in `status`.
+            let _ = installation.stop();
+        })?;
         println!("gateway on http://{gateway}, data and logs in {}", installation.dir().display());
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,38 @@ exec memcached -u "$(id -un)" -l 127.0.0.1 -p "$port" -U 0
 const SURE_WITHIN: Duration = Duration::from_secs(20);
 const DELAY: Duration = Duration::from_millis(120);
 
-/// What was started; ended when it is dropped.
-struct Testbed<'a>(&'a Path);
+/// An installation of one SET on free ports; stopped when it is dropped.
+struct Testbed {
+    dir: tempfile::TempDir,
+    ports: u16,
+}
 
-impl Testbed<'_> {
+impl Testbed {
+    fn new(stand_in: &str) -> Testbed {
+        let testbed = Testbed { dir: tempfile::tempdir().unwrap(), ports: free_ports(30) };
+        write_executable(&testbed.binary(), stand_in);
+        testbed
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.dir.path().join("hongbao")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Starts it with further options; what the test cannot stop, because it was killed, ends with `until`.
+    fn start(&self, until: u32, options: &[&str]) -> (bool, String) {
+        let (first, gateway) = ((self.ports + 1).to_string(), format!("127.0.0.1:{}", self.ports));
+        let (binary, until) = (self.binary(), until.to_string());
+        let place = ["--port", &first, "--gateway", &gateway, "--binary", binary.to_str().unwrap(), "--until", &until];
+        self.call(&[&["start", "--sets", "1"], &place[..], options].concat())
+    }
+
     fn call(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hongbao-testbed"));
-        let done = command.arg("--data").arg(self.0).args(arguments).output().unwrap();
+        let done = command.arg("--data").arg(self.data()).args(arguments).output().unwrap();
         let said = [done.stdout, done.stderr].concat();
         (done.status.success(), String::from_utf8(said).unwrap())
     }
@@ -36,6 +61,12 @@ impl Testbed<'_> {
         said
     }
 
+    /// What a database prints for a statement, errors included.
+    fn sql(&self, database: &str, sql: &str) -> String {
+        let done = Installation::open(&self.data()).unwrap().sql_client(database, sql).output().unwrap();
+        String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
+    }
+
     fn status(&self, part: &str) -> String {
         let status = self.does(&["status"]);
         let line = status.lines().find(|line| line.split_whitespace().next() == Some(part));
@@ -43,7 +74,7 @@ impl Testbed<'_> {
     }
 }
 
-impl Drop for Testbed<'_> {
+impl Drop for Testbed {
     fn drop(&mut self) {
         self.call(&["stop"]);
     }
@@ -69,20 +100,12 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn parts_are_killed_paused_slowed_cut_and_filled_by_hand_and_come_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let binary = dir.path().join("hongbao");
-    write_executable(&binary, STAND_IN);
-    let data = dir.path().join("data");
-    let testbed = Testbed(&data);
-    let port = free_ports(30);
-    let (first, gateway) = ((port + 1).to_string(), format!("127.0.0.1:{port}"));
-    let place = ["--port", &first, "--gateway", &gateway, "--binary", binary.to_str().unwrap()];
-    // What the test cannot stop, because it was killed, ends with it.
-    let until = std::process::id().to_string();
-    testbed.does(&[&["start", "--sets", "1", "--faults", "--until", &until], &place[..]].concat());
-    let (done, said) = testbed.call(&[&["start", "--sets", "1"], &place[..]].concat());
+    let testbed = Testbed::new(STAND_IN);
+    let (done, said) = testbed.start(std::process::id(), &["--faults"]);
+    assert!(done, "{said}");
+    let (done, said) = testbed.start(std::process::id(), &[]);
     assert!(!done && said.contains("runs already"), "{said}");
-    let installation = Installation::open(&data).unwrap();
+    let installation = Installation::open(&testbed.data()).unwrap();
     assert!(installation.description().parts().iter().all(|part| testbed.status(&part.name).contains("process ")));
 
     let redis = installation.description().relays().into_iter().find(|relay| relay.part == "a-redis").unwrap().listen;
@@ -105,10 +128,7 @@ fn parts_are_killed_paused_slowed_cut_and_filled_by_hand_and_come_back() {
     testbed.does(&["resume", "a1-memcached"]);
     wait_until("it goes on", || answers(memcached, "version\r\n").is_some());
 
-    let sql = |sql: &str| {
-        let done = installation.sql_client("a-mariadb", sql).output().unwrap();
-        String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
-    };
+    let sql = |sql: &str| testbed.sql("a-mariadb", sql);
     sql("CREATE DATABASE db_full; CREATE TABLE db_full.t (a LONGBLOB)");
     let grow = "INSERT INTO db_full.t SELECT REPEAT('x', 100000) FROM db_full.seq_1_to_150";
     assert_eq!(sql(grow), "");
@@ -131,19 +151,42 @@ fn parts_are_killed_paused_slowed_cut_and_filled_by_hand_and_come_back() {
 
 #[test]
 fn what_was_started_until_a_process_ends_ends_with_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let binary = dir.path().join("hongbao");
-    write_executable(&binary, STAND_IN);
-    let data = dir.path().join("data");
-    let testbed = Testbed(&data);
-    let port = free_ports(30);
-    let (first, gateway) = ((port + 1).to_string(), format!("127.0.0.1:{port}"));
+    let testbed = Testbed::new(STAND_IN);
     let mut waited_for = Command::new("sleep").arg("60").spawn().unwrap();
-    let until = waited_for.id().to_string();
-    let place = ["--port", &first, "--gateway", &gateway, "--binary", binary.to_str().unwrap(), "--until", &until];
-    testbed.does(&[&["start", "--sets", "1"], &place[..]].concat());
+    let (done, said) = testbed.start(waited_for.id(), &[]);
+    assert!(done, "{said}");
     assert!(testbed.status("a-mariadb").contains("process "));
     waited_for.kill().unwrap();
     waited_for.wait().unwrap();
     wait_until("everything has ended", || testbed.does(&["status"]).lines().all(|line| line.ends_with("not running")));
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_running() {
+    let testbed = Testbed::new("#!/usr/bin/env bash\necho no such table\nexit 1\n");
+    let (done, said) = testbed.start(std::process::id(), &["--faults"]);
+    assert!(!done && said.contains("migrate: "), "{said}");
+    let installation = Installation::open(&testbed.data()).unwrap();
+    assert!(installation.processes().pid("relays").is_err());
+    assert!(testbed.does(&["status"]).lines().all(|line| line.ends_with("not running")));
+}
+
+#[test]
+fn a_galera_cluster_whose_nodes_all_die_comes_back_with_what_was_committed() {
+    let nodes = ["a-mariadb1", "a-mariadb2", "a-mariadb3"];
+    let testbed = Testbed::new(STAND_IN);
+    let start = || {
+        let (done, said) = testbed.start(std::process::id(), &["--galera", "--bare"]);
+        assert!(done, "{said}");
+    };
+    start();
+    testbed.sql(nodes[0], "CREATE DATABASE db_kept; CREATE TABLE db_kept.t (a INT PRIMARY KEY)");
+    assert_eq!(testbed.sql(nodes[1], "INSERT INTO db_kept.t VALUES (1)"), "");
+    testbed.does(&[&["kill"], &nodes[..]].concat());
+    testbed.does(&["stop"]);
+    start();
+    for node in nodes {
+        wait_until("all nodes are in the cluster", || testbed.status(node).contains("Synced, 3 in the cluster"));
+        assert_eq!(testbed.sql(node, "SELECT a FROM db_kept.t").trim(), "1");
+    }
 }

@@ -93,8 +93,8 @@ pub struct CallInfo {
     pub method: Method,
     /// Its path; `{id}` stands for an envelope's id.
     pub path: &'static str,
-    /// Whether it may have changed something once it was sent: then only the
-    /// client may retry it.
+    /// Whether it may have changed something once it was sent: then only the client may
+    /// retry it. The refund that a grab writes into an expired envelope is none: it is due.
     pub changes: bool,
     /// Where a gateway passes it on to.
     pub routing: Routing,

@@ -59,6 +59,14 @@ pub const SLOW_REQUEST_MS: u64 = 1_000;
 pub const LOG_BATCH_REQUESTS_MAX: usize = 16;
 /// Spans that wait to be sent to a collector; more are lost.
 pub const OTLP_QUEUE_MAX: usize = 2_048;
+/// Spans that are sent to a collector at once.
+pub const OTLP_BATCH_MAX: usize = 512;
+/// Links of one span to the requests of a batch, of those that are recorded.
+pub const OTLP_LINKS_MAX: usize = 128;
+/// Milliseconds between two exports to a collector.
+pub const OTLP_EXPORT_EVERY_MS: u64 = 5_000;
+/// Milliseconds that a collector may take for an export, connecting included.
+pub const OTLP_EXPORT_MS_MAX: u64 = 5_000;
 /// Bytes of a collector's answer at most.
 pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Items of one page of a list, at most and by default.

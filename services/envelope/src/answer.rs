@@ -28,6 +28,13 @@ pub enum OpenAnswer {
     Unknown(String),
 }
 
+impl OpenAnswer {
+    /// Whether it says nothing of the envelope.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, OpenAnswer::Busy | OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_))
+    }
+}
+
 /// The answer that a decision comes to, once what it appends is durable.
 pub(crate) fn answer_to(decision: OpenDecision) -> OpenAnswer {
     match decision {

@@ -7,19 +7,32 @@
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::limits::FENCE_RETRIES_MAX;
 use hongbao_core::{EnvelopeId, Timestamp, UserId};
+use hongbao_database::durably;
 use hongbao_store::{Append, StoreError};
 
 use crate::answer::{OpenAnswer, answer_to, exhausted, failed};
-use crate::confirm::{load_for, refund_and_answer};
+use crate::confirm::confirm_expired;
 use crate::context::OpeningContext;
 use crate::permits::PermitGuard;
 
+/// It had expired, and its journal has not ended.
+struct Unended {
+    now: Timestamp,
+    in_doubt: bool,
+}
+
 /// Opens an envelope for `user`; gives up at `deadline`.
 pub async fn open(context: &OpeningContext, id: EnvelopeId, user: &UserId, deadline: Timestamp) -> OpenAnswer {
-    let (_guard, entered) = PermitGuard::enter(&*context.permits, &[id]).await;
-    let answer = match entered[..] {
-        [true] => read_decide_insert(context, id, user, deadline).await,
-        _ => OpenAnswer::Busy,
+    let opened = {
+        let (_guard, entered) = PermitGuard::enter(&*context.permits, &[id]).await;
+        match entered[..] {
+            [true] => read_decide_insert(context, id, user, deadline).await,
+            _ => Ok(OpenAnswer::Busy),
+        }
+    };
+    let answer = match opened {
+        Ok(answer) => answer,
+        Err(Unended { now, in_doubt }) => confirm_expired(context, id, user, now, in_doubt).await,
     };
     context.metrics.count(&answer);
     answer
@@ -30,32 +43,31 @@ async fn read_decide_insert(
     id: EnvelopeId,
     user: &UserId,
     deadline: Timestamp,
-) -> OpenAnswer {
+) -> Result<OpenAnswer, Unended> {
     let mut in_doubt = false;
     for _ in 0..FENCE_RETRIES_MAX {
         let now = context.clock.now();
         if deadline <= now {
             break;
         }
-        let (envelope, fold, before) = match load_for(context, id, user).await {
+        let found = durably::<_, StoreError, _>(&*context.store, || context.store.load_for(id, user)).await;
+        let (envelope, fold, before) = match found {
             Ok(Some(found)) => found.into_inner(),
-            Ok(None) => return OpenAnswer::NotFound,
-            Err(error) => return failed(&error, in_doubt),
+            Ok(None) => return Ok(OpenAnswer::NotFound),
+            Err(error) => return Ok(failed(&error, in_doubt)),
         };
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
         let entry = match &decision {
             OpenDecision::Append(entry) => entry,
-            OpenDecision::Expired if !fold.has_ended() => {
-                return refund_and_answer(context, id, user, now, in_doubt).await;
-            }
-            _ => return answer_to(decision),
+            OpenDecision::Expired if !fold.has_ended() => return Err(Unended { now, in_doubt }),
+            _ => return Ok(answer_to(decision)),
         };
         match context.store.append(std::slice::from_ref(entry)).await {
-            Ok(Append::Done) => return answer_to(decision),
+            Ok(Append::Done) => return Ok(answer_to(decision)),
             Ok(Append::Fenced) => {}
             Err(StoreError::Unknown(_)) => in_doubt = true,
-            Err(error) => return failed(&error, in_doubt),
+            Err(error) => return Ok(failed(&error, in_doubt)),
         }
     }
-    exhausted(in_doubt)
+    Ok(exhausted(in_doubt))
 }

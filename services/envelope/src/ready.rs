@@ -7,7 +7,7 @@ use std::time::Duration;
 use hongbao_core::Clock;
 use hongbao_core::limits::{CLOCK_SKEW_MS_MAX, READY_AGE_MAX, READY_ANSWER_WITHIN};
 use hongbao_http::health::Check;
-use hongbao_store::{Store, StoreError};
+use hongbao_store::{Store, StoreError, clock_ahead_ms};
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -83,13 +83,10 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
 /// Asks the database for its clock and for a commit, for one whose log stalls still
 /// answers questions; gives by how many milliseconds our clock is ahead.
 async fn ask(store: &dyn Store, clock: &dyn Clock) -> Result<i64, StoreError> {
-    let before = clock.now();
-    let theirs = store.ping().await?;
-    let after = clock.now();
+    let ahead_ms = clock_ahead_ms(store, clock).await?;
     // Whether its generation moved does not matter: nothing was read.
     store.barrier(&store.generations()).await?;
-    // The answer is from some moment between; at most one of the two is above zero.
-    Ok(theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after)))
+    Ok(ahead_ms)
 }
 
 fn no_answer() -> StoreError {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use hongbao_core::id::Fold;
 use hongbao_core::time::ManualClock;
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Timestamp, UserId};
@@ -22,7 +23,7 @@ use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
 use hongbao_testkit::store_suite::created;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 const START: Timestamp = Timestamp::from_millis(1_771_254_000_000);
 const LIFETIME_MS: i64 = 3_600_000;
@@ -45,6 +46,10 @@ struct Faults {
     expires: Mutex<Option<Arc<ManualClock>>>,
     /// Another owner commits this just before the next append.
     overtakes: Mutex<Option<(Arc<dyn Store>, Entry)>>,
+    /// Refunds are written when it is notified.
+    refunds_wait: Option<Notify>,
+    /// The clock of the database.
+    database_clock: Option<Timestamp>,
     /// The epoch of the database.
     epoch: AtomicU64,
     /// How many openings wait, as the metric said during the last append.
@@ -61,6 +66,9 @@ impl StoreFaults for Faults {
             entries.iter().any(|entry| Some(&entry.kind) == kind.as_ref())
         };
         assert!(!opens(&self.panics), "a defect in the store");
+        if let Some(written) = self.refunds_wait.as_ref().filter(|_| entries[0].kind == EntryKind::Refund) {
+            written.notified().await;
+        }
         if self.gone || opens(&self.unwritable) {
             return Err(StoreError::Unavailable("cannot be written".to_owned()));
         }
@@ -82,6 +90,10 @@ impl StoreFaults for Faults {
             return Err(StoreError::Unknown("no word came back".to_owned()));
         }
         Ok(())
+    }
+
+    fn clock(&self, of_database: Option<Timestamp>) -> Option<Timestamp> {
+        self.database_clock.or(of_database)
     }
 
     fn epoch(&self, _: u64) -> u64 {
@@ -125,12 +137,18 @@ impl Bench {
         let envelope =
             Envelope { kind: Kind::Equal, total, shares, created_at: START, lifetime_ms: LIFETIME_MS, ..created(id) };
         self.store.create(&[envelope]).await.unwrap();
-        self.store.activate(id, START.plus_millis(LIFETIME_MS)).await.unwrap();
+        self.store.activate(id, self.clock.now().plus_millis(LIFETIME_MS)).await.unwrap();
         id
     }
 
     /// Puts openings into one batch, in this order, and gives their answers.
     async fn batch(&self, openings: &[(EnvelopeId, &str)]) -> Vec<OpenAnswer> {
+        let answers = join_all(self.begin_batch(openings).await).await;
+        answers.into_iter().map(|answer| answer.expect("every opening is answered")).collect()
+    }
+
+    /// The same, until the lane goes on with the next batch.
+    async fn begin_batch(&self, openings: &[(EnvelopeId, &str)]) -> Vec<oneshot::Receiver<OpenAnswer>> {
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
         for (id, name) in openings {
             let now = self.clock.now();
@@ -150,7 +168,7 @@ impl Bench {
         }
         self.lane.process(&mut jobs).await;
         assert!(jobs.is_empty());
-        answers.iter_mut().map(|answer| answer.try_recv().expect("every opening is answered")).collect()
+        answers
     }
 
     async fn openers(&self, id: EnvelopeId) -> Vec<String> {
@@ -437,6 +455,34 @@ async fn an_expired_envelope_whose_refund_cannot_be_written_has_no_answer() {
     bench.clock.advance_millis(LIFETIME_MS);
     let answers = bench.batch(&[(id, "y")]).await;
     assert!(matches!(answers[..], [OpenAnswer::Unavailable(_)]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_refund_that_waits_holds_up_no_other_envelope() {
+    let bench = Bench::new(Faults { refunds_wait: Some(Notify::new()), ..Faults::default() }).await;
+    let expired = bench.envelope(1, 2).await;
+    bench.clock.advance_millis(LIFETIME_MS);
+    let live = bench.envelope(2, 2).await;
+    let mut answers = bench.begin_batch(&[(expired, "x"), (live, "x"), (expired, "y")]).await;
+    assert!(answers[0].try_recv().is_err() && answers[2].try_recv().is_err(), "their refund is not written");
+    assert_eq!(seq_of(&answers[1].try_recv().unwrap()), Some((1, false)));
+    assert_eq!(seq_of(&bench.batch(&[(live, "y")]).await[0]), Some((2, false)));
+    bench.faults.refunds_wait.as_ref().unwrap().notify_one();
+    assert_eq!((&mut answers[0]).await.unwrap(), OpenAnswer::Expired);
+    assert_eq!((&mut answers[2]).await.unwrap(), OpenAnswer::Expired);
+    assert_eq!(bench.openers(expired).await, ["refund"]);
+}
+
+#[tokio::test]
+async fn a_server_with_a_wrong_clock_refunds_nothing() {
+    let bench = Bench::new(Faults { database_clock: Some(START), ..Faults::default() }).await;
+    let id = bench.envelope(1, 2).await;
+    bench.clock.advance_millis(LIFETIME_MS);
+    let answers = bench.batch(&[(id, "y"), (id, "z")]).await;
+    let is_refused =
+        |answer: &OpenAnswer| matches!(answer, OpenAnswer::Unavailable(reason) if reason.contains("clock"));
+    assert!(answers.iter().all(is_refused), "{answers:?}");
+    assert!(bench.openers(id).await.is_empty());
 }
 
 /// An opening without a lane whose first commit nobody confirmed, and whose

@@ -76,7 +76,7 @@ impl UpstreamClient {
         uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path are a URI");
         self.client.request(request).await.map_err(|error| {
-            let text = error_chain(&error);
+            let text = hongbao_http::error_chain(&error);
             match error.is_connect() {
                 true if is_of_the_server(&error) => SendError::Refused(text),
                 true => SendError::Local(text),
@@ -105,15 +105,4 @@ fn is_of_the_server(error: &(dyn Error + 'static)) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// An error with all its causes.
-pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -288,7 +288,7 @@ async fn probe(client: &ProbeClient, uri: &Uri) -> Finding {
     *request.uri_mut() = uri.clone();
     let response = match client.request(request).await {
         Ok(response) => response,
-        Err(error) => return Finding::Failed(crate::client::error_chain(&error)),
+        Err(error) => return Finding::Failed(hongbao_http::error_chain(&error)),
     };
     let status = response.status();
     let body = match Limited::new(response.into_body(), PROBE_BYTES_MAX).collect().await {

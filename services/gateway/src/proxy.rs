@@ -155,7 +155,7 @@ impl Proxy {
         let mut fleet = shared.fleets.current();
         let mut tried: Vec<Arc<Upstream>> = Vec::new();
         let mut redirected = false;
-        let mut last_words = String::new();
+        let mut last_failure = String::new();
         while tried.len() < FORWARD_ATTEMPTS_MAX {
             let Some(upstream) = fleet.choose(key, &tried) else { break };
             let in_flight = upstream.enter(traffic).ok_or_else(no_room)?;
@@ -173,7 +173,7 @@ impl Proxy {
                     return Err(given_up(call, upstream, "it does not answer any more".to_owned()));
                 }
                 Err(NoAnswer::AnyMore) => {
-                    last_words = format!("{}: it does not answer any more", upstream.name);
+                    last_failure = format!("{}: it does not answer any more", upstream.name);
                     tried.push(upstream.clone());
                     continue;
                 }
@@ -187,7 +187,7 @@ impl Proxy {
                 Ok(Err(SendError::Refused(reason))) => {
                     upstream.probe_now.notify_one();
                     metrics.retried_after_refusal();
-                    last_words = format!("{}: {reason}", upstream.name);
+                    last_failure = format!("{}: {reason}", upstream.name);
                     tried.push(upstream.clone());
                     continue;
                 }
@@ -216,7 +216,7 @@ impl Proxy {
             tried.clear();
             fleet = next;
         }
-        Err(Problem::new(Code::Unavailable, "no server could be reached").caused_by(last_words))
+        Err(Problem::new(Code::Unavailable, "no server could be reached").caused_by(last_failure))
     }
 
     fn request(&self, parts: &Parts, body: Bytes, first: bool, deadline: Instant) -> http::Request<Full<Bytes>> {

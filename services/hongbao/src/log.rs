@@ -169,7 +169,7 @@ impl<S: Subscriber> Filter<S> for Budgets {
 mod tests {
     use std::time::Instant;
 
-    use hongbao_trace::{Fields, Kind, Span, TraceContext, Value, in_span};
+    use hongbao_trace::{Fields, Span, SpanKind, TraceContext, Value, in_span};
 
     use super::*;
 
@@ -260,7 +260,7 @@ mod tests {
         let layer = lines(&settings, Some("a"), Budgets::new(Arc::default()), false, move || writer.clone()).unwrap();
         let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
         let context = TraceContext::received(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00").unwrap();
-        let span = Arc::new(Span::new("test", Kind::Internal, context, Instant::now(), Opening));
+        let span = Arc::new(Span::new("test", SpanKind::Internal, context, Instant::now(), Opening));
         in_span(span, async { tracing::warn!(openings = 1, "in a span") }).await;
         tracing::warn!("in no span");
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();

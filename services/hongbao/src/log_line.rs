@@ -10,7 +10,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
 
-/// Writes lines as `line` does, and adds the fields of the [present span](hongbao_trace::current).
+/// Writes lines as `line` does, and adds the SET and the fields of the [present span](hongbao_trace::current).
 pub struct WithSpan<L> {
     pub line: L,
     pub format: LogFormat,
@@ -25,7 +25,7 @@ where
     L: FormatEvent<S, N>,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let Some(span) = hongbao_trace::current() else { return self.line.format_event(context, out, event) };
+        let span = hongbao_trace::current();
         let mut line = String::new();
         self.line.format_event(context, Writer::new(&mut line), event)?;
         let end = match self.format {
@@ -44,7 +44,9 @@ where
         if let Some(set) = &self.set {
             add_once("set", set.as_str().into());
         }
-        span.visit(&mut |name, value| add_once(name, value));
+        if let Some(span) = span {
+            span.visit(&mut |name, value| add_once(name, value));
+        }
         out.write_str(&line)?;
         out.write_str(end)
     }

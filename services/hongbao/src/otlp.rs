@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use hongbao_core::limits::{OTLP_ANSWER_BYTES_MAX, OTLP_QUEUE_MAX};
+use hongbao_core::limits::{
+    OTLP_ANSWER_BYTES_MAX, OTLP_BATCH_MAX, OTLP_EXPORT_EVERY_MS, OTLP_EXPORT_MS_MAX, OTLP_LINKS_MAX, OTLP_QUEUE_MAX,
+};
 use hongbao_core::{Clock as _, SystemClock};
+use hongbao_http::error_chain;
 use hongbao_trace::export::{self, Export};
-use hongbao_trace::{Kind, Span, TraceContext, Value};
+use hongbao_trace::{self as trace, Span, TraceContext, Value};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -50,9 +53,16 @@ pub fn start(settings: &Otlp, process: &Process, runtime: Handle) -> Result<Expo
         runtime,
         fails: AtomicBool::new(false),
     };
-    let exporter = SpanExporter::builder().with_http().with_http_client(client).with_endpoint(endpoint).build();
+    let within = Duration::from_millis(OTLP_EXPORT_MS_MAX);
+    // Each value is set here, so that the variables of the SDK's environment change none of them.
+    let exporter = SpanExporter::builder().with_http().with_http_client(client).with_endpoint(endpoint);
+    let exporter = exporter.with_timeout(within).build();
     let exporter = exporter.map_err(|error| format!("otlp: {error}"))?;
-    let bounds = BatchConfigBuilder::default().with_max_queue_size(OTLP_QUEUE_MAX).build();
+    let bounds = BatchConfigBuilder::default()
+        .with_max_queue_size(OTLP_QUEUE_MAX)
+        .with_max_export_batch_size(OTLP_BATCH_MAX)
+        .with_scheduled_delay(Duration::from_millis(OTLP_EXPORT_EVERY_MS))
+        .build();
     let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(bounds).build();
     let mut resource = Resource::builder_empty().with_attributes([
         KeyValue::new("service.name", "hongbao"),
@@ -98,14 +108,15 @@ fn data_of(span: &Span, took: Duration, failure: Option<&str>) -> SpanData {
         }
     });
     let mut links = SpanLinks::default();
-    links.links = span.fields.links().iter().map(|link| Link::with_context(context_of(&link.context))).collect();
+    let recorded = span.fields.links().iter().filter(|link| link.context.is_sampled).take(OTLP_LINKS_MAX);
+    links.links = recorded.map(|link| Link::with_context(context_of(&link.context))).collect();
     SpanData {
         span_context: context_of(&span.context),
         parent_span_id: span.context.parent.map_or(SpanId::INVALID, |id| SpanId::from_bytes(id.get().to_be_bytes())),
         parent_span_is_remote: span.context.parent.is_some(),
         span_kind: match span.kind {
-            Kind::Server => SpanKind::Server,
-            Kind::Internal => SpanKind::Internal,
+            trace::SpanKind::Server => SpanKind::Server,
+            trace::SpanKind::Internal => SpanKind::Internal,
         },
         name: span.name.into(),
         start_time: end_time - took,
@@ -143,7 +154,9 @@ impl Collector {
     /// Logs when it begins to fail and when that is over.
     fn note(&self, failure: Option<&dyn fmt::Display>) {
         match (self.fails.swap(failure.is_some(), Ordering::Relaxed), failure) {
-            (false, Some(error)) => tracing::warn!(%error, "spans are not exported: the collector does not take them"),
+            (false, Some(error)) => {
+                tracing::warn!(%error, "spans are lost: the collector cannot be reached or does not take them")
+            }
             (true, None) => tracing::info!("spans are exported again"),
             _ => {}
         }
@@ -159,11 +172,16 @@ impl HttpClient for Collector {
             let body = Limited::new(body, OTLP_ANSWER_BYTES_MAX).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         };
+        let within = Duration::from_millis(OTLP_EXPORT_MS_MAX);
+        let exchange = async move {
+            let late = |_| HttpError::from(format!("no answer within {OTLP_EXPORT_MS_MAX} ms"));
+            tokio::time::timeout(within, exchange).await.map_err(late)?
+        };
         let answer: Result<Response<Bytes>, HttpError> = self.runtime.spawn(exchange).await?;
         match &answer {
             Ok(answer) if answer.status().is_success() => self.note(None),
             Ok(answer) => self.note(Some(&answer.status())),
-            Err(error) => self.note(Some(error)),
+            Err(error) => self.note(Some(&error_chain(&**error))),
         }
         answer
     }

@@ -24,6 +24,7 @@ pub mod token;
 pub mod local;
 pub mod mark;
 
+mod errors;
 mod head;
 pub mod hop;
 pub mod outer;
@@ -41,6 +42,7 @@ pub mod health;
 pub mod metrics;
 
 pub use body::read_body;
+pub use errors::error_chain;
 pub use health::Health;
 pub use json::{Json, json_response, parse};
 pub use metrics::HttpMetrics;

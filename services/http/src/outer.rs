@@ -107,8 +107,12 @@ impl Outer {
         B::Error: Into<BoxError>,
     {
         let RequestFields { id, method, uri } = &span.fields;
+        let abandoned = Abandoned(Some(span));
         let route = self.metrics.route_of(method, uri.path());
         let is_marked = is_marked(request.headers());
+        if is_marked {
+            span.record("traffic", "shadow");
+        }
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
         // Each request that creates is another one.
@@ -142,6 +146,7 @@ impl Outer {
         let latency = (ended - span.started).saturating_sub(waited);
         let status = response.status();
         self.metrics.observe(route, is_marked, status, latency);
+        abandoned.has_ended();
         self.log(span, fault.as_ref(), status, latency);
         id.clone().mark(&mut response);
         (response, ended)
@@ -163,7 +168,7 @@ impl Outer {
                 elapsed_ms,
                 "a request failed"
             );
-        } else if latency >= Duration::from_millis(SLOW_REQUEST_MS) && !is_error {
+        } else if latency >= Duration::from_millis(SLOW_REQUEST_MS) {
             tracing::info!(request_id, %method, path = span.fields.path(), status, elapsed_ms, "a request was slow");
         } else {
             tracing::debug!(request_id, %method, path = span.fields.path(), status, elapsed_ms, "a request was answered");
@@ -248,6 +253,26 @@ fn is_plain(response: &Response) -> bool {
     match response.headers().get(CONTENT_TYPE) {
         None => true,
         Some(content_type) => content_type != PROBLEM_JSON && content_type.as_bytes().starts_with(b"text/"),
+    }
+}
+
+/// Logs a request whose client went away before the answer, when it is dropped, and ends its span.
+struct Abandoned<'a>(Option<&'a Arc<Span<RequestFields>>>);
+
+impl Abandoned<'_> {
+    /// There is an answer.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let Some(span) = self.0 else { return };
+        let RequestFields { id, method, .. } = &span.fields;
+        let elapsed_ms = hongbao_trace::millis(span.started.elapsed());
+        tracing::info!(request_id = id.as_str(), %method, path = span.fields.path(), elapsed_ms, "a request was abandoned");
+        export::end(span, Some("the client went away"));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
 use hongbao_trace::context::{TRACEPARENT, TRACESTATE};
-use hongbao_trace::{Fields, Kind, Span, TraceContext, Value, export};
+use hongbao_trace::{Fields, Span, SpanKind, TraceContext, Value, export};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::problem::bounded;
@@ -32,7 +32,8 @@ impl RequestFields {
 impl Fields for RequestFields {
     fn visit(&self, field: &mut dyn FnMut(&'static str, Value<'_>)) {
         field("request_id", self.id.as_str().into());
-        for call in Call::ALL.map(Call::info).iter().filter(|call| call.method.as_str() == self.method.as_str()) {
+        let method = if self.method == Method::HEAD { &Method::GET } else { &self.method };
+        for call in Call::ALL.map(Call::info).iter().filter(|call| call.method.as_str() == method.as_str()) {
             let Some(id) = call.matches(self.uri.path()) else { continue };
             field("call", call.label().into());
             if let Some(id) = id.and_then(EnvelopeId::parse) {
@@ -50,7 +51,7 @@ pub(crate) fn request_span(headers: &HeaderMap, started: Instant, fields: Reques
         _ => None,
     };
     let context = received.unwrap_or_else(|| TraceContext::root(export::samples_next()));
-    Span::new("request", Kind::Server, context, started, fields)
+    Span::new("request", SpanKind::Server, context, started, fields)
 }
 
 /// Puts the present span into the headers of what is called next. What vendors have added

@@ -8,6 +8,7 @@
 //! `(envelope_id, user_id)` let exactly one of two racing writers win. The
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
+mod clock;
 mod error;
 mod failure;
 pub mod lease;
@@ -17,5 +18,6 @@ mod rows;
 pub mod sqlite;
 mod statements;
 
+pub use self::clock::clock_ahead_ms;
 pub use self::error::StoreError;
 pub use self::port::{Append, Creation, Crediting, Journals, Maintenance, Scans, Settlement, Store, TailEntry};

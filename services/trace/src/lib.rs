@@ -20,7 +20,7 @@ pub mod export;
 use std::time::Duration;
 
 pub use context::TraceContext;
-pub use span::{Fields, Kind, Span, Value, current, in_current, in_span, within};
+pub use span::{Fields, Span, SpanKind, Value, current, in_current, in_span, within};
 
 /// A duration as the log has it, in the field `elapsed_ms`: milliseconds, to the microsecond.
 pub fn millis(duration: Duration) -> f64 {

@@ -57,7 +57,7 @@ pub trait Fields: Send + Sync {
 
 /// On whose behalf the work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SpanKind {
     /// A client waits for an answer.
     Server,
     /// The process itself.
@@ -69,7 +69,7 @@ pub struct Span<F: ?Sized = dyn Fields> {
     /// The kind of work, one of few.
     pub name: &'static str,
     /// On whose behalf.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// Its ids.
     pub context: TraceContext,
     /// When it began.
@@ -81,15 +81,17 @@ pub struct Span<F: ?Sized = dyn Fields> {
 
 impl<F> Span<F> {
     /// A span that began at `started`.
-    pub fn new(name: &'static str, kind: Kind, context: TraceContext, started: Instant, fields: F) -> Span<F> {
+    pub fn new(name: &'static str, kind: SpanKind, context: TraceContext, started: Instant, fields: F) -> Span<F> {
         Span { name, kind, context, started, recorded: Mutex::default(), fields }
     }
 }
 
 impl<F: Fields + ?Sized> Span<F> {
-    /// Adds a field that was not known at the beginning.
+    /// Adds a field that was not known at the beginning; a later value replaces an earlier one.
     pub fn record(&self, name: &'static str, value: impl Into<Value<'static>>) {
-        self.recorded.lock().push((name, value.into()));
+        let mut recorded = self.recorded.lock();
+        recorded.retain(|(before, _)| *before != name);
+        recorded.push((name, value.into()));
     }
 
     /// Gives each field: the ids, what the span is about, and what was recorded.
@@ -140,7 +142,7 @@ mod tests {
     }
 
     fn span(name: &'static str) -> Arc<Span> {
-        Arc::new(Span::new("test", Kind::Internal, TraceContext::root(false), Instant::now(), Named(name)))
+        Arc::new(Span::new("test", SpanKind::Internal, TraceContext::root(false), Instant::now(), Named(name)))
     }
 
     fn name_of_current() -> Option<String> {
@@ -171,6 +173,7 @@ mod tests {
     #[test]
     fn a_span_shows_its_ids_its_fields_and_what_was_recorded() {
         let span = span("x");
+        span.record("envelope_id", "d".to_owned());
         span.record("envelope_id", "e".to_owned());
         let mut names = Vec::new();
         span.visit(&mut |name, _| names.push(name));

@@ -43,14 +43,14 @@ impl TransactError {
 type Answer = Result<Vec<TransferOutcome>, WalletError>;
 
 /// One caller's transfers, and where the answer goes.
-struct Call {
+struct PendingTransfers {
     transfers: Vec<Transfer>,
     answer: oneshot::Sender<Answer>,
 }
 
 /// The way in: a bounded queue in front of the task that writes.
 pub(crate) struct Queue {
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<PendingTransfers>,
     /// Transfers in the queue.
     depth: Arc<AtomicUsize>,
 }
@@ -94,7 +94,7 @@ pub(crate) fn check_size(transfers: &[Transfer]) -> Result<(), WalletError> {
 
 /// A place in the queue.
 pub(crate) struct Place<'a> {
-    permit: mpsc::Permit<'a, Call>,
+    permit: mpsc::Permit<'a, PendingTransfers>,
     depth: &'a AtomicUsize,
 }
 
@@ -104,7 +104,7 @@ impl Place<'_> {
         let (answer, outcome) = oneshot::channel();
         // Counted first: once it is sent, the writer may take it and count it off.
         self.depth.fetch_add(transfers.len(), Ordering::Relaxed);
-        self.permit.send(Call { transfers, answer });
+        self.permit.send(PendingTransfers { transfers, answer });
         Waiting(outcome)
     }
 }
@@ -122,9 +122,9 @@ impl Waiting {
 /// The task that owns the writing.
 struct Writer<L> {
     ledger: L,
-    waiting: mpsc::Receiver<Call>,
+    waiting: mpsc::Receiver<PendingTransfers>,
     /// A call that the last batch had no room for.
-    next: Option<Call>,
+    next: Option<PendingTransfers>,
     depth: Arc<AtomicUsize>,
 }
 
@@ -138,7 +138,7 @@ impl<L: Transact> Writer<L> {
     }
 
     /// The calls that wait, in order, up to a transaction's size; `None` at the end.
-    async fn take(&mut self) -> Option<Vec<Call>> {
+    async fn take(&mut self) -> Option<Vec<PendingTransfers>> {
         let first = match self.next.take() {
             Some(call) => call,
             None => self.waiting.recv().await?,
@@ -159,7 +159,7 @@ impl<L: Transact> Writer<L> {
     /// One transaction for all. If something in it fails, each call gets one of
     /// its own, so that one bad caller cannot fail its neighbours. A failed
     /// begin or commit is no call's fault and would only fail again.
-    async fn commit(&self, calls: Vec<Call>) {
+    async fn commit(&self, calls: Vec<PendingTransfers>) {
         let together: Vec<&Transfer> = calls.iter().flat_map(|call| &call.transfers).collect();
         match self.ledger.transact(&together).await {
             Ok(outcomes) => answer_all(calls, &outcomes),
@@ -171,7 +171,7 @@ impl<L: Transact> Writer<L> {
         }
     }
 
-    async fn replay(&self, calls: Vec<Call>) {
+    async fn replay(&self, calls: Vec<PendingTransfers>) {
         let mut calls = calls.into_iter();
         while let Some(call) = calls.next() {
             let alone: Vec<&Transfer> = call.transfers.iter().collect();
@@ -190,7 +190,7 @@ impl<L: Transact> Writer<L> {
 }
 
 /// Gives each call its part of the outcomes. Who has gone away needs none.
-fn answer_all(calls: Vec<Call>, mut outcomes: &[TransferOutcome]) {
+fn answer_all(calls: Vec<PendingTransfers>, mut outcomes: &[TransferOutcome]) {
     for call in calls {
         let (own, rest) = outcomes.split_at(call.transfers.len());
         outcomes = rest;
@@ -198,7 +198,7 @@ fn answer_all(calls: Vec<Call>, mut outcomes: &[TransferOutcome]) {
     }
 }
 
-fn refuse_all(calls: Vec<Call>, error: &WalletError) {
+fn refuse_all(calls: Vec<PendingTransfers>, error: &WalletError) {
     tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed");
     for call in calls {
         let _ = call.answer.send(Err(error.clone()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hongbao_core::Clock;
 use hongbao_core::limits::CLOCK_SKEW_MS_MAX;
-use hongbao_store::Store;
+use hongbao_store::{Store, clock_ahead_ms};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -50,11 +50,7 @@ impl ClockGuard {
         if seen.at.is_some_and(|at| at.elapsed() < good_for) {
             return seen.is_far_off;
         }
-        let before = self.clock.now();
-        let Ok(theirs) = self.store.ping().await else { return seen.is_far_off };
-        let after = self.clock.now();
-        // The answer is from some moment between; at most one of the two is above zero.
-        let ahead_ms = theirs.map_or(0, |theirs| before.millis_since(theirs) - theirs.millis_since(after));
+        let Ok(ahead_ms) = clock_ahead_ms(&*self.store, &*self.clock).await else { return seen.is_far_off };
         let is_far_off = ahead_ms.abs() > CLOCK_SKEW_MS_MAX;
         match (seen.is_far_off, is_far_off) {
             (false, true) => {

@@ -23,7 +23,7 @@ use hongbao_core::limits::{
 };
 use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
-use hongbao_trace::{Fields, Kind, Span, TraceContext, Value, export, in_span, millis, within};
+use hongbao_trace::{Fields, Span, SpanKind, TraceContext, Value, export, in_span, millis, within};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -239,7 +239,7 @@ impl Task {
             self.scheduled.job.forget_failures();
         }
         let context = TraceContext::root(export::samples_next());
-        let span = Arc::new(Span::new("run", Kind::Internal, context, Instant::now(), RunFields { job }));
+        let span = Arc::new(Span::new("run", SpanKind::Internal, context, Instant::now(), RunFields { job }));
         let run = catch_panic(self.scheduled.job.run_once(self.options.batch_size_max));
         let outcome = in_span(span.clone(), run).await;
         let took = span.started.elapsed();

@@ -10,8 +10,8 @@
 //! that cannot even be read the others are read one by one, and the next visit
 //! begins behind them.
 //!
-//! Round trips of one visit: one read, and where it found something a barrier and one transaction; after a lost race one
-//! transaction an entry; where rows are damaged up to [`REFUND_SINGLE_READS_MAX`] reads,
+//! Round trips of one visit: one read, and where it found something a barrier and one transaction; each
+//! lost race adds twice the logarithm of the page; where rows are damaged up to [`REFUND_SINGLE_READS_MAX`] reads,
 //! and one for each bit of a time.
 
 use std::collections::HashMap;
@@ -174,21 +174,25 @@ impl Refunder {
     }
 
     /// Writes what can be written; gives how many that were. A table lies in
-    /// one database, so its refunds are one transaction.
+    /// one database, so its refunds are one transaction, unless some have lost a race:
+    /// they are found by halves.
     async fn append(&self, refunds: &[Entry], epoch: u64) -> Result<u32, JobError> {
-        if self.ports.store.append(refunds).await? == Append::Done {
-            return Ok(refunds.len() as u32);
-        }
-        let database = refunds.first().map(|refund| self.ports.store.table_of(refund.envelope_id).database);
-        if database.is_some_and(|database| self.ports.store.epoch(database) != epoch) {
-            // The database may be another one than what was decided rests on: the next visit reads again.
-            return Ok(0);
-        }
-        let mut rows = 0;
-        for refund in refunds {
-            match self.ports.store.append(std::slice::from_ref(refund)).await? {
-                Append::Done => rows += 1,
-                Append::Fenced => tracing::debug!(envelope_id = %refund.envelope_id, "an opening was faster"),
+        let (mut rows, mut parts) = (0, vec![refunds]);
+        while let Some(part) = parts.pop() {
+            let [first, rest @ ..] = part else { continue };
+            if self.ports.store.append(part).await? == Append::Done {
+                rows += part.len() as u32;
+                continue;
+            }
+            if self.ports.store.epoch(self.ports.store.table_of(first.envelope_id).database) != epoch {
+                // The database may be another one than what was decided rests on: the next visit reads again.
+                return Ok(rows);
+            }
+            if rest.is_empty() {
+                tracing::debug!(envelope_id = %first.envelope_id, "another entry was first");
+            } else {
+                let (one, other) = part.split_at(part.len() / 2);
+                parts.extend([other, one]);
             }
         }
         Ok(rows)

@@ -87,7 +87,7 @@ impl Processes {
     }
 
     /// The last lines that it printed.
-    pub(crate) fn last_words(&self, name: &str) -> String {
+    pub(crate) fn last_lines(&self, name: &str) -> String {
         let log = fs::read(self.log(name)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
@@ -121,8 +121,8 @@ impl Processes {
     }
 
     /// Ends those that run, at the same time and on purpose; one that is paused goes on
-    /// for it, and one that does not end in time is killed.
-    pub(crate) fn end_all(&self, names: &[String]) {
+    /// for it, and one that does not end in time is killed. Gives those that run nevertheless.
+    pub(crate) fn end_all(&self, names: &[String]) -> Vec<String> {
         std::thread::scope(|scope| {
             for name in names.iter().filter(|name| self.pid(name).is_ok()) {
                 scope.spawn(move || {
@@ -134,6 +134,7 @@ impl Processes {
                 });
             }
         });
+        names.iter().filter(|name| self.pid(name).is_ok()).cloned().collect()
     }
 
     /// The process of that name.

@@ -100,19 +100,24 @@ impl Installation {
         }
     }
 
-    /// Ends everything in good order, the gateway first, databases last.
-    pub fn stop(&self) {
+    /// Ends everything in good order, the gateway first, databases last. Fails with the
+    /// names of those that cannot be ended.
+    pub fn stop(&self) -> Fallible<()> {
         // A part that is being started has been written down when the lock is ours.
         *self.stopped.write().expect("no holder of the lock panics") = true;
         let of = |kinds: &[PartKind]| {
             let names = self.description.parts().into_iter().filter(|part| kinds.contains(&part.kind));
             names.map(|part| part.name).collect::<Vec<_>>()
         };
-        self.processes.end_all(&of(&[PartKind::Gateway]));
-        self.processes.end_all(&of(&[PartKind::Server, PartKind::Worker]));
-        self.processes.end_all(&of(&[PartKind::Redis, PartKind::Memcached]));
-        self.processes.end_all(&of(&[PartKind::Database]));
-        self.processes.end_all(&[RELAYS.to_owned()]);
+        let stages = [
+            of(&[PartKind::Gateway]),
+            of(&[PartKind::Server, PartKind::Worker]),
+            of(&[PartKind::Redis, PartKind::Memcached]),
+            of(&[PartKind::Database]),
+            vec![RELAYS.to_owned()],
+        ];
+        let running: Vec<String> = stages.iter().flat_map(|names| self.processes.end_all(names)).collect();
+        if running.is_empty() { Ok(()) } else { Err(format!("still running: {}", running.join(", ")).into()) }
     }
 
     /// Starts parts again that have ended, and waits until they are ready.
@@ -209,7 +214,7 @@ impl Installation {
         loop {
             let is_ready = is_ready();
             if self.processes.pid(name).is_err() {
-                return Err(format!("{name} has ended: {}", self.processes.last_words(name)).into());
+                return Err(format!("{name} has ended: {}", self.processes.last_lines(name)).into());
             }
             if is_ready {
                 return Ok(());
@@ -301,7 +306,8 @@ impl Installation {
 impl Drop for Installation {
     fn drop(&mut self) {
         if self.lifetime == Lifetime::Bound {
-            self.stop();
+            // What it cannot end ends with this process.
+            let _ = self.stop();
         }
     }
 }

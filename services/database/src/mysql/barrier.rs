@@ -22,7 +22,7 @@ use sqlx::Executor as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::barrier_queue::Call;
+use super::barrier_queue::PendingRead;
 use super::connection::{Connections, within};
 use super::failure::{QueryError, committing};
 use super::idle::Idle;
@@ -50,12 +50,14 @@ impl Connections {
         let database = database.ok_or_else(|| unavailable("no table was named for the barrier"))?;
         let calls = self.barrier.calls.get_or_init(|| start(self.me.clone(), database));
         let (answer, outcome) = oneshot::channel();
-        calls.try_send(Call { since, answer }).map_err(|_| unavailable("too many readings wait for the barrier"))?;
+        calls
+            .try_send(PendingRead { since, answer })
+            .map_err(|_| unavailable("too many readings wait for the barrier"))?;
         outcome.await.unwrap_or_else(|_| Err(unavailable("the barrier's task has ended")))
     }
 }
 
-fn start(connections: Weak<Connections>, database: &str) -> mpsc::Sender<Call> {
+fn start(connections: Weak<Connections>, database: &str) -> mpsc::Sender<PendingRead> {
     let (calls, waiting) = mpsc::channel(BARRIER_WAITING_MAX);
     // Not the process id: in containers all have the same.
     let place = RandomState::new().build_hasher().finish() % PLACES;
@@ -67,7 +69,7 @@ fn start(connections: Weak<Connections>, database: &str) -> mpsc::Sender<Call> {
     calls
 }
 
-async fn serve(connections: Weak<Connections>, sql: String, mut waiting: mpsc::Receiver<Call>) {
+async fn serve(connections: Weak<Connections>, sql: String, mut waiting: mpsc::Receiver<PendingRead>) {
     let mut own = None;
     let mut calls = Vec::new();
     loop {
@@ -80,7 +82,7 @@ async fn serve(connections: Weak<Connections>, sql: String, mut waiting: mpsc::R
         }
         let Some(connections) = connections.upgrade() else { return };
         let committed = commit(&connections, &mut own, &sql).await;
-        for Call { since, answer } in calls.drain(..) {
+        for PendingRead { since, answer } in calls.drain(..) {
             // The reader may have gone away.
             let _ = answer.send(match &committed {
                 Ok(generation) => Ok(*generation == Some(since)),

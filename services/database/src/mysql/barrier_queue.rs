@@ -11,11 +11,11 @@ use crate::DatabaseError;
 pub(super) struct BarrierQueue {
     /// Which table the task writes to; the first database of the server that is opened says.
     pub database: OnceLock<String>,
-    pub calls: OnceLock<mpsc::Sender<Call>>,
+    pub calls: OnceLock<mpsc::Sender<PendingRead>>,
 }
 
 /// A reading that waits for a commit.
-pub(super) struct Call {
+pub(super) struct PendingRead {
     /// The generation before it read.
     pub since: u64,
     pub answer: oneshot::Sender<Result<bool, DatabaseError>>,

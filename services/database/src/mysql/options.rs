@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hongbao_core::limits::{MYSQL_STATEMENTS_MAX, ROW_LOCK_WAIT_S};
+use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
 /// Where a node of a database listens.
@@ -101,7 +102,9 @@ impl MysqlOptions {
             .statement_cache_capacity(MYSQL_STATEMENTS_MAX)
             // The session is set up in one go by `session`.
             .pipes_as_concat(false)
-            .no_engine_substitution(false);
+            .no_engine_substitution(false)
+            // sqlx logs slow statements with all their values: users and amounts.
+            .disable_statement_logging();
         // An empty password is none at all, which is not the same to the server.
         let options = if self.password.is_empty() { options } else { options.password(&self.password) };
         match node {

@@ -26,8 +26,9 @@ use hongbao_core::limits::{
     ALONE_AT_ONCE, FENCE_RETRIES_MAX, LANE_FAILURES_IN_A_ROW_MAX, OPEN_BATCH_SIZE_MAX, RELOADS_AT_ONCE,
 };
 use hongbao_core::{EnvelopeId, Timestamp};
-use hongbao_trace::{Span, export, in_current, in_span, millis};
+use hongbao_trace::{Span, export, in_current, in_span, millis, within};
 use indexmap::IndexMap;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
@@ -40,7 +41,7 @@ use crate::context::OpeningContext;
 use crate::live::NotLive;
 
 /// What the openings of a failed batch know of each other.
-struct Failure {
+struct IsolatedBatch {
     failed: BatchFailed,
     /// An attempt may have been committed.
     in_doubt: bool,
@@ -48,19 +49,22 @@ struct Failure {
     in_a_row: AtomicU32,
 }
 
-/// Another transaction holds a row of the envelope: this is the answer, and the
-/// openings behind this one need not wait for the same.
-struct LockTimeout(OpenAnswer);
+/// Another transaction holds a row of the envelope, or its refund cannot be written: this
+/// is the answer, and the openings behind this one need not wait for the same.
+struct GivenUp(OpenAnswer);
 
 /// The worker of one lane.
+#[derive(Clone)]
 pub struct Lane {
     context: Arc<OpeningContext>,
+    /// Those of expired envelopes that are under way.
+    confirmations: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Lane {
     /// A lane of a server.
     pub fn new(context: Arc<OpeningContext>) -> Lane {
-        Lane { context }
+        Lane { context, confirmations: Arc::default() }
     }
 
     /// Works until the queue is closed and empty.
@@ -75,14 +79,11 @@ impl Lane {
                 batch.push(job);
             }
             self.context.metrics.queue_depth.set((queue.len() + batch.len()) as i64);
-            if AssertUnwindSafe(self.process(&mut batch)).catch_unwind().await.is_err() {
-                // A defect. Whoever waits is told that the outcome is unknown, and
-                // the lane goes on: a dead one would refuse its envelopes for good.
-                tracing::error!(openings = batch.len(), "a batch panicked");
-                batch.clear();
-            }
+            self.process(&mut batch).await;
             self.context.metrics.queue_depth.set(queue.len() as i64);
         }
+        let mut confirmations = std::mem::take(&mut *self.confirmations.lock());
+        while confirmations.join_next().await.is_some() {}
     }
 
     /// Decides, commits and answers one batch, and leaves it empty.
@@ -97,7 +98,15 @@ impl Lane {
             return;
         }
         let span = batch_span(batch);
-        let failure = in_span(span.clone(), self.decide(batch, now, &span)).await;
+        let decided = in_span(span.clone(), AssertUnwindSafe(self.decide(batch, now, &span)).catch_unwind()).await;
+        let failure = decided.unwrap_or_else(|_| {
+            // A defect. Those that wait get `outcome_unknown`, and the lane goes on: a dead
+            // one would refuse its envelopes for good.
+            tell_requests(batch, &span);
+            within(span.clone(), || tracing::error!("a batch panicked"));
+            batch.clear();
+            Some("the batch panicked")
+        });
         export::end(&span, failure);
     }
 
@@ -105,7 +114,7 @@ impl Lane {
     async fn decide(&self, batch: &mut Vec<OpenJob>, now: Timestamp, span: &Span<BatchFields>) -> Option<&'static str> {
         let failed = match attempt(&self.context, batch, now).await {
             Ok(answers) => {
-                self.answer_all(batch, answers, now, false).await;
+                self.answer_all(batch, answers, now, false);
                 return None;
             }
             Err(failed) => failed,
@@ -139,7 +148,7 @@ impl Lane {
         let now = self.context.clock.now();
         self.drop_late(batch, now, in_doubt);
         match attempt(&self.context, batch, now).await {
-            Ok(answers) => self.answer_all(batch, answers, now, in_doubt).await,
+            Ok(answers) => self.answer_all(batch, answers, now, in_doubt),
             Err(failed) => {
                 let in_doubt = in_doubt || failed.is_in_doubt();
                 self.isolate(batch, failed, in_doubt).await;
@@ -181,13 +190,13 @@ impl Lane {
         for job in batch.drain(..) {
             by_envelope.entry(job.live.envelope.id).or_default().push(job);
         }
-        let failure = Arc::new(Failure { failed, in_doubt, in_a_row: AtomicU32::new(0) });
+        let failure = Arc::new(IsolatedBatch { failed, in_doubt, in_a_row: AtomicU32::new(0) });
         let mut envelopes = JoinSet::new();
         for jobs in by_envelope.into_values() {
             if envelopes.len() >= ALONE_AT_ONCE {
                 note_panic(envelopes.join_next().await);
             }
-            let (lane, failure) = (Lane::new(self.context.clone()), failure.clone());
+            let (lane, failure) = (self.clone(), failure.clone());
             envelopes.spawn(in_current(async move { lane.each_alone(jobs, &failure).await }));
         }
         while !envelopes.is_empty() {
@@ -196,22 +205,22 @@ impl Lane {
     }
 
     /// Decides and answers openings of one envelope, one after the other.
-    async fn each_alone(&self, jobs: Vec<OpenJob>, failure: &Failure) {
+    async fn each_alone(&self, jobs: Vec<OpenJob>, failure: &IsolatedBatch) {
         let in_doubt = failure.in_doubt;
-        let mut is_lock_timeout = false;
+        let mut is_given_up = false;
         for job in jobs {
             let answer = match &failure.failed {
-                _ if is_lock_timeout => exhausted(in_doubt),
+                _ if is_given_up => exhausted(in_doubt),
                 BatchFailed::Store(error) if failure.in_a_row.load(Ordering::Relaxed) >= LANE_FAILURES_IN_A_ROW_MAX => {
                     failed(error, in_doubt)
                 }
-                _ => self.process_single(&job, in_doubt).await.unwrap_or_else(|LockTimeout(answer)| {
-                    is_lock_timeout = true;
+                _ => self.process_single(&job, in_doubt).await.unwrap_or_else(|GivenUp(answer)| {
+                    is_given_up = true;
                     answer
                 }),
             };
             match answer {
-                _ if is_lock_timeout => {}
+                _ if is_given_up => {}
                 OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_) => {
                     failure.in_a_row.fetch_add(1, Ordering::Relaxed);
                 }
@@ -222,7 +231,7 @@ impl Lane {
     }
 
     /// Decides one opening from what the database says now.
-    async fn process_single(&self, job: &OpenJob, mut in_doubt: bool) -> Result<OpenAnswer, LockTimeout> {
+    async fn process_single(&self, job: &OpenJob, mut in_doubt: bool) -> Result<OpenAnswer, GivenUp> {
         let id = job.live.envelope.id;
         for _ in 0..FENCE_RETRIES_MAX {
             let now = self.context.clock.now();
@@ -236,13 +245,18 @@ impl Lane {
                 Err(NotLive::Store(error)) => return Ok(failed(&error, in_doubt)),
             }
             match attempt(&self.context, std::slice::from_ref(job), now).await {
-                Ok(mut answers) => {
-                    let answer = answers.pop().expect("one opening has one answer");
-                    return Ok(self.confirmed(job, answer, now, in_doubt).await);
-                }
+                Ok(mut answers) => match answers.pop().expect("one opening has one answer") {
+                    OpenAnswer::Expired if !self.has_ended(job) => {
+                        let answer = confirm_expired(&self.context, id, &job.user, now, in_doubt).await;
+                        return if answer.is_refusal() { Err(GivenUp(answer)) } else { Ok(answer) };
+                    }
+                    // An earlier attempt may have written what this one had no room for.
+                    OpenAnswer::Busy => return Ok(exhausted(in_doubt)),
+                    answer => return Ok(answer),
+                },
                 Err(BatchFailed::Fenced) => {}
                 Err(failed) if failed.is_in_doubt() => in_doubt = true,
-                Err(failed) if failed.is_lock_timeout() => return Err(LockTimeout(exhausted(in_doubt))),
+                Err(failed) if failed.is_lock_timeout() => return Err(GivenUp(exhausted(in_doubt))),
                 Err(BatchFailed::Store(error)) => return Ok(failed(&error, in_doubt)),
             }
         }
@@ -255,23 +269,51 @@ impl Lane {
         }
     }
 
-    async fn answer_all(&self, batch: &mut Vec<OpenJob>, answers: Vec<OpenAnswer>, now: Timestamp, in_doubt: bool) {
+    fn answer_all(&self, batch: &mut Vec<OpenJob>, answers: Vec<OpenAnswer>, now: Timestamp, in_doubt: bool) {
+        let mut expired: IndexMap<EnvelopeId, Vec<OpenJob>> = IndexMap::new();
         for (job, answer) in batch.drain(..).zip(answers) {
-            let answer = self.confirmed(&job, answer, now, in_doubt).await;
-            self.answer(job, answer);
+            match answer {
+                OpenAnswer::Expired if !self.has_ended(&job) => {
+                    expired.entry(job.live.envelope.id).or_default().push(job);
+                }
+                // An earlier attempt may have written what this one had no room for.
+                OpenAnswer::Busy => self.answer(job, exhausted(in_doubt)),
+                answer => self.answer(job, answer),
+            }
+        }
+        self.spawn_confirmations(expired, now, in_doubt);
+    }
+
+    /// Whether what is remembered of the job's envelope is its whole journal, to the end.
+    fn has_ended(&self, job: &OpenJob) -> bool {
+        job.live.journal().fold.has_ended() && !job.live.is_outdated(&*self.context.store)
+    }
+
+    /// An expired envelope takes no opening any more, so nothing has to wait until its
+    /// refund is written: the lane goes on, and the jobs keep their places.
+    fn spawn_confirmations(&self, expired: IndexMap<EnvelopeId, Vec<OpenJob>>, now: Timestamp, in_doubt: bool) {
+        let mut confirmations = self.confirmations.lock();
+        while confirmations.try_join_next().is_some() {}
+        for jobs in expired.into_values() {
+            let lane = self.clone();
+            confirmations.spawn(in_current(async move { lane.confirm_each(jobs, now, in_doubt).await }));
         }
     }
 
-    /// "Expired" is answered only of a journal that has ended.
-    async fn confirmed(&self, job: &OpenJob, answer: OpenAnswer, now: Timestamp, in_doubt: bool) -> OpenAnswer {
-        let is_whole = job.live.journal().fold.has_ended() && !job.live.is_outdated(&*self.context.store);
-        match answer {
-            OpenAnswer::Expired if !is_whole => {
-                confirm_expired(&self.context, job.live.envelope.id, &job.user, now, in_doubt).await
+    /// Answers openings of one expired envelope.
+    async fn confirm_each(&self, jobs: Vec<OpenJob>, now: Timestamp, in_doubt: bool) {
+        let mut failure = None;
+        for job in jobs {
+            let id = job.live.envelope.id;
+            let answer = match &failure {
+                // What failed for one would fail for the others, after the same wait.
+                Some(failure) => OpenAnswer::clone(failure),
+                None => confirm_expired(&self.context, id, &job.user, now, in_doubt).await,
+            };
+            if answer.is_refusal() {
+                failure = Some(answer.clone());
             }
-            // An earlier attempt may have written what this one had no room for.
-            OpenAnswer::Busy => exhausted(in_doubt),
-            answer => answer,
+            self.answer(job, answer);
         }
     }
 

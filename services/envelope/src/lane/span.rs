@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::limits::LOG_BATCH_REQUESTS_MAX;
-use hongbao_trace::{Fields, Kind, Span, TraceContext, Value};
+use hongbao_trace::{Fields, Span, SpanKind, TraceContext, Value};
 
 use super::queue::OpenJob;
 
@@ -53,7 +53,7 @@ pub(super) fn batch_span(batch: &[OpenJob]) -> Arc<Span<BatchFields>> {
     let requests: Vec<_> = batch.iter().filter_map(|job| job.request.clone()).collect();
     let is_sampled = requests.iter().any(|request| request.context.is_sampled);
     let fields = BatchFields { openings: batch.len(), envelopes, requests };
-    Arc::new(Span::new("batch", Kind::Internal, TraceContext::root(is_sampled), Instant::now(), fields))
+    Arc::new(Span::new("batch", SpanKind::Internal, TraceContext::root(is_sampled), Instant::now(), fields))
 }
 
 /// From here on, what is logged of these requests names the batch.

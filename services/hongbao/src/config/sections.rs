@@ -249,8 +249,9 @@ pub struct Otlp {
     /// The collector's URL for traces, such as `http://127.0.0.1:4318/v1/traces`. Nothing is
     /// sent unless it is given.
     pub endpoint: Option<String>,
-    /// Of the requests that come without a `traceparent`, and of batches and runs, the part
-    /// that is recorded, 0 to 1. Those that come with one say so themselves.
+    /// Of the requests that come without a `traceparent`, and of runs, the part that is
+    /// recorded, 0 to 1. Those that come with one say so themselves, and a batch is
+    /// recorded if one of its requests is.
     pub sampled: f64,
 }
 
@@ -268,10 +269,15 @@ impl Otlp {
         }
         let Some(endpoint) = &self.endpoint else { return Ok(()) };
         match endpoint.parse::<http::Uri>() {
-            Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(()),
-            _ => Err(format!(
-                "otlp: endpoint {endpoint:?} must be a URL with http://, of a collector on this host or network"
-            )),
+            Ok(uri) if is_collector(&uri) => Ok(()),
+            // Not repeated: it may hold a password.
+            _ => Err("otlp: endpoint must be like http://127.0.0.1:4318/v1/traces, without user, password and query"
+                .to_owned()),
         }
     }
+}
+
+fn is_collector(uri: &http::Uri) -> bool {
+    let has_user = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
+    uri.scheme_str() == Some("http") && !has_user && uri.path().len() > 1 && uri.query().is_none()
 }

@@ -51,7 +51,7 @@ impl Cluster {
 
     /// Ends everything, in good order.
     pub fn stop(&self) {
-        self.installation.stop();
+        self.installation.stop().unwrap();
     }
 
     /// Its parts.

@@ -65,7 +65,7 @@ impl Collector {
     }
 }
 
-/// Reads one export and thanks for it; `None` at the end of the connection.
+/// Reads one export and answers it; `None` at the end of the connection.
 fn take_request(mut stream: &TcpStream, taken: &Mutex<Vec<(String, Span)>>) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();

@@ -21,7 +21,7 @@ pub struct DatabaseServer {
 
 /// One shard, before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct ShardPlan {
     /// Its lowest slot, which tells it from all others.
     pub number: u8,
     /// The server that it lies in, by its place among them.
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub traffic: Traffic,
 }
 
-impl Plan {
+impl ShardPlan {
     /// The name of its database.
     pub fn name(&self) -> String {
         format!("wallet_{:02}{}", self.database, self.traffic.database_suffix())
@@ -56,7 +56,7 @@ pub(super) fn slot_of(user: &UserId) -> Slot {
 ///
 /// # Errors
 /// When slots are missing or held twice, or `databases` does not divide 100.
-pub(super) fn plan(servers: &[DatabaseServer], databases: u8) -> Result<Vec<Plan>, WalletError> {
+pub(super) fn plan(servers: &[DatabaseServer], databases: u8) -> Result<Vec<ShardPlan>, WalletError> {
     if databases == 0 || !SLOTS.is_multiple_of(databases) {
         return Err(wrong(format!("{databases} wallet databases: the number must divide {SLOTS}")));
     }
@@ -71,11 +71,11 @@ pub(super) fn plan(servers: &[DatabaseServer], databases: u8) -> Result<Vec<Plan
         }
         shards.entry((server, slot.number() % databases)).or_default().push(slot);
     }
-    let mut plans: Vec<Plan> = shards
+    let mut plans: Vec<ShardPlan> = shards
         .into_iter()
         .map(|((server, database), slots)| {
             let traffic = servers[server].traffic;
-            Plan { number: slots[0].number(), server, database, slots, traffic }
+            ShardPlan { number: slots[0].number(), server, database, slots, traffic }
         })
         .collect();
     plans.sort_by_key(|plan| plan.number);
@@ -88,7 +88,7 @@ pub(super) fn plan(servers: &[DatabaseServer], databases: u8) -> Result<Vec<Plan
 /// As the layout's: slots that are missing or held twice.
 pub fn database_names(servers: &[DatabaseServer], databases: u8) -> Result<Vec<Vec<String>>, WalletError> {
     let plans = plan(servers, databases)?;
-    let of_home = |server| plans.iter().filter(|plan| plan.server == server).map(Plan::name).collect();
+    let of_home = |server| plans.iter().filter(|plan| plan.server == server).map(ShardPlan::name).collect();
     Ok((0..servers.len()).map(of_home).collect())
 }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn the_rehearsal_s_money_lies_in_databases_of_its_own() {
         let plans = plan(&[server_in(Traffic::Shadow, 0..100)], 2).unwrap();
-        assert_eq!(plans.iter().map(Plan::name).collect::<Vec<_>>(), ["wallet_00_shadow", "wallet_01_shadow"]);
+        assert_eq!(plans.iter().map(ShardPlan::name).collect::<Vec<_>>(), ["wallet_00_shadow", "wallet_01_shadow"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
-use super::layout::{DatabaseServer, Plan, plan};
+use super::layout::{DatabaseServer, ShardPlan, plan};
 use crate::WalletError;
 
 const META: &str = include_str!("../../../../sql/mysql/wallet/meta.sql");
@@ -49,7 +49,7 @@ pub async fn migrate(servers: &[DatabaseServer], databases: u8) -> Result<(), Wa
     Ok(())
 }
 
-async fn make(lease: &mut Lease, plan: &Plan, databases: u8) -> Result<(), WalletError> {
+async fn make(lease: &mut Lease, plan: &ShardPlan, databases: u8) -> Result<(), WalletError> {
     let (name, slots) = (plan.name(), plan.slots_text());
     let create = format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
@@ -97,7 +97,7 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
 const KEYS: [(&str, &str); 4] = [("transfer", "position"), ("transfer", "id"), ("ledger", "one"), BARRIER_KEY];
 
 /// Checks that a shard's database is there, complete, and made for its slots.
-pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases: u8) -> Result<(), WalletError> {
+pub(super) async fn check(connections: &Arc<Connections>, plan: &ShardPlan, databases: u8) -> Result<(), WalletError> {
     let mut lease = connections.lease().await?;
     let limit = lease.limit();
     check_database(lease.connection(), limit, plan, databases).await.map_err(DatabaseError::from)?;
@@ -109,7 +109,7 @@ pub(super) async fn check(connections: &Arc<Connections>, plan: &Plan, databases
 pub(super) async fn check_database(
     connection: &mut MySqlConnection,
     limit: Duration,
-    plan: &Plan,
+    plan: &ShardPlan,
     databases: u8,
 ) -> Result<(), Unkept> {
     let version = check_identity(connection, limit, plan, databases).await?.unwrap_or(0);
@@ -122,7 +122,7 @@ pub(super) async fn check_database(
 async fn check_identity(
     connection: &mut MySqlConnection,
     limit: Duration,
-    plan: &Plan,
+    plan: &ShardPlan,
     databases: u8,
 ) -> Result<Option<i64>, Unkept> {
     let text = format!("SELECT version, db_number, db_count, slots FROM {}.meta", plan.name());

@@ -11,7 +11,7 @@ use hongbao_database::mysql::promise::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor as _, Row as _};
 
-use super::layout::Plan;
+use super::layout::ShardPlan;
 use super::migrate::check_database;
 
 /// Whether something in the database keeps the transfers of a shard append-only:
@@ -40,7 +40,7 @@ impl Guard {
 /// A shard's database is there, complete, of its slots and this version, and
 /// every table of it can be written in transactions.
 pub(super) struct Complete {
-    plan: Plan,
+    plan: ShardPlan,
     name: String,
     databases: u8,
     guard: Arc<Guard>,
@@ -48,7 +48,7 @@ pub(super) struct Complete {
 
 impl Complete {
     /// Of the shard with this plan, one of so many databases, whose guard is looked at too.
-    pub fn new(plan: Plan, databases: u8, guard: Arc<Guard>) -> Complete {
+    pub fn new(plan: ShardPlan, databases: u8, guard: Arc<Guard>) -> Complete {
         Complete { name: plan.name(), plan, databases, guard }
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 
-use super::layout::Plan;
+use super::layout::ShardPlan;
 use super::verified::VerifiedConnections;
 use crate::{Posted, WalletError};
 
@@ -60,7 +60,7 @@ impl DurableTo {
 }
 
 impl Shard {
-    pub fn new(plan: Plan, databases: u8, server: Arc<Connections>) -> Shard {
+    pub fn new(plan: ShardPlan, databases: u8, server: Arc<Connections>) -> Shard {
         Shard {
             number: plan.number,
             db: plan.name(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hongbao_database::mysql::connection::{Connections, Lease};
 
-use super::layout::Plan;
+use super::layout::ShardPlan;
 use super::migrate;
 use super::promise::{Complete, Guard};
 use crate::WalletError;
@@ -14,7 +14,7 @@ use crate::WalletError;
 /// database was made for this shard is asked when it is first reached.
 pub(super) struct VerifiedConnections {
     server: Arc<Connections>,
-    plan: Plan,
+    plan: ShardPlan,
     databases: u8,
     is_checked: AtomicBool,
     guard: Arc<Guard>,
@@ -22,7 +22,7 @@ pub(super) struct VerifiedConnections {
 
 impl VerifiedConnections {
     /// To the database that the plan names, one of `databases` over all slots.
-    pub fn new(server: Arc<Connections>, plan: Plan, databases: u8) -> VerifiedConnections {
+    pub fn new(server: Arc<Connections>, plan: ShardPlan, databases: u8) -> VerifiedConnections {
         VerifiedConnections { server, plan, databases, is_checked: AtomicBool::new(false), guard: Arc::default() }
     }
 

@@ -29,11 +29,11 @@ pub(super) struct Span {
 /// The parts of one tail that are to be read again, and when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GapTracker {
-    stages: [Stage; RECHECK_AFTER_MS.len()],
+    rechecks: [Recheck; RECHECK_AFTER_MS.len()],
 }
 
 #[derive(Clone, Debug, Default)]
-struct Stage {
+struct Recheck {
     /// Gaps that were found since the one that waits.
     collected: Option<Span>,
     waiting: Option<(Span, Timestamp)>,
@@ -44,22 +44,22 @@ impl GapTracker {
     pub fn at_end(end: i64) -> GapTracker {
         let mut gaps = GapTracker::default();
         let span = Span { after: end.saturating_sub(FIRST_SPAN).max(0), to: end };
-        gaps.stages[0].collected = Some(span).filter(|span| span.after < span.to);
+        gaps.rechecks[0].collected = Some(span).filter(|span| span.after < span.to);
         gaps
     }
 
     /// Rows at these positions follow the row at `after`.
     pub fn note(&mut self, after: i64, positions: impl Iterator<Item = i64>) {
-        self.stages[0].collect(gaps_in(after, positions));
+        self.rechecks[0].collect(gaps_in(after, positions));
     }
 
     /// A span to recheck now, and which recheck it is.
     pub fn due(&mut self, now: Timestamp) -> Option<(usize, Span)> {
-        for (look, stage) in self.stages.iter_mut().enumerate() {
-            if stage.waiting.is_none() {
-                stage.waiting = stage.collected.take().map(|span| (span, now.plus_millis(RECHECK_AFTER_MS[look])));
+        for (look, recheck) in self.rechecks.iter_mut().enumerate() {
+            if recheck.waiting.is_none() {
+                recheck.waiting = recheck.collected.take().map(|span| (span, now.plus_millis(RECHECK_AFTER_MS[look])));
             }
-            if let Some((span, due_at)) = stage.waiting
+            if let Some((span, due_at)) = recheck.waiting
                 && due_at <= now
             {
                 return Some((look, span));
@@ -70,17 +70,17 @@ impl GapTracker {
 
     /// The recheck of a span has read rows at these positions, up to `seen_to`.
     pub fn rechecked(&mut self, look: usize, span: Span, positions: impl Iterator<Item = i64>, seen_to: i64) {
-        if let Some(next) = self.stages.get_mut(look + 1) {
+        if let Some(next) = self.rechecks.get_mut(look + 1) {
             next.collect(gaps_in(span.after, positions));
         }
-        let waiting = &mut self.stages[look].waiting;
+        let waiting = &mut self.rechecks[look].waiting;
         *waiting = waiting
             .map(|(span, due_at)| (Span { after: seen_to, ..span }, due_at))
             .filter(|(rest, _)| rest.after < rest.to);
     }
 }
 
-impl Stage {
+impl Recheck {
     fn collect(&mut self, found: Option<Span>) {
         let Some(found) = found else { return };
         let span = self.collected.get_or_insert(found);
