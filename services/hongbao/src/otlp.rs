@@ -54,7 +54,8 @@ pub fn start(settings: &Otlp, process: &Process, runtime: Handle) -> Result<Expo
         fails: AtomicBool::new(false),
     };
     let within = Duration::from_millis(OTLP_EXPORT_MS_MAX);
-    // Each value is set here, so that the variables of the SDK's environment change none of them.
+    // Each value is set here, so that the SDK's variables of the environment change none of
+    // them. `OTEL_EXPORTER_OTLP_HEADERS` remains: a collector may want a token.
     let exporter = SpanExporter::builder().with_http().with_http_client(client).with_endpoint(endpoint);
     let exporter = exporter.with_timeout(within).build();
     let exporter = exporter.map_err(|error| format!("otlp: {error}"))?;

@@ -168,3 +168,21 @@ async fn a_slow_request_is_logged_with_its_latency_as_a_number() {
     assert_eq!((&fields["message"], &fields["status"]), (&json!("a request was slow"), &json!(200)));
     assert!(fields["elapsed_ms"].as_f64().unwrap() >= SLOW_REQUEST_MS as f64, "{line}");
 }
+
+#[tokio::test]
+async fn a_request_whose_client_goes_away_is_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let never = || std::future::pending::<()>();
+    let outer = Outer::new(Router::new().route("/never", get(never)), HttpMetrics::default());
+    let request = Request::get("/never").header("host", "x").header("x-request-id", "r-1").body(Body::empty()).unwrap();
+    let answer = tokio::time::timeout(Duration::from_millis(20), outer.answer(request)).await;
+    assert!(answer.is_err());
+    let lines = log.lines();
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    let fields = &serde_json::from_str::<serde_json::Value>(line).unwrap()["fields"];
+    assert_eq!((&fields["message"], &fields["request_id"]), (&json!("a request was abandoned"), &json!("r-1")));
+    assert!(fields["elapsed_ms"].as_f64().unwrap() >= 20.0, "{line}");
+}

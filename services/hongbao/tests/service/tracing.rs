@@ -196,3 +196,16 @@ fn nothing_is_exported_unless_the_settings_name_a_collector() {
     assert_eq!(service.wait().code(), Some(0));
     assert_eq!(collector.spans("dev", "request").len(), 1);
 }
+
+#[test]
+fn a_collector_that_never_answers_is_named_in_the_log_and_holds_up_no_stop() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/v1/traces", silent.local_addr().unwrap());
+    let mut service =
+        Service::start(&format!("[log]\nformat = 'json'\n[otlp]\nendpoint = '{endpoint}'\nsampled = 1.0\n"));
+    assert_eq!(service.user("li").get("/v1/wallet").status, 200);
+    service.terminate();
+    assert_eq!(service.wait().code(), Some(0));
+    let lost = lines(&service.log(), "spans are lost: the collector cannot be reached or does not take them");
+    assert!(lost[0]["error"].as_str().is_some_and(|error| error.starts_with("no answer within")), "{lost:?}");
+}
