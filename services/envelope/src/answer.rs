@@ -28,13 +28,6 @@ pub enum OpenAnswer {
     Unknown(String),
 }
 
-impl OpenAnswer {
-    /// Whether it says nothing of the envelope.
-    pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, OpenAnswer::Busy | OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_))
-    }
-}
-
 /// The answer that a decision comes to, once what it appends is durable.
 pub(crate) fn answer_to(decision: OpenDecision) -> OpenAnswer {
     match decision {
@@ -65,5 +58,15 @@ pub(crate) fn failed(error: &StoreError, in_doubt: bool) -> OpenAnswer {
         OpenAnswer::Unknown(cause)
     } else {
         OpenAnswer::Unavailable(cause)
+    }
+}
+
+/// The answer after earlier attempts, of which one may have been committed.
+pub(crate) fn settled(answer: OpenAnswer, in_doubt: bool) -> OpenAnswer {
+    match answer {
+        // One of them may have written what this one had no room for.
+        OpenAnswer::Busy => exhausted(in_doubt),
+        OpenAnswer::Unavailable(cause) if in_doubt => OpenAnswer::Unknown(cause),
+        answer => answer,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hongbao_core::Clock;
-use hongbao_store::Store;
+use hongbao_store::{DatabaseClock, Store};
 
 use crate::live::LiveEnvelopes;
 use crate::metrics::LaneMetrics;
@@ -19,6 +19,8 @@ pub struct OpeningContext {
     pub permits: Arc<dyn Permits>,
     /// Tells the time of each opening.
     pub clock: Arc<dyn Clock>,
+    /// How far that clock is from the database's.
+    pub database_clock: Arc<DatabaseClock>,
     /// Counts and times.
     pub metrics: LaneMetrics,
 }

@@ -10,29 +10,24 @@ use hongbao_core::{EnvelopeId, Timestamp, UserId};
 use hongbao_database::durably;
 use hongbao_store::{Append, StoreError};
 
-use crate::answer::{OpenAnswer, answer_to, exhausted, failed};
-use crate::confirm::confirm_expired;
+use crate::answer::{OpenAnswer, answer_to, exhausted, failed, settled};
 use crate::context::OpeningContext;
 use crate::permits::PermitGuard;
+use crate::refund::{refund, refund_time};
 
-/// It had expired, and its journal has not ended.
-struct Unended {
-    now: Timestamp,
-    in_doubt: bool,
-}
-
-/// Opens an envelope for `user`; gives up at `deadline`.
-pub async fn open(context: &OpeningContext, id: EnvelopeId, user: &UserId, deadline: Timestamp) -> OpenAnswer {
-    let opened = {
-        let (_guard, entered) = PermitGuard::enter(&*context.permits, &[id]).await;
-        match entered[..] {
-            [true] => read_decide_insert(context, id, user, deadline).await,
-            _ => Ok(OpenAnswer::Busy),
-        }
-    };
-    let answer = match opened {
-        Ok(answer) => answer,
-        Err(Unended { now, in_doubt }) => confirm_expired(context, id, user, now, in_doubt).await,
+/// Opens an envelope for `user`; gives up at `deadline`. Unless it `opens`, it only asks
+/// what there is to say of an envelope that has expired.
+pub async fn open(
+    context: &OpeningContext,
+    id: EnvelopeId,
+    user: &UserId,
+    opens: bool,
+    deadline: Timestamp,
+) -> OpenAnswer {
+    let (_guard, entered) = PermitGuard::enter(&*context.permits, &[id]).await;
+    let answer = match entered[..] {
+        [true] => read_decide_insert(context, id, user, opens, deadline).await,
+        _ => OpenAnswer::Busy,
     };
     context.metrics.count(&answer);
     answer
@@ -42,32 +37,45 @@ async fn read_decide_insert(
     context: &OpeningContext,
     id: EnvelopeId,
     user: &UserId,
+    opens: bool,
     deadline: Timestamp,
-) -> Result<OpenAnswer, Unended> {
+) -> OpenAnswer {
+    let store = &*context.store;
+    let database = store.table_of(id).database;
     let mut in_doubt = false;
     for _ in 0..FENCE_RETRIES_MAX {
         let now = context.clock.now();
         if deadline <= now {
             break;
         }
-        let found = durably::<_, StoreError, _>(&*context.store, || context.store.load_for(id, user)).await;
-        let (envelope, fold, before) = match found {
+        let epoch = store.epoch(database);
+        let (envelope, fold, before) = match durably::<_, StoreError, _>(store, || store.load_for(id, user)).await {
             Ok(Some(found)) => found.into_inner(),
-            Ok(None) => return Ok(OpenAnswer::NotFound),
-            Err(error) => return Ok(failed(&error, in_doubt)),
+            Ok(None) => return OpenAnswer::NotFound,
+            Err(error) => return failed(&error, in_doubt),
         };
         let decision = envelope.decide_open(&fold, before.as_ref(), user, now);
         let entry = match &decision {
-            OpenDecision::Append(entry) => entry,
-            OpenDecision::Expired if !fold.has_ended() => return Err(Unended { now, in_doubt }),
-            _ => return Ok(answer_to(decision)),
+            OpenDecision::Append(_) if !opens => return exhausted(in_doubt),
+            OpenDecision::Append(entry) => entry.clone(),
+            OpenDecision::Expired if !fold.has_ended() => {
+                match refund_time(context, now).await.and_then(|at| refund(&envelope, &fold, at)) {
+                    Ok(refund) => refund,
+                    Err(answer) => return settled(answer, in_doubt),
+                }
+            }
+            _ => return answer_to(decision),
         };
-        match context.store.append(std::slice::from_ref(entry)).await {
-            Ok(Append::Done) => return Ok(answer_to(decision)),
+        // As in a lane, just before the write: what was read may be of another node.
+        if store.epoch(database) != epoch {
+            continue;
+        }
+        match store.append(&[entry]).await {
+            Ok(Append::Done) => return answer_to(decision),
             Ok(Append::Fenced) => {}
             Err(StoreError::Unknown(_)) => in_doubt = true,
-            Err(error) => return Ok(failed(&error, in_doubt)),
+            Err(error) => return failed(&error, in_doubt),
         }
     }
-    Ok(exhausted(in_doubt))
+    exhausted(in_doubt)
 }

@@ -30,8 +30,6 @@ pub struct LiveEnvelope {
     complete_at: AtomicI64,
     /// Held while the journal is read on, so that callers of the same time share it.
     pub(crate) reading: tokio::sync::Mutex<()>,
-    /// Held while its refund is written, for the same reason.
-    pub(crate) ending: tokio::sync::Mutex<()>,
     pub(crate) used_at: AtomicI64,
     /// The openings with which the cache weighed it.
     pub(crate) opens_weighed: AtomicU32,
@@ -134,7 +132,6 @@ impl LiveEnvelope {
             envelope,
             complete_at: AtomicI64::new(now.millis()),
             reading: tokio::sync::Mutex::default(),
-            ending: tokio::sync::Mutex::default(),
             used_at: AtomicI64::new(now.millis()),
             opens_weighed: AtomicU32::new(0),
             database,

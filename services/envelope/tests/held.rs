@@ -15,7 +15,7 @@ use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::ServerOptions;
-use hongbao_store::Store;
+use hongbao_store::{DatabaseClock, Store};
 use hongbao_testbed::Part;
 use prometheus_client::registry::Registry;
 use sqlx::Executor as _;
@@ -43,6 +43,7 @@ impl Bench {
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
             permits: Arc::new(LocalPermits::new(4)),
             clock: Arc::new(SystemClock),
+            database_clock: Arc::new(DatabaseClock::new(store.clone(), Arc::new(SystemClock))),
             metrics: ServerMetrics::register(&mut Registry::default(), "").lane(0),
         });
         Bench { store, context }
@@ -57,7 +58,16 @@ impl Bench {
             let live = self.context.live.get_or_load(*id, &*self.store, now).await.unwrap();
             let (answer, answered) = oneshot::channel();
             let user = UserId::parse(name).unwrap();
-            jobs.push(OpenJob { live, user, accepted: Instant::now(), deadline, answer, place: None, request: None });
+            jobs.push(OpenJob {
+                live,
+                user,
+                accepted: Instant::now(),
+                deadline,
+                answer,
+                place: None,
+                opens: true,
+                request: None,
+            });
             answers.push(answered);
         }
         Lane::new(self.context.clone()).process(&mut jobs).await;

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use futures_util::future::join_all;
 use hongbao_core::id::Fold;
 use hongbao_core::time::ManualClock;
 use hongbao_core::{Clock, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Kind, Timestamp, UserId};
@@ -18,12 +17,12 @@ use hongbao_envelope::live::LiveEnvelopes;
 use hongbao_envelope::metrics::ServerMetrics;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::{Append, Store, StoreError};
+use hongbao_store::{Append, DatabaseClock, Store, StoreError};
 use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
 use hongbao_testkit::store_suite::created;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 const START: Timestamp = Timestamp::from_millis(1_771_254_000_000);
 const LIFETIME_MS: i64 = 3_600_000;
@@ -46,8 +45,6 @@ struct Faults {
     expires: Mutex<Option<Arc<ManualClock>>>,
     /// Another owner commits this just before the next append.
     overtakes: Mutex<Option<(Arc<dyn Store>, Entry)>>,
-    /// Refunds are written when it is notified.
-    refunds_wait: Option<Notify>,
     /// The clock of the database.
     database_clock: Option<Timestamp>,
     /// The epoch of the database.
@@ -66,9 +63,6 @@ impl StoreFaults for Faults {
             entries.iter().any(|entry| Some(&entry.kind) == kind.as_ref())
         };
         assert!(!opens(&self.panics), "a defect in the store");
-        if let Some(written) = self.refunds_wait.as_ref().filter(|_| entries[0].kind == EntryKind::Refund) {
-            written.notified().await;
-        }
         if self.gone || opens(&self.unwritable) {
             return Err(StoreError::Unavailable("cannot be written".to_owned()));
         }
@@ -120,8 +114,10 @@ impl Bench {
         let metrics = ServerMetrics::register(&mut Registry::default(), "").lane(0);
         faults.queue_depth.0 = metrics.queue_depth.clone();
         let faults = Arc::new(faults);
+        let faulty: Arc<dyn Store> = Arc::new(FaultInjectingStore::new(store.clone(), faults.clone()));
         let context = Arc::new(OpeningContext {
-            store: Arc::new(FaultInjectingStore::new(store.clone(), faults.clone())),
+            database_clock: Arc::new(DatabaseClock::new(faulty.clone(), clock.clone())),
+            store: faulty,
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),
             permits: Arc::new(LocalPermits::new(4)),
             clock: clock.clone(),
@@ -143,12 +139,15 @@ impl Bench {
 
     /// Puts openings into one batch, in this order, and gives their answers.
     async fn batch(&self, openings: &[(EnvelopeId, &str)]) -> Vec<OpenAnswer> {
-        let answers = join_all(self.begin_batch(openings).await).await;
-        answers.into_iter().map(|answer| answer.expect("every opening is answered")).collect()
+        self.process(openings, true).await
     }
 
-    /// The same, until the lane goes on with the next batch.
-    async fn begin_batch(&self, openings: &[(EnvelopeId, &str)]) -> Vec<oneshot::Receiver<OpenAnswer>> {
+    /// The same of jobs that open nothing.
+    async fn questions(&self, asked: &[(EnvelopeId, &str)]) -> Vec<OpenAnswer> {
+        self.process(asked, false).await
+    }
+
+    async fn process(&self, openings: &[(EnvelopeId, &str)], opens: bool) -> Vec<OpenAnswer> {
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
         for (id, name) in openings {
             let now = self.clock.now();
@@ -162,13 +161,14 @@ impl Bench {
                 deadline,
                 answer,
                 place: None,
+                opens,
                 request: None,
             });
             answers.push(answered);
         }
         self.lane.process(&mut jobs).await;
         assert!(jobs.is_empty());
-        answers
+        answers.iter_mut().map(|answer| answer.try_recv().expect("every opening is answered")).collect()
     }
 
     async fn openers(&self, id: EnvelopeId) -> Vec<String> {
@@ -273,6 +273,7 @@ async fn a_late_opening_is_dropped_before_its_transaction() {
         deadline: START,
         answer,
         place: None,
+        opens: true,
         request: None,
     }];
     bench.lane.process(&mut jobs).await;
@@ -374,6 +375,7 @@ async fn a_memory_that_is_ahead_of_a_restored_database_writes_no_gap() {
         deadline,
         answer,
         place: None,
+        opens: true,
         request: None,
     }];
     bench.lane.process(&mut jobs).await;
@@ -457,20 +459,23 @@ async fn an_expired_envelope_whose_refund_cannot_be_written_has_no_answer() {
     assert!(matches!(answers[..], [OpenAnswer::Unavailable(_)]), "{answers:?}");
 }
 
+/// What a grab asks of an expired envelope takes no share of one that has not expired.
 #[tokio::test]
-async fn a_refund_that_waits_holds_up_no_other_envelope() {
-    let bench = Bench::new(Faults { refunds_wait: Some(Notify::new()), ..Faults::default() }).await;
-    let expired = bench.envelope(1, 2).await;
+async fn a_question_opens_nothing_and_refunds_what_has_expired() {
+    let bench = Bench::new(Faults::default()).await;
+    let (a, b) = (bench.envelope(1, 2).await, bench.envelope(2, 2).await);
+    let deadline = START.plus_millis(2 * LIFETIME_MS);
+    let ask = async |id| direct::open(&bench.context, id, &user("x"), false, deadline).await;
+    assert_eq!(ask(a).await, OpenAnswer::Busy);
+    assert_eq!(bench.questions(&[(b, "x")]).await, [OpenAnswer::Busy]);
+    assert_eq!((bench.openers(a).await.len(), bench.openers(b).await.len()), (0, 0));
     bench.clock.advance_millis(LIFETIME_MS);
-    let live = bench.envelope(2, 2).await;
-    let mut answers = bench.begin_batch(&[(expired, "x"), (live, "x"), (expired, "y")]).await;
-    assert!(answers[0].try_recv().is_err() && answers[2].try_recv().is_err(), "their refund is not written");
-    assert_eq!(seq_of(&answers[1].try_recv().unwrap()), Some((1, false)));
-    assert_eq!(seq_of(&bench.batch(&[(live, "y")]).await[0]), Some((2, false)));
-    bench.faults.refunds_wait.as_ref().unwrap().notify_one();
-    assert_eq!((&mut answers[0]).await.unwrap(), OpenAnswer::Expired);
-    assert_eq!((&mut answers[2]).await.unwrap(), OpenAnswer::Expired);
-    assert_eq!(bench.openers(expired).await, ["refund"]);
+    assert_eq!(ask(a).await, OpenAnswer::Expired);
+    assert_eq!(bench.questions(&[(b, "x")]).await, [OpenAnswer::Expired]);
+    assert_eq!(
+        (bench.openers(a).await, bench.openers(b).await),
+        (vec!["refund".to_owned()], vec!["refund".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -494,7 +499,7 @@ async fn without_a_lane_an_opening_in_doubt_is_too_late_once_the_refund_has_its_
     let first = bench.opening_elsewhere(id, "a").await;
     *bench.faults.expires.lock().unwrap() = Some(bench.clock.clone());
     let deadline = START.plus_millis(2 * LIFETIME_MS);
-    let answer = direct::open(&bench.context, id, &user("a"), deadline).await;
+    let answer = direct::open(&bench.context, id, &user("a"), true, deadline).await;
     assert_eq!(answer, OpenAnswer::Expired);
     assert_eq!(bench.openers(id).await, ["refund"]);
     assert_eq!(bench.store.append(&[first]).await.unwrap(), Append::Fenced);
@@ -545,6 +550,7 @@ async fn openings_count_as_waiting_until_their_batch_is_committed() {
             deadline,
             answer,
             place: None,
+            opens: true,
             request: None,
         };
         queue.try_send(job).ok().unwrap();
@@ -572,6 +578,7 @@ async fn a_batch_that_panics_leaves_a_lane_that_works() {
             deadline,
             answer,
             place: None,
+            opens: true,
             request: None,
         };
         queue.try_send(job).ok().unwrap();
@@ -593,6 +600,7 @@ async fn two_lanes_that_own_the_same_envelope_give_each_share_once() {
         live: Arc::new(LiveEnvelopes::new(1_000, 16)),
         permits: Arc::new(LocalPermits::new(4)),
         clock: bench.clock.clone(),
+        database_clock: bench.context.database_clock.clone(),
         metrics: bench.context.metrics.clone(),
     });
     let twin = Bench {

@@ -18,6 +18,6 @@ mod rows;
 pub mod sqlite;
 mod statements;
 
-pub use self::clock::clock_ahead_ms;
+pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
 pub use self::port::{Append, Creation, Crediting, Journals, Maintenance, Scans, Settlement, Store, TailEntry};

@@ -13,6 +13,7 @@ use crate::answer::{OpenAnswer, answer_to};
 use crate::context::OpeningContext;
 use crate::live::LiveEnvelope;
 use crate::permits::PermitGuard;
+use crate::refund::{may_be_due, refund, refund_time};
 
 /// Why a batch as a whole came to nothing that may be answered.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,10 @@ pub(super) async fn attempt(
     let mut groups: Vec<Option<EnvelopeBatch>> = vec![];
     groups.resize_with(ids.len(), || None);
 
+    let refund_at = match batch.iter().any(|job| may_be_due(&job.live.envelope, now)) {
+        true => refund_time(context, now).await,
+        false => Ok(now),
+    };
     let mut opened_in_batch: HashMap<(usize, &UserId), Opened> = HashMap::new();
     let mut answers = Vec::with_capacity(batch.len());
     for job in batch {
@@ -77,11 +82,32 @@ pub(super) async fn attempt(
             None => group.live.journal().opened_by(&job.user),
         };
         let decision = group.live.envelope.decide_open(&group.fold, before.as_ref(), &job.user, now);
-        if let OpenDecision::Append(entry) = &decision {
-            let opened = Opened { seq: entry.seq, amount: entry.amount, at: entry.at };
-            opened_in_batch.insert((index, &job.user), opened);
-            group.fold = Journal::after(entry);
-            group.entries.push(entry.clone());
+        let entry = match &decision {
+            OpenDecision::Append(_) if !job.opens => {
+                // By the memory of now it has not expired.
+                answers.push(OpenAnswer::Busy);
+                continue;
+            }
+            OpenDecision::Append(entry) => {
+                let opened = Opened { seq: entry.seq, amount: entry.amount, at: entry.at };
+                opened_in_batch.insert((index, &job.user), opened);
+                Some(entry.clone())
+            }
+            OpenDecision::Expired if !group.fold.has_ended() => {
+                let due = refund_at.clone().and_then(|at| refund(&group.live.envelope, &group.fold, at));
+                match due {
+                    Ok(refund) => Some(refund),
+                    Err(answer) => {
+                        answers.push(answer);
+                        continue;
+                    }
+                }
+            }
+            _ => None,
+        };
+        if let Some(entry) = entry {
+            group.fold = Journal::after(&entry);
+            group.entries.push(entry);
         }
         answers.push(answer_to(decision));
     }

@@ -28,15 +28,13 @@ use hongbao_core::limits::{
 use hongbao_core::{EnvelopeId, Timestamp};
 use hongbao_trace::{Span, export, in_current, in_span, millis, within};
 use indexmap::IndexMap;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use self::batch::{BatchFailed, attempt};
 pub use self::queue::{Accepted, LaneQueue, OpenJob, Place};
 use self::span::{BatchFields, batch_span, tell_requests};
-use crate::answer::{OpenAnswer, exhausted, failed};
-use crate::confirm::confirm_expired;
+use crate::answer::{OpenAnswer, exhausted, failed, settled};
 use crate::context::OpeningContext;
 use crate::live::NotLive;
 
@@ -49,22 +47,19 @@ struct IsolatedBatch {
     in_a_row: AtomicU32,
 }
 
-/// Another transaction holds a row of the envelope, or its refund cannot be written: this
-/// is the answer, and the openings behind this one need not wait for the same.
-struct GivenUp(OpenAnswer);
+/// Another transaction holds a row of the envelope: this is the answer, and the
+/// openings behind this one need not wait for the same.
+struct LockTimeout(OpenAnswer);
 
 /// The worker of one lane.
-#[derive(Clone)]
 pub struct Lane {
     context: Arc<OpeningContext>,
-    /// Those of expired envelopes that are under way.
-    confirmations: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Lane {
     /// A lane of a server.
     pub fn new(context: Arc<OpeningContext>) -> Lane {
-        Lane { context, confirmations: Arc::default() }
+        Lane { context }
     }
 
     /// Works until the queue is closed and empty.
@@ -82,8 +77,6 @@ impl Lane {
             self.process(&mut batch).await;
             self.context.metrics.queue_depth.set(queue.len() as i64);
         }
-        let mut confirmations = std::mem::take(&mut *self.confirmations.lock());
-        while confirmations.join_next().await.is_some() {}
     }
 
     /// Decides, commits and answers one batch, and leaves it empty.
@@ -114,7 +107,7 @@ impl Lane {
     async fn decide(&self, batch: &mut Vec<OpenJob>, now: Timestamp, span: &Span<BatchFields>) -> Option<&'static str> {
         let failed = match attempt(&self.context, batch, now).await {
             Ok(answers) => {
-                self.answer_all(batch, answers, now, false);
+                self.answer_all(batch, answers, false);
                 return None;
             }
             Err(failed) => failed,
@@ -148,7 +141,7 @@ impl Lane {
         let now = self.context.clock.now();
         self.drop_late(batch, now, in_doubt);
         match attempt(&self.context, batch, now).await {
-            Ok(answers) => self.answer_all(batch, answers, now, in_doubt),
+            Ok(answers) => self.answer_all(batch, answers, in_doubt),
             Err(failed) => {
                 let in_doubt = in_doubt || failed.is_in_doubt();
                 self.isolate(batch, failed, in_doubt).await;
@@ -196,7 +189,7 @@ impl Lane {
             if envelopes.len() >= ALONE_AT_ONCE {
                 note_panic(envelopes.join_next().await);
             }
-            let (lane, failure) = (self.clone(), failure.clone());
+            let (lane, failure) = (Lane::new(self.context.clone()), failure.clone());
             envelopes.spawn(in_current(async move { lane.each_alone(jobs, &failure).await }));
         }
         while !envelopes.is_empty() {
@@ -207,20 +200,20 @@ impl Lane {
     /// Decides and answers openings of one envelope, one after the other.
     async fn each_alone(&self, jobs: Vec<OpenJob>, failure: &IsolatedBatch) {
         let in_doubt = failure.in_doubt;
-        let mut is_given_up = false;
+        let mut is_lock_timeout = false;
         for job in jobs {
             let answer = match &failure.failed {
-                _ if is_given_up => exhausted(in_doubt),
+                _ if is_lock_timeout => exhausted(in_doubt),
                 BatchFailed::Store(error) if failure.in_a_row.load(Ordering::Relaxed) >= LANE_FAILURES_IN_A_ROW_MAX => {
                     failed(error, in_doubt)
                 }
-                _ => self.process_single(&job, in_doubt).await.unwrap_or_else(|GivenUp(answer)| {
-                    is_given_up = true;
+                _ => self.process_single(&job, in_doubt).await.unwrap_or_else(|LockTimeout(answer)| {
+                    is_lock_timeout = true;
                     answer
                 }),
             };
             match answer {
-                _ if is_given_up => {}
+                _ if is_lock_timeout => {}
                 OpenAnswer::Unavailable(_) | OpenAnswer::Unknown(_) => {
                     failure.in_a_row.fetch_add(1, Ordering::Relaxed);
                 }
@@ -231,7 +224,7 @@ impl Lane {
     }
 
     /// Decides one opening from what the database says now.
-    async fn process_single(&self, job: &OpenJob, mut in_doubt: bool) -> Result<OpenAnswer, GivenUp> {
+    async fn process_single(&self, job: &OpenJob, mut in_doubt: bool) -> Result<OpenAnswer, LockTimeout> {
         let id = job.live.envelope.id;
         for _ in 0..FENCE_RETRIES_MAX {
             let now = self.context.clock.now();
@@ -245,18 +238,13 @@ impl Lane {
                 Err(NotLive::Store(error)) => return Ok(failed(&error, in_doubt)),
             }
             match attempt(&self.context, std::slice::from_ref(job), now).await {
-                Ok(mut answers) => match answers.pop().expect("one opening has one answer") {
-                    OpenAnswer::Expired if !self.has_ended(job) => {
-                        let answer = confirm_expired(&self.context, id, &job.user, now, in_doubt).await;
-                        return if answer.is_refusal() { Err(GivenUp(answer)) } else { Ok(answer) };
-                    }
-                    // An earlier attempt may have written what this one had no room for.
-                    OpenAnswer::Busy => return Ok(exhausted(in_doubt)),
-                    answer => return Ok(answer),
-                },
+                Ok(mut answers) => {
+                    let answer = answers.pop().expect("one opening has one answer");
+                    return Ok(settled(answer, in_doubt));
+                }
                 Err(BatchFailed::Fenced) => {}
                 Err(failed) if failed.is_in_doubt() => in_doubt = true,
-                Err(failed) if failed.is_lock_timeout() => return Err(GivenUp(exhausted(in_doubt))),
+                Err(failed) if failed.is_lock_timeout() => return Err(LockTimeout(exhausted(in_doubt))),
                 Err(BatchFailed::Store(error)) => return Ok(failed(&error, in_doubt)),
             }
         }
@@ -269,51 +257,9 @@ impl Lane {
         }
     }
 
-    fn answer_all(&self, batch: &mut Vec<OpenJob>, answers: Vec<OpenAnswer>, now: Timestamp, in_doubt: bool) {
-        let mut expired: IndexMap<EnvelopeId, Vec<OpenJob>> = IndexMap::new();
+    fn answer_all(&self, batch: &mut Vec<OpenJob>, answers: Vec<OpenAnswer>, in_doubt: bool) {
         for (job, answer) in batch.drain(..).zip(answers) {
-            match answer {
-                OpenAnswer::Expired if !self.has_ended(&job) => {
-                    expired.entry(job.live.envelope.id).or_default().push(job);
-                }
-                // An earlier attempt may have written what this one had no room for.
-                OpenAnswer::Busy => self.answer(job, exhausted(in_doubt)),
-                answer => self.answer(job, answer),
-            }
-        }
-        self.spawn_confirmations(expired, now, in_doubt);
-    }
-
-    /// Whether what is remembered of the job's envelope is its whole journal, to the end.
-    fn has_ended(&self, job: &OpenJob) -> bool {
-        job.live.journal().fold.has_ended() && !job.live.is_outdated(&*self.context.store)
-    }
-
-    /// An expired envelope takes no opening any more, so nothing has to wait until its
-    /// refund is written: the lane goes on, and the jobs keep their places.
-    fn spawn_confirmations(&self, expired: IndexMap<EnvelopeId, Vec<OpenJob>>, now: Timestamp, in_doubt: bool) {
-        let mut confirmations = self.confirmations.lock();
-        while confirmations.try_join_next().is_some() {}
-        for jobs in expired.into_values() {
-            let lane = self.clone();
-            confirmations.spawn(in_current(async move { lane.confirm_each(jobs, now, in_doubt).await }));
-        }
-    }
-
-    /// Answers openings of one expired envelope.
-    async fn confirm_each(&self, jobs: Vec<OpenJob>, now: Timestamp, in_doubt: bool) {
-        let mut failure = None;
-        for job in jobs {
-            let id = job.live.envelope.id;
-            let answer = match &failure {
-                // What failed for one would fail for the others, after the same wait.
-                Some(failure) => OpenAnswer::clone(failure),
-                None => confirm_expired(&self.context, id, &job.user, now, in_doubt).await,
-            };
-            if answer.is_refusal() {
-                failure = Some(answer.clone());
-            }
-            self.answer(job, answer);
+            self.answer(job, settled(answer, in_doubt));
         }
     }
 

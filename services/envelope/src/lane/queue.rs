@@ -32,6 +32,9 @@ pub struct OpenJob {
     pub live: Arc<LiveEnvelope>,
     /// Who opens.
     pub user: UserId,
+    /// Whether it takes a share; else it only asks what there is to say of an envelope
+    /// that has expired.
+    pub opens: bool,
     /// When it was accepted, to measure the wait.
     pub accepted: Instant,
     /// Past this time it is dropped before the transaction.

@@ -8,8 +8,7 @@ use hongbao_core::{Envelope, EnvelopeId, Stage, State, Timestamp, UserId};
 use hongbao_database::durably;
 use hongbao_store::StoreError;
 
-use super::{Caller, Server, check_invited, outcome_of, refusal_of, spawn_uncancellable};
-use crate::confirm::confirm_expired;
+use super::{Caller, Server, check_invited, refusal_of};
 use crate::live::LiveEnvelope;
 use crate::refusal::Refusal;
 use crate::shared::snapshot::SafeGrab;
@@ -45,10 +44,8 @@ impl Server {
             State::Finished => GrabAnswer::Outcome(Outcome::Empty),
             State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
             State::Expired => {
-                let (context, user) = (self.direct.clone(), caller.user.clone());
-                let confirm = async move { confirm_expired(&context, id, &user, now, false).await };
-                let answer = spawn_uncancellable(confirm).await?;
-                GrabAnswer::Outcome(outcome_of(answer).map_err(Refusal::of_reading)?)
+                let answer = self.decide(id, caller.user, false, None, now).await;
+                GrabAnswer::Outcome(answer.map_err(Refusal::of_reading)?.outcome)
             }
             State::Created | State::Cancelled => return Err(Refusal::NotFound),
         })

@@ -20,7 +20,7 @@ use hongbao_core::limits::MINT_TRIES_MAX;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
 use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Slot, Timestamp, UserId, limits};
-use hongbao_store::Store;
+use hongbao_store::{DatabaseClock, Store};
 use hongbao_trace::in_current;
 use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
@@ -112,12 +112,14 @@ impl Server {
         let metrics = ServerMetrics::register(registry, &parts.store.durability().settings);
         let live = LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max);
         let live = Arc::new(live.shared_through(parts.shared.clone()));
+        let database_clock = Arc::new(DatabaseClock::new(parts.store.clone(), parts.clock.clone()));
         let context = |lane_metrics: LaneMetrics| {
             Arc::new(OpeningContext {
                 store: parts.store.clone(),
                 live: live.clone(),
                 permits: parts.permits.clone(),
                 clock: parts.clock.clone(),
+                database_clock: database_clock.clone(),
                 metrics: lane_metrics,
             })
         };

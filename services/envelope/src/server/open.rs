@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hongbao_core::wire::Outcome;
-use hongbao_core::{EnvelopeId, UserId};
+use hongbao_core::{EnvelopeId, Timestamp, UserId};
 use hongbao_trace::in_current;
 use tokio::sync::oneshot;
 
@@ -51,6 +51,19 @@ impl Server {
         if !self.parts.tickets.admits(ticket, id, caller.user, now) {
             return Err(Refusal::TicketInvalid);
         }
+        self.decide(id, caller.user, true, time_left, now).await
+    }
+
+    /// What a lane, or the database without one, says to `user`. Unless it `opens`, it only
+    /// asks what there is to say of an envelope that has expired.
+    pub(super) async fn decide(
+        &self,
+        id: EnvelopeId,
+        user: &UserId,
+        opens: bool,
+        time_left: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Opening, Refusal> {
         let asked_within = time_left.unwrap_or(Duration::MAX);
         let open_within = Duration::from_millis(self.parts.options.open_deadline_ms.unsigned_abs()).min(asked_within);
         let deadline = now.plus_millis(open_within.as_millis() as i64);
@@ -58,22 +71,22 @@ impl Server {
         let accepted = if self.parts.options.lanes {
             let live = self.live(id, now).await?;
             // Who asks again does not stand in the way of those who ask for the first time.
-            let before = live.journal().opened_by(caller.user);
+            let before = live.journal().opened_by(user);
             if let Some(opened) = before {
                 let outcome = Outcome::opened(&opened, true);
                 self.direct.metrics.count(&OpenAnswer::Opened { opened, replayed: true });
                 return Ok(Opening { outcome, accepted: None });
             }
-            let (user, accepted) = (caller.user.clone(), Instant::now());
+            let (user, accepted) = (user.clone(), Instant::now());
             let request = hongbao_trace::current();
-            let job = OpenJob { live, user, accepted, deadline, answer: answer_to, place: None, request };
+            let job = OpenJob { live, user, opens, accepted, deadline, answer: answer_to, place: None, request };
             Some(self.lane_of(id)?.accept(job).ok_or_else(|| self.refuse_full())?)
         } else {
             // On a task of its own: a client that goes away cannot stop it half way.
-            let (context, user) = (self.direct.clone(), caller.user.clone());
+            let (context, user) = (self.direct.clone(), user.clone());
             tokio::spawn(in_current(async move {
                 // The client may be gone; the opening has happened all the same.
-                let _ = answer_to.send(direct::open(&context, id, &user, deadline).await);
+                let _ = answer_to.send(direct::open(&context, id, &user, opens, deadline).await);
             }));
             None
         };

@@ -49,12 +49,18 @@ impl Journals for MysqlStore {
         };
         self.connections.health().check()?;
         let writer = self.writer(database)?;
+        let epoch = writer.epoch();
         let Ok(mut own) = writer.connection.try_lock() else {
             let mut lease = self.connections.lease().await?;
             if lease.start() != *writer.start.lock() {
                 // As below; the writer's own connection finds out when its turn comes.
                 lease.give_back();
                 writer.next_epoch();
+                return Ok(Append::Fenced);
+            }
+            if writer.epoch() != epoch {
+                // The writer has found it out meanwhile, and fenced only its own append.
+                lease.give_back();
                 return Ok(Append::Fenced);
             }
             let done = execute(&mut lease, &sql).await;
