@@ -12,7 +12,7 @@ const BLOCK_PORTS: u16 = 150;
 const BLOCKS: u16 = 80;
 
 /// The blocks of this process. A lock on a file holds each of them until the process ends,
-/// so that two processes never choose the same ports.
+/// so that two processes of a user never choose the same ports.
 struct Blocks {
     locks: Vec<File>,
     /// The next port that is looked at, and the end of its block.
@@ -61,12 +61,14 @@ impl Blocks {
     }
 
     fn add_block(&mut self) {
+        // Other users have files of their own, which this one may not open.
+        let user = rustix::process::getuid();
         // Not those that a process which has just ended has left.
         let start = (std::process::id() % u32::from(BLOCKS)) as u16;
         let mut blocks = (0..BLOCKS).map(|number| (start + number) % BLOCKS);
         let (number, lock) = blocks
             .find_map(|number| {
-                let path = std::env::temp_dir().join(format!("hongbao-ports-{number}.lock"));
+                let path = format!("/tmp/hongbao-ports-{}-{number}.lock", user.as_raw());
                 let file = File::options().create(true).truncate(false).write(true).open(path).ok()?;
                 file.try_lock().ok()?;
                 Some((number, file))

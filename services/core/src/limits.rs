@@ -65,8 +65,9 @@ pub const OTLP_BATCH_MAX: usize = 512;
 pub const OTLP_LINKS_MAX: usize = 128;
 /// Milliseconds between two exports to a collector.
 pub const OTLP_EXPORT_EVERY_MS: u64 = 5_000;
-/// Milliseconds that a collector may take for an export, connecting included.
-pub const OTLP_EXPORT_MS_MAX: u64 = 5_000;
+/// Milliseconds that a collector may take for an export, connecting included: less than the
+/// 5 s in which the SDK ends.
+pub const OTLP_EXPORT_MS_MAX: u64 = 3_000;
 /// Bytes of a collector's answer at most.
 pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Items of one page of a list, at most and by default.

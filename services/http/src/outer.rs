@@ -256,7 +256,8 @@ fn is_plain(response: &Response) -> bool {
     }
 }
 
-/// Logs a request whose client went away before the answer, when it is dropped, and ends its span.
+/// Logs a request that ends without an answer, because its client went away or the process
+/// stops, when it is dropped, and ends its span.
 struct Abandoned<'a>(Option<&'a Arc<Span<RequestFields>>>);
 
 impl Abandoned<'_> {
@@ -272,7 +273,7 @@ impl Drop for Abandoned<'_> {
         let RequestFields { id, method, .. } = &span.fields;
         let elapsed_ms = hongbao_trace::millis(span.started.elapsed());
         tracing::info!(request_id = id.as_str(), %method, path = span.fields.path(), elapsed_ms, "a request was abandoned");
-        export::end(span, Some("the client went away"));
+        export::end(span, Some("it ended without an answer"));
     }
 }
 
