@@ -2,28 +2,24 @@
 //! requests, in turns. The two servers and the generator are three processes.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::process::ExitCode;
 
-use hongbao_load::child::Child;
-use hongbao_load::client::Client;
-use hongbao_load::metrics::{self, Batches};
-use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::service::{Cluster, SECRET, Service, Wanted};
-use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, files, interrupt, machine};
+use hongbao_load::{
+    Batches, Child, Client, Fallible, RequestBuffer, RequestSource, Service, Wanted, files, machine, metrics,
+};
 use tempfile::TempDir;
 
-use crate::measure::{WARM_UP, measure};
+use crate::baseline;
+use crate::measure::{measure, us_of_each};
+use crate::options::Common;
 use crate::report::{Line, Report, Round};
 use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
 
 /// The options of bench.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The `hongbao` binary, a release build
-    #[arg(long)]
-    server: PathBuf,
+    #[command(flatten)]
+    common: Common,
     /// Measure a server of a SET with MariaDB, memcached and Redis, instead of the embedded service
     #[arg(long)]
     cluster: bool,
@@ -33,9 +29,6 @@ pub struct Args {
     /// Further settings for the section `[server]`, as TOML
     #[arg(long, default_value = "")]
     server_settings: String,
-    /// Seconds that each run is measured for
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
     /// Rounds of each workload; the medians are reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
@@ -48,9 +41,6 @@ pub struct Args {
     /// Only these workloads: hot, spread, memory, view
     #[arg(long = "workload", value_enum)]
     workloads: Vec<workload::Name>,
-    /// Where the service keeps its data; on a real disk, and deleted afterwards
-    #[arg(long, default_value = "target/bench-data")]
-    data: PathBuf,
     /// Write every round's figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -61,11 +51,7 @@ pub struct Args {
 
 /// Runs the bench and prints its table.
 pub fn bench(args: &Args) -> Fallible<ExitCode> {
-    interrupt::watch()?;
-    machine::raise_open_files()?;
-    if cfg!(debug_assertions) {
-        eprintln!("warning: this is a debug build, so the generator is slow");
-    }
+    hongbao_load::begin()?;
     if let Some(path) = &args.json {
         files::check_writable("--json", path)?;
     }
@@ -93,24 +79,17 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn start(args: &'a Args) -> Fallible<Bench<'a>> {
         let lines = workload::lines(&args.workloads, args.connections, args.cluster);
-        let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
-        let extent = Extent::new(&lines, args.rounds, seconds, args.envelopes)?;
-        let dir = files::data_dir(&args.data)?;
+        let extent = Extent::new(&lines, args.rounds, args.common.load_s(), args.envelopes)?;
+        let dir = files::data_dir(&args.common.data)?;
         let wanted = Wanted {
             shares_max: extent.shares_max(),
             server: args.server_settings.clone(),
             bare: args.bare,
             ..Wanted::default()
         };
-        let service = match args.cluster {
-            true => Service::Cluster(Cluster::start(&args.server, dir.path(), 1, &wanted)?),
-            false => Service::embedded(&args.server, dir.path(), &wanted)?,
-        };
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["baseline", "--listen", "127.0.0.1:0"]);
-        let baseline = Child::start("the baseline", command, &dir.path().join("baseline.log"))?;
-        let client = Client::new(service.addr(), SECRET);
-        client.wait_until_ready().map_err(|error| service.complaint(&error.to_string()))?;
+        let service = Service::start(args.cluster, &args.common.server, dir.path(), &wanted)?;
+        let baseline = baseline::start(dir.path(), 1)?;
+        let client = service.client(service.addr())?;
         Ok(Bench { service, baseline, dir, client, lines, extent, args })
     }
 
@@ -135,7 +114,7 @@ impl<'a> Bench<'a> {
             processors: machine::processors(),
             file_system: machine::file_system(self.dir.path()),
             durability,
-            seconds: self.args.seconds,
+            seconds: self.args.common.seconds,
             lines,
         })
     }
@@ -161,8 +140,8 @@ impl<'a> Bench<'a> {
 
     fn round(&self, workload: Workload, requests: &RequestBuffer) -> Fallible<Round> {
         self.service.wait_until_idle()?;
-        let time = Duration::from_secs(self.args.seconds);
-        let connections = workload.connections as usize;
+        let time = self.args.common.time();
+        let connections = workload.connections;
         let source = RequestSource::again_and_again(requests);
         let bare = &self.baseline;
         let bare = measure(bare.addr(), &|| bare.cpu_time(), source, connections, time, Expect::Opened)?;
@@ -179,7 +158,7 @@ impl<'a> Bench<'a> {
         let mut service = measure(service.addr(), &|| service.cpu_time(), source, connections, time, expect)?;
         service.caught_up_s = self.service.wait_until_idle()?.map(|time| time.as_secs_f64());
         let used = self.service.cpu_time()?.saturating_sub(used_before);
-        service.cost_us = Some(used.as_secs_f64() * 1e6 / service.sent as f64);
+        service.cost_us = us_of_each(used, service.sent);
         service.batch_size_mean = Batches::read(&self.client.metrics()?).mean_since(before);
         Ok(Round { bare, service })
     }

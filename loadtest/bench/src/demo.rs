@@ -4,11 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use hongbao_load::child::Child;
-use hongbao_load::client::Client;
-use hongbao_load::http::push_request;
-use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::{Fallible, interrupt};
+use hongbao_load::{Child, Client, Fallible, RequestBuffer, interrupt, push_request};
 use serde_json::{Value, json};
 
 const USERS: usize = 500;
@@ -71,8 +67,8 @@ struct User<'a> {
 impl User<'_> {
     fn new<'a>(client: &'a Client, id: &str) -> Fallible<User<'a>> {
         let body = json!({ "user_id": id, "groups": ["family"] });
-        let nobody = User { client, token: String::new() };
-        Ok(User { token: text(&nobody.call("POST", "/v1/dev/token", &body.to_string())?, "token")?, client })
+        let anonymous = User { client, token: String::new() };
+        Ok(User { token: text(&anonymous.call("POST", "/v1/dev/token", &body.to_string())?, "token")?, client })
     }
 
     /// Sends a request and gives the body of a success; everything else is an error.
@@ -162,7 +158,7 @@ fn wait_for_credits(client: &Client, opened: &[(String, i64)]) -> Fallible<()> {
 
 fn show_refund(sender: &User<'_>) -> Fallible<()> {
     let envelope = send(sender, TOTAL_FEN, SHARES, 2)?;
-    println!("grandma          sends another {} that nobody opens: it expires after two seconds", yuan(TOTAL_FEN));
+    println!("grandma          sends another {} that no user opens: it expires after two seconds", yuan(TOTAL_FEN));
     let path = format!("/v1/envelopes/{envelope}");
     wait_until("the refund", || Ok(text(&sender.call("GET", &path, "")?["envelope"], "state")? == "refunded"))?;
     wait_until("the refund's credit", || {

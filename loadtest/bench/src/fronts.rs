@@ -3,21 +3,16 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use hongbao_load::child::Child;
-use hongbao_load::client::Client;
-use hongbao_load::http::push_request;
-use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::service::{SECRET, TICKET_SECRET};
-use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, interrupt, machine};
+use hongbao_load::{Child, Client, Fallible, RequestBuffer, RequestSource, SECRET, TICKET_SECRET, files, push_request};
 use hongbao_testbed::{forget_environment, free_port};
 
-use crate::measure::measure;
-use crate::report::median;
+use crate::baseline;
+use crate::measure::{measure, median};
+use crate::options::Common;
 use crate::workload::Expect;
 
 /// The least part of HAProxy's throughput that the gateway is to pass.
@@ -28,12 +23,8 @@ const ENVELOPES: u64 = 1_000;
 /// The options of `fronts`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The `hongbao` binary, a release build
-    #[arg(long)]
-    server: PathBuf,
-    /// Seconds that each run is measured for
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
+    #[command(flatten)]
+    common: Common,
     /// Rounds; the medians are reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
@@ -44,31 +35,26 @@ pub struct Args {
 
 /// Runs the comparison and prints it.
 pub fn fronts(args: &Args) -> Fallible<ExitCode> {
-    interrupt::watch()?;
-    machine::raise_open_files()?;
-    let dir = tempfile::tempdir()?;
-    let bare = [start_bare(dir.path(), 1)?, start_bare(dir.path(), 2)?];
-    let gateway = start_gateway(&args.server, dir.path(), &bare)?;
+    hongbao_load::begin()?;
+    let dir = files::data_dir(&args.common.data)?;
+    let bare = [baseline::start(dir.path(), 1)?, baseline::start(dir.path(), 2)?];
+    let gateway = start_gateway(&args.common.server, dir.path(), &bare)?;
     let haproxy_addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let haproxy = start_haproxy(dir.path(), haproxy_addr, &bare)?;
-    Client::new(gateway.addr(), SECRET).wait_until_ready()?;
+    let client = Client::new(gateway.addr(), SECRET);
+    client.wait_until_ready()?;
 
-    let requests = requests(&Client::new(gateway.addr(), SECRET));
-    let time = Duration::from_secs(args.seconds);
+    let requests = requests(&client);
     let mut ratios = Vec::new();
     for round in 1..=args.rounds {
         let run = |name, addr, cpu_time: &dyn Fn() -> Fallible<Duration>| {
-            let source = RequestSource::again_and_again(&requests);
-            let sample = measure(addr, cpu_time, source, args.connections as usize, time, Expect::Opened)?;
-            if !sample.errors.is_empty() {
-                return Err(format!("{name}: {:?}", sample.errors).into());
-            }
+            let (source, time) = (RequestSource::again_and_again(&requests), args.common.time());
+            let sample =
+                measure(addr, cpu_time, source, args.connections, time, Expect::Opened)?.without_errors(name)?;
+            let ([p50_ms, p99_ms], cpu_us) = (sample.p50_p99_ms(), sample.server_cpu_us.unwrap_or(f64::NAN));
             eprintln!(
-                "round {round}: {name:<8} {:>7.0}/s, p50 {:.1} ms, p99 {:.1} ms, {:.1} us of processor a request",
-                sample.per_second,
-                sample.p50_us / 1_000.0,
-                sample.p99_us / 1_000.0,
-                sample.server_cpu_us
+                "round {round}: {name:<8} {:>7.0}/s, p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, {cpu_us:.1} us of processor a request",
+                sample.per_second
             );
             Fallible::Ok(sample.per_second)
         };
@@ -80,15 +66,9 @@ pub fn fronts(args: &Args) -> Fallible<ExitCode> {
     let verdict = if ratio >= GOAL { "met" } else { "MISSED" };
     println!(
         "gateway / HAProxy: {ratio:.2} (median of {} rounds of {} s), goal {GOAL:.2} {verdict}",
-        args.rounds, args.seconds
+        args.rounds, args.common.seconds
     );
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_bare(dir: &Path, number: usize) -> Fallible<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["baseline", "--listen", "127.0.0.1:0"]);
-    Child::start("a bare server", command, &dir.join(format!("bare-{number}.log")))
 }
 
 fn start_gateway(binary: &Path, dir: &Path, bare: &[Child; 2]) -> Fallible<Child> {
@@ -132,7 +112,7 @@ fn start_haproxy(dir: &Path, address: SocketAddr, bare: &[Child; 2]) -> Fallible
     Ok(haproxy.map_err(|error| format!("{error}; `ops/install.sh` installs it"))?)
 }
 
-/// Openings of many envelopes by many users; whoever answers them is bare.
+/// Openings of many envelopes by many users, answered by bare servers.
 fn requests(client: &Client) -> RequestBuffer {
     let mut requests = RequestBuffer::default();
     for number in 0..ENVELOPES {

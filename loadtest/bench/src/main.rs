@@ -11,6 +11,7 @@ mod compare;
 mod filled;
 mod fronts;
 mod measure;
+mod options;
 mod overload;
 mod report;
 mod sets;
@@ -68,7 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    hongbao_load::error::exit_code(match Cli::parse().command {
+    hongbao_load::exit_code(match Cli::parse().command {
         Command::Bench(args) => bench::bench(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),

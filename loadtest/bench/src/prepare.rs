@@ -1,11 +1,9 @@
 //! What must exist before anything can be measured: money, envelopes, tickets.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hongbao_load::client::Client;
-use hongbao_load::http::push_request;
-use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::{Fallible, top_up};
+use hongbao_load::{Client, Fallible, RequestBuffer, push_request, top_up};
 use serde::Deserialize;
 
 /// Who sends every envelope.
@@ -20,13 +18,10 @@ pub const REQUEST_BYTES_MAX: usize = 1_500_000_000;
 /// One opening to come: a user, and the envelope by its place in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Opening {
-    /// The user's number.
     pub user: u32,
-    /// The envelope's place.
     pub envelope: u32,
 }
 
-/// The id of the user with this number.
 pub fn user_id(number: u32) -> String {
     format!("user-{number:08}")
 }
@@ -68,14 +63,25 @@ fn pay_in(client: &Client, fen: i64) -> Fallible<()> {
     bodies.try_for_each(|body| client.one("POST", "/v1/dev/top-up", SENDER, &body).map(drop))
 }
 
-/// Appends one grab of `envelope` to `out`.
-pub fn push_grab(out: &mut RequestBuffer, client: &Client, envelope: &str, user: u32) {
-    push_request(out, "POST", &format!("/v1/envelopes/{envelope}/grab"), &client.token(&user_id(user)), "");
+/// A request that changes nothing.
+#[derive(Clone, Copy)]
+pub enum Look {
+    Grab,
+    View,
 }
 
-/// Appends one look at `envelope` to `out`.
-pub fn push_view(out: &mut RequestBuffer, client: &Client, envelope: &str, user: u32) {
-    push_request(out, "GET", &format!("/v1/envelopes/{envelope}"), &client.token(&user_id(user)), "");
+fn push(out: &mut RequestBuffer, client: &Client, look: Look, envelope: &str, user: u32) {
+    let (method, verb) = match look {
+        Look::Grab => ("POST", "/grab"),
+        Look::View => ("GET", ""),
+    };
+    push_request(out, method, &format!("/v1/envelopes/{envelope}{verb}"), &client.token(&user_id(user)), "");
+}
+
+pub fn repeated(client: &Client, look: Look, envelope: &str, users: Range<u32>) -> RequestBuffer {
+    let mut requests = RequestBuffer::default();
+    users.for_each(|user| push(&mut requests, client, look, envelope, user));
+    requests
 }
 
 /// Grabs a ticket for each opening and answers the requests that open, in order.
@@ -103,7 +109,7 @@ fn tickets(client: &Client, envelopes: &[String], openings: &[Opening]) -> Falli
     }
     let mut grabs = RequestBuffer::default();
     for opening in openings {
-        push_grab(&mut grabs, client, &envelopes[opening.envelope as usize], opening.user);
+        push(&mut grabs, client, Look::Grab, &envelopes[opening.envelope as usize], opening.user);
     }
     let mut tickets = vec![String::new(); openings.len()];
     client.all(&grabs, |index, body| {
@@ -117,8 +123,7 @@ fn tickets(client: &Client, envelopes: &[String], openings: &[Opening]) -> Falli
 
 #[cfg(test)]
 mod tests {
-    use hongbao_load::generator::Generator;
-    use hongbao_load::source::RequestSource;
+    use hongbao_load::{Generator, RequestSource};
 
     use super::*;
     use crate::workload::Expect;
@@ -134,7 +139,7 @@ mod tests {
 
         let expect = Expect::Opened;
         let drive = || {
-            let check = |_: usize, answer: &hongbao_load::http::Answer<'_>| expect.check(answer);
+            let check = |_: usize, answer: &hongbao_load::Answer<'_>| expect.check(answer);
             Generator::connect(addr, 4).unwrap().drive(&mut RequestSource::once(&requests), None, check).unwrap()
         };
         assert_eq!(drive().errors.len(), 0);

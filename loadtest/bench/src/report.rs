@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::measure::{Sample, median};
 use crate::workload::Workload;
 
 /// The columns of the table.
@@ -14,47 +15,10 @@ const ERROR_SHARE_MAX: f64 = 0.001;
 /// Other processes that use more than this share of one processor are worth a note.
 const OTHERS_SHARE_MAX: f64 = 0.10;
 
-/// What one run of one server gave.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Sample {
-    /// Expected answers a second.
-    pub per_second: f64,
-    /// Latency, in microseconds.
-    pub p50_us: f64,
-    /// Latency, in microseconds.
-    pub p99_us: f64,
-    /// Latency, in microseconds.
-    pub p999_us: f64,
-    /// Requests that were sent.
-    pub sent: u64,
-    /// Unexpected answers by label.
-    pub errors: BTreeMap<String, u64>,
-    /// Processor time of the server for one request, in microseconds.
-    pub server_cpu_us: f64,
-    /// Processor time of all the service's processes for one request, with what
-    /// they did in the background until they were idle, in microseconds: for an
-    /// opening its credit is included.
-    pub cost_us: Option<f64>,
-    /// The share of one processor that the generator used.
-    pub generator_share: f64,
-    /// The share of one processor that all other processes used.
-    pub others_share: f64,
-    /// Openings in one commit, on average.
-    pub batch_size_mean: Option<f64>,
-    /// Seconds until the server had finished what it does in the background.
-    pub caught_up_s: Option<f64>,
-    /// Seconds of full load.
-    pub elapsed_s: f64,
-    /// Whether the prepared requests were used up early.
-    pub used_up: bool,
-}
-
 /// The two runs of one round, with the same requests.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Round {
-    /// The baseline.
     pub bare: Sample,
-    /// The service.
     pub service: Sample,
 }
 
@@ -73,15 +37,12 @@ pub struct Line {
 /// Everything that a bench found.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The processors.
     pub processors: String,
     /// The type of the file system under the service's data.
     pub file_system: String,
     /// What the service says of its durability.
     pub durability: String,
-    /// Seconds of one run.
     pub seconds: u64,
-    /// The table.
     pub lines: Vec<Line>,
 }
 
@@ -129,11 +90,9 @@ impl Line {
     fn notes(&self) -> Vec<String> {
         let what = format!("{} at {}", self.workload, self.connections);
         let mut notes = Vec::new();
-        for (label, count) in &self.service.errors {
-            notes.push(format!("{what}: {count} of {} answers were {label}", self.service.sent));
-        }
-        for (label, count) in &self.bare.errors {
-            notes.push(format!("{what}: {count} of {} answers of the bare route were {label}", self.bare.sent));
+        for (sample, of) in [(&self.service, ""), (&self.bare, " of the bare route")] {
+            let line = |(label, count)| format!("{what}: {count} of {} answers{of} were {label}", sample.sent);
+            notes.extend(sample.errors.iter().map(line));
         }
         let (bare, service) = (self.bare.others_share, self.service.others_share);
         if bare.max(service) > OTHERS_SHARE_MAX {
@@ -164,7 +123,6 @@ impl Report {
         self.lines.iter().flat_map(Line::faults).collect()
     }
 
-    /// The table, with what it was measured on.
     pub fn table(&self) -> String {
         let mut out = String::new();
         let rounds = self.lines.first().map_or(0, |line| line.rounds.len());
@@ -179,11 +137,12 @@ impl Report {
                 None => "-".into(),
             };
             let service = &line.service;
-            let ms = |us: f64| format!("{:.1}", us / 1_000.0);
-            let known = |value: Option<f64>, unit: &str| value.map_or("-".into(), |value| format!("{value:.0}{unit}"));
+            let known =
+                |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
+            let ms = |us: Option<f64>| known(us.map(|us| us / 1_000.0), 1);
             let _ = writeln!(
                 out,
-                "{:<9}{:>6}{:>10.0}{:>10.0}{:>7.2}{:>13}{:>8}{:>8}{:>8}{:>8}{:>8.1}{:>8}{:>9.0}%{:>9}{:>9}",
+                "{:<9}{:>6}{:>10.0}{:>10.0}{:>7.2}{:>13}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9.0}%{:>9}{:>9}",
                 line.workload,
                 line.connections,
                 line.bare.per_second,
@@ -193,11 +152,11 @@ impl Report {
                 ms(service.p50_us),
                 ms(service.p99_us),
                 ms(service.p999_us),
-                known(service.batch_size_mean, ""),
-                service.server_cpu_us,
-                service.cost_us.map_or("-".into(), |cost| format!("{cost:.1}")),
+                known(service.batch_size_mean, 0),
+                known(service.server_cpu_us, 1),
+                known(service.cost_us, 1),
                 100.0 * service.generator_share,
-                known(service.caught_up_s, " s"),
+                service.caught_up_s.map_or("-".into(), |seconds| format!("{seconds:.0} s")),
                 service.errors.values().sum::<u64>(),
             );
         }
@@ -221,12 +180,12 @@ fn summary<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Sample {
     }
     Sample {
         per_second: middle(|sample| sample.per_second),
-        p50_us: middle(|sample| sample.p50_us),
-        p99_us: middle(|sample| sample.p99_us),
-        p999_us: middle(|sample| sample.p999_us),
+        p50_us: known(|sample| sample.p50_us),
+        p99_us: known(|sample| sample.p99_us),
+        p999_us: known(|sample| sample.p999_us),
         sent: samples.clone().map(|sample| sample.sent).sum(),
         errors,
-        server_cpu_us: middle(|sample| sample.server_cpu_us),
+        server_cpu_us: known(|sample| sample.server_cpu_us),
         cost_us: known(|sample| sample.cost_us),
         generator_share: middle(|sample| sample.generator_share),
         others_share: middle(|sample| sample.others_share),
@@ -234,17 +193,6 @@ fn summary<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Sample {
         caught_up_s: known(|sample| sample.caught_up_s),
         elapsed_s: middle(|sample| sample.elapsed_s),
         used_up: samples.clone().any(|sample| sample.used_up),
-    }
-}
-
-/// The middle value, or the mean of the two in the middle; NaN when there is none.
-pub fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => values[len / 2],
-        len => (values[len / 2 - 1] + values[len / 2]) / 2.0,
     }
 }
 

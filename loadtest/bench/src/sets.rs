@@ -3,17 +3,13 @@
 //! envelopes are as many each time: this machine answers no more openings with
 //! more SETs, and an envelope that is opened less often costs more an opening.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use hongbao_load::client::Client;
-use hongbao_load::metrics::Batches;
-use hongbao_load::service::{Cluster, SECRET, Service, Wanted};
-use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, files, interrupt, machine, set_count};
+use hongbao_load::{Batches, Client, Cluster, Fallible, RequestSource, SECRET, Wanted, files, parse_set_count};
 
-use crate::measure::{WARM_UP, measure};
+use crate::measure::measure;
+use crate::options::Common;
 use crate::workload::{Expect, Extent, Name, Stage, Workload};
 
 /// By how much the cost may differ from that with one SET.
@@ -22,14 +18,10 @@ const GOAL: f64 = 0.15;
 /// The options of `sets`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The `hongbao` binary, a release build
-    #[arg(long)]
-    server: PathBuf,
-    /// Seconds that each run is measured for
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
+    #[command(flatten)]
+    common: Common,
     /// How many SETs, one cluster after the other; the first is what the others are compared with
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4], value_parser = set_count::parse)]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4], value_parser = parse_set_count)]
     sets: Vec<u16>,
     /// Connections for each SET
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2048))]
@@ -37,15 +29,11 @@ pub struct Args {
     /// Envelopes, over all SETs
     #[arg(long, default_value_t = 8_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
     envelopes: u32,
-    /// Where the clusters keep their data; on a real disk, and deleted afterwards
-    #[arg(long, default_value = "target/bench-data")]
-    data: PathBuf,
 }
 
 /// Runs the comparison and prints it.
 pub fn sets(args: &Args) -> Fallible<ExitCode> {
-    interrupt::watch()?;
-    machine::raise_open_files()?;
+    hongbao_load::begin()?;
     let mut costs = Vec::new();
     for sets in &args.sets {
         costs.push(cost(args, *sets)?);
@@ -67,39 +55,31 @@ fn cost(args: &Args, sets: u16) -> Fallible<f64> {
     let count = u32::from(sets);
     let connections = args.connections * count;
     let workload = [Workload { name: Name::Spread, connections, goal: None }];
-    let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
-    let extent = Extent::new(&workload, 1, seconds, args.envelopes)?;
+    let extent = Extent::new(&workload, 1, args.common.load_s(), args.envelopes)?;
     let wanted = Wanted { shares_max: extent.shares_max(), ..Wanted::default() };
-    let dir = files::data_dir(&args.data)?;
-    let cluster = Cluster::start(&args.server, dir.path(), sets, &wanted)?;
+    let dir = files::data_dir(&args.common.data)?;
+    let cluster = Cluster::start(&args.common.server, dir.path(), sets, &wanted)?;
     let gateway = cluster.gateway_addr();
     let servers = cluster.server_addrs();
     let batches = || -> Fallible<Batches> {
-        servers
-            .iter()
-            .try_fold(Batches::default(), |sum, addr| Ok(sum + Batches::read(&Client::new(*addr, SECRET).metrics()?)))
+        let of = |addr: &SocketAddr| Client::new(*addr, SECRET).metrics().map(|text| Batches::read(&text));
+        servers.iter().try_fold(Batches::default(), |sum, addr| Ok(sum + of(addr)?))
     };
-    let service = Service::Cluster(cluster);
     let client = Client::new(gateway, SECRET);
     client.wait_until_ready()?;
 
     let mut stage = Stage::set(Name::Spread, &client, &extent)?;
     let requests = stage.requests(&client, &extent)?;
-    service.wait_until_idle()?;
-    let time = Duration::from_secs(args.seconds);
+    cluster.wait_until_idle()?;
     let source = RequestSource::once(&requests);
     let before = batches()?;
-    let sample = measure(gateway, &|| service.cpu_time(), source, connections as usize, time, Expect::Opened)?;
-    if !sample.errors.is_empty() {
-        return Err(format!("{sets} SETs: {:?}", sample.errors).into());
-    }
+    let sample = measure(gateway, &|| cluster.cpu_time(), source, connections, args.common.time(), Expect::Opened)?;
+    let sample = sample.without_errors(&format!("{sets} SETs"))?;
     let batch = batches()?.mean_since(before).unwrap_or(f64::NAN);
+    let ([p50_ms, p99_ms], cpu_us) = (sample.p50_p99_ms(), sample.server_cpu_us.unwrap_or(f64::NAN));
     println!(
-        "{sets} SETs, {connections} connections: {:>6.0} opens/s, {:.1} us of processor an opening, mean batch {batch:.1}, p50 {:.1} ms, p99 {:.1} ms",
-        sample.per_second,
-        sample.server_cpu_us,
-        sample.p50_us / 1_000.0,
-        sample.p99_us / 1_000.0
+        "{sets} SETs, {connections} connections: {:>6.0} opens/s, {cpu_us:.1} us of processor an opening, mean batch {batch:.1}, p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms",
+        sample.per_second
     );
-    Ok(sample.server_cpu_us)
+    Ok(cpu_us)
 }

@@ -1,16 +1,13 @@
 //! The workloads: which requests a round sends, and what their answers must be.
 
 use clap::ValueEnum;
-use hongbao_load::Fallible;
-use hongbao_load::client::{Client, describe};
-use hongbao_load::http::Answer;
-use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::{Answer, Client, Fallible, RequestBuffer, describe};
 use memchr::memmem;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
-use crate::prepare::{Opening, open_requests, push_grab, push_view, send_envelopes, user_id};
+use crate::prepare::{Look, Opening, open_requests, repeated, send_envelopes, user_id};
 
 /// Requests a second that are prepared: more than two cores answer.
 const REQUESTS_PER_S: u32 = 120_000;
@@ -26,22 +23,20 @@ const MANY_CONNECTIONS: u32 = 1_024;
 /// A workload by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Name {
-    /// Everybody opens the same envelope
+    /// All users open the same envelope
     Hot,
     /// Openings of many envelopes, in random order
     Spread,
     /// Grabs on an empty envelope, answered from memory
     Memory,
-    /// Looks at an envelope that somebody has opened, answered from memory
+    /// Views of an opened envelope, answered from memory
     View,
 }
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
-    /// What is sent.
     pub name: Name,
-    /// Over how many connections.
     pub connections: u32,
     /// The least ratio to the bare route, if one is asked for.
     pub goal: Option<f64>,
@@ -94,7 +89,6 @@ pub fn lines(names: &[Name], connections: u32, cluster: bool) -> Vec<Workload> {
 pub enum Expect {
     /// Opened, and for the first time.
     Opened,
-    /// Empty.
     Empty,
     /// Something to open, with a ticket for it.
     Ready,
@@ -103,7 +97,7 @@ pub enum Expect {
 }
 
 impl Expect {
-    /// Refuses any other answer by what it is. Looks for words only: parsing
+    /// Refuses any other answer by what it is. Searches for text only: parsing
     /// each answer would cost the generator more than sending the request.
     pub fn check(self, answer: &Answer<'_>) -> Result<(), String> {
         let holds = |text: &str| memmem::find(answer.body, text.as_bytes()).is_some();
@@ -178,16 +172,8 @@ impl Stage {
         match self.name {
             Name::Hot => open_requests(client, &self.envelopes, &hot_openings(extent, round)),
             Name::Spread => open_requests(client, &self.envelopes, &spread_openings(extent, round)),
-            Name::Memory => {
-                let mut grabs = RequestBuffer::default();
-                (1..=MEMORY_USERS).for_each(|user| push_grab(&mut grabs, client, &self.envelopes[0], user));
-                Ok(grabs)
-            }
-            Name::View => {
-                let mut views = RequestBuffer::default();
-                (1..=MEMORY_USERS).for_each(|user| push_view(&mut views, client, &self.envelopes[0], user));
-                Ok(views)
-            }
+            Name::Memory => Ok(repeated(client, Look::Grab, &self.envelopes[0], 1..MEMORY_USERS + 1)),
+            Name::View => Ok(repeated(client, Look::View, &self.envelopes[0], 1..MEMORY_USERS + 1)),
         }
     }
 }

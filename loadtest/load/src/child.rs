@@ -21,16 +21,6 @@ const IDLE_WAIT_MAX: Duration = Duration::from_secs(120);
 /// Lines of its output that a failure shows.
 const LOG_LINES_SHOWN: usize = 15;
 
-/// Starts a process that ends with this one, also when this one is killed; what it
-/// says goes to the file `log`.
-fn spawn(name: &str, command: &Command, log: &Path) -> Fallible<std::process::Child> {
-    let file = File::create(log)?;
-    let mut bound = bound(command);
-    bound.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-    let program = command.get_program().display();
-    spawn_command(bound).map_err(|error| format!("cannot start {name}, {program}: {error}").into())
-}
-
 /// A server in another process, which has printed its address. Dropping it kills it.
 pub struct Child {
     process: std::process::Child,
@@ -40,29 +30,38 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `command`, its output going to the file `log`, and waits for its address.
+    /// Starts `command`, its output going to the file `log`, and waits for the address that it prints.
     pub fn start(name: &'static str, command: Command, log: &Path) -> Fallible<Child> {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Child::start_until(name, &command, log, nowhere, |child| {
-            child.addr = find_address(&child.output()).unwrap_or(nowhere);
-            child.addr != nowhere
+        Child::start_until(name, &command, log, |child| match find_address(&child.output()) {
+            Some(addr) => {
+                child.addr = addr;
+                true
+            }
+            None => false,
         })
     }
 
     /// The same of one that prints no address: waits until it listens at `addr`.
     pub fn start_at(name: &'static str, command: &Command, log: &Path, addr: SocketAddr) -> Fallible<Child> {
-        Child::start_until(name, command, log, addr, |child| TcpStream::connect(child.addr).is_ok())
+        Child::start_until(name, command, log, |child| {
+            child.addr = addr;
+            TcpStream::connect(addr).is_ok()
+        })
     }
 
+    /// Starts a process that ends with this one, also when this one is killed.
     fn start_until(
         name: &'static str,
         command: &Command,
         log: &Path,
-        addr: SocketAddr,
         listens: impl Fn(&mut Child) -> bool,
     ) -> Fallible<Child> {
-        let process = spawn(name, command, log)?;
-        let mut child = Child { process, name, log: log.to_owned(), addr };
+        let file = File::create(log)?;
+        let mut bound = bound(command);
+        bound.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let program = command.get_program().display();
+        let process = spawn_command(bound).map_err(|error| format!("cannot start {name}, {program}: {error}"))?;
+        let mut child = Child { process, name, log: log.to_owned(), addr: ([127, 0, 0, 1], 0).into() };
         let started = Instant::now();
         while !listens(&mut child) {
             interrupt::check()?;

@@ -1,7 +1,7 @@
 //! Calls on the service that are not measured: every answer must be a success.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
@@ -9,39 +9,69 @@ use serde::{Deserialize, Serialize};
 use crate::error::Fallible;
 use crate::generator::{BUSY, Generator};
 use crate::http::{Answer, push_request};
-use crate::interrupt;
 use crate::request_buffer::RequestBuffer;
 use crate::source::{LoadStats, RequestSource};
+use crate::{interrupt, machine};
 
 /// Connections that are enough to prepare and to audit.
 pub const CONNECTIONS: usize = 64;
 /// How long the service may take to become ready.
 const READY_MAX: Duration = Duration::from_secs(30);
-/// When the tokens expire: the year 2100, since nothing here tests expiry.
-const EXPIRES_AT_S: u64 = 4_102_444_800;
+/// How long tokens are valid: a run is over long before.
+const TOKEN_LIFE_S: u64 = 7 * 86_400;
 
-/// One service, and the secret that it checks tokens with.
-pub struct Client {
-    addr: SocketAddr,
+/// Makes bearer tokens with the secret of an installation (HS256).
+pub struct Signer {
     key: EncodingKey,
+    expires_at_s: u64,
+    /// Their `aud` and `iss`.
+    audience: Option<String>,
+    issuer: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Claims<'a> {
     sub: &'a str,
     exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    groups: &'a [String],
+}
+
+impl Signer {
+    /// Signs with `secret`, for an audience and from an issuer where the installation demands them.
+    pub fn new(secret: &str, audience: Option<String>, issuer: Option<String>) -> Signer {
+        let now = machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let expires_at_s = now.as_secs() + TOKEN_LIFE_S;
+        Signer { key: EncodingKey::from_secret(secret.as_bytes()), expires_at_s, audience, issuer }
+    }
+
+    /// A bearer token for `user`, a member of these groups.
+    pub fn token(&self, user: &str, groups: &[String]) -> String {
+        let (aud, iss) = (self.audience.as_deref(), self.issuer.as_deref());
+        let claims = Claims { sub: user, exp: self.expires_at_s, aud, iss, groups };
+        encode(&Header::default(), &claims, &self.key).expect("plain claims can be signed by a secret")
+    }
+}
+
+/// One service, and the secret that it checks tokens with.
+pub struct Client {
+    addr: SocketAddr,
+    signer: Signer,
 }
 
 impl Client {
     /// A client of the service at `addr`, which takes HS256 tokens made with `secret`.
     pub fn new(addr: SocketAddr, secret: &str) -> Client {
-        Client { addr, key: EncodingKey::from_secret(secret.as_bytes()) }
+        Client { addr, signer: Signer::new(secret, None, None) }
     }
 
     /// A bearer token for `user`.
     pub fn token(&self, user: &str) -> String {
-        let claims = Claims { sub: user, exp: EXPIRES_AT_S };
-        encode(&Header::default(), &claims, &self.key).expect("two plain claims can be signed by a secret")
+        self.signer.token(user, &[])
     }
 
     /// Sends all requests, each until it is not answered `busy`, and hands on each body with its request's index.
@@ -106,7 +136,7 @@ impl Client {
 }
 
 /// Sends all requests of a source over so many connections at most, and hands on the body of
-/// each success with its request's index. Whatever else is answered is counted by its label.
+/// each success with its request's index. All other answers are counted by their label.
 pub fn send_all(
     addr: SocketAddr,
     connections: usize,
@@ -130,9 +160,9 @@ pub fn describe(answer: &Answer<'_>) -> String {
         outcome: Option<&'a str>,
         replayed: bool,
     }
-    let said: Body<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
-    let replayed = said.replayed.then_some("replayed");
-    let parts = [said.code, said.outcome, replayed];
+    let body: Body<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
+    let replayed = body.replayed.then_some("replayed");
+    let parts = [body.code, body.outcome, replayed];
     parts.into_iter().flatten().fold(answer.status.to_string(), |label, part| label + " " + part)
 }
 

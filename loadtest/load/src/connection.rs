@@ -11,7 +11,7 @@ use crate::http::{self, Answer};
 /// The first size of what an answer is read into; it grows for larger ones.
 const INBOX_BYTES: usize = 2 * 1024;
 
-/// A connection whose events a poll tells.
+/// A connection whose events come from a poll.
 pub struct Connection {
     stream: TcpStream,
     outbox: Vec<u8>,
@@ -79,7 +79,7 @@ impl Connection {
         self.outbox.len()
     }
 
-    /// Reads what has come: the length of the answer that `take` was told, if
+    /// Reads what has come: the length of the answer that was handed to `take`, if
     /// one is complete.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! Files that the command line names: whatever is wrong with one is said with the
-//! word that named it.
+//! flag that named it.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -51,7 +51,7 @@ pub fn write_pieces(
     written.map_err(|error| complaint(flag, path, &error))
 }
 
-/// The exit code of a command that has told its verdict, and then written these files:
+/// The exit code of a command that has printed its verdict, and then written these files:
 /// one that could not be written makes a good verdict bad, and no bad one better.
 pub fn exit_code(verdict: u8, written: impl IntoIterator<Item = Fallible<()>>) -> ExitCode {
     let failed: Vec<_> = written.into_iter().filter_map(Result::err).collect();

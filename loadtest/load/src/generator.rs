@@ -22,8 +22,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const POLL_MAX: Duration = Duration::from_millis(100);
 /// The label of a request that was refused: nothing happened.
 pub const BUSY: &str = "503 busy";
-/// How long a connection whose request was refused sends nothing, where all are kept busy: whoever asks at once
-/// again would measure refusals.
+/// How long a connection whose request was refused sends nothing, where all are kept busy: retries at once
+/// would measure refusals.
 const REST: Duration = Duration::from_millis(100);
 /// How long one look takes where requests have a pace.
 const PACE_LOOK: Duration = Duration::from_millis(1);
@@ -212,7 +212,7 @@ impl<F> Drive<'_, '_, F> {
         self.ended.is_none() && self.until.is_none_or(|until| now < until)
     }
 
-    /// Whether somebody who was refused will ask again.
+    /// Whether a refused request will be sent again.
     fn is_resting(&self) -> bool {
         self.ended.is_none() && !self.resting.is_empty()
     }
@@ -296,7 +296,7 @@ impl Client {
                 return Ok(());
             }
             let Some((index, sent_at)) = self.request.take() else {
-                return Err("an answer that nobody asked for".into());
+                return Err("an answer without a request".into());
             };
             self.on_answer(index, sent_at, checked, drive);
             // Only the end of the stream may stand behind an answer, and gives no event more.
@@ -336,7 +336,7 @@ impl Client {
         } else if is_refused && drive.pace.is_none() {
             drive.resting.push_back((now + REST, self.number));
         } else {
-            // At a pace somebody else's request is sent over it.
+            // At a pace another request is sent over it.
             self.send_next(drive, now);
         }
     }

@@ -70,7 +70,7 @@ pub fn push_request(out: &mut RequestBuffer, method: &str, path: &str, token: &s
 /// took, or `None` while it is not complete.
 ///
 /// # Errors
-/// Says in a few words what is not understood; the connection is then of no use.
+/// Names what is not understood; the connection is then of no use.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Answer<'_>, usize)>, &'static str> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

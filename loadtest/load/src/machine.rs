@@ -12,7 +12,7 @@ use crate::error::Fallible;
 /// Ticks of `/proc/PID/stat` in a second: Linux shows 100 on every machine.
 const TICKS_PER_S: u32 = 100;
 
-/// The processors, in words.
+/// How many processors, of which model.
 pub fn processors() -> String {
     let count = std::thread::available_parallelism().map_or(0, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -34,8 +34,8 @@ impl Batches {
 
     /// The mean size of the batches since `before`, if there were any.
     pub fn mean_since(self, before: Batches) -> Option<f64> {
-        let commits = self.commits - before.commits;
-        (commits > 0.0).then(|| (self.openings - before.openings) / commits)
+        let Batches { openings, commits } = self.since(before);
+        (commits > 0.0).then(|| openings / commits)
     }
 }
 

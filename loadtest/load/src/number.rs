@@ -1,4 +1,4 @@
-//! How figures are written, the same in the terminal and on the page, and words in the terminal.
+//! How figures are written, the same in the terminal and on the page, and how they are read.
 
 /// Groups of three digits: `1,234,567`.
 pub fn count(value: u64) -> String {
@@ -39,7 +39,7 @@ pub fn millis(value: f64) -> String {
     if value.abs() < 1_000.0 { format!("{} ms", figure(value)) } else { format!("{} s", figure(value / 1_000.0)) }
 }
 
-/// A share of a whole: `12.3%`. Small ones keep the digits that tell them from none.
+/// A share of a whole: `12.3%`. Small ones keep the digits that set them apart from none.
 pub fn share(value: f64) -> String {
     format!("{}%", figure(100.0 * value))
 }
@@ -59,7 +59,7 @@ pub fn clock(seconds: f64) -> String {
     }
 }
 
-/// A length of time in words: `8 s`, `1 min 5 s`, `1 h 2 min`.
+/// A length of time: `8 s`, `1 min 5 s`, `1 h 2 min`.
 pub fn length(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     let pair = |large: u64, unit: &str, small: u64, small_unit: &str| match small {
@@ -84,6 +84,14 @@ pub fn tick(value: f64) -> String {
         size if size >= 1e6 => format!("{}M", short(value / 1e6)),
         size if size >= 1e3 => format!("{}k", short(value / 1e3)),
         _ => short(value),
+    }
+}
+
+/// Reads a number from `least` to `most`: the parser of an option.
+pub fn within(least: f64, most: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+        if (least..=most).contains(&value) { Ok(value) } else { Err(format!("must be {least} to {most}")) }
     }
 }
 

@@ -4,15 +4,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hongbao_testbed::{Description, GATEWAY, Installation, Lifetime, OPTIONS_OF_FILLED, PartKind, forget_environment};
-use rustix::process::Signal;
+use hongbao_testbed::{
+    Description, FOLD, GATEWAY, Installation, Lifetime, OPTIONS_OF_FILLED, PartKind, forget_environment,
+};
 
 use crate::child::{Child, wait_until_idle};
+use crate::client::Client;
 use crate::error::Fallible;
 use crate::faults::{Schedule, Site};
 use crate::machine;
@@ -64,6 +67,21 @@ pub enum Service {
 }
 
 impl Service {
+    /// Starts a SET with its gateway, or the all-in-one service, with its data under `dir`.
+    pub fn start(cluster: bool, binary: &Path, dir: &Path, wanted: &Wanted) -> Fallible<Service> {
+        match cluster {
+            true => Ok(Service::Cluster(Cluster::start(binary, dir, 1, wanted)?)),
+            false => Service::embedded(binary, dir, wanted),
+        }
+    }
+
+    /// A client of one of its addresses, once it is ready there.
+    pub fn client(&self, addr: SocketAddr) -> Fallible<Client> {
+        let client = Client::new(addr, SECRET);
+        client.wait_until_ready().map_err(|error| self.complaint(&error.to_string()))?;
+        Ok(client)
+    }
+
     /// Starts the all-in-one service with its data under `dir`.
     pub fn embedded(binary: &Path, dir: &Path, wanted: &Wanted) -> Fallible<Service> {
         let config = dir.join("bench.toml");
@@ -181,7 +199,7 @@ impl Cluster {
 
     /// Where the first server of a SET listens.
     pub fn server_addr(&self, set: u16) -> SocketAddr {
-        self.installation.address(&format!("{}1", set_name(set)))
+        self.address(&format!("{}1", set_name(set)))
     }
 
     /// Where all servers listen.
@@ -195,12 +213,12 @@ impl Cluster {
     }
 
     fn addresses_of(&self, kind: PartKind) -> impl Iterator<Item = SocketAddr> {
-        self.installation.description().parts_of(kind).map(|part| self.installation.address(&part.name))
+        self.description().parts_of(kind).map(|part| self.address(&part.name))
     }
 
     /// Where its gateway listens.
     pub fn gateway_addr(&self) -> SocketAddr {
-        self.installation.address(GATEWAY)
+        self.address(GATEWAY)
     }
 
     /// The processor time of all of its processes.
@@ -210,7 +228,7 @@ impl Cluster {
 
     /// The same by name: `a1`, `a-mariadb`, `gateway`.
     pub fn cpu_times(&self) -> Fallible<BTreeMap<String, Duration>> {
-        self.installation.processes().cpu_times()
+        self.processes().cpu_times()
     }
 
     /// Waits until all of it does next to nothing.
@@ -219,53 +237,43 @@ impl Cluster {
         wait_until_idle(0.20, || self.cpu_time())
     }
 
-    /// Where its data and logs are.
-    pub fn dir(&self) -> &Path {
-        self.installation.dir()
-    }
-
     /// Where the MariaDB of a SET listens.
     pub fn database_addr(&self, set: u16) -> SocketAddr {
-        self.installation.address(&format!("{}-mariadb", set_name(set)))
+        self.address(&format!("{}-mariadb", set_name(set)))
     }
 
     /// The id of one of its processes, by its name.
     pub fn pid(&self, name: &str) -> Fallible<u32> {
-        Ok(self.installation.processes().pid(name)?.as_raw_nonzero().get().unsigned_abs())
-    }
-
-    /// Ends one of its processes at once, by the same name.
-    pub fn kill(&self, name: &str) -> Fallible<()> {
-        self.installation.processes().end(name, Signal::KILL)
-    }
-
-    /// The processor time of relays, which is part of this process's and not of what is measured.
-    pub fn relay_cpu_time(&self) -> Fallible<Duration> {
-        self.installation.relay_cpu_time()
-    }
-
-    /// Its parts, by name.
-    pub fn installation(&self) -> &Installation {
-        &self.installation
+        Ok(self.processes().pid(name)?.as_raw_nonzero().get().unsigned_abs())
     }
 
     /// Where the faults of a schedule happen.
     pub fn site(&self, schedule: &Schedule) -> Site {
         Site::new(self.installation.clone(), schedule)
     }
+}
 
-    /// Ends it in good order; no fault that is undone later starts a part of it again.
-    pub fn stop(&self) {
-        // What cannot be ended now ends with this process.
-        let _ = self.installation.stop();
+impl Deref for Cluster {
+    type Target = Installation;
+
+    fn deref(&self) -> &Installation {
+        &self.installation
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A site may have it still.
-        self.stop();
+        // A site may have it still: no fault that is undone later starts a part of it again.
+        // What cannot be ended now ends with this process.
+        let _ = self.installation.stop();
     }
+}
+
+/// Reads how many SETs a cluster is to have: each has as many databases as every other.
+pub fn parse_set_count(text: &str) -> Result<u16, String> {
+    let databases = u16::from(FOLD.databases());
+    let count = text.parse().ok().filter(|count| (1..=databases).any(|sets| sets == *count && databases % sets == 0));
+    count.ok_or_else(|| format!("it has {databases} databases, as many in each SET: 1, 2 or 4 SETs"))
 }
 
 /// The name of a SET by its number.

@@ -5,11 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hongbao_load::client::Client;
-use hongbao_load::faults::Schedule;
-use hongbao_load::service::{Cluster, SECRET, Wanted};
-use hongbao_load::set_count;
-use hongbao_load::{Fallible, files, interrupt, machine};
+use hongbao_load::{Client, Cluster, Fallible, SECRET, Schedule, Wanted, files, parse_set_count};
 
 /// How long after the end of the last fault the cluster is given to be whole.
 const AFTER: Duration = Duration::from_secs(1);
@@ -28,7 +24,7 @@ pub struct Args {
     #[arg(long, default_value = "target/release/hongbao")]
     server: PathBuf,
     /// SETs of the cluster: 1, 2 or 4
-    #[arg(long, default_value_t = 1, value_parser = set_count::parse)]
+    #[arg(long, default_value_t = 1, value_parser = parse_set_count)]
     sets: u16,
     /// Where the cluster keeps its data; deleted afterwards
     #[arg(long, default_value = "target/bench-data")]
@@ -43,8 +39,7 @@ pub fn rehearse(args: &Args) -> Fallible<ExitCode> {
         println!("{} faults, all understood", schedule.faults().len());
         return Ok(ExitCode::SUCCESS);
     }
-    interrupt::watch()?;
-    machine::raise_open_files()?;
+    hongbao_load::begin()?;
     let dir = files::data_dir(&args.data)?;
     let wanted = Wanted { shares_max: SHARES_MAX, ..Wanted::default() };
     let cluster = Cluster::start_for(&schedule, &args.server, dir.path(), args.sets, &wanted)?;

@@ -33,7 +33,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    hongbao_load::error::exit_code(match Cli::parse().command {
+    hongbao_load::exit_code(match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Faults(args) => faults::rehearse(&args),
         Command::Plan(args) => capacity::print(&args),

@@ -108,7 +108,7 @@ fn killed(arguments: &[&str], is_started: impl Fn(&Path) -> bool, least: usize) 
         assert!(Instant::now() < until, "still there: {left:?} {still:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(foreign.0.try_wait().unwrap().is_none(), "a process of somebody else was ended");
+    assert!(foreign.0.try_wait().unwrap().is_none(), "a foreign process was ended");
 }
 
 /// Whether a file of that name, somewhere below the folder, is there.

@@ -86,8 +86,8 @@ fn a_run_that_holds_says_so_in_every_form() {
         let (checked, broken) = run.checked(rule);
         assert!(checked > 0 && broken == 0, "{rule}: {checked} {broken}");
     }
-    let told = run.read("history").lines().count() as u64;
-    assert!(told > committed, "the second taps are in it, too");
+    let answered = run.read("history").lines().count() as u64;
+    assert!(answered > committed, "the second taps are in it, too");
     assert!(run.read("html").starts_with("<!doctype html>") || run.read("html").starts_with("<!DOCTYPE html>"));
 }
 
@@ -107,8 +107,8 @@ fn groups_send_grab_open_and_look_and_every_balance_is_right() {
         assert_eq!(outcome["machine"]["versions"][name], env!("CARGO_PKG_VERSION"));
     }
     // Who was too many at once for a debug build comes again.
-    let (empty, told) = (count("grab", "empty"), count("grab", "all") - count("grab", "503 busy"));
-    assert!(empty * 2 > told, "most find that others were faster: {empty} of {told}");
+    let (empty, answered) = (count("grab", "empty"), count("grab", "all") - count("grab", "503 busy"));
+    assert!(empty * 2 > answered, "most find that others were faster: {empty} of {answered}");
     assert_eq!(run.checked("every balance").1, 0);
     let (paid, unpaid) = run.checked("acknowledged as paid");
     assert!(paid > 0 && unpaid == 0, "{paid} {unpaid}");
@@ -248,7 +248,11 @@ fn a_recording_is_played_again() {
     let history = run.read("history");
     let of = |call: &str| history.lines().filter(|line| line.contains(&format!(r#""call":"{call}""#))).count();
     assert_eq!((of("pay"), of("open"), of("grab")), (1, 1, 1), "{history}");
-    assert_eq!(run.checked("with the amount that was told"), (2, 0), "told by the opening and by the grab after it");
+    assert_eq!(
+        run.checked("with the amount that was answered"),
+        (2, 0),
+        "answered to the opening and to the grab after it"
+    );
 }
 
 /// `hongbao dev` that was there before the run.
@@ -337,7 +341,7 @@ fn a_marked_run_leaves_no_trace_in_the_real_world() {
     assert_eq!(opened("rehearsal_"), outcome["totals"]["committed"].as_u64().unwrap());
 }
 
-/// Passes everything on, but tells one opener of one fen more, or less.
+/// Passes everything on, but answers one opener with one fen more, or less.
 fn liar(server: SocketAddr) -> SocketAddr {
     static OPENED: AtomicU32 = AtomicU32::new(0);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -382,5 +386,5 @@ fn a_single_wrong_fen_fails_the_run() {
     let run =
         Run::of(&["hot", "--rate", "200", "--doubles", "0", "--target", &liar(dev.addr).to_string()]).exits_with(1);
     assert_eq!(run.checked("an acknowledged opening").1, 1);
-    assert!(String::from_utf8_lossy(&run.output.stdout).contains("was told"));
+    assert!(String::from_utf8_lossy(&run.output.stdout).contains("was answered"));
 }

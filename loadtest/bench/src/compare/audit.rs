@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hongbao_load::answered::Answered;
+use hongbao_load::Answered;
 use serde::Serialize;
 
 use super::history::History;
@@ -14,11 +14,9 @@ use crate::prepare::{Opening, user_id};
 pub struct Entry {
     /// The envelope's place in the plan.
     pub envelope: u32,
-    /// Who opened it.
     pub user: String,
     /// Its place, from 1.
     pub seq: u32,
-    /// Its money.
     pub amount_fen: i64,
     /// What was left after it, where the scheme writes that down.
     pub remaining_fen: i64,
@@ -27,11 +25,9 @@ pub struct Entry {
 /// What was found. Everything but `acknowledged` should be zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// Openings that were acknowledged.
     pub acknowledged: u64,
     /// Of these, those that the database does not have.
     pub lost: u64,
-    /// Their money.
     pub lost_fen: i64,
     /// Those that it has with another amount or place.
     pub altered: u64,
@@ -48,12 +44,10 @@ impl Audit {
         *self == Audit { acknowledged: self.acknowledged, ..Audit::default() }
     }
 
-    /// The same but for what was lost.
     pub fn holds_but_for_losses(&self) -> bool {
         Audit { lost: 0, lost_fen: 0, ..self.clone() }.holds()
     }
 
-    /// Compares the two.
     pub fn of(scheme: Scheme, history: &History, openings: &[Opening], entries: &[Entry], of_each: Paid) -> Audit {
         let mut audit = Audit::default();
         let stored: HashMap<(u32, &str), &Entry> =
@@ -83,9 +77,7 @@ impl Audit {
 /// What each envelope was made with.
 #[derive(Clone, Copy, Debug)]
 pub struct Paid {
-    /// Shares.
     pub shares: u32,
-    /// Money.
     pub total_fen: i64,
 }
 
@@ -117,7 +109,7 @@ fn broken(scheme: Scheme, entries: &[Entry], paid: Paid) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use hongbao_load::http::Answer;
+    use hongbao_load::Answer;
 
     use super::*;
 

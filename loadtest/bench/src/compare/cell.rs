@@ -27,7 +27,6 @@ const PER_CONNECTION_S_MAX: u32 = 20_000;
 pub struct Cell {
     /// Openers of one envelope at once.
     pub openers: u32,
-    /// Hot envelopes.
     pub envelopes: u32,
 }
 
@@ -36,7 +35,7 @@ pub struct Cell {
 pub struct Plan {
     /// Envelopes that the requests can reach; a run is over before it comes to others.
     pub envelopes: u32,
-    /// Shares of each, enough for everybody.
+    /// Shares of each, enough for all openers.
     pub shares: u32,
     /// Who opens what, in order. No user comes twice.
     pub openings: Vec<Opening>,
@@ -54,7 +53,6 @@ impl Cell {
         self.openers.saturating_mul(self.envelopes).min(CONNECTIONS_MAX)
     }
 
-    /// Envelopes that are open at the same time.
     fn open_at_a_time(self) -> usize {
         (self.connections() / self.openers).max(1) as usize
     }

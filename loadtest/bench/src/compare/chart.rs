@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use hongbao_load::number;
-use hongbao_load::page::{Axis, Curve, Curves, SMALL, Table, bar, caption, card, page as whole_page};
+use hongbao_load::page::{Axis, Curves, SMALL, Series, Table, bar, caption, card, page as whole_page};
 use maud::{Markup, html};
 
 use super::report::{Line, Report};
@@ -27,9 +27,9 @@ const fn figure(id: &'static str, title: &'static str, hint: &'static str, of: f
 }
 
 const FIGURES: [Figure; 6] = [
-    figure("opens", "Opens", "a second, logarithmic", |sample| Some(sample.per_second)),
-    figure("p50", "Latency at 50%", "milliseconds, logarithmic", |sample| sample.p50_us.map(|us| us / 1_000.0)),
-    figure("p99", "Latency at 99%", "milliseconds, logarithmic", |sample| sample.p99_us.map(|us| us / 1_000.0)),
+    figure("opens", "Opens", "a second, logarithmic", |sample| Some(sample.load.per_second)),
+    figure("p50", "Latency at 50%", "milliseconds, logarithmic", |sample| sample.load.p50_us.map(|us| us / 1_000.0)),
+    figure("p99", "Latency at 99%", "milliseconds, logarithmic", |sample| sample.load.p99_us.map(|us| us / 1_000.0)),
     Figure {
         is_percent: true,
         ..figure("errors", "Errors to users", "percent", |sample| Some(100.0 * sample.error_share))
@@ -45,7 +45,6 @@ const FIGURES: [Figure; 6] = [
     }),
 ];
 
-/// The whole page.
 pub fn page(report: &Report) -> String {
     let (title, verdict) = ("Hongbao and its alternatives", report.verdict());
     let is_right = match report.exit_code() {
@@ -81,17 +80,18 @@ fn chart(report: &Report, figure: &Figure, envelopes: u32) -> Markup {
             |line: &&Line| (line.scheme, line.cell.envelopes, line.cell.openers) == (scheme, envelopes, openers);
         report.lines.iter().find(is_here)?.sample.as_ref().and_then(figure.of)
     };
-    let curve = |scheme: Scheme| Curve {
-        name: scheme.text(),
+    let curve = |scheme: Scheme| Series {
+        name: scheme.text().to_owned(),
         colour: colour(scheme),
+        broad: false,
         values: openers.iter().map(|openers| value(scheme, *openers)).collect(),
     };
-    let curves: Vec<Curve<'_>> = schemes(report).map(curve).collect();
+    let curves: Vec<Series> = schemes(report).map(curve).collect();
     let places: Vec<String> = openers.iter().map(u32::to_string).collect();
     let name =
         if envelopes == 1 { "1 envelope".to_owned() } else { format!("{} envelopes", number::count(envelopes.into())) };
     let mut description = format!("{}, {name}, {}.", figure.title, figure.hint);
-    for Curve { name, values, .. } in &curves {
+    for Series { name, values, .. } in &curves {
         let values: Vec<String> = values.iter().map(|value| number::known(*value)).collect();
         let _ = write!(description, " {name}: {}.", values.join(", "));
     }
@@ -133,7 +133,6 @@ fn losses(report: &Report) -> Markup {
     html! { (table) }
 }
 
-/// The values of an axis, in order.
 fn axis(report: &Report, value: fn(&Line) -> u32) -> Vec<u32> {
     let mut values: Vec<u32> = report.lines.iter().map(value).collect();
     values.sort_unstable();

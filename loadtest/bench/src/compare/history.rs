@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use hongbao_load::answered::Answered;
-use hongbao_load::http::Answer;
+use hongbao_load::{Answer, Answered};
 use memchr::memmem;
 
 use crate::prepare::Opening;
@@ -94,7 +93,7 @@ impl History {
     }
 }
 
-/// The number that follows `name`. Looks for the words only: parsing each answer
+/// The number that follows `name`. Searches for text only: parsing each answer
 /// would cost the generator more than sending the request.
 fn number_after(body: &[u8], name: &[u8]) -> Option<u32> {
     let digits = &body[memmem::find(body, name)? + name.len()..];

@@ -7,15 +7,14 @@
 
 use std::time::{Duration, Instant};
 
-use hongbao_load::Fallible;
-use hongbao_load::generator::Generator;
-use hongbao_load::source::RequestSource;
+use hongbao_load::{Fallible, Generator, RequestSource};
+use rustix::process::Signal;
 use serde::Serialize;
 
 use super::audit::Audit;
 use super::cell::Cell;
 use super::history::History;
-use super::run::Runner;
+use super::run::{Runner, SERVER};
 use super::scheme::Scheme;
 use super::testbed::Testbed;
 
@@ -25,15 +24,12 @@ const CELL: Cell = Cell { openers: 64, envelopes: 16 };
 pub const LOAD: Duration = Duration::from_millis(1_000);
 /// Seconds that the requests last: longer than the load.
 const PREPARED_S: f64 = 2.0;
-/// Hongbao's server, by its name in the cluster.
-const SERVER: &str = "a1";
 /// How long MariaDB may need to end the transactions of those that were killed.
 const SETTLED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What one kill cost.
 #[derive(Clone, Debug, Serialize)]
 pub struct Loss {
-    /// The scheme.
     pub scheme: Scheme,
     /// What the database held afterwards.
     pub audit: Audit,
@@ -41,12 +37,10 @@ pub struct Loss {
     pub after_restart: Option<Audit>,
 }
 
-/// A scheme whose kill did not happen, or whose money nobody could look at afterwards.
+/// A scheme whose kill did not happen, or whose money could not be checked afterwards.
 #[derive(Clone, Debug, Serialize)]
 pub struct NotKilled {
-    /// The scheme.
     pub scheme: Scheme,
-    /// Why.
     pub reason: String,
 }
 
@@ -78,14 +72,13 @@ pub fn kill(testbed: &mut Testbed, runner: &Runner<'_>, scheme: Scheme, first_us
             std::thread::sleep(LOAD);
             let killed_at = Instant::now();
             testbed.kill_redis_of(scheme);
-            match (alternative, &testbed.cluster) {
-                (Some(alternative), _) => drop(alternative),
-                (None, Some(cluster)) => cluster.kill(SERVER)?,
-                (None, None) => return Err("there is nothing to kill".into()),
+            match alternative {
+                Some(alternative) => drop(alternative),
+                None => testbed.hongbao()?.processes().end(SERVER, Signal::KILL)?,
             }
             Ok(killed_at)
         });
-        // The connections break, which is what is wanted; what was told before counts.
+        // The connections break, which is what is wanted; what was answered before counts.
         let _ = generator
             .drive(&mut RequestSource::once(&ready.requests), None, |index, answer| history.take(index, answer));
         let ended_at = Instant::now();
@@ -108,7 +101,6 @@ pub fn kill(testbed: &mut Testbed, runner: &Runner<'_>, scheme: Scheme, first_us
     Ok(loss)
 }
 
-/// The losses, as lines.
 pub fn table(losses: &[Loss], not_killed: &[NotKilled]) -> String {
     let mut out = format!(
         "killed (SIGKILL) after {:.1} s of {} at once x {} envelopes: the server, and for memory-first its Redis;\n\

@@ -27,8 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hongbao_load::service::Wanted;
-use hongbao_load::{Fallible, files, interrupt, machine};
+use hongbao_load::{Fallible, Wanted, files, interrupt, machine};
 
 use self::cell::Cell;
 use self::loss::NotKilled;
@@ -92,8 +91,7 @@ const CREDITS_TIMES: f64 = 3.0;
 /// Runs the comparison and prints its table. Exits with 1 when money is wrong,
 /// with 2 when some of it could not be measured or its money not be checked.
 pub fn compare(args: &CompareArgs) -> Fallible<ExitCode> {
-    interrupt::watch()?;
-    machine::raise_open_files()?;
+    hongbao_load::begin()?;
     let report = Comparison::new(args)?.run()?;
     print!("{}", report.table());
     Ok(files::exit_code(report.exit_code(), [keep(args, &report)]))
@@ -111,7 +109,7 @@ struct Comparison<'a> {
     dir: tempfile::TempDir,
     args: &'a CompareArgs,
     cells: Vec<Cell>,
-    /// The next user's number: nobody opens twice.
+    /// The next user's number: no user opens twice.
     next_user: u32,
 }
 
@@ -132,7 +130,7 @@ impl<'a> Comparison<'a> {
     fn run(mut self) -> Fallible<Report> {
         let mut report = Report {
             processors: machine::processors(),
-            file_system: machine::file_system(self.testbed.data_dir()),
+            file_system: machine::file_system(&self.testbed.database.dir),
             durability: self.testbed.durability()?,
             debug_build: cfg!(debug_assertions),
             database_connections: self.args.database_connections,
@@ -201,7 +199,7 @@ impl<'a> Comparison<'a> {
                 let at = format!("{} x {}, round {}: {}", cell.openers, cell.envelopes, round + 1, scheme.text());
                 match sample {
                     Ok(sample) => {
-                        eprintln!("{at} {:.0}/s", sample.per_second);
+                        eprintln!("{at} {:.0}/s", sample.load.per_second);
                         samples.push(sample);
                     }
                     Err(error) => {
@@ -210,7 +208,7 @@ impl<'a> Comparison<'a> {
                     }
                 }
             }
-            // The next round's tokens are new to everybody, as this one's were.
+            // The next round's tokens are new to all servers, as this one's were.
             self.next_user = (self.next_user + USERS_OF_A_ROUND) % USERS_MAX;
         }
         Ok(())

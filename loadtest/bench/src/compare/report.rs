@@ -37,15 +37,12 @@ lost        acknowledged openings that were not in MariaDB once the scheme had c
 /// One scheme in one cell.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// The cell.
     pub cell: Cell,
     /// Connections that were kept busy.
     pub connections: u32,
-    /// The scheme.
     pub scheme: Scheme,
     /// The run whose speed is the median, if there was one.
     pub sample: Option<Sample>,
-    /// All runs.
     pub rounds: Vec<Sample>,
     /// Why runs are missing.
     pub failures: Vec<String>,
@@ -54,7 +51,6 @@ pub struct Line {
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The processors.
     pub processors: String,
     /// The type of the file system under the database.
     pub file_system: String,
@@ -64,11 +60,8 @@ pub struct Report {
     pub debug_build: bool,
     /// Connections that each alternative had to MariaDB.
     pub database_connections: u32,
-    /// Seconds of one run.
     pub seconds: u64,
-    /// Rounds of each cell.
     pub rounds: u32,
-    /// The table.
     pub lines: Vec<Line>,
     /// What a kill in mid-load cost.
     pub losses: Vec<Loss>,
@@ -82,7 +75,7 @@ impl Line {
     /// Sums up a line's runs.
     pub fn new(cell: Cell, scheme: Scheme, rounds: Vec<Sample>, failures: Vec<String>) -> Line {
         let mut by_speed: Vec<&Sample> = rounds.iter().collect();
-        by_speed.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+        by_speed.sort_by(|one, other| one.load.per_second.total_cmp(&other.load.per_second));
         // Of an even number the slower of the two in the middle.
         let sample = by_speed.get(by_speed.len().saturating_sub(1) / 2).map(|sample| (*sample).clone());
         Line { cell, connections: cell.connections(), scheme, sample, rounds, failures }
@@ -107,7 +100,7 @@ impl Line {
         text
     }
 
-    /// Runs that failed, or whose money nobody has checked.
+    /// Runs that failed, or whose money was not checked.
     pub fn unaudited(&self) -> usize {
         self.failures.len() + self.rounds.iter().filter(|round| !round.is_audited(self.scheme)).count()
     }
@@ -116,19 +109,20 @@ impl Line {
         let mut notes: Vec<String> =
             self.failures.iter().map(|failure| format!("NOT MEASURED, NOT AUDITED: {failure}")).collect();
         for sample in &self.rounds {
-            if sample.used_up {
+            if sample.load.used_up {
                 notes.push(format!(
                     "used up its prepared requests after {:.1} s; only the time before counts",
-                    sample.elapsed_s
+                    sample.load.elapsed_s
                 ));
             }
-            if sample.others_share > OTHERS_SHARE_MAX {
-                notes.push(format!("other processes used {:.0}% of a processor", 100.0 * sample.others_share));
+            if sample.load.others_share > OTHERS_SHARE_MAX {
+                notes.push(format!("other processes used {:.0}% of a processor", 100.0 * sample.load.others_share));
             }
             if let Some(audit) = sample.audit.as_ref().filter(|audit| !audit.holds()) {
                 notes.push(format!("MONEY: {audit:?}"));
             }
-            let errors: Vec<String> = sample.errors.iter().map(|(label, count)| format!("{count} x {label}")).collect();
+            let errors: Vec<String> =
+                sample.load.errors.iter().map(|(label, count)| format!("{count} x {label}")).collect();
             if !errors.is_empty() {
                 notes.push(format!("errors: {}", errors.join(", ")));
             }
@@ -136,7 +130,6 @@ impl Line {
         notes.into_iter().map(|note| format!("{}: {note}", self.at())).collect()
     }
 
-    /// Which it is, in words.
     pub fn at(&self) -> String {
         format!("{} at {} x {}", self.scheme.text(), self.cell.openers, self.cell.envelopes)
     }
@@ -146,7 +139,7 @@ impl Report {
     fn baselines(&self, cell: Cell) -> Baselines {
         let of = |scheme| {
             let line = self.lines.iter().find(|line| line.cell == cell && line.scheme == scheme)?;
-            line.sample.as_ref().map(|sample| sample.per_second)
+            line.sample.as_ref().map(|sample| sample.load.per_second)
         };
         Baselines { bare: of(Scheme::Bare), row_lock: of(Scheme::RowLock) }
     }
@@ -209,21 +202,21 @@ fn row(line: &Line, baselines: Baselines) -> String {
     let percent = |share: f64| format!("{:.1}%", 100.0 * share);
     let unfair = if sample.pairs > 0 { percent(sample.unfair_share) } else { "-".into() };
     let lost = line.lost();
-    let times = |than: Option<f64>| than.map_or("-".into(), |than| format!("{:.2}", sample.per_second / than));
+    let times = |than: Option<f64>| than.map_or("-".into(), |than| format!("{:.2}", sample.load.per_second / than));
     format!(
         "{name:<13}{:>10.0}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>11}{:>8}{:>11}{:>7}{:>7}{:>8}  {lost}",
-        sample.per_second,
+        sample.load.per_second,
         times(baselines.bare),
         times(baselines.row_lock),
-        ms(sample.p50_us),
-        ms(sample.p99_us),
+        ms(sample.load.p50_us),
+        ms(sample.load.p99_us),
         percent(sample.error_share),
         unfair,
         sample.overtaken_p99,
         us(sample.database_cpu_us),
-        us(sample.server_cpu_us),
-        format!("{:.0}%", 100.0 * sample.generator_share),
-        format!("{:.0}%", 100.0 * sample.others_share),
+        us(sample.load.server_cpu_us),
+        format!("{:.0}%", 100.0 * sample.load.generator_share),
+        format!("{:.0}%", 100.0 * sample.load.others_share),
         sample.envelopes_opened,
     )
 }
@@ -231,13 +224,18 @@ fn row(line: &Line, baselines: Baselines) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::measure;
 
     fn sample(per_second: f64) -> Sample {
-        Sample {
+        let load = measure::Sample {
             per_second,
             p50_us: Some(1_500.0),
             p99_us: Some(12_340.0),
             sent: 10,
+            ..Default::default()
+        };
+        Sample {
+            load,
             pairs: 4,
             unfair_share: 0.25,
             database_cpu_us: Some(33.3),

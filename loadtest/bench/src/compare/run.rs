@@ -6,13 +6,9 @@ use std::time::Duration;
 
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock as _, EnvelopeId, Seed, SystemClock, UserId};
-use hongbao_load::child::Child;
-use hongbao_load::client::Client;
-use hongbao_load::http::{Answer, push_request};
-use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::service::{SECRET, TICKET_SECRET};
-use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, machine};
+use hongbao_load::{
+    Answer, Child, Client, Fallible, RequestBuffer, RequestSource, SECRET, TICKET_SECRET, machine, push_request,
+};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -22,12 +18,14 @@ use super::history::History;
 use super::sample::Sample;
 use super::scheme::Scheme;
 use super::testbed::Testbed;
-use crate::measure::{Driven, WARM_UP, drive};
+use crate::measure::{Driven, WARM_UP, drive, us_of_each};
 use crate::prepare::{self, REQUEST_BYTES_MAX, SHARE_FEN_MEAN, user_id};
 
 /// How long tickets last: longer than preparing and a run take.
 const TICKET_LIFE_MS: i64 = 3_600_000;
-/// How long memory-first may take to tell MariaDB everything.
+/// Hongbao's server, by its name in the cluster.
+pub const SERVER: &str = "a1";
+/// How long memory-first may take to write everything to MariaDB.
 const PERSISTED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Runs cells, one at a time.
@@ -42,11 +40,8 @@ pub struct Runner<'a> {
 
 /// A scheme that is ready for its load.
 pub struct Ready {
-    /// Which.
     pub scheme: Scheme,
-    /// What is sent.
     pub plan: Plan,
-    /// The same, as bytes.
     pub requests: RequestBuffer,
     envelopes: Vec<EnvelopeId>,
     /// The alternative; None for Hongbao, which runs in its cluster.
@@ -54,13 +49,12 @@ pub struct Ready {
 }
 
 impl Runner<'_> {
-    /// One measured run.
     pub fn run(&self, testbed: &Testbed, scheme: Scheme, cell: Cell, first_user: u32) -> Fallible<Sample> {
         let ready = self.ready(testbed, scheme, cell.plan(scheme, self.seconds(), first_user))?;
         let mut history = History::new(ready.plan.openings.len());
         let mut sample = self.drive(testbed, &ready, cell, &mut history)?;
         let caught_up = self.catch_up(testbed, scheme)?;
-        sample.caught_up_s = caught_up.map(|time| time.as_secs_f64());
+        sample.load.caught_up_s = caught_up.map(|time| time.as_secs_f64());
         sample.audit = if scheme.keeps_openings() { Some(ready.audit(testbed, &history)?) } else { None };
         let openings = &ready.plan.openings;
         let fairness = history.fairness(openings);
@@ -78,8 +72,8 @@ impl Runner<'_> {
 
     /// Makes the envelopes and the requests, and starts the alternative.
     pub fn ready(&self, testbed: &Testbed, scheme: Scheme, plan: Plan) -> Fallible<Ready> {
-        if let (Scheme::Hongbao, Some(cluster)) = (scheme, &testbed.cluster) {
-            let client = Client::new(cluster.server_addr(0), SECRET);
+        if scheme == Scheme::Hongbao {
+            let client = Client::new(testbed.hongbao()?.server_addr(0), SECRET);
             client.wait_until_ready()?;
             let ids = prepare::send_envelopes(&client, plan.envelopes, plan.shares)?;
             let requests = prepare::open_requests(&client, &ids, &plan.openings)?;
@@ -97,7 +91,7 @@ impl Runner<'_> {
     /// Starts an alternative on the tables that are there.
     pub fn start(&self, testbed: &Testbed, scheme: Scheme) -> Fallible<Child> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["alternative", scheme.text(), "--listen", "127.0.0.1:0", "--database", &testbed.database()]);
+        command.args(["alternative", scheme.text(), "--listen", "127.0.0.1:0", "--database", &testbed.database.node]);
         command.args(["--connections", &self.connections.to_string()]);
         if let Some(redis) = testbed.redis() {
             command.args(["--redis", &redis.to_string()]);
@@ -106,36 +100,23 @@ impl Runner<'_> {
     }
 
     fn drive(&self, testbed: &Testbed, ready: &Ready, cell: Cell, history: &mut History) -> Fallible<Sample> {
-        let cpu_times = || Ok([ready.cpu_time(testbed)?, testbed.database_cpu_time()?]);
-        let (source, connections) = (RequestSource::once(&ready.requests), cell.connections() as usize);
+        let cpu_times = || Ok([ready.cpu_time(testbed)?, machine::cpu_time(testbed.database.pid)?]);
+        let source = RequestSource::once(&ready.requests);
         let check = |index: usize, answer: &Answer<'_>| history.take(index, answer);
-        let driven = drive(ready.addr(testbed)?, &cpu_times, source, connections, self.time, check)?;
-        let Driven { stats, used: [server, database], .. } = driven;
+        let driven = drive(ready.addr(testbed)?, &cpu_times, source, cell.connections(), self.time, check)?;
+        let Driven { mut sample, stats, used: [server, database] } = driven;
         let failed: u64 = stats.errors.values().sum();
-        let opened = stats.sent - failed;
-        let an_opening = |time: Duration| (opened > 0).then(|| time.as_secs_f64() * 1e6 / opened as f64);
-        let quantile = |q| (!stats.latency_us.is_empty()).then(|| stats.latency_us.value_at_quantile(q) as f64);
-        Ok(Sample {
-            per_second: stats.counted as f64 / stats.elapsed.as_secs_f64(),
-            p50_us: quantile(0.50),
-            p99_us: quantile(0.99),
-            sent: stats.sent,
-            error_share: failed as f64 / stats.sent.max(1) as f64,
-            errors: driven.errors,
-            database_cpu_us: if ready.scheme.keeps_openings() { an_opening(database) } else { None },
-            server_cpu_us: an_opening(server),
-            generator_share: driven.generator_share,
-            others_share: driven.others_share,
-            elapsed_s: stats.elapsed.as_secs_f64(),
-            used_up: stats.used_up,
-            ..Sample::default()
-        })
+        sample.sent = stats.sent;
+        sample.server_cpu_us = us_of_each(server, stats.sent - failed);
+        let database_cpu_us = us_of_each(database, stats.sent - failed).filter(|_| ready.scheme.keeps_openings());
+        let error_share = failed as f64 / stats.sent.max(1) as f64;
+        Ok(Sample { load: sample, error_share, database_cpu_us, ..Sample::default() })
     }
 
     /// Waits until what the scheme does in the background is done.
     pub fn catch_up(&self, testbed: &Testbed, scheme: Scheme) -> Fallible<Option<Duration>> {
-        if let (Scheme::Hongbao, Some(cluster)) = (scheme, &testbed.cluster) {
-            return hongbao_load::child::wait_until_idle(0.20, || cluster.cpu_time());
+        if scheme == Scheme::Hongbao {
+            return testbed.hongbao()?.wait_until_idle();
         }
         testbed.wait_until_persisted(scheme, PERSISTED_WITHIN)
     }
@@ -170,20 +151,17 @@ impl Ready {
         &self.envelopes
     }
 
-    /// Where it listens.
     pub fn addr(&self, testbed: &Testbed) -> Fallible<std::net::SocketAddr> {
-        match (&self.alternative, &testbed.cluster) {
-            (Some(alternative), _) => Ok(alternative.addr()),
-            (None, Some(cluster)) => Ok(cluster.server_addr(0)),
-            (None, None) => Err("Hongbao needs a cluster".into()),
+        match &self.alternative {
+            Some(alternative) => Ok(alternative.addr()),
+            None => Ok(testbed.hongbao()?.server_addr(0)),
         }
     }
 
     fn cpu_time(&self, testbed: &Testbed) -> Fallible<Duration> {
-        match (&self.alternative, &testbed.cluster) {
-            (Some(alternative), _) => alternative.cpu_time(),
-            (None, Some(cluster)) => machine::cpu_time(cluster.pid("a1")?),
-            (None, None) => Err("Hongbao needs a cluster".into()),
+        match &self.alternative {
+            Some(alternative) => alternative.cpu_time(),
+            None => machine::cpu_time(testbed.hongbao()?.pid(SERVER)?),
         }
     }
 }

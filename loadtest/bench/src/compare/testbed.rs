@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::{self, aio::MultiplexedConnection};
+use deadpool_redis::redis;
 use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Seed};
-use hongbao_load::service::{Cluster, Wanted, ZONE_OFFSET_S};
-use hongbao_load::{Fallible, interrupt, machine};
+use hongbao_load::{Cluster, Fallible, Wanted, ZONE_OFFSET_S, interrupt};
 use hongbao_testbed::{FOLD, Part};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
@@ -27,65 +26,60 @@ const DURABILITY: [&str; 5] =
 /// Redis as those run it who keep money in it: nothing is evicted, everything goes
 /// to a file that is flushed every second. That the file is not rewritten while
 /// it is measured is to the alternative's favour.
-const REDIS: [&str; 10] = [
-    "--maxmemory",
-    "0",
-    "--maxmemory-policy",
-    "noeviction",
-    "--appendonly",
-    "yes",
-    "--appendfsync",
-    "everysec",
-    "--auto-aof-rewrite-percentage",
-    "0",
-];
+const REDIS: &str = "--maxmemory 0 --maxmemory-policy noeviction --appendonly yes --appendfsync everysec \
+                     --auto-aof-rewrite-percentage 0";
 /// How long it may take to read that file.
 const REDIS_READY_WITHIN: Duration = Duration::from_secs(30);
 /// Values in one message to Redis while seeding.
 const PUSHED_AT_ONCE: usize = 10_000;
+
+/// The MariaDB of all schemes.
+pub struct Database {
+    /// `host:port`.
+    pub node: String,
+    pub pid: u32,
+    pub dir: PathBuf,
+    /// Present when it is not that of Hongbao's cluster; it lives as long as this value.
+    _own: Option<Part>,
+}
+
 /// The servers. They live as long as their value.
 pub struct Testbed {
     /// Present when Hongbao itself is compared: then its MariaDB serves all.
-    pub cluster: Option<Cluster>,
-    own: Option<Part>,
+    cluster: Option<Cluster>,
+    pub database: Database,
     redis: Option<Part>,
     runtime: Runtime,
 }
 
 impl Testbed {
-    /// Starts what the schemes need. `service` is Hongbao's binary, with what
-    /// to ask of its cluster.
+    /// Starts what the schemes need. `service` is Hongbao's binary, with the settings of its cluster.
     pub fn start(schemes: &[Scheme], service: Option<(&Path, &Wanted)>, dir: &Path) -> Fallible<Testbed> {
-        let cluster = match service {
-            Some((binary, wanted)) => Some(Cluster::start(binary, dir, 1, wanted)?),
-            None => None,
+        let cluster = service.map(|(binary, wanted)| Cluster::start(binary, dir, 1, wanted)).transpose()?;
+        let database = match &cluster {
+            Some(cluster) => Database {
+                node: cluster.database_addr(0).to_string(),
+                pid: cluster.pid("a-mariadb")?,
+                dir: cluster.dir().to_owned(),
+                _own: None,
+            },
+            None => {
+                let own = Part::mariadb(&[]);
+                Database { node: own.node(), pid: own.pid(), dir: own.dir().to_owned(), _own: Some(own) }
+            }
         };
-        let own = if cluster.is_none() { Some(Part::mariadb(&[])) } else { None };
-        let redis = if schemes.contains(&Scheme::MemoryFirst) { Some(Part::redis_with(&REDIS)) } else { None };
+        let redis =
+            schemes.contains(&Scheme::MemoryFirst).then(|| Part::redis_with(&REDIS.split(' ').collect::<Vec<_>>()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Testbed { cluster, own, redis, runtime })
+        Ok(Testbed { cluster, database, redis, runtime })
     }
 
-    /// The address of MariaDB, for alternatives.
-    pub fn database(&self) -> String {
-        match (&self.cluster, &self.own) {
-            (Some(cluster), _) => cluster.database_addr(0).to_string(),
-            (None, own) => own.as_ref().expect("there is one of the two").node(),
-        }
+    pub fn hongbao(&self) -> Fallible<&Cluster> {
+        self.cluster.as_ref().ok_or_else(|| "Hongbao needs a cluster".into())
     }
 
-    /// The address of Redis, for alternatives.
     pub fn redis(&self) -> Option<SocketAddr> {
         self.redis.as_ref().map(Part::address)
-    }
-
-    /// The processor time that MariaDB has used.
-    pub fn database_cpu_time(&self) -> Fallible<Duration> {
-        let pid = match (&self.cluster, &self.own) {
-            (Some(cluster), _) => cluster.pid("a-mariadb")?,
-            (None, own) => own.as_ref().expect("there is one of the two").pid(),
-        };
-        machine::cpu_time(pid)
     }
 
     /// Ends Redis at once if the scheme keeps money in it.
@@ -115,14 +109,6 @@ impl Testbed {
         })
     }
 
-    /// Where the database has its files.
-    pub fn data_dir(&self) -> &Path {
-        match (&self.cluster, &self.own) {
-            (Some(cluster), _) => cluster.dir(),
-            (None, own) => own.as_ref().expect("there is one of the two").dir(),
-        }
-    }
-
     /// The settings of MariaDB that decide over durability, and its version.
     pub fn durability(&self) -> Fallible<String> {
         let names = DURABILITY.join("', '");
@@ -135,7 +121,7 @@ impl Testbed {
     /// Makes an alternative's tables anew, with these envelopes in them.
     pub fn seed(&self, scheme: Scheme, envelopes: &[(EnvelopeId, Seed)], shares: u32, total_fen: i64) -> Fallible<()> {
         self.runtime.block_on(async {
-            let mut database = connect(&self.database()).await?;
+            let mut database = connect(&self.database.node).await?;
             tables::seed(&mut database, scheme, envelopes, shares, total_fen).await?;
             if let (Scheme::MemoryFirst, Some(redis)) = (scheme, self.redis()) {
                 fill_redis(redis, envelopes, shares, total_fen).await?;
@@ -145,7 +131,7 @@ impl Testbed {
     }
 
     /// Waits until all that Redis had was written to MariaDB; how long that took.
-    pub fn wait_until_persisted(&self, scheme: Scheme, patience: Duration) -> Fallible<Option<Duration>> {
+    pub fn wait_until_persisted(&self, scheme: Scheme, within: Duration) -> Fallible<Option<Duration>> {
         let (Scheme::MemoryFirst, Some(redis)) = (scheme, self.redis()) else { return Ok(None) };
         let started = Instant::now();
         self.runtime.block_on(async {
@@ -156,7 +142,7 @@ impl Testbed {
                 if waiting == 0 {
                     return Ok(Some(started.elapsed()));
                 }
-                if started.elapsed() > patience {
+                if started.elapsed() > within {
                     return Err(format!("{waiting} openings were still not in MariaDB").into());
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -197,7 +183,7 @@ impl Testbed {
     }
 
     fn rows(&self, ask: &str) -> Fallible<Vec<MySqlRow>> {
-        self.runtime.block_on(async { Ok(connect(&self.database()).await?.fetch_all(sqlx::raw_sql(ask)).await?) })
+        self.runtime.block_on(async { Ok(connect(&self.database.node).await?.fetch_all(sqlx::raw_sql(ask)).await?) })
     }
 }
 
@@ -223,14 +209,9 @@ async fn fill_redis(
     let mut redis = alternative::redis_connection(address).await?;
     let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await?;
     for (id, seed) in envelopes {
-        push_shares(&mut redis, *id, &tables::split(seed, shares, total_fen)).await?;
-    }
-    Ok(())
-}
-
-async fn push_shares(redis: &mut MultiplexedConnection, id: EnvelopeId, amounts: &[i64]) -> Fallible<()> {
-    for some in amounts.chunks(PUSHED_AT_ONCE) {
-        let _: () = redis::cmd("RPUSH").arg(shares_key(id)).arg(some).query_async(redis).await?;
+        for some in tables::split(seed, shares, total_fen).chunks(PUSHED_AT_ONCE) {
+            let _: () = redis::cmd("RPUSH").arg(shares_key(*id)).arg(some).query_async(&mut redis).await?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Whether a comparison may be believed: no fen is wrong, and nothing counts as
-//! right that nobody has looked at.
+//! right that was not checked.
 
 use super::audit::Audit;
 use super::loss::Loss;
@@ -22,7 +22,7 @@ impl Report {
         !runs.all(Audit::holds) || !self.losses.iter().all(kill_holds)
     }
 
-    /// What was not measured, or whose money nobody has checked.
+    /// What was not measured, or whose money was not checked.
     pub fn gaps(&self) -> Vec<String> {
         let gap = |line: &Line| {
             let (missing, all) = (line.unaudited(), line.rounds.len() + line.failures.len());
@@ -42,7 +42,7 @@ impl Report {
         if self.gaps().is_empty() { 0 } else { 2 }
     }
 
-    /// The verdict on the money, in words.
+    /// The verdict on the money, as text.
     pub fn verdict(&self) -> String {
         let gaps = self.gaps();
         let money = if self.money_is_wrong() {
@@ -78,7 +78,7 @@ mod tests {
         assert!(report.table().contains("MONEY"));
         let row = report.table().lines().find(|line| line.starts_with("row-lock")).unwrap().to_owned();
         assert!(row.ends_with("WRONG, see MONEY"), "it was another round than the one that is shown: {row}");
-        assert_eq!(report.exit_code(), 1, "a wrong fen is told before what is missing");
+        assert_eq!(report.exit_code(), 1, "a wrong fen comes before what is missing");
     }
 
     #[test]

@@ -25,16 +25,13 @@ const SPAN: Duration = Duration::from_secs(6 * 3_600);
 const ENVELOPES_AT_ONCE: usize = 1_000;
 /// Random ids that are tried until one belongs to the SET.
 const TRIES_MAX: usize = 10_000;
-/// Entries from one word about the progress to the next.
-const TOLD_EVERY: u64 = 1_000_000;
+/// Entries from one line about the progress to the next.
+const PROGRESS_EVERY: u64 = 1_000_000;
 
-/// What was written.
 pub struct Filled {
-    /// Envelopes.
     pub envelopes: u64,
     /// Their journals' entries, together.
     pub entries: u64,
-    /// One of the envelopes.
     pub one: EnvelopeId,
 }
 
@@ -67,7 +64,7 @@ pub fn fill(node: &str, entries: u64, now: SystemTime, zone_offset_s: i64) -> Fa
                 interrupt::check()?;
                 let before = written;
                 written += write(&mut connection, *table, some).await?;
-                if before / TOLD_EVERY < written / TOLD_EVERY {
+                if before / PROGRESS_EVERY < written / PROGRESS_EVERY {
                     eprintln!("{written} of {entries} entries are in");
                 }
             }
@@ -76,7 +73,6 @@ pub fn fill(node: &str, entries: u64, now: SystemTime, zone_offset_s: i64) -> Fa
     })
 }
 
-/// The databases of envelopes there.
 async fn databases(connection: &mut MySqlConnection) -> Fallible<HashSet<String>> {
     let rows = connection.fetch_all(sqlx::raw_sql(r"SHOW DATABASES LIKE 'db\_%'")).await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, sqlx::Error>>()?)
@@ -129,8 +125,7 @@ async fn write(connection: &mut MySqlConnection, table: TableRef, ids: &[Envelop
 
 #[cfg(test)]
 mod tests {
-    use hongbao_load::machine::wall_clock;
-    use hongbao_load::service::zone_with_noon_at;
+    use hongbao_load::{machine::wall_clock, zone_with_noon_at};
     use hongbao_testbed::Part;
 
     use super::*;

@@ -6,20 +6,19 @@ mod fill;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hongbao_core::EnvelopeId;
-use hongbao_load::client::Client;
-use hongbao_load::metrics::{self, Batches};
-use hongbao_load::service::{Cluster, SECRET, Wanted, zone_with_noon_at};
-use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, files, interrupt, machine};
+use hongbao_load::{
+    Answer, Batches, Client, Cluster, Fallible, RequestSource, SECRET, Wanted, files, machine, metrics,
+    zone_with_noon_at,
+};
 use rustix::process::Signal;
 
-use crate::measure::{WARM_UP, measure};
-use crate::report::{Sample, median};
+use crate::measure::{Sample, drive, median, us_of_each};
+use crate::options::Common;
 use crate::workload::{Expect, Extent, Name, Stage, Workload};
 
 /// By how much an opening may cost more in the filled one.
@@ -30,15 +29,11 @@ const WORKERS: [&str; 4] = ["a-w1", "a-w2", "b-w1", "b-w2"];
 /// The options of `filled`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The `hongbao` binary, a release build
-    #[arg(long)]
-    server: PathBuf,
+    #[command(flatten)]
+    common: Common,
     /// Entries in the journals of the filled database
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     entries: u64,
-    /// Seconds that each run is measured for
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
     /// Rounds; the medians are reported
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
@@ -48,9 +43,6 @@ pub struct Args {
     /// Envelopes that are opened in each of the two
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     envelopes: u32,
-    /// Where the cluster keeps its data; on a real disk, and deleted afterwards
-    #[arg(long, default_value = "target/bench-data")]
-    data: PathBuf,
 }
 
 /// One of the two SETs: its letter is its name.
@@ -74,27 +66,22 @@ struct Cost {
 
 /// Runs the comparison and prints it.
 pub fn filled(args: &Args) -> Fallible<ExitCode> {
-    interrupt::watch()?;
-    machine::raise_open_files()?;
-    if cfg!(debug_assertions) {
-        eprintln!("warning: this is a debug build, so the generator is slow");
-    }
-    let dir = files::data_dir(&args.data)?;
+    hongbao_load::begin()?;
+    let dir = files::data_dir(&args.common.data)?;
     let workload = [Workload { name: Name::Spread, connections: args.connections, goal: None }];
-    let seconds = args.seconds as f64 + WARM_UP.as_secs_f64();
-    let extent = Extent::new(&workload, args.rounds, seconds, args.envelopes)?;
+    let extent = Extent::new(&workload, args.rounds, args.common.load_s(), args.envelopes)?;
     // At noon no midnight comes between old envelopes and new ones: they share their tables.
     let now = machine::wall_clock();
     let zone_offset_s = zone_with_noon_at(now);
     let wanted = Wanted { shares_max: extent.shares_max(), zone_offset_s, ..Wanted::default() };
-    let cluster = Cluster::start(&args.server, dir.path(), 2, &wanted)?;
+    let cluster = Cluster::start(&args.common.server, dir.path(), 2, &wanted)?;
 
     // A worker would read all that is written while it looks: it begins when everything is there.
-    WORKERS.iter().try_for_each(|name| cluster.installation().processes().end(name, Signal::TERM))?;
+    WORKERS.iter().try_for_each(|name| cluster.processes().end(name, Signal::TERM))?;
     let started = Instant::now();
     let filled = fill::fill(&cluster.database_addr(1).to_string(), args.entries, now, zone_offset_s)?;
     let filled_within = started.elapsed();
-    WORKERS.iter().try_for_each(|name| cluster.installation().run(&[name]))?;
+    WORKERS.iter().try_for_each(|name| cluster.run(&[name]))?;
     let sizes = ["a", "b"].map(|set| tables_bytes(&cluster.dir().join(format!("{set}-mariadb/data"))));
 
     let mut sides = [Side::set("empty", 0, &cluster, &extent)?, Side::set("filled", 1, &cluster, &extent)?];
@@ -124,7 +111,7 @@ pub fn filled(args: &Args) -> Fallible<ExitCode> {
     );
     println!(
         "figures     medians of {} alternating rounds of {} s, {} connections, {} envelopes; us of processor an opening\n",
-        args.rounds, args.seconds, args.connections, args.envelopes
+        args.rounds, args.common.seconds, args.connections, args.envelopes
     );
     print!("{}", table([(sides[0].name, &sides[0].costs), (sides[1].name, &sides[1].costs)]));
     Ok(ExitCode::SUCCESS)
@@ -169,21 +156,21 @@ impl Side {
         if cluster.wait_until_idle()?.is_none() {
             eprintln!("note: the cluster is still busy, which slows what is measured now");
         }
-        let used = || -> Fallible<[Duration; 2]> {
+        let cpu_times = || -> Fallible<[Duration; 3]> {
             let times = cluster.cpu_times()?;
-            Ok([format!("{}1", self.letter), format!("{}-mariadb", self.letter)].map(|name| times[&name]))
+            let [server, database] =
+                [format!("{}1", self.letter), format!("{}-mariadb", self.letter)].map(|name| times[&name]);
+            Ok([server, database, times.values().sum::<Duration>() - server - database])
         };
-        let (connections, time) = (args.connections as usize, Duration::from_secs(args.seconds));
-        let (batches, before) = (Batches::read(&self.client.metrics()?), used()?);
-        let source = RequestSource::once(&requests);
-        let mut sample = measure(self.addr, &|| cluster.cpu_time(), source, connections, time, Expect::Opened)?;
-        let after = used()?;
-        if !sample.errors.is_empty() {
-            return Err(format!("{}: {:?}", self.name, sample.errors).into());
-        }
+        let batches = Batches::read(&self.client.metrics()?);
+        let (source, time) = (RequestSource::once(&requests), args.common.time());
+        let check = |_: usize, answer: &Answer<'_>| Expect::Opened.check(answer);
+        let driven = drive(self.addr, &cpu_times, source, args.connections, time, check)?;
+        let mut sample = driven.sample.without_errors(self.name)?;
+        let us = |used| us_of_each(used, driven.stats.sent).unwrap_or(f64::NAN);
+        let (server_us, database_us) = (us(driven.used[0]), us(driven.used[1]));
+        sample.server_cpu_us = Some(us(driven.used.iter().sum()));
         sample.batch_size_mean = Batches::read(&self.client.metrics()?).mean_since(batches);
-        let us = |part: usize| (after[part] - before[part]).as_secs_f64() * 1e6 / sample.sent as f64;
-        let (server_us, database_us) = (us(0), us(1));
         Ok(Cost { sample, server_us, database_us })
     }
 }
@@ -218,9 +205,9 @@ fn table(sides: [(&str, &[Cost]); 2]) -> String {
             middle(|cost| cost.server_us),
             middle(|cost| cost.database_us),
             middle(Cost::both_us),
-            middle(|cost| cost.sample.server_cpu_us),
-            middle(|cost| cost.sample.p50_us / 1_000.0),
-            middle(|cost| cost.sample.p99_us / 1_000.0),
+            middle(|cost| cost.sample.server_cpu_us.unwrap_or(f64::NAN)),
+            middle(|cost| cost.sample.p50_p99_ms()[0]),
+            middle(|cost| cost.sample.p50_p99_ms()[1]),
             middle(|cost| cost.sample.batch_size_mean.unwrap_or(f64::NAN)),
             middle(|cost| 100.0 * cost.sample.generator_share)
         );

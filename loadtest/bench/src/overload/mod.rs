@@ -12,7 +12,6 @@
 //! anything. Without one they share all of them, the generator included, so refusals
 //! take from what is answered: at most what they measurably cost.
 
-mod name;
 mod quota;
 mod seen;
 mod show;
@@ -21,22 +20,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hongbao_load::client::Client;
-use hongbao_load::generator::Generator;
-use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::service::{Cluster, SECRET, Service, Wanted};
-use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, files, interrupt, machine};
+use hongbao_load::{
+    Client, Fallible, Generator, RequestBuffer, RequestSource, Service, Wanted, files, interrupt, number::within,
+};
 
-use self::name::Name;
 use self::quota::Quota;
 use self::seen::Phase;
-use self::show::Measured;
-use crate::prepare::{Opening, open_requests, push_grab, send_envelopes};
+use self::show::{Measured, Name};
+use crate::prepare::{Look, Opening, open_requests, repeated, send_envelopes};
 use crate::workload::Expect;
 
 /// Connections at the peak: enough to keep every lane busy, too few to queue for long, for
-/// who is refused asks at once again.
+/// a refused client asks at once again.
 const PEAK_CONNECTIONS: usize = 256;
 /// The same where the service has a part of the processors.
 const PEAK_CONNECTIONS_OF_PART: usize = 64;
@@ -66,13 +61,13 @@ pub struct Args {
     #[arg(long = "workload", value_enum)]
     workloads: Vec<Name>,
     /// The part of all processors that the SET has, the gateway not; 0 for no quota. Needs root
-    #[arg(long, default_value_t = 0.2, value_parser = parse_part)]
+    #[arg(long, default_value_t = 0.2, value_parser = within(0.0, 1.0))]
     quota: f64,
     /// After which the quota is given anew, in milliseconds; 100 is what systemd and container runtimes set
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     quota_period_ms: u64,
     /// How many times the peak is offered
-    #[arg(long, default_value_t = 3.0, value_parser = parse_factor)]
+    #[arg(long, default_value_t = 3.0, value_parser = within(1.0, 20.0))]
     factor: f64,
     /// In the storm clients retry a refused request at once, without backoff, on top of what is offered
     #[arg(long)]
@@ -100,19 +95,9 @@ pub struct Args {
     enforce: bool,
 }
 
-fn parse_part(text: &str) -> Result<f64, String> {
-    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
-    part.ok_or_else(|| "a part of the processors is 0 to 1".to_owned())
-}
-
-fn parse_factor(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|factor| (1.0..=20.0).contains(factor)).ok_or_else(|| "1 to 20 times the peak".to_owned())
-}
-
 /// Measures and prints.
 pub fn overload(args: &Args) -> Fallible<ExitCode> {
-    interrupt::watch()?;
-    machine::raise_open_files()?;
+    hongbao_load::begin()?;
     if let Some(path) = &args.json {
         files::check_writable("--json", path)?;
     }
@@ -143,19 +128,15 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn start(args: &'a Args) -> Fallible<Bench<'a>> {
-        let quota =
-            if args.quota > 0.0 { Some(Quota::new(Duration::from_millis(args.quota_period_ms))?) } else { None };
+        let period = Duration::from_millis(args.quota_period_ms);
+        let quota = (args.quota > 0.0).then(|| Quota::new(period)).transpose()?;
         let dir = files::data_dir(&args.data)?;
         let wanted = Wanted { shares_max: OPENINGS_MAX, ..Wanted::default() };
-        let service = match args.embedded {
-            true => Service::embedded(&args.server, dir.path(), &wanted)?,
-            false => Service::Cluster(Cluster::start(&args.server, dir.path(), 1, &wanted)?),
-        };
+        let service = Service::start(!args.embedded, &args.server, dir.path(), &wanted)?;
         if let Some(quota) = &quota {
             service.limited_pids()?.into_iter().try_for_each(|pid| quota.add(pid))?;
         }
-        let client = Client::new(service.front_addr(), SECRET);
-        client.wait_until_ready().map_err(|error| service.complaint(&error.to_string()))?;
+        let client = service.client(service.front_addr())?;
         Ok(Bench { service, quota, _dir: dir, client, args })
     }
 
@@ -164,16 +145,20 @@ impl<'a> Bench<'a> {
     }
 
     fn measure(&self, name: Name) -> Fallible<Measured> {
-        let mut stage = Stage::set(name, &self.client)?;
-        let phase_s = self.args.phase_seconds as f64;
-        let seconds = |seconds| Duration::from_secs_f64(seconds);
+        let Args { quota, factor, retry_at_once, .. } = *self.args;
+        let (phase_s, storm_s) = (self.args.phase_seconds as f64, self.args.seconds as f64);
+        let mut supply = Supply::send(name, &self.client)?;
+        let expect = supply.expect();
+        let phase = |generator: &mut Generator, pace, source: &mut RequestSource<'_>, seconds| {
+            Phase::of(&self.service, generator, pace, source, Duration::from_secs_f64(seconds), expect)
+        };
 
-        let requests = stage.requests(&self.client, f64::from(self.args.peak_max) * (phase_s + WARM_UP_S))?;
-        let mut source = stage.source(&requests);
+        let requests = supply.requests(&self.client, f64::from(self.args.peak_max) * (phase_s + WARM_UP_S))?;
+        let mut source = supply.source(&requests);
         let peak_connections = if self.quota.is_some() { PEAK_CONNECTIONS_OF_PART } else { PEAK_CONNECTIONS };
         let peak = self.drive(peak_connections, |generator| {
-            Phase::of(&self.service, generator, None, &mut source, seconds(WARM_UP_S), stage.expect())?;
-            Phase::of(&self.service, generator, None, &mut source, seconds(phase_s), stage.expect())
+            phase(generator, None, &mut source, WARM_UP_S)?;
+            phase(generator, None, &mut source, phase_s)
         })?;
         if peak.seen.accepted == 0 {
             return Err(format!("nothing was answered at the peak: {:?}", peak.seen.others).into());
@@ -182,34 +167,20 @@ impl<'a> Bench<'a> {
         eprintln!("{name:?}: the peak is {per_s:.0}/s");
 
         let connections = self.args.connections as usize;
-        let requests = stage.requests(&self.client, SPARE * EASY * per_s * phase_s)?;
-        let mut source = stage.source(&requests);
-        let easy = self.drive(connections, |generator| {
-            Phase::of(&self.service, generator, Some(EASY * per_s), &mut source, seconds(phase_s), stage.expect())
-        })?;
+        let requests = supply.requests(&self.client, SPARE * EASY * per_s * phase_s)?;
+        let mut source = supply.source(&requests);
+        let easy = self.drive(connections, |generator| phase(generator, Some(EASY * per_s), &mut source, phase_s))?;
 
-        let storm_s = self.args.seconds as f64;
-        let requests = stage.requests(&self.client, SPARE * per_s * (storm_s + phase_s))?;
-        let source = stage.source(&requests);
-        let mut source = if self.args.retry_at_once { source.asking_again_at_once() } else { source };
+        let requests = supply.requests(&self.client, SPARE * per_s * (storm_s + phase_s))?;
+        let source = supply.source(&requests);
+        let mut source = if retry_at_once { source.asking_again_at_once() } else { source };
         let memory_before = self.service.front_memory()?;
         let (storm, after) = self.drive(connections, |generator| {
-            let pace = Some(self.args.factor * per_s);
-            let storm = Phase::of(&self.service, generator, pace, &mut source, seconds(storm_s), stage.expect())?;
-            let after = Phase::of(
-                &self.service,
-                generator,
-                Some(per_s * show::AFTER),
-                &mut source,
-                seconds(phase_s),
-                stage.expect(),
-            )?;
-            Ok((storm, after))
+            let storm = phase(generator, Some(factor * per_s), &mut source, storm_s)?;
+            Ok((storm, phase(generator, Some(show::AFTER * per_s), &mut source, phase_s)?))
         })?;
         let memory_mb = (memory_before, self.memory_given_back(memory_before)?);
-        let (quota, factor) = (self.args.quota, self.args.factor);
         let is_apart = self.quota.is_some() && !self.args.embedded;
-        let retry_at_once = self.args.retry_at_once;
         Ok(Measured { name, is_apart, quota, factor, retry_at_once, connections, peak, easy, storm, after, memory_mb })
     }
 
@@ -244,32 +215,29 @@ impl<'a> Bench<'a> {
 }
 
 /// The envelopes of a workload, and the first user that has not opened one.
-struct Stage {
+struct Supply {
     name: Name,
     envelopes: Vec<String>,
     next_user: u32,
 }
 
-impl Stage {
-    fn set(name: Name, client: &Client) -> Fallible<Stage> {
+impl Supply {
+    fn send(name: Name, client: &Client) -> Fallible<Supply> {
         let (count, shares) = match name {
             Name::Hot => (1, OPENINGS_MAX),
             Name::Spread => (ENVELOPES, OPENINGS_MAX / ENVELOPES),
             Name::Grab => (1, 1),
         };
-        Ok(Stage { name, envelopes: send_envelopes(client, count, shares)?, next_user: 0 })
+        Ok(Supply { name, envelopes: send_envelopes(client, count, shares)?, next_user: 0 })
     }
 
     /// Requests for so many answers. No user opens twice.
     fn requests(&mut self, client: &Client, count: f64) -> Fallible<RequestBuffer> {
-        let count = count.max(1.0);
         if self.name == Name::Grab {
-            let mut grabs = RequestBuffer::default();
-            (0..GRABBERS).for_each(|user| push_grab(&mut grabs, client, &self.envelopes[0], user));
-            return Ok(grabs);
+            return Ok(repeated(client, Look::Grab, &self.envelopes[0], 0..GRABBERS));
         }
         let (first, envelopes) = (self.next_user, self.envelopes.len() as u32);
-        self.next_user = first + count as u32;
+        self.next_user = first + count.max(1.0) as u32;
         if self.next_user > OPENINGS_MAX {
             return Err("more openings than an envelope has shares: ask for less time".into());
         }
@@ -279,10 +247,9 @@ impl Stage {
     }
 
     fn source<'r>(&self, requests: &'r RequestBuffer) -> RequestSource<'r> {
-        if self.name == Name::Grab {
-            RequestSource::again_and_again(requests)
-        } else {
-            RequestSource::until_taken(requests)
+        match self.name {
+            Name::Grab => RequestSource::again_and_again(requests),
+            Name::Hot | Name::Spread => RequestSource::until_taken(requests),
         }
     }
 

@@ -8,8 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hongbao_load::Fallible;
-use hongbao_load::error::complain;
+use hongbao_load::{Fallible, complain};
 
 /// How long a group may take to become empty before it is left behind.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
@@ -30,7 +29,7 @@ enum Version {
 
 impl Quota {
     /// A group without processes and without a limit, whose quota is to be given anew
-    /// after each period: who has used it up stands still for the rest.
+    /// after each period: a group that has used it up stands still for the rest.
     ///
     /// # Errors
     /// Where the system has no cpu controller, or does not let us write it.
@@ -77,7 +76,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // Whoever is in it should not have to end within the limit.
+        // Its processes should not have to end within the limit.
         let _ = self.set(None);
         let began = Instant::now();
         while fs::remove_dir(&self.folder).is_err() {

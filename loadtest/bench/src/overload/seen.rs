@@ -3,12 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hongbao_load::Fallible;
-use hongbao_load::generator::{BUSY, Generator};
-use hongbao_load::http::Answer;
-use hongbao_load::machine;
-use hongbao_load::service::Service;
-use hongbao_load::source::RequestSource;
+use hongbao_load::{Answer, BUSY, Fallible, Generator, RequestSource, Service, machine};
 use serde::Serialize;
 
 use crate::workload::Expect;
@@ -25,7 +20,6 @@ pub struct Seen {
     pub refused: u64,
     /// Answers `outcome_unknown`.
     pub unknown: u64,
-    /// All others, by what they are.
     pub others: BTreeMap<String, u64>,
     /// Answers as expected, by tenths of a second.
     pub pieces: Vec<u32>,
@@ -58,7 +52,6 @@ impl Seen {
 pub struct Phase {
     /// How long it lasted, in seconds.
     pub seconds: f64,
-    /// What was answered.
     pub seen: Seen,
     /// Arrivals that found every connection waiting for its answer.
     pub missed: u64,
@@ -77,9 +70,7 @@ pub struct Phase {
 /// What is asked for takes processor time, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
-    /// Of an answer as expected.
     pub answer_us: f64,
-    /// Of a refusal.
     pub refusal_us: f64,
 }
 
@@ -91,7 +82,6 @@ impl Costs {
         Costs { answer_us, refusal_us: left_us.max(0.0) / storm.seen.refused.max(1) as f64 }
     }
 
-    /// What a refusal costs, as a part of an answer.
     pub fn refusal_part(self) -> f64 {
         self.refusal_us / self.answer_us
     }
@@ -121,7 +111,7 @@ impl Phase {
         let check = |_: usize, answer: &Answer<'_>| seen.take(expect, answer, started.elapsed(), time);
         let stats = generator.drive_at(pace, source, Some(time), check)?;
         for (label, count) in &stats.errors {
-            // What is no answer was not told to us.
+            // What is no answer does not reach `check`.
             if label.starts_with("connection") {
                 *seen.others.entry(label.clone()).or_default() += count;
             }

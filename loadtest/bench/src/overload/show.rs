@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
-use super::name::Name;
 use super::seen::{Costs, Phase};
 
 /// The part of the peak that is offered after the storm, and the part of it that counts as being back.
@@ -24,6 +24,18 @@ const BACK: f64 = 0.95;
 pub const KEPT_MB: f64 = 64.0;
 /// How long it may take to give the rest back.
 pub const MEMORY_WITHIN: Duration = Duration::from_secs(40);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Name {
+    /// All users open the same envelope
+    Hot,
+    /// Openings of 10,000 envelopes
+    Spread,
+    /// Grabs on one envelope with something to open
+    Grab,
+}
 
 /// A workload as it was measured.
 #[derive(Debug, Serialize)]

@@ -1,6 +1,8 @@
 //! A schedule that is being carried out.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,27 +16,13 @@ use crate::interrupt;
 /// Between two looks whether all is undone.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Whether the run is over, which ends every wait.
-#[derive(Default)]
-struct Over {
-    is_over: Mutex<bool>,
-    changed: Condvar,
-}
+/// Its other end is dropped when the run is over, which ends every wait.
+type RunEnd = Receiver<Infallible>;
 
-impl Over {
-    /// Waits until then; `false` if the run is over before.
-    fn wait_until(&self, then: Instant) -> bool {
-        let is_over = self.is_over.lock().expect("no holder of the lock panics");
-        let left = then.saturating_duration_since(Instant::now());
-        let (is_over, _) =
-            self.changed.wait_timeout_while(is_over, left, |is_over| !*is_over).expect("no holder of the lock panics");
-        !*is_over
-    }
-
-    fn end(&self) {
-        *self.is_over.lock().expect("no holder of the lock panics") = true;
-        self.changed.notify_all();
-    }
+/// Waits until then; `false` if the run is over before.
+fn wait_until(then: Instant, end: &RunEnd) -> bool {
+    let left = then.saturating_duration_since(Instant::now());
+    matches!(end.recv_timeout(left), Err(RecvTimeoutError::Timeout))
 }
 
 /// A fault as it happened.
@@ -55,21 +43,22 @@ pub struct FaultDone {
 /// A schedule that is being carried out. When it is dropped, whatever it has
 /// done is undone, however the run ended; so it must be dropped before its cluster.
 pub struct Running {
-    over: Arc<Over>,
-    threads: Vec<(Fault, JoinHandle<FaultDone>)>,
+    /// Of each fault its thread, and what ends that thread's waits when it is dropped.
+    threads: Vec<(Fault, SyncSender<Infallible>, JoinHandle<FaultDone>)>,
 }
 
 impl Schedule {
     /// Begins to carry it out, in a run that began at `started`, on the site of a cluster that was started for it.
     pub fn start(&self, site: Site, started: Instant) -> Fallible<Running> {
         let site = Arc::new(site);
-        let mut running = Running { over: Arc::default(), threads: Vec::new() };
+        let mut running = Running { threads: Vec::new() };
         for fault in self.faults() {
-            let (site, over, own) = (site.clone(), running.over.clone(), fault.clone());
+            let (site, own) = (site.clone(), fault.clone());
+            let (running_on, end) = sync_channel(0);
             let thread = std::thread::Builder::new().name(format!("{} {}", fault.kind, fault.part));
             // If one cannot be started, those that were end with `running`.
-            let thread = thread.spawn(move || carry_out(&own, &site, &over, started))?;
-            running.threads.push((fault.clone(), thread));
+            let thread = thread.spawn(move || carry_out(&own, &site, &end, started))?;
+            running.threads.push((fault.clone(), running_on, thread));
         }
         Ok(running)
     }
@@ -78,7 +67,7 @@ impl Schedule {
 impl Running {
     /// Whether all faults have been undone by themselves.
     pub fn is_over(&self) -> bool {
-        self.threads.iter().all(|(_, thread)| thread.is_finished())
+        self.threads.iter().all(|(_, _, thread)| thread.is_finished())
     }
 
     /// Waits until all faults have been undone by themselves.
@@ -97,16 +86,11 @@ impl Running {
     }
 
     fn end(&mut self) -> Vec<FaultDone> {
-        self.over.end();
-        let threads = std::mem::take(&mut self.threads);
-        let mut done: Vec<FaultDone> = threads
-            .into_iter()
-            .map(|(fault, thread)| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| done(&fault, fault.at.as_secs_f64(), Some("its thread panicked".into())))
-            })
-            .collect();
+        // Every wait ends before any thread is waited for.
+        let threads: Vec<_> = self.threads.drain(..).map(|(fault, _, thread)| (fault, thread)).collect();
+        let panicked = |fault: &Fault| done(fault, fault.at.as_secs_f64(), Some("its thread panicked".into()));
+        let joined = threads.into_iter().map(|(fault, thread)| thread.join().unwrap_or_else(|_| panicked(&fault)));
+        let mut done: Vec<FaultDone> = joined.collect();
         done.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
         done
     }
@@ -114,7 +98,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Those that never were in force are of no interest to whoever gave the run up.
+        // Those that never were in force are of no interest once the run was given up.
         for fault in self.end().into_iter().filter(|fault| fault.until_s > fault.at_s) {
             if let Some(error) = fault.error {
                 complain(format!("{} {}: {error}", fault.kind, fault.part));
@@ -124,17 +108,17 @@ impl Drop for Running {
 }
 
 /// One fault from the wait for its time to its end.
-fn carry_out(fault: &Fault, site: &Site, over: &Over, started: Instant) -> FaultDone {
-    if !over.wait_until(started + fault.at) {
+fn carry_out(fault: &Fault, site: &Site, end: &RunEnd, started: Instant) -> FaultDone {
+    if !wait_until(started + fault.at, end) {
         return done(fault, fault.at.as_secs_f64(), Some("the run was over before its time".into()));
     }
     let began = Instant::now();
     let at_s = (began - started).as_secs_f64();
     let begun = site.begin(fault);
     let is_in_force = begun.as_ref().map_or_else(|failed| failed.in_force, |()| true);
-    let mut errors: Vec<String> = begun.err().map(|failed| failed.words).into_iter().collect();
+    let mut errors: Vec<String> = begun.err().map(|failed| failed.message).into_iter().collect();
     if is_in_force {
-        over.wait_until(began + fault.lasts);
+        wait_until(began + fault.lasts, end);
         errors.extend(site.undo(fault).err().map(|error| format!("not undone: {error}")));
     }
     let error = (!errors.is_empty()).then(|| errors.join("; "));

@@ -31,7 +31,7 @@ const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 pub enum Kind {
     /// It is killed (SIGKILL), and started again.
     Kill,
-    /// It is told to end (SIGTERM), and started again.
+    /// It is asked to end (SIGTERM), and started again.
     Stop,
     /// It neither runs nor ends (SIGSTOP), and goes on.
     Pause,
@@ -188,7 +188,7 @@ impl Line {
             ("partition", None) => Kind::Partition,
             (unknown, None) => {
                 let known = "kill, stop, pause, slow, fill, partition";
-                return Err(format!("{}: nobody can do `{unknown}`: {known}", place(self.kind.span())));
+                return Err(format!("{}: there is no fault `{unknown}`: {known}", place(self.kind.span())));
             }
         };
         let part = self.part.get_ref();
@@ -211,17 +211,17 @@ impl Line {
 
 /// A time like `50ms`, `1.5s` or `2m`.
 fn parse_time(text: &str) -> Result<Duration, &'static str> {
-    const WORDS: &str = "is not a time like 50ms, 1.5s or 2m";
+    const REFUSAL: &str = "is not a time like 50ms, 1.5s or 2m";
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit_s = match unit {
         "ms" => 0.001,
         "s" => 1.0,
         "m" => 60.0,
-        _ => return Err(WORDS),
+        _ => return Err(REFUSAL),
     };
-    let number: f64 = number.parse().map_err(|_| WORDS)?;
-    let time = Duration::try_from_secs_f64(number * unit_s).map_err(|_| WORDS)?;
+    let number: f64 = number.parse().map_err(|_| REFUSAL)?;
+    let time = Duration::try_from_secs_f64(number * unit_s).map_err(|_| REFUSAL)?;
     if time > TIME_MAX {
         return Err("is more than a day");
     }
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(with("for = \"500ms\"", ""), "night.toml: line 9: missing field `for`");
         assert_eq!(
             with("do = \"kill\"", "do = \"melt\""),
-            "night.toml: line 11: nobody can do `melt`: kill, stop, pause, slow, fill, partition"
+            "night.toml: line 11: there is no fault `melt`: kill, stop, pause, slow, fill, partition"
         );
         assert_eq!(
             with("\"b1\"", "\"b3\""),

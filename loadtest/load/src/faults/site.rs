@@ -27,7 +27,7 @@ pub struct Failed {
     /// Whether something was done, so that it has to be undone.
     pub in_force: bool,
     /// What went wrong.
-    pub words: String,
+    pub message: String,
 }
 
 /// The parts that a schedule names, and the means to do something to them.
@@ -48,7 +48,7 @@ impl Site {
         let part = fault.part.as_str();
         let mut holders = self.holders(part);
         let failed =
-            |in_force| move |error: Box<dyn Error + Send + Sync>| Failed { in_force, words: error.to_string() };
+            |in_force| move |error: Box<dyn Error + Send + Sync>| Failed { in_force, message: error.to_string() };
         match fault.kind {
             Kind::Kill | Kind::Stop => {
                 let signal = if fault.kind == Kind::Kill { Signal::KILL } else { Signal::TERM };
@@ -89,7 +89,7 @@ impl Site {
                 if holders.down > 0 {
                     return Ok(());
                 }
-                // One that would not end when it was told to is not left half-ended.
+                // One that did not end by SIGTERM is not left half-ended.
                 if self.processes().pid(part).is_ok() {
                     self.processes().end(part, Signal::KILL)?;
                 }

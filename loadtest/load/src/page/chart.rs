@@ -7,13 +7,13 @@ use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
 use super::axis::Axis;
-use super::picture::{BELOW, RIGHT, Size, at, axis_of_values, label, picture};
+use super::picture::{BELOW, RIGHT, Series, Size, at, axis_of_values, label, line, picture};
 use crate::faults::FaultDone;
 use crate::number;
 
 /// The height of a row of labels above the plot.
 const LABEL_ROW: f64 = 17.0;
-/// Rows that the labels of faults may take; what finds no room is still told by its title.
+/// Rows that the labels of faults may take; what finds no room still has its title.
 const FAULT_ROWS_MAX: usize = 3;
 /// The width of a character of a label, generously.
 const CHARACTER: f64 = 6.6;
@@ -27,18 +27,6 @@ pub struct Phase {
     pub from_s: f64,
     /// To here.
     pub to_s: f64,
-}
-
-/// One line, or one layer of the columns.
-pub struct Series {
-    /// Its name in the legend.
-    pub name: String,
-    /// Its place in the palette of the page's style.
-    pub colour: usize,
-    /// Drawn broad and pale, so that it still shows where another lies upon it.
-    pub broad: bool,
-    /// A value for each moment; `None` interrupts a line.
-    pub values: Vec<Option<f64>>,
 }
 
 /// A level that is drawn across a chart.
@@ -203,20 +191,8 @@ impl Chart<'_> {
 
     fn lines(&self, Plot { x, y, .. }: &Plot<'_>) -> Markup {
         let path = |series: &Series| {
-            let (mut path, mut drawing) = (String::new(), false);
-            for (index, (moment, value)) in self.moments.iter().zip(&series.values).enumerate() {
-                let Some(value) = value else {
-                    drawing = false;
-                    continue;
-                };
-                let _ = write!(path, "{}{:.1} {:.1}", if drawing { 'L' } else { 'M' }, x(*moment), y(*value));
-                // A moment between two gaps would be a line without length: a dot shows it.
-                if !drawing && series.values.get(index + 1).is_none_or(Option::is_none) {
-                    path.push_str("h.1");
-                }
-                drawing = true;
-            }
-            path
+            let points = self.moments.iter().zip(&series.values);
+            line(&points.map(|(moment, value)| Some((x(*moment), y((*value)?)))).collect::<Vec<_>>())
         };
         html! {
             @for series in self.series {

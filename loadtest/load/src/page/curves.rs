@@ -1,24 +1,12 @@
 //! Curves over a few named places, such as percentiles: a dot for each value.
 
-use std::fmt::Write as _;
-
 use maud::{Markup, html};
 
 use super::axis::Axis;
-use super::picture::{BELOW, RIGHT, Size, at, axis_of_values, label, picture};
+use super::picture::{BELOW, RIGHT, Series, Size, at, axis_of_values, label, line, picture};
 use crate::number;
 
 const TOP: f64 = 8.0;
-
-/// One curve.
-pub struct Curve<'a> {
-    /// Its name in the legend.
-    pub name: &'a str,
-    /// Its place in the palette of the page's style.
-    pub colour: usize,
-    /// A value for each place; where there is none, it is interrupted.
-    pub values: Vec<Option<f64>>,
-}
 
 /// Curves in one picture.
 pub struct Curves<'a> {
@@ -33,7 +21,7 @@ pub struct Curves<'a> {
     /// The axis of values.
     pub axis: Axis,
     /// The curves.
-    pub curves: &'a [Curve<'a>],
+    pub curves: &'a [Series],
 }
 
 impl Curves<'_> {
@@ -49,9 +37,9 @@ impl Curves<'_> {
                 (label("tick", x(place), bottom + 18.0, "middle", name))
             }
             @for curve in self.curves {
-                @let values = || curve.values.iter().enumerate().filter_map(|(place, value)| Some((place, (*value)?)));
-                path class={ "line c" (curve.colour) } d=(path(values().map(|(place, value)| (place, x(place), y(value))))) {}
-                @for (place, value) in values() {
+                @let points = curve.values.iter().zip(0..).map(|(value, place)| Some((x(place), y((*value)?))));
+                path class={ "line c" (curve.colour) } d=(line(&points.collect::<Vec<_>>())) {}
+                @for (place, value) in curve.values.iter().enumerate().filter_map(|(place, value)| Some((place, (*value)?))) {
                     circle class={ "dot c" (curve.colour) } cx=(at(x(place))) cy=(at(y(value))) r="3" {
                         title { (curve.name) " " (self.places[place]) ": " (number::figure(value)) }
                     }
@@ -62,17 +50,6 @@ impl Curves<'_> {
     }
 }
 
-/// A line through points, interrupted where a place is left out.
-fn path(points: impl Iterator<Item = (usize, f64, f64)>) -> String {
-    let (mut path, mut next) = (String::new(), None);
-    for (place, x, y) in points {
-        let command = if next == Some(place) { 'L' } else { 'M' };
-        let _ = write!(path, "{command}{x:.1} {y:.1}");
-        next = Some(place + 1);
-    }
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::picture::WIDE;
@@ -81,7 +58,7 @@ mod tests {
     #[test]
     fn a_curve_has_a_dot_for_each_value_and_no_line_over_a_gap() {
         let values = vec![Some(1.0), Some(10.0), None, Some(5.0)];
-        let curves = [Curve { name: "open", colour: 3, values }];
+        let curves = [Series { name: "open".into(), colour: 3, broad: false, values }];
         let places = ["p50", "p90", "p99", "max"].map(str::to_owned);
         let axis = Axis::logarithmic(1.0, 10.0);
         let svg = Curves { id: "c", title: "t", description: "d", places: &places, axis, curves: &curves }.svg(WIDE);

@@ -9,9 +9,9 @@ mod picture;
 mod table;
 
 pub use axis::Axis;
-pub use chart::{Bound, Chart, Kind, Phase, Series};
-pub use curves::{Curve, Curves};
-pub use picture::{NARROW, SMALL, Size, WIDE};
+pub use chart::{Bound, Chart, Kind, Phase};
+pub use curves::Curves;
+pub use picture::{NARROW, SMALL, Series, Size, WIDE};
 pub use table::{Table, bar, mark};
 
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};

@@ -1,6 +1,6 @@
 //! What all pictures have in common, drawn as SVG.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
 use maud::{Markup, html};
 
@@ -36,6 +36,32 @@ pub const SMALL: Size = Size { class: "small", ..NARROW };
 pub const RIGHT: f64 = 10.0;
 /// Room below it.
 pub const BELOW: f64 = 26.0;
+
+/// One line, or one layer of the columns.
+pub struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its place in the palette of the page's style.
+    pub colour: usize,
+    /// Drawn broad and pale, so that it still shows where another lies upon it.
+    pub broad: bool,
+    /// A value for each moment or place; `None` interrupts a line.
+    pub values: Vec<Option<f64>>,
+}
+
+/// A line through points, interrupted where there is none; one between two gaps is a dot.
+pub fn line(points: &[Option<(f64, f64)>]) -> String {
+    let mut path = String::new();
+    for (index, point) in points.iter().enumerate() {
+        let Some((x, y)) = point else { continue };
+        let begins = index == 0 || points[index - 1].is_none();
+        let _ = write!(path, "{}{x:.1} {y:.1}", if begins { 'M' } else { 'L' });
+        if begins && points.get(index + 1).is_none_or(Option::is_none) {
+            path.push_str("h.1");
+        }
+    }
+    path
+}
 
 /// A coordinate.
 pub fn at(value: f64) -> impl Display {

@@ -6,15 +6,15 @@ use maud::{Markup, Render, html};
 pub struct Table<'a> {
     caption: &'a str,
     columns: Vec<&'a str>,
-    /// Columns from the left that hold words; the others hold figures.
-    words: usize,
+    /// Columns from the left that hold text; the others hold figures.
+    text_columns: usize,
     rows: Vec<Vec<Markup>>,
 }
 
 impl<'a> Table<'a> {
-    /// A table whose cells stand right but for the first ones, which hold words.
-    pub fn new(caption: &'a str, columns: impl IntoIterator<Item = &'a str>, words: usize) -> Table<'a> {
-        Table { caption, columns: columns.into_iter().collect(), words, rows: Vec::new() }
+    /// A table whose cells stand right but for the first ones, which hold text.
+    pub fn new(caption: &'a str, columns: impl IntoIterator<Item = &'a str>, text_columns: usize) -> Table<'a> {
+        Table { caption, columns: columns.into_iter().collect(), text_columns, rows: Vec::new() }
     }
 
     /// Adds a row.
@@ -26,7 +26,7 @@ impl<'a> Table<'a> {
 impl Render for Table<'_> {
     /// Nothing, if it has no rows.
     fn render(&self) -> Markup {
-        let class = |place: usize| (place < self.words).then_some("words");
+        let class = |place: usize| (place < self.text_columns).then_some("text");
         html! {
             @if !self.rows.is_empty() {
                 // It can be focused, so that the keyboard can scroll it too.

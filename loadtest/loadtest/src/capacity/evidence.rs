@@ -1,15 +1,15 @@
 //! What a run proves: whether it may be planned from at all, what each thing used
 //! in it, and which of its rates were ceilings. A rate that nothing held up is
-//! only known to be borne: nobody tried more.
+//! only known to be sustained: no more was offered.
 
 use std::path::Path;
 
 use hongbao_load::Fallible;
 
-use super::sheet::{Sheet, figure};
+use super::sheet::{Sheet, figure, n};
 use crate::outcome::{Measured, Outcome, answered};
 
-/// From this share of openings on that are told `busy`, the service took all that it could.
+/// From this share of openings on that are answered `busy`, the service took all that it could.
 const BUSY_SHARE_MIN: f64 = 0.01;
 /// A closed loop that keeps this share of the machine busy, the generator included, finds no
 /// more by more users. Commits that follow one another prove nothing: more users share them.
@@ -26,7 +26,6 @@ const WAITING_S_MIN: f64 = 2.0;
 /// A run that can be believed, and how far it went.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// Its figures.
     pub measured: Measured,
     /// Why its openings a second are a ceiling; absent when they are merely what was offered.
     pub openings_held_up: Option<String>,
@@ -36,7 +35,6 @@ pub struct Evidence {
     pub requests_per_s: f64,
     /// Envelopes that were paid for, for each opening.
     pub sends_per_open: f64,
-    /// Processors that all processes of the service used.
     pub service_processors: Option<f64>,
     /// Processors that the generator used. They are in none of the figures.
     pub generator_processors: f64,
@@ -63,17 +61,19 @@ impl Evidence {
             return Err(format!("the run is void ({}): nothing is planned from it", run.void.join("; ")));
         }
         if !run.is_audited() {
-            return Err("nobody has checked the money of this run: nothing is planned from it".to_owned());
+            return Err("the money of this run was not checked: nothing is planned from it".to_owned());
         }
         if !run.faults.is_empty() {
-            return Err("parts were broken on purpose during this run: what it bore is no measure of \
-                        what they bear; run it without --faults"
+            return Err("parts were broken on purpose during this run: what it sustained is no measure of \
+                        their capacity; run it without --faults"
                 .to_owned());
         }
         if run.machine.full_durability == Some(false) {
-            return Err("the service ran with relaxed durability: what it bore is no measure of full one".to_owned());
+            return Err(
+                "the service ran with relaxed durability: what it sustained is no measure of full one".to_owned()
+            );
         }
-        let measured = run.capacity.clone().ok_or("only a run with --cluster tells what each process used")?;
+        let measured = run.capacity.clone().ok_or("only a run with --cluster knows what each process used")?;
         measured.check()?;
         let pays = answered(&run.latencies, "pay") as f64;
         Ok(Evidence {
@@ -90,48 +90,36 @@ impl Evidence {
 
     /// Writes down what the run did, and what it used for that.
     pub fn show(&self, sheet: &mut Sheet) {
-        let Measured { opens_per_s: opens, grabs_per_s: grabs, views_per_s: views, .. } = self.measured;
         let run = &self.measured;
+        let (opens, grabs, views) = (|| n(run.opens_per_s), n(run.grabs_per_s), n(run.views_per_s));
         sheet.heading("What the run did");
         sheet.given("SETs", f64::from(run.sets), "SETs", "--from; those that committed openings");
         sheet.given("processors", run.cores, "processors for all of it", "--from");
-        sheet.given("openings", opens, "opens/s", &format!("committed; {}", rate_text(&self.openings_held_up)));
-        sheet.given("grabs", grabs, "grabs/s", "answered");
-        sheet.given("views", views, "views/s", "answered");
+        let source = format!("committed; {}", rate_text(&self.openings_held_up));
+        sheet.given("openings", run.opens_per_s, "opens/s", &source);
+        sheet.given("grabs", run.grabs_per_s, "grabs/s", "answered");
+        sheet.given("views", run.views_per_s, "views/s", "answered");
         sheet.given("requests", self.requests_per_s, "requests/s", "sent, of all kinds");
-        let message = rate_text(&self.credits_held_up);
-        sheet.given("credits", run.credits_settled_per_s, "credits/s", &message);
+        sheet.given("credits", run.credits_settled_per_s, "credits/s", &rate_text(&self.credits_held_up));
 
         sheet.heading("What it used for that");
-        let (open, measured) = (run.cpu_us_per_open, "the run");
+        let open = run.cpu_us_per_open;
         sheet.given("server CPU of an opening", open, "us", "committed, with what refusals cost");
         let (grab, view) = (run.cpu_us_per_grab.unwrap_or(open), run.cpu_us_per_view.unwrap_or(open));
-        let formula = format!(
-            "({} x {} + {} x {} + {} x {}) / 1,000,000",
-            figure(opens),
-            figure(open),
-            figure(grabs),
-            figure(grab),
-            figure(views),
-            figure(view)
-        );
-        let processors = (opens * open + grabs * grab + views * view) / 1e6;
-        sheet.line("servers", formula, processors, "processors", "openings, grabs, views");
+        let term = (opens() * n(open) + grabs * n(grab) + views * n(view)) / n(1e6);
+        sheet.line("servers", term, "processors", "openings, grabs, views");
         if let Some(cost) = run.gateway_cpu_us_per_request {
-            let formula = format!("{} x {} / 1,000,000", figure(self.requests_per_s), figure(cost));
-            sheet.line("gateways", formula, self.requests_per_s * cost / 1e6, "processors", "CPU of a request");
+            sheet.line("gateways", n(self.requests_per_s) * n(cost) / n(1e6), "processors", "CPU of a request");
         }
-        let formula = format!("{} x {} / 1,000,000", figure(opens), figure(run.db_cpu_us_per_open));
-        sheet.line("databases", formula, opens * run.db_cpu_us_per_open / 1e6, "processors", "CPU of an opening");
+        sheet.line("databases", opens() * n(run.db_cpu_us_per_open) / n(1e6), "processors", "CPU of an opening");
         if let Some(all) = self.service_processors {
             sheet.given("all of the service", all, "processors", "workers, wallet and caches among them");
         }
         sheet.given("generator", self.generator_processors, "processors", "counted nowhere below");
-        sheet.given("commits", run.commits_per_s, "commits/s", measured);
-        let formula = format!("{} / {}", figure(opens), figure(run.commits_per_s));
-        sheet.line("openings a commit", formula, self.opens_per_commit(), "opens", "committed ones");
-        sheet.given("bytes of a request", run.bytes_in_per_request, "bytes", measured);
-        sheet.given("bytes of an answer", run.bytes_out_per_request, "bytes", measured);
+        sheet.given("commits", run.commits_per_s, "commits/s", "the run");
+        sheet.line("openings a commit", opens() / n(run.commits_per_s), "opens", "committed ones");
+        sheet.given("bytes of a request", run.bytes_in_per_request, "bytes", "the run");
+        sheet.given("bytes of an answer", run.bytes_out_per_request, "bytes", "the run");
     }
 
     /// Openings for the first time in one commit. A batch may hold repeats, too.
@@ -140,9 +128,8 @@ impl Evidence {
     }
 }
 
-/// What a rate is worth, in words.
 fn rate_text(held_up: &Option<String>) -> String {
-    held_up.as_ref().map_or("borne, no more was offered".to_owned(), |why| format!("a ceiling: {why}"))
+    held_up.as_ref().map_or("sustained, no more was offered".to_owned(), |why| format!("a ceiling: {why}"))
 }
 
 /// Whether more openings were wanted than were made, and how that showed.
@@ -160,15 +147,14 @@ fn openings_held_up(run: &Outcome, measured: &Measured) -> Option<String> {
     let errors = run.seconds.iter().flat_map(|second| &second.errors);
     let busy: u64 = errors.filter(|(label, _)| label.as_str() == "open 503 busy").map(|(_, count)| count).sum();
     let share = busy as f64 / answered(&run.latencies, "open").max(1) as f64;
-    (share >= BUSY_SHARE_MIN).then(|| format!("{:.0}% of the openings were told busy", share * 100.0))
+    (share >= BUSY_SHARE_MIN).then(|| format!("{:.0}% of the openings were answered busy", share * 100.0))
 }
 
-/// The part of the machine's processors that service and generator used; `None` if nobody looked.
+/// The part of the machine's processors that service and generator used; `None` if it was not measured.
 fn busy_machine(run: &Outcome, measured: &Measured) -> Option<f64> {
     run.generator.service_cpu_share.map(|service| (service + run.generator.cpu_share) / measured.cores)
 }
 
-/// A share in words.
 fn share(value: Option<f64>) -> String {
     value.map_or("an unknown part".to_owned(), |value| format!("{:.0}%", value * 100.0))
 }
@@ -199,11 +185,11 @@ fn remarks(run: &Outcome, measured: &Measured) -> Vec<String> {
         );
     }
     if run.drain_s.is_none() {
-        remarks.push("Of the run: nobody saw its last credit, so credits may be faster than they seem.".to_owned());
+        remarks.push("Of the run: its last credit was not seen, so credits may be faster than they seem.".to_owned());
     }
     let missed: Vec<&str> = run.slos.iter().filter(|slo| !slo.held).map(|slo| slo.text.as_str()).collect();
     if !missed.is_empty() {
-        remarks.push(format!("Of the run: it missed {}; what it bore was not borne as promised.", missed.join(", ")));
+        remarks.push(format!("Of the run: it missed {}; its rates were not sustained as promised.", missed.join(", ")));
     }
     remarks
 }

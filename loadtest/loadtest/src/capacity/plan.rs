@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::bound::{Basis, Bound, bounds};
 use super::evidence::Evidence;
-use super::sheet::{Sheet, figure};
-use super::wanted::{Load, Wanted, network_bytes_per_s};
+use super::sheet::{Sheet, Term, figure, n};
+use super::wanted::{Load, Wanted};
 use crate::outcome::Measured;
 
 /// Slots that SETs hold: there are no more SETs than these.
@@ -25,9 +25,7 @@ pub struct Plan {
     pub sets: u32,
     /// Servers of each SET, with those that may be lost.
     pub servers_per_set: u32,
-    /// Hosts of all SETs' databases.
     pub database_hosts: u32,
-    /// Databases of the wallet.
     pub wallet_databases: u32,
     /// Gateways, if their cost was measured.
     pub gateways: Option<u32>,
@@ -47,10 +45,9 @@ pub struct Plan {
 /// Why there is no plan.
 #[derive(Clone, Debug)]
 pub struct NoPlan {
-    /// In words.
     pub why: String,
-    /// Whether the run has shown that no installation does it. If not, it bore too
-    /// little to tell.
+    /// Whether the run has shown that no installation does it. If not, it sustained too
+    /// little to know.
     pub is_known: bool,
     /// The arithmetic so far.
     pub sheet: Sheet,
@@ -66,7 +63,6 @@ fn busiest_of(peak: f64, sets: u32) -> f64 {
     peak * f64::from(SLOTS.div_ceil(sets)) / f64::from(SLOTS)
 }
 
-/// Works it out.
 pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
     let measured = &evidence.measured;
     let mut sheet = Sheet::default();
@@ -77,33 +73,28 @@ pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
 
     let cap = narrowest.opens_per_s;
     let peak = wanted.peak_opens_per_s;
-    let is_known = narrowest.basis != Basis::AtLeast;
+    let (name, basis, is_known) = (narrowest.name, narrowest.basis.text(), narrowest.basis != Basis::AtLeast);
     let Some(left) = sets_for(peak, cap) else {
-        let (slot, name, basis) = (figure(busiest_of(peak, SLOTS)), narrowest.name, narrowest.basis.text());
-        let why =
-            format!("one slot alone needs {slot} openings a second, and a SET takes {} ({name}, {basis})", figure(cap));
+        let (slot, cap) = (figure(busiest_of(peak, SLOTS)), figure(cap));
+        let why = format!("one slot alone needs {slot} openings a second, and a SET takes {cap} ({name}, {basis})");
         return Err(NoPlan { why, is_known, sheet });
     };
     let sets = left + wanted.lose_sets;
     if sets > SLOTS {
-        let (name, basis) = (narrowest.name, narrowest.basis.text());
         let why = format!("{sets} SETs would be needed, and there are {SLOTS} slots to give to them ({name}, {basis})");
         return Err(NoPlan { why, is_known, sheet });
     }
     sheet.heading("SETs");
-    let busiest = busiest_of(peak, left);
-    let formula = format!("least n with {} x ceil(100 / n) / 100 <= {}", figure(peak), figure(cap));
-    sheet.line("SETs that must be left", formula, f64::from(left), "SETs", "whole slots");
-    let formula = format!("{} x {} / 100", figure(peak), SLOTS.div_ceil(left));
-    sheet.line("openings of the busiest", formula, busiest, "opens/s", "its slots");
-    let formula = format!("{left} + {}", wanted.lose_sets);
-    sheet.line("SETs", formula, f64::from(sets), "SETs", "--lose-sets");
+    let least = format!("least n with {} x ceil(100 / n) / 100 <= {}", figure(peak), figure(cap));
+    sheet.line("SETs that must be left", Term::stated(f64::from(left), least), "SETs", "whole slots");
+    let busiest = n(peak) * n(SLOTS.div_ceil(left)) / n(SLOTS);
+    let busiest = sheet.line("openings of the busiest", busiest, "opens/s", "its slots");
+    sheet.line("SETs", n(left) + n(wanted.lose_sets), "SETs", "--lose-sets");
 
-    let servers_per_set = servers(wanted, &load, busiest, &mut sheet);
+    let servers_per_set = servers(wanted, measured, &load, busiest, &mut sheet);
     let gateways = gateways(wanted, measured, &load, &mut sheet);
     sheet.heading("Databases");
-    let database_hosts = sets * wanted.db_nodes;
-    sheet.line("hosts", format!("{sets} x {}", wanted.db_nodes), f64::from(database_hosts), "hosts", "--db-nodes");
+    let database_hosts = sheet.line("hosts", n(sets) * n(wanted.db_nodes), "hosts", "--db-nodes") as u32;
     let credits = Credits::of(wanted, evidence, &load, busiest, &mut sheet);
 
     let mut plan = Plan {
@@ -160,7 +151,8 @@ fn conclude(plan: &mut Plan, wanted: &Wanted, evidence: &Evidence) {
         let used = plan.busiest_opens_per_s / opens_per_s * 100.0;
         remarks.push(format!("  {used:>5.1}% of {name} ({})", basis.text()));
     }
-    let (cores, servers, databases) = (measured.cores, wanted.server_cores, wanted.db_cores);
+    let cores = measured.cores;
+    let (servers, databases) = (wanted.server_cores.unwrap_or(cores), wanted.db_cores.unwrap_or(cores));
     if (servers, databases) != (cores, cores) {
         remarks.push(format!(
             "CPU is taken to grow with processors, from {cores} in the run to {servers} and {databases}; commits and credits are not."
@@ -185,45 +177,51 @@ fn conclude(plan: &mut Plan, wanted: &Wanted, evidence: &Evidence) {
     remarks.into_iter().for_each(|text| plan.sheet.remark(text));
 }
 
-/// Servers of each SET, for the busiest.
-fn servers(wanted: &Wanted, load: &Load, busiest: f64, sheet: &mut Sheet) -> u32 {
+fn servers(wanted: &Wanted, measured: &Measured, load: &Load, busiest: f64, sheet: &mut Sheet) -> u32 {
     sheet.heading("Servers of a SET");
-    let (cores, derating) = (wanted.server_cores, wanted.derating);
-    let for_cpu = (busiest * load.cpu_us / (cores * 1e6 * derating)).ceil();
-    let formula =
-        format!("ceil({} x {} / ({} x 1,000,000 x {derating}))", figure(busiest), figure(load.cpu_us), figure(cores));
-    sheet.line("for CPU", formula, for_cpu, "servers", "--server-cores");
-    let network = network_bytes_per_s(wanted);
-    let for_network = (busiest * load.bytes / (network * derating)).ceil();
-    let formula = format!("ceil({} x {} / ({} x {derating}))", figure(busiest), figure(load.bytes), figure(network));
-    sheet.line("for the network", formula, for_network, "servers", "--network-gbit in bytes/s");
-    let lost = f64::from(wanted.lose_servers);
-    let formula = format!("max({for_cpu}, {for_network}) + {lost}");
-    let all = sheet.line("servers of a SET", formula, for_cpu.max(for_network) + lost, "servers", "--lose-servers");
-    all as u32
+    let needs = Needs { rate: busiest, cpu_us: load.cpu_us, bytes: load.bytes };
+    let sources = ["--server-cores", "--network-gbit in bytes/s"];
+    needs.hosts(wanted, measured, "servers", ("servers of a SET", sources), sheet)
 }
 
 /// Gateways for all requests, if their cost was measured.
 fn gateways(wanted: &Wanted, measured: &Measured, load: &Load, sheet: &mut Sheet) -> Option<u32> {
-    let cost = measured.gateway_cpu_us_per_request?;
+    let cpu_us = measured.gateway_cpu_us_per_request?;
     sheet.heading("Gateways");
-    let (peak, derating, cores) = (wanted.peak_opens_per_s, wanted.derating, wanted.server_cores);
-    let formula = format!("{} x {}", figure(peak), figure(load.requests));
-    let requests = sheet.line("requests", formula, peak * load.requests, "requests/s", "--peak");
-    let for_cpu = (requests * cost / (cores * 1e6 * derating)).ceil();
-    let formula =
-        format!("ceil({} x {} / ({} x 1,000,000 x {derating}))", figure(requests), figure(cost), figure(cores));
-    sheet.line("for CPU", formula, for_cpu, "gateways", "the run: CPU of a request; --server-cores");
+    let requests = n(wanted.peak_opens_per_s) * n(load.requests);
+    let rate = sheet.line("requests", requests, "requests/s", "--peak");
     // What comes in goes out again, so each direction carries requests and answers.
-    let both = measured.bytes_in_per_request + measured.bytes_out_per_request;
-    let network = network_bytes_per_s(wanted);
-    let for_network = (requests * both / (network * derating)).ceil();
-    let formula = format!("ceil({} x {} / ({} x {derating}))", figure(requests), figure(both), figure(network));
-    sheet.line("for the network", formula, for_network, "gateways", "--network-gbit in bytes/s; requests and answers");
-    let lost = f64::from(wanted.lose_servers);
-    let formula = format!("max({for_cpu}, {for_network}) + {lost}");
-    let all = sheet.line("gateways", formula, for_cpu.max(for_network) + lost, "gateways", "--lose-servers");
-    Some(all as u32)
+    let needs = Needs { rate, cpu_us, bytes: measured.bytes_in_per_request + measured.bytes_out_per_request };
+    let sources = ["the run: CPU of a request; --server-cores", "--network-gbit in bytes/s; requests and answers"];
+    Some(needs.hosts(wanted, measured, "gateways", ("gateways", sources), sheet))
+}
+
+/// What comes to a kind of hosts: how much a second, and what each takes.
+struct Needs {
+    rate: f64,
+    cpu_us: f64,
+    bytes: f64,
+}
+
+impl Needs {
+    /// As many hosts as processors and network ask for, with those that may be lost.
+    fn hosts(
+        &self,
+        wanted: &Wanted,
+        measured: &Measured,
+        unit: &'static str,
+        (name, [cpu_source, network_source]): (&str, [&str; 2]),
+        sheet: &mut Sheet,
+    ) -> u32 {
+        let (rate, derating) = (|| n(self.rate), || n(wanted.derating));
+        let cores = n(wanted.server_cores.unwrap_or(measured.cores));
+        let for_cpu = (rate() * n(self.cpu_us) / (cores * n(1e6) * derating())).ceil();
+        let for_cpu = sheet.line("for CPU", for_cpu, unit, cpu_source);
+        let for_network = (rate() * n(self.bytes) / (n(wanted.network_bytes_per_s()) * derating())).ceil();
+        let for_network = sheet.line("for the network", for_network, unit, network_source);
+        let all = Term::max(&[n(for_cpu), n(for_network)]) + n(wanted.lose_servers);
+        sheet.line(name, all, unit, "--lose-servers") as u32
+    }
 }
 
 /// The wallet, and what waits for it after the peak.
@@ -236,45 +234,26 @@ struct Credits {
 impl Credits {
     fn of(wanted: &Wanted, evidence: &Evidence, load: &Load, busiest: f64, sheet: &mut Sheet) -> Credits {
         let measured = &evidence.measured;
-        let (peak, peak_s, drain_s, derating) =
-            (wanted.peak_opens_per_s, wanted.peak_s, wanted.drain_s, wanted.derating);
+        let (peak, peak_s) = (|| n(wanted.peak_opens_per_s), || n(wanted.peak_s));
         sheet.heading("The wallet, and credits after the peak");
-        let formula = format!("{} x {} / ({} + {})", figure(peak), figure(peak_s), figure(peak_s), figure(drain_s));
-        let credits = peak * peak_s / (peak_s + drain_s);
-        let credits = sheet.line("credits", formula, credits, "credits/s", "--peak-seconds, --drain-seconds");
-        let formula = format!("{} x {}", figure(peak), figure(load.sends));
-        let payments = sheet.line("payments", formula, peak * load.sends, "payments/s", "sends cannot wait");
-        let one = measured.credits_settled_per_s / f64::from(measured.wallets) * derating;
-        let formula = format!("{} / {} x {derating}", figure(measured.credits_settled_per_s), measured.wallets);
+        let credits = peak() * peak_s() / (peak_s() + n(wanted.drain_s));
+        let credits = sheet.line("credits", credits, "credits/s", "--peak-seconds, --drain-seconds");
+        let payments = sheet.line("payments", peak() * n(load.sends), "payments/s", "sends cannot wait");
+        let one = n(measured.credits_settled_per_s) / n(measured.wallets) * n(wanted.derating);
         let basis = Basis::of_rate(evidence.credits_held_up.as_ref());
         let source = format!("the run: credits/s, wallets; {}", basis.text());
-        sheet.line("one database takes", formula, one, "transfers/s", &source);
-        let databases = ((credits + payments) / one).ceil();
-        let formula = format!("ceil(({} + {}) / {})", figure(credits), figure(payments), figure(one));
-        sheet.line("wallet databases", formula, databases, "databases", "both together");
+        let one = sheet.line("one database takes", one, "transfers/s", &source);
+        let databases = ((n(credits) + n(payments)) / n(one)).ceil();
+        let databases = sheet.line("wallet databases", databases, "databases", "both together");
 
-        let share = busiest / peak;
-        let of_wallet = (databases * one - payments) * share;
-        let of_set = measured.credits_settled_per_s / f64::from(measured.sets) * derating;
-        let settled = busiest.min(of_set).min(of_wallet);
-        let formula = format!("min({}, {}, {})", figure(busiest), figure(of_set), figure(of_wallet));
-        sheet.line(
-            "the busiest SET credits",
-            formula,
-            settled,
-            "credits/s",
-            "its openings, its workers, its share of the wallet",
-        );
-        let formula = format!("({} - {}) x {}", figure(busiest), figure(settled), figure(peak_s));
-        let backlog = sheet.line(
-            "its backlog after the peak",
-            formula,
-            (busiest - settled) * peak_s,
-            "credits",
-            "--peak-seconds",
-        );
-        let formula = format!("{} / {}", figure(backlog), figure(settled));
-        let drain = sheet.line("drained after", formula, backlog / settled, "s", "nothing new comes");
-        Credits { wallet_databases: databases as u32, settled_per_s: settled, drain_s: drain }
+        let of_wallet = (databases * one - payments) * busiest / wanted.peak_opens_per_s;
+        let of_set = measured.credits_settled_per_s / f64::from(measured.sets) * wanted.derating;
+        let settled = Term::min(&[n(busiest), n(of_set), n(of_wallet)]);
+        let source = "its openings, its workers, its share of the wallet";
+        let settled = sheet.line("the busiest SET credits", settled, "credits/s", source);
+        let backlog = (n(busiest) - n(settled)) * peak_s();
+        let backlog = sheet.line("its backlog after the peak", backlog, "credits", "--peak-seconds");
+        let drain_s = sheet.line("drained after", n(backlog) / n(settled), "s", "nothing new comes");
+        Credits { wallet_databases: databases as u32, settled_per_s: settled, drain_s }
     }
 }

@@ -16,7 +16,6 @@ pub const fn name(call: Call) -> Option<&'static str> {
     }
 }
 
-/// The names of all calls that have one.
 pub fn names() -> impl Iterator<Item = &'static str> {
     Call::ALL.into_iter().filter_map(name)
 }

@@ -1,5 +1,6 @@
 //! The value itself, and what follows from it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 pub use hongbao_load::faults::FaultDone;
@@ -26,7 +27,7 @@ pub struct Outcome {
     pub scenario: String,
     /// The command line that makes the same run again.
     pub command: String,
-    /// The scenario's parameters as they were fixed before the run, in words.
+    /// The scenario's parameters as they were fixed before the run.
     pub parameters: BTreeMap<String, String>,
     /// Of a closed loop, how many users were kept busy; absent when they came by a schedule.
     #[serde(default)]
@@ -72,7 +73,7 @@ pub struct Outcome {
 /// What a run ran on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processors, in words.
+    /// How many processors, of which model.
     pub processors: String,
     /// The type of the file system of the data, if the run started the service.
     pub file_system: String,
@@ -168,13 +169,13 @@ pub struct Generator {
 /// One check of the audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What must hold, in words.
+    /// What must hold.
     pub rule: String,
     /// How many things were looked at.
     pub checked: u64,
     /// How many break it.
     pub broken: u64,
-    /// The first of those, in words.
+    /// The first of those.
     pub examples: Vec<String>,
 }
 
@@ -207,10 +208,21 @@ impl Latency {
         [self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.p9999_ms, self.max_ms]
     }
 
-    /// Of each of these, whether there were enough to tell it from the longest.
+    /// Of each of these, whether there were enough to set it apart from the longest.
     pub fn enough(&self) -> [bool; 6] {
         [2, 10, 100, 1_000, 10_000, 1].map(|least| self.count >= least)
     }
+}
+
+/// Errors by what they were, the most frequent first.
+pub fn most_frequent<'a>(errors: impl IntoIterator<Item = (&'a String, &'a u64)>) -> Vec<(&'a str, u64)> {
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+    for (label, count) in errors {
+        *kinds.entry(label).or_default() += count;
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| Reverse(*count));
+    kinds
 }
 
 /// Answers to one call, whatever they said.
@@ -269,7 +281,7 @@ impl Outcome {
     }
 
     /// 0: all held. 1: money or a threshold did not. 2: the run cannot be
-    /// believed, or nobody has checked its money. A wrong fen is told before anything else.
+    /// believed, or its money was not checked. A wrong fen comes before anything else.
     pub fn exit_code(&self) -> u8 {
         if !self.money_holds() {
             return 1;

@@ -22,7 +22,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::sample::outcome;
+    use crate::outcome::tests::sample::outcome;
 
     #[test]
     fn a_run_that_was_written_is_read_again_as_it_was() {

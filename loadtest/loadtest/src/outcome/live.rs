@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Stderr, Write};
 
 use hongbao_load::number;
 
-use super::data::{Second, Totals};
+use super::data::{Second, Totals, most_frequent};
 
 /// Seconds that the small curves reach back.
 const CURVE_SECONDS: usize = 24;
@@ -14,7 +14,7 @@ const CURVE_SECONDS: usize = 24;
 const PLAIN_EVERY: usize = 5;
 /// Kinds of errors that are named; the rest is summed up.
 const ERRORS_NAMED_MAX: usize = 3;
-/// The width of a terminal that does not tell its own.
+/// The width of a terminal that does not state its own.
 const COLUMNS: usize = 80;
 /// Cells of the bar of progress.
 const BAR_CELLS: usize = 30;
@@ -141,15 +141,12 @@ impl<W: Write> Live<W> {
         if self.errors.is_empty() {
             return "none".into();
         }
-        let mut kinds: Vec<_> = self.errors.iter().collect();
-        kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let mut parts: Vec<String> = kinds
-            .iter()
-            .take(ERRORS_NAMED_MAX)
-            .map(|(label, count)| format!("{} {}", number::count(**count), number::plain(label)))
-            .collect();
-        if let Some(rest) = kinds.get(ERRORS_NAMED_MAX..).filter(|rest| !rest.is_empty()) {
-            parts.push(format!("{} others", number::count(rest.iter().map(|(_, count)| **count).sum())));
+        let kinds = most_frequent(&self.errors);
+        let (named, rest) = kinds.split_at(kinds.len().min(ERRORS_NAMED_MAX));
+        let part = |(label, count): &(&str, u64)| format!("{} {}", number::count(*count), number::plain(label));
+        let mut parts: Vec<String> = named.iter().map(part).collect();
+        if !rest.is_empty() {
+            parts.push(format!("{} others", number::count(rest.iter().map(|(_, count)| count).sum())));
         }
         parts.join(", ")
     }
@@ -190,7 +187,7 @@ fn curve(values: impl Iterator<Item = f64> + Clone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::sample::outcome;
+    use crate::outcome::tests::sample::outcome;
 
     fn shown(terminal: bool, seconds: usize) -> String {
         let mut out = Vec::new();

@@ -12,7 +12,7 @@ mod slo;
 mod text;
 
 #[cfg(test)]
-pub mod sample;
+pub mod tests;
 
 pub use calls::name as call_name;
 pub use data::{Check, FaultDone, Generator, Latency, Machine, Outcome, Phase, SLOW_CLIENTS, Second, Totals, answered};

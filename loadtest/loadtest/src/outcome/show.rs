@@ -34,14 +34,14 @@ pub fn show(args: &ShowArgs) -> Fallible<ExitCode> {
     if !slos.is_empty() {
         outcome.slos = slo::judge(&slos, &outcome);
     }
-    Ok(outcome.tell(Ok(()), args.json.as_deref(), args.html.as_deref()))
+    Ok(outcome.publish(Ok(()), args.json.as_deref(), args.html.as_deref()))
 }
 
 impl Outcome {
     /// Prints the summary, writes the files that were asked for, and gives the exit
     /// code. First of all it prints: what cannot be written must hide nothing, least of all a wrong fen.
     /// `kept` is what came of a file that was written before.
-    pub fn tell(&self, kept: Fallible<()>, json: Option<&Path>, html: Option<&Path>) -> ExitCode {
+    pub fn publish(&self, kept: Fallible<()>, json: Option<&Path>, html: Option<&Path>) -> ExitCode {
         print!("{}", self.text());
         let json = files::write("--json", json, || self.json());
         let html = files::write("--html", html, || Ok(self.html()));
@@ -52,7 +52,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::sample::outcome;
+    use crate::outcome::tests::sample::outcome;
 
     #[test]
     fn a_kept_run_is_judged_by_other_thresholds_and_written_anew() {
@@ -82,12 +82,12 @@ mod tests {
     fn a_file_that_cannot_be_written_hides_no_verdict() {
         let nowhere = Some(Path::new("/no/such/folder/run.json"));
         let mut held = Outcome { slos: Vec::new(), ..outcome() };
-        assert_eq!(held.tell(Ok(()), None, None), ExitCode::SUCCESS);
-        assert_eq!(held.tell(Ok(()), nowhere, None), ExitCode::from(2));
-        assert_eq!(held.tell(Err("--history: no".into()), None, None), ExitCode::from(2));
+        assert_eq!(held.publish(Ok(()), None, None), ExitCode::SUCCESS);
+        assert_eq!(held.publish(Ok(()), nowhere, None), ExitCode::from(2));
+        assert_eq!(held.publish(Err("--history: no".into()), None, None), ExitCode::from(2));
         held.audit[0].broken = 1;
         assert_eq!(
-            held.tell(Err("--history: no".into()), nowhere, nowhere),
+            held.publish(Err("--history: no".into()), nowhere, nowhere),
             ExitCode::from(1),
             "a fen is wrong all the same"
         );

@@ -2,7 +2,7 @@
 //!
 //! | written | what must hold |
 //! |---|---|
-//! | `open.p99<50ms` | a percentile of one call: p50, p90, p99, p99.9, p99.99, max; in us, ms or s. Of all its answers, or of those that brought what was asked for, whichever is slower: quick refusals flatter nobody |
+//! | `open.p99<50ms` | a percentile of one call: p50, p90, p99, p99.9, p99.99, max; in us, ms or s. Of all its answers, or of those that brought what was asked for, whichever is slower: quick refusals flatter no service |
 //! | `p99<50ms` | the same of every call, so of the slowest |
 //! | `busy<1%` | requests that were answered so, by a word of the answer's label, of those that were sent |
 //! | `open.busy<1%` | the same of one call, of its answers |
@@ -64,17 +64,15 @@ enum Metric {
 enum Answers {
     Errors,
     Unknown,
-    /// Whose label holds this word.
+    /// Whose label has this part.
     Labelled(String),
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Operator {
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
+/// Whether a measured value and its bound stand so.
+type Operator = fn(&f64, &f64) -> bool;
+
+/// As they are written; the longer ones first, which begin as the others do.
+const OPERATORS: [(&str, Operator); 4] = [("<=", f64::le), (">=", f64::ge), ("<", f64::lt), (">", f64::gt)];
 
 /// Reads thresholds from a file's text: one a line, or several with commas; `#` begins a comment.
 fn parse_file(text: &str) -> Result<Vec<Slo>, String> {
@@ -117,12 +115,7 @@ impl Slo {
         let Some((measured, value)) = measured else {
             return Verdict { text, value: "not measured".into(), held: false };
         };
-        let held = match self.operator {
-            Operator::Less => measured < self.bound,
-            Operator::LessOrEqual => measured <= self.bound,
-            Operator::Greater => measured > self.bound,
-            Operator::GreaterOrEqual => measured >= self.bound,
-        };
+        let held = (self.operator)(&measured, &self.bound);
         Verdict { text, value, held }
     }
 }
@@ -141,12 +134,8 @@ impl FromStr for Slo {
         let refuse = |why: String| format!("the threshold {text:?} {why}");
         let at = text.find(['<', '>']).ok_or_else(|| refuse("has none of <, <=, > and >=".into()))?;
         let (left, rest) = text.split_at(at);
-        let (operator, right) = match rest.as_bytes() {
-            [b'<', b'=', ..] => (Operator::LessOrEqual, &rest[2..]),
-            [b'>', b'=', ..] => (Operator::GreaterOrEqual, &rest[2..]),
-            [b'<', ..] => (Operator::Less, &rest[1..]),
-            _ => (Operator::Greater, &rest[1..]),
-        };
+        let written = OPERATORS.iter().find_map(|(sign, operator)| Some((*operator, rest.strip_prefix(sign)?)));
+        let (operator, right) = written.expect("it begins with one of them");
         let metric = Metric::parse(left).map_err(refuse)?;
         let bound = metric.bound(right).map_err(refuse)?;
         Ok(Slo { text, metric, operator, bound })
@@ -222,7 +211,7 @@ impl Metric {
         Ok(figure * factor)
     }
 
-    /// What was measured, as a number and in words; `None` if the run did not measure it.
+    /// What was measured, as a number and as text; `None` if the run did not measure it.
     fn measure(&self, outcome: &Outcome) -> Option<(f64, String)> {
         match self {
             Metric::Latency { call, percentile } => {

@@ -1,11 +1,10 @@
 //! The summary that a run ends with in the terminal.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use hongbao_load::number;
 
-use super::data::{Check, Latency, Outcome, PERCENTILES, Verdict};
+use super::data::{Check, Latency, Outcome, PERCENTILES, Verdict, most_frequent};
 
 impl Outcome {
     /// The verdicts, the totals, the percentiles and what they were measured on.
@@ -88,9 +87,7 @@ impl Outcome {
     }
 
     fn write_errors(&self, out: &mut String) {
-        let mut errors: Vec<_> = self.errors().into_iter().collect();
-        errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        for (place, (label, count)) in errors.into_iter().enumerate() {
+        for (place, (label, count)) in self.errors().into_iter().enumerate() {
             let head = if place == 0 { "\nerrors      " } else { "            " };
             let _ = writeln!(out, "{head}{:>14}  {}", number::count(count), number::plain(label));
         }
@@ -128,7 +125,7 @@ impl Outcome {
     }
 
     /// The totals by name, each with the seconds that its rate is over. What was
-    /// settled is told twice, since it goes on after the load.
+    /// settled is shown twice, since it goes on after the load.
     pub(super) fn rows_of_totals(&self) -> [(&'static str, u64, f64); 7] {
         let totals = &self.totals;
         [
@@ -142,19 +139,15 @@ impl Outcome {
         ]
     }
 
-    /// The latencies that tell phases apart or sum them up, and outcomes likewise.
+    /// The latencies of each phase or of all together, and outcomes likewise.
     pub(super) fn latencies_by(&self, phase: bool, outcome: bool) -> impl Iterator<Item = &Latency> + Clone {
         let wanted = move |row: &&Latency| (row.phase != "all") == phase && (row.outcome != "all") == outcome;
         self.latencies.iter().filter(wanted)
     }
 
     /// All that was refused or failed, by what it was.
-    pub(super) fn errors(&self) -> BTreeMap<&str, u64> {
-        let mut errors = BTreeMap::new();
-        for (label, count) in self.seconds.iter().flat_map(|second| &second.errors) {
-            *errors.entry(label.as_str()).or_default() += count;
-        }
-        errors
+    pub(super) fn errors(&self) -> Vec<(&str, u64)> {
+        most_frequent(self.seconds.iter().flat_map(|second| &second.errors))
     }
 }
 
@@ -190,7 +183,7 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    use crate::outcome::sample::outcome;
+    use crate::outcome::tests::sample::outcome;
     use crate::outcome::{Outcome, Second, Totals};
 
     #[test]

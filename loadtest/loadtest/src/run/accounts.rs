@@ -1,10 +1,9 @@
-//! Why a balance is not what it should be: late, or wrong. Whoever has another
-//! balance than the envelopes say is asked for all transfers, one by one.
+//! Why a balance is not what it should be: late, or wrong. Of a user with another
+//! balance than the envelopes say, all transfers are read.
 
 use std::collections::{HashMap, HashSet};
 
-use hongbao_load::Fallible;
-use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::{Fallible, RequestBuffer};
 use serde::Deserialize;
 
 use super::books::Books;
@@ -26,7 +25,6 @@ pub struct Transfer {
 /// One user's account.
 #[derive(Default)]
 pub struct Account {
-    /// All transfers.
     transfers: Vec<Transfer>,
     /// The balance before they were read, and after.
     before_fen: i64,
@@ -46,7 +44,6 @@ pub struct Expected<'a> {
 /// What is the matter with an account.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing.
     Sound,
     /// So many fen have not arrived yet; everything else is right.
     Late(i64),
@@ -55,7 +52,6 @@ pub enum Finding {
 }
 
 impl Account {
-    /// Compares an account with what must be there.
     pub fn judge<'a>(&'a self, mut expected: Expected<'a>) -> Finding {
         let (mut top_ups_fen, mut sum_fen, mut late_fen) = (0, 0, 0);
         for Transfer { kind, amount_fen, envelope_id } in &self.transfers {

@@ -1,8 +1,6 @@
 //! What an answer means to the one who asked.
 
-use hongbao_load::answered::{Accepted, Answered};
-use hongbao_load::client::describe;
-use hongbao_load::http::Answer;
+use hongbao_load::{Accepted, Answer, Answered, describe};
 use serde::Deserialize;
 
 use super::recorder::Kind;
@@ -11,7 +9,6 @@ use super::request::Call;
 /// An answer, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ParsedResponse {
-    /// What it counts as.
     pub kind: Kind,
     /// Its name in tables: `opened`, `503 busy`.
     pub label: String,
@@ -64,7 +61,7 @@ pub fn parse(call: Call, answer: &Answer<'_>) -> ParsedResponse {
     }
     let body: Body<'_> = serde_json::from_slice(answer.body).unwrap_or_default();
     if !good {
-        // A lost reply of the server to its gateway is told with the status 504.
+        // A lost reply of the server to its gateway has the status 504.
         let is_unknown = answer.status == 504 || body.code == Some("outcome_unknown") || answer.status == 502;
         let again = is_unknown || matches!(answer.status, 429 | 503 | 500 | 502 | 421);
         let kind = if is_unknown || answer.status == 500 { Kind::Unknown } else { Kind::Refused };

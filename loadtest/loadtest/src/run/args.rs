@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use hongbao_load::set_count;
-use hongbao_load::{Fallible, files};
+use hongbao_load::number::within;
+use hongbao_load::{Fallible, files, parse_set_count};
 
 use super::arrivals::Arrivals;
 use super::drive::Pace;
@@ -15,7 +15,7 @@ use crate::outcome::Slo;
 const RATE: f64 = 1_000.0;
 /// How long the load lasts then, in seconds.
 const SECONDS: f64 = 30.0;
-/// Shares that an envelope may have in an installation, where it is not told otherwise.
+/// Shares that an envelope may have in an installation, where nothing else is asked for.
 const SHARES_MAX: u32 = 500;
 /// Shares that an envelope may have in a service that the run starts itself.
 const SHARES_MAX_OWN: u32 = 10_000_000;
@@ -57,7 +57,7 @@ pub struct RunArgs {
     #[arg(long, default_value = "target/release/hongbao", conflicts_with = "target", help_heading = "What is driven")]
     pub server: PathBuf,
     /// With --cluster: how many SETs, 1, 2 or 4
-    #[arg(long, default_value_t = 2, value_parser = set_count::parse, conflicts_with_all = ["target", "embedded"], help_heading = "What is driven")]
+    #[arg(long, default_value_t = 2, value_parser = parse_set_count, conflicts_with_all = ["target", "embedded"], help_heading = "What is driven")]
     pub sets: u16,
     /// Further settings for the section `[server]`, as TOML
     #[arg(long, default_value = "", conflicts_with = "target", help_heading = "What is driven")]
@@ -67,10 +67,10 @@ pub struct RunArgs {
     pub data: PathBuf,
 
     /// Openings a second at the full rate; 1000 if it is not given. A profile and a recording have their own
-    #[arg(long, value_parser = parse_rate, help_heading = "The load")]
+    #[arg(long, value_parser = within(0.01, 1_000_000.0), help_heading = "The load")]
     pub rate: Option<f64>,
     /// How long the load lasts, in seconds; 30 if it is not given. A profile and a recording have their own length
-    #[arg(long, value_parser = parse_seconds, help_heading = "The load")]
+    #[arg(long, value_parser = within(0.1, 86_400.0), help_heading = "The load")]
     pub seconds: Option<f64>,
     /// With hot and groups, how arrivals lie in time: poisson (if it is not given), constant, steps:N, ramp,
     /// profile:FILE (a rate a line, for a second each; --rate scales it to another highest rate, --seconds repeats it)
@@ -83,12 +83,12 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=16_384), help_heading = "The load")]
     pub connections: u32,
     /// The part of openings that are sent twice at once
-    #[arg(long, default_value_t = 0.01, value_parser = parse_part, help_heading = "The load")]
+    #[arg(long, default_value_t = 0.01, value_parser = within(0.0, 1.0), help_heading = "The load")]
     pub doubles: f64,
     /// The part of users whose clients send slowly
-    #[arg(long, default_value_t = 0.001, value_parser = parse_part, help_heading = "The load")]
+    #[arg(long, default_value_t = 0.001, value_parser = within(0.0, 1.0), help_heading = "The load")]
     pub slow: f64,
-    /// How often somebody who was told to come again does so, with jitter
+    /// How often a refused request is sent again, with jitter
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=20), help_heading = "The load")]
     pub retries: u8,
     /// Shares of an envelope at most; what the installation allows
@@ -112,7 +112,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "The verdict")]
     pub slo_file: Option<PathBuf>,
     /// Requests that are sent later than this, in milliseconds, at 99%, void the run
-    #[arg(long, default_value_t = 50.0, value_parser = parse_seconds, help_heading = "The verdict")]
+    #[arg(long, default_value_t = 50.0, value_parser = within(0.1, 86_400.0), help_heading = "The verdict")]
     pub lag_ms_max: f64,
     /// Write the outcome as JSON
     #[arg(long, help_heading = "The verdict")]
@@ -120,7 +120,7 @@ pub struct RunArgs {
     /// Write the outcome as one HTML page
     #[arg(long, help_heading = "The verdict")]
     pub html: Option<PathBuf>,
-    /// Write what was said to each request to open or to pay, and by grabs of an opening that was there, as JSON lines
+    /// Write what was answered to each request to open or to pay, and by grabs of an opening that was there, as JSON lines
     #[arg(long, help_heading = "The verdict")]
     pub history: Option<PathBuf>,
 }
@@ -158,7 +158,7 @@ impl RunArgs {
         Ok(())
     }
 
-    /// What the scenario is told.
+    /// What the scenario is given.
     pub fn wish(&self) -> Fallible<Wish> {
         let arrivals = self.arrivals.as_deref().map_or(Ok(Arrivals::Poisson), Arrivals::read)?;
         let (rate, seconds) = arrivals.own().unwrap_or((RATE, SECONDS));
@@ -189,21 +189,4 @@ impl RunArgs {
     pub fn pace(&self) -> Pace {
         self.closed.map_or(Pace::Open, Pace::Closed)
     }
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    parse_within(text, 0.01, 1_000_000.0)
-}
-
-fn parse_seconds(text: &str) -> Result<f64, String> {
-    parse_within(text, 0.1, 86_400.0)
-}
-
-fn parse_part(text: &str) -> Result<f64, String> {
-    parse_within(text, 0.0, 1.0)
-}
-
-fn parse_within(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (least..=most).contains(&value) { Ok(value) } else { Err(format!("must be {least} to {most}")) }
 }

@@ -1,12 +1,10 @@
-//! The audit that closes a run: what the harness was told against what the
+//! The audit that closes a run: what was answered against what the
 //! service says now. It trusts neither the other side nor itself: journals and
 //! balances are asked for over HTTP and compared with the history.
 
 use std::collections::HashMap;
 
-use hongbao_load::Fallible;
-use hongbao_load::answered::Answered;
-use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::{Answered, Fallible, RequestBuffer};
 use serde::Deserialize;
 
 use super::books::Books;
@@ -20,13 +18,12 @@ use crate::outcome::Check;
 /// What an audit found.
 #[derive(Default)]
 pub struct Audit {
-    /// The rules.
     pub checks: Vec<Check>,
-    /// What was not settled in time, in words: not wrong, and not known to be right.
+    /// What was not settled in time: not wrong, and not known to be right.
     pub late: Vec<String>,
     /// How many fen have not arrived; `None` if nothing is late.
     pub late_fen: Option<u64>,
-    /// What could not be checked, in words.
+    /// What could not be checked.
     pub notes: Vec<String>,
     /// Why it was not done to the end, if it was not; of the rules only the broken ones are there then.
     pub undone: Option<String>,
@@ -77,7 +74,6 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// What was said to whom.
     pub fn said(&self) -> HashMap<(u32, u32), Said> {
         let mut said: HashMap<(u32, u32), Said> = HashMap::new();
         for event in self.history.iter().filter(|event| event.call != Call::Pay) {
@@ -110,7 +106,7 @@ impl Books<'_> {
 
     /// I3: what was acknowledged is there, as it was acknowledged.
     fn acknowledged(&self, shown: &[Option<Shown>], said: &HashMap<(u32, u32), Said>) -> Check {
-        let mut rule = Rule::new("an acknowledged opening exists once, with the amount that was told");
+        let mut rule = Rule::new("an acknowledged opening exists once, with the amount that was answered");
         let journals: Vec<HashMap<(&str, u32), i64>> = shown
             .iter()
             .map(|shown| {
@@ -124,14 +120,14 @@ impl Books<'_> {
                 let found = journals[*envelope as usize].get(&(id.as_str(), *seq));
                 rule.look(found == Some(amount_fen), || {
                     let name = self.name(*envelope);
-                    format!("{name}: {id} was told {amount_fen} fen as seq {seq}, the journal has {found:?}")
+                    format!("{name}: {id} was answered {amount_fen} fen as seq {seq}, the journal has {found:?}")
                 });
             }
         }
         rule.0
     }
 
-    /// Nothing happened to whom nothing was promised.
+    /// Only what was asked for, and not refused, happened.
     fn nothing_else(&self, shown: &[Option<Shown>], said: &HashMap<(u32, u32), Said>) -> Check {
         let mut rule = Rule::new("what was refused, or never asked for, does not exist");
         for (envelope, shown) in shown.iter().enumerate() {
@@ -174,7 +170,7 @@ impl Books<'_> {
 
     /// I2.
     fn once_each(&self, shown: &[Option<Shown>]) -> Check {
-        let mut rule = Rule::new("nobody opened an envelope twice (I2)");
+        let mut rule = Rule::new("no user opened an envelope twice (I2)");
         for (envelope, shown) in shown.iter().enumerate() {
             let mut seen = HashMap::new();
             for (seq, id, _) in shown.iter().flat_map(|shown| &shown.opens) {
@@ -209,7 +205,11 @@ impl Books<'_> {
             let in_journal = opens.filter(|(_, user, _)| *user == id).map(|(_, _, amount)| *amount).next();
             let holds = if now.outcome == "opened" { in_journal == now.amount_fen } else { in_journal.is_none() };
             rule.look(holds, || {
-                format!("{}: {id} is told {} now, the journal has {in_journal:?}", self.name(*envelope), now.outcome)
+                format!(
+                    "{}: {id} is answered {} now, the journal has {in_journal:?}",
+                    self.name(*envelope),
+                    now.outcome
+                )
             });
         }
         Ok(rule.0)
@@ -220,18 +220,20 @@ impl Books<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use hongbao_load::Signer;
+
     use super::super::history::HistoryEvent;
     use super::super::plan::{Plan, PlannedEnvelope};
-    use super::super::users::{Passes, Users};
+    use super::super::users::Users;
     use super::*;
 
-    /// One envelope of 10 fen in 3 shares, sent by user 0; users 1 and 2 were told 4 and 3 fen.
+    /// One envelope of 10 fen in 3 shares, sent by user 0; users 1 and 2 were answered 4 and 3 fen.
     fn broken_rules(change: impl FnOnce(&mut Shown, &mut Vec<HistoryEvent>)) -> Vec<String> {
         let planned =
             PlannedEnvelope { sender: 0, shares: 3, total_fen: 10, group: None, expires_in_s: 60, sent_ahead: false };
         let plan = Plan { envelopes: vec![planned], users: 4, ..Plan::default() };
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
-        let users = Users::new(nowhere, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+        let users = Users::new(nowhere, 1, &plan, Some(&Signer::new("s", None, None)), String::new()).unwrap();
         let event =
             |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
         let opened = |seq, amount_fen| Answered::Opened { seq, amount_fen, replayed: false, accepted: None };
@@ -262,7 +264,7 @@ mod tests {
     #[test]
     fn a_sound_envelope_breaks_no_rule() {
         assert_eq!(broken_rules(|_, _| ()), Vec::<String>::new());
-        // Who was told nothing may have opened.
+        // A user without an answer may have opened.
         let unknown = |_: &mut Shown, history: &mut Vec<HistoryEvent>| history[1].answer = Answered::Unknown;
         assert_eq!(broken_rules(unknown), Vec::<String>::new());
     }
@@ -279,7 +281,7 @@ mod tests {
             shown.opens[0].2 = 5;
             shown.remaining_fen = 2;
         });
-        assert!(other_amount.contains("with the amount that was told"), "{other_amount}");
+        assert!(other_amount.contains("with the amount that was answered"), "{other_amount}");
         let refused_and_there = broken(|_, history| history[1].answer = Answered::Refused);
         assert!(refused_and_there.contains("what was refused"), "{refused_and_there}");
         let opened_and_refused = broken(|_, history| {
@@ -289,7 +291,7 @@ mod tests {
         let grabbed_other_amount = broken(|_, history| {
             history[4].answer = Answered::Opened { seq: 1, amount_fen: 5, replayed: true, accepted: None };
         });
-        assert!(grabbed_other_amount.contains("with the amount that was told"), "{grabbed_other_amount}");
+        assert!(grabbed_other_amount.contains("with the amount that was answered"), "{grabbed_other_amount}");
         for state in ["created", "cancelled"] {
             let unpaid = broken_rules(|shown, history| {
                 shown.state = state.into();
@@ -329,8 +331,9 @@ mod tests {
         let broken = |journal: Option<i64>, now: serde_json::Value| {
             let grab = async move || axum::Json(now);
             let service = axum::Router::new().route("/v1/envelopes/{id}/grab", axum::routing::post(grab));
-            let secret = Passes::Secret("s".into());
-            let users = Users::new(hongbao_load_testkit::serve(service), 1, &plan, &secret, String::new()).unwrap();
+            let secret = Signer::new("s", None, None);
+            let users =
+                Users::new(hongbao_load_testkit::serve(service), 1, &plan, Some(&secret), String::new()).unwrap();
             let envelopes = [Some("an-id".to_owned())];
             let (answer, sent_us, answered_us) = (Answered::Unknown, 0, 1);
             let history = [HistoryEvent { call: Call::Open, envelope: 0, user: 1, sent_us, answered_us, answer }];

@@ -17,15 +17,13 @@ use crate::outcome::Check;
 /// too much is always gone through.
 const SHORT_JUDGED_MAX: usize = 10_000;
 
-/// What became of the balances.
 pub struct Balances {
-    /// The rules.
     pub checks: [Check; 2],
-    /// What was not settled in time, in words.
+    /// What was not settled in time.
     pub late: Vec<String>,
     /// How many fen have not arrived; `None` if nothing is late.
     pub late_fen: Option<u64>,
-    /// What could not be checked for that, in words.
+    /// What could not be checked for that.
     pub notes: Vec<String>,
 }
 
@@ -44,7 +42,7 @@ impl Books<'_> {
         for (user, (has, due)) in (0..).zip(look.has.iter().zip(&look.due)) {
             let finding = found.get(&user).unwrap_or(&Finding::Sound);
             if let Finding::Late(fen) = finding {
-                // Nobody knows yet whether it will be right.
+                // Whether it will be right is not known yet.
                 (late_users, late_fen) = (late_users + 1, late_fen + fen.unsigned_abs());
                 continue;
             }

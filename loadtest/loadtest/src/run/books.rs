@@ -6,11 +6,8 @@ use super::history::HistoryEvent;
 use super::plan::Plan;
 use super::users::Users;
 
-/// What is audited.
 pub struct Books<'a> {
-    /// What was to be done.
     pub plan: &'a Plan,
-    /// Who took part.
     pub users: &'a Users,
     /// The ids of the envelopes that came to be.
     pub envelopes: &'a [Option<String>],

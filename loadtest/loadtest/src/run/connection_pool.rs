@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hongbao_load::connection::Connection;
+use hongbao_load::Connection;
 use mio::Poll;
 
 use super::answer::{ParsedResponse, parse};
@@ -13,13 +13,11 @@ use super::request::{Ask, Call};
 pub struct Action {
     /// Whose.
     pub visit: u32,
-    /// What is asked.
     pub call: Call,
     /// How often it was asked before.
     pub attempt: u8,
     /// The second tap: it is recorded, and nothing follows from it.
     pub is_double: bool,
-    /// When it is to be sent.
     pub due_us: u64,
     /// When the user began to want it: its latency counts from here, also after
     /// refusals and while the envelope was not there yet.
@@ -28,13 +26,9 @@ pub struct Action {
 
 /// What became of a request that was sent.
 pub struct Ended {
-    /// The request.
     pub action: Action,
-    /// When it was sent.
     pub sent_us: u64,
-    /// What was answered.
     pub response: ParsedResponse,
-    /// Bytes of the answer.
     pub bytes: usize,
 }
 
@@ -60,7 +54,6 @@ impl ConnectionPool {
         ConnectionPool { addr, most, pool: Vec::new(), free: Vec::new() }
     }
 
-    /// A free place, if there is one.
     pub fn take_free(&mut self) -> Option<usize> {
         if self.free.is_empty() && self.pool.len() < self.most {
             self.pool.push(Seat::default());
@@ -143,7 +136,7 @@ impl ConnectionPool {
         Some(Ended { action, sent_us, response, bytes })
     }
 
-    /// Gives up what was sent before `before_us`: nobody answers.
+    /// Gives up what was sent before `before_us` and was not answered.
     pub fn give_up(&mut self, before_us: u64) -> Vec<Ended> {
         let is_silent = |seat: &Seat| seat.under_way.is_some_and(|(_, sent_us)| sent_us < before_us);
         let places: Vec<usize> = (0..self.pool.len()).filter(|place| is_silent(&self.pool[*place])).collect();

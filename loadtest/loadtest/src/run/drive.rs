@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::RequestBuffer;
 use rand::rngs::SmallRng;
 
 use super::history::HistoryEvent;
@@ -30,23 +30,20 @@ pub struct Equipment<'a> {
     pub envelopes: Vec<Option<String>>,
     /// A further header line with its line end, or nothing.
     pub header: String,
-    /// Connections at most.
     pub connections: usize,
-    /// How often a user who was told to come again does so.
+    /// How often a refused request is sent again.
     pub retries: u8,
-    /// Randomness of the jitter.
     pub random: SmallRng,
     /// Where the engine asks what the service says of itself.
     pub gauges: &'a dyn Fn() -> Gauges,
-    /// Who is told each second.
+    /// Is called each second.
     pub on_second: &'a mut dyn FnMut(&Second),
 }
 
-/// What a drive has brought.
 pub struct Driven {
     /// All counts and times.
     pub recorder: Recorder,
-    /// What was said about money.
+    /// What was answered about money.
     pub history: Vec<HistoryEvent>,
     /// The ids of all envelopes that came to be.
     pub envelopes: Vec<Option<String>>,
@@ -63,10 +60,7 @@ pub struct Driven {
 /// What went over the wires, as the generator sees it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
-    /// Requests that were sent.
     pub requests: u64,
-    /// Bytes that came in.
     pub bytes_in: u64,
-    /// Bytes that went out.
     pub bytes_out: u64,
 }

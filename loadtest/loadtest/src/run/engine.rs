@@ -12,8 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use hongbao_load::answered::Answered;
-use hongbao_load::{Fallible, interrupt};
+use hongbao_load::{Answered, Fallible, interrupt};
 use mio::{Events, Poll};
 use rand::Rng;
 
@@ -34,8 +33,8 @@ const ANSWER_WITHIN_US: u64 = 15_000_000;
 const LINGER_US: u64 = 60_000_000;
 /// A slow client sends the second half of its request so much later.
 const SLOW_US: u64 = 300_000;
-/// Whoever was told to come again does so within this time at random, and twice
-/// that after each further refusal.
+/// A refused request is sent again within this time at random, and within twice that
+/// after each further refusal.
 const RETRY_US: u64 = 100_000;
 
 /// What a timer brings.
@@ -54,7 +53,7 @@ enum Envelope {
     /// Not yet paid: whose visits wait.
     Awaited(Vec<u32>),
     Paid,
-    /// Could not be sent; who comes for it leaves again.
+    /// Could not be sent; visits for it end at once.
     Failed,
 }
 
@@ -82,7 +81,6 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// An engine for a plan.
     pub fn new(plan: &'a Plan, pace: Pace, equipment: Equipment<'a>) -> Fallible<Engine<'a>> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(&poll)?;
@@ -114,7 +112,7 @@ impl<'a> Engine<'a> {
     /// Drives the whole plan, from `started` on.
     ///
     /// # Errors
-    /// When it is interrupted, or the system lets nobody wait.
+    /// When it is interrupted, or the system has no timer.
     pub fn drive(mut self, started: Instant) -> Fallible<Driven> {
         self.started = started;
         let end_us = (self.plan.load_s() * 1e6) as u64;
@@ -215,12 +213,12 @@ impl<'a> Engine<'a> {
                 Envelope::Paid => (),
             }
         }
-        // Who waited for the envelope has wanted it since the planned moment.
+        // A visit that waited for the envelope counts from its planned moment.
         let since_us = if self.pace == Pace::Open { visit.at_us } else { due_us };
         self.ask(Action { visit: number, call, attempt: 0, is_double: false, due_us, since_us });
     }
 
-    /// Queues a request, twice for who taps twice.
+    /// Queues a request, twice for a double tap.
     fn ask(&mut self, action: Action) {
         self.ready.push_back(action);
         let doubles = self.plan.visits[action.visit as usize].behaviour.double;
@@ -297,7 +295,7 @@ impl<'a> Engine<'a> {
         self.recorder.started(now.saturating_sub(action.due_us));
         let bytes = match sent {
             Ok(bytes) => bytes,
-            // A part that was killed must not end a run: nobody has seen this request.
+            // A part that was killed must not end a run: no server has seen this request.
             Err(label) => {
                 let response = ParsedResponse::lost(label, false);
                 return self.on_answer(Ended { action, sent_us: now, response, bytes: 0 });
@@ -368,7 +366,7 @@ impl<'a> Engine<'a> {
         self.leave(action.visit);
     }
 
-    /// Gives up requests that were sent before a moment and that nobody answers.
+    /// Gives up requests that were sent before a moment and were not answered.
     fn give_up(&mut self, before_us: u64) {
         for ended in self.pool.give_up(before_us) {
             self.on_answer(ended);

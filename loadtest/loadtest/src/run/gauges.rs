@@ -1,15 +1,17 @@
 //! What the service says of itself while it is under load: read from the
 //! metrics of all its processes by a thread of its own, so that one that does
-//! not answer holds up nobody.
+//! not answer holds nothing up.
 
+use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hongbao_load::metrics::{Batches, sum, sum_of};
+use hongbao_load::Batches;
+use hongbao_load::metrics::{sum, sum_of};
 
 use super::recorder::Gauges;
 
@@ -23,7 +25,8 @@ const METRICS_BYTES_MAX: u64 = 4 << 20;
 /// Looks at the metrics again and again. It ends with its value.
 pub struct GaugeWatch {
     read: Arc<Mutex<Readings>>,
-    over: Arc<AtomicBool>,
+    /// Dropped, it ends the thread, which is joined then.
+    end: Option<SyncSender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,16 +53,17 @@ impl GaugeWatch {
     /// marked requests, or of all others.
     pub fn start(addrs: Vec<SocketAddr>, marked: bool) -> GaugeWatch {
         let read = Arc::new(Mutex::new(Readings::default()));
-        let over = Arc::new(AtomicBool::new(false));
-        let (to, until) = (read.clone(), over.clone());
+        let (to, (end, ended)) = (read.clone(), sync_channel(0));
         let thread = std::thread::spawn(move || {
             let mut processes: Vec<Process> = addrs.iter().map(|_| Process::default()).collect();
-            while !until.load(Ordering::Relaxed) {
+            loop {
                 look(&addrs, marked, &mut processes, &to);
-                std::thread::sleep(LOOK);
+                if ended.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
             }
         });
-        GaugeWatch { read, over, thread: Some(thread) }
+        GaugeWatch { read, end: Some(end), thread: Some(thread) }
     }
 
     /// What is known now; a mean batch is that since the last call.
@@ -78,8 +82,8 @@ impl GaugeWatch {
 
 impl Drop for GaugeWatch {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        // A thread that panicked has nothing more to tell.
+        self.end = None;
+        // That it panicked changes no reading.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -1,9 +1,8 @@
-//! What the harness was told about money, answer by answer: the other side of the books.
+//! What was answered about money, answer by answer: the other side of the books.
 
 use std::path::Path;
 
-use hongbao_load::answered::Answered;
-use hongbao_load::{Fallible, files};
+use hongbao_load::{Answered, Fallible, files};
 use serde_json::json;
 
 use super::request::Call;
@@ -11,17 +10,13 @@ use super::request::Call;
 /// One request to open or to pay, or a grab that found an opening, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryEvent {
-    /// What was asked.
     pub call: Call,
-    /// The envelope's number.
     pub envelope: u32,
-    /// The user's number.
     pub user: u32,
     /// When it was sent, in microseconds since the load began.
     pub sent_us: u64,
     /// When the answer came, or was given up.
     pub answered_us: u64,
-    /// What it said.
     pub answer: Answered,
 }
 
@@ -61,7 +56,7 @@ pub fn export(
 
 #[cfg(test)]
 mod tests {
-    use hongbao_load::answered::Accepted;
+    use hongbao_load::Accepted;
 
     use super::*;
 

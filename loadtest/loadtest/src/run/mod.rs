@@ -1,8 +1,8 @@
-//! `run`: a rehearsal. A plan is written, the service is driven by it, what it
-//! was told is audited, and the outcome is shown.
+//! `run`: a rehearsal. A plan is written, the service is driven by it, what was
+//! answered is audited, and the outcome is shown.
 //!
 //! Reading order: [`plan`] says what a run is on paper, [`scenario`] writes it,
-//! [`engine`] drives it, [`history`] keeps what was said, [`settle`] waits for the
+//! [`engine`] drives it, [`history`] keeps what was answered, [`settle`] waits for the
 //! money, [`audit`] checks it, [`verdict`] says whether it can be believed.
 
 mod accounts;
@@ -40,10 +40,7 @@ pub use args::RunArgs;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use hongbao_load::client::Client;
-use hongbao_load::faults::Schedule;
-use hongbao_load::service::SECRET;
-use hongbao_load::{Fallible, files, interrupt, machine};
+use hongbao_load::{Client, Fallible, SECRET, Schedule, files, machine};
 
 use self::rehearsal::Rehearsal;
 use self::target::Target;
@@ -56,8 +53,7 @@ use crate::outcome;
 /// # Errors
 /// When it could not be carried out at all: nothing is known then.
 pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
-    interrupt::watch()?;
-    machine::raise_open_files()?;
+    hongbao_load::begin()?;
     // What is wrong with the arguments is said before anything starts.
     args.check()?;
     let slos = outcome::all_slos(&args.slos, args.slo_file.as_deref())?;
@@ -95,7 +91,7 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
 
     let run_number =
         machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u32);
-    let users = Users::new(target.addr, run_number, &plan, &target.passes, header.clone())?;
+    let users = Users::new(target.addr, run_number, &plan, target.signer.as_ref(), header.clone())?;
     let prepared = prepare::prepare(&plan, &users, args.tickets_ahead)?;
     if let Some((begin, _)) = begin {
         match begin.duration_since(machine::wall_clock()) {
@@ -123,5 +119,5 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     outcome
         .void
         .extend(gone.map(|message| format!("something ended by itself, which no fault had asked for: {message}")));
-    Ok(outcome.tell(kept, args.json.as_deref(), args.html.as_deref()))
+    Ok(outcome.publish(kept, args.json.as_deref(), args.html.as_deref()))
 }

@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use hongbao_load::answered::Answered;
+use hongbao_load::Answered;
 
 use super::history::HistoryEvent;
 use super::request::Call;
 use super::rule::Rule;
 use crate::outcome::Check;
 
-/// What was found about the order.
 pub struct Order {
     /// By the clock of who asked, and by the order that servers report. What is
     /// counted are openings that had another one to be compared with.
     pub checks: [Check; 2],
-    /// What could not be checked, in words.
+    /// What could not be checked.
     pub note: Option<String>,
 }
 
@@ -69,7 +68,7 @@ pub fn in_order(history: &[HistoryEvent]) -> Order {
 
 #[cfg(test)]
 mod tests {
-    use hongbao_load::answered::Accepted;
+    use hongbao_load::Accepted;
 
     use super::*;
 

@@ -7,13 +7,12 @@ use crate::outcome::Phase;
 /// A whole run, on paper. The same seed makes the same plan.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The scenario's parameters, in words.
+    /// The scenario's parameters, by name.
     pub parameters: BTreeMap<String, String>,
     /// The envelopes that it needs, by their numbers.
     pub envelopes: Vec<PlannedEnvelope>,
     /// Of each user the group; empty where there are no groups.
     pub groups: Vec<u32>,
-    /// How many users there are.
     pub users: u32,
     /// Who comes, in the order of time.
     pub visits: Vec<Visit>,
@@ -26,11 +25,10 @@ pub struct Plan {
 pub struct PlannedEnvelope {
     /// Who sends it.
     pub sender: u32,
-    /// Shares in it.
     pub shares: u32,
     /// Money in it, in fen.
     pub total_fen: i64,
-    /// Who may open it; everybody with the link, if it is for no group.
+    /// Who may open it; all users with the link, if it is for no group.
     pub group: Option<u32>,
     /// Seconds until it expires.
     pub expires_in_s: u32,
@@ -43,13 +41,9 @@ pub struct PlannedEnvelope {
 pub struct Visit {
     /// When, in microseconds since the load began.
     pub at_us: u64,
-    /// Which envelope, by its number.
     pub envelope: u32,
-    /// Who, by number.
     pub user: u32,
-    /// What for.
     pub what: What,
-    /// How the user behaves.
     pub behaviour: ClientBehaviour,
 }
 
@@ -60,7 +54,6 @@ pub enum What {
     Send,
     /// Grabs, and opens if there is something; with a ticket made ahead, opens at once.
     Open,
-    /// Grabs only.
     Grab,
     /// Looks who got what.
     View,

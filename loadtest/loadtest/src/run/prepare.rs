@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use hongbao_load::Fallible;
-use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::{Fallible, RequestBuffer};
 use serde::Deserialize;
-use serde_json::json;
 
-use super::plan::{Plan, What};
+use super::plan::{Plan, PlannedEnvelope, What};
+use super::request::{Ask, Call};
 use super::users::Users;
 
 /// Seconds that starting and preparing take at least, and users prepared a second:
@@ -15,12 +14,11 @@ use super::users::Users;
 const START_S: f64 = 10.0;
 const USERS_PER_S: f64 = 3_000.0;
 
-/// What is there when the load begins.
 pub struct Prepared {
     /// The ids of envelopes that were sent ahead.
     pub envelopes: Vec<Option<String>>,
     /// Of each visit the ticket; empty where it is grabbed during the load. No
-    /// entries at all if nobody has one.
+    /// entries at all if no visit has one.
     pub tickets: RequestBuffer,
 }
 
@@ -30,7 +28,6 @@ pub fn lead(plan: &Plan) -> Duration {
     Duration::from_secs_f64(START_S + (senders + plan.visits.len() as f64 / 20.0) / USERS_PER_S)
 }
 
-/// Prepares everything.
 pub fn prepare(plan: &Plan, users: &Users, tickets_ahead: bool) -> Fallible<Prepared> {
     let mut needs = plan.money();
     // One goes first: should it turn out to be real money, it is no more than this.
@@ -52,42 +49,38 @@ fn send_ahead(plan: &Plan, users: &Users) -> Fallible<Vec<Option<String>>> {
         id: String,
     }
     let mut ids = vec![None; plan.envelopes.len()];
-    let ahead: Vec<usize> = (0..plan.envelopes.len()).filter(|number| plan.envelopes[*number].sent_ahead).collect();
-    let mut asks = RequestBuffer::default();
-    for number in &ahead {
-        let envelope = &plan.envelopes[*number];
-        let body = json!({
-            "kind": "lucky",
-            "total_fen": envelope.total_fen,
-            "shares": envelope.shares,
-            "expires_in_s": envelope.expires_in_s,
-        });
-        users.push_as(&mut asks, envelope.sender, "POST", "/v1/envelopes", &body.to_string());
-    }
-    let mut pays = RequestBuffer::default();
-    for (number, body) in ahead.iter().zip(users.ask_all("an envelope", &asks)?) {
+    let ahead = || plan.envelopes.iter().enumerate().filter(|(_, envelope)| envelope.sent_ahead);
+    let (mut creates, mut pays) = (RequestBuffer::default(), RequestBuffer::default());
+    ahead().for_each(|(_, envelope)| push(&mut creates, users, Call::Create, envelope, "", envelope.sender));
+    for ((number, envelope), body) in ahead().zip(users.ask_all("an envelope", &creates)?) {
         let made: Made = serde_json::from_slice(&body)?;
-        users.push_as(&mut pays, plan.envelopes[*number].sender, "POST", &format!("/v1/envelopes/{}/pay", made.id), "");
-        ids[*number] = Some(made.id);
+        push(&mut pays, users, Call::Pay, envelope, &made.id, envelope.sender);
+        ids[number] = Some(made.id);
     }
     users.ask_all("a payment", &pays)?;
     Ok(ids)
 }
 
-/// A ticket for each visit that opens, as long as its envelope has shares; who
-/// finds none grabs during the load, and is told so then.
+/// Appends a call of a user as it is made under load.
+fn push(out: &mut RequestBuffer, users: &Users, call: Call, envelope: &PlannedEnvelope, id: &str, user: u32) {
+    let ask = Ask { call, envelope, id, ticket: "", token: users.token(user), header: &users.header };
+    out.push(|bytes| ask.write(bytes));
+}
+
+/// A ticket for each visit that opens, as long as its envelope has shares; a visit
+/// without one grabs during the load.
 fn grab_ahead(plan: &Plan, users: &Users, envelopes: &[Option<String>]) -> Fallible<RequestBuffer> {
     #[derive(Deserialize)]
     struct Ready<'a> {
         ticket: Option<&'a str>,
     }
-    let mut asks = RequestBuffer::default();
+    let mut grabs = RequestBuffer::default();
     let opens = |what| what == What::Open;
     for visit in plan.visits.iter().filter(|visit| opens(visit.what)) {
         let id = envelopes[visit.envelope as usize].as_deref().unwrap_or_default();
-        users.push_as(&mut asks, visit.user, "POST", &format!("/v1/envelopes/{id}/grab"), "");
+        push(&mut grabs, users, Call::Grab, &plan.envelopes[visit.envelope as usize], id, visit.user);
     }
-    let mut bodies = users.ask_all("a ticket", &asks)?.into_iter();
+    let mut bodies = users.ask_all("a ticket", &grabs)?.into_iter();
     let mut tickets = RequestBuffer::default();
     for visit in &plan.visits {
         let body = if opens(visit.what) { bodies.next().unwrap_or_default() } else { b"{}".to_vec() };

@@ -1,7 +1,7 @@
 //! Counts and times what a run sees: by second for the time axis, and by call,
 //! phase and outcome for the tables.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
@@ -37,12 +37,10 @@ pub struct Gauges {
     pub batch_mean: Option<f64>,
 }
 
-/// All counts of a run.
 pub struct Recorder {
     phases: Vec<Phase>,
-    labels: Vec<String>,
-    places: HashMap<String, usize>,
-    times: BTreeMap<(Call, usize, usize), Histogram<u64>>,
+    /// By what was answered, then by call and phase.
+    times: BTreeMap<String, BTreeMap<(Call, usize), Histogram<u64>>>,
     lag_us: Histogram<u64>,
     now: Totals,
     open_us: Histogram<u64>,
@@ -61,8 +59,6 @@ impl Recorder {
     pub fn new(phases: &[Phase]) -> Recorder {
         Recorder {
             phases: phases.to_vec(),
-            labels: Vec::new(),
-            places: HashMap::new(),
             times: BTreeMap::new(),
             lag_us: histogram(3),
             now: Totals::default(),
@@ -75,12 +71,12 @@ impl Recorder {
         }
     }
 
-    /// Somebody was to come.
+    /// A visit was due.
     pub fn offered(&mut self) {
         self.now.offered += 1;
     }
 
-    /// Somebody came for an envelope that could not be sent.
+    /// A visit was due for an envelope that could not be sent.
     pub fn without_envelope(&mut self) {
         *self.errors.entry("visit without an envelope".to_owned()).or_default() += 1;
     }
@@ -107,17 +103,12 @@ impl Recorder {
         } else if call == Call::Open {
             self.open_us.saturating_record(latency_us);
         }
-        let label = self.place_of(label);
-        self.times.entry((call, phase, label)).or_insert_with(|| histogram(3)).saturating_record(latency_us);
-    }
-
-    fn place_of(&mut self, label: &str) -> usize {
-        if let Some(place) = self.places.get(label) {
-            return *place;
+        // No text is made for an answer that was seen before.
+        if !self.times.contains_key(label) {
+            self.times.insert(label.to_owned(), BTreeMap::new());
         }
-        self.labels.push(label.to_owned());
-        self.places.insert(label.to_owned(), self.labels.len() - 1);
-        self.labels.len() - 1
+        let times = self.times.get_mut(label).expect("it is there now");
+        times.entry((call, phase)).or_insert_with(|| histogram(3)).saturating_record(latency_us);
     }
 
     /// Ends a second.
@@ -143,25 +134,26 @@ impl Recorder {
 
     /// Latencies by call, phase and outcome, and over each of these.
     pub fn latencies(&self) -> Vec<Latency> {
-        let mut groups: BTreeMap<(Call, usize, usize), Histogram<u64>> = BTreeMap::new();
-        let (all_phases, all_labels) = (self.phases.len(), self.labels.len());
-        for ((call, phase, label), times) in &self.times {
-            for phase in [*phase, all_phases] {
-                for label in [*label, all_labels] {
-                    let sum = groups.entry((*call, phase, label)).or_insert_with(|| histogram(3));
-                    sum.add(times).expect("both have the same bounds");
+        // What is over all phases, or all that was answered, stands behind each of them.
+        let mut groups = BTreeMap::new();
+        for (label, times) in &self.times {
+            for ((call, phase), times) in times {
+                for phase in [*phase, self.phases.len()] {
+                    for label in [(false, label.as_str()), (true, "all")] {
+                        let sum = groups.entry((*call, phase, label)).or_insert_with(|| histogram(3));
+                        sum.add(times).expect("both have the same bounds");
+                    }
                 }
             }
         }
-        let name = |names: &dyn Fn(usize) -> Option<String>, place| names(place).unwrap_or_else(|| "all".to_owned());
         let mut rows: Vec<Latency> = groups
             .iter()
-            .map(|((call, phase, label), times)| {
+            .map(|((call, phase, (_, label)), times)| {
                 let at = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
                 Latency {
                     call: call.text().to_owned(),
-                    phase: name(&|place| self.phases.get(place).map(|phase| phase.name.clone()), *phase),
-                    outcome: name(&|place| self.labels.get(place).cloned(), *label),
+                    phase: self.phases.get(*phase).map_or("all", |phase| &phase.name).to_owned(),
+                    outcome: (*label).to_owned(),
                     count: times.len(),
                     p50_ms: at(0.50),
                     p90_ms: at(0.90),
@@ -172,7 +164,7 @@ impl Recorder {
                 }
             })
             .collect();
-        // A single phase is the whole: saying everything twice helps nobody.
+        // A single phase is the whole: it need not be shown twice.
         if self.phases.len() <= 1 {
             rows.retain(|row| row.phase == "all");
         }

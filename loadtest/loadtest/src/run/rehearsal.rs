@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use hongbao_load::faults::{Running, Schedule};
-use hongbao_load::{Fallible, interrupt, machine};
+use hongbao_load::{Fallible, Running, Schedule, interrupt, machine};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -31,13 +30,9 @@ const STEP: Duration = Duration::from_millis(20);
 
 /// Everything that a run has at hand.
 pub struct Rehearsal<'a> {
-    /// What it was told.
     pub args: &'a RunArgs,
-    /// What is to be done.
     pub plan: &'a Plan,
-    /// What is driven.
     pub target: &'a Target,
-    /// Who takes part.
     pub users: &'a Users,
     /// What is broken meanwhile.
     pub faults: &'a Schedule,
@@ -49,13 +44,11 @@ pub struct Load {
     pub driven: Driven,
     /// Parts of the run, the drain included.
     pub phases: Vec<Phase>,
-    /// What was broken.
     pub faults: Vec<FaultDone>,
     /// How the drain ended.
     pub settled: Settled,
     /// How long it took, in seconds after the load; `None` if it did not end in time.
     pub drain_s: Option<f64>,
-    /// When the load began.
     pub started_at: SystemTime,
     /// Processor time that it took.
     pub used: Used,
@@ -89,7 +82,8 @@ impl Rehearsal<'_> {
         let faults =
             self.target.cluster().map(|cluster| self.faults.start(cluster.site(self.faults), started)).transpose()?;
         let mut driven = engine.drive(started)?;
-        let mut used = Usage::read(self.target)?.since(&before, started.elapsed());
+        let cpu = Usage::read(self.target)?.since(&before);
+        let mut used = Used { load_s: started.elapsed().as_secs_f64(), cpu, ..Used::default() };
 
         let mut seconds =
             Seconds { started, gauges: &|| watch.gauges(), on_second: &mut |second| live.show(second, "drain") };
@@ -116,7 +110,6 @@ impl Rehearsal<'_> {
         Ok(Load { driven, phases, faults, settled, drain_s, started_at, used })
     }
 
-    /// What is to be audited.
     pub fn books<'a>(&'a self, envelopes: &'a [Option<String>], history: &'a [HistoryEvent]) -> Books<'a> {
         Books { plan: self.plan, users: self.users, envelopes, history, top_ups: self.plan.money() }
     }
@@ -176,7 +169,7 @@ mod tests {
         assert_eq!(drain(259.5, credits(99, 1), &recorder), 13.0);
         assert_eq!(drain(72.5, credits(99, 1), &recorder), 12.5, "it was seen to be over sooner than counted");
         assert_eq!(drain(259.5, credits(99, 2), &recorder), 199.5, "a refund is counted like an opening");
-        assert_eq!(drain(259.5, blind.credits(), &recorder), 199.5, "nobody knows how many there are");
+        assert_eq!(drain(259.5, blind.credits(), &recorder), 199.5, "how many there are is not known");
         recorder.totals.settled = 99;
         assert_eq!(drain(259.5, credits(99, 1), &recorder), 199.5, "a worker died with its count");
         recorder.totals = Totals::default();

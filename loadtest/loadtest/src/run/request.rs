@@ -1,7 +1,7 @@
 //! What is asked of the service, and how it is written.
 
 use hongbao_core::calls as contract;
-use hongbao_load::http::Request;
+use hongbao_load::Request;
 
 use super::plan::PlannedEnvelope;
 use crate::outcome::{SLOW_CLIENTS, call_name};
@@ -11,11 +11,9 @@ use crate::outcome::{SLOW_CLIENTS, call_name};
 pub enum Call {
     /// Makes an envelope.
     Create,
-    /// Pays for it.
     Pay,
     /// Asks whether there is something to open.
     Grab,
-    /// Opens.
     Open,
     /// Looks who got what.
     View,
@@ -29,7 +27,6 @@ impl Call {
         if self == Call::Slow { SLOW_CLIENTS } else { call_name(self.contract()).expect("users ask for it") }
     }
 
-    /// What it is in the contract.
     fn contract(self) -> contract::Call {
         match self {
             Call::Create => contract::Call::Create,
@@ -43,15 +40,11 @@ impl Call {
 
 /// A call with all that is said in it.
 pub struct Ask<'a> {
-    /// What is asked.
     pub call: Call,
-    /// Which envelope, on paper.
     pub envelope: &'a PlannedEnvelope,
     /// Its id; nothing while it has none.
     pub id: &'a str,
-    /// The ticket to open with.
     pub ticket: &'a str,
-    /// The user's token.
     pub token: &'a str,
     /// A further header line with its line end, or nothing.
     pub header: &'a str,

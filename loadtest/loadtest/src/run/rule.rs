@@ -5,7 +5,6 @@ use crate::outcome::Check;
 /// Broken things that are shown by name.
 const EXAMPLES_MAX: usize = 10;
 
-/// A rule, while it is checked.
 pub struct Rule(pub Check);
 
 impl Rule {

@@ -1,14 +1,13 @@
 //! The drain: after the load it is waited until everything that was opened is
 //! credited, and what had expired is back. Only balances decide whether it is: the
 //! service's own count of credits does not survive the worker that counted. When the
-//! last credit came is told by that count where it holds all that the last look shows
-//! (`rehearsal.rs`), and otherwise by that look.
+//! last credit came is known from that count where it holds all that the last look shows
+//! (`rehearsal.rs`), and otherwise from that look.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use hongbao_load::answered::Answered;
-use hongbao_load::{Fallible, interrupt};
+use hongbao_load::{Answered, Fallible, interrupt};
 
 use super::books::Books;
 use super::shown::Shown;
@@ -17,7 +16,7 @@ use super::shown::Shown;
 /// work for a service that is still crediting.
 const SAMPLE: usize = 256;
 /// After so many looks at them that show nothing new, those of all are asked for
-/// nevertheless: what somebody was told need not be true.
+/// nevertheless: what was acknowledged need not be true.
 const LOOKS_ALIKE: u32 = 3;
 /// Between two looks at them.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -26,7 +25,6 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// What the service shows at one time.
 pub struct Look {
-    /// All envelopes.
     pub shown: Vec<Option<Shown>>,
     /// Of each user the balance, read after the envelopes.
     pub has: Vec<i64>,
@@ -110,7 +108,7 @@ impl Books<'_> {
                 Some(look) if is_last => return Settled { at: None, within, look },
                 _ => (),
             }
-            // Whoever is asked for all balances again and again credits nobody.
+            // A service that answers for all balances again and again credits none.
             let again = Instant::now() + LOOK_AGAIN.max(asked.elapsed());
             while Instant::now() < again && interrupt::check().is_ok() {
                 std::thread::sleep(STEP);
@@ -119,7 +117,7 @@ impl Books<'_> {
     }
 
     /// Users with what was acknowledged to them: the last of all, and others of the
-    /// whole run. Nobody who sends is among them, since that changes a balance, too.
+    /// whole run. No sender is among them, since that changes a balance, too.
     fn sample(&self) -> Sample {
         let opened = self.history.iter().filter_map(|event| match event.answer {
             Answered::Opened { amount_fen, .. } => Some((event.user, event.envelope, amount_fen)),
@@ -132,7 +130,7 @@ impl Books<'_> {
         let users: Vec<u32> = users.into_iter().collect();
         let (mut acknowledged, mut counted) = (vec![0; users.len()], HashSet::new());
         for (user, envelope, amount_fen) in opened {
-            // Whoever was told twice has it once.
+            // What was acknowledged twice is there once.
             if let Ok(place) = users.binary_search(&user)
                 && counted.insert((user, envelope))
             {
@@ -142,7 +140,7 @@ impl Books<'_> {
         Sample { users, acknowledged, has: Vec::new(), looks_alike: 0 }
     }
 
-    /// Whether all of the sample have what they were told, or no more seems to come.
+    /// Whether all of the sample have what was acknowledged, or no more seems to come.
     fn is_at_rest(&self, sample: &mut Sample) -> Fallible<bool> {
         let has = self.users.balances(&sample.users)?;
         sample.looks_alike = if has == sample.has { sample.looks_alike + 1 } else { 0 };

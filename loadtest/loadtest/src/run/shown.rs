@@ -1,7 +1,6 @@
 //! Envelopes as the service shows them.
 
-use hongbao_load::Fallible;
-use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::{Fallible, RequestBuffer};
 use serde::Deserialize;
 
 use super::books::Books;
@@ -13,9 +12,7 @@ const PAGE: u32 = 500;
 pub struct Shown {
     /// As the contract names it.
     pub state: String,
-    /// What was in it.
     pub total_fen: i64,
-    /// What is left.
     pub remaining_fen: i64,
     /// By seq: who, and how much.
     pub opens: Vec<(u32, String, i64)>,
@@ -27,7 +24,7 @@ impl Shown {
         !matches!(self.state.as_str(), "created" | "cancelled")
     }
 
-    /// What nobody has opened, in fen.
+    /// What was not opened, in fen.
     pub fn unopened_fen(&self) -> i64 {
         self.total_fen - self.opens.iter().map(|(_, _, amount_fen)| amount_fen).sum::<i64>()
     }
@@ -77,7 +74,7 @@ impl Books<'_> {
                     remaining_fen,
                     opens: Vec::new(),
                 });
-                // The last page tells: the envelope may have gone on in between.
+                // The last page counts: the envelope may have gone on in between.
                 (shown.state, shown.remaining_fen) = (state, remaining_fen);
                 shown.opens.extend(detail.opens.into_iter().map(|open| (open.seq, open.user_id, open.amount_fen)));
                 next.extend(detail.next_seq.map(|after| (*envelope, after)));

@@ -7,17 +7,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use hongbao_load::faults::Schedule;
-use hongbao_load::service::{Cluster, SECRET, Service, Wanted, ZONE_OFFSET_S, zone_with_midnight_at};
-use hongbao_load::{Fallible, files, machine, metrics};
+use hongbao_load::{
+    Cluster, Fallible, SECRET, Schedule, Service, Signer, Wanted, ZONE_OFFSET_S, files, machine, metrics,
+    zone_with_midnight_at,
+};
 use tempfile::TempDir;
 
 use super::args::RunArgs;
 use super::gauges::fetch_metrics;
-use super::users::{Passes, Signing};
 use crate::outcome::Machine;
 
-/// Instead of a durability that no process tells.
+/// Instead of a durability that no process states.
 pub const NOT_STATED: &str = "not stated";
 
 /// What a run drives. Its fields are dropped in this order: processes before their data.
@@ -25,12 +25,11 @@ pub struct Target {
     service: Option<Service>,
     sets: u16,
     dir: Option<TempDir>,
-    /// Where requests go.
     pub addr: SocketAddr,
     /// Whose metrics are read.
     pub metrics: Vec<SocketAddr>,
-    /// How it believes who somebody is.
-    pub passes: Passes,
+    /// Signs tokens; where there is none, the dev call hands them out.
+    pub signer: Option<Signer>,
 }
 
 impl Target {
@@ -38,31 +37,25 @@ impl Target {
     /// `midnight`, if that is given; `shares_max` are allowed an envelope.
     pub fn open(args: &RunArgs, shares_max: u32, midnight: Option<SystemTime>, faults: &Schedule) -> Fallible<Target> {
         if let Some(addr) = args.target {
-            let passes = match &args.secret_file {
-                Some(path) => Passes::Secret(Signing {
-                    secret: files::read_line("--secret-file", path)?,
-                    audience: args.audience.clone(),
-                    issuer: args.issuer.clone(),
-                }),
-                None => Passes::Dev,
-            };
+            let secret = args.secret_file.as_ref().map(|path| files::read_line("--secret-file", path)).transpose()?;
+            let signer = secret.map(|secret| Signer::new(&secret, args.audience.clone(), args.issuer.clone()));
             let metrics = if args.metrics.is_empty() { vec![addr] } else { args.metrics.clone() };
-            return Ok(Target { service: None, sets: 0, dir: None, addr, metrics, passes });
+            return Ok(Target { service: None, sets: 0, dir: None, addr, metrics, signer });
         }
         let dir = files::data_dir(&args.data)?;
         let zone_offset_s = midnight.map_or(ZONE_OFFSET_S, zone_with_midnight_at);
         let server = args.server_settings.clone();
         let wanted = Wanted { shares_max, server, bare: false, zone_offset_s };
-        let passes = Passes::Secret(SECRET.into());
+        let signer = Some(Signer::new(SECRET, None, None));
         if !args.cluster {
             let service = Service::embedded(&args.server, dir.path(), &wanted)?;
             let addr = service.addr();
-            return Ok(Target { service: Some(service), sets: 1, dir: Some(dir), addr, metrics: vec![addr], passes });
+            return Ok(Target { service: Some(service), sets: 1, dir: Some(dir), addr, metrics: vec![addr], signer });
         }
         let cluster = Cluster::start_for(faults, &args.server, dir.path(), args.sets, &wanted)?;
         let (addr, metrics) = (cluster.gateway_addr(), cluster.metrics_addrs());
         let service = Some(Service::Cluster(cluster));
-        Ok(Target { service, sets: args.sets, dir: Some(dir), addr, metrics, passes })
+        Ok(Target { service, sets: args.sets, dir: Some(dir), addr, metrics, signer })
     }
 
     /// The cluster, if it is one of ours.
@@ -83,7 +76,7 @@ impl Target {
         self.service.as_ref()?.cpu_time().ok()
     }
 
-    /// Which of its processes has ended although nobody ended it, if they are ours.
+    /// Which of its processes has ended by itself, if they are ours.
     pub fn gone(&self) -> Option<String> {
         self.service.as_ref()?.cpu_time().err().map(|error| error.to_string())
     }
@@ -115,11 +108,11 @@ impl Target {
     }
 }
 
-/// The words of a program about its version, without its name; mariadbd lives where only root looks.
+/// What a program prints as its version, without its name; mariadbd is not on the path of all users.
 fn version(name: &str, program: &Path) -> Option<String> {
     let program = if program == Path::new("mariadbd") { Path::new("/usr/sbin/mariadbd") } else { program };
-    let said = Command::new(program).arg("--version").output().ok()?;
-    let said = String::from_utf8_lossy(&said.stdout);
-    let version = said.lines().next()?.trim();
+    let output = Command::new(program).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.lines().next()?.trim();
     Some(version.strip_prefix(name).unwrap_or(version).trim().to_owned())
 }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
-use hongbao_load::answered::Answered;
-use hongbao_load::request_buffer::RequestBuffer;
+use hongbao_load::{Answered, RequestBuffer, Signer};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
@@ -25,7 +24,7 @@ use super::recorder::Gauges;
 use super::request::Call;
 use super::settle::{Look, Settled};
 use super::shown::Shown;
-use super::users::{Passes, Users};
+use super::users::Users;
 use crate::outcome::{Phase, Second};
 
 /// One envelope, and an opening of it every ten milliseconds of `seconds`.
@@ -86,7 +85,7 @@ fn where_no_connection_can_be_made_requests_are_lost_and_the_run_goes_on() {
     assert!(label.starts_with("open no connection: "), "{label}");
 }
 
-/// Opens with a ticket that holds these words; a grab brings `a-new-ticket`.
+/// Opens with this ticket; a grab brings `a-new-ticket`.
 fn doorkeeper(valid: &'static str) -> SocketAddr {
     let open = async move |body: String| match body.contains(valid) {
         true => (StatusCode::OK, Json(json!({ "outcome": "opened", "amount_fen": 3, "seq": 1, "replayed": false }))),
@@ -200,7 +199,7 @@ fn bookkeeper_of(state: &'static str, credited_from: u32, fen_missing: i64) -> S
     )
 }
 
-/// The drain and the audit of a run that was told of that opening.
+/// The drain and the audit of a run with that opening.
 fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
     audited_beside(addr, within, &|| false)
 }
@@ -208,7 +207,7 @@ fn audited(addr: SocketAddr, within: Duration) -> (Settled, Audit) {
 /// The same while something is disturbed.
 fn audited_beside(addr: SocketAddr, within: Duration, is_disturbed: &(dyn Fn() -> bool + Sync)) -> (Settled, Audit) {
     let plan = plan(2, 1.0);
-    let mut users = Users::new(addr, 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    let mut users = Users::new(addr, 1, &plan, Some(&Signer::new("s", None, None)), String::new()).unwrap();
     users.tokens = RequestBuffer::default();
     for user in 0..plan.users {
         users.tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
@@ -264,7 +263,7 @@ fn what_is_not_credited_in_time_is_late_and_no_fen_is_wrong() {
     assert_eq!(broken(&audit), Vec::<&str>::new());
     assert_eq!(audit.late, ["after 0 s, 4 fen were still on their way, to or from 1 users"]);
     assert_eq!(audit.late_fen, Some(4));
-    // The sender has what is right; nobody knows it of the opener, and so not of the whole.
+    // The sender has what is right; of the opener it is not known, and so not of the whole.
     assert_eq!((checked(&audit, "(I6)"), checked(&audit, "I1 over the system")), (1, 0));
     assert!(audit.notes.iter().any(|note| note.starts_with("balances were not added up")), "{:?}", audit.notes);
 }
@@ -290,9 +289,14 @@ fn a_fen_less_after_every_credit_is_wrong_and_not_late() {
 #[test]
 fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
     let service = axum::Router::new().route("/v1/envelopes/{id}/grab", post(async || "no JSON"));
-    let users =
-        Users::new(hongbao_load_testkit::serve(service), 1, &plan(3, 1.0), &Passes::Secret("s".into()), String::new())
-            .unwrap();
+    let users = Users::new(
+        hongbao_load_testkit::serve(service),
+        1,
+        &plan(3, 1.0),
+        Some(&Signer::new("s", None, None)),
+        String::new(),
+    )
+    .unwrap();
     let event = |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
     let opened = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
     let (plan, envelopes) = (plan(3, 1.0), [Some("an-id".to_owned())]);
@@ -305,14 +309,15 @@ fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
         audit.checks.into_iter().map(|check| check.rule).collect::<Vec<_>>()
     };
     let wrong = rules(&[event(1, opened), event(2, Answered::Unknown)]);
-    assert_eq!(wrong, ["an acknowledged opening exists once, with the amount that was told"]);
-    assert_eq!(rules(&[event(2, Answered::Unknown)]), Vec::<String>::new(), "nobody knows whether the money is right");
+    assert_eq!(wrong, ["an acknowledged opening exists once, with the amount that was answered"]);
+    assert_eq!(rules(&[event(2, Answered::Unknown)]), Vec::<String>::new(), "whether the money is right is not known");
 }
 
 #[test]
 fn where_no_money_moved_balances_hold_nothing() {
     let plan = plan(2, 1.0);
-    let users = Users::new(([127, 0, 0, 1], 9).into(), 1, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+    let users =
+        Users::new(([127, 0, 0, 1], 9).into(), 1, &plan, Some(&Signer::new("s", None, None)), String::new()).unwrap();
     let books = Books { plan: &plan, users: &users, envelopes: &[None], history: &[], top_ups: plan.money() };
     let settled = Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Err("not asked".into()) };
     let look = Look { shown: vec![None], due: vec![9, 0], has: vec![9, 0] };

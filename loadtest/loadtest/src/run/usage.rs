@@ -3,25 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hongbao_load::metrics::Batches;
-use hongbao_load::{Fallible, machine};
+use hongbao_load::{Batches, Fallible, machine};
 
 use super::target::Target;
 
-/// Processor time so far, by who used it.
-pub struct Usage {
-    generator: Duration,
-    service: Option<Duration>,
-    parts: BTreeMap<String, Duration>,
-}
-
-/// Processor time that the load took.
+/// Processor time, by who used it.
 #[derive(Default)]
-pub struct Used {
-    pub load_s: f64,
+pub struct Usage {
     pub generator: Duration,
     pub service: Option<Duration>,
     pub parts: BTreeMap<String, Duration>,
+}
+
+/// What the load took.
+#[derive(Default)]
+pub struct Used {
+    pub load_s: f64,
+    pub cpu: Usage,
     /// Commits, and openings in them.
     pub batches: Batches,
 }
@@ -37,24 +35,18 @@ impl Usage {
         })
     }
 
-    /// What was used in between.
-    pub fn since(&self, before: &Usage, took: Duration) -> Used {
+    pub fn since(&self, before: &Usage) -> Usage {
         let part = |(name, now): (&String, &Duration)| {
-            let used = now.saturating_sub(before.parts.get(name).copied().unwrap_or_default());
-            (name.clone(), used)
+            (name.clone(), now.saturating_sub(before.parts.get(name).copied().unwrap_or_default()))
         };
-        Used {
-            load_s: took.as_secs_f64(),
+        Usage {
             generator: self.generator.saturating_sub(before.generator),
             service: self.service.zip(before.service).map(|(now, before)| now.saturating_sub(before)),
             parts: self.parts.iter().map(part).collect(),
-            batches: Batches::default(),
         }
     }
-}
 
-impl Used {
-    /// Of all parts whose names end like this, in microseconds.
+    /// That of all parts with such names, in microseconds.
     pub fn us_of(&self, of: impl Fn(&str) -> bool) -> f64 {
         let parts = self.parts.iter().filter(|(name, _)| of(name));
         parts.map(|(_, used)| used.as_secs_f64() * 1e6).sum()

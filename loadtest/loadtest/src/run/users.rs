@@ -2,15 +2,11 @@
 //! before and after the load.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use hongbao_load::client::{CONNECTIONS, send_all};
-use hongbao_load::http::{Request, push_request};
-use hongbao_load::request_buffer::RequestBuffer;
-use hongbao_load::source::RequestSource;
-use hongbao_load::{Fallible, interrupt, machine, top_up};
-use jsonwebtoken::{EncodingKey, Header, encode};
-use serde::{Deserialize, Serialize};
+use hongbao_load::client::{CONNECTIONS, Signer, send_all};
+use hongbao_load::{Fallible, Request, RequestBuffer, RequestSource, interrupt, push_request, top_up};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::plan::Plan;
@@ -19,52 +15,13 @@ use super::plan::Plan;
 const TRIES_MAX: u32 = 30;
 /// How long is waited in between.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
-/// When tokens expire: a run is over long before.
-const TOKEN_LIFE_S: u64 = 7 * 86_400;
 
-/// How the service can be made to believe who somebody is.
-pub enum Passes {
-    /// Tokens are signed with the installation's secret (HS256).
-    Secret(Signing),
-    /// The dev call hands out tokens.
-    Dev,
-}
-
-/// What tokens are made with.
-pub struct Signing {
-    /// Signs them.
-    pub secret: String,
-    /// Their `aud`.
-    pub audience: Option<String>,
-    /// Their `iss`.
-    pub issuer: Option<String>,
-}
-
-impl From<&str> for Signing {
-    /// For nobody by name, from nobody by name.
-    fn from(secret: &str) -> Signing {
-        Signing { secret: secret.to_owned(), audience: None, issuer: None }
-    }
-}
-
-/// Everybody who takes part.
 pub struct Users {
     addr: SocketAddr,
     run: u32,
-    header: String,
-    /// Of each user the bearer token.
+    /// A further header line of every request, or nothing.
+    pub header: String,
     pub tokens: RequestBuffer,
-}
-
-#[derive(Serialize)]
-struct Claims<'a> {
-    sub: String,
-    exp: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aud: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iss: Option<&'a str>,
-    groups: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -73,46 +30,36 @@ struct Wallet {
 }
 
 impl Users {
-    /// Makes the tokens of all users. `run` keeps the users of different runs
-    /// apart, so that they are new to the service; `header` is sent with
-    /// everything.
-    pub fn new(addr: SocketAddr, run: u32, plan: &Plan, passes: &Passes, header: String) -> Fallible<Users> {
+    /// Gets tokens for all users: from `signer`, or else from the dev call. `run` keeps the users
+    /// of different runs apart, so that they are new to the service; `header` is sent with
+    /// all requests.
+    pub fn new(addr: SocketAddr, run: u32, plan: &Plan, signer: Option<&Signer>, header: String) -> Fallible<Users> {
+        #[derive(Deserialize)]
+        struct Made {
+            token: String,
+        }
         let mut users = Users { addr, run, header, tokens: RequestBuffer::default() };
-        let now_s = machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let groups = |user: u32| -> Vec<String> {
             plan.groups.get(user as usize).map(|group| format!("g{group}")).into_iter().collect()
         };
-        match passes {
-            Passes::Secret(Signing { secret, audience, issuer }) => {
-                let key = EncodingKey::from_secret(secret.as_bytes());
-                let (aud, iss) = (audience.as_deref(), issuer.as_deref());
-                for user in 0..plan.users {
-                    let (sub, exp) = (users.id(user), now_s + TOKEN_LIFE_S);
-                    let claims = Claims { sub, exp, aud, iss, groups: groups(user) };
-                    let token = encode(&Header::default(), &claims, &key)?;
-                    users.tokens.push(|out| out.extend_from_slice(token.as_bytes()));
-                }
-            }
-            Passes::Dev => {
-                let mut asks = RequestBuffer::default();
-                for user in 0..plan.users {
-                    let body = json!({ "user_id": users.id(user), "groups": groups(user) }).to_string();
+        let mut asks = RequestBuffer::default();
+        for user in 0..plan.users {
+            let (id, groups) = (users.id(user), groups(user));
+            match signer {
+                Some(signer) => users.tokens.push(|out| out.extend_from_slice(signer.token(&id, &groups).as_bytes())),
+                None => {
+                    let body = json!({ "user_id": id, "groups": groups }).to_string();
                     users.push(&mut asks, "POST", "/v1/dev/token", "", &body);
                 }
-                for body in users.ask_all("a token", &asks)? {
-                    #[derive(Deserialize)]
-                    struct Made<'a> {
-                        token: &'a str,
-                    }
-                    let made: Made<'_> = serde_json::from_slice(&body)?;
-                    users.tokens.push(|out| out.extend_from_slice(made.token.as_bytes()));
-                }
             }
+        }
+        for body in users.ask_all("a token", &asks)? {
+            let made: Made = serde_json::from_slice(&body)?;
+            users.tokens.push(|out| out.extend_from_slice(made.token.as_bytes()));
         }
         Ok(users)
     }
 
-    /// The id of the user with this number.
     pub fn id(&self, user: u32) -> String {
         format!("r{:08x}-{user}", self.run)
     }
@@ -122,17 +69,21 @@ impl Users {
         id.strip_prefix(&format!("r{:08x}-", self.run))?.parse().ok()
     }
 
+    /// The bearer token of a user.
+    pub fn token(&self, user: u32) -> &str {
+        std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text")
+    }
+
     /// Appends a request of a user to `out`.
     pub fn push_as(&self, out: &mut RequestBuffer, user: u32, method: &str, path: &str, body: &str) {
-        let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
-        self.push(out, method, path, token, body);
+        self.push(out, method, path, self.token(user), body);
     }
 
     fn push(&self, out: &mut RequestBuffer, method: &str, path: &str, token: &str, body: &str) {
         out.push(|bytes| Request { method, path, token, header: &self.header, body }.write(bytes));
     }
 
-    /// Tops users up, so many fen each.
+    /// Tops users up, each by so many fen.
     pub fn top_up(&self, needs: impl IntoIterator<Item = (u32, i64)>) -> Fallible<()> {
         let mut asks = RequestBuffer::default();
         for (user, fen) in needs {
@@ -151,8 +102,7 @@ impl Users {
             return Ok(());
         }
         let mut ask = RequestBuffer::default();
-        let token = std::str::from_utf8(self.tokens.get(user as usize)).expect("tokens are text");
-        push_request(&mut ask, "GET", "/v1/wallet", token, "");
+        push_request(&mut ask, "GET", "/v1/wallet", self.token(user), "");
         let body = self.ask_all("a balance without the mark", &ask)?.pop().expect("one question has one answer");
         match serde_json::from_slice::<Wallet>(&body)?.balance_fen {
             0 => Ok(()),
@@ -221,7 +171,7 @@ mod tests {
     fn users_are_found_by_their_ids_and_strangers_are_not() {
         let plan = Plan { users: 3, groups: vec![1, 1, 2], ..Plan::default() };
         let addr = hongbao_load_testkit::start();
-        let users = Users::new(addr, 0xab, &plan, &Passes::Secret("s".into()), String::new()).unwrap();
+        let users = Users::new(addr, 0xab, &plan, Some(&Signer::new("s", None, None)), String::new()).unwrap();
         assert_eq!(users.tokens.count(), 3);
         assert_eq!(users.number(&users.id(2)), Some(2));
         assert_eq!(users.number("r000000ac-2"), None);
@@ -236,8 +186,9 @@ mod tests {
             };
             let service = axum::Router::new().route("/v1/wallet", axum::routing::get(wallet));
             let header = if marked { "x-hongbao-rehearsal: token\r\n" } else { "" };
-            let (plan, secret) = (Plan { users: 1, ..Plan::default() }, Passes::Secret("s".into()));
-            let users = Users::new(hongbao_load_testkit::serve(service), 1, &plan, &secret, header.to_owned()).unwrap();
+            let (plan, secret) = (Plan { users: 1, ..Plan::default() }, Signer::new("s", None, None));
+            let users =
+                Users::new(hongbao_load_testkit::serve(service), 1, &plan, Some(&secret), header.to_owned()).unwrap();
             assert_eq!(users.check_mark(0).is_ok(), is_fine, "{real_fen} {marked}");
         }
     }

@@ -4,8 +4,7 @@
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use hongbao_load::metrics::Batches;
-use hongbao_load::service::Cluster;
+use hongbao_load::{Batches, Cluster};
 
 use super::args::RunArgs;
 use super::audit::Audit;
@@ -24,8 +23,8 @@ pub fn outcome(rehearsal: &Rehearsal<'_>, load: Load, audit: Audit, mut notes: V
     let args = rehearsal.args;
     let recorder = &load.driven.recorder;
     let generator = Generator {
-        cpu_share: load.used.generator.as_secs_f64() / load.used.load_s,
-        service_cpu_share: load.used.service.map(|used| used.as_secs_f64() / load.used.load_s),
+        cpu_share: load.used.cpu.generator.as_secs_f64() / load.used.load_s,
+        service_cpu_share: load.used.cpu.service.map(|used| used.as_secs_f64() / load.used.load_s),
         ..recorder.generator()
     };
     let machine = rehearsal.target.machine();
@@ -77,7 +76,7 @@ fn void(generator: &Generator, args: &RunArgs, load: &Load, audit: &Audit) -> Ve
     reasons.extend(audit.undone.iter().map(|why| format!("the audit could not be done to its end: {why}")));
     reasons.extend(audit.late.iter().map(|late| format!("not settled in time: {late}")));
     if load.driven.recorder.totals.committed == 0 {
-        reasons.push("nobody opened anything: there was nothing to audit".to_owned());
+        reasons.push("no envelope was opened: there was nothing to audit".to_owned());
     }
     for fault in &load.faults {
         if let Some(error) = &fault.error {
@@ -112,7 +111,7 @@ fn sets_at_work(cluster: &Cluster, sets: u16) -> u32 {
     of_a_set.filter(|servers| servers.iter().any(|addr| commits(*addr) > 0.0)).count() as u32
 }
 
-/// What a plan can be made from: only a cluster tells its parts apart. `sets` of it did the work.
+/// What a plan can be made from: only of a cluster are the parts known. `sets` of it did the work.
 fn capacity(sets: u32, driven: &Driven, used: &Used, drain_s: Option<f64>) -> Option<Measured> {
     let rows = driven.recorder.latencies();
     let count = |call: &str| outcome::answered(&rows, call) as f64;
@@ -127,13 +126,13 @@ fn capacity(sets: u32, driven: &Driven, used: &Used, drain_s: Option<f64>) -> Op
         opens_per_s: opens / used.load_s,
         grabs_per_s: grabs / used.load_s,
         views_per_s: views / used.load_s,
-        // All calls together, so none is told apart from the others.
-        cpu_us_per_open: used.us_of(is_server) / (opens + grabs + views),
+        // All calls together, so none is known alone.
+        cpu_us_per_open: used.cpu.us_of(is_server) / (opens + grabs + views),
         cpu_us_per_grab: None,
         cpu_us_per_view: None,
         cpu_us_per_send: None,
-        gateway_cpu_us_per_request: Some(used.us_of(|name| name == "gateway") / traffic.requests as f64),
-        db_cpu_us_per_open: used.us_of(|name| name.ends_with("-mariadb") && !name.starts_with("wallet")) / opens,
+        gateway_cpu_us_per_request: Some(used.cpu.us_of(|name| name == "gateway") / traffic.requests as f64),
+        db_cpu_us_per_open: used.cpu.us_of(|name| name.ends_with("-mariadb") && !name.starts_with("wallet")) / opens,
         db_cpu_us_per_send: None,
         commits_per_s: used.batches.commits() / used.load_s,
         batch_mean: used.batches.mean_since(Batches::default())?,
@@ -161,7 +160,6 @@ fn rfc3339(at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use clap::{Args as _, FromArgMatches as _};
@@ -172,6 +170,7 @@ mod tests {
     use crate::run::recorder::{Gauges, Kind, Recorder};
     use crate::run::request::Call;
     use crate::run::settle::Settled;
+    use crate::run::usage::Usage;
 
     /// 400 openings, 100 of them refused, and 500 grabs in a load of ten seconds; 300 credits.
     fn driven() -> Driven {
@@ -210,7 +209,8 @@ mod tests {
         ];
         let parts = parts.map(|(name, ms)| (name.to_owned(), Duration::from_millis(ms))).into();
         let metrics = "hongbao_open_batch_size_sum 360\nhongbao_open_batch_size_count 60\n";
-        Used { load_s: 10.0, parts, batches: Batches::read(metrics), ..Used::default() }
+        let cpu = Usage { parts, ..Usage::default() };
+        Used { load_s: 10.0, cpu, batches: Batches::read(metrics) }
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
         one("3 arrivals could not be started", |generator, _, _| generator.not_started = 3);
         one("sent more than 50.1 ms late", |generator, _, _| generator.lag_p99_ms = 50.1);
         one("91% of its processor", |generator, _, _| generator.cpu_share = 0.91);
-        one("nobody opened anything", |_, load, _| load.driven.recorder.totals.committed = 0);
+        one("no envelope was opened", |_, load, _| load.driven.recorder.totals.committed = 0);
         one("used up after 1.5 s", |_, load, _| load.driven.used_up_s = Some(1.5));
         one("done to its end: no answer", |_, _, audit| audit.undone = Some("no answer".into()));
         one("not settled in time: 4 fen", |_, _, audit| audit.late.push("4 fen".into()));
@@ -285,11 +285,11 @@ mod tests {
 
     #[test]
     fn where_something_was_not_seen_nothing_is_planned_from_it() {
-        assert_eq!(capacity(1, &driven(), &used(), None), None, "nobody saw the last credit");
+        assert_eq!(capacity(1, &driven(), &used(), None), None, "the last credit was not seen");
         assert_eq!(capacity(0, &driven(), &used(), Some(5.0)), None, "no SET did anything");
         let uncommitted = Used { batches: Batches::default(), ..used() };
         assert_eq!(capacity(1, &driven(), &uncommitted, Some(5.0)), None);
-        let unseen = Used { parts: BTreeMap::new(), ..used() };
+        let unseen = Used { cpu: Usage::default(), ..used() };
         assert_eq!(capacity(1, &driven(), &unseen, Some(5.0)), None);
     }
 }

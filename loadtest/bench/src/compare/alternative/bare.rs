@@ -3,7 +3,7 @@
 //! It has the HTTP and the checks of the others, counts the openings of each
 //! envelope in memory, and answers. So its speed is the ceiling of everything
 //! that is measured here, and its unfairness the floor: requests that are under
-//! way at once are read in another order than they were sent, whoever reads them.
+//! way at once are always read in another order than they were sent.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use super::tables::opened;
 
 /// Envelopes that it counts for; more are refused.
 const ENVELOPES_MAX: usize = 1_000_000;
-/// What it says that everybody gets.
+/// The amount in every answer.
 const AMOUNT_FEN: i64 = 10;
 
 /// The counts.
@@ -26,7 +26,6 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Counts.
     pub fn open(&self, envelope: EnvelopeId) -> Result<Outcome, Failure> {
         let mut counts = self.counts.lock();
         if counts.len() >= ENVELOPES_MAX && !counts.contains_key(&envelope) {

@@ -7,7 +7,6 @@ use hongbao_http::{Code, Problem};
 pub enum Failure {
     /// Refused; nothing was done.
     Busy,
-    /// There is no such envelope.
     NotFound,
     /// It may have happened or not.
     Unknown(String),
@@ -22,7 +21,7 @@ impl From<sqlx::Error> for Failure {
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Problem {
         match failure {
-            Failure::Busy => Problem::new(Code::Busy, "somebody else is opening it"),
+            Failure::Busy => Problem::new(Code::Busy, "another user is opening it"),
             Failure::NotFound => Problem::new(Code::NotFound, "no such envelope"),
             Failure::Unknown(reason) => {
                 eprintln!("outcome unknown: {reason}");

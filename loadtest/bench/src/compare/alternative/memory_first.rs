@@ -29,15 +29,15 @@ pub const PENDING: &str = "pending";
 const PENDING_MAX: usize = 2_000_000;
 /// Openings in one insert.
 const BATCH_MAX: isize = 1_000;
-/// How long the writer sleeps when there is nothing to write, or MariaDB is away.
-const REST: Duration = Duration::from_millis(5);
+/// How long the writer pauses when there is nothing to write, or MariaDB is away.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long Redis may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Multiplexed connections: a few suffice.
 const CONNECTIONS: usize = 4;
 
-/// Who was here before gets the same; else the next share is taken, the record
-/// kept and queued. The first answer tells which of it happened.
+/// A repeated opener gets the same; else the next share is taken, the record kept and
+/// queued. The first value of the answer says which of it happened.
 const TAKE: &str = "\
 local mine = redis.call('HGET', KEYS[2], ARGV[1])
 if mine then return {1, mine} end
@@ -49,12 +49,10 @@ redis.call('HSET', KEYS[2], ARGV[1], record)
 redis.call('RPUSH', KEYS[3], ARGV[3] .. \",'\" .. ARGV[1] .. \"',\" .. record)
 return {0, record}";
 
-/// The shares of an envelope that nobody has yet.
 pub fn shares_key(envelope: EnvelopeId) -> String {
     key("shares", envelope)
 }
 
-/// Who has opened an envelope.
 fn opened_key(envelope: EnvelopeId) -> String {
     key("opened", envelope)
 }
@@ -77,7 +75,6 @@ impl From<RedisError> for Failure {
     }
 }
 
-/// The scheme.
 pub struct MemoryFirst {
     connections: Vec<MultiplexedConnection>,
     next: AtomicUsize,
@@ -134,11 +131,11 @@ impl Writer {
         loop {
             match self.write_some().await {
                 Ok(true) => (),
-                Ok(false) => tokio::time::sleep(REST).await,
+                Ok(false) => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
                     eprintln!("memory-first: {error:?}");
                     self.connection = None;
-                    tokio::time::sleep(20 * REST).await;
+                    tokio::time::sleep(20 * PAUSE).await;
                 }
             }
         }

@@ -2,9 +2,8 @@
 //! adherents would write it, behind the same HTTP as the service.
 //!
 //! An alternative checks tokens, tickets and bodies with the code of the service, and
-//! answers in its words. What differs is how it takes a share: that is one file
-//! a scheme. All of them draw with the same split, and pay nobody: a balance is
-//! credited only by Hongbao.
+//! gives the same answers. What differs is how it takes a share: that is one file
+//! a scheme. All of them draw with the same split, and only Hongbao credits balances.
 //!
 //! Reading order: [`bare`], which is none of them but their measure; [`row_lock`], [`optimistic`], [`serial`], [`memory_first`];
 //! then [`pool`] and [`tables`], which they share.
@@ -19,7 +18,6 @@ mod failure;
 mod pool;
 pub mod tables;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -32,8 +30,7 @@ use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::{OpenRequest, Outcome};
 use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use hongbao_http::{Caller, Code, Json, Problem, ServeOptions, Verifier, json_response, serve};
-use hongbao_load::Fallible;
-use hongbao_load::service::{SECRET, TICKET_SECRET};
+use hongbao_load::{Fallible, SECRET, TICKET_SECRET};
 
 use self::bare::Bare;
 use self::failure::Failure;
@@ -128,9 +125,7 @@ pub fn run(args: &AlternativeArgs) -> Fallible<()> {
         socket.bind(args.listen)?;
         // As long a queue of new connections as the service has.
         let listener = socket.listen(4_096)?;
-        let mut out = std::io::stdout();
-        writeln!(out, "listening on http://{}", listener.local_addr()?)?;
-        out.flush()?;
+        crate::baseline::announce(listener.local_addr()?);
         serve(listener, router, ServeOptions::default(), std::future::pending()).await;
         Ok(())
     })
@@ -156,7 +151,7 @@ async fn open(
 ) -> Result<Response, Problem> {
     let Some(envelope) = EnvelopeId::parse(&id) else { return Err(Failure::NotFound.into()) };
     if !app.tickets.admits(&request.ticket, envelope, &caller.user, SystemClock.now()) {
-        return Err(Problem::new(Code::TicketInvalid, "the ticket is not good"));
+        return Err(Problem::new(Code::TicketInvalid, "the ticket is not valid"));
     }
     let outcome = app.alternative.open(envelope, &caller.user).await?;
     Ok(json_response(StatusCode::OK, &outcome))

@@ -1,9 +1,9 @@
-//! Optimistic version: read the stock without a lock, change it only if nobody
-//! else has (`WHERE version = ?`), insert the record, commit.
+//! Optimistic version: read the stock without a lock, change it only if its version is
+//! still the same (`WHERE version = ?`), insert the record, commit.
 //!
-//! The update comes before the insert, so that who loses has nothing to take
-//! back but the lock. Who loses tries again, a few times, after a pause that grows and is
-//! random, so that the same ones do not meet again; then the user is answered `busy`.
+//! The update comes before the insert, so that a loser has nothing to roll back but the
+//! lock. It tries again, a few times, after a random pause that grows, so that the same
+//! ones do not collide again; then the user is answered `busy`.
 
 use std::time::Duration;
 
@@ -27,7 +27,6 @@ const PAUSE_US_MAX: u64 = 1_000;
 const CHANGE: &str = "UPDATE envelope SET remaining_shares = remaining_shares - 1, remaining_fen = ?, \
                       version = version + 1 WHERE id = ? AND version = ?";
 
-/// The scheme.
 pub struct Optimistic {
     pool: Pool,
     random: parking_lot::Mutex<SmallRng>,
@@ -46,13 +45,10 @@ impl Optimistic {
                 let pause = self.random.lock().random_range(0..PAUSE_US_MAX << (number - 1));
                 tokio::time::sleep(Duration::from_micros(pause)).await;
             }
-            // Nobody holds a connection while it pauses.
+            // No connection is held during the pause.
             let mut lease = self.pool.take().await?;
-            let done = self.once(lease.get(), envelope, user).await;
-            if matches!(done, Ok(_) | Err(Failure::Busy | Failure::NotFound)) {
-                lease.give_back();
-            }
-            match done {
+            let done = self.once(&mut lease.connection, envelope, user).await;
+            match lease.end(done) {
                 Err(Failure::Busy) => (),
                 settled => return settled,
             }
@@ -60,7 +56,7 @@ impl Optimistic {
         Err(Failure::Busy)
     }
 
-    /// One try; `Busy` when somebody else was faster.
+    /// One try; `Busy` when another opener was faster.
     async fn once(
         &self,
         connection: &mut MySqlConnection,

@@ -6,6 +6,7 @@
 
 use std::str::FromStr as _;
 
+use hongbao_core::wire::Outcome;
 use hongbao_load::Fallible;
 use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
@@ -81,10 +82,9 @@ pub struct Pool {
     permits: Semaphore,
 }
 
-/// One of them.
 pub struct Lease<'a> {
     pool: &'a Pool,
-    connection: MySqlConnection,
+    pub connection: MySqlConnection,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -112,13 +112,12 @@ impl Pool {
 }
 
 impl Lease<'_> {
-    /// The connection.
-    pub fn get(&mut self) -> &mut MySqlConnection {
-        &mut self.connection
-    }
-
-    /// Gives it back: every answer is read, and no lock is held.
-    pub fn give_back(self) {
-        self.pool.idle.lock().push(self.connection);
+    /// Gives the connection back where every answer is read and no lock is held. After any other
+    /// failure it is closed, and with it whatever was begun.
+    pub fn end(self, done: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+        if matches!(done, Ok(_) | Err(Failure::Busy | Failure::NotFound)) {
+            self.pool.idle.lock().push(self.connection);
+        }
+        done
     }
 }

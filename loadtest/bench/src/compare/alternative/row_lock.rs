@@ -6,7 +6,7 @@
 //! | insert, update and commit in one message | 1 |
 //!
 //! So the lock is held for one round trip and one flush of the log. With NOWAIT
-//! who meets the lock is answered `busy`.
+//! an opener that meets the lock is answered `busy`.
 
 use hongbao_core::wire::Outcome;
 use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
@@ -15,34 +15,25 @@ use sqlx::mysql::MySqlConnection;
 
 use super::failure::Failure;
 use super::pool::{LOCKED, LOCKED_NOWAIT, Pool, number};
-use super::tables::{Stock, existing_instead, literal, record};
-
-const LOCK: &str =
-    "SELECT seed, shares, remaining_shares, remaining_fen, version FROM envelope WHERE id = ? FOR UPDATE";
-const LOCK_NOWAIT: &str =
-    "SELECT seed, shares, remaining_shares, remaining_fen, version FROM envelope WHERE id = ? FOR UPDATE NOWAIT";
+use super::tables::{READ, Stock, existing_instead, literal, record};
 
 /// The scheme, waiting or not.
 pub struct RowLock {
     pool: Pool,
-    lock: &'static str,
+    lock: String,
 }
 
 impl RowLock {
     /// Over these connections.
     pub fn new(pool: Pool, waits: bool) -> RowLock {
-        RowLock { pool, lock: if waits { LOCK } else { LOCK_NOWAIT } }
+        RowLock { pool, lock: format!("{READ} FOR UPDATE{}", if waits { "" } else { " NOWAIT" }) }
     }
 
     /// Opens, once it has a connection.
     pub async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
         let mut lease = self.pool.take().await?;
-        let done = self.open_on(lease.get(), envelope, user).await;
-        // After any other failure the connection is closed, and with it whatever was begun.
-        if matches!(done, Ok(_) | Err(Failure::Busy | Failure::NotFound)) {
-            lease.give_back();
-        }
-        done
+        let done = self.open_on(&mut lease.connection, envelope, user).await;
+        lease.end(done)
     }
 
     async fn open_on(
@@ -51,7 +42,7 @@ impl RowLock {
         envelope: EnvelopeId,
         user: &UserId,
     ) -> Result<Outcome, Failure> {
-        let lock = sqlx::query(self.lock).bind(&envelope.as_bytes()[..]);
+        let lock = sqlx::query(&self.lock).bind(&envelope.as_bytes()[..]);
         let row = match connection.fetch_optional(lock).await {
             Ok(row) => row,
             // Nothing is locked and nothing was changed: the transaction may as well go on.

@@ -1,7 +1,7 @@
 //! Serial: a queue for each envelope, one transaction an opening.
 //!
 //! An envelope belongs to one of some workers, each with a connection of its
-//! own, so that nobody ever waits for a lock: the worker remembers what is left,
+//! own, so that no opening ever waits for a lock: the worker keeps what is left,
 //! and one insert, committed by itself, is all that an opening needs. Against
 //! Hongbao only this is missing: it writes one opening at a time.
 
@@ -41,7 +41,6 @@ struct Job {
 }
 
 impl Serial {
-    /// Starts so many workers.
     pub async fn start(options: &MySqlConnectOptions, workers: usize) -> Fallible<Serial> {
         let mut queues = Vec::with_capacity(workers);
         for _ in 0..workers {
@@ -79,7 +78,7 @@ impl Worker {
                 self.connection = None;
                 self.stocks.remove(&job.envelope);
             }
-            // Whoever asked may have gone; the opening stands.
+            // The client may have gone; the opening stands.
             let _ = job.answer.send(outcome);
         }
     }
@@ -112,7 +111,7 @@ impl Worker {
                 stock.take(&draw);
                 Ok(opened(draw.seq, draw.amount_fen, at, false))
             }
-            // Nobody else writes this envelope, so it is the user who was here before.
+            // Only this worker writes the envelope, so the user has opened it before.
             Err(error) if number(&error) == Some(DUPLICATE) => existing(connection, envelope, user).await,
             Err(error) => Err(error.into()),
         }

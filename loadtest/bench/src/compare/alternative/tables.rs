@@ -26,9 +26,7 @@ pub const READ: &str = "SELECT seed, shares, remaining_shares, remaining_fen, ve
 pub struct Stock {
     /// What its draws come from.
     pub seed: Seed,
-    /// Shares at the start.
     pub shares: u32,
-    /// Shares left.
     pub left: u32,
     /// Money left.
     pub remaining_fen: i64,
@@ -40,7 +38,6 @@ pub struct Stock {
 pub struct Draw {
     /// Its place, from 1.
     pub seq: u32,
-    /// Its money.
     pub amount_fen: i64,
     /// What is left after it.
     pub remaining_fen: i64,
@@ -71,7 +68,6 @@ impl Stock {
         Draw { seq, amount_fen, remaining_fen: self.remaining_fen - amount_fen }
     }
 
-    /// Takes what was drawn off.
     pub fn take(&mut self, draw: &Draw) {
         self.left -= 1;
         self.remaining_fen = draw.remaining_fen;
@@ -89,7 +85,6 @@ pub fn split(seed: &Seed, shares: u32, total_fen: i64) -> Vec<i64> {
     (0..shares).map(|_| next()).collect()
 }
 
-/// The answer to an opening.
 pub fn opened(seq: u32, amount_fen: i64, at: Timestamp, replayed: bool) -> Outcome {
     let amount_fen = Fen::new(amount_fen).expect("a share is never below zero");
     Outcome::Opened { amount_fen, seq, opened_at: at, replayed }

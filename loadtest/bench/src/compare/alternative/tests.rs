@@ -1,8 +1,6 @@
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use hongbao_load::client::Client;
-use hongbao_load::generator::Generator;
-use hongbao_load::source::RequestSource;
+use hongbao_load::{Client, Generator, RequestSource};
 
 use super::*;
 use crate::compare::audit::Audit;
@@ -43,16 +41,21 @@ impl Drop for Running {
 fn start(testbed: &Testbed, scheme: Scheme, plan: Plan) -> (Ready, Running) {
     let ready = Ready::seed(testbed, scheme, plan).unwrap();
     let listen = ([127, 0, 0, 1], 0).into();
-    let args =
-        AlternativeArgs { scheme, listen, database: testbed.database(), redis: testbed.redis(), connections: 16 };
-    let (told, address) = std::sync::mpsc::sync_channel(1);
+    let args = AlternativeArgs {
+        scheme,
+        listen,
+        database: testbed.database.node.clone(),
+        redis: testbed.redis(),
+        connections: 16,
+    };
+    let (send_address, address) = std::sync::mpsc::sync_channel(1);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let router = router(&args).await.unwrap();
             let listener = tokio::net::TcpListener::bind(args.listen).await.unwrap();
-            told.send(listener.local_addr().unwrap()).unwrap();
+            send_address.send(listener.local_addr().unwrap()).unwrap();
             let stopped = async { drop(stopped.await) };
             serve(listener, router, ServeOptions::default(), stopped).await;
         });
@@ -61,7 +64,7 @@ fn start(testbed: &Testbed, scheme: Scheme, plan: Plan) -> (Ready, Running) {
     (ready, Running { addr, stop: Some(stop), thread: Some(thread) })
 }
 
-/// Sends every request once; gives what was told, and how often each other answer came.
+/// Sends every request once; gives what was opened, and how often each other answer came.
 fn open_all(ready: &Ready, addr: SocketAddr) -> (History, std::collections::BTreeMap<String, u64>) {
     let mut history = History::new(ready.plan.openings.len());
     let mut generator = Generator::connect(addr, OPENERS).unwrap();

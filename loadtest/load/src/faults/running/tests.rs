@@ -110,7 +110,7 @@ impl Trial {
     }
 
     fn sql(&self, statement: &str) -> String {
-        let done = self.cluster.installation().sql_client("a-mariadb", statement).output().unwrap();
+        let done = self.cluster.sql_client("a-mariadb", statement).output().unwrap();
         format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
     }
 }
@@ -170,7 +170,7 @@ fn links_are_slow_or_cut(trial: &Trial) {
 }
 
 fn processes_end_and_come_back(trial: &Trial) {
-    let processes = trial.cluster.installation().processes();
+    let processes = trial.cluster.processes();
     for (kind, part) in [("kill", "a1"), ("stop", "a-w1")] {
         let first = processes.pid(part).unwrap();
         let used = trial.cluster.cpu_time().unwrap();
@@ -202,8 +202,7 @@ fn a_full_disk_refuses_rows_and_takes_them_afterwards(trial: &Trial) {
 fn a_schedule_keeps_its_times_and_leaves_nothing_behind(trial: &Trial) {
     let started = Instant::now();
     let running = trial.schedule.start(trial.cluster.site(&trial.schedule), started).unwrap();
-    let is_finished = |(_, thread): &&(Fault, JoinHandle<FaultDone>)| thread.is_finished();
-    while running.threads.iter().filter(is_finished).count() < 7 {
+    while running.threads.iter().filter(|(_, _, thread)| thread.is_finished()).count() < 7 {
         assert!(started.elapsed() < Duration::from_secs(60), "they do not end");
         std::thread::sleep(LOOK);
     }
@@ -222,7 +221,7 @@ fn a_schedule_keeps_its_times_and_leaves_nothing_behind(trial: &Trial) {
     std::thread::sleep(ALL_LASTS / 2);
     drop(running);
     for part in ["a1", "a-w1", "a1-memcached", "a-mariadb", "a-redis", "gateway"] {
-        assert!(trial.cluster.installation().processes().pid(part).is_ok(), "{part} runs");
+        assert!(trial.cluster.processes().pid(part).is_ok(), "{part} runs");
     }
     let relay = trial.port_in("topology-gateway.toml", "name = \"a1\"\naddress = \"127.0.0.1:");
     let until = Instant::now() + Duration::from_secs(5);

@@ -1,13 +1,12 @@
 //! Which charts the page has, and what they are drawn from.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hongbao_load::number;
 use hongbao_load::page::{Bound, Chart, Kind, NARROW, Series, Table, WIDE, caption};
 use maud::{Markup, Render, html};
 
-use crate::outcome::data::{Outcome, Second, Totals, Verdict};
+use crate::outcome::data::{Outcome, Second, Totals, Verdict, most_frequent};
 use crate::outcome::slo::Slo;
 
 /// Moments that a chart has at most; seconds of a longer run are drawn together.
@@ -25,7 +24,6 @@ struct Moment {
     span_s: f64,
 }
 
-/// What is drawn in one figure.
 struct Figure<'a> {
     id: &'a str,
     title: &'a str,
@@ -176,12 +174,7 @@ fn figures(moments: &[Moment], latency_origin: &str) -> Vec<Figure<'static>> {
 
 /// The most frequent kinds of errors, and the rest together.
 fn errors(moments: &[Moment]) -> Vec<Series> {
-    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
-    for (label, count) in moments.iter().flat_map(|moment| &moment.sum.errors) {
-        *totals.entry(label).or_default() += count;
-    }
-    let mut kinds: Vec<_> = totals.into_iter().collect();
-    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let kinds = most_frequent(moments.iter().flat_map(|moment| &moment.sum.errors));
     let values = |wanted: &dyn Fn(&str) -> bool| {
         let count = |moment: &Moment| {
             let errors = moment.sum.errors.iter().filter(|(label, _)| wanted(label));
@@ -189,21 +182,17 @@ fn errors(moments: &[Moment]) -> Vec<Series> {
         };
         moments.iter().map(count).collect()
     };
-    let named = kinds.len().min(ERROR_KINDS_MAX);
-    let mut series: Vec<Series> = kinds[..named]
-        .iter()
-        .enumerate()
-        .map(|(place, (kind, _))| Series {
-            name: (*kind).into(),
-            colour: place + 1,
-            broad: false,
-            values: values(&|label| label == *kind),
-        })
-        .collect();
-    if kinds.len() > named {
-        let values = values(&|label| kinds[named..].iter().any(|(kind, _)| *kind == label));
-        let name = format!("{} other kinds", kinds.len() - named);
-        series.push(Series { name, colour: 7, broad: false, values });
+    let (named, rest) = kinds.split_at(kinds.len().min(ERROR_KINDS_MAX));
+    let kind = |(place, (kind, _)): (usize, &(&str, u64))| Series {
+        name: (*kind).into(),
+        colour: place + 1,
+        broad: false,
+        values: values(&|label| label == *kind),
+    };
+    let mut series: Vec<Series> = named.iter().enumerate().map(kind).collect();
+    if !rest.is_empty() {
+        let values = values(&|label| rest.iter().any(|(kind, _)| *kind == label));
+        series.push(Series { name: format!("{} other kinds", rest.len()), colour: 7, broad: false, values });
     }
     series
 }
@@ -257,6 +246,8 @@ fn join(parts: &[Moment]) -> Moment {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn second(at_s: f64, committed: u64, p99_ms: f64) -> Second {

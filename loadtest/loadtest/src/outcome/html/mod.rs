@@ -118,8 +118,7 @@ fn totals(run: &Outcome) -> Markup {
 }
 
 fn errors(run: &Outcome) -> Markup {
-    let mut errors: Vec<_> = run.errors().into_iter().collect();
-    errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let errors = run.errors();
     let mut table = Table::new("Refusals and failures", ["what", "count", "of all requests"], 1);
     for (label, count) in &errors {
         let share = match run.totals.started {

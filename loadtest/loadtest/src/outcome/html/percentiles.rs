@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hongbao_load::number;
-use hongbao_load::page::{Axis, Curve, Curves, NARROW, Table, WIDE, caption};
+use hongbao_load::page::{Axis, Curves, NARROW, Series, Table, WIDE, caption};
 use maud::{Markup, Render, html};
 
 use crate::outcome::data::{Latency, Outcome, PERCENTILES};
@@ -65,35 +65,33 @@ fn curves(rows: &[&Latency]) -> Markup {
     let curves: Vec<(usize, Vec<f64>)> = rows.iter().enumerate().map(curve).collect();
     let values = || curves.iter().flat_map(|(_, values)| values).copied().filter(|value| *value > 0.0);
     let axis = Axis::logarithmic(values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
-    let mut description = String::from("Milliseconds at 50 percent, and at the most that can be told.");
+    let mut description = String::from("Milliseconds at 50 percent, and at the highest that is known.");
     for (row, (_, values)) in rows.iter().zip(&curves) {
         let (Some(low), Some(high)) = (values.first(), values.last()) else { continue };
         let (low, high, name) = (number::figure(*low), number::figure(*high), PERCENTILES[values.len() - 1]);
         let _ = write!(description, " {}: {low}, and {high} at {name}.", row.call);
     }
-    let drawn: Vec<Curve<'_>> = rows
-        .iter()
-        .zip(&curves)
-        .map(|(row, (colour, values))| Curve {
-            name: &row.call,
-            colour: *colour,
-            values: (0..NAMED).map(|place| values.get(place).copied()).collect(),
-        })
-        .collect();
+    let series = |(row, (colour, values)): (&&Latency, &(usize, Vec<f64>))| Series {
+        name: row.call.clone(),
+        colour: *colour,
+        broad: false,
+        values: (0..NAMED).map(|place| values.get(place).copied()).collect(),
+    };
+    let drawn: Vec<Series> = rows.iter().zip(&curves).map(series).collect();
     let title = "Latency by percentile";
     let places: Vec<String> = PERCENTILES[..NAMED].iter().map(|&name| name.to_owned()).collect();
     let picture = Curves { id: "percentiles", title, description: &description, places: &places, axis, curves: &drawn };
     html! {
         figure {
             (caption(title, "milliseconds, logarithmic; each step to the right is a rarer answer",
-                drawn.iter().map(|curve| (curve.name, curve.colour))))
+                drawn.iter().map(|curve| (curve.name.as_str(), curve.colour))))
             (picture.svg(WIDE))
             (picture.svg(NARROW))
         }
     }
 }
 
-/// The percentiles as far as there were enough answers to tell them.
+/// The percentiles as far as there were enough answers for them.
 fn figures(row: &Latency) -> Vec<f64> {
     let kept = row.milliseconds().into_iter().zip(row.enough());
     kept.take(NAMED).take_while(|(_, is_enough)| *is_enough).map(|(value, _)| value).collect()
@@ -102,7 +100,7 @@ fn figures(row: &Latency) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::sample::outcome;
+    use crate::outcome::tests::sample::outcome;
 
     #[test]
     fn a_curve_ends_where_there_were_too_few_answers() {

@@ -2,7 +2,7 @@ use maud::Render as _;
 
 use super::*;
 use crate::outcome::data::Verdict;
-use crate::outcome::sample::outcome;
+use crate::outcome::tests::sample::outcome;
 use crate::outcome::{FaultDone, Phase, Second};
 
 const HOSTILE: &str = "</td></svg></title><script src='https://evil.example/a.js'>&\"<img src=x onerror=alert(1)>";

@@ -1,6 +1,6 @@
 use super::*;
 use crate::outcome::SLOW_CLIENTS;
-use crate::outcome::sample::outcome;
+use crate::outcome::tests::sample::outcome;
 
 fn verdict(text: &str) -> Verdict {
     text.parse::<Slo>().expect("the tests write thresholds well").judge(&outcome())

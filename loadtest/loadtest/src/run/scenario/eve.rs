@@ -1,5 +1,5 @@
 //! `eve`: New Year's Eve in minutes. Groups send more and more, everybody sends
-//! at midnight, it grows quiet, and what nobody opened goes back.
+//! at midnight, it grows quiet, and what was not opened goes back.
 
 use rand::rngs::SmallRng;
 
@@ -49,7 +49,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
             let at_us = at_us + (from_s * 1e6) as u64;
             let left_s = expiry_s + wish.seconds * EXPIRY / 2.0 - at_us as f64 / 1e6;
             let expires_in_s = (left_s as u32).max(SECONDS_MIN);
-            // Nobody comes while the wave goes back: openers that are late would only find it expired.
+            // No visit comes while the wave goes back: openers that are late would only find it expired.
             send(&mut plan, &groups, wish, at_us, (expiry_s * 1e6) as u64, expires_in_s, random);
         }
     }

@@ -2,14 +2,14 @@
 //! envelope; those who get something open it within seconds; then the others come,
 //! again and again, only to find it empty; and everybody looks who got what.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::index;
 use rand_distr::{Distribution, Exp, Zipf};
 
-use super::wish::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, phases};
+use super::wish::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, named, phases};
 use crate::run::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
 
 /// Groups have as many members as a Zipf distribution of this exponent says.
@@ -54,7 +54,6 @@ impl Groups {
         Groups { members: (0..count).map(|_| group()).collect() }
     }
 
-    /// Of each user the group.
     pub fn of_users(&self) -> Vec<u32> {
         let users = |(group, (_, size)): (usize, &(u32, u32))| std::iter::repeat_n(group as u32, *size as usize);
         self.members.iter().enumerate().flat_map(users).collect()
@@ -72,7 +71,7 @@ fn shares_of(members: u32, shares_max: u32) -> u32 {
 }
 
 /// Somebody of a random group sends an envelope at `at_us`, and everybody comes.
-/// `expires_in_s` is when it expires; nobody comes at or after `until_us`.
+/// `expires_in_s` is when it expires; no visit is at or after `until_us`.
 pub fn send(
     plan: &mut Plan,
     groups: &Groups,
@@ -128,10 +127,10 @@ pub fn send(
 }
 
 /// What a plan with groups says of itself.
-pub fn parameters(groups: &Groups, wish: &Wish) -> [(String, String); 4] {
+pub fn parameters(groups: &Groups, wish: &Wish) -> BTreeMap<String, String> {
     let users = groups.members.iter().map(|(_, size)| size).sum::<u32>();
     let count = groups.members.len();
-    [
+    named([
         ("groups", format!("{count}, of {MEMBERS_MIN} to {MEMBERS_MAX} members, Zipf with exponent {ZIPF_EXPONENT}")),
         ("users", users.to_string()),
         (
@@ -139,8 +138,7 @@ pub fn parameters(groups: &Groups, wish: &Wish) -> [(String, String); 4] {
             format!("{GRABS_PER_OPEN} grabs, {VIEWS_PER_OPEN} views, about {LOOK_AFTER_S} s after all have opened"),
         ),
         ("shares", format!("for {}% of a group, at most {}", SHARES_PER_MEMBER * 100.0, wish.shares_max)),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
+    ])
 }
 
 /// As many groups as a rate of openings keeps busy.
@@ -148,7 +146,6 @@ pub fn for_rate(rate: f64, random: &mut SmallRng) -> Groups {
     Groups::new(((rate / 10.0) * GROUPS_PER_RATE).ceil().clamp(1.0, 100_000.0) as usize, random)
 }
 
-/// Writes the plan.
 pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
     let groups = for_rate(wish.rate, random);
     let of_users = groups.of_users();

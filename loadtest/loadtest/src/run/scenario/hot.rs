@@ -2,7 +2,7 @@
 
 use rand::rngs::SmallRng;
 
-use super::wish::{Wish, ahead, phases};
+use super::wish::{Wish, ahead, named, phases};
 use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
 
 /// Writes the plan. User 0 sends; everybody else comes once.
@@ -17,14 +17,14 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
         what: What::Open,
         behaviour: ClientBehaviour::default(),
     };
-    let said = [
+    let parameters = [
         ("envelopes", "1, sent ahead".to_owned()),
         ("shares", shares.to_string()),
         ("openers", format!("{openers}, each once")),
         ("arrivals", format!("{:?}, {} a second, {} s", wish.arrivals, wish.rate, wish.seconds)),
     ];
     Plan {
-        parameters: said.map(|(name, value)| (name.to_owned(), value)).into(),
+        parameters: named(parameters),
         envelopes: vec![ahead(shares)],
         groups: Vec::new(),
         users: openers + 1,

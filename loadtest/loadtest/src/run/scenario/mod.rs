@@ -94,12 +94,12 @@ impl Scenario {
                 slow: random.random::<f64>() < wish.slow,
             };
         }
-        let said = [
+        let parameters = [
             ("double taps", format!("{}% of the openings", wish.doubles * 100.0)),
             ("slow clients", format!("{}% of the visits", wish.slow * 100.0)),
             ("seed", wish.seed.to_string()),
         ];
-        plan.parameters.extend(said.map(|(name, value)| (name.to_owned(), value)));
+        plan.parameters.extend(wish::named(parameters));
         Ok(plan.sorted())
     }
 }
@@ -137,7 +137,7 @@ mod tests {
             assert!((plan.load_s() - 20.0).abs() < 0.001, "{name}: {}", plan.load_s());
             let opens: Vec<_> = plan.visits.iter().filter(|visit| visit.what == What::Open).collect();
             let once: HashSet<_> = opens.iter().map(|visit| (visit.envelope, visit.user)).collect();
-            assert_eq!(once.len(), opens.len(), "{name}: nobody plans to open an envelope twice");
+            assert_eq!(once.len(), opens.len(), "{name}: no user plans to open an envelope twice");
             let doubles = opens.iter().filter(|visit| visit.behaviour.double).count() as f64 / opens.len() as f64;
             assert!((0.005..0.05).contains(&doubles), "{name}: {doubles}");
             for visit in &plan.visits {

@@ -4,7 +4,7 @@
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::wish::{Wish, ahead, phases};
+use super::wish::{Wish, ahead, named, phases};
 use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
 
 /// Who taps one envelope.
@@ -30,7 +30,7 @@ pub fn openings(wish: &Wish) -> f64 {
 pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
     let (drops, seconds) = extent(wish);
     let shares = SHARES.min(wish.shares_max);
-    // People come again every second; within one nobody taps twice.
+    // People come again every second; within one no user taps twice.
     let users = drops * OPENERS;
     let mut visits = Vec::new();
     for second in 0..seconds {
@@ -46,14 +46,14 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
             });
         }
     }
-    let said = [
+    let parameters = [
         ("envelopes", format!("{drops} each second, sent ahead")),
         ("shares", shares.to_string()),
         ("openers", format!("{OPENERS} an envelope, within {} ms", WITHIN_US / 1_000)),
         ("seconds", seconds.to_string()),
     ];
     Plan {
-        parameters: said.map(|(name, value)| (name.to_owned(), value)).into(),
+        parameters: named(parameters),
         envelopes: vec![ahead(shares); (drops * seconds) as usize],
         groups: Vec::new(),
         users: users + 1,

@@ -47,7 +47,6 @@ impl Line {
         self.shares.unwrap_or(SHARES.min(wish.shares_max))
     }
 
-    /// How much money is in it.
     fn total_fen(&self, wish: &Wish) -> i64 {
         self.total_fen.unwrap_or(i64::from(self.shares(wish)) * SHARE_FEN_MEAN)
     }

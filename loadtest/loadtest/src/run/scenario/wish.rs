@@ -1,5 +1,6 @@
 //! What every scenario is given, and what its plan is put together from.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::outcome::Phase;
@@ -24,7 +25,6 @@ pub struct Wish {
     pub seconds: f64,
     /// How arrivals lie in time, where the scenario leaves that open.
     pub arrivals: Arrivals,
-    /// Shares of an envelope at most.
     pub shares_max: u32,
     /// The part of the openings that are sent twice at once, 0 to 1.
     pub doubles: f64,
@@ -40,6 +40,11 @@ pub struct Wish {
 pub fn ahead(shares: u32) -> PlannedEnvelope {
     let total_fen = i64::from(shares) * SHARE_FEN_MEAN;
     PlannedEnvelope { sender: 0, shares, total_fen, group: None, expires_in_s: EXPIRES_IN_S, sent_ahead: true }
+}
+
+/// Parameters as a plan holds them.
+pub fn named<const COUNT: usize>(parameters: [(&str, String); COUNT]) -> BTreeMap<String, String> {
+    parameters.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// Phases from their names and lengths.

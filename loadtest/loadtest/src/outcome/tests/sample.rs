@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::data::*;
+use crate::outcome::data::*;
 
 /// Two minutes of `groups` with a peak, a fault, refusals and a drain of ten seconds.
 pub fn outcome() -> Outcome {
