@@ -13,7 +13,7 @@ use crate::baseline;
 use crate::measure::{measure, us_of_each};
 use crate::options::Common;
 use crate::report::{Line, Report, Round};
-use crate::workload::{self, Expect, Extent, Name, Stage, Workload};
+use crate::workload::{self, Expect, Extent, Name, PreparedWorkload, Workload};
 
 /// The options of bench.
 #[derive(clap::Args)]
@@ -105,7 +105,7 @@ impl<'a> Bench<'a> {
             if of_name.is_empty() {
                 continue;
             }
-            let mut stage = Stage::set(name, &self.client, &self.extent)?;
+            let mut stage = PreparedWorkload::set(name, &self.client, &self.extent)?;
             for workload in of_name {
                 lines.push(self.line(workload, &mut stage)?);
             }
@@ -119,7 +119,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn line(&self, workload: Workload, stage: &mut Stage) -> Fallible<Line> {
+    fn line(&self, workload: Workload, stage: &mut PreparedWorkload) -> Fallible<Line> {
         let mut rounds = Vec::new();
         for number in 1..=self.args.rounds {
             let requests = stage.requests(&self.client, &self.extent)?;

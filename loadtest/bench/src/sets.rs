@@ -10,7 +10,7 @@ use hongbao_load::{Batches, Client, Cluster, Fallible, RequestSource, SECRET, Wa
 
 use crate::measure::measure;
 use crate::options::Common;
-use crate::workload::{Expect, Extent, Name, Stage, Workload};
+use crate::workload::{Expect, Extent, Name, PreparedWorkload, Workload};
 
 /// By how much the cost may differ from that with one SET.
 const GOAL: f64 = 0.15;
@@ -68,7 +68,7 @@ fn cost(args: &Args, sets: u16) -> Fallible<f64> {
     let client = Client::new(gateway, SECRET);
     client.wait_until_ready()?;
 
-    let mut stage = Stage::set(Name::Spread, &client, &extent)?;
+    let mut stage = PreparedWorkload::set(Name::Spread, &client, &extent)?;
     let requests = stage.requests(&client, &extent)?;
     cluster.wait_until_idle()?;
     let source = RequestSource::once(&requests);

@@ -148,21 +148,21 @@ impl Extent {
 }
 
 /// The envelopes of a workload, and how far they are used.
-pub struct Stage {
+pub struct PreparedWorkload {
     name: Name,
     envelopes: Vec<String>,
     rounds: u32,
 }
 
-impl Stage {
+impl PreparedWorkload {
     /// Sends what the workload needs.
-    pub fn set(name: Name, client: &Client, extent: &Extent) -> Fallible<Stage> {
+    pub fn set(name: Name, client: &Client, extent: &Extent) -> Fallible<PreparedWorkload> {
         let envelopes = match name {
             Name::Hot => send_envelopes(client, 1, extent.hot_shares)?,
             Name::Spread => send_envelopes(client, extent.spread_envelopes, extent.spread_shares)?,
             Name::Memory | Name::View => empty_envelope(client)?,
         };
-        Ok(Stage { name, envelopes, rounds: 0 })
+        Ok(PreparedWorkload { name, envelopes, rounds: 0 })
     }
 
     /// The requests of the next round. No opening comes twice in all rounds.
@@ -263,7 +263,7 @@ mod tests {
         let client = Client::new(addr, "secret");
         let extent = extent(1, 10);
         for name in [Name::Hot, Name::Spread] {
-            let requests = Stage::set(name, &client, &extent).unwrap().requests(&client, &extent).unwrap();
+            let requests = PreparedWorkload::set(name, &client, &extent).unwrap().requests(&client, &extent).unwrap();
             client.all(&requests, |_, body| Expect::Opened.check(&Answer::of(200, body))).unwrap();
         }
         assert_eq!(empty_envelope(&client).unwrap().len(), 1);

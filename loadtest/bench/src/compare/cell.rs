@@ -32,7 +32,7 @@ pub struct Cell {
 
 /// What one run of a cell sends.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CellPlan {
     /// Envelopes that the requests can reach; a run is over before it comes to others.
     pub envelopes: u32,
     /// Shares of each, enough for all openers.
@@ -69,7 +69,7 @@ impl Cell {
     }
 
     /// What is sent for `seconds`; the users' numbers begin with `first_user`.
-    pub fn plan(self, scheme: Scheme, seconds: f64, first_user: u32) -> Plan {
+    pub fn plan(self, scheme: Scheme, seconds: f64, first_user: u32) -> CellPlan {
         let requests = self.requests(scheme, seconds);
         let Extent { envelopes, shares } = Extent::of(self, requests);
         let mut random = SmallRng::seed_from_u64(u64::from(first_user));
@@ -84,7 +84,7 @@ impl Cell {
                 openings.extend(users.zip(these).map(|(user, envelope)| Opening { user, envelope }));
             }
         }
-        Plan { envelopes, shares, openings }
+        CellPlan { envelopes, shares, openings }
     }
 }
 

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::audit::{Audit, Entry, Paid};
-use super::cell::{Cell, Plan};
+use super::cell::{Cell, CellPlan};
 use super::history::History;
 use super::sample::Sample;
 use super::scheme::Scheme;
@@ -41,7 +41,7 @@ pub struct Runner<'a> {
 /// A scheme that is ready for its load.
 pub struct Ready {
     pub scheme: Scheme,
-    pub plan: Plan,
+    pub plan: CellPlan,
     pub requests: RequestBuffer,
     envelopes: Vec<EnvelopeId>,
     /// The alternative; None for Hongbao, which runs in its cluster.
@@ -71,7 +71,7 @@ impl Runner<'_> {
     }
 
     /// Makes the envelopes and the requests, and starts the alternative.
-    pub fn ready(&self, testbed: &Testbed, scheme: Scheme, plan: Plan) -> Fallible<Ready> {
+    pub fn ready(&self, testbed: &Testbed, scheme: Scheme, plan: CellPlan) -> Fallible<Ready> {
         if scheme == Scheme::Hongbao {
             let client = Client::new(testbed.hongbao()?.server_addr(0), SECRET);
             client.wait_until_ready()?;
@@ -124,7 +124,7 @@ impl Runner<'_> {
 
 impl Ready {
     /// Makes an alternative's envelopes and its requests.
-    pub fn seed(testbed: &Testbed, scheme: Scheme, plan: Plan) -> Fallible<Ready> {
+    pub fn seed(testbed: &Testbed, scheme: Scheme, plan: CellPlan) -> Fallible<Ready> {
         let envelopes = mint(&plan);
         if scheme.keeps_openings() {
             testbed.seed(scheme, &envelopes, plan.shares, total_fen(&plan))?;
@@ -167,12 +167,12 @@ impl Ready {
 }
 
 /// The money of each envelope of a plan.
-fn total_fen(plan: &Plan) -> i64 {
+fn total_fen(plan: &CellPlan) -> i64 {
     i64::from(plan.shares) * SHARE_FEN_MEAN
 }
 
 /// Fresh ids and seeds for an alternative's envelopes.
-fn mint(plan: &Plan) -> Vec<(EnvelopeId, Seed)> {
+fn mint(plan: &CellPlan) -> Vec<(EnvelopeId, Seed)> {
     // What they are is of no concern; that they are the same for every alternative is.
     let mut random = StdRng::seed_from_u64(plan.openings.first().map_or(0, |opening| u64::from(opening.user)));
     let now = SystemClock.now();
@@ -180,7 +180,7 @@ fn mint(plan: &Plan) -> Vec<(EnvelopeId, Seed)> {
 }
 
 /// The bytes that open, with tokens and tickets like the service's.
-fn requests(plan: &Plan, envelopes: &[EnvelopeId]) -> Fallible<RequestBuffer> {
+fn requests(plan: &CellPlan, envelopes: &[EnvelopeId]) -> Fallible<RequestBuffer> {
     let client = Client::new(([127, 0, 0, 1], 0).into(), SECRET);
     let tickets = TicketKey::new(TICKET_SECRET.as_bytes());
     let expires_at = SystemClock.now().plus_millis(TICKET_LIFE_MS);

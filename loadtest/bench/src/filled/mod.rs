@@ -19,7 +19,7 @@ use rustix::process::Signal;
 
 use crate::measure::{Sample, drive, median, us_of_each};
 use crate::options::Common;
-use crate::workload::{Expect, Extent, Name, Stage, Workload};
+use crate::workload::{Expect, Extent, Name, PreparedWorkload, Workload};
 
 /// By how much an opening may cost more in the filled one.
 const GOAL: f64 = 0.10;
@@ -51,7 +51,7 @@ struct Side {
     letter: char,
     addr: SocketAddr,
     client: Client,
-    stage: Stage,
+    stage: PreparedWorkload,
     costs: Vec<Cost>,
 }
 
@@ -146,7 +146,7 @@ impl Side {
         let addr = cluster.server_addr(number);
         let client = Client::new(addr, SECRET);
         client.wait_until_ready()?;
-        let stage = Stage::set(Name::Spread, &client, extent)?;
+        let stage = PreparedWorkload::set(Name::Spread, &client, extent)?;
         let letter = char::from(b'a' + number as u8);
         Ok(Side { name, letter, addr, client, stage, costs: Vec::new() })
     }

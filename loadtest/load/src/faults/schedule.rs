@@ -28,7 +28,7 @@ const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What is done to a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FaultKind {
     /// It is killed (SIGKILL), and started again.
     Kill,
     /// It is asked to end (SIGTERM), and started again.
@@ -43,23 +43,23 @@ pub enum Kind {
     Partition,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Kill => "kill",
-            Kind::Stop => "stop",
-            Kind::Pause => "pause",
-            Kind::Slow(_) => "slow",
-            Kind::Fill => "fill",
-            Kind::Partition => "partition",
+            FaultKind::Kill => "kill",
+            FaultKind::Stop => "stop",
+            FaultKind::Pause => "pause",
+            FaultKind::Slow(_) => "slow",
+            FaultKind::Fill => "fill",
+            FaultKind::Partition => "partition",
         })
     }
 }
 
-impl Kind {
+impl FaultKind {
     /// Whether it is done to the links of a part, not to its process.
     pub fn is_of_links(self) -> bool {
-        matches!(self, Kind::Slow(_) | Kind::Partition)
+        matches!(self, FaultKind::Slow(_) | FaultKind::Partition)
     }
 }
 
@@ -71,7 +71,7 @@ pub struct Fault {
     /// For how long.
     pub lasts: Duration,
     /// What.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// To whom.
     pub part: String,
     /// Where it stands in the file, for complaints.
@@ -133,15 +133,15 @@ impl Schedule {
 
     /// Parts that need a relay, each once.
     pub fn relayed(&self) -> Vec<&str> {
-        self.parts_of(Kind::is_of_links)
+        self.parts_of(FaultKind::is_of_links)
     }
 
     /// Databases that will be full, each once.
     pub fn filled(&self) -> Vec<&str> {
-        self.parts_of(|kind| kind == Kind::Fill)
+        self.parts_of(|kind| kind == FaultKind::Fill)
     }
 
-    fn parts_of(&self, is_meant: impl Fn(Kind) -> bool) -> Vec<&str> {
+    fn parts_of(&self, is_meant: impl Fn(FaultKind) -> bool) -> Vec<&str> {
         let mut parts: Vec<&str> =
             self.faults.iter().filter(|fault| is_meant(fault.kind)).map(|fault| fault.part.as_str()).collect();
         parts.sort_unstable();
@@ -178,14 +178,14 @@ impl Line {
         let (at, lasts) = (time("at", &self.at)?, time("for", &self.lasts)?);
         let delay = self.delay.as_ref().map(|delay| time("delay", delay)).transpose()?;
         let kind = match (self.kind.get_ref().as_str(), delay) {
-            ("slow", Some(delay)) => Kind::Slow(delay),
+            ("slow", Some(delay)) => FaultKind::Slow(delay),
             ("slow", None) => return Err(format!("{}: slow needs a delay", place(self.kind.span()))),
             (kind, Some(_)) => return Err(format!("{}: {kind} has no delay", place(self.kind.span()))),
-            ("kill", None) => Kind::Kill,
-            ("stop", None) => Kind::Stop,
-            ("pause", None) => Kind::Pause,
-            ("fill", None) => Kind::Fill,
-            ("partition", None) => Kind::Partition,
+            ("kill", None) => FaultKind::Kill,
+            ("stop", None) => FaultKind::Stop,
+            ("pause", None) => FaultKind::Pause,
+            ("fill", None) => FaultKind::Fill,
+            ("partition", None) => FaultKind::Partition,
             (unknown, None) => {
                 let known = "kill, stop, pause, slow, fill, partition";
                 return Err(format!("{}: there is no fault `{unknown}`: {known}", place(self.kind.span())));
@@ -197,7 +197,7 @@ impl Line {
         let Ok(PartEntry { kind: of, .. }) = largest.part(part) else {
             return Err(format!("{part_place}: there is no part `{part}` in any cluster, such as a1 or a-mariadb"));
         };
-        if kind == Kind::Fill && of != PartKind::Database {
+        if kind == FaultKind::Fill && of != PartKind::Database {
             return Err(format!("{part_place}: only the disk of a MariaDB can be full, not that of `{part}`"));
         }
         if kind.is_of_links() && !of.has_links() {
@@ -264,7 +264,7 @@ mod tests {
         let night = parse(NIGHT).unwrap();
         let [slow, kill] = night.faults() else { panic!("{night:?}") };
         assert_eq!((slow.at, slow.lasts), (Duration::from_secs(20), Duration::from_secs(90)));
-        assert_eq!((slow.kind, slow.part.as_str()), (Kind::Slow(Duration::from_millis(50)), "a-mariadb"));
+        assert_eq!((slow.kind, slow.part.as_str()), (FaultKind::Slow(Duration::from_millis(50)), "a-mariadb"));
         assert_eq!((kill.at, kill.lasts), (Duration::ZERO, Duration::from_millis(500)));
         assert!(night.needs_relays());
         assert_eq!((night.relayed(), night.filled()), (vec!["a-mariadb"], vec![]));

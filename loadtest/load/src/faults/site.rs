@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use hongbao_testbed::{Installation, Processes};
 use rustix::process::Signal;
 
-use super::schedule::{Fault, Kind, Schedule};
+use super::schedule::{Fault, FaultKind, Schedule};
 use crate::error::Fallible;
 
 /// How many faults hold a part in each state.
@@ -50,8 +50,8 @@ impl Site {
         let failed =
             |in_force| move |error: Box<dyn Error + Send + Sync>| Failed { in_force, message: error.to_string() };
         match fault.kind {
-            Kind::Kill | Kind::Stop => {
-                let signal = if fault.kind == Kind::Kill { Signal::KILL } else { Signal::TERM };
+            FaultKind::Kill | FaultKind::Stop => {
+                let signal = if fault.kind == FaultKind::Kill { Signal::KILL } else { Signal::TERM };
                 if holders.down == 0 {
                     self.processes().pid(part).map_err(failed(false))?;
                     holders.down = 1;
@@ -59,22 +59,24 @@ impl Site {
                 }
                 holders.down += 1;
             }
-            Kind::Pause => {
+            FaultKind::Pause => {
                 if holders.paused == 0 {
                     self.processes().signal(part, Signal::STOP).map_err(failed(false))?;
                 }
                 holders.paused += 1;
             }
-            Kind::Fill => {
+            FaultKind::Fill => {
                 if holders.full == 0 {
                     self.installation.fill(part).map_err(failed(false))?;
                 }
                 holders.full += 1;
             }
-            Kind::Slow(delay) => {
+            FaultKind::Slow(delay) => {
                 self.installation.change_link(part, |link| link.delay += delay).map_err(failed(false))?
             }
-            Kind::Partition => self.installation.change_link(part, |link| link.cuts += 1).map_err(failed(false))?,
+            FaultKind::Partition => {
+                self.installation.change_link(part, |link| link.cuts += 1).map_err(failed(false))?
+            }
         }
         Ok(())
     }
@@ -84,7 +86,7 @@ impl Site {
         let part = fault.part.as_str();
         let mut holders = self.holders(part);
         match fault.kind {
-            Kind::Kill | Kind::Stop => {
+            FaultKind::Kill | FaultKind::Stop => {
                 holders.down -= 1;
                 if holders.down > 0 {
                     return Ok(());
@@ -95,24 +97,24 @@ impl Site {
                 }
                 self.installation.run(&[part])
             }
-            Kind::Pause => {
+            FaultKind::Pause => {
                 holders.paused -= 1;
                 match holders.paused == 0 && holders.down == 0 {
                     true => self.processes().signal(part, Signal::CONT),
                     false => Ok(()),
                 }
             }
-            Kind::Fill => {
+            FaultKind::Fill => {
                 holders.full -= 1;
                 match holders.full == 0 && holders.down == 0 {
                     true => self.installation.make_room(part),
                     false => Ok(()),
                 }
             }
-            Kind::Slow(delay) => {
+            FaultKind::Slow(delay) => {
                 self.installation.change_link(part, |link| link.delay = link.delay.saturating_sub(delay))
             }
-            Kind::Partition => self.installation.change_link(part, |link| link.cuts -= 1),
+            FaultKind::Partition => self.installation.change_link(part, |link| link.cuts -= 1),
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Bound {
 
 /// How the series are drawn.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
+pub enum ChartKind {
     /// As lines.
     Lines,
     /// As columns, one upon the other.
@@ -57,7 +57,7 @@ pub struct Chart<'a> {
     /// The same in a sentence with its extremes.
     pub description: &'a str,
     /// As lines or columns.
-    pub kind: Kind,
+    pub kind: ChartKind,
     /// Whether the values stand on a logarithmic axis.
     pub logarithmic: bool,
     /// The moments' ends, in seconds, ascending.
@@ -117,8 +117,8 @@ impl Chart<'_> {
                 }
             }
             @match self.kind {
-                Kind::Lines => (self.lines(&plot)),
-                Kind::Columns => (self.columns(&plot)),
+                ChartKind::Lines => (self.lines(&plot)),
+                ChartKind::Columns => (self.columns(&plot)),
             }
             @if size.hover { (self.moments(&plot)) }
         };
@@ -137,7 +137,7 @@ impl Chart<'_> {
 
     fn axis(&self) -> Axis {
         let stacked = |index: usize| self.series.iter().filter_map(|series| series.values[index]).sum::<f64>();
-        if self.kind == Kind::Columns {
+        if self.kind == ChartKind::Columns {
             return Axis::linear((0..self.moments.len()).map(stacked).fold(0.0, f64::max));
         }
         let values = || self.series.iter().flat_map(|series| &series.values).flatten().copied();
@@ -223,7 +223,7 @@ impl Chart<'_> {
 
     /// Columns over the whole height that show their moment's values when pointed at.
     fn moments(&self, Plot { x, top, bottom, .. }: &Plot<'_>) -> Markup {
-        let is_shown = |value: Option<f64>| self.kind == Kind::Lines || value.is_some_and(|value| value > 0.0);
+        let is_shown = |value: Option<f64>| self.kind == ChartKind::Lines || value.is_some_and(|value| value > 0.0);
         html! {
             @for (index, moment) in self.moments.iter().enumerate() {
                 @let from = x(self.begin_s(index));
@@ -289,7 +289,7 @@ mod tests {
             id: "c",
             title: "A chart",
             description: "It shows",
-            kind: Kind::Lines,
+            kind: ChartKind::Lines,
             logarithmic: false,
             moments: &[1.0, 2.0, 3.0, 4.0],
             series,

@@ -9,7 +9,7 @@ mod picture;
 mod table;
 
 pub use axis::Axis;
-pub use chart::{Bound, Chart, Kind, Phase};
+pub use chart::{Bound, Chart, ChartKind, Phase};
 pub use curves::Curves;
 pub use picture::{NARROW, SMALL, Series, Size, WIDE};
 pub use table::{Table, bar, mark};

@@ -20,7 +20,7 @@ const SENDS_MORE: f64 = 1.5;
 
 /// An installation that does it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Plan {
+pub struct CapacityPlan {
     /// SETs, with those that may be lost.
     pub sets: u32,
     /// Servers of each SET, with those that may be lost.
@@ -63,7 +63,7 @@ fn busiest_of(peak: f64, sets: u32) -> f64 {
     peak * f64::from(SLOTS.div_ceil(sets)) / f64::from(SLOTS)
 }
 
-pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
+pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<CapacityPlan, NoPlan> {
     let measured = &evidence.measured;
     let mut sheet = Sheet::default();
     evidence.show(&mut sheet);
@@ -97,7 +97,7 @@ pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
     let database_hosts = sheet.line("hosts", n(sets) * n(wanted.db_nodes), "hosts", "--db-nodes") as u32;
     let credits = Credits::of(wanted, evidence, &load, busiest, &mut sheet);
 
-    let mut plan = Plan {
+    let mut plan = CapacityPlan {
         sets,
         servers_per_set,
         database_hosts,
@@ -114,7 +114,7 @@ pub fn plan(wanted: &Wanted, evidence: &Evidence) -> Result<Plan, NoPlan> {
 }
 
 /// The result in sentences, and what it rests on.
-fn conclude(plan: &mut Plan, wanted: &Wanted, evidence: &Evidence) {
+fn conclude(plan: &mut CapacityPlan, wanted: &Wanted, evidence: &Evidence) {
     let measured = &evidence.measured;
     let mut remarks = vec![format!(
         "Needed: {} SETs with {} servers each ({} servers), {} database hosts, {} wallet databases, {}.",

@@ -3,7 +3,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::bound::{Basis, Bound};
 use super::evidence::Evidence;
-use super::plan::{self, Plan};
+use super::plan::{self, CapacityPlan};
 use super::wanted::Wanted;
 use crate::outcome::tests::sample::outcome;
 use crate::outcome::{FaultDone, Measured, Outcome};
@@ -48,7 +48,7 @@ fn evidence(measured: &Measured) -> Evidence {
     }
 }
 
-fn plan(wanted: &Wanted, measured: &Measured) -> Result<Plan, String> {
+fn plan(wanted: &Wanted, measured: &Measured) -> Result<CapacityPlan, String> {
     plan::plan(wanted, &evidence(measured)).map_err(|no| no.why)
 }
 
@@ -171,7 +171,7 @@ fn a_rate_is_a_ceiling_only_if_something_held_the_run_up() {
     let evidence = Evidence::of(&quiet(run())).unwrap();
     assert_eq!((&evidence.openings_held_up, &evidence.credits_held_up), (&None, &None));
     let plan = plan::plan(&wanted(), &evidence).unwrap();
-    let basis = |plan: &Plan, name| plan.bounds.iter().find(|bound| bound.name == name).unwrap().basis;
+    let basis = |plan: &CapacityPlan, name| plan.bounds.iter().find(|bound| bound.name == name).unwrap().basis;
     assert_eq!(basis(&plan, "commits"), Basis::AtLeast);
     assert_eq!(basis(&plan, "credit backlog"), Basis::AtLeast);
     assert_eq!([basis(&plan, "server CPU"), basis(&plan, "database CPU")], [Basis::AtLeast; 2]);
@@ -208,7 +208,7 @@ fn a_closed_loop_reaches_the_ceiling_where_no_processor_is_left() {
     let why = "a closed loop of 64 users that kept 91% of the machine busy";
     assert_eq!(busy.openings_held_up.as_deref(), Some(why));
     let plan = plan::plan(&wanted(), &busy).unwrap();
-    let basis = |plan: &Plan, name| plan.bounds.iter().find(|bound| bound.name == name).unwrap().basis;
+    let basis = |plan: &CapacityPlan, name| plan.bounds.iter().find(|bound| bound.name == name).unwrap().basis;
     assert_eq!((basis(&plan, "commits"), basis(&plan, "server CPU")), (Basis::Reached, Basis::Cost));
 
     // 75 openings in a commit on average: so few users share them well, and more users would do more.
@@ -308,9 +308,9 @@ fn more_peak_never_needs_fewer_parts() {
         let Ok(more) = more else { continue };
         planned += 1;
         // Servers go with SETs: more SETs may need fewer each, the same number of them never.
-        let sets = |plan: &Plan| (plan.sets, plan.servers_per_set);
+        let sets = |plan: &CapacityPlan| (plan.sets, plan.servers_per_set);
         assert!(sets(&less) <= sets(&more), "seed {seed}: {less:?} for less, {more:?} for more");
-        let others = |plan: &Plan| [plan.database_hosts, plan.wallet_databases, plan.gateways.unwrap_or(0)];
+        let others = |plan: &CapacityPlan| [plan.database_hosts, plan.wallet_databases, plan.gateways.unwrap_or(0)];
         for (less, more) in others(&less).into_iter().zip(others(&more)) {
             assert!(less <= more, "seed {seed}: {less} for less, {more} for more");
         }

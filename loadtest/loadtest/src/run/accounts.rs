@@ -7,7 +7,7 @@ use hongbao_load::{Fallible, RequestBuffer};
 use serde::Deserialize;
 
 use super::books::Books;
-use super::request::Call;
+use super::request::UserCall;
 use super::shown::Shown;
 
 /// Transfers on a page.
@@ -121,7 +121,7 @@ impl Books<'_> {
     /// What must be on the accounts of users, by envelopes that were read after them.
     pub fn expected<'s>(&'s self, users: &[u32], shown: &[Option<Shown>]) -> Vec<Expected<'s>> {
         let asked: HashSet<u32> =
-            self.history.iter().filter(|event| event.call == Call::Pay).map(|event| event.envelope).collect();
+            self.history.iter().filter(|event| event.call == UserCall::Pay).map(|event| event.envelope).collect();
         let places: HashMap<u32, usize> = users.iter().enumerate().map(|(place, user)| (*user, place)).collect();
         let expect = |user: &u32| {
             let top_ups_fen = self.top_ups.get(user).copied().unwrap_or_default();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::books::Books;
 use super::order::in_order;
-use super::request::Call;
+use super::request::UserCall;
 use super::rule::Rule;
 use super::settle::Settled;
 use super::shown::Shown;
@@ -76,10 +76,10 @@ impl Books<'_> {
 
     pub fn said(&self) -> HashMap<(u32, u32), Said> {
         let mut said: HashMap<(u32, u32), Said> = HashMap::new();
-        for event in self.history.iter().filter(|event| event.call != Call::Pay) {
+        for event in self.history.iter().filter(|event| event.call != UserCall::Pay) {
             let said = said.entry((event.envelope, event.user)).or_default();
             // A grab shows an opening, but it never makes one.
-            said.may_exist |= event.call == Call::Open && event.answer.may_have_opened();
+            said.may_exist |= event.call == UserCall::Open && event.answer.may_have_opened();
             match event.answer {
                 Answered::Opened { seq, amount_fen, .. } => said.opened.push((seq, amount_fen)),
                 Answered::Unknown => said.unknown = true,
@@ -223,7 +223,7 @@ mod tests {
     use hongbao_load::Signer;
 
     use super::super::history::HistoryEvent;
-    use super::super::plan::{Plan, PlannedEnvelope};
+    use super::super::plan::{PlannedEnvelope, RunPlan};
     use super::super::users::Users;
     use super::*;
 
@@ -231,18 +231,18 @@ mod tests {
     fn broken_rules(change: impl FnOnce(&mut Shown, &mut Vec<HistoryEvent>)) -> Vec<String> {
         let planned =
             PlannedEnvelope { sender: 0, shares: 3, total_fen: 10, group: None, expires_in_s: 60, sent_ahead: false };
-        let plan = Plan { envelopes: vec![planned], users: 4, ..Plan::default() };
+        let plan = RunPlan { envelopes: vec![planned], users: 4, ..RunPlan::default() };
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
         let users = Users::new(nowhere, 1, &plan, Some(&Signer::new("s", None, None)), String::new()).unwrap();
         let event =
-            |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+            |user, answer| HistoryEvent { call: UserCall::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
         let opened = |seq, amount_fen| Answered::Opened { seq, amount_fen, replayed: false, accepted: None };
         let mut history = vec![
             event(1, opened(1, 4)),
             event(2, opened(2, 3)),
             event(3, Answered::Refused),
-            HistoryEvent { call: Call::Pay, ..event(0, Answered::Paid) },
-            HistoryEvent { call: Call::Grab, ..event(1, opened(1, 4)) },
+            HistoryEvent { call: UserCall::Pay, ..event(0, Answered::Paid) },
+            HistoryEvent { call: UserCall::Grab, ..event(1, opened(1, 4)) },
         ];
         let opens = vec![(1, users.id(1), 4), (2, users.id(2), 3)];
         let mut shown = Shown { state: "active".into(), total_fen: 10, remaining_fen: 3, opens };
@@ -296,7 +296,7 @@ mod tests {
             let unpaid = broken_rules(|shown, history| {
                 shown.state = state.into();
                 shown.opens.clear();
-                history.retain(|event| event.call == Call::Pay);
+                history.retain(|event| event.call == UserCall::Pay);
             });
             assert_eq!(unpaid, ["what was acknowledged as paid is neither created nor cancelled"]);
         }
@@ -327,7 +327,7 @@ mod tests {
     }
     #[test]
     fn an_unknown_opening_is_asked_for_again_and_must_be_what_the_journal_says() {
-        let plan = Plan { envelopes: Vec::new(), users: 2, ..Plan::default() };
+        let plan = RunPlan { envelopes: Vec::new(), users: 2, ..RunPlan::default() };
         let broken = |journal: Option<i64>, now: serde_json::Value| {
             let grab = async move || axum::Json(now);
             let service = axum::Router::new().route("/v1/envelopes/{id}/grab", axum::routing::post(grab));
@@ -336,7 +336,7 @@ mod tests {
                 Users::new(hongbao_load_testkit::serve(service), 1, &plan, Some(&secret), String::new()).unwrap();
             let envelopes = [Some("an-id".to_owned())];
             let (answer, sent_us, answered_us) = (Answered::Unknown, 0, 1);
-            let history = [HistoryEvent { call: Call::Open, envelope: 0, user: 1, sent_us, answered_us, answer }];
+            let history = [HistoryEvent { call: UserCall::Open, envelope: 0, user: 1, sent_us, answered_us, answer }];
             let top_ups = BTreeMap::new();
             let books = Books { plan: &plan, users: &users, envelopes: &envelopes, history: &history, top_ups };
             let opens = journal.map(|amount_fen| (1, users.id(1), amount_fen)).into_iter().collect();

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::history::HistoryEvent;
-use super::plan::Plan;
+use super::plan::RunPlan;
 use super::users::Users;
 
 pub struct Books<'a> {
-    pub plan: &'a Plan,
+    pub plan: &'a RunPlan,
     pub users: &'a Users,
     /// The ids of the envelopes that came to be.
     pub envelopes: &'a [Option<String>],

@@ -6,14 +6,14 @@ use hongbao_load::Connection;
 use mio::Poll;
 
 use super::answer::{ParsedResponse, parse};
-use super::request::{Ask, Call};
+use super::request::{Ask, UserCall};
 
 /// One request that is to be sent, is under way, or waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Action {
     /// Whose.
     pub visit: u32,
-    pub call: Call,
+    pub call: UserCall,
     /// How often it was asked before.
     pub attempt: u8,
     /// The second tap: it is recorded, and nothing follows from it.

@@ -21,9 +21,9 @@ use super::answer::ParsedResponse;
 use super::connection_pool::{Action, ConnectionPool, Ended};
 use super::drive::{Driven, Equipment, Pace, Traffic};
 use super::history::HistoryEvent;
-use super::plan::{Plan, What};
-use super::recorder::{Kind, Recorder};
-use super::request::{Ask, Call};
+use super::plan::{RunPlan, What};
+use super::recorder::{AnswerKind, Recorder};
+use super::request::{Ask, UserCall};
 
 /// An arrival that finds no free connection for so long could not be started.
 const START_WITHIN_US: u64 = 1_000_000;
@@ -59,7 +59,7 @@ enum Envelope {
 
 /// Drives a plan.
 pub struct Engine<'a> {
-    plan: &'a Plan,
+    plan: &'a RunPlan,
     pace: Pace,
     equipment: Equipment<'a>,
     poll: Poll,
@@ -81,7 +81,7 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    pub fn new(plan: &'a Plan, pace: Pace, equipment: Equipment<'a>) -> Fallible<Engine<'a>> {
+    pub fn new(plan: &'a RunPlan, pace: Pace, equipment: Equipment<'a>) -> Fallible<Engine<'a>> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(&poll)?;
         let envelopes = equipment.envelopes.iter().map(|id| match id {
@@ -198,10 +198,10 @@ impl<'a> Engine<'a> {
         let visit = self.plan.visits[number as usize];
         self.present += 1;
         let call = match visit.what {
-            What::Send => Call::Create,
-            What::Open if !self.ticket_ahead(number).is_empty() => Call::Open,
-            What::Open | What::Grab => Call::Grab,
-            What::View => Call::View,
+            What::Send => UserCall::Create,
+            What::Open if !self.ticket_ahead(number).is_empty() => UserCall::Open,
+            What::Open | What::Grab => UserCall::Grab,
+            What::View => UserCall::View,
         };
         if visit.what != What::Send {
             match &mut self.envelopes[visit.envelope as usize] {
@@ -222,7 +222,7 @@ impl<'a> Engine<'a> {
     fn ask(&mut self, action: Action) {
         self.ready.push_back(action);
         let doubles = self.plan.visits[action.visit as usize].behaviour.double;
-        if doubles && action.call == Call::Open && action.attempt == 0 {
+        if doubles && action.call == UserCall::Open && action.attempt == 0 {
             self.ready.push_back(Action { is_double: true, ..action });
         }
     }
@@ -314,11 +314,11 @@ impl<'a> Engine<'a> {
         let now = self.now_us();
         self.traffic.bytes_in += bytes as u64;
         let visit = self.plan.visits[action.visit as usize];
-        let call = if visit.behaviour.slow { Call::Slow } else { action.call };
+        let call = if visit.behaviour.slow { UserCall::Slow } else { action.call };
         let phase = self.plan.phase_at(action.since_us);
         self.recorder.answered(call, phase, &response.label, response.kind, now.saturating_sub(action.since_us));
         let (call, answer) = (action.call, response.answered);
-        if matches!(call, Call::Open | Call::Pay) || matches!(answer, Answered::Opened { .. }) {
+        if matches!(call, UserCall::Open | UserCall::Pay) || matches!(answer, Answered::Opened { .. }) {
             let (envelope, user) = (visit.envelope, visit.user);
             self.history.push(HistoryEvent { call, envelope, user, sent_us, answered_us: now, answer });
         }
@@ -326,28 +326,28 @@ impl<'a> Engine<'a> {
             return;
         }
         // A second create would be a second envelope: only a refusal is tried again.
-        let may_repeat = response.may_ask_again && (call != Call::Create || response.kind == Kind::Refused);
+        let may_repeat = response.may_ask_again && (call != UserCall::Create || response.kind == AnswerKind::Refused);
         match action.call {
             _ if may_repeat && action.attempt < self.equipment.retries => {
                 let wait_us = self.equipment.random.random_range(0..RETRY_US << action.attempt.min(6));
                 let again = Action { attempt: action.attempt + 1, due_us: now + wait_us, ..action };
                 self.later.push(Reverse((again.due_us, Later::Send(again))));
             }
-            Call::Create if response.text.is_some() => {
+            UserCall::Create if response.text.is_some() => {
                 self.equipment.envelopes[visit.envelope as usize] = response.text.map(String::from);
-                self.ask(Action { call: Call::Pay, attempt: 0, due_us: now, since_us: now, ..action });
+                self.ask(Action { call: UserCall::Pay, attempt: 0, due_us: now, since_us: now, ..action });
             }
-            Call::Grab if visit.what == What::Open && response.text.is_some() => {
+            UserCall::Grab if visit.what == What::Open && response.text.is_some() => {
                 self.grabbed.insert(action.visit, response.text.expect("it was just seen"));
-                self.ask(Action { call: Call::Open, attempt: 0, due_us: now, since_us: now, ..action });
+                self.ask(Action { call: UserCall::Open, attempt: 0, due_us: now, since_us: now, ..action });
             }
             // Its ticket was made ahead and has expired: the next one comes from a grab, as in life.
-            Call::Open if response.is_bad_ticket && !self.grabbed.contains_key(&action.visit) => {
+            UserCall::Open if response.is_bad_ticket && !self.grabbed.contains_key(&action.visit) => {
                 self.tickets_renewed += 1;
-                self.ask(Action { call: Call::Grab, attempt: 0, due_us: now, since_us: now, ..action });
+                self.ask(Action { call: UserCall::Grab, attempt: 0, due_us: now, since_us: now, ..action });
             }
-            Call::Create | Call::Pay => {
-                self.settle_envelope(visit.envelope, action.call == Call::Pay && response.is_good(), now);
+            UserCall::Create | UserCall::Pay => {
+                self.settle_envelope(visit.envelope, action.call == UserCall::Pay && response.is_good(), now);
                 self.leave(action.visit);
             }
             _ => self.leave(action.visit),
@@ -359,7 +359,7 @@ impl<'a> Engine<'a> {
         if action.is_double {
             return;
         }
-        if matches!(action.call, Call::Create | Call::Pay) {
+        if matches!(action.call, UserCall::Create | UserCall::Pay) {
             let envelope = self.plan.visits[action.visit as usize].envelope;
             self.settle_envelope(envelope, false, now);
         }

@@ -5,12 +5,12 @@ use std::path::Path;
 use hongbao_load::{Answered, Fallible, files};
 use serde_json::json;
 
-use super::request::Call;
+use super::request::UserCall;
 
 /// One request to open or to pay, or a grab that found an opening, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryEvent {
-    pub call: Call,
+    pub call: UserCall,
     pub envelope: u32,
     pub user: u32,
     /// When it was sent, in microseconds since the load began.
@@ -72,9 +72,9 @@ mod tests {
         };
         let event = |call, user, answer| HistoryEvent { call, envelope: 0, user, sent_us: 1, answered_us: 2, answer };
         let history = [
-            event(Call::Open, 7, opened),
-            event(Call::Open, 8, Answered::Unknown),
-            event(Call::Pay, 0, Answered::Paid),
+            event(UserCall::Open, 7, opened),
+            event(UserCall::Open, 8, Answered::Unknown),
+            event(UserCall::Pay, 0, Answered::Paid),
         ];
         export(Some(&path), &history, &[Some("an-id".into())], |user| format!("u{user}")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -88,8 +88,14 @@ mod tests {
 
     #[test]
     fn a_history_that_cannot_be_written_is_named_by_its_flag() {
-        let event =
-            HistoryEvent { call: Call::Pay, envelope: 0, user: 0, sent_us: 1, answered_us: 2, answer: Answered::Paid };
+        let event = HistoryEvent {
+            call: UserCall::Pay,
+            envelope: 0,
+            user: 0,
+            sent_us: 1,
+            answered_us: 2,
+            answer: Answered::Paid,
+        };
         let kept = |path| export(path, &[event], &[None], |user| user.to_string());
         // It can be opened, and has no room.
         let message = kept(Some(Path::new("/dev/full"))).unwrap_err().to_string();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use hongbao_load::Answered;
 
 use super::history::HistoryEvent;
-use super::request::Call;
+use super::request::UserCall;
 use super::rule::Rule;
 use crate::outcome::Check;
 
@@ -24,7 +24,7 @@ pub fn in_order(history: &[HistoryEvent]) -> Order {
     let mut by_server = Rule::new("openings were committed in the order in which a server says it accepted them (I4)");
     let mut of_envelopes: BTreeMap<u32, Vec<(u32, &HistoryEvent)>> = BTreeMap::new();
     for event in history {
-        if let (Call::Open, Answered::Opened { seq, replayed: false, .. }) = (event.call, event.answer) {
+        if let (UserCall::Open, Answered::Opened { seq, replayed: false, .. }) = (event.call, event.answer) {
             of_envelopes.entry(event.envelope).or_default().push((seq, event));
         }
     }
@@ -75,7 +75,7 @@ mod tests {
     fn event(seq: u32, sent_us: u64, answered_us: u64, place: u64) -> HistoryEvent {
         let accepted = Some(Accepted { lane: 1, place });
         let answer = Answered::Opened { seq, amount_fen: 1, replayed: false, accepted };
-        HistoryEvent { call: Call::Open, envelope: 0, user: seq, sent_us, answered_us, answer }
+        HistoryEvent { call: UserCall::Open, envelope: 0, user: seq, sent_us, answered_us, answer }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::outcome::Phase;
 
 /// A whole run, on paper. The same seed makes the same plan.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct RunPlan {
     /// The scenario's parameters, by name.
     pub parameters: BTreeMap<String, String>,
     /// The envelopes that it needs, by their numbers.
@@ -68,9 +68,9 @@ pub struct ClientBehaviour {
     pub slow: bool,
 }
 
-impl Plan {
+impl RunPlan {
     /// Puts the visits in the order of time.
-    pub fn sorted(mut self) -> Plan {
+    pub fn sorted(mut self) -> RunPlan {
         self.visits.sort_by_key(|visit| visit.at_us);
         self
     }
@@ -111,7 +111,7 @@ mod tests {
     fn a_load_that_ended_early_has_shorter_phases() {
         let phase = |name: &str, from_s, to_s| Phase { name: name.into(), from_s, to_s };
         let phases = vec![phase("ramp", 0.0, 2.0), phase("peak", 2.0, 5.0), phase("tail", 5.0, 9.0)];
-        let plan = Plan { phases, ..Plan::default() };
+        let plan = RunPlan { phases, ..RunPlan::default() };
         assert_eq!(plan.phases_until(9.0), plan.phases);
         assert_eq!(plan.phases_until(3.0), [phase("ramp", 0.0, 2.0), phase("peak", 2.0, 3.0)]);
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use hongbao_load::{Fallible, RequestBuffer};
 use serde::Deserialize;
 
-use super::plan::{Plan, PlannedEnvelope, What};
-use super::request::{Ask, Call};
+use super::plan::{PlannedEnvelope, RunPlan, What};
+use super::request::{Ask, UserCall};
 use super::users::Users;
 
 /// Seconds that starting and preparing take at least, and users prepared a second:
@@ -23,12 +23,12 @@ pub struct Prepared {
 }
 
 /// How long before the load a run begins to prepare, where the load must begin on time.
-pub fn lead(plan: &Plan) -> Duration {
+pub fn lead(plan: &RunPlan) -> Duration {
     let senders = plan.money().len() as f64;
     Duration::from_secs_f64(START_S + (senders + plan.visits.len() as f64 / 20.0) / USERS_PER_S)
 }
 
-pub fn prepare(plan: &Plan, users: &Users, tickets_ahead: bool) -> Fallible<Prepared> {
+pub fn prepare(plan: &RunPlan, users: &Users, tickets_ahead: bool) -> Fallible<Prepared> {
     let mut needs = plan.money();
     // One goes first: should it turn out to be real money, it is no more than this.
     if let Some((sender, fen)) = needs.pop_first() {
@@ -43,7 +43,7 @@ pub fn prepare(plan: &Plan, users: &Users, tickets_ahead: bool) -> Fallible<Prep
     Ok(Prepared { envelopes, tickets })
 }
 
-fn send_ahead(plan: &Plan, users: &Users) -> Fallible<Vec<Option<String>>> {
+fn send_ahead(plan: &RunPlan, users: &Users) -> Fallible<Vec<Option<String>>> {
     #[derive(Deserialize)]
     struct Made {
         id: String,
@@ -51,10 +51,10 @@ fn send_ahead(plan: &Plan, users: &Users) -> Fallible<Vec<Option<String>>> {
     let mut ids = vec![None; plan.envelopes.len()];
     let ahead = || plan.envelopes.iter().enumerate().filter(|(_, envelope)| envelope.sent_ahead);
     let (mut creates, mut pays) = (RequestBuffer::default(), RequestBuffer::default());
-    ahead().for_each(|(_, envelope)| push(&mut creates, users, Call::Create, envelope, "", envelope.sender));
+    ahead().for_each(|(_, envelope)| push(&mut creates, users, UserCall::Create, envelope, "", envelope.sender));
     for ((number, envelope), body) in ahead().zip(users.ask_all("an envelope", &creates)?) {
         let made: Made = serde_json::from_slice(&body)?;
-        push(&mut pays, users, Call::Pay, envelope, &made.id, envelope.sender);
+        push(&mut pays, users, UserCall::Pay, envelope, &made.id, envelope.sender);
         ids[number] = Some(made.id);
     }
     users.ask_all("a payment", &pays)?;
@@ -62,14 +62,14 @@ fn send_ahead(plan: &Plan, users: &Users) -> Fallible<Vec<Option<String>>> {
 }
 
 /// Appends a call of a user as it is made under load.
-fn push(out: &mut RequestBuffer, users: &Users, call: Call, envelope: &PlannedEnvelope, id: &str, user: u32) {
+fn push(out: &mut RequestBuffer, users: &Users, call: UserCall, envelope: &PlannedEnvelope, id: &str, user: u32) {
     let ask = Ask { call, envelope, id, ticket: "", token: users.token(user), header: &users.header };
     out.push(|bytes| ask.write(bytes));
 }
 
 /// A ticket for each visit that opens, as long as its envelope has shares; a visit
 /// without one grabs during the load.
-fn grab_ahead(plan: &Plan, users: &Users, envelopes: &[Option<String>]) -> Fallible<RequestBuffer> {
+fn grab_ahead(plan: &RunPlan, users: &Users, envelopes: &[Option<String>]) -> Fallible<RequestBuffer> {
     #[derive(Deserialize)]
     struct Ready<'a> {
         ticket: Option<&'a str>,
@@ -78,7 +78,7 @@ fn grab_ahead(plan: &Plan, users: &Users, envelopes: &[Option<String>]) -> Falli
     let opens = |what| what == What::Open;
     for visit in plan.visits.iter().filter(|visit| opens(visit.what)) {
         let id = envelopes[visit.envelope as usize].as_deref().unwrap_or_default();
-        push(&mut grabs, users, Call::Grab, &plan.envelopes[visit.envelope as usize], id, visit.user);
+        push(&mut grabs, users, UserCall::Grab, &plan.envelopes[visit.envelope as usize], id, visit.user);
     }
     let mut bodies = users.ask_all("a ticket", &grabs)?.into_iter();
     let mut tickets = RequestBuffer::default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::request::Call;
+use super::request::UserCall;
 use crate::outcome::{Generator, Latency, Phase, Second, Totals};
 
 /// Latencies over this many microseconds count as this many.
@@ -15,7 +15,7 @@ const LAG_BARS_MS: [f64; 10] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, 200.0,
 
 /// What an answer counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AnswerKind {
     /// An opening for the first time.
     Committed,
     /// Any other answer that is no refusal.
@@ -40,7 +40,7 @@ pub struct Gauges {
 pub struct Recorder {
     phases: Vec<Phase>,
     /// By what was answered, then by call and phase.
-    times: BTreeMap<String, BTreeMap<(Call, usize), Histogram<u64>>>,
+    times: BTreeMap<String, BTreeMap<(UserCall, usize), Histogram<u64>>>,
     lag_us: Histogram<u64>,
     now: Totals,
     open_us: Histogram<u64>,
@@ -88,19 +88,19 @@ impl Recorder {
     }
 
     /// A request was answered, or its connection was lost.
-    pub fn answered(&mut self, call: Call, phase: usize, label: &str, kind: Kind, latency_us: u64) {
+    pub fn answered(&mut self, call: UserCall, phase: usize, label: &str, kind: AnswerKind, latency_us: u64) {
         match kind {
-            Kind::Committed => {
+            AnswerKind::Committed => {
                 self.now.accepted += 1;
                 self.now.committed += 1;
             }
-            Kind::Accepted => self.now.accepted += 1,
-            Kind::Unknown => self.now.unknown += 1,
-            Kind::Refused => (),
+            AnswerKind::Accepted => self.now.accepted += 1,
+            AnswerKind::Unknown => self.now.unknown += 1,
+            AnswerKind::Refused => (),
         }
-        if matches!(kind, Kind::Refused | Kind::Unknown) {
+        if matches!(kind, AnswerKind::Refused | AnswerKind::Unknown) {
             *self.errors.entry(format!("{} {label}", call.text())).or_default() += 1;
-        } else if call == Call::Open {
+        } else if call == UserCall::Open {
             self.open_us.saturating_record(latency_us);
         }
         // No text is made for an answer that was seen before.
@@ -203,12 +203,12 @@ mod tests {
         let mut recorder = Recorder::new(&[phase("ramp", 0.0, 1.0), phase("peak", 1.0, 2.0)]);
         recorder.offered();
         recorder.started(300);
-        recorder.answered(Call::Open, 0, "opened", Kind::Committed, 5_000);
-        recorder.answered(Call::Open, 0, "503 busy", Kind::Refused, 100);
+        recorder.answered(UserCall::Open, 0, "opened", AnswerKind::Committed, 5_000);
+        recorder.answered(UserCall::Open, 0, "503 busy", AnswerKind::Refused, 100);
         let second = recorder.tick(1.0, Gauges { settled: 1, ..Gauges::default() }).clone();
         assert_eq!(second.errors, BTreeMap::from([("open 503 busy".into(), 1)]));
         assert!((second.p50_ms - 5.0).abs() < 0.1, "refusals do not flatter the latency of openings");
-        recorder.answered(Call::Open, 1, "opened", Kind::Committed, 9_000);
+        recorder.answered(UserCall::Open, 1, "opened", AnswerKind::Committed, 9_000);
         recorder.tick(2.0, Gauges { settled: 1, ..Gauges::default() });
         assert_eq!((recorder.totals.committed, recorder.totals.settled, recorder.totals.accepted), (2, 1, 2));
 

@@ -12,7 +12,7 @@ use super::drive::{Driven, Equipment};
 use super::engine::Engine;
 use super::gauges::GaugeWatch;
 use super::history::HistoryEvent;
-use super::plan::Plan;
+use super::plan::RunPlan;
 use super::prepare::Prepared;
 use super::recorder::{Gauges, Recorder};
 use super::settle::Settled;
@@ -31,7 +31,7 @@ const STEP: Duration = Duration::from_millis(20);
 /// Everything that a run has at hand.
 pub struct Rehearsal<'a> {
     pub args: &'a RunArgs,
-    pub plan: &'a Plan,
+    pub plan: &'a RunPlan,
     pub target: &'a Target,
     pub users: &'a Users,
     /// What is broken meanwhile.

@@ -8,7 +8,7 @@ use crate::outcome::{SLOW_CLIENTS, call_name};
 
 /// What is asked of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Call {
+pub enum UserCall {
     /// Makes an envelope.
     Create,
     Pay,
@@ -21,26 +21,26 @@ pub enum Call {
     Slow,
 }
 
-impl Call {
+impl UserCall {
     /// Its name in reports.
     pub fn text(self) -> &'static str {
-        if self == Call::Slow { SLOW_CLIENTS } else { call_name(self.contract()).expect("users ask for it") }
+        if self == UserCall::Slow { SLOW_CLIENTS } else { call_name(self.contract()).expect("users ask for it") }
     }
 
     fn contract(self) -> contract::Call {
         match self {
-            Call::Create => contract::Call::Create,
-            Call::Pay => contract::Call::Pay,
-            Call::Grab => contract::Call::Grab,
-            Call::Open => contract::Call::Open,
-            Call::View | Call::Slow => contract::Call::Detail,
+            UserCall::Create => contract::Call::Create,
+            UserCall::Pay => contract::Call::Pay,
+            UserCall::Grab => contract::Call::Grab,
+            UserCall::Open => contract::Call::Open,
+            UserCall::View | UserCall::Slow => contract::Call::Detail,
         }
     }
 }
 
 /// A call with all that is said in it.
 pub struct Ask<'a> {
-    pub call: Call,
+    pub call: UserCall,
     pub envelope: &'a PlannedEnvelope,
     /// Its id; nothing while it has none.
     pub id: &'a str,
@@ -55,8 +55,8 @@ impl Ask<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         let Ask { call, id, ticket, token, header, .. } = self;
         let body = match call {
-            Call::Create => self.create_body(),
-            Call::Open => format!(r#"{{"ticket":"{ticket}"}}"#),
+            UserCall::Create => self.create_body(),
+            UserCall::Open => format!(r#"{{"ticket":"{ticket}"}}"#),
             _ => String::new(),
         };
         let info = call.contract().info();
@@ -79,7 +79,7 @@ impl Ask<'_> {
 mod tests {
     use super::*;
 
-    fn written(call: Call, id: &str) -> String {
+    fn written(call: UserCall, id: &str) -> String {
         let envelope = PlannedEnvelope {
             sender: 0,
             shares: 3,
@@ -96,17 +96,17 @@ mod tests {
     #[test]
     fn each_call_goes_where_the_contract_says() {
         for (call, id, line) in [
-            (Call::Create, "", "POST /v1/envelopes HTTP/1.1\r\n"),
-            (Call::Pay, "e", "POST /v1/envelopes/e/pay HTTP/1.1\r\n"),
-            (Call::Grab, "e", "POST /v1/envelopes/e/grab HTTP/1.1\r\n"),
-            (Call::Open, "e", "POST /v1/envelopes/e/open HTTP/1.1\r\n"),
-            (Call::View, "e", "GET /v1/envelopes/e HTTP/1.1\r\n"),
+            (UserCall::Create, "", "POST /v1/envelopes HTTP/1.1\r\n"),
+            (UserCall::Pay, "e", "POST /v1/envelopes/e/pay HTTP/1.1\r\n"),
+            (UserCall::Grab, "e", "POST /v1/envelopes/e/grab HTTP/1.1\r\n"),
+            (UserCall::Open, "e", "POST /v1/envelopes/e/open HTTP/1.1\r\n"),
+            (UserCall::View, "e", "GET /v1/envelopes/e HTTP/1.1\r\n"),
         ] {
             let text = written(call, id);
             assert!(text.starts_with(line), "{text}");
         }
-        assert!(written(Call::Open, "e").ends_with("\r\n\r\n{\"ticket\":\"a-ticket\"}"));
-        assert!(written(Call::Create, "").ends_with(
+        assert!(written(UserCall::Open, "e").ends_with("\r\n\r\n{\"ticket\":\"a-ticket\"}"));
+        assert!(written(UserCall::Create, "").ends_with(
             r#"{"kind":"lucky","total_fen":30,"shares":3,"expires_in_s":60,"audience":{"type":"group","id":"g4"}}"#
         ));
     }

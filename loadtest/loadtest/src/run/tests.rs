@@ -19,16 +19,16 @@ use super::books::Books;
 use super::drive::{Driven, Equipment, Pace};
 use super::engine::Engine;
 use super::history::HistoryEvent;
-use super::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
+use super::plan::{ClientBehaviour, PlannedEnvelope, RunPlan, Visit, What};
 use super::recorder::Gauges;
-use super::request::Call;
+use super::request::UserCall;
 use super::settle::{Look, Settled};
 use super::shown::Shown;
 use super::users::Users;
 use crate::outcome::{Phase, Second};
 
 /// One envelope, and an opening of it every ten milliseconds of `seconds`.
-fn plan(visits: u32, seconds: f64) -> Plan {
+fn plan(visits: u32, seconds: f64) -> RunPlan {
     let visit = |number: u32| Visit {
         at_us: u64::from(number) * 10_000,
         envelope: 0,
@@ -38,21 +38,21 @@ fn plan(visits: u32, seconds: f64) -> Plan {
     };
     let envelope =
         PlannedEnvelope { sender: 0, shares: 9, total_fen: 9, group: None, expires_in_s: 60, sent_ahead: true };
-    Plan {
+    RunPlan {
         envelopes: vec![envelope],
         users: visits,
         visits: (0..visits).map(visit).collect(),
         phases: vec![Phase { name: "load".into(), from_s: 0.0, to_s: seconds }],
-        ..Plan::default()
+        ..RunPlan::default()
     }
 }
 
 /// Drives it with tickets made ahead, over four connections.
-fn drive(plan: &Plan, pace: Pace, addr: SocketAddr) -> Driven {
+fn drive(plan: &RunPlan, pace: Pace, addr: SocketAddr) -> Driven {
     drive_with(plan, pace, addr, b"a-ticket", 4)
 }
 
-fn drive_with(plan: &Plan, pace: Pace, addr: SocketAddr, ticket: &[u8], connections: usize) -> Driven {
+fn drive_with(plan: &RunPlan, pace: Pace, addr: SocketAddr, ticket: &[u8], connections: usize) -> Driven {
     let (mut tokens, mut tickets) = (RequestBuffer::default(), RequestBuffer::default());
     for user in 0..plan.users {
         tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
@@ -213,7 +213,7 @@ fn audited_beside(addr: SocketAddr, within: Duration, is_disturbed: &(dyn Fn() -
         users.tokens.push(|out| out.extend_from_slice(format!("user-{user}").as_bytes()));
     }
     let answer = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
-    let history = [HistoryEvent { call: Call::Open, envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
+    let history = [HistoryEvent { call: UserCall::Open, envelope: 0, user: 1, sent_us: 0, answered_us: 1, answer }];
     let envelopes = [Some("an-id".to_owned())];
     let books = Books { plan: &plan, users: &users, envelopes: &envelopes, history: &history, top_ups: plan.money() };
     let settled = books.settle(within, is_disturbed);
@@ -297,7 +297,8 @@ fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
         String::new(),
     )
     .unwrap();
-    let event = |user, answer| HistoryEvent { call: Call::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
+    let event =
+        |user, answer| HistoryEvent { call: UserCall::Open, envelope: 0, user, sent_us: 0, answered_us: 1, answer };
     let opened = Answered::Opened { seq: 1, amount_fen: 4, replayed: false, accepted: None };
     let (plan, envelopes) = (plan(3, 1.0), [Some("an-id".to_owned())]);
     let rules = |history: &[HistoryEvent]| {

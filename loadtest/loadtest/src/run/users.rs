@@ -9,7 +9,7 @@ use hongbao_load::{Fallible, Request, RequestBuffer, RequestSource, interrupt, p
 use serde::Deserialize;
 use serde_json::json;
 
-use super::plan::Plan;
+use super::plan::RunPlan;
 
 /// How often something that was not answered well is asked for again.
 const TRIES_MAX: u32 = 30;
@@ -33,7 +33,7 @@ impl Users {
     /// Gets tokens for all users: from `signer`, or else from the dev call. `run` keeps the users
     /// of different runs apart, so that they are new to the service; `header` is sent with
     /// all requests.
-    pub fn new(addr: SocketAddr, run: u32, plan: &Plan, signer: Option<&Signer>, header: String) -> Fallible<Users> {
+    pub fn new(addr: SocketAddr, run: u32, plan: &RunPlan, signer: Option<&Signer>, header: String) -> Fallible<Users> {
         #[derive(Deserialize)]
         struct Made {
             token: String,
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn users_are_found_by_their_ids_and_strangers_are_not() {
-        let plan = Plan { users: 3, groups: vec![1, 1, 2], ..Plan::default() };
+        let plan = RunPlan { users: 3, groups: vec![1, 1, 2], ..RunPlan::default() };
         let addr = hongbao_load_testkit::start();
         let users = Users::new(addr, 0xab, &plan, Some(&Signer::new("s", None, None)), String::new()).unwrap();
         assert_eq!(users.tokens.count(), 3);
@@ -186,7 +186,7 @@ mod tests {
             };
             let service = axum::Router::new().route("/v1/wallet", axum::routing::get(wallet));
             let header = if marked { "x-hongbao-rehearsal: token\r\n" } else { "" };
-            let (plan, secret) = (Plan { users: 1, ..Plan::default() }, Signer::new("s", None, None));
+            let (plan, secret) = (RunPlan { users: 1, ..RunPlan::default() }, Signer::new("s", None, None));
             let users =
                 Users::new(hongbao_load_testkit::serve(service), 1, &plan, Some(&secret), header.to_owned()).unwrap();
             assert_eq!(users.check_mark(0).is_ok(), is_fine, "{real_fen} {marked}");

@@ -167,8 +167,8 @@ mod tests {
     use super::*;
     use crate::outcome::{FaultDone, Phase};
     use crate::run::drive::Traffic;
-    use crate::run::recorder::{Gauges, Kind, Recorder};
-    use crate::run::request::Call;
+    use crate::run::recorder::{AnswerKind, Gauges, Recorder};
+    use crate::run::request::UserCall;
     use crate::run::settle::Settled;
     use crate::run::usage::Usage;
 
@@ -177,10 +177,11 @@ mod tests {
         let phases = [Phase { name: "load".into(), from_s: 0.0, to_s: 10.0 }];
         let mut recorder = Recorder::new(&phases);
         for number in 0..400 {
-            let (label, kind) = if number < 300 { ("opened", Kind::Committed) } else { ("503 busy", Kind::Refused) };
-            recorder.answered(Call::Open, 0, label, kind, 1_000);
+            let (label, kind) =
+                if number < 300 { ("opened", AnswerKind::Committed) } else { ("503 busy", AnswerKind::Refused) };
+            recorder.answered(UserCall::Open, 0, label, kind, 1_000);
         }
-        (0..500).for_each(|_| recorder.answered(Call::Grab, 0, "ready", Kind::Accepted, 100));
+        (0..500).for_each(|_| recorder.answered(UserCall::Grab, 0, "ready", AnswerKind::Accepted, 100));
         recorder.tick(10.0, Gauges { settled: 300, ..Gauges::default() });
         Driven {
             recorder,

@@ -4,7 +4,7 @@ use hongbao_load::{Client, Generator, RequestSource};
 
 use super::*;
 use crate::compare::audit::Audit;
-use crate::compare::cell::Plan;
+use crate::compare::cell::CellPlan;
 use crate::compare::history::History;
 use crate::compare::run::Ready;
 use crate::compare::testbed::Testbed;
@@ -38,7 +38,7 @@ impl Drop for Running {
 }
 
 /// Seeds what the plan needs, and starts an alternative on it.
-fn start(testbed: &Testbed, scheme: Scheme, plan: Plan) -> (Ready, Running) {
+fn start(testbed: &Testbed, scheme: Scheme, plan: CellPlan) -> (Ready, Running) {
     let ready = Ready::seed(testbed, scheme, plan).unwrap();
     let listen = ([127, 0, 0, 1], 0).into();
     let args = AlternativeArgs {
@@ -74,9 +74,9 @@ fn open_all(ready: &Ready, addr: SocketAddr) -> (History, std::collections::BTre
 }
 
 /// `users` users, each of whom opens each of the envelopes.
-fn plan(envelopes: u32, shares: u32, users: u32) -> Plan {
+fn plan(envelopes: u32, shares: u32, users: u32) -> CellPlan {
     let openings = (0..users).flat_map(|user| (0..envelopes).map(move |envelope| Opening { user, envelope }));
-    Plan { envelopes, shares, openings: openings.collect() }
+    CellPlan { envelopes, shares, openings: openings.collect() }
 }
 
 fn audit(testbed: &Testbed, ready: &Ready, history: &History) -> Audit {
@@ -109,7 +109,7 @@ fn a_user_who_asks_thirty_two_times_at_once_gets_one_share_and_hears_of_it_every
     let testbed = testbed();
     for scheme in ALTERNATIVES {
         let openings = vec![Opening { user: 7, envelope: 0 }; 320];
-        let (ready, alternative) = start(&testbed, scheme, Plan { envelopes: 1, shares: 40, openings });
+        let (ready, alternative) = start(&testbed, scheme, CellPlan { envelopes: 1, shares: 40, openings });
         let (history, errors) = open_all(&ready, alternative.addr);
         assert_eq!(history.opened(), 1, "{scheme:?}: {errors:?}");
         let known = ["200 opened replayed", "503 busy"];

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hongbao_load::number;
-use hongbao_load::page::{Bound, Chart, Kind, NARROW, Series, Table, WIDE, caption};
+use hongbao_load::page::{Bound, Chart, ChartKind, NARROW, Series, Table, WIDE, caption};
 use maud::{Markup, Render, html};
 
 use crate::outcome::data::{Outcome, Second, Totals, Verdict, most_frequent};
@@ -31,7 +31,7 @@ struct Figure<'a> {
     hint: String,
     /// What is said instead when there are no values.
     nothing: &'a str,
-    kind: Kind,
+    kind: ChartKind,
     logarithmic: bool,
     series: Vec<Series>,
     bounds: Vec<Bound>,
@@ -124,7 +124,7 @@ fn figures(moments: &[Moment], latency_origin: &str) -> Vec<Figure<'static>> {
         title,
         hint: hint.into(),
         nothing: "The service did not say.",
-        kind: Kind::Lines,
+        kind: ChartKind::Lines,
         logarithmic: false,
         series,
         bounds: Vec::new(),
@@ -165,7 +165,7 @@ fn figures(moments: &[Moment], latency_origin: &str) -> Vec<Figure<'static>> {
         lines("queue", "Queue", "openings that wait in the lanes", vec![queue]),
         lines("batch", "Batches", "openings a commit, on average", vec![batch]),
         Figure {
-            kind: Kind::Columns,
+            kind: ChartKind::Columns,
             nothing: "None.",
             ..lines("errors", "Errors", "refused or failed, a second", errors(moments))
         },

@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use super::groups::{for_rate, parameters, send};
 use super::wish::{Wish, phases};
 use crate::run::arrivals::Arrivals;
-use crate::run::plan::Plan;
+use crate::run::plan::RunPlan;
 
 /// The parts of the night, as parts of the whole, and how many are sent at their
 /// end, as a part of the full rate.
@@ -32,10 +32,10 @@ pub fn midnight_s(wish: &Wish) -> f64 {
 }
 
 /// Writes the plan. Every envelope expires within the last part of the night.
-pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
+pub fn plan(wish: &Wish, random: &mut SmallRng) -> RunPlan {
     let groups = for_rate(wish.rate, random);
     let of_users = groups.of_users();
-    let mut plan = Plan { users: of_users.len() as u32, groups: of_users, ..Plan::default() };
+    let mut plan = RunPlan { users: of_users.len() as u32, groups: of_users, ..RunPlan::default() };
     let sends_per_s = wish.rate / groups.openings_mean(wish.shares_max);
     let expiry_s = wish.seconds * (RAMP + PEAK + TAIL);
     let parts = [

@@ -10,7 +10,7 @@ use rand::seq::index;
 use rand_distr::{Distribution, Exp, Zipf};
 
 use super::wish::{EXPIRES_IN_S, SHARE_FEN_MEAN, Wish, named, phases};
-use crate::run::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
+use crate::run::plan::{ClientBehaviour, PlannedEnvelope, RunPlan, Visit, What};
 
 /// Groups have as many members as a Zipf distribution of this exponent says.
 const ZIPF_EXPONENT: f64 = 1.1;
@@ -73,7 +73,7 @@ fn shares_of(members: u32, shares_max: u32) -> u32 {
 /// Somebody of a random group sends an envelope at `at_us`, and everybody comes.
 /// `expires_in_s` is when it expires; no visit is at or after `until_us`.
 pub fn send(
-    plan: &mut Plan,
+    plan: &mut RunPlan,
     groups: &Groups,
     wish: &Wish,
     at_us: u64,
@@ -95,7 +95,7 @@ pub fn send(
         sent_ahead: false,
     });
     let exponential = |mean_s: f64| Exp::new(1.0 / mean_s).expect("the mean is fixed and good");
-    let come = |plan: &mut Plan, user, what, after_s: f64| {
+    let come = |plan: &mut RunPlan, user, what, after_s: f64| {
         let at_us = at_us + (after_s * 1e6) as u64;
         if at_us < until_us {
             plan.visits.push(Visit { at_us, envelope, user, what, behaviour: ClientBehaviour::default() });
@@ -146,10 +146,10 @@ pub fn for_rate(rate: f64, random: &mut SmallRng) -> Groups {
     Groups::new(((rate / 10.0) * GROUPS_PER_RATE).ceil().clamp(1.0, 100_000.0) as usize, random)
 }
 
-pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
+pub fn plan(wish: &Wish, random: &mut SmallRng) -> RunPlan {
     let groups = for_rate(wish.rate, random);
     let of_users = groups.of_users();
-    let mut plan = Plan { users: of_users.len() as u32, groups: of_users, ..Plan::default() };
+    let mut plan = RunPlan { users: of_users.len() as u32, groups: of_users, ..RunPlan::default() };
     let sends_per_s = wish.rate / groups.openings_mean(wish.shares_max);
     let until_us = (wish.seconds * 1e6) as u64;
     for at_us in wish.arrivals.moments(sends_per_s, wish.seconds, random) {

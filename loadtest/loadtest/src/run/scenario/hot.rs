@@ -3,10 +3,10 @@
 use rand::rngs::SmallRng;
 
 use super::wish::{Wish, ahead, named, phases};
-use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
+use crate::run::plan::{ClientBehaviour, RunPlan, Visit, What};
 
 /// Writes the plan. User 0 sends; everybody else comes once.
-pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
+pub fn plan(wish: &Wish, random: &mut SmallRng) -> RunPlan {
     let moments = wish.arrivals.moments(wish.rate, wish.seconds, random);
     let openers = moments.len() as u32;
     let shares = openers.clamp(1, wish.shares_max);
@@ -23,7 +23,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
         ("openers", format!("{openers}, each once")),
         ("arrivals", format!("{:?}, {} a second, {} s", wish.arrivals, wish.rate, wish.seconds)),
     ];
-    Plan {
+    RunPlan {
         parameters: named(parameters),
         envelopes: vec![ahead(shares)],
         groups: Vec::new(),

@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use self::wish::{ENVELOPES_MAX, VISITS_MAX};
-use super::plan::{ClientBehaviour, Plan};
+use super::plan::{ClientBehaviour, RunPlan};
 
 /// What to rehearse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -66,7 +66,7 @@ impl Scenario {
     ///
     /// # Errors
     /// When it would be larger than this machine should hold, or a file cannot be read.
-    pub fn plan(self, wish: &Wish) -> Fallible<Plan> {
+    pub fn plan(self, wish: &Wish) -> Fallible<RunPlan> {
         // Before it is written: it need not fit into memory.
         if self.visits_expected(wish) > VISITS_MAX as f64 {
             let visits = self.visits_expected(wish);

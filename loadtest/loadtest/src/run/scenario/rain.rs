@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 
 use super::wish::{Wish, ahead, named, phases};
-use crate::run::plan::{ClientBehaviour, Plan, Visit, What};
+use crate::run::plan::{ClientBehaviour, RunPlan, Visit, What};
 
 /// Who taps one envelope.
 const OPENERS: u32 = 8;
@@ -27,7 +27,7 @@ pub fn openings(wish: &Wish) -> f64 {
 
 /// Writes the plan: user 0 sends everything ahead; each second has `rate`
 /// openings, all at its beginning.
-pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
+pub fn plan(wish: &Wish, random: &mut SmallRng) -> RunPlan {
     let (drops, seconds) = extent(wish);
     let shares = SHARES.min(wish.shares_max);
     // People come again every second; within one no user taps twice.
@@ -52,7 +52,7 @@ pub fn plan(wish: &Wish, random: &mut SmallRng) -> Plan {
         ("openers", format!("{OPENERS} an envelope, within {} ms", WITHIN_US / 1_000)),
         ("seconds", seconds.to_string()),
     ];
-    Plan {
+    RunPlan {
         parameters: named(parameters),
         envelopes: vec![ahead(shares); (drops * seconds) as usize],
         groups: Vec::new(),

@@ -6,7 +6,7 @@ use hongbao_load::{Fallible, files};
 use serde::Deserialize;
 
 use super::wish::{ENVELOPES_MAX, SHARE_FEN_MEAN, VISITS_MAX, Wish, ahead, phases};
-use crate::run::plan::{ClientBehaviour, Plan, PlannedEnvelope, Visit, What};
+use crate::run::plan::{ClientBehaviour, PlannedEnvelope, RunPlan, Visit, What};
 
 /// Users are numbered; no number is higher.
 const USER_MAX: u32 = 5_000_000;
@@ -23,7 +23,7 @@ const SHARES: u32 = 100;
 #[serde(deny_unknown_fields)]
 struct Line {
     at_ms: u64,
-    call: Call,
+    call: ReplayedCall,
     envelope: u32,
     user: u32,
     /// Of a send: how many shares.
@@ -34,7 +34,7 @@ struct Line {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Call {
+enum ReplayedCall {
     Send,
     Grab,
     Open,
@@ -63,7 +63,7 @@ impl Line {
         if self.envelope > ENVELOPE_MAX {
             return Err(format!("an envelope's number above {ENVELOPE_MAX}"));
         }
-        if !matches!(self.call, Call::Send) && (self.shares.is_some() || self.total_fen.is_some()) {
+        if !matches!(self.call, ReplayedCall::Send) && (self.shares.is_some() || self.total_fen.is_some()) {
             return Err("only a send has shares and total_fen".to_owned());
         }
         if !(1..=most).contains(&shares) {
@@ -79,9 +79,9 @@ impl Line {
 }
 
 /// Reads the plan. An envelope that no line sends is sent ahead, by user 0.
-pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
+pub fn plan(path: &Path, wish: &Wish) -> Fallible<RunPlan> {
     let text = files::read("replay", path)?;
-    let mut plan = Plan::default();
+    let mut plan = RunPlan::default();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |what: &str| format!("{}:{}: {what}", path.display(), number + 1);
         let line: Line = serde_json::from_str(line).map_err(|error| bad(&error.to_string()))?;
@@ -94,10 +94,10 @@ pub fn plan(path: &Path, wish: &Wish) -> Fallible<Plan> {
         }
         plan.users = plan.users.max(line.user + 1);
         let what = match line.call {
-            Call::Grab => What::Grab,
-            Call::Open => What::Open,
-            Call::View => What::View,
-            Call::Send => {
+            ReplayedCall::Grab => What::Grab,
+            ReplayedCall::Open => What::Open,
+            ReplayedCall::View => What::View,
+            ReplayedCall::Send => {
                 let envelope = &mut plan.envelopes[line.envelope as usize];
                 if !envelope.sent_ahead {
                     return Err(bad("the envelope is sent twice").into());
@@ -123,7 +123,7 @@ mod tests {
     use super::super::tests::wish;
     use super::*;
 
-    fn read(text: &str) -> Result<Plan, String> {
+    fn read(text: &str) -> Result<RunPlan, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("recorded");
         std::fs::write(&path, text).unwrap();
