@@ -14,7 +14,7 @@ pub trait Export: Send + Sync {
 
 struct Installed {
     exporter: Box<dyn Export>,
-    /// Of the traces that begin here, the part that is recorded, in 2^64ths.
+    /// A trace that begins here is recorded if its random number is at most this.
     sampled_below: u64,
 }
 
