@@ -4,7 +4,6 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
@@ -19,7 +18,6 @@ use hongbao_store::{DatabaseClock, Store};
 use hongbao_testbed::Part;
 use prometheus_client::registry::Registry;
 use sqlx::Executor as _;
-use tokio::sync::oneshot;
 
 use common::make_active;
 
@@ -56,18 +54,8 @@ impl Bench {
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
         for (id, name) in openings {
             let live = self.context.live.get_or_load(*id, &*self.store, now).await.unwrap();
-            let (answer, answered) = oneshot::channel();
-            let user = UserId::parse(name).unwrap();
-            jobs.push(OpenJob {
-                live,
-                user,
-                accepted: Instant::now(),
-                deadline,
-                answer,
-                place: None,
-                opens: true,
-                request: None,
-            });
+            let (job, answered) = OpenJob::new(live, UserId::parse(name).unwrap(), true, deadline);
+            jobs.push(job);
             answers.push(answered);
         }
         Lane::new(self.context.clone()).process(&mut jobs).await;

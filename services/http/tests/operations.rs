@@ -153,12 +153,17 @@ async fn what_we_are_to_blame_for_is_logged_once_and_a_refusal_is_not() {
     }
 }
 
-#[tokio::test]
-async fn a_slow_request_is_logged_with_its_latency_as_a_number() {
+/// What this thread logs, a JSON object a line, until the guard is dropped.
+fn json_log() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test]
+async fn a_slow_request_is_logged_with_its_latency_as_a_number() {
+    let (log, _guard) = json_log();
     let slow = || tokio::time::sleep(Duration::from_millis(SLOW_REQUEST_MS));
     let outer = Outer::new(Router::new().route("/slow", get(slow)), HttpMetrics::default());
     outer.answer(Request::get("/slow").header("host", "x").body(Body::empty()).unwrap()).await;
@@ -171,10 +176,7 @@ async fn a_slow_request_is_logged_with_its_latency_as_a_number() {
 
 #[tokio::test]
 async fn a_request_whose_client_goes_away_is_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = json_log();
     let never = || std::future::pending::<()>();
     let outer = Outer::new(Router::new().route("/never", get(never)), HttpMetrics::default());
     let request = Request::get("/never").header("host", "x").header("x-request-id", "r-1").body(Body::empty()).unwrap();

@@ -23,7 +23,7 @@ pub struct TraceContext {
     pub span_id: NonZeroU64,
     /// Of the span that caused it, here or in the process that called.
     pub parent: Option<NonZeroU64>,
-    /// Whether whoever began the trace wants it recorded.
+    /// Whether the process that began the trace asks for its record.
     pub is_sampled: bool,
 }
 

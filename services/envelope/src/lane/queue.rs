@@ -47,6 +47,20 @@ pub struct OpenJob {
     pub request: Option<Arc<Span>>,
 }
 
+impl OpenJob {
+    /// A job that is accepted now for the present request, and where its answer arrives.
+    pub fn new(
+        live: Arc<LiveEnvelope>,
+        user: UserId,
+        opens: bool,
+        deadline: Timestamp,
+    ) -> (OpenJob, oneshot::Receiver<OpenAnswer>) {
+        let (answer, answered) = oneshot::channel();
+        let (accepted, request) = (Instant::now(), hongbao_trace::current());
+        (OpenJob { live, user, opens, accepted, deadline, answer, place: None, request }, answered)
+    }
+}
+
 /// Where an opening stands in the order in which a lane accepted them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {

@@ -1,6 +1,6 @@
 //! Open: into the lane of the envelope, or past the lanes where they are off.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hongbao_core::wire::Outcome;
 use hongbao_core::{EnvelopeId, Timestamp, UserId};
@@ -67,8 +67,7 @@ impl Server {
         let asked_within = time_left.unwrap_or(Duration::MAX);
         let open_within = Duration::from_millis(self.parts.options.open_deadline_ms.unsigned_abs()).min(asked_within);
         let deadline = now.plus_millis(open_within.as_millis() as i64);
-        let (answer_to, answer) = oneshot::channel();
-        let accepted = if self.parts.options.lanes {
+        let (answer, accepted) = if self.parts.options.lanes {
             let live = self.live(id, now).await?;
             // Who asks again does not stand in the way of those who ask for the first time.
             let before = live.journal().opened_by(user);
@@ -77,18 +76,17 @@ impl Server {
                 self.direct.metrics.count(&OpenAnswer::Opened { opened, replayed: true });
                 return Ok(Opening { outcome, accepted: None });
             }
-            let (user, accepted) = (user.clone(), Instant::now());
-            let request = hongbao_trace::current();
-            let job = OpenJob { live, user, opens, accepted, deadline, answer: answer_to, place: None, request };
-            Some(self.lane_of(id)?.accept(job).ok_or_else(|| self.refuse_full())?)
+            let (job, answer) = OpenJob::new(live, user.clone(), opens, deadline);
+            (answer, Some(self.lane_of(id)?.accept(job).ok_or_else(|| self.refuse_full())?))
         } else {
             // On a task of its own: a client that goes away cannot stop it half way.
             let (context, user) = (self.direct.clone(), user.clone());
+            let (answer_to, answer) = oneshot::channel();
             tokio::spawn(in_current(async move {
                 // The client may be gone; the opening has happened all the same.
                 let _ = answer_to.send(direct::open(&context, id, &user, opens, deadline).await);
             }));
-            None
+            (answer, None)
         };
         let wait = Duration::from_millis(self.parts.options.answer_within_ms).min(asked_within);
         match tokio::time::timeout(wait, answer).await {

@@ -30,10 +30,10 @@ pub struct Known {
     pub opened: BTreeMap<UserId, (Fen, u32)>,
     /// Openings that anybody was shown, by seq.
     pub shown: BTreeMap<u32, (UserId, Fen)>,
-    /// Who was told that it is empty.
-    pub told_empty: BTreeSet<UserId>,
-    /// Who was told that it has expired.
-    pub told_expired: BTreeSet<UserId>,
+    /// Users who got the answer that it is empty.
+    pub answered_empty: BTreeSet<UserId>,
+    /// Users who got the answer that it has expired.
+    pub answered_expired: BTreeSet<UserId>,
 }
 
 impl Model {
@@ -50,15 +50,15 @@ impl Model {
                     None => {
                         let taken = known.opened.values().any(|(_, other)| other == seq);
                         assert!(!taken, "I4: two users hold seq {seq} of {id}");
-                        let refused = [&known.told_empty, &known.told_expired];
+                        let refused = [&known.answered_empty, &known.answered_expired];
                         assert!(!refused.iter().any(|users| users.contains(user)), "I3: {user} had no share of {id}");
                         // A first acknowledgement may be a replay: the answer before it was lost.
                         assert!(
-                            *replayed || known.told_empty.is_empty(),
+                            *replayed || known.answered_empty.is_empty(),
                             "I1: {id} was told to be empty, and then opened by {user}"
                         );
                         assert!(
-                            *replayed || known.told_expired.is_empty(),
+                            *replayed || known.answered_expired.is_empty(),
                             "{id} was told to have expired, and then opened by {user}"
                         );
                     }
@@ -69,13 +69,13 @@ impl Model {
                 assert!(sum <= known.total.get(), "I1: more was opened than is in {id}");
             }
             Outcome::Empty => {
-                known.told_empty.insert(user.clone());
-                assert!(known.told_expired.is_empty(), "{id} was told to have expired, and then to be empty");
+                known.answered_empty.insert(user.clone());
+                assert!(known.answered_expired.is_empty(), "{id} had expired, and then was empty");
                 assert!(!known.opened.contains_key(user), "I3: the opening of {user} was forgotten");
             }
             Outcome::Expired => {
-                known.told_expired.insert(user.clone());
-                assert!(known.told_empty.is_empty(), "{id} was told to be empty, and then to have expired");
+                known.answered_expired.insert(user.clone());
+                assert!(known.answered_empty.is_empty(), "{id} was empty, and then had expired");
                 assert!(!known.opened.contains_key(user), "I3: the opening of {user} was forgotten");
             }
         }

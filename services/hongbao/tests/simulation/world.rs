@@ -209,8 +209,8 @@ impl World {
             paid: false,
             opened: Default::default(),
             shown: Default::default(),
-            told_empty: BTreeSet::new(),
-            told_expired: BTreeSet::new(),
+            answered_empty: BTreeSet::new(),
+            answered_expired: BTreeSet::new(),
         };
         self.model.envelopes.push(id);
         self.model.of.insert(id, known);
