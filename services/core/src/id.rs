@@ -1,6 +1,6 @@
 //! Envelope ids and where an id lives: three nested functions, one module.
 //!
-//! 1. the id's **timestamp** gives the day of month `dd`, in one configured zone;
+//! 1. the id's **timestamp** gives its date, in one configured zone, and that the day of month `dd`;
 //! 2. a **fixed hash** of its 16 bytes, modulo 1,000, gives `xx` (00..99) and `y` (0..9);
 //! 3. the **fold** maps `xx` and `y` to the databases and tables that exist.
 //!
@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use uuid::Uuid;
 
+use crate::date::{Date, Day};
 use crate::time::Timestamp;
 
 /// Slots, the logical databases `db_00` to `db_99`.
@@ -75,7 +76,7 @@ impl EnvelopeId {
         Placement {
             slot: Slot((h / u16::from(TABLES)) as u8),
             table: (h % u16::from(TABLES)) as u8,
-            day: Day::of(self.minted_at(), zone_offset_s),
+            date: Date::of(self.minted_at(), zone_offset_s),
         }
     }
 }
@@ -120,35 +121,6 @@ impl Slot {
     }
 }
 
-/// A day of month, 1..=31: tables are used in a circle of 31.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Day(u8);
-
-impl Day {
-    /// A day of month by number, 1..=31.
-    pub const fn new(number: u8) -> Option<Day> {
-        if number >= 1 && number <= 31 { Some(Day(number)) } else { None }
-    }
-
-    /// The day of month that `at` falls on in the zone.
-    pub fn of(at: Timestamp, zone_offset_s: i32) -> Day {
-        use chrono::Datelike as _;
-        let local = at.plus_millis(i64::from(zone_offset_s) * 1_000);
-        let local = chrono::DateTime::from_timestamp_millis(local.millis()).unwrap_or_default();
-        Day(local.day() as u8)
-    }
-
-    /// Its number, 1..=31.
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-
-    /// All of them, in order.
-    pub fn all() -> impl Iterator<Item = Day> {
-        (1..=31).map(Day)
-    }
-}
-
 /// Where an envelope lives, before folding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Placement {
@@ -156,8 +128,8 @@ pub struct Placement {
     pub slot: Slot,
     /// `y`, 0..=9.
     pub table: u8,
-    /// `dd`.
-    pub day: Day,
+    /// The date that it was minted on, which says `dd`.
+    pub date: Date,
 }
 
 /// How many of the 100 databases and 10 tables a day exist physically.
@@ -189,25 +161,57 @@ impl Fold {
         self.tables
     }
 
-    /// The physical table of a placement.
-    pub const fn table_of(self, placement: Placement) -> TableRef {
+    /// The day table of a placement, until it is renamed.
+    pub fn table_of(self, placement: Placement) -> TableRef {
         TableRef {
             database: placement.slot.0 % self.databases,
             table: placement.table % self.tables,
-            day: placement.day,
+            span: Span::Day(placement.date.day()),
         }
     }
 }
 
-/// A physical day table: `db_{database}.envelope_{table}_{day}`.
+/// A physical table of envelopes, with that of their entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableRef {
     /// `xx` of the database.
     pub database: u8,
     /// `y` of the table.
     pub table: u8,
-    /// `dd` of the table.
-    pub day: Day,
+    /// Whose envelopes it holds.
+    pub span: Span,
+}
+
+impl TableRef {
+    /// Whether it is the day table of one of these days.
+    pub fn is_of(self, days: &[Day]) -> bool {
+        matches!(self.span, Span::Day(day) if days.contains(&day))
+    }
+
+    /// The same table after it was renamed to the date that it holds.
+    pub const fn dated(self, date: Date) -> TableRef {
+        TableRef { span: Span::Date(date), ..self }
+    }
+}
+
+/// Which part of time a table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Span {
+    /// A *day table*: the envelopes of one date with this day of month. It comes
+    /// round, and is renamed to that date before.
+    Day(Day),
+    /// A *dated table*: the envelopes of one date for good.
+    Date(Date),
+}
+
+/// As it stands in the table's name: `26`, or `20261126`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Span::Day(day) => write!(f, "{:02}", day.number()),
+            Span::Date(date) => date.fmt(f),
+        }
+    }
 }
 
 /// The fixed hash: FNV-1a, 64 bits, finished with MurmurHash3's `fmix64` so that

@@ -1,9 +1,10 @@
 //! The pure domain of Hongbao. Nothing here does I/O, reads a clock or rolls a
 //! die: time and randomness are passed in, decisions come out as values.
 //!
-//! Reading order: [`money`], [`user`], [`id`], [`split`], [`envelope`],
+//! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`],
 //! [`transfer`], [`traffic`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
 
+pub mod date;
 pub mod money;
 pub mod time;
 pub mod user;
@@ -33,9 +34,10 @@ pub mod problem;
 pub mod settings;
 pub mod wire;
 
+pub use date::{Date, Day};
 pub use envelope::{Audience, Entry, EntryKind, Envelope, Journal, Kind, Opened, Stage, State};
 pub use envelope_limits::Limits;
-pub use id::{Day, EnvelopeId, Placement, Slot};
+pub use id::{EnvelopeId, Placement, Slot};
 pub use money::Fen;
 pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};

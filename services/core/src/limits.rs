@@ -110,8 +110,21 @@ pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 pub const ID_AHEAD_DAYS_MAX: i64 = 366;
 /// `Retry-After` for an id that is ahead of the clock, in seconds, at most.
 pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
-/// Days after which an id is unknown: the day tables go round in 31.
+/// Days after which no envelope is made or paid under an id any more.
 pub const ID_AGE_DAYS_MAX: i64 = 30;
+/// Days ahead of the clock up to which workers make day tables.
+pub const ROTATION_AHEAD_DAYS: i32 = 3;
+/// The same for servers, which do it only where no worker has.
+pub const ROTATION_AHEAD_DAYS_MIN: i32 = 1;
+/// Days that a date lies at least before the last one that has a day table, if its own table may have been
+/// renamed: the days of February, less five for a process that has not looked since.
+pub const RENAMED_AFTER_DAYS_MIN: i32 = 28 - 5;
+/// How long a rename waits for the statements that use the table. It then comes again later: who waits behind it waits so long.
+pub const RENAME_WAIT_S_MAX: u32 = 1;
+/// How often one table is looked at before it is said to lack a key.
+pub const KEY_LOOKS_MAX: u32 = 5;
+/// How many times as long as others a statement of a rotation may take: it makes tables, or sorts rows.
+pub const ROTATION_STATEMENT_TIMES: u32 = 12;
 /// Fen that no configuration may let one share hold.
 pub const SHARE_FEN_CEILING: i64 = 1_000_000_000;
 /// Characters that no configuration may let a greeting have.
@@ -368,6 +381,10 @@ const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024, "hyper needs that much to read
 const _: () = assert!(
     TOKEN_BYTES_MAX + HEAD_BESIDE_TOKEN_BYTES_MIN <= HEAD_BYTES_MAX,
     "a head holds the largest token that the contract allows"
+);
+// What may still be opened, paid or refunded lies in a day table.
+const _: () = assert!(
+    (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + 2 < (RENAMED_AFTER_DAYS_MIN - ROTATION_AHEAD_DAYS) as u32
 );
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");

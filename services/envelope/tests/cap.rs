@@ -98,8 +98,8 @@ async fn without_lanes_no_more_than_the_cap_of_an_envelope_are_in_the_database()
     // Nothing of the journal gets through while it is locked, so that whoever is let in stays in.
     let root = Connections::open(options(&mariadb, "root", "")).await.unwrap();
     let mut gate = root.lease().await.unwrap();
-    let day = store.table_of(id).day.number();
-    sqlx::raw_sql(&format!("LOCK TABLES db_00.entry_0_{day:02} WRITE")).execute(gate.connection()).await.unwrap();
+    let day = store.table_of(id).span;
+    sqlx::raw_sql(&format!("LOCK TABLES db_00.entry_0_{day} WRITE")).execute(gate.connection()).await.unwrap();
 
     let opens: Vec<_> = (0..OPENERS)
         .map(|number| tokio::spawn(open(if number % 2 == 0 { first.clone() } else { second.clone() }, id, number)))

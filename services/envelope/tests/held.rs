@@ -80,9 +80,9 @@ async fn an_envelope_that_somebody_holds_is_refused_and_its_neighbours_are_opene
         let held = make_active(&bench.store, now, round * 2, 10).await;
         let near = make_active(&bench.store, now, round * 2 + 1, 10).await;
         let hex: String = held.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let day = bench.store.table_of(held).day.number();
+        let day = bench.store.table_of(held).span;
         let hold = format!(
-            "START TRANSACTION; INSERT INTO db_00.entry_0_{day:02} \
+            "START TRANSACTION; INSERT INTO db_00.entry_0_{day} \
              (envelope_id, seq, user_id, amount_fen, remaining_fen, at_ms) VALUES (0x{hex}, 1, 'holder', 1, 9, 0)"
         );
         let mut holder = root.lease().await.unwrap();

@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn table_of(&self, id: EnvelopeId) -> String {
-        format!("db_00.entry_0_{:02}", self.store.table_of(id).day.number())
+        format!("db_00.entry_0_{}", self.store.table_of(id).span)
     }
 
     async fn sql(&self, text: &str) {

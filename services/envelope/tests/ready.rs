@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use hongbao_core::id::Fold;
-use hongbao_core::{Slot, SystemClock, Traffic};
+use hongbao_core::{Clock as _, Date, Slot, SystemClock, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_envelope::ready;
 use hongbao_http::Health;
@@ -34,7 +34,7 @@ async fn server_of(mariadb: &Part) -> Router {
         zone_offset_s: 0,
         traffic: Traffic::Live,
     };
-    migrate(options.clone(), &layout()).await.unwrap();
+    migrate(options.clone(), &layout(), Date::of(SystemClock.now(), 0)).await.unwrap();
     let store = MysqlStore::open(options, layout()).await.unwrap();
     // The task ends with the test's runtime.
     let (checks, _) = ready::watch(Arc::new(store), Arc::new(SystemClock), &mut Registry::default());

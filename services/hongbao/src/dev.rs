@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use hongbao_core::calls::Call;
+use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::routing::Topology;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock, Slot, SystemClock, Traffic};
@@ -29,6 +30,7 @@ use crate::config::dev::{Config, Flags};
 use crate::folder::{self, Folder, folder_of};
 use crate::otlp::Process;
 use crate::process::{self, Tokens};
+use crate::rotation::Rotator;
 use crate::{durability, log};
 
 /// What an operator chooses the address by.
@@ -72,12 +74,12 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let mut checks = vec![real.check];
     checks.extend(durability::shown(store, wallet, &mut registry));
     let mut running =
-        vec![Running { tasks: real.tasks, workers: real.workers, looking: real.looking, folder: real.folder }];
+        vec![Running { tasks: real.tasks, workers: real.workers, background: real.background, folder: real.folder }];
     let rehearsal = match config.rehearsal.enabled {
         true => {
-            let Started { server, tasks, workers, looking, folder, .. } =
+            let Started { server, tasks, workers, background, folder, .. } =
                 start_in(Traffic::Shadow, &config, &clock, &mut registry).await?;
-            running.push(Running { tasks, workers, looking, folder });
+            running.push(Running { tasks, workers, background, folder });
             Some(server)
         }
         false => None,
@@ -100,10 +102,10 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
         forgetting.abort();
     }
     let mut failures = Vec::new();
-    for Running { tasks, workers, looking, folder } in running {
+    for Running { tasks, workers, background, folder } in running {
         tasks.drained().await;
         workers.shutdown().await;
-        looking.abort();
+        background.iter().for_each(JoinHandle::abort);
         failures.extend(folder.close().await.err());
     }
     // All that was acknowledged is safe; but a copy of the files alone would miss some of it.
@@ -118,7 +120,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
 struct Running {
     tasks: ServerTasks,
     workers: WorkerSet,
-    looking: JoinHandle<()>,
+    background: [JoinHandle<()>; 2],
     folder: Folder,
 }
 
@@ -128,7 +130,7 @@ struct Started {
     tasks: ServerTasks,
     workers: WorkerSet,
     check: Check,
-    looking: JoinHandle<()>,
+    background: [JoinHandle<()>; 2],
     folder: Folder,
 }
 
@@ -144,11 +146,13 @@ async fn start_in(
     let (check, looking) = folder::watch(&folder);
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (folder.store.clone(), folder.wallet.clone());
     let registry = process::measures(registry, traffic);
+    let rotator = Rotator::new(store.clone(), clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS, registry);
+    let rotating = rotator.start().await?;
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
     let workers =
         WorkerSet::spawn(ports, LeaseHolder::alone(), zone_offset_s, &config.limits.0, &config.workers, registry);
     let (server, tasks) = start_server(traffic, config, store, wallet, clock.clone(), registry);
-    Ok(Started { server, tasks, workers, check, looking, folder })
+    Ok(Started { server, tasks, workers, check, background: [looking, rotating], folder })
 }
 
 fn start_server(

@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
     use hongbao_core::id::Fold;
-    use hongbao_core::{Slot, Traffic};
+    use hongbao_core::{Clock as _, Date, Slot, SystemClock, Traffic};
     use hongbao_database::mysql::connection::MysqlOptions;
     use hongbao_database::sqlite::file::Mode;
     use hongbao_http::Health;
@@ -127,7 +127,7 @@ mod tests {
         let slots: Vec<Slot> = Slot::all().collect();
         let fold = Fold::new(1, 1).unwrap();
         let layout = Layout { fold, slots: slots.clone(), zone_offset_s: 0, traffic: Traffic::Live };
-        hongbao_store::mysql::migrate(options(&of_store), &layout).await.unwrap();
+        hongbao_store::mysql::migrate(options(&of_store), &layout, Date::of(SystemClock.now(), 0)).await.unwrap();
         let homes = vec![DatabaseServer { options: options(&of_wallet), slots, traffic: Traffic::Live }];
         hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();
         let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options(&of_store), layout).await.unwrap());

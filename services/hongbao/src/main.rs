@@ -12,6 +12,7 @@ mod migrate;
 mod otlp;
 mod process;
 mod roles;
+mod rotation;
 mod stores;
 mod verify_draw;
 

@@ -1,7 +1,8 @@
 //! The databases of an installation, as the topology names them.
 
+use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::topology::{SetEntry, TopologyFile};
-use hongbao_core::{Slot, Traffic};
+use hongbao_core::{Clock as _, Date, Slot, SystemClock, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
@@ -38,7 +39,8 @@ async fn migrate_traffic(installation: &Installation, topology: &TopologyFile, t
     let suffix = traffic.database_suffix();
     for set in &topology.sets {
         let options = installation.database.options(&set.database)?;
-        let done = hongbao_store::mysql::migrate(options, &layout(installation, set, traffic)?).await;
+        let through = Date::of(SystemClock.now(), installation.zone_offset_s.0).plus_days(ROTATION_AHEAD_DAYS);
+        let done = hongbao_store::mysql::migrate(options, &layout(installation, set, traffic)?, through).await;
         done.map_err(|error| format!("SET {:?}: {error}", set.name))?;
         println!("SET {:?}{suffix}: up to date", set.name);
     }
@@ -68,7 +70,7 @@ pub fn databases(
     let mut all = Vec::new();
     for set in &topology.sets {
         let options = installation.database.options(&set.database)?;
-        let names = layout(installation, set, traffic)?.databases().into_iter().map(|(_, name)| name).collect();
+        let names = layout(installation, set, traffic)?.all_databases();
         all.push(Databases { what: format!("set-{}", set.name), options, names });
     }
     let wallet_servers = wallet_servers(installation, topology, traffic)?;

@@ -9,10 +9,12 @@
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
 mod clock;
+mod day_tables;
 mod error;
 mod failure;
 pub mod lease;
 pub mod mysql;
+mod place;
 mod port;
 mod rows;
 pub mod sqlite;
@@ -20,4 +22,6 @@ mod statements;
 
 pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
-pub use self::port::{Append, Creation, Crediting, Journals, Maintenance, Scans, Settlement, Store, TailEntry};
+pub use self::port::{
+    Append, Creation, Crediting, Journals, Maintenance, Rotated, Rotation, Scans, Settlement, Store, TailEntry,
+};

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, Durability};
 
@@ -48,11 +48,11 @@ pub struct Settlement {
 /// A verb that was started finishes even when its caller's future is dropped
 /// only if it is run on a task of its own; request handlers do that.
 #[async_trait]
-pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Barrier + 'static {
-    /// The physical table of an envelope.
+pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Rotation + Barrier + 'static {
+    /// The physical table of an envelope, as far as this process knows.
     fn table_of(&self, id: EnvelopeId) -> TableRef;
 
-    /// All day tables that exist.
+    /// All day tables, and the dated tables that this process knows.
     fn tables(&self) -> Vec<TableRef>;
 
     /// The durability in force.
@@ -188,6 +188,27 @@ pub trait Maintenance: Send + Sync {
         after: Option<(Timestamp, EnvelopeId)>,
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError>;
+}
+
+/// What a rotation came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotated {
+    /// Day tables that hold a new date now.
+    pub tables: u32,
+    /// Day tables that statements were using: their turn comes again.
+    pub in_use: u32,
+}
+
+/// Day tables come round with the days of month: each is renamed to the date that it
+/// holds, and an empty one takes its place.
+#[async_trait]
+pub trait Rotation: Send + Sync {
+    /// Gives each date up to `through` its day table. Where there is nothing to do it reads
+    /// little or nothing; it may be repeated, and several processes may do it at the same time.
+    async fn rotate(&self, through: Date) -> Result<Rotated, StoreError>;
+
+    /// Learns which tables other processes have renamed.
+    async fn look(&self) -> Result<(), StoreError>;
 }
 
 /// Whole tables, for the audit.

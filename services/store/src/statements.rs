@@ -2,7 +2,7 @@
 //! differ lie with their database.
 
 use hongbao_core::Day;
-use hongbao_core::id::TableRef;
+use hongbao_core::id::{Span, TableRef};
 
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
 
@@ -72,5 +72,7 @@ impl Plain {
 /// The day tables of these databases, each with so many tables a day.
 pub fn day_tables(databases: impl IntoIterator<Item = u8>, tables: u8) -> Vec<TableRef> {
     let of_days = databases.into_iter().flat_map(|database| (0..tables).map(move |table| (database, table)));
-    of_days.flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, day })).collect()
+    let of_days = of_days
+        .flat_map(|(database, table)| Day::all().map(move |day| TableRef { database, table, span: Span::Day(day) }));
+    of_days.collect()
 }

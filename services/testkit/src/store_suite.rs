@@ -12,6 +12,7 @@
 mod journal;
 mod life;
 mod reading;
+mod rotation;
 mod settling;
 
 use std::any::Any;
@@ -19,12 +20,14 @@ use std::sync::Arc;
 
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::id::{TableRef, stable_hash};
-use hongbao_core::{Audience, Entry, Envelope, EnvelopeId, Fen, Journal, Kind, Seed, Stage, Timestamp, UserId};
+use hongbao_core::limits::ROTATION_AHEAD_DAYS;
+use hongbao_core::{Audience, Date, Entry, Envelope, EnvelopeId, Fen, Journal, Kind, Seed, Stage, Timestamp, UserId};
 use hongbao_store::{Append, Store};
 
 pub use self::journal::*;
 pub use self::life::*;
 pub use self::reading::*;
+pub use self::rotation::*;
 pub use self::settling::*;
 
 /// Empty databases: at least two, with at least two tables a day.
@@ -83,8 +86,28 @@ macro_rules! store_behaviours {
     };
 }
 
+/// The same for the behaviours of a rotation, on a fixture that may have one table a day.
+#[macro_export]
+macro_rules! rotation_behaviours {
+    ($empty:path) => {
+        $crate::store_behaviours! { $empty =>
+            what_a_renamed_table_held_is_found_by_every_process
+            a_late_entry_is_fenced_and_then_written_into_the_dated_table
+            an_envelope_in_a_dated_table_is_paid_cancelled_and_settled
+            an_envelope_whose_day_table_has_gone_on_is_made_in_a_dated_table
+            several_processes_rotate_at_the_same_time
+            days_go_by_and_every_envelope_is_found
+        }
+    };
+}
+
 /// When everything here happens: the start of 17 February 2026 in China.
 pub const NOW: Timestamp = Timestamp::from_millis(1_771_257_600_000);
+/// Dates up to this one have their day tables.
+pub fn through() -> Date {
+    Date::of(NOW, 28_800).plus_days(ROTATION_AHEAD_DAYS)
+}
+
 /// A day.
 pub const DAY_MS: i64 = 86_400_000;
 

@@ -1,6 +1,6 @@
 //! Which tables a run visits, and in which order.
 //!
-//! The *hot* tables, those of the days on which an envelope can still be alive,
+//! The *hot* tables, the day tables of the days on which an envelope can still be alive,
 //! are visited in every run. The *cold* ones are visited in rotation, a few a
 //! run, so that a service that was off for a week still finishes what it owes.
 //! No table starves: a run that reaches its bound goes on with the next table in
@@ -79,7 +79,7 @@ impl TableSchedule {
         self.turn += 1;
         let hot_days = self.hot_days(now);
         let (mut hot, mut cold): (Vec<TableRef>, Vec<TableRef>) =
-            tables.iter().partition(|table| hot_days.contains(&table.day));
+            tables.iter().partition(|table| table.is_of(&hot_days));
         start_with(&mut hot, self.hot_next);
         start_with(&mut cold, self.cold_next);
         cold.truncate(self.cold_per_run);
@@ -199,12 +199,19 @@ pub(crate) async fn run_over_tables<J: TableJob>(
 
 #[cfg(test)]
 mod tests {
+    use hongbao_core::id::Span;
+
     use super::*;
 
     const ZONE_S: i32 = 8 * 3_600;
 
+    fn day_of(table: TableRef) -> u8 {
+        let Span::Day(day) = table.span else { panic!("{table:?} is a dated table") };
+        day.number()
+    }
+
     fn tables() -> Vec<TableRef> {
-        Day::all().map(|day| TableRef { database: 0, table: 0, day }).collect()
+        Day::all().map(|day| TableRef { database: 0, table: 0, span: Span::Day(day) }).collect()
     }
 
     /// 2026-02-10, 10:00 in the zone.
@@ -216,7 +223,7 @@ mod tests {
         scheduled_tables
             .iter()
             .filter(|scheduled| scheduled.hot == hot)
-            .map(|scheduled| scheduled.table.day.number())
+            .map(|scheduled| day_of(scheduled.table))
             .collect()
     }
 
@@ -247,7 +254,7 @@ mod tests {
         let mut first: HashMap<u8, u32> = HashMap::new();
         for _ in 0..1_000 {
             let scheduled_tables = schedule.tables_to_visit(&tables(), now());
-            *first.entry(scheduled_tables[0].table.day.number()).or_default() += 1;
+            *first.entry(day_of(scheduled_tables[0].table)).or_default() += 1;
             schedule.finish(&scheduled_tables[..1]);
         }
         assert_eq!(first.len(), 31, "each table is the first of some run: {first:?}");
@@ -257,7 +264,7 @@ mod tests {
     #[test]
     fn a_failing_table_is_left_out_for_a_bounded_time() {
         let mut schedule = TableSchedule::new(ZONE_S, &Limits::default(), 0);
-        let bad = TableRef { database: 0, table: 0, day: Day::new(9).unwrap() };
+        let bad = TableRef { database: 0, table: 0, span: Span::Day(Day::new(9).unwrap()) };
         let mut visits = 0;
         for _ in 0..1_000 {
             let scheduled_tables = schedule.tables_to_visit(&tables(), now());
@@ -276,7 +283,7 @@ mod tests {
     #[test]
     fn a_failing_table_is_visited_at_once_when_its_database_is_back() {
         let mut schedule = TableSchedule::new(ZONE_S, &Limits::default(), 0);
-        let bad = TableRef { database: 0, table: 0, day: Day::new(9).unwrap() };
+        let bad = TableRef { database: 0, table: 0, span: Span::Day(Day::new(9).unwrap()) };
         for _ in 0..10 {
             schedule.failed("test", bad, &JobError::Panicked);
         }

@@ -111,7 +111,7 @@ async fn i1_a_removed_last_entry_is_named() {
 async fn i2_a_user_with_two_shares_is_named() {
     let (world, id) = quiet_world().await;
     let table = world.table(id);
-    let index = format!("entry_{}_{:02}_user", table.table, table.day.number());
+    let index = format!("entry_{}_{}_user", table.table, table.span);
     damage_store(&world, id, &format!("DROP INDEX {index}")).await;
     damage_store(&world, id, "UPDATE {j} SET user_id = 'a-1' WHERE envelope_id = {id} AND seq = 3").await;
     assert_found(&world, "I2", "user_twice", Some(id), Some("a-1")).await;

@@ -97,7 +97,7 @@ async fn i5_an_envelope_in_another_table_than_its_id_says_is_named() {
     let id = world.created_at(world.now(), 1_000, 10).await.id;
     let tomorrow = world.created_at(world.now().plus_millis(DAY_MS), 1_000, 10).await.id;
     let other = world.table(tomorrow);
-    let other_table = format!("envelope_{}_{:02}", other.table, other.day.number());
+    let other_table = format!("envelope_{}_{}", other.table, other.span);
     damage_store(&world, id, &format!("INSERT INTO {other_table} SELECT * FROM {{e}} WHERE id = {{id}}")).await;
     let (_, found) = audited(&world.sets(), &world).await;
     assert_eq!(codes(&found), [("wrong_table", Some(id))]);

@@ -13,7 +13,7 @@ use common::service::Made;
 use common::{DAY_MS, World, ZONE_S, before, long, open_store, run_until_idle};
 use hongbao_core::audit::Breach;
 use hongbao_core::id::Fold;
-use hongbao_core::{Limits, Slot, SystemClock, Transfer, TransferId, TransferOutcome};
+use hongbao_core::{Clock as _, Date, Limits, Slot, SystemClock, Transfer, TransferId, TransferOutcome};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
@@ -64,7 +64,7 @@ async fn set_on(part: &Part, slot: u8) -> Arc<MysqlStore> {
         traffic: hongbao_core::Traffic::Live,
     };
     let one_at_a_time = MIGRATION.lock().await;
-    migrate(options.clone(), &layout).await.unwrap();
+    migrate(options.clone(), &layout, Date::of(SystemClock.now(), ZONE_S)).await.unwrap();
     drop(one_at_a_time);
     Arc::new(MysqlStore::open(options, layout).await.unwrap())
 }
@@ -305,7 +305,7 @@ async fn an_entry_that_is_committed_late_is_credited_soon() {
     let (late, other) = (world.active(1_000, 1).await, world.active(1_000, 10).await);
     let entry = world.next_entry(late, "late", world.now()).await.unwrap();
     let table = world.table(late);
-    let name = format!("db_{:02}.entry_{}_{:02}", table.database, table.table, table.day.number());
+    let name = format!("db_{:02}.entry_{}_{}", table.database, table.table, table.span);
     let mut server = raw().await;
     server.execute("START TRANSACTION").await.unwrap();
     let sql = format!(

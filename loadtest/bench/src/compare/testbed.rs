@@ -195,7 +195,7 @@ async fn connect(node: &str) -> Fallible<MySqlConnection> {
 fn day_tables(envelopes: &[EnvelopeId]) -> Vec<String> {
     let table = |id: &EnvelopeId| FOLD.table_of(id.placement(ZONE_OFFSET_S as i32));
     let tables: BTreeSet<TableRef> = envelopes.iter().map(table).collect();
-    let name = |table: TableRef| format!("db_{:02}.entry_{}_{:02}", table.database, table.table, table.day.number());
+    let name = |table: TableRef| format!("db_{:02}.entry_{}_{}", table.database, table.table, table.span);
     tables.into_iter().map(name).collect()
 }
 

@@ -90,7 +90,7 @@ fn mint(at: SystemTime, random: &mut SmallRng) -> EnvelopeId {
 /// Envelopes in the order of their ids, of which there is at least one, and their
 /// journals. Answers how many entries that were.
 async fn write(connection: &mut MySqlConnection, table: TableRef, ids: &[EnvelopeId]) -> Result<u64, sqlx::Error> {
-    let (db, y, dd) = (database(table), table.table, table.day.number());
+    let (db, y, dd) = (database(table), table.table, table.span);
     let (total_fen, sender) = (SHARES as i64 * SHARE_FEN_MEAN, "sender");
     let rows: Vec<String> = ids
         .iter()
@@ -103,16 +103,16 @@ async fn write(connection: &mut MySqlConnection, table: TableRef, ids: &[Envelop
         })
         .collect();
     let envelopes = format!(
-        "INSERT INTO {db}.envelope_{y}_{dd:02} (id, sender, kind, total_fen, shares, share_cap_fen, greeting, \
+        "INSERT INTO {db}.envelope_{y}_{dd} (id, sender, kind, total_fen, shares, share_cap_fen, greeting, \
          audience_type, audience_id, seed, created_at_ms, lifetime_ms, stage, expires_at_ms, settled_seq) VALUES {}",
         rows.join(", ")
     );
     // A user a share, from a place in the list of users that is the envelope's own.
     let journals = format!(
-        "INSERT INTO {db}.entry_{y}_{dd:02} (envelope_id, seq, user_id, amount_fen, remaining_fen, at_ms) \
+        "INSERT INTO {db}.entry_{y}_{dd} (envelope_id, seq, user_id, amount_fen, remaining_fen, at_ms) \
          SELECT e.id, s.seq, concat('user-', lpad((crc32(e.id) + s.seq * 7919) % 1000000, 8, '0')), {SHARE_FEN_MEAN}, \
          e.total_fen - s.seq * {SHARE_FEN_MEAN}, e.created_at_ms + s.seq \
-         FROM {db}.envelope_{y}_{dd:02} e JOIN {db}.seq_1_to_{SHARES} s WHERE e.id BETWEEN {} AND {} ORDER BY e.id, s.seq",
+         FROM {db}.envelope_{y}_{dd} e JOIN {db}.seq_1_to_{SHARES} s WHERE e.id BETWEEN {} AND {} ORDER BY e.id, s.seq",
         literal(ids[0]),
         literal(ids[ids.len() - 1])
     );
@@ -137,7 +137,7 @@ mod tests {
         let part = Part::mariadb(&[]);
         let now = wall_clock();
         let zone = zone_with_noon_at(now);
-        let day = mint(now, &mut SmallRng::seed_from_u64(1)).placement(zone as i32).day.number();
+        let day = mint(now, &mut SmallRng::seed_from_u64(1)).placement(zone as i32).date.day().number();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut root = runtime.block_on(server_options(&part.node()).unwrap().connect()).unwrap();
         let mut ask = |sql: &str| runtime.block_on(root.fetch_all(sqlx::raw_sql(sql))).unwrap();
@@ -158,7 +158,7 @@ mod tests {
             for row in &journals {
                 let id = EnvelopeId::from_bytes(row.get(0)).unwrap();
                 assert_eq!(FOLD.table_of(id.placement(zone as i32)).database, number);
-                assert_eq!(id.placement(zone as i32).day.number(), day);
+                assert_eq!(id.placement(zone as i32).date.day().number(), day);
                 let figures = [1, 2, 3, 4, 5, 6].map(|column| row.get::<i64, _>(column));
                 assert_eq!(figures, [50, 50, 1, 0, 50, 50]);
             }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use hongbao_core::id::{Fold, Placement};
-use hongbao_core::{Day, Slot};
+use hongbao_core::id::{Fold, Placement, Span};
+use hongbao_core::{Date, Slot};
 
 /// Every fold that there is, with its two numbers.
 fn folds() -> Vec<(u8, u8, Fold)> {
@@ -12,8 +12,8 @@ fn folds() -> Vec<(u8, u8, Fold)> {
 }
 
 fn placements() -> impl Iterator<Item = Placement> {
-    let day = Day::new(17).unwrap();
-    Slot::all().flat_map(move |slot| (0..10).map(move |table| Placement { slot, table, day }))
+    let date = Date::parse("20260217").unwrap();
+    Slot::all().flat_map(move |slot| (0..10).map(move |table| Placement { slot, table, date }))
 }
 
 #[test]
@@ -57,11 +57,11 @@ fn what_lies_together_in_a_bigger_fold_lies_together_in_a_smaller_one() {
 fn a_slot_is_never_split_over_databases_and_keeps_its_day() {
     for (_, _, fold) in folds() {
         for slot in Slot::all() {
-            let day = Day::new(31).unwrap();
+            let date = Date::parse("20260131").unwrap();
             let homes: HashSet<u8> =
-                (0..10).map(|table| fold.table_of(Placement { slot, table, day }).database).collect();
+                (0..10).map(|table| fold.table_of(Placement { slot, table, date }).database).collect();
             assert_eq!(homes.len(), 1);
-            assert_eq!(fold.table_of(Placement { slot, table: 3, day }).day, day);
+            assert_eq!(fold.table_of(Placement { slot, table: 3, date }).span, Span::Day(date.day()));
         }
     }
 }
@@ -70,7 +70,7 @@ fn a_slot_is_never_split_over_databases_and_keeps_its_day() {
 #[test]
 fn a_fold_is_the_remainder_of_the_division() {
     let table_of = |databases: u8, tables: u8| {
-        let home = Placement { slot: Slot::new(87).unwrap(), table: 9, day: Day::new(1).unwrap() };
+        let home = Placement { slot: Slot::new(87).unwrap(), table: 9, date: Date::parse("20260201").unwrap() };
         let table = Fold::new(databases, tables).unwrap().table_of(home);
         (table.database, table.table)
     };
@@ -85,6 +85,9 @@ fn the_full_fold_changes_nothing() {
     let full = Fold::new(100, 10).unwrap();
     for home in placements() {
         let table = full.table_of(home);
-        assert_eq!((table.database, table.table, table.day), (home.slot.number(), home.table, home.day));
+        assert_eq!(
+            (table.database, table.table, table.span),
+            (home.slot.number(), home.table, Span::Day(home.date.day()))
+        );
     }
 }

@@ -8,6 +8,7 @@ mod seed;
 mod split;
 mod split_vectors;
 
+mod date;
 mod fold;
 mod id;
 mod placement;

@@ -36,7 +36,11 @@ fn envelopes_stay_where_they_are() {
     ];
     for (text, slot, table, day) in homes {
         let placement = EnvelopeId::parse(text).unwrap().placement(UTC_8);
-        assert_eq!((placement.slot.number(), placement.table, placement.day.number()), (slot, table, day), "{text}");
+        assert_eq!(
+            (placement.slot.number(), placement.table, placement.date.day().number()),
+            (slot, table, day),
+            "{text}"
+        );
     }
 }
 
@@ -101,7 +105,7 @@ proptest! {
     fn every_id_has_a_home(millis: i64, random: [u8; 10], zone_offset_s: i32) {
         let home = EnvelopeId::mint(Timestamp::from_millis(millis), random).placement(zone_offset_s);
         prop_assert!(Slot::new(home.slot.number()).is_some() && home.table < 10);
-        prop_assert!(Day::new(home.day.number()).is_some());
+        prop_assert!(Day::new(home.date.day().number()).is_some());
         prop_assert!(Day::new(Day::of(Timestamp::from_millis(millis), zone_offset_s).number()).is_some());
     }
 }

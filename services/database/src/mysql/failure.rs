@@ -45,6 +45,16 @@ impl QueryError {
         self.number() == Some(DEADLOCK)
     }
 
+    /// A lock was waited for too long: the statement was taken back.
+    pub fn is_locked(&self) -> bool {
+        self.number() == Some(LOCKED)
+    }
+
+    /// A value is not what the constraint of this name, or with this in its name, allows.
+    pub fn violates(&self, constraint: &str) -> bool {
+        self.number().is_some_and(|number| CHECK_FAILED.contains(&number)) && self.to_string().contains(constraint)
+    }
+
     /// There is no such database, table or trigger.
     pub fn is_missing(&self) -> bool {
         self.number().is_some_and(|number| MISSING.contains(&number))
@@ -68,6 +78,8 @@ impl QueryError {
     }
 }
 
+/// A CHECK failed: MariaDB's number, and MySQL's and TiDB's.
+const CHECK_FAILED: [u16; 2] = [4025, 3819];
 /// A unique key was taken.
 const DUPLICATE: u16 = 1062;
 /// No such database, no such table, no such trigger.

@@ -6,9 +6,14 @@ use std::time::Duration;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
+use hongbao_core::limits::KEY_LOOKS_MAX;
+
 use super::connection::{MysqlOptions, within};
 use super::promise::Unkept;
 use crate::StoredRow as _;
+
+/// Between two looks at one table.
+const KEY_LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Makes the table of the barrier, which lies in databases of all kinds.
 pub const BARRIER: &str = include_str!("../../../../sql/mysql/barrier.sql");
@@ -48,19 +53,40 @@ pub async fn check_keys(
     name: &str,
     keys: &[(String, &str)],
 ) -> Result<(), Unkept> {
+    let found = unique_keys(connection, limit, name, "").await?;
+    let has = |found: &HashSet<(String, String)>, (table, key): &(String, &str)| {
+        found.contains(&(table.clone(), (*key).to_owned()))
+    };
+    for key in keys.iter().filter(|key| !has(&found, key)) {
+        let (table, columns) = key;
+        let mut looks = 1;
+        // A look at all tables goes from one to the next, and misses one that is renamed meanwhile.
+        while !has(&unique_keys(connection, limit, name, table).await?, key) {
+            looks += 1;
+            if looks > KEY_LOOKS_MAX {
+                let reason = format!("is not there or has no unique key ({columns})");
+                return Err(refused(&format!("{name}.{table}"), &reason));
+            }
+            tokio::time::sleep(KEY_LOOK_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// The unique keys of one table, or of all where no table is named.
+async fn unique_keys(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    name: &str,
+    table: &str,
+) -> Result<HashSet<(String, String)>, Unkept> {
+    let of_table = if table.is_empty() { String::new() } else { format!("AND table_name = '{table}' ") };
     let text = format!(
         "SELECT table_name, group_concat(column_name ORDER BY seq_in_index) FROM information_schema.statistics \
-         WHERE table_schema = '{name}' AND non_unique = 0 GROUP BY table_name, index_name"
+         WHERE table_schema = '{name}' {of_table}AND non_unique = 0 GROUP BY table_name, index_name"
     );
     let rows = within(limit, connection.fetch_all(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
-    let found: HashSet<(&str, &str)> =
-        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, Unkept>>()?;
-    match keys.iter().find(|(table, key)| !found.contains(&(table.as_str(), *key))) {
-        Some((table, key)) => {
-            Err(refused(&format!("{name}.{table}"), &format!("is not there or has no unique key ({key})")))
-        }
-        None => Ok(()),
-    }
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
 /// A database breaks a promise; the message begins with its name.

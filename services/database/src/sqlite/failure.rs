@@ -39,6 +39,11 @@ pub fn is_unique_violation(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
+/// A value is not what the constraint of this name, or of a name that begins so, allows.
+pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_check_violation() && error.message().contains(constraint))
+}
+
 /// The result code without its extension, which stands in the higher bytes.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;

@@ -304,6 +304,20 @@ impl WriteTransaction<'_> {
         }
     }
 
+    /// The same for a transaction that made, renamed or dropped tables: what is there
+    /// now is what must be there from here on.
+    ///
+    /// # Errors
+    /// As [`WriteTransaction::commit`].
+    pub async fn commit_tables(mut self) -> Result<(), DatabaseError> {
+        let file = self.writer.file;
+        let mut known = file.tables.lock().await;
+        if known.is_some() {
+            *known = Some(Tables::read(&mut self.writer).await.map_err(unavailable)?);
+        }
+        self.commit().await
+    }
+
     /// Takes everything back, and frees the file for other processes at once.
     pub async fn rollback(mut self) {
         if sqlx::query("ROLLBACK").execute(&mut *self.writer).await.is_ok() {

@@ -1,12 +1,13 @@
 //! Create: an envelope under an id that was minted at the edge.
 
+use hongbao_core::limits::ID_AGE_DAYS_MAX;
 use hongbao_core::request::{CreateEnvelope, CreationContext};
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Seed};
 use hongbao_database::durably;
 use hongbao_store::StoreError;
 
-use super::{Caller, Server, spawn_uncancellable};
+use super::{Caller, DAY_MS, Server, spawn_uncancellable};
 use crate::refusal::Refusal;
 
 impl Server {
@@ -18,16 +19,20 @@ impl Server {
         caller: &Caller<'_>,
         seed: Seed,
     ) -> Result<EnvelopeView, Refusal> {
-        match self.check_ours(id) {
+        let now = self.parts.clock.now();
+        let ahead_ms = id.minted_at().millis().saturating_sub(now.millis());
+        let checked = match ahead_ms < -ID_AGE_DAYS_MAX * DAY_MS {
+            true => Err(Refusal::ClocksApart(ahead_ms)),
+            false => self.check_ours(id),
+        };
+        match checked {
             // Its sender cannot help it: some server's clock is wrong.
             Err(Refusal::NotFound | Refusal::ClocksApart(_)) => {
-                let ahead_ms = id.minted_at().millis().saturating_sub(self.parts.clock.now().millis());
                 tracing::warn!(envelope_id = %id, ahead_ms, "a new id is not of our time: is the gateway's clock right?");
                 return Err(Refusal::ClocksApart(ahead_ms));
             }
             checked => checked?,
         }
-        let now = self.parts.clock.now();
         let birth = CreationContext { id, sender: caller.user.clone(), seed, now };
         let envelope = request.into_envelope(birth, &self.parts.limits)?;
         let view = EnvelopeView::new(&envelope, &Journal::new(envelope.total), now);

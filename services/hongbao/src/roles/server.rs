@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hongbao_core::calls::Call;
+use hongbao_core::limits::ROTATION_AHEAD_DAYS_MIN;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::topology::{ServerEntry, SetEntry, TopologyFile};
 use hongbao_core::{Clock, Traffic};
@@ -17,11 +18,13 @@ use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 
 use super::{Role, Start, own_routes, serve_role};
 use crate::config::installation::Installation;
 use crate::otlp::Process;
 use crate::process::Tokens;
+use crate::rotation::Rotator;
 use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -49,7 +52,7 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let (rehearsal, rehearsal_tasks) = match role.installation.rehearsal.enabled {
         true => {
             let started = start_in(&mut role, &file, set, entry, Traffic::Shadow).await?;
-            (Some(started.server), Some(started.tasks))
+            (Some(started.server), Some((started.tasks, started.rotating)))
         }
         false => (None, None),
     };
@@ -61,9 +64,11 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let routes = hongbao_envelope::http::routes(app, dev).merge(own);
     serve_role(&role, entry.address, routes, health, http_metrics).await?;
     asking.abort();
+    real.rotating.abort();
     // The routes are gone, and with them the servers: their lanes answer what they hold and end.
     real.tasks.drained().await;
-    if let Some(tasks) = rehearsal_tasks {
+    if let Some((tasks, rotating)) = rehearsal_tasks {
+        rotating.abort();
         tasks.drained().await;
     }
     tracing::info!("drained");
@@ -76,6 +81,7 @@ struct Started {
     tasks: ServerTasks,
     store: Arc<dyn Store>,
     wallet: Arc<dyn Wallet>,
+    rotating: JoinHandle<()>,
 }
 
 /// Starts one with everything of its own: databases, wallet, cache, permits, tickets.
@@ -99,6 +105,10 @@ async fn start_in(
 
     let secret = installation.tickets.secret.0.as_bytes();
     let registry = process::measures(&mut role.registry, traffic);
+    let zone_offset_s = installation.zone_offset_s.0;
+    // The workers are ahead of it, unless none has run for days.
+    let rotator = Rotator::new(store.clone(), role.clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS_MIN, registry);
+    let rotating = rotator.start().await?;
     let shared = match &set.cache {
         Some(url) => Some(SnapshotCache::start(traffic, url, secret, store.clone(), registry)?),
         None => None,
@@ -113,11 +123,11 @@ async fn start_in(
         tickets: TicketKey::new(&traffic.secret(secret)),
         limits: installation.limits.clone(),
         slots: set.slots.slots().to_vec(),
-        zone_offset_s: installation.zone_offset_s.0,
+        zone_offset_s,
         options: installation.server.clone(),
     };
     let (server, tasks) = Server::start(parts, registry);
-    Ok(Started { server, tasks, store, wallet })
+    Ok(Started { server, tasks, store, wallet, rotating })
 }
 
 /// Counted by the host's memcached, or in this process where the topology names none.

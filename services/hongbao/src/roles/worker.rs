@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hongbao_core::Traffic;
+use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::topology::TopologyFile;
 use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
@@ -12,6 +13,7 @@ use hongbao_workers::{LeaseHolder, Ports, WorkerSet};
 
 use super::{Role, Start, own_routes, serve_role};
 use crate::otlp::Process;
+use crate::rotation::Rotator;
 use crate::{durability, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
@@ -50,15 +52,19 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
         if *traffic == Traffic::Live {
             checks.extend(durability::shown(store.clone(), wallet.clone(), &mut role.registry));
         }
-        let ports = Ports { store, wallet, clock: role.clock.clone() };
         let (zone_offset_s, limits) = (installation.zone_offset_s.0, &installation.limits);
         let registry = process::measures(&mut role.registry, *traffic);
-        traffics.push(WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, registry));
+        let rotator = Rotator::new(store.clone(), role.clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS, registry);
+        let rotating = rotator.start().await?;
+        let ports = Ports { store, wallet, clock: role.clock.clone() };
+        let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, registry);
+        traffics.push((workers, rotating));
     }
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
     serve_role(&role, entry.address, own, health, http_metrics).await?;
-    for workers in traffics {
+    for (workers, rotating) in traffics {
+        rotating.abort();
         workers.shutdown().await;
     }
     tracing::info!("drained");

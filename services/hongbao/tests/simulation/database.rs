@@ -245,9 +245,9 @@ impl StoreFaults for Database<dyn Store> {
 fn effect_of(verb: StoreVerb<'_>) -> Effect {
     use StoreVerb as V;
     match verb {
-        V::Create | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge => Effect::Write,
+        V::Create | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge | V::Rotate => Effect::Write,
         V::Barrier => Effect::Barrier,
-        V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => Effect::Read,
+        V::Look | V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => Effect::Read,
         V::Unpaid | V::Cancelled | V::Expired | V::Scan(..) | V::ScanEntries(..) => Effect::Read,
     }
 }

@@ -129,7 +129,7 @@ pub async fn read(installation: &Installation, cast: &Cast) -> Books {
 }
 
 fn table_name(kind: &str, table: TableRef) -> String {
-    format!("db_{:02}.{kind}_{}_{:02}", table.database, table.table, table.day.number())
+    format!("db_{:02}.{kind}_{}_{}", table.database, table.table, table.span)
 }
 
 fn list_of(ids: &[EnvelopeId]) -> String {

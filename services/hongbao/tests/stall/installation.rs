@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hongbao_core::id::{Fold, stable_hash};
-use hongbao_core::{Slot, Traffic, UserId};
+use hongbao_core::{Clock as _, Date, Slot, SystemClock, Traffic, UserId};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_testbed::{LogStall, Part};
@@ -133,7 +133,9 @@ impl Installation {
             let slots = Slot::all().filter(|slot| set_of(*slot) == number).collect();
             let layout = Layout { fold: fold(), slots, zone_offset_s: ZONE_OFFSET_S, traffic: Traffic::Live };
             let patient = options(&parts[number], PATIENT);
-            migrate(patient.clone(), &layout).await.expect("an empty database takes the tables");
+            migrate(patient.clone(), &layout, Date::of(SystemClock.now(), ZONE_OFFSET_S))
+                .await
+                .expect("an empty database takes the tables");
             let store = MysqlStore::open(patient, layout.clone()).await.expect("the database is there");
             let shape = SetShape {
                 options: options(&parts[number], patience),

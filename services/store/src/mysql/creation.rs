@@ -18,7 +18,9 @@ use super::rows::put_envelope;
 use super::statements::Statements;
 use super::store::MysqlStore;
 use super::transaction::execute;
+use crate::day_tables::{OTHER_DATE, no_day_table};
 use crate::failure::committing;
+use crate::place::find_by_id;
 use crate::rows;
 use crate::{Creation, StoreError};
 
@@ -26,16 +28,25 @@ use crate::{Creation, StoreError};
 impl Creation for MysqlStore {
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
         let head = |statements: &Statements| statements.create.clone();
-        let Some((_, sql)) = self.insertion(envelopes, |envelope| envelope.id, head, put_envelope)? else {
-            return Ok(());
-        };
-        let mut lease = self.connections.lease().await?;
-        let done = execute(&mut lease, &sql).await;
-        match lease.done(done) {
-            Ok(_) => Ok(()),
-            Err(broken) if broken.is_duplicate() => Err(StoreError::Exists),
-            Err(broken) => Err(committing(broken)),
+        for is_last in [false, true] {
+            let Some((_, sql)) = self.insertion(envelopes, |envelope| envelope.id, head, put_envelope)? else {
+                return Ok(());
+            };
+            let mut lease = self.connections.lease().await?;
+            let done = execute(&mut lease, &sql).await;
+            match lease.done(done) {
+                Ok(_) => return Ok(()),
+                Err(broken) if broken.is_duplicate() => return Err(StoreError::Exists),
+                Err(broken) if !broken.violates(OTHER_DATE) => return Err(committing(broken)),
+                Err(_) if is_last => break,
+                Err(_) => {
+                    for envelope in envelopes {
+                        self.make_room(envelope.id).await?;
+                    }
+                }
+            }
         }
+        Err(no_day_table())
     }
 
     async fn activate(
@@ -43,21 +54,27 @@ impl Creation for MysqlStore {
         id: EnvelopeId,
         expires_at: Timestamp,
     ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-        let statements = self.at(self.place(id))?;
-        let change = || sqlx::query(&statements.activate).bind(expires_at.millis()).bind(id.as_bytes().as_slice());
-        if self.changes(change).await? {
-            return Ok(Some((Stage::Active, Some(expires_at))));
-        }
-        self.in_force(statements, id).await
+        let activate = |table| async move {
+            let statements = self.at(table)?;
+            let change = || sqlx::query(&statements.activate).bind(expires_at.millis()).bind(id.as_bytes().as_slice());
+            if self.changes(change).await? {
+                return Ok(Some((Stage::Active, Some(expires_at))));
+            }
+            self.in_force(&statements, id).await
+        };
+        find_by_id(self, id, activate).await
     }
 
     async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
-        let statements = self.at(self.place(id))?;
-        let change = || sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
-        if self.changes(change).await? {
-            return Ok(Some(Stage::Cancelled));
-        }
-        Ok(self.in_force(statements, id).await?.map(|(stage, _)| stage))
+        let cancel = |table| async move {
+            let statements = self.at(table)?;
+            let change = || sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
+            if self.changes(change).await? {
+                return Ok(Some(Stage::Cancelled));
+            }
+            Ok(self.in_force(&statements, id).await?.map(|(stage, _)| stage))
+        };
+        find_by_id(self, id, cancel).await
     }
 }
 

@@ -12,18 +12,21 @@ use hongbao_database::mysql::row::{put, put_bytes};
 use super::store::MysqlStore;
 use super::transaction::{Transaction, execute};
 use crate::failure::committing;
+use crate::place::{DayTableStore as _, look_for_renamed};
 use crate::rows;
 use crate::{Crediting, Settlement, StoreError, TailEntry};
 
 #[async_trait]
 impl Crediting for MysqlStore {
     async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
-        let query = sqlx::query(&self.at(table)?.plain.tail).bind(position).bind(limit);
+        let statements = self.at(table)?;
+        let query = sqlx::query(&statements.plain.tail).bind(position).bind(limit);
         self.all(query, rows::tail_entry).await
     }
 
     async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
-        let row = self.one(sqlx::query(&self.at(table)?.tail_position)).await?;
+        let statements = self.at(table)?;
+        let row = self.one(sqlx::query(&statements.tail_position)).await?;
         Ok(row.map(|row| row.int_or_null(0)).transpose()?.flatten().unwrap_or(0))
     }
 
@@ -33,11 +36,13 @@ impl Crediting for MysqlStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError> {
-        let query = sqlx::query(&self.at(table)?.plain.unsettled).bind(rows::cursor(&after)).bind(limit);
+        let statements = self.at(table)?;
+        let query = sqlx::query(&statements.plain.unsettled).bind(rows::cursor(&after)).bind(limit);
         self.all(query, |row| rows::envelope(row, 0)).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+        look_for_renamed(self, settlements.iter().map(|settlement| settlement.envelope_id)).await?;
         let Some(sql) = self.settlement(settlements)? else { return Ok(()) };
         let mut lease = self.connections.lease().await?;
         let done = execute(&mut lease, &sql).await;
@@ -56,7 +61,7 @@ impl MysqlStore {
         }
         let mut groups: BTreeMap<(TableRef, u32, bool), Vec<EnvelopeId>> = BTreeMap::new();
         for (id, (settled_seq, ended)) in furthest {
-            groups.entry((self.place(id), settled_seq, ended)).or_default().push(id);
+            groups.entry((self.table_for(id), settled_seq, ended)).or_default().push(id);
         }
         let mut sql = Transaction::default();
         let lists = groups.iter().flat_map(|(group, ids)| ids.chunks(SQL_LIST_MAX).map(move |ids| (*group, ids)));

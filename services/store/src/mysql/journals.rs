@@ -8,17 +8,21 @@ use super::rows::put_entry;
 use super::statements::Statements;
 use super::store::MysqlStore;
 use super::transaction::execute;
+use crate::day_tables::OTHER_DATE;
 use crate::failure::committing;
+use crate::place::{find_by_id, look_for_renamed};
 use crate::rows::{self, envelope_and_journal};
 use crate::{Append, Journals, StoreError};
 
 #[async_trait]
 impl Journals for MysqlStore {
     async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
-        let statements = self.at(self.place(id))?;
-        let id = id.as_bytes().as_slice();
-        let query = sqlx::query(&statements.load).bind(id).bind(id);
-        self.one(query).await?.map(|row| envelope_and_journal(&row)).transpose()
+        let load = |table| async move {
+            let (statements, id) = (self.at(table)?, id.as_bytes().as_slice());
+            let query = sqlx::query(&statements.load).bind(id).bind(id);
+            self.one(query).await?.map(|row| envelope_and_journal(&row)).transpose()
+        };
+        find_by_id(self, id, load).await
     }
 
     async fn load_for(
@@ -26,18 +30,24 @@ impl Journals for MysqlStore {
         id: EnvelopeId,
         user: &UserId,
     ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
-        let statements = self.at(self.place(id))?;
-        let id = id.as_bytes().as_slice();
-        let query = sqlx::query(&statements.load_for).bind(id).bind(user.as_str()).bind(id);
-        let Some(row) = self.one(query).await? else { return Ok(None) };
-        let (envelope, journal) = envelope_and_journal(&row)?;
-        Ok(Some((envelope, journal, rows::opened(&row)?)))
+        let load = |table| async move {
+            let (statements, id) = (self.at(table)?, id.as_bytes().as_slice());
+            let query = sqlx::query(&statements.load_for).bind(id).bind(user.as_str()).bind(id);
+            let Some(row) = self.one(query).await? else { return Ok(None) };
+            let (envelope, journal) = envelope_and_journal(&row)?;
+            Ok(Some((envelope, journal, rows::opened(&row)?)))
+        };
+        find_by_id(self, id, load).await
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        let statements = self.at(self.place(id))?;
-        let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
-        self.all(query, |row| rows::entry(row, 0)).await
+        let read = |table| async move {
+            let statements = self.at(table)?;
+            let query = sqlx::query(&statements.plain.entries);
+            let query = query.bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
+            Ok(Some(self.all(query, |row| rows::entry(row, 0)).await?).filter(|entries| !entries.is_empty()))
+        };
+        Ok(find_by_id(self, id, read).await?.unwrap_or_default())
     }
 
     /// The lane of a database has a connection of its own. Openings without a lane
@@ -64,7 +74,7 @@ impl Journals for MysqlStore {
                 return Ok(Append::Fenced);
             }
             let done = execute(&mut lease, &sql).await;
-            return fenced(lease.done(done));
+            return self.fenced(lease.done(done), entries).await;
         };
         let kept = match own.take() {
             Some(lease) => lease.if_it_lives().await,
@@ -83,14 +93,22 @@ impl Journals for MysqlStore {
             Err(broken) if broken.is_of_connection() => lease.close(),
             _ => *own = Some(lease.used()),
         }
-        fenced(done)
+        drop(own);
+        self.fenced(done, entries).await
     }
 }
 
-fn fenced(done: Result<u64, QueryError>) -> Result<Append, StoreError> {
-    match done {
-        Ok(_) => Ok(Append::Done),
-        Err(broken) if broken.is_duplicate() => Ok(Append::Fenced),
-        Err(broken) => Err(committing(broken)),
+impl MysqlStore {
+    /// What became of these entries. A table that holds another date by now fences them too.
+    async fn fenced(&self, done: Result<u64, QueryError>, entries: &[Entry]) -> Result<Append, StoreError> {
+        match done {
+            Ok(_) => Ok(Append::Done),
+            Err(broken) if broken.is_duplicate() => Ok(Append::Fenced),
+            Err(broken) if broken.violates(OTHER_DATE) => {
+                look_for_renamed(self, entries.iter().map(|entry| entry.envelope_id)).await?;
+                Ok(Append::Fenced)
+            }
+            Err(broken) => Err(committing(broken)),
+        }
     }
 }

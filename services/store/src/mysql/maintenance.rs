@@ -20,10 +20,9 @@ impl Maintenance for MysqlStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError> {
-        let query = sqlx::query(&self.at(table)?.plain.unpaid)
-            .bind(rows::cursor(&after))
-            .bind(created_before.millis())
-            .bind(limit);
+        let statements = self.at(table)?;
+        let query =
+            sqlx::query(&statements.plain.unpaid).bind(rows::cursor(&after)).bind(created_before.millis()).bind(limit);
         self.all(query, |row| rows::envelope(row, 0)).await
     }
 
@@ -34,7 +33,8 @@ impl Maintenance for MysqlStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<EnvelopeId>, StoreError> {
-        let query = sqlx::query(&self.at(table)?.plain.cancelled)
+        let statements = self.at(table)?;
+        let query = sqlx::query(&statements.plain.cancelled)
             .bind(rows::cursor(&after))
             .bind(created_before.millis())
             .bind(limit);
@@ -42,7 +42,8 @@ impl Maintenance for MysqlStore {
     }
 
     async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
-        let [head, tail] = &self.at(table)?.plain.purge;
+        let statements = self.at(table)?;
+        let [head, tail] = &statements.plain.purge;
         if envelopes.is_empty() {
             return Ok(0);
         }
@@ -67,7 +68,8 @@ impl Maintenance for MysqlStore {
         limit: u32,
     ) -> Result<Vec<(Envelope, Journal)>, StoreError> {
         let (after_ms, after_id) = after.map_or((i64::MIN, None), |(at, id)| (at.millis(), Some(id)));
-        let query = sqlx::query(&self.at(table)?.expired).bind(now.millis()).bind(after_ms).bind(after_ms);
+        let statements = self.at(table)?;
+        let query = sqlx::query(&statements.expired).bind(now.millis()).bind(after_ms).bind(after_ms);
         let query = query.bind(rows::cursor(&after_id)).bind(limit);
         self.all(query, envelope_and_journal).await
     }

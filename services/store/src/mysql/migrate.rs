@@ -3,21 +3,22 @@
 //! A database first says in `meta` what it is, and then has its migrations. All of it
 //! may be repeated, and several processes may do it at the same time.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_core::id::Fold;
-use hongbao_core::{Day, Slot, Traffic};
+use hongbao_core::Date;
+use hongbao_core::id::Span;
 use hongbao_database::StoredRow as _;
-use hongbao_database::mysql::connection::{Connections, MysqlOptions};
+use hongbao_database::mysql::connection::{Connections, Lease, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
 use hongbao_database::mysql::promise::Unkept;
 use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, patient, refused};
 use sqlx::mysql::MySqlConnection;
 
+use super::layout::Layout;
 use crate::StoreError;
 use crate::failure::reading;
+use crate::statements::day_tables;
 
 const META: &str = include_str!("../../../../sql/mysql/envelope/meta.sql");
 /// The unique keys of a journal, by their columns: they alone decide between two writers (I2, I5).
@@ -37,46 +38,20 @@ const SCHEMA: Schema = Schema(&[
         version: 1,
     },
     Migration { name: "0003_barrier", sql: BARRIER, target: Target::Database, version: 2 },
+    Migration {
+        name: "0004_cold",
+        sql: include_str!("../../../../sql/mysql/envelope/0004_cold.sql"),
+        target: Target::Database,
+        version: 2,
+    },
 ]);
 
-/// Which databases a SET has, and how they are laid out.
-#[derive(Clone, Debug)]
-pub struct Layout {
-    /// How many databases and tables there are over all SETs.
-    pub fold: Fold,
-    /// The slots of this SET.
-    pub slots: Vec<Slot>,
-    /// The zone that days are counted in, in seconds ahead of UTC.
-    pub zone_offset_s: i32,
-    /// Whose databases: each kind of traffic has its own, by name.
-    pub traffic: Traffic,
-}
-
-impl Layout {
-    /// The databases of the SET, by number and name.
-    pub fn databases(&self) -> Vec<(u8, String)> {
-        let numbers: BTreeSet<u8> = self.slots.iter().map(|slot| slot.number() % self.fold.databases()).collect();
-        let suffix = self.traffic.database_suffix();
-        numbers.into_iter().map(|number| (number, format!("db_{number:02}{suffix}"))).collect()
-    }
-
-    /// The table and the day of each day table of a database, as they stand in its name.
-    fn day_tables(&self) -> Vec<(String, String)> {
-        let of_table = |table: u8| Day::all().map(move |day| (table.to_string(), format!("{:02}", day.number())));
-        (0..self.fold.tables()).flat_map(of_table).collect()
-    }
-
-    fn identity(&self, number: u8) -> [i64; 4] {
-        let fold = self.fold;
-        [i64::from(number), i64::from(fold.databases()), i64::from(fold.tables()), i64::from(self.zone_offset_s)]
-    }
-}
-
 /// Makes and upgrades a SET's databases. What was made once and is gone is named, and not made anew: it had rows.
+/// In a new database each date up to `through` has its day table.
 ///
 /// # Errors
 /// When a database is of another layout, or the database server refuses.
-pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), StoreError> {
+pub async fn migrate(options: MysqlOptions, layout: &Layout, through: Date) -> Result<(), StoreError> {
     let connections = Connections::open(patient(options)).await?;
     let mut lease = connections.lease().await?;
     let day_tables = layout.day_tables();
@@ -88,11 +63,25 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout) -> Result<(), Store
             insist(&mut lease, &statement).await.map_err(reading)?;
         }
         let limit = lease.limit();
-        check_identity(lease.connection(), limit, layout, number, &name).await?;
+        if check_identity(lease.connection(), limit, layout, number, &name).await? == Some(0) {
+            make_day_tables(&mut lease, layout, number, through).await?;
+        }
         SCHEMA.migrate(&mut lease, &name, &day_tables).await?;
         check_database(lease.connection(), limit, layout, number, &name).await?;
     }
     lease.give_back();
+    Ok(())
+}
+
+/// Those of a database that is not in use yet. The first migration finds them made.
+async fn make_day_tables(lease: &mut Lease, layout: &Layout, number: u8, through: Date) -> Result<(), StoreError> {
+    for table in day_tables([number], layout.fold.tables()) {
+        let Span::Day(day) = table.span else { continue };
+        let date = through.last_with(day);
+        for statement in layout.names(table).creation(table.table, date, layout.zone_offset_s) {
+            insist(lease, &statement).await.map_err(reading)?;
+        }
+    }
     Ok(())
 }
 

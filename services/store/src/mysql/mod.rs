@@ -8,12 +8,16 @@
 
 mod creation;
 mod crediting;
+mod ddl;
 mod journals;
+mod layout;
 mod lease;
+mod legacy;
 mod maintenance;
 mod migrate;
 mod promise;
 mod query;
+mod rotation;
 mod rows;
 mod scans;
 mod statements;
@@ -21,6 +25,7 @@ mod store;
 mod transaction;
 mod writer;
 
+pub use self::layout::Layout;
 pub use self::lease::MysqlLeases;
-pub use self::migrate::{Layout, migrate};
+pub use self::migrate::migrate;
 pub use self::store::MysqlStore;

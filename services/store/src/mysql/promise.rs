@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use hongbao_database::mysql::promise::{Promise, Unkept};
 use sqlx::mysql::MySqlConnection;
 
-use super::migrate::{Layout, check_database};
+use super::layout::Layout;
+use super::migrate::check_database;
 use super::writer::Writer;
 
 /// A database is there, complete, of its layout and this version, and every

@@ -16,7 +16,8 @@ impl Scans for MysqlStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<(Envelope, u32)>, StoreError> {
-        let query = sqlx::query(&self.at(table)?.scan).bind(rows::cursor(&after)).bind(limit);
+        let statements = self.at(table)?;
+        let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
         self.all(query, rows::envelope_and_last_seq).await
     }
 
@@ -27,7 +28,8 @@ impl Scans for MysqlStore {
         until: EnvelopeId,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        let query = sqlx::query(&self.at(table)?.plain.scan_entries);
+        let statements = self.at(table)?;
+        let query = sqlx::query(&statements.plain.scan_entries);
         let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);
         self.all(query, |row| rows::entry(row, 0)).await
     }

@@ -2,13 +2,15 @@
 //! connections' statement caches.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use hongbao_core::id::TableRef;
+use hongbao_core::id::{Span, TableRef};
 
+use super::layout::{Layout, TableNames};
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
 use crate::statements::{Plain, day_tables};
 
-/// The statements of one day table. Those that write rows are only begun here;
+/// The statements of one table. Those that write rows are only begun here;
 /// see [`transaction`](super::transaction).
 pub struct Statements {
     /// Those that are as everywhere.
@@ -25,10 +27,8 @@ pub struct Statements {
 }
 
 impl Statements {
-    fn new(database: &str, table: TableRef) -> Statements {
-        let (y, dd) = (table.table, table.day.number());
-        let envelope = format!("{database}.envelope_{y}_{dd:02}");
-        let entry = format!("{database}.entry_{y}_{dd:02}");
+    fn new(names: TableNames) -> Statements {
+        let TableNames { envelope, entry } = names;
         let e = columns("e", &ENVELOPE_COLUMNS);
         // The last entry carries the whole fold of the journal. TiDB knows no subqueries in a join's
         // condition, and without the index's name some databases read journals to their end.
@@ -71,21 +71,27 @@ impl Statements {
     }
 }
 
-/// The statements of all day tables of a SET.
-pub struct AllStatements(HashMap<TableRef, Statements>);
+/// The statements of all tables of a SET.
+pub struct AllStatements {
+    layout: Layout,
+    of_day_tables: HashMap<TableRef, Arc<Statements>>,
+}
 
 impl AllStatements {
-    /// Those of `tables` tables a day in these databases, by number and name.
-    pub fn new(databases: &[(u8, String)], tables: u8) -> AllStatements {
-        let mut all = HashMap::new();
-        for (database, name) in databases {
-            all.extend(day_tables([*database], tables).into_iter().map(|table| (table, Statements::new(name, table))));
-        }
-        AllStatements(all)
+    /// Those of the tables of this layout.
+    pub fn new(layout: &Layout) -> AllStatements {
+        let databases = layout.databases().into_iter().map(|(database, _)| database);
+        let tables = day_tables(databases, layout.fold.tables()).into_iter();
+        let of_day_tables = tables.map(|table| (table, Arc::new(Statements::new(layout.names(table))))).collect();
+        AllStatements { layout: layout.clone(), of_day_tables }
     }
 
-    /// Those of a table; `None` if the SET does not have it.
-    pub fn of(&self, table: TableRef) -> Option<&Statements> {
-        self.0.get(&table)
+    /// Those of a table; `None` if the SET does not have it. Those of dated tables are seldom
+    /// needed, and made each time.
+    pub fn of(&self, table: TableRef) -> Option<Arc<Statements>> {
+        match table.span {
+            Span::Day(_) => self.of_day_tables.get(&table).cloned(),
+            Span::Date(_) => Some(Arc::new(Statements::new(self.layout.names(table)))),
+        }
     }
 }

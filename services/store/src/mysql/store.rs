@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{EnvelopeId, Timestamp};
+use hongbao_core::{Date, EnvelopeId, Timestamp};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
-use super::migrate::{self, Layout};
+use super::layout::Layout;
+use super::migrate;
 use super::promise::Complete;
 use super::statements::{AllStatements, Statements};
 use super::writer::Writer;
+use crate::day_tables::DayTables;
+use crate::place::DayTableStore;
 use crate::statements::day_tables;
 use crate::{Store, StoreError};
 
@@ -23,6 +26,7 @@ pub struct MysqlStore {
     pub(super) connections: Arc<Connections>,
     writers: HashMap<u8, Arc<Writer>>,
     statements: AllStatements,
+    days: DayTables,
 }
 
 impl MysqlStore {
@@ -46,15 +50,13 @@ impl MysqlStore {
             writers.insert(*number, Arc::new(Writer::new(lease)));
         }
         connections.watch(Complete::all(&layout, &writers));
-        let statements = AllStatements::new(&databases, layout.fold.tables());
-        Ok(MysqlStore { layout, connections, writers, statements })
+        let statements = AllStatements::new(&layout);
+        let store = MysqlStore { layout, connections, writers, statements, days: DayTables::default() };
+        store.look_at_all().await?;
+        Ok(store)
     }
 
-    pub(super) fn place(&self, id: EnvelopeId) -> TableRef {
-        self.layout.fold.table_of(id.placement(self.layout.zone_offset_s))
-    }
-
-    pub(super) fn at(&self, table: TableRef) -> Result<&Statements, StoreError> {
+    pub(super) fn at(&self, table: TableRef) -> Result<Arc<Statements>, StoreError> {
         self.statements.of(table).ok_or_else(|| StoreError::Unavailable(format!("this SET has no table {table:?}")))
     }
 
@@ -78,15 +80,34 @@ impl Barrier for MysqlStore {
     }
 }
 
+impl DayTableStore for MysqlStore {
+    fn day_tables(&self) -> &DayTables {
+        &self.days
+    }
+
+    fn day_table_of(&self, id: EnvelopeId) -> (TableRef, Date) {
+        let placement = id.placement(self.layout.zone_offset_s);
+        (self.layout.fold.table_of(placement), placement.date)
+    }
+
+    async fn look_at(&self, day_table: TableRef, date: Date) -> Result<(), StoreError> {
+        let name = |table: TableRef| format!("= 'envelope_{}_{}'", table.table, table.span);
+        self.look_at_days(day_table.database, &name(day_table)).await?;
+        self.look_at_dated(day_table.database, &name(day_table.dated(date))).await
+    }
+}
+
 #[async_trait]
 impl Store for MysqlStore {
     fn table_of(&self, id: EnvelopeId) -> TableRef {
-        self.place(id)
+        self.table_for(id)
     }
 
     fn tables(&self) -> Vec<TableRef> {
         let databases = self.layout.databases().into_iter().map(|(number, _)| number);
-        day_tables(databases, self.layout.fold.tables())
+        let mut tables = day_tables(databases, self.layout.fold.tables());
+        tables.extend(self.days.dated());
+        tables
     }
 
     fn durability(&self) -> Durability {

@@ -14,6 +14,7 @@ use sqlx::mysql::MySqlConnection;
 use super::statements::Statements;
 use super::store::MysqlStore;
 use crate::StoreError;
+use crate::place::DayTableStore as _;
 
 impl MysqlStore {
     /// The text that inserts rows of one database, all of them or none, and the
@@ -27,7 +28,7 @@ impl MysqlStore {
     ) -> Result<Option<(u8, String)>, StoreError> {
         let mut by_table: Vec<(TableRef, Vec<&T>)> = Vec::new();
         for item in items {
-            let table = self.place(id_of(item));
+            let table = self.table_for(id_of(item));
             match by_table.iter_mut().find(|(other, _)| *other == table) {
                 Some((_, part)) => part.push(item),
                 None => by_table.push((table, vec![item])),
@@ -38,7 +39,7 @@ impl MysqlStore {
         for (table, part) in by_table {
             sql.in_database(table.database)?;
             let text = sql.statement();
-            text.push_str(&head(self.at(table)?));
+            text.push_str(&head(&*self.at(table)?));
             for (number, item) in part.into_iter().enumerate() {
                 if number > 0 {
                     text.push(',');

@@ -14,10 +14,12 @@ use sqlx::SqliteConnection;
 use super::rows::put_envelope;
 use super::statements::Statements;
 use super::store::SqliteStore;
-use super::transaction::Batch;
+use super::transaction::{Batch, Written};
+use crate::day_tables::no_day_table;
 use crate::failure::{commit_failed, unavailable};
+use crate::place::find_by_id;
 use crate::rows::{self, ENVELOPE_WIDTH};
-use crate::{Append, Creation, StoreError};
+use crate::{Creation, StoreError};
 
 #[async_trait]
 impl Creation for SqliteStore {
@@ -28,10 +30,19 @@ impl Creation for SqliteStore {
             put: put_envelope,
             id: |envelope: &Envelope| envelope.id,
         };
-        match self.write_all(&batch, envelopes).await? {
-            Append::Done => Ok(()),
-            Append::Fenced => Err(StoreError::Exists),
+        for is_last in [false, true] {
+            match self.write_all(&batch, envelopes).await? {
+                Written::Done => return Ok(()),
+                Written::Taken => return Err(StoreError::Exists),
+                Written::OtherDate if is_last => break,
+                Written::OtherDate => {
+                    for envelope in envelopes {
+                        self.make_room(envelope.id).await?;
+                    }
+                }
+            }
         }
+        Err(no_day_table())
     }
 
     async fn activate(
@@ -39,27 +50,33 @@ impl Creation for SqliteStore {
         id: EnvelopeId,
         expires_at: Timestamp,
     ) -> Result<Option<(Stage, Option<Timestamp>)>, StoreError> {
-        let (file, statements) = self.writable(self.place(id))?;
-        let mut writer = file.writer().await?;
-        let change = sqlx::query(&statements.activate).bind(id.as_bytes().as_slice()).bind(expires_at.millis());
-        let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
-        writer.committed()?;
-        if changed > 0 {
-            return Ok(Some((Stage::Active, Some(expires_at))));
-        }
-        in_force(&mut writer, statements, id).await
+        let change = |table| async move {
+            let (file, statements) = self.writable(table)?;
+            let mut writer = file.writer().await?;
+            let change = sqlx::query(&statements.activate).bind(id.as_bytes().as_slice()).bind(expires_at.millis());
+            let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
+            writer.committed()?;
+            if changed > 0 {
+                return Ok(Some((Stage::Active, Some(expires_at))));
+            }
+            in_force(&mut writer, &statements, id).await
+        };
+        find_by_id(self, id, change).await
     }
 
     async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
-        let (file, statements) = self.writable(self.place(id))?;
-        let mut writer = file.writer().await?;
-        let change = sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
-        let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
-        writer.committed()?;
-        if changed > 0 {
-            return Ok(Some(Stage::Cancelled));
-        }
-        Ok(in_force(&mut writer, statements, id).await?.map(|(stage, _)| stage))
+        let change = |table| async move {
+            let (file, statements) = self.writable(table)?;
+            let mut writer = file.writer().await?;
+            let change = sqlx::query(&statements.plain.cancel).bind(id.as_bytes().as_slice());
+            let changed = change.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
+            writer.committed()?;
+            if changed > 0 {
+                return Ok(Some(Stage::Cancelled));
+            }
+            Ok(in_force(&mut writer, &statements, id).await?.map(|(stage, _)| stage))
+        };
+        find_by_id(self, id, change).await
     }
 }
 

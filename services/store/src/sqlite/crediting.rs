@@ -12,6 +12,7 @@ use super::rows::put_settlement;
 use super::store::SqliteStore;
 use super::transaction::Batch;
 use crate::failure::unavailable;
+use crate::place::look_for_renamed;
 use crate::rows;
 use crate::{Crediting, Settlement, StoreError, TailEntry};
 
@@ -57,6 +58,7 @@ impl Crediting for SqliteStore {
             }
         }
         let furthest: Vec<Settlement> = furthest.into_values().collect();
+        look_for_renamed(self, furthest.iter().map(|settlement| settlement.envelope_id)).await?;
         self.write_all(&batch, &furthest).await?;
         Ok(())
     }

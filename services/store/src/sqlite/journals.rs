@@ -6,16 +6,20 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, UserId};
 use super::query::{all, one};
 use super::rows::put_entry;
 use super::store::SqliteStore;
-use super::transaction::Batch;
+use super::transaction::{Batch, Written};
+use crate::place::find_by_id;
 use crate::rows::{self, ENTRY_WIDTH, envelope_and_journal};
 use crate::{Append, Journals, StoreError};
 
 #[async_trait]
 impl Journals for SqliteStore {
     async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
-        let (file, statements) = self.at(self.place(id))?;
-        let query = sqlx::query(&statements.load).bind(id.as_bytes().as_slice());
-        one(file, query).await?.map(|row| envelope_and_journal(&row)).transpose()
+        let load = |table| async move {
+            let (file, statements) = self.at(table)?;
+            let query = sqlx::query(&statements.load).bind(id.as_bytes().as_slice());
+            one(file, query).await?.map(|row| envelope_and_journal(&row)).transpose()
+        };
+        find_by_id(self, id, load).await
     }
 
     async fn load_for(
@@ -23,19 +27,26 @@ impl Journals for SqliteStore {
         id: EnvelopeId,
         user: &UserId,
     ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
-        let (file, statements) = self.at(self.place(id))?;
-        let query = sqlx::query(&statements.load_for).bind(id.as_bytes().as_slice()).bind(user.as_str());
-        let Some(row) = one(file, query).await? else {
-            return Ok(None);
+        let load = |table| async move {
+            let (file, statements) = self.at(table)?;
+            let query = sqlx::query(&statements.load_for).bind(id.as_bytes().as_slice()).bind(user.as_str());
+            let Some(row) = one(file, query).await? else {
+                return Ok(None);
+            };
+            let (envelope, journal) = envelope_and_journal(&row)?;
+            Ok(Some((envelope, journal, rows::opened(&row)?)))
         };
-        let (envelope, journal) = envelope_and_journal(&row)?;
-        Ok(Some((envelope, journal, rows::opened(&row)?)))
+        find_by_id(self, id, load).await
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        let (file, statements) = self.at(self.place(id))?;
-        let query = sqlx::query(&statements.plain.entries).bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
-        all(file, query, |row| rows::entry(row, 0)).await
+        let read = |table| async move {
+            let (file, statements) = self.at(table)?;
+            let query = sqlx::query(&statements.plain.entries);
+            let query = query.bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
+            Ok(Some(all(file, query, |row| rows::entry(row, 0)).await?).filter(|entries| !entries.is_empty()))
+        };
+        Ok(find_by_id(self, id, read).await?.unwrap_or_default())
     }
 
     async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
@@ -45,6 +56,13 @@ impl Journals for SqliteStore {
             put: put_entry,
             id: |entry: &Entry| entry.envelope_id,
         };
-        self.write_all(&batch, entries).await
+        match self.write_all(&batch, entries).await? {
+            Written::Done => Ok(Append::Done),
+            Written::Taken => Ok(Append::Fenced),
+            Written::OtherDate => {
+                self.look_at_all().await?;
+                Ok(Append::Fenced)
+            }
+        }
     }
 }

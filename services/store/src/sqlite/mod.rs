@@ -10,6 +10,7 @@ mod journals;
 mod maintenance;
 mod migrate;
 mod query;
+mod rotation;
 mod rows;
 mod scans;
 mod statements;

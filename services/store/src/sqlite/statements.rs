@@ -1,11 +1,11 @@
 //! The SQL of one day table, built once: the text is the key of the
 //! statement cache, and the big inserts are worth not formatting again.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use hongbao_core::id::Fold;
+use hongbao_core::Day;
+use hongbao_core::id::{Fold, Span, TableRef};
 use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
-use hongbao_core::{Day, id::TableRef};
 
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
 use crate::statements::Plain;
@@ -50,7 +50,7 @@ impl MultiRow {
     }
 }
 
-/// The SQL of one day table.
+/// The SQL of one table.
 pub struct Statements {
     /// Those that are as everywhere.
     pub plain: Plain,
@@ -68,10 +68,9 @@ pub struct Statements {
 }
 
 impl Statements {
-    fn new(table: u8, day: Day) -> Statements {
-        let day = day.number();
-        let envelope = format!("envelope_{table}_{day:02}");
-        let entry = format!("entry_{table}_{day:02}");
+    fn new(table: u8, span: Span) -> Statements {
+        let envelope = format!("envelope_{table}_{span}");
+        let entry = format!("entry_{table}_{span}");
         let e = columns("e", &ENVELOPE_COLUMNS);
         // The last entry carries the whole fold of the journal.
         let last = format!(
@@ -134,18 +133,21 @@ impl Statements {
 
 /// The statements of all day tables; databases share them, for their tables have the same names.
 pub struct AllStatements {
-    tables: Vec<Statements>,
+    tables: Vec<Arc<Statements>>,
 }
 
 impl AllStatements {
     pub fn new(fold: Fold) -> AllStatements {
-        let tables = (0..fold.tables()).flat_map(|table| Day::all().map(move |day| Statements::new(table, day)));
-        AllStatements { tables: tables.collect() }
+        let of_table = |table| Day::all().map(move |day| Arc::new(Statements::new(table, Span::Day(day))));
+        AllStatements { tables: (0..fold.tables()).flat_map(of_table).collect() }
     }
 
-    /// Those of a table; `None` if the fold does not have it.
-    pub fn of(&self, table: TableRef) -> Option<&Statements> {
-        let day = usize::from(table.day.number()) - 1;
-        self.tables.get(usize::from(table.table) * 31 + day)
+    /// Those of a table; `None` if the fold does not have it. Those of dated tables are seldom
+    /// needed, and made each time.
+    pub fn of(&self, table: TableRef) -> Option<Arc<Statements>> {
+        match table.span {
+            Span::Day(day) => self.tables.get(usize::from(table.table) * 31 + usize::from(day.number()) - 1).cloned(),
+            Span::Date(_) => Some(Arc::new(Statements::new(table.table, table.span))),
+        }
     }
 }

@@ -4,23 +4,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hongbao_core::EnvelopeId;
 use hongbao_core::id::{Fold, TableRef};
+use hongbao_core::{Date, EnvelopeId};
 use hongbao_database::sqlite::file::{Mode, SqliteFile};
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use super::migrate::{self, Identity};
 use super::statements::{AllStatements, Statements};
+use crate::day_tables::DayTables;
+use crate::place::DayTableStore;
 use crate::statements::day_tables;
 use crate::{Store, StoreError};
 
 /// All databases of one folder.
 pub struct SqliteStore {
     fold: Fold,
-    zone_offset_s: i32,
+    pub(super) zone_offset_s: i32,
     mode: Mode,
     pub(super) files: Vec<Arc<SqliteFile>>,
     statements: AllStatements,
+    days: DayTables,
 }
 
 impl SqliteStore {
@@ -48,7 +51,10 @@ impl SqliteStore {
             made.map_err(|error| cannot_use(&path, &error))?;
             files.push(Arc::new(file));
         }
-        Ok(SqliteStore { fold, zone_offset_s, mode, files, statements: AllStatements::new(fold) })
+        let statements = AllStatements::new(fold);
+        let store = SqliteStore { fold, zone_offset_s, mode, files, statements, days: DayTables::default() };
+        store.look_at_all().await?;
+        Ok(store)
     }
 
     /// Opens a folder that holds databases, with the fold and the zone that it remembers.
@@ -89,11 +95,7 @@ impl SqliteStore {
         &self.files
     }
 
-    pub(super) fn place(&self, id: EnvelopeId) -> TableRef {
-        self.fold.table_of(id.placement(self.zone_offset_s))
-    }
-
-    pub(super) fn at(&self, table: TableRef) -> Result<(&SqliteFile, &Statements), StoreError> {
+    pub(super) fn at(&self, table: TableRef) -> Result<(&SqliteFile, Arc<Statements>), StoreError> {
         let file = self.files.get(usize::from(table.database));
         let (file, statements) = file
             .zip(self.statements.of(table))
@@ -102,11 +104,16 @@ impl SqliteStore {
         Ok((file, statements))
     }
 
-    pub(super) fn writable(&self, table: TableRef) -> Result<(&SqliteFile, &Statements), StoreError> {
-        if self.mode == Mode::ReadOnly {
-            return Err(StoreError::Unavailable("the databases were opened to be read only".to_owned()));
-        }
+    pub(super) fn writable(&self, table: TableRef) -> Result<(&SqliteFile, Arc<Statements>), StoreError> {
+        self.check_writable()?;
         self.at(table)
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), StoreError> {
+        match self.mode {
+            Mode::ReadOnly => Err(StoreError::Unavailable("the databases were opened to be read only".to_owned())),
+            Mode::Durable | Mode::Volatile => Ok(()),
+        }
     }
 }
 
@@ -145,14 +152,31 @@ impl Barrier for SqliteStore {
     }
 }
 
+impl DayTableStore for SqliteStore {
+    fn day_tables(&self) -> &DayTables {
+        &self.days
+    }
+
+    fn day_table_of(&self, id: EnvelopeId) -> (TableRef, Date) {
+        let placement = id.placement(self.zone_offset_s);
+        (self.fold.table_of(placement), placement.date)
+    }
+
+    async fn look_at(&self, day_table: TableRef, _date: Date) -> Result<(), StoreError> {
+        self.look_at_database(day_table.database).await
+    }
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     fn table_of(&self, id: EnvelopeId) -> TableRef {
-        self.place(id)
+        self.table_for(id)
     }
 
     fn tables(&self) -> Vec<TableRef> {
-        day_tables(0..self.fold.databases(), self.fold.tables())
+        let mut tables = day_tables(0..self.fold.databases(), self.fold.tables());
+        tables.extend(self.days.dated());
+        tables
     }
 
     fn durability(&self) -> Durability {

@@ -6,15 +6,28 @@
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::id::TableRef;
-use hongbao_database::sqlite::failure::is_unique_violation;
+use hongbao_database::sqlite::failure::{is_unique_violation, violates};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, SqliteConnection};
 
 use super::rows::put;
 use super::statements::{LARGEST_BATCH_ROWS, MultiRow, Statements};
 use super::store::SqliteStore;
+use crate::StoreError;
+use crate::day_tables::OTHER_DATE;
 use crate::failure::{commit_failed, unavailable};
-use crate::{Append, StoreError};
+use crate::place::DayTableStore as _;
+
+/// What became of rows that were to be written: all of them or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// They are durable.
+    Done,
+    /// A key was taken.
+    Taken,
+    /// A table holds another date by now.
+    OtherDate,
+}
 
 /// A kind of row that is written many at a time.
 pub struct Batch<T> {
@@ -25,11 +38,11 @@ pub struct Batch<T> {
 }
 
 impl SqliteStore {
-    /// Writes rows of one database in one transaction: all of them, or none when a key is taken.
-    pub(super) async fn write_all<T>(&self, batch: &Batch<T>, items: &[T]) -> Result<Append, StoreError> {
+    /// Writes rows of one database in one transaction.
+    pub(super) async fn write_all<T>(&self, batch: &Batch<T>, items: &[T]) -> Result<Written, StoreError> {
         let parts = self.by_table(batch, items);
         let Some((first, _)) = parts.first() else {
-            return Ok(Append::Done);
+            return Ok(Written::Done);
         };
         if parts.iter().any(|(table, _)| table.database != first.database) {
             return Err(StoreError::Unavailable("the batch spans two databases, which no transaction does".to_owned()));
@@ -38,7 +51,7 @@ impl SqliteStore {
         if let [(table, part)] = parts.as_slice() {
             let (_, statements) = self.at(*table)?;
             let mut writer = file.writer().await?;
-            let written = fenced(write_part(&mut writer, statements, batch, part).await, commit_failed)?;
+            let written = fenced(write_part(&mut writer, &statements, batch, part).await, commit_failed)?;
             // Nothing was written when it was fenced: either way the writer is through with it.
             writer.committed()?;
             return Ok(written);
@@ -46,21 +59,21 @@ impl SqliteStore {
         let mut transaction = file.begin().await?;
         for (table, part) in &parts {
             let (_, statements) = self.at(*table)?;
-            let written = fenced(write_part(&mut transaction, statements, batch, part).await, unavailable);
-            if !matches!(written, Ok(Append::Done)) {
+            let written = fenced(write_part(&mut transaction, &statements, batch, part).await, unavailable);
+            if !matches!(written, Ok(Written::Done)) {
                 transaction.rollback().await;
                 return written;
             }
         }
         transaction.commit().await?;
-        Ok(Append::Done)
+        Ok(Written::Done)
     }
 
     /// The items by table, in order, in parts that fit into a statement.
     fn by_table<'a, T>(&self, batch: &Batch<T>, items: &'a [T]) -> Vec<(TableRef, Vec<&'a T>)> {
         let mut parts: Vec<(TableRef, Vec<&T>)> = Vec::new();
         for item in items {
-            let table = self.place((batch.id)(item));
+            let table = self.table_for((batch.id)(item));
             match parts.iter_mut().rfind(|(other, _)| *other == table) {
                 Some((_, part)) if part.len() < LARGEST_BATCH_ROWS => part.push(item),
                 _ => parts.push((table, vec![item])),
@@ -86,10 +99,11 @@ async fn write_part<T>(
     Ok(())
 }
 
-fn fenced(written: Result<(), sqlx::Error>, failed: fn(sqlx::Error) -> StoreError) -> Result<Append, StoreError> {
+fn fenced(written: Result<(), sqlx::Error>, failed: fn(sqlx::Error) -> StoreError) -> Result<Written, StoreError> {
     match written {
-        Ok(()) => Ok(Append::Done),
-        Err(error) if is_unique_violation(&error) => Ok(Append::Fenced),
+        Ok(()) => Ok(Written::Done),
+        Err(error) if is_unique_violation(&error) => Ok(Written::Taken),
+        Err(error) if violates(&error, OTHER_DATE) => Ok(Written::OtherDate),
         Err(error) => Err(failed(error)),
     }
 }

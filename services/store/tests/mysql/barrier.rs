@@ -12,7 +12,7 @@ use hongbao_database::{Reading, durably};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Append, Store, StoreError};
 use hongbao_testbed::{LogStall, Part};
-use hongbao_testkit::store_suite::{DAY_MS, NOW, created, id_at, ids, make_active, write};
+use hongbao_testkit::store_suite::{DAY_MS, NOW, created, id_at, ids, make_active, through, write};
 use tokio::task::JoinHandle;
 
 use crate::common::{self, entries, layout_of, options, own_that_stalls, own_that_stalls_with};
@@ -256,7 +256,7 @@ async fn a_server_that_is_not_durable_any_more_makes_nothing_durable() {
 async fn what_was_read_from_another_node_is_void() {
     let (mut first, second) = (Part::mariadb(&[]), Part::mariadb(&[]));
     for part in [&first, &second] {
-        migrate(options(&[part.node()]), &layout_of(1, 1)).await.unwrap();
+        migrate(options(&[part.node()]), &layout_of(1, 1), through()).await.unwrap();
     }
     let nodes = [first.node(), second.node()];
     let store: Arc<dyn Store> = Arc::new(MysqlStore::open(options(&nodes), layout_of(1, 1)).await.unwrap());

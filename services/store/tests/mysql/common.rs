@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hongbao_core::id::Fold;
 use hongbao_core::{Day, Entry, EntryKind, Envelope, Fen, Slot, Traffic};
-use hongbao_database::mysql::connection::{Connections, MysqlOptions};
+use hongbao_database::mysql::connection::{Connections, Lease, MysqlOptions};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Store, StoreError};
 use hongbao_testbed::Part;
-use hongbao_testkit::store_suite::{self, Fixture, NOW, created, id_at};
+use hongbao_testkit::store_suite::{self, Fixture, NOW, created, id_at, through};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -21,6 +21,11 @@ const NODES: &str = "TEST_MYSQL_NODES";
 /// Two databases with two tables a day.
 pub fn layout() -> Layout {
     layout_of(2, 2)
+}
+
+/// One database with one table a day, beside those of [`layout`].
+pub fn small_layout() -> Layout {
+    Layout { traffic: Traffic::Shadow, ..layout_of(1, 1) }
 }
 
 /// So many databases and tables a day, of all slots.
@@ -46,36 +51,63 @@ pub fn shared() -> &'static Part {
 }
 
 /// Databases that are made once and emptied for each test, one test at a time.
-pub struct Databases(Mutex<bool>);
+pub struct Databases {
+    migrated: Mutex<bool>,
+    layout: fn() -> Layout,
+}
 
 impl Databases {
     /// None yet.
-    pub const fn new() -> Databases {
-        Databases(Mutex::const_new(false))
+    pub const fn new(layout: fn() -> Layout) -> Databases {
+        Databases { migrated: Mutex::const_new(false), layout }
     }
 
     /// Empties them; they are this test's until the guard is dropped.
     pub async fn emptied(&'static self, nodes: &[String]) -> MutexGuard<'static, bool> {
-        let mut migrated = self.0.lock().await;
-        let options = options(nodes);
+        let mut migrated = self.migrated.lock().await;
+        let (options, layout) = (options(nodes), (self.layout)());
+        let connections = Connections::open(options.clone()).await.unwrap();
+        let mut lease = connections.lease().await.unwrap();
+        if *migrated && have_been_rotated(&mut lease, &layout).await {
+            let all = layout.all_databases().into_iter().map(|name| format!("DROP DATABASE {name};"));
+            lease.connection().execute(sqlx::raw_sql(&all.collect::<String>())).await.unwrap();
+            *migrated = false;
+        }
         if !*migrated {
-            migrate(options.clone(), &layout()).await.unwrap();
+            migrate(options.clone(), &layout, through()).await.unwrap();
             *migrated = true;
         }
-        delete_everything(&options).await;
+        delete_everything(&mut lease, &layout).await;
         migrated
     }
 }
 
 /// An empty store, opened twice.
 pub async fn empty() -> Fixture {
-    static DATABASES: Databases = Databases::new();
-    let nodes: Vec<String> = match std::env::var(NODES) {
-        Ok(nodes) => nodes.split(',').map(str::to_owned).collect(),
-        Err(_) => vec![shared().node()],
-    };
+    static DATABASES: Databases = Databases::new(layout);
+    let nodes = nodes();
     let guard = DATABASES.emptied(&nodes).await;
     Fixture { store: open(&nodes).await, other: open(&nodes).await, guard: Box::new(guard) }
+}
+
+/// The same with one day table a day, so that a rotation of many days takes little time.
+pub async fn empty_and_small() -> Fixture {
+    static DATABASES: Databases = Databases::new(small_layout);
+    let nodes = nodes();
+    let guard = DATABASES.emptied(&nodes).await;
+    Fixture { store: open_small(&nodes).await, other: open_small(&nodes).await, guard: Box::new(guard) }
+}
+
+fn nodes() -> Vec<String> {
+    match std::env::var(NODES) {
+        Ok(nodes) => nodes.split(',').map(str::to_owned).collect(),
+        Err(_) => vec![shared().node()],
+    }
+}
+
+/// A store of [`small_layout`].
+pub async fn open_small(nodes: &[String]) -> Arc<dyn Store> {
+    Arc::new(MysqlStore::open(options(nodes), small_layout()).await.unwrap())
 }
 
 /// A store on nodes that have its databases.
@@ -83,10 +115,16 @@ pub async fn open(nodes: &[String]) -> Arc<dyn Store> {
     Arc::new(MysqlStore::open(options(nodes), layout()).await.unwrap())
 }
 
-async fn delete_everything(options: &MysqlOptions) {
+async fn have_been_rotated(lease: &mut Lease, layout: &Layout) -> bool {
+    let text = "SELECT 1 FROM information_schema.tables WHERE table_schema IN ";
+    let text = format!("{text} ('{}_cold') LIMIT 1", layout.database(0));
+    lease.connection().fetch_optional(&*text).await.unwrap().is_some()
+}
+
+async fn delete_everything(lease: &mut Lease, layout: &Layout) {
     let mut sql = String::new();
-    for (_, database) in layout().databases() {
-        for table in 0..layout().fold.tables() {
+    for (_, database) in layout.databases() {
+        for table in 0..layout.fold.tables() {
             for day in Day::all() {
                 let day = day.number();
                 sql += &format!("DELETE FROM {database}.envelope_{table}_{day:02};");
@@ -94,8 +132,7 @@ async fn delete_everything(options: &MysqlOptions) {
             }
         }
     }
-    let connections = Connections::open(options.clone()).await.unwrap();
-    connections.lease().await.unwrap().connection().execute(sqlx::raw_sql(&sql)).await.unwrap();
+    lease.connection().execute(sqlx::raw_sql(&sql)).await.unwrap();
 }
 
 /// A MariaDB of its own for a test, and a store with one database on it.
@@ -122,7 +159,7 @@ pub async fn own_that_stalls_with(layout: Layout, statement_timeout: Duration) -
 async fn with_store(part: Part, layout: Layout, bounds: MysqlOptions) -> (Part, Arc<dyn Store>) {
     let MysqlOptions { nodes, user, password, .. } = options(&[part.node()]);
     let options = MysqlOptions { nodes, user, password, ..bounds };
-    migrate(options.clone(), &layout).await.unwrap();
+    migrate(options.clone(), &layout, through()).await.unwrap();
     let store = MysqlStore::open(options, layout).await.unwrap();
     (part, Arc::new(store))
 }

@@ -9,7 +9,7 @@ use hongbao_database::mysql::connection::{Connections, MysqlOptions, Node};
 use hongbao_store::Store;
 use hongbao_store::mysql::{MysqlStore, migrate};
 use hongbao_testbed::{Part, free_port};
-use hongbao_testkit::store_suite::{NOW, created, id_at, write};
+use hongbao_testkit::store_suite::{NOW, created, id_at, through, write};
 use sqlx::{Executor as _, Row as _};
 
 use crate::common::{self, entries, layout, layout_of, make_large, options, root, shared, unavailable};
@@ -129,7 +129,7 @@ async fn the_next_node_serves_when_the_first_is_gone_or_hangs() {
 async fn a_node_that_can_be_written_to_is_preferred_to_one_that_cannot() {
     let (old, new) = (Part::mariadb(&[]), Part::mariadb(&[]));
     for part in [&old, &new] {
-        migrate(options(&[part.node()]), &layout_of(1, 1)).await.unwrap();
+        migrate(options(&[part.node()]), &layout_of(1, 1), through()).await.unwrap();
     }
     let nodes = [old.node(), new.node()];
     let store = MysqlStore::open(options(&nodes), layout_of(1, 1)).await.unwrap();

@@ -12,13 +12,14 @@ use hongbao_testkit::store_suite::{Fixture, NOW, created, id_at, journal_of, mak
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::common::{Databases, entries, make_large, open, root};
+use crate::common::{Databases, entries, layout, make_large, open, open_small, root, small_layout};
 use crate::load::Load;
 
 /// Shorter than the bound of a statement, and longer than any commit takes.
 const STALL: Duration = Duration::from_millis(700);
 
-static DATABASES: Databases = Databases::new();
+static DATABASES: Databases = Databases::new(layout);
+static SMALL: Databases = Databases::new(small_layout);
 
 fn cluster() -> &'static Mutex<[Part; 3]> {
     static CLUSTER: OnceLock<Mutex<[Part; 3]>> = OnceLock::new();
@@ -45,6 +46,16 @@ async fn empty() -> Fixture {
 }
 
 hongbao_testkit::store_behaviours!(empty);
+
+async fn empty_and_small() -> Fixture {
+    let cluster = cluster().lock().await;
+    let guard = SMALL.emptied(&beginning_with(0, &cluster)).await;
+    let store = open_small(&beginning_with(0, &cluster)).await;
+    let other = open_small(&beginning_with(1, &cluster)).await;
+    Fixture { store, other, guard: Box::new((guard, cluster)) }
+}
+
+hongbao_testkit::rotation_behaviours!(empty_and_small);
 
 /// How often the nodes together have rolled something back because another node was first.
 async fn conflicts(nodes: &[Part; 3]) -> i64 {

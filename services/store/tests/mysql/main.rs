@@ -12,6 +12,8 @@ mod layouts;
 mod load;
 mod plans;
 mod promises;
+mod rotation;
 mod session;
 
 hongbao_testkit::store_behaviours!(common::empty);
+hongbao_testkit::rotation_behaviours!(common::empty_and_small);

@@ -11,7 +11,7 @@ use hongbao_store::mysql::MysqlStore;
 use hongbao_store::mysql::migrate;
 use hongbao_store::{Append, Store, StoreError};
 use hongbao_testbed::Part;
-use hongbao_testkit::store_suite::journal_of;
+use hongbao_testkit::store_suite::{journal_of, through};
 use sqlx::Executor as _;
 
 use crate::common::{entries, layout_of, make_large, options, own, own_with, root};
@@ -111,7 +111,7 @@ async fn durability_that_may_be_weak_is_shown_as_it_is_now_and_refuses_nothing()
 async fn when_only_a_weak_node_is_left_that_is_refused_and_shown() {
     let (mut full, weak) = (Part::mariadb(&[]), Part::mariadb(&["--innodb-flush-log-at-trx-commit=2"]));
     let strict = options(&[full.node(), weak.node()]);
-    migrate(strict.clone(), &layout_of(1, 1)).await.unwrap();
+    migrate(strict.clone(), &layout_of(1, 1), through()).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(MysqlStore::open(strict, layout_of(1, 1)).await.unwrap());
     let envelope = make_large(&store, 0).await;
     assert!(store.durability().full);
@@ -129,7 +129,7 @@ async fn when_only_a_weak_node_is_left_that_is_refused_and_shown() {
 async fn where_another_node_is_durable_it_takes_the_place_of_one_that_is_not_any_more() {
     let (first, second) = (Part::mariadb(&[]), Part::mariadb(&[]));
     for part in [&first, &second] {
-        migrate(options(&[part.node()]), &layout_of(1, 1)).await.unwrap();
+        migrate(options(&[part.node()]), &layout_of(1, 1), through()).await.unwrap();
     }
     let both = options(&[first.node(), second.node()]);
     let store: Arc<dyn Store> = Arc::new(MysqlStore::open(both, layout_of(1, 1)).await.unwrap());

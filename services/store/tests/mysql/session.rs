@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_store::mysql::migrate;
+use hongbao_testkit::store_suite::through;
 use sqlx::Executor as _;
 
 use crate::common::{layout, options, shared};
@@ -11,7 +12,7 @@ use crate::common::{layout, options, shared};
 #[tokio::test]
 async fn a_transaction_whose_client_stands_still_ends_before_those_who_wait_give_up() {
     let options = MysqlOptions { row_lock_wait_s: 3, ..options(&[shared().node()]) };
-    migrate(options.clone(), &layout()).await.unwrap();
+    migrate(options.clone(), &layout(), through()).await.unwrap();
     let connections = Connections::open(options).await.unwrap();
     let (mut still, mut waiting) = (connections.lease().await.unwrap(), connections.lease().await.unwrap());
     let table = "CREATE TABLE IF NOT EXISTS db_00.held (id INT PRIMARY KEY); REPLACE INTO db_00.held VALUES (1)";

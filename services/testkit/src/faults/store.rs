@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_store::{
-    Append, Creation, Crediting, Journals, Maintenance, Scans, Settlement, Store, StoreError, TailEntry,
+    Append, Creation, Crediting, Journals, Maintenance, Rotated, Rotation, Scans, Settlement, Store, StoreError,
+    TailEntry,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -37,6 +38,8 @@ pub enum StoreVerb<'a> {
     Expired,
     Scan(TableRef, Option<EnvelopeId>),
     ScanEntries(TableRef, Option<EnvelopeId>, EnvelopeId),
+    Rotate,
+    Look,
     Barrier,
 }
 
@@ -217,6 +220,11 @@ with_faults! { Maintenance {
     StoreVerb::Expired => expired(
         table: TableRef, now: Timestamp, after: Option<(Timestamp, EnvelopeId)>, limit: u32
     ) -> Vec<(Envelope, Journal)>;
+} }
+
+with_faults! { Rotation {
+    StoreVerb::Rotate => rotate(through: Date) -> Rotated;
+    StoreVerb::Look => look() -> ();
 } }
 
 with_faults! { Scans {

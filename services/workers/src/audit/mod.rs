@@ -85,11 +85,11 @@ mod still_there;
 mod strays;
 mod wallet;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use hongbao_core::audit::{Breach, EnvelopeRows, check_envelope, misplaced, unreadable};
-use hongbao_core::id::{SLOTS, TableRef};
+use hongbao_core::id::{SLOTS, Span, TableRef};
 use hongbao_core::{Entry, Envelope, EnvelopeId, Slot, Timestamp, Transfer, TransferId};
 use hongbao_store::StoreError;
 use hongbao_wallet::{Wallet, WalletError};
@@ -120,9 +120,7 @@ pub async fn audit(
     let mut audit = Audit { holders, wallet, report, found, known: Known::default() };
     let still_there = StillThere::begin(sets, wallet).await?;
     for set in sets {
-        for table in set.store.tables() {
-            audit.table(set, table).await?;
-        }
+        audit.tables(set).await?;
         still_there.check(sets, wallet).await?;
     }
     audit.transfers().await?;
@@ -165,6 +163,21 @@ impl<'a> Audit<'a> {
     /// The SET that should have an envelope.
     fn holder(&self, id: EnvelopeId) -> &'a SetStore {
         self.holders[usize::from(id.slot().number())]
+    }
+
+    /// All tables of a SET. Where one was renamed meanwhile, its rows are read under the new name, too.
+    async fn tables(&mut self, set: &SetStore) -> Result<(), AuditError> {
+        let mut read = BTreeSet::new();
+        loop {
+            set.store.look().await.map_err(|error| set.failed(error))?;
+            let tables: Vec<TableRef> = set.store.tables().into_iter().filter(|table| read.insert(*table)).collect();
+            if tables.is_empty() {
+                return Ok(());
+            }
+            for table in tables {
+                self.table(set, table).await?;
+            }
+        }
     }
 
     async fn table(&mut self, set: &SetStore, table: TableRef) -> Result<(), AuditError> {
@@ -351,7 +364,8 @@ impl<'a> Audit<'a> {
 }
 
 fn words_of(set: &SetStore, table: TableRef) -> String {
-    format!("SET {} database {:02} table {} day {:02}", set.name, table.database, table.table, table.day.number())
+    let kind = if matches!(table.span, Span::Day(_)) { "day" } else { "date" };
+    format!("SET {} database {:02} table {} {kind} {}", set.name, table.database, table.table, table.span)
 }
 
 fn gap_in(set: &SetStore, table: TableRef, after: Option<EnvelopeId>, next: Option<Timestamp>, reason: &str) -> String {

@@ -296,7 +296,7 @@ pub(super) async fn sweep_table(
 impl Cursors {
     /// Forgets the tails of days that are over.
     pub fn keep_hot(&mut self, hot_days: &[Day]) {
-        self.tails.retain(|table, _| hot_days.contains(&table.day));
+        self.tails.retain(|table, _| table.is_of(hot_days));
     }
 
     /// Everything in these tables that was written before this time has been

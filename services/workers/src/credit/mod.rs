@@ -106,7 +106,7 @@ impl Job for Credit {
         let outcome = self.run(&tables, bounded(limit), now).await;
 
         let hot_days = self.schedule.hot_days(now);
-        let hot = tables.into_iter().filter(|table| hot_days.contains(&table.day));
+        let hot = tables.into_iter().filter(|table| table.is_of(&hot_days));
         let now = self.ports.clock.now();
         let reached = self.cursors.reached(hot, started_at).unwrap_or(now);
         self.metrics.settled_lag(now.millis_since(reached));

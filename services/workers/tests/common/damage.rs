@@ -23,7 +23,7 @@ pub async fn damage_store(world: &World, id: EnvelopeId, sql: &str) {
 /// The same text with the names that its `{e}`, `{j}` and `{id}` stand for, those of tables behind `database`.
 pub fn with_names(world: &World, id: EnvelopeId, sql: &str, database: &str) -> String {
     let table = world.table(id);
-    let suffix = format!("{}_{:02}", table.table, table.day.number());
+    let suffix = format!("{}_{}", table.table, table.span);
     sql.replace("{e}", &format!("{database}envelope_{suffix}"))
         .replace("{j}", &format!("{database}entry_{suffix}"))
         .replace("{id}", &format!("X'{}'", hex(id.as_bytes())))

@@ -1,0 +1,94 @@
+//! Rotation of the day tables: before this process writes anything, and then every minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongbao_core::{Clock, Date};
+use hongbao_store::{Rotated, Store, clock_ahead_ms, is_far_off};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+
+const EVERY: Duration = Duration::from_secs(60);
+
+/// What rotates the day tables of one store.
+pub struct Rotator {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    zone_offset_s: i32,
+    /// Days ahead of the clock that get their day tables.
+    ahead_days: i32,
+    metrics: RotationMetrics,
+}
+
+#[derive(Default)]
+struct RotationMetrics {
+    rotated: Counter,
+    in_use: Gauge,
+    behind: Gauge,
+}
+
+impl Rotator {
+    /// One that makes day tables for so many days ahead.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        zone_offset_s: i32,
+        ahead_days: i32,
+        registry: &mut Registry,
+    ) -> Rotator {
+        let metrics = RotationMetrics::default();
+        let in_use = "Day tables whose rename waits for statements that use them";
+        registry.register("hongbao_day_tables_rotated", "Day tables that got their next date", metrics.rotated.clone());
+        registry.register("hongbao_day_tables_in_use", in_use, metrics.in_use.clone());
+        let behind = "1 after a rotation that failed: new envelopes will find no day table";
+        registry.register("hongbao_rotation_failing", behind, metrics.behind.clone());
+        Rotator { store, clock, zone_offset_s, ahead_days, metrics }
+    }
+
+    /// Rotates now, and then every minute until it is aborted.
+    ///
+    /// # Errors
+    /// When it fails now: a process that would write into a table of another month must not start.
+    pub async fn start(self) -> Result<JoinHandle<()>, String> {
+        self.rotate().await.map_err(|reason| format!("the day tables cannot be rotated: {reason}"))?;
+        Ok(tokio::spawn(async move {
+            let mut failed = false;
+            loop {
+                tokio::time::sleep(EVERY).await;
+                match self.rotate().await {
+                    Ok(()) => failed = false,
+                    Err(reason) if failed => tracing::debug!(%reason, "the day tables cannot be rotated"),
+                    Err(reason) => {
+                        failed = true;
+                        tracing::error!(%reason, "the day tables cannot be rotated, and are tried again");
+                    }
+                }
+            }
+        }))
+    }
+
+    async fn rotate(&self) -> Result<(), String> {
+        let done = self.rotate_once().await;
+        self.metrics.behind.set(i64::from(done.is_err()));
+        let Rotated { tables, in_use } = done?;
+        self.metrics.rotated.inc_by(u64::from(tables));
+        self.metrics.in_use.set(i64::from(in_use));
+        if tables > 0 || in_use > 0 {
+            tracing::info!(tables, in_use, "rotated the day tables");
+        }
+        Ok(())
+    }
+
+    async fn rotate_once(&self) -> Result<Rotated, String> {
+        let ahead_ms = clock_ahead_ms(&*self.store, &*self.clock).await.map_err(|error| error.to_string())?;
+        // One that is a month ahead would rename the tables that are in use.
+        if is_far_off(ahead_ms) {
+            tracing::warn!(ahead_ms, "this clock differs from the database's: the day tables are not rotated");
+            return Ok(Rotated::default());
+        }
+        let through = Date::of(self.clock.now(), self.zone_offset_s).plus_days(self.ahead_days);
+        self.store.rotate(through).await.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,208 @@
+//! Which date each day table holds, and which dated tables there are: what this
+//! process has read of it last.
+//!
+//! Another process may have renamed a table since. Nothing depends on what is read
+//! here being new: each table refuses the ids of all dates but its own, and a row that
+//! is not found where it was is looked for again once that was read anew. A table is
+//! renamed no earlier than [`RENAMED_AFTER_DAYS_MIN`] days before the last date that has one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use hongbao_core::id::{Span, TableRef};
+use hongbao_core::limits::RENAMED_AFTER_DAYS_MIN;
+use hongbao_core::{Date, Day};
+use parking_lot::RwLock;
+
+use crate::StoreError;
+
+/// Where the rows of a date lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the day table.
+    Day,
+    /// There when it was last looked at, which was long enough ago for a rename.
+    DayUnlessRenamed,
+    /// In the table of the date.
+    Dated(TableRef),
+    /// Nowhere: the day table holds a later date, and no table has this one.
+    Nowhere,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct DayTables {
+    known: RwLock<Known>,
+    /// All later dates lie in their day tables.
+    day_tables_after: AtomicI32,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The date of each day table that has one.
+    held: HashMap<TableRef, Date>,
+    dated: BTreeSet<TableRef>,
+}
+
+/// What was read of some day tables and of the dated tables that they became.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The day tables that were looked at, each with the date that it holds, if it has one.
+    pub held: Vec<(TableRef, Option<Date>)>,
+    /// Dated tables. They were looked for after the day tables.
+    pub dated: Vec<TableRef>,
+}
+
+impl DayTables {
+    /// Takes over what was read.
+    pub fn learn(&self, found: Found) {
+        let mut known = self.known.write();
+        for (table, date) in found.held {
+            match date {
+                // A reading that was overtaken by another says less.
+                Some(date) => {
+                    let kept = known.held.entry(table).or_insert(date);
+                    *kept = (*kept).max(date);
+                }
+                None => _ = known.held.remove(&table),
+            }
+        }
+        known.dated.extend(found.dated);
+        let newest_dated = known.dated.iter().filter_map(|table| date_of(*table)).max();
+        let may_be_renamed = known.held.values().max().map(|held| held.plus_days(-RENAMED_AFTER_DAYS_MIN));
+        drop(known);
+        for date in newest_dated.into_iter().chain(may_be_renamed) {
+            self.day_tables_after.fetch_max(date.number(), Ordering::AcqRel);
+        }
+    }
+
+    /// Where the rows of a date lie, whose day table is this one.
+    pub fn place(&self, day_table: TableRef, date: Date) -> Place {
+        if date.number() > self.day_tables_after.load(Ordering::Acquire) {
+            return Place::Day;
+        }
+        let known = self.known.read();
+        let dated = day_table.dated(date);
+        if known.dated.contains(&dated) {
+            return Place::Dated(dated);
+        }
+        match known.held.get(&day_table) {
+            Some(held) if *held > date => Place::Nowhere,
+            _ => Place::DayUnlessRenamed,
+        }
+    }
+
+    /// The date that a day table holds; `None` where it is not known, or where it may hold several.
+    pub fn held(&self, day_table: TableRef) -> Option<Date> {
+        self.known.read().held.get(&day_table).copied()
+    }
+
+    /// All dated tables, by their place and date.
+    pub fn dated(&self) -> Vec<TableRef> {
+        self.known.read().dated.iter().copied().collect()
+    }
+}
+
+/// The date of a dated table.
+pub fn date_of(table: TableRef) -> Option<Date> {
+    match table.span {
+        Span::Date(date) => Some(date),
+        Span::Day(_) => None,
+    }
+}
+
+/// The day tables that do not hold what they should once all dates up to `through` have one.
+pub fn due(tables: &[TableRef], through: Date, held: impl Fn(TableRef) -> Option<Date>) -> Vec<(TableRef, Date)> {
+    let is_due = |table: &TableRef| match table.span {
+        Span::Day(day) => {
+            let wanted = through.last_with(day);
+            held(*table).is_none_or(|held| held < wanted).then_some((*table, wanted))
+        }
+        Span::Date(_) => None,
+    };
+    tables.iter().filter_map(is_due).collect()
+}
+
+/// The text that makes a table of one date: `{y}`, `{date}` and the first bytes of its ids.
+pub fn for_date(template: &str, table: u8, date: Date, zone_offset_s: i32) -> String {
+    let bytes = |date: Date| format!("{:012x}", date.starts_at(zone_offset_s).millis().max(0));
+    template
+        .replace("{y}", &table.to_string())
+        .replace("{date}", &date.to_string())
+        .replace("{from}", &bytes(date))
+        .replace("{until}", &bytes(date.plus_days(1)))
+}
+
+/// The error of a create whose date has no table, although it was looked for.
+pub fn no_day_table() -> StoreError {
+    StoreError::Unavailable("the id's date has no day table yet: day tables are not being rotated".to_owned())
+}
+
+/// What stands in the name of the constraint by which a table refuses the ids of other dates.
+pub const OTHER_DATE: &str = "ids_of_";
+
+/// The day table that is called so, `envelope_3_26`, in this database.
+pub fn day_table(database: u8, name: &str) -> Option<TableRef> {
+    let (table, day) = name.strip_prefix("envelope_")?.split_once('_')?;
+    Some(TableRef { database, table: table.parse().ok()?, span: Span::Day(Day::new(day.parse().ok()?)?) })
+}
+
+/// The dated table that is called so, `envelope_3_20261126`, in this database.
+pub fn dated_table(database: u8, name: &str) -> Option<TableRef> {
+    let (table, date) = name.strip_prefix("envelope_")?.split_once('_')?;
+    Some(TableRef { database, table: table.parse().ok()?, span: Span::Date(Date::parse(date)?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(text: &str) -> Date {
+        Date::parse(text).unwrap()
+    }
+
+    fn table(day: u8) -> TableRef {
+        TableRef { database: 0, table: 3, span: Span::Day(Day::new(day).unwrap()) }
+    }
+
+    fn holding(day: u8, held: &str) -> DayTables {
+        let tables = DayTables::default();
+        tables.learn(Found { held: vec![(table(day), Some(date(held)))], dated: Vec::new() });
+        tables
+    }
+
+    #[test]
+    fn what_was_never_renamed_lies_in_its_day_table() {
+        let tables = holding(17, "20260217");
+        assert_eq!(tables.place(table(17), date("20260217")), Place::Day);
+        assert_eq!(tables.held(table(17)), Some(date("20260217")));
+    }
+
+    #[test]
+    fn a_date_that_is_old_enough_may_have_been_renamed() {
+        let tables = holding(17, "20260217");
+        tables.learn(Found { held: vec![(table(12), Some(date("20260312")))], dated: Vec::new() });
+        assert_eq!(tables.place(table(18), date("20260218")), Place::Day);
+        assert_eq!(tables.place(table(17), date("20260217")), Place::DayUnlessRenamed);
+        let renamed = table(17).dated(date("20260217"));
+        tables.learn(Found { held: vec![(table(17), Some(date("20260317")))], dated: vec![renamed] });
+        assert_eq!(tables.place(table(17), date("20260217")), Place::Dated(renamed));
+        assert_eq!(tables.place(table(17), date("20260117")), Place::Nowhere);
+        assert_eq!(tables.place(table(17), date("20260317")), Place::Day);
+    }
+
+    #[test]
+    fn an_older_reading_that_comes_late_changes_nothing() {
+        let tables = holding(17, "20260317");
+        tables.learn(Found { held: vec![(table(17), Some(date("20260217")))], dated: Vec::new() });
+        assert_eq!(tables.held(table(17)), Some(date("20260317")));
+    }
+
+    #[test]
+    fn the_name_of_a_dated_table_is_read() {
+        assert_eq!(dated_table(0, "envelope_3_20260217"), Some(table(17).dated(date("20260217"))));
+        for name in ["envelope_3_17", "entry_3_20260217", "envelope_3_20260230", "next_envelope_3_17", "envelope_3"] {
+            assert_eq!(dated_table(0, name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which databases a SET has, and what they and their tables are called.
+
+use std::collections::BTreeSet;
+
+use hongbao_core::id::{Fold, Span, TableRef};
+use hongbao_core::{Date, Day, Slot, Traffic};
+
+use crate::day_tables::for_date;
+
+/// Makes a table of envelopes and one of entries: `{envelope}`, `{entry}`.
+const TEMPLATE: &str = include_str!("../../../../sql/mysql/envelope/day_table.sql");
+/// What stands before the date in a table's comment.
+const HOLDS: &str = "ids of ";
+
+/// Which databases a SET has, and how they are laid out.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// How many databases and tables there are over all SETs.
+    pub fold: Fold,
+    /// The slots of this SET.
+    pub slots: Vec<Slot>,
+    /// The zone that days are counted in, in seconds ahead of UTC.
+    pub zone_offset_s: i32,
+    /// Whose databases: each kind of traffic has its own, by name.
+    pub traffic: Traffic,
+}
+
+impl Layout {
+    /// The databases of the SET, by number and name.
+    pub fn databases(&self) -> Vec<(u8, String)> {
+        let numbers: BTreeSet<u8> = self.slots.iter().map(|slot| slot.number() % self.fold.databases()).collect();
+        numbers.into_iter().map(|number| (number, self.database(number))).collect()
+    }
+
+    /// The names of all databases of the SET, with those of the dated tables.
+    pub fn all_databases(&self) -> Vec<String> {
+        self.databases().into_iter().flat_map(|(number, name)| [name, self.cold_database(number)]).collect()
+    }
+
+    /// The table and the day of each day table of a database, as they stand in its name.
+    pub(super) fn day_tables(&self) -> Vec<(String, String)> {
+        let of_table = |table: u8| Day::all().map(move |day| (table.to_string(), format!("{:02}", day.number())));
+        (0..self.fold.tables()).flat_map(of_table).collect()
+    }
+
+    pub(super) fn identity(&self, number: u8) -> [i64; 4] {
+        let fold = self.fold;
+        [i64::from(number), i64::from(fold.databases()), i64::from(fold.tables()), i64::from(self.zone_offset_s)]
+    }
+
+    /// The database of this number: `db_07`.
+    pub fn database(&self, number: u8) -> String {
+        format!("db_{number:02}{}", self.traffic.database_suffix())
+    }
+
+    /// That of its dated tables: `db_07_cold`.
+    pub fn cold_database(&self, number: u8) -> String {
+        format!("{}_cold", self.database(number))
+    }
+
+    /// What a day table or a dated table is called.
+    pub fn names(&self, table: TableRef) -> TableNames {
+        let database = match table.span {
+            Span::Day(_) => self.database(table.database),
+            Span::Date(_) => self.cold_database(table.database),
+        };
+        TableNames::new(&database, "", table.table, table.span)
+    }
+
+    /// What a table is called until it takes the place of a day table, to hold `date`.
+    pub fn next_names(&self, day_table: TableRef, date: Date) -> TableNames {
+        let database = self.cold_database(day_table.database);
+        TableNames::new(&database, "next_", day_table.table, Span::Date(date))
+    }
+}
+
+/// The two tables of some envelopes, with their databases.
+#[derive(Clone, Debug)]
+pub struct TableNames {
+    /// `db_07.envelope_3_26`.
+    pub envelope: String,
+    /// `db_07.entry_3_26`.
+    pub entry: String,
+}
+
+impl TableNames {
+    fn new(database: &str, prefix: &str, table: u8, span: Span) -> TableNames {
+        TableNames {
+            envelope: format!("{database}.{prefix}envelope_{table}_{span}"),
+            entry: format!("{database}.{prefix}entry_{table}_{span}"),
+        }
+    }
+
+    /// The statements that make these tables for a date, unless they are there.
+    pub fn creation(&self, table: u8, date: Date, zone_offset_s: i32) -> Vec<String> {
+        let text = for_date(TEMPLATE, table, date, zone_offset_s);
+        let text = text.replace("{envelope}", &self.envelope).replace("{entry}", &self.entry);
+        text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// What the comment of a table says that holds a date.
+pub fn comment(date: Date) -> String {
+    format!("{HOLDS}{date}")
+}
+
+/// The date that a table holds, by its comment.
+pub fn date_in(comment: &str) -> Option<Date> {
+    comment.strip_prefix(HOLDS).and_then(Date::parse)
+}
