@@ -202,6 +202,11 @@ pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The largest weight of a SET, and any other decimal number of the topology file.
+pub const DECIMAL_MAX: u32 = 1_000_000;
+/// Ids that a gateway draws until one lies in the chosen SET, at a server of it that takes new envelopes: even a
+/// SET with a single slot, of which one server in ten does, is missed by all of these once in 10^8 times.
+pub const BIRTH_DRAWS_MAX: u32 = 20_000;
 /// Servers that a gateway tries for one request, each after the one before refused the connection.
 pub const FORWARD_ATTEMPTS_MAX: usize = 3;
 /// Requests that a gateway may have at one server at the same time.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hongbao_core::Traffic;
@@ -48,6 +48,8 @@ pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) authority: Authority,
     health: AtomicU8,
+    /// What it said last of new envelopes; at first nothing is known against it.
+    takes_new: AtomicBool,
     /// Changes of its standing.
     changes: AtomicU64,
     /// Answers to requests, of whatever kind: each is a sign of life.
@@ -73,6 +75,7 @@ impl Upstream {
             address,
             authority: Authority::try_from(address.to_string()).expect("an address and a port are an authority"),
             health: AtomicU8::new(Health::Up as u8),
+            takes_new: AtomicBool::new(true),
             changes: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             admission: Mutex::new(admission),
@@ -96,6 +99,15 @@ impl Upstream {
     pub(crate) fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether new envelopes may be placed here, as long as it is up.
+    pub(crate) fn takes_new(&self) -> bool {
+        self.takes_new.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_takes_new(&self, takes_new: bool) {
+        self.takes_new.store(takes_new, Ordering::Relaxed);
     }
 
     pub(crate) fn changes(&self) -> u64 {

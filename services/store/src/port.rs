@@ -69,6 +69,11 @@ pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Barrier
         Returning::never()
     }
 
+    /// Whether the database did not answer when it was asked last, which may be a moment's matter.
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// Changes whenever a database may have lost what was read from it before:
     /// its connection was made anew, so it may have been restored, or be
     /// another node. What is remembered from an earlier epoch is old.

@@ -39,6 +39,8 @@ pub struct Script {
     pub requests: AtomicU64,
     pub draining: AtomicBool,
     pub failing: AtomicBool,
+    /// Whether it says that new envelopes may be placed at it.
+    pub takes_new: AtomicBool,
     /// Milliseconds before it answers anything, probes included.
     pub slow_ms: AtomicU64,
     /// Milliseconds that it works for each request, for one after the other.
@@ -66,7 +68,8 @@ impl Script {
         let draining = self.draining.load(Ordering::SeqCst);
         let ready = !draining && !self.failing.load(Ordering::SeqCst);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json_response(status, &json!({ "ready": ready, "draining": draining, "checks": [] }))
+        let takes_new = ready && self.takes_new.load(Ordering::SeqCst);
+        json_response(status, &json!({ "ready": ready, "draining": draining, "takes_new": takes_new, "checks": [] }))
     }
 
     async fn dawdle(&self) {
@@ -118,6 +121,7 @@ impl Backend {
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            takes_new: AtomicBool::new(true),
             slow_ms: AtomicU64::new(0),
             works_ms: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),

@@ -143,6 +143,10 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     fn refusal(&self) -> Option<String> {
         self.inner.now().refusal()
     }
+    fn is_away(&self) -> bool {
+        self.inner.now().is_away()
+    }
+
     fn returns(&self) -> Returning {
         self.inner.now().returns()
     }
