@@ -346,6 +346,8 @@ pub const AUDIT_ENVELOPES_REMEMBERED_MAX: usize = 100_000;
 pub const AUDIT_PACE_ENTRIES_MIN: u64 = 10_000;
 /// Findings of one code that `hongbao audit --json` lists; the rest is counted.
 pub const AUDIT_LISTED_OF_A_CODE_MAX: u64 = 1_000;
+/// Envelopes that `hongbao sets` counts in one statement.
+pub const PENDING_PAGE_MAX: u32 = 10_000;
 
 // Folders and backups.
 

@@ -20,4 +20,6 @@ mod statements;
 
 pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
-pub use self::port::{Append, Creation, Crediting, Journals, Maintenance, Scans, Settlement, Store, TailEntry};
+pub use self::port::{
+    Append, Creation, Crediting, Journals, Maintenance, PendingPage, Scans, Settlement, Store, TailEntry,
+};

@@ -11,7 +11,7 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestam
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_store::{
-    Append, Creation, Crediting, Journals, Maintenance, Scans, Settlement, Store, StoreError, TailEntry,
+    Append, Creation, Crediting, Journals, Maintenance, PendingPage, Scans, Settlement, Store, StoreError, TailEntry,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -36,6 +36,7 @@ pub enum StoreVerb<'a> {
     Purge,
     Expired,
     Scan(TableRef, Option<EnvelopeId>),
+    CountPending,
     ScanEntries(TableRef, Option<EnvelopeId>, EnvelopeId),
     Barrier,
 }
@@ -227,6 +228,9 @@ with_faults! { Scans {
     StoreVerb::Scan(table, after) => scan(
         table: TableRef, after: Option<EnvelopeId>, limit: u32
     ) -> Vec<(Envelope, u32)>;
+    StoreVerb::CountPending => count_pending(
+        table: TableRef, stage: Stage, after: Option<EnvelopeId>, limit: u32
+    ) -> PendingPage;
     StoreVerb::ScanEntries(table, after, until) => scan_entries(
         table: TableRef, after: Option<EnvelopeId>, until: EnvelopeId, limit: u32
     ) -> Vec<Entry>;
