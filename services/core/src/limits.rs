@@ -204,6 +204,10 @@ pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The largest weight of a SET, and any other decimal number of the topology file.
 pub const DECIMAL_MAX: u32 = 1_000_000;
+/// Seconds that the rule of a canary SET may look back at.
+pub const CANARY_WINDOW_S: RangeInclusive<u32> = 1..=3_600;
+/// Parts of that time in which a gateway measures.
+pub const CANARY_STEPS: u32 = 10;
 /// Ids that a gateway draws until one lies in the chosen SET, at a server of it that takes new envelopes: even a
 /// SET with a single slot, of which one server in ten does, is missed by all of these once in 10^8 times.
 pub const BIRTH_DRAWS_MAX: u32 = 20_000;

@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::id::SLOTS;
 use crate::routing::{SetTopology, Topology};
 
+mod canary;
 mod decimal;
 mod slots;
 
+pub use canary::{Canary, Measured};
 pub use decimal::Decimal;
 pub use slots::SlotList;
 
@@ -45,6 +47,9 @@ pub struct SetEntry {
     /// default. 0 drains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Decimal>,
+    /// When it loses this weight by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// The nodes of its database, the preferred one first: `host:port`, or `unix:/path/to/socket`.
     pub database: Vec<String>,
     /// Its Redis, as a URL; without one there is no shared cache.
@@ -178,6 +183,16 @@ impl TopologyFile {
     fn check_weights(&self) -> Result<(), String> {
         if self.sets.iter().all(|set| set.weight() == Decimal::ZERO) {
             return Err("every SET has weight 0: no SET would get a new envelope".to_owned());
+        }
+        for set in &self.sets {
+            let Some(canary) = &set.canary else { continue };
+            canary.check().map_err(|reason| format!("SET {:?}: {reason}", set.name))?;
+        }
+        let stays = |set: &SetEntry| set.canary.is_none() && set.weight() > Decimal::ZERO;
+        if !self.sets.iter().any(stays) {
+            return Err(
+                "every SET with a weight is a canary: if all lost it, no SET would get a new envelope".to_owned()
+            );
         }
         Ok(())
     }

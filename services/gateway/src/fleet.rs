@@ -44,7 +44,7 @@ impl Fleet {
         let file = &known.file;
         let state = |set: &SetEntry| {
             let servers = set.servers.iter().map(|server| upstream(&set.name, &server.name, server.address));
-            SetState::new(&set.name, set.weight().millionths(), servers.collect(), births(&set.name))
+            SetState::new(set, servers.collect(), births(&set.name))
         };
         let sets: Vec<SetState> = file.sets.iter().map(state).collect();
         let set_of = |slot| {

@@ -135,6 +135,12 @@ impl Collector for GatewayMetrics {
         fn labels(server: &Upstream) -> [(&str, &str); 2] {
             [("set", &server.set), ("server", &server.name)]
         }
+        let help = "Whether a canary SET has lost its weight by its rule";
+        let mut lost = encoder.encode_descriptor("hongbao_gateway_canary_withdrawn", help, None, MetricType::Gauge)?;
+        for set in fleet.sets().iter().filter(|set| set.canary.is_some()) {
+            let withdrawn = ConstGauge::new(u64::from(set.is_withdrawn()));
+            withdrawn.encode(lost.encode_family(&[("set", set.name.as_str())])?)?;
+        }
         let help = "Whether a server is believed to be up";
         let mut up = encoder.encode_descriptor("hongbao_gateway_server_up", help, None, MetricType::Gauge)?;
         for server in fleet.all() {

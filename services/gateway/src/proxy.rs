@@ -170,6 +170,12 @@ impl Proxy {
             let dead_for = Duration::from_millis(dead_for_ms);
             let answer = upstream.wait(deadline + grace, dead_for, self.client.send(upstream, request)).await;
             note_upstream(upstream, matches!(answer, Ok(Ok(_))));
+            match &answer {
+                Ok(Ok(response)) => in_flight.ended(Some(response.status().is_server_error())),
+                // It was not sent.
+                Ok(Err(SendError::Refused(_) | SendError::Local(_))) => {}
+                Ok(Err(SendError::Broken(_))) | Err(_) => in_flight.ended(None),
+            }
             let response = match answer {
                 Err(NoAnswer::InTime) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
                 Err(NoAnswer::AnyMore) if call.info().changes => {

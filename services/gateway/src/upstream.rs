@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::answers::AnswerCounts;
+
 /// What a server is believed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
@@ -54,6 +56,8 @@ pub(crate) struct Upstream {
     changes: AtomicU64,
     /// Answers to requests, of whatever kind: each is a sign of life.
     answers: AtomicU64,
+    /// How requests of live traffic ended here.
+    pub(crate) answers_by_time: AnswerCounts,
     /// How many requests may be there, so that it answers them in time.
     admission: Mutex<AdaptiveLimit>,
     /// Wakes its probe.
@@ -78,6 +82,7 @@ impl Upstream {
             takes_new: AtomicBool::new(true),
             changes: AtomicU64::new(0),
             answers: AtomicU64::new(0),
+            answers_by_time: AnswerCounts::new(),
             admission: Mutex::new(admission),
             probe_now: Notify::new(),
         }
@@ -173,7 +178,7 @@ impl Upstream {
             return None;
         }
         admission.enter();
-        Some(InFlight { upstream: self.clone(), since: Instant::now() })
+        Some(InFlight { upstream: self.clone(), traffic, since: Instant::now() })
     }
 }
 
@@ -193,6 +198,7 @@ fn has_room(admission: &mut AdaptiveLimit, traffic: Traffic) -> bool {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     upstream: Arc<Upstream>,
+    traffic: Traffic,
     since: Instant,
 }
 
@@ -206,6 +212,15 @@ impl InFlight {
     /// The server refused it, mostly because it had no room.
     pub(crate) fn refused(&self) {
         self.upstream.admission.lock().turned_away_there();
+    }
+
+    /// Whether it ended in an error, for the rule of a canary; `None` if it had no answer.
+    pub(crate) fn ended(&self, is_error: Option<bool>) {
+        match (self.traffic, is_error) {
+            (Traffic::Shadow, _) => {}
+            (Traffic::Live, Some(is_error)) => self.upstream.answers_by_time.answered(is_error, self.since.elapsed()),
+            (Traffic::Live, None) => self.upstream.answers_by_time.unanswered(),
+        }
     }
 }
 

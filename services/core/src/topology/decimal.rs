@@ -15,6 +15,8 @@ pub struct Decimal(u64);
 impl Decimal {
     /// Zero.
     pub const ZERO: Decimal = Decimal(0);
+    /// One.
+    pub const ONE: Decimal = Decimal(MILLIONTHS as u64);
 
     /// In millionths.
     pub const fn millionths(self) -> u64 {

@@ -122,3 +122,18 @@ fn a_weight_that_is_none_and_a_file_in_which_no_set_is_wanted_are_refused() {
     let error = read(&drained).unwrap_err();
     assert!(error.contains("every SET has weight 0"), "{error}");
 }
+
+#[test]
+fn a_canary_needs_a_rule_that_can_be_kept_and_another_set_that_stays() {
+    let canary = |rule: &str| GOOD.replace("workers = [", &format!("canary = {{ {rule} }}\nworkers = ["));
+    let file = read(&canary("errors_max = 0.01, p99_factor_max = 2")).unwrap();
+    let rule = file.sets[0].canary.clone().unwrap();
+    assert_eq!((rule.window_s, rule.requests_min), (60, 100), "the defaults");
+    assert_eq!(toml::from_str::<TopologyFile>(&toml::to_string(&file).unwrap()).unwrap(), file);
+    let error = read(&canary("requests_min = 5")).unwrap_err();
+    assert!(error.contains("SET \"a\": canary: it needs errors_max"), "{error}");
+    let others_drained =
+        canary("errors_max = 0.01").replace("[\"127.0.0.1:3307\"]", "[\"127.0.0.1:3307\"]\nweight = 0");
+    let error = read(&others_drained).unwrap_err();
+    assert!(error.contains("every SET with a weight is a canary"), "{error}");
+}
