@@ -215,6 +215,15 @@ pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The largest weight of a SET, and any other decimal number of the topology file.
+pub const DECIMAL_MAX: u32 = 1_000_000;
+/// Seconds that the rule of a canary SET may look back at.
+pub const CANARY_WINDOW_S: RangeInclusive<u32> = 1..=3_600;
+/// Parts of that time in which a gateway measures.
+pub const CANARY_STEPS: u32 = 10;
+/// Ids that a gateway draws until one lies in the chosen SET, at a server of it that takes new envelopes: even a
+/// SET with a single slot, of which one server in ten does, is missed by all of these once in 10^8 times.
+pub const BIRTH_DRAWS_MAX: u32 = 20_000;
 /// Servers that a gateway tries for one request, each after the one before refused the connection.
 pub const FORWARD_ATTEMPTS_MAX: usize = 3;
 /// Requests that a gateway may have at one server at the same time.
@@ -354,6 +363,8 @@ pub const AUDIT_ENVELOPES_REMEMBERED_MAX: usize = 100_000;
 pub const AUDIT_PACE_ENTRIES_MIN: u64 = 10_000;
 /// Findings of one code that `hongbao audit --json` lists; the rest is counted.
 pub const AUDIT_LISTED_OF_A_CODE_MAX: u64 = 1_000;
+/// Envelopes that `hongbao sets` counts in one statement.
+pub const PENDING_PAGE_MAX: u32 = 10_000;
 
 // Folders and backups.
 

@@ -9,8 +9,16 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{SLOTS, Slot};
+use crate::id::SLOTS;
 use crate::routing::{SetTopology, Topology};
+
+mod canary;
+mod decimal;
+mod slots;
+
+pub use canary::{Canary, Measured};
+pub use decimal::Decimal;
+pub use slots::SlotList;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +43,13 @@ pub struct SetEntry {
     pub name: String,
     /// The slots that it holds.
     pub slots: SlotList,
+    /// How many of the new envelopes it gets, in proportion to the other weights; as many as its slots by
+    /// default. 0 drains it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Decimal>,
+    /// When it loses this weight by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// The nodes of its database, the preferred one first: `host:port`, or `unix:/path/to/socket`.
     pub database: Vec<String>,
     /// Its Redis, as a URL; without one there is no shared cache.
@@ -45,6 +60,13 @@ pub struct SetEntry {
     /// Its workers.
     #[serde(default)]
     pub workers: Vec<Named>,
+}
+
+impl SetEntry {
+    /// Its weight among the SETs that new envelopes are placed in.
+    pub fn weight(&self) -> Decimal {
+        self.weight.unwrap_or_else(|| Decimal::from(self.slots.slots().len() as u32))
+    }
 }
 
 /// One server of a SET.
@@ -82,65 +104,6 @@ pub struct Named {
     pub address: SocketAddr,
 }
 
-/// Slots as they are written: `"00-49"`, `"07"`, or several of these with commas.
-/// `"00-98/2"` is every second one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SlotList {
-    text: String,
-    slots: Vec<Slot>,
-}
-
-impl SlotList {
-    /// The slots, in the order in which they are written.
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
-    }
-}
-
-impl TryFrom<String> for SlotList {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<SlotList, String> {
-        let mut slots = Vec::new();
-        for part in text.split(',') {
-            slots.extend(slots_of(part.trim()).ok_or_else(|| {
-                format!("{part:?} is no list of slots: write \"00-49\", \"07\" or \"00-98/2\", joined by commas")
-            })?);
-        }
-        Ok(SlotList { text, slots })
-    }
-}
-
-impl From<SlotList> for String {
-    fn from(list: SlotList) -> String {
-        list.text
-    }
-}
-
-fn slots_of(part: &str) -> Option<Vec<Slot>> {
-    let (range, step) = match part.split_once('/') {
-        Some((range, step)) => (range, number(step)?),
-        None => (part, 1),
-    };
-    let (first, last) = match range.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(range)?, number(range)?),
-    };
-    if first > last || step == 0 {
-        return None;
-    }
-    (first..=last).step_by(usize::from(step)).map(Slot::new).collect()
-}
-
-fn number(text: &str) -> Option<u8> {
-    // Digits alone: "+7" is a number to Rust, and a slip here.
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
-}
-
 impl TopologyFile {
     /// Checks the whole: a bad file is refused whole.
     ///
@@ -148,6 +111,7 @@ impl TopologyFile {
     /// What is wrong, for the operator: it names the entry.
     pub fn check(&self) -> Result<(), String> {
         self.routing()?;
+        self.check_weights()?;
         self.check_wallets()?;
         let mut names = HashSet::new();
         let mut addresses = HashSet::new();
@@ -214,6 +178,23 @@ impl TopologyFile {
         }
         processes.extend(self.gateways.iter().map(|gateway| ("gateway", gateway.name.as_str(), gateway.address)));
         processes
+    }
+
+    fn check_weights(&self) -> Result<(), String> {
+        if self.sets.iter().all(|set| set.weight() == Decimal::ZERO) {
+            return Err("every SET has weight 0: no SET would get a new envelope".to_owned());
+        }
+        for set in &self.sets {
+            let Some(canary) = &set.canary else { continue };
+            canary.check().map_err(|reason| format!("SET {:?}: {reason}", set.name))?;
+        }
+        let stays = |set: &SetEntry| set.canary.is_none() && set.weight() > Decimal::ZERO;
+        if !self.sets.iter().any(stays) {
+            return Err(
+                "every SET with a weight is a canary: if all lost it, no SET would get a new envelope".to_owned()
+            );
+        }
+        Ok(())
     }
 
     fn check_wallets(&self) -> Result<(), String> {

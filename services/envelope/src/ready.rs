@@ -35,7 +35,7 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
     let ahead = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
     registry.register("hongbao_clock_ahead_seconds", "Our clock ahead of the database's", ahead.clone());
 
-    let (database, skewed) = (seen.clone(), seen.clone());
+    let (database, skewed, asked) = (seen.clone(), seen.clone(), store.clone());
     let checks = vec![
         Check::new("database", move || {
             let seen = database.lock();
@@ -45,6 +45,11 @@ pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Regist
                 (_, Some(reason)) => Err(reason.clone()),
                 (None, None) => Err("it has not been asked yet".to_owned()),
             }
+        }),
+        // At once: what is not written yet can be written elsewhere.
+        Check::of_new_envelopes("new_envelopes", move || match asked.is_away() {
+            true => Err("the database does not answer".to_owned()),
+            false => Ok(()),
         }),
         Check::new("clock", move || {
             let ahead_ms = skewed.lock().ahead_ms;

@@ -65,6 +65,40 @@ async fn a_database_that_hangs_is_noticed_long_before_a_statement_is_given_up() 
     until_ready_is(true, &routes).await;
 }
 
+/// What `/readyz` says of a field.
+async fn said(field: &str, routes: &Router) -> serde_json::Value {
+    let request = Request::get("/readyz").body(Body::empty()).unwrap();
+    let body = routes.clone().oneshot(request).await.unwrap().into_body();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    serde_json::from_slice::<serde_json::Value>(&body).unwrap()[field].clone()
+}
+
+#[tokio::test]
+async fn without_its_database_a_server_takes_no_new_envelopes_before_it_is_not_ready() {
+    let mut mariadb = Part::mariadb(&[]);
+    let routes = server_of(&mariadb).await;
+    until_ready_is(true, &routes).await;
+    assert_eq!(said("takes_new", &routes).await, true);
+    mariadb.kill();
+    let began = Instant::now();
+    while said("takes_new", &routes).await == true {
+        assert!(began.elapsed() < NOTICED_WITHIN, "it is not noticed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // By its own check: the other one, which makes it unready, gives it more time.
+    let checks = said("checks", &routes).await;
+    let of = |name: &str| checks.as_array().unwrap().iter().find(|check| check["name"] == name).unwrap()["ok"].clone();
+    assert_eq!(of("new_envelopes"), false, "{checks}");
+    until_ready_is(false, &routes).await;
+    mariadb.restart();
+    until_ready_is(true, &routes).await;
+    let began = Instant::now();
+    while said("takes_new", &routes).await == false {
+        assert!(began.elapsed() < NOTICED_WITHIN, "it is not noticed that it is back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_database_that_answers_and_whose_log_stalls_is_noticed_as_soon() {
     let mariadb = Part::mariadb_with_a_log_that_stalls("ib_logfile0", &[]);

@@ -52,19 +52,19 @@ pub(crate) struct Admitted {
     pub(crate) traffic: Traffic,
     /// Who calls; `None` where no token is needed.
     pub(crate) caller: Option<Caller>,
-    /// The id of the envelope that the request makes, if it makes one.
-    pub(crate) minted: Option<EnvelopeId>,
+    /// Whether the request makes an envelope, which then needs an id.
+    pub(crate) creates: bool,
 }
 
 impl Edge {
-    /// Names the caller, counts the request, and gives a new envelope its id.
+    /// Names the caller and counts the request.
     pub(crate) fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, Problem> {
         let path = uri.path();
         if path.starts_with(DEV) {
             self.admit_to_dev_calls(uri, headers)?;
         }
         if !path.starts_with(API) || path == Call::DevToken.path() {
-            return Ok(Admitted { traffic: Traffic::Live, caller: None, minted: None });
+            return Ok(Admitted { traffic: Traffic::Live, caller: None, creates: false });
         }
         let caller: Caller = self.verifier.verify_headers(headers)?;
         let traffic = traffic_of(headers, &self.verifier, self.rehearsal.is_some())?;
@@ -83,8 +83,7 @@ impl Edge {
             })?;
         }
         let creates = path == Call::Create.path() && *method == Method::POST;
-        let minted = if creates { Some(self.mint()?) } else { None };
-        Ok(Admitted { traffic, caller: Some(caller), minted })
+        Ok(Admitted { traffic, caller: Some(caller), creates })
     }
 
     /// Where they are not offered they do not exist: one of them needs
@@ -108,7 +107,12 @@ impl Edge {
 
 /// The layer, for `axum::middleware::from_fn_with_state`.
 pub async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    let Admitted { caller, minted, .. } = match edge.admit(request.method(), request.uri(), request.headers()) {
+    let admitted = edge.admit(request.method(), request.uri(), request.headers()).and_then(|admitted| {
+        // One SET holds all slots: any id will do.
+        let minted = if admitted.creates { Some(edge.mint()?) } else { None };
+        Ok((admitted.caller, minted))
+    });
+    let (caller, minted) = match admitted {
         Ok(admitted) => admitted,
         Err(problem) => return problem.into_response(),
     };

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hongbao_core::routing::owner;
+use hongbao_core::topology::SetEntry;
 use hongbao_core::{EnvelopeId, Slot};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
@@ -12,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::options::GatewayOptions;
 use crate::probe;
+use crate::sets::{Births, SetState};
 use crate::topology::{Known, TopologyWatcher};
 use crate::upstream::Upstream;
 
@@ -28,25 +30,29 @@ pub(crate) enum Key {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     known: Arc<Known>,
-    sets: Vec<Vec<Arc<Upstream>>>,
+    sets: Vec<SetState>,
     set_of_slot: Vec<usize>,
     all: Vec<Arc<Upstream>>,
 }
 
 impl Fleet {
-    fn new(known: Arc<Known>, mut upstream: impl FnMut(&str, &str, SocketAddr) -> Arc<Upstream>) -> Fleet {
+    pub(crate) fn new(
+        known: Arc<Known>,
+        mut upstream: impl FnMut(&str, &str, SocketAddr) -> Arc<Upstream>,
+        mut births: impl FnMut(&str) -> Arc<Births>,
+    ) -> Fleet {
         let file = &known.file;
-        let sets: Vec<Vec<Arc<Upstream>>> = file
-            .sets
-            .iter()
-            .map(|set| set.servers.iter().map(|server| upstream(&set.name, &server.name, server.address)).collect())
-            .collect();
+        let state = |set: &SetEntry| {
+            let servers = set.servers.iter().map(|server| upstream(&set.name, &server.name, server.address));
+            SetState::new(set, servers.collect(), births(&set.name))
+        };
+        let sets: Vec<SetState> = file.sets.iter().map(state).collect();
         let set_of = |slot| {
             let name = &known.routing.set_of(slot).name;
             file.sets.iter().position(|set| set.name == *name).expect("routing was made of this file's SETs")
         };
         let set_of_slot = Slot::all().map(set_of).collect();
-        let all = sets.iter().flatten().cloned().collect();
+        let all = sets.iter().flat_map(|set| &set.servers).cloned().collect();
         Fleet { known, sets, set_of_slot, all }
     }
 
@@ -55,9 +61,19 @@ impl Fleet {
         &self.all
     }
 
-    /// The name of the SET that holds an envelope.
-    pub(crate) fn set_name_of(&self, id: EnvelopeId) -> &str {
-        &self.known.file.sets[self.set_of_slot[slot_of(id)]].name
+    /// The SETs, in the order of the topology file.
+    pub(crate) fn sets(&self) -> &[SetState] {
+        &self.sets
+    }
+
+    /// The number, among these, of the SET that holds an envelope.
+    pub(crate) fn set_number_of(&self, id: EnvelopeId) -> usize {
+        self.set_of_slot[usize::from(id.slot().number())]
+    }
+
+    /// The SET that holds an envelope.
+    pub(crate) fn set_of(&self, id: EnvelopeId) -> &SetState {
+        &self.sets[self.set_number_of(id)]
     }
 
     /// The server to ask: of those that are up, or, when none is, of all: who
@@ -67,7 +83,7 @@ impl Fleet {
         let untried = |server: &&Arc<Upstream>| !tried.iter().any(|other| Arc::ptr_eq(other, server));
         match key {
             Key::Envelope(id) => {
-                let servers = &self.sets[self.set_of_slot[slot_of(id)]];
+                let servers = &self.set_of(id).servers;
                 let up = owner_among(id, servers.iter().filter(|server| server.is_up()).filter(untried));
                 up.or_else(|| owner_among(id, servers.iter().filter(untried)))
             }
@@ -78,10 +94,6 @@ impl Fleet {
             }
         }
     }
-}
-
-fn slot_of(id: EnvelopeId) -> usize {
-    usize::from(id.slot().number())
 }
 
 fn owner_among<'a>(
@@ -98,10 +110,18 @@ pub(crate) struct Fleets {
     watcher: Arc<TopologyWatcher>,
     options: GatewayOptions,
     current: RwLock<Arc<Fleet>>,
-    /// Every server of the fleet in force, with its probe.
-    probed: Mutex<HashMap<(String, String, SocketAddr), Probed>>,
+    kept: Mutex<Kept>,
     /// Where probes run.
     runtime: Handle,
+}
+
+/// What stays when the topology changes.
+#[derive(Default)]
+struct Kept {
+    /// Every server of the fleet in force, with its probe.
+    probed: HashMap<(String, String, SocketAddr), Probed>,
+    /// The counts of every SET that has been in force, by its name: counters never go back.
+    births: HashMap<String, Arc<Births>>,
 }
 
 struct Probed {
@@ -123,7 +143,7 @@ impl Fleets {
             watcher,
             options,
             current: RwLock::new(Arc::new(empty)),
-            probed: Mutex::new(HashMap::new()),
+            kept: Mutex::default(),
             runtime: Handle::current(),
         };
         fleets.refresh(true);
@@ -140,19 +160,21 @@ impl Fleets {
     }
 
     fn refresh(&self, first: bool) {
-        let mut probed = self.probed.lock();
+        let mut kept = self.kept.lock();
+        let Kept { probed, births } = &mut *kept;
         let known = self.watcher.current();
         if !first && Arc::ptr_eq(&known, &self.current.read().known) {
             return;
         }
         let mut next = HashMap::new();
-        let fleet = Fleet::new(known, |set, name, address| {
+        let upstream = |set: &str, name: &str, address| {
             let key = (set.to_owned(), name.to_owned(), address);
             let kept = probed.remove(&key).unwrap_or_else(|| self.begin(set, name, address));
             let upstream = kept.upstream.clone();
             next.insert(key, kept);
             upstream
-        });
+        };
+        let fleet = Fleet::new(known, upstream, |set| births.entry(set.to_owned()).or_default().clone());
         *self.current.write() = Arc::new(fleet);
         // Who is not in it any more is not probed any more.
         *probed = next;
@@ -180,6 +202,6 @@ impl Fleets {
 
     /// Stops all probes.
     pub(crate) fn stop(&self) {
-        self.probed.lock().clear();
+        self.kept.lock().probed.clear();
     }
 }

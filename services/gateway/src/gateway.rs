@@ -12,6 +12,7 @@ use http::HeaderValue;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
+use crate::canary;
 use crate::client::UpstreamClient;
 use crate::edge::{Edge, RehearsalEdge};
 use crate::fleet::Fleets;
@@ -62,6 +63,7 @@ impl Gateway {
         let mut tasks = vec![
             tokio::spawn(topology.watch_forever(options.topology_poll())),
             tokio::spawn(fleets.clone().follow_forever()),
+            tokio::spawn(canary::judge_forever(fleets.clone())),
         ];
         let rehearsed = rehearsal.as_ref().and_then(|edge| edge.rates.as_ref());
         for rates in rates.iter().chain(rehearsed) {

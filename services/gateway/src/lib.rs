@@ -7,7 +7,7 @@
 //! request's way asks any but the one server that answers it.
 //!
 //! Reading order: [`mod@edge`], [`rate`], [`topology`], [`options`], `call` (what is
-//! asked), `fleet` (who is asked), `probe` (who can be), `client` (how), `proxy`
+//! asked), `sets` and `fleet` (who is asked), `births` (where new envelopes are placed), `answers` and `canary` (when a SET loses its weight), `probe_answer` and `probe` (who can be), `client` (how), `proxy`
 //! (all of it), [`gateway`].
 
 pub mod edge;
@@ -17,12 +17,17 @@ pub mod topology;
 
 pub mod options;
 
+mod answers;
+mod births;
+mod canary;
 mod client;
 mod deadline_body;
 mod fleet;
 mod headers;
 mod probe;
+mod probe_answer;
 mod proxy;
+mod sets;
 mod upstream;
 
 pub mod gateway;

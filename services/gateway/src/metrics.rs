@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hongbao_core::Traffic;
 use hongbao_http::Code;
 use hongbao_http::metrics::Latency;
 use prometheus_client::collector::Collector;
@@ -116,8 +117,29 @@ impl Collector for GatewayMetrics {
         self.rehearsal.encode("rehearsal_", &mut encoder)?;
 
         let fleet = self.fleets.current();
+        for (prefix, traffic) in [("", Traffic::Live), ("rehearsal_", Traffic::Shadow)] {
+            let name = format!("{prefix}hongbao_gateway_births");
+            let help = "Ids of new envelopes, by the SET that they were minted for";
+            let mut births = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            for set in fleet.sets() {
+                let count = ConstCounter::new(set.births.of(traffic));
+                count.encode(births.encode_family(&[("set", set.name.as_str())])?)?;
+            }
+        }
+        let help = "Whether new envelopes are placed in a SET now";
+        let mut open = encoder.encode_descriptor("hongbao_gateway_set_takes_new", help, None, MetricType::Gauge)?;
+        for set in fleet.sets() {
+            let takes_new = ConstGauge::new(u64::from(set.open_weight().is_ok()));
+            takes_new.encode(open.encode_family(&[("set", set.name.as_str())])?)?;
+        }
         fn labels(server: &Upstream) -> [(&str, &str); 2] {
             [("set", &server.set), ("server", &server.name)]
+        }
+        let help = "Whether a canary SET has lost its weight by its rule";
+        let mut lost = encoder.encode_descriptor("hongbao_gateway_canary_withdrawn", help, None, MetricType::Gauge)?;
+        for set in fleet.sets().iter().filter(|set| set.canary.is_some()) {
+            let withdrawn = ConstGauge::new(u64::from(set.is_withdrawn()));
+            withdrawn.encode(lost.encode_family(&[("set", set.name.as_str())])?)?;
         }
         let help = "Whether a server is believed to be up";
         let mut up = encoder.encode_descriptor("hongbao_gateway_server_up", help, None, MetricType::Gauge)?;

@@ -14,56 +14,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use hongbao_core::limits::PROBE_BYTES_MAX;
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::Uri;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Deserialize;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::options::GatewayOptions;
+use crate::probe_answer::{Finding, ProbeAnswer, ProbeClient, ask};
 use crate::upstream::{Health, Upstream};
 
 /// Between two probes at least, however much a server is doubted.
 const PROBE_GAP: Duration = Duration::from_millis(10);
 /// Time limits of a probe after which not even a late answer is waited for.
 const LATE_TIMES: u32 = 3;
-
-/// What one probe found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Finding {
-    /// It wants requests.
-    Good,
-    /// It is going away.
-    Draining,
-    /// It says that it cannot serve, and why.
-    NotReady(String),
-    /// It could not be talked to: refused, broken, nonsense.
-    Failed(String),
-    /// It did not answer in time.
-    Slow,
-    /// It lives, and no more is known: the answer came late, or it had no time for one.
-    Alive,
-}
-
-/// What `/readyz` says, as far as it matters here.
-#[derive(Deserialize)]
-struct Readiness {
-    draining: bool,
-    #[serde(default)]
-    checks: Vec<CheckView>,
-}
-
-#[derive(Deserialize)]
-struct CheckView {
-    name: String,
-    ok: bool,
-    detail: Option<String>,
-}
 
 /// What the last probes found, in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,8 +70,6 @@ impl ProbeStreak {
     }
 }
 
-type ProbeClient = Client<HttpConnector, Empty<Bytes>>;
-
 /// A probe that has no answer yet.
 struct Asked {
     task: AbortHandle,
@@ -128,7 +90,7 @@ struct Prober {
     /// Makes a new one each time.
     fresh: ProbeClient,
     asked: Vec<Asked>,
-    tasks: JoinSet<Finding>,
+    tasks: JoinSet<ProbeAnswer>,
     streak: ProbeStreak,
     began: Option<Instant>,
     /// A request met a fault since the last probe was begun.
@@ -181,8 +143,8 @@ impl Prober {
             biased;
             Some(done) = self.tasks.join_next_with_id() => {
                 // One that was broken off is no finding.
-                if let Ok((id, finding)) = done {
-                    self.answered(id, finding);
+                if let Ok((id, answer)) = done {
+                    self.answered(id, answer);
                 }
             }
             () = until(overdue) => self.count_overdue(),
@@ -220,7 +182,7 @@ impl Prober {
         // Behind one that has no answer the kept connection may be what is broken.
         let client = if self.asked.is_empty() { self.kept.clone() } else { self.fresh.clone() };
         let (uri, longest) = (self.uri.clone(), self.limit() * LATE_TIMES);
-        let probe = async move { timeout(longest, probe(&client, &uri)).await.unwrap_or(Finding::Slow) };
+        let probe = async move { timeout(longest, ask(&client, &uri)).await.unwrap_or_else(|_| Finding::Slow.into()) };
         let (task, began) = (self.tasks.spawn(probe), Instant::now());
         (self.began, self.is_doubted) = (Some(began), false);
         self.asked.push(Asked { task, began, answers: self.upstream.answers(), is_late: false });
@@ -245,7 +207,7 @@ impl Prober {
         }
     }
 
-    fn answered(&mut self, id: Id, finding: Finding) {
+    fn answered(&mut self, id: Id, ProbeAnswer { finding, takes_new }: ProbeAnswer) {
         let Some(place) = self.asked.iter().position(|asked| asked.task.id() == id) else { return };
         let asked = self.asked.swap_remove(place);
         match (asked.is_late, &finding) {
@@ -256,8 +218,20 @@ impl Prober {
             (false, _) => {
                 // What waits longer waits on a connection that is worse.
                 self.asked.drain(..).for_each(|asked| asked.task.abort());
+                if let Some(takes_new) = takes_new {
+                    self.learn_takes_new(takes_new);
+                }
                 self.learn(finding);
             }
+        }
+    }
+
+    /// One answer decides: new envelopes may go elsewhere at no cost, and back with the next probe.
+    fn learn_takes_new(&self, takes_new: bool) {
+        if takes_new != self.upstream.takes_new() {
+            self.upstream.set_takes_new(takes_new);
+            let (set, server, address) = (&self.upstream.set, &self.upstream.name, self.upstream.address);
+            tracing::warn!(set, server, %address, takes_new, "whether a server takes new envelopes has changed");
         }
     }
 
@@ -281,39 +255,6 @@ async fn until(moment: Option<Instant>) {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-async fn probe(client: &ProbeClient, uri: &Uri) -> Finding {
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = uri.clone();
-    let response = match client.request(request).await {
-        Ok(response) => response,
-        Err(error) => return Finding::Failed(hongbao_http::error_chain(&error)),
-    };
-    let status = response.status();
-    let body = match Limited::new(response.into_body(), PROBE_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return Finding::Failed(error.to_string()),
-    };
-    if status == StatusCode::OK {
-        return Finding::Good;
-    }
-    if status != StatusCode::SERVICE_UNAVAILABLE {
-        return Finding::Failed(format!("it answers {status}"));
-    }
-    match serde_json::from_slice::<Readiness>(&body) {
-        Ok(readiness) if readiness.draining => Finding::Draining,
-        Ok(readiness) => Finding::NotReady(reason(&readiness)),
-        // Too busy to say more, as when it has too many connections.
-        Err(_) => Finding::Alive,
-    }
-}
-
-/// Which checks fail, and why.
-fn reason(readiness: &Readiness) -> String {
-    let failing = readiness.checks.iter().filter(|check| !check.ok);
-    let reasons = failing.map(|check| format!("{}: {}", check.name, check.detail.as_deref().unwrap_or("fails")));
-    reasons.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

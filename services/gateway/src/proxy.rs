@@ -27,6 +27,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::births;
 use crate::client::{SendError, UpstreamClient};
 use crate::deadline_body::DeadlineBody;
 use crate::edge::Edge;
@@ -111,9 +112,11 @@ impl Proxy {
         let body = read_body(body).await?;
 
         strip_request(&mut parts.headers);
-        let key = match (call.info().routing, id.or(admitted.minted)) {
+        let key = match (call.info().routing, id) {
             (Routing::Owner, Some(id)) => Key::Envelope(id),
-            (Routing::OwnerOfNew, Some(id)) => {
+            (Routing::OwnerOfNew, _) if admitted.creates => {
+                let now = self.shared.edge.clock.now();
+                let id = births::mint(&self.shared.fleets.current(), now, admitted.traffic)?;
                 let text = HeaderValue::try_from(id.to_string()).expect("an id is made of hex digits and dashes");
                 if let Some(span) = hongbao_trace::current() {
                     span.record("envelope_id", id.to_string());
@@ -167,6 +170,12 @@ impl Proxy {
             let dead_for = Duration::from_millis(dead_for_ms);
             let answer = upstream.wait(deadline + grace, dead_for, self.client.send(upstream, request)).await;
             note_upstream(upstream, matches!(answer, Ok(Ok(_))));
+            match &answer {
+                Ok(Ok(response)) => in_flight.ended(Some(response.status().is_server_error())),
+                // It was not sent.
+                Ok(Err(SendError::Refused(_) | SendError::Local(_))) => {}
+                Ok(Err(SendError::Broken(_))) | Err(_) => in_flight.ended(None),
+            }
             let response = match answer {
                 Err(NoAnswer::InTime) => return Err(given_up(call, upstream, "no answer in time".to_owned())),
                 Err(NoAnswer::AnyMore) if call.info().changes => {
@@ -207,7 +216,7 @@ impl Proxy {
             drop((response, in_flight));
             shared.fleets.reread().await;
             let next = shared.fleets.current();
-            if redirected || next.set_name_of(id) == fleet.set_name_of(id) {
+            if redirected || next.set_of(id).name == fleet.set_of(id).name {
                 return Err(Problem::new(Code::Unavailable, "the envelope is moving between servers")
                     .caused_by(format!("{} says that it is not its SET's", upstream.name)));
             }

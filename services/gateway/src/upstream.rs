@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hongbao_core::Traffic;
@@ -13,6 +13,8 @@ use http::uri::Authority;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use crate::answers::AnswerCounts;
 
 /// What a server is believed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +50,14 @@ pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) authority: Authority,
     health: AtomicU8,
+    /// What it said last of new envelopes; at first nothing is known against it.
+    takes_new: AtomicBool,
     /// Changes of its standing.
     changes: AtomicU64,
     /// Answers to requests, of whatever kind: each is a sign of life.
     answers: AtomicU64,
+    /// How requests of live traffic ended here.
+    pub(crate) answers_by_time: AnswerCounts,
     /// How many requests may be there, so that it answers them in time.
     admission: Mutex<AdaptiveLimit>,
     /// Wakes its probe.
@@ -73,8 +79,10 @@ impl Upstream {
             address,
             authority: Authority::try_from(address.to_string()).expect("an address and a port are an authority"),
             health: AtomicU8::new(Health::Up as u8),
+            takes_new: AtomicBool::new(true),
             changes: AtomicU64::new(0),
             answers: AtomicU64::new(0),
+            answers_by_time: AnswerCounts::new(),
             admission: Mutex::new(admission),
             probe_now: Notify::new(),
         }
@@ -96,6 +104,15 @@ impl Upstream {
     pub(crate) fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether new envelopes may be placed here, as long as it is up.
+    pub(crate) fn takes_new(&self) -> bool {
+        self.takes_new.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_takes_new(&self, takes_new: bool) {
+        self.takes_new.store(takes_new, Ordering::Relaxed);
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -161,7 +178,7 @@ impl Upstream {
             return None;
         }
         admission.enter();
-        Some(InFlight { upstream: self.clone(), since: Instant::now() })
+        Some(InFlight { upstream: self.clone(), traffic, since: Instant::now() })
     }
 }
 
@@ -181,6 +198,7 @@ fn has_room(admission: &mut AdaptiveLimit, traffic: Traffic) -> bool {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     upstream: Arc<Upstream>,
+    traffic: Traffic,
     since: Instant,
 }
 
@@ -194,6 +212,15 @@ impl InFlight {
     /// The server refused it, mostly because it had no room.
     pub(crate) fn refused(&self) {
         self.upstream.admission.lock().turned_away_there();
+    }
+
+    /// Whether it ended in an error, for the rule of a canary; `None` if it had no answer.
+    pub(crate) fn ended(&self, is_error: Option<bool>) {
+        match (self.traffic, is_error) {
+            (Traffic::Shadow, _) => {}
+            (Traffic::Live, Some(is_error)) => self.upstream.answers_by_time.answered(is_error, self.since.elapsed()),
+            (Traffic::Live, None) => self.upstream.answers_by_time.unanswered(),
+        }
     }
 }
 

@@ -16,11 +16,11 @@ use hongbao_workers::audit::{AuditReport, SetStore, audit};
 
 use crate::folder::{self, folder_of};
 use crate::roles::Role;
-use crate::stores;
+use crate::{process, stores};
 
 /// Checks a folder of `hongbao dev`.
 pub fn run_folder(data: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
-    block_on(async {
+    process::block_on(async {
         let opened = folder::open_to_read(&folder_of(data, traffic)).await;
         let (store, wallet) = opened.map_err(|error| format!("--data: {error}"))?;
         check(&[SetStore::whole(Arc::new(store))], &wallet, json).await
@@ -30,7 +30,7 @@ pub fn run_folder(data: &Path, traffic: Traffic, json: bool) -> Result<ExitCode,
 /// Checks all SETs and the wallet of an installation.
 pub fn run_installation(config: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
     let role = Role::load(config)?;
-    block_on(async {
+    process::block_on(async {
         let topology = role.file();
         let mut sets = Vec::new();
         for set in &topology.sets {
@@ -40,11 +40,6 @@ pub fn run_installation(config: &Path, traffic: Traffic, json: bool) -> Result<E
         let wallet = stores::open_wallet(&role.installation, &topology, traffic).await?;
         check(&sets, &wallet, json).await
     })
-}
-
-fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(work)
 }
 
 async fn check(sets: &[SetStore], wallet: &dyn Wallet, json: bool) -> Result<ExitCode, String> {

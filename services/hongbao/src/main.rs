@@ -13,6 +13,7 @@ mod otlp;
 mod process;
 mod roles;
 mod rotation;
+mod sets;
 mod stores;
 mod verify_draw;
 
@@ -80,6 +81,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what each SET gets of the new envelopes, and what is left to be done on it; safe while serving.
+    Sets {
+        /// The settings file of an installation.
+        #[arg(long)]
+        config: PathBuf,
+        /// The databases of the rehearsal instead of the real ones.
+        #[arg(long)]
+        shadow: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Copy everything as of one moment, also while it is being served.
     Backup {
         /// The settings file of an installation: all SETs and the wallet, by mariadb-dump.
@@ -138,6 +151,9 @@ fn main() -> ExitCode {
                 (None, Some(data)) => audit::run_folder(&data, traffic, json),
                 (None, None) => Err("audit: --config or --data is needed".to_owned()),
             }
+        }
+        Command::Sets { config, shadow, json } => {
+            sets::run(&config, if shadow { Traffic::Shadow } else { Traffic::Live }, json)
         }
         Command::Backup { config, data, to, shadow } => {
             let traffic = if shadow { Traffic::Shadow } else { Traffic::Live };

@@ -45,6 +45,12 @@ pub fn run(
     ended
 }
 
+/// Runs a command that ends.
+pub fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(work)
+}
+
 /// Binds the address; gives the one in force, with its port. `set_by` says where
 /// another one can be chosen.
 ///

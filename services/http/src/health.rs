@@ -15,6 +15,8 @@ use crate::json::json_response;
 /// One thing that must work before this process should get requests.
 pub struct Check {
     name: &'static str,
+    /// Without it requests are taken all the same, but no new envelopes.
+    is_of_new_envelopes: bool,
     probe: Box<dyn Fn() -> Result<Option<String>, String> + Send + Sync>,
 }
 
@@ -29,7 +31,16 @@ impl Check {
         name: &'static str,
         probe: impl Fn() -> Result<Option<String>, String> + Send + Sync + 'static,
     ) -> Check {
-        Check { name, probe: Box::new(probe) }
+        Check { name, is_of_new_envelopes: false, probe: Box::new(probe) }
+    }
+
+    /// One without which the process should get no new envelopes. It is ready without it, since only a server of
+    /// its SET can serve what exists, and any SET what is new.
+    pub fn of_new_envelopes(
+        name: &'static str,
+        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Check {
+        Check { is_of_new_envelopes: true, ..Check::new(name, probe) }
     }
 }
 
@@ -47,6 +58,8 @@ struct Inner {
 pub struct Readiness {
     ready: bool,
     draining: bool,
+    /// Whether new envelopes should be placed here.
+    takes_new: bool,
     checks: Vec<CheckView>,
 }
 
@@ -87,8 +100,10 @@ impl Health {
     pub fn readiness(&self) -> Readiness {
         let draining = self.is_draining();
         let checks: Vec<CheckView> = self.0.checks.iter().map(view).collect();
-        let ready = !draining && checks.iter().all(|check| check.ok);
-        Readiness { ready, draining, checks }
+        let of_requests = self.0.checks.iter().zip(&checks).filter(|(check, _)| !check.is_of_new_envelopes);
+        let ready = !draining && of_requests.into_iter().all(|(_, view)| view.ok);
+        let takes_new = !draining && checks.iter().all(|check| check.ok);
+        Readiness { ready, draining, takes_new, checks }
     }
 
     fn readyz(&self) -> Response {

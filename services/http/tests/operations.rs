@@ -35,7 +35,8 @@ async fn readiness_names_what_is_wrong_and_says_no_while_draining() {
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
     let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     let store = json!({"name": "store", "ok": false, "detail": "no such file"});
-    let expected = json!({"ready": false, "draining": false, "checks": [{"name": "wallet", "ok": true}, store]});
+    let checks = json!([{"name": "wallet", "ok": true}, store]);
+    let expected = json!({"ready": false, "draining": false, "takes_new": false, "checks": checks});
     assert_eq!(body, expected);
 
     up.store(true, Ordering::Relaxed);
@@ -47,6 +48,25 @@ async fn readiness_names_what_is_wrong_and_says_no_while_draining() {
     assert_eq!(reply.status, 503);
     assert!(reply.body.contains("\"draining\":true"));
     assert_eq!(wire.get("/healthz").await.status, 200, "it lives all the same");
+}
+
+#[test]
+fn a_process_that_takes_no_new_envelopes_is_ready_for_all_else() {
+    let up = Arc::new(AtomicBool::new(false));
+    let database = up.clone();
+    let new = Check::of_new_envelopes("new_envelopes", move || match database.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err("gone".to_owned()),
+    });
+    let health = Health::new(vec![Check::new("wallet", || Ok(())), new]);
+    let readiness = || serde_json::to_value(health.readiness()).unwrap();
+    let (ready, takes_new) = (readiness()["ready"].clone(), readiness()["takes_new"].clone());
+    assert_eq!((ready, takes_new), (json!(true), json!(false)), "{}", readiness());
+    assert_eq!(readiness()["checks"][1]["detail"], "gone");
+    up.store(true, Ordering::Relaxed);
+    assert_eq!(readiness()["takes_new"], true);
+    health.drain();
+    assert_eq!(readiness()["takes_new"], false);
 }
 
 #[tokio::test]

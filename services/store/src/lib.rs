@@ -23,5 +23,6 @@ mod statements;
 pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
 pub use self::port::{
-    Append, Creation, Crediting, Journals, Maintenance, Rotated, Rotation, Scans, Settlement, Store, TailEntry,
+    Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
+    TailEntry,
 };

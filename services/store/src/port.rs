@@ -42,6 +42,17 @@ pub struct Settlement {
     pub ended: bool,
 }
 
+/// A page of envelopes for which something is left to be done, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PendingPage {
+    /// Envelopes of the page.
+    pub envelopes: u64,
+    /// Those of them whose journal goes beyond `settled_seq`.
+    pub behind: u64,
+    /// The first and the last of them; `None` where the page is empty.
+    pub ends: Option<(EnvelopeId, EnvelopeId)>,
+}
+
 /// Envelopes and journals. Each verb that writes is one transaction, durable when
 /// it returns; what a verb reads is *visible*, and durable after a [`Barrier`].
 ///
@@ -67,6 +78,11 @@ pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Rotatio
     /// Tells when the database answers again after it did not.
     fn returns(&self) -> Returning {
         Returning::never()
+    }
+
+    /// Whether the database did not answer when it was asked last, which may be a moment's matter.
+    fn is_away(&self) -> bool {
+        false
     }
 
     /// Changes whenever a database may have lost what was read from it before:
@@ -211,7 +227,7 @@ pub trait Rotation: Send + Sync {
     async fn look(&self) -> Result<(), StoreError>;
 }
 
-/// Whole tables, for the audit.
+/// Whole tables, for the audit and for an operator.
 #[async_trait]
 pub trait Scans: Send + Sync {
     /// Envelopes of a table by id after `after`, each with the `seq` of its last
@@ -222,6 +238,16 @@ pub trait Scans: Send + Sync {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<(Envelope, u32)>, StoreError>;
+
+    /// Counts envelopes of a table that are [`Stage::Created`] or [`Stage::Active`], by id after `after`, at most
+    /// `limit`; of the other stages none is pending. It reads none that are settled.
+    async fn count_pending(
+        &self,
+        table: TableRef,
+        stage: Stage,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<PendingPage, StoreError>;
 
     /// Entries of a table, of the envelopes after `after` up to `until`, in the
     /// order of the envelopes and of their journals.

@@ -12,7 +12,7 @@ use hongbao_core::{
 use hongbao_database::StoredRow;
 use hongbao_database::row as column;
 
-use crate::{StoreError, TailEntry};
+use crate::{PendingPage, StoreError, TailEntry};
 
 /// Columns of an envelope row.
 pub const ENVELOPE_COLUMNS: [&str; 15] = [
@@ -124,6 +124,14 @@ pub fn tail_entry<R: StoredRow>(row: &R) -> Result<TailEntry, StoreError> {
         sender: user(row, ENTRY_WIDTH + 1)?,
         settled_seq: small(row, ENTRY_WIDTH + 2)?,
     })
+}
+
+/// A count of envelopes, how many of them are behind, and the first and last of them, which are null where there is none.
+pub fn pending_page(row: &impl StoredRow) -> Result<PendingPage, StoreError> {
+    let count = |column| Ok::<u64, StoreError>(small(row, column)?.into());
+    let envelopes = count(0)?;
+    let ends = if envelopes == 0 { None } else { Some((envelope_id(row, 2)?, envelope_id(row, 3)?)) };
+    Ok(PendingPage { envelopes, behind: count(1)?, ends })
 }
 
 /// An id to come after, as it is compared; all ids come after the empty text of bytes.

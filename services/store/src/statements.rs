@@ -1,10 +1,10 @@
 //! Statements that every database here understands as they stand. Those that
 //! differ lie with their database.
 
-use hongbao_core::Day;
 use hongbao_core::id::{Span, TableRef};
+use hongbao_core::{Day, Stage};
 
-use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
+use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns, stage_number};
 
 /// The statements of one day table that need nothing of a database's own.
 pub struct Plain {
@@ -20,6 +20,10 @@ pub struct Plain {
     pub tail: String,
     /// Active envelopes with entries that were not credited: after which id, how many.
     pub unsettled: String,
+    /// Counts active envelopes, and those of them with entries that were not credited: after which id, how many.
+    pub count_active: String,
+    /// Counts envelopes that wait for a payment, none of which has entries: after which id, how many.
+    pub count_unpaid: String,
     /// Envelopes that wait for a payment: after which id, made before when, how many.
     pub unpaid: String,
     /// Envelopes that were cancelled: after which id, made before when, how many.
@@ -33,7 +37,19 @@ impl Plain {
     pub fn new(envelope: &str, entry: &str) -> Plain {
         let e = columns("e", &ENVELOPE_COLUMNS);
         let j = columns("j", &ENTRY_COLUMNS);
+        // The stage as a literal, for SQLite's partial indexes.
+        let count = |stage| {
+            let stage = stage_number(stage);
+            format!(
+                "SELECT /* count_pending */ count(*), count(CASE WHEN page.is_behind THEN 1 END), min(page.id), \
+                 max(page.id) FROM (SELECT e.id, EXISTS (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id \
+                 AND j.seq = e.settled_seq + 1) AS is_behind FROM {envelope} e WHERE e.stage = {stage} AND e.id > ? \
+                 ORDER BY e.id LIMIT ?) page"
+            )
+        };
         Plain {
+            count_active: count(Stage::Active),
+            count_unpaid: count(Stage::Created),
             cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),
             stage: format!("SELECT /* stage */ stage, expires_at_ms FROM {envelope} WHERE id = ?"),
             entries: format!(
@@ -65,6 +81,17 @@ impl Plain {
                 format!("DELETE /* purge */ FROM {envelope} WHERE id IN ("),
                 format!(") AND stage = 2 AND NOT EXISTS (SELECT 1 FROM {entry} j WHERE j.envelope_id = {envelope}.id)"),
             ],
+        }
+    }
+}
+
+impl Plain {
+    /// The statement that counts envelopes of a stage; `None` where nothing is left to be done.
+    pub fn count_pending(&self, stage: Stage) -> Option<&str> {
+        match stage {
+            Stage::Created => Some(&self.count_unpaid),
+            Stage::Active => Some(&self.count_active),
+            Stage::Cancelled | Stage::Settled => None,
         }
     }
 }

@@ -65,6 +65,7 @@ macro_rules! store_behaviours {
             the_journal_is_read_in_pages
             a_scan_gives_each_envelope_once_and_all_journals
             a_scan_and_a_load_see_one_moment
+            what_is_not_settled_is_counted_page_by_page
             the_tail_gives_entries_in_the_order_of_writing
             a_settlement_never_goes_backward
             the_furthest_of_several_settlements_counts

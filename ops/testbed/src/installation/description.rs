@@ -193,6 +193,8 @@ impl Description {
         let set = |(number, set): (usize, &str)| SetEntry {
             name: set.to_owned(),
             slots: slots(format!("{number:02}-99/{}", self.sets)),
+            weight: None,
+            canary: None,
             database: of(set, PartKind::Database).into_iter().map(|node| reached(node).to_string()).collect(),
             cache: named(&format!("{set}-redis")).map(|redis| format!("redis://{}", reached(redis))),
             servers: (of(set, PartKind::Server).into_iter())

@@ -96,3 +96,44 @@ fn a_bad_file_is_refused_with_words_that_name_what_is_wrong() {
     }
     assert!(read("").unwrap_err().contains("version"), "an empty file");
 }
+
+#[test]
+fn a_set_weighs_as_much_as_its_slots_unless_the_file_says_otherwise() {
+    let weights = |text: &str| {
+        let sets = read(text).unwrap().sets;
+        sets.iter().map(|set| f64::from(set.weight())).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(GOOD), [50.0, 50.0]);
+    assert_eq!(weights(&GOOD.replace("slots = \"00-49\"", "slots = \"00-49\"\nweight = 0.01")), [0.01, 50.0]);
+    assert_eq!(weights(&GOOD.replace("slots = \"00-49\"", "slots = \"00-49\"\nweight = 0")), [0.0, 50.0]);
+    let written = toml::to_string(&read(&GOOD.replace("cache =", "weight = 2.5\ncache =")).unwrap()).unwrap();
+    assert_eq!(weights(&written), [2.5, 50.0], "{written}");
+}
+
+#[test]
+fn a_weight_that_is_none_and_a_file_in_which_no_set_is_wanted_are_refused() {
+    for weight in ["-1", "nan", "inf", "1e-9", "1000001"] {
+        let error = read(&GOOD.replace("cache =", &format!("weight = {weight}\ncache ="))).unwrap_err();
+        assert!(error.contains("weight") && error.contains("is not a number from 0 to 1000000"), "{weight}: {error}");
+    }
+    assert!(read(&GOOD.replace("cache =", "weight = \"1\"\ncache =")).unwrap_err().contains("weight"));
+    let drained = GOOD.replace("database = [", "weight = 0\ndatabase = [");
+    let drained = drained.replace("slots = \"00-98/2, 01-99/2\"\nweight = 0\n", "slots = \"00-98/2, 01-99/2\"\n");
+    let error = read(&drained).unwrap_err();
+    assert!(error.contains("every SET has weight 0"), "{error}");
+}
+
+#[test]
+fn a_canary_needs_a_rule_that_can_be_kept_and_another_set_that_stays() {
+    let canary = |rule: &str| GOOD.replace("workers = [", &format!("canary = {{ {rule} }}\nworkers = ["));
+    let file = read(&canary("errors_max = 0.01, p99_factor_max = 2")).unwrap();
+    let rule = file.sets[0].canary.clone().unwrap();
+    assert_eq!((rule.window_s, rule.requests_min), (60, 100), "the defaults");
+    assert_eq!(toml::from_str::<TopologyFile>(&toml::to_string(&file).unwrap()).unwrap(), file);
+    let error = read(&canary("requests_min = 5")).unwrap_err();
+    assert!(error.contains("SET \"a\": canary: it needs errors_max"), "{error}");
+    let others_drained =
+        canary("errors_max = 0.01").replace("[\"127.0.0.1:3307\"]", "[\"127.0.0.1:3307\"]\nweight = 0");
+    let error = read(&others_drained).unwrap_err();
+    assert!(error.contains("every SET with a weight is a canary"), "{error}");
+}

@@ -20,6 +20,8 @@ pub struct HealthState {
     /// Why nothing is lent: of the server, and of databases by their names.
     refusals: Mutex<BTreeMap<String, String>>,
     is_refusing: AtomicBool,
+    /// It did not answer when it was asked last.
+    is_away: AtomicBool,
     /// When it was last tried whether the server has become durable.
     tried_at: Mutex<Option<Instant>>,
     /// A broken connection wakes the watcher.
@@ -35,6 +37,7 @@ impl HealthState {
             durability: Mutex::new(Durability { settings: "not reached yet".to_owned(), full: false }),
             refusals: Mutex::default(),
             is_refusing: AtomicBool::new(false),
+            is_away: AtomicBool::new(false),
             tried_at: Mutex::new(None),
             probe_now: Notify::new(),
             returns,
@@ -62,6 +65,16 @@ impl HealthState {
     /// Whether commits are refused.
     pub fn is_refusing(&self) -> bool {
         self.is_refusing.load(Ordering::Acquire)
+    }
+
+    /// Whether the server did not answer when it was asked last, which may be a moment's matter.
+    pub fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// The server has answered, or not; gives whether it was away before.
+    pub fn set_away(&self, is_away: bool) -> bool {
+        self.is_away.swap(is_away, Ordering::Relaxed)
     }
 
     /// An error while commits are refused.

@@ -26,7 +26,7 @@ impl Connections {
     /// Reads again and again, as long as these connections are used, what the
     /// server's commits promise, and whether its databases keep these.
     pub fn watch(self: &Arc<Self>, promises: Vec<Arc<dyn Promise>>) {
-        let watcher = Watcher { connections: Arc::downgrade(self), promises, next: 0, is_away: false };
+        let watcher = Watcher { connections: Arc::downgrade(self), promises, next: 0 };
         tokio::spawn(watcher.run());
     }
 }
@@ -36,8 +36,6 @@ struct Watcher {
     promises: Vec<Arc<dyn Promise>>,
     /// The promise whose turn it is.
     next: usize,
-    /// The server did not answer last time.
-    is_away: bool,
 }
 
 impl Watcher {
@@ -46,7 +44,7 @@ impl Watcher {
             self.look(&connections).await;
             let health = connections.health();
             drop(connections);
-            if self.is_away {
+            if health.is_away() {
                 // One that answers, but breaks a promise, costs it a connection each time.
                 let times = if health.is_refusing() { 5 } else { 1 };
                 sleep(Duration::from_millis(RECONNECT_MS) * times).await;
@@ -62,13 +60,12 @@ impl Watcher {
 
     async fn look(&mut self, connections: &Connections) {
         if let Err(error) = connections.ping().await {
-            if !self.is_away {
+            if !connections.health().set_away(true) {
                 tracing::warn!(%error, "the database does not answer");
             }
-            self.is_away = true;
             return;
         }
-        if std::mem::take(&mut self.is_away) {
+        if connections.health().set_away(false) {
             tracing::info!("the database answers again");
             connections.health().returns.tell();
         }

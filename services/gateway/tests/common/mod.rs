@@ -39,6 +39,10 @@ pub struct Script {
     pub requests: AtomicU64,
     pub draining: AtomicBool,
     pub failing: AtomicBool,
+    /// Whether it answers requests with 500.
+    pub breaks: AtomicBool,
+    /// Whether it says that new envelopes may be placed at it.
+    pub takes_new: AtomicBool,
     /// Milliseconds before it answers anything, probes included.
     pub slow_ms: AtomicU64,
     /// Milliseconds that it works for each request, for one after the other.
@@ -66,7 +70,8 @@ impl Script {
         let draining = self.draining.load(Ordering::SeqCst);
         let ready = !draining && !self.failing.load(Ordering::SeqCst);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json_response(status, &json!({ "ready": ready, "draining": draining, "checks": [] }))
+        let takes_new = ready && self.takes_new.load(Ordering::SeqCst);
+        json_response(status, &json!({ "ready": ready, "draining": draining, "takes_new": takes_new, "checks": [] }))
     }
 
     async fn dawdle(&self) {
@@ -90,6 +95,9 @@ impl Script {
         let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
         self.dawdle().await;
         self.work().await;
+        if self.breaks.load(Ordering::SeqCst) {
+            return hongbao_http::Problem::new(hongbao_http::Code::Internal, "a defect").into_response();
+        }
         if self.misdirects.load(Ordering::SeqCst) && uri.path().starts_with("/v1/envelopes") {
             return hongbao_http::Problem::new(hongbao_http::Code::Misdirected, "not mine").into_response();
         }
@@ -118,6 +126,8 @@ impl Backend {
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            breaks: AtomicBool::new(false),
+            takes_new: AtomicBool::new(true),
             slow_ms: AtomicU64::new(0),
             works_ms: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),

@@ -10,6 +10,7 @@
 //! one after the other, and because what they measured is worth printing when
 //! they succeed too. Words on the command line choose scenarios by their names.
 
+mod births;
 mod caches;
 mod check;
 mod clocks;
@@ -48,6 +49,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::of(databases::a_slow_database_is_noticed_by_its_own_set_alone),
         Scenario::of(databases::a_database_that_only_reads_refuses_and_goes_on_by_itself),
         Scenario::of(databases::without_its_database_the_wallet_delays_payments_and_no_opening),
+        Scenario::of(births::a_set_whose_database_is_gone_gets_no_new_envelope_after_the_first_second),
         Scenario::of(owners::a_server_that_was_stopped_and_goes_on_with_old_memory_doubles_nothing),
         Scenario::of(owners::a_server_leaves_the_topology_and_comes_back_without_an_error),
         Scenario::of(owners::two_gateways_with_different_topologies_give_one_share_a_user),

@@ -27,5 +27,6 @@ mod installation_upgrade;
 mod readme;
 mod rehearsal;
 mod rehearsal_installation;
+mod sets;
 mod support;
 mod tracing;

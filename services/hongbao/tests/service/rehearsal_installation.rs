@@ -31,9 +31,15 @@ pub struct Process {
 impl Process {
     /// Starts one over the settings in the folder.
     pub fn start(folder: &Folder, role: &str, environment: &[(&str, &str)]) -> Process {
+        Process::start_as(folder, role, None, environment)
+    }
+
+    /// The one of that name, where the topology has several.
+    pub fn start_as(folder: &Folder, role: &str, name: Option<&str>, environment: &[(&str, &str)]) -> Process {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.path("log")).unwrap();
         let config = folder.path("hongbao.toml");
         let mut command = hongbao(&[role, "--config", config.to_str().unwrap()]);
+        command.args(name.map(|name| ["--name", name]).into_iter().flatten());
         command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = spawn_command(command).unwrap();
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));

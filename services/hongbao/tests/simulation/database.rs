@@ -248,7 +248,7 @@ fn effect_of(verb: StoreVerb<'_>) -> Effect {
         V::Create | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge | V::Rotate => Effect::Write,
         V::Barrier => Effect::Barrier,
         V::Look | V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => Effect::Read,
-        V::Unpaid | V::Cancelled | V::Expired | V::Scan(..) | V::ScanEntries(..) => Effect::Read,
+        V::Unpaid | V::Cancelled | V::Expired | V::Scan(..) | V::CountPending | V::ScanEntries(..) => Effect::Read,
     }
 }
 

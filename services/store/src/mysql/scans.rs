@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Entry, Envelope, EnvelopeId};
+use hongbao_core::{Entry, Envelope, EnvelopeId, Stage};
 
 use super::store::MysqlStore;
 use crate::rows;
-use crate::{Scans, StoreError};
+use crate::{PendingPage, Scans, StoreError};
 
 #[async_trait]
 impl Scans for MysqlStore {
@@ -19,6 +19,19 @@ impl Scans for MysqlStore {
         let statements = self.at(table)?;
         let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
         self.all(query, rows::envelope_and_last_seq).await
+    }
+
+    async fn count_pending(
+        &self,
+        table: TableRef,
+        stage: Stage,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<PendingPage, StoreError> {
+        let statements = self.at(table)?;
+        let Some(sql) = statements.plain.count_pending(stage) else { return Ok(PendingPage::default()) };
+        let row = self.one(sqlx::query(sql).bind(rows::cursor(&after)).bind(limit)).await?;
+        row.map_or(Ok(PendingPage::default()), |row| rows::pending_page(&row))
     }
 
     async fn scan_entries(

@@ -118,6 +118,10 @@ impl Store for MysqlStore {
         self.connections.health().refusal()
     }
 
+    fn is_away(&self) -> bool {
+        self.connections.health().is_away()
+    }
+
     fn returns(&self) -> Returning {
         self.connections.health().returns.awaited()
     }

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Entry, Envelope, EnvelopeId};
+use hongbao_core::{Entry, Envelope, EnvelopeId, Stage};
 
-use super::query::all;
+use super::query::{all, one};
 use super::store::SqliteStore;
 use crate::rows;
-use crate::{Scans, StoreError};
+use crate::{PendingPage, Scans, StoreError};
 
 #[async_trait]
 impl Scans for SqliteStore {
@@ -20,6 +20,19 @@ impl Scans for SqliteStore {
         let (file, statements) = self.at(table)?;
         let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
         all(file, query, rows::envelope_and_last_seq).await
+    }
+
+    async fn count_pending(
+        &self,
+        table: TableRef,
+        stage: Stage,
+        after: Option<EnvelopeId>,
+        limit: u32,
+    ) -> Result<PendingPage, StoreError> {
+        let (file, statements) = self.at(table)?;
+        let Some(sql) = statements.plain.count_pending(stage) else { return Ok(PendingPage::default()) };
+        let row = one(file, sqlx::query(sql).bind(rows::cursor(&after)).bind(limit)).await?;
+        row.map_or(Ok(PendingPage::default()), |row| rows::pending_page(&row))
     }
 
     async fn scan_entries(

@@ -11,8 +11,8 @@ use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Ti
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_store::{
-    Append, Creation, Crediting, Journals, Maintenance, Rotated, Rotation, Scans, Settlement, Store, StoreError,
-    TailEntry,
+    Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
+    StoreError, TailEntry,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -37,6 +37,7 @@ pub enum StoreVerb<'a> {
     Purge,
     Expired,
     Scan(TableRef, Option<EnvelopeId>),
+    CountPending,
     ScanEntries(TableRef, Option<EnvelopeId>, EnvelopeId),
     Rotate,
     Look,
@@ -146,6 +147,10 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     fn refusal(&self) -> Option<String> {
         self.inner.now().refusal()
     }
+    fn is_away(&self) -> bool {
+        self.inner.now().is_away()
+    }
+
     fn returns(&self) -> Returning {
         self.inner.now().returns()
     }
@@ -231,6 +236,9 @@ with_faults! { Scans {
     StoreVerb::Scan(table, after) => scan(
         table: TableRef, after: Option<EnvelopeId>, limit: u32
     ) -> Vec<(Envelope, u32)>;
+    StoreVerb::CountPending => count_pending(
+        table: TableRef, stage: Stage, after: Option<EnvelopeId>, limit: u32
+    ) -> PendingPage;
     StoreVerb::ScanEntries(table, after, until) => scan_entries(
         table: TableRef, after: Option<EnvelopeId>, until: EnvelopeId, limit: u32
     ) -> Vec<Entry>;

@@ -1,8 +1,9 @@
 //! Reading: pages, and one moment at a time.
 
-use hongbao_core::{Entry, Envelope, Journal, Opened};
+use hongbao_core::{Entry, Envelope, Journal, Opened, Stage};
+use hongbao_store::{PendingPage, Settlement};
 
-use super::{Fixture, NOW, id_at, ids_of_one_table, journal_of, make_active, openings, refund, user, write};
+use super::{Fixture, NOW, created, id_at, ids_of_one_table, journal_of, make_active, openings, refund, user, write};
 
 /// Who opened is told its own share for ever, also after the refund (I2).
 pub async fn a_users_own_opening_is_found(on: &Fixture) {
@@ -102,4 +103,36 @@ pub async fn a_scan_and_a_load_see_one_moment(on: &Fixture) {
     tokio::join!(writer, reader);
     assert_eq!(journal_of(&on.other, one.id).await.len(), 10);
     assert_eq!(on.other.load(id_at(NOW, u64::MAX)).await.unwrap(), None);
+}
+
+/// An operator sees what is left to be done, whatever is settled beside it.
+pub async fn what_is_not_settled_is_counted_page_by_page(on: &Fixture) {
+    let mut ids = ids_of_one_table(&on.store, 9);
+    ids.sort_unstable();
+    let table = on.store.table_of(ids[0]);
+    let count = async |stage, after, limit| on.other.count_pending(table, stage, after, limit).await.unwrap();
+    for stage in [Stage::Created, Stage::Active] {
+        assert_eq!(count(stage, None, 10).await, PendingPage::default(), "an empty table");
+    }
+    for (number, id) in ids[..6].iter().enumerate() {
+        let envelope = make_active(&on.store, *id).await;
+        // By turns: nothing opened, opened and not credited, credited to its end.
+        let (opened, ended) = [(0, false), (2, false), (2, true)][number % 3];
+        write(&on.store, &openings(&envelope, Journal::new(envelope.total), 0..opened)).await;
+        if ended {
+            on.store.settle(&[Settlement { envelope_id: *id, settled_seq: 2, ended }]).await.unwrap();
+        }
+    }
+    on.store.create(&[created(ids[6]), created(ids[7]), created(ids[8])]).await.unwrap();
+    on.store.cancel(ids[7]).await.unwrap();
+
+    let page = |envelopes, behind, ends| PendingPage { envelopes, behind, ends: Some(ends) };
+    assert_eq!(count(Stage::Active, None, 10).await, page(4, 2, (ids[0], ids[4])));
+    assert_eq!(count(Stage::Active, None, 3).await, page(3, 1, (ids[0], ids[3])));
+    assert_eq!(count(Stage::Active, Some(ids[3]), 3).await, page(1, 1, (ids[4], ids[4])));
+    assert_eq!(count(Stage::Active, Some(ids[4]), 3).await, PendingPage::default());
+    assert_eq!(count(Stage::Created, None, 10).await, page(2, 0, (ids[6], ids[8])));
+    for stage in [Stage::Cancelled, Stage::Settled] {
+        assert_eq!(count(stage, None, 10).await, PendingPage::default(), "nothing is left to be done");
+    }
 }

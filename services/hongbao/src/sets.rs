@@ -1,0 +1,136 @@
+//! `hongbao sets`: what each SET gets, and what is left to be done on it.
+//!
+//! Exit 0 when every SET could be read, otherwise 2 (an error), after the others were shown.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use hongbao_core::limits::PENDING_PAGE_MAX;
+use hongbao_core::topology::{Decimal, SetEntry};
+use hongbao_core::{EnvelopeId, Stage, Timestamp, Traffic};
+use hongbao_database::durable::{Reading, read_across_a_start};
+use hongbao_store::{Store, StoreError};
+use serde::Serialize;
+
+use crate::config::installation::Installation;
+use crate::roles::Role;
+use crate::{process, stores};
+
+/// What is left to be done on a SET.
+#[derive(Debug, Default, Serialize)]
+struct Pending {
+    /// Envelopes that wait for a payment.
+    unpaid: u64,
+    /// Envelopes that were paid, and whose journal has not ended or is not credited to its end.
+    active: u64,
+    /// Active envelopes with entries that are not credited yet.
+    uncredited: u64,
+    /// The oldest of all these.
+    oldest: Option<Oldest>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Oldest {
+    minted_at: Timestamp,
+    id: EnvelopeId,
+}
+
+/// One SET, as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    weight: f64,
+    slots: usize,
+    /// It has weight 0, and nothing on it is alive.
+    drained: bool,
+    #[serde(flatten)]
+    pending: Option<Pending>,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Shows all SETs of an installation.
+pub fn run(config: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
+    let role = Role::load(config)?;
+    process::block_on(async {
+        let topology = role.file();
+        let mut all = Vec::new();
+        for set in &topology.sets {
+            let shown = show(set, read(&role.installation, set, traffic).await);
+            if !json {
+                println!("{}", in_words(&shown));
+            }
+            all.push(shown);
+        }
+        if json {
+            println!("{}", serde_json::json!({ "sets": all }));
+        }
+        let unread: Vec<&str> = all.iter().filter(|shown| shown.error.is_some()).map(|shown| shown.name).collect();
+        match unread.is_empty() {
+            true => Ok(ExitCode::SUCCESS),
+            false => Err(format!("could not be read: SET {}", unread.join(", "))),
+        }
+    })
+}
+
+/// A SET that serves nothing new and has nothing left to do can be stopped, so what is said must survive a crash.
+async fn read(installation: &Installation, set: &SetEntry, traffic: Traffic) -> Result<Pending, String> {
+    let store = stores::open_store(installation, set, traffic).await?;
+    let durable = async {
+        let reading = Reading::begin(&store);
+        let pending = pending(&store).await?;
+        let durable = reading.end(pending).await?.ok_or_else(read_across_a_start)?;
+        Ok::<Pending, StoreError>(durable.into_inner())
+    };
+    durable.await.map_err(|error| error.to_string())
+}
+
+async fn pending(store: &dyn Store) -> Result<Pending, StoreError> {
+    let mut all = Pending::default();
+    for table in store.tables() {
+        for stage in [Stage::Created, Stage::Active] {
+            let mut after = None;
+            loop {
+                let page = store.count_pending(table, stage, after, PENDING_PAGE_MAX).await?;
+                let Some((first, last)) = page.ends else { break };
+                let first = Oldest { minted_at: first.minted_at(), id: first };
+                all.oldest = Some(all.oldest.map_or(first, |known| known.min(first)));
+                match stage {
+                    Stage::Created => all.unpaid += page.envelopes,
+                    _ => all.active += page.envelopes,
+                }
+                all.uncredited += page.behind;
+                if page.envelopes < u64::from(PENDING_PAGE_MAX) {
+                    break;
+                }
+                after = Some(last);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn show(set: &SetEntry, read: Result<Pending, String>) -> Shown<'_> {
+    let drained = set.weight() == Decimal::ZERO && read.as_ref().is_ok_and(|pending| pending.oldest.is_none());
+    let (pending, error) = match read {
+        Ok(pending) => (Some(pending), None),
+        Err(error) => (None, Some(error)),
+    };
+    Shown { name: &set.name, weight: set.weight().into(), slots: set.slots.slots().len(), drained, pending, error }
+}
+
+fn in_words(shown: &Shown<'_>) -> String {
+    let Shown { name, weight, slots, drained, .. } = shown;
+    let left = match (&shown.pending, &shown.error) {
+        (Some(Pending { unpaid, active, uncredited, oldest: Some(oldest) }), _) => format!(
+            "{active} active, of which {uncredited} are not credited to their end, and {unpaid} unpaid; the oldest is \
+             {} of {}",
+            oldest.id, oldest.minted_at
+        ),
+        (Some(_), _) if *drained => "drained: nothing on it is alive".to_owned(),
+        (Some(_), _) => "nothing on it is alive".to_owned(),
+        (None, error) => format!("could not be read: {}", error.as_deref().unwrap_or_default()),
+    };
+    format!("SET {name:?}: weight {weight}, {slots} slots: {left}")
+}
