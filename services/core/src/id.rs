@@ -183,9 +183,12 @@ pub struct TableRef {
 }
 
 impl TableRef {
-    /// Whether it is the day table of one of these days.
-    pub fn is_of(self, days: &[Day]) -> bool {
-        matches!(self.span, Span::Day(day) if days.contains(&day))
+    /// Whether it is the table of one of these dates: its day table, or that of the date.
+    pub fn is_of(self, dates: &[Date]) -> bool {
+        match self.span {
+            Span::Day(day) => dates.iter().any(|date| date.day() == day),
+            Span::Date(date) => dates.contains(&date),
+        }
     }
 
     /// The same table after it was renamed to the date that it holds.

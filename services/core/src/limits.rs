@@ -121,6 +121,14 @@ pub const ROTATION_AHEAD_DAYS_MIN: i32 = 1;
 pub const RENAMED_AFTER_DAYS_MIN: i32 = 28 - 5;
 /// How long a rename waits for the statements that use the table. It then comes again later: who waits behind it waits so long.
 pub const RENAME_WAIT_S_MAX: u32 = 1;
+/// How long a process may rotate before another may, from the last table or part of a table on.
+pub const ROTATION_LEASE: Duration = Duration::from_secs(30);
+/// Envelopes that are moved to the table of their date in one transaction, with their entries.
+pub const SORTED_AT_ONCE_MAX: u32 = 200;
+/// Days after which no new envelope is made under an id.
+pub const NEW_ID_AGE_DAYS_MAX: i64 = 1;
+/// How often a start tries to rotate day tables that are in use, once a second.
+pub const ROTATION_TRIES_AT_START: u32 = 60;
 /// How often one table is looked at before it is said to lack a key.
 pub const KEY_LOOKS_MAX: u32 = 5;
 /// How many times as long as others a statement of a rotation may take: it makes tables, or sorts rows.
@@ -395,7 +403,8 @@ const _: () = assert!(
 );
 // What may still be opened, paid or refunded lies in a day table.
 const _: () = assert!(
-    (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + 2 < (RENAMED_AFTER_DAYS_MIN - ROTATION_AHEAD_DAYS) as u32
+    (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + NEW_ID_AGE_DAYS_MAX as u32 + 2
+        < (RENAMED_AFTER_DAYS_MIN - ROTATION_AHEAD_DAYS) as u32
 );
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_core::limits::ROTATION_TRIES_AT_START;
 use hongbao_core::{Clock, Date};
 use hongbao_store::{Rotated, Store, clock_ahead_ms, is_far_off};
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
 const EVERY: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// What rotates the day tables of one store.
 pub struct Rotator {
@@ -52,13 +54,13 @@ impl Rotator {
     /// # Errors
     /// When it fails now: a process that would write into a table of another month must not start.
     pub async fn start(self) -> Result<JoinHandle<()>, String> {
-        self.rotate().await.map_err(|reason| format!("the day tables cannot be rotated: {reason}"))?;
+        self.rotate_all().await.map_err(|reason| format!("the day tables cannot be rotated: {reason}"))?;
         Ok(tokio::spawn(async move {
             let mut failed = false;
             loop {
                 tokio::time::sleep(EVERY).await;
                 match self.rotate().await {
-                    Ok(()) => failed = false,
+                    Ok(_) => failed = false,
                     Err(reason) if failed => tracing::debug!(%reason, "the day tables cannot be rotated"),
                     Err(reason) => {
                         failed = true;
@@ -69,7 +71,19 @@ impl Rotator {
         }))
     }
 
-    async fn rotate(&self) -> Result<(), String> {
+    /// Until none is in use, or being rotated by another process.
+    async fn rotate_all(&self) -> Result<(), String> {
+        for _ in 0..ROTATION_TRIES_AT_START {
+            if self.rotate().await? == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(START_PAUSE).await;
+        }
+        Err("statements use them, or another process does not finish".to_owned())
+    }
+
+    /// Gives how many are left.
+    async fn rotate(&self) -> Result<u32, String> {
         let done = self.rotate_once().await;
         self.metrics.behind.set(i64::from(done.is_err()));
         let Rotated { tables, in_use } = done?;
@@ -78,7 +92,7 @@ impl Rotator {
         if tables > 0 || in_use > 0 {
             tracing::info!(tables, in_use, "rotated the day tables");
         }
-        Ok(())
+        Ok(in_use)
     }
 
     async fn rotate_once(&self) -> Result<Rotated, String> {
@@ -86,6 +100,7 @@ impl Rotator {
         // One that is a month ahead would rename the tables that are in use.
         if is_far_off(ahead_ms) {
             tracing::warn!(ahead_ms, "this clock differs from the database's: the day tables are not rotated");
+            self.store.look().await.map_err(|error| error.to_string())?;
             return Ok(Rotated::default());
         }
         let through = Date::of(self.clock.now(), self.zone_offset_s).plus_days(self.ahead_days);

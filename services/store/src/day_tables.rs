@@ -25,9 +25,13 @@ pub enum Place {
     DayUnlessRenamed,
     /// In the table of the date.
     Dated(TableRef),
-    /// Nowhere: the day table holds a later date, and no table has this one.
-    Nowhere,
+    /// Not in the day table, which holds a later date, nor in a table of this one when
+    /// these were looked at. A late create may have made one since, if `is_young`.
+    Nowhere { is_young: bool },
 }
+
+/// How much later a day table's date is than one of which an envelope may just have been made: two months.
+const YOUNG_DAYS_MAX: i32 = 62;
 
 /// See the module.
 #[derive(Default)]
@@ -42,6 +46,14 @@ struct Known {
     /// The date of each day table that has one.
     held: HashMap<TableRef, Date>,
     dated: BTreeSet<TableRef>,
+}
+
+impl Known {
+    fn day_tables_after(&self) -> i32 {
+        let newest_dated = self.dated.iter().filter_map(|table| date_of(*table)).max();
+        let may_be_renamed = self.held.values().max().map(|held| held.plus_days(-RENAMED_AFTER_DAYS_MIN));
+        newest_dated.into_iter().chain(may_be_renamed).max().map_or(0, Date::number)
+    }
 }
 
 /// What was read of some day tables and of the dated tables that they became.
@@ -68,12 +80,19 @@ impl DayTables {
             }
         }
         known.dated.extend(found.dated);
-        let newest_dated = known.dated.iter().filter_map(|table| date_of(*table)).max();
-        let may_be_renamed = known.held.values().max().map(|held| held.plus_days(-RENAMED_AFTER_DAYS_MIN));
+        let after = known.day_tables_after();
         drop(known);
-        for date in newest_dated.into_iter().chain(may_be_renamed) {
-            self.day_tables_after.fetch_max(date.number(), Ordering::AcqRel);
-        }
+        self.day_tables_after.fetch_max(after, Ordering::AcqRel);
+    }
+
+    /// What was read of all tables takes the place of what was known.
+    pub fn replace(&self, found: Found) {
+        let mut held = HashMap::new();
+        held.extend(found.held.into_iter().filter_map(|(table, date)| Some((table, date?))));
+        let known = Known { held, dated: found.dated.into_iter().collect() };
+        let after = known.day_tables_after();
+        *self.known.write() = known;
+        self.day_tables_after.store(after, Ordering::Release);
     }
 
     /// Where the rows of a date lie, whose day table is this one.
@@ -87,7 +106,7 @@ impl DayTables {
             return Place::Dated(dated);
         }
         match known.held.get(&day_table) {
-            Some(held) if *held > date => Place::Nowhere,
+            Some(held) if *held > date => Place::Nowhere { is_young: held.number() - date.number() < YOUNG_DAYS_MAX },
             _ => Place::DayUnlessRenamed,
         }
     }
@@ -187,7 +206,8 @@ mod tests {
         let renamed = table(17).dated(date("20260217"));
         tables.learn(Found { held: vec![(table(17), Some(date("20260317")))], dated: vec![renamed] });
         assert_eq!(tables.place(table(17), date("20260217")), Place::Dated(renamed));
-        assert_eq!(tables.place(table(17), date("20260117")), Place::Nowhere);
+        assert_eq!(tables.place(table(17), date("20260117")), Place::Nowhere { is_young: true });
+        assert_eq!(tables.place(table(17), date("20251217")), Place::Nowhere { is_young: false });
         assert_eq!(tables.place(table(17), date("20260317")), Place::Day);
     }
 

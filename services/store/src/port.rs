@@ -63,6 +63,9 @@ pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Rotatio
     /// The physical table of an envelope, as far as this process knows.
     fn table_of(&self, id: EnvelopeId) -> TableRef;
 
+    /// Whether a table is one in which an envelope may lie: it is renamed at some time.
+    fn may_lie_in(&self, table: TableRef, id: EnvelopeId) -> bool;
+
     /// All day tables, and the dated tables that this process knows.
     fn tables(&self) -> Vec<TableRef>;
 

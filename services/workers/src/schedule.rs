@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::BACKED_OFF_RUNS_MAX;
-use hongbao_core::{Day, Limits, Timestamp};
+use hongbao_core::{Date, Limits, Timestamp};
 
 use crate::job::{JobError, RunReport};
 
@@ -68,18 +68,18 @@ impl TableSchedule {
         }
     }
 
-    /// The days of month on which envelopes can be alive at `now`: with the
+    /// The dates on which envelopes that are alive at `now` can have been made: with the
     /// default limits from two days ago until tomorrow (for ids from clocks ahead).
-    pub fn hot_days(&self, now: Timestamp) -> Vec<Day> {
-        (-self.days_back..=1).map(|days| Day::of(now.plus_millis(days * DAY_MS), self.zone_offset_s)).collect()
+    pub fn hot_dates(&self, now: Timestamp) -> Vec<Date> {
+        (-self.days_back..=1).map(|days| Date::of(now.plus_millis(days * DAY_MS), self.zone_offset_s)).collect()
     }
 
     /// The tables to visit now, in order. Tell [`TableSchedule::finish`] how far the run came.
     pub fn tables_to_visit(&mut self, tables: &[TableRef], now: Timestamp) -> Vec<ScheduledTable> {
         self.turn += 1;
-        let hot_days = self.hot_days(now);
+        let hot_dates = self.hot_dates(now);
         let (mut hot, mut cold): (Vec<TableRef>, Vec<TableRef>) =
-            tables.iter().partition(|table| table.is_of(&hot_days));
+            tables.iter().partition(|table| table.is_of(&hot_dates));
         start_with(&mut hot, self.hot_next);
         start_with(&mut cold, self.cold_next);
         cold.truncate(self.cold_per_run);
@@ -199,7 +199,9 @@ pub(crate) async fn run_over_tables<J: TableJob>(
 
 #[cfg(test)]
 mod tests {
+    use hongbao_core::Day;
     use hongbao_core::id::Span;
+    use hongbao_core::limits::{LIFETIME_S_CEILING, PAY_WITHIN_S, ROTATION_AHEAD_DAYS};
 
     use super::*;
 
@@ -230,9 +232,27 @@ mod tests {
     #[test]
     fn the_hot_days_cover_the_life_of_an_envelope() {
         let schedule = TableSchedule::new(ZONE_S, &Limits::default(), 4);
-        assert_eq!(schedule.hot_days(now()).iter().map(|day| day.number()).collect::<Vec<_>>(), [8, 9, 10, 11]);
+        assert_eq!(
+            schedule.hot_dates(now()).iter().map(|date| date.day().number()).collect::<Vec<_>>(),
+            [8, 9, 10, 11]
+        );
         let a_week = Limits { expires_in_s_max: 7 * 86_400, ..Limits::default() };
-        assert_eq!(TableSchedule::new(ZONE_S, &a_week, 4).hot_days(now()).len(), 10);
+        assert_eq!(TableSchedule::new(ZONE_S, &a_week, 4).hot_dates(now()).len(), 10);
+    }
+
+    /// A table that credits follow is not renamed: its tail would be lost, and the credits late by up to a minute.
+    #[test]
+    fn no_table_of_a_hot_date_is_renamed_whatever_the_limits_are() {
+        let longest =
+            Limits { expires_in_s_max: LIFETIME_S_CEILING, pay_within_s: *PAY_WITHIN_S.end(), ..Limits::default() };
+        let schedule = TableSchedule::new(ZONE_S, &longest, 4);
+        for days in 0..1_500 {
+            let now = now().plus_millis(days * DAY_MS);
+            let through = Date::of(now, ZONE_S).plus_days(ROTATION_AHEAD_DAYS);
+            for hot in schedule.hot_dates(now) {
+                assert_eq!(through.last_with(hot.day()), hot, "{through}");
+            }
+        }
     }
 
     #[test]

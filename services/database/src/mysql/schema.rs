@@ -25,6 +25,16 @@ pub fn patient(options: MysqlOptions) -> MysqlOptions {
     MysqlOptions { statement_timeout: options.statement_timeout * 12, ..options }
 }
 
+/// Refuses a database that is not there, or that our user may not see.
+///
+/// # Errors
+/// [`Unkept::Broken`] that names it.
+pub async fn check_there(connection: &mut MySqlConnection, limit: Duration, name: &str) -> Result<(), Unkept> {
+    let text = format!("SELECT 1 FROM information_schema.schemata WHERE schema_name = '{name}'");
+    let found = within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
+    found.map(|_| ()).ok_or_else(|| refused(name, "is not there"))
+}
+
 /// Refuses a database one of whose tables is of another engine, and so perhaps
 /// without transactions: an operator may have converted it, or restored it
 /// from a dump that says otherwise.

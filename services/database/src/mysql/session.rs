@@ -48,7 +48,7 @@ fn settings(statement: Duration, row_lock_wait_s: u32) -> String {
     format!(
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
          SET SESSION innodb_lock_wait_timeout = {row_lock_wait_s}, SESSION lock_wait_timeout = {table_lock_wait_s} \
-         /*M!100300 , SESSION idle_transaction_timeout = {idle_s}, SESSION max_statement_time = {} */; \
+         /*M!100300 , SESSION idle_transaction_timeout = {idle_s}, SESSION max_statement_time = {}, SESSION check_constraint_checks = 1 */; \
          SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
          SET NAMES utf8mb4; SET autocommit = 1",
         ends_after_s(statement)

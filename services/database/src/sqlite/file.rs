@@ -311,11 +311,14 @@ impl WriteTransaction<'_> {
     /// As [`WriteTransaction::commit`].
     pub async fn commit_tables(mut self) -> Result<(), DatabaseError> {
         let file = self.writer.file;
+        let tables = Tables::read(&mut self.writer).await.map_err(unavailable)?;
+        // Held until it is known whether they are there.
         let mut known = file.tables.lock().await;
+        self.commit().await?;
         if known.is_some() {
-            *known = Some(Tables::read(&mut self.writer).await.map_err(unavailable)?);
+            *known = Some(tables);
         }
-        self.commit().await
+        Ok(())
     }
 
     /// Takes everything back, and frees the file for other processes at once.

@@ -1,6 +1,6 @@
 //! Create: an envelope under an id that was minted at the edge.
 
-use hongbao_core::limits::ID_AGE_DAYS_MAX;
+use hongbao_core::limits::NEW_ID_AGE_DAYS_MAX;
 use hongbao_core::request::{CreateEnvelope, CreationContext};
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Seed};
@@ -21,7 +21,7 @@ impl Server {
     ) -> Result<EnvelopeView, Refusal> {
         let now = self.parts.clock.now();
         let ahead_ms = id.minted_at().millis().saturating_sub(now.millis());
-        let checked = match ahead_ms < -ID_AGE_DAYS_MAX * DAY_MS {
+        let checked = match ahead_ms < -NEW_ID_AGE_DAYS_MAX * DAY_MS {
             true => Err(Refusal::ClocksApart(ahead_ms)),
             false => self.check_ours(id),
         };

@@ -13,9 +13,8 @@ use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp};
 use hongbao_database::mysql::connection::within;
 use hongbao_database::{Durable, durably};
 
-use super::query::Statement;
 use super::rows::put_envelope;
-use super::statements::Statements;
+use super::statements::{Statement, Statements};
 use super::store::MysqlStore;
 use super::transaction::execute;
 use crate::day_tables::{OTHER_DATE, no_day_table};

@@ -32,9 +32,12 @@ impl Layout {
         numbers.into_iter().map(|number| (number, self.database(number))).collect()
     }
 
-    /// The names of all databases of the SET, with those of the dated tables.
+    /// The names of all databases of the SET. Those of the dated tables come first: a dump that goes
+    /// from one to the next would otherwise have a table twice that is renamed meanwhile; so it fails instead.
     pub fn all_databases(&self) -> Vec<String> {
-        self.databases().into_iter().flat_map(|(number, name)| [name, self.cold_database(number)]).collect()
+        let databases = self.databases();
+        let cold = databases.iter().map(|(number, _)| self.cold_database(*number));
+        cold.chain(databases.iter().map(|(_, name)| name.clone())).collect()
     }
 
     /// The table and the day of each day table of a database, as they stand in its name.

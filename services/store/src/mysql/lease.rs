@@ -8,8 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hongbao_database::mysql::connection::{Connections, within};
 
-use super::query::Statement;
-use super::store::MysqlStore;
+use super::statements::Statement;
 use crate::StoreError;
 use crate::failure::committing;
 use crate::lease::Leases;
@@ -25,14 +24,12 @@ pub struct MysqlLeases {
     end: String,
 }
 
-impl MysqlStore {
-    /// The leases of this SET.
-    pub fn leases(&self) -> MysqlLeases {
-        let databases = self.layout.databases();
-        let (_, database) = databases.first().expect("a SET that was opened has a slot");
+impl MysqlLeases {
+    /// The leases of a SET, of which this is the first database.
+    pub fn new(connections: &Arc<Connections>, database: &str) -> MysqlLeases {
         let until = "UTC_TIMESTAMP(3) + INTERVAL ? MICROSECOND";
         MysqlLeases {
-            connections: self.connections.clone(),
+            connections: connections.clone(),
             take: format!(
                 "UPDATE /* lease_take */ {database}.worker_lease SET held_until = {until}, holder = ? \
                  WHERE job = ? AND (holder = ? OR held_until <= UTC_TIMESTAMP(3))"
@@ -47,9 +44,7 @@ impl MysqlStore {
             ),
         }
     }
-}
 
-impl MysqlLeases {
     /// Whether the statement found a row (sqlx sets CLIENT_FOUND_ROWS), or made
     /// one. Who met another's transaction finds none: it comes again anyway.
     async fn finds(&self, statement: Statement<'_>) -> Result<bool, StoreError> {

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 
 use hongbao_core::Date;
 use hongbao_core::id::TableRef;
+use hongbao_core::limits::SORTED_AT_ONCE_MAX;
+use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::{Lease, within};
 use sqlx::Executor as _;
 
 use super::ddl::execute;
 use super::layout::{Layout, TableNames, comment};
+use super::rotation_lease::RotationLease;
 use crate::StoreError;
 use crate::day_tables::for_date;
 use crate::failure::{committing, reading};
@@ -20,12 +23,21 @@ use crate::rows::{self, ENTRY_COLUMNS, ENVELOPE_COLUMNS};
 ///
 /// A table that has rows does not get the constraint, for which the whole table would have to be
 /// copied; it gives its place to one that has it when its next date comes.
-pub async fn date(lease: &mut Lease, layout: &Layout, table: TableRef, next: Date) -> Result<Date, StoreError> {
+///
+/// To be called on a connection of its own, whose statements may take their time, while no
+/// process of an earlier version serves: one that writes another date meanwhile would not find it again.
+pub async fn date(
+    lease: &mut Lease,
+    rotation: &RotationLease,
+    layout: &Layout,
+    table: TableRef,
+    next: Date,
+) -> Result<Date, NotSorted> {
     let names = layout.names(table);
     let mut dates = dates(lease, layout, &names).await?;
     let held = dates.pop_last();
     for date in dates {
-        move_rows(lease, layout, table, date).await?;
+        move_rows(lease, rotation, layout, table, date).await?;
     }
     let date = held.unwrap_or(next);
     // That of the envelopes is what is read, so it comes last.
@@ -43,9 +55,26 @@ pub async fn date(lease: &mut Lease, layout: &Layout, table: TableRef, next: Dat
             ),
         };
         let text = format!("ALTER TABLE {name} {constraint}COMMENT = '{}'", comment(date));
-        execute(lease, &text).await.map_err(committing)?;
+        execute(lease, &text).await.map_err(|broken| match broken.is_locked() {
+            true => NotSorted::InUse,
+            false => NotSorted::Failed(committing(broken)),
+        })?;
     }
     Ok(date)
+}
+
+/// Why a table is as it was.
+pub enum NotSorted {
+    /// Statements use it, or another process has taken the rotation over.
+    InUse,
+    /// Something went wrong.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for NotSorted {
+    fn from(error: StoreError) -> NotSorted {
+        NotSorted::Failed(error)
+    }
 }
 
 /// The dates of which there are rows.
@@ -66,23 +95,59 @@ async fn dates(lease: &mut Lease, layout: &Layout, names: &TableNames) -> Result
     Ok(dates)
 }
 
-/// All of a date or nothing.
-async fn move_rows(lease: &mut Lease, layout: &Layout, table: TableRef, date: Date) -> Result<(), StoreError> {
+/// A part at a time, each of which is moved as a whole or not at all.
+async fn move_rows(
+    lease: &mut Lease,
+    rotation: &RotationLease,
+    layout: &Layout,
+    table: TableRef,
+    date: Date,
+) -> Result<(), NotSorted> {
     let (from, to) = (layout.names(table), layout.names(table.dated(date)));
     for statement in to.creation(table.table, date, layout.zone_offset_s) {
         execute(lease, &statement).await.map_err(committing)?;
     }
-    let mut text = "START TRANSACTION; ".to_owned();
+    let within_date = |id: &str| {
+        let of_date = format!("{id} >= x'{{from}}' AND {id} < x'{{until}}'");
+        for_date(&of_date, table.table, date, layout.zone_offset_s)
+    };
+    // Entries without an envelope are damage, which moves too.
+    for (name, id) in [(&from.envelope, "id"), (&from.entry, "envelope_id")] {
+        loop {
+            if !rotation.hold().await? {
+                return Err(NotSorted::InUse);
+            }
+            let of_date = within_date(id);
+            let text = format!(
+                "SELECT hex(max(id)) FROM (SELECT {id} AS id FROM {name} WHERE {of_date} ORDER BY {id} \
+                 LIMIT {SORTED_AT_ONCE_MAX}) AS part"
+            );
+            let limit = lease.limit();
+            let last = within(limit, lease.connection().fetch_one(sqlx::raw_sql(&text))).await.map_err(reading)?;
+            let Some(last) = last.text_or_null(0).map_err(StoreError::from)? else { break };
+            let part = |id: &str| format!("{} AND {id} <= x'{last}'", within_date(id));
+            move_part(lease, &from, &to, part).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn move_part(
+    lease: &mut Lease,
+    from: &TableNames,
+    to: &TableNames,
+    part: impl Fn(&str) -> String,
+) -> Result<(), StoreError> {
     let envelope_columns = ENVELOPE_COLUMNS.join(", ");
     let entry_columns = format!("{}, position", ENTRY_COLUMNS.join(", "));
+    // What is deleted is what was copied.
+    let mut text = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; START TRANSACTION; ".to_owned();
     for (from, to, id, columns) in
-        [(from.envelope, to.envelope, "id", envelope_columns), (from.entry, to.entry, "envelope_id", entry_columns)]
+        [(&from.envelope, &to.envelope, "id", envelope_columns), (&from.entry, &to.entry, "envelope_id", entry_columns)]
     {
-        let of_date = format!("{id} >= x'{{from}}' AND {id} < x'{{until}}'");
-        let of_date = for_date(&of_date, table.table, date, layout.zone_offset_s);
+        let part = part(id);
         text.push_str(&format!(
-            "INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} WHERE {of_date}; \
-             DELETE FROM {from} WHERE {of_date}; "
+            "INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} WHERE {part}; DELETE FROM {from} WHERE {part}; "
         ));
     }
     text.push_str("COMMIT");

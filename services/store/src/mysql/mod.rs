@@ -18,6 +18,7 @@ mod migrate;
 mod promise;
 mod query;
 mod rotation;
+mod rotation_lease;
 mod rows;
 mod scans;
 mod statements;

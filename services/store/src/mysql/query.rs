@@ -1,15 +1,12 @@
 //! Statements that only read. Each is one round trip, and sees one moment.
 
 use hongbao_database::mysql::connection::within;
-use sqlx::mysql::{MySql, MySqlArguments, MySqlRow};
-use sqlx::query::Query;
+use sqlx::mysql::MySqlRow;
 
+use super::statements::Statement;
 use super::store::MysqlStore;
 use crate::StoreError;
 use crate::failure::reading;
-
-/// A statement with its values.
-pub type Statement<'q> = Query<'q, MySql, MySqlArguments>;
 
 impl MysqlStore {
     /// The row that a statement finds.

@@ -5,6 +5,8 @@
 //! it waits a second at most, and comes again later. What a process that was killed has
 //! left is a table with no rows, which the next rotation makes anew.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::{RENAME_WAIT_S_MAX, ROTATION_STATEMENT_TIMES};
@@ -30,25 +32,33 @@ const ALL: &str = "LIKE 'envelope\\_%'";
 #[async_trait]
 impl Rotation for MysqlStore {
     async fn rotate(&self, through: Date) -> Result<Rotated, StoreError> {
-        let mut rotated = Rotated::default();
-        for (database, _) in self.layout.databases() {
-            let tables = day_tables([database], self.layout.fold.tables());
-            // Those that other processes have renamed.
-            self.look_at_dated(database, ALL).await?;
-            if self.due(&tables, through).is_empty() {
-                continue;
-            }
-            self.look_at_database(database).await?;
-            for (table, date) in self.due(&tables, through) {
-                match self.rotate_one(table, date).await {
-                    Ok(()) => rotated.tables += 1,
-                    Err(NotRotated::InUse) => rotated.in_use += 1,
-                    Err(NotRotated::Failed(error)) => return Err(error),
-                }
-            }
-            self.look_at_database(database).await?;
+        if self.connections.generation() != self.looked_in.load(Ordering::Acquire) {
+            // It may have been restored, or be another node: what is known may be ahead of it.
+            self.look_at_all().await?;
         }
-        Ok(rotated)
+        let (mut due, mut failed) = (0, None);
+        for (database, tables) in self.day_tables_by_database() {
+            // Those that other processes have renamed.
+            match self.look_at_dated(database, ALL).await {
+                Ok(()) => due += self.due(&tables, through).len() as u32,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if due == 0 {
+            return failed.map_or(Ok(Rotated::default()), Err);
+        }
+        if !self.rotation.hold().await? {
+            return Ok(Rotated { tables: 0, in_use: due });
+        }
+        let mut rotated = Rotated::default();
+        for (database, tables) in self.day_tables_by_database() {
+            // One database that fails keeps no other from its tables.
+            if let Err(error) = self.rotate_database(database, &tables, through, &mut rotated).await {
+                failed = failed.or(Some(error));
+            }
+        }
+        self.rotation.give_back().await;
+        failed.map_or(Ok(rotated), Err)
     }
 
     async fn look(&self) -> Result<(), StoreError> {
@@ -56,38 +66,61 @@ impl Rotation for MysqlStore {
     }
 }
 
-/// Why a table keeps its date for now.
-enum NotRotated {
-    /// Statements use it, or another process is rotating it.
-    InUse,
-    Failed(StoreError),
-}
-
-impl<E: Into<StoreError>> From<E> for NotRotated {
-    fn from(error: E) -> NotRotated {
-        NotRotated::Failed(error.into())
-    }
-}
-
 impl MysqlStore {
+    fn day_tables_by_database(&self) -> Vec<(u8, Vec<TableRef>)> {
+        let databases = self.layout.databases().into_iter();
+        databases.map(|(database, _)| (database, day_tables([database], self.layout.fold.tables()))).collect()
+    }
+
     fn due(&self, tables: &[TableRef], through: Date) -> Vec<(TableRef, Date)> {
         due(tables, through, |table| self.day_tables().held(table))
     }
 
-    async fn rotate_one(&self, table: TableRef, next: Date) -> Result<(), NotRotated> {
+    async fn rotate_database(
+        &self,
+        database: u8,
+        tables: &[TableRef],
+        through: Date,
+        rotated: &mut Rotated,
+    ) -> Result<(), StoreError> {
+        if self.due(tables, through).is_empty() {
+            return Ok(());
+        }
+        self.look_at_database(database).await?;
+        let mut failed = None;
+        for (table, date) in self.due(tables, through) {
+            if !self.rotation.hold().await? {
+                rotated.in_use += 1;
+                continue;
+            }
+            match self.rotate_table(table, date).await {
+                Ok(true) => rotated.tables += 1,
+                Ok(false) => rotated.in_use += 1,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        self.look_at_database(database).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// False if statements use it.
+    async fn rotate_table(&self, table: TableRef, next: Date) -> Result<bool, StoreError> {
+        // Its session's settings are of no use to others, so it is not given back.
         let mut lease = self.connections.lease().await?;
+        let limit_s = (lease.limit() * ROTATION_STATEMENT_TIMES).as_secs();
+        let settings = format!(
+            "SET SESSION lock_wait_timeout = {RENAME_WAIT_S_MAX} /*M!100300 , SESSION max_statement_time = {limit_s} */"
+        );
+        execute(&mut lease, &settings).await.map_err(reading)?;
         let names = self.layout.names(table);
         let held = match self.day_tables().held(table) {
             Some(held) => held,
-            // An earlier version made it.
-            None => {
-                let held = legacy::date(&mut lease, &self.layout, table, next).await?;
-                if held == next {
-                    lease.give_back();
-                    return Ok(());
-                }
-                held
-            }
+            None => match legacy::date(&mut lease, &self.rotation, &self.layout, table, next).await {
+                Ok(held) if held == next => return Ok(true),
+                Ok(held) => held,
+                Err(legacy::NotSorted::InUse) => return Ok(false),
+                Err(legacy::NotSorted::Failed(error)) => return Err(error),
+            },
         };
         let (aside, put_aside) = (self.layout.names(table.dated(held)), self.layout.next_names(table, next));
         // One that a process has left which was killed, and that need not be what its name says.
@@ -105,14 +138,13 @@ impl MysqlStore {
             put_aside.entry,
             names.entry
         );
-        let waiting = format!("/*M!100300 SET STATEMENT lock_wait_timeout = {RENAME_WAIT_S_MAX} FOR */ {text}");
-        let renamed = execute(&mut lease, &waiting).await;
-        match lease.done(renamed) {
-            Ok(()) => Ok(()),
-            // Another process has been faster.
-            Err(broken) if broken.is_done_already() || broken.is_missing() => Err(NotRotated::InUse),
-            Err(broken) if broken.is_locked() || broken.is_deadlock() => Err(NotRotated::InUse),
-            Err(broken) => Err(committing(broken).into()),
+        match execute(&mut lease, &text).await {
+            Ok(()) => Ok(true),
+            Err(broken) => {
+                // If it fails the next rotation does it.
+                let _ = execute(&mut lease, &left).await;
+                if broken.is_locked() { Ok(false) } else { Err(committing(broken)) }
+            }
         }
     }
 
@@ -129,7 +161,7 @@ impl MysqlStore {
     pub(super) async fn make_room(&self, id: EnvelopeId) -> Result<(), StoreError> {
         let (day_table, date) = self.day_table_of(id);
         self.look_at(day_table, date).await?;
-        if self.day_tables().place(day_table, date) != Place::Nowhere {
+        if !matches!(self.day_tables().place(day_table, date), Place::Nowhere { .. }) {
             return Ok(());
         }
         let dated = day_table.dated(date);
@@ -140,40 +172,55 @@ impl MysqlStore {
         Ok(())
     }
 
-    /// Reads which date each day table holds, and which dated tables there are.
+    /// Reads which date each day table holds, and which dated tables there are, and forgets what was known of it.
     pub(super) async fn look_at_all(&self) -> Result<(), StoreError> {
+        let generation = self.connections.generation();
+        let mut found = Found::default();
         for (database, _) in self.layout.databases() {
-            self.look_at_database(database).await?;
+            self.find_days(database, ALL, &mut found).await?;
+            self.find_dated(database, ALL, &mut found).await?;
         }
+        self.day_tables().replace(found);
+        self.looked_in.store(generation, Ordering::Release);
         Ok(())
     }
 
     async fn look_at_database(&self, database: u8) -> Result<(), StoreError> {
-        self.look_at_days(database, ALL).await?;
-        self.look_at_dated(database, ALL).await
+        self.look_for(database, ALL, ALL).await
     }
 
-    /// Reads which date the day tables hold whose names are `those`, a condition.
-    pub(super) async fn look_at_days(&self, database: u8, those: &str) -> Result<(), StoreError> {
-        let rows = self.tables_in(&self.layout.database(database), "table_name, table_comment", those).await?;
+    async fn look_at_dated(&self, database: u8, those: &str) -> Result<(), StoreError> {
         let mut found = Found::default();
+        self.find_dated(database, those, &mut found).await?;
+        self.day_tables().learn(found);
+        Ok(())
+    }
+
+    /// Reads of some tables, given by conditions on their names. What is read is learned
+    /// at once: a day table with a later date, and without the dated table, is one whose rows are nowhere.
+    pub(super) async fn look_for(&self, database: u8, day: &str, dated: &str) -> Result<(), StoreError> {
+        let mut found = Found::default();
+        self.find_days(database, day, &mut found).await?;
+        self.find_dated(database, dated, &mut found).await?;
+        self.day_tables().learn(found);
+        Ok(())
+    }
+
+    async fn find_days(&self, database: u8, those: &str, found: &mut Found) -> Result<(), StoreError> {
+        let rows = self.tables_in(&self.layout.database(database), "table_name, table_comment", those).await?;
         for row in &rows {
             if let Some(table) = day_table(database, row.text(0)?) {
                 found.held.push((table, date_in(row.text(1)?)));
             }
         }
-        self.day_tables().learn(found);
         Ok(())
     }
 
-    /// Reads which dated tables there are whose names are `those`, a condition. To be called after the look at the day tables.
-    pub(super) async fn look_at_dated(&self, database: u8, those: &str) -> Result<(), StoreError> {
+    async fn find_dated(&self, database: u8, those: &str, found: &mut Found) -> Result<(), StoreError> {
         let rows = self.tables_in(&self.layout.cold_database(database), "table_name", those).await?;
-        let mut found = Found::default();
         for row in &rows {
             found.dated.extend(dated_table(database, row.text(0)?));
         }
-        self.day_tables().learn(found);
         Ok(())
     }
 

@@ -6,9 +6,15 @@ use std::sync::Arc;
 
 use hongbao_core::id::{Span, TableRef};
 
+use sqlx::mysql::{MySql, MySqlArguments};
+use sqlx::query::Query;
+
 use super::layout::{Layout, TableNames};
 use crate::rows::{ENTRY_COLUMNS, ENVELOPE_COLUMNS, columns};
 use crate::statements::{Plain, day_tables};
+
+/// A statement with its values.
+pub type Statement<'q> = Query<'q, MySql, MySqlArguments>;
 
 /// The statements of one table. Those that write rows are only begun here;
 /// see [`transaction`](super::transaction).

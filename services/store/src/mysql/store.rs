@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
@@ -11,8 +12,10 @@ use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use super::layout::Layout;
+use super::lease::MysqlLeases;
 use super::migrate;
 use super::promise::Complete;
+use super::rotation_lease::RotationLease;
 use super::statements::{AllStatements, Statements};
 use super::writer::Writer;
 use crate::day_tables::DayTables;
@@ -27,6 +30,9 @@ pub struct MysqlStore {
     writers: HashMap<u8, Arc<Writer>>,
     statements: AllStatements,
     days: DayTables,
+    /// The generation of the connections in which they were looked at.
+    pub(super) looked_in: AtomicU64,
+    pub(super) rotation: RotationLease,
 }
 
 impl MysqlStore {
@@ -51,9 +57,19 @@ impl MysqlStore {
         }
         connections.watch(Complete::all(&layout, &writers));
         let statements = AllStatements::new(&layout);
-        let store = MysqlStore { layout, connections, writers, statements, days: DayTables::default() };
+        let rotation = RotationLease::new(MysqlLeases::new(&connections, first))?;
+        let days = DayTables::default();
+        let store =
+            MysqlStore { layout, connections, writers, statements, days, looked_in: AtomicU64::new(0), rotation };
         store.look_at_all().await?;
         Ok(store)
+    }
+
+    /// The leases of this SET.
+    pub fn leases(&self) -> MysqlLeases {
+        let databases = self.layout.databases();
+        let (_, database) = databases.first().expect("a SET that was opened has a slot");
+        MysqlLeases::new(&self.connections, database)
     }
 
     pub(super) fn at(&self, table: TableRef) -> Result<Arc<Statements>, StoreError> {
@@ -92,8 +108,7 @@ impl DayTableStore for MysqlStore {
 
     async fn look_at(&self, day_table: TableRef, date: Date) -> Result<(), StoreError> {
         let name = |table: TableRef| format!("= 'envelope_{}_{}'", table.table, table.span);
-        self.look_at_days(day_table.database, &name(day_table)).await?;
-        self.look_at_dated(day_table.database, &name(day_table.dated(date))).await
+        self.look_for(day_table.database, &name(day_table), &name(day_table.dated(date))).await
     }
 }
 
@@ -101,6 +116,10 @@ impl DayTableStore for MysqlStore {
 impl Store for MysqlStore {
     fn table_of(&self, id: EnvelopeId) -> TableRef {
         self.table_for(id)
+    }
+
+    fn may_lie_in(&self, table: TableRef, id: EnvelopeId) -> bool {
+        self.may_hold(table, id)
     }
 
     fn tables(&self) -> Vec<TableRef> {

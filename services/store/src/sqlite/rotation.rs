@@ -98,7 +98,7 @@ impl SqliteStore {
     pub(super) async fn make_room(&self, id: EnvelopeId) -> Result<(), StoreError> {
         let (day_table, date) = self.day_table_of(id);
         self.look_at_database(day_table.database).await?;
-        if self.day_tables().place(day_table, date) != Place::Nowhere {
+        if !matches!(self.day_tables().place(day_table, date), Place::Nowhere { .. }) {
             return Ok(());
         }
         let file = &self.files[usize::from(day_table.database)];

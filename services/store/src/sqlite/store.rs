@@ -173,6 +173,10 @@ impl Store for SqliteStore {
         self.table_for(id)
     }
 
+    fn may_lie_in(&self, table: TableRef, id: EnvelopeId) -> bool {
+        self.may_hold(table, id)
+    }
+
     fn tables(&self) -> Vec<TableRef> {
         let mut tables = day_tables(0..self.fold.databases(), self.fold.tables());
         tables.extend(self.days.dated());

@@ -138,6 +138,9 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     fn table_of(&self, id: EnvelopeId) -> TableRef {
         self.inner.now().table_of(id)
     }
+    fn may_lie_in(&self, table: TableRef, id: EnvelopeId) -> bool {
+        self.inner.now().may_lie_in(table, id)
+    }
     fn tables(&self) -> Vec<TableRef> {
         self.inner.now().tables()
     }

@@ -235,7 +235,7 @@ impl<'a> Audit<'a> {
         let mut read = Vec::with_capacity(batch.len());
         for (envelope, last_seq) in batch {
             let id = envelope.id;
-            if let Some(breach) = self.place(set, table, id) {
+            if let Some(breach) = self.place(set, table, id).await? {
                 self.found.envelopes += 1;
                 self.tell([breach]);
                 continue;
@@ -293,18 +293,20 @@ impl<'a> Audit<'a> {
     }
 
     /// What is wrong about where an envelope was found.
-    fn place(&self, set: &SetStore, table: TableRef, id: EnvelopeId) -> Option<Breach> {
+    async fn place(&mut self, set: &SetStore, table: TableRef, id: EnvelopeId) -> Result<Option<Breach>, AuditError> {
         if !set.slots.contains(&id.slot()) {
             let (slot, holder) = (id.slot().number(), &self.holder(id).name);
             let detail = format!("it lies in SET {}, but slot {slot:02} is held by SET {holder}", set.name);
-            return Some(misplaced("wrong_set", id, detail));
+            return Ok(Some(misplaced("wrong_set", id, detail)));
         }
         let right = set.store.table_of(id);
-        if right != table {
+        // The table may have been renamed since the page was read; then its id leads to where it is.
+        let was_renamed = async || Ok::<_, AuditError>(set.store.may_lie_in(table, id) && is_there(set, id).await?);
+        if right != table && !was_renamed().await? {
             let detail = format!("it lies in {}, but its id says {}", words_of(set, table), words_of(set, right));
-            return Some(misplaced("wrong_table", id, detail));
+            return Ok(Some(misplaced("wrong_table", id, detail)));
         }
-        None
+        Ok(None)
     }
 
     /// The transfers of each envelope; without those that cannot be read.
@@ -360,6 +362,16 @@ impl<'a> Audit<'a> {
         }));
         self.tell(check_envelope(&EnvelopeRows { envelope: &envelope, entries: &entries, transfers: &transfers }));
         Ok(())
+    }
+}
+
+/// Whether an envelope is where its id leads.
+async fn is_there(set: &SetStore, id: EnvelopeId) -> Result<bool, AuditError> {
+    match set.store.load(id).await {
+        Ok(found) => Ok(found.is_some()),
+        // A damaged row is reported when its table is read.
+        Err(StoreError::Damaged(_)) => Ok(true),
+        Err(error) => Err(set.failed(error)),
     }
 }
 

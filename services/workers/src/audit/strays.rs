@@ -8,7 +8,7 @@ use hongbao_store::StoreError;
 
 use super::gap::{LAST_ID_MS, last_id_at};
 use super::journals::id_before;
-use super::{Audit, AuditError, SetStore, words_of};
+use super::{Audit, AuditError, SetStore, is_there, words_of};
 
 impl Audit<'_> {
     /// Looks between envelopes that follow each other in a table, the first of them after `after`.
@@ -70,13 +70,7 @@ impl Audit<'_> {
     ) -> Result<(), AuditError> {
         for id in ids {
             // Where its id does not lead, it is as good as missing.
-            let is_known = set.store.table_of(id) == table
-                && match set.store.load(id).await {
-                    Ok(found) => found.is_some(),
-                    // A damaged row was reported when its table was read.
-                    Err(StoreError::Damaged(_)) => true,
-                    Err(error) => return Err(set.failed(error)),
-                };
+            let is_known = set.store.may_lie_in(table, id) && is_there(set, id).await?;
             if !is_known {
                 self.tell([entry_without_envelope(id, &words_of(set, table))]);
             }

@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hongbao_core::id::TableRef;
-use hongbao_core::{Day, Entry, EnvelopeId, Timestamp, UserId};
+use hongbao_core::{Date, Entry, EnvelopeId, Timestamp, UserId};
 use hongbao_store::{Store, StoreError, TailEntry};
 
 use super::batch::Batch;
@@ -295,8 +295,8 @@ pub(super) async fn sweep_table(
 
 impl Cursors {
     /// Forgets the tails of days that are over.
-    pub fn keep_hot(&mut self, hot_days: &[Day]) {
-        self.tails.retain(|table, _| table.is_of(hot_days));
+    pub fn keep_hot(&mut self, hot_dates: &[Date]) {
+        self.tails.retain(|table, _| table.is_of(hot_dates));
     }
 
     /// Everything in these tables that was written before this time has been

@@ -105,8 +105,8 @@ impl Job for Credit {
         let tables = self.ports.store.tables();
         let outcome = self.run(&tables, bounded(limit), now).await;
 
-        let hot_days = self.schedule.hot_days(now);
-        let hot = tables.into_iter().filter(|table| table.is_of(&hot_days));
+        let hot_dates = self.schedule.hot_dates(now);
+        let hot = tables.into_iter().filter(|table| table.is_of(&hot_dates));
         let now = self.ports.clock.now();
         let reached = self.cursors.reached(hot, started_at).unwrap_or(now);
         self.metrics.settled_lag(now.millis_since(reached));
@@ -156,7 +156,7 @@ impl Credit {
             now,
         };
         let scheduled_tables = self.schedule.tables_to_visit(tables, now);
-        step.cursors.keep_hot(&self.schedule.hot_days(now));
+        step.cursors.keep_hot(&self.schedule.hot_dates(now));
         let sweep_first = self.schedule.comes_round(SWEEP_FIRST_EVERY);
         if sweep_first {
             self.sweep(&mut step, tables).await;
