@@ -119,8 +119,15 @@ pub const ROTATION_AHEAD_DAYS_MIN: i32 = 1;
 /// Days that a date lies at least before the last one that has a day table, if its own table may have been
 /// renamed: the days of February, less five for a process that has not looked since.
 pub const RENAMED_AFTER_DAYS_MIN: i32 = 28 - 5;
+/// Days before the date of its day table up to which a date may just have got a table of its own, by a late create:
+/// two months.
+pub const YOUNG_DAYS_MAX: i32 = 62;
 /// How long a rename waits for the statements that use the table. It then comes again later: who waits behind it waits so long.
 pub const RENAME_WAIT_S_MAX: u32 = 1;
+/// Reads of dated tables by id that one process has under way at the same time: they must leave the database to openings.
+pub const OLD_READS_MAX: usize = 4;
+/// How long such a read waits for its turn, before it is refused as busy.
+pub const OLD_READ_WAIT: Duration = Duration::from_millis(500);
 /// How long a process may rotate before another may, from the last table or part of a table on.
 pub const ROTATION_LEASE: Duration = Duration::from_secs(30);
 /// Envelopes that are moved to the table of their date in one transaction, with their entries.

@@ -10,9 +10,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use hongbao_core::id::{Span, TableRef};
-use hongbao_core::limits::RENAMED_AFTER_DAYS_MIN;
+use hongbao_core::limits::{OLD_READ_WAIT, OLD_READS_MAX, RENAMED_AFTER_DAYS_MIN, YOUNG_DAYS_MAX};
 use hongbao_core::{Date, Day};
 use parking_lot::RwLock;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use crate::StoreError;
 
@@ -30,15 +32,22 @@ pub enum Place {
     Nowhere { is_young: bool },
 }
 
-/// How much later a day table's date is than one of which an envelope may just have been made: two months.
-const YOUNG_DAYS_MAX: i32 = 62;
-
 /// See the module.
-#[derive(Default)]
 pub struct DayTables {
     known: RwLock<Known>,
     /// All later dates lie in their day tables.
     day_tables_after: AtomicI32,
+    old_reads: Semaphore,
+}
+
+impl Default for DayTables {
+    fn default() -> DayTables {
+        DayTables {
+            known: RwLock::default(),
+            day_tables_after: AtomicI32::new(0),
+            old_reads: Semaphore::new(OLD_READS_MAX),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -108,6 +117,17 @@ impl DayTables {
         match known.held.get(&day_table) {
             Some(held) if *held > date => Place::Nowhere { is_young: held.number() - date.number() < YOUNG_DAYS_MAX },
             _ => Place::DayUnlessRenamed,
+        }
+    }
+
+    /// Room for a read of an old envelope, until it is dropped: those of today come first.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when none is left for a while.
+    pub async fn old_read(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        match timeout(OLD_READ_WAIT, self.old_reads.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(StoreError::Locked("too many old envelopes are being read".to_owned())),
         }
     }
 

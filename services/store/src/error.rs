@@ -9,8 +9,8 @@ pub enum StoreError {
     /// Nothing of it was written: it may be tried again.
     #[error("the database cannot be used: {0}")]
     Unavailable(String),
-    /// Nothing of it was written: another transaction holds what it needs for too long.
-    #[error("another transaction holds it: {0}")]
+    /// Nothing of it was written: what it needs was in use for too long.
+    #[error("it is in use: {0}")]
     Locked(String),
     /// An id of new envelopes is that of another one: nothing of it was written, and never will be.
     #[error("an envelope with this id exists")]

@@ -45,7 +45,10 @@ pub async fn find_by_id<T, F: Future<Output = Result<Option<T>, StoreError>>>(
     let (day_table, date) = store.day_table_of(id);
     match store.day_tables().place(day_table, date) {
         Place::Day => find(day_table).await,
-        Place::Dated(table) => find(table).await,
+        Place::Dated(table) => {
+            let _turn = store.day_tables().old_read().await?;
+            find(table).await
+        }
         Place::Nowhere { is_young: false } => Ok(None),
         place @ (Place::DayUnlessRenamed | Place::Nowhere { is_young: true }) => {
             if place == Place::DayUnlessRenamed
@@ -53,6 +56,7 @@ pub async fn find_by_id<T, F: Future<Output = Result<Option<T>, StoreError>>>(
             {
                 return Ok(Some(found));
             }
+            let _turn = store.day_tables().old_read().await?;
             store.look_at(day_table, date).await?;
             match store.day_tables().place(day_table, date) {
                 Place::Dated(table) => find(table).await,
@@ -75,4 +79,61 @@ pub async fn look_for_renamed(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hongbao_core::Timestamp;
+    use hongbao_core::id::Fold;
+    use hongbao_core::limits::{OLD_READ_WAIT, OLD_READS_MAX};
+
+    use super::*;
+    use crate::day_tables::Found;
+
+    /// A store whose only dated table is that of 17 January 2026.
+    struct Old(DayTables);
+
+    impl DayTableStore for Old {
+        fn day_tables(&self) -> &DayTables {
+            &self.0
+        }
+
+        fn day_table_of(&self, id: EnvelopeId) -> (TableRef, Date) {
+            let placement = id.placement(0);
+            (Fold::new(1, 1).unwrap().table_of(placement), placement.date)
+        }
+
+        async fn look_at(&self, _: TableRef, _: Date) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    fn id_of(text: &str) -> EnvelopeId {
+        EnvelopeId::mint(Timestamp::parse_rfc3339(text).unwrap(), [1; 10])
+    }
+
+    #[tokio::test]
+    async fn reads_of_old_envelopes_are_few_at_a_time_and_hold_up_no_others() {
+        let (old, young) = (id_of("2026-01-17T10:00:00Z"), id_of("2026-02-17T10:00:00Z"));
+        let store = Old(DayTables::default());
+        let (day_table, date) = store.day_table_of(old);
+        store.0.learn(Found { held: Vec::new(), dated: vec![day_table.dated(date)] });
+        let slow = |_| async {
+            tokio::time::sleep(OLD_READ_WAIT * 2).await;
+            Ok(Some(()))
+        };
+        let quick = |_| async { Ok(Some(())) };
+        let all = (0..OLD_READS_MAX).map(|_| find_by_id(&store, old, slow));
+        let others = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let refused = find_by_id(&store, old, quick).await;
+            assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
+            assert_eq!(find_by_id(&store, young, quick).await.unwrap(), Some(()));
+        };
+        let (read, ()) = tokio::join!(futures_util::future::join_all(all), others);
+        assert!(read.iter().all(Result::is_ok));
+        assert_eq!(find_by_id(&store, old, quick).await.unwrap(), Some(()), "there is room again");
+    }
 }

@@ -151,10 +151,6 @@ async fn move_part(
         ));
     }
     text.push_str("COMMIT");
-    let moved = execute(lease, &text).await;
-    if moved.is_err() {
-        // If this fails the connection has broken, which the next statement notices.
-        let _ = execute(lease, "ROLLBACK").await;
-    }
-    moved.map_err(committing)
+    // What fails ends with its connection, which is not given back.
+    execute(lease, &text).await.map_err(committing)
 }

@@ -141,8 +141,10 @@ impl MysqlStore {
         match execute(&mut lease, &text).await {
             Ok(()) => Ok(true),
             Err(broken) => {
-                // If it fails the next rotation does it.
-                let _ = execute(&mut lease, &left).await;
+                if !broken.is_of_connection() {
+                    // If it fails the next rotation does it.
+                    let _ = execute(&mut lease, &left).await;
+                }
                 if broken.is_locked() { Ok(false) } else { Err(committing(broken)) }
             }
         }
