@@ -90,7 +90,6 @@ impl WorkerOptions {
                     .because("it must not be less than duty_percent"),
                 setting("credit_idle_ms", self.credit_idle_ms, 1..=60_000),
                 setting("idle_ms", self.idle_ms, 1..=60_000),
-                // Day tables are used again after a month.
                 setting("purge_after_s", self.purge_after_s, 1..=20 * 86_400),
                 setting("shutdown_ms_max", self.shutdown_ms_max, 1..=600_000),
             ],
