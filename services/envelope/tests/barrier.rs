@@ -54,7 +54,7 @@ async fn detail(server: Arc<Server>) -> Result<Detail, Refusal> {
 /// A process with a server, and its store.
 async fn process(part: &Part, wallet: &Arc<SqliteWallet>) -> (Arc<Server>, Arc<dyn Store>) {
     let bounds = MysqlOptions { statement_timeout: PATIENT, ..MysqlOptions::default() };
-    let store = common::open(common::options(part, "hongbao", "hongbao", bounds)).await;
+    let store = common::open(common::options(part, "hongbao", "hongbao", bounds), NOW).await;
     let parts = common::parts(store.clone(), wallet.clone(), Arc::new(ManualClock::at(NOW)));
     // So that the barrier's connection is there.
     while Reading::begin(&*store).end(()).await.unwrap().is_none() {}

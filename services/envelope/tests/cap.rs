@@ -42,7 +42,7 @@ async fn server(
     holder: u64,
     dir: &std::path::Path,
 ) -> (Arc<Server>, Arc<dyn Store>, PermitMetrics) {
-    let store = common::open(options(mariadb, "hongbao", "hongbao")).await;
+    let store = common::open(options(mariadb, "hongbao", "hongbao"), SystemClock.now()).await;
     let mut registry = Registry::default();
     let metrics = PermitMetrics::register(&mut registry);
     // Patient, because the machine may be busy: a late answer would break a connection, and

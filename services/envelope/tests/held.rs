@@ -35,7 +35,7 @@ struct Bench {
 
 impl Bench {
     async fn new(mariadb: &Part) -> Bench {
-        let store = common::open(options(mariadb, "hongbao", "hongbao")).await;
+        let store = common::open(options(mariadb, "hongbao", "hongbao"), SystemClock.now()).await;
         let context = Arc::new(OpeningContext {
             store: store.clone(),
             live: Arc::new(LiveEnvelopes::new(1_000, 16)),

@@ -62,7 +62,7 @@ impl Bench {
         let alone = ONE_AT_A_TIME.lock().await;
         let mariadb = MARIADB.get_or_init(|| Part::mariadb(&[]));
         let of = |user, password| common::options(mariadb, user, password, MysqlOptions::default());
-        let store = common::open(of("hongbao", "hongbao")).await;
+        let store = common::open(of("hongbao", "hongbao"), START).await;
         let root = Connections::open(of("root", "")).await.unwrap();
         let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::at(START)));
         let reads = Arc::new(Reads::default());

@@ -17,7 +17,7 @@ use hongbao_core::{Clock as _, Date, Limits, Slot, SystemClock, Transfer, Transf
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::{Append, Journals as _, StoreError};
+use hongbao_store::{Append, Journals as _, Rotation as _, StoreError};
 use hongbao_testbed::{LogStall, Part};
 use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
@@ -64,7 +64,8 @@ async fn set_on(part: &Part, slot: u8) -> Arc<MysqlStore> {
         traffic: hongbao_core::Traffic::Live,
     };
     let one_at_a_time = MIGRATION.lock().await;
-    migrate(options.clone(), &layout, Date::of(SystemClock.now(), ZONE_S)).await.unwrap();
+    // A world begins on 16 February; the processes rotate to the wall clock.
+    migrate(options.clone(), &layout, Date::parse("20260217").unwrap()).await.unwrap();
     drop(one_at_a_time);
     Arc::new(MysqlStore::open(options, layout).await.unwrap())
 }
@@ -161,6 +162,7 @@ impl Process {
             Some(holder) => LeaseHolder { leases: Arc::new(store.leases()), holder: holder.to_owned() },
             None => LeaseHolder::alone(),
         };
+        store.rotate(Date::of(SystemClock.now(), ZONE_S).plus_days(1)).await.unwrap();
         let ports = Ports { store, wallet: world.wallet.clone(), clock: Arc::new(SystemClock) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut registry = Registry::default();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::{Clock, Date, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, SystemClock, Timestamp, Traffic};
+use hongbao_core::{Clock, Date, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, Timestamp, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{ServerOptions, ServerParts};
@@ -41,11 +41,11 @@ pub fn options(mariadb: &Part, user: &str, password: &str, bounds: MysqlOptions)
     MysqlOptions { nodes: vec![mariadb.node().parse().unwrap()], user, password, ..bounds }
 }
 
-/// One database with one table a day, made if it is not there.
-pub async fn open(options: MysqlOptions) -> Arc<dyn Store> {
+/// One database with one table a day, made as of `now` if it is not there.
+pub async fn open(options: MysqlOptions, now: Timestamp) -> Arc<dyn Store> {
     let fold = Fold::new(1, 1).unwrap();
     let layout = Layout { fold, slots: Slot::all().collect(), zone_offset_s: 0, traffic: Traffic::Live };
-    migrate(options.clone(), &layout, Date::of(SystemClock.now(), 0)).await.unwrap();
+    migrate(options.clone(), &layout, Date::of(now, 0)).await.unwrap();
     Arc::new(MysqlStore::open(options, layout).await.unwrap())
 }
 
