@@ -8,6 +8,7 @@ use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target};
 use hongbao_database::mysql::promise::Unkept;
+use hongbao_database::mysql::schema::patient;
 use hongbao_testbed::Part;
 
 const TABLES: Migration = Migration {
@@ -42,7 +43,7 @@ struct Server {
 impl Server {
     async fn start() -> Server {
         let part = Part::mariadb(&[]);
-        let connections = Connections::open(options(&part, "hongbao", "hongbao")).await.unwrap();
+        let connections = Connections::open(patient(options(&part, "hongbao", "hongbao"))).await.unwrap();
         Server { part, connections }
     }
 
