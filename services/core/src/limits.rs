@@ -110,7 +110,7 @@ pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 pub const ID_AHEAD_DAYS_MAX: i64 = 366;
 /// `Retry-After` for an id that is ahead of the clock, in seconds, at most.
 pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
-/// Days after which no envelope is made or paid under an id any more.
+/// Days after which an envelope is not paid any more, counted from its id.
 pub const ID_AGE_DAYS_MAX: i64 = 30;
 /// Days ahead of the clock up to which workers make day tables.
 pub const ROTATION_AHEAD_DAYS: i32 = 3;
@@ -122,7 +122,8 @@ pub const RENAMED_AFTER_DAYS_MIN: i32 = 28 - 5;
 /// Days before the date of its day table up to which a date may just have got a table of its own, by a late create:
 /// two months.
 pub const YOUNG_DAYS_MAX: i32 = 62;
-/// How long a rename waits for the statements that use the table. It then comes again later: who waits behind it waits so long.
+/// How long a rename waits for the statements that use the table, before it is left to the next rotation. Later
+/// statements on the table wait behind it.
 pub const RENAME_WAIT_S_MAX: u32 = 1;
 /// Reads of dated tables by id that one process has under way at the same time: they must leave the database to openings.
 pub const OLD_READS_MAX: usize = 4;
@@ -234,6 +235,8 @@ pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const DECIMAL_MAX: u32 = 1_000_000;
 /// Seconds that the rule of a canary SET may look back at.
 pub const CANARY_WINDOW_S: RangeInclusive<u32> = 1..=3_600;
+/// How long a change of the topology may go unnoticed by what judges canaries.
+pub const CANARY_LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 /// Parts of that time in which a gateway measures.
 pub const CANARY_STEPS: u32 = 10;
 /// Ids that a gateway draws until one lies in the chosen SET, at a server of it that takes new envelopes: even a

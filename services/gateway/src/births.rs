@@ -53,14 +53,17 @@ fn mint_with(
     fetch: impl FnMut(&mut [u8]) -> Result<(), getrandom::Error>,
 ) -> Result<EnvelopeId, Problem> {
     let mut random = Randomness::new(fetch);
-    let chosen = choose(fleet, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet))?;
+    let mut chosen = choose(fleet, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet))?;
     for _ in 0..BIRTH_DRAWS_MAX {
+        if fleet.sets()[chosen].open_weight().is_err() {
+            // Its last server went away after the choice.
+            chosen = choose(fleet, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet))?;
+        }
         let id = EnvelopeId::mint(now, random.take()?);
         if fleet.set_number_of(id) == chosen && its_server_takes_new(fleet, id) {
             return Ok(id);
         }
     }
-    // Its last server went away after the choice.
     Err(nowhere(fleet))
 }
 

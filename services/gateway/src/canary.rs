@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_core::limits::{CANARY_STEPS, CANARY_WINDOW_S};
+use hongbao_core::limits::{CANARY_LOOK_EVERY_MAX, CANARY_STEPS, CANARY_WINDOW_S};
 use hongbao_core::topology::Canary;
 use tokio::time::sleep;
 
@@ -19,7 +19,7 @@ pub(crate) async fn judge_forever(fleets: Arc<Fleets>) {
         let mut judges: Vec<Judge> = (0..fleet.sets().len()).filter_map(|set| Judge::of(&fleet, set)).collect();
         let shortest_s = judges.iter().map(|judge| judge.rule.window_s).min().unwrap_or(*CANARY_WINDOW_S.start());
         while Arc::ptr_eq(&fleets.current(), &fleet) {
-            sleep(Duration::from_secs(shortest_s.into()) / CANARY_STEPS).await;
+            sleep((Duration::from_secs(shortest_s.into()) / CANARY_STEPS).min(CANARY_LOOK_EVERY_MAX)).await;
             judges.retain_mut(|judge| judge.look(&fleet));
         }
     }
@@ -44,6 +44,9 @@ impl Judge {
     /// Measures the time of the window; false once the SET has lost its weight.
     fn look(&mut self, fleet: &Fleet) -> bool {
         let (now, window) = (tokio::time::Instant::now(), Duration::from_secs(self.rule.window_s.into()));
+        if self.seen.back().is_some_and(|(at, _)| now.duration_since(*at) < window / CANARY_STEPS) {
+            return true;
+        }
         let is_old = |(at, _): &(tokio::time::Instant, _)| now.duration_since(*at) >= window;
         // The last one that is older than the window is where it begins.
         while self.seen.get(1).is_some_and(is_old) {

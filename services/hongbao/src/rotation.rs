@@ -49,17 +49,17 @@ impl Rotator {
         Rotator { store, clock, zone_offset_s, ahead_days, metrics }
     }
 
-    /// Rotates now, and then every minute until it is aborted.
+    /// Sees to it that each date up to today has its day table; rotates further ahead at once, and then every
+    /// minute until it is aborted.
     ///
     /// # Errors
-    /// When it fails now: a process that would write into a table of another month must not start.
+    /// When today has none: a process that would write into a table of another month must not start.
     pub async fn start(self) -> Result<JoinHandle<()>, String> {
-        self.rotate_all().await.map_err(|reason| format!("the day tables cannot be rotated: {reason}"))?;
+        self.reach_today().await.map_err(|reason| format!("the day tables cannot be rotated: {reason}"))?;
         Ok(tokio::spawn(async move {
             let mut failed = false;
             loop {
-                tokio::time::sleep(EVERY).await;
-                match self.rotate().await {
+                match self.rotate(self.ahead_days).await {
                     Ok(_) => failed = false,
                     Err(reason) if failed => tracing::debug!(%reason, "the day tables cannot be rotated"),
                     Err(reason) => {
@@ -67,14 +67,15 @@ impl Rotator {
                         tracing::error!(%reason, "the day tables cannot be rotated, and are tried again");
                     }
                 }
+                tokio::time::sleep(EVERY).await;
             }
         }))
     }
 
-    /// Until none is in use, or being rotated by another process.
-    async fn rotate_all(&self) -> Result<(), String> {
+    /// Until none of these tables is in use, or being rotated by another process.
+    async fn reach_today(&self) -> Result<(), String> {
         for _ in 0..ROTATION_TRIES_AT_START {
-            if self.rotate().await? == 0 {
+            if self.rotate(0).await? == 0 {
                 return Ok(());
             }
             tokio::time::sleep(START_PAUSE).await;
@@ -83,8 +84,8 @@ impl Rotator {
     }
 
     /// Gives how many are left.
-    async fn rotate(&self) -> Result<u32, String> {
-        let done = self.rotate_once().await;
+    async fn rotate(&self, ahead_days: i32) -> Result<u32, String> {
+        let done = self.rotate_once(ahead_days).await;
         self.metrics.behind.set(i64::from(done.is_err()));
         let Rotated { tables, in_use } = done?;
         self.metrics.rotated.inc_by(u64::from(tables));
@@ -95,7 +96,7 @@ impl Rotator {
         Ok(in_use)
     }
 
-    async fn rotate_once(&self) -> Result<Rotated, String> {
+    async fn rotate_once(&self, ahead_days: i32) -> Result<Rotated, String> {
         let ahead_ms = clock_ahead_ms(&*self.store, &*self.clock).await.map_err(|error| error.to_string())?;
         // One that is a month ahead would rename the tables that are in use.
         if is_far_off(ahead_ms) {
@@ -103,7 +104,7 @@ impl Rotator {
             self.store.look().await.map_err(|error| error.to_string())?;
             return Ok(Rotated::default());
         }
-        let through = Date::of(self.clock.now(), self.zone_offset_s).plus_days(self.ahead_days);
+        let through = Date::of(self.clock.now(), self.zone_offset_s).plus_days(ahead_days);
         self.store.rotate(through).await.map_err(|error| error.to_string())
     }
 }

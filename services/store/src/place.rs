@@ -6,7 +6,7 @@ use hongbao_core::id::TableRef;
 use hongbao_core::{Date, EnvelopeId};
 
 use crate::StoreError;
-use crate::day_tables::{DayTables, Place};
+use crate::day_tables::{DayTables, Place, no_day_table};
 
 /// A store whose day tables are renamed to their dates.
 pub trait DayTableStore: Sync {
@@ -64,6 +64,17 @@ pub async fn find_by_id<T, F: Future<Output = Result<Option<T>, StoreError>>>(
             }
         }
     }
+}
+
+/// Refuses to make an envelope where its day table is known to hold an earlier date: not every table refuses it
+/// by itself, for those of earlier versions have no constraint.
+pub async fn check_day_table(store: &impl DayTableStore, id: EnvelopeId) -> Result<(), StoreError> {
+    let (day_table, date) = store.day_table_of(id);
+    let is_behind = || store.day_tables().held(day_table).is_some_and(|held| held < date);
+    if is_behind() {
+        store.look_at(day_table, date).await?;
+    }
+    if is_behind() { Err(no_day_table()) } else { Ok(()) }
 }
 
 /// Reads anew where these envelopes lie that may not be in their day tables any more:

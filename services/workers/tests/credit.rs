@@ -4,7 +4,9 @@ mod common;
 
 use common::faults::{DEATHS, Verb, run_and_die};
 use common::{DAY_MS, World, ZONE_S, fen, run_until_idle, user};
-use hongbao_core::{EnvelopeId, Stage, Transfer, TransferId, TransferKind, TransferOutcome};
+use hongbao_core::id::Span;
+use hongbao_core::limits::ROTATION_AHEAD_DAYS;
+use hongbao_core::{Date, EnvelopeId, Stage, Transfer, TransferId, TransferKind, TransferOutcome};
 use hongbao_workers::Job as _;
 use hongbao_workers::credit::Credit;
 
@@ -29,6 +31,29 @@ async fn i6_each_opening_is_credited_exactly_once() {
     let two = world.envelope(two).await;
     assert_eq!((two.stage, two.settled_seq), (Stage::Active, 3));
     world.assert_sound().await;
+}
+
+/// A table that is renamed while its tail is followed would delay credits until the sweep comes round.
+#[tokio::test]
+async fn credits_are_never_late_while_day_tables_are_rotated() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    for day in 0..40 {
+        let through = Date::of(world.now(), ZONE_S).plus_days(ROTATION_AHEAD_DAYS);
+        world.store.rotate(through).await.unwrap();
+        run_until_idle(&mut credit, 100).await;
+        // One of yesterday's last minute, as late as it can be, and one of today.
+        let ids = [world.active_at(world.now().plus_millis(-DAY_MS), 100, 5).await, world.active(100, 5).await];
+        for (number, id) in ids.into_iter().enumerate() {
+            let name = format!("u-{day}-{number}");
+            let opened = world.open_at(id, &name, world.now().plus_millis(-DAY_MS)).await;
+            credit.run_once(100).await.unwrap();
+            assert_eq!(world.balance(&name).await, opened, "day {day}: the next run has credited it");
+        }
+        world.clock.advance_millis(DAY_MS);
+    }
+    let renamed = world.store.tables().into_iter().filter(|table| matches!(table.span, Span::Date(_)));
+    assert!(renamed.count() > 5, "tables were renamed meanwhile");
 }
 
 #[tokio::test]

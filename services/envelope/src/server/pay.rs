@@ -1,12 +1,13 @@
 //! Pay: the debit in the wallet, then the activation.
 
+use hongbao_core::limits::ID_AGE_DAYS_MAX;
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp, Transfer, TransferId, TransferOutcome};
 use hongbao_database::{Durable, durably};
 use hongbao_store::{Store, StoreError};
 use hongbao_wallet::Wallet;
 
-use super::{Caller, Server, spawn_uncancellable};
+use super::{Caller, DAY_MS, Server, spawn_uncancellable};
 use crate::refusal::Refusal;
 
 impl Server {
@@ -21,6 +22,10 @@ impl Server {
         let (mut envelope, fold) = (*found).clone();
         if envelope.stage == Stage::Created {
             let now = self.parts.clock.now();
+            // No worker has cancelled it yet. A payment now would bring an envelope to life whose day table is gone.
+            if envelope.id.minted_at() < now.plus_millis(-ID_AGE_DAYS_MAX * DAY_MS) {
+                return Err(Refusal::Cancelled);
+            }
             let (store, wallet) = (store.clone(), self.parts.wallet.clone());
             let unpaid = found.map(|(envelope, _)| envelope);
             (envelope.stage, envelope.expires_at) =

@@ -23,6 +23,7 @@ mod faults_disk;
 mod faults_kill;
 mod folder;
 mod folder_upgrade;
+mod installation_rotation;
 mod installation_upgrade;
 mod readme;
 mod rehearsal;

@@ -19,7 +19,7 @@ use super::store::MysqlStore;
 use super::transaction::execute;
 use crate::day_tables::{OTHER_DATE, no_day_table};
 use crate::failure::committing;
-use crate::place::find_by_id;
+use crate::place::{check_day_table, find_by_id};
 use crate::rows;
 use crate::{Creation, StoreError};
 
@@ -27,6 +27,9 @@ use crate::{Creation, StoreError};
 impl Creation for MysqlStore {
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
         let head = |statements: &Statements| statements.create.clone();
+        for envelope in envelopes {
+            check_day_table(self, envelope.id).await?;
+        }
         for is_last in [false, true] {
             let Some((_, sql)) = self.insertion(envelopes, |envelope| envelope.id, head, put_envelope)? else {
                 return Ok(());

@@ -18,14 +18,17 @@ use crate::day_tables::for_date;
 use crate::failure::{committing, reading};
 use crate::rows::{self, ENTRY_COLUMNS, ENVELOPE_COLUMNS};
 
-/// Leaves one date in a day table and writes it into its comment: that of its newest
-/// rows, or `next` if it has none. Rows of earlier dates go to the tables of these.
+/// Leaves one date in a day table and gives it: that of its newest rows, or where it has none the one before
+/// `next` with this day of month. Rows of earlier dates go to the tables of these.
 ///
-/// A table that has rows does not get the constraint, for which the whole table would have to be
-/// copied; it gives its place to one that has it when its next date comes.
+/// Only where it is `next`, so that the table stays in its place, is the date written into its comment. Such a
+/// table does not get the constraint, for which the whole of it would have to be copied; it gives its place to
+/// one that has it when its next date comes, and [`Creation::create`] compares the dates until then.
 ///
 /// To be called on a connection of its own, whose statements may take their time, while no
 /// process of an earlier version serves: one that writes another date meanwhile would not find it again.
+///
+/// [`Creation::create`]: crate::Creation::create
 pub async fn date(
     lease: &mut Lease,
     rotation: &RotationLease,
@@ -35,32 +38,21 @@ pub async fn date(
 ) -> Result<Date, NotSorted> {
     let names = layout.names(table);
     let mut dates = dates(lease, layout, &names).await?;
-    let held = dates.pop_last();
+    let Some(held) = dates.pop_last() else { return Ok(next.plus_days(-1).last_with(next.day())) };
     for date in dates {
         move_rows(lease, rotation, layout, table, date).await?;
     }
-    let date = held.unwrap_or(next);
-    // That of the envelopes is what is read, so it comes last.
-    for (name, id, prefix) in [(&names.entry, "envelope_id", "entry"), (&names.envelope, "id", "envelope")] {
-        let constraint = match held {
-            Some(_) => String::new(),
-            None => for_date(
-                &format!(
-                    "ADD CONSTRAINT {prefix}_{{y}}_ids_of_{{date}} \
-                     CHECK ({id} >= x'{{from}}' AND {id} < x'{{until}}'), "
-                ),
-                table.table,
-                date,
-                layout.zone_offset_s,
-            ),
-        };
-        let text = format!("ALTER TABLE {name} {constraint}COMMENT = '{}'", comment(date));
-        execute(lease, &text).await.map_err(|broken| match broken.is_locked() {
-            true => NotSorted::InUse,
-            false => NotSorted::Failed(committing(broken)),
-        })?;
+    if held == next {
+        // That of the envelopes is what is read, so it comes last.
+        for name in [&names.entry, &names.envelope] {
+            let text = format!("ALTER TABLE {name} COMMENT = '{}'", comment(held));
+            execute(lease, &text).await.map_err(|broken| match broken.is_locked() {
+                true => NotSorted::InUse,
+                false => NotSorted::Failed(committing(broken)),
+            })?;
+        }
     }
-    Ok(date)
+    Ok(held)
 }
 
 /// Why a table is as it was.

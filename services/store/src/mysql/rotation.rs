@@ -38,8 +38,12 @@ impl Rotation for MysqlStore {
         }
         let (mut due, mut failed) = (0, None);
         for (database, tables) in self.day_tables_by_database() {
-            // Those that other processes have renamed.
-            match self.look_at_dated(database, ALL).await {
+            // Other processes may have renamed tables, and mostly have.
+            let looked = match self.due(&tables, through).is_empty() {
+                true => self.look_at_dated(database, ALL).await,
+                false => self.look_at_database(database).await,
+            };
+            match looked {
                 Ok(()) => due += self.due(&tables, through).len() as u32,
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -90,8 +94,9 @@ impl MysqlStore {
         let mut failed = None;
         for (table, date) in self.due(tables, through) {
             if !self.rotation.hold().await? {
+                // Another process rotates on.
                 rotated.in_use += 1;
-                continue;
+                break;
             }
             match self.rotate_table(table, date).await {
                 Ok(true) => rotated.tables += 1,

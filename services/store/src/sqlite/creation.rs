@@ -17,7 +17,7 @@ use super::store::SqliteStore;
 use super::transaction::{Batch, Written};
 use crate::day_tables::no_day_table;
 use crate::failure::{commit_failed, unavailable};
-use crate::place::find_by_id;
+use crate::place::{check_day_table, find_by_id};
 use crate::rows::{self, ENVELOPE_WIDTH};
 use crate::{Creation, StoreError};
 
@@ -30,6 +30,9 @@ impl Creation for SqliteStore {
             put: put_envelope,
             id: |envelope: &Envelope| envelope.id,
         };
+        for envelope in envelopes {
+            check_day_table(self, envelope.id).await?;
+        }
         for is_last in [false, true] {
             match self.write_all(&batch, envelopes).await? {
                 Written::Done => return Ok(()),

@@ -30,7 +30,7 @@ fn is_dated(store: &Arc<dyn Store>, id: EnvelopeId) -> bool {
     matches!(store.table_of(id).span, Span::Date(_))
 }
 
-/// Whoever renamed it, each process finds what it held, and it stays in its own table (I9).
+/// Each process finds what a table held that another one has renamed, and each date keeps a table of its own (I9).
 pub async fn what_a_renamed_table_held_is_found_by_every_process(on: &Fixture) {
     on.store.rotate(through()).await.unwrap();
     let envelope = make_active(&on.store, ids_of_one_table(&on.store, 1)[0]).await;
