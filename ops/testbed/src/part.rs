@@ -48,6 +48,14 @@ impl Part {
         part
     }
 
+    /// The same with these variables in its environment: those of libfaketime, say.
+    pub fn mariadb_in(environment: &[(String, String)]) -> Part {
+        let mut part = Part::spawn(Backend::MariaDb, free_port(), &[], None, false);
+        part.environment = environment.to_vec();
+        part.restart();
+        part
+    }
+
     /// A memcached.
     pub fn memcached() -> Part {
         Part::launch(Backend::Memcached, &[])
@@ -174,7 +182,7 @@ impl Part {
     /// # Panics
     /// When the part was not started with a log that can stall.
     pub fn stall_log(&self) -> LogStall {
-        assert!(!self.environment.is_empty(), "{:?} has no log that can stall", self.server);
+        assert!(stall::is_in(&self.environment), "{:?} has no log that can stall", self.server);
         LogStall::begin(self.dir())
     }
 

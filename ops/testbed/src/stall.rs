@@ -78,6 +78,11 @@ pub(crate) fn environment(dir: &Path, files: &str) -> Vec<(String, String)> {
     .to_vec()
 }
 
+/// Whether a process with this environment has a log that can stall.
+pub(crate) fn is_in(environment: &[(String, String)]) -> bool {
+    environment.iter().any(|(name, _)| name == "STALL_FLAG")
+}
+
 /// The library, compiled once a process.
 fn compiled() -> &'static Path {
     static LIBRARY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();

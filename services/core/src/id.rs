@@ -143,6 +143,9 @@ pub struct Fold {
 }
 
 impl Fold {
+    /// A database for each slot, and all tables in each.
+    pub const WHOLE: Fold = Fold { databases: SLOTS, tables: TABLES };
+
     /// `databases` must divide 100 and `tables` must divide 10; else `None`.
     pub const fn new(databases: u8, tables: u8) -> Option<Fold> {
         if databases == 0 || tables == 0 || !SLOTS.is_multiple_of(databases) || !TABLES.is_multiple_of(tables) {
@@ -161,10 +164,15 @@ impl Fold {
         self.tables
     }
 
+    /// The number of the database that a slot lies in.
+    pub const fn database_of(self, slot: Slot) -> u8 {
+        slot.0 % self.databases
+    }
+
     /// The day table of a placement, until it is renamed.
     pub fn table_of(self, placement: Placement) -> TableRef {
         TableRef {
-            database: placement.slot.0 % self.databases,
+            database: self.database_of(placement.slot),
             table: placement.table % self.tables,
             span: Span::Day(placement.date.day()),
         }

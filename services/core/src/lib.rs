@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`traffic`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
+//! [`transfer`], [`traffic`], [`held`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
 
 pub mod date;
 pub mod money;
@@ -20,6 +20,8 @@ pub mod ticket;
 pub mod traffic;
 pub mod transfer;
 
+pub mod fence;
+pub mod held;
 pub mod routing;
 pub mod topology;
 

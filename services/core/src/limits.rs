@@ -110,6 +110,19 @@ pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 pub const ID_AHEAD_DAYS_MAX: i64 = 366;
 /// `Retry-After` for an id that is ahead of the clock, in seconds, at most.
 pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
+/// A process takes over a topology file if its new slot map lies at least this far ahead: by then no clock that serves
+/// may have minted an id of that time.
+pub const MAP_AHEAD_MS_MIN: i64 = ID_AHEAD_MS_MAX;
+/// `hongbao migrate` takes slots from a SET only for ids of a time that lies at least this far ahead of the clock of
+/// its database.
+pub const FENCE_AHEAD_MS_MIN: i64 = 5 * 60_000;
+/// Ids of up to this time after a fence was read are where it says. The rest, a minute, is for the commit that changes
+/// it: it can be read by others only after the time was taken by which it was checked.
+pub const FENCE_KNOWN_MS: i64 = FENCE_AHEAD_MS_MIN - 60_000;
+/// Between two readings of the fence, at least.
+pub const FENCE_READ_GAP: Duration = Duration::from_millis(100);
+/// How often a server reads the fence of its databases.
+pub const FENCE_READ_EVERY_MAX: Duration = Duration::from_secs(20);
 /// Days after which an envelope is not paid any more, counted from its id.
 pub const ID_AGE_DAYS_MAX: i64 = 30;
 /// Days ahead of the clock up to which workers make day tables.

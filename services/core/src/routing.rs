@@ -1,13 +1,16 @@
-//! From a slot to a SET, and from an envelope to one server of that SET.
+//! From an envelope to the SET that holds it, and to one server of that SET.
 
+use crate::held::BEGINNING;
 use crate::id::{EnvelopeId, SLOTS, Slot, stable_hash};
+use crate::time::Timestamp;
 
-/// Which SET holds which slots, and which servers it has. Versioned by its
+/// Which SET holds which slots from when on, and which servers it has. Versioned by its
 /// file; checked as a whole when it is made, so that a bad one is refused whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     sets: Vec<SetTopology>,
-    set_of_slot: [u8; SLOTS as usize],
+    /// In the order of their moments; the first is in force from the beginning.
+    maps: Vec<SlotMap>,
 }
 
 /// One SET of a [`Topology`].
@@ -15,22 +18,41 @@ pub struct Topology {
 pub struct SetTopology {
     /// Unique among the SETs.
     pub name: String,
-    /// The slots that it holds.
-    pub slots: Vec<Slot>,
     /// Its servers' names, unique over all SETs.
     pub servers: Vec<String>,
 }
 
+/// Who holds which slot, for ids of a moment and later ones until the next map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotMap {
+    from: Timestamp,
+    set_of_slot: [u8; SLOTS as usize],
+}
+
+impl SlotMap {
+    /// From which time of ids on it is in force.
+    pub fn from(&self) -> Timestamp {
+        self.from
+    }
+
+    /// The number of the SET that holds a slot.
+    pub fn set_number_of(&self, slot: Slot) -> usize {
+        usize::from(self.set_of_slot[usize::from(slot.number())])
+    }
+}
+
 impl Topology {
-    /// Checks that every slot is held exactly once, and every name is used once.
-    pub fn new(sets: Vec<SetTopology>) -> Result<Topology, String> {
-        const UNHELD: u8 = u8::MAX;
+    /// SETs, with the slots that each holds from the beginning. Checks that every slot is held exactly once, and
+    /// every name is used once.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator.
+    pub fn new(sets: Vec<(SetTopology, Vec<Slot>)>) -> Result<Topology, String> {
         if sets.is_empty() || sets.len() > usize::from(SLOTS) {
             return Err(format!("a topology has 1 to {SLOTS} SETs, not {}", sets.len()));
         }
-        let mut set_of_slot = [UNHELD; SLOTS as usize];
         let mut names = std::collections::HashSet::new();
-        for (index, set) in sets.iter().enumerate() {
+        for (set, _) in &sets {
             if !names.insert(("SET", set.name.as_str())) {
                 return Err(format!("SET {:?} is named twice", set.name));
             }
@@ -42,30 +64,80 @@ impl Topology {
                     return Err(format!("server {server:?} is named twice"));
                 }
             }
-            for slot in &set.slots {
-                let holder = &mut set_of_slot[usize::from(slot.number())];
-                if *holder != UNHELD {
-                    let other = &sets[usize::from(*holder)].name;
-                    return Err(format!("slot {:02} is held by {other:?} and by {:?}", slot.number(), set.name));
-                }
-                *holder = index as u8;
+        }
+        let (sets, slots): (Vec<_>, Vec<_>) = sets.into_iter().unzip();
+        let set_of_slot = set_of_slot(&sets, slots.iter().map(Vec::as_slice).enumerate())?;
+        Ok(Topology { sets, maps: vec![SlotMap { from: BEGINNING, set_of_slot }] })
+    }
+
+    /// The same with another map, in force from a moment after that of the last one.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator.
+    pub fn followed_by(mut self, from: Timestamp, held: &[(&str, &[Slot])]) -> Result<Topology, String> {
+        let named = |reason: String| format!("map from {from}: {reason}");
+        if self.maps.last().is_some_and(|last| from <= last.from) {
+            return Err(named("it does not come after the map before it".to_owned()));
+        }
+        let mut of_sets = Vec::new();
+        for (name, slots) in held {
+            let number = self.sets.iter().position(|set| set.name == *name);
+            let number = number.ok_or_else(|| named(format!("there is no SET {name:?}")))?;
+            if of_sets.iter().any(|(other, _)| *other == number) {
+                return Err(named(format!("SET {name:?} is in it twice")));
             }
+            of_sets.push((number, *slots));
         }
-        match set_of_slot.iter().position(|holder| *holder == UNHELD) {
-            Some(slot) => Err(format!("slot {slot:02} is held by no SET")),
-            None => Ok(Topology { sets, set_of_slot }),
-        }
+        let set_of_slot = set_of_slot(&self.sets, of_sets.into_iter()).map_err(named)?;
+        self.maps.push(SlotMap { from, set_of_slot });
+        Ok(self)
     }
 
-    /// One SET that holds everything, with one server: the all-in-one process.
-    pub fn single(set: &str, server: &str) -> Topology {
-        let set = SetTopology { name: set.into(), slots: Slot::all().collect(), servers: vec![server.into()] };
-        Topology::new(vec![set]).expect("one SET with all slots is whole")
+    /// All SETs, by number.
+    pub fn sets(&self) -> &[SetTopology] {
+        &self.sets
     }
 
-    /// The SET that holds a slot.
-    pub fn set_of(&self, slot: Slot) -> &SetTopology {
-        &self.sets[usize::from(self.set_of_slot[usize::from(slot.number())])]
+    /// All maps, in the order of their moments.
+    pub fn maps(&self) -> &[SlotMap] {
+        &self.maps
+    }
+
+    /// The number of the map that is in force for ids of this time.
+    pub fn map_number_at(&self, time: Timestamp) -> usize {
+        self.maps.iter().rposition(|map| map.from <= time).unwrap_or(0)
+    }
+
+    /// The number of the SET that holds an envelope: by the map that was in force at its id's own time.
+    pub fn set_number_of(&self, id: EnvelopeId) -> usize {
+        self.maps[self.map_number_at(id.minted_at())].set_number_of(id.slot())
+    }
+
+    /// The SET that holds an envelope.
+    pub fn set_of(&self, id: EnvelopeId) -> &SetTopology {
+        &self.sets[self.set_number_of(id)]
+    }
+}
+
+fn set_of_slot<'a>(
+    sets: &[SetTopology],
+    held: impl Iterator<Item = (usize, &'a [Slot])>,
+) -> Result<[u8; SLOTS as usize], String> {
+    const UNHELD: u8 = u8::MAX;
+    let mut set_of_slot = [UNHELD; SLOTS as usize];
+    for (number, slots) in held {
+        for slot in slots {
+            let holder = &mut set_of_slot[usize::from(slot.number())];
+            if *holder != UNHELD {
+                let (other, name) = (&sets[usize::from(*holder)].name, &sets[number].name);
+                return Err(format!("slot {:02} is held by {other:?} and by {name:?}", slot.number()));
+            }
+            *holder = number as u8;
+        }
+    }
+    match set_of_slot.iter().position(|holder| *holder == UNHELD) {
+        Some(slot) => Err(format!("slot {slot:02} is held by no SET")),
+        None => Ok(set_of_slot),
     }
 }
 

@@ -9,15 +9,18 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::SLOTS;
+use crate::id::{Fold, SLOTS};
 use crate::routing::{SetTopology, Topology};
+use crate::time::Timestamp;
 
 mod canary;
 mod decimal;
+mod maps;
 mod slots;
 
 pub use canary::{Canary, Measured};
 pub use decimal::Decimal;
+pub use maps::{MapEntry, MapSet};
 pub use slots::SlotList;
 
 /// The whole file.
@@ -28,6 +31,9 @@ pub struct TopologyFile {
     pub version: u64,
     /// The vertical slices.
     pub sets: Vec<SetEntry>,
+    /// Which of them hold which slots later, in the order of time. They are kept for ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<MapEntry>,
     /// Where balances are.
     pub wallets: Vec<WalletEntry>,
     /// Who stands in front of the SETs.
@@ -41,8 +47,12 @@ pub struct TopologyFile {
 pub struct SetEntry {
     /// Its name, unlike those of the others.
     pub name: String,
-    /// The slots that it holds.
+    /// The slots that it holds until the first of the `maps`; a SET that was added later holds none.
+    #[serde(default, skip_serializing_if = "SlotList::is_empty")]
     pub slots: SlotList,
+    /// Into how many databases these slots are folded, if not into as many as those of the installation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub databases: Option<u8>,
     /// How many of the new envelopes it gets, in proportion to the other weights; as many as its slots by
     /// default. 0 drains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,13 +70,6 @@ pub struct SetEntry {
     /// Its workers.
     #[serde(default)]
     pub workers: Vec<Named>,
-}
-
-impl SetEntry {
-    /// Its weight among the SETs that new envelopes are placed in.
-    pub fn weight(&self) -> Decimal {
-        self.weight.unwrap_or_else(|| Decimal::from(self.slots.slots().len() as u32))
-    }
 }
 
 /// One server of a SET.
@@ -105,13 +108,15 @@ pub struct Named {
 }
 
 impl TopologyFile {
-    /// Checks the whole: a bad file is refused whole.
+    /// Checks the whole, to be in force from `now` on: a bad file is refused whole.
     ///
     /// # Errors
     /// What is wrong, for the operator: it names the entry.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, now: Timestamp) -> Result<(), String> {
         self.routing()?;
-        self.check_weights()?;
+        for map in self.map_number_at(now)..=self.maps.len() {
+            self.check_weights(map)?;
+        }
         self.check_wallets()?;
         let mut names = HashSet::new();
         let mut addresses = HashSet::new();
@@ -127,6 +132,10 @@ impl TopologyFile {
         let (mut nodes, mut caches) = (HashMap::new(), HashMap::new());
         for set in &self.sets {
             check_name("SET", &set.name)?;
+            self.held_by(set, Fold::WHOLE)?;
+            if (0..=self.maps.len()).all(|map| self.slots_in(map, set).is_empty()) {
+                return Err(format!("SET {:?} holds no slot, now or later", set.name));
+            }
             check_nodes("SET", &set.name, &set.database)?;
             check_own("SET", &set.name, &set.database, &mut nodes)?;
             check_own("SET", &set.name, &set.cache, &mut caches)?;
@@ -144,12 +153,21 @@ impl TopologyFile {
     /// # Errors
     /// When slots or names do not add up.
     pub fn routing(&self) -> Result<Topology, String> {
-        let set = |entry: &SetEntry| SetTopology {
-            name: entry.name.clone(),
-            slots: entry.slots.slots().to_vec(),
-            servers: entry.servers.iter().map(|server| server.name.clone()).collect(),
+        let set = |entry: &SetEntry| {
+            let servers = entry.servers.iter().map(|server| server.name.clone()).collect();
+            (SetTopology { name: entry.name.clone(), servers }, entry.slots.slots().to_vec())
         };
-        Topology::new(self.sets.iter().map(set).collect())
+        let first = Topology::new(self.sets.iter().map(set).collect())?;
+        self.maps.iter().try_fold(first, |topology, map| topology.followed_by(map.from, &map.held()))
+    }
+
+    /// The weight of a SET among those that new envelopes are placed in while the map of this number is in force; 0
+    /// if it holds no slot in it.
+    pub fn weight_in(&self, map: usize, set: &SetEntry) -> Decimal {
+        match self.slots_in(map, set).len() {
+            0 => Decimal::ZERO,
+            slots => set.weight.unwrap_or_else(|| Decimal::from(slots as u32)),
+        }
     }
 
     /// The SET that a server belongs to, and the server.
@@ -180,19 +198,23 @@ impl TopologyFile {
         processes
     }
 
-    fn check_weights(&self) -> Result<(), String> {
-        if self.sets.iter().all(|set| set.weight() == Decimal::ZERO) {
-            return Err("every SET has weight 0: no SET would get a new envelope".to_owned());
+    fn check_weights(&self, map: usize) -> Result<(), String> {
+        let named = |reason: String| match map.checked_sub(1) {
+            None => reason,
+            Some(later) => format!("map from {}: {reason}", self.maps[later].from),
+        };
+        let mut weighty = self.sets.iter().filter(|set| self.weight_in(map, set) > Decimal::ZERO).peekable();
+        if weighty.peek().is_none() {
+            return Err(named("every SET has weight 0: no SET would get a new envelope".to_owned()));
         }
         for set in &self.sets {
             let Some(canary) = &set.canary else { continue };
             canary.check().map_err(|reason| format!("SET {:?}: {reason}", set.name))?;
         }
-        let stays = |set: &SetEntry| set.canary.is_none() && set.weight() > Decimal::ZERO;
-        if !self.sets.iter().any(stays) {
-            return Err(
-                "every SET with a weight is a canary: if all lost it, no SET would get a new envelope".to_owned()
-            );
+        if weighty.all(|set| set.canary.is_some()) {
+            return Err(named(
+                "every SET with a weight is a canary: if all lost it, no SET would get a new envelope".to_owned(),
+            ));
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub mod direct;
 
 pub mod answer;
 pub mod context;
+mod held;
 pub mod live;
 mod live_envelope;
 pub mod permits;

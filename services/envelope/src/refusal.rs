@@ -83,6 +83,7 @@ impl From<StoreError> for Refusal {
             StoreError::Locked(_) => Refusal::Busy,
             StoreError::Unavailable(_) => Refusal::Unavailable(cause),
             StoreError::Exists => Refusal::IdTaken,
+            StoreError::NotHeld => Refusal::Misdirected,
             StoreError::Unknown(_) => Refusal::Unknown(cause),
             StoreError::Damaged(_) => Refusal::Internal(cause),
         }

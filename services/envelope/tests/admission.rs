@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hongbao_core::fence::Fence;
 use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock as _, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, SystemClock, UserId};
+use hongbao_core::{Clock as _, Envelope, EnvelopeId, Fen, Kind, Limits, SystemClock, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
@@ -66,8 +67,7 @@ impl Bench {
             shared: None,
             tickets: TicketKey::new(b"a secret"),
             limits: Limits::default(),
-            slots: Slot::all().collect(),
-            zone_offset_s: 0,
+            fence: Fence::open(),
             // What is let in is answered, however busy this machine is.
             options: ServerOptions {
                 lane_queue_max,

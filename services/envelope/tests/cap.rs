@@ -7,9 +7,10 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hongbao_core::fence::Fence;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock as _, EnvelopeId, Limits, Slot, SystemClock, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, Limits, SystemClock, UserId};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
@@ -59,8 +60,7 @@ async fn server(
         shared: None,
         tickets: TicketKey::new(b"a secret"),
         limits: Limits::default(),
-        slots: Slot::all().collect(),
-        zone_offset_s: 0,
+        fence: Fence::open(),
         options: ServerOptions {
             lanes: false,
             permit_cap: CAP,

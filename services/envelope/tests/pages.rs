@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use hongbao_core::fence::Fence;
 use hongbao_core::limits::{DETAIL_AGE_MS_MAX, PAGE_MAX};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::Detail;
-use hongbao_core::{Clock as _, Entry, EntryKind, EnvelopeId, Fen, Limits, Slot, State, Timestamp, UserId};
+use hongbao_core::{Clock as _, Entry, EntryKind, EnvelopeId, Fen, Limits, State, Timestamp, UserId};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
@@ -76,8 +77,7 @@ impl Bench {
             shared: None,
             tickets: TicketKey::new(b"the secret of the tickets"),
             limits: Limits::default(),
-            slots: Slot::all().collect(),
-            zone_offset_s: 0,
+            fence: Fence::open(),
             options,
         };
         let server = Server::start(parts, &mut Registry::default()).0;

@@ -28,12 +28,7 @@ async fn server_of(mariadb: &Part) -> Router {
         statement_timeout: Duration::from_secs(600),
         ..MysqlOptions::default()
     };
-    let layout = || Layout {
-        fold: Fold::new(1, 1).unwrap(),
-        slots: Slot::all().collect(),
-        zone_offset_s: 0,
-        traffic: Traffic::Live,
-    };
+    let layout = || Layout::always(Slot::all(), Fold::new(1, 1).unwrap(), 0, Traffic::Live);
     migrate(options.clone(), &layout(), Date::of(SystemClock.now(), 0)).await.unwrap();
     let store = MysqlStore::open(options, layout()).await.unwrap();
     // The task ends with the test's runtime.

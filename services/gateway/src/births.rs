@@ -53,26 +53,26 @@ fn mint_with(
     fetch: impl FnMut(&mut [u8]) -> Result<(), getrandom::Error>,
 ) -> Result<EnvelopeId, Problem> {
     let mut random = Randomness::new(fetch);
-    let mut chosen = choose(fleet, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet))?;
+    let mut chosen = choose(fleet, now, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet, now))?;
     for _ in 0..BIRTH_DRAWS_MAX {
-        if fleet.sets()[chosen].open_weight().is_err() {
+        if fleet.open_weight(chosen, now).is_err() {
             // Its last server went away after the choice.
-            chosen = choose(fleet, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet))?;
+            chosen = choose(fleet, now, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet, now))?;
         }
         let id = EnvelopeId::mint(now, random.take()?);
         if fleet.set_number_of(id) == chosen && its_server_takes_new(fleet, id) {
             return Ok(id);
         }
     }
-    Err(nowhere(fleet))
+    Err(nowhere(fleet, now))
 }
 
 /// A SET by weight among those that take new envelopes, by its number; `None` if none does.
-fn choose(fleet: &Fleet, random: u64) -> Option<usize> {
+fn choose(fleet: &Fleet, now: Timestamp, random: u64) -> Option<usize> {
     // What changes meanwhile must not change the sum.
     let mut weights = [0; SLOTS as usize];
-    for (weight, set) in weights.iter_mut().zip(fleet.sets()) {
-        *weight = set.open_weight().unwrap_or(0);
+    for (number, weight) in weights.iter_mut().enumerate().take(fleet.sets().len()) {
+        *weight = fleet.open_weight(number, now).unwrap_or(0);
     }
     let sum: u64 = weights.iter().sum();
     let mut left = ((u128::from(random) * u128::from(sum)) >> u64::BITS) as u64;
@@ -91,8 +91,8 @@ fn its_server_takes_new(fleet: &Fleet, id: EnvelopeId) -> bool {
     fleet.choose(Key::Envelope(id), &[]).is_some_and(|server| server.is_up() && server.takes_new())
 }
 
-fn nowhere(fleet: &Fleet) -> Problem {
-    let reasons = fleet.sets().iter().map(|set| match set.open_weight() {
+fn nowhere(fleet: &Fleet, now: Timestamp) -> Problem {
+    let reasons = fleet.sets().iter().enumerate().map(|(number, set)| match fleet.open_weight(number, now) {
         Ok(_) => format!("SET {:?}: it has just come back", set.name),
         Err(closed) => format!("SET {:?}: {}", set.name, closed.reason()),
     });

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use hongbao_core::routing::owner;
 use hongbao_core::topology::SetEntry;
-use hongbao_core::{EnvelopeId, Slot};
+use hongbao_core::{EnvelopeId, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::options::GatewayOptions;
 use crate::probe;
-use crate::sets::{Births, SetState};
+use crate::sets::{Births, Closed, SetState};
 use crate::topology::{Known, TopologyWatcher};
 use crate::upstream::Upstream;
 
@@ -31,7 +31,8 @@ pub(crate) enum Key {
 pub(crate) struct Fleet {
     known: Arc<Known>,
     sets: Vec<SetState>,
-    set_of_slot: Vec<usize>,
+    /// By map, and in it by SET: its weight among those that new envelopes are placed in, in millionths.
+    weights: Vec<Vec<u64>>,
     all: Vec<Arc<Upstream>>,
 }
 
@@ -47,13 +48,10 @@ impl Fleet {
             SetState::new(set, servers.collect(), births(&set.name))
         };
         let sets: Vec<SetState> = file.sets.iter().map(state).collect();
-        let set_of = |slot| {
-            let name = &known.routing.set_of(slot).name;
-            file.sets.iter().position(|set| set.name == *name).expect("routing was made of this file's SETs")
-        };
-        let set_of_slot = Slot::all().map(set_of).collect();
+        let in_map = |map| file.sets.iter().map(|set| file.weight_in(map, set).millionths()).collect();
+        let weights = (0..=file.maps.len()).map(in_map).collect();
         let all = sets.iter().flat_map(|set| &set.servers).cloned().collect();
-        Fleet { known, sets, set_of_slot, all }
+        Fleet { known, sets, weights, all }
     }
 
     /// Every server.
@@ -66,9 +64,22 @@ impl Fleet {
         &self.sets
     }
 
-    /// The number, among these, of the SET that holds an envelope.
+    /// The number, among these, of the SET that holds an envelope: routing was made of the same file.
     pub(crate) fn set_number_of(&self, id: EnvelopeId) -> usize {
-        self.set_of_slot[usize::from(id.slot().number())]
+        self.known.routing.set_number_of(id)
+    }
+
+    /// The weight, above 0, of the SET of this number among those that envelopes of this time are placed in; or why
+    /// it gets none.
+    pub(crate) fn open_weight(&self, number: usize, time: Timestamp) -> Result<u64, Closed> {
+        let map = self.known.routing.map_number_at(time);
+        if self.known.file.slots_in(map, &self.known.file.sets[number]).is_empty() {
+            return Err(Closed::HoldsNothing);
+        }
+        match self.weights[map][number] {
+            0 => Err(Closed::Drained),
+            weight => self.sets[number].check_open().map(|()| weight),
+        }
     }
 
     /// The SET that holds an envelope.
@@ -138,7 +149,7 @@ impl Drop for Probed {
 impl Fleets {
     /// Probes the servers of the topology, on the runtime that this is called on.
     pub(crate) fn start(watcher: Arc<TopologyWatcher>, options: GatewayOptions) -> Fleets {
-        let empty = Fleet { known: watcher.current(), sets: Vec::new(), set_of_slot: Vec::new(), all: Vec::new() };
+        let empty = Fleet { known: watcher.current(), sets: Vec::new(), weights: Vec::new(), all: Vec::new() };
         let fleets = Fleets {
             watcher,
             options,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hongbao_core::Traffic;
+use hongbao_core::{Clock as _, SystemClock, Traffic};
 use hongbao_http::Code;
 use hongbao_http::metrics::Latency;
 use prometheus_client::collector::Collector;
@@ -128,8 +128,9 @@ impl Collector for GatewayMetrics {
         }
         let help = "Whether new envelopes are placed in a SET now";
         let mut open = encoder.encode_descriptor("hongbao_gateway_set_takes_new", help, None, MetricType::Gauge)?;
-        for set in fleet.sets() {
-            let takes_new = ConstGauge::new(u64::from(set.open_weight().is_ok()));
+        let now = SystemClock.now();
+        for (number, set) in fleet.sets().iter().enumerate() {
+            let takes_new = ConstGauge::new(u64::from(fleet.open_weight(number, now).is_ok()));
             takes_new.encode(open.encode_family(&[("set", set.name.as_str())])?)?;
         }
         fn labels(server: &Upstream) -> [(&str, &str); 2] {

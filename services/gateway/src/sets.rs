@@ -13,8 +13,6 @@ use crate::upstream::Upstream;
 pub(crate) struct SetState {
     pub(crate) name: String,
     pub(crate) servers: Vec<Arc<Upstream>>,
-    /// In millionths, as the topology says.
-    weight: u64,
     /// When it loses this weight.
     pub(crate) canary: Option<Canary>,
     /// It has.
@@ -26,6 +24,8 @@ pub(crate) struct SetState {
 /// Why a SET gets no new envelopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
+    /// No slot is its own.
+    HoldsNothing,
     /// Its weight is 0.
     Drained,
     /// It is a canary that has broken its rule.
@@ -40,6 +40,7 @@ impl Closed {
     /// In words, for an operator.
     pub(crate) fn reason(self) -> &'static str {
         match self {
+            Closed::HoldsNothing => "it holds no slot",
             Closed::Drained => "its weight is 0",
             Closed::Withdrawn => "it is a canary that has lost its weight",
             Closed::Down => "none of its servers is up",
@@ -53,7 +54,6 @@ impl SetState {
         SetState {
             name: set.name.clone(),
             servers,
-            weight: set.weight().millionths(),
             canary: set.canary.clone(),
             is_withdrawn: AtomicBool::new(false),
             births,
@@ -69,16 +69,13 @@ impl SetState {
         self.is_withdrawn.load(Ordering::Relaxed)
     }
 
-    /// Its weight among the SETs that new envelopes are placed in, above 0; or why it gets none.
-    pub(crate) fn open_weight(&self) -> Result<u64, Closed> {
-        if self.weight == 0 {
-            return Err(Closed::Drained);
-        }
+    /// Whether it can take new envelopes, if it has a weight; or why not.
+    pub(crate) fn check_open(&self) -> Result<(), Closed> {
         if self.is_withdrawn() {
             return Err(Closed::Withdrawn);
         }
         if self.servers.iter().any(|server| server.is_up() && server.takes_new()) {
-            return Ok(self.weight);
+            return Ok(());
         }
         let is_up = self.servers.iter().any(|server| server.is_up());
         Err(if is_up { Closed::TakesNoNew } else { Closed::Down })

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hongbao_core::limits::TOPOLOGY_BYTES_MAX;
 use hongbao_core::routing::Topology;
 use hongbao_core::topology::TopologyFile;
+use hongbao_core::{Clock as _, SystemClock, Timestamp};
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -58,7 +59,7 @@ impl TopologyWatcher {
     pub fn open(path: &Path) -> Result<Arc<TopologyWatcher>, String> {
         let named = |reason: String| format!("{}: {reason}", path.display());
         let text = read(path).map_err(named)?;
-        let known = parse(&text).map_err(named)?;
+        let known = parse(&text, SystemClock.now()).map_err(named)?;
         Ok(Arc::new(TopologyWatcher {
             path: path.to_owned(),
             current: watch::Sender::new(Arc::new(known)),
@@ -85,7 +86,7 @@ impl TopologyWatcher {
     /// Reads the file again: for a signal. What is refused is refused aloud,
     /// also when it has been before. It blocks for as long as reading takes.
     pub fn reread(&self) {
-        self.judge(&mut self.last.lock(), true);
+        self.judge(&mut self.last.lock(), Cause::Signal);
     }
 
     /// Reads the file again, unless it was just done: for a request that was
@@ -99,7 +100,7 @@ impl TopologyWatcher {
                 return;
             }
             last.asked = Some(now);
-            watcher.judge(&mut last, false);
+            watcher.judge(&mut last, Cause::Misdirected);
         });
         // Reading does not panic; without it the last good version stays.
         let _ = reading.await;
@@ -112,7 +113,7 @@ impl TopologyWatcher {
         loop {
             tick.tick().await;
             let watcher = self.clone();
-            let _ = tokio::task::spawn_blocking(move || watcher.judge(&mut watcher.last.lock(), false)).await;
+            let _ = tokio::task::spawn_blocking(move || watcher.judge(&mut watcher.last.lock(), Cause::Turn)).await;
         }
     }
 
@@ -123,14 +124,16 @@ impl TopologyWatcher {
     }
 
     /// Reads, and takes over what is new and good.
-    fn judge(&self, last: &mut Last, aloud: bool) {
+    fn judge(&self, last: &mut Last, cause: Cause) {
         let seen = read(&self.path);
-        if seen == last.seen && !aloud {
+        let is_said = seen != last.seen || cause == Cause::Signal;
+        if !is_said && cause == Cause::Turn {
             return;
         }
-        let known = seen.clone().and_then(|text| parse(&text));
+        let now = SystemClock.now();
+        let known = seen.clone().and_then(|text| parse(&text, now));
         let current = self.current();
-        let known = known.and_then(|known| follows(&current, &known).map(|()| known));
+        let known = known.and_then(|known| follows(&current, &known, now, cause == Cause::Misdirected).map(|()| known));
         last.seen = seen;
         match known {
             Ok(known) if known == *current => {}
@@ -138,6 +141,7 @@ impl TopologyWatcher {
                 tracing::info!(version = known.file.version, was = current.file.version, "a new topology is in force");
                 self.current.send_replace(Arc::new(known));
             }
+            Err(_) if !is_said => {}
             Err(reason) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 let (path, version) = (self.path.display(), current.file.version);
@@ -147,8 +151,19 @@ impl TopologyWatcher {
     }
 }
 
+/// Why the file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// It is read again and again.
+    Turn,
+    /// An operator asks for it: what is refused is said again.
+    Signal,
+    /// A server has answered that an envelope is not its own.
+    Misdirected,
+}
+
 /// Whether a version may take another's place.
-fn follows(current: &Known, next: &Known) -> Result<(), String> {
+fn follows(current: &Known, next: &Known, now: Timestamp, is_fenced: bool) -> Result<(), String> {
     let (was, is) = (current.file.version, next.file.version);
     if is < was {
         return Err(format!("its version {is} is smaller than {was}"));
@@ -156,7 +171,7 @@ fn follows(current: &Known, next: &Known) -> Result<(), String> {
     if is == was && current.file != next.file {
         return Err(format!("it differs from the one in force, and its version is {is} as well"));
     }
-    Ok(())
+    next.file.check_follows(&current.file, now, is_fenced)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -169,12 +184,12 @@ fn read(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-fn parse(text: &str) -> Result<Known, String> {
+fn parse(text: &str, now: Timestamp) -> Result<Known, String> {
     if text.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
     let file: TopologyFile = toml::from_str(text).map_err(|error| error.to_string())?;
-    file.check()?;
+    file.check(now)?;
     let routing = file.routing()?;
     Ok(Known { file, routing })
 }

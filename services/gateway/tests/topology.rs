@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::{Backend, Front, id, quick, topology};
-use hongbao_core::EnvelopeId;
+use hongbao_core::limits::MAP_AHEAD_MS_MIN;
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock};
 use hongbao_gateway::GatewayOptions;
 use hongbao_gateway::rate::{RateLimits, UserRates};
 
@@ -31,6 +32,7 @@ async fn a_changed_file_is_taken_over_and_a_bad_one_leaves_the_last_good_one() {
     assert_eq!(front.post(&grab(id(1)), "").await.server(), "a2");
     assert_eq!(front.metric("hongbao_gateway_server_up{set=\"a\",server=\"a1\"}").await, None, "it is gone");
 
+    let all = "{ name = \"a\", slots = \"00-99\" }";
     let bad = [
         String::new(),
         "version = ".to_owned(),
@@ -41,6 +43,8 @@ async fn a_changed_file_is_taken_over_and_a_bad_one_leaves_the_last_good_one() {
         only(5, "a1", &one) + "colour = 1\n",
         topology(5, &[("a", "00-99", &[("a1", one.address), ("a1", two.address)])]),
         topology(5, &[("a", "00-49", &[("a1", one.address)]), ("b", "50-99", &[("a1", two.address)])]),
+        topology(5, &[("a", "00-49", &[("a1", one.address)]), ("b", "50-99", &[("b1", two.address)])]),
+        only(5, "a1", &one) + &format!("[[maps]]\nfrom = \"{}\"\nsets = [{all}]\n", SystemClock.now()),
     ];
     for (number, text) in bad.iter().enumerate() {
         std::fs::write(&front.file, text).unwrap();
@@ -100,18 +104,33 @@ async fn a_server_that_stays_keeps_its_standing_when_the_topology_changes() {
 
 #[tokio::test]
 async fn a_misdirected_request_makes_the_gateway_look_at_its_file_and_go_to_the_right_set_once() {
+    goes_to_the_right_set_once(2 * MAP_AHEAD_MS_MIN).await;
+}
+
+/// A gateway that was without the new file when its map came into force.
+#[tokio::test]
+async fn a_misdirected_request_makes_the_gateway_take_over_a_map_that_is_in_force() {
+    goes_to_the_right_set_once(-1_000).await;
+}
+
+async fn goes_to_the_right_set_once(ahead_ms: i64) {
     let (one, two) = (Backend::start("a1").await, Backend::start("b1").await);
-    let id = (0..).map(id).find(|id| id.slot().number() == 7).unwrap();
-    let text = |version, a: &str, b: &str| {
-        topology(version, &[("a", a, &[("a1", one.address)]), ("b", b, &[("b1", two.address)])])
-    };
+    let from = SystemClock.now().plus_millis(ahead_ms);
+    let ids = (0..).map(|number: u64| EnvelopeId::mint(from, std::array::from_fn(|at| (number >> at) as u8)));
+    let id = ids.into_iter().find(|id| id.slot().number() == 7).unwrap();
+    let text =
+        |version| topology(version, &[("a", "00-49", &[("a1", one.address)]), ("b", "50-99", &[("b1", two.address)])]);
     let options = GatewayOptions { topology_poll_ms: 600_000, ..quick() };
-    let front = Front::start(&text(1, "00-49", "50-99"), options).await;
+    let front = Front::start(&text(1), options).await;
     assert_eq!(front.post(&format!("/v1/envelopes/{id}/open"), "{}").await.server(), "a1");
     tokio::time::sleep(Duration::from_millis(50)).await;
 
-    // The slot has moved, and only the servers know.
-    std::fs::write(&front.file, text(2, "00-06, 08-49", "07, 50-99")).unwrap();
+    // The slot has another SET for ids of this time, and only the servers know.
+    let map = format!(
+        "[[maps]]\nfrom = \"{from}\"\nsets = [{{ name = \"a\", slots = \"00-06, 08-49\" }}, \
+         {{ name = \"b\", slots = \"07, 50-99\" }}]\n"
+    );
+    std::fs::write(&front.file, text(2) + &map).unwrap();
     one.script.misdirects.store(true, Ordering::SeqCst);
     let reply = front.post(&format!("/v1/envelopes/{id}/open"), "{}").await;
     assert_eq!(reply.server(), "b1");

@@ -34,8 +34,12 @@ pub fn run_installation(config: &Path, traffic: Traffic, json: bool) -> Result<E
         let topology = role.file();
         let mut sets = Vec::new();
         for set in &topology.sets {
-            let store = Arc::new(stores::open_store(&role.installation, set, traffic).await?);
-            sets.push(SetStore { name: set.name.clone(), slots: set.slots.slots().to_vec(), store });
+            let store = Arc::new(stores::open_store(&role.installation, &topology, set, traffic).await?);
+            sets.push(SetStore {
+                name: set.name.clone(),
+                held: topology.held_by(set, role.installation.storage.fold()?)?,
+                store,
+            });
         }
         let wallet = stores::open_wallet(&role.installation, &topology, traffic).await?;
         check(&sets, &wallet, json).await

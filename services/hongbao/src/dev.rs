@@ -7,10 +7,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use hongbao_core::calls::Call;
+use hongbao_core::fence::Fence;
 use hongbao_core::limits::ROTATION_AHEAD_DAYS;
-use hongbao_core::routing::Topology;
 use hongbao_core::ticket::TicketKey;
-use hongbao_core::{Clock, Slot, SystemClock, Traffic};
+use hongbao_core::{Clock, SystemClock, Traffic};
 use hongbao_envelope::http::{App, DevCalls};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
@@ -163,8 +163,6 @@ fn start_server(
     clock: Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> (Arc<Server>, ServerTasks) {
-    let topology = Topology::single("dev", "dev");
-    let set = topology.set_of(Slot::all().next().expect("there are slots"));
     let parts = ServerParts {
         store,
         wallet,
@@ -173,8 +171,7 @@ fn start_server(
         shared: None,
         tickets: TicketKey::new(&traffic.secret(config.tickets.secret.0.as_bytes())),
         limits: config.limits.0.clone(),
-        slots: set.slots.clone(),
-        zone_offset_s: config.zone_offset_s.0,
+        fence: Fence::open(),
         options: config.server.clone(),
     };
     Server::start(parts, registry)

@@ -126,7 +126,7 @@ mod tests {
         };
         let slots: Vec<Slot> = Slot::all().collect();
         let fold = Fold::new(1, 1).unwrap();
-        let layout = Layout { fold, slots: slots.clone(), zone_offset_s: 0, traffic: Traffic::Live };
+        let layout = Layout::always(slots.clone(), fold, 0, Traffic::Live);
         hongbao_store::mysql::migrate(options(&of_store), &layout, Date::of(SystemClock.now(), 0)).await.unwrap();
         let homes = vec![DatabaseServer { options: options(&of_wallet), slots, traffic: Traffic::Live }];
         hongbao_wallet::mysql::migrate(&homes, 1).await.unwrap();

@@ -25,6 +25,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hongbao_core::Traffic;
 
+use self::stores::LeftOut;
+
 /// Millions of small answers: an allocator made for that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -60,11 +62,22 @@ enum Command {
     Server(RoleArguments),
     /// The background jobs of one SET.
     Worker(RoleArguments),
-    /// Make and upgrade databases and day tables; may be repeated at any time.
+    /// Make and upgrade databases and day tables, and bring the fences of the SETs to what the topology says; may be
+    /// repeated at any time.
     Migrate {
         /// The settings file.
         #[arg(long)]
         config: PathBuf,
+        /// A topology file that is to come, instead of the one that the settings name.
+        #[arg(long)]
+        topology: Option<PathBuf>,
+        /// A SET whose databases cannot be reached, and that is to lose slots all the same. Before its databases are
+        /// reached again by any server, run this command without it.
+        #[arg(long, value_name = "SET", requires = "reason")]
+        leave_out: Vec<String>,
+        /// Why a SET is left out; it is kept in the databases of the others.
+        #[arg(long, requires = "leave_out")]
+        reason: Option<String>,
     },
     /// Recompute the invariants from the stored rows alone; safe while serving.
     Audit {
@@ -143,7 +156,10 @@ fn main() -> ExitCode {
         Command::Gateway(arguments) => roles::gateway::run(&arguments.start()),
         Command::Server(arguments) => roles::server::run(&arguments.start()),
         Command::Worker(arguments) => roles::worker::run(&arguments.start()),
-        Command::Migrate { config } => migrate::run(&config),
+        Command::Migrate { config, topology, leave_out, reason } => {
+            let left_out = LeftOut { sets: leave_out, reason: reason.unwrap_or_default() };
+            migrate::run(&config, topology.as_deref(), &left_out)
+        }
         Command::Audit { config, data, shadow, json } => {
             let traffic = if shadow { Traffic::Shadow } else { Traffic::Live };
             match (config, data) {

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::PENDING_PAGE_MAX;
-use hongbao_core::topology::{Decimal, SetEntry};
-use hongbao_core::{EnvelopeId, Stage, Timestamp, Traffic};
+use hongbao_core::topology::{Decimal, SetEntry, TopologyFile};
+use hongbao_core::{Clock as _, EnvelopeId, Stage, SystemClock, Timestamp, Traffic};
 use hongbao_database::durable::{Reading, read_across_a_start};
 use hongbao_store::{Store, StoreError};
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub fn run(config: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, Stri
         let topology = role.file();
         let mut all = Vec::new();
         for set in &topology.sets {
-            let shown = show(set, read(&role.installation, set, traffic).await);
+            let shown = show(&topology, set, read(&role.installation, &topology, set, traffic).await);
             if !json {
                 println!("{}", in_words(&shown));
             }
@@ -77,8 +77,13 @@ pub fn run(config: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, Stri
 }
 
 /// A SET that serves nothing new and has nothing left to do can be stopped, so what is said must survive a crash.
-async fn read(installation: &Installation, set: &SetEntry, traffic: Traffic) -> Result<Pending, String> {
-    let store = stores::open_store(installation, set, traffic).await?;
+async fn read(
+    installation: &Installation,
+    topology: &TopologyFile,
+    set: &SetEntry,
+    traffic: Traffic,
+) -> Result<Pending, String> {
+    let store = stores::open_store(installation, topology, set, traffic).await?;
     let durable = async {
         let reading = Reading::begin(&store);
         let pending = pending(&store).await?;
@@ -127,13 +132,15 @@ impl Pending {
     }
 }
 
-fn show(set: &SetEntry, read: Result<Pending, String>) -> Shown<'_> {
-    let drained = set.weight() == Decimal::ZERO && read.as_ref().is_ok_and(|pending| pending.oldest.is_none());
+fn show<'a>(topology: &TopologyFile, set: &'a SetEntry, read: Result<Pending, String>) -> Shown<'a> {
+    let map = topology.map_number_at(SystemClock.now());
+    let (weight, slots) = (topology.weight_in(map, set), topology.slots_in(map, set).len());
+    let drained = weight == Decimal::ZERO && read.as_ref().is_ok_and(|pending| pending.oldest.is_none());
     let (pending, error) = match read {
         Ok(pending) => (Some(pending), None),
         Err(error) => (None, Some(error)),
     };
-    Shown { name: &set.name, weight: set.weight().into(), slots: set.slots.slots().len(), drained, pending, error }
+    Shown { name: &set.name, weight: weight.into(), slots, drained, pending, error }
 }
 
 fn in_words(shown: &Shown<'_>) -> String {

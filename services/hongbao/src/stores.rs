@@ -1,18 +1,28 @@
 //! The databases of an installation, as the topology names them.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hongbao_core::fence::Accepted;
+use hongbao_core::held::{BEGINNING, NEVER};
 use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::topology::{SetEntry, TopologyFile};
-use hongbao_core::{Clock as _, Date, Slot, SystemClock, Traffic};
+use hongbao_core::{Clock as _, Date, SystemClock, Timestamp, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
-use hongbao_store::mysql::{Layout, MysqlStore};
+use hongbao_store::mysql::{Fences, Layout, MysqlStore, prepare};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 
 use crate::config::installation::Installation;
 
 /// The databases of one SET, in one kind of traffic.
-pub async fn open_store(installation: &Installation, set: &SetEntry, traffic: Traffic) -> Result<MysqlStore, String> {
+pub async fn open_store(
+    installation: &Installation,
+    topology: &TopologyFile,
+    set: &SetEntry,
+    traffic: Traffic,
+) -> Result<MysqlStore, String> {
     let options = installation.database.options(&set.database)?;
-    let opened = MysqlStore::open(options, layout(installation, set, traffic)?).await;
+    let opened = MysqlStore::open(options, layout(installation, topology, set, traffic)?).await;
     opened.map_err(|error| format!("SET {:?}: {error}", set.name))
 }
 
@@ -27,21 +37,89 @@ pub async fn open_wallet(
     opened.map_err(|error| format!("wallet: {error}"))
 }
 
-/// Makes and upgrades all databases and day tables, of the rehearsal too where it is enabled.
-pub async fn migrate(installation: &Installation, topology: &TopologyFile) -> Result<(), String> {
+/// The SETs whose databases cannot be reached, and are not asked before others get what is taken from them; with the
+/// reason that an operator gave.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    /// Their names.
+    pub sets: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl LeftOut {
+    fn names(&self, set: &SetEntry) -> bool {
+        self.sets.contains(&set.name)
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sets.is_empty() {
+            true => Ok(()),
+            false => write!(f, "SET {} was left out: {}", self.sets.join(", "), self.reason),
+        }
+    }
+}
+
+/// Makes and upgrades all databases and day tables, of the rehearsal too where it is enabled, and brings the fences to
+/// what the topology says.
+pub async fn migrate(installation: &Installation, topology: &TopologyFile, left_out: &LeftOut) -> Result<(), String> {
+    if let Some(unknown) = left_out.sets.iter().find(|name| topology.sets.iter().all(|set| set.name != **name)) {
+        return Err(format!("--leave-out: the topology has no SET {unknown:?}"));
+    }
     for traffic in installation.rehearsal.traffics() {
-        migrate_traffic(installation, topology, *traffic).await?;
+        migrate_traffic(installation, topology, *traffic, left_out).await?;
+    }
+    if !left_out.sets.is_empty() {
+        tracing::warn!(sets = left_out.sets.join(", "), left_out.reason, "fences were not changed");
     }
     Ok(())
 }
 
-async fn migrate_traffic(installation: &Installation, topology: &TopologyFile, traffic: Traffic) -> Result<(), String> {
+/// Shows what changed, a line for each moment.
+fn say(set: &SetEntry, what: &str, changed: &[Accepted]) {
+    let mut by_time: BTreeMap<(Timestamp, Timestamp), Vec<String>> = BTreeMap::new();
+    for Accepted { slot, from, until, .. } in changed {
+        by_time.entry((*from, *until)).or_default().push(format!("{:02}", slot.number()));
+    }
+    for ((from, until), slots) in by_time {
+        let times = match (from == BEGINNING, until == NEVER) {
+            (true, true) => "of all times".to_owned(),
+            (true, false) => format!("before {until}"),
+            (false, true) => format!("from {from} on"),
+            (false, false) => format!("from {from} to {until}"),
+        };
+        println!("SET {:?} {what} ids {times} of slots {}", set.name, slots.join(", "));
+    }
+}
+
+async fn migrate_traffic(
+    installation: &Installation,
+    topology: &TopologyFile,
+    traffic: Traffic,
+    left_out: &LeftOut,
+) -> Result<(), String> {
     let suffix = traffic.database_suffix();
-    for set in &topology.sets {
+    let through = Date::of(SystemClock.now(), installation.zone_offset_s.0).plus_days(ROTATION_AHEAD_DAYS);
+    let mut fences = Vec::new();
+    for set in topology.sets.iter().filter(|set| !left_out.names(set)) {
+        let named = |error| format!("SET {:?}: {error}", set.name);
         let options = installation.database.options(&set.database)?;
-        let through = Date::of(SystemClock.now(), installation.zone_offset_s.0).plus_days(ROTATION_AHEAD_DAYS);
-        let done = hongbao_store::mysql::migrate(options, &layout(installation, set, traffic)?, through).await;
-        done.map_err(|error| format!("SET {:?}: {error}", set.name))?;
+        let layout = layout(installation, topology, set, traffic)?;
+        prepare(options.clone(), &layout, through).await.map_err(named)?;
+        let of_set = Fences::open(options, layout).await.map_err(named)?;
+        // Nothing is changed unless everything can be.
+        of_set.check(topology.version).await.map_err(named)?;
+        fences.push((set, of_set));
+    }
+    for (set, of_set) in &fences {
+        let lost = of_set.narrow(topology.version, &left_out.to_string()).await;
+        say(set, "no longer holds", &lost.map_err(|error| format!("SET {:?}: {error}", set.name))?);
+    }
+    for (set, of_set) in &fences {
+        let new = of_set.widen(topology.version).await;
+        say(set, "holds", &new.map_err(|error| format!("SET {:?}: {error}", set.name))?);
         println!("SET {:?}{suffix}: up to date", set.name);
     }
     let wallet_servers = wallet_servers(installation, topology, traffic)?;
@@ -70,7 +148,7 @@ pub fn databases(
     let mut all = Vec::new();
     for set in &topology.sets {
         let options = installation.database.options(&set.database)?;
-        let names = layout(installation, set, traffic)?.all_databases();
+        let names = layout(installation, topology, set, traffic)?.all_databases();
         all.push(Databases { what: format!("set-{}", set.name), options, names });
     }
     let wallet_servers = wallet_servers(installation, topology, traffic)?;
@@ -82,9 +160,14 @@ pub fn databases(
     Ok(all)
 }
 
-fn layout(installation: &Installation, set: &SetEntry, traffic: Traffic) -> Result<Layout, String> {
-    let slots: Vec<Slot> = set.slots.slots().to_vec();
-    Ok(Layout { fold: installation.storage.fold()?, slots, zone_offset_s: installation.zone_offset_s.0, traffic })
+fn layout(
+    installation: &Installation,
+    topology: &TopologyFile,
+    set: &SetEntry,
+    traffic: Traffic,
+) -> Result<Layout, String> {
+    let held = topology.held_by(set, installation.storage.fold()?)?;
+    Ok(Layout { held, zone_offset_s: installation.zone_offset_s.0, traffic })
 }
 
 fn wallet_servers(

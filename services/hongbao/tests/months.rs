@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use hongbao_core::fence::Fence;
 use hongbao_core::id::Fold;
 use hongbao_core::limits::{ROTATION_AHEAD_DAYS, ROTATION_AHEAD_DAYS_MIN};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{GrabAnswer, Outcome};
-use hongbao_core::{Clock as _, Date, Day, EnvelopeId, Limits, Seed, Slot, State, Timestamp, Transfer, UserId};
+use hongbao_core::{Clock as _, Date, Day, EnvelopeId, Limits, Seed, State, Timestamp, Transfer, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
@@ -101,8 +102,7 @@ impl Service {
             shared: None,
             tickets: TicketKey::new(b"a secret that only this test knows"),
             limits: Limits::default(),
-            slots: Slot::all().collect(),
-            zone_offset_s: ZONE_S,
+            fence: Fence::open(),
             options: ServerOptions::default(),
         };
         Server::start(parts, &mut Registry::default()).0

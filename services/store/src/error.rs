@@ -15,6 +15,10 @@ pub enum StoreError {
     /// An id of new envelopes is that of another one: nothing of it was written, and never will be.
     #[error("an envelope with this id exists")]
     Exists,
+    /// The database does not accept the ids of new envelopes: by their time another one holds their slot. Nothing of
+    /// it was written.
+    #[error("the fence of the database does not accept this id")]
+    NotHeld,
     /// It may have been written or not: only reading again tells.
     #[error("the database did not confirm the commit: {0}")]
     Unknown(String),

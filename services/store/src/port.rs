@@ -2,6 +2,7 @@
 //! them; the jobs of the workers credit, refund and remove; the audit scans.
 
 use async_trait::async_trait;
+use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
@@ -95,6 +96,11 @@ pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Rotatio
         0
     }
 
+    /// Which ids the databases accept, as they say now.
+    async fn fence(&self) -> Result<Fence, StoreError> {
+        Ok(Fence::open())
+    }
+
     /// Asks whether the database answers; tells its clock if it has one of its own.
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
@@ -105,7 +111,8 @@ pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Rotatio
 #[async_trait]
 pub trait Creation: Send + Sync {
     /// Writes new envelopes, all of one database: all of them or none, which is
-    /// [`StoreError::Exists`] if one of the ids is taken.
+    /// [`StoreError::Exists`] if one of the ids is taken, and [`StoreError::NotHeld`] if the databases'
+    /// [`fence`](Store::fence) does not accept one.
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError>;
 
     /// A paid envelope becomes active, unless it has gone further or was

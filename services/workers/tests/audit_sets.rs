@@ -6,12 +6,18 @@ mod common;
 use common::damage::{damage_store, damage_wallet};
 use common::{DAY_MS, World, ZONE_S, run_until_idle};
 use hongbao_core::audit::Breach;
-use hongbao_core::{EnvelopeId, Slot, Transfer, TransferOutcome};
+use hongbao_core::held::{BEGINNING, HeldSlots, HeldSpan, NEVER};
+use hongbao_core::id::Fold;
+use hongbao_core::{Clock as _, EnvelopeId, Slot, Transfer, TransferOutcome};
 use hongbao_workers::credit::Credit;
 use hongbao_workers::{AuditError, AuditReport, SetStore, audit};
 
 fn set(name: &str, world: &World) -> SetStore {
-    SetStore { name: name.to_owned(), slots: world.slots.clone(), store: world.store.clone() }
+    SetStore {
+        name: name.to_owned(),
+        held: HeldSlots::always(world.slots.clone(), Fold::WHOLE),
+        store: world.store.clone(),
+    }
 }
 
 async fn audited(sets: &[SetStore], world: &World) -> (AuditReport, Vec<Breach>) {
@@ -111,12 +117,20 @@ async fn slots_without_a_set_or_with_two_are_refused() {
     let (one, two) = World::two_sets().await;
     let mut tell = |_: &Breach| panic!("nothing is checked");
     let mut check = async |sets: &[SetStore]| audit(sets, &*one.wallet, &mut tell).await.unwrap_err();
-    assert!(matches!(check(&[]).await, AuditError::Slots(0, 0)));
-    assert!(matches!(check(&[set("one", &one)]).await, AuditError::Slots(50, 0)));
-    let mut greedy = set("two", &two);
-    greedy.slots.push(Slot::new(7).unwrap());
-    let refused = check(&[set("one", &one), greedy]).await;
-    assert_eq!(refused.to_string(), "slot 07 is held by 2 SETs, and should be by one");
+    assert!(matches!(check(&[]).await, AuditError::Slots(0, BEGINNING, 0)));
+    assert!(matches!(check(&[set("one", &one)]).await, AuditError::Slots(50, BEGINNING, 0)));
+    let greedy = |held| SetStore { held, ..set("two", &two) };
+    let high = two.slots.iter().copied();
+    let always = HeldSlots::always(high.clone().chain(Slot::new(7)), Fold::WHOLE);
+    let refused = check(&[set("one", &one), greedy(always)]).await.to_string();
+    assert_eq!(refused, "slot 07 is held by 2 SETs for ids from 1970-01-01T00:00:00.000Z on, and should be by one");
+    let span = |from, until, slots| HeldSpan { from, until, slots, fold: Fold::WHOLE };
+    let later = HeldSlots::new(vec![
+        span(BEGINNING, one.clock.now(), high.clone().collect()),
+        span(one.clock.now(), NEVER, high.skip(1).collect()),
+    ]);
+    let refused = check(&[set("one", &one), greedy(later)]).await.to_string();
+    assert_eq!(refused, format!("slot 50 is held by 0 SETs for ids from {} on, and should be by one", one.clock.now()));
 }
 
 /// Five envelopes, a minute between each and the next, with one opening each.

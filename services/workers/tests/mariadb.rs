@@ -29,9 +29,11 @@ use hongbao_workers::{
 use prometheus_client::registry::Registry;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 
+/// Databases over all slots.
+const FOLD: u8 = 10;
 const LEASE: Duration = Duration::from_millis(400);
 
 fn mariadb() -> &'static Part {
@@ -50,24 +52,29 @@ fn options(part: &Part) -> MysqlOptions {
 
 /// Each test has a SET of its own in the one MariaDB: the databases of one slot.
 async fn set(slot: u8) -> Arc<MysqlStore> {
-    set_on(mariadb(), slot).await
+    static MIGRATED: OnceCell<()> = OnceCell::const_new();
+    let every = layout(Slot::all().take(FOLD.into()));
+    MIGRATED.get_or_init(|| migrated(mariadb(), &every)).await;
+    open(mariadb(), layout(Slot::new(slot))).await
 }
 
 async fn set_on(part: &Part, slot: u8) -> Arc<MysqlStore> {
-    static MIGRATION: Mutex<()> = Mutex::const_new(());
-    let options = options(part);
-    let fold = Fold::new(10, 1).unwrap();
-    let layout = Layout {
-        fold,
-        slots: vec![Slot::new(slot).unwrap()],
-        zone_offset_s: ZONE_S,
-        traffic: hongbao_core::Traffic::Live,
-    };
-    let one_at_a_time = MIGRATION.lock().await;
+    let layout = layout(Slot::new(slot));
+    migrated(part, &layout).await;
+    open(part, layout).await
+}
+
+fn layout(slots: impl IntoIterator<Item = Slot>) -> Layout {
+    Layout::always(slots, Fold::new(FOLD, 1).unwrap(), ZONE_S, hongbao_core::Traffic::Live)
+}
+
+async fn migrated(part: &Part, layout: &Layout) {
     // A world begins on 16 February; the processes rotate to the wall clock.
-    migrate(options.clone(), &layout, Date::parse("20260217").unwrap()).await.unwrap();
-    drop(one_at_a_time);
-    Arc::new(MysqlStore::open(options, layout).await.unwrap())
+    migrate(options(part), layout, Date::parse("20260217").unwrap()).await.unwrap();
+}
+
+async fn open(part: &Part, layout: Layout) -> Arc<MysqlStore> {
+    Arc::new(MysqlStore::open(options(part), layout).await.unwrap())
 }
 
 /// A process's wallet, in one database.

@@ -193,6 +193,7 @@ impl Description {
         let set = |(number, set): (usize, &str)| SetEntry {
             name: set.to_owned(),
             slots: slots(format!("{number:02}-99/{}", self.sets)),
+            databases: None,
             weight: None,
             canary: None,
             database: of(set, PartKind::Database).into_iter().map(|node| reached(node).to_string()).collect(),
@@ -212,6 +213,7 @@ impl Description {
         TopologyFile {
             version: 1,
             sets: self.set_names().iter().copied().enumerate().map(set).collect(),
+            maps: Vec::new(),
             wallets: vec![WalletEntry {
                 name: "wallet".to_owned(),
                 slots: slots("00-99".to_owned()),
@@ -237,6 +239,8 @@ impl Description {
 
 #[cfg(test)]
 mod tests {
+    use hongbao_core::held::BEGINNING;
+
     use super::*;
 
     fn described(change: impl FnOnce(&mut Description)) -> Description {
@@ -258,8 +262,8 @@ mod tests {
                         all(&mut one);
                     }
                     one.check().unwrap();
-                    one.topology(false).check().unwrap();
-                    one.topology(true).check().unwrap();
+                    one.topology(false).check(BEGINNING).unwrap();
+                    one.topology(true).check(BEGINNING).unwrap();
                     let relays = one.relays().into_iter().map(|relay| relay.listen.port());
                     let mut ports: Vec<u16> = one.parts().iter().map(|part| part.port).chain(relays).collect();
                     let count = ports.len();

@@ -6,7 +6,7 @@ use crate::id::Slot;
 
 /// Slots as they are written: `"00-49"`, `"07"`, or several of these with commas.
 /// `"00-98/2"` is every second one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SlotList {
     text: String,
@@ -17,6 +17,11 @@ impl SlotList {
     /// The slots, in the order in which they are written.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
+    }
+
+    /// Whether there are none, which cannot be written.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 }
 

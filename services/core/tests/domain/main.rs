@@ -9,7 +9,9 @@ mod split;
 mod split_vectors;
 
 mod date;
+mod fence_random;
 mod fold;
+mod held;
 mod id;
 mod placement;
 mod routing;

@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 
 use hongbao_core::routing::{SetTopology, Topology, owner};
-use hongbao_core::{EnvelopeId, Slot};
+use hongbao_core::{EnvelopeId, Slot, Timestamp};
 use proptest::prelude::*;
 
-use crate::sample::{NEW_YEAR, scrambled};
+use crate::sample::{NEW_YEAR, id_in, scrambled};
 
-fn set(name: &str, slots: impl IntoIterator<Item = u8>, servers: &[&str]) -> SetTopology {
-    SetTopology {
-        name: name.to_owned(),
-        slots: slots.into_iter().map(|number| Slot::new(number).unwrap()).collect(),
-        servers: servers.iter().map(|server| server.to_string()).collect(),
-    }
+fn slots(numbers: impl IntoIterator<Item = u8>) -> Vec<Slot> {
+    numbers.into_iter().map(|number| Slot::new(number).unwrap()).collect()
+}
+
+fn set(name: &str, held: impl IntoIterator<Item = u8>, servers: &[&str]) -> (SetTopology, Vec<Slot>) {
+    let servers = servers.iter().map(|server| server.to_string()).collect();
+    (SetTopology { name: name.to_owned(), servers }, slots(held))
 }
 
 #[track_caller]
-fn assert_refused(sets: Vec<SetTopology>, reason: &str) {
+fn assert_refused(sets: Vec<(SetTopology, Vec<Slot>)>, reason: &str) {
     let refusal = Topology::new(sets).unwrap_err();
     assert!(refusal.contains(reason), "{refusal}");
 }
@@ -39,19 +40,17 @@ fn owner_of(id: EnvelopeId, servers: &[String]) -> &str {
 #[test]
 fn a_whole_topology_knows_the_set_of_every_slot() {
     let topology = Topology::new(vec![set("a", 0..40, &["a1", "a2"]), set("b", 40..100, &["b1"])]).unwrap();
-    for slot in Slot::all() {
-        let expected = if slot.number() < 40 { "a" } else { "b" };
-        assert_eq!(topology.set_of(slot).name, expected);
+    for slot in 0..100 {
+        let expected = if slot < 40 { "a" } else { "b" };
+        assert_eq!(topology.set_of(id_in(slot, NEW_YEAR)).name, expected);
     }
-    let single = Topology::single("only", "here");
-    assert!(Slot::all().all(|slot| single.set_of(slot).servers == ["here"]));
 }
 
 #[test]
 fn a_hundred_sets_of_one_slot_are_the_most() {
     let one_each = (0..100).map(|n| set(&format!("set_{n}"), [n], &[&format!("server_{n}")])).collect();
     let topology = Topology::new(one_each).unwrap();
-    assert!(Slot::all().all(|slot| topology.set_of(slot).name == format!("set_{}", slot.number())));
+    assert!(ids(1_000).all(|id| topology.set_of(id).name == format!("set_{}", id.slot().number())));
     let too_many = (0..101).map(|n| set(&format!("set_{n}"), [n % 100], &["server"])).collect();
     assert_refused(too_many, "1 to 100 SETs, not 101");
 }
@@ -66,6 +65,47 @@ fn a_topology_that_is_not_whole_is_refused_with_what_is_wrong() {
     assert_refused(vec![set("a", 0..100, &["a1", "a1"])], "server \"a1\" is named twice");
     assert_refused(vec![set("a", 0..50, &["x"]), set("b", 50..100, &["x"])], "server \"x\" is named twice");
     assert_refused(vec![set("a", 0..100, &[])], "SET \"a\" has no servers");
+}
+
+#[test]
+fn an_id_belongs_to_the_set_that_held_its_slot_at_its_own_time() {
+    let sets = vec![set("a", 0..50, &["a1"]), set("b", 50..100, &["b1"]), set("c", [], &["c1"])];
+    let (first, second) = (NEW_YEAR, NEW_YEAR.plus_millis(1_000));
+    let topology = Topology::new(sets).unwrap();
+    let topology = topology
+        .followed_by(first, &[("a", &slots(0..40)), ("b", &slots(50..90)), ("c", &slots((40..50).chain(90..100)))])
+        .unwrap()
+        .followed_by(second, &[("c", &slots(0..100))])
+        .unwrap();
+    let holder = |slot, at| topology.set_of(id_in(slot, at)).name.as_str();
+    for (slot, was, then) in [(7, "a", "a"), (45, "a", "c"), (60, "b", "b"), (95, "b", "c")] {
+        assert_eq!(holder(slot, Timestamp::from_millis(0)), was);
+        assert_eq!(holder(slot, first.plus_millis(-1)), was);
+        assert_eq!(holder(slot, first), then);
+        assert_eq!(holder(slot, second.plus_millis(-1)), then);
+        assert_eq!(holder(slot, second), "c");
+    }
+}
+
+#[test]
+fn a_map_that_is_not_whole_or_comes_out_of_order_is_refused() {
+    let topology = Topology::new(vec![set("a", 0..50, &["a1"]), set("b", 50..100, &["b1"])]).unwrap();
+    let refused = |at: Timestamp, held: &[(&str, &[Slot])]| topology.clone().followed_by(at, held).unwrap_err();
+    let (all, most) = (slots(0..100), slots(0..99));
+    for (held, reason) in [
+        (vec![("a", most.as_slice())], "slot 99 is held by no SET"),
+        (vec![("a", &most), ("b", &all)], "slot 00 is held by \"a\" and by \"b\""),
+        (vec![("a", &all), ("c", &[])], "there is no SET \"c\""),
+        (vec![("a", &most), ("a", &all)], "SET \"a\" is in it twice"),
+    ] {
+        let refusal = refused(NEW_YEAR, &held);
+        assert!(refusal.starts_with("map from 2026-") && refusal.contains(reason), "{refusal}");
+    }
+    let later = topology.clone().followed_by(NEW_YEAR, &[("a", &all)]).unwrap();
+    for at in [NEW_YEAR, NEW_YEAR.plus_millis(-1)] {
+        assert!(later.clone().followed_by(at, &[("b", &all)]).unwrap_err().contains("come after the map before it"));
+    }
+    assert!(refused(Timestamp::from_millis(0), &[("a", &all)]).contains("come after the map before it"));
 }
 
 #[test]

@@ -140,3 +140,8 @@ pub fn terms(shares_max: u32) -> impl Strategy<Value = (i64, u32, i64)> {
         })
     })
 }
+
+/// An id of this slot.
+pub fn id_in(slot: u8, at: Timestamp) -> EnvelopeId {
+    (0..).map(|number| EnvelopeId::mint(at, scrambled(number))).find(|id| id.slot().number() == slot).unwrap()
+}

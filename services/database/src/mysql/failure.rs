@@ -55,6 +55,11 @@ impl QueryError {
         self.number().is_some_and(|number| CHECK_FAILED.contains(&number)) && self.to_string().contains(constraint)
     }
 
+    /// A column that must not be NULL would have become so.
+    pub fn is_null(&self) -> bool {
+        self.number() == Some(NULL)
+    }
+
     /// There is no such database, table or trigger.
     pub fn is_missing(&self) -> bool {
         self.number().is_some_and(|number| MISSING.contains(&number))
@@ -80,6 +85,8 @@ impl QueryError {
 
 /// A CHECK failed: MariaDB's number, and MySQL's and TiDB's.
 const CHECK_FAILED: [u16; 2] = [4025, 3819];
+/// A column cannot be NULL.
+const NULL: u16 = 1048;
 /// A unique key was taken.
 const DUPLICATE: u16 = 1062;
 /// No such database, no such table, no such trigger.

@@ -13,5 +13,5 @@ mod barrier_queue;
 mod health;
 mod idle;
 mod options;
-mod session;
+pub mod session;
 mod watch;

@@ -11,7 +11,7 @@ use crate::Durability;
 
 /// The database's clock in milliseconds since 1970. Arithmetic on UTC alone: no
 /// zone of the session comes into it, and all databases have these functions.
-const CLOCK: &str = "SELECT /* ping */ CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) \
+pub const CLOCK: &str = "SELECT /* ping */ CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) \
                          DIV 1000 AS SIGNED)";
 
 /// What decides over durability.

@@ -15,11 +15,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_core::fence::Fence;
 use hongbao_core::id::SLOTS;
 use hongbao_core::limits::MINT_TRIES_MAX;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Slot, Timestamp, UserId, limits};
+use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Timestamp, UserId, limits};
 use hongbao_store::{DatabaseClock, Store};
 use hongbao_trace::in_current;
 use hongbao_wallet::Wallet;
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::answer::OpenAnswer;
 use crate::context::OpeningContext;
+use crate::held::HeldIds;
 use crate::lane::{Lane, LaneQueue};
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
 use crate::metrics::{LaneMetrics, ServerMetrics};
@@ -58,10 +60,8 @@ pub struct ServerParts {
     pub tickets: TicketKey,
     /// What a request may ask for.
     pub limits: Limits,
-    /// Which slots this server's SET holds.
-    pub slots: Vec<Slot>,
-    /// The zone's offset from UTC, in seconds.
-    pub zone_offset_s: i32,
+    /// Which ids the databases accept, read from them just now.
+    pub fence: Fence,
     /// The rest.
     pub options: ServerOptions,
 }
@@ -69,8 +69,7 @@ pub struct ServerParts {
 /// The envelope server.
 pub struct Server {
     parts: ServerParts,
-    /// Bit `n` is set when slot `n` is ours.
-    slots: u128,
+    held: Arc<HeldIds>,
     live: Arc<LiveEnvelopes>,
     presence: Presence,
     /// By number of the database; a SET has some of them.
@@ -78,10 +77,11 @@ pub struct Server {
     direct: Arc<OpeningContext>,
 }
 
-/// The tasks of a server: its lanes and its sweeper.
+/// The tasks of a server: its lanes, its sweeper, and what reads the fence.
 pub struct ServerTasks {
     lanes: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
+    fence: JoinHandle<()>,
     permits: Arc<dyn Permits>,
 }
 
@@ -94,6 +94,7 @@ impl ServerTasks {
             let _ = lane.await;
         }
         self.sweeper.abort();
+        self.fence.abort();
         self.permits.close().await;
     }
 }
@@ -138,13 +139,14 @@ impl Server {
             metrics.live_envelopes.clone(),
         ));
         let direct = context(metrics.direct());
-        let slots = parts.slots.iter().fold(0, |bits, slot| bits | 1_u128 << slot.number());
-        let tasks = ServerTasks { lanes: tasks, sweeper, permits: parts.permits.clone() };
+        let held = Arc::new(HeldIds::new(parts.fence.clone()));
+        let fence = tokio::spawn(held.clone().follow_forever(parts.store.clone()));
+        let tasks = ServerTasks { lanes: tasks, sweeper, fence, permits: parts.permits.clone() };
         let presence = Presence::new(parts.clock.now());
-        (Arc::new(Server { parts, slots, live, presence, lanes, direct }), tasks)
+        (Arc::new(Server { parts, held, live, presence, lanes, direct }), tasks)
     }
 
-    /// An id for a new envelope whose slot is ours, where no gateway has minted one.
+    /// An id for a new envelope that is ours, where no gateway has minted one.
     pub fn mint(&self, mut random: impl FnMut() -> Result<[u8; 10], Refusal>) -> Result<EnvelopeId, Refusal> {
         for _ in 0..MINT_TRIES_MAX {
             let id = EnvelopeId::mint(self.parts.clock.now(), random()?);
@@ -176,12 +178,7 @@ impl Server {
     }
 
     fn check_ours(&self, id: EnvelopeId) -> Result<(), Refusal> {
-        let placement = id.placement(self.parts.zone_offset_s);
-        if self.slots & (1 << placement.slot.number()) == 0 {
-            return Err(Refusal::Misdirected);
-        }
         let now = self.parts.clock.now();
-        self.presence.asked(now);
         // An id from a time that no table holds costs no query. (That of an old one does the store find out.)
         let ahead_ms = id.minted_at().millis().saturating_sub(now.millis());
         if ahead_ms > limits::ID_AHEAD_DAYS_MAX * DAY_MS {
@@ -191,6 +188,8 @@ impl Server {
         if ahead_ms > limits::ID_AHEAD_MS_MAX {
             return Err(Refusal::ClocksApart(ahead_ms));
         }
+        self.held.check(id)?;
+        self.presence.asked(now);
         Ok(())
     }
 

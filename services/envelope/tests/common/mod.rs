@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use hongbao_core::fence::Fence;
 use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock, Date, Envelope, EnvelopeId, Fen, Kind, Limits, Slot, Timestamp, Traffic};
@@ -29,8 +30,7 @@ pub fn parts(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, clock: Arc<dyn Cloc
         tickets: TicketKey::new(b"a secret that only this test knows"),
         shared: None,
         limits: Limits::default(),
-        slots: Slot::all().collect(),
-        zone_offset_s: 0,
+        fence: Fence::open(),
         options: ServerOptions::default(),
     }
 }
@@ -44,7 +44,7 @@ pub fn options(mariadb: &Part, user: &str, password: &str, bounds: MysqlOptions)
 /// One database with one table a day, made as of `now` if it is not there.
 pub async fn open(options: MysqlOptions, now: Timestamp) -> Arc<dyn Store> {
     let fold = Fold::new(1, 1).unwrap();
-    let layout = Layout { fold, slots: Slot::all().collect(), zone_offset_s: 0, traffic: Traffic::Live };
+    let layout = Layout::always(Slot::all(), fold, 0, Traffic::Live);
     migrate(options.clone(), &layout, Date::of(now, 0)).await.unwrap();
     Arc::new(MysqlStore::open(options, layout).await.unwrap())
 }

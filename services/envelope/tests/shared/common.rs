@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{AsyncConnectionConfig, Client, cmd};
+use hongbao_core::fence::Fence;
 use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{Detail, GrabAnswer, Outcome};
-use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Slot, Timestamp, UserId};
+use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Kind, Limits, Timestamp, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
@@ -114,8 +115,7 @@ impl World {
             shared: Some(shared),
             tickets: TicketKey::new(SECRET),
             limits: Limits::default(),
-            slots: Slot::all().collect(),
-            zone_offset_s: 0,
+            fence: Fence::open(),
             options: ServerOptions::default(),
         };
         let server = Server::start(parts, &mut registry).0;

@@ -20,7 +20,7 @@ fn fleet(sets: &[(&str, &str, Option<f64>)]) -> Fleet {
     }
     text += "[[wallets]]\nname = 'w'\nslots = '00-99'\ndatabase = ['unix:/nowhere/w']\n";
     let file: hongbao_core::topology::TopologyFile = toml::from_str(&text).unwrap();
-    file.check().unwrap();
+    file.check(NOW).unwrap();
     let routing = file.routing().unwrap();
     let upstream = |set: &str, name: &str, address| Arc::new(Upstream::new(set, name, address, 1));
     Fleet::new(Arc::new(Known { file, routing }), upstream, |_| Arc::default())
@@ -114,9 +114,9 @@ fn a_set_without_a_server_that_is_up_and_takes_new_envelopes_gets_none() {
         server(&fleet, "a1").set_health(health);
         server(&fleet, "a2").set_takes_new(false);
         assert_eq!(by_set(&fleet, &born(&fleet))["a"], 0, "{health:?}");
-        assert_eq!(fleet.sets()[0].open_weight(), Err(Closed::TakesNoNew));
+        assert_eq!(fleet.open_weight(0, NOW), Err(Closed::TakesNoNew));
         server(&fleet, "a2").set_health(health);
-        assert_eq!(fleet.sets()[0].open_weight(), Err(Closed::Down));
+        assert_eq!(fleet.open_weight(0, NOW), Err(Closed::Down));
         server(&fleet, "a2").set_health(Health::Up);
         server(&fleet, "a2").set_takes_new(true);
         let counts: Vec<usize> = by_set(&fleet, &born(&fleet)).into_values().collect();

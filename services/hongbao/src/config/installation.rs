@@ -274,7 +274,7 @@ mod tests {
     fn the_sample_configuration_is_whole_once_its_secrets_are_set() {
         let installation = Installation::load(&sample("hongbao.toml"), environment(secrets())).unwrap();
         let topology = sample_topology();
-        topology.check().unwrap();
+        topology.check(hongbao_core::Timestamp::from_millis(0)).unwrap();
         installation.check_with(&topology).unwrap();
         assert_eq!(installation.topology, sample("topology.toml"));
         assert!(installation.database.options(&topology.sets[0].database).unwrap().nodes.len() == 3);
@@ -289,13 +289,8 @@ mod tests {
         let topology = sample_topology();
         let readme = std::fs::read_to_string(sample("../README.md")).unwrap();
         let (most, fold) = (installation.database.connections_max, installation.storage.fold().unwrap());
-        let layouts = topology.sets.iter().map(|set| hongbao_store::mysql::Layout {
-            fold,
-            slots: set.slots.slots().to_vec(),
-            zone_offset_s: installation.zone_offset_s.0,
-            traffic: hongbao_core::Traffic::Live,
-        });
-        let databases = layouts.map(|layout| layout.databases().len()).max().unwrap();
+        let held = topology.sets.iter().map(|set| topology.held_by(set, fold).unwrap());
+        let databases = held.map(|held| held.databases().len()).max().unwrap();
         let processes = topology.sets.iter().map(|set| set.servers.len() + set.workers.len());
         let (of_set, of_all) = (1 + processes.clone().max().unwrap(), 1 + processes.sum::<usize>());
         for reason in [

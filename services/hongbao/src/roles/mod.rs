@@ -44,7 +44,15 @@ impl Role {
     /// judged without the network: what `--check` takes does not keep a role from
     /// starting later.
     pub fn load(config: &Path) -> Result<Role, String> {
-        let installation = Installation::load(config, std::env::vars_os())?;
+        Role::load_with(config, None)
+    }
+
+    /// The same with another topology file than the settings name.
+    pub fn load_with(config: &Path, topology: Option<&Path>) -> Result<Role, String> {
+        let mut installation = Installation::load(config, std::env::vars_os())?;
+        if let Some(topology) = topology {
+            installation.topology = topology.to_owned();
+        }
         let topology = TopologyWatcher::open(&installation.topology).map_err(|reason| format!("topology: {reason}"))?;
         installation.check_with(&topology.current().file)?;
         log::directives(&installation.log)?;

@@ -93,8 +93,9 @@ async fn start_in(
     traffic: Traffic,
 ) -> Result<Started, String> {
     let installation = role.installation.clone();
-    let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, set, traffic).await?);
+    let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, file, set, traffic).await?);
     let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, file, traffic).await?);
+    let fence = store.fence().await.map_err(|error| format!("SET {:?}: its fence: {error}", set.name))?;
     tracing::info!(
         server = entry.name,
         set = set.name,
@@ -122,8 +123,7 @@ async fn start_in(
         shared,
         tickets: TicketKey::new(&traffic.secret(secret)),
         limits: installation.limits.clone(),
-        slots: set.slots.slots().to_vec(),
-        zone_offset_s,
+        fence,
         options: installation.server.clone(),
     };
     let (server, tasks) = Server::start(parts, registry);

@@ -37,7 +37,7 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     let http_metrics = HttpMetrics::register(&[], &mut role.registry);
     let (mut traffics, mut checks) = (Vec::new(), Vec::new());
     for traffic in installation.rehearsal.traffics() {
-        let store = stores::open_store(&installation, set, *traffic).await?;
+        let store = stores::open_store(&installation, &file, set, *traffic).await?;
         let tenant = LeaseHolder { leases: Arc::new(store.leases()), holder: name.clone() };
         let store: Arc<dyn Store> = Arc::new(store);
         let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file, *traffic).await?);

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hongbao_core::EnvelopeId;
 use hongbao_core::routing::owner;
-use hongbao_core::topology::{SetEntry, TopologyFile};
+use hongbao_core::topology::TopologyFile;
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock};
 use hongbao_testbed::{Description, GATEWAY, Installation, Lifetime};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -17,8 +17,6 @@ use crate::person::Person;
 
 /// What tokens are signed with.
 const SECRET: &str = "a-secret-for-the-tests-of-the-cluster";
-/// The zone of the tables: what `storage` has by default.
-const ZONE_OFFSET_S: i32 = 8 * 3_600;
 /// Lines that are shown of each log when a scenario fails.
 const LOG_LINES: usize = 12;
 
@@ -106,9 +104,8 @@ impl Cluster {
 
     /// The SET, by its number, that holds an envelope.
     pub fn set_of(&self, id: &str) -> usize {
-        let slot = EnvelopeId::parse(id).expect("the service gives ids").placement(ZONE_OFFSET_S).slot;
-        let holds = |set: &SetEntry| set.slots.slots().contains(&slot);
-        self.file.sets.iter().position(holds).expect("every slot has a SET")
+        let id = EnvelopeId::parse(id).expect("the service gives ids");
+        self.topology().routing().expect("the file is good").set_number_of(id)
     }
 
     /// The server that owns an envelope while all are well.
@@ -128,7 +125,7 @@ impl Cluster {
         let mut topology = self.topology();
         edit(&mut topology);
         topology.version += 1;
-        topology.check().unwrap();
+        topology.check(SystemClock.now()).unwrap();
         std::fs::write(self.path("topology.new"), toml::to_string(&topology).unwrap()).unwrap();
         std::fs::rename(self.path("topology.new"), self.path("topology.toml")).unwrap();
     }

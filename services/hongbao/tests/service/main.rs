@@ -23,6 +23,7 @@ mod faults_disk;
 mod faults_kill;
 mod folder;
 mod folder_upgrade;
+mod installation_maps;
 mod installation_rotation;
 mod installation_upgrade;
 mod readme;

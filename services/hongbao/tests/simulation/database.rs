@@ -247,7 +247,9 @@ fn effect_of(verb: StoreVerb<'_>) -> Effect {
     match verb {
         V::Create | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge | V::Rotate => Effect::Write,
         V::Barrier => Effect::Barrier,
-        V::Look | V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => Effect::Read,
+        V::Fence | V::Look | V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => {
+            Effect::Read
+        }
         V::Unpaid | V::Cancelled | V::Expired | V::Scan(..) | V::CountPending | V::ScanEntries(..) => Effect::Read,
     }
 }

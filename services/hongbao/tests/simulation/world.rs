@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hongbao_core::fence::Fence;
 use hongbao_core::request::{AudienceBody, AudienceType, CreateEnvelope};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{GrabAnswer, Outcome};
 use hongbao_core::{
-    Clock, EntryKind, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, Timestamp, Transfer, TransferId, TransferKind,
+    Clock, EntryKind, EnvelopeId, Fen, Kind, Limits, Seed, Stage, Timestamp, Transfer, TransferId, TransferKind,
     TransferOutcome, UserId,
 };
 use hongbao_envelope::permits::LocalPermits;
@@ -132,8 +133,7 @@ impl World {
                 shared: None,
                 tickets: TicketKey::new(b"simulation"),
                 limits: limits(),
-                slots: Slot::all().collect(),
-                zone_offset_s: ZONE_S,
+                fence: Fence::open(),
                 options: ServerOptions { lanes, ..ServerOptions::default() },
             };
             Server::start(parts, &mut Registry::default()).0

@@ -130,8 +130,8 @@ impl Installation {
         let redis = [(); SETS].map(|()| Part::redis());
         let mut sets = Vec::new();
         for number in 0..SETS {
-            let slots = Slot::all().filter(|slot| set_of(*slot) == number).collect();
-            let layout = Layout { fold: fold(), slots, zone_offset_s: ZONE_OFFSET_S, traffic: Traffic::Live };
+            let slots = Slot::all().filter(|slot| set_of(*slot) == number);
+            let layout = Layout::always(slots, fold(), ZONE_OFFSET_S, Traffic::Live);
             let patient = options(&parts[number], PATIENT);
             migrate(patient.clone(), &layout, Date::of(SystemClock.now(), ZONE_OFFSET_S))
                 .await

@@ -141,7 +141,7 @@ fn play_rounds(patience: Duration, next: &AtomicU64, end: u64, found: &Mutex<Fou
 async fn audit_all(installation: &Installation) -> Vec<String> {
     let named = installation.sets.iter().enumerate().map(|(number, set)| SetStore {
         name: number.to_string(),
-        slots: set.shape.layout.slots.clone(),
+        held: set.shape.layout.held.clone(),
         store: set.store.clone(),
     });
     let sets: Vec<SetStore> = named.collect();

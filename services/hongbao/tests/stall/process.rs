@@ -70,8 +70,7 @@ impl ServerProcess {
                 shared: Some(shared),
                 tickets: TicketKey::new(SECRET),
                 limits: limits(),
-                slots: shape.layout.slots.clone(),
-                zone_offset_s: ZONE_OFFSET_S,
+                fence: store.fence().await.map_err(|error| error.to_string())?,
                 options: ServerOptions {
                     open_deadline_ms: shape.patience.as_millis() as i64,
                     answer_within_ms: shape.patience.as_millis() as u64 * 2,

@@ -27,11 +27,12 @@ use crate::{Creation, StoreError};
 impl Creation for MysqlStore {
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError> {
         let head = |statements: &Statements| statements.create.clone();
+        let put = |sql: &mut String, envelope: &Envelope| put_envelope(sql, envelope, &self.layout);
         for envelope in envelopes {
             check_day_table(self, envelope.id).await?;
         }
         for is_last in [false, true] {
-            let Some((_, sql)) = self.insertion(envelopes, |envelope| envelope.id, head, put_envelope)? else {
+            let Some((_, sql)) = self.insertion(envelopes, |envelope| envelope.id, head, put)? else {
                 return Ok(());
             };
             let mut lease = self.connections.lease().await?;
@@ -39,6 +40,7 @@ impl Creation for MysqlStore {
             match lease.done(done) {
                 Ok(_) => return Ok(()),
                 Err(broken) if broken.is_duplicate() => return Err(StoreError::Exists),
+                Err(broken) if broken.is_null() => return Err(StoreError::NotHeld),
                 Err(broken) if !broken.violates(OTHER_DATE) => return Err(committing(broken)),
                 Err(_) if is_last => break,
                 Err(_) => {

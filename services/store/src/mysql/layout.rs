@@ -1,9 +1,8 @@
 //! Which databases a SET has, and what they and their tables are called.
 
-use std::collections::BTreeSet;
-
+use hongbao_core::held::HeldSlots;
 use hongbao_core::id::{Fold, Span, TableRef};
-use hongbao_core::{Date, Day, Slot, Traffic};
+use hongbao_core::{Date, Day, EnvelopeId, Slot, Traffic};
 
 use crate::day_tables::for_date;
 
@@ -15,10 +14,8 @@ const HOLDS: &str = "ids of ";
 /// Which databases a SET has, and how they are laid out.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// How many databases and tables there are over all SETs.
-    pub fold: Fold,
-    /// The slots of this SET.
-    pub slots: Vec<Slot>,
+    /// What the SET holds, and how it is folded.
+    pub held: HeldSlots,
     /// The zone that days are counted in, in seconds ahead of UTC.
     pub zone_offset_s: i32,
     /// Whose databases: each kind of traffic has its own, by name.
@@ -26,10 +23,14 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// That of a SET that holds these slots for ever.
+    pub fn always(slots: impl IntoIterator<Item = Slot>, fold: Fold, zone_offset_s: i32, traffic: Traffic) -> Layout {
+        Layout { held: HeldSlots::always(slots, fold), zone_offset_s, traffic }
+    }
+
     /// The databases of the SET, by number and name.
     pub fn databases(&self) -> Vec<(u8, String)> {
-        let numbers: BTreeSet<u8> = self.slots.iter().map(|slot| slot.number() % self.fold.databases()).collect();
-        numbers.into_iter().map(|number| (number, self.database(number))).collect()
+        self.held.databases().into_iter().map(|number| (number, self.database(number))).collect()
     }
 
     /// The names of all databases of the SET. Those of the dated tables come first: a dump that goes
@@ -43,12 +44,23 @@ impl Layout {
     /// The table and the day of each day table of a database, as they stand in its name.
     pub(super) fn day_tables(&self) -> Vec<(String, String)> {
         let of_table = |table: u8| Day::all().map(move |day| (table.to_string(), format!("{:02}", day.number())));
-        (0..self.fold.tables()).flat_map(of_table).collect()
+        (0..self.tables()).flat_map(of_table).collect()
     }
 
     pub(super) fn identity(&self, number: u8) -> [i64; 4] {
-        let fold = self.fold;
-        [i64::from(number), i64::from(fold.databases()), i64::from(fold.tables()), i64::from(self.zone_offset_s)]
+        let databases = self.held.fold_of(number).map_or(0, Fold::databases);
+        [i64::from(number), i64::from(databases), i64::from(self.tables()), i64::from(self.zone_offset_s)]
+    }
+
+    /// Tables per database and day. They are as many at all times.
+    pub fn tables(&self) -> u8 {
+        self.held.spans()[0].fold.tables()
+    }
+
+    /// The day table that an id leads to, and the id's date.
+    pub fn day_table_of(&self, id: EnvelopeId) -> (TableRef, Date) {
+        let placement = id.placement(self.zone_offset_s);
+        (self.held.at(id.minted_at()).fold.table_of(placement), placement.date)
     }
 
     /// The database of this number: `db_07`.
@@ -59,6 +71,11 @@ impl Layout {
     /// That of its dated tables: `db_07_cold`.
     pub fn cold_database(&self, number: u8) -> String {
         format!("{}_cold", self.database(number))
+    }
+
+    /// The fence of a database.
+    pub(super) fn fence(&self, number: u8) -> String {
+        format!("{}.slot_fence", self.database(number))
     }
 
     /// What a day table or a dated table is called.

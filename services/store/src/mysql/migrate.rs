@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::Date;
+use hongbao_core::fence::Accepted;
+use hongbao_core::held::HeldSlots;
 use hongbao_core::id::Span;
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::{Connections, Lease, MysqlOptions};
@@ -15,6 +17,7 @@ use hongbao_database::mysql::promise::Unkept;
 use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, check_there, patient, refused};
 use sqlx::mysql::MySqlConnection;
 
+use super::fence::{self, Fences};
 use super::layout::Layout;
 use crate::StoreError;
 use crate::failure::reading;
@@ -44,14 +47,27 @@ const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 3,
     },
+    Migration { name: "0005_fence", sql: fence::TABLES, target: Target::Database, version: 4 },
 ]);
 
-/// Makes and upgrades a SET's databases. What was made once and is gone is named, and not made anew: it had rows.
+/// Makes and upgrades the databases of a SET that is alone: [`prepare`], and then its fence.
+///
+/// # Errors
+/// As [`prepare`] and [`Fences`].
+pub async fn migrate(options: MysqlOptions, layout: &Layout, through: Date) -> Result<(), StoreError> {
+    prepare(options.clone(), layout, through).await?;
+    let fences = Fences::open(options, layout.clone()).await?;
+    fences.narrow(0, "").await?;
+    fences.widen(0).await.map(|_| ())
+}
+
+/// Makes and upgrades a SET's databases but for their fence: a new one accepts no id, and one of an earlier version
+/// all of its slots. What was made once and is gone is named, and not made anew: it had rows.
 /// In a new database each date up to `through` has its day table.
 ///
 /// # Errors
 /// When a database is of another layout, or the database server refuses.
-pub async fn migrate(options: MysqlOptions, layout: &Layout, through: Date) -> Result<(), StoreError> {
+pub async fn prepare(options: MysqlOptions, layout: &Layout, through: Date) -> Result<(), StoreError> {
     let connections = Connections::open(patient(options)).await?;
     let mut lease = connections.lease().await?;
     let day_tables = layout.day_tables();
@@ -65,17 +81,38 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout, through: Date) -> R
         let limit = lease.limit();
         if check_identity(lease.connection(), limit, layout, number, &name).await? == Some(0) {
             make_day_tables(&mut lease, layout, number, through).await?;
+            begin_fence(&mut lease, &name, &[]).await?;
         }
         SCHEMA.migrate(&mut lease, &name, &day_tables).await?;
+        let first = &layout.held.spans()[0];
+        let accepted = HeldSlots::always(first.slots.iter().copied(), first.fold).accepted_in(number);
+        begin_fence(&mut lease, &name, &accepted).await?;
         check_database(lease.connection(), limit, layout, number, &name).await?;
     }
     lease.give_back();
     Ok(())
 }
 
+/// Gives a database its first fence, unless it has one: that it has is one commit with what it accepts.
+async fn begin_fence(lease: &mut Lease, database: &str, accepted: &[Accepted]) -> Result<(), StoreError> {
+    for statement in fence::TABLES.replace("{db}", database).split(";\n").map(str::trim).filter(|text| !text.is_empty())
+    {
+        insist(lease, statement).await.map_err(reading)?;
+    }
+    let limit = lease.limit();
+    let text = format!("SELECT version FROM {database}.slot_fence_version");
+    if !fetch_insisting(lease.connection(), limit, &text).await.map_err(reading)?.is_empty() {
+        return Ok(());
+    }
+    let table = format!("{database}.slot_fence");
+    let rows = accepted.iter().map(|row| fence::insert(&table, row) + "; ").collect::<String>();
+    let begin = format!("INSERT IGNORE INTO {database}.slot_fence_version VALUES (1, 0, '')");
+    insist(lease, &format!("START TRANSACTION; {rows}{begin}; COMMIT")).await.map_err(reading)
+}
+
 /// Those of a database that is not in use yet. The first migration finds them made.
 async fn make_day_tables(lease: &mut Lease, layout: &Layout, number: u8, through: Date) -> Result<(), StoreError> {
-    for table in day_tables([number], layout.fold.tables()) {
+    for table in day_tables([number], layout.tables()) {
         let Span::Day(day) = table.span else { continue };
         let date = through.last_with(day);
         for statement in layout.names(table).creation(table.table, date, layout.zone_offset_s) {
@@ -118,7 +155,8 @@ fn keys(layout: &Layout) -> Vec<(String, &'static str)> {
         let of_journal = FENCE.map(|key| (journal.clone(), key));
         of_journal.into_iter().chain([(format!("envelope_{table}_{day}"), "id")])
     };
-    let of_database = [("worker_lease", "job"), BARRIER_KEY].map(|(table, key)| (table.to_owned(), key));
+    let of_database = [("worker_lease", "job"), ("slot_fence", "slot,from_ms"), BARRIER_KEY]
+        .map(|(table, key)| (table.to_owned(), key));
     layout.day_tables().into_iter().flat_map(of_day_table).chain(of_database).collect()
 }
 

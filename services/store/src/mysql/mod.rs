@@ -9,6 +9,7 @@
 mod creation;
 mod crediting;
 mod ddl;
+mod fence;
 mod journals;
 mod layout;
 mod lease;
@@ -26,7 +27,8 @@ mod store;
 mod transaction;
 mod writer;
 
+pub use self::fence::Fences;
 pub use self::layout::Layout;
 pub use self::lease::MysqlLeases;
-pub use self::migrate::migrate;
+pub use self::migrate::{migrate, prepare};
 pub use self::store::MysqlStore;

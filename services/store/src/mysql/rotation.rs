@@ -73,7 +73,7 @@ impl Rotation for MysqlStore {
 impl MysqlStore {
     fn day_tables_by_database(&self) -> Vec<(u8, Vec<TableRef>)> {
         let databases = self.layout.databases().into_iter();
-        databases.map(|(database, _)| (database, day_tables([database], self.layout.fold.tables()))).collect()
+        databases.map(|(database, _)| (database, day_tables([database], self.layout.tables()))).collect()
     }
 
     fn due(&self, tables: &[TableRef], through: Date) -> Vec<(TableRef, Date)> {

@@ -3,10 +3,12 @@
 use hongbao_core::{Entry, Envelope, Timestamp};
 use hongbao_database::mysql::row::{put, put_bytes};
 
+use super::layout::Layout;
 use crate::rows::{audience_columns, entry_user, kind_name, stage_number};
 
-/// Writes an envelope as `(…)`.
-pub fn put_envelope(sql: &mut String, envelope: &Envelope) {
+/// Writes an envelope as `(…)`. Where the fence does not accept its id, its last column is NULL, which the
+/// database refuses.
+pub fn put_envelope(sql: &mut String, envelope: &Envelope, layout: &Layout) {
     let (audience_type, audience_id) = audience_columns(&envelope.audience);
     sql.push('(');
     put_bytes(sql, envelope.id.as_bytes());
@@ -24,7 +26,19 @@ pub fn put_envelope(sql: &mut String, envelope: &Envelope) {
         Some(millis) => put(sql, format_args!(",{millis}")),
         None => sql.push_str(",NULL"),
     }
-    put(sql, format_args!(",{})", envelope.settled_seq));
+    let (id, minted_at) = (envelope.id, envelope.id.minted_at());
+    let (fold, settled_seq) = (layout.held.at(minted_at).fold, envelope.settled_seq);
+    let (slot, at_ms) = (id.slot(), minted_at.millis());
+    put(
+        sql,
+        format_args!(
+            ",(SELECT {settled_seq} FROM {} WHERE slot = {} AND from_ms <= {at_ms} AND until_ms > {at_ms} \
+             AND db_count = {}))",
+            layout.fence(fold.database_of(slot)),
+            slot.number(),
+            fold.databases()
+        ),
+    );
 }
 
 /// Writes an entry as `(…)`.

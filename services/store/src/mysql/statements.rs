@@ -87,7 +87,7 @@ impl AllStatements {
     /// Those of the tables of this layout.
     pub fn new(layout: &Layout) -> AllStatements {
         let databases = layout.databases().into_iter().map(|(database, _)| database);
-        let tables = day_tables(databases, layout.fold.tables()).into_iter();
+        let tables = day_tables(databases, layout.tables()).into_iter();
         let of_day_tables = tables.map(|table| (table, Arc::new(Statements::new(layout.names(table))))).collect();
         AllStatements { layout: layout.clone(), of_day_tables }
     }

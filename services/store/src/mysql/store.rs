@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
+use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Date, EnvelopeId, Timestamp};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
+use super::fence;
 use super::layout::Layout;
 use super::lease::MysqlLeases;
 use super::migrate;
@@ -19,6 +21,7 @@ use super::rotation_lease::RotationLease;
 use super::statements::{AllStatements, Statements};
 use super::writer::Writer;
 use crate::day_tables::DayTables;
+use crate::failure::reading;
 use crate::place::DayTableStore;
 use crate::statements::day_tables;
 use crate::{Store, StoreError};
@@ -102,8 +105,7 @@ impl DayTableStore for MysqlStore {
     }
 
     fn day_table_of(&self, id: EnvelopeId) -> (TableRef, Date) {
-        let placement = id.placement(self.layout.zone_offset_s);
-        (self.layout.fold.table_of(placement), placement.date)
+        self.layout.day_table_of(id)
     }
 
     async fn look_at(&self, day_table: TableRef, date: Date) -> Result<(), StoreError> {
@@ -124,7 +126,7 @@ impl Store for MysqlStore {
 
     fn tables(&self) -> Vec<TableRef> {
         let databases = self.layout.databases().into_iter().map(|(number, _)| number);
-        let mut tables = day_tables(databases, self.layout.fold.tables());
+        let mut tables = day_tables(databases, self.layout.tables());
         tables.extend(self.days.dated());
         tables
     }
@@ -147,6 +149,13 @@ impl Store for MysqlStore {
 
     fn epoch(&self, database: u8) -> u64 {
         self.writers.get(&database).map_or(0, |writer| writer.epoch())
+    }
+
+    async fn fence(&self) -> Result<Fence, StoreError> {
+        let mut lease = self.connections.lease().await?;
+        let read = fence::read(&mut lease, &self.layout).await;
+        let (rows, read_at) = lease.done(read).map_err(reading)??;
+        Ok(Fence::new(&self.layout.held, &rows, read_at))
     }
 
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -24,7 +24,7 @@ impl MysqlStore {
         items: &[T],
         id_of: fn(&T) -> EnvelopeId,
         head: impl Fn(&Statements) -> String,
-        put_row: fn(&mut String, &T),
+        put_row: impl Fn(&mut String, &T),
     ) -> Result<Option<(u8, String)>, StoreError> {
         let mut by_table: Vec<(TableRef, Vec<&T>)> = Vec::new();
         for item in items {

@@ -31,7 +31,7 @@ pub fn small_layout() -> Layout {
 /// So many databases and tables a day, of all slots.
 pub fn layout_of(databases: u8, tables: u8) -> Layout {
     let fold = Fold::new(databases, tables).expect("the tests use divisors of 100 and 10");
-    Layout { fold, slots: Slot::all().collect(), zone_offset_s: 28_800, traffic: Traffic::Live }
+    Layout::always(Slot::all(), fold, 28_800, Traffic::Live)
 }
 
 /// How to reach these nodes.
@@ -124,7 +124,7 @@ async fn have_been_rotated(lease: &mut Lease, layout: &Layout) -> bool {
 async fn delete_everything(lease: &mut Lease, layout: &Layout) {
     let mut sql = String::new();
     for (_, database) in layout.databases() {
-        for table in 0..layout.fold.tables() {
+        for table in 0..layout.tables() {
             for day in Day::all() {
                 let day = day.number();
                 sql += &format!("DELETE FROM {database}.envelope_{table}_{day:02};");

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hongbao_core::id::Fold;
+use hongbao_core::{Slot, Traffic};
 use hongbao_database::durably;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Creation as _, Journals as _, Store, StoreError};
@@ -107,8 +109,8 @@ async fn a_table_of_another_engine_is_refused_by_name() {
 async fn a_set_has_the_databases_of_its_slots() {
     let part = Part::mariadb(&[]);
     let options = options(&[part.node()]);
-    let mut layout = layout_of(4, 1);
-    layout.slots.retain(|slot| slot.number() % 2 == 1);
+    let odd = Slot::all().filter(|slot| slot.number() % 2 == 1);
+    let layout = Layout::always(odd, Fold::new(4, 1).unwrap(), 28_800, Traffic::Live);
     migrate(options.clone(), &layout, through()).await.unwrap();
     let store = MysqlStore::open(options, layout).await.unwrap();
     let databases: std::collections::BTreeSet<u8> = store.tables().iter().map(|table| table.database).collect();

@@ -6,6 +6,7 @@ mod common;
 mod connections;
 mod epochs;
 mod faults;
+mod fence;
 mod galera;
 mod idle;
 mod layouts;

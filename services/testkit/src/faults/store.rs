@@ -6,6 +6,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
@@ -39,6 +40,7 @@ pub enum StoreVerb<'a> {
     Scan(TableRef, Option<EnvelopeId>),
     CountPending,
     ScanEntries(TableRef, Option<EnvelopeId>, EnvelopeId),
+    Fence,
     Rotate,
     Look,
     Barrier,
@@ -159,6 +161,9 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     }
     fn epoch(&self, database: u8) -> u64 {
         self.faults.epoch(self.inner.now().epoch(database) + self.faults.starts())
+    }
+    async fn fence(&self) -> Result<Fence, StoreError> {
+        self.inject(StoreVerb::Fence, |inner| async move { inner.fence().await }).await
     }
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.faults.clock(self.inner.now().ping().await?))

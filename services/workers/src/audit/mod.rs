@@ -89,7 +89,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use hongbao_core::audit::{Breach, EnvelopeRows, check_envelope, misplaced, unreadable};
-use hongbao_core::id::{SLOTS, Span, TableRef};
+use hongbao_core::held::BEGINNING;
+use hongbao_core::id::{Span, TableRef};
 use hongbao_core::{Entry, Envelope, EnvelopeId, Slot, Timestamp, Transfer, TransferId};
 use hongbao_store::StoreError;
 use hongbao_wallet::{Wallet, WalletError};
@@ -115,9 +116,9 @@ pub async fn audit(
     report: &mut (dyn FnMut(&Breach) + Send),
 ) -> Result<AuditReport, AuditError> {
     let began = Instant::now();
-    let holders = holders(sets)?;
+    check_whole(sets)?;
     let found = AuditReport { sets: sets.len() as u64, ..AuditReport::default() };
-    let mut audit = Audit { holders, wallet, report, found, known: Known::default() };
+    let mut audit = Audit { sets, wallet, report, found, known: Known::default() };
     let still_there = StillThere::begin(sets, wallet).await?;
     for set in sets {
         audit.tables(set).await?;
@@ -133,19 +134,23 @@ pub async fn audit(
     Ok(found)
 }
 
-/// The SET of each slot.
-fn holders(sets: &[SetStore]) -> Result<Vec<&SetStore>, AuditError> {
-    let mut holders = Vec::with_capacity(usize::from(SLOTS));
-    for slot in Slot::all() {
-        let of_slot: Vec<&SetStore> = sets.iter().filter(|set| set.slots.contains(&slot)).collect();
-        let [holder] = of_slot[..] else { return Err(AuditError::Slots(slot.number(), of_slot.len())) };
-        holders.push(holder);
+/// Checks that each slot is held by one SET at all times.
+fn check_whole(sets: &[SetStore]) -> Result<(), AuditError> {
+    let moments: BTreeSet<Timestamp> =
+        sets.iter().flat_map(|set| set.held.spans()).map(|span| span.from).chain([BEGINNING]).collect();
+    for moment in moments {
+        for slot in Slot::all() {
+            let holders = sets.iter().filter(|set| set.held.at(moment).slots.contains(&slot)).count();
+            if holders != 1 {
+                return Err(AuditError::Slots(slot.number(), moment, holders));
+            }
+        }
     }
-    Ok(holders)
+    Ok(())
 }
 
 struct Audit<'a> {
-    holders: Vec<&'a SetStore>,
+    sets: &'a [SetStore],
     wallet: &'a dyn Wallet,
     report: &'a mut (dyn FnMut(&Breach) + Send),
     found: AuditReport,
@@ -162,7 +167,7 @@ impl<'a> Audit<'a> {
 
     /// The SET that should have an envelope.
     fn holder(&self, id: EnvelopeId) -> &'a SetStore {
-        self.holders[usize::from(id.slot().number())]
+        self.sets.iter().find(|set| set.held.holds(id)).expect("each slot is held by one SET at all times")
     }
 
     /// All tables of a SET. Where one was renamed meanwhile, its rows are read under the new name, too.
@@ -294,7 +299,7 @@ impl<'a> Audit<'a> {
 
     /// What is wrong about where an envelope was found.
     async fn place(&mut self, set: &SetStore, table: TableRef, id: EnvelopeId) -> Result<Option<Breach>, AuditError> {
-        if !set.slots.contains(&id.slot()) {
+        if !set.held.holds(id) {
             let (slot, holder) = (id.slot().number(), &self.holder(id).name);
             let detail = format!("it lies in SET {}, but slot {slot:02} is held by SET {holder}", set.name);
             return Ok(Some(misplaced("wrong_set", id, detail)));

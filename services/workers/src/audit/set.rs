@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hongbao_core::Slot;
+use hongbao_core::held::HeldSlots;
+use hongbao_core::id::Fold;
+use hongbao_core::{Slot, Timestamp};
 use hongbao_store::{Store, StoreError};
 use hongbao_wallet::WalletError;
 
@@ -11,8 +13,8 @@ use hongbao_wallet::WalletError;
 pub struct SetStore {
     /// Its name, for what is reported.
     pub name: String,
-    /// The slots that it holds.
-    pub slots: Vec<Slot>,
+    /// The ids that it holds.
+    pub held: HeldSlots,
     /// Its databases.
     pub store: Arc<dyn Store>,
 }
@@ -20,7 +22,7 @@ pub struct SetStore {
 impl SetStore {
     /// The one SET of a service that has no others: it holds all slots.
     pub fn whole(store: Arc<dyn Store>) -> SetStore {
-        SetStore { name: "whole".to_owned(), slots: Slot::all().collect(), store }
+        SetStore { name: "whole".to_owned(), held: HeldSlots::always(Slot::all(), Fold::WHOLE), store }
     }
 
     pub(super) fn failed(&self, error: impl Into<StoreError>) -> AuditError {
@@ -32,8 +34,8 @@ impl SetStore {
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// Some slot has no SET, or two.
-    #[error("slot {0:02} is held by {1} SETs, and should be by one")]
-    Slots(u8, usize),
+    #[error("slot {0:02} is held by {2} SETs for ids from {1} on, and should be by one")]
+    Slots(u8, Timestamp, usize),
     /// The store of a SET cannot be read.
     #[error("store of SET {0}: {1}")]
     Store(String, StoreError),

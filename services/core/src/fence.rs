@@ -1,0 +1,197 @@
+//! The fence: which ids the databases of a SET accept.
+//!
+//! An envelope is made only where the fence accepts its id, by the statement that makes it. So whatever files and clocks
+//! processes have, none is made in a SET that does not hold it. No id is accepted by two SETs, and none is taken from
+//! one that may have been minted: what a SET loses is taken from it only for ids of a time that lies well ahead
+//! ([`State::narrowed`]), and when all have lost what they lose, each gets what is new to it ([`State::widened`]).
+
+use crate::held::{BEGINNING, HeldSlots, NEVER};
+use crate::id::{EnvelopeId, SLOTS, Slot};
+use crate::limits::{FENCE_AHEAD_MS_MIN, FENCE_KNOWN_MS};
+use crate::time::Timestamp;
+
+/// The ids of a slot that a database accepts: one row of its fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Accepted {
+    /// Their slot.
+    pub slot: Slot,
+    /// From this time of ids on,
+    pub from: Timestamp,
+    /// up to this one, which is not in it.
+    pub until: Timestamp,
+    /// How many databases the fold has that leads here.
+    pub databases: u8,
+}
+
+impl Accepted {
+    fn is_alike(&self, other: &Accepted) -> bool {
+        self.slot == other.slot && self.databases == other.databases
+    }
+
+    fn goes_on_in(&self, other: &Accepted) -> bool {
+        self.is_alike(other) && self.until == other.from
+    }
+
+    /// What is in this one and in none of the others.
+    fn without(self, others: &[Accepted]) -> Vec<Accepted> {
+        let mut pieces = vec![self];
+        for other in others.iter().filter(|other| other.is_alike(&self)) {
+            let cut = |piece: Accepted| {
+                let before = Accepted { until: piece.until.min(other.from), ..piece };
+                let after = Accepted { from: piece.from.max(other.until), ..piece };
+                [before, after].into_iter().filter(|piece| piece.from < piece.until)
+            };
+            pieces = pieces.into_iter().flat_map(cut).collect();
+        }
+        pieces
+    }
+}
+
+impl HeldSlots {
+    /// What a database has to accept, in order: one piece for as long as nothing changes.
+    pub fn accepted_in(&self, database: u8) -> Vec<Accepted> {
+        let mut pieces: Vec<Accepted> = Vec::new();
+        for slot in Slot::all() {
+            for span in self.spans().iter().filter(|span| span.slots.contains(&slot)) {
+                if span.fold.database_of(slot) != database {
+                    continue;
+                }
+                let piece = Accepted { slot, from: span.from, until: span.until, databases: span.fold.databases() };
+                match pieces.last_mut().filter(|last| last.goes_on_in(&piece)) {
+                    Some(last) => last.until = piece.until,
+                    None => pieces.push(piece),
+                }
+            }
+        }
+        pieces
+    }
+}
+
+/// What of `these` is in none of the `others`.
+pub fn difference(these: &[Accepted], others: &[Accepted]) -> Vec<Accepted> {
+    these.iter().flat_map(|one| one.without(others)).collect()
+}
+
+/// Whether an id belongs to the SET that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// It does.
+    Here,
+    /// It does not.
+    Elsewhere,
+    /// The fence may have changed since it was read, for ids of this time.
+    Unknown,
+}
+
+/// Which ids the databases of a SET accept, as they said at one moment.
+///
+/// A fence changes only for ids of a time that lies well ahead, so that what was read of it is right for ids up to
+/// [`FENCE_KNOWN_MS`] after it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    by_slot: Vec<Vec<(Timestamp, Timestamp)>>,
+    known_until: Timestamp,
+}
+
+impl Fence {
+    /// That of databases to which every id belongs, always.
+    pub fn open() -> Fence {
+        Fence { by_slot: vec![vec![(BEGINNING, NEVER)]; usize::from(SLOTS)], known_until: NEVER }
+    }
+
+    /// What the databases of a SET accept of what the topology file gives to it; `read_at` is the time by the
+    /// databases' clock at which they were asked. The rows come with the number of their database.
+    pub fn new(held: &HeldSlots, rows: &[(u8, Accepted)], read_at: Timestamp) -> Fence {
+        let mut by_slot = vec![Vec::new(); usize::from(SLOTS)];
+        for database in held.databases() {
+            let of_database: Vec<Accepted> =
+                rows.iter().filter(|(number, _)| *number == database).map(|(_, row)| *row).collect();
+            let wanted = held.accepted_in(database);
+            let refused = difference(&wanted, &of_database);
+            for piece in difference(&wanted, &refused) {
+                by_slot[usize::from(piece.slot.number())].push((piece.from, piece.until));
+            }
+        }
+        Fence { by_slot, known_until: read_at.plus_millis(FENCE_KNOWN_MS) }
+    }
+
+    /// Whether an id belongs to these databases.
+    pub fn holds(&self, id: EnvelopeId) -> Holds {
+        let at = id.minted_at();
+        if at >= self.known_until {
+            return Holds::Unknown;
+        }
+        let is_accepted = |(from, until): &(Timestamp, Timestamp)| *from <= at && at < *until;
+        match self.by_slot[usize::from(id.slot().number())].iter().any(is_accepted) {
+            true => Holds::Here,
+            false => Holds::Elsewhere,
+        }
+    }
+}
+
+/// The fence of one database, as it was read to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Of which version of the topology it is.
+    pub version: u64,
+    /// What it accepts.
+    pub rows: Vec<Accepted>,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
+/// Why a fence is not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FenceRefusal {
+    /// It is of a later version.
+    #[error("its fence is that of version {is} of the topology, not {asked}")]
+    Later {
+        /// Of the fence.
+        is: u64,
+        /// Of the file.
+        asked: u64,
+    },
+    /// Ids would be taken from it that may have been minted.
+    #[error(
+        "it accepts ids of slot {:02} from {} on, and the topology takes them from it; that is possible only for ids \
+         from {} on, 5 minutes ahead of its clock", .lost.slot.number(), .lost.from, .earliest
+    )]
+    TooNear {
+        /// What it would lose.
+        lost: Accepted,
+        /// The earliest time that can be taken from it.
+        earliest: Timestamp,
+    },
+    /// Between the two steps the fence has become that of another topology.
+    #[error("its fence has become that of version {0} of the topology meanwhile; try again")]
+    Changed(u64),
+}
+
+impl State {
+    /// The first step to a topology of this version, which wants this: what the database loses.
+    ///
+    /// # Errors
+    /// When the topology is older than the fence, or takes away ids that may have been minted.
+    pub fn narrowed(&self, version: u64, wanted: &[Accepted]) -> Result<Vec<Accepted>, FenceRefusal> {
+        if self.version > version {
+            return Err(FenceRefusal::Later { is: self.version, asked: version });
+        }
+        let lost = difference(&self.rows, wanted);
+        let earliest = self.now.plus_millis(FENCE_AHEAD_MS_MIN);
+        match lost.iter().find(|lost| lost.from < earliest) {
+            None => Ok(lost),
+            Some(lost) => Err(FenceRefusal::TooNear { lost: *lost, earliest }),
+        }
+    }
+
+    /// The second step, after the first one of all databases: what is new to this one.
+    ///
+    /// # Errors
+    /// When the fence is not what the first step has left.
+    pub fn widened(&self, version: u64, wanted: &[Accepted]) -> Result<Vec<Accepted>, FenceRefusal> {
+        if self.version != version || !difference(&self.rows, wanted).is_empty() {
+            return Err(FenceRefusal::Changed(self.version));
+        }
+        Ok(difference(wanted, &self.rows))
+    }
+}

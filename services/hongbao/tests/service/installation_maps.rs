@@ -1,0 +1,273 @@
+//! A SET is added while all serves: gateways and servers with old and new files side by side, clocks at the edge of
+//! what is tolerated, and no envelope where the map does not place it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hongbao_core::limits::FENCE_AHEAD_MS_MIN;
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, Timestamp};
+use hongbao_testbed::{Part, free_port};
+
+use crate::backup_installation::{run, user};
+use crate::rehearsal_installation::Process;
+use crate::support::{Folder, TICKET_SECRET, TOKEN_SECRET, User, fresh_bytes, lucky, wait_until};
+
+const SOON: Duration = Duration::from_secs(60);
+/// A little less than what servers tolerate of their database's clock.
+const OFF_MS: i64 = 25_000;
+/// Slots below this one stay in SET a.
+const STAYS: u8 = 50;
+/// Within this time of a clock that was set by minutes, servers read their fence anew.
+const SETTLES_MS: i64 = 2_500;
+
+/// A clock that processes read from a file: how far it is ahead of the machine's.
+struct FileClock(PathBuf);
+
+impl FileClock {
+    fn new(folder: &Folder, name: &str) -> FileClock {
+        let clock = FileClock(folder.path(name));
+        clock.set(0);
+        clock
+    }
+
+    fn set(&self, ahead_ms: i64) {
+        let next = self.0.with_extension("next");
+        std::fs::write(&next, format!("{:+.3}\n", ahead_ms as f64 / 1_000.0)).unwrap();
+        std::fs::rename(next, &self.0).unwrap();
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        [
+            ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1"),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.to_str().unwrap()),
+            ("FAKETIME_CACHE_DURATION", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+}
+
+struct World {
+    folder: Folder,
+    a: Part,
+    c: Part,
+    /// Of databases and of most processes.
+    clock: FileClock,
+    /// Of the server of the new SET, and of a gateway.
+    fast: FileClock,
+    slow: FileClock,
+    at: BTreeMap<&'static str, SocketAddr>,
+}
+
+const NAMES: [&str; 6] = ["a1", "a-w1", "c1", "c-w1", "g-old", "g-new"];
+
+impl World {
+    fn new() -> World {
+        let folder = Folder::new();
+        let [clock, fast, slow] = ["clock", "fast", "slow"].map(|name| FileClock::new(&folder, name));
+        let [a, c] = [(); 2].map(|()| Part::mariadb_in(&clock.environment()));
+        let at = NAMES.map(|name| (name, SocketAddr::from(([127, 0, 0, 1], free_port())))).into();
+        let settings = format!(
+            "topology = 'old.toml'\ndev_calls = true\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n\
+             [tickets]\nsecret = '{TICKET_SECRET}'\n[storage]\ndatabases = 1\ntables = 1\nwallet_databases = 1\n\
+             [database]\nuser = 'hongbao'\npassword = 'hongbao'\n\
+             [rate_limit]\nuser_per_s = 10000\nuser_burst = 10000\n"
+        );
+        folder.write("hongbao.toml", &settings);
+        let world = World { folder, a, c, clock, fast, slow, at };
+        world.folder.write("old.toml", &world.topology(1, None));
+        world
+    }
+
+    fn set_clocks(&self, ahead_ms: i64) {
+        self.clock.set(ahead_ms);
+        self.fast.set(ahead_ms + OFF_MS);
+        self.slow.set(ahead_ms - OFF_MS);
+    }
+
+    fn topology(&self, version: u64, from: Option<Timestamp>) -> String {
+        let set = |name: &str, slots: &str, part: &Part| {
+            let (server, worker) = (format!("{name}1"), format!("{name}-w1"));
+            format!(
+                "[[sets]]\nname = '{name}'\n{slots}database = ['{}']\nservers = [{{ name = '{server}', address = '{}' }}]\n\
+                 workers = [{{ name = '{worker}', address = '{}' }}]\n",
+                part.node(),
+                self.at[&*server],
+                self.at[&*worker]
+            )
+        };
+        let mut text = format!("version = {version}\n{}", set("a", "slots = '00-99'\n", &self.a));
+        if let Some(from) = from {
+            text += &set("c", "", &self.c);
+            text += &format!(
+                "[[maps]]\nfrom = '{from}'\nsets = [{{ name = 'a', slots = '00-{:02}' }}, {{ name = 'c', slots = '{STAYS}-99' }}]\n",
+                STAYS - 1
+            );
+        }
+        text += &format!("[[wallets]]\nname = 'w'\nslots = '00-99'\ndatabase = ['{}']\n", self.a.node());
+        for gateway in ["g-old", "g-new"] {
+            text += &format!("[[gateways]]\nname = '{gateway}'\naddress = '{}'\n", self.at[gateway]);
+        }
+        text
+    }
+
+    fn start(&self, role: &str, name: &'static str, file: &str, clock: &FileClock) -> Process {
+        let mut environment = clock.environment();
+        environment.push(("HONGBAO_TOPOLOGY".to_owned(), file.to_owned()));
+        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+        Process::start_as(&self.folder, role, Some(name), &environment)
+    }
+
+    fn migrate(&self, file: &str, more: &[&str]) -> (Option<i32>, String) {
+        let next = self.folder.path(file);
+        let mut options = vec!["--topology".as_ref(), next.as_path()];
+        options.extend(more.iter().map(std::path::Path::new));
+        run(&self.folder, "migrate", &options)
+    }
+
+    /// All envelopes of a database.
+    fn envelopes(part: &Part) -> Vec<EnvelopeId> {
+        let tables: Vec<String> =
+            (1..=31).map(|day| format!("SELECT hex(id) FROM db_00.envelope_0_{day:02}")).collect();
+        let ids = part.sql(&tables.join(" UNION ALL "));
+        let bytes = |line: &str| u128::from_str_radix(line, 16).ok().map(u128::to_be_bytes);
+        ids.lines().filter_map(bytes).filter_map(|bytes| EnvelopeId::from_bytes(&bytes)).collect()
+    }
+}
+
+/// What came of a send through a gateway.
+#[derive(Debug)]
+struct Sent {
+    gateway: &'static str,
+    began: Timestamp,
+    /// Its status and, if it was made, its id.
+    status: u16,
+    code: String,
+}
+
+/// Sends and opens through a gateway until it is to stop.
+fn work(world: &World, gateway: &'static str, stop: &AtomicBool, sent: &Mutex<Vec<Sent>>) {
+    let (sender, opener) = (user("sender", world.at[gateway]), user(&format!("opener_{gateway}"), world.at[gateway]));
+    while !stop.load(Ordering::Relaxed) {
+        let began = SystemClock.now();
+        let made = sender.post("/v1/envelopes", &lucky(2, 1));
+        if made.status == 201 {
+            let id = made.json()["id"].as_str().unwrap().to_owned();
+            sender.pay(&id).ok(200);
+            assert_eq!(opener.grab_and_open(&id)["outcome"], "opened");
+        }
+        let code = made.json()["code"].as_str().unwrap_or_default().to_owned();
+        sent.lock().unwrap().push(Sent { gateway, began, status: made.status, code });
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn top_up(user: &User, at: SocketAddr) {
+    let body = serde_json::json!({ "amount_fen": 1_000_000, "id": uuid::Uuid::from_bytes(fresh_bytes()) });
+    user.at(at).post("/v1/dev/top-up", &body).ok(200);
+}
+
+#[test]
+fn a_set_is_added_while_gateways_of_old_and_new_files_serve_and_no_envelope_is_stranded_i5() {
+    let world = World::new();
+    world.set_clocks(0);
+    let (code, said) = world.migrate("old.toml", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let near = SystemClock.now().plus_millis(60_000);
+    world.folder.write("near.toml", &world.topology(2, Some(near)));
+    let (code, said) = world.migrate("near.toml", &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("SET \"a\": ") && said.contains("5 minutes ahead of its clock"), "{said}");
+
+    let _a = (
+        world.start("server", "a1", "old.toml", &world.clock),
+        world.start("worker", "a-w1", "old.toml", &world.clock),
+    );
+    let from = SystemClock.now().plus_millis(FENCE_AHEAD_MS_MIN + 20_000);
+    world.folder.write("new.toml", &world.topology(2, Some(from)));
+    let (code, said) = world.migrate("new.toml", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("SET \"a\" no longer holds ids from {from} on of slots 50, 51")), "{said}");
+    assert!(said.contains(&format!("SET \"c\" holds ids from {from} on of slots 50, 51")), "{said}");
+    let (code, said) = world.migrate("old.toml", &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("its fence is that of version 2 of the topology, not 1"), "{said}");
+    // The new SET's server is ahead of all others, and a gateway without the new file is behind.
+    let _c =
+        (world.start("server", "c1", "new.toml", &world.fast), world.start("worker", "c-w1", "new.toml", &world.clock));
+    world.folder.write("late.toml", &world.topology(1, None));
+    let _gateways = (
+        world.start("gateway", "g-old", "late.toml", &world.slow),
+        world.start("gateway", "g-new", "new.toml", &world.fast),
+    );
+    top_up(&user("sender", world.at["a1"]), world.at["a1"]);
+
+    let (stop, sent, mut jumps) = (AtomicBool::new(false), Mutex::new(Vec::new()), Vec::new());
+    std::thread::scope(|scope| {
+        for gateway in ["g-old", "g-new"] {
+            let (world, stop, sent) = (&world, &stop, &sent);
+            scope.spawn(move || work(world, gateway, stop, sent));
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        // Five seconds before the map is in force by the databases' clock.
+        let jump = from.millis() - SystemClock.now().millis() - 5_000;
+        jumps.push(SystemClock.now());
+        world.set_clocks(jump);
+        std::thread::sleep(Duration::from_secs(4));
+        // The slow gateway passes it here, and learns of it later.
+        jumps.push(SystemClock.now());
+        world.set_clocks(jump + OFF_MS + 10_000);
+        std::thread::sleep(Duration::from_secs(6));
+        let refused = sent.lock().unwrap().iter().filter(|sent| sent.status == 503).count();
+        assert!(refused > 10, "the old file places new envelopes where they are refused: {refused}");
+        world.folder.write("late.toml", &world.topology(2, Some(from)));
+        let mended = SystemClock.now().plus_millis(SETTLES_MS);
+        std::thread::sleep(Duration::from_secs(5));
+        stop.store(true, Ordering::Relaxed);
+        let sent = sent.lock().unwrap();
+        let later = sent.iter().filter(|sent| sent.began >= mended);
+        assert!(later.clone().count() > 50);
+        let failed: Vec<&Sent> = later.filter(|sent| sent.status != 201).take(3).collect();
+        assert!(failed.is_empty(), "it has the new file: {failed:?}");
+    });
+
+    let sent = sent.into_inner().unwrap();
+    let is_allowed = |sent: &Sent| {
+        let since_jump = jumps.iter().map(|jump| sent.began.millis() - jump.millis());
+        let is_settling = since_jump.into_iter().any(|millis| (0..SETTLES_MS).contains(&millis));
+        sent.status == 201 || (sent.code == "unavailable" && (sent.gateway == "g-old" || is_settling))
+    };
+    let bad: Vec<&Sent> = sent.iter().filter(|sent| !is_allowed(sent)).take(3).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    let made = sent.iter().filter(|sent| sent.status == 201).count();
+    let (in_a, in_c) = (World::envelopes(&world.a), World::envelopes(&world.c));
+    assert_eq!(in_a.len() + in_c.len(), made);
+    assert!(in_c.len() > 100, "{} of {made} are in the new SET", in_c.len());
+    let places = |id: &EnvelopeId| id.slot().number() >= STAYS && id.minted_at() >= from;
+    assert_eq!(in_a.iter().filter(|id| places(id)).count(), 0, "SET a has one that is not its own");
+    assert_eq!(in_c.iter().filter(|id| !places(id)).count(), 0, "SET c has one that is not its own");
+    assert!(in_a.iter().any(|id| id.minted_at() >= from), "SET a goes on with its other slots");
+
+    // All of them are found through either gateway, by the file of after.
+    let everything = [&in_a[..], &in_c[..]].concat();
+    for gateway in ["g-old", "g-new"] {
+        let opener = user(&format!("opener_{gateway}"), world.at[gateway]);
+        for id in everything.iter().step_by(17) {
+            opener.detail(&id.to_string());
+        }
+    }
+    let config = world.folder.path("hongbao.toml");
+    std::fs::copy(world.folder.path("new.toml"), world.folder.path("old.toml")).unwrap();
+    wait_until(SOON, "the credits", || {
+        let shown = run(&world.folder, "sets", &[]).1;
+        !shown.contains("not credited to their end, and") || shown.contains("of which 0 are not")
+    });
+    let (code, said) = run(&world.folder, "audit", &[]);
+    assert_eq!(code, Some(0), "{}: {said}", config.display());
+}
