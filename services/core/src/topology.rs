@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 
 mod canary;
 mod decimal;
+mod holders;
 mod maps;
 mod slots;
 
