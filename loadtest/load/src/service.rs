@@ -179,6 +179,7 @@ impl Cluster {
         let fillable = OPTIONS_OF_FILLED.map(str::to_owned);
         let description = Description {
             sets,
+            spare: schedule.added().len() as u16,
             bare: wanted.bare,
             binary: binary.to_owned(),
             relayed: schedule.relayed().into_iter().map(str::to_owned).collect(),
@@ -213,7 +214,8 @@ impl Cluster {
     }
 
     fn addresses_of(&self, kind: PartKind) -> impl Iterator<Item = SocketAddr> {
-        self.description().parts_of(kind).map(|part| self.address(&part.name))
+        let parts = self.description().parts_of(kind).filter(|part| !self.description().is_spare(part));
+        parts.map(|part| self.address(&part.name))
     }
 
     /// Where its gateway listens.

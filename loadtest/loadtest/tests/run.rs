@@ -166,6 +166,32 @@ fn what_one_envelope_measured_on_a_cluster_is_planned_from_as_that_of_one_set() 
     assert!(text.contains("measured one lane of one server of one SET"), "{text}");
 }
 
+/// A SET is added and another one drained inside the load. (Its slots are its own five minutes later, beyond this test.)
+#[test]
+fn the_topology_changes_while_the_load_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let change = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).display().to_string()
+    };
+    let map = "[[maps]]\nafter_s = 320\n\
+               sets = [{ name = 'a', slots = '00-98/2' }, { name = 'c', slots = '01-99/2' }]\n";
+    let added = format!("0s={}", change("add.toml", &format!("add = ['c']\n{map}")));
+    let drained = format!("1s={}", change("drain.toml", "weights = { a = 0 }\n"));
+    let bad = format!("1s={}", change("bad.toml", "colour = 'red'\n"));
+    let place = ["--server", service().to_str().unwrap(), "--data", dir.path().to_str().unwrap()];
+    let load = ["groups", "--rate", "60", "--cluster", "--sets", "2"];
+    let refused = Run::of(&[&load[..], &place, &["--topology-at", &bad]].concat());
+    assert_refused(&refused, "bad.toml: unknown field `colour`");
+    let run = Run::of(&[&load[..], &place, &["--topology-at", &added, "--topology-at", &drained]].concat());
+    let outcome = run.exits_with(0).outcome();
+    let changes: Vec<_> = outcome["faults"].as_array().unwrap().iter().collect();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    for change in changes {
+        assert_eq!((&change["kind"], change["error"].is_null()), (&"topology".into(), true), "{change}");
+    }
+}
+
 #[test]
 fn bad_arguments_are_refused_before_anything_starts() {
     for (arguments, message) in [
@@ -180,6 +206,9 @@ fn bad_arguments_are_refused_before_anything_starts() {
         (&["hot", "--embedded", "--arrivals", "constant", "--closed", "8"], "cannot be used with"),
         (&["hot", "--embedded", "--slo", "p98<5ms"], "p98"),
         (&["hot", "--embedded", "--faults", "x"], "--cluster"),
+        (&["hot", "--embedded", "--topology-at", "1s=x"], "--cluster"),
+        (&["hot", "--cluster", "--topology-at", "x"], "it is TIME=FILE"),
+        (&["hot", "--cluster", "--topology-at", "1=x"], "is not a time like 50ms"),
         (&["hot", "--embedded", "--secret-file", "x"], "--target"),
         (&["hot", "x", "--embedded"], "only replay"),
         (&["hot", "--embedded", "--cluster"], "cannot be used with"),

@@ -20,7 +20,7 @@ mod stat;
 pub use install::{Fallible, install, ops_dir};
 pub use installation::{
     Description, FOLD, GATEWAY, Installation, Lifetime, Link, OPTIONS_OF_FILLED, PartEntry, PartKind, Processes,
-    SETS_MAX, forget_environment,
+    SETS_MAX, TopologyChange, forget_environment,
 };
 pub use part::Part;
 pub use ports::{free_port, free_ports};

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use hongbao_testbed::{Description, PartEntry, PartKind, SETS_MAX};
+use hongbao_testbed::{Description, PartEntry, PartKind, SETS_MAX, TopologyChange};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -41,6 +41,8 @@ pub enum FaultKind {
     Fill,
     /// Nothing comes through to it, nor from it.
     Partition,
+    /// The topology changes, by the change of this number; it is not undone.
+    Topology(usize),
 }
 
 impl fmt::Display for FaultKind {
@@ -52,6 +54,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Slow(_) => "slow",
             FaultKind::Fill => "fill",
             FaultKind::Partition => "partition",
+            FaultKind::Topology(_) => "topology",
         })
     }
 }
@@ -79,9 +82,10 @@ pub struct Fault {
 }
 
 /// All faults of a run, in the order of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Schedule {
     faults: Vec<Fault>,
+    changes: Vec<TopologyChange>,
 }
 
 #[derive(Deserialize)]
@@ -118,7 +122,36 @@ impl Schedule {
             return Err(format!("{name}: {} faults, at most {FAULTS_MAX} are possible", file.fault.len()));
         }
         let faults = file.fault.into_iter().map(|line| line.check(name, text)).collect::<Result<_, _>>()?;
-        Ok(Schedule { faults })
+        Ok(Schedule { faults, changes: Vec::new() })
+    }
+
+    /// Adds a change of the topology: `20s=FILE`, of which the name of the file stands for the part.
+    pub fn add_topology(&mut self, flag: &str, text: &str) -> Fallible<()> {
+        let (at, file) =
+            text.split_once('=').ok_or_else(|| format!("{flag} {text}: it is TIME=FILE, such as 20s=next.toml"))?;
+        let at = parse_time(at).map_err(|message| format!("{flag} {text}: {at:?} {message}"))?;
+        let change: TopologyChange = toml::from_str(&files::read(flag, Path::new(file))?)
+            .map_err(|error| format!("{flag}: {file}: {}", error.message()))?;
+        let kind = FaultKind::Topology(self.changes.len());
+        self.changes.push(change);
+        self.faults.push(Fault {
+            at,
+            lasts: Duration::ZERO,
+            kind,
+            part: file.to_owned(),
+            place: format!("{flag} {text}"),
+        });
+        Ok(())
+    }
+
+    /// The changes of the topology, by number.
+    pub fn changes(&self) -> &[TopologyChange] {
+        &self.changes
+    }
+
+    /// The SETs that changes of the topology add.
+    pub fn added(&self) -> Vec<&str> {
+        self.changes.iter().flat_map(|change| &change.add).map(String::as_str).collect()
     }
 
     /// The faults, in the order of the file.
@@ -161,7 +194,7 @@ impl Schedule {
     /// without memcached and Redis.
     pub fn check(&self, sets: u16, bare: bool) -> Fallible<()> {
         let cluster = Description { sets, bare, ..Description::default() };
-        for fault in &self.faults {
+        for fault in self.faults.iter().filter(|fault| !matches!(fault.kind, FaultKind::Topology(_))) {
             cluster.part(&fault.part).map_err(|error| format!("{}: {error}", fault.place))?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hongbao_testbed::{Installation, Processes};
+use hongbao_testbed::{Installation, Processes, TopologyChange};
 use rustix::process::Signal;
 
 use super::schedule::{Fault, FaultKind, Schedule};
@@ -34,13 +34,15 @@ pub struct Failed {
 pub struct Site {
     installation: Arc<Installation>,
     parts: BTreeMap<String, Mutex<Holders>>,
+    /// One is made at a time, for each begins with the file that the one before has left.
+    changes: Mutex<Vec<TopologyChange>>,
 }
 
 impl Site {
     /// For the parts of `schedule`.
     pub fn new(installation: Arc<Installation>, schedule: &Schedule) -> Site {
         let parts = schedule.faults().iter().map(|fault| (fault.part.clone(), Mutex::default())).collect();
-        Site { installation, parts }
+        Site { installation, parts, changes: Mutex::new(schedule.changes().to_vec()) }
     }
 
     /// Does it.
@@ -76,6 +78,10 @@ impl Site {
             }
             FaultKind::Partition => {
                 self.installation.change_link(part, |link| link.cuts += 1).map_err(failed(false))?
+            }
+            FaultKind::Topology(number) => {
+                let changes = self.changes.lock().expect("no change panics");
+                self.installation.change_topology(&changes[number]).map_err(failed(false))?
             }
         }
         Ok(())
@@ -115,6 +121,7 @@ impl Site {
                 self.installation.change_link(part, |link| link.delay = link.delay.saturating_sub(delay))
             }
             FaultKind::Partition => self.installation.change_link(part, |link| link.cuts -= 1),
+            FaultKind::Topology(_) => Ok(()),
         }
     }
 

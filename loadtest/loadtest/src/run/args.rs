@@ -104,6 +104,9 @@ pub struct RunArgs {
     /// A schedule of faults, with --cluster
     #[arg(long, help_heading = "The load")]
     pub faults: Option<PathBuf>,
+    /// A change of the topology while the load runs, as TIME=FILE, with --cluster; repeatable
+    #[arg(long, value_name = "TIME=FILE", help_heading = "The load")]
+    pub topology_at: Vec<String>,
 
     /// Thresholds: p99<50ms,open.p99.9<200ms,busy<1%,opens>1000/s,drain<60s
     #[arg(long = "slo", value_delimiter = ',', help_heading = "The verdict")]
@@ -138,6 +141,11 @@ impl RunArgs {
         }
         if self.faults.is_some() && !self.cluster {
             return Err("--faults goes with --cluster: faults happen to parts of a cluster that the run started".into());
+        }
+        if !self.topology_at.is_empty() && !self.cluster {
+            return Err(
+                "--topology-at goes with --cluster: it changes the topology of a cluster that the run started".into()
+            );
         }
         if let Some(users) = self.closed.filter(|users| *users > self.connections) {
             return Err(format!(

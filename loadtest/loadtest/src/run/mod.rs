@@ -58,9 +58,11 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
     args.check()?;
     let slos = outcome::all_slos(&args.slos, args.slo_file.as_deref())?;
     let header = args.mark()?;
-    let faults = args.faults.as_deref().map(|path| Schedule::read("--faults", path)).transpose()?.unwrap_or_default();
+    let mut faults =
+        args.faults.as_deref().map(|path| Schedule::read("--faults", path)).transpose()?.unwrap_or_default();
     let wish = args.wish()?;
     let mut plan = args.scenario.plan(&wish)?;
+    args.topology_at.iter().try_for_each(|change| faults.add_topology("--topology-at", change))?;
     faults.check_begin(plan.load_s())?;
 
     let lead = prepare::lead(&plan);

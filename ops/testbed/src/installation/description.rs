@@ -26,6 +26,9 @@ pub const GATEWAY: &str = "gateway";
 pub struct Description {
     /// SETs: 1, 2 or 4.
     pub sets: u16,
+    /// SETs that are kept back: their parts are started when the topology gets them.
+    #[serde(default)]
+    pub spare: u16,
     /// Servers go without memcached and Redis.
     pub bare: bool,
     /// The database of a SET is a Galera cluster of three nodes.
@@ -81,6 +84,14 @@ pub struct Relayed {
     pub target: SocketAddr,
 }
 
+impl PartEntry {
+    /// The name of its SET; that of a part of none is its own.
+    pub fn set(&self) -> &str {
+        let of_set = self.kind != PartKind::Gateway && self.name != WALLET;
+        if of_set { &self.name[..1] } else { &self.name }
+    }
+}
+
 impl PartKind {
     /// Whether other parts connect to it, so that a relay can stand before it.
     pub fn has_links(self) -> bool {
@@ -93,6 +104,7 @@ impl Default for Description {
     fn default() -> Description {
         Description {
             sets: 2,
+            spare: 0,
             bare: false,
             galera: false,
             port: 18_100,
@@ -117,6 +129,9 @@ impl Description {
     pub fn check(&self) -> Fallible<()> {
         if ![1, 2, 4].contains(&self.sets) {
             return Err(format!("an installation has 1, 2 or 4 SETs, not {}", self.sets).into());
+        }
+        if self.spare > 0 && (self.galera || self.sets + self.spare > SETS_MAX) {
+            return Err(format!("SETs are kept back up to the number of {SETS_MAX}, and not of Galera").into());
         }
         self.relayed.iter().chain(self.options.keys()).try_for_each(|name| self.part(name).map(|_| ()))
     }
@@ -156,6 +171,11 @@ impl Description {
         self.parts().into_iter().filter(move |part| part.kind == kind)
     }
 
+    /// Whether a part is of a SET that is kept back.
+    pub fn is_spare(&self, part: &PartEntry) -> bool {
+        SETS.iter().skip(self.sets.into()).any(|set| *set == part.set())
+    }
+
     /// The part of that name.
     pub fn part(&self, name: &str) -> Fallible<PartEntry> {
         let found = self.parts().into_iter().find(|part| part.name == name);
@@ -177,6 +197,30 @@ impl Description {
     /// The topology: the gateway's, or that of all others. They differ where a relay stands
     /// before a server, which itself listens at its own port.
     pub fn topology(&self, of_gateway: bool) -> TopologyFile {
+        let (parts, mut sets) = (self.parts(), self.set_entries(of_gateway));
+        sets.truncate(self.sets.into());
+        let wallet = parts.iter().find(|part| part.name == WALLET).expect("every installation has one");
+        let relay = self.relays().into_iter().find(|relay| relay.part == WALLET);
+        let wallet_at = relay.map_or(local(wallet.port), |relay| relay.listen);
+        TopologyFile {
+            version: 1,
+            sets,
+            maps: Vec::new(),
+            wallets: vec![WalletEntry {
+                name: "wallet".to_owned(),
+                slots: slots("00-99".to_owned()),
+                database: vec![wallet_at.to_string()],
+            }],
+            gateways: vec![Named { name: GATEWAY.to_owned(), address: self.gateway }],
+        }
+    }
+
+    /// The SETs that are kept back, as a later topology has them.
+    pub fn spare_sets(&self, of_gateway: bool) -> Vec<SetEntry> {
+        self.set_entries(of_gateway).split_off(self.sets.into())
+    }
+
+    fn set_entries(&self, of_gateway: bool) -> Vec<SetEntry> {
         let relays = self.relays();
         let reached = |part: &PartEntry| {
             let relay = relays.iter().find(|relay| relay.part == part.name);
@@ -189,10 +233,12 @@ impl Description {
             let is_of = move |part: &&PartEntry| part.kind == kind && part.name.starts_with(set);
             parts.iter().filter(is_of).collect::<Vec<_>>()
         };
-        let slots = |text: String| SlotList::try_from(text).expect("it lists slots");
         let set = |(number, set): (usize, &str)| SetEntry {
             name: set.to_owned(),
-            slots: slots(format!("{number:02}-99/{}", self.sets)),
+            slots: match number < self.sets.into() {
+                true => slots(format!("{number:02}-99/{}", self.sets)),
+                false => SlotList::default(),
+            },
             databases: None,
             weight: None,
             canary: None,
@@ -209,22 +255,11 @@ impl Description {
                 .map(|worker| Named { name: worker.name.clone(), address: reached(worker) })
                 .collect(),
         };
-        let wallet = named(WALLET).expect("every installation has one");
-        TopologyFile {
-            version: 1,
-            sets: self.set_names().iter().copied().enumerate().map(set).collect(),
-            maps: Vec::new(),
-            wallets: vec![WalletEntry {
-                name: "wallet".to_owned(),
-                slots: slots("00-99".to_owned()),
-                database: vec![reached(wallet).to_string()],
-            }],
-            gateways: vec![Named { name: GATEWAY.to_owned(), address: self.gateway }],
-        }
+        self.set_names().iter().copied().enumerate().map(set).collect()
     }
 
     fn set_names(&self) -> &'static [&'static str] {
-        &SETS[..usize::from(self.sets).min(SETS.len())]
+        &SETS[..usize::from(self.sets + self.spare).min(SETS.len())]
     }
 
     /// How many ports it takes in a row: those of its parts but the gateway's, and of relays.
@@ -235,6 +270,10 @@ impl Description {
     fn first_relay(&self) -> u16 {
         self.part(WALLET).map_or(self.port, |wallet| wallet.port + 1)
     }
+}
+
+fn slots(text: String) -> SlotList {
+    SlotList::try_from(text).expect("it lists slots")
 }
 
 #[cfg(test)]

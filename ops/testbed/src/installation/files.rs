@@ -14,7 +14,7 @@ use crate::install::Fallible;
 /// Settings of all processes.
 pub(crate) const SETTINGS: &str = "hongbao.toml";
 /// Topology of all processes but gateways whose servers have relays.
-const TOPOLOGY: &str = "topology.toml";
+pub(crate) const TOPOLOGY: &str = "topology.toml";
 /// Topology of those.
 pub(crate) const GATEWAY_TOPOLOGY: &str = "topology-gateway.toml";
 /// The description.

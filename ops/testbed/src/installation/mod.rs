@@ -1,5 +1,6 @@
 //! Installations on this machine: their description, files and processes.
 
+mod change;
 mod description;
 mod faults;
 mod files;
@@ -8,6 +9,7 @@ mod relay;
 mod running;
 mod settings;
 
+pub use change::TopologyChange;
 pub use description::{Description, GATEWAY, PartEntry, PartKind, SETS_MAX};
 pub use faults::OPTIONS_OF_FILLED;
 pub use processes::{Lifetime, Processes};

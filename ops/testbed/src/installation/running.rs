@@ -77,7 +77,7 @@ impl Installation {
         for set in self.clusters() {
             self.begin_cluster(&set)?;
         }
-        let is_up = |part: &PartEntry| self.processes.pid(&part.name).is_ok();
+        let is_up = |part: &PartEntry| self.processes.pid(&part.name).is_ok() || self.description.is_spare(part);
         let parts = self.description.parts();
         let stage = |is_of: fn(PartKind) -> bool| parts.iter().filter(move |part| is_of(part.kind) && !is_up(part));
         self.run_and_wait(stage(|kind| kind == PartKind::Database))?;
