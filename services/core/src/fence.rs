@@ -3,11 +3,14 @@
 //! An envelope is made only where the fence accepts its id, by the statement that makes it. So whatever files and clocks
 //! processes have, none is made in a SET that does not hold it. No id is accepted by two SETs, and none is taken from
 //! one that may have been minted: what a SET loses is taken from it only for ids of a time that lies well ahead
-//! ([`State::narrowed`]), and when all have lost what they lose, each gets what is new to it ([`State::widened`]).
+//! ([`State::narrow`]), and when all have lost what they lose, each gets what is new to it ([`State::widen`]).
+
+use std::cmp::Ordering;
 
 use crate::held::{BEGINNING, HeldSlots, NEVER};
 use crate::id::{EnvelopeId, SLOTS, Slot};
 use crate::limits::{FENCE_AHEAD_MS_MIN, FENCE_KNOWN_MS};
+use crate::slot_maps::SlotMaps;
 use crate::time::Timestamp;
 
 /// The ids of a slot that a database accepts: one row of its fence.
@@ -132,29 +135,51 @@ impl Fence {
 /// The fence of one database, as it was read to be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Of which version of the topology it is.
-    pub version: u64,
+    /// The topology that has taken from it last, if one has.
+    pub narrowed: Option<Version>,
+    /// The topology that has given to it last.
+    pub widened: Option<Version>,
     /// What it accepts.
     pub rows: Vec<Accepted>,
-    /// The database's clock.
+    /// The time: the later of the database's clock and of one's own.
     pub now: Timestamp,
 }
 
-/// Why a fence is not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// The slot maps of a version of the topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its number.
+    pub number: u64,
+    /// Its maps.
+    pub maps: SlotMaps,
+}
+
+/// Why fences are not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FenceRefusal {
-    /// It is of a later version.
-    #[error("its fence is that of version {is} of the topology, not {asked}")]
+    /// A fence is of a later version.
+    #[error("a fence is that of version {is} of the topology, not {asked}")]
     Later {
         /// Of the fence.
         is: u64,
         /// Of the file.
         asked: u64,
     },
-    /// Ids would be taken from it that may have been minted.
+    /// Two files have the same version.
+    #[error("a fence is that of another topology of version {0}: give this one a higher version")]
+    Other(u64),
+    /// The topology changes what it may not.
+    #[error("it cannot follow version {version}, to which fences have come: {reason}")]
+    Follows {
+        /// The version in force.
+        version: u64,
+        /// What it changes.
+        reason: String,
+    },
+    /// Ids would be taken from a database that may have been minted.
     #[error(
         "it accepts ids of slot {:02} from {} on, and the topology takes them from it; that is possible only for ids \
-         from {} on, 5 minutes ahead of its clock", .lost.slot.number(), .lost.from, .earliest
+         from {} on, 5 minutes ahead of the clock", .lost.slot.number(), .lost.from, .earliest
     )]
     TooNear {
         /// What it would lose.
@@ -163,24 +188,82 @@ pub enum FenceRefusal {
         earliest: Timestamp,
     },
     /// Between the two steps the fence has become that of another topology.
-    #[error("its fence has become that of version {0} of the topology meanwhile; try again")]
-    Changed(u64),
+    #[error("a fence has become that of another topology meanwhile; try again")]
+    Changed,
+}
+
+/// The newest topology of which any database has what it gives: then all had lost before what it takes from them, but
+/// those that were left out.
+pub fn in_force<'a>(states: impl IntoIterator<Item = &'a State>) -> Option<&'a Version> {
+    states.into_iter().filter_map(|state| state.widened.as_ref()).max_by_key(|version| version.number)
+}
+
+impl Version {
+    /// Whether the fences of an installation, all that there are, may come to this topology.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check<'a>(&self, states: impl IntoIterator<Item = &'a State> + Clone) -> Result<(), FenceRefusal> {
+        for state in states.clone() {
+            for known in state.narrowed.iter().chain(&state.widened) {
+                self.check_number(known)?;
+                let follows = self.maps.check_sets(&known.maps);
+                follows.map_err(|reason| FenceRefusal::Follows { version: known.number, reason })?;
+            }
+        }
+        let Some(in_force) = in_force(states.clone()).filter(|version| version.number < self.number) else {
+            return Ok(());
+        };
+        let now = states.into_iter().map(|state| state.now).max().unwrap_or(BEGINNING);
+        let follows = self.maps.check_follow(&in_force.maps, now.plus_millis(FENCE_AHEAD_MS_MIN));
+        follows.map_err(|reason| FenceRefusal::Follows { version: in_force.number, reason })
+    }
+
+    /// Whether all fences have lost what this topology takes from them: those of databases that another migration
+    /// has made meanwhile, too.
+    ///
+    /// # Errors
+    /// When one has not.
+    pub fn check_narrowed<'a>(&self, states: impl IntoIterator<Item = &'a State>) -> Result<(), FenceRefusal> {
+        match states.into_iter().all(|state| state.narrowed.as_ref() == Some(self)) {
+            true => Ok(()),
+            false => Err(FenceRefusal::Changed),
+        }
+    }
+
+    fn check_number(&self, known: &Version) -> Result<(), FenceRefusal> {
+        match known.number.cmp(&self.number) {
+            Ordering::Less => Ok(()),
+            Ordering::Equal if known.maps == self.maps => Ok(()),
+            Ordering::Equal => Err(FenceRefusal::Other(self.number)),
+            Ordering::Greater => Err(FenceRefusal::Later { is: known.number, asked: self.number }),
+        }
+    }
 }
 
 impl State {
-    /// The first step to a topology of this version, which wants this: what the database loses.
+    /// The first step to a topology, by which a database accepts what is `wanted`: what it loses. By the topology in
+    /// force it accepts `in_force`: what it accepts beyond that is another's already, because it was left out or
+    /// restored, and goes at any time.
     ///
     /// # Errors
     /// When the topology is older than the fence, or takes away ids that may have been minted.
-    pub fn narrowed(&self, version: u64, wanted: &[Accepted]) -> Result<Vec<Accepted>, FenceRefusal> {
-        if self.version > version {
-            return Err(FenceRefusal::Later { is: self.version, asked: version });
-        }
+    pub fn narrow(
+        &self,
+        next: &Version,
+        wanted: &[Accepted],
+        in_force: Option<&[Accepted]>,
+    ) -> Result<Vec<Accepted>, FenceRefusal> {
+        self.narrowed.iter().chain(&self.widened).try_for_each(|known| next.check_number(known))?;
         let lost = difference(&self.rows, wanted);
+        let own = match in_force {
+            Some(in_force) => difference(&lost, &difference(&lost, in_force)),
+            None => lost.clone(),
+        };
         let earliest = self.now.plus_millis(FENCE_AHEAD_MS_MIN);
-        match lost.iter().find(|lost| lost.from < earliest) {
+        match own.into_iter().find(|lost| lost.from < earliest) {
             None => Ok(lost),
-            Some(lost) => Err(FenceRefusal::TooNear { lost: *lost, earliest }),
+            Some(lost) => Err(FenceRefusal::TooNear { lost, earliest }),
         }
     }
 
@@ -188,9 +271,9 @@ impl State {
     ///
     /// # Errors
     /// When the fence is not what the first step has left.
-    pub fn widened(&self, version: u64, wanted: &[Accepted]) -> Result<Vec<Accepted>, FenceRefusal> {
-        if self.version != version || !difference(&self.rows, wanted).is_empty() {
-            return Err(FenceRefusal::Changed(self.version));
+    pub fn widen(&self, next: &Version, wanted: &[Accepted]) -> Result<Vec<Accepted>, FenceRefusal> {
+        if self.narrowed.as_ref() != Some(next) || !difference(&self.rows, wanted).is_empty() {
+            return Err(FenceRefusal::Changed);
         }
         Ok(difference(wanted, &self.rows))
     }

@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`traffic`], [`held`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
+//! [`transfer`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
 
 pub mod date;
 pub mod money;
@@ -23,6 +23,7 @@ pub mod transfer;
 pub mod fence;
 pub mod held;
 pub mod routing;
+pub mod slot_maps;
 pub mod topology;
 
 pub mod admission;

@@ -119,6 +119,11 @@ pub const FENCE_AHEAD_MS_MIN: i64 = 5 * 60_000;
 /// Ids of up to this time after a fence was read are where it says. The rest, a minute, is for the commit that changes
 /// it: it can be read by others only after the time was taken by which it was checked.
 pub const FENCE_KNOWN_MS: i64 = FENCE_AHEAD_MS_MIN - 60_000;
+/// A SET from which a map has taken the last slots is not drained before: requests for its last envelopes may be under
+/// way, sent by a gateway whose clock is behind.
+pub const DRAINED_AFTER_MS_MIN: i64 = 10 * 60_000;
+/// Characters of the reason for which a SET is left out.
+pub const LEFT_OUT_REASON_CHARS_MAX: usize = 200;
 /// Between two readings of the fence, at least.
 pub const FENCE_READ_GAP: Duration = Duration::from_millis(100);
 /// How often a server reads the fence of its databases.

@@ -133,7 +133,7 @@ impl TopologyWatcher {
         let now = SystemClock.now();
         let known = seen.clone().and_then(|text| parse(&text, now));
         let current = self.current();
-        let known = known.and_then(|known| follows(&current, &known, now, cause == Cause::Misdirected).map(|()| known));
+        let known = known.and_then(|known| follows(&current, &known, now, cause != Cause::Turn).map(|()| known));
         last.seen = seen;
         match known {
             Ok(known) if known == *current => {}
@@ -156,7 +156,7 @@ impl TopologyWatcher {
 enum Cause {
     /// It is read again and again.
     Turn,
-    /// An operator asks for it: what is refused is said again.
+    /// An operator asks for it: what is refused is said again, and maps are left to the fences.
     Signal,
     /// A server has answered that an envelope is not its own.
     Misdirected,

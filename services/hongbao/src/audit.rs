@@ -35,6 +35,7 @@ pub fn run_installation(config: &Path, traffic: Traffic, json: bool) -> Result<E
         let mut sets = Vec::new();
         for set in &topology.sets {
             let store = Arc::new(stores::open_store(&role.installation, &topology, set, traffic).await?);
+            stores::check_version(&topology, set, &store).await?;
             sets.push(SetStore {
                 name: set.name.clone(),
                 held: topology.held_by(set, role.installation.storage.fold()?)?,

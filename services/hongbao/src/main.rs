@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hongbao_core::Traffic;
+use hongbao_core::limits::LEFT_OUT_REASON_CHARS_MAX;
 
 use self::stores::LeftOut;
 
@@ -71,12 +72,12 @@ enum Command {
         /// A topology file that is to come, instead of the one that the settings name.
         #[arg(long)]
         topology: Option<PathBuf>,
-        /// A SET whose databases cannot be reached, and that is to lose slots all the same. Before its databases are
-        /// reached again by any server, run this command without it.
+        /// A SET whose databases cannot be reached, and that is to lose slots all the same. When they are back, run this
+        /// command without it before any server is connected to them.
         #[arg(long, value_name = "SET", requires = "reason")]
         leave_out: Vec<String>,
         /// Why a SET is left out; it is kept in the databases of the others.
-        #[arg(long, requires = "leave_out")]
+        #[arg(long, requires = "leave_out", value_parser = short)]
         reason: Option<String>,
     },
     /// Recompute the invariants from the stored rows alone; safe while serving.
@@ -126,6 +127,14 @@ enum Command {
         /// Files with the answers of `GET /v1/envelopes/{id}`, every page; none: standard input.
         pages: Vec<PathBuf>,
     },
+}
+
+/// A reason that fits beside the names of all SETs.
+fn short(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        1..=LEFT_OUT_REASON_CHARS_MAX => Ok(text.to_owned()),
+        _ => Err(format!("a reason has 1 to {LEFT_OUT_REASON_CHARS_MAX} characters")),
+    }
 }
 
 #[derive(clap::Args)]

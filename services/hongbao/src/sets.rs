@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use hongbao_core::id::TableRef;
-use hongbao_core::limits::PENDING_PAGE_MAX;
+use hongbao_core::limits::{DRAINED_AFTER_MS_MIN, PENDING_PAGE_MAX};
 use hongbao_core::topology::{Decimal, SetEntry, TopologyFile};
 use hongbao_core::{Clock as _, EnvelopeId, Stage, SystemClock, Timestamp, Traffic};
 use hongbao_database::durable::{Reading, read_across_a_start};
@@ -84,6 +84,7 @@ async fn read(
     traffic: Traffic,
 ) -> Result<Pending, String> {
     let store = stores::open_store(installation, topology, set, traffic).await?;
+    stores::check_version(topology, set, &store).await?;
     let durable = async {
         let reading = Reading::begin(&store);
         let pending = pending(&store).await?;
@@ -135,7 +136,12 @@ impl Pending {
 fn show<'a>(topology: &TopologyFile, set: &'a SetEntry, read: Result<Pending, String>) -> Shown<'a> {
     let map = topology.map_number_at(SystemClock.now());
     let (weight, slots) = (topology.weight_in(map, set), topology.slots_in(map, set).len());
-    let drained = weight == Decimal::ZERO && read.as_ref().is_ok_and(|pending| pending.oldest.is_none());
+    // One to which a map gives slots is not, nor one from which a map has just taken them: its last envelopes may be
+    // under way.
+    let holds = |map: usize| topology.weight_in(map, set) > Decimal::ZERO;
+    let lately = topology.map_number_at(SystemClock.now().plus_millis(-DRAINED_AFTER_MS_MIN));
+    let drained =
+        !(lately..=topology.maps.len()).any(holds) && read.as_ref().is_ok_and(|pending| pending.oldest.is_none());
     let (pending, error) = match read {
         Ok(pending) => (Some(pending), None),
         Err(error) => (None, Some(error)),

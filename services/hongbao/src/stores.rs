@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hongbao_core::fence::Accepted;
+use hongbao_core::fence::{Accepted, Version, in_force};
 use hongbao_core::held::{BEGINNING, NEVER};
 use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::topology::{SetEntry, TopologyFile};
 use hongbao_core::{Clock as _, Date, SystemClock, Timestamp, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
+use hongbao_store::StoreError;
 use hongbao_store::mysql::{Fences, Layout, MysqlStore, prepare};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 
@@ -77,6 +78,93 @@ pub async fn migrate(installation: &Installation, topology: &TopologyFile, left_
     Ok(())
 }
 
+/// The databases of a SET, to be brought to a topology.
+struct SetFences<'a> {
+    set: &'a SetEntry,
+    options: MysqlOptions,
+    layout: Layout,
+    fences: Fences,
+}
+
+impl SetFences<'_> {
+    async fn open<'a>(
+        installation: &Installation,
+        topology: &TopologyFile,
+        set: &'a SetEntry,
+        traffic: Traffic,
+    ) -> Result<SetFences<'a>, String> {
+        let options = installation.database.options(&set.database)?;
+        let layout = layout(installation, topology, set, traffic)?;
+        let fences = Fences::open(options.clone(), &set.name, layout.clone()).await;
+        let fences = fences.map_err(|error| format!("SET {:?}: {error}", set.name))?;
+        Ok(SetFences { set, options, layout, fences })
+    }
+
+    fn named(&self, error: StoreError) -> String {
+        format!("SET {:?}: {error}", self.set.name)
+    }
+}
+
+/// Refuses a topology file that is older than the fences of a SET: it does not name all of its databases.
+///
+/// # Errors
+/// Which SET, and both versions.
+pub async fn check_version(topology: &TopologyFile, set: &SetEntry, store: &MysqlStore) -> Result<(), String> {
+    let fence = store.fence_version().await.map_err(|error| format!("SET {:?}: {error}", set.name))?;
+    let file = topology.version;
+    match fence > file {
+        true => Err(is_older(set, fence, file)),
+        false => Ok(()),
+    }
+}
+
+/// The same for all SETs, without opening their stores: for a user who may only read.
+///
+/// # Errors
+/// As [`check_version`].
+pub async fn check_versions(
+    installation: &Installation,
+    topology: &TopologyFile,
+    traffic: Traffic,
+) -> Result<(), String> {
+    let file = topology.version;
+    for set in &topology.sets {
+        let of_set = SetFences::open(installation, topology, set, traffic).await?;
+        let read = of_set.fences.read().await.map_err(|error| of_set.named(error))?;
+        let versions = read.iter().flat_map(|fence| fence.state.narrowed.iter().chain(&fence.state.widened));
+        match versions.map(|version| version.number).max() {
+            Some(fence) if fence > file => return Err(is_older(set, fence, file)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_older(set: &SetEntry, fence: u64, file: u64) -> String {
+    format!(
+        "SET {:?}: its databases have come to version {fence} of the topology, and the file is version {file}",
+        set.name
+    )
+}
+
+/// The same for a process that is not refused, because it serves what its file says: it is not of a newer topology.
+///
+/// # Errors
+/// When the fences cannot be read.
+pub async fn warn_of_version(topology: &TopologyFile, set: &SetEntry, store: &MysqlStore) -> Result<(), String> {
+    let fence = store.fence_version().await.map_err(|error| format!("SET {:?}: {error}", set.name))?;
+    if fence > topology.version {
+        let file = topology.version;
+        tracing::warn!(
+            set = set.name,
+            fence,
+            file,
+            "the topology file is older than the fences: start this process anew with the new one"
+        );
+    }
+    Ok(())
+}
+
 /// Shows what changed, a line for each moment.
 fn say(set: &SetEntry, what: &str, changed: &[Accepted]) {
     let mut by_time: BTreeMap<(Timestamp, Timestamp), Vec<String>> = BTreeMap::new();
@@ -102,25 +190,37 @@ async fn migrate_traffic(
 ) -> Result<(), String> {
     let suffix = traffic.database_suffix();
     let through = Date::of(SystemClock.now(), installation.zone_offset_s.0).plus_days(ROTATION_AHEAD_DAYS);
-    let mut fences = Vec::new();
+    let next = Version { number: topology.version, maps: topology.slot_maps(installation.storage.fold()?)? };
+    // Nothing is changed unless everything can be.
+    let (mut sets, mut read) = (Vec::new(), Vec::new());
     for set in topology.sets.iter().filter(|set| !left_out.names(set)) {
-        let named = |error| format!("SET {:?}: {error}", set.name);
-        let options = installation.database.options(&set.database)?;
-        let layout = layout(installation, topology, set, traffic)?;
-        prepare(options.clone(), &layout, through).await.map_err(named)?;
-        let of_set = Fences::open(options, layout).await.map_err(named)?;
-        // Nothing is changed unless everything can be.
-        of_set.check(topology.version).await.map_err(named)?;
-        fences.push((set, of_set));
+        let of_set = SetFences::open(installation, topology, set, traffic).await?;
+        read.push(of_set.fences.read().await.map_err(|error| of_set.named(error))?);
+        sets.push(of_set);
     }
-    for (set, of_set) in &fences {
-        let lost = of_set.narrow(topology.version, &left_out.to_string()).await;
-        say(set, "no longer holds", &lost.map_err(|error| format!("SET {:?}: {error}", set.name))?);
+    let states = || read.iter().flatten().map(|fence| &fence.state);
+    next.check(states()).map_err(|refusal| format!("topology: {refusal}"))?;
+    let in_force = in_force(states());
+    for (of_set, read) in sets.iter().zip(&read) {
+        of_set.fences.check(read, &next, in_force).map_err(|error| of_set.named(error))?;
     }
-    for (set, of_set) in &fences {
-        let new = of_set.widen(topology.version).await;
-        say(set, "holds", &new.map_err(|error| format!("SET {:?}: {error}", set.name))?);
-        println!("SET {:?}{suffix}: up to date", set.name);
+    for of_set in &sets {
+        let done = prepare(of_set.options.clone(), &of_set.layout, through).await;
+        done.map_err(|error| of_set.named(error))?;
+    }
+    for of_set in &sets {
+        let lost = of_set.fences.narrow(&next, in_force, &left_out.to_string()).await;
+        say(of_set.set, "no longer holds", &lost.map_err(|error| of_set.named(error))?);
+    }
+    let mut narrowed = Vec::new();
+    for of_set in &sets {
+        narrowed.extend(of_set.fences.read().await.map_err(|error| of_set.named(error))?);
+    }
+    next.check_narrowed(narrowed.iter().map(|fence| &fence.state)).map_err(|refusal| refusal.to_string())?;
+    for of_set in &sets {
+        let new = of_set.fences.widen(&next).await;
+        say(of_set.set, "holds", &new.map_err(|error| of_set.named(error))?);
+        println!("SET {:?}{suffix}: up to date", of_set.set.name);
     }
     let wallet_servers = wallet_servers(installation, topology, traffic)?;
     let done = hongbao_wallet::mysql::migrate(&wallet_servers, installation.storage.wallet_databases).await;

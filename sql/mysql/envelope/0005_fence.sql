@@ -10,10 +10,14 @@ CREATE TABLE IF NOT EXISTS {db}.slot_fence (
     db_count INT    NOT NULL,
     PRIMARY KEY (slot, from_ms)
 ) ENGINE=InnoDB;
--- Of which version of the topology the fence is, once there is one; and the SETs whose
--- databases were not reached and not asked, each with the reason that an operator gave.
+-- Which topology has taken from this database last, and which has given to it, with the
+-- maps of all SETs; and of the SETs whose databases were not asked the last one's
+-- reason, as an operator gave it.
 CREATE TABLE IF NOT EXISTS {db}.slot_fence_version (
-    one     TINYINT       NOT NULL PRIMARY KEY,
-    version BIGINT        NOT NULL,
-    forced  VARCHAR(1000) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    one          TINYINT       NOT NULL PRIMARY KEY,
+    narrowed     BIGINT        NOT NULL,
+    narrowed_maps MEDIUMTEXT   CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    widened      BIGINT        NOT NULL,
+    widened_maps MEDIUMTEXT    CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    forced       VARCHAR(8000) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
 ) ENGINE=InnoDB;

@@ -1,9 +1,12 @@
 //! What each SET holds, and when, by a topology file; and which files may follow each other.
 
+use std::collections::BTreeMap;
+
 use super::{SetEntry, TopologyFile};
 use crate::held::{BEGINNING, HeldSlots, HeldSpan, NEVER};
 use crate::id::{Fold, SLOTS, Slot};
 use crate::limits::MAP_AHEAD_MS_MIN;
+use crate::slot_maps::SlotMaps;
 use crate::time::Timestamp;
 
 impl TopologyFile {
@@ -44,52 +47,27 @@ impl TopologyFile {
         Ok(HeldSlots::new(spans))
     }
 
+    /// Its maps by the names of SETs. `fold` is that of the installation.
+    ///
+    /// # Errors
+    /// As [`held_by`](TopologyFile::held_by).
+    pub fn slot_maps(&self, fold: Fold) -> Result<SlotMaps, String> {
+        let held: Result<BTreeMap<String, HeldSlots>, String> =
+            self.sets.iter().map(|set| Ok((set.name.clone(), self.held_by(set, fold)?))).collect();
+        Ok(SlotMaps::new(&held?))
+    }
+
     /// Whether this file may take the place of another one that is in force `now`: it changes nothing for ids
-    /// that may have been minted. A new map that is near, or in force, is taken over only where `is_fenced`: where
-    /// a server has refused an id that the file in force gives to it, so the fences have come to a later one.
+    /// that may have been minted. Where it `is_fenced`, only its SETs are looked at: an operator has asked for it, or a
+    /// server has refused an id that the file in force gives to it; fences see to the rest.
     ///
     /// # Errors
     /// What it changes, for the operator.
     pub fn check_follows(&self, current: &TopologyFile, now: Timestamp, is_fenced: bool) -> Result<(), String> {
-        for set in &current.sets {
-            let Some(next) = self.sets.iter().find(|next| next.name == set.name) else {
-                return Err(format!(
-                    "SET {:?} is not in it: its envelopes lie there, so it stays, at weight 0",
-                    set.name
-                ));
-            };
-            if next.slots.slots() != set.slots.slots() || next.databases != set.databases {
-                return Err(format!(
-                    "it changes the slots of SET {:?} from the beginning; a [[maps]] entry changes those of ids to come",
-                    set.name
-                ));
-            }
+        let (next, current) = (self.slot_maps(Fold::WHOLE)?, current.slot_maps(Fold::WHOLE)?);
+        match is_fenced {
+            true => next.check_sets(&current),
+            false => next.check_follow(&current, now.plus_millis(MAP_AHEAD_MS_MIN)),
         }
-        if let Some(new) = self.sets.iter().find(|new| !new.slots.slots().is_empty() && !current.has(&new.name)) {
-            return Err(format!("SET {:?} is new and holds slots from the beginning", new.name));
-        }
-        let settled = now.plus_millis(MAP_AHEAD_MS_MIN);
-        let [was, is] = [current, self].map(|file| file.maps.iter().filter(|map| map.from < settled));
-        let (mut was, mut is) = (was, is);
-        loop {
-            match (was.next(), is.next()) {
-                (None, None) => return Ok(()),
-                (None, Some(new)) if !is_fenced => {
-                    return Err(format!(
-                        "its map from {} is too near: a new one lies at least {} s ahead",
-                        new.from,
-                        MAP_AHEAD_MS_MIN / 1_000
-                    ));
-                }
-                (Some(old), new) if new != Some(old) => {
-                    return Err(format!("it changes the map from {}, which is in force or about to be", old.from));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn has(&self, set: &str) -> bool {
-        self.sets.iter().any(|known| known.name == set)
     }
 }

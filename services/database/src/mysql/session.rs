@@ -69,7 +69,7 @@ pub fn patient(statement: Duration) -> String {
 /// On Galera a read, and a change of rows that are there, waits until this node
 /// has applied what the others have committed (1 and 2): after a failover no
 /// answer may be older than one before it. An insert need not wait, for its keys are
-/// compared with those of the whole cluster at its commit.
+/// compared with those of the whole cluster at its commit; and the fence that it may read is right for minutes.
 const GALERA_SETTINGS: &str = "SET SESSION wsrep_sync_wait = 3";
 
 /// Which start of which server a connection belongs to.

@@ -50,6 +50,7 @@ pub async fn dump(
     traffic: Traffic,
     to: &Path,
 ) -> Result<(Vec<PathBuf>, Duration), String> {
+    stores::check_versions(installation, topology, traffic).await?;
     let all = stores::databases(installation, topology, traffic)?;
     let reached = reach(&all).await?;
     let started = Instant::now();

@@ -72,7 +72,7 @@ pub struct Installation {
     pub otlp: Otlp,
 }
 
-/// `[storage]`: fixed once the databases are made.
+/// `[storage]`: fixed once the databases are made, but for what slot maps say of the databases of a SET.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {

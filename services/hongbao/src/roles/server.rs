@@ -93,7 +93,9 @@ async fn start_in(
     traffic: Traffic,
 ) -> Result<Started, String> {
     let installation = role.installation.clone();
-    let store: Arc<dyn Store> = Arc::new(stores::open_store(&installation, file, set, traffic).await?);
+    let store = stores::open_store(&installation, file, set, traffic).await?;
+    stores::warn_of_version(file, set, &store).await?;
+    let store: Arc<dyn Store> = Arc::new(store);
     let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, file, traffic).await?);
     let fence = store.fence().await.map_err(|error| format!("SET {:?}: its fence: {error}", set.name))?;
     tracing::info!(

@@ -38,6 +38,7 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     let (mut traffics, mut checks) = (Vec::new(), Vec::new());
     for traffic in installation.rehearsal.traffics() {
         let store = stores::open_store(&installation, &file, set, *traffic).await?;
+        stores::warn_of_version(&file, set, &store).await?;
         let tenant = LeaseHolder { leases: Arc::new(store.leases()), holder: name.clone() };
         let store: Arc<dyn Store> = Arc::new(store);
         let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file, *traffic).await?);

@@ -6,12 +6,13 @@ use std::time::Duration;
 use hongbao_testbed::Part;
 
 use crate::backup_installation::{configure, user};
+use crate::file_clock::FileClock;
 use crate::rehearsal_installation::Process;
-use crate::support::{Folder, hongbao, lucky, text, wait_until};
+use crate::support::{Folder, hongbao, lucky, seconds_from_now, text, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// What `faketime` does, without a process of its own between us and the program: `-40d`.
+/// What `faketime` does, without a process of its own between us and the program: `+40d`.
 fn clock_off_by(offset: &str) -> [(&str, &str); 4] {
     [
         ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1"),
@@ -21,14 +22,23 @@ fn clock_off_by(offset: &str) -> [(&str, &str); 4] {
     ]
 }
 
-/// An installation whose databases were made then, and where its server listens.
-fn migrated(offset: &str) -> (Part, Folder, SocketAddr) {
-    let (part, folder) = (Part::mariadb(&[]), Folder::new());
+/// An installation whose databases were made so many days ago, and where its server listens.
+fn migrated(days_ago: i64) -> (Part, Folder, SocketAddr) {
+    let folder = Folder::new();
+    let clock = FileClock::new(&folder, "clock");
+    clock.set(-days_ago * 86_400_000);
+    let part = Part::mariadb_in(&clock.environment());
     let server = configure(&folder, &part, &part, 1);
     let config = folder.path("hongbao.toml");
     let mut migrate = hongbao(&["migrate", "--config", config.to_str().unwrap()]);
-    let done = migrate.envs(clock_off_by(offset)).output().unwrap();
+    let done = migrate.envs(clock.environment()).output().unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
+    // The database has the machine's clock again when it shows it.
+    clock.set(0);
+    wait_until(SOON, "the clock", || {
+        let apart = part.sql(&format!("SELECT abs(UNIX_TIMESTAMP() - {})", seconds_from_now(0)));
+        apart.trim().parse::<f64>().unwrap() < 2.0
+    });
     (part, folder, server)
 }
 
@@ -39,7 +49,7 @@ fn renamed(part: &Part) -> usize {
 
 #[test]
 fn a_server_without_a_worker_for_forty_days_rotates_before_it_serves() {
-    let (part, folder, at) = migrated("-40d");
+    let (part, folder, at) = migrated(40);
     assert_eq!(renamed(&part), 0);
     let _server = Process::start(&folder, "server", &[]);
     assert!(renamed(&part) >= 28, "{} tables were renamed", renamed(&part));
@@ -51,7 +61,7 @@ fn a_server_without_a_worker_for_forty_days_rotates_before_it_serves() {
 
 #[test]
 fn a_worker_gives_three_days_to_come_their_tables() {
-    let (part, folder, _) = migrated("-2d");
+    let (part, folder, _) = migrated(2);
     let _worker = Process::start(&folder, "worker", &[]);
     // Two more dates than two days ago; at the end of some months they have no other table to rename.
     wait_until(SOON, "the next tables", || {
@@ -72,7 +82,7 @@ fn in_days(days: i32) -> String {
 /// A clock that is a month ahead of the database's would rename the tables that are in use.
 #[test]
 fn a_worker_whose_clock_is_far_off_renames_nothing() {
-    let (part, folder, _) = migrated("+0d");
+    let (part, folder, _) = migrated(0);
     let _worker = Process::start(&folder, "worker", &clock_off_by("+40d"));
     wait_until(SOON, "the warning", || {
         std::fs::read_to_string(folder.path("log")).unwrap().contains("the day tables are not rotated")

@@ -21,6 +21,7 @@ mod faults_clients;
 #[cfg(target_os = "linux")]
 mod faults_disk;
 mod faults_kill;
+mod file_clock;
 mod folder;
 mod folder_upgrade;
 mod installation_maps;

@@ -1,6 +1,6 @@
 //! Which databases a SET has, and what they and their tables are called.
 
-use hongbao_core::held::HeldSlots;
+use hongbao_core::held::{HeldSlots, HeldSpan};
 use hongbao_core::id::{Fold, Span, TableRef};
 use hongbao_core::{Date, Day, EnvelopeId, Slot, Traffic};
 
@@ -33,6 +33,12 @@ impl Layout {
         self.held.databases().into_iter().map(|number| (number, self.database(number))).collect()
     }
 
+    /// The database that has what the SET has once: the first one of those that it had first.
+    pub(super) fn first_database(&self) -> Option<String> {
+        let of_span = |span: &HeldSpan| span.slots.iter().map(|slot| span.fold.database_of(*slot)).min();
+        self.held.spans().iter().find_map(of_span).map(|number| self.database(number))
+    }
+
     /// The names of all databases of the SET. Those of the dated tables come first: a dump that goes
     /// from one to the next would otherwise have a table twice that is renamed meanwhile; so it fails instead.
     pub fn all_databases(&self) -> Vec<String> {
@@ -50,6 +56,12 @@ impl Layout {
     pub(super) fn identity(&self, number: u8) -> [i64; 4] {
         let databases = self.held.fold_of(number).map_or(0, Fold::databases);
         [i64::from(number), i64::from(databases), i64::from(self.tables()), i64::from(self.zone_offset_s)]
+    }
+
+    /// Whether the SET has a database from the beginning, and not by a later map alone.
+    pub(super) fn is_of_first_map(&self, number: u8) -> bool {
+        let first = &self.held.spans()[0];
+        first.slots.iter().any(|slot| first.fold.database_of(*slot) == number)
     }
 
     /// Tables per database and day. They are as many at all times.

@@ -3,13 +3,15 @@
 //! A database first says in `meta` what it is, and then has its migrations. All of it
 //! may be repeated, and several processes may do it at the same time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::Date;
-use hongbao_core::fence::Accepted;
+use hongbao_core::fence::{Accepted, Version, in_force};
 use hongbao_core::held::HeldSlots;
 use hongbao_core::id::Span;
+use hongbao_core::slot_maps::SlotMaps;
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::{Connections, Lease, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
@@ -55,10 +57,14 @@ const SCHEMA: Schema = Schema(&[
 /// # Errors
 /// As [`prepare`] and [`Fences`].
 pub async fn migrate(options: MysqlOptions, layout: &Layout, through: Date) -> Result<(), StoreError> {
+    const ALONE: &str = "alone";
     prepare(options.clone(), layout, through).await?;
-    let fences = Fences::open(options, layout.clone()).await?;
-    fences.narrow(0, "").await?;
-    fences.widen(0).await.map(|_| ())
+    let fences = Fences::open(options, ALONE, layout.clone()).await?;
+    let maps = SlotMaps::new(&BTreeMap::from([(ALONE.to_owned(), layout.held.clone())]));
+    let next = Version { number: 0, maps };
+    let read = fences.read().await?;
+    fences.narrow(&next, in_force(read.iter().map(|fence| &fence.state)), "").await?;
+    fences.widen(&next).await.map(|_| ())
 }
 
 /// Makes and upgrades a SET's databases but for their fence: a new one accepts no id, and one of an earlier version
@@ -100,13 +106,14 @@ async fn begin_fence(lease: &mut Lease, database: &str, accepted: &[Accepted]) -
         insist(lease, statement).await.map_err(reading)?;
     }
     let limit = lease.limit();
-    let text = format!("SELECT version FROM {database}.slot_fence_version");
+    let text = format!("SELECT one FROM {database}.slot_fence_version");
     if !fetch_insisting(lease.connection(), limit, &text).await.map_err(reading)?.is_empty() {
         return Ok(());
     }
     let table = format!("{database}.slot_fence");
-    let rows = accepted.iter().map(|row| fence::insert(&table, row) + "; ").collect::<String>();
-    let begin = format!("INSERT IGNORE INTO {database}.slot_fence_version VALUES (1, 0, '')");
+    let insert = |row| format!("INSERT IGNORE INTO {table} VALUES {}; ", fence::values(row));
+    let rows = accepted.iter().map(insert).collect::<String>();
+    let begin = format!("INSERT IGNORE INTO {database}.slot_fence_version VALUES (1, 0, NULL, 0, NULL, '')");
     insist(lease, &format!("START TRANSACTION; {rows}{begin}; COMMIT")).await.map_err(reading)
 }
 
@@ -176,7 +183,11 @@ async fn check_identity(
     let row = rows.first().ok_or_else(|| refused(name, "does not say what it is"))?;
     let column = |column| row.int(column);
     let found = [column(1)?, column(2)?, column(3)?, column(4)?];
-    let wanted = layout.identity(number);
+    let mut wanted = layout.identity(number);
+    // That of a later map stands with what the fence accepts: the map may be taken back, and another one come.
+    if !layout.is_of_first_map(number) {
+        wanted[1] = found[1];
+    }
     if found != wanted {
         return Err(refused(
             name,

@@ -27,7 +27,7 @@ mod store;
 mod transaction;
 mod writer;
 
-pub use self::fence::Fences;
+pub use self::fence::{Fenced, Fences};
 pub use self::layout::Layout;
 pub use self::lease::MysqlLeases;
 pub use self::migrate::{migrate, prepare};

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Date, EnvelopeId, Timestamp};
+use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
@@ -48,8 +49,9 @@ impl MysqlStore {
         let connections = Connections::open(options).await?;
         migrate::check(&connections, &layout).await?;
         let databases = layout.databases();
-        let (_, first) = databases.first().ok_or_else(|| StoreError::Unavailable("this SET has no slot".to_owned()))?;
-        connections.barrier_lies_in(first);
+        let first = layout.first_database();
+        let first = first.ok_or_else(|| StoreError::Unavailable("this SET has no slot".to_owned()))?;
+        connections.barrier_lies_in(&first);
         // Opens the barrier's connection, so that the first reading is not void. A database that can only be read
         // refuses the commit, and says so again when it is needed.
         let _ = connections.barrier(connections.generation()).await;
@@ -60,7 +62,7 @@ impl MysqlStore {
         }
         connections.watch(Complete::all(&layout, &writers));
         let statements = AllStatements::new(&layout);
-        let rotation = RotationLease::new(MysqlLeases::new(&connections, first))?;
+        let rotation = RotationLease::new(MysqlLeases::new(&connections, &first))?;
         let days = DayTables::default();
         let store =
             MysqlStore { layout, connections, writers, statements, days, looked_in: AtomicU64::new(0), rotation };
@@ -70,9 +72,20 @@ impl MysqlStore {
 
     /// The leases of this SET.
     pub fn leases(&self) -> MysqlLeases {
-        let databases = self.layout.databases();
-        let (_, database) = databases.first().expect("a SET that was opened has a slot");
-        MysqlLeases::new(&self.connections, database)
+        let database = self.layout.first_database().expect("a SET that was opened has a slot");
+        MysqlLeases::new(&self.connections, &database)
+    }
+
+    /// The latest version of the topology to which a fence of the SET has come.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn fence_version(&self) -> Result<u64, StoreError> {
+        let of_database = |(_, name)| format!("SELECT narrowed, widened FROM {name}.slot_fence_version");
+        let all: Vec<String> = self.layout.databases().into_iter().map(of_database).collect();
+        let text = format!("SELECT max(GREATEST(narrowed, widened)) FROM ({}) v", all.join(" UNION ALL "));
+        let row = self.one(sqlx::query(&text)).await?;
+        Ok(row.map(|row| row.int(0)).transpose()?.unwrap_or(0).unsigned_abs())
     }
 
     pub(super) fn at(&self, table: TableRef) -> Result<Arc<Statements>, StoreError> {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use hongbao_core::fence::{Fence, Holds};
+use hongbao_core::fence::{Fence, Holds, Version, in_force};
 use hongbao_core::held::{BEGINNING, HeldSlots, HeldSpan, NEVER};
 use hongbao_core::id::Fold;
 use hongbao_core::limits::FENCE_AHEAD_MS_MIN;
+use hongbao_core::slot_maps::SlotMaps;
 use hongbao_core::{Clock as _, Date, EnvelopeId, Slot, SystemClock, Timestamp, Traffic};
-use hongbao_store::mysql::{Fences, Layout, MysqlStore, prepare};
+use hongbao_database::mysql::connection::MysqlOptions;
+use hongbao_store::mysql::{Fenced, Fences, Layout, MysqlStore, prepare};
 use hongbao_store::{Creation as _, Journals as _, Store as _, StoreError};
 use hongbao_testbed::Part;
 use hongbao_testkit::store_suite::{created, id_at};
@@ -47,18 +49,82 @@ fn id_in(slot: u8, at: Timestamp) -> EnvelopeId {
     (0..).map(|number| id_at(at, number)).find(|id| id.slot().number() == slot).unwrap()
 }
 
-/// The databases of a SET, up to date but for their fence.
-async fn prepared(part: &Part, layout: &Layout) -> Fences {
-    let through = Date::of(SystemClock.now(), ZONE_S).plus_days(1);
-    prepare(options(&[part.node()]), layout, through).await.unwrap();
-    Fences::open(options(&[part.node()]), layout.clone()).await.unwrap()
+fn version(number: u64, sets: &[(&str, &Layout)]) -> Version {
+    let held = sets.iter().map(|(name, layout)| ((*name).to_owned(), layout.held.clone())).collect();
+    Version { number, maps: SlotMaps::new(&held) }
 }
 
-/// The same with the fence of this version.
-async fn fenced(part: &Part, layout: &Layout, version: u64) {
-    let fences = prepared(part, layout).await;
-    fences.narrow(version, "").await.unwrap();
-    fences.widen(version).await.unwrap();
+/// A SET whose databases are brought to a topology.
+struct Migrating {
+    fences: Fences,
+    part: MysqlOptions,
+    layout: Layout,
+}
+
+impl Migrating {
+    async fn new(part: &Part, set: &str, layout: &Layout) -> Migrating {
+        let part = options(&[part.node()]);
+        let fences = Fences::open(part.clone(), set, layout.clone()).await.unwrap();
+        Migrating { fences, part, layout: layout.clone() }
+    }
+
+    async fn prepare(&self) {
+        let through = Date::of(SystemClock.now(), ZONE_S).plus_days(1);
+        prepare(self.part.clone(), &self.layout, through).await.unwrap();
+    }
+}
+
+/// As `hongbao migrate` does it, with SETs that are all there are.
+async fn migrate(sets: &[&Migrating], next: &Version) -> Result<(), StoreError> {
+    migrate_until(sets, next, usize::MAX).await
+}
+
+/// The same, killed before its step of this number.
+async fn migrate_until(sets: &[&Migrating], next: &Version, steps: usize) -> Result<(), StoreError> {
+    let mut read = Vec::new();
+    for set in sets {
+        read.push(set.fences.read().await?);
+    }
+    let states = || read.iter().flatten().map(|fence: &Fenced| &fence.state);
+    next.check(states()).map_err(|refusal| StoreError::Unavailable(refusal.to_string()))?;
+    let in_force = in_force(states());
+    for (set, read) in sets.iter().zip(&read) {
+        set.fences.check(read, next, in_force)?;
+    }
+    for set in sets {
+        set.prepare().await;
+    }
+    let mut step = 0;
+    for set in sets {
+        if step == steps {
+            return Ok(());
+        }
+        set.fences.narrow(next, in_force, "").await?;
+        step += 1;
+    }
+    for set in sets {
+        let read = set.fences.read().await?;
+        let narrowed = next.check_narrowed(read.iter().map(|fence| &fence.state));
+        narrowed.map_err(|refusal| StoreError::Unavailable(refusal.to_string()))?;
+    }
+    for set in sets {
+        if step == steps {
+            return Ok(());
+        }
+        set.fences.widen(next).await?;
+        step += 1;
+    }
+    Ok(())
+}
+
+/// The one SET of an installation with the fence of this version.
+async fn fenced(part: &Part, layout: &Layout, number: u64) {
+    try_fenced(part, layout, number).await.unwrap();
+}
+
+async fn try_fenced(part: &Part, layout: &Layout, number: u64) -> Result<(), StoreError> {
+    let set = Migrating::new(part, "a", layout).await;
+    migrate(&[&set], &version(number, &[("a", layout)])).await
 }
 
 async fn open(part: &Part, layout: &Layout) -> MysqlStore {
@@ -115,16 +181,20 @@ async fn a_set_loses_nothing_that_may_have_been_minted() {
     fenced(&part, &always(1), 3).await;
     let near = SystemClock.now().plus_millis(FENCE_AHEAD_MS_MIN - 10_000);
     for from in [near, SystemClock.now().plus_millis(-1_000)] {
-        let layout = until(from, |slot| slot != 7, [1, 1]);
-        let fences = prepared(&part, &layout).await;
-        for refused in [unavailable(fences.check(4).await), unavailable(fences.narrow(4, "").await)] {
-            assert!(refused.contains(&format!("db_00: it accepts ids of slot 07 from {from} on")), "{refused}");
-        }
+        let refused = unavailable(try_fenced(&part, &until(from, |slot| slot != 7, [1, 1]), 4).await);
+        assert!(
+            refused.contains(&format!("version 3, to which fences have come: its map from {from} is too near")),
+            "{refused}"
+        );
     }
     // Not even where it never held the slot by this file.
     let never = Layout::always(Slot::all().skip(1), fold(1), ZONE_S, Traffic::Live);
-    let refused = unavailable(prepared(&part, &never).await.narrow(4, "").await);
-    assert!(refused.contains("it accepts ids of slot 00 from 1970"), "{refused}");
+    let refused = unavailable(try_fenced(&part, &never, 4).await);
+    assert!(refused.contains("it changes the slots from the beginning"), "{refused}");
+    // Nor by rows of which no topology is known.
+    part.sql("UPDATE db_00.slot_fence_version SET narrowed_maps = NULL, widened_maps = NULL");
+    let refused = unavailable(try_fenced(&part, &never, 4).await);
+    assert!(refused.contains("db_00: it accepts ids of slot 00 from 1970"), "{refused}");
     let store = open(&part, &always(1)).await;
     create(&store, &[id_in(7, near), id_in(0, near)]).await.unwrap();
 }
@@ -132,45 +202,138 @@ async fn a_set_loses_nothing_that_may_have_been_minted() {
 #[tokio::test]
 async fn a_map_that_lies_ahead_may_be_taken_back_and_an_older_file_changes_nothing() {
     let (part, from) = (Part::mariadb(&[]), ahead());
-    fenced(&part, &until(from, |slot| slot != 7, [1, 1]), 5).await;
-    let refused = unavailable(prepared(&part, &always(1)).await.narrow(4, "").await);
-    assert!(refused.contains("its fence is that of version 5 of the topology, not 4"), "{refused}");
+    let layout = until(from, |slot| slot != 7, [1, 1]);
+    fenced(&part, &layout, 5).await;
+    let refused = unavailable(try_fenced(&part, &always(1), 4).await);
+    assert!(refused.contains("a fence is that of version 5 of the topology, not 4"), "{refused}");
+    let refused = unavailable(try_fenced(&part, &always(1), 5).await);
+    assert!(refused.contains("another topology of version 5: give this one a higher version"), "{refused}");
+    fenced(&part, &layout, 5).await;
     let store = open(&part, &always(1)).await;
     assert!(matches!(create(&store, &[id_in(7, from)]).await, Err(StoreError::NotHeld)));
     fenced(&part, &always(1), 6).await;
     create(&store, &[id_in(7, from)]).await.unwrap();
+    assert_eq!(store.fence_version().await.unwrap(), 6);
+}
+
+/// Slot 7 goes from one SET to another.
+struct Moving {
+    one: Part,
+    two: Part,
+    from: Timestamp,
+    of_one: Layout,
+    of_two: Layout,
+}
+
+impl Moving {
+    async fn new() -> Moving {
+        let (one, two, from) = (Part::mariadb(&[]), Part::mariadb(&[]), ahead());
+        let is_seven = |slot: &Slot| slot.number() == 7;
+        let of_two = changing(from, [Vec::new(), Slot::all().filter(is_seven).collect()], [1, 1]);
+        fenced(&one, &always(1), 0).await;
+        Moving { one, two, from, of_one: until(from, |slot| slot != 7, [1, 1]), of_two }
+    }
+
+    async fn sets(&self) -> [Migrating; 2] {
+        [Migrating::new(&self.one, "a", &self.of_one).await, Migrating::new(&self.two, "b", &self.of_two).await]
+    }
+
+    fn version(&self, number: u64) -> Version {
+        version(number, &[("a", &self.of_one), ("b", &self.of_two)])
+    }
+
+    /// How many of the two SETs accept the id that goes from the one to the other.
+    async fn acceptors(&self) -> usize {
+        let mut acceptors = 0;
+        for part in [&self.one, &self.two] {
+            let count = format!(
+                "SELECT count(*) FROM db_00.slot_fence WHERE slot = 7 AND from_ms <= {0} AND until_ms > {0}",
+                self.from.millis()
+            );
+            acceptors += part.sql(&count).trim().parse::<usize>().unwrap();
+        }
+        acceptors
+    }
 }
 
 #[tokio::test]
 async fn what_one_set_loses_another_gets_only_then_and_a_kill_between_is_made_up_for() {
-    let (one, two, from) = (Part::mariadb(&[]), Part::mariadb(&[]), ahead());
-    let is_seven = |slot: &Slot| slot.number() == 7;
-    let of_two = changing(from, [Vec::new(), Slot::all().filter(is_seven).collect()], [1, 1]);
-    let of_one = until(from, |slot| slot != 7, [1, 1]);
-    fenced(&one, &always(1), 0).await;
-    let (losing, gaining) = (prepared(&one, &of_one).await, prepared(&two, &of_two).await);
-    let (store_one, store_two) = (open(&one, &always(1)).await, open(&two, &of_two).await);
-    let [before, at] = [id_in(7, from.plus_millis(-1)), id_in(7, from)];
-    let accepted_by_two = async || create(&store_two, &[at]).await;
-
-    // Killed before the first step, after it, and after the second.
-    assert!(matches!(accepted_by_two().await, Err(StoreError::NotHeld)), "a new SET accepts nothing");
-    assert_eq!(losing.narrow(1, "").await.unwrap().len(), 1);
-    assert!(matches!(create(&store_one, &[at]).await, Err(StoreError::NotHeld)));
-    assert!(matches!(accepted_by_two().await, Err(StoreError::NotHeld)), "for a while it is of neither");
-    let refused = unavailable(gaining.widen(1).await);
-    assert!(refused.contains("its fence has become that of version 0"), "{refused}");
-    for _ in 0..2 {
-        losing.check(1).await.unwrap();
-        losing.narrow(1, "").await.unwrap();
-        gaining.narrow(1, "").await.unwrap();
-        losing.widen(1).await.unwrap();
-        gaining.widen(1).await.unwrap();
+    let moving = Moving::new().await;
+    let [a, b] = moving.sets().await;
+    for (steps, acceptors) in [(0, 1), (1, 0), (2, 0), (3, 0), (4, 1)] {
+        migrate_until(&[&a, &b], &moving.version(1), steps).await.unwrap();
+        assert_eq!(moving.acceptors().await, acceptors, "killed before step {steps}");
+        let refused = b.fences.widen(&moving.version(2)).await;
+        assert!(unavailable(refused).contains("has become that of another topology meanwhile"));
     }
-    accepted_by_two().await.unwrap();
-    create(&store_one, &[before]).await.unwrap();
-    let refused = create(&store_two, &[before]).await;
+    let (one, two) = (open(&moving.one, &always(1)).await, open(&moving.two, &moving.of_two).await);
+    let [before, at] = [id_in(7, moving.from.plus_millis(-1)), id_in(7, moving.from)];
+    create(&two, &[at]).await.unwrap();
+    create(&one, &[before]).await.unwrap();
+    assert!(matches!(create(&one, &[at]).await, Err(StoreError::NotHeld)));
+    let refused = create(&two, &[before]).await;
     assert!(matches!(refused, Err(StoreError::NotHeld)), "it lies where it was placed at its own time");
+}
+
+#[tokio::test]
+async fn a_file_that_lacks_a_set_or_has_the_version_of_another_is_refused() {
+    let moving = Moving::new().await;
+    let [a, b] = moving.sets().await;
+    migrate(&[&a, &b], &moving.version(1)).await.unwrap();
+    // The file of before, with a higher number: SET b would go on accepting.
+    let refused = unavailable(try_fenced(&moving.one, &always(1), 2).await);
+    assert!(refused.contains("SET \"b\" is not in it"), "{refused}");
+    // Two operators, each with a version 2.
+    let back = version(2, &[("a", &always(1)), ("b", &moving.of_two)]);
+    assert!(
+        unavailable(migrate(&[&a, &b], &version(1, &[("a", &always(1)), ("b", &moving.of_two)])).await)
+            .contains("version 1")
+    );
+    migrate_until(&[&a, &b], &moving.version(2), 2).await.unwrap();
+    let refused = unavailable(a.fences.narrow(&back, None, "").await);
+    assert!(refused.contains("give this one a higher version"), "{refused}");
+    assert_eq!(moving.acceptors().await, 1);
+}
+
+#[tokio::test]
+async fn a_set_that_was_left_out_or_restored_loses_what_is_anothers_at_any_time() {
+    let moving = Moving::new().await;
+    let [a, b] = moving.sets().await;
+    a.prepare().await;
+    // SET a is not asked.
+    migrate(&[&b], &moving.version(1)).await.unwrap();
+    assert_eq!(moving.acceptors().await, 2, "as the operator was warned");
+    // Its time has come by when SET a is back: what is in force says whose the ids are.
+    let past = format!(
+        "UPDATE db_00.slot_fence_version SET widened_maps = REPLACE(widened_maps, '{0}', '{1}'), \
+        narrowed_maps = REPLACE(narrowed_maps, '{0}', '{1}'); UPDATE db_00.slot_fence SET from_ms = {1} WHERE from_ms = {0}",
+        moving.from.millis(),
+        SystemClock.now().millis() - 1_000
+    );
+    moving.two.sql(&past);
+    let from = Timestamp::from_millis(moving.two.sql("SELECT from_ms FROM db_00.slot_fence").trim().parse().unwrap());
+    let later = Moving {
+        of_one: until(from, |slot| slot != 7, [1, 1]),
+        of_two: changing(from, [Vec::new(), Slot::new(7).into_iter().collect()], [1, 1]),
+        from,
+        ..moving
+    };
+    let sets = later.sets().await;
+    let next = later.version(1);
+    migrate(&[&sets[0], &sets[1]], &next).await.unwrap();
+    assert_eq!(later.acceptors().await, 1);
+    let one = open(&later.one, &always(1)).await;
+    assert!(matches!(create(&one, &[id_in(7, from)]).await, Err(StoreError::NotHeld)));
+    // But nothing that is its own by what is in force.
+    let greedy = Layout::always(Slot::all().skip(1), fold(1), ZONE_S, Traffic::Live);
+    let refused = unavailable(
+        migrate(
+            &[&Migrating::new(&later.one, "a", &greedy).await, &sets[1]],
+            &version(2, &[("a", &greedy), ("b", &later.of_two)]),
+        )
+        .await,
+    );
+    assert!(refused.contains("it changes the slots from the beginning"), "{refused}");
 }
 
 #[tokio::test]
@@ -241,13 +404,37 @@ async fn databases_of_a_version_without_a_fence_accept_their_slots() {
         "DROP TABLE db_01.slot_fence, db_01.slot_fence_version; \
          DELETE FROM db_01.migration WHERE name = '0005_fence'; UPDATE db_01.meta SET version = 3",
     );
-    let fences = prepared(&part, &odd).await;
+    let set = Migrating::new(&part, "a", &odd).await;
+    set.prepare().await;
     let store = open(&part, &odd).await;
     create(&store, &[id_in(7, SystemClock.now())]).await.unwrap();
-    let lost = Layout::always(Slot::all().filter(|slot| slot.number() == 1), fold(2), ZONE_S, Traffic::Live);
-    let refused = unavailable(Fences::open(options(&[part.node()]), lost).await.unwrap().check(1).await);
+    let less = Layout::always(Slot::all().filter(|slot| slot.number() == 1), fold(2), ZONE_S, Traffic::Live);
+    let refused = unavailable(try_fenced(&part, &less, 1).await);
     assert!(refused.contains("it accepts ids of slot 03"), "{refused}");
-    fences.check(1).await.unwrap();
+    fenced(&part, &odd, 1).await;
+}
+
+/// A fold of a map that was taken back is not that of a database for ever.
+#[tokio::test]
+async fn a_database_that_has_accepted_nothing_may_be_of_another_fold() {
+    let (part, from) = (Part::mariadb(&[]), ahead());
+    let span = |from, until, databases| HeldSpan {
+        from,
+        until,
+        slots: Slot::new(3).into_iter().collect(),
+        fold: fold(databases),
+    };
+    let folded = |databases| Layout {
+        held: HeldSlots::new(vec![span(BEGINNING, from, 2), span(from, NEVER, databases)]),
+        zone_offset_s: ZONE_S,
+        traffic: Traffic::Live,
+    };
+    fenced(&part, &Layout::always(Slot::new(3), fold(2), ZONE_S, Traffic::Live), 0).await;
+    fenced(&part, &folded(4), 1).await;
+    fenced(&part, &folded(5), 2).await;
+    let store = open(&part, &folded(5)).await;
+    assert_eq!(store.table_of(id_in(3, from)).database, 3);
+    create(&store, &[id_in(3, from)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -256,7 +443,7 @@ async fn several_change_a_fence_at_once_while_envelopes_are_made() {
     fenced(&part, &always(2), 0).await;
     let store = open(&part, &always(2)).await;
     let layout = until(from, |slot| slot < 50, [2, 2]);
-    let changes = (0..4).map(|_| fenced(&part, &layout, 1));
+    let changes = (0..4).map(|_| try_fenced(&part, &layout, 1));
     let making = async {
         let mut made = 0;
         for number in 0..300 {
