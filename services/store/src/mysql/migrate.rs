@@ -19,7 +19,8 @@ use hongbao_database::mysql::promise::Unkept;
 use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, check_there, patient, refused};
 use sqlx::mysql::MySqlConnection;
 
-use super::fence::{self, Fences};
+use super::fence;
+use super::fences::Fences;
 use super::layout::Layout;
 use crate::StoreError;
 use crate::failure::reading;

@@ -10,6 +10,7 @@ mod creation;
 mod crediting;
 mod ddl;
 mod fence;
+mod fences;
 mod journals;
 mod layout;
 mod lease;
@@ -27,7 +28,7 @@ mod store;
 mod transaction;
 mod writer;
 
-pub use self::fence::{Fenced, Fences};
+pub use self::fences::{Fenced, Fences};
 pub use self::layout::Layout;
 pub use self::lease::MysqlLeases;
 pub use self::migrate::{migrate, prepare};
