@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`wire`], [`problem`], [`calls`].
+//! [`transfer`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`manifest`], [`wire`], [`problem`], [`calls`].
 
 pub mod date;
 pub mod money;
@@ -30,6 +30,7 @@ pub mod admission;
 pub mod limits;
 
 pub mod audit;
+pub mod manifest;
 pub mod verify;
 
 pub mod calls;

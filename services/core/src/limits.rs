@@ -151,6 +151,8 @@ pub const OLD_READ_WAIT: Duration = Duration::from_millis(500);
 pub const ROTATION_LEASE: Duration = Duration::from_secs(30);
 /// Envelopes that are moved to the table of their date in one transaction, with their entries.
 pub const SORTED_AT_ONCE_MAX: u32 = 200;
+/// Days after which a configuration may let a dated table be sealed: nothing is written into it any more.
+pub const SEAL_AFTER_DAYS: RangeInclusive<u32> = 45..=3_650;
 /// Days after which no new envelope is made under an id.
 pub const NEW_ID_AGE_DAYS_MAX: i64 = 1;
 /// How often a start tries to rotate day tables that are in use, once a second.
@@ -397,6 +399,10 @@ pub const AUDIT_ENVELOPES_REMEMBERED_MAX: usize = 100_000;
 /// Entries that an audit must have read before it shows its pace: with
 /// fewer, most of the time goes into opening files and reading what is empty.
 pub const AUDIT_PACE_ENTRIES_MIN: u64 = 10_000;
+/// Sealed tables of a SET that an audit reads row by row, unless it is asked for others.
+pub const AUDIT_SEALED_SAMPLE: u32 = 16;
+/// Manifests that are read in one statement.
+pub const MANIFESTS_PAGE_MAX: u32 = 1_000;
 /// Findings of one code that `hongbao audit --json` lists; the rest is counted.
 pub const AUDIT_LISTED_OF_A_CODE_MAX: u64 = 1_000;
 /// Envelopes that `hongbao sets` counts in one statement.
@@ -433,6 +439,10 @@ const _: () = assert!(
 const _: () = assert!(
     (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + NEW_ID_AGE_DAYS_MAX as u32 + 2
         < (RENAMED_AFTER_DAYS_MIN - ROTATION_AHEAD_DAYS) as u32
+);
+// What may still be paid, be opened for its longest life, and then be refunded is not sealed.
+const _: () = assert!(
+    ID_AGE_DAYS_MAX as u32 + (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + 2 < *SEAL_AFTER_DAYS.start()
 );
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");

@@ -10,12 +10,17 @@ pub trait StoredRow {
     /// Text that may be null.
     fn text_or_null(&self, column: usize) -> Result<Option<&str>, DatabaseError>;
 
-    /// Bytes.
-    fn bytes(&self, column: usize) -> Result<&[u8], DatabaseError>;
+    /// Bytes that may be null.
+    fn bytes_or_null(&self, column: usize) -> Result<Option<&[u8]>, DatabaseError>;
 
     /// A whole number.
     fn int(&self, column: usize) -> Result<i64, DatabaseError> {
         self.int_or_null(column)?.ok_or_else(|| damaged("number", "null"))
+    }
+
+    /// Bytes.
+    fn bytes(&self, column: usize) -> Result<&[u8], DatabaseError> {
+        self.bytes_or_null(column)?.ok_or_else(|| damaged("bytes", "null"))
     }
 
     /// Text.

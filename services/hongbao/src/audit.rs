@@ -4,31 +4,76 @@
 //! when it could not be checked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use hongbao_core::Traffic;
 use hongbao_core::audit::Breach;
-use hongbao_core::limits::AUDIT_LISTED_OF_A_CODE_MAX;
+use hongbao_core::limits::{AUDIT_LISTED_OF_A_CODE_MAX, AUDIT_SEALED_SAMPLE};
+use hongbao_core::{Clock as _, SystemClock, Traffic};
 use hongbao_wallet::Wallet;
-use hongbao_workers::audit::{AuditReport, SetStore, audit};
+use hongbao_workers::audit::{AuditReport, SealedRows, SetStore, audit_with};
 
 use crate::folder::{self, folder_of};
 use crate::roles::Role;
 use crate::{process, stores};
 
+/// What was asked for with `--sealed`: so many sealed tables of each SET, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    All,
+    Sample(u32),
+}
+
+impl Default for Sealed {
+    fn default() -> Sealed {
+        Sealed::Sample(AUDIT_SEALED_SAMPLE)
+    }
+}
+
+impl fmt::Display for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sealed::All => f.write_str("all"),
+            Sealed::Sample(tables) => tables.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Sealed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Sealed, String> {
+        match text {
+            "all" => Ok(Sealed::All),
+            number => number.parse().map(Sealed::Sample).map_err(|_| "a number, or `all`".to_owned()),
+        }
+    }
+}
+
+impl Sealed {
+    /// A sample is drawn by the time, so that each audit has another one.
+    fn rows(self) -> SealedRows {
+        match self {
+            Sealed::All => SealedRows::All,
+            Sealed::Sample(tables) => SealedRows::Sample { tables, draw: SystemClock.now().millis().unsigned_abs() },
+        }
+    }
+}
+
 /// Checks a folder of `hongbao dev`.
-pub fn run_folder(data: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
+pub fn run_folder(data: &Path, traffic: Traffic, sealed: Sealed, json: bool) -> Result<ExitCode, String> {
     process::block_on(async {
         let opened = folder::open_to_read(&folder_of(data, traffic)).await;
         let (store, wallet) = opened.map_err(|error| format!("--data: {error}"))?;
-        check(&[SetStore::whole(Arc::new(store))], &wallet, json).await
+        check(&[SetStore::whole(Arc::new(store))], &wallet, sealed, json).await
     })
 }
 
 /// Checks all SETs and the wallet of an installation.
-pub fn run_installation(config: &Path, traffic: Traffic, json: bool) -> Result<ExitCode, String> {
+pub fn run_installation(config: &Path, traffic: Traffic, sealed: Sealed, json: bool) -> Result<ExitCode, String> {
     let role = Role::load(config)?;
     process::block_on(async {
         let topology = role.file();
@@ -43,13 +88,13 @@ pub fn run_installation(config: &Path, traffic: Traffic, json: bool) -> Result<E
             });
         }
         let wallet = stores::open_wallet(&role.installation, &topology, traffic).await?;
-        check(&sets, &wallet, json).await
+        check(&sets, &wallet, sealed, json).await
     })
 }
 
-async fn check(sets: &[SetStore], wallet: &dyn Wallet, json: bool) -> Result<ExitCode, String> {
+async fn check(sets: &[SetStore], wallet: &dyn Wallet, sealed: Sealed, json: bool) -> Result<ExitCode, String> {
     let mut found = Found::default();
-    let finished = audit(sets, wallet, &mut |breach| match json {
+    let finished = audit_with(sets, wallet, sealed.rows(), &mut |breach| match json {
         true => found.keep(breach),
         false => println!("BROKEN {breach}"),
     })
@@ -132,5 +177,16 @@ mod tests {
         assert_eq!(json["breaches"].as_array().unwrap().len() as u64, AUDIT_LISTED_OF_A_CODE_MAX + 1);
         assert_eq!(json["left_out"], serde_json::json!({ "total_wrong": 7 }));
         assert!(json["report"].is_object() && json["error"].is_null());
+    }
+
+    #[test]
+    fn sealed_tables_are_asked_for_by_number_or_all_of_them() {
+        for (text, rows) in [("all", Sealed::All), ("0", Sealed::Sample(0)), ("16", Sealed::default())] {
+            let parsed: Sealed = text.parse().unwrap();
+            assert_eq!((parsed, parsed.to_string().as_str()), (rows, text));
+        }
+        for text in ["", "ALL", "-1", "1.5"] {
+            assert!(text.parse::<Sealed>().is_err(), "{text}");
+        }
     }
 }

@@ -91,6 +91,9 @@ enum Command {
         /// The databases of the rehearsal instead of the real ones.
         #[arg(long)]
         shadow: bool,
+        /// Sealed tables of each SET that are read row by row, others each time; or `all`.
+        #[arg(long, default_value_t = audit::Sealed::default())]
+        sealed: audit::Sealed,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -169,11 +172,11 @@ fn main() -> ExitCode {
             let left_out = LeftOut { sets: leave_out, reason: reason.unwrap_or_default() };
             migrate::run(&config, topology.as_deref(), &left_out)
         }
-        Command::Audit { config, data, shadow, json } => {
+        Command::Audit { config, data, shadow, sealed, json } => {
             let traffic = if shadow { Traffic::Shadow } else { Traffic::Live };
             match (config, data) {
-                (Some(config), _) => audit::run_installation(&config, traffic, json),
-                (None, Some(data)) => audit::run_folder(&data, traffic, json),
+                (Some(config), _) => audit::run_installation(&config, traffic, sealed, json),
+                (None, Some(data)) => audit::run_folder(&data, traffic, sealed, json),
                 (None, None) => Err("audit: --config or --data is needed".to_owned()),
             }
         }

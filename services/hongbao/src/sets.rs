@@ -99,7 +99,7 @@ async fn pending(store: &dyn Store) -> Result<Pending, StoreError> {
     let (mut all, mut read) = (Pending::default(), BTreeSet::new());
     loop {
         store.look().await?;
-        let tables: Vec<TableRef> = store.tables().into_iter().filter(|table| read.insert(*table)).collect();
+        let tables: Vec<TableRef> = store.unsealed_tables().into_iter().filter(|table| read.insert(*table)).collect();
         if tables.is_empty() {
             return Ok(all);
         }

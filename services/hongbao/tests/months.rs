@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hongbao_core::fence::Fence;
 use hongbao_core::id::Fold;
-use hongbao_core::limits::{ROTATION_AHEAD_DAYS, ROTATION_AHEAD_DAYS_MIN};
+use hongbao_core::limits::{ROTATION_AHEAD_DAYS, ROTATION_AHEAD_DAYS_MIN, SEAL_AFTER_DAYS};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{GrabAnswer, Outcome};
@@ -24,7 +24,8 @@ use hongbao_workers::activate::Activate;
 use hongbao_workers::credit::Credit;
 use hongbao_workers::purge::Purge;
 use hongbao_workers::refund::Refund;
-use hongbao_workers::{Job, Ports, SetStore, audit};
+use hongbao_workers::seal::Seal;
+use hongbao_workers::{Job, Ports, SealedRows, SetStore, audit_with};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
@@ -32,6 +33,8 @@ const ZONE_S: i32 = 8 * 3_600;
 const DAY_MS: i64 = 86_400_000;
 /// Between two runs of a job, so that what rests for a moment goes on.
 const RUN_MS: i64 = 2_000;
+/// When a table is sealed; long before the end of the longest test.
+const SEALED_AFTER_DAYS: u32 = *SEAL_AFTER_DAYS.start();
 /// Days between two looks at everything.
 const LOOK_EVERY: i64 = 9;
 
@@ -86,7 +89,8 @@ impl Service {
             Box::new(Activate::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Refund::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Credit::new(ports.clone(), ZONE_S, &limits)),
-            Box::new(Purge::new(ports, ZONE_S, &limits, 86_400)),
+            Box::new(Purge::new(ports.clone(), ZONE_S, &limits, 86_400)),
+            Box::new(Seal::new(ports, ZONE_S, &limits, SEALED_AFTER_DAYS)),
         ];
         let (details, unfinished) = (BTreeMap::new(), BTreeSet::new());
         Service { _dir: dir, store, wallet, clock, stuck, jobs, details, unfinished, made: 0 }
@@ -193,10 +197,13 @@ impl Service {
         }
         self.unfinished.retain(|id| !final_ones.contains(id));
 
-        let mut found = Vec::new();
-        let mut tell = |breach: &hongbao_core::audit::Breach| found.push(breach.to_string());
-        audit(&[SetStore::whole(self.store.clone())], &*self.wallet, &mut tell).await.unwrap();
-        assert!(found.is_empty(), "{}: {found:#?}", self.today());
+        for rows in [SealedRows::All, SealedRows::Sample { tables: 1, draw: self.made }] {
+            let mut found = Vec::new();
+            let mut tell = |breach: &hongbao_core::audit::Breach| found.push(breach.to_string());
+            let sets = [SetStore::whole(self.store.clone())];
+            audit_with(&sets, &*self.wallet, rows, &mut tell).await.unwrap();
+            assert!(found.is_empty(), "{}: {found:#?}", self.today());
+        }
         self.assert_one_date_a_table().await;
     }
 
@@ -248,6 +255,9 @@ async fn three_months_of_sending_without_a_worker_for_forty_days() {
         service.clock.advance_millis(DAY_MS);
     }
     service.finish(DAYS).await;
+    // Four days went by in the end; what was stuck has kept its table open no longer than itself.
+    let sealed = service.store.tables().len() - service.store.unsealed_tables().len();
+    assert_eq!(sealed as i64, DAYS + 4 - i64::from(SEALED_AFTER_DAYS));
 }
 
 /// A February of 29 days, and a service that is not started for 40 days after it.

@@ -55,6 +55,8 @@ struct Known {
     /// The date of each day table that has one.
     held: HashMap<TableRef, Date>,
     dated: BTreeSet<TableRef>,
+    /// Those of them that are sealed, whether they are still there or not.
+    sealed: BTreeSet<TableRef>,
 }
 
 impl Known {
@@ -72,6 +74,8 @@ pub struct Found {
     pub held: Vec<(TableRef, Option<Date>)>,
     /// Dated tables. They were looked for after the day tables.
     pub dated: Vec<TableRef>,
+    /// Sealed tables.
+    pub sealed: Vec<TableRef>,
 }
 
 impl DayTables {
@@ -89,6 +93,7 @@ impl DayTables {
             }
         }
         known.dated.extend(found.dated);
+        known.sealed.extend(found.sealed);
         let after = known.day_tables_after();
         drop(known);
         self.day_tables_after.fetch_max(after, Ordering::AcqRel);
@@ -98,7 +103,8 @@ impl DayTables {
     pub fn replace(&self, found: Found) {
         let mut held = HashMap::new();
         held.extend(found.held.into_iter().filter_map(|(table, date)| Some((table, date?))));
-        let known = Known { held, dated: found.dated.into_iter().collect() };
+        let (dated, sealed) = (found.dated.into_iter().collect(), found.sealed.into_iter().collect());
+        let known = Known { held, dated, sealed };
         let after = known.day_tables_after();
         *self.known.write() = known;
         self.day_tables_after.store(after, Ordering::Release);
@@ -140,6 +146,23 @@ impl DayTables {
     pub fn dated(&self) -> Vec<TableRef> {
         self.known.read().dated.iter().copied().collect()
     }
+
+    /// Those of them that are not sealed.
+    pub fn unsealed(&self) -> Vec<TableRef> {
+        let known = self.known.read();
+        known.dated.difference(&known.sealed).copied().collect()
+    }
+
+    /// Whether the day table that a dated table comes from holds one date, so that no row of an
+    /// earlier version is moved out of it any more.
+    pub fn is_sorted(&self, dated: TableRef) -> bool {
+        date_of(dated).is_some_and(|date| self.held(TableRef { span: Span::Day(date.day()), ..dated }).is_some())
+    }
+
+    /// Whether a table is sealed.
+    pub fn is_sealed(&self, table: TableRef) -> bool {
+        self.known.read().sealed.contains(&table)
+    }
 }
 
 /// The date of a dated table.
@@ -177,6 +200,11 @@ pub fn no_day_table() -> StoreError {
     StoreError::Unavailable("the id's date has no day table yet: day tables are not being rotated".to_owned())
 }
 
+/// The error of what would change a sealed table. No table of its date is made anew.
+pub fn sealed() -> StoreError {
+    StoreError::Unavailable("the table of the id's date is sealed, and takes no rows".to_owned())
+}
+
 /// What stands in the name of the constraint by which a table refuses the ids of other dates.
 pub const OTHER_DATE: &str = "ids_of_";
 
@@ -206,7 +234,7 @@ mod tests {
 
     fn holding(day: u8, held: &str) -> DayTables {
         let tables = DayTables::default();
-        tables.learn(Found { held: vec![(table(day), Some(date(held)))], dated: Vec::new() });
+        tables.learn(Found { held: vec![(table(day), Some(date(held)))], ..Found::default() });
         tables
     }
 
@@ -220,11 +248,15 @@ mod tests {
     #[test]
     fn a_date_that_is_old_enough_may_have_been_renamed() {
         let tables = holding(17, "20260217");
-        tables.learn(Found { held: vec![(table(12), Some(date("20260312")))], dated: Vec::new() });
+        tables.learn(Found { held: vec![(table(12), Some(date("20260312")))], ..Found::default() });
         assert_eq!(tables.place(table(18), date("20260218")), Place::Day);
         assert_eq!(tables.place(table(17), date("20260217")), Place::DayUnlessRenamed);
         let renamed = table(17).dated(date("20260217"));
-        tables.learn(Found { held: vec![(table(17), Some(date("20260317")))], dated: vec![renamed] });
+        tables.learn(Found {
+            held: vec![(table(17), Some(date("20260317")))],
+            dated: vec![renamed],
+            ..Found::default()
+        });
         assert_eq!(tables.place(table(17), date("20260217")), Place::Dated(renamed));
         assert_eq!(tables.place(table(17), date("20260117")), Place::Nowhere { is_young: true });
         assert_eq!(tables.place(table(17), date("20251217")), Place::Nowhere { is_young: false });
@@ -234,7 +266,7 @@ mod tests {
     #[test]
     fn an_older_reading_that_comes_late_changes_nothing() {
         let tables = holding(17, "20260317");
-        tables.learn(Found { held: vec![(table(17), Some(date("20260217")))], dated: Vec::new() });
+        tables.learn(Found { held: vec![(table(17), Some(date("20260217")))], ..Found::default() });
         assert_eq!(tables.held(table(17)), Some(date("20260317")));
     }
 

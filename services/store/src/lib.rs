@@ -13,6 +13,7 @@ mod day_tables;
 mod error;
 mod failure;
 pub mod lease;
+mod manifests;
 pub mod mysql;
 mod place;
 mod port;
@@ -23,6 +24,6 @@ mod statements;
 pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
 pub use self::port::{
-    Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
-    TailEntry,
+    Append, Closed, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Seal, Sealing,
+    Settlement, Store, StoredManifest, TailEntry,
 };

@@ -130,7 +130,7 @@ mod tests {
         let (old, young) = (id_of("2026-01-17T10:00:00Z"), id_of("2026-02-17T10:00:00Z"));
         let store = Old(DayTables::default());
         let (day_table, date) = store.day_table_of(old);
-        store.0.learn(Found { held: Vec::new(), dated: vec![day_table.dated(date)] });
+        store.0.learn(Found { dated: vec![day_table.dated(date)], ..Found::default() });
         let slow = |_| async {
             tokio::time::sleep(OLD_READ_WAIT * 2).await;
             Ok(Some(()))

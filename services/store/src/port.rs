@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
+use hongbao_core::manifest::{Hash, Manifest};
 use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, Durability};
@@ -60,7 +61,9 @@ pub struct PendingPage {
 /// A verb that was started finishes even when its caller's future is dropped
 /// only if it is run on a task of its own; request handlers do that.
 #[async_trait]
-pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Rotation + Barrier + 'static {
+pub trait Store:
+    Creation + Journals + Crediting + Maintenance + Scans + Rotation + Sealing + Barrier + 'static
+{
     /// The physical table of an envelope, as far as this process knows.
     fn table_of(&self, id: EnvelopeId) -> TableRef;
 
@@ -69,6 +72,10 @@ pub trait Store: Creation + Journals + Crediting + Maintenance + Scans + Rotatio
 
     /// All day tables, and the dated tables that this process knows.
     fn tables(&self) -> Vec<TableRef>;
+
+    /// The tables in which something may still happen: [`Store::tables`] without those
+    /// that this process knows to be sealed.
+    fn unsealed_tables(&self) -> Vec<TableRef>;
 
     /// The durability in force.
     fn durability(&self) -> Durability;
@@ -235,6 +242,62 @@ pub trait Rotation: Send + Sync {
 
     /// Learns which tables other processes have renamed.
     async fn look(&self) -> Result<(), StoreError>;
+}
+
+/// A manifest, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredManifest {
+    /// What it says.
+    pub manifest: Manifest,
+    /// The hash that was stored with it: [`Manifest::hash`], unless it was changed since.
+    pub hash: Hash,
+}
+
+/// A dated table that is closed: no row comes into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The table.
+    pub table: TableRef,
+    /// This closing, unlike those before it that were taken back.
+    pub(crate) number: i64,
+}
+
+/// What became of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seal {
+    /// It is durable.
+    Done,
+    /// Nothing was written: its place in the chain is another one's, or the closing was taken back.
+    Fenced,
+}
+
+/// Tables that never change any more, each with its manifest.
+///
+/// A dated table is closed, then read, then sealed. From its closing on the database refuses
+/// every row for it, so what is read is what is sealed, whatever other processes do meanwhile.
+#[async_trait]
+pub trait Sealing: Send + Sync {
+    /// Whether every envelope of a dated table may be closed: none waits for a payment,
+    /// a credit or its removal. The answer costs no more for a table with more rows.
+    async fn is_quiet(&self, table: TableRef) -> Result<bool, StoreError>;
+
+    /// Closes a dated table, or finds it closed; `None` if it is sealed.
+    async fn close(&self, table: TableRef) -> Result<Option<Closed>, StoreError>;
+
+    /// The closing of a table that is closed and not sealed.
+    async fn closing(&self, table: TableRef) -> Result<Option<Closed>, StoreError>;
+
+    /// Takes a closing back, unless the table was sealed: it takes rows again.
+    async fn reopen(&self, closed: Closed) -> Result<(), StoreError>;
+
+    /// Writes the manifest of a closed table, which then is sealed.
+    async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError>;
+
+    /// The manifests of a database after this place in the chain, in order.
+    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<StoredManifest>, StoreError>;
+
+    /// The last of them.
+    async fn last_manifest(&self, database: u8) -> Result<Option<StoredManifest>, StoreError>;
 }
 
 /// Whole tables, for the audit and for an operator.

@@ -28,6 +28,8 @@ pub struct Plain {
     pub unpaid: String,
     /// Envelopes that were cancelled: after which id, made before when, how many.
     pub cancelled: String,
+    /// Whether any envelope is in a stage after which something follows, as a number above zero.
+    pub pending: String,
     /// Removes cancelled envelopes without entries; a list of ids as a condition is to be put between the two parts.
     pub purge: [String; 2],
 }
@@ -47,7 +49,13 @@ impl Plain {
                  ORDER BY e.id LIMIT ?) page"
             )
         };
+        let has = |stage: Stage| {
+            let stage = stage_number(stage);
+            format!("EXISTS (SELECT 1 FROM {envelope} e WHERE e.stage = {stage} AND e.id > x'')")
+        };
+        let pending = [Stage::Created, Stage::Active, Stage::Cancelled].map(has).join(" + ");
         Plain {
+            pending: format!("SELECT /* pending */ {pending}"),
             count_active: count(Stage::Active),
             count_unpaid: count(Stage::Created),
             cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),

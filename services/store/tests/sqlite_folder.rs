@@ -8,7 +8,7 @@ use hongbao_core::id::Fold;
 use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Stage, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::{Append, Creation as _, Journals as _, Store as _, StoreError};
+use hongbao_store::{Append, Creation as _, Journals as _, Sealing as _, Store as _, StoreError};
 use hongbao_testkit::store_suite::{NOW, created};
 
 /// China's zone, in seconds ahead of UTC.
@@ -129,6 +129,24 @@ async fn a_newer_schema_and_a_foreign_database_are_refused() {
         let reason = refusal(open(dir.path(), mode)).await;
         assert!(reason.contains("another program"), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_folder_of_an_earlier_version_is_read_as_one_without_dated_and_sealed_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = open(dir.path(), Mode::Durable).await.unwrap();
+    let envelope = make_active(&made, 1).await;
+    for file in ["db_00.sqlite", "db_01.sqlite"] {
+        let path = dir.path().join(file);
+        meddle(&path, "DROP TABLE manifest; DROP TABLE day_table; PRAGMA user_version = 4").await;
+    }
+    let reader = open(dir.path(), Mode::ReadOnly).await.unwrap();
+    assert_eq!(reader.load(envelope.id).await.unwrap().map(|(found, _)| found), Some(envelope));
+    for database in 0..2 {
+        assert_eq!(reader.manifests(database, 0, 10).await.unwrap(), []);
+        assert_eq!(reader.last_manifest(database).await.unwrap(), None);
+    }
+    assert_eq!(reader.unsealed_tables(), reader.tables());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod journal;
 mod life;
 mod reading;
 mod rotation;
+mod sealing;
 mod settling;
 
 use std::any::Any;
@@ -28,6 +29,7 @@ pub use self::journal::*;
 pub use self::life::*;
 pub use self::reading::*;
 pub use self::rotation::*;
+pub use self::sealing::*;
 pub use self::settling::*;
 
 /// Empty databases: at least two, with at least two tables a day.
@@ -87,7 +89,7 @@ macro_rules! store_behaviours {
     };
 }
 
-/// The same for the behaviours of a rotation, on a fixture that may have one table a day.
+/// The same for the behaviours of rotation and sealing, on a fixture that may have one table a day.
 #[macro_export]
 macro_rules! rotation_behaviours {
     ($empty:path) => {
@@ -98,6 +100,12 @@ macro_rules! rotation_behaviours {
             an_envelope_whose_day_table_has_gone_on_is_made_in_a_dated_table
             several_processes_rotate_at_the_same_time
             days_go_by_and_every_envelope_is_found
+            a_table_is_quiet_once_nothing_in_it_waits
+            a_closed_table_takes_no_rows_until_it_is_opened_again
+            a_sealed_table_never_changes_and_none_of_its_date_is_made
+            of_two_manifests_for_one_place_in_the_chain_one_is_written
+            a_closing_that_was_taken_back_seals_nothing
+            manifests_are_read_as_they_were_written
         }
     };
 }

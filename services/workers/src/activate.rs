@@ -69,7 +69,7 @@ impl Job for Activate {
 
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let now = self.activator.ports.clock.now();
-        let tables = self.activator.ports.store.tables();
+        let tables = self.activator.ports.store.unsealed_tables();
         Ok(run_over_tables(&mut self.activator, &mut self.schedule, &tables, now, bounded(limit)).await)
     }
 

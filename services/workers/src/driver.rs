@@ -18,7 +18,7 @@ use futures_util::FutureExt as _;
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{
-    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_REST_MAX, JOB_SKIPPED_REST_MIN,
+    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_REST_MAX, JOB_SKIPPED_REST_MIN, SEAL_AFTER_DAYS,
     WORKER_BATCH_SIZE_MAX,
 };
 use hongbao_core::settings::{self, setting};
@@ -37,9 +37,10 @@ use crate::lease::{Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
 use crate::purge::Purge;
 use crate::refund::Refund;
+use crate::seal::Seal;
 
-/// Purges may be late, and look for work so many times less often than other jobs.
-const PURGE_IDLE_FACTOR: u32 = 50;
+/// Purges and seals may be late, and look for work so many times less often than other jobs.
+const LATE_IDLE_FACTOR: u32 = 50;
 
 /// What an operator may configure of the background jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,8 @@ pub struct WorkerOptions {
     pub idle_ms: u64,
     /// Seconds after which an envelope that was cancelled, and so never paid, is removed.
     pub purge_after_s: u32,
+    /// Days after which a dated table is sealed, if nothing is left to be done in it.
+    pub seal_after_days: u32,
     /// How long a shutdown waits for runs that are under way, in milliseconds.
     pub shutdown_ms_max: u64,
 }
@@ -73,6 +76,8 @@ impl Default for WorkerOptions {
             idle_ms: 200,
             // A client that asks again the next day need not learn why it cannot pay any more.
             purge_after_s: 86_400,
+            // Two months: a worker that was off for one still finds its work in tables that can be written.
+            seal_after_days: 60,
             shutdown_ms_max: 10_000,
         }
     }
@@ -91,6 +96,7 @@ impl WorkerOptions {
                 setting("credit_idle_ms", self.credit_idle_ms, 1..=60_000),
                 setting("idle_ms", self.idle_ms, 1..=60_000),
                 setting("purge_after_s", self.purge_after_s, 1..=20 * 86_400),
+                setting("seal_after_days", self.seal_after_days, SEAL_AFTER_DAYS),
                 setting("shutdown_ms_max", self.shutdown_ms_max, 1..=600_000),
             ],
         )
@@ -128,13 +134,15 @@ impl WorkerSet {
         let credit = Credit::new(ports.clone(), zone_offset_s, limits).measured_by(metrics.clone());
         let refund = Refund::new(ports.clone(), zone_offset_s, limits);
         let purge = Purge::new(ports.clone(), zone_offset_s, limits, options.purge_after_s);
+        let seal = Seal::new(ports.clone(), zone_offset_s, limits, options.seal_after_days);
         let activate = Activate::new(ports, zone_offset_s, limits);
         let idle = Duration::from_millis(options.idle_ms);
         let jobs = vec![
             Scheduled { job: Box::new(credit), idle: Duration::from_millis(options.credit_idle_ms) },
             Scheduled { job: Box::new(refund), idle },
             Scheduled { job: Box::new(activate), idle },
-            Scheduled { job: Box::new(purge), idle: idle * PURGE_IDLE_FACTOR },
+            Scheduled { job: Box::new(purge), idle: idle * LATE_IDLE_FACTOR },
+            Scheduled { job: Box::new(seal), idle: idle * LATE_IDLE_FACTOR },
         ];
         WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)
     }

@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
-//! [`purge`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`purge`], [`seal`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -16,6 +16,7 @@ pub mod activate;
 pub mod credit;
 pub mod purge;
 pub mod refund;
+pub mod seal;
 
 pub mod clock;
 pub mod driver;
@@ -24,7 +25,7 @@ pub mod metrics;
 
 pub mod audit;
 
-pub use audit::{AuditError, AuditReport, SetStore, audit};
+pub use audit::{AuditError, AuditReport, SealedRows, SetStore, audit, audit_with};
 pub use clock::ClockGuard;
 pub use driver::{WorkerOptions, WorkerSet};
 pub use job::{Job, JobError, Ports, RunReport};

@@ -63,7 +63,7 @@ impl Job for Purge {
 
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let now = self.purger.ports.clock.now();
-        let tables = self.purger.ports.store.tables();
+        let tables = self.purger.ports.store.unsealed_tables();
         Ok(run_over_tables(&mut self.purger, &mut self.schedule, &tables, now, bounded(limit)).await)
     }
 

@@ -79,7 +79,7 @@ impl Job for Refund {
 
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let now = self.refunder.ports.clock.now();
-        let tables = self.refunder.ports.store.tables();
+        let tables = self.refunder.ports.store.unsealed_tables();
         Ok(run_over_tables(&mut self.refunder, &mut self.schedule, &tables, now, bounded(limit)).await)
     }
 

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use common::columns::{self, Damage, Database, MYSQL_SYSTEM, Side};
 use common::damage::with_names;
 use common::service::Made;
-use common::{DAY_MS, World, ZONE_S, before, long, open_store, run_until_idle};
+use common::{DAY_MS, World, ZONE_S, before, long, open_store, run_until_idle, sealed};
 use hongbao_core::audit::Breach;
 use hongbao_core::id::Fold;
 use hongbao_core::{Clock as _, Date, Limits, Slot, SystemClock, Transfer, TransferId, TransferOutcome};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::lease::Leases as _;
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
-use hongbao_store::{Append, Journals as _, Rotation as _, StoreError};
+use hongbao_store::{Append, Journals as _, Rotation as _, Store, StoreError};
 use hongbao_testbed::{LogStall, Part};
 use hongbao_wallet::Wallet as _;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
@@ -90,7 +90,12 @@ async fn wallet_on(part: &Part) -> Arc<MysqlWallet> {
 
 /// A connection of our own.
 async fn raw() -> MySqlConnection {
-    let address = mariadb().address();
+    raw_on(mariadb()).await
+}
+
+/// The same to this one.
+async fn raw_on(part: &Part) -> MySqlConnection {
+    let address = part.address();
     let options = MySqlConnectOptions::new().host("127.0.0.1").port(address.port());
     options.username("hongbao").password("hongbao").ssl_mode(MySqlSslMode::Disabled).connect().await.unwrap()
 }
@@ -543,16 +548,27 @@ async fn an_envelope_is_purged_only_when_its_cancel_is_durable_in_the_wallet() {
     assert!(there().await, "it was paid");
 }
 
-/// The databases of slot 9, and a wallet in one database.
-struct Databases;
+/// The databases of one slot, and a wallet in one database.
+struct Databases<'a> {
+    part: &'a Part,
+    store: &'static str,
+}
 
-impl Database for Databases {
+impl Databases<'_> {
+    /// Takes down what keeps transfers append-only.
+    async fn unguard(&self) {
+        let unguarded = ["update", "delete"].map(|what| format!("DROP TRIGGER wallet_00.transfer_refuses_{what}"));
+        self.execute(Side::Wallet, &unguarded.join("; ")).await;
+    }
+}
+
+impl Database for Databases<'_> {
     fn prefix(&self, side: Side) -> &'static str {
-        if side == Side::Store { "db_09." } else { "wallet_00." }
+        if side == Side::Store { self.store } else { "wallet_00." }
     }
 
     async fn execute(&self, _: Side, sql: &str) -> u64 {
-        let mut connection = raw().await;
+        let mut connection = raw_on(self.part).await;
         connection.execute("SET check_constraint_checks = 0").await.unwrap();
         let mut rows = 0;
         for statement in sql.split("; ") {
@@ -568,7 +584,8 @@ impl Database for Databases {
             "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
              WHERE table_schema = '{database}' AND table_name = '{table}'"
         );
-        raw().await.fetch_all(sqlx::raw_sql(&sql)).await.unwrap().iter().map(|row| row.get(0)).collect()
+        let mut connection = raw_on(self.part).await;
+        connection.fetch_all(sqlx::raw_sql(&sql)).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 
     fn system(&self) -> (&'static str, &'static [Damage]) {
@@ -581,7 +598,27 @@ async fn each_damaged_column_is_named_or_it_is_told_why_not() {
     let (store, wallet) = (set(9).await, wallet_on(mariadb()).await);
     let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
     world.slots = vec![Slot::new(9).unwrap()];
-    let unguarded = ["update", "delete"].map(|what| format!("DROP TRIGGER wallet_00.transfer_refuses_{what}"));
-    Databases.execute(Side::Wallet, &unguarded.join("; ")).await;
-    columns::each_damaged_column_is_named_or_it_is_told_why_not(&world, &Databases).await;
+    let databases = Databases { part: mariadb(), store: "db_09." };
+    databases.unguard().await;
+    columns::each_damaged_column_is_named_or_it_is_told_why_not(&world, &databases).await;
+}
+
+#[tokio::test]
+async fn each_damage_of_sealed_tables_is_named() {
+    let part = Part::mariadb(&[]);
+    let (store, wallet) = (set_on(&part, 8).await, wallet_on(&part).await);
+    let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
+    world.slots = vec![Slot::new(8).unwrap()];
+    let databases = Databases { part: &part, store: "db_08." };
+    databases.unguard().await;
+    let open = async || set_on(&part, 8).await as Arc<dyn Store>;
+    sealed::each_damage_of_sealed_tables_is_named(&world, &databases, open).await;
+}
+
+#[tokio::test]
+async fn an_audit_reads_none_of_many_sealed_rows() {
+    let part = Part::mariadb(&[]);
+    let mut world = World::with(set_on(&part, 8).await, wallet_on(&part).await, tempfile::tempdir().unwrap()).await;
+    world.slots = vec![Slot::new(8).unwrap()];
+    sealed::many_sealed_rows_are_not_read(&world).await;
 }

@@ -25,6 +25,7 @@ mod transfer;
 
 mod audit;
 mod audit_random;
+mod manifest;
 mod verify;
 
 mod admission;

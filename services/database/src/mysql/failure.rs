@@ -39,6 +39,11 @@ impl QueryError {
         self.number() == Some(DUPLICATE)
     }
 
+    /// The unique key of this name was taken. What was to be written stands in the message before it.
+    pub fn takes_key(&self, key: &str) -> bool {
+        self.is_duplicate() && self.to_string().trim_end_matches('\'').ends_with(key)
+    }
+
     /// The transaction met another one, perhaps only at its commit on a cluster,
     /// and was taken back as a whole: it may be tried again as it is.
     pub fn is_deadlock(&self) -> bool {

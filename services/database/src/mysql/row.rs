@@ -42,7 +42,7 @@ impl StoredRow for MySqlRow {
             .transpose()
     }
 
-    fn bytes(&self, column: usize) -> Result<&[u8], DatabaseError> {
+    fn bytes_or_null(&self, column: usize) -> Result<Option<&[u8]>, DatabaseError> {
         self.try_get(column).map_err(damaged)
     }
 }

@@ -44,6 +44,11 @@ pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
     error.as_database_error().is_some_and(|error| error.is_check_violation() && error.message().contains(constraint))
 }
 
+/// A trigger has refused it with these words.
+pub fn is_raised(error: &sqlx::Error, words: &str) -> bool {
+    primary_code(error) == Some(CONSTRAINT) && error.as_database_error().is_some_and(|error| error.message() == words)
+}
+
 /// The result code without its extension, which stands in the higher bytes.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;

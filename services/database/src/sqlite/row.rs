@@ -15,7 +15,7 @@ impl StoredRow for SqliteRow {
         self.try_get(column).map_err(unavailable)
     }
 
-    fn bytes(&self, column: usize) -> Result<&[u8], DatabaseError> {
+    fn bytes_or_null(&self, column: usize) -> Result<Option<&[u8]>, DatabaseError> {
         self.try_get(column).map_err(unavailable)
     }
 }

@@ -16,8 +16,8 @@ use hongbao_database::{Durable, durably};
 use super::rows::put_envelope;
 use super::statements::{Statement, Statements};
 use super::store::MysqlStore;
-use super::transaction::execute;
-use crate::day_tables::{OTHER_DATE, no_day_table};
+use super::transaction::{SEALED_TABLE, execute};
+use crate::day_tables::{OTHER_DATE, no_day_table, sealed};
 use crate::failure::committing;
 use crate::place::{check_day_table, find_by_id};
 use crate::rows;
@@ -39,6 +39,7 @@ impl Creation for MysqlStore {
             let done = execute(&mut lease, &sql).await;
             match lease.done(done) {
                 Ok(_) => return Ok(()),
+                Err(broken) if broken.takes_key(SEALED_TABLE) => return Err(sealed()),
                 Err(broken) if broken.is_duplicate() => return Err(StoreError::Exists),
                 Err(broken) if broken.is_null() => return Err(StoreError::NotHeld),
                 Err(broken) if !broken.violates(OTHER_DATE) => return Err(committing(broken)),

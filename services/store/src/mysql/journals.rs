@@ -7,8 +7,8 @@ use hongbao_database::mysql::failure::QueryError;
 use super::rows::put_entry;
 use super::statements::Statements;
 use super::store::MysqlStore;
-use super::transaction::execute;
-use crate::day_tables::OTHER_DATE;
+use super::transaction::{SEALED_TABLE, execute};
+use crate::day_tables::{OTHER_DATE, sealed};
 use crate::failure::committing;
 use crate::place::{find_by_id, look_for_renamed};
 use crate::rows::{self, envelope_and_journal};
@@ -104,6 +104,7 @@ impl MysqlStore {
     async fn fenced(&self, done: Result<u64, QueryError>, entries: &[Entry]) -> Result<Append, StoreError> {
         match done {
             Ok(_) => Ok(Append::Done),
+            Err(broken) if broken.takes_key(SEALED_TABLE) => Err(sealed()),
             Err(broken) if broken.is_duplicate() => Ok(Append::Fenced),
             Err(broken) if broken.violates(OTHER_DATE) => {
                 look_for_renamed(self, entries.iter().map(|entry| entry.envelope_id)).await?;

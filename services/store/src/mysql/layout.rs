@@ -80,6 +80,11 @@ impl Layout {
         format!("db_{number:02}{}", self.traffic.database_suffix())
     }
 
+    /// Its table of manifests: `db_07.manifest`.
+    pub fn manifests(&self, number: u8) -> String {
+        format!("{}.manifest", self.database(number))
+    }
+
     /// That of its dated tables: `db_07_cold`.
     pub fn cold_database(&self, number: u8) -> String {
         format!("{}_cold", self.database(number))

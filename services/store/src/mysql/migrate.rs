@@ -51,6 +51,12 @@ const SCHEMA: Schema = Schema(&[
         version: 3,
     },
     Migration { name: "0005_fence", sql: fence::TABLES, target: Target::Database, version: 4 },
+    Migration {
+        name: "0006_manifest",
+        sql: include_str!("../../../../sql/mysql/envelope/0006_manifest.sql"),
+        target: Target::Database,
+        version: 5,
+    },
 ]);
 
 /// Makes and upgrades the databases of a SET that is alone: [`prepare`], and then its fence.
@@ -163,8 +169,14 @@ fn keys(layout: &Layout) -> Vec<(String, &'static str)> {
         let of_journal = FENCE.map(|key| (journal.clone(), key));
         of_journal.into_iter().chain([(format!("envelope_{table}_{day}"), "id")])
     };
-    let of_database = [("worker_lease", "job"), ("slot_fence", "slot,from_ms"), BARRIER_KEY]
-        .map(|(table, key)| (table.to_owned(), key));
+    let of_database = [
+        ("worker_lease", "job"),
+        ("slot_fence", "slot,from_ms"),
+        ("manifest", "y,date"),
+        ("manifest", "number"),
+        BARRIER_KEY,
+    ]
+    .map(|(table, key)| (table.to_owned(), key));
     layout.day_tables().into_iter().flat_map(of_day_table).chain(of_database).collect()
 }
 

@@ -23,6 +23,7 @@ mod rotation;
 mod rotation_lease;
 mod rows;
 mod scans;
+mod sealing;
 mod statements;
 mod store;
 mod transaction;

@@ -20,7 +20,7 @@ impl MysqlStore {
     pub(super) async fn all<T>(
         &self,
         query: Statement<'_>,
-        parse: fn(&MySqlRow) -> Result<T, StoreError>,
+        parse: impl Fn(&MySqlRow) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let mut lease = self.connections.lease().await?;
         let asked = within(lease.limit(), query.fetch_all(lease.connection())).await;

@@ -20,7 +20,7 @@ use super::ddl::execute;
 use super::layout::{TableNames, date_in};
 use super::legacy;
 use super::store::MysqlStore;
-use crate::day_tables::{Found, Place, dated_table, day_table, due};
+use crate::day_tables::{Found, Place, dated_table, day_table, due, sealed};
 use crate::failure::{committing, reading};
 use crate::place::DayTableStore as _;
 use crate::statements::day_tables;
@@ -168,6 +168,12 @@ impl MysqlStore {
     pub(super) async fn make_room(&self, id: EnvelopeId) -> Result<(), StoreError> {
         let (day_table, date) = self.day_table_of(id);
         self.look_at(day_table, date).await?;
+        let mut found = Found::default();
+        self.find_sealed(day_table.database, &mut found).await?;
+        self.day_tables().learn(found);
+        if self.day_tables().is_sealed(day_table.dated(date)) {
+            return Err(sealed());
+        }
         if !matches!(self.day_tables().place(day_table, date), Place::Nowhere { .. }) {
             return Ok(());
         }
@@ -175,7 +181,7 @@ impl MysqlStore {
         let mut lease = self.connections.lease().await?;
         self.make(&mut lease, &self.layout.names(dated), dated.table, date).await?;
         lease.give_back();
-        self.day_tables().learn(Found { held: Vec::new(), dated: vec![dated] });
+        self.day_tables().learn(Found { dated: vec![dated], ..Found::default() });
         Ok(())
     }
 
@@ -186,6 +192,7 @@ impl MysqlStore {
         for (database, _) in self.layout.databases() {
             self.find_days(database, ALL, &mut found).await?;
             self.find_dated(database, ALL, &mut found).await?;
+            self.find_sealed(database, &mut found).await?;
         }
         self.day_tables().replace(found);
         self.looked_in.store(generation, Ordering::Release);
@@ -199,6 +206,7 @@ impl MysqlStore {
     async fn look_at_dated(&self, database: u8, those: &str) -> Result<(), StoreError> {
         let mut found = Found::default();
         self.find_dated(database, those, &mut found).await?;
+        self.find_sealed(database, &mut found).await?;
         self.day_tables().learn(found);
         Ok(())
     }

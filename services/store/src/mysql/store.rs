@@ -144,6 +144,13 @@ impl Store for MysqlStore {
         tables
     }
 
+    fn unsealed_tables(&self) -> Vec<TableRef> {
+        let databases = self.layout.databases().into_iter().map(|(number, _)| number);
+        let mut tables = day_tables(databases, self.layout.tables());
+        tables.extend(self.days.unsealed());
+        tables
+    }
+
     fn durability(&self) -> Durability {
         self.connections.durability()
     }

@@ -2,19 +2,27 @@
 //!
 //! A transaction that met another one and was taken back (error 1213, on a
 //! cluster also at its commit) is tried again as it is, a few times.
+//!
+//! Rows for a dated table come in only while it is not closed: their transaction puts a row
+//! into the table of manifests, whose key `sealed_table` lets it, or the closing, come first.
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::DEADLOCK_TRIES_MAX;
 use hongbao_database::mysql::connection::{Lease, within};
 use hongbao_database::mysql::failure::QueryError;
+use hongbao_database::mysql::row::put;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
 use super::statements::Statements;
 use super::store::MysqlStore;
 use crate::StoreError;
+use crate::day_tables::date_of;
 use crate::place::DayTableStore as _;
+
+/// The key of a closed table.
+pub const SEALED_TABLE: &str = "sealed_table";
 
 impl MysqlStore {
     /// The text that inserts rows of one database, all of them or none, and the
@@ -38,6 +46,13 @@ impl MysqlStore {
         let mut sql = Transaction::default();
         for (table, part) in by_table {
             sql.in_database(table.database)?;
+            let guard = date_of(table).map(|date| (self.layout.manifests(table.database), table.table, date));
+            if let Some((manifests, y, date)) = &guard {
+                put(
+                    sql.statement(),
+                    format_args!("INSERT /* guard */ INTO {manifests} (y, date) VALUES ({y}, {date})"),
+                );
+            }
             let text = sql.statement();
             text.push_str(&head(&*self.at(table)?));
             for (number, item) in part.into_iter().enumerate() {
@@ -45,6 +60,10 @@ impl MysqlStore {
                     text.push(',');
                 }
                 put_row(text, item);
+            }
+            if let Some((manifests, y, date)) = &guard {
+                let text = sql.statement();
+                put(text, format_args!("DELETE FROM {manifests} WHERE y = {y} AND date = {date} AND number IS NULL"));
             }
         }
         Ok(sql.finish().map(|sql| (database, sql)))

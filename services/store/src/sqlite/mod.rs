@@ -13,6 +13,7 @@ mod query;
 mod rotation;
 mod rows;
 mod scans;
+mod sealing;
 mod statements;
 mod store;
 mod transaction;

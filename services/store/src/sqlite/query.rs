@@ -19,7 +19,7 @@ pub async fn one<'a>(
 pub async fn all<'a, T>(
     file: &SqliteFile,
     query: Query<'a, Sqlite, SqliteArguments<'a>>,
-    parse: fn(&SqliteRow) -> Result<T, StoreError>,
+    parse: impl Fn(&SqliteRow) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     let rows = query.fetch_all(file.readers()).await.map_err(unavailable)?;
     rows.iter().map(parse).collect()

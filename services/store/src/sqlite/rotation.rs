@@ -9,8 +9,9 @@ use hongbao_database::StoredRow as _;
 use hongbao_database::sqlite::file::SqliteFile;
 use sqlx::{Executor as _, SqliteConnection};
 
+use super::sealing::find_sealed;
 use super::store::SqliteStore;
-use crate::day_tables::{Found, Place, dated_table, due, for_date};
+use crate::day_tables::{Found, Place, dated_table, due, for_date, sealed};
 use crate::failure::unavailable;
 use crate::place::DayTableStore as _;
 use crate::rows::{self, ENTRY_COLUMNS, ENVELOPE_COLUMNS};
@@ -98,6 +99,9 @@ impl SqliteStore {
     pub(super) async fn make_room(&self, id: EnvelopeId) -> Result<(), StoreError> {
         let (day_table, date) = self.day_table_of(id);
         self.look_at_database(day_table.database).await?;
+        if self.day_tables().is_sealed(day_table.dated(date)) {
+            return Err(sealed());
+        }
         if !matches!(self.day_tables().place(day_table, date), Place::Nowhere { .. }) {
             return Ok(());
         }
@@ -111,7 +115,7 @@ impl SqliteStore {
                 return Err(error);
             }
         }
-        self.day_tables().learn(Found { held: Vec::new(), dated: vec![day_table.dated(date)] });
+        self.day_tables().learn(Found { dated: vec![day_table.dated(date)], ..Found::default() });
         Ok(())
     }
 }
@@ -142,9 +146,10 @@ async fn look(connection: &mut SqliteConnection, database: u8, tables: u8) -> Re
         }
     }
     let names = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'envelope_*'");
-    for row in names.fetch_all(connection).await.map_err(unavailable)? {
+    for row in names.fetch_all(&mut *connection).await.map_err(unavailable)? {
         found.dated.extend(dated_table(database, row.text(0)?));
     }
+    find_sealed(connection, database, &mut found).await?;
     Ok(found)
 }
 

@@ -183,6 +183,12 @@ impl Store for SqliteStore {
         tables
     }
 
+    fn unsealed_tables(&self) -> Vec<TableRef> {
+        let mut tables = day_tables(0..self.fold.databases(), self.fold.tables());
+        tables.extend(self.days.unsealed());
+        tables
+    }
+
     fn durability(&self) -> Durability {
         // The weakest counts; there is at least one.
         let all = self.files.iter().map(|file| file.durability());

@@ -188,6 +188,7 @@ async fn every_query_of_a_day_table_uses_an_index() {
         &statements.plain.unsettled,
         &statements.plain.unpaid,
         &statements.plain.cancelled,
+        &statements.plain.pending,
         &statements.purge,
         &statements.expired,
         &statements.scan,

@@ -6,15 +6,16 @@
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::id::TableRef;
-use hongbao_database::sqlite::failure::{is_unique_violation, violates};
+use hongbao_database::sqlite::failure::{is_raised, is_unique_violation, violates};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, SqliteConnection};
 
 use super::rows::put;
+use super::sealing::SEALED;
 use super::statements::{LARGEST_BATCH_ROWS, MultiRow, Statements};
 use super::store::SqliteStore;
 use crate::StoreError;
-use crate::day_tables::OTHER_DATE;
+use crate::day_tables::{OTHER_DATE, sealed};
 use crate::failure::{commit_failed, unavailable};
 use crate::place::DayTableStore as _;
 
@@ -104,6 +105,7 @@ fn fenced(written: Result<(), sqlx::Error>, failed: fn(sqlx::Error) -> StoreErro
         Ok(()) => Ok(Written::Done),
         Err(error) if is_unique_violation(&error) => Ok(Written::Taken),
         Err(error) if violates(&error, OTHER_DATE) => Ok(Written::OtherDate),
+        Err(error) if is_raised(&error, SEALED) => Err(sealed()),
         Err(error) => Err(failed(error)),
     }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
+use hongbao_core::manifest::Manifest;
 use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_store::{
-    Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
-    StoreError, TailEntry,
+    Append, Closed, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Seal, Sealing,
+    Settlement, Store, StoreError, StoredManifest, TailEntry,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -43,6 +44,13 @@ pub enum StoreVerb<'a> {
     Fence,
     Rotate,
     Look,
+    IsQuiet(TableRef),
+    Close(TableRef),
+    Closing,
+    Reopen,
+    Seal,
+    Manifests,
+    LastManifest,
     Barrier,
 }
 
@@ -146,6 +154,9 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     fn tables(&self) -> Vec<TableRef> {
         self.inner.now().tables()
     }
+    fn unsealed_tables(&self) -> Vec<TableRef> {
+        self.inner.now().unsealed_tables()
+    }
     fn durability(&self) -> Durability {
         self.inner.now().durability()
     }
@@ -238,6 +249,16 @@ with_faults! { Maintenance {
 with_faults! { Rotation {
     StoreVerb::Rotate => rotate(through: Date) -> Rotated;
     StoreVerb::Look => look() -> ();
+} }
+
+with_faults! { Sealing {
+    StoreVerb::IsQuiet(table) => is_quiet(table: TableRef) -> bool;
+    StoreVerb::Close(table) => close(table: TableRef) -> Option<Closed>;
+    StoreVerb::Closing => closing(table: TableRef) -> Option<Closed>;
+    StoreVerb::Reopen => reopen(closed: Closed) -> ();
+    StoreVerb::Seal => seal(closed: Closed, manifest: &Manifest) -> Seal;
+    StoreVerb::Manifests => manifests(database: u8, after: u64, limit: u32) -> Vec<StoredManifest>;
+    StoreVerb::LastManifest => last_manifest(database: u8) -> Option<StoredManifest>;
 } }
 
 with_faults! { Scans {

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// `NOW` is in a February: its date's table is renamed so many days later.
-const DAYS_UNTIL_RENAMED: i32 = 28 - ROTATION_AHEAD_DAYS;
+pub(super) const DAYS_UNTIL_RENAMED: i32 = 28 - ROTATION_AHEAD_DAYS;
 
 /// The last date that has its table before that of `NOW` is renamed.
 fn before() -> Date {
@@ -21,7 +21,7 @@ fn before() -> Date {
 }
 
 /// Everything that the store says of an envelope.
-async fn whole(store: &Arc<dyn Store>, id: EnvelopeId) -> (Envelope, Journal, Vec<Entry>) {
+pub(super) async fn whole(store: &Arc<dyn Store>, id: EnvelopeId) -> (Envelope, Journal, Vec<Entry>) {
     let (envelope, journal) = store.load(id).await.unwrap().expect("it was created");
     (envelope, journal, journal_of(store, id).await)
 }

@@ -22,6 +22,8 @@ pub struct AuditReport {
     pub accounts: u64,
     /// Things that are broken; each was reported.
     pub breaches: u64,
+    /// What sealed tables hold, by their manifests.
+    pub sealed: SealedSums,
     /// The books of the whole system; nothing but zeros unless `books_read`.
     pub books: Books,
     /// Whether they could be read: a row that is missing is reported as broken.
@@ -33,6 +35,25 @@ pub struct AuditReport {
     /// Milliseconds that a million journal entries take at this pace, with all
     /// that is checked beside them; absent when there was none.
     pub ms_per_million_entries: Option<u64>,
+}
+
+/// What the manifests of sealed tables say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SealedSums {
+    /// Sealed tables.
+    pub tables: u64,
+    /// Those of them that were read row by row; what was checked there is counted with all others.
+    pub tables_read: u64,
+    /// Their envelopes.
+    pub envelopes: u64,
+    /// Their entries.
+    pub entries: u64,
+    /// What was paid for them.
+    pub paid_fen: i128,
+    /// What was opened of it.
+    pub opened_fen: i128,
+    /// What went back: the rest.
+    pub refunded_fen: i128,
 }
 
 impl AuditReport {
@@ -56,6 +77,16 @@ impl fmt::Display for AuditReport {
             "checked   {envelopes} envelopes, {entries} entries, {transfers} transfers, {accounts} accounts \
              in {sets} SET{plural}"
         )?;
+        if self.sealed.tables > 0 {
+            let SealedSums { tables, tables_read, envelopes, entries, paid_fen, opened_fen, refunded_fen } =
+                self.sealed;
+            let (paid, opened, refunded) = (Yuan(paid_fen), Yuan(opened_fen), Yuan(refunded_fen));
+            writeln!(
+                f,
+                "sealed    {tables} tables with {envelopes} envelopes, {entries} entries: paid {paid} = opened {opened} \
+                 + refunded {refunded}; {tables_read} of them were read"
+            )?;
+        }
         match self.books_read {
             true => writeln!(
                 f,

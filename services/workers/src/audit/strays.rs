@@ -6,9 +6,10 @@ use hongbao_core::limits::JOURNAL_PAGE_MAX;
 use hongbao_core::{Envelope, EnvelopeId, Timestamp};
 use hongbao_store::StoreError;
 
+use super::auditor::{Audit, is_there, words_of};
 use super::gap::{LAST_ID_MS, last_id_at};
 use super::journals::id_before;
-use super::{Audit, AuditError, SetStore, is_there, words_of};
+use super::set::{AuditError, SetStore};
 
 impl Audit<'_> {
     /// Looks between envelopes that follow each other in a table, the first of them after `after`.

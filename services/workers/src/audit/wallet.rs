@@ -1,16 +1,18 @@
 //! The wallet's own rows: transfers, accounts, and the books.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use hongbao_core::audit::{
     RunningBalance, account_missing, check_balance, check_transfer, envelope_missing, unreadable,
 };
+use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, TransferKind, UserId};
 use hongbao_store::StoreError;
 use hongbao_wallet::WalletError;
 
+use super::auditor::Audit;
 use super::damage::behind_transfer;
-use super::{Audit, AuditError};
+use super::set::AuditError;
 
 /// Transfers and accounts that are read at once.
 pub const ROWS_PAGE: u32 = 1_000;
@@ -44,6 +46,9 @@ impl Audit<'_> {
                 let Some(id) = transfer.id.envelope_id().filter(|_| transfer.kind != TransferKind::Cancel) else {
                     continue;
                 };
+                if self.is_tied(id, transfer) {
+                    continue;
+                }
                 if !missing.contains(&id) && !self.exists(id).await? {
                     missing.insert(id);
                 }
@@ -53,6 +58,34 @@ impl Audit<'_> {
             }
             match page.last() {
                 Some(last) if page.len() as u32 == size => after = last.position,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Names those of the transfers that belong to these tables whose envelope is not there.
+    pub(super) async fn transfers_of_no_envelope(
+        &mut self,
+        tables: &BTreeSet<(usize, TableRef)>,
+    ) -> Result<(), AuditError> {
+        let mut after = i64::MIN;
+        loop {
+            let page = match self.wallet.scan(after, ROWS_PAGE).await {
+                // It was reported before; of what lies behind it the table is named.
+                Err(WalletError::Damaged(_)) => return Ok(()),
+                page => page?,
+            };
+            for transfer in page.iter().map(|posted| &posted.transfer) {
+                let Some(id) = transfer.id.envelope_id().filter(|_| transfer.kind != TransferKind::Cancel) else {
+                    continue;
+                };
+                let place = (self.holder_number(id), self.holder(id).store.table_of(id));
+                if tables.contains(&place) && !self.exists(id).await? {
+                    self.tell([envelope_missing(transfer)]);
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() as u32 == ROWS_PAGE => after = last.position,
                 _ => return Ok(()),
             }
         }

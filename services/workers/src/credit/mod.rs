@@ -102,7 +102,7 @@ impl Job for Credit {
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let now = self.ports.clock.now();
         let started_at = *self.started_at.get_or_insert(now);
-        let tables = self.ports.store.tables();
+        let tables = self.ports.store.unsealed_tables();
         let outcome = self.run(&tables, bounded(limit), now).await;
 
         let hot_dates = self.schedule.hot_dates(now);

@@ -63,10 +63,12 @@ impl Database for Files<'_> {
     }
 
     async fn execute(&self, side: Side, sql: &str) -> u64 {
-        let unguarded = "PRAGMA ignore_check_constraints = ON; \
-             DROP TRIGGER IF EXISTS transfer_refuses_update; DROP TRIGGER IF EXISTS transfer_refuses_delete";
         let mut connection = self.connection(side).await;
-        sqlx::raw_sql(unguarded).execute(&mut connection).await.unwrap();
+        let guards = "SELECT name FROM sqlite_schema WHERE type = 'trigger'";
+        let guards = sqlx::query(guards).fetch_all(&mut connection).await.unwrap();
+        let drops = guards.iter().map(|guard| format!("DROP TRIGGER {};", guard.get::<String, _>(0)));
+        let unguarded = format!("PRAGMA ignore_check_constraints = ON; {}", drops.collect::<String>());
+        sqlx::raw_sql(&unguarded).execute(&mut connection).await.unwrap();
         let done = sqlx::raw_sql(sql).execute(&mut connection).await;
         done.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
     }

@@ -18,6 +18,8 @@ pub enum Verb {
     Cancel,
     Settle,
     Purge,
+    Close,
+    Seal,
     Transfer,
 }
 
@@ -108,6 +110,8 @@ fn verb_of(verb: StoreVerb<'_>) -> Option<Verb> {
         StoreVerb::Cancel => Some(Verb::Cancel),
         StoreVerb::Settle(_) => Some(Verb::Settle),
         StoreVerb::Purge => Some(Verb::Purge),
+        StoreVerb::Close(_) => Some(Verb::Close),
+        StoreVerb::Seal => Some(Verb::Seal),
         _ => None,
     }
 }

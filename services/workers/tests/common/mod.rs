@@ -9,6 +9,7 @@ pub mod columns;
 pub mod damage;
 pub mod faults;
 pub mod long;
+pub mod sealed;
 pub mod service;
 
 use std::path::Path;
@@ -20,8 +21,8 @@ use hongbao_core::envelope::OpenDecision;
 use hongbao_core::id::{Fold, TableRef, stable_hash};
 use hongbao_core::time::ManualClock;
 use hongbao_core::{
-    Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Kind, Limits, Seed, Slot, Stage, Timestamp, Transfer,
-    TransferKind, TransferOutcome, UserId,
+    Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Journal, Kind, Limits, Seed, Slot, Stage, Timestamp,
+    Transfer, TransferKind, TransferOutcome, UserId,
 };
 use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
@@ -242,6 +243,21 @@ impl World {
             sum += self.open(id, &format!("{prefix}-{number}")).await;
         }
         sum
+    }
+
+    /// As [`World::open_many`], in one append, of an envelope without openings.
+    pub async fn open_at_once(&self, id: EnvelopeId, prefix: &str, times: u32) {
+        let (envelope, mut journal) = self.store.load(id).await.unwrap().unwrap();
+        let mut entries = Vec::new();
+        for number in 1..=times {
+            let name = user(&format!("{prefix}-{number}"));
+            let OpenDecision::Append(entry) = envelope.decide_open(&journal, None, &name, self.now()) else {
+                panic!("it can be opened")
+            };
+            journal = Journal::after(&entry);
+            entries.push(entry);
+        }
+        assert_eq!(self.store.append(&entries).await.unwrap(), Append::Done);
     }
 
     pub async fn balance(&self, name: &str) -> i64 {

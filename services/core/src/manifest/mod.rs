@@ -1,0 +1,23 @@
+//! Manifests: what a sealed table holds, in a few numbers and three hashes.
+//!
+//! A dated table in which every envelope is settled never changes any more. Its
+//! manifest says what was in it when it was sealed ([`Content`]), and holds the hash
+//! of the manifest that was written before it in the same database, so that all of
+//! them are a chain ([`Chain`]): one that is changed or taken out breaks it.
+//!
+//! A hash without a key proves no authorship: who can write all later manifests anew can
+//! forge the chain. It finds damage and slips, and forgery by who does not recompute it.
+//!
+//! Reading order: `content`, `tie`, `sealer`, `chain`.
+
+mod bytes;
+mod chain;
+mod content;
+mod sealer;
+mod tie;
+
+pub use self::bytes::Hash;
+pub use self::chain::{Break, Chain, Manifest};
+pub use self::content::Content;
+pub use self::sealer::Sealer;
+pub use self::tie::Tie;

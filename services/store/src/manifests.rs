@@ -1,0 +1,147 @@
+//! Manifests as rows. A row without a `number` is a table that is closed and not sealed yet.
+
+use hongbao_core::id::{Span, TableRef};
+use hongbao_core::manifest::{Content, Hash, Manifest, Tie};
+use hongbao_core::{Date, EnvelopeId};
+use hongbao_database::StoredRow;
+use hongbao_database::row as column;
+
+use crate::day_tables::date_of;
+use crate::rows::envelope_id;
+use crate::{Closed, StoreError, StoredManifest};
+
+/// The columns of a manifest, in the order in which they are read.
+const COLUMNS: [&str; 16] = [
+    "number",
+    "y",
+    "date",
+    "envelopes",
+    "entries",
+    "paid_fen",
+    "opened_fen",
+    "refunded_fen",
+    "rows_hash",
+    "transfers",
+    "transfers_fen",
+    "transfers_hash",
+    "previous_hash",
+    "hash",
+    "first_id",
+    "last_id",
+];
+
+/// A manifest of this database.
+pub fn manifest(database: u8, row: &impl StoredRow) -> Result<StoredManifest, StoreError> {
+    let ends = match row.bytes_or_null(14)? {
+        Some(_) => Some((envelope_id(row, 14)?, envelope_id(row, 15)?)),
+        None => None,
+    };
+    let tie = Tie { transfers: count(row, 9)?, amount_fen: row.int(10)?, hash: hash(row, 11)? };
+    let content = Content {
+        envelopes: count(row, 3)?,
+        entries: count(row, 4)?,
+        paid_fen: row.int(5)?,
+        opened_fen: row.int(6)?,
+        refunded_fen: row.int(7)?,
+        ends,
+        rows_hash: hash(row, 8)?,
+        tie,
+    };
+    let (table, date) = place(row, 1)?;
+    let manifest = Manifest { number: count(row, 0)?, database, table, date, content, previous: hash(row, 12)? };
+    Ok(StoredManifest { manifest, hash: hash(row, 13)? })
+}
+
+/// A sealed table of this database, by its `y` and date.
+pub fn sealed_table(database: u8, row: &impl StoredRow) -> Result<TableRef, StoreError> {
+    let (table, date) = place(row, 0)?;
+    Ok(TableRef { database, table, span: Span::Date(date) })
+}
+
+fn place(row: &impl StoredRow, start: usize) -> Result<(u8, Date), StoreError> {
+    let [table, date] = [row.int(start)?, row.int(start + 1)?];
+    let parsed = u8::try_from(table).ok().zip(Date::parse(&date.to_string()));
+    parsed.ok_or_else(|| StoreError::Damaged(format!("the manifest of a table {table} of {date}")))
+}
+
+/// The statements about the manifests of one database, which every database here understands.
+pub struct ManifestStatements {
+    /// Takes a closing back, unless it was sealed: closing.
+    pub reopen: String,
+    /// A page of the chain: after which number, how many.
+    pub page: String,
+    /// The end of the chain.
+    pub last: String,
+    /// The places of sealed tables.
+    pub sealed: String,
+    table: String,
+}
+
+impl ManifestStatements {
+    /// Those of the table of manifests that is called so.
+    pub fn new(table: &str) -> ManifestStatements {
+        let columns = COLUMNS.join(", ");
+        ManifestStatements {
+            reopen: format!("DELETE /* reopen */ FROM {table} WHERE closing = ? AND number IS NULL"),
+            page: format!("SELECT /* manifests */ {columns} FROM {table} WHERE number > ? ORDER BY number LIMIT ?"),
+            last: format!(
+                "SELECT /* last_manifest */ {columns} FROM {table} WHERE number IS NOT NULL ORDER BY number DESC LIMIT 1"
+            ),
+            sealed: format!("SELECT /* sealed */ y, date FROM {table} WHERE number IS NOT NULL"),
+            table: table.to_owned(),
+        }
+    }
+
+    /// The closing of a table, and whether it is sealed.
+    pub fn closing(&self, table: u8, date: Date) -> String {
+        format!("SELECT /* closing */ closing, number FROM {} WHERE y = {table} AND date = {date}", self.table)
+    }
+
+    /// Seals what was closed so: the text that commits.
+    pub fn seal(&self, closing: i64, manifest: &Manifest) -> String {
+        let Content { envelopes, entries, paid_fen, opened_fen, refunded_fen, ends, rows_hash, tie } =
+            &manifest.content;
+        let hex = |bytes: &[u8]| format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let id = |id: Option<EnvelopeId>| id.map_or("NULL".to_owned(), |id| hex(id.as_bytes()));
+        format!(
+            "UPDATE /* seal */ {} SET number = {}, envelopes = {envelopes}, entries = {entries}, paid_fen = {paid_fen}, \
+             opened_fen = {opened_fen}, refunded_fen = {refunded_fen}, first_id = {}, last_id = {}, rows_hash = {}, \
+             transfers = {}, transfers_fen = {}, transfers_hash = {}, previous_hash = {}, hash = {} \
+             WHERE closing = {closing} AND number IS NULL",
+            self.table,
+            manifest.number,
+            id(ends.map(|(first, _)| first)),
+            id(ends.map(|(_, last)| last)),
+            hex(rows_hash),
+            tie.transfers,
+            tie.amount_fen,
+            hex(&tie.hash),
+            hex(&manifest.previous),
+            hex(&manifest.hash())
+        )
+    }
+}
+
+/// The closing of a table, and whether it is sealed: `None` then.
+pub fn closing(table: TableRef, row: &impl StoredRow) -> Result<Option<Closed>, StoreError> {
+    let number = row.int(0)?;
+    Ok(row.int_or_null(1)?.is_none().then_some(Closed { table, number }))
+}
+
+/// The date of a dated table.
+///
+/// # Errors
+/// For a day table, which is never sealed.
+pub fn date_of_dated(table: TableRef) -> Result<Date, StoreError> {
+    date_of(table).ok_or_else(|| StoreError::Unavailable("a day table is never sealed".to_owned()))
+}
+
+fn count(row: &impl StoredRow, column: usize) -> Result<u64, StoreError> {
+    let number = row.int(column)?;
+    u64::try_from(number).map_err(|_| column::damaged("count", number).into())
+}
+
+fn hash(row: &impl StoredRow, column: usize) -> Result<Hash, StoreError> {
+    let bytes = row.bytes(column)?;
+    bytes.try_into().map_err(|_| column::damaged("hash", bytes).into())
+}

@@ -1,0 +1,18 @@
+//! What ties sealed tables to the wallet.
+
+use std::collections::BTreeMap;
+
+use hongbao_core::id::TableRef;
+use hongbao_core::manifest::Tie;
+
+/// What the wallet owes to sealed tables, by the place of their SET and their own.
+#[derive(Default)]
+pub(super) struct Ties(pub BTreeMap<(usize, TableRef), Sides>);
+
+/// What is due to a table, and what was found.
+pub(super) struct Sides {
+    pub due: Tie,
+    pub found: Tie,
+    /// Its rows were read.
+    pub was_read: bool,
+}
