@@ -20,6 +20,8 @@ use crate::folder::{self, folder_of};
 use crate::roles::Role;
 use crate::{process, stores};
 
+const DAY_MS: u64 = 86_400_000;
+
 /// What was asked for with `--sealed`: so many sealed tables of each SET, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sealed {
@@ -54,11 +56,13 @@ impl FromStr for Sealed {
 }
 
 impl Sealed {
-    /// A sample is drawn by the time, so that each audit has another one.
+    /// Each day has the sample that follows that of the day before.
     fn rows(self) -> SealedRows {
         match self {
             Sealed::All => SealedRows::All,
-            Sealed::Sample(tables) => SealedRows::Sample { tables, draw: SystemClock.now().millis().unsigned_abs() },
+            Sealed::Sample(tables) => {
+                SealedRows::Sample { tables, turn: SystemClock.now().millis().unsigned_abs() / DAY_MS }
+            }
         }
     }
 }

@@ -197,7 +197,7 @@ impl Service {
         }
         self.unfinished.retain(|id| !final_ones.contains(id));
 
-        for rows in [SealedRows::All, SealedRows::Sample { tables: 1, draw: self.made }] {
+        for rows in [SealedRows::All, SealedRows::Sample { tables: 1, turn: self.made }] {
             let mut found = Vec::new();
             let mut tell = |breach: &hongbao_core::audit::Breach| found.push(breach.to_string());
             let sets = [SetStore::whole(self.store.clone())];

@@ -24,6 +24,6 @@ mod statements;
 pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
 pub use self::port::{
-    Append, Closed, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Seal, Sealing,
-    Settlement, Store, StoredManifest, TailEntry,
+    Append, Closed, Creation, Crediting, Journals, Maintenance, ManifestRow, Outline, PendingPage, Rotated, Rotation,
+    Scans, Seal, Sealing, Settlement, Store, StoredManifest, TailEntry,
 };

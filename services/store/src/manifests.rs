@@ -8,7 +8,7 @@ use hongbao_database::row as column;
 
 use crate::day_tables::date_of;
 use crate::rows::envelope_id;
-use crate::{Closed, StoreError, StoredManifest};
+use crate::{Closed, ManifestRow, Outline, StoreError, StoredManifest};
 
 /// The columns of a manifest, in the order in which they are read.
 const COLUMNS: [&str; 16] = [
@@ -52,10 +52,34 @@ pub fn manifest(database: u8, row: &impl StoredRow) -> Result<StoredManifest, St
     Ok(StoredManifest { manifest, hash: hash(row, 13)? })
 }
 
-/// A sealed table of this database, by its `y` and date.
-pub fn sealed_table(database: u8, row: &impl StoredRow) -> Result<TableRef, StoreError> {
-    let (table, date) = place(row, 0)?;
-    Ok(TableRef { database, table, span: Span::Date(date) })
+/// A row of the manifests of this database.
+///
+/// # Errors
+/// When its number cannot be read.
+pub fn manifest_row(database: u8, row: &impl StoredRow) -> Result<ManifestRow, StoreError> {
+    let manifest = manifest(database, row).map_err(|error| error.to_string());
+    Ok(ManifestRow { number: count(row, 0)?, manifest })
+}
+
+/// A sealed table of this database, by its `y` and date. That a table is known to be sealed only spares work, and no
+/// row of the manifests may keep a SET from starting: one that cannot be read is passed over, and the audit names it.
+pub fn sealed_table(database: u8, row: &impl StoredRow) -> Option<TableRef> {
+    match place(row, 0) {
+        Ok((table, date)) => Some(TableRef { database, table, span: Span::Date(date) }),
+        Err(error) => {
+            tracing::warn!(database, %error, "a manifest cannot be read: run the audit");
+            None
+        }
+    }
+}
+
+/// What a dated table shows of itself.
+pub fn outline(row: &impl StoredRow) -> Result<Outline, StoreError> {
+    let ends = match row.bytes_or_null(1)? {
+        Some(_) => Some((envelope_id(row, 1)?, envelope_id(row, 2)?)),
+        None => None,
+    };
+    Ok(Outline { is_quiet: row.int(0)? == 0, ends, has_entries: row.int(3)? != 0 })
 }
 
 fn place(row: &impl StoredRow, start: usize) -> Result<(u8, Date), StoreError> {

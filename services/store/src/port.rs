@@ -253,6 +253,26 @@ pub struct StoredManifest {
     pub hash: Hash,
 }
 
+/// A row of the manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestRow {
+    /// Its place in the chain.
+    pub number: u64,
+    /// The manifest, or why it cannot be read.
+    pub manifest: Result<StoredManifest, String>,
+}
+
+/// What a dated table shows of itself without its rows being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// No envelope waits for anything, as [`Sealing::is_quiet`] has it.
+    pub is_quiet: bool,
+    /// The least and the greatest id; `None` without envelopes.
+    pub ends: Option<(EnvelopeId, EnvelopeId)>,
+    /// Its journals have an entry.
+    pub has_entries: bool,
+}
+
 /// A dated table that is closed: no row comes into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
@@ -293,8 +313,12 @@ pub trait Sealing: Send + Sync {
     /// Writes the manifest of a closed table, which then is sealed.
     async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError>;
 
-    /// The manifests of a database after this place in the chain, in order.
-    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<StoredManifest>, StoreError>;
+    /// What a dated table shows of itself; `None` if it, or the table of its journals, is not there. The
+    /// answer costs no more for a table with more rows.
+    async fn outline(&self, table: TableRef) -> Result<Option<Outline>, StoreError>;
+
+    /// The manifests of a database after this place in the chain, in order. One that cannot be read hides no other.
+    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<ManifestRow>, StoreError>;
 
     /// The last of them.
     async fn last_manifest(&self, database: u8) -> Result<Option<StoredManifest>, StoreError>;

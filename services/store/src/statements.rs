@@ -30,6 +30,8 @@ pub struct Plain {
     pub cancelled: String,
     /// Whether any envelope is in a stage after which something follows, as a number above zero.
     pub pending: String,
+    /// The same, then the least and the greatest id, then whether there are entries.
+    pub outline: String,
     /// Removes cancelled envelopes without entries; a list of ids as a condition is to be put between the two parts.
     pub purge: [String; 2],
 }
@@ -56,6 +58,10 @@ impl Plain {
         let pending = [Stage::Created, Stage::Active, Stage::Cancelled].map(has).join(" + ");
         Plain {
             pending: format!("SELECT /* pending */ {pending}"),
+            outline: format!(
+                "SELECT /* outline */ {pending}, (SELECT min(e.id) FROM {envelope} e), \
+                 (SELECT max(e.id) FROM {envelope} e), EXISTS (SELECT 1 FROM {entry} j WHERE j.envelope_id > x'')"
+            ),
             count_active: count(Stage::Active),
             count_unpaid: count(Stage::Created),
             cancel: format!("UPDATE /* cancel */ {envelope} SET stage = 2 WHERE id = ? AND stage = 0"),

@@ -18,10 +18,11 @@ use hongbao_workers::{Job as _, Ports, SealedRows};
 async fn numbers_of_the_chain(world: &World) -> Vec<u64> {
     let mut chain = Chain::default();
     let manifests = world.store.manifests(0, 0, 1_000).await.unwrap();
-    for stored in &manifests {
+    for row in &manifests {
+        let stored = row.manifest.as_ref().unwrap();
         assert_eq!(chain.take(&stored.manifest, stored.hash), []);
     }
-    manifests.iter().map(|stored| stored.manifest.number).collect()
+    manifests.iter().map(|row| row.number).collect()
 }
 
 #[tokio::test]
@@ -48,7 +49,7 @@ async fn what_is_settled_and_old_is_sealed_and_the_audit_takes_it_by_its_manifes
     assert_eq!(codes, [""; 0]);
     assert_eq!((report.envelopes, report.entries, report.sealed.tables_read), (before.envelopes, before.entries, 2));
     assert_eq!(report.books, before.books);
-    let sample = SealedRows::Sample { tables: 1, draw: 5 };
+    let sample = SealedRows::Sample { tables: 1, turn: 5 };
     assert_eq!(audited(&world, sample).await.1.sealed.tables_read, 1);
     for id in ids {
         assert_eq!(world.journal(id).await.len(), 5, "it is read as ever");

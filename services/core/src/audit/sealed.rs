@@ -16,6 +16,11 @@ pub fn manifest_broken(place: &str, number: u64, why: Break) -> Breach {
     of_table("I3", code, format!("manifest {number}, of {place}: {what}"))
 }
 
+/// A manifest that cannot be read (I3). `place` names its database.
+pub fn manifest_unreadable(place: &str, number: u64, reason: &str) -> Breach {
+    of_table("I3", "manifest_forged", format!("manifest {number} of {place} cannot be read: {reason}"))
+}
+
 /// A table that was sealed, and is gone (I3).
 pub fn sealed_table_missing(place: &str, number: u64) -> Breach {
     of_table("I3", "sealed_table_missing", format!("{place} is not there; manifest {number} says what it held"))

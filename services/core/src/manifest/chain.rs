@@ -70,6 +70,11 @@ impl Chain {
         (self.number + 1, self.hash)
     }
 
+    /// Passes a manifest that cannot be read: the next one cannot be seen to go on from it.
+    pub fn pass(&mut self, number: u64) {
+        *self = Chain { number, ..Chain::default() };
+    }
+
     /// Takes the next manifest, with the hash that is stored with it; gives what is wrong. After
     /// a break the chain goes on from the manifest as it was stored, so that one break is one.
     pub fn take(&mut self, manifest: &Manifest, stored: Hash) -> Vec<Break> {

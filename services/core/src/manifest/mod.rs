@@ -6,7 +6,7 @@
 //! them are a chain ([`Chain`]): one that is changed or taken out breaks it.
 //!
 //! A hash without a key proves no authorship: who can write all later manifests anew can
-//! forge the chain. It finds damage and slips, and forgery by who does not recompute it.
+//! forge the chain. It finds damage and slips, and changes after which the chain was not computed anew.
 //!
 //! Reading order: `content`, `tie`, `sealer`, `chain`.
 

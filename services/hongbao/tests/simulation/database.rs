@@ -251,7 +251,7 @@ fn effect_of(verb: StoreVerb<'_>) -> Effect {
         V::Fence | V::Look | V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => {
             Effect::Read
         }
-        V::IsQuiet(_) | V::Closing | V::Manifests | V::LastManifest => Effect::Read,
+        V::IsQuiet(_) | V::Closing | V::Outline | V::Manifests | V::LastManifest => Effect::Read,
         V::Unpaid | V::Cancelled | V::Expired | V::Scan(..) | V::CountPending | V::ScanEntries(..) => Effect::Read,
     }
 }

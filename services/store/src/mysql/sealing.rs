@@ -4,14 +4,15 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::manifest::Manifest;
 use hongbao_database::StoredRow as _;
+use hongbao_database::mysql::connection::within;
 
 use super::store::MysqlStore;
 use super::transaction::execute;
 use crate::day_tables::Found;
-use crate::failure::committing;
-use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, sealed_table};
+use crate::failure::{committing, reading};
+use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, manifest_row, outline, sealed_table};
 use crate::place::DayTableStore as _;
-use crate::{Closed, Seal, Sealing, StoreError, StoredManifest};
+use crate::{Closed, ManifestRow, Outline, Seal, Sealing, StoreError, StoredManifest};
 
 #[async_trait]
 impl Sealing for MysqlStore {
@@ -69,9 +70,21 @@ impl Sealing for MysqlStore {
         }
     }
 
-    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<StoredManifest>, StoreError> {
+    async fn outline(&self, table: TableRef) -> Result<Option<Outline>, StoreError> {
+        let statements = self.at(table)?;
+        let mut lease = self.connections.lease().await?;
+        let query = sqlx::query(&statements.plain.outline);
+        let asked = within(lease.limit(), query.fetch_one(lease.connection())).await;
+        match lease.done(asked) {
+            Ok(row) => outline(&row).map(Some),
+            Err(broken) if broken.is_missing() => Ok(None),
+            Err(broken) => Err(reading(broken)),
+        }
+    }
+
+    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<ManifestRow>, StoreError> {
         let statements = self.manifest_statements(database);
-        self.all(sqlx::query(&statements.page).bind(after).bind(limit), |row| manifest(database, row)).await
+        self.all(sqlx::query(&statements.page).bind(after).bind(limit), |row| manifest_row(database, row)).await
     }
 
     async fn last_manifest(&self, database: u8) -> Result<Option<StoredManifest>, StoreError> {
@@ -95,7 +108,8 @@ impl MysqlStore {
     /// Reads which tables of a database are sealed.
     pub(super) async fn find_sealed(&self, database: u8, found: &mut Found) -> Result<(), StoreError> {
         let statements = self.manifest_statements(database);
-        found.sealed.extend(self.all(sqlx::query(&statements.sealed), |row| sealed_table(database, row)).await?);
+        let tables = self.all(sqlx::query(&statements.sealed), |row| Ok(sealed_table(database, row))).await?;
+        found.sealed.extend(tables.into_iter().flatten());
         Ok(())
     }
 }

@@ -12,9 +12,9 @@ use super::query::{all, one};
 use super::store::SqliteStore;
 use crate::day_tables::Found;
 use crate::failure::{commit_failed, unavailable};
-use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, sealed_table};
+use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, manifest_row, outline, sealed_table};
 use crate::place::DayTableStore as _;
-use crate::{Closed, Seal, Sealing, StoreError, StoredManifest};
+use crate::{Closed, ManifestRow, Outline, Seal, Sealing, StoreError, StoredManifest};
 
 const TRIGGERS: &str = include_str!("../../../../sql/sqlite/envelope/sealed.sql");
 /// What they say.
@@ -79,10 +79,16 @@ impl Sealing for SqliteStore {
         }
     }
 
-    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<StoredManifest>, StoreError> {
+    async fn outline(&self, table: TableRef) -> Result<Option<Outline>, StoreError> {
+        let (file, statements) = self.at(table)?;
+        let row = none_without(one(file, sqlx::query(&statements.plain.outline)).await, "")?;
+        row.map(|row| outline(&row)).transpose()
+    }
+
+    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<ManifestRow>, StoreError> {
         let page = ManifestStatements::new(MANIFESTS).page;
         let query = sqlx::query(&page).bind(after as i64).bind(limit);
-        none_before(all(self.file_of(database)?, query, |row| manifest(database, row)).await)
+        none_before(all(self.file_of(database)?, query, |row| manifest_row(database, row)).await)
     }
 
     async fn last_manifest(&self, database: u8) -> Result<Option<StoredManifest>, StoreError> {
@@ -120,16 +126,19 @@ async fn close(connection: &mut SqliteConnection, table: TableRef) -> Result<Opt
 pub async fn find_sealed(connection: &mut SqliteConnection, database: u8, found: &mut Found) -> Result<(), StoreError> {
     let sealed = ManifestStatements::new(MANIFESTS).sealed;
     let rows = none_before(sqlx::query(&sealed).fetch_all(connection).await.map_err(unavailable))?;
-    for row in &rows {
-        found.sealed.push(sealed_table(database, row)?);
-    }
+    found.sealed.extend(rows.iter().filter_map(|row| sealed_table(database, row)));
     Ok(())
 }
 
 /// A file that is only read may be of a version that had no manifests.
 fn none_before<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
+    none_without(read, MANIFESTS)
+}
+
+/// Nothing, where a table whose name begins so is not there.
+fn none_without<T: Default>(read: Result<T, StoreError>, table: &str) -> Result<T, StoreError> {
     match read {
-        Err(StoreError::Unavailable(reason)) if reason.contains("no such table: manifest") => Ok(T::default()),
+        Err(StoreError::Unavailable(reason)) if reason.contains(&format!("no such table: {table}")) => Ok(T::default()),
         read => read,
     }
 }

@@ -13,8 +13,8 @@ use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Ti
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_store::{
-    Append, Closed, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Seal, Sealing,
-    Settlement, Store, StoreError, StoredManifest, TailEntry,
+    Append, Closed, Creation, Crediting, Journals, Maintenance, ManifestRow, Outline, PendingPage, Rotated, Rotation,
+    Scans, Seal, Sealing, Settlement, Store, StoreError, StoredManifest, TailEntry,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -49,6 +49,7 @@ pub enum StoreVerb<'a> {
     Closing,
     Reopen,
     Seal,
+    Outline,
     Manifests,
     LastManifest,
     Barrier,
@@ -257,7 +258,8 @@ with_faults! { Sealing {
     StoreVerb::Closing => closing(table: TableRef) -> Option<Closed>;
     StoreVerb::Reopen => reopen(closed: Closed) -> ();
     StoreVerb::Seal => seal(closed: Closed, manifest: &Manifest) -> Seal;
-    StoreVerb::Manifests => manifests(database: u8, after: u64, limit: u32) -> Vec<StoredManifest>;
+    StoreVerb::Outline => outline(table: TableRef) -> Option<Outline>;
+    StoreVerb::Manifests => manifests(database: u8, after: u64, limit: u32) -> Vec<ManifestRow>;
     StoreVerb::LastManifest => last_manifest(database: u8) -> Option<StoredManifest>;
 } }
 

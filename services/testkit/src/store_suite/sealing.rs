@@ -189,7 +189,9 @@ pub async fn manifests_are_read_as_they_were_written(on: &Fixture) {
     let (database, mut chain) = (table.database, Chain::default());
     for (after, manifest) in [(0, &first), (1, &second)] {
         let page = on.other.manifests(database, after, 1).await.unwrap();
-        let [stored] = &page[..] else { panic!("{page:?}") };
+        let [row] = &page[..] else { panic!("{page:?}") };
+        let stored = row.manifest.as_ref().unwrap();
+        assert_eq!(row.number, stored.manifest.number);
         assert_eq!((&stored.manifest, stored.hash), (manifest, manifest.hash()));
         assert_eq!(chain.take(&stored.manifest, stored.hash), []);
     }

@@ -22,6 +22,8 @@ pub(super) struct Audit<'a> {
     pub(super) found: AuditReport,
     pub(super) known: Known,
     pub(super) ties: Ties,
+    /// Sealed tables that are not there, by the place of their SET.
+    pub(super) missing: Vec<(usize, TableRef)>,
 }
 
 impl<'a> Audit<'a> {
@@ -37,7 +39,7 @@ impl<'a> Audit<'a> {
         check_whole(sets)?;
         let found = AuditReport { sets: sets.len() as u64, ..AuditReport::default() };
         let (known, ties) = (Known::default(), Ties::default());
-        Ok(Audit { sets, wallet, report, found, known, ties })
+        Ok(Audit { sets, wallet, report, found, known, ties, missing: Vec::new() })
     }
 
     /// Reports what is broken.

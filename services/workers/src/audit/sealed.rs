@@ -2,39 +2,43 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hongbao_core::audit::{manifest_broken, sealed_table_changed, sealed_table_missing, sealed_transfers_wrong};
-use hongbao_core::id::{Span, TableRef, stable_hash};
+use hongbao_core::audit::{
+    manifest_broken, manifest_unreadable, sealed_table_changed, sealed_table_missing, sealed_transfers_wrong,
+};
+use hongbao_core::id::{Span, TableRef};
 use hongbao_core::limits::MANIFESTS_PAGE_MAX;
 use hongbao_core::manifest::{Chain, Manifest, Sealer, Tie};
 use hongbao_core::{EnvelopeId, Transfer};
+use hongbao_store::{Outline, StoreError};
 
 use super::auditor::{Audit, words_of};
-use super::set::{AuditError, SetStore};
+use super::set::AuditError;
 use super::table::Walk;
-use super::ties::Sides;
+use super::ties::{Rows, Sides};
 
 /// Which sealed tables are read row by row. The others are taken by their manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealedRows {
     /// Each of them.
     All,
-    /// So many of each SET, drawn by this number: with another number they are others.
+    /// So many of each SET: with the next turn those that follow them.
     Sample {
         /// How many.
         tables: u32,
-        /// Where they begin follows from it.
-        draw: u64,
+        /// The samples of turns that follow each other come round to all tables, as long as no other is sealed.
+        turn: u64,
     },
 }
 
 impl SealedRows {
     /// Those of these that are to be read.
     pub(super) fn choose(self, sealed: &BTreeMap<TableRef, Manifest>) -> BTreeSet<TableRef> {
-        let (tables, draw) = match self {
+        let (tables, turn) = match self {
             SealedRows::All => return sealed.keys().copied().collect(),
-            SealedRows::Sample { tables, draw } => (tables as usize, draw),
+            SealedRows::Sample { tables, turn } => (tables as usize, turn),
         };
-        let first = stable_hash(&draw.to_be_bytes()) as usize % sealed.len().max(1);
+        let all = sealed.len().max(1) as u128;
+        let first = (u128::from(turn) * tables as u128 % all) as usize;
         sealed.keys().cycle().skip(first).take(tables.min(sealed.len())).copied().collect()
     }
 }
@@ -52,9 +56,18 @@ impl Audit<'_> {
                 let page = set.store.manifests(database, after, MANIFESTS_PAGE_MAX).await;
                 let page = page.map_err(|error| set.failed(error))?;
                 let is_full = page.len() as u32 == MANIFESTS_PAGE_MAX;
-                for stored in page {
+                for row in page {
+                    after = row.number;
+                    let stored = match row.manifest {
+                        Ok(stored) => stored,
+                        Err(reason) => {
+                            chain.pass(after);
+                            let place = format!("SET {} database {database:02}", set.name);
+                            self.tell([manifest_unreadable(&place, after, &reason)]);
+                            continue;
+                        }
+                    };
                     let manifest = stored.manifest;
-                    after = manifest.number;
                     let table = TableRef { database, table: manifest.table, span: Span::Date(manifest.date) };
                     let breaks = chain.take(&manifest, stored.hash);
                     let place = words_of(set, table);
@@ -72,7 +85,7 @@ impl Audit<'_> {
     }
 
     /// Takes a table by its manifest.
-    pub(super) fn by_manifest(&mut self, number: usize, table: TableRef, manifest: &Manifest) {
+    fn by_manifest(&mut self, number: usize, table: TableRef, manifest: &Manifest, rows: Rows) {
         let content = &manifest.content;
         let sums = &mut self.found.sealed;
         sums.tables += 1;
@@ -81,23 +94,37 @@ impl Audit<'_> {
         sums.paid_fen += i128::from(content.paid_fen);
         sums.opened_fen += i128::from(content.opened_fen);
         sums.refunded_fen += i128::from(content.refunded_fen);
-        let sides = Sides { due: content.tie, found: Tie::default(), was_read: false };
-        self.ties.0.insert((number, table), sides);
+        self.ties.0.insert((number, table), Sides { due: content.tie, found: Tie::default(), rows });
     }
 
-    /// Reads a sealed table and compares it with its manifest.
+    /// Compares a sealed table with its manifest: what it shows of itself, and, if this differs
+    /// or `reads` it, all of its rows.
     pub(super) async fn sealed_table(
         &mut self,
         number: usize,
         table: TableRef,
         manifest: &Manifest,
+        reads: bool,
     ) -> Result<(), AuditError> {
-        self.by_manifest(number, table, manifest);
-        self.found.sealed.tables_read += 1;
-        if let Some(sides) = self.ties.0.get_mut(&(number, table)) {
-            sides.was_read = true;
-        }
         let set = &self.sets[number];
+        let seems_the_same = match set.store.outline(table).await {
+            Ok(Some(Outline { is_quiet, ends, has_entries })) => {
+                let content = &manifest.content;
+                is_quiet && ends == content.ends && has_entries == (content.entries > 0)
+            }
+            Ok(None) => {
+                self.missing(number, table, manifest);
+                return Ok(());
+            }
+            Err(StoreError::Damaged(_)) => false,
+            Err(error) => return Err(set.failed(error)),
+        };
+        if seems_the_same && !reads {
+            self.by_manifest(number, table, manifest, Rows::Unread);
+            return Ok(());
+        }
+        self.by_manifest(number, table, manifest, Rows::Read);
+        self.found.sealed.tables_read += 1;
         let mut walk = Walk::begin(table, Some(Sealer::default()));
         self.table(set, &mut walk).await?;
         let found = walk.sealer.map(|sealer| sealer.content());
@@ -107,17 +134,21 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// Sealed tables that are not there.
-    pub(super) fn missing<'m>(&mut self, set: &SetStore, tables: impl Iterator<Item = (&'m TableRef, &'m Manifest)>) {
-        self.tell(tables.map(|(table, manifest)| sealed_table_missing(&words_of(set, *table), manifest.number)));
+    /// A sealed table that is not there. Its transfers are still those that its manifest says.
+    pub(super) fn missing(&mut self, number: usize, table: TableRef, manifest: &Manifest) {
+        self.by_manifest(number, table, manifest, Rows::Missing);
+        self.missing.push((number, table));
+        self.tell([sealed_table_missing(&words_of(&self.sets[number], table), manifest.number)]);
     }
 
     /// Whether a transfer is of an envelope in a sealed table, with which it then is compared at the end.
     pub(super) fn is_tied(&mut self, id: EnvelopeId, transfer: &Transfer) -> bool {
         let number = self.holder_number(id);
-        let table = self.sets[number].store.table_of(id);
-        let sides = self.ties.0.get_mut(&(number, table));
-        sides.is_some_and(|sides| {
+        let store = &self.sets[number].store;
+        // The id of an envelope whose table is missing leads to a day table.
+        let of_missing = self.missing.iter().find(|(of, table)| *of == number && store.may_lie_in(*table, id));
+        let place = of_missing.copied().unwrap_or_else(|| (number, store.table_of(id)));
+        self.ties.0.get_mut(&place).is_some_and(|sides| {
             sides.found.add(transfer);
             true
         })
@@ -132,10 +163,12 @@ impl Audit<'_> {
             let (number, table) = (*number, *table);
             let set = &self.sets[number];
             self.tell([sealed_transfers_wrong(&words_of(set, table), &sides.due, &sides.found)]);
-            if !sides.was_read {
+            if sides.rows == Rows::Unread {
                 self.table(set, &mut Walk::begin(table, None)).await?;
             }
         }
+        // Of a missing table no envelope can be asked for.
+        wrong.retain(|_, sides| sides.rows != Rows::Missing);
         match wrong.is_empty() {
             true => Ok(()),
             false => self.transfers_of_no_envelope(&wrong.into_keys().collect()).await,
@@ -161,11 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_has_its_size_and_comes_round_to_every_table() {
+    fn samples_that_follow_each_other_come_round_to_every_table() {
         let sealed = sealed(100);
         let mut seen = BTreeSet::new();
-        for draw in 0..200 {
-            let chosen = SealedRows::Sample { tables: 7, draw }.choose(&sealed);
+        for turn in 20_000..20_000 + 100_u64.div_ceil(7) {
+            let chosen = SealedRows::Sample { tables: 7, turn }.choose(&sealed);
             assert_eq!(chosen.len(), 7);
             seen.extend(chosen);
         }
@@ -175,7 +208,7 @@ mod tests {
 
     #[test]
     fn of_few_tables_a_sample_is_all_and_of_none_it_is_none() {
-        let sample = SealedRows::Sample { tables: 7, draw: 3 };
+        let sample = SealedRows::Sample { tables: 7, turn: 3 };
         assert_eq!((sample.choose(&sealed(3)).len(), sample.choose(&sealed(0)).len()), (3, 0));
     }
 }

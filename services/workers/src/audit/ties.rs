@@ -9,10 +9,21 @@ use hongbao_core::manifest::Tie;
 #[derive(Default)]
 pub(super) struct Ties(pub BTreeMap<(usize, TableRef), Sides>);
 
+/// The rows of a sealed table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// They were not read.
+    Unread,
+    /// They were read.
+    Read,
+    /// The table, or that of its journals, is not there.
+    Missing,
+}
+
 /// What is due to a table, and what was found.
 pub(super) struct Sides {
     pub due: Tie,
     pub found: Tie,
-    /// Its rows were read.
-    pub was_read: bool,
+    /// What becomes of its rows.
+    pub rows: Rows,
 }

@@ -20,7 +20,7 @@ use super::{DAY_MS, World, ZONE_S, run_until_idle};
 /// Names how many rows are sealed in the measurement.
 const ROWS: &str = "HONGBAO_SEAL_ROWS";
 /// By manifests alone.
-pub const NO_ROWS: SealedRows = SealedRows::Sample { tables: 0, draw: 0 };
+pub const NO_ROWS: SealedRows = SealedRows::Sample { tables: 0, turn: 0 };
 
 /// The job, as early as it may be configured.
 pub fn seal(world: &World) -> Seal {
@@ -111,6 +111,7 @@ pub async fn each_damage_of_sealed_tables_is_named(
         let text = text.replace("{t}", &format!("{}transfer", database.prefix(Side::Wallet)));
         let number = "(SELECT max(number) FROM (SELECT number FROM {m}) AS numbers)";
         let text = text.replace("{last}", &number.replace("{m}", &format!("{}manifest", database.prefix(Side::Store))));
+        let text = text.replace("{y}", &world.table(ids[0]).table.to_string());
         text.replace("{2}", &hex(&TransferId::Envelope(ids[0], 2).to_key()))
     };
     let tables = [(Side::Store, "{e}"), (Side::Store, "{j}"), (Side::Store, "{m}"), (Side::Wallet, "{t}")];
@@ -123,7 +124,10 @@ pub async fn each_damage_of_sealed_tables_is_named(
     let mut damages = Vec::new();
     let mut of_rows = |sql: &str, by_rows: &[&'static str]| {
         let by_rows = [&["sealed_table_changed"], by_rows].concat();
-        damages.push(Damage { side: Side::Store, sql: named(sql), by_manifest: Vec::new(), by_rows });
+        // What the table shows of itself: without its rows being read no other damage to them is seen.
+        let is_shown = sql.contains("stage") || sql.starts_with("DELETE FROM {e}") || sql == "DELETE FROM {j}";
+        let by_manifest = if is_shown { by_rows.clone() } else { Vec::new() };
+        damages.push(Damage { side: Side::Store, sql: named(sql), by_manifest, by_rows });
     };
     of_rows("UPDATE {e} SET greeting = 'x' WHERE id = {id}", &[]);
     of_rows("UPDATE {e} SET audience_type = 'user', audience_id = 'x' WHERE id = {id}", &[]);
@@ -136,6 +140,7 @@ pub async fn each_damage_of_sealed_tables_is_named(
     of_rows("UPDATE {j} SET at_ms = at_ms + 1 WHERE envelope_id = {id} AND seq = 2", &["entry_time_wrong"]);
     of_rows("DELETE FROM {j} WHERE envelope_id = {id} AND seq = 5", &["entry_missing"]);
     of_rows("DELETE FROM {j} WHERE envelope_id = {id}", &["entry_missing"]);
+    of_rows("DELETE FROM {j}", &["entry_missing"]);
 
     // Each column of a manifest. What stands in the first one is compared with the second.
     let (forged, broken) = ("manifest_forged", "chain_broken");
@@ -165,6 +170,20 @@ pub async fn each_damage_of_sealed_tables_is_named(
         let sql = named(&format!("UPDATE {{m}} SET {set}"));
         let sql = sql.replace("{zeros}", &hex(&[0; 32])).replace("{ones}", &hex(&[1; 32]));
         damages.push(Damage { side: Side::Store, sql, by_manifest: codes.clone(), by_rows: codes });
+    }
+    // What no program of ours writes.
+    for set in [
+        "paid_fen = NULL",
+        "rows_hash = NULL",
+        "hash = {short}",
+        "transfers_hash = {short}",
+        "first_id = {short}",
+        "envelopes = -1",
+        "date = 1",
+        "y = 300",
+    ] {
+        let sql = named(&format!("UPDATE {{m}} SET {set} WHERE number = 1")).replace("{short}", &hex(&[1; 7]));
+        damages.push(Damage { side: Side::Store, sql, by_manifest: vec![forged], by_rows: vec![forged] });
     }
     let sql = named("DELETE FROM {m} WHERE number = 1");
     damages.push(Damage { side: Side::Store, sql, by_manifest: vec![broken], by_rows: vec![broken] });
@@ -197,14 +216,29 @@ pub async fn each_damage_of_sealed_tables_is_named(
     }
     assert_eq!(audited(world, SealedRows::All).await.0, [""; 0], "everything was mended again");
 
-    for table in ["{e}", "{j}"] {
+    let damaged = named("UPDATE {m} SET y = 300 WHERE number = 1");
+    assert_eq!(database.execute(Side::Store, &damaged).await, 1);
+    open().await.look().await.expect("a manifest that cannot be read keeps no SET from starting");
+    assert_eq!(database.execute(Side::Store, &named("UPDATE {m} SET y = {y} WHERE number = 1")).await, 1);
+
+    // The journals' table first, then both.
+    for table in ["{j}", "{e}"] {
         database.execute(Side::Store, &format!("DROP TABLE {}", named(table))).await;
+        for rows in [NO_ROWS, SealedRows::All] {
+            let mut codes = Vec::new();
+            let mut tell = |breach: &Breach| codes.push(breach.code);
+            let anew = [SetStore::whole(open().await)];
+            audit_with(&anew, &*world.wallet, rows, &mut tell).await.expect("a missing table does not end the audit");
+            assert_eq!(codes, ["sealed_table_missing"], "without {table}, {rows:?}");
+        }
     }
+    let sql = named("DELETE FROM {t} WHERE id = {2}");
+    assert_eq!(database.execute(Side::Wallet, &sql).await, 1);
+    let anew = [SetStore::whole(open().await)];
     let mut codes = Vec::new();
     let mut tell = |breach: &Breach| codes.push(breach.code);
-    let anew = [SetStore::whole(open().await)];
     audit_with(&anew, &*world.wallet, NO_ROWS, &mut tell).await.unwrap();
-    assert!(codes.contains(&"sealed_table_missing"), "{codes:?}");
+    assert!(codes.starts_with(&["sealed_table_missing", "sealed_transfers_wrong"]), "{codes:?}");
 }
 
 /// What is sealed a second, and how long an audit takes beside so much: with more rows in `HONGBAO_SEAL_ROWS`, it measures.
