@@ -151,6 +151,8 @@ pub const OLD_READ_WAIT: Duration = Duration::from_millis(500);
 pub const ROTATION_LEASE: Duration = Duration::from_secs(30);
 /// Envelopes that are moved to the table of their date in one transaction, with their entries.
 pub const SORTED_AT_ONCE_MAX: u32 = 200;
+/// Tries of a manifest that met another one at its place in the chain.
+pub const SEAL_TRIES_MAX: u32 = 8;
 /// Days after which a configuration may let a dated table be sealed: nothing is written into it any more.
 pub const SEAL_AFTER_DAYS: RangeInclusive<u32> = 45..=3_650;
 /// Days after which no new envelope is made under an id.

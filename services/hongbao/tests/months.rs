@@ -90,7 +90,7 @@ impl Service {
             Box::new(Refund::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Credit::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Purge::new(ports.clone(), ZONE_S, &limits, 86_400)),
-            Box::new(Seal::new(ports, ZONE_S, &limits, SEALED_AFTER_DAYS)),
+            Box::new(Seal::new(ports, ZONE_S, SEALED_AFTER_DAYS)),
         ];
         let (details, unfinished) = (BTreeMap::new(), BTreeSet::new());
         Service { _dir: dir, store, wallet, clock, stuck, jobs, details, unfinished, made: 0 }

@@ -90,8 +90,6 @@ fn place(row: &impl StoredRow, start: usize) -> Result<(u8, Date), StoreError> {
 
 /// The statements about the manifests of one database, which every database here understands.
 pub struct ManifestStatements {
-    /// Takes a closing back, unless it was sealed: closing.
-    pub reopen: String,
     /// A page of the chain: after which number, how many.
     pub page: String,
     /// The end of the chain.
@@ -106,7 +104,6 @@ impl ManifestStatements {
     pub fn new(table: &str) -> ManifestStatements {
         let columns = COLUMNS.join(", ");
         ManifestStatements {
-            reopen: format!("DELETE /* reopen */ FROM {table} WHERE closing = ? AND number IS NULL"),
             page: format!("SELECT /* manifests */ {columns} FROM {table} WHERE number > ? ORDER BY number LIMIT ?"),
             last: format!(
                 "SELECT /* last_manifest */ {columns} FROM {table} WHERE number IS NOT NULL ORDER BY number DESC LIMIT 1"
@@ -121,8 +118,20 @@ impl ManifestStatements {
         format!("SELECT /* closing */ closing, number FROM {} WHERE y = {table} AND date = {date}", self.table)
     }
 
-    /// Seals what was closed so: the text that commits.
-    pub fn seal(&self, closing: i64, manifest: &Manifest) -> String {
+    /// Takes a closing back, unless it was sealed: the text that commits. After a crash or a restore a database may
+    /// give the number of a closing that it forgot to that of another table, so the table must be the same.
+    pub fn reopen(&self, closed: Closed, date: Date) -> String {
+        let Closed { table: TableRef { table: y, .. }, number } = closed;
+        let table = &self.table;
+        format!(
+            "DELETE /* reopen */ FROM {table} WHERE closing = {number} AND y = {y} AND date = {date} AND number IS NULL"
+        )
+    }
+
+    /// Seals what was closed so, with the same caution: the text that commits.
+    pub fn seal(&self, closed: Closed, manifest: &Manifest) -> String {
+        let Manifest { table: y, date, .. } = manifest;
+        let closing = closed.number;
         let Content { envelopes, entries, paid_fen, opened_fen, refunded_fen, ends, rows_hash, tie } =
             &manifest.content;
         let hex = |bytes: &[u8]| format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
@@ -131,7 +140,7 @@ impl ManifestStatements {
             "UPDATE /* seal */ {} SET number = {}, envelopes = {envelopes}, entries = {entries}, paid_fen = {paid_fen}, \
              opened_fen = {opened_fen}, refunded_fen = {refunded_fen}, first_id = {}, last_id = {}, rows_hash = {}, \
              transfers = {}, transfers_fen = {}, transfers_hash = {}, previous_hash = {}, hash = {} \
-             WHERE closing = {closing} AND number IS NULL",
+             WHERE closing = {closing} AND y = {y} AND date = {date} AND number IS NULL",
             self.table,
             manifest.number,
             id(ends.map(|(first, _)| first)),

@@ -134,7 +134,7 @@ impl WorkerSet {
         let credit = Credit::new(ports.clone(), zone_offset_s, limits).measured_by(metrics.clone());
         let refund = Refund::new(ports.clone(), zone_offset_s, limits);
         let purge = Purge::new(ports.clone(), zone_offset_s, limits, options.purge_after_s);
-        let seal = Seal::new(ports.clone(), zone_offset_s, limits, options.seal_after_days);
+        let seal = Seal::new(ports.clone(), zone_offset_s, options.seal_after_days);
         let activate = Activate::new(ports, zone_offset_s, limits);
         let idle = Duration::from_millis(options.idle_ms);
         let jobs = vec![

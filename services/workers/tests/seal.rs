@@ -4,15 +4,17 @@ mod common;
 
 use common::columns::{Database as _, Side};
 use common::damage::{Files, damage_store};
-use common::faults::{DEATHS, Verb, run_and_die};
+use common::faults::{DEATHS, Death, Verb, run_and_die};
 use common::sealed::{
     NO_ROWS, audited, credit, days_later, each_damage_of_sealed_tables_is_named, many_sealed_rows_are_not_read, rotate,
     seal, seal_with, two_old_tables, unsealed,
 };
 use common::{DAY_MS, World, ZONE_S, open_store, run_until_idle};
+use hongbao_core::id::TableRef;
 use hongbao_core::manifest::Chain;
-use hongbao_core::{Transfer, TransferOutcome};
+use hongbao_core::{EnvelopeId, Transfer, TransferOutcome};
 use hongbao_workers::purge::Purge;
+use hongbao_workers::seal::Seal;
 use hongbao_workers::{Job as _, Ports, SealedRows};
 
 async fn numbers_of_the_chain(world: &World) -> Vec<u64> {
@@ -163,11 +165,12 @@ async fn nothing_is_sealed_after_a_manifest_that_was_changed() {
     }
     let files = Files(&world);
     files.execute(Side::Store, "UPDATE manifest SET paid_fen = paid_fen + 1 WHERE number = 1").await;
-    let mut failures = 0;
+    let (mut failures, mut rows) = (0, 0);
     for _ in 0..20 {
-        failures += job.run_once(100).await.unwrap().failures;
+        let report = job.run_once(100).await.unwrap();
+        (failures, rows) = (failures + report.failures, rows + report.rows);
     }
-    assert!(failures > 0);
+    assert_eq!((failures, rows), (1, 0), "what cannot be sealed is not read");
     assert_eq!(world.store.manifests(0, 0, 10).await.unwrap().len(), 1);
     files.execute(Side::Store, "UPDATE manifest SET paid_fen = paid_fen - 1 WHERE number = 1").await;
     run_until_idle(&mut seal(&world), 100).await;
@@ -191,15 +194,114 @@ async fn a_death_at_any_step_loses_nothing_and_the_next_run_goes_on() {
     }
 }
 
-/// A table takes several visits, and a worker may stop after any of them.
-#[tokio::test]
-async fn a_large_table_is_sealed_in_bounded_runs_whoever_goes_on() {
-    let world = World::new().await;
-    rotate(&world).await;
-    for _ in 0..300 {
+/// So many finished envelopes of today, each of three rows.
+async fn fill(world: &World, envelopes: u32) -> EnvelopeId {
+    let mut last = None;
+    for _ in 0..envelopes {
         let id = world.active(20, 2).await;
         world.open_many(id, "a", 2).await;
+        last = Some(id);
     }
+    last.expect("at least one")
+}
+
+/// Large tables of three days, dated and old enough; an envelope of each.
+async fn three_large_tables(world: &World) -> Vec<EnvelopeId> {
+    rotate(world).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(fill(world, 150).await);
+        world.clock.advance_millis(DAY_MS);
+    }
+    credit(world).await;
+    days_later(world, 70).await;
+    ids
+}
+
+/// So a worker that is stopped again and again comes forward all the same.
+#[tokio::test]
+async fn large_tables_are_sealed_one_after_the_other_the_oldest_first() {
+    let world = World::new().await;
+    let ids = three_large_tables(&world).await;
+    let tables: Vec<TableRef> = ids.iter().map(|id| world.table(*id)).collect();
+    let mut job = seal(&world);
+    for sealed in 1..=3 {
+        while numbers_of_the_chain(&world).await.len() < sealed {
+            job.run_once(100).await.unwrap();
+            let mut closed = 0;
+            for table in &tables {
+                closed += u32::from(world.store.closing(*table).await.unwrap().is_some());
+            }
+            assert!(closed <= 1, "{closed} tables are under way");
+        }
+        assert_eq!(unsealed(&world), tables[sealed..].to_vec(), "the oldest ones are sealed");
+        // As after a change of the lease.
+        job.start_over();
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_is_not_read_again_after_an_error_that_passes() {
+    let world = World::new().await;
+    rotate(&world).await;
+    fill(&world, 150).await;
+    credit(&world).await;
+    days_later(&world, 70).await;
+    let mut job = seal(&world);
+    world.faults.arm(Verb::Seal, Death::Before);
+    let (mut failures, mut rows) = (0, 0);
+    for _ in 0..10 {
+        let report = job.run_once(100).await.unwrap();
+        (failures, rows) = (failures + report.failures, rows + report.rows);
+    }
+    assert!(!world.faults.is_armed() && failures == 1 && unsealed(&world).len() == 1);
+    job.forget_failures();
+    let again = job.run_once(100).await.unwrap();
+    assert_eq!((again.failures, again.rows, unsealed(&world).len()), (0, 0, 0));
+    assert!(rows < 450, "the rows of the run that failed are not counted");
+}
+
+/// Its reading succeeds again and again before it comes to the breach.
+#[tokio::test]
+async fn a_table_with_a_breach_far_behind_is_not_read_again_and_again() {
+    let world = World::new().await;
+    rotate(&world).await;
+    let last = fill(&world, 150).await;
+    credit(&world).await;
+    days_later(&world, 70).await;
+    damage_store(&world, last, "UPDATE {j} SET amount_fen = amount_fen + 1 WHERE envelope_id = {id} AND seq = 2").await;
+    let mut job = seal(&world);
+    let (mut failures, mut rows) = (0, 0);
+    for _ in 0..50 {
+        let report = job.run_once(100).await.unwrap();
+        (failures, rows) = (failures + report.failures, rows + report.rows);
+        job.forget_failures();
+    }
+    assert_eq!(failures, 1);
+    assert!(rows < 450, "{rows}");
+    damage_store(&world, last, "UPDATE {j} SET amount_fen = amount_fen - 1 WHERE envelope_id = {id} AND seq = 2").await;
+    world.clock.advance_millis(DAY_MS / 4);
+    run_until_idle(&mut job, 100).await;
+    assert_eq!(unsealed(&world), []);
+}
+
+/// Tables that are younger than what is sealed now, one of which was closed when fewer days were configured.
+#[tokio::test]
+async fn a_closed_table_is_sealed_also_where_more_days_are_configured_since() {
+    let world = World::new().await;
+    let [first, second] = two_old_tables(&world).await;
+    let tables = [first, second].map(|id| world.table(id));
+    world.store.close(tables[0]).await.unwrap();
+    run_until_idle(&mut Seal::new(world.ports(), ZONE_S, 1_000), 100).await;
+    assert_eq!(unsealed(&world), [tables[1]]);
+}
+
+/// A table takes several visits, and a worker may stop after any of them.
+#[tokio::test]
+async fn a_large_table_is_sealed_in_bounded_runs_by_one_worker_or_the_next() {
+    let world = World::new().await;
+    rotate(&world).await;
+    fill(&world, 300).await;
     credit(&world).await;
     days_later(&world, 70).await;
     let mut job = seal(&world);
@@ -225,7 +327,7 @@ async fn two_workers_without_a_lease_seal_each_table_once() {
     credit(&world).await;
     days_later(&world, 70).await;
     let other = Ports { store: open_store(world.dir.path(), 1).await, ..world.ports() };
-    let (mut one, mut two) = (seal(&world), seal_with(&world, other));
+    let (mut one, mut two) = (seal(&world), seal_with(other));
     for _ in 0..100 {
         let (one, two) = tokio::join!(one.run_once(20), two.run_once(20));
         assert_eq!((one.unwrap().failures, two.unwrap().failures), (0, 0));

@@ -168,10 +168,7 @@ impl MysqlStore {
     pub(super) async fn make_room(&self, id: EnvelopeId) -> Result<(), StoreError> {
         let (day_table, date) = self.day_table_of(id);
         self.look_at(day_table, date).await?;
-        let mut found = Found::default();
-        self.find_sealed(day_table.database, &mut found).await?;
-        self.day_tables().learn(found);
-        if self.day_tables().is_sealed(day_table.dated(date)) {
+        if self.found_closing(day_table.dated(date)).await? == Some(None) {
             return Err(sealed());
         }
         if !matches!(self.day_tables().place(day_table, date), Place::Nowhere { .. }) {

@@ -48,15 +48,15 @@ impl Sealing for MysqlStore {
     }
 
     async fn reopen(&self, closed: Closed) -> Result<(), StoreError> {
-        let statements = self.manifest_statements(closed.table.database);
+        let date = date_of_dated(closed.table)?;
+        let sql = self.manifest_statements(closed.table.database).reopen(closed, date);
         let mut lease = self.connections.lease().await?;
-        let sql = statements.reopen.replace('?', &closed.number.to_string());
         let done = execute(&mut lease, &sql).await;
         lease.done(done).map_err(committing).map(|_| ())
     }
 
     async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError> {
-        let sql = self.manifest_statements(closed.table.database).seal(closed.number, manifest);
+        let sql = self.manifest_statements(closed.table.database).seal(closed, manifest);
         let mut lease = self.connections.lease().await?;
         let done = execute(&mut lease, &sql).await;
         match lease.done(done) {
@@ -100,7 +100,7 @@ impl MysqlStore {
     }
 
     /// The closing of a table, which is `None` where it is sealed.
-    async fn found_closing(&self, table: TableRef) -> Result<Option<Option<Closed>>, StoreError> {
+    pub(super) async fn found_closing(&self, table: TableRef) -> Result<Option<Option<Closed>>, StoreError> {
         let sql = self.manifest_statements(table.database).closing(table.table, date_of_dated(table)?);
         self.one(sqlx::query(&sql)).await?.map(|row| closing(table, &row)).transpose()
     }

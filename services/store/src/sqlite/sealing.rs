@@ -57,15 +57,15 @@ impl Sealing for SqliteStore {
     async fn reopen(&self, closed: Closed) -> Result<(), StoreError> {
         let (file, _) = self.writable(closed.table)?;
         let mut writer = file.writer().await?;
-        let reopen = ManifestStatements::new(MANIFESTS).reopen;
-        sqlx::query(&reopen).bind(closed.number).execute(&mut *writer).await.map_err(commit_failed)?;
+        let reopen = ManifestStatements::new(MANIFESTS).reopen(closed, date_of_dated(closed.table)?);
+        sqlx::query(&reopen).execute(&mut *writer).await.map_err(commit_failed)?;
         Ok(writer.committed()?)
     }
 
     async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError> {
         let (file, _) = self.writable(closed.table)?;
         let mut writer = file.writer().await?;
-        let seal = ManifestStatements::new(MANIFESTS).seal(closed.number, manifest);
+        let seal = ManifestStatements::new(MANIFESTS).seal(closed, manifest);
         let done = sqlx::query(&seal).execute(&mut *writer).await;
         writer.committed()?;
         match done {

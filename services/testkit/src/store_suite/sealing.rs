@@ -169,6 +169,13 @@ pub async fn a_closing_that_was_taken_back_seals_nothing(on: &Fixture) {
     assert_eq!(on.store.seal(stopped, &manifest).await.unwrap(), Seal::Fenced);
     on.store.reopen(stopped).await.unwrap();
     assert_eq!(close(&on.store, table).await, closed, "an old closing opens nothing");
+    // A database that was restored gives the same numbers again, to others.
+    let mut other = closed;
+    other.table.table ^= 1;
+    on.store.reopen(other).await.unwrap();
+    let of_other = Manifest { table: other.table.table, ..manifest.clone() };
+    assert_eq!(on.store.seal(other, &of_other).await.unwrap(), Seal::Fenced);
+    assert_eq!(close(&on.store, table).await, closed, "the number of another table opens nothing");
     assert_eq!(on.store.last_manifest(table.database).await.unwrap(), None);
 }
 

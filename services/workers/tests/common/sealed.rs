@@ -24,12 +24,12 @@ pub const NO_ROWS: SealedRows = SealedRows::Sample { tables: 0, turn: 0 };
 
 /// The job, as early as it may be configured.
 pub fn seal(world: &World) -> Seal {
-    seal_with(world, world.ports())
+    seal_with(world.ports())
 }
 
 /// The same as another process has it.
-pub fn seal_with(world: &World, ports: Ports) -> Seal {
-    Seal::new(ports, ZONE_S, &world.limits(), *SEAL_AFTER_DAYS.start())
+pub fn seal_with(ports: Ports) -> Seal {
+    Seal::new(ports, ZONE_S, *SEAL_AFTER_DAYS.start())
 }
 
 /// Gives each day table the date that it is to hold by now.
