@@ -74,12 +74,18 @@ impl Sweep {
 /// The sweep over all tables, one after the other, for ever.
 #[derive(Clone, Debug, Default)]
 struct Round {
-    /// The place of the table in the list of tables.
-    next: usize,
+    /// It goes on at this table or the next greater one, or behind it: tables come and go meanwhile.
+    next: Option<Next>,
     sweep: Sweep,
     rounds: u64,
     /// Not before this time.
     due_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    At(TableRef),
+    Behind(TableRef),
 }
 
 /// What a visit to a tail came to.
@@ -337,17 +343,59 @@ impl Cursors {
         if tables.is_empty() || !self.sweep_is_due(now) {
             return None;
         }
-        if self.round.next >= tables.len() {
-            self.round.next = 0;
+        let in_turn = |table: &TableRef| match self.round.next {
+            None => true,
+            Some(Next::At(at)) => *table >= at,
+            Some(Next::Behind(passed)) => *table > passed,
+        };
+        let next = tables.iter().copied().filter(in_turn).min();
+        if next.is_none() {
             self.round.rounds += 1;
         }
-        Some(tables[self.round.next])
+        let table = next.or_else(|| tables.iter().copied().min())?;
+        if self.round.next.replace(Next::At(table)) != Some(Next::At(table)) {
+            self.round.sweep = Sweep::default();
+        }
+        Some(table)
     }
 
     /// It is done with this table, or cannot use it.
     pub fn pass(&mut self, now: Timestamp) {
-        self.round.next += 1;
+        if let Some(Next::At(table)) = self.round.next {
+            self.round.next = Some(Next::Behind(table));
+        }
         self.round.sweep = Sweep::default();
         self.round.due_at = now.plus_millis(SWEEP_PAUSE_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hongbao_core::id::Span;
+
+    use super::*;
+
+    fn tables(days: &[&str]) -> Vec<TableRef> {
+        let of = |day: &&str| TableRef { database: 0, table: 0, span: Span::Date(Date::parse(day).unwrap()) };
+        days.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_sweep_passes_over_no_table_when_others_are_sealed_meanwhile() {
+        let now = Timestamp::from_millis(1_000_000);
+        let all = tables(&["20260101", "20260102", "20260103", "20260104"]);
+        let mut cursors = Cursors::default();
+        for table in &all[..2] {
+            assert_eq!(cursors.table_to_sweep(&all, now), Some(*table));
+            cursors.pass(now);
+        }
+        let now = now.plus_millis(10 * SWEEP_PAUSE_MS);
+        let left = &all[1..];
+        assert_eq!(cursors.table_to_sweep(left, now), Some(all[2]), "the first one is gone");
+        let left = &all[3..];
+        assert_eq!(cursors.table_to_sweep(left, now), Some(all[3]), "the one that it was at is gone");
+        cursors.pass(now);
+        let now = now.plus_millis(10 * SWEEP_PAUSE_MS);
+        assert_eq!(cursors.table_to_sweep(&all, now), Some(all[0]), "the next round");
     }
 }
