@@ -347,7 +347,9 @@ pub const PERMIT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Tries of a reading during which the database server was started anew or replaced by another node.
 pub const DURABLE_READ_TRIES_MAX: u32 = 3;
 /// Tries of a transaction that the database rolled back because of a deadlock.
-pub const DEADLOCK_TRIES_MAX: u32 = 5;
+pub const DEADLOCK_TRIES_MAX: u32 = 8;
+/// The longest pause before the second of them, which is twice as long before each further one: half a second in all.
+pub const DEADLOCK_PAUSE_MAX: Duration = Duration::from_millis(4);
 /// Tries of a migration's statement that met another process.
 pub const MIGRATION_TRIES_MAX: u32 = 20;
 /// How long a connection that is not needed any more may take to close.

@@ -1,19 +1,22 @@
 //! Texts that write rows and commit, in one round trip.
 //!
 //! A transaction that met another one and was taken back (error 1213, on a
-//! cluster also at its commit) is tried again as it is, a few times.
+//! cluster also at its commit) is tried again as it is, a few times, after a pause.
 //!
 //! Rows for a dated table come in only while it is not closed: their transaction puts a row
 //! into the table of manifests, whose key `sealed_table` lets it, or the closing, come first.
 
+use std::time::Duration;
+
 use hongbao_core::EnvelopeId;
 use hongbao_core::id::TableRef;
-use hongbao_core::limits::DEADLOCK_TRIES_MAX;
+use hongbao_core::limits::{DEADLOCK_PAUSE_MAX, DEADLOCK_TRIES_MAX};
 use hongbao_database::mysql::connection::{Lease, within};
 use hongbao_database::mysql::failure::QueryError;
 use hongbao_database::mysql::row::put;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
+use tokio::time::sleep;
 
 use super::statements::Statements;
 use super::store::MysqlStore;
@@ -110,10 +113,21 @@ pub async fn execute(lease: &mut Lease, sql: &str) -> Result<u64, QueryError> {
     loop {
         let limit = lease.limit();
         match within(limit, run(lease.connection(), sql)).await {
-            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
+            Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => {
+                sleep(pause_after(tries)).await;
+                tries += 1;
+            }
             done => return done,
         }
     }
+}
+
+/// Those that met must not meet again: writers of one dated table all meet at its guard, where all but one of
+/// those that waited are taken back at the same moment.
+fn pause_after(tries: u32) -> Duration {
+    let longest = DEADLOCK_PAUSE_MAX * 2_u32.pow(tries - 1);
+    // Without randomness the longest is as good as any.
+    getrandom::u32().map_or(longest, |random| longest.mul_f64(f64::from(random) / f64::from(u32::MAX)))
 }
 
 async fn run(connection: &mut MySqlConnection, sql: &str) -> Result<u64, sqlx::Error> {

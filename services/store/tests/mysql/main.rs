@@ -14,6 +14,7 @@ mod load;
 mod plans;
 mod promises;
 mod rotation;
+mod sealing;
 mod session;
 
 hongbao_testkit::store_behaviours!(common::empty);
