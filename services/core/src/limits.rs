@@ -153,7 +153,8 @@ pub const ROTATION_LEASE: Duration = Duration::from_secs(30);
 pub const SORTED_AT_ONCE_MAX: u32 = 200;
 /// Tries of a manifest that met another one at its place in the chain.
 pub const SEAL_TRIES_MAX: u32 = 8;
-/// Days after which a configuration may let a dated table be sealed: nothing is written into it any more.
+/// Days after which a configuration may let a dated table be sealed. What may still be paid, opened or refunded is
+/// younger than the fewest of them, which is asserted below.
 pub const SEAL_AFTER_DAYS: RangeInclusive<u32> = 45..=3_650;
 /// Days after which no new envelope is made under an id.
 pub const NEW_ID_AGE_DAYS_MAX: i64 = 1;

@@ -296,6 +296,31 @@ async fn a_closed_table_is_sealed_also_where_more_days_are_configured_since() {
     assert_eq!(unsealed(&world), [tables[1]]);
 }
 
+/// What the handbook says of a part that was restored from before the seals.
+#[tokio::test]
+async fn tables_whose_seals_are_taken_back_are_as_any_others_and_are_sealed_again() {
+    let world = World::new().await;
+    let [_, second] = two_old_tables(&world).await;
+    let table = world.table(second);
+    run_until_idle(&mut seal(&world), 100).await;
+    let taken_back = Files(&world).execute(Side::Store, "DELETE FROM manifest WHERE number >= 2").await;
+    assert_eq!(taken_back, 1);
+    let (codes, report) = audited(&world, NO_ROWS).await;
+    assert_eq!((codes.len(), report.sealed.tables, report.envelopes), (0, 1, 2), "its rows are read");
+
+    let late = world.created_at(second.minted_at(), 1_000, 10).await;
+    world.transfer(Transfer::cancel(&late, world.now()), TransferOutcome::Done).await;
+    world.store.cancel(late.id).await.unwrap();
+    world.clock.advance_millis(2 * DAY_MS);
+    let anew = Ports { store: open_store(world.dir.path(), 1).await, ..world.ports() };
+    assert!(anew.store.unsealed_tables().contains(&table));
+    let mut purge = Purge::new(anew.clone(), ZONE_S, &world.limits(), 1);
+    assert_eq!(run_until_idle(&mut purge, 100).await, 1, "jobs visit it");
+    run_until_idle(&mut seal_with(anew), 100).await;
+    assert_eq!(numbers_of_the_chain(&world).await, [1, 2]);
+    assert_eq!(audited(&world, SealedRows::All).await.0, [""; 0]);
+}
+
 /// A table takes several visits, and a worker may stop after any of them.
 #[tokio::test]
 async fn a_large_table_is_sealed_in_bounded_runs_by_one_worker_or_the_next() {
