@@ -133,6 +133,10 @@ impl Job for Seal {
                 report.more = true;
                 break;
             }
+            if self.set_aside.contains(table) {
+                // Its database has failed just now.
+                continue;
+            }
             match self.visit(table, date, now, capacity_left).await {
                 Ok(Visit::Read(rows)) => {
                     capacity_left = capacity_left.saturating_sub(rows.max(1));
