@@ -247,6 +247,9 @@ pub const RECONNECT_MS: u64 = 100;
 pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
 /// Wallet calls that may wait for the next transaction.
 pub const WALLET_QUEUE_MAX: usize = 4_096;
+/// Rounds in which a move of slots copies what was written during the round before, until few
+/// transfers are left for the time in which their users are refused.
+pub const MOVE_ROUNDS_MAX: u32 = 16;
 /// Milliseconds that a process's clock may differ from its database's; beyond
 /// that its workers do not run, for they would end envelopes at the wrong time.
 pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;

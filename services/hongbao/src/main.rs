@@ -9,6 +9,7 @@ mod folder;
 mod log;
 mod log_line;
 mod migrate;
+mod move_wallet;
 mod otlp;
 mod process;
 mod roles;
@@ -110,6 +111,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Carry slots of users to the databases that the next topology file names; while serving, and again until it is done.
+    MoveWallet {
+        /// The settings file of an installation.
+        #[arg(long, required_unless_present = "data", conflicts_with = "data")]
+        config: Option<PathBuf>,
+        /// The topology file in force [default: that of the settings].
+        #[arg(long)]
+        topology: Option<PathBuf>,
+        /// The topology file to come.
+        #[arg(long, required_unless_present = "data")]
+        next: Option<PathBuf>,
+        /// Stop before any user is refused, with nearly everything copied.
+        #[arg(long)]
+        copy_only: bool,
+        /// The folder of the SQLite files of `hongbao dev`, where there is nothing to move.
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
     /// Copy everything as of one moment, also while it is being served.
     Backup {
         /// The settings file of an installation: all SETs and the wallet, by mariadb-dump.
@@ -191,6 +210,10 @@ fn main() -> ExitCode {
                 (None, None) => Err("backup: --config or --data is needed".to_owned()),
             }
         }
+        Command::MoveWallet { config, topology, next, copy_only, .. } => match (config, next) {
+            (Some(config), Some(next)) => move_wallet::run(&config, topology.as_deref(), &next, copy_only),
+            _ => Err(move_wallet::refuse_folder()),
+        },
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
     };
     finished.unwrap_or_else(|reason| {

@@ -9,6 +9,7 @@ use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::topology::{SetEntry, TopologyFile};
 use hongbao_core::{Clock as _, Date, SystemClock, Timestamp, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
+use hongbao_database::mysql::schema::is_any_made;
 use hongbao_store::StoreError;
 use hongbao_store::mysql::{Fences, Layout, MysqlStore, prepare};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
@@ -182,6 +183,9 @@ fn say(set: &SetEntry, what: &str, changed: &[Accepted]) {
     }
 }
 
+/// The wallet first: where a SET has been made, the whole wallet had been before. So only the first migration of
+/// an installation makes databases of the wallet, and one with the topology file of a growth to come does not: an
+/// empty database would be served in the place of one that has the money of its users.
 async fn migrate_traffic(
     installation: &Installation,
     topology: &TopologyFile,
@@ -189,6 +193,15 @@ async fn migrate_traffic(
     left_out: &LeftOut,
 ) -> Result<(), String> {
     let suffix = traffic.database_suffix();
+    let is_first = !is_a_set_made(installation, topology, traffic, left_out).await?;
+    let (wallet_servers, databases) =
+        (wallet_servers(installation, topology, traffic)?, installation.storage.wallet_databases);
+    let done = match is_first {
+        true => hongbao_wallet::mysql::migrate(&wallet_servers, databases).await,
+        false => hongbao_wallet::mysql::upgrade(&wallet_servers, databases).await,
+    };
+    done.map_err(|error| format!("wallet: {error}"))?;
+    println!("wallet{suffix}: up to date");
     let through = Date::of(SystemClock.now(), installation.zone_offset_s.0).plus_days(ROTATION_AHEAD_DAYS);
     let next = Version { number: topology.version, maps: topology.slot_maps(installation.storage.fold()?)? };
     // Nothing is changed unless everything can be.
@@ -222,11 +235,29 @@ async fn migrate_traffic(
         say(of_set.set, "holds", &new.map_err(|error| of_set.named(error))?);
         println!("SET {:?}{suffix}: up to date", of_set.set.name);
     }
-    let wallet_servers = wallet_servers(installation, topology, traffic)?;
-    let done = hongbao_wallet::mysql::migrate(&wallet_servers, installation.storage.wallet_databases).await;
-    done.map_err(|error| format!("wallet: {error}"))?;
-    println!("wallet{suffix}: up to date");
     Ok(())
+}
+
+/// One that is left out cannot be asked, and there is none to leave out of a new installation.
+async fn is_a_set_made(
+    installation: &Installation,
+    topology: &TopologyFile,
+    traffic: Traffic,
+    left_out: &LeftOut,
+) -> Result<bool, String> {
+    if !left_out.sets.is_empty() {
+        return Ok(true);
+    }
+    for set in &topology.sets {
+        let options = installation.database.options(&set.database)?;
+        let databases = layout(installation, topology, set, traffic)?.databases();
+        let names: Vec<String> = databases.into_iter().map(|(_, name)| name).collect();
+        let is_made = is_any_made(options, &names).await;
+        if is_made.map_err(|error| format!("SET {:?}: {error}", set.name))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The databases of one SET, or of one part of the wallet.
@@ -270,7 +301,8 @@ fn layout(
     Ok(Layout { held, zone_offset_s: installation.zone_offset_s.0, traffic })
 }
 
-fn wallet_servers(
+/// Where the parts of the wallet of one kind of traffic lie.
+pub fn wallet_servers(
     installation: &Installation,
     topology: &TopologyFile,
     traffic: Traffic,

@@ -105,15 +105,18 @@ fn of_envelope(kind: TransferKind, number: u64, seq: u32, name: &str, amount: i6
     Transfer { id: TransferId::Envelope(envelope(number), seq), kind, user: user(name), amount: fen(amount), at: NOON }
 }
 
-fn send(number: u64, name: &str, amount: i64) -> Transfer {
+/// A payment of the envelope of this number.
+pub fn send(number: u64, name: &str, amount: i64) -> Transfer {
     of_envelope(TransferKind::Send, number, 0, name, amount)
 }
 
-fn cancel(number: u64, name: &str) -> Transfer {
+/// Takes the id of that payment.
+pub fn cancel(number: u64, name: &str) -> Transfer {
     of_envelope(TransferKind::Cancel, number, 0, name, 0)
 }
 
-fn open(number: u64, seq: u32, name: &str, amount: i64) -> Transfer {
+/// A credit of an entry of the envelope.
+pub fn open(number: u64, seq: u32, name: &str, amount: i64) -> Transfer {
     of_envelope(TransferKind::Open, number, seq, name, amount)
 }
 

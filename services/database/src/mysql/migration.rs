@@ -75,6 +75,21 @@ impl Schema {
         database: &str,
         day_tables: &[(String, String)],
     ) -> Result<(), DatabaseError> {
+        self.prepare(lease, database, day_tables).await?;
+        self.complete(lease, database).await
+    }
+
+    /// The same, but a new database is still incomplete after it: something else has to be
+    /// written before it may be used.
+    ///
+    /// # Errors
+    /// As [`Schema::migrate`].
+    pub async fn prepare(
+        self,
+        lease: &mut Lease,
+        database: &str,
+        day_tables: &[(String, String)],
+    ) -> Result<(), DatabaseError> {
         insist(lease, &TABLE.replace("{db}", database)).await.map_err(reading)?;
         let limit = lease.limit();
         let had = names(lease.connection(), limit, database).await?;
@@ -96,6 +111,14 @@ impl Schema {
             insist(lease, &done).await.map_err(reading)?;
             tracing::info!(database, migration = name, "migrated");
         }
+        Ok(())
+    }
+
+    /// From now on the database may be used.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`]: it could not be written.
+    pub async fn complete(self, lease: &mut Lease, database: &str) -> Result<(), DatabaseError> {
         raise(lease, database, self.version()).await.map_err(reading)
     }
 

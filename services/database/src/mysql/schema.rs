@@ -8,9 +8,10 @@ use sqlx::mysql::MySqlConnection;
 
 use hongbao_core::limits::KEY_LOOKS_MAX;
 
-use super::connection::{MysqlOptions, within};
+use super::connection::{Connections, MysqlOptions, within};
+use super::failure::reading;
 use super::promise::Unkept;
-use crate::StoredRow as _;
+use crate::{DatabaseError, StoredRow as _};
 
 /// Between two looks at one table.
 const KEY_LOOK_PAUSE: Duration = Duration::from_millis(50);
@@ -33,6 +34,21 @@ pub async fn check_there(connection: &mut MySqlConnection, limit: Duration, name
     let text = format!("SELECT 1 FROM information_schema.schemata WHERE schema_name = '{name}'");
     let found = within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
     found.map(|_| ()).ok_or_else(|| refused(name, "is not there"))
+}
+
+/// Whether one of these databases has been made: it says what it is.
+///
+/// # Errors
+/// [`DatabaseError::Unavailable`]: the server could not be asked.
+pub async fn is_any_made(options: MysqlOptions, databases: &[String]) -> Result<bool, DatabaseError> {
+    let mut lease = Connections::open(options).await?.lease().await?;
+    let limit = lease.limit();
+    let text = format!(
+        "SELECT 1 FROM information_schema.tables WHERE table_name = 'meta' AND table_schema IN ('{}') LIMIT 1",
+        databases.join("', '")
+    );
+    let found = within(limit, lease.connection().fetch_optional(sqlx::raw_sql(&text))).await;
+    Ok(lease.done(found).map_err(reading)?.is_some())
 }
 
 /// Refuses a database one of whose tables is of another engine, and so perhaps

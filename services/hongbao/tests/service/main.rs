@@ -27,6 +27,7 @@ mod folder_upgrade;
 mod installation_maps;
 mod installation_rotation;
 mod installation_upgrade;
+mod move_wallet;
 mod readme;
 mod rehearsal;
 mod rehearsal_installation;

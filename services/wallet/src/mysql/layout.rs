@@ -6,6 +6,7 @@ use hongbao_core::id::{SLOTS, stable_hash};
 use hongbao_core::{Slot, Traffic, UserId};
 use hongbao_database::mysql::connection::MysqlOptions;
 
+use super::slots::SlotSet;
 use crate::WalletError;
 
 /// A database server, or a cluster of them, with the slots of users that it holds.
@@ -40,15 +41,20 @@ impl ShardPlan {
         format!("wallet_{:02}{}", self.database, self.traffic.database_suffix())
     }
 
-    /// Its slots as `meta` names them.
-    pub fn slots_text(&self) -> String {
-        self.slots.iter().map(|slot| format!("{:02}", slot.number())).collect::<Vec<_>>().join(" ")
+    /// Its slots as a set, which `meta` names.
+    pub fn slot_set(&self) -> SlotSet {
+        self.slots.iter().copied().collect()
     }
 }
 
 /// The slot of a user, which decides where the money lies: it must never change.
 pub(super) fn slot_of(user: &UserId) -> Slot {
-    let number = (stable_hash(user.as_str().as_bytes()) % u64::from(SLOTS)) as u8;
+    slot_of_name(user.as_str())
+}
+
+/// The same for a name as it is stored.
+pub(super) fn slot_of_name(name: &str) -> Slot {
+    let number = (stable_hash(name.as_bytes()) % u64::from(SLOTS)) as u8;
     Slot::new(number).expect("a remainder of 100 is below 100")
 }
 
@@ -130,7 +136,7 @@ mod tests {
         let second = [(50, 1, name(2)), (51, 1, name(3)), (52, 1, name(0)), (53, 1, name(1))];
         assert_eq!(numbers, first.chain(second).collect::<Vec<_>>());
         assert_eq!(plans.iter().map(|plan| plan.slots.len()).sum::<usize>(), 100);
-        assert!(plans[0].slots_text().starts_with("00 04 08"));
+        assert!(plans[0].slot_set().to_string().starts_with("00 04 08"));
     }
 
     #[test]

@@ -15,10 +15,11 @@ use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 
 use super::layout::{DatabaseServer, ShardPlan, plan};
+use super::slots::SlotSet;
 use crate::WalletError;
 
 const META: &str = include_str!("../../../../sql/mysql/wallet/meta.sql");
-const SCHEMA: Schema = Schema(&[
+pub(super) const SCHEMA: Schema = Schema(&[
     Migration {
         name: "0001_ledger",
         sql: include_str!("../../../../sql/mysql/wallet/0001_ledger.sql"),
@@ -26,37 +27,91 @@ const SCHEMA: Schema = Schema(&[
         version: 1,
     },
     Migration { name: "0002_barrier", sql: BARRIER, target: Target::Database, version: 2 },
+    // Earlier programs would write for users who were moved away.
+    Migration {
+        name: "0003_moves",
+        sql: include_str!("../../../../sql/mysql/wallet/0003_moves.sql"),
+        target: Target::Database,
+        version: 3,
+    },
 ]);
 /// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
 const UNGUARDED: &str = include_str!("../../../../sql/mysql/wallet/unguarded.sql");
 
 /// Makes and upgrades the databases of the wallet, and names what was made once and is gone: `databases` over all
-/// slots, called `wallet_00` and so on.
+/// slots, called `wallet_00` and so on. For a first installation: where there is one already, an empty
+/// database in the place of one that has money elsewhere would serve empty balances; see [`upgrade`].
 ///
 /// # Errors
 /// When slots do not add up, a database was made for others, or its server refuses.
 pub async fn migrate(servers: &[DatabaseServer], databases: u8) -> Result<(), WalletError> {
+    each(servers, databases, Task::Claim).await?;
+    each(servers, databases, Task::Upgrade).await
+}
+
+/// Upgrades the databases of the wallet, and makes none: a slot whose database is missing has its money elsewhere.
+///
+/// # Errors
+/// As [`migrate`], and where a database is not there, or was never completed: before any of them is changed.
+pub async fn upgrade(servers: &[DatabaseServer], databases: u8) -> Result<(), WalletError> {
+    each(servers, databases, Task::Check).await?;
+    each(servers, databases, Task::Upgrade).await
+}
+
+/// What is done to a database.
+#[derive(Clone, Copy)]
+enum Task {
+    /// It is made where it is missing.
+    Claim,
+    /// It is refused where it is missing.
+    Check,
+    Upgrade,
+}
+
+/// Does it to one database after the other.
+async fn each(servers: &[DatabaseServer], databases: u8, task: Task) -> Result<(), WalletError> {
     let plans = plan(servers, databases)?;
     for (place, server) in servers.iter().enumerate() {
         let connections = Connections::open(patient(server.options.clone())).await?;
         let mut lease = connections.lease().await?;
         for plan in plans.iter().filter(|plan| plan.server == place) {
-            make(&mut lease, plan, databases).await?;
+            match task {
+                Task::Claim => claim(&mut lease, plan, databases).await?,
+                Task::Check => check_complete(&mut lease, plan, databases).await?,
+                Task::Upgrade => upgrade_one(&mut lease, plan, databases).await?,
+            }
         }
         lease.give_back();
     }
     Ok(())
 }
 
-async fn make(lease: &mut Lease, plan: &ShardPlan, databases: u8) -> Result<(), WalletError> {
-    let (name, slots) = (plan.name(), plan.slots_text());
+async fn check_complete(lease: &mut Lease, plan: &ShardPlan, databases: u8) -> Result<(), WalletError> {
+    let limit = lease.limit();
+    match check_identity(lease.connection(), limit, plan, databases).await.map_err(DatabaseError::from)? {
+        Some(version) if version > 0 => Ok(()),
+        _ => Err(WalletError::Unavailable(format!(
+            "{} is not there, or not complete, and no migration makes it: it would be empty. `hongbao move-wallet` \
+             brings the slots that are to lie there; what was lost is restored",
+            plan.name()
+        ))),
+    }
+}
+
+/// Makes a database that says what it is, and is incomplete.
+pub(super) async fn claim(lease: &mut Lease, plan: &ShardPlan, databases: u8) -> Result<(), WalletError> {
+    let (name, slots) = (plan.name(), plan.slot_set());
     let create = format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
     let claim = format!("INSERT IGNORE INTO {name}.meta VALUES (1, 0, {}, {databases}, '{slots}')", plan.database);
     for statement in [create, META.replace("{db}", &name), claim] {
         insist(lease, &statement).await.map_err(reading)?;
     }
-    let limit = lease.limit();
+    Ok(())
+}
+
+async fn upgrade_one(lease: &mut Lease, plan: &ShardPlan, databases: u8) -> Result<(), WalletError> {
+    let (name, limit) = (plan.name(), lease.limit());
     check_identity(lease.connection(), limit, plan, databases).await.map_err(DatabaseError::from)?;
     SCHEMA.migrate(lease, &name, &[]).await?;
     guard_transfers(lease, &name).await?;
@@ -70,7 +125,7 @@ async fn make(lease: &mut Lease, plan: &ShardPlan, databases: u8) -> Result<(), 
 /// node takes back while it opens a table leaves that table in the node's cache
 /// with its triggers half read, and from then on inserts through it fail (error
 /// 1064) until an operator flushes it: seen with MariaDB 10.11.
-async fn guard_transfers(lease: &mut Lease, name: &str) -> Result<(), WalletError> {
+pub(super) async fn guard_transfers(lease: &mut Lease, name: &str) -> Result<(), WalletError> {
     let is_galera = is_galera(lease).await.map_err(reading)?;
     let statements = if is_galera { UNGUARDED } else { APPEND_ONLY };
     for statement in statements.replace("{db}", name).split(";\n").filter(|statement| !statement.trim().is_empty()) {
@@ -94,7 +149,15 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
 }
 
 /// The unique keys that a database must have; those of transfers see to it that each is written once (I6).
-const KEYS: [(&str, &str); 4] = [("transfer", "position"), ("transfer", "id"), ("ledger", "one"), BARRIER_KEY];
+const KEYS: [(&str, &str); 7] = [
+    ("transfer", "position"),
+    ("transfer", "id"),
+    ("ledger", "one"),
+    ("fence", "one"),
+    ("slot_move", "id"),
+    ("slot_move", "arrival"),
+    BARRIER_KEY,
+];
 
 /// Checks that a shard's database is there, complete, and made for its slots.
 pub(super) async fn check(connections: &Arc<Connections>, plan: &ShardPlan, databases: u8) -> Result<(), WalletError> {
@@ -119,7 +182,9 @@ pub(super) async fn check_database(
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
-async fn check_identity(
+/// It may have been made for more slots than the plan has: the topology files of before and
+/// after a move of slots differ in that, and the fence tells whose money is there.
+pub(super) async fn check_identity(
     connection: &mut MySqlConnection,
     limit: Duration,
     plan: &ShardPlan,
@@ -131,16 +196,16 @@ async fn check_identity(
         found => found.map_err(Unkept::Unasked)?,
     };
     let row = rows.first().ok_or_else(|| refused(&plan.name(), "does not say what it is"))?;
-    let found = (row.int(1)?, row.int(2)?, row.text(3)?);
-    let slots = plan.slots_text();
-    if found != (plan.database.into(), databases.into(), slots.as_str()) {
-        let (number, count, of) = found;
+    let (number, count, of) = (row.int(1)?, row.int(2)?, row.text(3)?);
+    let has_them = SlotSet::parse(of).is_some_and(|slots| slots.includes(plan.slot_set()));
+    if (number, count) != (plan.database.into(), databases.into()) || !has_them {
         return Err(refused(
             &plan.name(),
             &format!(
                 "was made as number {number} of {count} databases for the slots {of}; the configuration says {} of \
-                 {databases} for {slots}",
-                plan.database
+                 {databases} for {}",
+                plan.database,
+                plan.slot_set()
             ),
         ));
     }

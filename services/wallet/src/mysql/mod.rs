@@ -17,16 +17,20 @@
 //! | `scan`, `accounts`, `balances`, a page of them | 1 in each shard that it reaches, 2 where a history goes on; for the first page of accounts in a shard 1 more, and 1 for each 10,000 transfers there |
 //! | `books` | 1 in each shard, and 1 for each 1,000 users there, the shards at the same time |
 
+mod fence;
 mod layout;
 mod migrate;
+mod moving;
 mod promise;
 mod reads;
 mod scans;
 mod shard;
+mod slots;
 mod transaction;
 mod verified;
 mod wallet;
 
 pub use self::layout::{DatabaseServer, database_names};
-pub use self::migrate::migrate;
+pub use self::migrate::{migrate, upgrade};
+pub use self::moving::{Carried, Moved, Step, move_slots};
 pub use self::wallet::MysqlWallet;

@@ -1,4 +1,5 @@
-//! What users and workers read. Each is one statement, and so sees one moment of a shard.
+//! What users and workers read. Each is one statement, and so sees one moment of a shard;
+//! what a user is shown is read in one with the fence.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ impl WalletReads for MysqlWallet {
              ORDER BY position DESC LIMIT 1",
             shard.db
         );
-        match shard.fetch_durably(&sql, 1).await?.first() {
+        match shard.fetch_durably(user, &sql, 1).await?.first() {
             Some(row) => row::balance(row, 0, user),
             None => Ok(Fen::ZERO),
         }
@@ -34,7 +35,7 @@ impl WalletReads for MysqlWallet {
         limit: u32,
     ) -> Result<Vec<Posted>, WalletError> {
         let shard = self.shard_of(user);
-        let before = before.map_or(i64::MAX, |before| shard.inner(before));
+        let before = before.map_or(i64::MAX, Shard::inner_of_any);
         let mut sql = format!(
             "SELECT /* history */ {TRANSFER_COLUMNS}, position FROM {}.transfer \
              WHERE user_id = '{user}' AND position < {before}",
@@ -47,14 +48,14 @@ impl WalletReads for MysqlWallet {
             sql.push(')');
         }
         put(&mut sql, format_args!(" ORDER BY position DESC LIMIT {limit}"));
-        shard.fetch_durably(&sql, 5).await?.iter().map(|row| Ok(shard.outer_posted(posted(row)?))).collect()
+        shard.fetch_durably(user, &sql, 5).await?.iter().map(|row| Ok(shard.outer_posted(posted(row)?))).collect()
     }
 
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
         let of_shard = |shard: Arc<Shard>, ids: Arc<[TransferId]>| async move {
             let mut sql = format!("SELECT /* find */ {TRANSFER_COLUMNS} FROM {}.transfer WHERE ", shard.db);
             put_id_is_one_of(&mut sql, ids.iter().copied());
-            shard.fetch(&sql).await?.iter().map(transfer).collect()
+            shard.fetch(&sql).await?.parse(transfer, |transfer| transfer.user.as_str())
         };
         self.found(ids, of_shard).await
     }

@@ -115,17 +115,26 @@ impl Shard {
             sql.push_str(" AND ");
             put_bytes(&mut sql, &TransferId::Envelope(*id, u32::MAX).to_key());
         }
-        self.fetch_patiently(&sql).await?.iter().map(transfer).collect()
+        self.fetch_patiently(&sql).await?.parse(transfer, |transfer| transfer.user.as_str())
     }
 
     /// `after` and what comes back are positions in the shard.
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        let sql = format!(
-            "SELECT /* scan */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE position > {after} \
-             ORDER BY position LIMIT {limit}",
-            self.db
-        );
-        self.fetch_patiently(&sql).await?.iter().map(posted).collect()
+    async fn scan(&self, mut after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
+        let mut page: Vec<Posted> = Vec::new();
+        loop {
+            let room = limit as usize - page.len();
+            let sql = format!(
+                "SELECT /* scan */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE position > {after} \
+                 ORDER BY position LIMIT {room}",
+                self.db
+            );
+            let found = self.fetch_patiently(&sql).await?;
+            page.extend(found.parse(posted, |posted| posted.transfer.user.as_str())?);
+            match found.rows.last() {
+                Some(last) if found.rows.len() == room && page.len() < limit as usize => after = last.int(5)?,
+                _ => return Ok(page),
+            }
+        }
     }
 
     async fn moment(&self) -> Result<Moment, WalletError> {
@@ -135,7 +144,7 @@ impl Shard {
              LEFT JOIN {db}.ledger l ON l.one = 1",
             db = self.db
         );
-        let rows = self.fetch_patiently(&sql).await?;
+        let rows = self.fetch_patiently(&sql).await?.rows;
         let row = rows.first().expect("a maximum is one row");
         let system = row.int_or_null(0)?.zip(row.int_or_null(1)?);
         Ok(Moment { system, until: row.int(2)? })
@@ -149,21 +158,27 @@ impl Shard {
         let mut after = -i64::MAX;
         loop {
             let sql = format!(
-                "SELECT /* system_accounts */ COUNT(*), COALESCE(MAX(position), 0), \
+                "SELECT /* system_accounts */ user_id, COUNT(*), MAX(position), \
                    CAST(SUM(CASE kind WHEN 1 THEN 0 ELSE {USER_FEN} END) AS CHAR), \
                    CAST(SUM(CASE kind WHEN 1 THEN amount_fen ELSE 0 END) AS CHAR) \
-                 FROM (SELECT position, kind, amount_fen FROM {}.transfer \
-                   WHERE position > {after} AND position <= {until} ORDER BY position LIMIT {SUM_ROWS_PAGE}) p",
+                 FROM (SELECT position, user_id, kind, amount_fen FROM {}.transfer \
+                   WHERE position > {after} AND position <= {until} ORDER BY position LIMIT {SUM_ROWS_PAGE}) p \
+                 GROUP BY user_id",
                 self.db
             );
-            let rows = self.fetch_patiently(&sql).await?;
-            let row = rows.first().expect("a sum over all rows is one row");
-            through_clearing += sum(row, 2)?;
-            from_top_ups += sum(row, 3)?;
-            if row.int(0)? < SUM_ROWS_PAGE {
+            let found = self.fetch_patiently(&sql).await?;
+            let mut count = 0;
+            for row in &found.rows {
+                count += row.int(1)?;
+                after = after.max(row.int(2)?);
+                if !found.fence.has_left(row.text(0)?) {
+                    through_clearing += sum(row, 3)?;
+                    from_top_ups += sum(row, 4)?;
+                }
+            }
+            if count < SUM_ROWS_PAGE {
                 break;
             }
-            after = row.int(1)?;
         }
         let account = |name: &str, balance_fen, users_fen: i128| AccountRow {
             account: format!("{name}/{:02}", self.number),
@@ -176,19 +191,29 @@ impl Shard {
 
     /// Users by name after `after`, a name or empty. A page of names is cut out first.
     async fn user_accounts(&self, after: &str, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
-        let sql = format!(
-            "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
-                 WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), \
-               (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer t WHERE t.user_id = p.user_id) \
-             FROM (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' ORDER BY user_id LIMIT {limit}) p \
-             ORDER BY p.user_id",
-            db = self.db
-        );
-        let parse = |row: &_| {
-            let account = StoredRow::text(row, 0)?.to_owned();
-            Ok(AccountRow { account, balance_fen: Some(StoredRow::int(row, 1)?), transfers_sum_fen: sum(row, 2)? })
-        };
-        self.fetch_patiently(&sql).await?.iter().map(parse).collect()
+        let (mut page, mut after): (Vec<AccountRow>, _) = (Vec::new(), after.to_owned());
+        loop {
+            let room = limit as usize - page.len();
+            let sql = format!(
+                "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
+                     WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), \
+                   (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer t WHERE t.user_id = p.user_id) \
+                 FROM (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' \
+                   ORDER BY user_id LIMIT {room}) p \
+                 ORDER BY p.user_id",
+                db = self.db
+            );
+            let parse = |row: &_| {
+                let account = StoredRow::text(row, 0)?.to_owned();
+                Ok(AccountRow { account, balance_fen: Some(StoredRow::int(row, 1)?), transfers_sum_fen: sum(row, 2)? })
+            };
+            let found = self.fetch_patiently(&sql).await?;
+            page.extend(found.parse(parse, |row| &row.account)?);
+            match found.rows.last() {
+                Some(last) if found.rows.len() == room && page.len() < limit as usize => after = name_in(last)?,
+                _ => return Ok(page),
+            }
+        }
     }
 
     /// What each transfer did to its user's balance. `after` and what comes back are
@@ -196,19 +221,31 @@ impl Shard {
     /// two statements: as one condition, databases would read that history from its
     /// start for each of its pages.
     async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        let read = async |condition: String, limit: usize| -> Result<Vec<BalanceLine>, WalletError> {
+        let mut page: Vec<BalanceLine> = Vec::new();
+        let limit = limit as usize;
+        let mut conditions = match after {
+            Some((user, position)) => {
+                vec![format!("user_id > '{user}'"), format!("user_id = '{user}' AND position > {position}")]
+            }
+            None => vec!["user_id > ''".to_owned()],
+        };
+        while let Some(condition) = conditions.pop() {
+            let room = limit - page.len();
+            if room == 0 {
+                break;
+            }
             let sql = format!(
                 "SELECT /* balances */ user_id, position, {USER_FEN}, balance_fen FROM {}.transfer FORCE INDEX (history) \
-                 WHERE {condition} ORDER BY user_id, position LIMIT {limit}",
+                 WHERE {condition} ORDER BY user_id, position LIMIT {room}",
                 self.db
             );
-            self.fetch_patiently(&sql).await?.iter().map(balance_line).collect()
-        };
-        let limit = limit as usize;
-        let Some((user, position)) = after else { return read("user_id > ''".to_owned(), limit).await };
-        let mut page = read(format!("user_id = '{user}' AND position > {position}"), limit).await?;
-        if page.len() < limit {
-            page.extend(read(format!("user_id > '{user}'"), limit - page.len()).await?);
+            let found = self.fetch_patiently(&sql).await?;
+            page.extend(found.parse(balance_line, |line| &line.account)?);
+            if let Some(last) = found.rows.last().filter(|_| found.rows.len() == room && page.len() < limit) {
+                let (user, position) = (name_in(last)?, last.int(1)?);
+                conditions =
+                    vec![format!("user_id > '{user}'"), format!("user_id = '{user}' AND position > {position}")];
+            }
         }
         Ok(page)
     }
@@ -223,26 +260,32 @@ impl Shard {
         let mut after = String::new();
         loop {
             let sql = format!(
-                "SELECT /* books */ COUNT(*), COALESCE(MAX(user_id), ''), CAST(SUM(balance_fen) AS CHAR) FROM \
-                   (SELECT p.user_id, (SELECT t.balance_fen FROM {db}.transfer t WHERE t.user_id = p.user_id \
-                      AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) AS balance_fen FROM \
-                     (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' \
-                      ORDER BY user_id LIMIT {SUM_USERS_PAGE}) p) b",
+                "SELECT /* books */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t WHERE t.user_id = p.user_id \
+                   AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) FROM \
+                   (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' \
+                    ORDER BY user_id LIMIT {SUM_USERS_PAGE}) p ORDER BY p.user_id",
                 db = self.db
             );
-            let rows = self.fetch_patiently(&sql).await?;
-            let row = rows.first().expect("a sum over all rows is one row");
-            balances_fen += sum(row, 2)?;
-            if row.int(0)? < SUM_USERS_PAGE {
-                break;
+            let found = self.fetch_patiently(&sql).await?;
+            for row in &found.rows {
+                if !found.fence.has_left(row.text(0)?) {
+                    balances_fen += i128::from(row.int_or_null(1)?.unwrap_or(0));
+                }
             }
-            // A literal can hold it: see `transaction`. One that could not be a user's name is damage.
-            let last = row.text(1)?;
-            let last = UserId::parse(last).ok_or_else(|| WalletError::Damaged(format!("a user is called {last:?}")))?;
-            after = last.to_string();
+            match found.rows.last() {
+                Some(last) if found.rows.len() == SUM_USERS_PAGE as usize => after = name_in(last)?,
+                _ => break,
+            }
         }
         Ok(Books { outstanding_fen: clearing_fen.into(), top_ups_fen: -i128::from(top_ups_fen), balances_fen })
     }
+}
+
+/// A user's name, which a literal can hold: see `transaction`. One that could not be a user's is damage.
+fn name_in(row: &impl StoredRow) -> Result<String, WalletError> {
+    let name = row.text(0)?;
+    let user = UserId::parse(name).ok_or_else(|| WalletError::Damaged(format!("a user is called {name:?}")))?;
+    Ok(user.to_string())
 }
 
 /// A sum, which comes as text since it may not fit into 64 bits; null is that of nothing.

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_core::TransferId;
 use hongbao_core::limits::{DURABLE_READ_TRIES_MAX, SQL_LIST_MAX};
+use hongbao_core::{TransferId, UserId};
 use hongbao_database::durable::read_across_a_start;
 use hongbao_database::mysql::connection::{Connections, Lease, within};
 use hongbao_database::mysql::failure::{QueryError, reading};
 use hongbao_database::mysql::row::{put, put_bytes};
 use hongbao_database::row::StoredRow as _;
 use parking_lot::Mutex;
-use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
+use sqlx::{Executor as _, Row as _};
 
+use super::fence::{Fence, split_fence, text_joined_with_fence, text_with_fence};
 use super::layout::ShardPlan;
+use super::slots::SlotSet;
 use super::verified::VerifiedConnections;
 use crate::{Posted, WalletError};
 
@@ -34,9 +36,13 @@ pub(super) struct Shard {
     pub number: u8,
     /// `wallet_00`, which stands before each table's name.
     pub db: String,
+    /// The slots that it holds.
+    slots: SlotSet,
     /// The way to its server.
     pub connections: VerifiedConnections,
     durable_to: DurableTo,
+    /// Slots that are known to have left; they never come back.
+    left: Mutex<Fence>,
 }
 
 /// The greatest position that is known to be durable, in one generation of the
@@ -64,9 +70,21 @@ impl Shard {
         Shard {
             number: plan.number,
             db: plan.name(),
+            slots: plan.slot_set(),
             connections: VerifiedConnections::new(server, plan, databases),
             durable_to: DurableTo::default(),
+            left: Mutex::default(),
         }
+    }
+
+    /// Refuses a user who is known to have left, before the refusal disturbs a batch.
+    pub fn check_known(&self, user: &UserId) -> Result<(), WalletError> {
+        self.left.lock().check_user(&self.db, user)
+    }
+
+    /// Remembers who has left.
+    pub fn note_left(&self, fence: Fence) {
+        self.left.lock().moved = fence.moved;
     }
 
     /// A position as callers see it: the shard's number, then the place inside it.
@@ -79,29 +97,44 @@ impl Shard {
         Posted { position: self.outer(posted.position), ..posted }
     }
 
+    /// The place inside a shard of a position that a user was shown, be it before the
+    /// user's slot was moved here: places are kept, and only the shard's number differs.
+    pub fn inner_of_any(position: i64) -> i64 {
+        if position <= 0 { position } else { position & ((1 << POSITION_BITS) - 1) }
+    }
+
     /// The place inside the shard of a position as callers see it.
     pub fn inner(&self, position: i64) -> i64 {
         position.saturating_sub(i64::from(self.number) << POSITION_BITS)
     }
 
-    /// The rows that a text finds; one round trip.
-    pub async fn fetch(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
-        let try_fetch = || async {
-            let lease = self.connections.lease().await?;
-            let limit = lease.limit();
-            Ok(ask(lease, sql, limit).await)
-        };
-        once_more_if_lost(try_fetch).await
+    /// The rows that a statement finds, of all users that the shard holds; one round trip.
+    pub async fn fetch(&self, sql: &str) -> Result<Found, WalletError> {
+        let (rows, fence) = split_fence(self.ask_for(&text_with_fence(&self.db, "", sql)).await?)?;
+        let fence = fence.ok_or_else(|| self.without_fence())?;
+        fence.check_all(&self.db, self.slots)?;
+        Ok(Found { rows, fence })
     }
 
-    /// The same for what a user is shown: no crash takes it back. The column
-    /// `position_in` of each row is its position in this shard. Positions have no
-    /// gaps and are written in order, so a barrier that comes after one was seen
-    /// covers all before it, and most readings need none.
-    pub async fn fetch_durably(&self, sql: &str, position_in: usize) -> Result<Vec<MySqlRow>, WalletError> {
+    /// What a user is shown: no crash takes it back. The column `position_in` of each
+    /// row is its position in this shard. Positions are written in order, so a barrier
+    /// that comes after one was seen covers all before it, and most readings need none.
+    pub async fn fetch_durably(
+        &self,
+        user: &UserId,
+        sql: &str,
+        position_in: usize,
+    ) -> Result<Vec<MySqlRow>, WalletError> {
+        let text = text_joined_with_fence(&self.db, sql);
         for _ in 0..DURABLE_READ_TRIES_MAX {
             let generation = self.connections.generation();
-            let rows = self.fetch(sql).await?;
+            let mut rows = self.ask_for(&text).await?;
+            let first = rows.first().ok_or_else(|| self.without_fence())?;
+            let fence = Fence::read(first, first.len() - 2)?.ok_or_else(|| self.without_fence())?;
+            fence.check_user(&self.db, user)?;
+            if first.int_or_null(position_in)?.is_none() {
+                rows.clear();
+            }
             let mut newest = 0;
             for row in &rows {
                 newest = newest.max(row.int(position_in)?);
@@ -117,14 +150,52 @@ impl Shard {
         Err(read_across_a_start().into())
     }
 
-    /// The same for the audit, which may take longer.
-    pub async fn fetch_patiently(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
+    /// What the audit reads, which may take longer, of all users that the shard holds.
+    pub async fn fetch_patiently(&self, sql: &str) -> Result<Found, WalletError> {
         let try_fetch = || async {
             let lease = self.connections.lease().await?;
             let (before, limit) = lease.with_timeout_factor(AUDIT_PATIENCE);
-            Ok(ask(lease, &format!("{before}{sql}"), limit).await)
+            Ok(ask(lease, &text_with_fence(&self.db, &before, sql), limit).await)
+        };
+        let (rows, fence) = split_fence(once_more_if_lost(try_fetch).await?)?;
+        // The audit goes on without it, and no user is served.
+        let fence = fence.unwrap_or_default();
+        fence.check_all(&self.db, self.slots)?;
+        Ok(Found { rows, fence })
+    }
+
+    /// The rows of a text; one round trip.
+    async fn ask_for(&self, text: &str) -> Result<Vec<MySqlRow>, WalletError> {
+        let try_fetch = || async {
+            let lease = self.connections.lease().await?;
+            let limit = lease.limit();
+            Ok(ask(lease, text, limit).await)
         };
         once_more_if_lost(try_fetch).await
+    }
+
+    fn without_fence(&self) -> WalletError {
+        WalletError::Damaged(format!("{}.fence has no row", self.db))
+    }
+}
+
+/// Rows, among which there are those of users who have left.
+pub(super) struct Found {
+    /// As they are stored.
+    pub rows: Vec<MySqlRow>,
+    /// What tells who has left.
+    pub fence: Fence,
+}
+
+impl Found {
+    /// What becomes of the rows, without those of users who have left.
+    pub fn parse<T>(
+        &self,
+        parse: impl Fn(&MySqlRow) -> Result<T, WalletError>,
+        name: impl Fn(&T) -> &str,
+    ) -> Result<Vec<T>, WalletError> {
+        let parsed = self.rows.iter().map(parse);
+        parsed.filter(|row| !row.as_ref().is_ok_and(|row| self.fence.has_left(name(row)))).collect()
     }
 }
 

@@ -17,6 +17,7 @@ use hongbao_database::row::StoredRow as _;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 
+use super::fence::{FENCE_COLUMNS, Fence};
 use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use crate::WalletError;
 use crate::ledger::PostingPlan;
@@ -87,8 +88,8 @@ enum AttemptError {
     /// A node of a cluster ended the transaction between two statements of the
     /// text, because another node's was first; what came after was a new one.
     Overtaken,
-    /// What was read cannot be gone on with.
-    Damaged(WalletError),
+    /// What was read cannot be gone on with: it is damaged, or says that a user's money is not here.
+    Refused(WalletError),
 }
 
 impl AttemptError {
@@ -96,14 +97,14 @@ impl AttemptError {
     fn leaves_it_open(&self) -> bool {
         match self {
             AttemptError::Reading(broken) | AttemptError::Writing(broken) => !broken.is_of_connection(),
-            AttemptError::Damaged(_) | AttemptError::Overtaken => true,
+            AttemptError::Refused(_) | AttemptError::Overtaken => true,
         }
     }
 
     fn into_failure(self) -> TransactError {
         match self {
             AttemptError::Reading(broken) => TransactError::Begin(reading(broken).into()),
-            AttemptError::Damaged(error) => TransactError::Inside(error),
+            AttemptError::Refused(error) => TransactError::Inside(error),
             AttemptError::Overtaken => {
                 TransactError::Commit(WalletError::Unknown("another node wrote first".to_owned()))
             }
@@ -125,7 +126,7 @@ async fn attempt(
     let limit = lease.limit();
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
     let rows = asked.map_err(AttemptError::Reading)?;
-    let (mut plan, end) = load(shard, &rows).map_err(AttemptError::Damaged)?;
+    let (mut plan, end) = load(shard, &rows, transfers).map_err(AttemptError::Refused)?;
     let outcomes = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
     let text = text_that_writes(shard, &plan, end);
     let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(AttemptError::Writing)?;
@@ -135,7 +136,7 @@ async fn attempt(
     Ok(outcomes)
 }
 
-/// Locks the ledger's row, which no other transaction then gets past; what is
+/// Locks the ledger's row and that of the fence, which no other transaction then gets past; what is
 /// read after it is therefore the last word.
 fn text_that_reads(shard: &Shard, transfers: &[&Transfer]) -> String {
     let db = &shard.db;
@@ -143,8 +144,9 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer]) -> String {
     put(
         &mut sql,
         format_args!(
-            "START TRANSACTION; SELECT /* wallet transfer */ {LEDGER_ROW}, clearing_fen, top_ups_fen, last_position, \
-             transactions FROM {db}.ledger WHERE one = 1 FOR UPDATE; \
+            "START TRANSACTION; SELECT /* wallet transfer */ {LEDGER_ROW}, l.clearing_fen, l.top_ups_fen, \
+             l.last_position, l.transactions, {FENCE_COLUMNS} FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one \
+             WHERE l.one = 1 FOR UPDATE; \
              SELECT /* held */ {HELD_ROW}, id, user_id, kind, amount_fen FROM {db}.transfer WHERE "
         ),
     );
@@ -179,12 +181,15 @@ struct End {
 }
 
 /// The part of the books that the transfers touch, and how far they go.
-fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(PostingPlan<'a>, End), WalletError> {
+fn load<'a>(shard: &Shard, rows: &[MySqlRow], transfers: &[&Transfer]) -> Result<(PostingPlan<'a>, End), WalletError> {
     let mut plan = PostingPlan::default();
     let mut end = None;
     for row in rows {
         match row.int(0)? {
             LEDGER_ROW => {
+                let fence = Fence::read(row, 5)?.expect("its columns are not null");
+                shard.note_left(fence);
+                transfers.iter().try_for_each(|transfer| fence.check_user(&shard.db, &transfer.user))?;
                 plan.set_system(row.int(1)?, row.int(2)?);
                 end = Some(End { last_position: row.int(3)?, transactions: row.int(4)? });
             }
@@ -200,7 +205,7 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow]) -> Result<(PostingPlan<'a>, End), 
             }
         }
     }
-    let end = end.ok_or_else(|| WalletError::Damaged(format!("{}.ledger has no row", shard.db)))?;
+    let end = end.ok_or_else(|| WalletError::Damaged(format!("{0}.ledger or {0}.fence has no row", shard.db)))?;
     Ok((plan, end))
 }
 

@@ -239,6 +239,7 @@ impl Barrier for MysqlWallet {
 impl Wallet for MysqlWallet {
     async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
         check_size(&transfers)?;
+        transfers.iter().try_for_each(|transfer| self.shard_of(&transfer.user).check_known(&transfer.user))?;
         let count = transfers.len();
         let mut split: Vec<(Vec<usize>, Vec<Transfer>)> = self.shards.iter().map(|_| Default::default()).collect();
         for (place, transfer) in transfers.into_iter().enumerate() {

@@ -6,6 +6,7 @@ mod common;
 mod faults;
 mod galera;
 mod late;
+mod moving;
 mod promises;
 mod shards;
 mod sums;
