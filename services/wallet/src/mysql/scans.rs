@@ -121,17 +121,22 @@ impl Shard {
     /// `after` and what comes back are positions in the shard.
     async fn scan(&self, mut after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
         let mut page: Vec<Posted> = Vec::new();
+        let mut rows_max = limit;
         loop {
-            let room = limit as usize - page.len();
             let sql = format!(
                 "SELECT /* scan */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE position > {after} \
-                 ORDER BY position LIMIT {room}",
+                 ORDER BY position LIMIT {rows_max}",
                 self.db
             );
             let found = self.fetch_patiently(&sql).await?;
-            page.extend(found.parse(posted, |posted| posted.transfer.user.as_str())?);
+            let room = limit as usize - page.len();
+            page.extend(found.parse_first(room, posted, |posted| posted.transfer.user.as_str())?);
             match found.rows.last() {
-                Some(last) if found.rows.len() == room && page.len() < limit as usize => after = last.int(5)?,
+                Some(last) if found.rows.len() == rows_max as usize && page.len() < limit as usize => {
+                    after = last.int(5)?;
+                    // Many in a row may be of users who have left.
+                    rows_max = (rows_max.saturating_mul(2)).min(SUM_ROWS_PAGE as u32).max(limit);
+                }
                 _ => return Ok(page),
             }
         }

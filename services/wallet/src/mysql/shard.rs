@@ -194,8 +194,19 @@ impl Found {
         parse: impl Fn(&MySqlRow) -> Result<T, WalletError>,
         name: impl Fn(&T) -> &str,
     ) -> Result<Vec<T>, WalletError> {
+        self.parse_first(usize::MAX, parse, name)
+    }
+
+    /// The same of the first so many that are left; those behind them are not looked at.
+    pub fn parse_first<T>(
+        &self,
+        limit: usize,
+        parse: impl Fn(&MySqlRow) -> Result<T, WalletError>,
+        name: impl Fn(&T) -> &str,
+    ) -> Result<Vec<T>, WalletError> {
         let parsed = self.rows.iter().map(parse);
-        parsed.filter(|row| !row.as_ref().is_ok_and(|row| self.fence.has_left(name(row)))).collect()
+        let stays = |row: &Result<T, WalletError>| !row.as_ref().is_ok_and(|row| self.fence.has_left(name(row)));
+        parsed.filter(stays).take(limit).collect()
     }
 }
 

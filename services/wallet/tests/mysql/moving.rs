@@ -176,7 +176,11 @@ async fn a_move_that_is_killed_before_any_step_goes_on_and_no_user_is_served_at_
         left.values_mut().for_each(|(_, history)| history.retain(|one| one.id != cancel(777, "x").id));
         assert_eq!(left, all, "{killed_before:?}");
         assert_eq!(audited(&*new).await, money);
-        assert_eq!(new.scan(0, 10_000).await.unwrap().len(), new.balances(None, 10_000).await.unwrap().len());
+        let (scanned, lines) = (new.scan(0, 10_000).await.unwrap(), new.balances(None, 10_000).await.unwrap());
+        assert_eq!(scanned.len(), lines.len());
+        let first = new.scan(0, 1).await.unwrap();
+        let second = new.scan(first[0].position, 1).await.unwrap();
+        assert_eq!([first, second].concat(), scanned[..2], "pages of one pass over those who have left");
         ids_stay_taken(&*new, &world).await;
         let more = top_up(5_000, &moving, 5);
         assert_eq!(new.transfer(vec![more]).await.unwrap(), [Done]);

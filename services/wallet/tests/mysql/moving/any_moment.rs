@@ -1,5 +1,6 @@
-//! Ended at any moment, under load.
+//! Ended at any moment, under load: the command, and the databases.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,8 +8,9 @@ use std::time::Duration;
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
 use hongbao_core::{Transfer, TransferOutcome};
 use hongbao_testkit::wallet_suite::top_up;
-use hongbao_wallet::mysql::{Moved, MysqlWallet};
+use hongbao_wallet::mysql::{DatabaseServer, Moved, MysqlWallet, move_slots};
 use hongbao_wallet::{Wallet, WalletError};
+use tokio::task::JoinHandle;
 
 use super::{DATABASES, Places, users};
 use crate::common::audited;
@@ -17,11 +19,9 @@ use crate::common::audited;
 /// file of before write, and ask again at the new place where they were refused or the outcome is open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_that_is_killed_at_any_moment_under_load_loses_and_doubles_no_transfer_i3_i6() {
-    let places = Arc::new(Places::start());
+    let places = Places::start();
     places.empty().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> =
-        (0..4_u64).map(|number| tokio::spawn(write_until_stopped(places.clone(), stop.clone(), number))).collect();
+    let load = Load::start(&places).await;
     let (mut kills, mut millis) = (0, 3);
     loop {
         match tokio::time::timeout(Duration::from_millis(millis), places.go(|_, _| true)).await {
@@ -32,36 +32,106 @@ async fn a_move_that_is_killed_at_any_moment_under_load_loses_and_doubles_no_tra
             Err(_) => (kills, millis) = (kills + 1, millis + 7),
         }
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    stop.store(true, Ordering::Relaxed);
-    let (mut acknowledged, mut at_old, mut at_new) = (Vec::new(), 0, 0);
-    for writer in writers {
-        let written = writer.await.unwrap();
-        at_old += written.at_old;
-        at_new += written.at_new;
-        acknowledged.extend(written.acknowledged);
-    }
-    println!("{kills} kills; {at_old} transfers acknowledged at the old place, {at_new} at the new one");
-    assert!(kills >= 5 && at_old > 100 && at_new > 20, "{kills} {at_old} {at_new}");
-    let new = places.wallet(places.after()).await;
-    let ids: Vec<_> = acknowledged.iter().map(|transfer: &Transfer| transfer.id).collect();
-    for part in ids.chunks(500) {
-        assert_eq!(new.find(part).await.unwrap().len(), part.len(), "what was acknowledged is there, once");
-    }
-    assert_eq!(audited(&*new).await, acknowledged.iter().map(|one| i128::from(one.amount.get())).sum::<i128>());
+    let written = load.stop(&places).await;
+    println!("{kills} kills; {written:?}");
+    assert!(kills >= 5 && written.at_old > 20 && written.at_new > 0);
 }
 
+/// One of the two database servers dies in the middle of each run, in turn, and comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_whose_databases_die_at_any_moment_under_load_loses_and_doubles_no_transfer_i3_i6() {
+    let mut places = Places::start();
+    places.empty().await;
+    let load = Load::start(&places).await;
+    let (mut deaths, mut millis) = (0, 10);
+    loop {
+        let (before, after) = (places.before(), places.after());
+        let moving = tokio::spawn(async move { move_slots(&before, &after, DATABASES, &mut |_, _| true).await });
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        if moving.is_finished() {
+            if moving.await.unwrap().is_ok() {
+                break;
+            }
+            continue;
+        }
+        let part = if deaths % 2 == 0 { &mut places.old } else { &mut places.new };
+        part.kill();
+        part.restart();
+        // It has failed, or gone on over new connections.
+        let moved = moving.await.unwrap();
+        (deaths, millis) = (deaths + 1, millis + 25);
+        if moved.is_ok() {
+            break;
+        }
+    }
+    let written = load.stop(&places).await;
+    println!("{deaths} deaths; {written:?}");
+    assert!(deaths >= 2 && written.at_new > 0);
+}
+
+/// Writers that use the file of before, and the next one where they are refused.
+struct Load {
+    stop: Arc<AtomicBool>,
+    writers: Vec<JoinHandle<Written>>,
+}
+
+impl Load {
+    async fn start(places: &Places) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writers = Vec::new();
+        for number in 0..4 {
+            let old = places.wallet(places.before()).await;
+            writers.push(tokio::spawn(write_until_stopped(old, places.after(), stop.clone(), number)));
+        }
+        Load { stop, writers }
+    }
+
+    /// Lets it go on for a moment at the new place, and requires that what was acknowledged is there once.
+    async fn stop(self, places: &Places) -> Written {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Written::default();
+        for writer in self.writers {
+            let Written { acknowledged, at_old, at_new } = writer.await.unwrap();
+            all.acknowledged.extend(acknowledged);
+            all.at_old += at_old;
+            all.at_new += at_new;
+        }
+        let new = places.wallet(places.after()).await;
+        let ids: Vec<_> = all.acknowledged.iter().map(|transfer| transfer.id).collect();
+        for part in ids.chunks(500) {
+            assert_eq!(new.find(part).await.unwrap().len(), part.len());
+        }
+        let sum: i128 = all.acknowledged.iter().map(|one| i128::from(one.amount.get())).sum();
+        assert_eq!(audited(&*new).await, sum);
+        all
+    }
+}
+
+/// What writers have got done.
+#[derive(Default)]
 struct Written {
     acknowledged: Vec<Transfer>,
     at_old: u32,
     at_new: u32,
 }
 
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Written { acknowledged, at_old, at_new } = self;
+        write!(f, "{} transfers, of which {at_old} at the old place and {at_new} at the new one", acknowledged.len())
+    }
+}
+
 /// Tops up one of its users after the other, each until it is known to be done.
-async fn write_until_stopped(places: Arc<Places>, stop: Arc<AtomicBool>, number: u64) -> Written {
-    let old = places.wallet(places.before()).await;
-    let mut new: Option<Arc<dyn Wallet>> = None;
-    let mut written = Written { acknowledged: Vec::new(), at_old: 0, at_new: 0 };
+async fn write_until_stopped(
+    old: Arc<dyn Wallet>,
+    after: Vec<DatabaseServer>,
+    stop: Arc<AtomicBool>,
+    number: u64,
+) -> Written {
+    let mut new = None;
+    let mut written = Written::default();
     let names = users(6).concat();
     for round in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -80,8 +150,7 @@ async fn write_until_stopped(places: Arc<Places>, stop: Arc<AtomicBool>, number:
                 Err(error) => panic!("{error}"),
             }
             if new.is_none() {
-                new =
-                    MysqlWallet::open(places.after(), DATABASES).await.ok().map(|new| Arc::new(new) as Arc<dyn Wallet>);
+                new = MysqlWallet::open(after.clone(), DATABASES).await.ok();
             }
             let Some(new) = &new else { continue };
             match new.transfer(vec![transfer.clone()]).await {
