@@ -1,19 +1,21 @@
 //! Ended at any moment, under load: the command, and the databases.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, Done};
 use hongbao_core::{Transfer, TransferOutcome};
+use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::top_up;
-use hongbao_wallet::mysql::{DatabaseServer, Moved, MysqlWallet, move_slots};
+use hongbao_wallet::mysql::{DatabaseServer, Moved, MysqlWallet, migrate, move_slots};
 use hongbao_wallet::{Wallet, WalletError};
 use tokio::task::JoinHandle;
 
-use super::{DATABASES, Places, users};
-use crate::common::audited;
+use super::{DATABASES, MOVING, Places, users};
+use crate::common::{audited, options};
 
 /// The run is ended at any moment, inside of its steps too, and repeated; meanwhile wallets with the
 /// file of before write, and ask again at the new place where they were refused or the outcome is open.
@@ -69,6 +71,33 @@ async fn a_move_whose_databases_die_at_any_moment_under_load_loses_and_doubles_n
     assert!(deaths >= 2 && written.at_new > 0);
 }
 
+/// The fence is set through one node of a cluster, while others write through another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_that_is_set_through_one_galera_node_holds_for_writers_on_the_others_i6() {
+    let (nodes, new) = (Part::galera(), Part::mariadb(&[]));
+    let old = |first: usize, slots| {
+        let order: Vec<String> = (0..3).map(|place| nodes[(first + place) % 3].node()).collect();
+        let server = Places::server(&nodes[0], slots);
+        DatabaseServer { options: options(&order), ..server }
+    };
+    let (before, after) =
+        (|first| vec![old(first, 0..100)], |first| vec![old(first, 0..MOVING), Places::server(&new, MOVING..100)]);
+    migrate(&before(0), DATABASES).await.unwrap();
+    let loads = [Load::over(before(1), after(1), 0..2).await, Load::over(before(2), after(2), 2..4).await];
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let moved = move_slots(&before(0), &after(0), DATABASES, &mut |_, _| true).await;
+    assert_eq!(moved.unwrap(), Moved::All);
+    let mut all = Written::default();
+    for load in loads {
+        let Written { acknowledged, at_old, at_new } = load.written().await;
+        all.acknowledged.extend(acknowledged);
+        (all.at_old, all.at_new) = (all.at_old + at_old, all.at_new + at_new);
+    }
+    println!("{all:?}");
+    assert!(all.at_old > 0 && all.at_new > 0);
+    all.check(&MysqlWallet::open(after(0), DATABASES).await.unwrap()).await;
+}
+
 /// Writers that use the file of before, and the next one where they are refused.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -77,17 +106,28 @@ struct Load {
 
 impl Load {
     async fn start(places: &Places) -> Load {
+        Load::over(places.before(), places.after(), 0..4).await
+    }
+
+    /// Writers of these numbers, who use these servers.
+    async fn over(before: Vec<DatabaseServer>, after: Vec<DatabaseServer>, numbers: Range<u64>) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let mut writers = Vec::new();
-        for number in 0..4 {
-            let old = places.wallet(places.before()).await;
-            writers.push(tokio::spawn(write_until_stopped(old, places.after(), stop.clone(), number)));
+        for number in numbers {
+            let old = Arc::new(MysqlWallet::open(before.clone(), DATABASES).await.unwrap());
+            writers.push(tokio::spawn(write_until_stopped(old, after.clone(), stop.clone(), number)));
         }
         Load { stop, writers }
     }
 
     /// Lets it go on for a moment at the new place, and requires that what was acknowledged is there once.
     async fn stop(self, places: &Places) -> Written {
+        let all = self.written().await;
+        all.check(&*places.wallet(places.after()).await).await;
+        all
+    }
+
+    async fn written(self) -> Written {
         tokio::time::sleep(Duration::from_millis(500)).await;
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Written::default();
@@ -97,13 +137,6 @@ impl Load {
             all.at_old += at_old;
             all.at_new += at_new;
         }
-        let new = places.wallet(places.after()).await;
-        let ids: Vec<_> = all.acknowledged.iter().map(|transfer| transfer.id).collect();
-        for part in ids.chunks(500) {
-            assert_eq!(new.find(part).await.unwrap().len(), part.len());
-        }
-        let sum: i128 = all.acknowledged.iter().map(|one| i128::from(one.amount.get())).sum();
-        assert_eq!(audited(&*new).await, sum);
         all
     }
 }
@@ -114,6 +147,18 @@ struct Written {
     acknowledged: Vec<Transfer>,
     at_old: u32,
     at_new: u32,
+}
+
+impl Written {
+    /// What was acknowledged is there, once, and nothing else.
+    async fn check(&self, new: &dyn Wallet) {
+        let ids: Vec<_> = self.acknowledged.iter().map(|transfer| transfer.id).collect();
+        for part in ids.chunks(500) {
+            assert_eq!(new.find(part).await.unwrap().len(), part.len());
+        }
+        let sum: i128 = self.acknowledged.iter().map(|one| i128::from(one.amount.get())).sum();
+        assert_eq!(audited(new).await, sum);
+    }
 }
 
 impl fmt::Debug for Written {
