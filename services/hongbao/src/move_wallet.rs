@@ -18,7 +18,15 @@ use crate::{process, stores};
 pub fn run(config: &Path, current: Option<&Path>, next: &Path, copy_only: bool) -> Result<ExitCode, String> {
     let in_force = Role::load_with(config, current)?;
     let next = Role::load_with(config, Some(next))?;
-    process::block_on(move_all(&in_force.installation, &in_force.file(), &next.file(), copy_only))?;
+    let (in_force_file, next_file) = (in_force.file(), next.file());
+    // Files that were taken for one another would fence the wrong database.
+    if next_file.version <= in_force_file.version {
+        return Err(format!(
+            "move-wallet: the file to come is of version {}, and that in force of {}: the next one has a higher version",
+            next_file.version, in_force_file.version
+        ));
+    }
+    process::block_on(move_all(&in_force.installation, &in_force_file, &next_file, copy_only))?;
     Ok(ExitCode::SUCCESS)
 }
 

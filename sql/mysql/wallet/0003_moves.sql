@@ -13,15 +13,20 @@ CREATE TABLE IF NOT EXISTS {db}.fence (
 INSERT IGNORE INTO {db}.fence VALUES (1, 0, '');
 
 -- Moves of slots: the one that this database was filled by, and those away from it.
+-- Where slots leave, the row is written before anything is made at the other place, and
+-- the database there has to have the id of a row here: so it has one source.
 CREATE TABLE IF NOT EXISTS {db}.slot_move (
     -- The same in both databases of a move.
     id           CHAR(32)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
-    -- 1 where the slots came here, which happens once; null where they left.
+    -- 1 where the slots came here, which happens once; null where they leave.
     arrival      TINYINT      NULL,
     slots        VARCHAR(300) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    -- Where they came: a name that this database alone has, from when it was made. Where
+    -- they leave: the name of the one that has got them; null until then.
+    target_id    CHAR(32)     CHARACTER SET ascii COLLATE ascii_bin NULL,
     -- Where they came: up to which position both databases were compared.
     compared_to  BIGINT       NOT NULL,
-    -- Where they left: what was taken out of the balances in `ledger`; null until then.
+    -- Where they leave: what was taken out of the balances in `ledger`; null until then.
     clearing_fen BIGINT       NULL,
     top_ups_fen  BIGINT       NULL,
     UNIQUE KEY filled (arrival)

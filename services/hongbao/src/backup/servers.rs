@@ -17,6 +17,7 @@ use hongbao_core::limits::BACKUP_FROZEN_MAX;
 use hongbao_core::topology::TopologyFile;
 use hongbao_database::mysql::connection::{MysqlOptions, Node};
 use hongbao_database::mysql::freeze::{Frozen, Reached};
+use hongbao_wallet::mysql::check_serves_all;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -56,7 +57,11 @@ pub async fn dump(
     let started = Instant::now();
     let frozen = timeout(BACKUP_FROZEN_MAX, freeze(reached)).await;
     let frozen = frozen.map_err(|_| format!("not all servers could be locked within {BACKUP_FROZEN_MAX:?}"))??;
-    let begun = begin_all(&all, &frozen, to, started).await;
+    let begun = async {
+        check_wallet(installation, topology, traffic).await?;
+        begin_all(&all, &frozen, to, started).await
+    };
+    let begun = begun.await;
     let mut thawed = Ok(());
     for (frozen, databases) in frozen.into_iter().zip(&all) {
         thawed = thawed.and(frozen.thaw().await.map_err(|error| format!("{}: {error}", databases.what)));
@@ -69,6 +74,16 @@ pub async fn dump(
         files.push(finish(dump).await?);
     }
     Ok((files, waited))
+}
+
+/// No slot leaves or arrives while all is locked; one that has left, or is arriving, by the topology file in use,
+/// would be missing in the backup, or be in it twice.
+async fn check_wallet(installation: &Installation, topology: &TopologyFile, traffic: Traffic) -> Result<(), String> {
+    let servers = stores::wallet_servers(installation, topology, traffic)?;
+    let checking = check_serves_all(&servers, installation.storage.wallet_databases);
+    let checked = timeout(BACKUP_FROZEN_MAX, checking).await;
+    let checked = checked.map_err(|_| format!("the wallet was not read within {BACKUP_FROZEN_MAX:?}"))?;
+    checked.map_err(|error| format!("wallet: {error}: from the fence of a move to its opening there is no backup"))
 }
 
 async fn reach(all: &[Databases]) -> Result<Vec<(String, Reached)>, String> {

@@ -188,9 +188,9 @@ fn a_wallet_grows_under_load_with_files_of_before_and_after_side_by_side_i1_i6()
 
     // Neither a migration nor a server with the next file makes or serves an empty wallet.
     let (code, said) = one.run("migrate", "next.toml", &[]);
-    assert!(code == Some(2) && said.contains("wallet_00 is not there") && said.contains("move-wallet"), "{said}");
+    assert!(code == Some(2) && said.contains("wallet_00 ") && said.contains("`hongbao move-wallet`"), "{said}");
     let (code, said) = one.run("server", "next.toml", &["--name", "a2"]);
-    assert!(code == Some(2) && said.contains("wallet_00 is not complete"), "{said}");
+    assert!(code == Some(2) && said.contains("wallet_00 ") && said.contains("`hongbao move-wallet`"), "{said}");
     assert_eq!(one.new_wallet.sql("SHOW DATABASES LIKE 'wallet%'"), "");
 
     let (stop, rounds, books) = (AtomicBool::new(false), AtomicUsize::new(0), Books::default());
@@ -222,6 +222,9 @@ fn a_wallet_grows_under_load_with_files_of_before_and_after_side_by_side_i1_i6()
             assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stdout), text(&done.stderr));
             assert!(text(&done.stdout).contains("every slot is where the next topology file says"));
         }
+
+        let (code, said) = one.run("move-wallet", "next.toml", &["--next", &one.path("next.toml")]);
+        assert!(code == Some(2) && said.contains("the next one has a higher version"), "{said}");
 
         // The server that has the file of before serves those who stay, and no user who has moved.
         let problem = user(&reader, one.servers[0]).get("/v1/wallet").problem(503, "unavailable");

@@ -40,12 +40,15 @@ const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only
 const UNGUARDED: &str = include_str!("../../../../sql/mysql/wallet/unguarded.sql");
 
 /// Makes and upgrades the databases of the wallet, and names what was made once and is gone: `databases` over all
-/// slots, called `wallet_00` and so on. For a first installation: where there is one already, an empty
-/// database in the place of one that has money elsewhere would serve empty balances; see [`upgrade`].
+/// slots, called `wallet_00` and so on. For a first installation: an empty database in the place of one that
+/// has money elsewhere would serve empty balances. Where one of these has money, it is [`upgrade`] therefore.
 ///
 /// # Errors
 /// When slots do not add up, a database was made for others, or its server refuses.
 pub async fn migrate(servers: &[DatabaseServer], databases: u8) -> Result<(), WalletError> {
+    if is_any_in_use(servers, databases).await? {
+        return upgrade(servers, databases).await;
+    }
     each(servers, databases, Task::Claim).await?;
     each(servers, databases, Task::Upgrade).await
 }
@@ -57,6 +60,23 @@ pub async fn migrate(servers: &[DatabaseServer], databases: u8) -> Result<(), Wa
 pub async fn upgrade(servers: &[DatabaseServer], databases: u8) -> Result<(), WalletError> {
     each(servers, databases, Task::Check).await?;
     each(servers, databases, Task::Upgrade).await
+}
+
+/// Whether some database has seen a transaction, be it that of a move which fills it.
+async fn is_any_in_use(servers: &[DatabaseServer], databases: u8) -> Result<bool, WalletError> {
+    for plan in plan(servers, databases)? {
+        let connections = Connections::open(patient(servers[plan.server].options.clone())).await?;
+        let mut lease = connections.lease().await?;
+        let limit = lease.limit();
+        let text = format!("SELECT 1 FROM {}.ledger WHERE transactions > 0", plan.name());
+        match fetch_insisting(lease.connection(), limit, &text).await {
+            Err(broken) if broken.is_missing() => {}
+            rows if rows.as_ref().is_ok_and(Vec::is_empty) => {}
+            rows => return Ok(rows.map(|_| true).map_err(reading)?),
+        }
+        lease.give_back();
+    }
+    Ok(false)
 }
 
 /// What is done to a database.
@@ -93,7 +113,8 @@ async fn check_complete(lease: &mut Lease, plan: &ShardPlan, databases: u8) -> R
         Some(version) if version > 0 => Ok(()),
         _ => Err(WalletError::Unavailable(format!(
             "{} is not there, or not complete, and no migration makes it: it would be empty. `hongbao move-wallet` \
-             brings the slots that are to lie there; what was lost is restored",
+             brings the slots that are to lie there; what was lost is restored; where there was never any money, \
+             drop the empty databases of the SETs, and migrate again",
             plan.name()
         ))),
     }
@@ -176,14 +197,20 @@ pub(super) async fn check_database(
     databases: u8,
 ) -> Result<(), Unkept> {
     let version = check_identity(connection, limit, plan, databases).await?.unwrap_or(0);
+    if version == 0 {
+        let reason = "is not complete: run `hongbao migrate` in a new installation; to one that has money \
+                      `hongbao move-wallet` brings a new part of the wallet";
+        return Err(refused(&plan.name(), reason));
+    }
     SCHEMA.check(connection, limit, &plan.name(), version).await?;
     check_engines(connection, limit, &plan.name()).await?;
     check_keys(connection, limit, &plan.name(), &KEYS.map(|(table, key)| (table.to_owned(), key))).await
 }
 
 /// Gives the version of a database that is what it should be; `None` if there is none.
-/// It may have been made for more slots than the plan has: the topology files of before and
-/// after a move of slots differ in that, and the fence tells whose money is there.
+/// It may have been made for more slots than the plan has, since they leave by a move: the topology files of
+/// before and after differ in that, and the fence tells whose money is there. But each of the others has to be
+/// known here as one that has left or is about to: a copy of another part of the wallet knows nothing of that.
 pub(super) async fn check_identity(
     connection: &mut MySqlConnection,
     limit: Duration,
@@ -197,17 +224,35 @@ pub(super) async fn check_identity(
     };
     let row = rows.first().ok_or_else(|| refused(&plan.name(), "does not say what it is"))?;
     let (number, count, of) = (row.int(1)?, row.int(2)?, row.text(3)?);
-    let has_them = SlotSet::parse(of).is_some_and(|slots| slots.includes(plan.slot_set()));
-    if (number, count) != (plan.database.into(), databases.into()) || !has_them {
+    let (own, made_for) = (plan.slot_set(), SlotSet::parse(of).unwrap_or_default());
+    let is_made_for_them = made_for.includes(own)
+        && (made_for == own || left(connection, limit, &plan.name()).await?.or(own).includes(made_for));
+    if (number, count) != (plan.database.into(), databases.into()) || !is_made_for_them {
         return Err(refused(
             &plan.name(),
             &format!(
                 "was made as number {number} of {count} databases for the slots {of}; the configuration says {} of \
-                 {databases} for {}",
+                 {databases} for {own}{}",
                 plan.database,
-                plan.slot_set()
+                if made_for.includes(own) { ": the others leave it by `hongbao move-wallet`" } else { "" }
             ),
         ));
     }
     Ok(Some(row.int(0)?))
+}
+
+/// The slots that have left a database, or are announced to leave it.
+async fn left(connection: &mut MySqlConnection, limit: Duration, name: &str) -> Result<SlotSet, Unkept> {
+    let text = format!(
+        "SELECT moved_slots FROM {name}.fence UNION ALL SELECT slots FROM {name}.slot_move WHERE arrival IS NULL"
+    );
+    let rows = match fetch_insisting(connection, limit, &text).await {
+        Err(broken) if broken.is_missing() => return Ok(SlotSet::default()),
+        rows => rows.map_err(Unkept::Unasked)?,
+    };
+    let mut left = SlotSet::default();
+    for row in &rows {
+        left = left.or(SlotSet::parse(row.text(0)?).unwrap_or_default());
+    }
+    Ok(left)
 }

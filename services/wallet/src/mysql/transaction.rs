@@ -83,7 +83,7 @@ async fn lease(shard: &Shard) -> Result<Lease, TransactError> {
 enum AttemptError {
     /// Before anything was written.
     Reading(QueryError),
-    /// In the text that writes and commits.
+    /// In the text that writes, or the commit.
     Writing(QueryError),
     /// A node of a cluster ended the transaction between two statements of the
     /// text, because another node's was first; what came after was a new one.
@@ -108,7 +108,7 @@ impl AttemptError {
             AttemptError::Overtaken => {
                 TransactError::Commit(WalletError::Unknown("another node wrote first".to_owned()))
             }
-            // The commit is part of the text, so a broken connection says nothing about how far it came.
+            // A broken connection says nothing about how far it came.
             AttemptError::Writing(broken) => match committing(broken) {
                 DatabaseError::Unknown(reason) => TransactError::Commit(WalletError::Unknown(reason)),
                 other => TransactError::Inside(other.into()),
@@ -133,6 +133,9 @@ async fn attempt(
     if done.rows_affected() != plan.posts().len() as u64 + 1 {
         return Err(AttemptError::Overtaken);
     }
+    // A command of its own: where a node of a cluster has ended the transaction before it, this fails. As a further
+    // statement of one text it would succeed, and commit nothing.
+    within(limit, lease.connection().execute("COMMIT")).await.map_err(AttemptError::Writing)?;
     Ok(outcomes)
 }
 
@@ -249,7 +252,7 @@ fn text_that_writes(shard: &Shard, plan: &PostingPlan<'_>, end: End) -> String {
         format_args!(
             "UPDATE /* wallet transfer */ {db}.ledger SET clearing_fen = {clearing}, top_ups_fen = {top_ups}, \
              last_position = {position}, transactions = transactions + 1 \
-             WHERE one = 1 AND transactions = {transactions}; COMMIT"
+             WHERE one = 1 AND transactions = {transactions}"
         ),
     );
     sql

@@ -124,7 +124,8 @@ async fn refuses(wallet: &dyn Wallet, name: &str, reason: &str) {
 async fn serves(wallet: &dyn Wallet, name: &str) {
     wallet.balance(&user(name)).await.unwrap();
     // An id that is taken: it writes nothing that the next round would have to know.
-    assert_eq!(wallet.transfer(vec![cancel(777, name)]).await.map(|outcomes| outcomes.len()).unwrap(), 1);
+    let outcomes = wallet.transfer(vec![cancel(777, name)]).await;
+    assert!(outcomes.is_ok(), "{outcomes:?}");
 }
 
 const LEFT: &str = "were moved from wallet_0";
@@ -157,14 +158,14 @@ async fn a_move_that_is_killed_before_any_step_goes_on_and_no_user_is_served_at_
         }
         let new = MysqlWallet::open(places.after(), DATABASES).await;
         match (is_made, new) {
-            (false, new) => assert!(unavailable(new).contains("hongbao migrate")),
+            (false, new) => assert!(unavailable(new).contains("`hongbao move-wallet`")),
             (true, new) => refuses(&new.unwrap(), &moving, ARRIVING).await,
         }
         let refused = unavailable(upgrade(&places.after(), DATABASES).await.and_then(|()| match is_made {
-            true => Err(WalletError::Unavailable("is not there".to_owned())),
+            true => Err(WalletError::Unavailable("`hongbao move-wallet`".to_owned())),
             false => Ok(()),
         }));
-        assert!(refused.contains("is not there"), "{refused}");
+        assert!(refused.contains("`hongbao move-wallet`"), "{refused}");
 
         assert_eq!(places.go(|_, _| true).await.unwrap(), Moved::All);
         assert_eq!(places.go(|_, step| panic!("{step:?} is done")).await.unwrap(), Moved::All, "it may be repeated");

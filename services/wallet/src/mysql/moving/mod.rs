@@ -9,14 +9,15 @@
 //! | after the step | source | target |
 //! |---|---|---|
 //! | before all | serves | is not there, and no migration makes it |
-//! | [`Make`](Step::Make) | serves | refuses (`is_arriving`), since before it was complete |
+//! | [`Make`](Step::Make) | serves; has announced the move, first | refuses (`is_arriving`), since before it was complete |
 //! | [`Copy`](Step::Copy), [`Compare`](Step::Compare) | serves | refuses; has what was there, read back |
 //! | [`Fence`](Step::Fence) | refuses the slots for good (`moved_slots`) | refuses |
 //! | [`CopyRest`](Step::CopyRest), [`CompareRest`](Step::CompareRest) | refuses | refuses; has everything |
 //! | [`Settle`](Step::Settle) | refuses; its system accounts are those of the users who stayed | refuses |
 //! | [`Open`](Step::Open) | refuses | serves |
 //!
-//! So at no moment do both serve a user, with whatever files. Each step finds out what is
+//! So at no moment do both serve a user, with whatever files. The id of the move stands in both, and the name of the
+//! target that has got the slots at the source: other files, and other databases, are refused. Each step finds out what is
 //! done already, and what was done is committed before the next one begins: a run that
 //! was killed is repeated. What a step has read of another run's writes, it makes durable
 //! by a commit of its own before it goes on.
@@ -29,17 +30,20 @@ mod target;
 
 use hongbao_core::limits::MOVE_ROUNDS_MAX;
 
+use self::place::Place;
 use self::plan::Pair;
 use self::rows::PAGE;
 use self::source::Source;
-use self::target::Target;
-use super::layout::DatabaseServer;
+use self::target::{Target, TargetState};
+use super::layout::{DatabaseServer, plan as plan_shards};
+use super::migrate;
+use super::slots::SlotSet;
 use crate::WalletError;
 
 /// What is done for one database, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The target is made, and refuses.
+    /// The source announces the move; the target is made, and refuses.
     Make,
     /// Transfers are copied until few are left; this may take long.
     Copy,
@@ -120,13 +124,33 @@ pub async fn move_slots(
             return Ok(Moved::Stopped);
         }
     }
+    // Also where the files do not differ: a run before may have been left unfinished.
+    for plan in plan_shards(to, databases)? {
+        let place = Place::open(to[plan.server].options.clone(), plan.name()).await?;
+        migrate::check(&place.connections, &plan, databases).await?;
+        place.check_serves(plan.slot_set()).await?;
+    }
     Ok(Moved::All)
+}
+
+/// Refuses where some database does not serve all slots that it has by these servers: while they move, what is there
+/// is not all that there is. A database of an earlier version has no fence, and serves.
+///
+/// # Errors
+/// [`WalletError::Unavailable`] names the database.
+pub async fn check_serves_all(servers: &[DatabaseServer], databases: u8) -> Result<(), WalletError> {
+    for plan in plan_shards(servers, databases)? {
+        let place = Place::open(servers[plan.server].options.clone(), plan.name()).await?;
+        place.check_serves(plan.slot_set()).await?;
+    }
+    Ok(())
 }
 
 /// The move of one database.
 struct Move {
     source: Source,
     target: Target,
+    slots: SlotSet,
     shown: Carried,
 }
 
@@ -135,7 +159,7 @@ impl Move {
         let (database, slots) = (pair.target.name(), pair.target.slot_set());
         let source = Source::open(pair.from, &pair.source, databases, slots).await?;
         let target = Target::open(pair.to, &pair.target, databases).await?;
-        Ok(Move { source, target, shown: Carried { database, slots: slots.to_string(), copied: 0 } })
+        Ok(Move { source, target, slots, shown: Carried { database, slots: slots.to_string(), copied: 0 } })
     }
 
     /// Whether it was not stopped.
@@ -145,7 +169,9 @@ impl Move {
         go_on: &mut (dyn FnMut(&Carried, Step) -> bool + Send),
     ) -> Result<bool, WalletError> {
         for step in steps {
-            if self.target.is_open().await? {
+            if let Some(state) = self.target.opened().await? {
+                state.fence.check_all(&self.shown.database, self.slots)?;
+                self.source.stay_fenced(&state).await?;
                 return Ok(true);
             }
             if !go_on(&self.shown, step) {
@@ -160,14 +186,19 @@ impl Move {
         match step {
             Step::Make => {
                 if !self.target.is_made().await? {
-                    self.source.check_holder().await?;
+                    let id = self.source.announce().await?;
+                    self.target.make(&id).await?;
                 }
-                self.target.make().await
+                self.target.check().await?;
+                // In every run: a file of before names another source, whose positions are others.
+                self.source.check_announced(&self.target.state().await?.id).await
             }
             Step::Copy => {
                 for _ in 0..MOVE_ROUNDS_MAX {
                     let end = self.source.last_position().await?;
-                    if end - self.target.state().await?.last_position <= i64::from(PAGE) {
+                    let state = self.target.state().await?;
+                    self.check_not_ahead(&state, end)?;
+                    if end - state.last_position <= i64::from(PAGE) {
                         break;
                     }
                     self.copy(end).await?;
@@ -177,7 +208,9 @@ impl Move {
             Step::Compare => self.compare().await,
             Step::Fence => self.source.fence(&self.target.state().await?.id).await,
             Step::CopyRest => {
-                let end = self.source.fenced_position(&self.target.state().await?.id).await?;
+                let state = self.target.state().await?;
+                let end = self.source.fenced_position(&state.id).await?;
+                self.check_not_ahead(&state, end)?;
                 self.copy(end).await
             }
             Step::CompareRest => self.compare().await,
@@ -187,6 +220,18 @@ impl Move {
                 self.source.check_settled(&state).await?;
                 self.target.open_for_users(&state).await
             }
+        }
+    }
+
+    /// Refuses a target that was filled beyond the end of its source, which then is not what it was.
+    fn check_not_ahead(&self, state: &TargetState, end: i64) -> Result<(), WalletError> {
+        match state.last_position > end {
+            true => Err(WalletError::Unavailable(format!(
+                "{}: the target was filled up to position {}, and its source ends at {end}: it was restored as it was \
+                 before. Drop the new database, which has not served, and run it again",
+                self.shown.database, state.last_position
+            ))),
+            false => Ok(()),
         }
     }
 

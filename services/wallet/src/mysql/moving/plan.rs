@@ -19,8 +19,15 @@ pub(super) struct Pair {
 /// The pairs, by the number of the target. A server of both files is the same if a node of it is.
 ///
 /// # Errors
-/// For the operator, what no move can do: slots that come to a database which has others, or from several.
+/// For the operator, what no move can do: slots that come to a database which has others, or from several; a
+/// part that is to be two.
 pub(super) fn pairs(from: &[DatabaseServer], to: &[DatabaseServer], databases: u8) -> Result<Vec<Pair>, WalletError> {
+    if from.iter().any(|old| to.iter().filter(|next| is_same(old, next)).count() > 1) {
+        return Err(WalletError::Unavailable(
+            "a part of the wallet in force has nodes in two parts of the next file: whose rows are whose, none could tell"
+                .to_owned(),
+        ));
+    }
     let sources = plan(from, databases)?;
     let mut pairs = Vec::new();
     for target in plan(to, databases)? {
@@ -93,5 +100,10 @@ mod tests {
         assert!(moved(&now, &grown).unwrap_err().contains("wallet_01 with the slots 25 27"));
         let together = [server("a:1", 0..40), server("b:1", 60..100), server("c:1", 40..60)];
         assert!(moved(&now, &together).unwrap_err().contains("would be filled from 2 databases"));
+        let mut of_two = server("a:1", 0..50);
+        of_two.options.nodes.push("c:1".parse().unwrap());
+        let now = [of_two, server("b:1", 50..100)];
+        let split = [server("a:1", 0..25), server("c:1", 25..50), server("b:1", 50..100)];
+        assert!(moved(&now, &split).unwrap_err().contains("has nodes in two parts"));
     }
 }

@@ -81,7 +81,8 @@ impl System {
     }
 }
 
-/// The statement that inserts rows, of which there is one at least.
+/// The statement that inserts rows, of which there is one at least, and counts those that are there already: on
+/// a cluster they may have been committed without the ledger. That they are the same, the comparison shows.
 pub(super) fn insert(db: &str, rows: &[CopiedRow]) -> String {
     let mut sql = format!("INSERT /* move */ INTO {db}.transfer ({COLUMNS}) VALUES ");
     for (number, row) in rows.iter().enumerate() {
@@ -90,6 +91,7 @@ pub(super) fn insert(db: &str, rows: &[CopiedRow]) -> String {
         }
         row.put(&mut sql);
     }
+    sql.push_str(" ON DUPLICATE KEY UPDATE kind = kind");
     sql
 }
 

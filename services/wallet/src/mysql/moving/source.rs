@@ -2,9 +2,9 @@
 
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::MysqlOptions;
-use hongbao_database::mysql::row::put;
+use sqlx::mysql::MySqlRow;
 
-use super::place::{Place, Write};
+use super::place::{Place, Write, new_id};
 use super::rows::{COLUMNS, CopiedRow, PAGE, Page};
 use super::target::TargetState;
 use crate::WalletError;
@@ -13,23 +13,31 @@ use crate::mysql::layout::{ShardPlan, slot_of};
 use crate::mysql::migrate;
 use crate::mysql::slots::SlotSet;
 
+/// What an operator is reminded of.
+const ONE_FILE: &str = "a move goes on with the two files that it was begun with";
+
 /// A source, and the slots that leave it.
 pub(super) struct Source {
     place: Place,
     slots: SlotSet,
 }
 
-/// Its ledger and what it knows of a move, under the lock.
+/// A move away from here.
+struct Leaving {
+    id: String,
+    slots: SlotSet,
+    /// What was taken out of the balances, and the database that has got it, if that was done.
+    taken: Option<(i64, i64, String)>,
+}
+
+/// Its ledger and what it knows of moves, under the lock.
 struct Ledger {
     last_position: i64,
     transactions: i64,
     clearing_fen: i64,
     top_ups_fen: i64,
     fence: Fence,
-    /// It knows this move.
-    is_known: bool,
-    /// What was taken out of its balances, if that was done.
-    taken: Option<(i64, i64)>,
+    leaving: Vec<Leaving>,
 }
 
 impl Source {
@@ -45,19 +53,44 @@ impl Source {
         Ok(Source { place, slots })
     }
 
-    /// The last position that is visible.
+    /// The last position; no crash takes it back.
     pub async fn last_position(&self) -> Result<i64, WalletError> {
         let sql = format!("SELECT /* move */ last_position FROM {}.ledger WHERE one = 1", self.place.db);
-        let rows = self.place.fetch(&sql).await?;
+        let rows = self.place.fetch_durably(&sql).await?;
         Ok(rows.first().ok_or_else(|| self.damaged())?.int(0)?)
     }
 
-    /// Refuses where it holds some of the slots no more, before a database is made that could not be filled.
-    pub async fn check_holder(&self) -> Result<(), WalletError> {
-        let sql = format!("SELECT /* move */ {FENCE_COLUMNS} FROM {}.fence f WHERE f.one = 1", self.place.db);
-        let rows = self.place.fetch(&sql).await?;
-        let fence = rows.first().map(|row| Fence::read(row, 0)).transpose()?.flatten();
-        fence.ok_or_else(|| self.damaged())?.check_all(&self.place.db, self.slots)
+    /// Names the move, before the target is made, or made anew because it was lost before it had got anything.
+    /// Refuses where this database does not hold the slots, or has begun to move some of them otherwise.
+    pub async fn announce(&self) -> Result<String, WalletError> {
+        let (db, slots, new_id) = (&self.place.db, self.slots, new_id());
+        self.transact(|ledger| {
+            let same = |leaving: &&Leaving| leaving.slots == slots && leaving.taken.is_none();
+            if let Some(known) = ledger.leaving.iter().find(same) {
+                return Ok(Write { sql: self.update(ledger), rows: 1, value: known.id.clone() });
+            }
+            ledger.fence.check_all(db, slots)?;
+            if let Some(other) = ledger.leaving.iter().find(|leaving| !leaving.slots.and(slots).is_empty()) {
+                return Err(self.refused(&format!("has begun to move the slots {}: {ONE_FILE}", other.slots)));
+            }
+            let sql = format!(
+                "INSERT INTO {db}.slot_move (id, arrival, slots, compared_to) SELECT '{new_id}', NULL, '{slots}', 0 \
+                 FROM {db}.ledger WHERE one = 1 AND transactions = {}; {}",
+                ledger.transactions,
+                self.update(ledger)
+            );
+            Ok(Write { sql, rows: 2, value: new_id.clone() })
+        })
+        .await
+    }
+
+    /// Refuses a target that was made to be filled from another database, or with other slots.
+    pub async fn check_announced(&self, id: &str) -> Result<(), WalletError> {
+        self.transact(|ledger| {
+            self.known(ledger, id)?;
+            Ok(Write { sql: self.update(ledger), rows: 1, value: () })
+        })
+        .await
     }
 
     /// The rows of the slots behind a position, and up to another one; durable here.
@@ -76,122 +109,141 @@ impl Source {
 
     /// From here on no transaction of any process writes for the slots.
     pub async fn fence(&self, id: &str) -> Result<(), WalletError> {
-        let (db, slots) = (&self.place.db, self.slots);
-        self.transact(id, |ledger| {
-            if ledger.fence.is_arriving {
-                return Err(self.refused("is being filled itself"));
-            }
-            if !ledger.is_known && !ledger.fence.moved.and(slots).is_empty() {
-                return Err(self.refused("has moved some of these slots to another database already"));
-            }
-            let moved = ledger.fence.moved.or(slots);
-            // Also where it was set before: this commit makes durable what was only visible.
-            let fence = format!("UPDATE /* move */ {db}.fence SET moved_slots = '{moved}' WHERE one = 1");
-            let (mut sql, mut rows) = (format!("{}; {fence}", self.update(ledger, "")), 2);
-            if !ledger.is_known {
-                rows += 1;
-                put(
-                    &mut sql,
-                    format_args!(
-                        "; INSERT INTO {db}.slot_move (id, arrival, slots, compared_to) \
-                         VALUES ('{id}', NULL, '{slots}', 0)"
-                    ),
-                );
-            }
-            Ok(Write { sql, rows, value: () })
+        self.transact(|ledger| {
+            self.known(ledger, id)?;
+            Ok(self.give_up(ledger, ()))
         })
         .await
+    }
+
+    /// The same when the target serves: this database may have been restored as it was before the fence.
+    /// Refuses then, for its books need an operator; but its users are refused first.
+    pub async fn stay_fenced(&self, target: &TargetState) -> Result<(), WalletError> {
+        let is_settled = self
+            .transact(|ledger| {
+                let known = ledger.leaving.iter().find(|leaving| leaving.id == target.id);
+                let taken_by = known.and_then(|known| known.taken.as_ref()).map(|(_, _, taken_by)| taken_by);
+                Ok(self.give_up(ledger, taken_by == Some(&target.target_id)))
+            })
+            .await?;
+        match is_settled {
+            true => Ok(()),
+            false => Err(self.refused(
+                "was not settled with the target, which serves: it was restored as it was before, or is not the \
+                 source. It refuses these slots now; its books are not right: see the handbook",
+            )),
+        }
     }
 
     /// The last position at which there can be a transfer of the slots; the fence is durable.
     pub async fn fenced_position(&self, id: &str) -> Result<i64, WalletError> {
-        self.transact(id, |ledger| {
-            if !ledger.is_known || !ledger.fence.moved.includes(self.slots) {
-                return Err(self.refused("is not fenced by this move"));
+        self.transact(|ledger| {
+            self.known(ledger, id)?;
+            if !ledger.fence.moved.includes(self.slots) {
+                return Err(self.refused("is not fenced"));
             }
-            let sql = self.update(ledger, "");
-            Ok(Write { sql, rows: 1, value: ledger.last_position })
+            Ok(Write { sql: self.update(ledger), rows: 1, value: ledger.last_position })
         })
         .await
     }
 
-    /// Takes out of the system's balances, once, what belongs to transfers that have moved:
-    /// the balances that the target has.
+    /// Takes out of the system's balances, once and for one target, what belongs to transfers that have
+    /// moved: the balances that the target has.
     pub async fn settle(&self, target: &TargetState) -> Result<(), WalletError> {
         let db = &self.place.db;
-        self.transact(&target.id, |ledger| {
-            if !ledger.is_known {
-                return Err(self.refused("is not fenced by this move"));
-            }
-            if ledger.taken.is_some() {
-                return Ok(Write { sql: self.update(ledger, ""), rows: 1, value: () });
+        self.transact(|ledger| {
+            if self.known(ledger, &target.id)?.taken.is_some() {
+                return Ok(Write { sql: self.update(ledger), rows: 1, value: () });
             }
             let (clearing, top_ups) = (target.system.clearing, target.system.top_ups);
             let left = (ledger.clearing_fen.checked_sub(clearing)).zip(ledger.top_ups_fen.checked_sub(top_ups));
             let (clearing_left, top_ups_left) = left.ok_or_else(|| self.damaged())?;
-            let balances = format!("clearing_fen = {clearing_left}, top_ups_fen = {top_ups_left}, ");
+            // One statement: neither is ever written without the other.
             let sql = format!(
-                "{}; UPDATE {db}.slot_move SET clearing_fen = {clearing}, top_ups_fen = {top_ups} \
-                 WHERE id = '{}' AND clearing_fen IS NULL",
-                self.update(ledger, &balances),
-                target.id
+                "UPDATE /* move */ {db}.ledger l JOIN {db}.slot_move m ON m.id = '{}' \
+                 SET l.clearing_fen = {clearing_left}, l.top_ups_fen = {top_ups_left}, \
+                 l.transactions = l.transactions + 1, m.clearing_fen = {clearing}, m.top_ups_fen = {top_ups}, \
+                 m.target_id = '{}' WHERE l.one = 1 AND l.transactions = {} AND m.clearing_fen IS NULL",
+                target.id, target.target_id, ledger.transactions
             );
             Ok(Write { sql, rows: 2, value: () })
         })
         .await
     }
 
-    /// Refuses to go on where the target has other balances than were taken out here.
+    /// Refuses to go on where another target has got the slots, or this one has other balances than were taken out here.
     pub async fn check_settled(&self, target: &TargetState) -> Result<(), WalletError> {
-        self.transact(&target.id, |ledger| {
-            if ledger.taken != Some((target.system.clearing, target.system.top_ups)) {
-                return Err(self.refused("has not given up what the target has"));
+        self.transact(|ledger| {
+            let expected = (target.system.clearing, target.system.top_ups, target.target_id.clone());
+            if self.known(ledger, &target.id)?.taken != Some(expected) {
+                return Err(self.refused("has not given up what this target has: another one may have got it"));
             }
-            Ok(Write { sql: self.update(ledger, ""), rows: 1, value: () })
+            Ok(Write { sql: self.update(ledger), rows: 1, value: () })
         })
         .await
     }
 
-    /// Sets columns of the ledger, each with a comma behind it, and in any case its version: so the commit changes a row.
-    fn update(&self, ledger: &Ledger, set: &str) -> String {
+    fn known<'a>(&self, ledger: &'a Ledger, id: &str) -> Result<&'a Leaving, WalletError> {
+        let known = ledger.leaving.iter().find(|leaving| leaving.id == id && leaving.slots == self.slots);
+        known.ok_or_else(|| self.refused(&format!("is not the source of the target that is there: {ONE_FILE}")))
+    }
+
+    /// Sets the fence, if it is not, and in any case the version of the ledger: this commit makes durable
+    /// what was only visible.
+    fn give_up<T>(&self, ledger: &Ledger, value: T) -> Write<T> {
+        let (db, moved) = (&self.place.db, ledger.fence.moved.or(self.slots));
+        if ledger.fence.moved == moved {
+            return Write { sql: self.update(ledger), rows: 1, value };
+        }
+        let sql = format!(
+            "UPDATE /* move */ {db}.ledger l JOIN {db}.fence f ON f.one = l.one SET f.moved_slots = '{moved}', \
+             l.transactions = l.transactions + 1 WHERE l.one = 1 AND l.transactions = {}",
+            ledger.transactions
+        );
+        Write { sql, rows: 2, value }
+    }
+
+    /// Changes the version of the ledger alone, so that the commit changes a row.
+    fn update(&self, ledger: &Ledger) -> String {
         format!(
-            "UPDATE /* move */ {}.ledger SET {set}transactions = transactions + 1 \
-             WHERE one = 1 AND transactions = {}",
+            "UPDATE /* move */ {}.ledger SET transactions = transactions + 1 WHERE one = 1 AND transactions = {}",
             self.place.db, ledger.transactions
         )
     }
 
-    async fn transact<T>(
-        &self,
-        id: &str,
-        decide: impl Fn(&Ledger) -> Result<Write<T>, WalletError>,
-    ) -> Result<T, WalletError> {
+    async fn transact<T>(&self, decide: impl Fn(&Ledger) -> Result<Write<T>, WalletError>) -> Result<T, WalletError> {
         let db = &self.place.db;
-        // The row of the move is written under the lock of the ledger alone.
+        // The rows of moves are written under the lock of the ledger alone.
         let read = format!(
             "SELECT /* move */ l.last_position, l.transactions, l.clearing_fen, l.top_ups_fen, {FENCE_COLUMNS} \
              FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one WHERE l.one = 1 FOR UPDATE; \
-             SELECT /* move */ 0, clearing_fen, top_ups_fen FROM {db}.slot_move WHERE id = '{id}' AND arrival IS NULL"
+             SELECT /* move */ id, slots, clearing_fen, top_ups_fen, target_id FROM {db}.slot_move WHERE arrival IS NULL"
         );
         self.place
             .transact(&read, |rows| {
                 let row = rows.first().ok_or_else(|| self.damaged())?;
-                let known = rows.get(1);
-                let taken = match known {
-                    Some(known) => known.int_or_null(1)?.zip(known.int_or_null(2)?),
-                    None => None,
-                };
-                decide(&Ledger {
+                let ledger = Ledger {
                     last_position: row.int(0)?,
                     transactions: row.int(1)?,
                     clearing_fen: row.int(2)?,
                     top_ups_fen: row.int(3)?,
                     fence: Fence::read(row, 4)?.ok_or_else(|| self.damaged())?,
-                    is_known: known.is_some(),
-                    taken,
-                })
+                    leaving: rows[1..].iter().map(|row| self.leaving(row)).collect::<Result<_, _>>()?,
+                };
+                if ledger.fence.is_arriving {
+                    return Err(self.refused("is being filled itself"));
+                }
+                decide(&ledger)
             })
             .await
+    }
+
+    fn leaving(&self, row: &MySqlRow) -> Result<Leaving, WalletError> {
+        let slots = SlotSet::parse(row.text(1)?).ok_or_else(|| self.damaged())?;
+        let balances = row.int_or_null(2)?.zip(row.int_or_null(3)?);
+        let taken =
+            balances.zip(row.text_or_null(4)?).map(|((clearing, top_ups), by)| (clearing, top_ups, by.to_owned()));
+        Ok(Leaving { id: row.text(0)?.to_owned(), slots, taken })
     }
 
     fn refused(&self, reason: &str) -> WalletError {
@@ -199,6 +251,9 @@ impl Source {
     }
 
     fn damaged(&self) -> WalletError {
-        WalletError::Damaged(format!("{0}.ledger or {0}.fence has no row that makes sense", self.place.db))
+        WalletError::Damaged(format!(
+            "{0}.ledger, {0}.fence or {0}.slot_move has no row that makes sense",
+            self.place.db
+        ))
     }
 }

@@ -1,17 +1,16 @@
 //! The database that slots come to. It is made by the move, and refuses everything
 //! until it has all of their transfers.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_database::mysql::failure::reading;
 use hongbao_database::mysql::migration::{fetch_insisting, insist};
 use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::mysql::MySqlRow;
 
-use super::place::{Place, Write};
+use super::place::{Place, Write, new_id};
 use super::rows::{COLUMNS, CopiedRow, Page, System, insert};
 use crate::WalletError;
+use crate::mysql::fence::{FENCE_COLUMNS, Fence};
 use crate::mysql::layout::ShardPlan;
 use crate::mysql::migrate::{self, SCHEMA, check_identity, claim, guard_transfers};
 
@@ -26,7 +25,10 @@ pub(super) struct Target {
 pub(super) struct TargetState {
     /// Names the move, here and at the source.
     pub id: String,
-    is_arriving: bool,
+    /// Names this database: made anew it has another name.
+    pub target_id: String,
+    /// Whether it serves, and what it has given up again since.
+    pub fence: Fence,
     /// Up to here the source was copied.
     pub last_position: i64,
     /// Up to here it was compared.
@@ -42,11 +44,14 @@ impl Target {
         Ok(Target { place, plan: plan.clone(), databases })
     }
 
-    /// Whether the move has ended: then a user may have been written for, and nothing is touched any more.
-    pub async fn is_open(&self) -> Result<bool, WalletError> {
+    /// What it has, once the move has ended: then a user may have been written for, and nothing is touched any more.
+    pub async fn opened(&self) -> Result<Option<TargetState>, WalletError> {
+        if !self.is_made().await? {
+            return Ok(None);
+        }
         // A crash must not take back what an operator is shown.
-        Ok(self.is_made().await?
-            && !self.read_state(self.place.fetch_durably(&self.text_of_state()).await?)?.is_arriving)
+        let state = self.read_state(self.place.fetch_durably(&self.text_of_state()).await?)?;
+        Ok((!state.fence.is_arriving).then_some(state))
     }
 
     /// Whether the database is there, and complete.
@@ -59,12 +64,16 @@ impl Target {
         let mut lease = self.place.connections.lease().await?;
         let limit = lease.limit();
         // A run that was killed may have left a table that says nothing yet.
-        let text = format!("SELECT 1 FROM {}.meta", self.place.db);
+        let text = format!("SELECT slots FROM {}.meta", self.place.db);
         match fetch_insisting(lease.connection(), limit, &text).await {
             Err(broken) if broken.is_missing() => return Ok(0),
             rows => {
-                if rows.map_err(reading)?.is_empty() {
-                    return Ok(0);
+                let rows = rows.map_err(reading)?;
+                let Some(row) = rows.first() else { return Ok(0) };
+                // Those of the next file, all of them and no others, were copied and compared.
+                if row.text(0)? != self.plan.slot_set().to_string() {
+                    let reason = format!("was made for the slots {}, and not those of the next file", row.text(0)?);
+                    return Err(self.refused(&reason));
                 }
             }
         }
@@ -74,30 +83,33 @@ impl Target {
         Ok(version)
     }
 
-    /// Makes the database. It refuses before it is complete, and before that no process uses it.
-    pub async fn make(&self) -> Result<(), WalletError> {
+    /// Makes the database for a move that its source knows by this id. It refuses before it is complete, and before that no process uses it.
+    pub async fn make(&self, id: &str) -> Result<(), WalletError> {
         let db = &self.place.db;
-        if !self.is_made().await? {
-            let mut lease = self.place.connections.lease().await?;
-            claim(&mut lease, &self.plan, self.databases).await?;
-            SCHEMA.prepare(&mut lease, db, &[]).await?;
-            guard_transfers(&mut lease, db).await?;
-            let slots = self.plan.slot_set();
-            // Of two runs one names the move, and none closes again what another one has filled.
-            let named = format!(
-                "INSERT IGNORE INTO {db}.slot_move (id, arrival, slots, compared_to) VALUES ('{}', 1, '{slots}', 0)",
-                new_id()
-            );
-            let closed = format!(
-                "UPDATE {db}.ledger l JOIN {db}.fence f ON f.one = l.one SET f.is_arriving = 1, l.transactions = 1 \
-                 WHERE l.one = 1 AND l.transactions = 0"
-            );
-            for statement in [named, closed] {
-                insist(&mut lease, &statement).await.map_err(reading)?;
-            }
-            SCHEMA.complete(&mut lease, db).await?;
-            lease.give_back();
+        let mut lease = self.place.connections.lease().await?;
+        claim(&mut lease, &self.plan, self.databases).await?;
+        SCHEMA.prepare(&mut lease, db, &[]).await?;
+        guard_transfers(&mut lease, db).await?;
+        let (slots, target_id) = (self.plan.slot_set(), new_id());
+        // Of two runs one names the database, and none closes again what another one has filled.
+        let named = format!(
+            "INSERT IGNORE INTO {db}.slot_move (id, arrival, slots, target_id, compared_to) \
+             VALUES ('{id}', 1, '{slots}', '{target_id}', 0)"
+        );
+        let closed = format!(
+            "UPDATE {db}.ledger l JOIN {db}.fence f ON f.one = l.one SET f.is_arriving = 1, l.transactions = 1 \
+             WHERE l.one = 1 AND l.transactions = 0"
+        );
+        for statement in [named, closed] {
+            insist(&mut lease, &statement).await.map_err(reading)?;
         }
+        SCHEMA.complete(&mut lease, db).await?;
+        lease.give_back();
+        Ok(())
+    }
+
+    /// Refuses a database that is not what its slots need.
+    pub async fn check(&self) -> Result<(), WalletError> {
         migrate::check(&self.place.connections, &self.plan, self.databases).await
     }
 
@@ -109,8 +121,8 @@ impl Target {
     fn text_of_state(&self) -> String {
         let db = &self.place.db;
         format!(
-            "SELECT /* move */ m.id, f.is_arriving, l.last_position, m.compared_to, l.transactions, l.clearing_fen, \
-             l.top_ups_fen FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one \
+            "SELECT /* move */ m.id, m.target_id, m.slots, l.last_position, m.compared_to, l.transactions, l.clearing_fen, \
+             l.top_ups_fen, {FENCE_COLUMNS} FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one \
              JOIN {db}.slot_move m ON m.arrival = 1 WHERE l.one = 1"
         )
     }
@@ -122,13 +134,18 @@ impl Target {
                 self.place.db
             )));
         };
+        if row.text(2)? != self.plan.slot_set().to_string() {
+            return Err(self.refused(&format!("gets the slots {}, and not those of the next file", row.text(2)?)));
+        }
+        let damaged = || WalletError::Damaged(format!("{}.fence has no row that makes sense", self.place.db));
         Ok(TargetState {
             id: row.text(0)?.to_owned(),
-            is_arriving: row.int(1)? != 0,
-            last_position: row.int(2)?,
-            compared_to: row.int(3)?,
-            transactions: row.int(4)?,
-            system: System { clearing: row.int(5)?, top_ups: row.int(6)? },
+            target_id: row.text(1)?.to_owned(),
+            last_position: row.int(3)?,
+            compared_to: row.int(4)?,
+            transactions: row.int(5)?,
+            system: System { clearing: row.int(6)?, top_ups: row.int(7)? },
+            fence: Fence::read(row, 8)?.ok_or_else(damaged)?,
         })
     }
 
@@ -138,10 +155,14 @@ impl Target {
         let System { clearing, top_ups } = System::of(&page.rows)?;
         let sum = |one: i64, other: i64| one.checked_add(other).ok_or_else(|| self.refused("would overflow"));
         let (clearing, top_ups) = (sum(state.system.clearing, clearing)?, sum(state.system.top_ups, top_ups)?);
-        let set = format!("last_position = {}, clearing_fen = {clearing}, top_ups_fen = {top_ups}, ", page.until);
-        let mut sql = self.update(state, &set);
+        let mut sql = format!(
+            "UPDATE /* move */ {db}.ledger SET last_position = {}, clearing_fen = {clearing}, top_ups_fen = {top_ups}, \
+             transactions = transactions + 1 WHERE one = 1 AND transactions = {}",
+            page.until, state.transactions
+        );
+        // The ledger comes last: it never says that there are rows which are not.
         if !page.rows.is_empty() {
-            sql = format!("{sql}; {}", insert(db, &page.rows));
+            sql = format!("{}; {sql}", insert(db, &page.rows));
         }
         self.transact(state, sql, page.rows.len() as u64 + 1).await
     }
@@ -158,13 +179,13 @@ impl Target {
 
     /// All that the state has was found to be the same as at the source.
     pub async fn note_compared(&self, state: &TargetState) -> Result<(), WalletError> {
-        let noted = format!(
-            "{}; UPDATE {}.slot_move SET compared_to = {} WHERE arrival = 1",
-            self.update(state, ""),
-            self.place.db,
-            state.last_position
+        let sql = format!(
+            "UPDATE /* move */ {0}.ledger l JOIN {0}.slot_move m ON m.arrival = 1 SET m.compared_to = {1}, \
+             l.transactions = l.transactions + 1 WHERE l.one = 1 AND l.transactions = {2}",
+            self.place.db, state.last_position, state.transactions
         );
-        self.transact(state, noted, 2).await
+        // Found, be it changed or not.
+        self.transact(state, sql, 2).await
     }
 
     /// Serves from here on, with all that the state has.
@@ -172,17 +193,12 @@ impl Target {
         if state.compared_to < state.last_position {
             return Err(self.refused("has transfers that were not compared"));
         }
-        let open = format!("UPDATE /* move */ {}.fence SET is_arriving = 0 WHERE one = 1", self.place.db);
-        self.transact(state, format!("{}; {open}", self.update(state, "")), 2).await
-    }
-
-    /// Sets columns of the ledger, each with a comma behind it, if it is as it was.
-    fn update(&self, state: &TargetState, set: &str) -> String {
-        format!(
-            "UPDATE /* move */ {}.ledger SET {set}transactions = transactions + 1 \
-             WHERE one = 1 AND transactions = {}",
+        let sql = format!(
+            "UPDATE /* move */ {0}.ledger l JOIN {0}.fence f ON f.one = l.one SET f.is_arriving = 0, \
+             l.transactions = l.transactions + 1 WHERE l.one = 1 AND l.transactions = {1}",
             self.place.db, state.transactions
-        )
+        );
+        self.transact(state, sql, 2).await
     }
 
     async fn transact(&self, state: &TargetState, sql: String, rows: u64) -> Result<(), WalletError> {
@@ -208,10 +224,4 @@ impl Target {
     fn refused(&self, reason: &str) -> WalletError {
         WalletError::Unavailable(format!("the target, {}, {reason}", self.place.db))
     }
-}
-
-/// 32 hexadecimal digits that no other move has. Not secret: nothing rests on guessing it.
-fn new_id() -> String {
-    let half = || RandomState::new().build_hasher().finish();
-    format!("{:016x}{:016x}", half(), half())
 }
