@@ -193,9 +193,11 @@ impl Fences {
         }
         // The time was taken by which the change was checked; later than this it is refused, for a column cannot be NULL.
         let until = state.now.plus_millis(CHANGE_MS_MAX).millis();
-        let commit =
-            format!("UPDATE {name}.slot_fence_version SET narrowed = IF(({CLOCK}) < {until}, narrowed, NULL); COMMIT");
-        match run(lease, &commit).await {
+        let in_time =
+            format!("UPDATE {name}.slot_fence_version SET narrowed = IF(({CLOCK}) < {until}, narrowed, NULL)");
+        run(lease, &in_time).await?;
+        // A command of its own: on Galera a COMMIT at the end of a text may succeed after the transaction was taken back.
+        match run(lease, "COMMIT").await {
             Ok(_) => Ok(report),
             Err(broken) if broken.is_deadlock() => Err(Failed::Deadlock),
             Err(broken) => Err(Failed::Other(committing(broken))),
