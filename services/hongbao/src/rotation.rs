@@ -9,10 +9,14 @@ use hongbao_store::{Rotated, Store, clock_ahead_ms, is_far_off};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 const EVERY: Duration = Duration::from_secs(60);
 const START_PAUSE: Duration = Duration::from_secs(1);
+/// How long a start waits for the first rotation further ahead.
+const FIRST_PASS_WAIT: Duration = Duration::from_secs(5);
 
 /// What rotates the day tables of one store.
 pub struct Rotator {
@@ -56,8 +60,9 @@ impl Rotator {
     /// When today has none: a process that would write into a table of another month must not start.
     pub async fn start(self) -> Result<JoinHandle<()>, String> {
         self.reach_today().await.map_err(|reason| format!("the day tables cannot be rotated: {reason}"))?;
-        Ok(tokio::spawn(async move {
-            let mut failed = false;
+        let (first, passed) = oneshot::channel();
+        let rotating = tokio::spawn(async move {
+            let (mut failed, mut first) = (false, Some(first));
             loop {
                 match self.rotate(self.ahead_days).await {
                     Ok(_) => failed = false,
@@ -67,9 +72,14 @@ impl Rotator {
                         tracing::error!(%reason, "the day tables cannot be rotated, and are tried again");
                     }
                 }
+                // Nothing is lost if it is not waited for any more.
+                let _ = first.take().map(|first| first.send(()));
                 tokio::time::sleep(EVERY).await;
             }
-        }))
+        });
+        // Mostly it is done at once; where tables are in use it goes on beside the requests.
+        let _ = timeout(FIRST_PASS_WAIT, passed).await;
+        Ok(rotating)
     }
 
     /// Until none of these tables is in use, or being rotated by another process.
