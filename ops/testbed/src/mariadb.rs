@@ -90,6 +90,8 @@ pub(crate) fn server(dir: &Path, port: u16) -> Command {
     let mut server = Command::new("mariadbd");
     server.arg("--no-defaults").args(OPTIONS).arg(format!("--port={port}"));
     server.arg(with_path("datadir", dir.join(DATA))).arg(with_path("socket", dir.join(SOCKET)));
+    // A server that starts removes the temporary tables of all others that have the same folder for them.
+    server.arg(with_path("tmpdir", dir.to_owned()));
     server.arg(with_path("pid-file", dir.join("mysqld.pid"))).arg(with_path("init-file", dir.join(INIT)));
     server
 }
