@@ -213,11 +213,11 @@ fn a_set_is_added_while_gateways_of_old_and_new_files_serve_and_no_envelope_is_s
         let refused = sent.lock().unwrap().iter().filter(|sent| sent.status == 503).count();
         assert!(refused > 10, "the old file places new envelopes where they are refused: {refused}");
         world.folder.write("late.toml", &world.topology(2, Some(from)));
-        let mended = SystemClock.now().plus_millis(SETTLES_MS);
+        let settled_from = SystemClock.now().plus_millis(SETTLES_MS);
         std::thread::sleep(Duration::from_secs(5));
         stop.store(true, Ordering::Relaxed);
         let sent = sent.lock().unwrap();
-        let later = sent.iter().filter(|sent| sent.began >= mended);
+        let later = sent.iter().filter(|sent| sent.began >= settled_from);
         assert!(later.clone().count() > 50);
         let failed: Vec<&Sent> = later.filter(|sent| sent.status != 201).take(3).collect();
         assert!(failed.is_empty(), "it has the new file: {failed:?}");

@@ -300,5 +300,5 @@ pub async fn each_damaged_column_is_named_or_it_is_told_why_not(world: &World, d
             database.execute(side, &restore).await;
         }
     }
-    assert_eq!(codes(world).await, [""; 0], "everything was mended again");
+    assert_eq!(codes(world).await, [""; 0], "everything was undone again");
 }

@@ -88,7 +88,7 @@ fn hex(bytes: &[u8]) -> String {
     format!("X'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Every kind of damage to rows, manifests and transfers, one after the other, each mended again.
+/// Every kind of damage to rows, manifests and transfers, one after the other, each undone again.
 /// `open` opens the store as a process does that begins.
 pub async fn each_damage_of_sealed_tables_is_named(
     world: &World,
@@ -214,7 +214,7 @@ pub async fn each_damage_of_sealed_tables_is_named(
             database.execute(side, &restore).await;
         }
     }
-    assert_eq!(audited(world, SealedRows::All).await.0, [""; 0], "everything was mended again");
+    assert_eq!(audited(world, SealedRows::All).await.0, [""; 0], "everything was undone again");
 
     let damaged = named("UPDATE {m} SET y = 300 WHERE number = 1");
     assert_eq!(database.execute(Side::Store, &damaged).await, 1);

@@ -1,0 +1,9 @@
+//! Workers on a real MariaDB.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod damage;
+mod databases;
+mod durable;
+mod leases;
+mod processes;
