@@ -3,7 +3,7 @@
 //! | verb | round trips |
 //! |---|---|
 //! | `create` in one table | 1: the statement commits by itself |
-//! | `create` in several tables | 1: one text with the transaction in it |
+//! | `create` in several tables | 2: one text that begins the transaction, and its commit |
 //! | `activate`, `cancel` that change something | 1 |
 //! | `activate`, `cancel` that come too late | 2, and the barrier |
 

@@ -1,4 +1,4 @@
-//! Following the journals, and settling: each is one round trip.
+//! Following the journals, and settling: each is one round trip, and settling in several tables two.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Reading an envelope and its journal, and appending to it: each is one round trip.
+//! Reading an envelope and its journal, and appending to it: each is one round trip, and
+//! appending to several tables two.
 
 use async_trait::async_trait;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, UserId};

@@ -139,10 +139,10 @@ async fn move_part(
     {
         let part = part(id);
         text.push_str(&format!(
-            "INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} WHERE {part}; DELETE FROM {from} WHERE {part}; "
+            "INSERT INTO {to} ({columns}) SELECT {columns} FROM {from} WHERE {part}; DELETE FROM {from} WHERE {part};"
         ));
     }
-    text.push_str("COMMIT");
     // What fails ends with its connection, which is not given back.
-    execute(lease, &text).await.map_err(committing)
+    execute(lease, &text).await.map_err(committing)?;
+    execute(lease, "COMMIT").await.map_err(committing)
 }

@@ -121,7 +121,12 @@ async fn begin_fence(lease: &mut Lease, database: &str, accepted: &[Accepted]) -
     let insert = |row| format!("INSERT IGNORE INTO {table} VALUES {}; ", fence::values(row));
     let rows = accepted.iter().map(insert).collect::<String>();
     let begin = format!("INSERT IGNORE INTO {database}.slot_fence_version VALUES (1, 0, NULL, 0, NULL, '')");
-    insist(lease, &format!("START TRANSACTION; {rows}{begin}; COMMIT")).await.map_err(reading)
+    insist(lease, &format!("START TRANSACTION; {rows}{begin}; COMMIT")).await.map_err(reading)?;
+    // On Galera a COMMIT at the end of a text may succeed and commit nothing.
+    match fetch_insisting(lease.connection(), limit, &text).await.map_err(reading)?.is_empty() {
+        true => Err(StoreError::Unavailable(format!("{database}: its fence was not begun; try again"))),
+        false => Ok(()),
+    }
 }
 
 /// Those of a database that is not in use yet. The first migration finds them made.

@@ -1,4 +1,4 @@
-//! Sealing: closing a table is one or two round trips, its manifest is one.
+//! Sealing: closing a table is two round trips, its manifest is one.
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;

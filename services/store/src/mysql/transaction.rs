@@ -1,4 +1,7 @@
-//! Texts that write rows and commit, in one round trip.
+//! Texts that write rows and commit: one statement in one round trip, several in two.
+//!
+//! The commit of several is a command of its own. On Galera a node may take a transaction back between two statements
+//! of a text, and a `COMMIT` at its end then succeeds and commits nothing.
 //!
 //! A transaction that met another one and was taken back (error 1213, on a
 //! cluster also at its commit) is tried again as it is, a few times, after a pause.
@@ -74,7 +77,7 @@ impl MysqlStore {
 }
 
 /// Statements that stand or fall together. One alone commits by itself; several
-/// are one text with the transaction around them, still one round trip.
+/// are one text that begins a transaction, and their commit follows.
 #[derive(Default)]
 pub struct Transaction {
     database: Option<u8>,
@@ -102,7 +105,7 @@ impl Transaction {
         match self.statements.len() {
             0 => None,
             1 => self.statements.pop(),
-            _ => Some(format!("START TRANSACTION; {}; COMMIT", self.statements.join("; "))),
+            _ => Some(format!("START TRANSACTION; {}", self.statements.join("; "))),
         }
     }
 }
@@ -131,11 +134,18 @@ fn pause_after(tries: u32) -> Duration {
 }
 
 async fn run(connection: &mut MySqlConnection, sql: &str) -> Result<u64, sqlx::Error> {
-    let done = connection.execute(sqlx::raw_sql(sql)).await;
-    if done.is_err() && sql.starts_with("START") {
-        // The error ended the text before its COMMIT, and the connection is inside the transaction.
-        // If this fails the connection has broken, which the next statement notices.
-        let _ = connection.execute("ROLLBACK").await;
+    let mut done = connection.execute(sqlx::raw_sql(sql)).await;
+    if sql.starts_with("START") {
+        if done.is_ok()
+            && let Err(error) = connection.execute("COMMIT").await
+        {
+            done = Err(error);
+        }
+        if done.is_err() {
+            // The connection may be inside the transaction.
+            // If this fails the connection has broken, which the next statement notices.
+            let _ = connection.execute("ROLLBACK").await;
+        }
     }
     done.map(|done| done.rows_affected())
 }

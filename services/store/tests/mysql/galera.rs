@@ -1,12 +1,13 @@
 //! The store on three Galera nodes: every behaviour again, with the two stores of
 //! a fixture on different nodes, and what happens when the node in use dies.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use hongbao_core::{Journal, Stage};
+use hongbao_core::{Entry, Journal, Stage};
 use hongbao_database::durably;
-use hongbao_store::{Append, StoreError};
+use hongbao_store::{Append, Store, StoreError};
 use hongbao_testbed::Part;
 use hongbao_testkit::store_suite::{Fixture, NOW, created, id_at, journal_of, make_active, openings, write};
 use sqlx::{Executor as _, Row as _};
@@ -17,6 +18,8 @@ use crate::load::Load;
 
 /// Shorter than the bound of a statement, and longer than any commit takes.
 const STALL: Duration = Duration::from_millis(700);
+/// How long two nodes write the same envelopes.
+const CONTEST: Duration = Duration::from_secs(6);
 
 static DATABASES: Databases = Databases::new(layout);
 static SMALL: Databases = Databases::new(small_layout);
@@ -168,4 +171,45 @@ async fn the_node_in_use_dies_and_the_next_one_serves() {
     let seq = journal.last_seq + 1;
     write(&back, &entries(&last, seq..=seq, "back")).await;
     assert_eq!(journal_of(&witness, last.id).await.len(), seq as usize);
+}
+
+/// A batch over several tables is one transaction. A node that takes it back between two of its statements may run the
+/// rest by itself, and say that it is committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_nodes_append_to_several_tables_and_say_is_done_is_there() {
+    let (on, _cluster) = empty_on_two_nodes().await;
+    let home = on.store.table_of(id_at(NOW, 0));
+    let is_beside = |number: &u64| {
+        let table = on.store.table_of(id_at(NOW, *number));
+        table.database == home.database && table != home
+    };
+    let numbers = [0, (1..).find(is_beside).unwrap()];
+    let envelopes = [make_large(&on.store, numbers[0]).await, make_large(&on.store, numbers[1]).await];
+    let (began, rounds) = (Instant::now(), AtomicU32::new(0));
+    let write = async |store: &Arc<dyn Store>, name: &str| {
+        let mut acknowledged = Vec::new();
+        while began.elapsed() < CONTEST {
+            let round = rounds.fetch_add(1, Ordering::Relaxed);
+            let mut batch = Vec::new();
+            for envelope in &envelopes {
+                let (_, journal) = store.load(envelope.id).await.unwrap().unwrap();
+                let seq = journal.last_seq + 1;
+                batch.extend(entries(envelope, seq..=seq, &format!("{name}_{round}")));
+            }
+            match store.append(&batch).await {
+                Ok(Append::Done) => acknowledged.extend(batch),
+                Ok(Append::Fenced) | Err(StoreError::Unknown(_) | StoreError::Unavailable(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        acknowledged
+    };
+    let (one, two) = tokio::join!(write(&on.store, "one"), write(&on.other, "two"));
+    let stored = [journal_of(&on.store, envelopes[0].id).await, journal_of(&on.store, envelopes[1].id).await];
+    let is_lost = |entry: &&Entry| !stored.iter().any(|journal| journal.contains(entry));
+    let lost: Vec<&Entry> = one.iter().chain(&two).filter(is_lost).collect();
+    assert!(lost.is_empty(), "{} of {} and {} are lost: {:?}", lost.len(), one.len(), two.len(), lost.first());
+    let [first, second] = stored.map(|journal| journal.into_iter().map(|entry| entry.kind).collect::<Vec<_>>());
+    assert_eq!(first, second, "each batch is whole or not there");
+    assert!(one.len() > 20 && two.len() > 20, "{} {}", one.len(), two.len());
 }

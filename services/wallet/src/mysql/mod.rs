@@ -11,7 +11,7 @@
 //! | verb | round trips |
 //! |---|---|
 //! | `transfer`, for up to 1,024 transfers of any number of callers | 3 in each shard (read, write, commit), the shards at the same time |
-//! | the same after a deadlock (error 1213, on a cluster also at the commit) | 3 more each time, at most 5 times in all |
+//! | the same after a deadlock (error 1213, on a cluster also at the commit) | 3 more each time, at most 8 times in all |
 //! | `balance`, `history` | 1 |
 //! | `find`, `of_envelopes`, whose ids do not tell the user | 1 in each shard, at the same time |
 //! | `scan`, `accounts`, `balances`, a page of them | 1 in each shard that it reaches, 2 where a history goes on; for the first page of accounts in a shard 1 more, and 1 for each 10,000 transfers there |
