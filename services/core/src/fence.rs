@@ -75,6 +75,11 @@ pub fn difference(these: &[Accepted], others: &[Accepted]) -> Vec<Accepted> {
     these.iter().flat_map(|one| one.without(others)).collect()
 }
 
+/// What of `these` is in the `others`, too.
+fn common(these: &[Accepted], others: &[Accepted]) -> Vec<Accepted> {
+    difference(these, &difference(these, others))
+}
+
 /// Whether an id belongs to the SET that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
@@ -110,8 +115,7 @@ impl Fence {
             let of_database: Vec<Accepted> =
                 rows.iter().filter(|(number, _)| *number == database).map(|(_, row)| *row).collect();
             let wanted = held.accepted_in(database);
-            let refused = difference(&wanted, &of_database);
-            for piece in difference(&wanted, &refused) {
+            for piece in common(&wanted, &of_database) {
                 by_slot[usize::from(piece.slot.number())].push((piece.from, piece.until));
             }
         }
@@ -257,7 +261,7 @@ impl State {
         self.narrowed.iter().chain(&self.widened).try_for_each(|known| next.check_number(known))?;
         let lost = difference(&self.rows, wanted);
         let own = match in_force {
-            Some(in_force) => difference(&lost, &difference(&lost, in_force)),
+            Some(in_force) => common(&lost, in_force),
             None => lost.clone(),
         };
         let earliest = self.now.plus_millis(FENCE_AHEAD_MS_MIN);

@@ -30,11 +30,6 @@ pub struct SlotMap {
 }
 
 impl SlotMap {
-    /// From which time of ids on it is in force.
-    pub fn from(&self) -> Timestamp {
-        self.from
-    }
-
     /// The number of the SET that holds a slot.
     pub fn set_number_of(&self, slot: Slot) -> usize {
         usize::from(self.set_of_slot[usize::from(slot.number())])
@@ -91,16 +86,6 @@ impl Topology {
         let set_of_slot = set_of_slot(&self.sets, of_sets.into_iter()).map_err(named)?;
         self.maps.push(SlotMap { from, set_of_slot });
         Ok(self)
-    }
-
-    /// All SETs, by number.
-    pub fn sets(&self) -> &[SetTopology] {
-        &self.sets
-    }
-
-    /// All maps, in the order of their moments.
-    pub fn maps(&self) -> &[SlotMap] {
-        &self.maps
     }
 
     /// The number of the map that is in force for ids of this time.

@@ -204,15 +204,15 @@ impl TopologyFile {
             None => reason,
             Some(later) => format!("map from {}: {reason}", self.maps[later].from),
         };
-        let mut weighty = self.sets.iter().filter(|set| self.weight_in(map, set) > Decimal::ZERO).peekable();
-        if weighty.peek().is_none() {
+        let mut with_weight = self.sets.iter().filter(|set| self.weight_in(map, set) > Decimal::ZERO).peekable();
+        if with_weight.peek().is_none() {
             return Err(named("every SET has weight 0: no SET would get a new envelope".to_owned()));
         }
         for set in &self.sets {
             let Some(canary) = &set.canary else { continue };
             canary.check().map_err(|reason| format!("SET {:?}: {reason}", set.name))?;
         }
-        if weighty.all(|set| set.canary.is_some()) {
+        if with_weight.all(|set| set.canary.is_some()) {
             return Err(named(
                 "every SET with a weight is a canary: if all lost it, no SET would get a new envelope".to_owned(),
             ));

@@ -37,8 +37,8 @@ impl HeldIds {
         }
     }
 
-    /// Reads it again and again, until it is aborted. What was read holds for minutes, so a reading that fails is
-    /// made up for by the next ones.
+    /// Reads it again and again, until it is aborted. What was read holds for minutes, and a reading that
+    /// fails is repeated.
     pub(crate) async fn follow_forever(self: Arc<HeldIds>, store: Arc<dyn Store>) {
         let mut failed = false;
         loop {

@@ -55,13 +55,16 @@ fn mint_with(
     let mut random = Randomness::new(fetch);
     let mut chosen = choose(fleet, now, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet, now))?;
     for _ in 0..BIRTH_DRAWS_MAX {
+        let id = EnvelopeId::mint(now, random.take()?);
+        if fleet.set_number_of(id) != chosen {
+            continue;
+        }
+        if its_server_takes_new(fleet, id) {
+            return Ok(id);
+        }
         if fleet.open_weight(chosen, now).is_err() {
             // Its last server went away after the choice.
             chosen = choose(fleet, now, u64::from_le_bytes(random.take()?)).ok_or_else(|| nowhere(fleet, now))?;
-        }
-        let id = EnvelopeId::mint(now, random.take()?);
-        if fleet.set_number_of(id) == chosen && its_server_takes_new(fleet, id) {
-            return Ok(id);
         }
     }
     Err(nowhere(fleet, now))

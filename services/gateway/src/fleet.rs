@@ -31,8 +31,9 @@ pub(crate) enum Key {
 pub(crate) struct Fleet {
     known: Arc<Known>,
     sets: Vec<SetState>,
-    /// By map, and in it by SET: its weight among those that new envelopes are placed in, in millionths.
-    weights: Vec<Vec<u64>>,
+    /// By map, and in it by SET: its weight among those that new envelopes are placed in, in millionths; `None` if it
+    /// holds no slot.
+    weights: Vec<Vec<Option<u64>>>,
     all: Vec<Arc<Upstream>>,
 }
 
@@ -48,7 +49,11 @@ impl Fleet {
             SetState::new(set, servers.collect(), births(&set.name))
         };
         let sets: Vec<SetState> = file.sets.iter().map(state).collect();
-        let in_map = |map| file.sets.iter().map(|set| file.weight_in(map, set).millionths()).collect();
+        let weight = |map, set| match file.slots_in(map, set).is_empty() {
+            true => None,
+            false => Some(file.weight_in(map, set).millionths()),
+        };
+        let in_map = |map| file.sets.iter().map(|set| weight(map, set)).collect();
         let weights = (0..=file.maps.len()).map(in_map).collect();
         let all = sets.iter().flat_map(|set| &set.servers).cloned().collect();
         Fleet { known, sets, weights, all }
@@ -72,13 +77,10 @@ impl Fleet {
     /// The weight, above 0, of the SET of this number among those that envelopes of this time are placed in; or why
     /// it gets none.
     pub(crate) fn open_weight(&self, number: usize, time: Timestamp) -> Result<u64, Closed> {
-        let map = self.known.routing.map_number_at(time);
-        if self.known.file.slots_in(map, &self.known.file.sets[number]).is_empty() {
-            return Err(Closed::HoldsNothing);
-        }
-        match self.weights[map][number] {
-            0 => Err(Closed::Drained),
-            weight => self.sets[number].check_open().map(|()| weight),
+        match self.weights[self.known.routing.map_number_at(time)][number] {
+            None => Err(Closed::HoldsNothing),
+            Some(0) => Err(Closed::Drained),
+            Some(weight) => self.sets[number].check_open().map(|()| weight),
         }
     }
 

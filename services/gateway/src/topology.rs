@@ -83,7 +83,7 @@ impl TopologyWatcher {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Reads the file again: for a signal. What is refused is refused aloud,
+    /// Reads the file again: for a signal. What is refused is logged,
     /// also when it has been before. It blocks for as long as reading takes.
     pub fn reread(&self) {
         self.judge(&mut self.last.lock(), Cause::Signal);
@@ -113,7 +113,7 @@ impl TopologyWatcher {
         loop {
             tick.tick().await;
             let watcher = self.clone();
-            let _ = tokio::task::spawn_blocking(move || watcher.judge(&mut watcher.last.lock(), Cause::Turn)).await;
+            let _ = tokio::task::spawn_blocking(move || watcher.judge(&mut watcher.last.lock(), Cause::Tick)).await;
         }
     }
 
@@ -126,14 +126,14 @@ impl TopologyWatcher {
     /// Reads, and takes over what is new and good.
     fn judge(&self, last: &mut Last, cause: Cause) {
         let seen = read(&self.path);
-        let is_said = seen != last.seen || cause == Cause::Signal;
-        if !is_said && cause == Cause::Turn {
+        let is_logged = seen != last.seen || cause == Cause::Signal;
+        if !is_logged && cause == Cause::Tick {
             return;
         }
         let now = SystemClock.now();
         let known = seen.clone().and_then(|text| parse(&text, now));
         let current = self.current();
-        let known = known.and_then(|known| follows(&current, &known, now, cause != Cause::Turn).map(|()| known));
+        let known = known.and_then(|known| follows(&current, &known, now, cause != Cause::Tick).map(|()| known));
         last.seen = seen;
         match known {
             Ok(known) if known == *current => {}
@@ -141,7 +141,7 @@ impl TopologyWatcher {
                 tracing::info!(version = known.file.version, was = current.file.version, "a new topology is in force");
                 self.current.send_replace(Arc::new(known));
             }
-            Err(_) if !is_said => {}
+            Err(_) if !is_logged => {}
             Err(reason) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 let (path, version) = (self.path.display(), current.file.version);
@@ -155,7 +155,7 @@ impl TopologyWatcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     /// It is read again and again.
-    Turn,
+    Tick,
     /// An operator asks for it: what is refused is said again, and maps are left to the fences.
     Signal,
     /// A server has answered that an envelope is not its own.

@@ -131,11 +131,9 @@ pub async fn check_versions(
     let file = topology.version;
     for set in &topology.sets {
         let of_set = SetFences::open(installation, topology, set, traffic).await?;
-        let read = of_set.fences.read().await.map_err(|error| of_set.named(error))?;
-        let versions = read.iter().flat_map(|fence| fence.state.narrowed.iter().chain(&fence.state.widened));
-        match versions.map(|version| version.number).max() {
-            Some(fence) if fence > file => return Err(is_older(set, fence, file)),
-            _ => {}
+        let fence = of_set.fences.version().await.map_err(|error| of_set.named(error))?;
+        if fence > file {
+            return Err(is_older(set, fence, file));
         }
     }
     Ok(())
@@ -148,7 +146,7 @@ fn is_older(set: &SetEntry, fence: u64, file: u64) -> String {
     )
 }
 
-/// The same for a process that is not refused, because it serves what its file says: it is not of a newer topology.
+/// Warns a server or a worker of the same. It is not refused: it serves what its file and the fences both give to it.
 ///
 /// # Errors
 /// When the fences cannot be read.

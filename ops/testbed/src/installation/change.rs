@@ -70,7 +70,7 @@ impl Installation {
     /// Makes a change, which is in the files when this returns.
     ///
     /// # Errors
-    /// What `hongbao migrate` says, or a process that does not start; the file in force then stays.
+    /// What `hongbao migrate` says, and then the file in force stays; or a process that does not start.
     pub fn change_topology(&self, change: &TopologyChange) -> Fallible<()> {
         let mut names = vec![(TOPOLOGY, false)];
         names.extend(files::has_gateway_topology(self.description()).then_some((GATEWAY_TOPOLOGY, true)));

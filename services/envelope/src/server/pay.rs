@@ -23,10 +23,13 @@ impl Server {
         if envelope.stage == Stage::Created {
             let now = self.parts.clock.now();
             // No worker has cancelled it yet. A payment now would bring an envelope to life whose day table is gone.
-            if envelope.id.minted_at() < now.plus_millis(-ID_AGE_DAYS_MAX * DAY_MS) {
+            // One that was paid before is activated all the same: its money is there.
+            let (store, wallet) = (store.clone(), self.parts.wallet.clone());
+            if envelope.id.minted_at() < now.plus_millis(-ID_AGE_DAYS_MAX * DAY_MS)
+                && wallet.find(&[TransferId::Envelope(id, 0)]).await?.is_empty()
+            {
                 return Err(Refusal::Cancelled);
             }
-            let (store, wallet) = (store.clone(), self.parts.wallet.clone());
             let unpaid = found.map(|(envelope, _)| envelope);
             (envelope.stage, envelope.expires_at) =
                 spawn_uncancellable(async move { pay_and_activate(&*store, &*wallet, &unpaid, now).await }).await??;

@@ -51,13 +51,13 @@ pub async fn dump(
     traffic: Traffic,
     to: &Path,
 ) -> Result<(Vec<PathBuf>, Duration), String> {
-    stores::check_versions(installation, topology, traffic).await?;
     let all = stores::databases(installation, topology, traffic)?;
     let reached = reach(&all).await?;
     let started = Instant::now();
     let frozen = timeout(BACKUP_FROZEN_MAX, freeze(reached)).await;
     let frozen = frozen.map_err(|_| format!("not all servers could be locked within {BACKUP_FROZEN_MAX:?}"))??;
     let begun = async {
+        stores::check_versions(installation, topology, traffic).await?;
         check_wallet(installation, topology, traffic).await?;
         begin_all(&all, &frozen, to, started).await
     };

@@ -66,6 +66,24 @@ impl Fences {
         Ok(fences)
     }
 
+    /// The latest version of the topology to which one of them has come.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn version(&self) -> Result<u64, StoreError> {
+        let (mut lease, mut latest) = (self.connections.lease().await?, 0);
+        for (_, name) in self.databases(&mut lease).await? {
+            let text = format!("SELECT GREATEST(narrowed, widened) FROM {name}.slot_fence_version");
+            let limit = lease.limit();
+            let rows = within(limit, lease.connection().fetch_all(sqlx::raw_sql(&text))).await.map_err(reading)?;
+            for row in rows {
+                latest = latest.max(row.int(0)?.unsigned_abs());
+            }
+        }
+        lease.give_back();
+        Ok(latest)
+    }
+
     /// Whether [`narrow`](Fences::narrow) could take from fences that were read what a topology does not give to them.
     ///
     /// # Errors

@@ -46,8 +46,7 @@ impl Journals for MysqlStore {
             let statements = self.at(table)?;
             let query = sqlx::query(&statements.plain.entries);
             let query = query.bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
-            Ok(Some(self.all(query, |row| rows::entry(row, 0)).await?)
-                .filter(|entries| after_seq > 0 || !entries.is_empty()))
+            Ok(Some(self.all(query, |row| rows::entry(row, 0)).await?).filter(|entries| !entries.is_empty()))
         };
         Ok(find_by_id(self, id, read).await?.unwrap_or_default())
     }

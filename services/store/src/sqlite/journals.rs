@@ -44,8 +44,7 @@ impl Journals for SqliteStore {
             let (file, statements) = self.at(table)?;
             let query = sqlx::query(&statements.plain.entries);
             let query = query.bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
-            Ok(Some(all(file, query, |row| rows::entry(row, 0)).await?)
-                .filter(|entries| after_seq > 0 || !entries.is_empty()))
+            Ok(Some(all(file, query, |row| rows::entry(row, 0)).await?).filter(|entries| !entries.is_empty()))
         };
         Ok(find_by_id(self, id, read).await?.unwrap_or_default())
     }

@@ -173,6 +173,10 @@ async fn a_server_knows_for_minutes_which_ids_are_its_own() {
     let fence = store.fence().await.unwrap();
     assert_eq!(fence.holds(id_in(7, now)), Holds::Here);
     assert_eq!(fence.holds(id_in(7, from)), Holds::Unknown, "it may change again until then");
+    // As if that had been hours ago.
+    part.sql(&format!("UPDATE db_00.slot_fence SET until_ms = {} WHERE slot = 7", now.millis()));
+    let fence = store.fence().await.unwrap();
+    assert_eq!((fence.holds(id_in(7, now)), fence.holds(id_in(8, now))), (Holds::Elsewhere, Holds::Here));
 }
 
 #[tokio::test]
