@@ -1,69 +1,50 @@
-//! Months go by, day by day: the server, the jobs and the rotation over the same SQLite
-//! files, under a clock that is moved by hand.
+//! A service over one store and one wallet, whose clock is moved by hand.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hongbao_core::fence::Fence;
-use hongbao_core::id::Fold;
-use hongbao_core::limits::{ROTATION_AHEAD_DAYS, ROTATION_AHEAD_DAYS_MIN, SEAL_AFTER_DAYS};
+use hongbao_core::limits::{ROTATION_AHEAD_DAYS, SEAL_AFTER_DAYS};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{GrabAnswer, Outcome};
-use hongbao_core::{Clock as _, Date, Day, EnvelopeId, Limits, Seed, State, Timestamp, Transfer, UserId};
-use hongbao_database::sqlite::file::Mode;
+use hongbao_core::{Clock as _, Date, EnvelopeId, Limits, Seed, State, Timestamp, Transfer, UserId};
 use hongbao_envelope::permits::LocalPermits;
-use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
-use hongbao_store::sqlite::SqliteStore;
-use hongbao_store::{Store, StoreError};
-use hongbao_testkit::faults::{FaultInjectingStore, StoreFaults, StoreVerb};
+use hongbao_store::Store;
+use hongbao_testkit::faults::FaultInjectingStore;
 use hongbao_wallet::Wallet;
-use hongbao_wallet::sqlite::SqliteWallet;
 use hongbao_workers::activate::Activate;
 use hongbao_workers::credit::Credit;
 use hongbao_workers::purge::Purge;
 use hongbao_workers::refund::Refund;
 use hongbao_workers::seal::Seal;
 use hongbao_workers::{Job, Ports, SealedRows, SetStore, audit_with};
-use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
-const ZONE_S: i32 = 8 * 3_600;
-const DAY_MS: i64 = 86_400_000;
+use crate::faults::Faults;
+
+pub const ZONE_S: i32 = 8 * 3_600;
+pub const DAY_MS: i64 = 86_400_000;
+/// What the sender has before the first day.
+pub const MONEY_FEN: i64 = 1_000_000_000;
 /// Between two runs of a job, so that what rests for a moment goes on.
 const RUN_MS: i64 = 2_000;
 /// When a table is sealed; long before the end of the longest test.
-const SEALED_AFTER_DAYS: u32 = *SEAL_AFTER_DAYS.start();
+pub const SEALED_AFTER_DAYS: i32 = *SEAL_AFTER_DAYS.start() as i32;
 /// Days between two looks at everything.
-const LOOK_EVERY: i64 = 9;
+pub const LOOK_EVERY: i64 = 9;
 
-fn user(name: &str) -> UserId {
+pub fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-/// Refunds of these envelopes fail: they are stuck.
-#[derive(Default)]
-struct Stuck(Mutex<HashSet<EnvelopeId>>);
-
-impl StoreFaults for Stuck {
-    async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
-        match verb {
-            StoreVerb::Append(entries) if entries.iter().any(|entry| self.0.lock().contains(&entry.envelope_id)) => {
-                Err(StoreError::Unavailable("stuck".to_owned()))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A service over one folder.
-struct Service {
-    _dir: tempfile::TempDir,
+/// See the module.
+pub struct Service {
     store: Arc<dyn Store>,
     wallet: Arc<dyn Wallet>,
     clock: Arc<ManualClock>,
-    stuck: Arc<Stuck>,
+    faults: Arc<Faults>,
     jobs: Vec<Box<dyn Job>>,
     /// What the detail said once nothing was to change any more.
     details: BTreeMap<EnvelopeId, String>,
@@ -72,32 +53,34 @@ struct Service {
 }
 
 impl Service {
-    async fn new(first_day: &str) -> Service {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), ZONE_S, Mode::Volatile).await.unwrap();
-        let wallet = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
-        let stuck = Arc::new(Stuck::default());
-        let store: Arc<dyn Store> = Arc::new(FaultInjectingStore::new(Arc::new(store), stuck.clone()));
-        let wallet: Arc<dyn Wallet> = Arc::new(wallet);
+    pub async fn new(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, first_day: &str) -> Service {
+        let faults = Arc::new(Faults::default());
+        let store: Arc<dyn Store> = Arc::new(FaultInjectingStore::new(store, faults.clone()));
         let clock = Arc::new(ManualClock::at(Timestamp::parse_rfc3339(first_day).unwrap()));
         let id = serde_json::from_value(serde_json::json!("00000000-0000-4000-8000-000000000001")).unwrap();
-        let money = hongbao_core::Fen::new(1_000_000_000).unwrap();
+        let money = hongbao_core::Fen::new(MONEY_FEN).unwrap();
         wallet.transfer(vec![Transfer::top_up(id, user("sender"), money, clock.now())]).await.unwrap();
-        let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
+        let (details, unfinished) = (BTreeMap::new(), BTreeSet::new());
+        let mut service = Service { store, wallet, clock, faults, jobs: Vec::new(), details, unfinished, made: 0 };
+        service.restart_worker();
+        service
+    }
+
+    /// A worker that remembers nothing.
+    fn restart_worker(&mut self) {
+        let ports = Ports { store: self.store.clone(), wallet: self.wallet.clone(), clock: self.clock.clone() };
         let limits = Limits::default();
-        let jobs: Vec<Box<dyn Job>> = vec![
+        self.jobs = vec![
             Box::new(Activate::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Refund::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Credit::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Purge::new(ports.clone(), ZONE_S, &limits, 86_400)),
-            Box::new(Seal::new(ports, ZONE_S, SEALED_AFTER_DAYS)),
+            Box::new(Seal::new(ports, ZONE_S, SEALED_AFTER_DAYS as u32)),
         ];
-        let (details, unfinished) = (BTreeMap::new(), BTreeSet::new());
-        Service { _dir: dir, store, wallet, clock, stuck, jobs, details, unfinished, made: 0 }
     }
 
     /// A server that remembers nothing, as after a restart.
-    fn server(&self) -> Arc<Server> {
+    pub fn server(&self) -> Arc<Server> {
         let parts = ServerParts {
             store: self.store.clone(),
             wallet: self.wallet.clone(),
@@ -112,26 +95,57 @@ impl Service {
         Server::start(parts, &mut Registry::default()).0
     }
 
-    fn today(&self) -> Date {
+    pub fn today(&self) -> Date {
         Date::of(self.clock.now(), ZONE_S)
     }
 
-    async fn rotate(&self, ahead_days: i32) {
-        self.store.rotate(self.today().plus_days(ahead_days)).await.unwrap();
+    /// Rotates; a process that dies in it is followed by the next one.
+    pub async fn rotate(&mut self, ahead_days: i32) {
+        let through = self.today().plus_days(ahead_days);
+        if self.store.rotate(through).await.is_err() {
+            assert!(self.faults.revive(), "only a dead process fails");
+            self.store.rotate(through).await.unwrap();
+        }
+        self.faults.revive();
     }
 
-    /// Each job a few times; what is stuck fails, and nothing else.
-    async fn work(&mut self, runs: usize) {
+    /// Each job a few times; what is stuck fails, and nothing else but a worker that dies, which the next one follows.
+    pub async fn work(&mut self, runs: usize) {
         for _ in 0..runs {
             self.clock.advance_millis(RUN_MS);
-            for job in &mut self.jobs {
-                job.run_once(10_000).await.unwrap();
+            for number in 0..self.jobs.len() {
+                if let Err(error) = self.jobs[number].run_once(10_000).await {
+                    assert!(self.faults.revive(), "{}: {error}", self.jobs[number].name());
+                    self.restart_worker();
+                }
             }
         }
+        self.faults.revive();
+    }
+
+    /// From the `step`th write of the rotation or a job on, everything fails until the process is started anew.
+    pub fn die_at(&self, step: u64) {
+        self.faults.die_at(step);
+    }
+
+    pub fn deaths(&self) -> u64 {
+        self.faults.deaths()
+    }
+
+    pub fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub async fn balance(&self, name: &str) -> i64 {
+        self.wallet.balance(&user(name)).await.unwrap().get()
     }
 
     /// An envelope of `shares`, created and, if it `is_paid`, paid.
-    async fn send(&mut self, server: &Server, shares: u32, is_paid: bool) -> EnvelopeId {
+    pub async fn send(&mut self, server: &Server, shares: u32, is_paid: bool) -> EnvelopeId {
         self.made += 1;
         let mut random = [0; 10];
         random[..8].copy_from_slice(&hongbao_core::id::stable_hash(&self.made.to_be_bytes()).to_be_bytes());
@@ -157,7 +171,7 @@ impl Service {
     }
 
     /// A day of sending and opening: one that is emptied, one whose rest goes back, one that is never paid.
-    async fn day(&mut self, is_stuck: bool) {
+    pub async fn day(&mut self, is_stuck: bool) {
         let server = self.server();
         let emptied = self.send(&server, 2, true).await;
         for name in ["a", "b"] {
@@ -166,13 +180,13 @@ impl Service {
         let partly = self.send(&server, 3, true).await;
         self.open(&server, partly, "a").await;
         if is_stuck {
-            self.stuck.0.lock().insert(partly);
+            self.faults.stick(partly);
         }
         self.send(&server, 2, false).await;
     }
 
     /// Everything that was ever sent is as it was, to the last byte.
-    async fn look_at_everything(&mut self) {
+    pub async fn look_at_everything(&mut self) {
         let server = self.server();
         let (sender, opener) = (user("sender"), user("a"));
         let caller = Caller { user: &sender, groups: &[] };
@@ -217,8 +231,8 @@ impl Service {
     }
 
     /// What is stuck goes on, and everything comes to its end.
-    async fn finish(&mut self, days: i64) {
-        self.stuck.0.lock().clear();
+    pub async fn finish(&mut self, days: i64) {
+        self.faults.unstick();
         for _ in 0..4 {
             self.clock.advance_millis(DAY_MS);
             self.rotate(ROTATION_AHEAD_DAYS).await;
@@ -230,83 +244,8 @@ impl Service {
         // Every envelope took 1,000 fen; what was not opened came back.
         let mut balances = 0;
         for name in ["sender", "a", "b"] {
-            balances += self.wallet.balance(&user(name)).await.unwrap().get();
+            balances += self.balance(name).await;
         }
-        assert_eq!(balances, 1_000_000_000);
-    }
-}
-
-/// Three months with a February of 28 days, in which no worker runs for 40 days and an envelope of each month is stuck.
-#[tokio::test]
-async fn three_months_of_sending_without_a_worker_for_forty_days() {
-    const DAYS: i64 = 92;
-    let mut service = Service::new("2026-01-20T10:00:00+08:00").await;
-    for day in 0..DAYS {
-        let has_worker = !(20..60).contains(&day);
-        service.rotate(if has_worker { ROTATION_AHEAD_DAYS } else { ROTATION_AHEAD_DAYS_MIN }).await;
-        let is_first_of_month = service.today().day() == Day::new(1).unwrap();
-        service.day(is_first_of_month).await;
-        if has_worker {
-            service.work(if day == 60 { 100 } else { 12 }).await;
-        }
-        if day % LOOK_EVERY == 0 {
-            service.look_at_everything().await;
-        }
-        service.clock.advance_millis(DAY_MS);
-    }
-    service.finish(DAYS).await;
-    // Four days went by in the end; what was stuck has kept its table open no longer than itself.
-    let sealed = service.store.tables().len() - service.store.unsealed_tables().len();
-    assert_eq!(sealed as i64, DAYS + 4 - i64::from(SEALED_AFTER_DAYS));
-}
-
-/// A February of 29 days, and a service that is not started for 40 days after it.
-#[tokio::test]
-async fn a_leap_year_and_a_service_that_was_off_for_forty_days() {
-    let mut service = Service::new("2028-02-20T10:00:00+08:00").await;
-    for day in 0..20 {
-        service.rotate(ROTATION_AHEAD_DAYS).await;
-        service.day(false).await;
-        service.work(12).await;
-        if day == 10 {
-            service.clock.advance_millis(40 * DAY_MS);
-        }
-        service.look_at_everything().await;
-        service.clock.advance_millis(DAY_MS);
-    }
-    service.finish(20).await;
-}
-
-/// Without a worker nothing cancels it: it cannot be paid for all that, and the audit agrees.
-#[tokio::test]
-async fn an_envelope_of_the_month_before_cannot_be_paid_any_more() {
-    let mut service = Service::new("2026-01-20T10:00:00+08:00").await;
-    service.rotate(ROTATION_AHEAD_DAYS_MIN).await;
-    let unpaid = service.send(&service.server(), 2, false).await;
-    service.clock.advance_millis(35 * DAY_MS);
-    service.rotate(ROTATION_AHEAD_DAYS_MIN).await;
-    let sender = user("sender");
-    let paid = service.server().pay(unpaid, &Caller { user: &sender, groups: &[] }).await;
-    assert!(matches!(paid, Err(Refusal::Cancelled)), "{paid:?}");
-    service.work(60).await;
-    assert_eq!(service.wallet.balance(&sender).await.unwrap().get(), 1_000_000_000);
-    service.look_at_everything().await;
-}
-
-/// A clock that jumps a day ahead over midnight, and back: what was rotated too early is no trouble.
-#[tokio::test]
-async fn a_clock_that_jumps_ahead_and_back_loses_nothing_and_refuses_nothing() {
-    for days in [1, 40] {
-        let mut service = Service::new("2026-02-27T23:59:59+08:00").await;
-        for _ in 0..3 {
-            service.rotate(ROTATION_AHEAD_DAYS).await;
-            service.day(false).await;
-            service.clock.advance_millis(days * DAY_MS);
-            service.rotate(ROTATION_AHEAD_DAYS).await;
-            service.clock.advance_millis(-days * DAY_MS);
-            service.day(false).await;
-            service.clock.advance_millis(DAY_MS);
-        }
-        service.finish(6).await;
+        assert_eq!(balances, MONEY_FEN);
     }
 }
