@@ -156,6 +156,20 @@ pub const SEAL_TRIES_MAX: u32 = 8;
 /// Days after which a configuration may let a dated table be sealed. What may still be paid, opened or refunded is
 /// younger than the fewest of them, which is asserted below.
 pub const SEAL_AFTER_DAYS: RangeInclusive<u32> = 45..=3_650;
+/// Days after which a configuration may let a sealed table be exported.
+pub const EXPORT_AFTER_DAYS: RangeInclusive<u32> = 45..=36_500;
+/// Rows, envelopes and entries, of one part of an exported table, unless a single envelope has more: what a lookup reads.
+pub const EXPORT_PART_ROWS_MAX: usize = 16_384;
+/// Bytes of the file of one exported table: it is made in memory. A larger table stays where it is.
+pub const EXPORT_FILE_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of footers of exported tables that a process remembers, as they stand in the files.
+pub const EXPORT_FOOTERS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Rows of exported tables that a process remembers, of the parts that it has read last.
+pub const EXPORT_ROWS_KEPT_MAX: u64 = 4 * EXPORT_PART_ROWS_MAX as u64;
+/// How long the archive may take for one answer. The whole of a file may take longer.
+pub const EXPORT_ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How long it may take to write a file, or to read the whole of one.
+pub const EXPORT_FILE_WITHIN: Duration = Duration::from_secs(600);
 /// Days after which no new envelope is made under an id.
 pub const NEW_ID_AGE_DAYS_MAX: i64 = 1;
 /// How often a start tries to rotate day tables that are in use, once a second.
@@ -452,6 +466,7 @@ const _: () = assert!(
 const _: () = assert!(
     ID_AGE_DAYS_MAX as u32 + (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + 2 < *SEAL_AFTER_DAYS.start()
 );
+const _: () = assert!(*EXPORT_AFTER_DAYS.start() >= *SEAL_AFTER_DAYS.start(), "only what is sealed is exported");
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(AUDIT_CLOCKS_APART_MS_MAX >= 2 * CLOCK_SKEW_MS_MAX, "workers run as long as their clocks are so");

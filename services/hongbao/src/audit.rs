@@ -16,6 +16,8 @@ use hongbao_core::{Clock as _, SystemClock, Traffic};
 use hongbao_wallet::Wallet;
 use hongbao_workers::audit::{AuditReport, SealedRows, SetStore, audit_with};
 
+use crate::config::ArchiveSection;
+use crate::dev::DEV_SET;
 use crate::folder::{self, folder_of};
 use crate::roles::Role;
 use crate::{process, stores};
@@ -68,10 +70,20 @@ impl Sealed {
 }
 
 /// Checks a folder of `hongbao dev`.
-pub fn run_folder(data: &Path, traffic: Traffic, sealed: Sealed, json: bool) -> Result<ExitCode, String> {
+pub fn run_folder(
+    data: &Path,
+    traffic: Traffic,
+    sealed: Sealed,
+    archive: Option<String>,
+    json: bool,
+) -> Result<ExitCode, String> {
     process::block_on(async {
         let opened = folder::open_to_read(&folder_of(data, traffic)).await;
         let (store, wallet) = opened.map_err(|error| format!("--data: {error}"))?;
+        let archive = ArchiveSection { url: archive, after_days: None }.of(DEV_SET, traffic);
+        if let Some(archive) = archive.map_err(|reason| format!("--archive: {reason}"))? {
+            store.archive_in(Arc::new(archive));
+        }
         check(&[SetStore::whole(Arc::new(store))], &wallet, sealed, json).await
     })
 }

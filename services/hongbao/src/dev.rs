@@ -31,8 +31,11 @@ use crate::folder::{self, Folder, folder_of};
 use crate::otlp::Process;
 use crate::process::{self, Tokens};
 use crate::rotation::Rotator;
+use crate::stores::warn_of_archive;
 use crate::{durability, log};
 
+/// What its files are called after in an archive.
+pub const DEV_SET: &str = "dev";
 /// What an operator chooses the address by.
 const LISTEN_SET_BY: &str = "--listen, HONGBAO_LISTEN or `listen` in the settings file";
 
@@ -143,14 +146,19 @@ async fn start_in(
     let (path, zone_offset_s) = (folder_of(&config.data.0, traffic), config.zone_offset_s.0);
     let folder = Folder::open(&path, config.storage.fold()?, zone_offset_s).await;
     let folder = folder.map_err(|error| format!("data: {error}"))?;
+    if let Some(archive) = config.archive.of(DEV_SET, traffic)? {
+        folder.store.archive_in(Arc::new(archive));
+    }
+    warn_of_archive(&*folder.store, DEV_SET);
     let (check, looking) = folder::watch(&folder);
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (folder.store.clone(), folder.wallet.clone());
     let registry = process::measures(registry, traffic);
     let rotator = Rotator::new(store.clone(), clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS, registry);
     let rotating = rotator.start().await?;
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
-    let workers =
-        WorkerSet::spawn(ports, LeaseHolder::alone(), zone_offset_s, &config.limits.0, &config.workers, registry);
+    let (limits, options, export_after_days) = (&config.limits.0, &config.workers, config.archive.after_days);
+    let alone = LeaseHolder::alone();
+    let workers = WorkerSet::spawn(ports, alone, zone_offset_s, limits, options, export_after_days, registry);
     let (server, tasks) = start_server(traffic, config, store, wallet, clock.clone(), registry);
     Ok(Started { server, tasks, workers, check, background: [looking, rotating], folder })
 }

@@ -95,6 +95,9 @@ enum Command {
         /// Sealed tables of each SET that are read row by row, others each time; or `all`.
         #[arg(long, default_value_t = audit::Sealed::default())]
         sealed: audit::Sealed,
+        /// Where exported tables of the folder are, as `url` in `[archive]` says it.
+        #[arg(long, value_name = "URL", requires = "data")]
+        archive: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -191,11 +194,11 @@ fn main() -> ExitCode {
             let left_out = LeftOut { sets: leave_out, reason: reason.unwrap_or_default() };
             migrate::run(&config, topology.as_deref(), &left_out)
         }
-        Command::Audit { config, data, shadow, sealed, json } => {
+        Command::Audit { config, data, shadow, sealed, archive, json } => {
             let traffic = if shadow { Traffic::Shadow } else { Traffic::Live };
             match (config, data) {
                 (Some(config), _) => audit::run_installation(&config, traffic, sealed, json),
-                (None, Some(data)) => audit::run_folder(&data, traffic, sealed, json),
+                (None, Some(data)) => audit::run_folder(&data, traffic, sealed, archive, json),
                 (None, None) => Err("audit: --config or --data is needed".to_owned()),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use hongbao_core::fence::{Accepted, Version, in_force};
 use hongbao_core::held::{BEGINNING, NEVER};
@@ -10,8 +11,8 @@ use hongbao_core::topology::{SetEntry, TopologyFile};
 use hongbao_core::{Clock as _, Date, SystemClock, Timestamp, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_database::mysql::schema::is_any_made;
-use hongbao_store::StoreError;
 use hongbao_store::mysql::{Fences, Layout, MysqlStore, prepare};
+use hongbao_store::{Store, StoreError};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
 
 use crate::config::installation::Installation;
@@ -25,7 +26,24 @@ pub async fn open_store(
 ) -> Result<MysqlStore, String> {
     let options = installation.database.options(&set.database)?;
     let opened = MysqlStore::open(options, layout(installation, topology, set, traffic)?).await;
-    opened.map_err(|error| format!("SET {:?}: {error}", set.name))
+    let store = opened.map_err(|error| format!("SET {:?}: {error}", set.name))?;
+    if let Some(archive) = installation.archive.of(&set.name, traffic)? {
+        store.archive_in(Arc::new(archive));
+    }
+    warn_of_archive(&store, &set.name);
+    Ok(store)
+}
+
+/// Says that exported tables cannot be read, if so. Everything else can.
+pub fn warn_of_archive(store: &dyn Store, set: &str) {
+    let exported = store.exported_tables().len();
+    if exported > 0 && store.archive().is_none() {
+        tracing::error!(
+            set,
+            exported,
+            "tables are exported, and no archive is configured: set `url` in [archive]; their envelopes are unavailable"
+        );
+    }
 }
 
 /// All parts of the wallet of one kind of traffic, of which some may be down.

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::StoreError;
+use crate::exported::ExportedReads;
 
 /// Where the rows of a date lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Place {
     DayUnlessRenamed,
     /// In the table of the date.
     Dated(TableRef),
+    /// In a file of the archive, which has the rows of the table of the date.
+    Exported(TableRef),
     /// Not in the day table, which holds a later date, nor in a table of this one when
     /// these were looked at. A late create may have made one since, if `is_young`.
     Nowhere { is_young: bool },
@@ -38,6 +41,7 @@ pub struct DayTables {
     /// All later dates lie in their day tables.
     day_tables_after: AtomicI32,
     old_reads: Semaphore,
+    exported_reads: ExportedReads,
 }
 
 impl Default for DayTables {
@@ -46,6 +50,7 @@ impl Default for DayTables {
             known: RwLock::default(),
             day_tables_after: AtomicI32::new(0),
             old_reads: Semaphore::new(OLD_READS_MAX),
+            exported_reads: ExportedReads::default(),
         }
     }
 }
@@ -57,11 +62,13 @@ struct Known {
     dated: BTreeSet<TableRef>,
     /// Those of them that are sealed, whether they are still there or not.
     sealed: BTreeSet<TableRef>,
+    /// Those of these whose rows are in the archive, whether the tables are still there or not.
+    exported: BTreeSet<TableRef>,
 }
 
 impl Known {
     fn day_tables_after(&self) -> i32 {
-        let newest_dated = self.dated.iter().filter_map(|table| date_of(*table)).max();
+        let newest_dated = self.dated.iter().chain(&self.exported).filter_map(|table| date_of(*table)).max();
         let may_be_renamed = self.held.values().max().map(|held| held.plus_days(-RENAMED_AFTER_DAYS_MIN));
         newest_dated.into_iter().chain(may_be_renamed).max().map_or(0, Date::number)
     }
@@ -76,6 +83,8 @@ pub struct Found {
     pub dated: Vec<TableRef>,
     /// Sealed tables.
     pub sealed: Vec<TableRef>,
+    /// Exported tables. They were looked for last: what was dropped before the dated tables were read is among them.
+    pub exported: Vec<TableRef>,
 }
 
 impl DayTables {
@@ -94,6 +103,7 @@ impl DayTables {
         }
         known.dated.extend(found.dated);
         known.sealed.extend(found.sealed);
+        known.exported.extend(found.exported);
         let after = known.day_tables_after();
         drop(known);
         self.day_tables_after.fetch_max(after, Ordering::AcqRel);
@@ -104,9 +114,10 @@ impl DayTables {
         let mut held = HashMap::new();
         held.extend(found.held.into_iter().filter_map(|(table, date)| Some((table, date?))));
         let (dated, sealed) = (found.dated.into_iter().collect(), found.sealed.into_iter().collect());
-        let known = Known { held, dated, sealed };
+        let known = Known { held, dated, sealed, exported: found.exported.into_iter().collect() };
         let after = known.day_tables_after();
         *self.known.write() = known;
+        self.exported_reads.forget();
         self.day_tables_after.store(after, Ordering::Release);
     }
 
@@ -117,6 +128,9 @@ impl DayTables {
         }
         let known = self.known.read();
         let dated = day_table.dated(date);
+        if known.exported.contains(&dated) {
+            return Place::Exported(dated);
+        }
         if known.dated.contains(&dated) {
             return Place::Dated(dated);
         }
@@ -157,6 +171,32 @@ impl DayTables {
     /// earlier version is moved out of it any more.
     pub fn is_sorted(&self, dated: TableRef) -> bool {
         date_of(dated).is_some_and(|date| self.held(TableRef { span: Span::Day(date.day()), ..dated }).is_some())
+    }
+
+    /// Sealed tables that are there.
+    pub fn sealed(&self) -> Vec<TableRef> {
+        let known = self.known.read();
+        known.dated.intersection(&known.sealed).copied().collect()
+    }
+
+    /// All exported tables.
+    pub fn exported(&self) -> Vec<TableRef> {
+        self.known.read().exported.iter().copied().collect()
+    }
+
+    /// Whether the rows of a table are in the archive.
+    pub fn is_exported(&self, table: TableRef) -> bool {
+        self.known.read().exported.contains(&table)
+    }
+
+    /// A table was dropped.
+    pub fn dropped(&self, table: TableRef) {
+        self.known.write().dated.remove(&table);
+    }
+
+    /// What was read of exported tables.
+    pub fn exported_reads(&self) -> &ExportedReads {
+        &self.exported_reads
     }
 
     /// Whether a table is sealed.

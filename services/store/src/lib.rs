@@ -8,22 +8,29 @@
 //! `(envelope_id, user_id)` let exactly one of two racing writers win. The
 //! loser gets [`Append::Fenced`], and nothing of its batch is written.
 
+mod archive;
 mod clock;
 mod day_tables;
 mod error;
+mod exported;
+mod exporting;
 mod failure;
 pub mod lease;
 mod manifests;
 pub mod mysql;
 mod place;
 mod port;
-mod rows;
+pub mod rows;
+mod sealing;
 pub mod sqlite;
 mod statements;
 
+pub use self::archive::{Archive, ArchivedFile, NewFile, Rows, TableFile};
 pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
+pub use self::exporting::{Exported, Exporting};
 pub use self::port::{
-    Append, Closed, Creation, Crediting, Journals, Maintenance, ManifestRow, Outline, PendingPage, Rotated, Rotation,
-    Scans, Seal, Sealing, Settlement, Store, StoredManifest, TailEntry,
+    Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
+    TailEntry,
 };
+pub use self::sealing::{Closed, ManifestRow, Outline, Seal, Sealing, StoredManifest};

@@ -1,4 +1,5 @@
-//! Manifests as rows. A row without a `number` is a table that is closed and not sealed yet.
+//! Manifests as rows, and where exported tables are. A manifest without a `number` is a table that is closed and not
+//! sealed yet.
 
 use hongbao_core::id::{Span, TableRef};
 use hongbao_core::manifest::{Content, Hash, Manifest, Tie};
@@ -8,7 +9,7 @@ use hongbao_database::row as column;
 
 use crate::day_tables::date_of;
 use crate::rows::envelope_id;
-use crate::{Closed, ManifestRow, Outline, StoreError, StoredManifest};
+use crate::{ArchivedFile, Closed, Exported, ManifestRow, Outline, StoreError, StoredManifest};
 
 /// The columns of a manifest, in the order in which they are read.
 const COLUMNS: [&str; 16] = [
@@ -73,6 +74,15 @@ pub fn sealed_table(database: u8, row: &impl StoredRow) -> Option<TableRef> {
     }
 }
 
+/// Where the rows of an exported table are.
+pub fn exported(row: &impl StoredRow) -> Result<Exported, StoreError> {
+    let path = row.bytes(2)?;
+    let path = std::str::from_utf8(path).map_err(|_| column::damaged("path", path))?.to_owned();
+    let (bytes, footer_bytes) = (count(row, 3)?, count(row, 5)?);
+    let file = ArchivedFile { path, bytes, sha256: hash(row, 4)?, footer_bytes, footer_sha256: hash(row, 6)? };
+    Ok(Exported { number: count(row, 0)?, manifest_hash: hash(row, 1)?, file })
+}
+
 /// What a dated table shows of itself.
 pub fn outline(row: &impl StoredRow) -> Result<Outline, StoreError> {
     let ends = match row.bytes_or_null(1)? {
@@ -96,12 +106,15 @@ pub struct ManifestStatements {
     pub last: String,
     /// The places of sealed tables.
     pub sealed: String,
+    /// The places of exported tables.
+    pub exported: String,
     table: String,
+    exported_table: String,
 }
 
 impl ManifestStatements {
-    /// Those of the table of manifests that is called so.
-    pub fn new(table: &str) -> ManifestStatements {
+    /// Those of the tables of manifests and of exported tables that are called so.
+    pub fn new(table: &str, exported_table: &str) -> ManifestStatements {
         let columns = COLUMNS.join(", ");
         ManifestStatements {
             page: format!("SELECT /* manifests */ {columns} FROM {table} WHERE number > ? ORDER BY number LIMIT ?"),
@@ -109,8 +122,49 @@ impl ManifestStatements {
                 "SELECT /* last_manifest */ {columns} FROM {table} WHERE number IS NOT NULL ORDER BY number DESC LIMIT 1"
             ),
             sealed: format!("SELECT /* sealed */ y, date FROM {table} WHERE number IS NOT NULL"),
+            exported: format!("SELECT /* exported */ y, date FROM {exported_table}"),
             table: table.to_owned(),
+            exported_table: exported_table.to_owned(),
         }
+    }
+
+    /// The manifest of a table.
+    pub fn of_table(&self, table: u8, date: Date) -> String {
+        format!(
+            "SELECT /* manifest */ {} FROM {} WHERE y = {table} AND date = {date} AND number IS NOT NULL",
+            COLUMNS.join(", "),
+            self.table
+        )
+    }
+
+    /// The place of a table, if it was exported.
+    pub fn exported_place(&self, table: u8, date: Date) -> String {
+        format!("{} WHERE y = {table} AND date = {date}", self.exported)
+    }
+
+    /// Where the rows of a table went.
+    pub fn exported_as(&self, table: u8, date: Date) -> String {
+        format!(
+            "SELECT /* exported */ number, manifest_hash, path, bytes, sha256, footer_bytes, footer_sha256 FROM {} \
+             WHERE y = {table} AND date = {date}",
+            self.exported_table
+        )
+    }
+
+    /// Notes where the rows of a sealed table are, if its manifest is this one: the text that commits.
+    pub fn note_exported(&self, manifest: &Manifest, file: &ArchivedFile) -> String {
+        let Manifest { table: y, date, number, .. } = manifest;
+        let ArchivedFile { path, bytes, sha256, footer_bytes, footer_sha256 } = file;
+        let (hash, path) = (hex(&manifest.hash()), hex(path.as_bytes()));
+        format!(
+            "INSERT /* note_exported */ INTO {} (y, date, number, manifest_hash, path, bytes, sha256, footer_bytes, \
+             footer_sha256) SELECT y, date, number, hash, {path}, {bytes}, {}, {footer_bytes}, {} FROM {} \
+             WHERE y = {y} AND date = {date} AND number = {number} AND hash = {hash}",
+            self.exported_table,
+            hex(sha256),
+            hex(footer_sha256),
+            self.table
+        )
     }
 
     /// The closing of a table, and whether it is sealed.
@@ -134,7 +188,6 @@ impl ManifestStatements {
         let closing = closed.number;
         let Content { envelopes, entries, paid_fen, opened_fen, refunded_fen, ends, rows_hash, tie } =
             &manifest.content;
-        let hex = |bytes: &[u8]| format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         let id = |id: Option<EnvelopeId>| id.map_or("NULL".to_owned(), |id| hex(id.as_bytes()));
         format!(
             "UPDATE /* seal */ {} SET number = {}, envelopes = {envelopes}, entries = {entries}, paid_fen = {paid_fen}, \
@@ -153,6 +206,10 @@ impl ManifestStatements {
             hex(&manifest.hash())
         )
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// The closing of a table, and whether it is sealed: `None` then.

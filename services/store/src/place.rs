@@ -1,22 +1,23 @@
-//! Finding an envelope by its id, in its day table or in the table of its date.
+//! Finding an envelope by its id, in its day table, in the table of its date, or in the file of an exported one.
 
 use std::collections::BTreeSet;
 
 use hongbao_core::id::TableRef;
-use hongbao_core::{Date, EnvelopeId};
+use hongbao_core::{Date, Entry, Envelope, EnvelopeId};
 
 use crate::StoreError;
 use crate::day_tables::{DayTables, Place, no_day_table};
+use crate::exported::{self, ExportedSource};
 
 /// A store whose day tables are renamed to their dates.
-pub trait DayTableStore: Sync {
+pub trait DayTableStore: ExportedSource {
     /// What this process knows of them.
     fn day_tables(&self) -> &DayTables;
 
     /// The day table that an id leads to, and the id's date.
     fn day_table_of(&self, id: EnvelopeId) -> (TableRef, Date);
 
-    /// Reads anew which date a day table holds, and then whether `date` has a table of its own.
+    /// Reads anew which date a day table holds, then whether `date` has a table of its own, and whether it was exported.
     fn look_at(&self, day_table: TableRef, date: Date) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Whether a table is one in which an envelope may lie: its day table, or that of its date.
@@ -29,25 +30,26 @@ pub trait DayTableStore: Sync {
     fn table_for(&self, id: EnvelopeId) -> TableRef {
         let (day_table, date) = self.day_table_of(id);
         match self.day_tables().place(day_table, date) {
-            Place::Dated(table) => table,
+            Place::Dated(table) | Place::Exported(table) => table,
             Place::Day | Place::DayUnlessRenamed | Place::Nowhere { .. } => day_table,
         }
     }
 }
 
-/// What `find` finds of an envelope in the table that it lies in. One that is not in
-/// its day table any more is looked for in the table of its date.
+/// What `find` finds of an envelope in the table that it lies in, and `in_file` in the file of an exported one. One
+/// that is not in its day table any more is looked for in the table of its date.
 pub async fn find_by_id<T, F: Future<Output = Result<Option<T>, StoreError>>>(
     store: &impl DayTableStore,
     id: EnvelopeId,
     find: impl Fn(TableRef) -> F,
+    in_file: impl Fn(&Envelope, &[Entry]) -> T,
 ) -> Result<Option<T>, StoreError> {
     let (day_table, date) = store.day_table_of(id);
     match store.day_tables().place(day_table, date) {
         Place::Day => find(day_table).await,
-        Place::Dated(table) => {
+        place @ (Place::Dated(_) | Place::Exported(_)) => {
             let _turn = store.day_tables().old_read().await?;
-            find(table).await
+            find_old(store, id, place, &find, &in_file).await
         }
         Place::Nowhere { is_young: false } => Ok(None),
         place @ (Place::DayUnlessRenamed | Place::Nowhere { is_young: true }) => {
@@ -58,11 +60,35 @@ pub async fn find_by_id<T, F: Future<Output = Result<Option<T>, StoreError>>>(
             }
             let _turn = store.day_tables().old_read().await?;
             store.look_at(day_table, date).await?;
-            match store.day_tables().place(day_table, date) {
-                Place::Dated(table) => find(table).await,
-                Place::Day | Place::DayUnlessRenamed | Place::Nowhere { .. } => Ok(None),
+            find_old(store, id, store.day_tables().place(day_table, date), &find, &in_file).await
+        }
+    }
+}
+
+/// The same of one that is not in its day table. A dated table that cannot be read may have been dropped, after its
+/// export, since this process looked.
+async fn find_old<T, F: Future<Output = Result<Option<T>, StoreError>>>(
+    store: &impl DayTableStore,
+    id: EnvelopeId,
+    place: Place,
+    find: &impl Fn(TableRef) -> F,
+    in_file: &impl Fn(&Envelope, &[Entry]) -> T,
+) -> Result<Option<T>, StoreError> {
+    match place {
+        Place::Dated(table) => {
+            let found = find(table).await;
+            if found.is_ok() {
+                return found;
+            }
+            let (day_table, date) = store.day_table_of(id);
+            store.look_at(day_table, date).await?;
+            match store.day_tables().is_exported(table) {
+                true => exported::find(store, table, id, in_file).await,
+                false => found,
             }
         }
+        Place::Exported(table) => exported::find(store, table, id, in_file).await,
+        Place::Day | Place::DayUnlessRenamed | Place::Nowhere { .. } => Ok(None),
     }
 }
 
@@ -101,10 +127,22 @@ mod tests {
     use hongbao_core::limits::{OLD_READ_WAIT, OLD_READS_MAX};
 
     use super::*;
+    use crate::Exported;
     use crate::day_tables::Found;
+    use crate::exported::ExportedReads;
 
     /// A store whose only dated table is that of 17 January 2026.
     struct Old(DayTables);
+
+    impl ExportedSource for Old {
+        fn exported_reads(&self) -> &ExportedReads {
+            self.0.exported_reads()
+        }
+
+        async fn exported_as(&self, _: TableRef) -> Result<Option<Exported>, StoreError> {
+            Ok(None)
+        }
+    }
 
     impl DayTableStore for Old {
         fn day_tables(&self) -> &DayTables {
@@ -136,15 +174,16 @@ mod tests {
             Ok(Some(()))
         };
         let quick = |_| async { Ok(Some(())) };
-        let all = (0..OLD_READS_MAX).map(|_| find_by_id(&store, old, slow));
+        let nothing = |_: &Envelope, _: &[Entry]| ();
+        let all = (0..OLD_READS_MAX).map(|_| find_by_id(&store, old, slow, nothing));
         let others = async {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            let refused = find_by_id(&store, old, quick).await;
+            let refused = find_by_id(&store, old, quick, nothing).await;
             assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
-            assert_eq!(find_by_id(&store, young, quick).await.unwrap(), Some(()));
+            assert_eq!(find_by_id(&store, young, quick, nothing).await.unwrap(), Some(()));
         };
         let (read, ()) = tokio::join!(futures_util::future::join_all(all), others);
         assert!(read.iter().all(Result::is_ok));
-        assert_eq!(find_by_id(&store, old, quick).await.unwrap(), Some(()), "there is room again");
+        assert_eq!(find_by_id(&store, old, quick, nothing).await.unwrap(), Some(()), "there is room again");
     }
 }

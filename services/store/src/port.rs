@@ -4,12 +4,13 @@
 use async_trait::async_trait;
 use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
-use hongbao_core::manifest::{Hash, Manifest};
 use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, Durability};
 
 use crate::StoreError;
+use crate::exporting::Exporting;
+use crate::sealing::Sealing;
 
 /// What became of a batch of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub struct PendingPage {
 /// only if it is run on a task of its own; request handlers do that.
 #[async_trait]
 pub trait Store:
-    Creation + Journals + Crediting + Maintenance + Scans + Rotation + Sealing + Barrier + 'static
+    Creation + Journals + Crediting + Maintenance + Scans + Rotation + Sealing + Exporting + Barrier + 'static
 {
     /// The physical table of an envelope, as far as this process knows.
     fn table_of(&self, id: EnvelopeId) -> TableRef;
@@ -70,7 +71,8 @@ pub trait Store:
     /// Whether a table is one in which an envelope may lie: it is renamed at some time.
     fn may_lie_in(&self, table: TableRef, id: EnvelopeId) -> bool;
 
-    /// All day tables, and the dated tables that this process knows.
+    /// All day tables, and the dated tables that this process knows, but for those that were dropped after
+    /// their [export](Exporting).
     fn tables(&self) -> Vec<TableRef>;
 
     /// The tables in which something may still happen: [`Store::tables`] without those
@@ -242,86 +244,6 @@ pub trait Rotation: Send + Sync {
 
     /// Learns which tables other processes have renamed.
     async fn look(&self) -> Result<(), StoreError>;
-}
-
-/// A manifest, as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredManifest {
-    /// What it says.
-    pub manifest: Manifest,
-    /// The hash that was stored with it: [`Manifest::hash`], unless it was changed since.
-    pub hash: Hash,
-}
-
-/// A row of the manifests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManifestRow {
-    /// Its place in the chain.
-    pub number: u64,
-    /// The manifest, or why it cannot be read.
-    pub manifest: Result<StoredManifest, String>,
-}
-
-/// What a dated table shows of itself without its rows being read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outline {
-    /// No envelope waits for anything, as [`Sealing::is_quiet`] has it.
-    pub is_quiet: bool,
-    /// The least and the greatest id; `None` without envelopes.
-    pub ends: Option<(EnvelopeId, EnvelopeId)>,
-    /// Its journals have an entry.
-    pub has_entries: bool,
-}
-
-/// A dated table that is closed: no row comes into it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// The table.
-    pub table: TableRef,
-    /// This closing, unlike those before it that were taken back.
-    pub(crate) number: i64,
-}
-
-/// What became of a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seal {
-    /// It is durable.
-    Done,
-    /// Nothing was written: its place in the chain is another one's, or the closing was taken back.
-    Fenced,
-}
-
-/// Tables that never change any more, each with its manifest.
-///
-/// A dated table is closed, then read, then sealed. From its closing on the database refuses
-/// every row for it, so what is read is what is sealed, whatever other processes do meanwhile.
-#[async_trait]
-pub trait Sealing: Send + Sync {
-    /// Whether every envelope of a dated table may be closed: none waits for a payment,
-    /// a credit or its removal. The answer costs no more for a table with more rows.
-    async fn is_quiet(&self, table: TableRef) -> Result<bool, StoreError>;
-
-    /// Closes a dated table, or finds it closed; `None` if it is sealed.
-    async fn close(&self, table: TableRef) -> Result<Option<Closed>, StoreError>;
-
-    /// The closing of a table that is closed and not sealed.
-    async fn closing(&self, table: TableRef) -> Result<Option<Closed>, StoreError>;
-
-    /// Takes a closing back, unless the table was sealed: it takes rows again.
-    async fn reopen(&self, closed: Closed) -> Result<(), StoreError>;
-
-    /// Writes the manifest of a closed table, which then is sealed.
-    async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError>;
-
-    /// What a dated table shows of itself; `None` if it, or the table of its journals, is not there. The
-    /// answer costs no more for a table with more rows.
-    async fn outline(&self, table: TableRef) -> Result<Option<Outline>, StoreError>;
-
-    /// The manifests of a database after this place in the chain, in order. One that cannot be read hides no other.
-    async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<ManifestRow>, StoreError>;
-
-    /// The last of them.
-    async fn last_manifest(&self, database: u8) -> Result<Option<StoredManifest>, StoreError>;
 }
 
 /// Whole tables, for the audit and for an operator.

@@ -9,6 +9,7 @@
 //! hongbao_testkit::store_behaviours!(empty);
 //! ```
 
+mod exporting;
 mod journal;
 mod life;
 mod reading;
@@ -25,6 +26,7 @@ use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::{Audience, Date, Entry, Envelope, EnvelopeId, Fen, Journal, Kind, Seed, Stage, Timestamp, UserId};
 use hongbao_store::{Append, Store};
 
+pub use self::exporting::*;
 pub use self::journal::*;
 pub use self::life::*;
 pub use self::reading::*;
@@ -89,7 +91,8 @@ macro_rules! store_behaviours {
     };
 }
 
-/// The same for the behaviours of rotation and sealing, on a fixture that may have one table a day.
+/// The same for the behaviours of rotation, sealing and exporting, on a fixture that may have one table a day. Both of
+/// its stores have [an archive](crate::store_suite::archive_in).
 #[macro_export]
 macro_rules! rotation_behaviours {
     ($empty:path) => {
@@ -106,6 +109,9 @@ macro_rules! rotation_behaviours {
             of_two_manifests_for_one_place_in_the_chain_one_is_written
             a_closing_that_was_taken_back_seals_nothing
             manifests_are_read_as_they_were_written
+            an_exported_table_is_read_as_before_and_takes_no_rows
+            only_what_is_noted_for_its_manifest_is_dropped
+            a_file_that_is_not_what_was_exported_is_refused
         }
     };
 }

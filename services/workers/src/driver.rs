@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::activate::Activate;
 use crate::clock::ClockGuard;
 use crate::credit::Credit;
+use crate::export::Export;
 use crate::job::{Job, JobError, Ports, RunReport};
 use crate::lease::{Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
@@ -39,7 +40,7 @@ use crate::purge::Purge;
 use crate::refund::Refund;
 use crate::seal::Seal;
 
-/// Purges and seals may be late, and look for work so many times less often than other jobs.
+/// Purges, seals and exports may be late, and look for work so many times less often than other jobs.
 const LATE_IDLE_FACTOR: u32 = 50;
 
 /// What an operator may configure of the background jobs.
@@ -119,13 +120,15 @@ pub struct WorkerSet {
 }
 
 impl WorkerSet {
-    /// Starts all jobs of a SET. Needs a tokio runtime with time.
+    /// Starts all jobs of a SET, exports only with the days after which a table is exported. Needs a tokio runtime
+    /// with time.
     pub fn spawn(
         ports: Ports,
         lease_holder: LeaseHolder,
         zone_offset_s: i32,
         limits: &Limits,
         options: &WorkerOptions,
+        export_after_days: Option<u32>,
         registry: &mut Registry,
     ) -> WorkerSet {
         let metrics = WorkerMetrics::register(registry);
@@ -135,15 +138,17 @@ impl WorkerSet {
         let refund = Refund::new(ports.clone(), zone_offset_s, limits);
         let purge = Purge::new(ports.clone(), zone_offset_s, limits, options.purge_after_s);
         let seal = Seal::new(ports.clone(), zone_offset_s, options.seal_after_days);
+        let export = export_after_days.map(|days| Export::new(ports.clone(), zone_offset_s, days));
         let activate = Activate::new(ports, zone_offset_s, limits);
         let idle = Duration::from_millis(options.idle_ms);
-        let jobs = vec![
+        let mut jobs = vec![
             Scheduled { job: Box::new(credit), idle: Duration::from_millis(options.credit_idle_ms) },
             Scheduled { job: Box::new(refund), idle },
             Scheduled { job: Box::new(activate), idle },
             Scheduled { job: Box::new(purge), idle: idle * LATE_IDLE_FACTOR },
             Scheduled { job: Box::new(seal), idle: idle * LATE_IDLE_FACTOR },
         ];
+        jobs.extend(export.map(|job| Scheduled { job: Box::new(job), idle: idle * LATE_IDLE_FACTOR }));
         WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)
     }
 

@@ -40,6 +40,9 @@ pub enum JobError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The archive failed, or what it has is not what it should be.
+    #[error(transparent)]
+    Archive(StoreError),
     /// The wallet failed.
     #[error(transparent)]
     Wallet(#[from] WalletError),

@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
-//! [`purge`], [`seal`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`purge`], [`seal`], [`export`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -14,6 +14,7 @@ pub mod schedule;
 
 pub mod activate;
 pub mod credit;
+pub mod export;
 pub mod purge;
 pub mod refund;
 pub mod seal;

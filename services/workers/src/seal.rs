@@ -20,7 +20,7 @@
 //! Round trips of one visit: two where the table is not quiet; four to close it; five for each page of
 //! 64 envelopes, and two barriers; at its end two, and a barrier.
 
-mod set_aside;
+pub(crate) mod set_aside;
 
 use std::collections::HashMap;
 

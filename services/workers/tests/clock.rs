@@ -45,6 +45,7 @@ async fn nothing_is_refunded_an_hour_early() {
         ZONE_S,
         &Limits::default(),
         &WorkerOptions::default(),
+        None,
         &mut registry,
     );
     tokio::time::sleep(Duration::from_millis(700)).await;

@@ -271,6 +271,7 @@ async fn i6_credits_arrive_within_a_second_and_refunds_by_themselves() {
         ZONE_S,
         &Limits::default(),
         &WorkerOptions::default(),
+        None,
         &mut registry,
     );
     pause(300).await;

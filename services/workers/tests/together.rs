@@ -21,7 +21,7 @@ async fn process(world: &World) -> WorkerSet {
         clock: Arc::new(SystemClock),
     };
     let options = WorkerOptions { credit_idle_ms: 1, idle_ms: 1, ..WorkerOptions::default() };
-    WorkerSet::spawn(ports, LeaseHolder::alone(), ZONE_S, &Limits::default(), &options, &mut Registry::default())
+    WorkerSet::spawn(ports, LeaseHolder::alone(), ZONE_S, &Limits::default(), &options, None, &mut Registry::default())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

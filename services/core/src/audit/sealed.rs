@@ -31,6 +31,13 @@ pub fn sealed_table_changed(place: &str, sealed: &Content, found: &Content) -> B
     of_table("I3", "sealed_table_changed", format!("{place} is not as it was sealed: {}", sealed.differences(found)))
 }
 
+/// The file of an exported table is gone, or is not what was exported (I3).
+pub fn exported_file_wrong(place: &str, number: u64, reason: &str) -> Breach {
+    let detail =
+        format!("{place} is exported, and its rows are not to be had: {reason}; manifest {number} says what they were");
+    of_table("I3", "exported_file_wrong", detail)
+}
+
 /// The wallet's transfers of a sealed table's envelopes are not those that its rows are due (I6).
 pub fn sealed_transfers_wrong(place: &str, due: &Tie, found: &Tie) -> Breach {
     let detail = if (due.transfers, due.amount_fen) == (found.transfers, found.amount_fen) {

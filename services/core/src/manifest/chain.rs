@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::bytes::{Bytes, Hash};
 use super::content::Content;
 use crate::date::Date;
+use crate::id::{Span, TableRef};
 
 /// The manifest of one sealed table. It is written once and never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The table that it is of.
+    pub fn table_ref(&self) -> TableRef {
+        TableRef { database: self.database, table: self.table, span: Span::Date(self.date) }
+    }
+
     /// The hash over all of it, which the next manifest holds.
     pub fn hash(&self) -> Hash {
         let Content { envelopes, entries, paid_fen, opened_fen, refunded_fen, ends, rows_hash, tie } = &self.content;

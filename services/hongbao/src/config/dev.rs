@@ -12,7 +12,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Otlp, Rehearsal, Tickets, ZoneOffset, fold};
+use super::{ArchiveSection, Auth, Http, Log, Otlp, Rehearsal, Tickets, ZoneOffset, fold};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub struct Config {
     pub rehearsal: Rehearsal,
     /// The background jobs.
     pub workers: WorkerOptions,
+    /// Where sealed tables go.
+    pub archive: ArchiveSection,
     /// What is logged.
     pub log: Log,
     /// Where spans are sent.
@@ -156,6 +158,7 @@ impl Config {
         self.http.check()?;
         self.otlp.check()?;
         self.workers.check()?;
+        self.archive.check()?;
         self.storage.fold()?;
         if let Some(limits) = &self.rate_limit {
             limits.check()?;

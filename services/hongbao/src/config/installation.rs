@@ -18,7 +18,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Http, Log, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
+use super::{ArchiveSection, Auth, Http, Log, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ pub struct Installation {
     /// The background jobs.
     #[serde(default)]
     pub workers: WorkerOptions,
+    /// Where sealed tables go.
+    #[serde(default)]
+    pub archive: ArchiveSection,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -179,6 +182,7 @@ impl Installation {
         self.http.check()?;
         self.otlp.check()?;
         self.workers.check()?;
+        self.archive.check()?;
         self.rate_limit.check()?;
         self.zone_offset_s.check()?;
         self.auth.check()?;

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
-pub use sections::{Auth, Http, Log, LogFormat, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
+pub use sections::{ArchiveSection, Auth, Http, Log, LogFormat, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 use serde::de::DeserializeOwned;
 
 /// Reads settings from a file, if there is one, and lays the environment over them.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_archive::{FileArchive, Location};
 use hongbao_core::id::{Fold, SLOTS, TABLES};
 use hongbao_core::settings::{self, at_least, setting};
 use hongbao_core::{Traffic, limits};
@@ -120,6 +121,39 @@ impl Tickets {
             return Err(format!("tickets: secret must have at least {} bytes", limits::TICKET_SECRET_BYTES_MIN));
         }
         Ok(())
+    }
+}
+
+/// `[archive]`: where sealed tables go, and are read from then on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveSection {
+    /// A folder that is there, `file:///srv/hongbao`; the same for all processes.
+    pub url: Option<String>,
+    /// Days after which a sealed table is exported and dropped, counted from its date; never unless it is given.
+    pub after_days: Option<u32>,
+}
+
+impl ArchiveSection {
+    /// What is wrong with it, for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        self.location()?;
+        let Some(after_days) = self.after_days else { return Ok(()) };
+        if self.url.is_none() {
+            return Err("archive: after_days has no effect without url".to_owned());
+        }
+        settings::check("archive", &[setting("after_days", after_days, limits::EXPORT_AFTER_DAYS)])
+    }
+
+    /// The archive of a SET, if there is one, for one kind of traffic.
+    pub fn of(&self, set: &str, traffic: Traffic) -> Result<Option<FileArchive>, String> {
+        let archive = |location| FileArchive::new(location, set, traffic.database_suffix());
+        Ok(self.location()?.map(archive))
+    }
+
+    fn location(&self) -> Result<Option<Location>, String> {
+        let parse = |url: &String| url.parse::<Location>().map_err(|reason| format!("archive: url: {reason}"));
+        self.url.as_ref().map(parse).transpose()
     }
 }
 

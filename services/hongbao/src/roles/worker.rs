@@ -58,7 +58,8 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
         let rotator = Rotator::new(store.clone(), role.clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS, registry);
         let rotating = rotator.start().await?;
         let ports = Ports { store, wallet, clock: role.clock.clone() };
-        let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, &installation.workers, registry);
+        let (workers, export_after_days) = (&installation.workers, installation.archive.after_days);
+        let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, workers, export_after_days, registry);
         traffics.push((workers, rotating));
     }
     let health = Health::new(checks);

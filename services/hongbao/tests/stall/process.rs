@@ -138,6 +138,7 @@ impl WorkerProcess {
                 ZONE_OFFSET_S,
                 &limits(),
                 &options,
+                None,
                 &mut registry,
             ))
         });

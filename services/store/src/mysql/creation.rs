@@ -67,7 +67,7 @@ impl Creation for MysqlStore {
             }
             self.in_force(&statements, id).await
         };
-        find_by_id(self, id, activate).await
+        find_by_id(self, id, activate, |envelope, _| (envelope.stage, envelope.expires_at)).await
     }
 
     async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
@@ -79,7 +79,7 @@ impl Creation for MysqlStore {
             }
             Ok(self.in_force(&statements, id).await?.map(|(stage, _)| stage))
         };
-        find_by_id(self, id, cancel).await
+        find_by_id(self, id, cancel, |envelope, _| envelope.stage).await
     }
 }
 

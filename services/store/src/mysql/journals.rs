@@ -10,6 +10,7 @@ use super::statements::Statements;
 use super::store::MysqlStore;
 use super::transaction::{SEALED_TABLE, execute};
 use crate::day_tables::{OTHER_DATE, sealed};
+use crate::exported;
 use crate::failure::committing;
 use crate::place::{find_by_id, look_for_renamed};
 use crate::rows::{self, envelope_and_journal};
@@ -23,7 +24,7 @@ impl Journals for MysqlStore {
             let query = sqlx::query(&statements.load).bind(id).bind(id);
             self.one(query).await?.map(|row| envelope_and_journal(&row)).transpose()
         };
-        find_by_id(self, id, load).await
+        find_by_id(self, id, load, |envelope, journal| (envelope.clone(), exported::fold(envelope, journal))).await
     }
 
     async fn load_for(
@@ -38,7 +39,10 @@ impl Journals for MysqlStore {
             let (envelope, journal) = envelope_and_journal(&row)?;
             Ok(Some((envelope, journal, rows::opened(&row)?)))
         };
-        find_by_id(self, id, load).await
+        let in_file = |envelope: &Envelope, journal: &[Entry]| {
+            (envelope.clone(), exported::fold(envelope, journal), exported::opened_by(journal, user))
+        };
+        find_by_id(self, id, load, in_file).await
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
@@ -48,7 +52,9 @@ impl Journals for MysqlStore {
             let query = query.bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
             Ok(Some(self.all(query, |row| rows::entry(row, 0)).await?).filter(|entries| !entries.is_empty()))
         };
-        Ok(find_by_id(self, id, read).await?.unwrap_or_default())
+        Ok(find_by_id(self, id, read, |_, journal| exported::page(journal, after_seq, limit))
+            .await?
+            .unwrap_or_default())
     }
 
     /// The lane of a database has a connection of its own. Openings without a lane

@@ -85,6 +85,11 @@ impl Layout {
         format!("{}.manifest", self.database(number))
     }
 
+    /// Its table of exported tables: `db_07.exported`.
+    pub fn exported(&self, number: u8) -> String {
+        format!("{}.exported", self.database(number))
+    }
+
     /// That of its dated tables: `db_07_cold`.
     pub fn cold_database(&self, number: u8) -> String {
         format!("{}_cold", self.database(number))

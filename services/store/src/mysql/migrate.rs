@@ -57,6 +57,12 @@ const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 5,
     },
+    Migration {
+        name: "0007_exported",
+        sql: include_str!("../../../../sql/mysql/envelope/0007_exported.sql"),
+        target: Target::Database,
+        version: 6,
+    },
 ]);
 
 /// Makes and upgrades the databases of a SET that is alone: [`prepare`], and then its fence.
@@ -179,6 +185,7 @@ fn keys(layout: &Layout) -> Vec<(String, &'static str)> {
         ("slot_fence", "slot,from_ms"),
         ("manifest", "y,date"),
         ("manifest", "number"),
+        ("exported", "y,date"),
         BARRIER_KEY,
     ]
     .map(|(table, key)| (table.to_owned(), key));

@@ -9,6 +9,7 @@
 mod creation;
 mod crediting;
 mod ddl;
+mod exporting;
 mod fence;
 mod fences;
 mod journals;

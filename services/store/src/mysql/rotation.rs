@@ -197,7 +197,12 @@ impl MysqlStore {
     }
 
     async fn look_at_database(&self, database: u8) -> Result<(), StoreError> {
-        self.look_for(database, ALL, ALL).await
+        let mut found = Found::default();
+        self.find_days(database, ALL, &mut found).await?;
+        self.find_dated(database, ALL, &mut found).await?;
+        self.find_sealed(database, &mut found).await?;
+        self.day_tables().learn(found);
+        Ok(())
     }
 
     async fn look_at_dated(&self, database: u8, those: &str) -> Result<(), StoreError> {
@@ -208,12 +213,16 @@ impl MysqlStore {
         Ok(())
     }
 
-    /// Reads of some tables, given by conditions on their names. What is read is learned
-    /// at once: a day table with a later date, and without the dated table, is one whose rows are nowhere.
-    pub(super) async fn look_for(&self, database: u8, day: &str, dated: &str) -> Result<(), StoreError> {
+    /// Reads of a day table and a dated one that comes from it. What is read is learned at once: a day table with a
+    /// later date, without the dated table and its export, is one whose rows are nowhere.
+    pub(super) async fn look_for(&self, day_table: TableRef, dated: TableRef) -> Result<(), StoreError> {
+        let name = |table: TableRef| format!("= 'envelope_{}_{}'", table.table, table.span);
         let mut found = Found::default();
-        self.find_days(database, day, &mut found).await?;
-        self.find_dated(database, dated, &mut found).await?;
+        self.find_days(day_table.database, &name(day_table), &mut found).await?;
+        self.find_dated(day_table.database, &name(dated), &mut found).await?;
+        if found.dated.is_empty() {
+            self.find_exported(dated, &mut found).await?;
+        }
         self.day_tables().learn(found);
         Ok(())
     }

@@ -5,6 +5,8 @@ use hongbao_core::id::TableRef;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Stage};
 
 use super::store::MysqlStore;
+use crate::exported;
+use crate::place::DayTableStore as _;
 use crate::rows;
 use crate::{PendingPage, Scans, StoreError};
 
@@ -16,6 +18,9 @@ impl Scans for MysqlStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<(Envelope, u32)>, StoreError> {
+        if self.day_tables().is_exported(table) {
+            return exported::scan(self, table, after, limit).await;
+        }
         let statements = self.at(table)?;
         let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
         self.all(query, rows::envelope_and_last_seq).await
@@ -41,6 +46,9 @@ impl Scans for MysqlStore {
         until: EnvelopeId,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
+        if self.day_tables().is_exported(table) {
+            return exported::scan_entries(self, table, after, until, limit).await;
+        }
         let statements = self.at(table)?;
         let query = sqlx::query(&statements.plain.scan_entries);
         let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);

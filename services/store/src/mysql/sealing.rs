@@ -5,10 +5,12 @@ use hongbao_core::id::TableRef;
 use hongbao_core::manifest::Manifest;
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::within;
+use sqlx::mysql::MySqlRow;
 
 use super::store::MysqlStore;
 use super::transaction::execute;
 use crate::day_tables::Found;
+use crate::exported;
 use crate::failure::{committing, reading};
 use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, manifest_row, outline, sealed_table};
 use crate::place::DayTableStore as _;
@@ -71,6 +73,9 @@ impl Sealing for MysqlStore {
     }
 
     async fn outline(&self, table: TableRef) -> Result<Option<Outline>, StoreError> {
+        if self.day_tables().is_exported(table) {
+            return exported::outline(self, table).await.map(Some);
+        }
         let statements = self.at(table)?;
         let mut lease = self.connections.lease().await?;
         let query = sqlx::query(&statements.plain.outline);
@@ -95,8 +100,8 @@ impl Sealing for MysqlStore {
 }
 
 impl MysqlStore {
-    fn manifest_statements(&self, database: u8) -> ManifestStatements {
-        ManifestStatements::new(&self.layout.manifests(database))
+    pub(super) fn manifest_statements(&self, database: u8) -> ManifestStatements {
+        ManifestStatements::new(&self.layout.manifests(database), &self.layout.exported(database))
     }
 
     /// The closing of a table, which is `None` where it is sealed.
@@ -105,11 +110,20 @@ impl MysqlStore {
         self.one(sqlx::query(&sql)).await?.map(|row| closing(table, &row)).transpose()
     }
 
-    /// Reads which tables of a database are sealed.
+    /// Reads which tables of a database are sealed, and which are exported.
     pub(super) async fn find_sealed(&self, database: u8, found: &mut Found) -> Result<(), StoreError> {
         let statements = self.manifest_statements(database);
-        let tables = self.all(sqlx::query(&statements.sealed), |row| Ok(sealed_table(database, row))).await?;
-        found.sealed.extend(tables.into_iter().flatten());
+        let place = |row: &MySqlRow| Ok(sealed_table(database, row));
+        found.sealed.extend(self.all(sqlx::query(&statements.sealed), place).await?.into_iter().flatten());
+        found.exported.extend(self.all(sqlx::query(&statements.exported), place).await?.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Reads whether a dated table is exported.
+    pub(super) async fn find_exported(&self, table: TableRef, found: &mut Found) -> Result<(), StoreError> {
+        let sql = self.manifest_statements(table.database).exported_place(table.table, date_of_dated(table)?);
+        let row = self.one(sqlx::query(&sql)).await?;
+        found.exported.extend(row.and_then(|row| sealed_table(table.database, &row)));
         Ok(())
     }
 }

@@ -22,10 +22,11 @@ use super::rotation_lease::RotationLease;
 use super::statements::{AllStatements, Statements};
 use super::writer::Writer;
 use crate::day_tables::DayTables;
+use crate::exported::{ExportedReads, ExportedSource};
 use crate::failure::reading;
 use crate::place::DayTableStore;
 use crate::statements::day_tables;
-use crate::{Store, StoreError};
+use crate::{Archive, Exported, Exporting as _, Store, StoreError};
 
 /// The databases of one SET.
 pub struct MysqlStore {
@@ -70,6 +71,11 @@ impl MysqlStore {
         Ok(store)
     }
 
+    /// Exported tables are read in this archive, and go to it.
+    pub fn archive_in(&self, archive: Arc<dyn Archive>) {
+        self.days.exported_reads().read_in(archive);
+    }
+
     /// The leases of this SET.
     pub fn leases(&self) -> MysqlLeases {
         let database = self.layout.first_database().expect("a SET that was opened has a slot");
@@ -112,6 +118,16 @@ impl Barrier for MysqlStore {
     }
 }
 
+impl ExportedSource for MysqlStore {
+    fn exported_reads(&self) -> &ExportedReads {
+        self.days.exported_reads()
+    }
+
+    async fn exported_as(&self, table: TableRef) -> Result<Option<Exported>, StoreError> {
+        self.exported(table).await
+    }
+}
+
 impl DayTableStore for MysqlStore {
     fn day_tables(&self) -> &DayTables {
         &self.days
@@ -122,8 +138,7 @@ impl DayTableStore for MysqlStore {
     }
 
     async fn look_at(&self, day_table: TableRef, date: Date) -> Result<(), StoreError> {
-        let name = |table: TableRef| format!("= 'envelope_{}_{}'", table.table, table.span);
-        self.look_for(day_table.database, &name(day_table), &name(day_table.dated(date))).await
+        self.look_for(day_table, day_table.dated(date)).await
     }
 }
 

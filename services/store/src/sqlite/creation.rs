@@ -64,7 +64,7 @@ impl Creation for SqliteStore {
             }
             in_force(&mut writer, &statements, id).await
         };
-        find_by_id(self, id, change).await
+        find_by_id(self, id, change, |envelope, _| (envelope.stage, envelope.expires_at)).await
     }
 
     async fn cancel(&self, id: EnvelopeId) -> Result<Option<Stage>, StoreError> {
@@ -79,7 +79,7 @@ impl Creation for SqliteStore {
             }
             Ok(in_force(&mut writer, &statements, id).await?.map(|(stage, _)| stage))
         };
-        find_by_id(self, id, change).await
+        find_by_id(self, id, change, |envelope, _| envelope.stage).await
     }
 }
 

@@ -7,6 +7,7 @@ use super::query::{all, one};
 use super::rows::put_entry;
 use super::store::SqliteStore;
 use super::transaction::{Batch, Written};
+use crate::exported;
 use crate::place::find_by_id;
 use crate::rows::{self, ENTRY_WIDTH, envelope_and_journal};
 use crate::{Append, Journals, StoreError};
@@ -19,7 +20,7 @@ impl Journals for SqliteStore {
             let query = sqlx::query(&statements.load).bind(id.as_bytes().as_slice());
             one(file, query).await?.map(|row| envelope_and_journal(&row)).transpose()
         };
-        find_by_id(self, id, load).await
+        find_by_id(self, id, load, |envelope, journal| (envelope.clone(), exported::fold(envelope, journal))).await
     }
 
     async fn load_for(
@@ -36,7 +37,10 @@ impl Journals for SqliteStore {
             let (envelope, journal) = envelope_and_journal(&row)?;
             Ok(Some((envelope, journal, rows::opened(&row)?)))
         };
-        find_by_id(self, id, load).await
+        let in_file = |envelope: &Envelope, journal: &[Entry]| {
+            (envelope.clone(), exported::fold(envelope, journal), exported::opened_by(journal, user))
+        };
+        find_by_id(self, id, load, in_file).await
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
@@ -46,7 +50,9 @@ impl Journals for SqliteStore {
             let query = query.bind(id.as_bytes().as_slice()).bind(after_seq).bind(limit);
             Ok(Some(all(file, query, |row| rows::entry(row, 0)).await?).filter(|entries| !entries.is_empty()))
         };
-        Ok(find_by_id(self, id, read).await?.unwrap_or_default())
+        Ok(find_by_id(self, id, read, |_, journal| exported::page(journal, after_seq, limit))
+            .await?
+            .unwrap_or_default())
     }
 
     async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {

@@ -22,13 +22,14 @@ enum Step {
     DayTable(&'static str),
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step::File(include_str!("../../../../sql/sqlite/envelope/0001_meta.sql")),
     Step::DayTable(include_str!("../../../../sql/sqlite/envelope/0002_day_tables.sql")),
     Step::DayTable(include_str!("../../../../sql/sqlite/envelope/0003_cancelled.sql")),
     Step::File(include_str!("../../../../sql/sqlite/envelope/0004_folder.sql")),
     Step::File(include_str!("../../../../sql/sqlite/envelope/0005_dates.sql")),
     Step::File(include_str!("../../../../sql/sqlite/envelope/0006_manifest.sql")),
+    Step::File(include_str!("../../../../sql/sqlite/envelope/0007_exported.sql")),
 ];
 /// The version of a file that has taken all steps.
 const VERSION: i64 = STEPS.len() as i64;

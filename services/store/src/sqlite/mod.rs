@@ -6,6 +6,7 @@
 
 mod creation;
 mod crediting;
+mod exporting;
 mod journals;
 mod maintenance;
 mod migrate;

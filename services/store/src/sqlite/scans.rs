@@ -6,6 +6,8 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Stage};
 
 use super::query::{all, one};
 use super::store::SqliteStore;
+use crate::exported;
+use crate::place::DayTableStore as _;
 use crate::rows;
 use crate::{PendingPage, Scans, StoreError};
 
@@ -17,6 +19,9 @@ impl Scans for SqliteStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<(Envelope, u32)>, StoreError> {
+        if self.day_tables().is_exported(table) {
+            return exported::scan(self, table, after, limit).await;
+        }
         let (file, statements) = self.at(table)?;
         let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
         all(file, query, rows::envelope_and_last_seq).await
@@ -42,6 +47,9 @@ impl Scans for SqliteStore {
         until: EnvelopeId,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
+        if self.day_tables().is_exported(table) {
+            return exported::scan_entries(self, table, after, until, limit).await;
+        }
         let (file, statements) = self.at(table)?;
         let query = sqlx::query(&statements.plain.scan_entries);
         let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);

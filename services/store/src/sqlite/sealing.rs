@@ -11,6 +11,7 @@ use sqlx::{Executor as _, SqliteConnection};
 use super::query::{all, one};
 use super::store::SqliteStore;
 use crate::day_tables::Found;
+use crate::exported;
 use crate::failure::{commit_failed, unavailable};
 use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, manifest_row, outline, sealed_table};
 use crate::place::DayTableStore as _;
@@ -19,7 +20,8 @@ use crate::{Closed, ManifestRow, Outline, Seal, Sealing, StoreError, StoredManif
 const TRIGGERS: &str = include_str!("../../../../sql/sqlite/envelope/sealed.sql");
 /// What they say.
 pub const SEALED: &str = "the table is sealed";
-const MANIFESTS: &str = "manifest";
+pub(super) const MANIFESTS: &str = "manifest";
+pub(super) const EXPORTED: &str = "exported";
 
 #[async_trait]
 impl Sealing for SqliteStore {
@@ -49,7 +51,7 @@ impl Sealing for SqliteStore {
 
     async fn closing(&self, table: TableRef) -> Result<Option<Closed>, StoreError> {
         let (file, _) = self.at(table)?;
-        let sql = ManifestStatements::new(MANIFESTS).closing(table.table, date_of_dated(table)?);
+        let sql = statements().closing(table.table, date_of_dated(table)?);
         let row = none_before(one(file, sqlx::query(&sql)).await)?;
         row.map_or(Ok(None), |row| closing(table, &row))
     }
@@ -57,7 +59,7 @@ impl Sealing for SqliteStore {
     async fn reopen(&self, closed: Closed) -> Result<(), StoreError> {
         let (file, _) = self.writable(closed.table)?;
         let mut writer = file.writer().await?;
-        let reopen = ManifestStatements::new(MANIFESTS).reopen(closed, date_of_dated(closed.table)?);
+        let reopen = statements().reopen(closed, date_of_dated(closed.table)?);
         sqlx::query(&reopen).execute(&mut *writer).await.map_err(commit_failed)?;
         Ok(writer.committed()?)
     }
@@ -65,7 +67,7 @@ impl Sealing for SqliteStore {
     async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError> {
         let (file, _) = self.writable(closed.table)?;
         let mut writer = file.writer().await?;
-        let seal = ManifestStatements::new(MANIFESTS).seal(closed, manifest);
+        let seal = statements().seal(closed, manifest);
         let done = sqlx::query(&seal).execute(&mut *writer).await;
         writer.committed()?;
         match done {
@@ -80,31 +82,39 @@ impl Sealing for SqliteStore {
     }
 
     async fn outline(&self, table: TableRef) -> Result<Option<Outline>, StoreError> {
+        if self.day_tables().is_exported(table) {
+            return exported::outline(self, table).await.map(Some);
+        }
         let (file, statements) = self.at(table)?;
         let row = none_without(one(file, sqlx::query(&statements.plain.outline)).await, "")?;
         row.map(|row| outline(&row)).transpose()
     }
 
     async fn manifests(&self, database: u8, after: u64, limit: u32) -> Result<Vec<ManifestRow>, StoreError> {
-        let page = ManifestStatements::new(MANIFESTS).page;
+        let page = statements().page;
         let query = sqlx::query(&page).bind(after as i64).bind(limit);
         none_before(all(self.file_of(database)?, query, |row| manifest_row(database, row)).await)
     }
 
     async fn last_manifest(&self, database: u8) -> Result<Option<StoredManifest>, StoreError> {
-        let last = ManifestStatements::new(MANIFESTS).last;
+        let last = statements().last;
         let row = none_before(one(self.file_of(database)?, sqlx::query(&last)).await)?;
         row.map(|row| manifest(database, &row)).transpose()
     }
 }
 
 impl SqliteStore {
-    fn file_of(&self, database: u8) -> Result<&SqliteFile, StoreError> {
+    pub(super) fn file_of(&self, database: u8) -> Result<&SqliteFile, StoreError> {
         let file = self.files.get(usize::from(database)).map(AsRef::as_ref);
         let file = file.ok_or_else(|| StoreError::Unavailable(format!("the fold has no database {database}")))?;
         file.usable()?;
         Ok(file)
     }
+}
+
+/// The statements about manifests and exported tables.
+pub fn statements() -> ManifestStatements {
+    ManifestStatements::new(MANIFESTS, EXPORTED)
 }
 
 /// Closes a table, unless it is; `None` if it is sealed.
@@ -117,16 +127,20 @@ async fn close(connection: &mut SqliteConnection, table: TableRef) -> Result<Opt
     let text =
         format!("INSERT OR IGNORE INTO {MANIFESTS} (y, date) VALUES ({y}, {date}); {} {}", of("envelope"), of("entry"));
     connection.execute(sqlx::raw_sql(&text)).await.map_err(unavailable)?;
-    let closing_of = ManifestStatements::new(MANIFESTS).closing(y, date);
+    let closing_of = statements().closing(y, date);
     let row = sqlx::query(&closing_of).fetch_one(connection).await.map_err(unavailable)?;
     closing(table, &row)
 }
 
-/// Reads which tables are sealed.
+/// Reads which tables are sealed, and which are exported.
 pub async fn find_sealed(connection: &mut SqliteConnection, database: u8, found: &mut Found) -> Result<(), StoreError> {
-    let sealed = ManifestStatements::new(MANIFESTS).sealed;
-    let rows = none_before(sqlx::query(&sealed).fetch_all(connection).await.map_err(unavailable))?;
+    let statements = statements();
+    let sealed = sqlx::query(&statements.sealed).fetch_all(&mut *connection).await.map_err(unavailable);
+    let rows = none_before(sealed)?;
     found.sealed.extend(rows.iter().filter_map(|row| sealed_table(database, row)));
+    let exported = sqlx::query(&statements.exported).fetch_all(connection).await.map_err(unavailable);
+    let rows = none_without(exported, EXPORTED)?;
+    found.exported.extend(rows.iter().filter_map(|row| sealed_table(database, row)));
     Ok(())
 }
 
@@ -136,7 +150,7 @@ fn none_before<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError>
 }
 
 /// Nothing, where a table whose name begins so is not there.
-fn none_without<T: Default>(read: Result<T, StoreError>, table: &str) -> Result<T, StoreError> {
+pub(super) fn none_without<T: Default>(read: Result<T, StoreError>, table: &str) -> Result<T, StoreError> {
     match read {
         Err(StoreError::Unavailable(reason)) if reason.contains(&format!("no such table: {table}")) => Ok(T::default()),
         read => read,

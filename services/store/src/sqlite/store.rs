@@ -12,9 +12,10 @@ use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use super::migrate::{self, Identity};
 use super::statements::{AllStatements, Statements};
 use crate::day_tables::DayTables;
+use crate::exported::{ExportedReads, ExportedSource};
 use crate::place::DayTableStore;
 use crate::statements::day_tables;
-use crate::{Store, StoreError};
+use crate::{Archive, Exported, Exporting as _, Store, StoreError};
 
 /// All databases of one folder.
 pub struct SqliteStore {
@@ -78,6 +79,11 @@ impl SqliteStore {
         let path = path_of(dir, 0);
         let first = open_file(&path, Mode::ReadOnly).await?;
         migrate::identity(&first).await.map_err(|error| cannot_use(&path, &error))
+    }
+
+    /// Exported tables are read in this archive, and go to it.
+    pub fn archive_in(&self, archive: Arc<dyn Archive>) {
+        self.days.exported_reads().read_in(archive);
     }
 
     /// How many databases and tables there are.
@@ -149,6 +155,16 @@ impl Barrier for SqliteStore {
 
     async fn barrier(&self, _since: &Generations) -> Result<bool, DatabaseError> {
         Ok(true)
+    }
+}
+
+impl ExportedSource for SqliteStore {
+    fn exported_reads(&self) -> &ExportedReads {
+        self.days.exported_reads()
+    }
+
+    async fn exported_as(&self, table: TableRef) -> Result<Option<Exported>, StoreError> {
+        self.exported(table).await
     }
 }
 

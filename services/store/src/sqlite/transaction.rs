@@ -48,6 +48,9 @@ impl SqliteStore {
         if parts.iter().any(|(table, _)| table.database != first.database) {
             return Err(StoreError::Unavailable("the batch spans two databases, which no transaction does".to_owned()));
         }
+        if parts.iter().any(|(table, _)| self.day_tables().is_exported(*table)) {
+            return Err(sealed());
+        }
         let (file, _) = self.writable(*first)?;
         if let [(table, part)] = parts.as_slice() {
             let (_, statements) = self.at(*table)?;

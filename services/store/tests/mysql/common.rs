@@ -1,6 +1,7 @@
 //! One MariaDB for all tests of this binary that leave it as it is, and private
 //! ones for those that do not.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use hongbao_database::mysql::connection::{Connections, Lease, MysqlOptions};
 use hongbao_store::mysql::{Layout, MysqlStore, migrate};
 use hongbao_store::{Store, StoreError};
 use hongbao_testbed::Part;
-use hongbao_testkit::store_suite::{self, Fixture, NOW, created, id_at, through};
+use hongbao_testkit::store_suite::{self, Fixture, NOW, archive_in, created, id_at, through};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -94,8 +95,9 @@ pub async fn empty() -> Fixture {
 pub async fn empty_and_small() -> Fixture {
     static DATABASES: Databases = Databases::new(small_layout);
     let nodes = nodes();
-    let guard = DATABASES.emptied(&nodes).await;
-    Fixture { store: open_small(&nodes).await, other: open_small(&nodes).await, guard: Box::new(guard) }
+    let (guard, dir) = (DATABASES.emptied(&nodes).await, tempfile::tempdir().unwrap());
+    let (store, other) = (open_small(&nodes, dir.path()).await, open_small(&nodes, dir.path()).await);
+    Fixture { store, other, guard: Box::new((guard, dir)) }
 }
 
 fn nodes() -> Vec<String> {
@@ -106,8 +108,10 @@ fn nodes() -> Vec<String> {
 }
 
 /// A store of [`small_layout`].
-pub async fn open_small(nodes: &[String]) -> Arc<dyn Store> {
-    Arc::new(MysqlStore::open(options(nodes), small_layout()).await.unwrap())
+pub async fn open_small(nodes: &[String], archive: &Path) -> Arc<dyn Store> {
+    let store = MysqlStore::open(options(nodes), small_layout()).await.unwrap();
+    store.archive_in(archive_in(archive));
+    Arc::new(store)
 }
 
 /// A store on nodes that have its databases.

@@ -53,9 +53,10 @@ hongbao_testkit::store_behaviours!(empty);
 async fn empty_and_small() -> Fixture {
     let cluster = cluster().lock().await;
     let guard = SMALL.emptied(&beginning_with(0, &cluster)).await;
-    let store = open_small(&beginning_with(0, &cluster)).await;
-    let other = open_small(&beginning_with(1, &cluster)).await;
-    Fixture { store, other, guard: Box::new((guard, cluster)) }
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_small(&beginning_with(0, &cluster), dir.path()).await;
+    let other = open_small(&beginning_with(1, &cluster), dir.path()).await;
+    Fixture { store, other, guard: Box::new((guard, cluster, dir)) }
 }
 
 hongbao_testkit::rotation_behaviours!(empty_and_small);

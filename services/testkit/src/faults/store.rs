@@ -13,8 +13,9 @@ use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Ti
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_store::{
-    Append, Closed, Creation, Crediting, Journals, Maintenance, ManifestRow, Outline, PendingPage, Rotated, Rotation,
-    Scans, Seal, Sealing, Settlement, Store, StoreError, StoredManifest, TailEntry,
+    Append, Archive, ArchivedFile, Closed, Creation, Crediting, Exported, Exporting, Journals, Maintenance,
+    ManifestRow, Outline, PendingPage, Rotated, Rotation, Scans, Seal, Sealing, Settlement, Store, StoreError,
+    StoredManifest, TailEntry,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -52,6 +53,10 @@ pub enum StoreVerb<'a> {
     Outline,
     Manifests,
     LastManifest,
+    Manifest,
+    Exported,
+    NoteExported,
+    DropExported,
     Barrier,
 }
 
@@ -261,6 +266,26 @@ with_faults! { Sealing {
     StoreVerb::Outline => outline(table: TableRef) -> Option<Outline>;
     StoreVerb::Manifests => manifests(database: u8, after: u64, limit: u32) -> Vec<ManifestRow>;
     StoreVerb::LastManifest => last_manifest(database: u8) -> Option<StoredManifest>;
+} }
+
+with_faults! { Exporting {
+    StoreVerb::Manifest => manifest(table: TableRef) -> Option<StoredManifest>;
+    StoreVerb::Exported => exported(table: TableRef) -> Option<Exported>;
+    StoreVerb::NoteExported => note_exported(manifest: &Manifest, file: &ArchivedFile) -> bool;
+    StoreVerb::DropExported => drop_exported(table: TableRef) -> bool;
+} and {
+    fn archive(&self) -> Option<Arc<dyn Archive>> {
+        self.inner.now().archive()
+    }
+    fn sealed_tables(&self) -> Vec<TableRef> {
+        self.inner.now().sealed_tables()
+    }
+    fn exported_tables(&self) -> Vec<TableRef> {
+        self.inner.now().exported_tables()
+    }
+    fn is_exported(&self, table: TableRef) -> bool {
+        self.inner.now().is_exported(table)
+    }
 } }
 
 with_faults! { Scans {

@@ -50,7 +50,7 @@ async fn close(store: &Arc<dyn Store>, table: TableRef) -> Closed {
     store.close(table).await.unwrap().expect("it is not sealed")
 }
 
-async fn sealed(on: &Fixture) -> (Envelope, TableRef, Manifest) {
+pub(super) async fn sealed(on: &Fixture) -> (Envelope, TableRef, Manifest) {
     let (envelope, table) = in_a_dated_table(on).await;
     settle(&on.store, &envelope).await;
     let closed = close(&on.store, table).await;
@@ -59,7 +59,7 @@ async fn sealed(on: &Fixture) -> (Envelope, TableRef, Manifest) {
     (envelope, table, manifest)
 }
 
-fn is_refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
+pub(super) fn is_refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
     assert!(matches!(&outcome, Err(StoreError::Unavailable(reason)) if reason.contains("sealed")), "{outcome:?}");
 }
 

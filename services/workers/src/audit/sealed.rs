@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hongbao_core::audit::{
-    manifest_broken, manifest_unreadable, sealed_table_changed, sealed_table_missing, sealed_transfers_wrong,
+    exported_file_wrong, manifest_broken, manifest_unreadable, sealed_table_changed, sealed_table_missing,
+    sealed_transfers_wrong,
 };
 use hongbao_core::id::{Span, TableRef};
 use hongbao_core::limits::MANIFESTS_PAGE_MAX;
 use hongbao_core::manifest::{Chain, Manifest, Sealer, Tie};
 use hongbao_core::{EnvelopeId, Transfer};
-use hongbao_store::{Outline, StoreError};
+use hongbao_store::{Outline, Store, StoreError};
 
 use super::auditor::{Audit, words_of};
 use super::set::AuditError;
@@ -107,6 +108,9 @@ impl Audit<'_> {
         reads: bool,
     ) -> Result<(), AuditError> {
         let set = &self.sets[number];
+        if set.store.is_exported(table) {
+            return self.exported_table(number, table, manifest, reads).await;
+        }
         let seems_the_same = match set.store.outline(table).await {
             Ok(Some(Outline { is_quiet, ends, has_entries })) => {
                 let content = &manifest.content;
@@ -123,6 +127,36 @@ impl Audit<'_> {
             self.by_manifest(number, table, manifest, Rows::Unread);
             return Ok(());
         }
+        self.sealed_rows(number, table, manifest).await
+    }
+
+    /// The same of an exported table: the file that has its rows is opened each time, and read if `reads` it.
+    async fn exported_table(
+        &mut self,
+        number: usize,
+        table: TableRef,
+        manifest: &Manifest,
+        reads: bool,
+    ) -> Result<(), AuditError> {
+        let set = &self.sets[number];
+        match check_file(&*set.store, table, manifest, reads).await {
+            Ok(()) if reads => self.sealed_rows(number, table, manifest).await,
+            Ok(()) => {
+                self.by_manifest(number, table, manifest, Rows::Unread);
+                Ok(())
+            }
+            Err(StoreError::Damaged(reason)) => {
+                self.by_manifest(number, table, manifest, Rows::Missing);
+                self.tell([exported_file_wrong(&words_of(set, table), manifest.number, &reason)]);
+                Ok(())
+            }
+            Err(error) => Err(set.failed(error)),
+        }
+    }
+
+    /// Reads all rows of a sealed table, wherever they are.
+    async fn sealed_rows(&mut self, number: usize, table: TableRef, manifest: &Manifest) -> Result<(), AuditError> {
+        let set = &self.sets[number];
         self.by_manifest(number, table, manifest, Rows::Read);
         self.found.sealed.tables_read += 1;
         let mut walk = Walk::begin(table, Some(Sealer::default()));
@@ -176,6 +210,25 @@ impl Audit<'_> {
             true => Ok(()),
             false => self.transfers_of_no_envelope(&wrong.into_keys().collect()).await,
         }
+    }
+}
+
+/// Whether the file of an exported table is that of its manifest, by its footer, and by all of it if `reads` it.
+async fn check_file(store: &dyn Store, table: TableRef, manifest: &Manifest, reads: bool) -> Result<(), StoreError> {
+    let damaged = |reason: &str| Err(StoreError::Damaged(reason.to_owned()));
+    let Some(exported) = store.exported(table).await? else { return damaged("where it went is not noted any more") };
+    if (exported.number, exported.manifest_hash) != (manifest.number, manifest.hash()) {
+        return damaged("it is noted as that of another manifest");
+    }
+    let content = &manifest.content;
+    let seems_the_same =
+        |outline: Outline| outline.ends == content.ends && outline.has_entries == (content.entries > 0);
+    if !store.outline(table).await?.is_some_and(seems_the_same) {
+        return damaged("it does not begin and end as the manifest says");
+    }
+    match store.archive().filter(|_| reads) {
+        Some(archive) => archive.check(&exported.file).await,
+        None => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tables that the seal job leaves out for a while.
+//! Tables that a job which seals or exports leaves out for a while.
 
 use std::collections::HashMap;
 

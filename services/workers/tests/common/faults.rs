@@ -20,6 +20,8 @@ pub enum Verb {
     Purge,
     Close,
     Seal,
+    NoteExported,
+    DropExported,
     Transfer,
 }
 
@@ -112,6 +114,8 @@ fn verb_of(verb: StoreVerb<'_>) -> Option<Verb> {
         StoreVerb::Purge => Some(Verb::Purge),
         StoreVerb::Close(_) => Some(Verb::Close),
         StoreVerb::Seal => Some(Verb::Seal),
+        StoreVerb::NoteExported => Some(Verb::NoteExported),
+        StoreVerb::DropExported => Some(Verb::DropExported),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@
 pub mod before;
 pub mod columns;
 pub mod damage;
+pub mod exported;
 pub mod faults;
 pub mod long;
 pub mod sealed;

@@ -5,5 +5,6 @@ mod common;
 mod damage;
 mod databases;
 mod durable;
+mod export;
 mod leases;
 mod processes;

@@ -45,7 +45,7 @@ impl Process {
         let mut registry = Registry::default();
         let set = {
             let _inside = runtime.enter();
-            WorkerSet::spawn(ports, tenant, ZONE_S, &Limits::default(), options, &mut registry)
+            WorkerSet::spawn(ports, tenant, ZONE_S, &Limits::default(), options, None, &mut registry)
         };
         Process { runtime: Some(runtime), set: Some(set), registry }
     }

@@ -1,0 +1,23 @@
+//! Exported tables as Parquet files: one file for each table, one row for each envelope, with its journal as a list.
+//!
+//! A file consists of parts (Parquet's row groups) in the order of the ids, and a footer that says where each part
+//! lies, between which ids, and its SHA-256. The SHA-256 of the footer stands in the database. So whatever is read
+//! was compared with a hash first: the footer with that of the database, a part with that of the footer. A library
+//! that reads columns never sees damaged bytes.
+//!
+//! A lookup reads the footer, which the store remembers, and one part.
+//!
+//! Reading order: `location`, `objects`, `about`, `schema`, `writer`, `columns`, `reader`, `copy`, `archive`.
+
+mod about;
+mod archive;
+mod columns;
+mod copy;
+mod location;
+mod objects;
+mod reader;
+mod schema;
+mod writer;
+
+pub use self::archive::FileArchive;
+pub use self::location::Location;

@@ -1,0 +1,145 @@
+//! A file that is read part by part.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hongbao_core::EnvelopeId;
+use hongbao_core::limits::{EXPORT_ANSWER_WITHIN, EXPORT_FILE_BYTES_MAX};
+use hongbao_core::manifest::Hash;
+use hongbao_store::rows::{self, ENTRY_WIDTH, ENVELOPE_WIDTH};
+use hongbao_store::{ArchivedFile, Rows, StoreError, TableFile};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::page_index::RowGroupPageIndex;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::properties::ReaderProperties;
+use parquet::file::reader::RowGroupReader as _;
+use parquet::file::serialized_reader::SerializedRowGroupReader;
+use sha2::{Digest as _, Sha256};
+
+use crate::about::{About, damaged, hex};
+use crate::columns::{Column, Ends, Row, Window};
+use crate::objects::Objects;
+use crate::schema::schema;
+
+/// The end of a file: the length of the footer's metadata, and a mark.
+pub const TAIL_BYTES: u64 = 8;
+
+/// See the module.
+pub struct FileReader {
+    objects: Arc<Objects>,
+    file: ArchivedFile,
+    footer: Arc<ParquetMetaData>,
+    about: About,
+    ends: Vec<(EnvelopeId, EnvelopeId)>,
+}
+
+impl FileReader {
+    /// Reads the footer.
+    pub async fn open(objects: Arc<Objects>, file: &ArchivedFile) -> Result<FileReader, StoreError> {
+        let ArchivedFile { path, bytes, footer_bytes, footer_sha256, .. } = file;
+        let from = bytes.checked_sub(*footer_bytes).ok_or_else(|| damaged(path, "its footer is longer than it"))?;
+        let read = objects.read(path, from..*bytes, EXPORT_ANSWER_WITHIN).await?;
+        check(path, &read, footer_sha256, "its footer")?;
+        let metadata = read.get(..read.len().saturating_sub(TAIL_BYTES as usize)).unwrap_or_default();
+        let footer = ParquetMetaDataReader::decode_metadata(metadata).map_err(|error| damaged(path, error))?;
+        let about = About::read(path, &footer)?;
+        if footer.file_metadata().schema() != &*schema() {
+            return Err(damaged(path, "its columns are others than those of an exported table"));
+        }
+        let ends = about.parts.iter().map(|part| (part.first, part.last)).collect();
+        Ok(FileReader { objects, file: file.clone(), footer: Arc::new(footer), about, ends })
+    }
+
+    /// Refuses the file of another table.
+    pub fn check_manifest(&self, manifest_hash: Hash) -> Result<(), StoreError> {
+        let table = &self.about.table;
+        match table.manifest_hash == hex(&manifest_hash) {
+            true => Ok(()),
+            false => {
+                let (set, database, y, date) = (&table.set, &table.database, table.table, &table.date);
+                let found = format!("it is that of manifest {} of {set} {database}", table.manifest);
+                Err(damaged(&self.file.path, format!("{found}, table {y} of {date}, or of another history of it")))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TableFile for FileReader {
+    fn parts(&self) -> &[(EnvelopeId, EnvelopeId)] {
+        &self.ends
+    }
+
+    fn entries(&self) -> u64 {
+        self.about.parts.iter().map(|part| part.entries).sum()
+    }
+
+    async fn part(&self, number: usize) -> Result<Rows, StoreError> {
+        let (path, part) = (self.file.path.clone(), &self.about.parts[number]);
+        let is_sound = part.from <= part.until && part.until - part.from <= EXPORT_FILE_BYTES_MAX as u64;
+        if !is_sound {
+            return Err(damaged(&path, "a part of it lies nowhere"));
+        }
+        let bytes = self.objects.read(&path, part.from..part.until, EXPORT_ANSWER_WITHIN).await?;
+        let expected = part.sha256.clone();
+        let window = Window { from: part.from, bytes, file_bytes: self.file.bytes };
+        let footer = self.footer.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            if hex(&Sha256::digest(&window.bytes).into()) != expected {
+                return Err(damaged(&path, format!("part {number} was changed: its hash is another one")));
+            }
+            read_rows(window, footer.row_group(number)).map_err(|error| damaged(&path, error))
+        });
+        reading.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+}
+
+/// Compares bytes of a file with their hash.
+pub fn check(path: &str, bytes: &Bytes, expected: &Hash, what: &str) -> Result<(), StoreError> {
+    let found: Hash = Sha256::digest(bytes).into();
+    match found == *expected {
+        true => Ok(()),
+        false => Err(damaged(path, format!("{what} has the SHA-256 {}, exported was {}", hex(&found), hex(expected)))),
+    }
+}
+
+/// Why rows cannot be read out of a part.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Columns(#[from] ParquetError),
+    #[error(transparent)]
+    Row(#[from] StoreError),
+}
+
+fn read_rows(window: Window, group: &RowGroupMetaData) -> Result<Rows, Unreadable> {
+    let count = usize::try_from(group.num_rows()).unwrap_or(0);
+    let properties = Arc::new(ReaderProperties::builder().build());
+    let page_index = RowGroupPageIndex::new(0, None);
+    let reader = SerializedRowGroupReader::new(Arc::new(window), group, page_index, properties)?;
+    let mut columns: Vec<(Column, Ends)> = Vec::with_capacity(reader.num_columns());
+    for number in 0..reader.num_columns() {
+        columns.push(Column::read(reader.get_column_reader(number)?, count)?);
+    }
+    let (of_envelopes, of_entries) = columns.split_at(ENVELOPE_WIDTH);
+    let [id, ..] = of_envelopes else { return Ok(Rows::new()) };
+    let mut all = Rows::with_capacity(count);
+    let mut from = 0;
+    for place in 0..count {
+        let cells = of_envelopes.iter().map(|(column, _)| (column, place)).collect();
+        let envelope = rows::envelope(&Row { cells }, 0)?;
+        let until = of_entries.first().and_then(|(_, ends)| ends.get(place)).copied().unwrap_or(from);
+        let mut journal = Vec::with_capacity(until - from);
+        for entry in from..until {
+            // The columns of a list begin behind the id, which all entries of an envelope have in common.
+            let mut cells = Vec::with_capacity(ENTRY_WIDTH);
+            cells.push((&id.0, place));
+            cells.extend(of_entries.iter().map(|(column, _)| (column, entry)));
+            journal.push(rows::entry(&Row { cells }, 0)?);
+        }
+        all.push((envelope, journal));
+        from = until;
+    }
+    Ok(all)
+}

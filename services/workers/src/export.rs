@@ -1,0 +1,270 @@
+//! Export: a sealed table that is old enough goes to the archive, and its rows leave the database.
+//!
+//! In this order, each step of which may be repeated, also by two workers at the same time:
+//!
+//! 1. The rows are read in order, a part in each visit, into a file in memory. What was read has to be what the
+//!    manifest says: a table that was changed since stays where it is.
+//! 2. The file is put into the archive under the name of the table and the hash of its manifest, unless a file is there.
+//!    The same rows make the same file, so whose it is does not matter.
+//! 3. The file that is there is read back as a whole, and its rows are compared with the manifest.
+//! 4. A copy of the manifest goes beside it.
+//! 5. The database notes where the rows are, and by which hashes the file is known, in the statement that finds
+//!    the manifest unchanged. From here on the rows are read from the file.
+//! 6. The note is read behind a barrier, and the table is dropped.
+//!
+//! A worker that dies before step 5 leaves a file that the next one finds and compares; one that dies after it leaves
+//! a table that the next one drops, after it has read the file back once more.
+//!
+//! An archive that cannot be used, or a file that is not what it should be, keeps the table where it is. The oldest
+//! table comes first, one at a time; what cannot be exported is [set aside](crate::seal::set_aside).
+
+use async_trait::async_trait;
+use hongbao_core::id::{Span, TableRef};
+use hongbao_core::manifest::{Manifest, Sealer};
+use hongbao_core::{Date, EnvelopeId, Timestamp};
+use hongbao_database::durable::{Durable, durably};
+use hongbao_store::{Archive, ArchivedFile, Exported, NewFile, StoreError};
+
+use crate::audit::journals;
+use crate::job::{Job, JobError, Ports, RunReport, bounded};
+use crate::seal::set_aside::{SetAside, Why};
+
+const NAME: &str = "export";
+/// Envelopes that are read at once.
+const ENVELOPES_PAGE: u32 = 64;
+/// After a failure of the archive: it holds up all tables.
+const ARCHIVE_REST_MS: i64 = 10 * 60_000;
+
+/// The job.
+pub struct Export {
+    ports: Ports,
+    zone_offset_s: i32,
+    after_days: i32,
+    under_way: Option<UnderWay>,
+    set_aside: SetAside,
+    archive_rests_until: Option<Timestamp>,
+}
+
+/// A table that is being read.
+struct UnderWay {
+    manifest: Manifest,
+    file: Box<dyn NewFile>,
+    sealer: Sealer,
+    after: Option<EnvelopeId>,
+    has_ended: bool,
+}
+
+/// What a visit came to.
+enum Visit {
+    /// So many rows were read.
+    Read(u32),
+    /// There is nothing to do now.
+    Not(Why),
+}
+
+impl Export {
+    /// The job for these ports: a table is exported so many days after its date.
+    pub fn new(ports: Ports, zone_offset_s: i32, after_days: u32) -> Export {
+        let after_days = after_days.try_into().unwrap_or(i32::MAX);
+        let set_aside = SetAside::default();
+        Export { ports, zone_offset_s, after_days, under_way: None, set_aside, archive_rests_until: None }
+    }
+
+    /// Sealed tables that are old enough, the oldest first.
+    fn tables(&self, now: Timestamp) -> Vec<(Date, TableRef)> {
+        let youngest = Date::of(now, self.zone_offset_s).plus_days(-self.after_days);
+        let old = |table: TableRef| match table.span {
+            Span::Date(date) if date < youngest => Some((date, table)),
+            _ => None,
+        };
+        let mut tables: Vec<(Date, TableRef)> = self.ports.store.sealed_tables().into_iter().filter_map(old).collect();
+        tables.sort();
+        tables
+    }
+
+    fn failed(&mut self, table: TableRef, error: &JobError, now: Timestamp) {
+        let is_archive = matches!(error, JobError::Archive(StoreError::Unavailable(_)));
+        if is_archive {
+            self.archive_rests_until = Some(now.plus_millis(ARCHIVE_REST_MS));
+        }
+        let is_unsound =
+            matches!(error, JobError::Store(StoreError::Damaged(_)) | JobError::Archive(StoreError::Damaged(_)));
+        let is_first = self.set_aside.put(table, if is_unsound { Why::Unsound } else { Why::Failed }, now);
+        if is_first || is_unsound || is_archive {
+            tracing::error!(job = NAME, ?table, %error, "a table cannot be exported, and stays in the database");
+        } else {
+            tracing::debug!(job = NAME, ?table, %error, "a table cannot be exported, and stays in the database");
+        }
+    }
+}
+
+#[async_trait]
+impl Job for Export {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
+        let now = self.ports.clock.now();
+        let mut report = RunReport::default();
+        let Some(archive) = self.ports.store.archive() else { return Ok(report) };
+        if self.archive_rests_until.is_some_and(|until| until > now) {
+            return Ok(report);
+        }
+        self.set_aside.end_rests(now);
+        let mut tables = self.tables(now);
+        tables.retain(|(_, table)| !self.set_aside.contains(*table));
+        // What was begun is read to its end, unless another process has exported it.
+        self.under_way.take_if(|under_way| tables.iter().all(|(_, table)| *table != under_way.manifest.table_ref()));
+        let begun = self.under_way.as_ref().map(|under_way| under_way.manifest.table_ref());
+        let Some(table) = begun.or(tables.first().map(|(_, table)| *table)) else { return Ok(report) };
+        report.more = true;
+        match self.visit(&*archive, table, bounded(limit)).await {
+            Ok(Visit::Read(rows)) => report.rows = rows,
+            Ok(Visit::Not(why)) => _ = self.set_aside.put(table, why, now),
+            Err(error) => {
+                self.under_way = None;
+                self.failed(table, &error, now);
+                report.failures = 1;
+            }
+        }
+        Ok(report)
+    }
+
+    fn start_over(&mut self) {
+        self.under_way = None;
+    }
+
+    fn forget_failures(&mut self) {
+        self.set_aside.forget_failures();
+    }
+}
+
+impl Export {
+    /// Reads on in a table, for at least `limit` rows, and exports it at its end.
+    async fn visit(&mut self, archive: &dyn Archive, table: TableRef, limit: u32) -> Result<Visit, JobError> {
+        let mut under_way = match self.under_way.take() {
+            Some(begun) => begun,
+            None => {
+                let manifest = self.manifest(table).await?;
+                if let Some(Exported { file, .. }) = self.noted(table).await? {
+                    // Another process has died before it dropped the table, or is about to drop it.
+                    compare(archive, &manifest, &file).await?;
+                    return self.drop(table).await;
+                }
+                let file = archive.begin(&manifest).map_err(JobError::Archive)?;
+                UnderWay { manifest, file, sealer: Sealer::default(), after: None, has_ended: false }
+            }
+        };
+        let before = under_way.sealer.rows();
+        self.read(&mut under_way, limit).await?;
+        let rows = (under_way.sealer.rows() - before) as u32;
+        if !under_way.has_ended {
+            self.under_way = Some(under_way);
+            return Ok(Visit::Read(rows));
+        }
+        let UnderWay { manifest, file, sealer, .. } = under_way;
+        let found = sealer.content();
+        if found != manifest.content {
+            let differences = manifest.content.differences(&found);
+            return Err(StoreError::Damaged(format!("it is not as it was sealed: {differences}")).into());
+        }
+        let bytes = file.finish().map_err(JobError::Archive)?;
+        archive.put(&manifest, bytes).await.map_err(JobError::Archive)?;
+        let file = archive.find(&manifest).await.map_err(JobError::Archive)?;
+        compare(archive, &manifest, &file).await?;
+        archive.put_manifest(&manifest, &file).await.map_err(JobError::Archive)?;
+        self.ports.store.note_exported(&manifest, &file).await?;
+        // What counts is what the database says now, whoever has written it.
+        match self.noted(table).await? {
+            Some(noted) if noted.file == file => match self.drop(table).await? {
+                Visit::Read(_) => Ok(Visit::Read(rows)),
+                in_use => Ok(in_use),
+            },
+            _ => {
+                Err(StoreError::Damaged("its manifest was changed, or it was exported to another file".to_owned())
+                    .into())
+            }
+        }
+    }
+
+    /// The manifest of a sealed table, which must not have been changed.
+    async fn manifest(&self, table: TableRef) -> Result<Manifest, JobError> {
+        let store = &self.ports.store;
+        let found = durably::<_, StoreError, _>(&**store, || store.manifest(table)).await?;
+        match found.map(Durable::into_inner) {
+            Some(found) if found.hash == found.manifest.hash() && found.manifest.table_ref() == table => {
+                Ok(found.manifest)
+            }
+            Some(_) => Err(StoreError::Damaged("its manifest was changed".to_owned()).into()),
+            None => Err(StoreError::Damaged("its manifest is gone".to_owned()).into()),
+        }
+    }
+
+    /// Where the database says that the rows of a table are, and will say after a crash.
+    async fn noted(&self, table: TableRef) -> Result<Option<Exported>, JobError> {
+        let store = &self.ports.store;
+        let found = durably::<_, StoreError, _>(&**store, || store.exported(table)).await?;
+        Ok(found.map(Durable::into_inner))
+    }
+
+    async fn drop(&self, table: TableRef) -> Result<Visit, JobError> {
+        match self.ports.store.drop_exported(table).await? {
+            true => {
+                tracing::info!(?table, "a table is exported");
+                Ok(Visit::Read(0))
+            }
+            // Statements use it: its turn comes again.
+            false => Ok(Visit::Not(Why::Waits)),
+        }
+    }
+
+    /// Reads on for at least `limit` rows.
+    async fn read(&self, under_way: &mut UnderWay, limit: u32) -> Result<(), JobError> {
+        let (store, table) = (&*self.ports.store, under_way.manifest.table_ref());
+        let until = under_way.sealer.rows() + u64::from(limit);
+        while !under_way.has_ended && under_way.sealer.rows() < until {
+            let page = store.scan(table, under_way.after, ENVELOPES_PAGE).await?;
+            under_way.has_ended = (page.len() as u32) < ENVELOPES_PAGE;
+            let mut rest = page.as_slice();
+            while !rest.is_empty() {
+                let (batch, behind) = rest.split_at(journals::fitting(rest));
+                let mut at_once = journals::at_once(store, table, under_way.after, batch).await?;
+                for (envelope, last_seq) in batch {
+                    let journal = match &mut at_once {
+                        Some(all) => all.remove(&envelope.id).unwrap_or_default(),
+                        None => journals::of_one(store, envelope.id, *last_seq).await?,
+                    };
+                    under_way.sealer.add(envelope, &journal);
+                    under_way.file.add(envelope.clone(), journal).map_err(JobError::Archive)?;
+                }
+                under_way.after = batch.last().map(|(envelope, _)| envelope.id);
+                rest = behind;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file back, and compares all of it with what is known of it and its rows with the manifest.
+async fn compare(archive: &dyn Archive, manifest: &Manifest, file: &ArchivedFile) -> Result<(), JobError> {
+    let read = async {
+        archive.check(file).await?;
+        let opened = archive.open(file, manifest.hash()).await?;
+        let mut sealer = Sealer::default();
+        for part in 0..opened.parts().len() {
+            for (envelope, journal) in opened.part(part).await? {
+                sealer.add(&envelope, &journal);
+            }
+        }
+        let found = sealer.content();
+        match found == manifest.content {
+            true => Ok(()),
+            false => {
+                let differences = manifest.content.differences(&found);
+                Err(StoreError::Damaged(format!("the file {} does not have the rows: {differences}", file.path)))
+            }
+        }
+    };
+    read.await.map_err(JobError::Archive)
+}

@@ -1,0 +1,113 @@
+//! The export job on real files, and what is read of exported tables.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::columns::{Database as _, Side};
+use common::damage::{Files, damage_store};
+use common::exported::{
+    ARCHIVE, a_death_at_any_step_loses_nothing, each_damage_of_a_file_is_named, export,
+    exported_tables_are_read_as_before, files, many_rows_are_exported, two_sealed_tables,
+    two_workers_export_while_others_read, what_the_archive_does_not_take_stays,
+    without_an_archive_they_are_unavailable,
+};
+use common::{World, ZONE_S, open_store, run_until_idle};
+use hongbao_core::id::Fold;
+use hongbao_database::sqlite::file::Mode;
+use hongbao_store::Store;
+use hongbao_store::sqlite::SqliteStore;
+use hongbao_testkit::store_suite::archive_in;
+use hongbao_workers::Job as _;
+use hongbao_workers::export::Export;
+
+/// A process's store on the files in this folder, with the archive in it.
+async fn open(dir: &Path) -> Arc<dyn Store> {
+    let store = SqliteStore::open(dir, Fold::new(1, 1).unwrap(), ZONE_S, Mode::Volatile).await.unwrap();
+    store.archive_in(archive_in(&dir.join(ARCHIVE)));
+    Arc::new(store)
+}
+
+async fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(ARCHIVE)).unwrap();
+    World::on(open(dir.path()).await, dir).await
+}
+
+#[tokio::test]
+async fn exported_tables_are_read_as_before_and_the_audit_takes_them_by_their_manifests() {
+    let world = world().await;
+    exported_tables_are_read_as_before(&world, async || open(world.dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn a_death_at_any_step_loses_nothing_and_the_next_worker_finishes() {
+    a_death_at_any_step_loses_nothing(world, async |world| open(world.dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn two_workers_export_the_same_tables_while_others_read_them() {
+    let world = world().await;
+    two_workers_export_while_others_read(&world, async || open(world.dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn what_the_archive_does_not_take_or_has_damaged_stays_in_the_database() {
+    what_the_archive_does_not_take_stays(&world().await).await;
+}
+
+#[tokio::test]
+async fn i3_each_damage_of_an_exported_file_is_named() {
+    let world = world().await;
+    each_damage_of_a_file_is_named(&world, async || open(world.dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn without_an_archive_envelopes_of_exported_tables_are_unavailable() {
+    let world = world().await;
+    without_an_archive_they_are_unavailable(&world, async || open_store(world.dir.path(), 1).await).await;
+}
+
+#[tokio::test]
+async fn a_table_is_not_exported_before_its_time() {
+    let world = world().await;
+    two_sealed_tables(&world).await;
+    run_until_idle(&mut Export::new(world.ports(), ZONE_S, 71), 1_000).await;
+    assert_eq!(world.store.exported_tables(), []);
+    run_until_idle(&mut Export::new(world.ports(), ZONE_S, 70), 1_000).await;
+    assert_eq!(world.store.exported_tables().len(), 1, "the other one is a day younger");
+}
+
+/// Rows or a manifest that were changed since the sealing are for the audit to name.
+#[tokio::test]
+async fn a_table_that_was_changed_since_it_was_sealed_is_not_exported() {
+    for damage in ["rows", "manifest"] {
+        let world = world().await;
+        let id = *two_sealed_tables(&world).await.keys().next().unwrap();
+        match damage {
+            "rows" => {
+                Files(&world).execute(Side::Store, "PRAGMA user_version").await;
+                damage_store(&world, id, "UPDATE {e} SET greeting = 'x' WHERE id = {id}").await;
+            }
+            _ => {
+                _ = Files(&world)
+                    .execute(Side::Store, "UPDATE manifest SET paid_fen = paid_fen + 1 WHERE number = 1")
+                    .await
+            }
+        }
+        let mut job = export(&world);
+        let mut failures = 0;
+        for _ in 0..20 {
+            failures += job.run_once(1_000).await.unwrap().failures;
+        }
+        assert_eq!((failures, world.store.exported_tables().len(), files(&world).len()), (1, 1, 1), "{damage}");
+        assert_eq!(world.store.sealed_tables(), [world.table(id)], "{damage}");
+    }
+}
+
+/// `HONGBAO_EXPORT_ROWS=1100000 cargo test --release --workspace --test export many -- --nocapture`
+#[tokio::test]
+async fn many_rows_are_exported_and_one_is_found_among_them() {
+    many_rows_are_exported(&world().await).await;
+}

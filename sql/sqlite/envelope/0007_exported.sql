@@ -1,0 +1,19 @@
+-- Sealed tables whose rows lie in a file of the archive: which file, and by what it is
+-- known. A row is written once, after the file was read back and compared with the
+-- manifest, and before the table is dropped. From then on the file is what is read.
+--
+-- `manifest_hash` is the hash of the manifest, so that the row says of what it is also where
+-- the manifests were changed. Hashes are SHA-256; that of the footer is over the
+-- last `footer_bytes` bytes of the file.
+CREATE TABLE exported (
+    y             INTEGER NOT NULL,
+    date          INTEGER NOT NULL,
+    number        INTEGER NOT NULL,
+    manifest_hash BLOB    NOT NULL,
+    path          BLOB    NOT NULL,
+    bytes         INTEGER NOT NULL,
+    sha256        BLOB    NOT NULL,
+    footer_bytes  INTEGER NOT NULL,
+    footer_sha256 BLOB    NOT NULL,
+    PRIMARY KEY (y, date)
+) STRICT, WITHOUT ROWID;
