@@ -66,6 +66,7 @@ impl Faults {
 fn is_write(verb: StoreVerb<'_>) -> bool {
     use StoreVerb::*;
     matches!(verb, Activate | Cancel | Append(_) | Settle(_) | Purge | Rotate | Close(_) | Reopen | Seal)
+        || matches!(verb, NoteExported | DropExported)
 }
 
 impl StoreFaults for Faults {

@@ -14,14 +14,16 @@ use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::Caller;
 use hongbao_store::sqlite::SqliteStore;
+use hongbao_testkit::store_suite::archive_in;
 use hongbao_wallet::sqlite::SqliteWallet;
 
-use service::{DAY_MS, LOOK_EVERY, MONEY_FEN, SEALED_AFTER_DAYS, Service, ZONE_S, user};
+use service::{DAY_MS, EXPORTED_AFTER_DAYS, LOOK_EVERY, MONEY_FEN, SEALED_AFTER_DAYS, Service, ZONE_S, user};
 
 /// A service over SQLite files, and their folder.
 async fn sqlite(first_day: &str) -> (Service, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), ZONE_S, Mode::Volatile).await.unwrap();
+    store.archive_in(archive_in(dir.path()));
     let wallet = SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap();
     (Service::new(Arc::new(store), Arc::new(wallet), first_day).await, dir)
 }
@@ -51,12 +53,17 @@ async fn day_by_day(service: &mut Service, days: i64, off: std::ops::Range<i64>)
     service.finish(days).await;
     // What was stuck has kept its table open no longer than itself.
     let yesterday = service.today().plus_days(-1);
-    let due =
-        |table: &TableRef| matches!(table.span, Span::Date(date) if date <= yesterday.plus_days(-SEALED_AFTER_DAYS));
-    let (all, unsealed) = (service.store().tables(), service.store().unsealed_tables());
-    assert_eq!(unsealed.iter().filter(|table| due(table)).count(), 0, "{unsealed:?}");
-    let sealed = all.iter().filter(|table| due(table)).count();
-    assert!(sealed as i64 >= days + 4 - 1 - i64::from(SEALED_AFTER_DAYS), "{sealed}");
+    let due = |table: &TableRef, after_days: i32| match table.span {
+        Span::Date(date) => date <= yesterday.plus_days(-after_days),
+        Span::Day(_) => false,
+    };
+    let (store, at_least) = (service.store(), |after_days: i32| (days + 4 - 1 - i64::from(after_days)) as usize);
+    let (unsealed, exported) = (store.unsealed_tables(), store.exported_tables());
+    assert_eq!(unsealed.iter().filter(|table| due(table, SEALED_AFTER_DAYS)).count(), 0, "{unsealed:?}");
+    let sealed = store.sealed_tables();
+    assert_eq!(sealed.iter().filter(|table| due(table, EXPORTED_AFTER_DAYS)).count(), 0, "{sealed:?}");
+    assert!(exported.len() >= at_least(EXPORTED_AFTER_DAYS), "{exported:?}");
+    assert!(sealed.len() + exported.len() >= at_least(SEALED_AFTER_DAYS), "{sealed:?}");
 }
 
 /// A February of 29 days, and a service that is not started for 40 days after it.

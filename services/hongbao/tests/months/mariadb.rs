@@ -7,14 +7,16 @@ use hongbao_core::{Date, Slot, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_store::mysql::{Layout, MysqlStore};
 use hongbao_testbed::Part;
+use hongbao_testkit::store_suite::archive_in;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet};
+use tempfile::TempDir;
 
 use crate::service::{Service, ZONE_S};
 use crate::{day_by_day, off_after_the_29th_of_february};
 
-/// A service over a MariaDB of its own.
-async fn mariadb(first_day: &str) -> (Service, Part) {
-    let part = Part::mariadb(&[]);
+/// A service over a MariaDB of its own, and an archive.
+async fn mariadb(first_day: &str) -> (Service, (Part, TempDir)) {
+    let (part, dir) = (Part::mariadb(&[]), tempfile::tempdir().unwrap());
     let options = MysqlOptions {
         nodes: vec![part.node().parse().unwrap()],
         user: "hongbao".to_owned(),
@@ -27,15 +29,16 @@ async fn mariadb(first_day: &str) -> (Service, Part) {
     let store = MysqlStore::open(options.clone(), layout).await.unwrap();
     let servers =
         || vec![DatabaseServer { options: options.clone(), slots: Slot::all().collect(), traffic: Traffic::Live }];
+    store.archive_in(archive_in(dir.path()));
     hongbao_wallet::mysql::migrate(&servers(), 1).await.unwrap();
     let wallet = MysqlWallet::open(servers(), 1).await.unwrap();
-    (Service::new(Arc::new(store), Arc::new(wallet), first_day).await, part)
+    (Service::new(Arc::new(store), Arc::new(wallet), first_day).await, (part, dir))
 }
 
 /// A February of 28 days among them.
 #[tokio::test]
 async fn fifty_days_on_mariadb_without_a_worker_for_ten() {
-    let (mut service, _part) = mariadb("2026-02-10T10:00:00+08:00").await;
+    let (mut service, _parts) = mariadb("2026-02-10T10:00:00+08:00").await;
     day_by_day(&mut service, 50, 25..35).await;
 }
 

@@ -16,6 +16,7 @@ use hongbao_testkit::faults::FaultInjectingStore;
 use hongbao_wallet::Wallet;
 use hongbao_workers::activate::Activate;
 use hongbao_workers::credit::Credit;
+use hongbao_workers::export::Export;
 use hongbao_workers::purge::Purge;
 use hongbao_workers::refund::Refund;
 use hongbao_workers::seal::Seal;
@@ -32,6 +33,8 @@ pub const MONEY_FEN: i64 = 1_000_000_000;
 const RUN_MS: i64 = 2_000;
 /// When a table is sealed; long before the end of the longest test.
 pub const SEALED_AFTER_DAYS: i32 = *SEAL_AFTER_DAYS.start() as i32;
+/// When a sealed table goes to the archive.
+pub const EXPORTED_AFTER_DAYS: i32 = SEALED_AFTER_DAYS + 2;
 /// Days between two looks at everything.
 pub const LOOK_EVERY: i64 = 9;
 
@@ -75,7 +78,8 @@ impl Service {
             Box::new(Refund::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Credit::new(ports.clone(), ZONE_S, &limits)),
             Box::new(Purge::new(ports.clone(), ZONE_S, &limits, 86_400)),
-            Box::new(Seal::new(ports, ZONE_S, SEALED_AFTER_DAYS as u32)),
+            Box::new(Seal::new(ports.clone(), ZONE_S, SEALED_AFTER_DAYS as u32)),
+            Box::new(Export::new(ports, ZONE_S, EXPORTED_AFTER_DAYS as u32)),
         ];
     }
 
