@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
-use hongbao_core::id::TableRef;
+use hongbao_core::id::{Span, TableRef};
 use hongbao_core::limits::{DRAINED_AFTER_MS_MIN, PENDING_PAGE_MAX};
 use hongbao_core::topology::{Decimal, SetEntry, TopologyFile};
 use hongbao_core::{Clock as _, EnvelopeId, Stage, SystemClock, Timestamp, Traffic};
@@ -29,6 +29,33 @@ struct Pending {
     uncredited: u64,
     /// The oldest of all these.
     oldest: Option<Oldest>,
+    /// What has become of its dated tables.
+    dated_tables: DatedTables,
+}
+
+/// How many dated tables there are of each kind.
+#[derive(Debug, Default, Serialize)]
+struct DatedTables {
+    /// Those that are not sealed.
+    unsealed: usize,
+    /// Those that are sealed, and in the database.
+    sealed: usize,
+    /// Those whose rows are in the archive, and not in the database any more.
+    exported: usize,
+}
+
+impl DatedTables {
+    /// As a store knows them that has just looked.
+    fn of(store: &dyn Store) -> DatedTables {
+        let unsealed = store.unsealed_tables();
+        let sealed = store.sealed_tables();
+        let is_dropped = |table: &&TableRef| !sealed.contains(table);
+        DatedTables {
+            unsealed: unsealed.iter().filter(|table| matches!(table.span, Span::Date(_))).count(),
+            sealed: sealed.len(),
+            exported: store.exported_tables().iter().filter(is_dropped).count(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -101,6 +128,7 @@ async fn pending(store: &dyn Store) -> Result<Pending, StoreError> {
         store.look().await?;
         let tables: Vec<TableRef> = store.unsealed_tables().into_iter().filter(|table| read.insert(*table)).collect();
         if tables.is_empty() {
+            all.dated_tables = DatedTables::of(store);
             return Ok(all);
         }
         for table in tables {
@@ -152,7 +180,7 @@ fn show<'a>(topology: &TopologyFile, set: &'a SetEntry, read: Result<Pending, St
 fn in_words(shown: &Shown<'_>) -> String {
     let Shown { name, weight, slots, drained, .. } = shown;
     let left = match (&shown.pending, &shown.error) {
-        (Some(Pending { unpaid, active, uncredited, oldest: Some(oldest) }), _) => format!(
+        (Some(Pending { unpaid, active, uncredited, oldest: Some(oldest), .. }), _) => format!(
             "{active} active, of which {uncredited} are not credited to their end, and {unpaid} unpaid; the oldest is \
              {} of {}",
             oldest.id, oldest.minted_at
@@ -161,5 +189,9 @@ fn in_words(shown: &Shown<'_>) -> String {
         (Some(_), _) => "nothing on it is alive".to_owned(),
         (None, error) => format!("could not be read: {}", error.as_deref().unwrap_or_default()),
     };
-    format!("SET {name:?}: weight {weight}, {slots} slots: {left}")
+    let dated = shown.pending.as_ref().map(|pending| &pending.dated_tables);
+    let dated = dated.map_or(String::new(), |DatedTables { unsealed, sealed, exported }| {
+        format!("; dated tables: {unsealed} not sealed, {sealed} sealed, {exported} exported")
+    });
+    format!("SET {name:?}: weight {weight}, {slots} slots: {left}{dated}")
 }

@@ -240,6 +240,9 @@ mod tests {
             ("[rehearsal]\nglobal_per_s = 5", "rate_limit"),
             ("[rehearsal]\nenable = true", "enable"),
             ("[limits]\nshares_max = 'many'", "shares_max"),
+            ("[archive]\nafter_days = 60", "archive: after_days has no effect without url"),
+            ("[archive]\nurl = '/srv'", "archive: url"),
+            ("[archive]\nurl = 'file:///srv'\nafter_days = 44", "after_days"),
         ] {
             let error = load(file, &[]).unwrap_err();
             assert!(error.contains(reason), "{error}");

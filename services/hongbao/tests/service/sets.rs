@@ -51,6 +51,7 @@ fn a_set_is_drained_when_nothing_on_it_is_alive_and_the_command_says_so() {
     let empty = json!({
         "name": "a", "weight": 2.5, "slots": 40, "drained": false,
         "unpaid": 0, "active": 0, "uncredited": 0, "oldest": null,
+        "dated_tables": { "unsealed": 0, "sealed": 0, "exported": 0 },
     });
     assert_eq!(said[0], empty);
     assert_eq!((&said[1]["name"], &said[1]["weight"], &said[1]["slots"]), (&json!("b"), &json!(60.0), &json!(60)));
@@ -76,7 +77,10 @@ fn a_set_is_drained_when_nothing_on_it_is_alive_and_the_command_says_so() {
     wait_until(SOON, "SET a to be drained", || sets(&folder).1[0]["drained"] == true);
     let (code, said) = run(&folder, "sets", &[]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("SET \"a\": weight 0, 40 slots: drained: nothing on it is alive"), "{said}");
+    assert!(
+        said.contains("SET \"a\": weight 0, 40 slots: drained: nothing on it is alive; dated tables: 0 not sealed"),
+        "{said}"
+    );
     assert!(said.contains("SET \"b\": weight 60, 60 slots: nothing on it is alive"), "{said}");
     li.get(&format!("/v1/envelopes/{unpaid}")).ok(200);
     drop((serving, working));
