@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use hongbao_archive::{FileArchive, Location};
@@ -254,4 +255,36 @@ async fn a_folder_that_is_not_there_is_not_made_and_a_database_of_a_rehearsal_ha
     shadow.put(&manifest, made(&shadow, &manifest, &rows)).await.unwrap();
     let path = shadow.find(&manifest).await.unwrap().path;
     assert!(path.starts_with("a b/db_07_shadow/") && Path::new(&path).is_relative(), "{path}");
+}
+
+/// Says that this process may write little.
+const LITTLE_ROOM: &str = "HONGBAO_TEST_LITTLE_ROOM";
+
+/// A limit on the size of files stands in for a full disk: it needs no mount. It is of a process, so the test starts
+/// itself under it.
+#[tokio::test]
+async fn a_full_disk_leaves_nothing_in_the_place_of_a_file() {
+    if std::env::var_os(LITTLE_ROOM).is_none() {
+        let itself = std::env::current_exe().unwrap();
+        let limited =
+            "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact a_full_disk_leaves_nothing_in_the_place_of_a_file";
+        let ended = Command::new("sh").args(["-c", limited]).arg(itself).env(LITTLE_ROOM, "1").output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+        return;
+    }
+    let (world, rows) = (World::new(), rows([3, 0, 5]));
+    let manifest = manifest_of(&rows, 1);
+    let refused = world.archive.put(&manifest, vec![7; 100_000]).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("the archive")), "{refused}");
+    assert!(damage(world.archive.find(&manifest).await).contains("it is not there"));
+    // One for which there is room is put there.
+    let file = world.put(&manifest, &rows).await;
+    assert!(world.read(&file, &manifest).await.unwrap().1 == rows);
+}
+
+#[tokio::test]
+async fn a_file_system_that_takes_no_files_says_so() {
+    let manifest = manifest_of(&rows([1]), 1);
+    let refused = archive_in(Path::new("/proc")).put(&manifest, vec![1]).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("the archive /proc")), "{refused}");
 }

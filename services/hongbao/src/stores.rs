@@ -157,6 +157,23 @@ pub async fn check_versions(
     Ok(())
 }
 
+/// How many tables of each SET are exported.
+///
+/// # Errors
+/// When a SET cannot be read.
+pub async fn exported_tables(
+    installation: &Installation,
+    topology: &TopologyFile,
+    traffic: Traffic,
+) -> Result<Vec<u64>, String> {
+    let mut exported = Vec::new();
+    for set in &topology.sets {
+        let of_set = SetFences::open(installation, topology, set, traffic).await?;
+        exported.push(of_set.fences.exported_tables().await.map_err(|error| of_set.named(error))?);
+    }
+    Ok(exported)
+}
+
 fn is_older(set: &SetEntry, fence: u64, file: u64) -> String {
     format!(
         "SET {:?}: its databases have come to version {fence} of the topology, and the file is version {file}",

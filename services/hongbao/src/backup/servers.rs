@@ -59,9 +59,10 @@ pub async fn dump(
     let begun = async {
         stores::check_versions(installation, topology, traffic).await?;
         check_wallet(installation, topology, traffic).await?;
-        begin_all(&all, &frozen, to, started).await
+        let exported = stores::exported_tables(installation, topology, traffic).await?;
+        Ok((begin_all(&all, &frozen, to, started).await?, exported))
     };
-    let begun = begun.await;
+    let begun: Result<(Vec<Dump>, Vec<u64>), String> = begun.await;
     let mut thawed = Ok(());
     for (frozen, databases) in frozen.into_iter().zip(&all) {
         thawed = thawed.and(frozen.thaw().await.map_err(|error| format!("{}: {error}", databases.what)));
@@ -70,8 +71,13 @@ pub async fn dump(
     // Until here nothing was committed: a lock that was lost meanwhile would show now.
     thawed?;
     let mut files = Vec::new();
-    for dump in begun? {
+    let (dumps, exported) = begun?;
+    for dump in dumps {
         files.push(finish(dump).await?);
+    }
+    // A table that was dropped before its turn came is in no dump, nor is the note where it went.
+    if stores::exported_tables(installation, topology, traffic).await? != exported {
+        return Err("tables were exported meanwhile, and may be in none of these files: run it again".to_owned());
     }
     Ok((files, waited))
 }

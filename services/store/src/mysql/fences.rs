@@ -84,6 +84,22 @@ impl Fences {
         Ok(latest)
     }
 
+    /// How many tables of these databases are exported: a backup must not begin before an export and end after it.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn exported_tables(&self) -> Result<u64, StoreError> {
+        let (mut lease, mut exported) = (self.connections.lease().await?, 0);
+        for (number, _) in self.databases(&mut lease).await? {
+            let text = format!("SELECT count(*) FROM {}", self.layout.exported(number));
+            let limit = lease.limit();
+            let row = within(limit, lease.connection().fetch_one(sqlx::raw_sql(&text))).await.map_err(reading)?;
+            exported += row.int(0)?.unsigned_abs();
+        }
+        lease.give_back();
+        Ok(exported)
+    }
+
     /// Whether [`narrow`](Fences::narrow) could take from fences that were read what a topology does not give to them.
     ///
     /// # Errors
