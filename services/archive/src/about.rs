@@ -111,6 +111,16 @@ pub fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The hash of these digits.
+pub fn hash_of(digits: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    let is_whole = digits.is_ascii() && digits.len() == 2 * hash.len();
+    for (place, byte) in hash.iter_mut().enumerate().filter(|_| is_whole) {
+        *byte = u8::from_str_radix(&digits[2 * place..][..2], 16).ok()?;
+    }
+    is_whole.then_some(hash)
+}
+
 /// The error of a file that is not what it should be.
 pub fn damaged(path: &str, reason: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("the exported table {path}: {reason}"))

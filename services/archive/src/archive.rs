@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::manifest::{Hash, Manifest};
-use hongbao_store::{Archive, ArchivedFile, NewFile, StoreError, TableFile};
+use hongbao_store::{Archive, Archived, ArchivedFile, NewFile, StoreError, StoredManifest, TableFile};
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use crate::about::{AboutTable, damaged};
-use crate::copy::copy;
+use crate::copy::{copies, copy, read_copies};
 use crate::location::Location;
 use crate::objects::Objects;
 use crate::reader::{FileReader, TAIL_BYTES, check};
@@ -47,6 +47,11 @@ impl FileArchive {
     fn path(&self, manifest: &Manifest) -> String {
         format!("{}.parquet", self.stem(manifest))
     }
+
+    /// Where the chain of a database is when its SET has left: `a/db_07/manifests.json`.
+    fn chain_path(&self, database: u8) -> String {
+        format!("{}/db_{database:02}{}/manifests.json", Path::from(self.set.as_str()), self.database_suffix)
+    }
 }
 
 #[async_trait]
@@ -73,13 +78,36 @@ impl Archive for FileArchive {
     }
 
     async fn put_manifest(&self, manifest: &Manifest, file: &ArchivedFile) -> Result<(), StoreError> {
+        let stored = StoredManifest { manifest: manifest.clone(), hash: manifest.hash() };
         let (path, copy) =
-            (format!("{}.manifest.json", self.stem(manifest)), copy(&self.about(manifest), manifest, file));
+            (format!("{}.manifest.json", self.stem(manifest)), copy(self.about(manifest), &stored, Some(file)));
         self.objects.put(&path, copy.clone()).await?;
         match self.objects.read_all(&path).await? == copy {
             true => Ok(()),
             false => Err(damaged(&path, "the copy of its manifest is another one")),
         }
+    }
+
+    async fn put_chain(&self, database: u8, chain: &[Archived]) -> Result<(), StoreError> {
+        let path = self.chain_path(database);
+        let before = match self.objects.is_there(&path).await? {
+            true => self.chain(database).await?,
+            false => Vec::new(),
+        };
+        if !chain.starts_with(&before) {
+            return Err(damaged(&path, "it is not the beginning of what is to be put there"));
+        }
+        let copies = copies(chain.iter().map(|archived| (self.about(&archived.stored.manifest), archived)));
+        self.objects.replace(&path, copies).await?;
+        match self.chain(database).await? == chain {
+            true => Ok(()),
+            false => Err(damaged(&path, "what is read of it is not what was put there")),
+        }
+    }
+
+    async fn chain(&self, database: u8) -> Result<Vec<Archived>, StoreError> {
+        let path = self.chain_path(database);
+        read_copies(&path, &self.objects.read_all(&path).await?, database)
     }
 
     async fn check(&self, file: &ArchivedFile) -> Result<(), StoreError> {

@@ -56,10 +56,29 @@ impl Objects {
         timeout(EXPORT_FILE_WITHIN, read).await.map_err(|_| self.silent())?.map_err(|error| self.unread(path, error))
     }
 
+    /// Whether there is a file.
+    pub async fn is_there(&self, path: &str) -> Result<bool, StoreError> {
+        let (files, path_of) = (self.now()?, of(path)?);
+        match timeout(EXPORT_FILE_WITHIN, files.head(&path_of)).await.map_err(|_| self.silent())? {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
     /// Puts a file, unless there is one.
     pub async fn put(&self, path: &str, file: Vec<u8>) -> Result<(), StoreError> {
+        self.put_by(PutMode::Create, path, file).await
+    }
+
+    /// Puts a file, in the place of one that is there.
+    pub async fn replace(&self, path: &str, file: Vec<u8>) -> Result<(), StoreError> {
+        self.put_by(PutMode::Overwrite, path, file).await
+    }
+
+    async fn put_by(&self, mode: PutMode, path: &str, file: Vec<u8>) -> Result<(), StoreError> {
         let files = self.now()?;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let options = PutOptions { mode, ..PutOptions::default() };
         let path_of = of(path)?;
         let put = files.put_opts(&path_of, file.into(), options);
         match timeout(EXPORT_FILE_WITHIN, put).await.map_err(|_| self.silent())? {

@@ -99,12 +99,14 @@ pub enum Holds {
 pub struct Fence {
     by_slot: Vec<Vec<(Timestamp, Timestamp)>>,
     known_until: Timestamp,
+    /// What SETs held that have left, and for which this one answers. It never changes, and nothing is made in it.
+    left: Vec<HeldSlots>,
 }
 
 impl Fence {
     /// That of databases to which every id belongs, always.
     pub fn open() -> Fence {
-        Fence { by_slot: vec![vec![(BEGINNING, NEVER)]; usize::from(SLOTS)], known_until: NEVER }
+        Fence { by_slot: vec![vec![(BEGINNING, NEVER)]; usize::from(SLOTS)], known_until: NEVER, left: Vec::new() }
     }
 
     /// What the databases of a SET accept of what the topology file gives to it; `read_at` is the time by the
@@ -119,7 +121,12 @@ impl Fence {
                 by_slot[usize::from(piece.slot.number())].push((piece.from, piece.until));
             }
         }
-        Fence { by_slot, known_until: read_at.plus_millis(FENCE_KNOWN_MS) }
+        Fence { by_slot, known_until: read_at.plus_millis(FENCE_KNOWN_MS), left: Vec::new() }
+    }
+
+    /// The same with what these SETs held, which have left.
+    pub fn with_left(self, left: Vec<HeldSlots>) -> Fence {
+        Fence { left, ..self }
     }
 
     /// Whether an id belongs to these databases.
@@ -131,6 +138,7 @@ impl Fence {
         let is_accepted = |(from, until): &(Timestamp, Timestamp)| *from <= at && at < *until;
         match self.by_slot[usize::from(id.slot().number())].iter().any(is_accepted) {
             true => Holds::Here,
+            false if self.left.iter().any(|left| left.holds(id)) => Holds::Here,
             false => Holds::Elsewhere,
         }
     }

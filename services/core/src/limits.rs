@@ -110,6 +110,8 @@ pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 pub const ID_AHEAD_DAYS_MAX: i64 = 366;
 /// `Retry-After` for an id that is ahead of the clock, in seconds, at most.
 pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
+/// SETs that a topology file names as having left.
+pub const SETS_LEFT_MAX: usize = 100;
 /// A process takes over a topology file if its new slot map lies at least this far ahead: by then no clock that serves
 /// may have minted an id of that time.
 pub const MAP_AHEAD_MS_MIN: i64 = ID_AHEAD_MS_MAX;

@@ -12,8 +12,11 @@ use crate::time::Timestamp;
 /// All maps of a topology, in order; the first is in force from the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotMaps {
-    /// The names of all SETs, also of those that hold nothing.
+    /// The names of all SETs that have not left, also of those that hold nothing.
     pub sets: BTreeSet<String>,
+    /// The names of those that have left. No SET comes back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left: BTreeSet<String>,
     /// The maps.
     pub maps: Vec<NamedMap>,
 }
@@ -37,8 +40,8 @@ pub struct NamedHeld {
 }
 
 impl SlotMaps {
-    /// Those of SETs by their names.
-    pub fn new(sets: &BTreeMap<String, HeldSlots>) -> SlotMaps {
+    /// Those of SETs by their names, also of those that have `left`.
+    pub fn new(sets: &BTreeMap<String, HeldSlots>, left: BTreeSet<String>) -> SlotMaps {
         let mut maps: BTreeMap<i64, BTreeMap<String, NamedHeld>> = BTreeMap::new();
         for (name, held) in sets {
             for span in held.spans() {
@@ -50,7 +53,8 @@ impl SlotMaps {
             }
         }
         let maps = maps.into_iter().map(|(from_ms, held)| NamedMap { from_ms, held }).collect();
-        SlotMaps { sets: sets.keys().cloned().collect(), maps }
+        let sets = sets.keys().filter(|name| !left.contains(*name)).cloned().collect();
+        SlotMaps { sets, left, maps }
     }
 
     /// As they are stored.
@@ -111,12 +115,20 @@ impl SlotMaps {
         }
     }
 
-    /// Whether all SETs of the others are among these.
+    /// The SETs of the others that have left by these.
+    pub fn leaving<'a>(&'a self, others: &'a SlotMaps) -> impl Iterator<Item = &'a str> {
+        others.sets.intersection(&self.left).map(String::as_str)
+    }
+
+    /// Whether all SETs of the others are among these, or among those that have left; and whether none comes back.
     ///
     /// # Errors
-    /// Which one is not.
+    /// Which one is not, or does.
     pub fn check_sets(&self, others: &SlotMaps) -> Result<(), String> {
-        match others.sets.difference(&self.sets).next() {
+        if let Some(back) = others.left.difference(&self.left).next() {
+            return Err(format!("SET {back:?} has left and stays among [[left]]: its envelopes are in the archive"));
+        }
+        match others.sets.difference(&self.sets).find(|gone| !self.left.contains(*gone)) {
             None => Ok(()),
             Some(gone) => {
                 Err(format!("SET {gone:?} is not in it: its databases hold envelopes or may, so it stays, at weight 0"))

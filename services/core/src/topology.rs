@@ -16,11 +16,13 @@ use crate::time::Timestamp;
 mod canary;
 mod decimal;
 mod holders;
+mod left;
 mod maps;
 mod slots;
 
 pub use canary::{Canary, Measured};
 pub use decimal::Decimal;
+pub use left::LeftEntry;
 pub use maps::{MapEntry, MapSet};
 pub use slots::SlotList;
 
@@ -35,6 +37,9 @@ pub struct TopologyFile {
     /// Which of them hold which slots later, in the order of time. They are kept for ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maps: Vec<MapEntry>,
+    /// SETs that have left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftEntry>,
     /// Where balances are.
     pub wallets: Vec<WalletEntry>,
     /// Who stands in front of the SETs.
@@ -130,6 +135,14 @@ impl TopologyFile {
                 return Err(format!("{kind} {name:?}: the address {address} is used twice"));
             }
         }
+        for left in &self.left {
+            check_name("SET", &left.name)?;
+            self.held_by_left(left, Fold::WHOLE)?;
+            let last = (self.map_number_at(now)..=self.maps.len()).find(|map| !self.slots_of(*map, left).is_empty());
+            if last.is_some() {
+                return Err(format!("SET {:?} has left, and holds slots now or later", left.name));
+            }
+        }
         let (mut nodes, mut caches) = (HashMap::new(), HashMap::new());
         for set in &self.sets {
             check_name("SET", &set.name)?;
@@ -158,8 +171,9 @@ impl TopologyFile {
             let servers = entry.servers.iter().map(|server| server.name.clone()).collect();
             (SetTopology { name: entry.name.clone(), servers }, entry.slots.slots().to_vec())
         };
-        let first = Topology::new(self.sets.iter().map(set).collect())?;
-        self.maps.iter().try_fold(first, |topology, map| topology.followed_by(map.from, &map.held()))
+        let left = self.left.iter().map(|left| (left.name.clone(), left.slots.slots().to_vec()));
+        let first = Topology::with_left(self.sets.iter().map(set).collect(), left.collect())?;
+        self.maps.iter().try_fold(first, |topology, map| topology.followed_by(map.from, &map.held()))?.inherited()
     }
 
     /// The weight of a SET among those that new envelopes are placed in while the map of this number is in force; 0

@@ -20,7 +20,7 @@ use crate::config::ArchiveSection;
 use crate::dev::DEV_SET;
 use crate::folder::{self, folder_of};
 use crate::roles::Role;
-use crate::{process, stores};
+use crate::{fences, process, stores};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -96,12 +96,15 @@ pub fn run_installation(config: &Path, traffic: Traffic, sealed: Sealed, json: b
         let mut sets = Vec::new();
         for set in &topology.sets {
             let store = Arc::new(stores::open_store(&role.installation, &topology, set, traffic).await?);
-            stores::check_version(&topology, set, &store).await?;
+            fences::check_version(&topology, set, &store).await?;
             sets.push(SetStore {
                 name: set.name.clone(),
                 held: topology.held_by(set, role.installation.storage.fold()?)?,
                 store,
             });
+        }
+        for (entry, store) in topology.left.iter().zip(stores::left(&role.installation, &topology, traffic)?) {
+            sets.push(SetStore { name: entry.name.clone(), held: store.held_slots().clone(), store });
         }
         let wallet = stores::open_wallet(&role.installation, &topology, traffic).await?;
         check(&sets, &wallet, sealed, json).await

@@ -5,7 +5,9 @@ mod backup;
 mod config;
 mod dev;
 mod durability;
+mod fences;
 mod folder;
+mod leaving;
 mod log;
 mod log_line;
 mod migrate;
@@ -27,7 +29,7 @@ use clap::{Parser, Subcommand};
 use hongbao_core::Traffic;
 use hongbao_core::limits::LEFT_OUT_REASON_CHARS_MAX;
 
-use self::stores::LeftOut;
+use self::fences::LeftOut;
 
 /// Millions of small answers: an allocator made for that.
 #[global_allocator]

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::config::installation::Installation;
 use crate::roles::Role;
-use crate::{process, stores};
+use crate::{fences, process, stores};
 
 /// What is left to be done on a SET.
 #[derive(Debug, Default, Serialize)]
@@ -111,7 +111,7 @@ async fn read(
     traffic: Traffic,
 ) -> Result<Pending, String> {
     let store = stores::open_store(installation, topology, set, traffic).await?;
-    stores::check_version(topology, set, &store).await?;
+    fences::check_version(topology, set, &store).await?;
     let durable = async {
         let reading = Reading::begin(&store);
         let pending = pending(&store).await?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use hongbao_core::manifest::{Hash, Manifest};
 use hongbao_core::{Entry, Envelope, EnvelopeId};
 
-use crate::StoreError;
+use crate::{StoreError, StoredManifest};
 
 /// Envelopes in the order of their ids, each with its whole journal.
 pub type Rows = Vec<(Envelope, Vec<Entry>)>;
@@ -26,6 +26,15 @@ pub struct ArchivedFile {
     pub footer_sha256: Hash,
 }
 
+/// A sealed table, without its database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archived {
+    /// Its manifest.
+    pub stored: StoredManifest,
+    /// The file that has its rows; `None` for one without rows that was not exported.
+    pub file: Option<ArchivedFile>,
+}
+
 /// Where files of exported tables are. What cannot be reached, or takes no file, is
 /// [`StoreError::Unavailable`]; a file that is missing, or not what it should be, [`StoreError::Damaged`].
 #[async_trait]
@@ -41,6 +50,13 @@ pub trait Archive: Send + Sync + 'static {
 
     /// Puts a copy of the manifest beside the file, so that the file can be checked without a database.
     async fn put_manifest(&self, manifest: &Manifest, file: &ArchivedFile) -> Result<(), StoreError>;
+
+    /// Puts the chain of manifests of a database beside its files, each with the file of its table, for readers without
+    /// the database. One that is there has to be its beginning.
+    async fn put_chain(&self, database: u8, chain: &[Archived]) -> Result<(), StoreError>;
+
+    /// The chain of a database, as it was put there.
+    async fn chain(&self, database: u8) -> Result<Vec<Archived>, StoreError>;
 
     /// Reads all of a file, and compares it with what is known of it.
     async fn check(&self, file: &ArchivedFile) -> Result<(), StoreError>;

@@ -16,6 +16,7 @@ mod exported;
 mod exporting;
 mod failure;
 pub mod lease;
+mod left;
 mod manifests;
 pub mod mysql;
 mod place;
@@ -25,10 +26,11 @@ mod sealing;
 pub mod sqlite;
 mod statements;
 
-pub use self::archive::{Archive, ArchivedFile, NewFile, Rows, TableFile};
+pub use self::archive::{Archive, Archived, ArchivedFile, NewFile, Rows, TableFile};
 pub use self::clock::{DatabaseClock, clock_ahead_ms, is_far_off};
 pub use self::error::StoreError;
 pub use self::exporting::{Exported, Exporting};
+pub use self::left::LeftStore;
 pub use self::port::{
     Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
     TailEntry,

@@ -206,6 +206,7 @@ impl Description {
             version: 1,
             sets,
             maps: Vec::new(),
+            left: Vec::new(),
             wallets: vec![WalletEntry {
                 name: "wallet".to_owned(),
                 slots: slots("00-99".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{SetEntry, TopologyFile};
+use super::{LeftEntry, SetEntry, TopologyFile};
 use crate::held::{BEGINNING, HeldSlots, HeldSpan, NEVER};
 use crate::id::{Fold, SLOTS, Slot};
 use crate::limits::MAP_AHEAD_MS_MIN;
@@ -17,9 +17,18 @@ impl TopologyFile {
 
     /// The slots of a SET in the map of this number.
     pub fn slots_in<'a>(&'a self, map: usize, set: &'a SetEntry) -> &'a [Slot] {
+        self.slots_named(map, &set.name, set.slots.slots())
+    }
+
+    /// Those of a SET that has left.
+    pub(super) fn slots_of<'a>(&'a self, map: usize, left: &'a LeftEntry) -> &'a [Slot] {
+        self.slots_named(map, &left.name, left.slots.slots())
+    }
+
+    fn slots_named<'a>(&'a self, map: usize, name: &str, at_first: &'a [Slot]) -> &'a [Slot] {
         match map.checked_sub(1) {
-            None => set.slots.slots(),
-            Some(later) => self.maps[later].of(&set.name).map_or(&[], |entry| entry.slots.slots()),
+            None => at_first,
+            Some(later) => self.maps[later].of(name).map_or(&[], |entry| entry.slots.slots()),
         }
     }
 
@@ -28,20 +37,38 @@ impl TopologyFile {
     /// # Errors
     /// When a number of databases does not divide the number of slots.
     pub fn held_by(&self, set: &SetEntry, fold: Fold) -> Result<HeldSlots, String> {
+        self.held_named(&set.name, set.slots.slots(), set.databases, fold)
+    }
+
+    /// What a SET held that has left.
+    ///
+    /// # Errors
+    /// As [`held_by`](TopologyFile::held_by).
+    pub fn held_by_left(&self, left: &LeftEntry, fold: Fold) -> Result<HeldSlots, String> {
+        self.held_named(&left.name, left.slots.slots(), left.databases, fold)
+    }
+
+    fn held_named(
+        &self,
+        name: &str,
+        at_first: &[Slot],
+        databases: Option<u8>,
+        fold: Fold,
+    ) -> Result<HeldSlots, String> {
         let folded = |databases: Option<u8>, fold: Fold| match databases {
             None => Ok(fold),
             Some(databases) => Fold::new(databases, fold.tables())
-                .ok_or_else(|| format!("SET {:?}: databases = {databases} does not divide {SLOTS}", set.name)),
+                .ok_or_else(|| format!("SET {name:?}: databases = {databases} does not divide {SLOTS}")),
         };
-        let mut fold = folded(set.databases, fold)?;
-        let first = HeldSpan { from: BEGINNING, until: NEVER, slots: set.slots.slots().to_vec(), fold };
+        let mut fold = folded(databases, fold)?;
+        let first = HeldSpan { from: BEGINNING, until: NEVER, slots: at_first.to_vec(), fold };
         let mut spans = vec![first];
         for (number, map) in self.maps.iter().enumerate() {
-            fold = folded(map.of(&set.name).and_then(|entry| entry.databases), fold)?;
+            fold = folded(map.of(name).and_then(|entry| entry.databases), fold)?;
             if let Some(before) = spans.last_mut() {
                 before.until = map.from;
             }
-            let slots = self.slots_in(number + 1, set).to_vec();
+            let slots = self.slots_named(number + 1, name, at_first).to_vec();
             spans.push(HeldSpan { from: map.from, until: NEVER, slots, fold });
         }
         Ok(HeldSlots::new(spans))
@@ -52,9 +79,15 @@ impl TopologyFile {
     /// # Errors
     /// As [`held_by`](TopologyFile::held_by).
     pub fn slot_maps(&self, fold: Fold) -> Result<SlotMaps, String> {
-        let held: Result<BTreeMap<String, HeldSlots>, String> =
-            self.sets.iter().map(|set| Ok((set.name.clone(), self.held_by(set, fold)?))).collect();
-        Ok(SlotMaps::new(&held?))
+        let mut held = BTreeMap::new();
+        for set in &self.sets {
+            held.insert(set.name.clone(), self.held_by(set, fold)?);
+        }
+        for left in &self.left {
+            held.insert(left.name.clone(), self.held_by_left(left, fold)?);
+        }
+        let left = self.left.iter().map(|left| left.name.clone()).collect();
+        Ok(SlotMaps::new(&held, left))
     }
 
     /// Whether this file may take the place of another one that is in force `now`: it changes nothing for ids

@@ -56,7 +56,7 @@ impl File {
 
     fn version(&self) -> Version {
         let held = self.sets.iter().map(|set| (set.to_string(), self.held(*set))).collect();
-        Version { number: self.version, maps: SlotMaps::new(&held) }
+        Version { number: self.version, maps: SlotMaps::new(&held, BTreeSet::new()) }
     }
 }
 

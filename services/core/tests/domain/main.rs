@@ -13,6 +13,7 @@ mod fence_random;
 mod fold;
 mod held;
 mod id;
+mod left;
 mod placement;
 mod routing;
 mod topology;

@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::config::installation::Installation;
+use crate::fences;
 use crate::stores::{self, Databases};
 
 /// The program that dumps, of Debian's package mariadb-client.
@@ -57,9 +58,9 @@ pub async fn dump(
     let frozen = timeout(BACKUP_FROZEN_MAX, freeze(reached)).await;
     let frozen = frozen.map_err(|_| format!("not all servers could be locked within {BACKUP_FROZEN_MAX:?}"))??;
     let begun = async {
-        stores::check_versions(installation, topology, traffic).await?;
+        fences::check_versions(installation, topology, traffic).await?;
         check_wallet(installation, topology, traffic).await?;
-        let exported = stores::exported_tables(installation, topology, traffic).await?;
+        let exported = fences::exported_tables(installation, topology, traffic).await?;
         Ok((begin_all(&all, &frozen, to, started).await?, exported))
     };
     let begun: Result<(Vec<Dump>, Vec<u64>), String> = begun.await;
@@ -76,7 +77,7 @@ pub async fn dump(
         files.push(finish(dump).await?);
     }
     // A table that was dropped before its turn came is in no dump, nor is the note where it went.
-    if stores::exported_tables(installation, topology, traffic).await? != exported {
+    if fences::exported_tables(installation, topology, traffic).await? != exported {
         return Err("tables were exported meanwhile, and may be in none of these files: run it again".to_owned());
     }
     Ok((files, waited))

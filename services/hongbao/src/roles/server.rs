@@ -25,7 +25,7 @@ use crate::config::installation::Installation;
 use crate::otlp::Process;
 use crate::process::Tokens;
 use crate::rotation::Rotator;
-use crate::{durability, process, stores};
+use crate::{durability, fences, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
@@ -94,7 +94,7 @@ async fn start_in(
 ) -> Result<Started, String> {
     let installation = role.installation.clone();
     let store = stores::open_store(&installation, file, set, traffic).await?;
-    stores::warn_of_version(file, set, &store).await?;
+    fences::warn_of_version(file, set, &store).await?;
     let store: Arc<dyn Store> = Arc::new(store);
     let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, file, traffic).await?);
     let fence = store.fence().await.map_err(|error| format!("SET {:?}: its fence: {error}", set.name))?;

@@ -14,7 +14,7 @@ use hongbao_workers::{LeaseHolder, Ports, WorkerSet};
 use super::{Role, Start, own_routes, serve_role};
 use crate::otlp::Process;
 use crate::rotation::Rotator;
-use crate::{durability, process, stores};
+use crate::{durability, fences, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
@@ -38,7 +38,7 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     let (mut traffics, mut checks) = (Vec::new(), Vec::new());
     for traffic in installation.rehearsal.traffics() {
         let store = stores::open_store(&installation, &file, set, *traffic).await?;
-        stores::warn_of_version(&file, set, &store).await?;
+        fences::warn_of_version(&file, set, &store).await?;
         let tenant = LeaseHolder { leases: Arc::new(store.leases()), holder: name.clone() };
         let store: Arc<dyn Store> = Arc::new(store);
         let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, &file, *traffic).await?);

@@ -24,6 +24,7 @@ mod faults_kill;
 mod file_clock;
 mod folder;
 mod folder_upgrade;
+mod installation_leaving;
 mod installation_maps;
 mod installation_rotation;
 mod installation_upgrade;

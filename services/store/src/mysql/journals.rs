@@ -12,13 +12,17 @@ use super::transaction::{SEALED_TABLE, execute};
 use crate::day_tables::{OTHER_DATE, sealed};
 use crate::exported;
 use crate::failure::committing;
-use crate::place::{find_by_id, look_for_renamed};
+use crate::place::{DayTableStore as _, find_by_id, look_for_renamed};
 use crate::rows::{self, envelope_and_journal};
 use crate::{Append, Journals, StoreError};
 
 #[async_trait]
 impl Journals for MysqlStore {
     async fn load(&self, id: EnvelopeId) -> Result<Option<(Envelope, Journal)>, StoreError> {
+        if let Some(left) = self.left_with(id) {
+            let _turn = self.day_tables().old_read().await?;
+            return left.load(id).await;
+        }
         let load = |table| async move {
             let (statements, id) = (self.at(table)?, id.as_bytes().as_slice());
             let query = sqlx::query(&statements.load).bind(id).bind(id);
@@ -32,6 +36,10 @@ impl Journals for MysqlStore {
         id: EnvelopeId,
         user: &UserId,
     ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError> {
+        if let Some(left) = self.left_with(id) {
+            let _turn = self.day_tables().old_read().await?;
+            return left.load_for(id, user).await;
+        }
         let load = |table| async move {
             let (statements, id) = (self.at(table)?, id.as_bytes().as_slice());
             let query = sqlx::query(&statements.load_for).bind(id).bind(user.as_str()).bind(id);
@@ -46,6 +54,10 @@ impl Journals for MysqlStore {
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        if let Some(left) = self.left_with(id) {
+            let _turn = self.day_tables().old_read().await?;
+            return left.entries(id, after_seq, limit).await;
+        }
         let read = |table| async move {
             let statements = self.at(table)?;
             let query = sqlx::query(&statements.plain.entries);

@@ -3,7 +3,7 @@
 //! A database first says in `meta` what it is, and then has its migrations. All of it
 //! may be repeated, and several processes may do it at the same time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub async fn migrate(options: MysqlOptions, layout: &Layout, through: Date) -> R
     const ALONE: &str = "alone";
     prepare(options.clone(), layout, through).await?;
     let fences = Fences::open(options, ALONE, layout.clone()).await?;
-    let maps = SlotMaps::new(&BTreeMap::from([(ALONE.to_owned(), layout.held.clone())]));
+    let maps = SlotMaps::new(&BTreeMap::from([(ALONE.to_owned(), layout.held.clone())]), BTreeSet::new());
     let next = Version { number: 0, maps };
     let read = fences.read().await?;
     fences.narrow(&next, in_force(read.iter().map(|fence| &fence.state)), "").await?;

@@ -26,7 +26,7 @@ use crate::exported::{ExportedReads, ExportedSource};
 use crate::failure::reading;
 use crate::place::DayTableStore;
 use crate::statements::day_tables;
-use crate::{Archive, Exported, Exporting as _, Store, StoreError};
+use crate::{Archive, Exported, Exporting as _, LeftStore, Store, StoreError};
 
 /// The databases of one SET.
 pub struct MysqlStore {
@@ -38,6 +38,8 @@ pub struct MysqlStore {
     /// The generation of the connections in which they were looked at.
     pub(super) looked_in: AtomicU64,
     pub(super) rotation: RotationLease,
+    /// SETs that have left, whose envelopes are read here.
+    left: Vec<Arc<LeftStore>>,
 }
 
 impl MysqlStore {
@@ -65,8 +67,8 @@ impl MysqlStore {
         let statements = AllStatements::new(&layout);
         let rotation = RotationLease::new(MysqlLeases::new(&connections, &first))?;
         let days = DayTables::default();
-        let store =
-            MysqlStore { layout, connections, writers, statements, days, looked_in: AtomicU64::new(0), rotation };
+        let (looked_in, left) = (AtomicU64::new(0), Vec::new());
+        let store = MysqlStore { layout, connections, writers, statements, days, looked_in, rotation, left };
         store.look_at_all().await?;
         Ok(store)
     }
@@ -74,6 +76,16 @@ impl MysqlStore {
     /// Exported tables are read in this archive, and go to it.
     pub fn archive_in(&self, archive: Arc<dyn Archive>) {
         self.days.exported_reads().read_in(archive);
+    }
+
+    /// Envelopes of SETs that have left are read here, too.
+    pub fn answering_for(self, left: Vec<Arc<LeftStore>>) -> MysqlStore {
+        MysqlStore { left, ..self }
+    }
+
+    /// The SET that has left and had this envelope.
+    pub(super) fn left_with(&self, id: EnvelopeId) -> Option<&LeftStore> {
+        self.left.iter().find(|left| left.held(id)).map(Arc::as_ref)
     }
 
     /// The leases of this SET.
@@ -190,7 +202,8 @@ impl Store for MysqlStore {
         let mut lease = self.connections.lease().await?;
         let read = fence::read(&mut lease, &self.layout).await;
         let (rows, read_at) = lease.done(read).map_err(reading)??;
-        Ok(Fence::new(&self.layout.held, &rows, read_at))
+        let left = self.left.iter().map(|left| left.held_slots().clone()).collect();
+        Ok(Fence::new(&self.layout.held, &rows, read_at).with_left(left))
     }
 
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -51,7 +51,7 @@ fn id_in(slot: u8, at: Timestamp) -> EnvelopeId {
 
 fn version(number: u64, sets: &[(&str, &Layout)]) -> Version {
     let held = sets.iter().map(|(name, layout)| ((*name).to_owned(), layout.held.clone())).collect();
-    Version { number, maps: SlotMaps::new(&held) }
+    Version { number, maps: SlotMaps::new(&held, std::collections::BTreeSet::new()) }
 }
 
 /// A SET whose databases are brought to a topology.

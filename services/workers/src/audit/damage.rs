@@ -1,11 +1,11 @@
 //! Where the audit goes on behind what cannot be read.
 
-use hongbao_core::id::TableRef;
+use hongbao_core::id::{ID_MS_MAX, TableRef};
 use hongbao_core::{EnvelopeId, Timestamp};
 use hongbao_store::StoreError;
 use hongbao_wallet::{Wallet, WalletError};
 
-use super::gap::{Gap, LAST_ID_MS, Step, last_id_at};
+use super::gap::{Gap, Step, last_id_at};
 use super::set::{AuditError, SetStore};
 
 /// The first millisecond behind which the envelopes of a table can be read again.
@@ -15,7 +15,7 @@ pub async fn behind_envelope(
     after: Option<EnvelopeId>,
 ) -> Result<Option<Timestamp>, AuditError> {
     let from = after.map_or(0, |id| id.minted_at().millis());
-    let mut gap = Gap::after(from - 1, LAST_ID_MS);
+    let mut gap = Gap::after(from - 1, ID_MS_MAX);
     loop {
         let place = match gap.next() {
             Step::Ask(place) => place,

@@ -14,9 +14,6 @@ pub fn last_id_at(at: Timestamp) -> EnvelopeId {
     EnvelopeId::mint(at, [u8::MAX; 10])
 }
 
-/// The last millisecond that an id can name: a UUIDv7 has 48 bits for it.
-pub const LAST_ID_MS: i64 = (1 << 48) - 1;
-
 /// A search for the place behind a gap. It does no reading itself.
 #[derive(Debug)]
 pub struct Gap {

@@ -49,7 +49,10 @@ impl Audit<'_> {
     /// and their tables are read as if they were not sealed.
     pub(super) async fn manifests(&mut self, number: usize) -> Result<BTreeMap<TableRef, Manifest>, AuditError> {
         let set = &self.sets[number];
-        let databases: BTreeSet<u8> = set.store.tables().iter().map(|table| table.database).collect();
+        set.store.look().await.map_err(|error| set.failed(error))?;
+        let of_exported = set.store.exported_tables();
+        let databases: BTreeSet<u8> =
+            set.store.tables().iter().chain(&of_exported).map(|table| table.database).collect();
         let mut sealed = BTreeMap::new();
         for database in databases {
             let (mut chain, mut after) = (Chain::default(), 0);

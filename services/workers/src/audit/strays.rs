@@ -1,13 +1,13 @@
 //! Entries of envelopes that do not exist: no journal is read without its row.
 
 use hongbao_core::audit::{entry_without_envelope, unreadable};
-use hongbao_core::id::TableRef;
+use hongbao_core::id::{ID_MS_MAX, TableRef};
 use hongbao_core::limits::JOURNAL_PAGE_MAX;
 use hongbao_core::{Envelope, EnvelopeId, Timestamp};
 use hongbao_store::StoreError;
 
 use super::auditor::{Audit, is_there, words_of};
-use super::gap::{LAST_ID_MS, last_id_at};
+use super::gap::last_id_at;
 use super::journals::id_before;
 use super::set::{AuditError, SetStore};
 
@@ -39,7 +39,7 @@ impl Audit<'_> {
         mut after: Option<EnvelopeId>,
         until: Option<EnvelopeId>,
     ) -> Result<(), AuditError> {
-        let until = until.unwrap_or_else(|| last_id_at(Timestamp::from_millis(LAST_ID_MS)));
+        let until = until.unwrap_or_else(|| last_id_at(Timestamp::from_millis(ID_MS_MAX)));
         loop {
             let entries = match set.store.scan_entries(table, after, until, JOURNAL_PAGE_MAX).await {
                 Ok(entries) => entries,
