@@ -23,11 +23,11 @@ use crate::user::UserId;
 
 use self::findings::Findings;
 
-pub use self::books::{Books, RunningBalance, account_missing, check_balance, check_transfer};
+pub use self::books::{Books, RunningBalance, account_missing, check_balance, check_sealed_balance, check_transfer};
 pub use self::findings::{Breach, EnvelopeRows};
 pub use self::sealed::{
-    exported_file_wrong, manifest_broken, manifest_unreadable, sealed_table_changed, sealed_table_missing,
-    sealed_transfers_wrong,
+    exported_file_wrong, manifest_broken, manifest_unreadable, sealed_month_changed, sealed_table_changed,
+    sealed_table_missing, sealed_transfers_wrong,
 };
 
 /// Checks one envelope: I1, I2, I3, I6 and I7.

@@ -57,6 +57,12 @@ impl Date {
         found.unwrap_or(self)
     }
 
+    /// `202611`: its year and month.
+    pub fn year_and_month(self) -> u32 {
+        let date = self.calendar();
+        date.year().unsigned_abs() * 100 + date.month()
+    }
+
     fn calendar(self) -> NaiveDate {
         DateTime::from_timestamp_millis(i64::from(self.0) * DAY_MS).unwrap_or_default().date_naive()
     }

@@ -172,6 +172,13 @@ pub const EXPORT_ROWS_KEPT_MAX: u64 = 4 * EXPORT_PART_ROWS_MAX as u64;
 pub const EXPORT_ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// How long it may take to write a file, or to read the whole of one.
 pub const EXPORT_FILE_WITHIN: Duration = Duration::from_secs(600);
+/// Days after the end of a month at which the wallet's transfers of it are sealed. Nothing rests on their number: what
+/// comes later belongs to a later month.
+pub const MONTH_SEALED_AFTER_DAYS: i32 = 7;
+/// Transfers of a block, which is what an audit reads again of a sealed month.
+pub const MONTH_BLOCK_TRANSFERS: u32 = 10_000;
+/// Rows of a month that are written in one statement.
+pub const MONTH_ROWS_AT_ONCE_MAX: usize = 1_000;
 /// Days after which no new envelope is made under an id.
 pub const NEW_ID_AGE_DAYS_MAX: i64 = 1;
 /// How often a start tries to rotate day tables that are in use, once a second.

@@ -94,7 +94,8 @@ enum Command {
         /// The databases of the rehearsal instead of the real ones.
         #[arg(long)]
         shadow: bool,
-        /// Sealed tables of each SET that are read row by row, others each time; or `all`.
+        /// Sealed tables of each SET, and blocks of sealed months of each part of the wallet, that are read
+        /// row by row, others each time; or `all`.
         #[arg(long, default_value_t = audit::Sealed::default())]
         sealed: audit::Sealed,
         /// Where exported tables of the folder are, as `url` in `[archive]` says it.

@@ -63,7 +63,7 @@ macro_rules! wallet_behaviours {
             only_stored_transfers_are_found
             a_scan_gives_every_transfer_once_and_each_users_in_order
             accounts_are_paged_each_once
-            balances_are_told_transfer_by_transfer
+            a_scan_gives_the_balances_before_and_after_each_transfer
             an_idle_wallet_answers_and_tells_its_durability
         }
     };

@@ -9,45 +9,24 @@
 //! of each shard balance by themselves. [`sqlite`] is one shard; [`mysql`] is as
 //! many as there are databases.
 
+mod error;
 mod ledger;
+mod months;
 pub mod mysql;
 mod row;
 pub mod sqlite;
 mod writer;
 
+pub use self::error::WalletError;
+pub use self::months::{
+    Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,
+};
+
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
-use hongbao_database::DatabaseError;
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, Durability};
-
-/// Why a call failed. Refusals are [`TransferOutcome`]s; this is for what went wrong.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum WalletError {
-    /// Too many calls wait: nothing was written.
-    #[error("the wallet's queue is full")]
-    Busy,
-    /// Nothing was written.
-    #[error("the wallet cannot be used: {0}")]
-    Unavailable(String),
-    /// It may have been written or not: asking again with the same id settles it.
-    #[error("the wallet did not confirm the commit: {0}")]
-    Unknown(String),
-    /// A stored row makes no sense.
-    #[error("a stored row of the wallet is damaged: {0}")]
-    Damaged(String),
-}
-
-impl From<DatabaseError> for WalletError {
-    fn from(error: DatabaseError) -> WalletError {
-        match error {
-            DatabaseError::Unavailable(reason) | DatabaseError::Locked(reason) => WalletError::Unavailable(reason),
-            DatabaseError::Unknown(reason) => WalletError::Unknown(reason),
-            DatabaseError::Damaged(reason) => WalletError::Damaged(reason),
-        }
-    }
-}
 
 /// A transfer as it is stored, with its place in the order of writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +47,19 @@ pub struct AccountRow {
     /// The balance as stored, in fen; the source of top-ups is below zero. `None`:
     /// the row of a system account is missing.
     pub balance_fen: Option<i64>,
-    /// The sum of the account's transfers, recomputed.
+    /// The sum of the account's transfers, recomputed: those of sealed months as they were sealed.
     pub transfers_sum_fen: i128,
+    /// What a user has at the end of the sealed months: as the transfer there says, and as it was sealed.
+    pub sealed: SealedBalance,
+}
+
+/// A user's balance at the end of the sealed months, in fen; nothing for a user who had none by then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SealedBalance {
+    /// After the user's last transfer up to there.
+    pub row_fen: Option<i64>,
+    /// As it was sealed.
+    pub sealed_fen: Option<i64>,
 }
 
 impl AccountRow {
@@ -79,17 +69,17 @@ impl AccountRow {
     }
 }
 
-/// What one transfer did to a user's balance, as stored: for the audit.
+/// A transfer with what it does to its user's balance: for the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BalanceLine {
-    /// The user's id.
-    pub account: String,
-    /// The transfer's position, as in [`Posted`].
+pub struct Line {
+    /// As of [`Posted`].
     pub position: i64,
-    /// By how much the balance changed, in fen; below zero for a payment.
-    pub change_fen: i64,
-    /// What the user had after it, in fen.
+    /// The transfer.
+    pub transfer: Transfer,
+    /// What the user has after it, as stored, in fen.
     pub balance_fen: i64,
+    /// What the user had after the transfer before it, as stored; zero without one.
+    pub before_fen: i64,
 }
 
 /// The account that holds the money of all envelopes. No user can have this id.
@@ -101,7 +91,7 @@ pub const TOP_UPS: &str = "#top_ups";
 /// after a [`Barrier`]; the outcomes of [`Wallet::transfer`] are durable, also those
 /// that say what an earlier transfer has done.
 #[async_trait]
-pub trait Wallet: WalletReads + WalletScans + Barrier + 'static {
+pub trait Wallet: WalletReads + WalletScans + WalletMonths + Barrier + 'static {
     /// Executes transfers, each at most once; durable when it returns. One outcome
     /// for each, in the same order. A refused transfer does not disturb its
     /// neighbours.
@@ -169,22 +159,21 @@ pub trait WalletReads: Send + Sync {
 #[async_trait]
 pub trait WalletScans: Send + Sync {
     /// All transfers under the ids of these envelopes, by id and `seq`.
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError>;
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Posted>, WalletError>;
 
     /// Transfers by position after `after`, shard by shard. A transfer that is
     /// written meanwhile is given if its shard is still to come.
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError>;
+    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Line>, WalletError>;
 
     /// Accounts after the one called `after`, shard by shard and there by name,
     /// the system's first; each with its balance and the sum of its transfers as
-    /// of one moment. A page is short only at the end.
-    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError>;
-
-    /// What each transfer did to its user's balance, after that user's transfer at
-    /// that position, shard by shard and there by user and position. What is written
-    /// meanwhile to a history that was read to its end is left out. A page is short
-    /// only at the end.
-    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError>;
+    /// of one moment, those up to the boundaries as they were sealed. A page is short only at the end.
+    async fn accounts(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+        sealed: &Boundaries,
+    ) -> Result<Vec<AccountRow>, WalletError>;
 
     /// The sums over all accounts: the clearing account's balance is what is
     /// outstanding, and what the source of top-ups lacks is what came from

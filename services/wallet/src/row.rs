@@ -4,7 +4,7 @@ use hongbao_core::{Fen, Timestamp, Transfer, TransferId, TransferKind, UserId};
 use hongbao_database::row::StoredRow;
 
 use crate::ledger::Content;
-use crate::{BalanceLine, Posted, WalletError};
+use crate::{Line, Posted, WalletError};
 
 /// Names and numbers of the kinds, as stored. They must never change.
 const KINDS: [(TransferKind, i64); 5] = [
@@ -44,10 +44,13 @@ pub(crate) fn posted(row: &impl StoredRow) -> Result<Posted, WalletError> {
     Ok(Posted { transfer: transfer(row)?, position: row.int(5)? })
 }
 
-/// Reads `user_id, position`, the change as the user sees it, `balance_fen`.
-pub(crate) fn balance_line<R: StoredRow>(row: &R) -> Result<BalanceLine, WalletError> {
-    let account = row.text(0)?.to_owned();
-    Ok(BalanceLine { account, position: row.int(1)?, change_fen: row.int(2)?, balance_fen: row.int(3)? })
+/// What a [`Line`] is read from, where the table is called `t`; the balance before it follows.
+pub(crate) const LINE_COLUMNS: &str = "t.id, t.user_id, t.kind, t.amount_fen, t.at_ms, t.position, t.balance_fen";
+
+/// Reads [`LINE_COLUMNS`] and the balance before it, which may be null.
+pub(crate) fn line(row: &impl StoredRow) -> Result<Line, WalletError> {
+    let Posted { position, transfer } = posted(row)?;
+    Ok(Line { position, transfer, balance_fen: row.int(6)?, before_fen: row.int_or_null(7)?.unwrap_or(0) })
 }
 
 /// A balance of this user.

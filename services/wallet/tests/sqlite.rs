@@ -8,7 +8,7 @@ use hongbao_core::{TransferOutcome, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_testkit::wallet_suite::{top_up, unavailable};
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_wallet::{Wallet, WalletError, WalletReads as _, WalletScans as _};
+use hongbao_wallet::{Boundaries, Wallet, WalletError, WalletReads as _, WalletScans as _};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ async fn one_file_is_one_shard() {
     assert_eq!(outcomes, [TransferOutcome::Done, TransferOutcome::Done, TransferOutcome::Conflict]);
     let posted = wallet.scan(0, 10).await.unwrap();
     assert_eq!(posted.into_iter().map(|posted| posted.transfer).collect::<Vec<_>>(), batch[..2]);
-    let accounts = wallet.accounts(None, 10).await.unwrap();
+    let accounts = wallet.accounts(None, 10, &Boundaries::default()).await.unwrap();
     let names: Vec<&str> = accounts.iter().map(|row| row.account.as_str()).collect();
     assert_eq!(names, ["#clearing", "#top_ups", "ann", "bob"]);
 }
@@ -75,7 +75,7 @@ async fn a_missing_system_account_is_named_by_whoever_needs_it() {
         for error in [refused, wallet.books().await.unwrap_err()] {
             assert!(matches!(&error, WalletError::Damaged(reason) if reason.contains(missing)), "{error}");
         }
-        let accounts = wallet.accounts(None, 10).await.unwrap();
+        let accounts = wallet.accounts(None, 10, &Boundaries::default()).await.unwrap();
         let stored: Vec<_> = accounts.iter().map(|row| (row.account.as_str(), row.balance_fen.is_some())).collect();
         assert_eq!(stored, [("#clearing", missing != "#clearing"), ("#top_ups", missing != "#top_ups"), ("ann", true)]);
         assert_eq!(wallet.scan(0, 10).await.unwrap().len(), 1, "nothing was written");
@@ -153,7 +153,7 @@ async fn another_process_reads_while_the_wallet_writes() {
     });
     while !writing.is_finished() {
         // Each page is of one moment: never a balance without its transfers.
-        for row in reader.accounts(None, 100).await.unwrap() {
+        for row in reader.accounts(None, 100, &Boundaries::default()).await.unwrap() {
             assert_eq!(row.balance_fen.map(i128::from), Some(row.transfers_sum_fen), "{}", row.account);
         }
         assert_eq!(reader.books().await.unwrap().check(), None);

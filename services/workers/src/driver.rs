@@ -39,6 +39,7 @@ use crate::metrics::WorkerMetrics;
 use crate::purge::Purge;
 use crate::refund::Refund;
 use crate::seal::Seal;
+use crate::seal_months::SealMonths;
 
 /// Purges, seals and exports may be late, and look for work so many times less often than other jobs.
 const LATE_IDLE_FACTOR: u32 = 50;
@@ -139,6 +140,7 @@ impl WorkerSet {
         let purge = Purge::new(ports.clone(), zone_offset_s, limits, options.purge_after_s);
         let seal = Seal::new(ports.clone(), zone_offset_s, options.seal_after_days);
         let export = export_after_days.map(|days| Export::new(ports.clone(), zone_offset_s, days));
+        let seal_months = SealMonths::new(ports.clone(), zone_offset_s);
         let activate = Activate::new(ports, zone_offset_s, limits);
         let idle = Duration::from_millis(options.idle_ms);
         let mut jobs = vec![
@@ -147,6 +149,7 @@ impl WorkerSet {
             Scheduled { job: Box::new(activate), idle },
             Scheduled { job: Box::new(purge), idle: idle * LATE_IDLE_FACTOR },
             Scheduled { job: Box::new(seal), idle: idle * LATE_IDLE_FACTOR },
+            Scheduled { job: Box::new(seal_months), idle: idle * LATE_IDLE_FACTOR },
         ];
         jobs.extend(export.map(|job| Scheduled { job: Box::new(job), idle: idle * LATE_IDLE_FACTOR }));
         WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)

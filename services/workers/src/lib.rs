@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
-//! [`purge`], [`seal`], [`export`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`purge`], [`seal`], [`seal_months`], [`export`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -18,6 +18,7 @@ pub mod export;
 pub mod purge;
 pub mod refund;
 pub mod seal;
+pub mod seal_months;
 
 pub mod clock;
 pub mod driver;

@@ -39,6 +39,11 @@ pub struct RunningBalance {
 }
 
 impl RunningBalance {
+    /// Behind a row that leads to this balance.
+    pub fn behind(balance_fen: i64) -> RunningBalance {
+        RunningBalance { due_fen: balance_fen.into(), stored_fen: balance_fen.into() }
+    }
+
     /// Checks the next row of the account, at this position: its balance is the
     /// one before and what it changes (I1). After a wrong row either may be it, so
     /// that one wrong row is reported once.
@@ -55,6 +60,22 @@ impl RunningBalance {
             detail: format!("transfer {position} of {change_fen} fen leads to {balance_fen} fen, due were {due_fen}"),
         })
     }
+}
+
+/// Checks a user's balance at the end of the sealed months: what the transfers say, and what was sealed (I1).
+pub fn check_sealed_balance(account: &str, row_fen: Option<i64>, sealed_fen: Option<i64>) -> Option<Breach> {
+    let words = |fen: Option<i64>| fen.map_or("nothing".to_owned(), |fen| format!("{fen} fen"));
+    (row_fen != sealed_fen).then(|| Breach {
+        invariant: "I1",
+        code: "sealed_balance_off",
+        envelope_id: None,
+        user_id: Some(account.to_owned()),
+        detail: format!(
+            "at the end of the sealed months the transfers lead to {}, sealed was {}",
+            words(row_fen),
+            words(sealed_fen)
+        ),
+    })
 }
 
 /// A transfer whose id, kind and amount contradict each other (I1).

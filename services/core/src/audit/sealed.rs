@@ -38,6 +38,11 @@ pub fn exported_file_wrong(place: &str, number: u64, reason: &str) -> Breach {
     of_table("I3", "exported_file_wrong", detail)
 }
 
+/// A month of the wallet that is not what was sealed (I3). `place` names the database and the month.
+pub fn sealed_month_changed(place: &str, detail: &str) -> Breach {
+    of_table("I3", "sealed_month_changed", format!("{place} is not as it was sealed: {detail}"))
+}
+
 /// The wallet's transfers of a sealed table's envelopes are not those that its rows are due (I6).
 pub fn sealed_transfers_wrong(place: &str, due: &Tie, found: &Tie) -> Breach {
     let detail = if (due.transfers, due.amount_fen) == (found.transfers, found.amount_fen) {

@@ -45,6 +45,36 @@ impl Manifest {
     }
 }
 
+/// A manifest of whatever kind, as a member of a chain.
+pub trait Link {
+    /// Its place, from 1.
+    fn place(&self) -> u64;
+    /// The hash that it holds of the one before it; zeros for the first one.
+    fn previous(&self) -> Hash;
+    /// The hash over all of it, which the next one holds.
+    fn own_hash(&self) -> Hash;
+    /// Whether its figures do not contradict each other.
+    fn adds_up(&self) -> bool;
+}
+
+impl Link for Manifest {
+    fn place(&self) -> u64 {
+        self.number
+    }
+
+    fn previous(&self) -> Hash {
+        self.previous
+    }
+
+    fn own_hash(&self) -> Hash {
+        self.hash()
+    }
+
+    fn adds_up(&self) -> bool {
+        self.content.adds_up()
+    }
+}
+
 /// Why a manifest does not go on from the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
@@ -67,8 +97,8 @@ pub struct Chain {
 
 impl Chain {
     /// The chain that ends with this manifest.
-    pub fn up_to(last: &Manifest) -> Chain {
-        Chain { number: last.number, hash: last.hash() }
+    pub fn up_to(last: &impl Link) -> Chain {
+        Chain { number: last.place(), hash: last.own_hash() }
     }
 
     /// The place of the next manifest, and the hash that it holds of the one before.
@@ -83,15 +113,15 @@ impl Chain {
 
     /// Takes the next manifest, with the hash that is stored with it; gives what is wrong. After
     /// a break the chain goes on from the manifest as it was stored, so that one break is one.
-    pub fn take(&mut self, manifest: &Manifest, stored: Hash) -> Vec<Break> {
+    pub fn take(&mut self, manifest: &impl Link, stored: Hash) -> Vec<Break> {
         let (number, previous) = self.next();
         let breaks = [
-            (manifest.number != number).then_some(Break::Number),
-            (manifest.previous != previous).then_some(Break::Previous),
-            (manifest.hash() != stored).then_some(Break::Content),
-            (!manifest.content.adds_up()).then_some(Break::Figures),
+            (manifest.place() != number).then_some(Break::Number),
+            (manifest.previous() != previous).then_some(Break::Previous),
+            (manifest.own_hash() != stored).then_some(Break::Content),
+            (!manifest.adds_up()).then_some(Break::Figures),
         ];
-        *self = Chain { number: manifest.number, hash: stored };
+        *self = Chain { number: manifest.place(), hash: stored };
         breaks.into_iter().flatten().collect()
     }
 }

@@ -8,16 +8,23 @@
 //! A hash without a key proves no authorship: who can write all later manifests anew can
 //! forge the chain. It finds damage and slips, and changes after which the chain was not computed anew.
 //!
-//! Reading order: `content`, `tie`, `sealer`, `chain`.
+//! A month of the wallet's transfers has one too ([`Month`]), in a chain of its own for each database of the
+//! wallet: the transfers up to a position never change, since each one is behind all before it.
+//!
+//! Reading order: `content`, `tie`, `sealer`, `chain`; `month`, `month_sealer`.
 
 mod bytes;
 mod chain;
 mod content;
+mod month;
+mod month_sealer;
 mod sealer;
 mod tie;
 
 pub use self::bytes::Hash;
-pub use self::chain::{Break, Chain, Manifest};
+pub use self::chain::{Break, Chain, Link, Manifest};
 pub use self::content::Content;
+pub use self::month::{Month, MonthContent, MonthEnd, YearMonth};
+pub use self::month_sealer::{Block, BlockSealer, MonthSealer, PartsHash, hash_of_blocks, hash_of_ties};
 pub use self::sealer::Sealer;
 pub use self::tie::Tie;

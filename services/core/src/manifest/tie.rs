@@ -23,10 +23,15 @@ pub struct Tie {
 impl Tie {
     /// Adds one.
     pub fn add(&mut self, transfer: &Transfer) {
-        self.transfers += 1;
-        self.amount_fen = self.amount_fen.saturating_add(transfer.amount.get());
+        self.add_all(&Tie { transfers: 1, amount_fen: transfer.amount.get(), hash: hash_of(transfer) });
+    }
+
+    /// Adds all of another set.
+    pub fn add_all(&mut self, other: &Tie) {
+        self.transfers += other.transfers;
+        self.amount_fen = self.amount_fen.saturating_add(other.amount_fen);
         let mut carry = 0;
-        for (sum, byte) in self.hash.iter_mut().zip(hash_of(transfer)).rev() {
+        for (sum, byte) in self.hash.iter_mut().zip(other.hash).rev() {
             let digit = u16::from(*sum) + u16::from(byte) + carry;
             *sum = digit as u8;
             carry = digit >> 8;
@@ -35,15 +40,19 @@ impl Tie {
 }
 
 fn hash_of(transfer: &Transfer) -> Hash {
-    let kind: u8 = match transfer.kind {
+    let mut bytes = Bytes::default();
+    bytes.raw(&transfer.id.to_key()).number(kind_number(transfer.kind)).text(transfer.user.as_str());
+    bytes.signed(transfer.amount.get()).signed(transfer.at.millis());
+    Sha256::digest(bytes.take()).into()
+}
+
+/// The number of a kind in what is hashed.
+pub(super) fn kind_number(kind: TransferKind) -> u8 {
+    match kind {
         TransferKind::TopUp => 1,
         TransferKind::Send => 2,
         TransferKind::Open => 3,
         TransferKind::Refund => 4,
         TransferKind::Cancel => 5,
-    };
-    let mut bytes = Bytes::default();
-    bytes.raw(&transfer.id.to_key()).number(kind).text(transfer.user.as_str());
-    bytes.signed(transfer.amount.get()).signed(transfer.at.millis());
-    Sha256::digest(bytes.take()).into()
+    }
 }

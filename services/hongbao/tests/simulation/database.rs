@@ -277,7 +277,7 @@ impl WalletFaults for Database<dyn Wallet> {
 
 fn effect_in_wallet(verb: WalletVerb) -> Effect {
     match verb {
-        WalletVerb::Transfer => Effect::Write,
+        WalletVerb::Transfer | WalletVerb::BeginMonth | WalletVerb::PutMonth | WalletVerb::SealMonth => Effect::Write,
         WalletVerb::Barrier => Effect::Barrier,
         WalletVerb::Ping
         | WalletVerb::Balance
@@ -286,7 +286,12 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::OfEnvelopes
         | WalletVerb::Scan
         | WalletVerb::Accounts
-        | WalletVerb::Balances
+        | WalletVerb::LedgerEnd
+        | WalletVerb::Months
+        | WalletVerb::MonthBlocks
+        | WalletVerb::MonthTies
+        | WalletVerb::MonthBalances
+        | WalletVerb::UsersAt
         | WalletVerb::Books => Effect::Read,
     }
 }

@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
-use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::manifest::{Block, Month, Tie};
+use hongbao_core::{Date, EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
-use hongbao_wallet::{AccountRow, BalanceLine, Posted, Wallet, WalletError, WalletReads, WalletScans};
+use hongbao_wallet::{
+    AccountRow, Boundaries, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, Posted, ShardPlace, UserAt, Wallet,
+    WalletError, WalletMonths, WalletReads, WalletScans,
+};
 
 use super::{Replaceable, barrier_after, generations_after};
 
@@ -26,7 +30,15 @@ pub enum WalletVerb {
     OfEnvelopes,
     Scan,
     Accounts,
-    Balances,
+    LedgerEnd,
+    Months,
+    MonthBlocks,
+    MonthTies,
+    MonthBalances,
+    UsersAt,
+    BeginMonth,
+    PutMonth,
+    SealMonth,
     Books,
     Barrier,
 }
@@ -127,9 +139,11 @@ impl<G: WalletFaults> Wallet for FaultInjectingWallet<G> {
 
 /// Implements a group of verbs: each may fail before and after the wallet has executed it.
 macro_rules! with_faults {
-    ($group:ident { $($verb:ident => $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* }) => {
+    ($group:ident { $($verb:ident => $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* $([$plain:item])? }) => {
         #[async_trait]
         impl<G: WalletFaults> $group for FaultInjectingWallet<G> {
+            $($plain)?
+
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, WalletError> {
                 self.inject(WalletVerb::$verb, |inner| async move { inner.$name($($arg),*).await }).await
             })*
@@ -144,9 +158,23 @@ with_faults! { WalletReads {
 } }
 
 with_faults! { WalletScans {
-    OfEnvelopes => of_envelopes(envelopes: &[EnvelopeId]) -> Vec<Transfer>;
-    Scan => scan(after: i64, limit: u32) -> Vec<Posted>;
-    Accounts => accounts(after: Option<&str>, limit: u32) -> Vec<AccountRow>;
-    Balances => balances(after: Option<(&UserId, i64)>, limit: u32) -> Vec<BalanceLine>;
+    OfEnvelopes => of_envelopes(envelopes: &[EnvelopeId]) -> Vec<Posted>;
+    Scan => scan(after: i64, limit: u32) -> Vec<Line>;
+    Accounts => accounts(after: Option<&str>, limit: u32, sealed: &Boundaries) -> Vec<AccountRow>;
     Books => books() -> Books;
+} }
+
+with_faults! { WalletMonths {
+    LedgerEnd => ledger_end(shard: u8) -> LedgerEnd;
+    Months => months(shard: u8, after: u64, limit: u32) -> Vec<MonthRow>;
+    MonthBlocks => month_blocks(shard: u8, number: u64) -> Vec<Block>;
+    MonthTies => month_ties(shard: u8, number: u64) -> Vec<(Date, Tie)>;
+    MonthBalances => month_balances(shard: u8, number: u64, after: &str, limit: u32) -> Vec<(String, i64)>;
+    UsersAt => users_at(shard: u8, after: &str, position: i64, number: u64, limit: u32) -> Vec<UserAt>;
+    BeginMonth => begin_month(shard: u8) -> MonthAttempt;
+    PutMonth => put_month(attempt: &MonthAttempt, part: MonthPart) -> bool;
+    SealMonth => seal_month(attempt: &MonthAttempt, month: &Month) -> bool;
+    [fn shards(&self) -> Vec<ShardPlace> {
+        self.inner.now().shards()
+    }]
 } }

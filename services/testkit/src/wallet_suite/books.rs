@@ -9,7 +9,7 @@ use hongbao_core::{Transfer, TransferKind, TransferOutcome};
 
 use super::reading::stored;
 use super::{balance, cancel, of_envelope, one, open, send, top_up};
-use hongbao_wallet::Wallet;
+use hongbao_wallet::{Boundaries, Wallet};
 
 /// Random numbers from a seed: each is below `bound`.
 struct Dice(u64);
@@ -55,7 +55,7 @@ pub async fn all_accounts_add_up_to_zero_after_random_transfers(wallet: Arc<dyn 
     for outcome in ["Done", "AlreadyDone", "InsufficientFunds", "Cancelled", "AlreadyPaid", "Conflict"] {
         assert!(outcomes_seen.contains_key(outcome), "the dice should have led to {outcome}: {outcomes_seen:?}");
     }
-    let accounts = wallet.accounts(None, u32::MAX).await.unwrap();
+    let accounts = wallet.accounts(None, u32::MAX, &Boundaries::default()).await.unwrap();
     assert_eq!(accounts.iter().map(|row| i128::from(stored(row))).sum::<i128>(), 0);
     for row in &accounts {
         assert_eq!(check_balance(&row.account, stored(row), row.transfers_sum_fen), None);
@@ -78,7 +78,7 @@ pub async fn sums_beyond_64_bits_are_told(wallet: Arc<dyn Wallet>) {
     let most = i128::from(i64::MAX);
     let books = wallet.books().await.unwrap();
     assert_eq!(books, Books { balances_fen: 2 * most, outstanding_fen: -most, top_ups_fen: most });
-    for row in wallet.accounts(None, u32::MAX).await.unwrap() {
+    for row in wallet.accounts(None, u32::MAX, &Boundaries::default()).await.unwrap() {
         assert_eq!(i128::from(stored(&row)), row.transfers_sum_fen, "{}", row.account);
     }
 }

@@ -34,6 +34,13 @@ pub(super) const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 3,
     },
+    // Earlier programs would move slots without a thought for the months that they belong to.
+    Migration {
+        name: "0004_months",
+        sql: include_str!("../../../../sql/mysql/wallet/0004_months.sql"),
+        target: Target::Database,
+        version: 4,
+    },
 ]);
 /// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
@@ -170,13 +177,18 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
 }
 
 /// The unique keys that a database must have; those of transfers see to it that each is written once (I6).
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 12] = [
     ("transfer", "position"),
     ("transfer", "id"),
     ("ledger", "one"),
     ("fence", "one"),
     ("slot_move", "id"),
     ("slot_move", "arrival"),
+    ("sealed_month", "number"),
+    ("month_block", "number,last_position"),
+    ("month_balance", "user_id,number"),
+    ("month_tie", "number,date"),
+    ("month_attempt", "one"),
     BARRIER_KEY,
 ];
 

@@ -14,18 +14,20 @@
 //! | the same after a deadlock (error 1213, on a cluster also at the commit) | 3 more each time, at most 8 times in all |
 //! | `balance`, `history` | 1 |
 //! | `find`, `of_envelopes`, whose ids do not tell the user | 1 in each shard, at the same time |
-//! | `scan`, `accounts`, `balances`, a page of them | 1 in each shard that it reaches, 2 where a history goes on; for the first page of accounts in a shard 1 more, and 1 for each 10,000 transfers there |
+//! | `scan`, `accounts`, a page of them | 1 in each shard that it reaches; for the first page of accounts in a shard 1 more, and 1 for each 10,000 transfers there that lie in no sealed month |
 //! | `books` | 1 in each shard, and 1 for each 1,000 users there, the shards at the same time |
 
 mod fence;
 mod layout;
 mod migrate;
+mod months;
 mod moving;
 mod promise;
 mod reads;
 mod scans;
 mod shard;
 mod slots;
+mod transact;
 mod transaction;
 mod verified;
 mod wallet;

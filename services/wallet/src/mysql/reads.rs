@@ -9,7 +9,7 @@ use hongbao_database::mysql::row::put;
 
 use super::shard::{Shard, TRANSFER_COLUMNS, put_id_is_one_of};
 use super::wallet::MysqlWallet;
-use crate::row::{self, code_of, posted, transfer};
+use crate::row::{self, code_of, posted};
 use crate::{Posted, WalletError, WalletReads};
 
 #[async_trait]
@@ -53,10 +53,11 @@ impl WalletReads for MysqlWallet {
 
     async fn find(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, WalletError> {
         let of_shard = |shard: Arc<Shard>, ids: Arc<[TransferId]>| async move {
-            let mut sql = format!("SELECT /* find */ {TRANSFER_COLUMNS} FROM {}.transfer WHERE ", shard.db);
+            let mut sql = format!("SELECT /* find */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE ", shard.db);
             put_id_is_one_of(&mut sql, ids.iter().copied());
-            shard.fetch(&sql).await?.parse(transfer, |transfer| transfer.user.as_str())
+            shard.fetch(&sql).await?.parse(posted, |posted| posted.transfer.user.as_str())
         };
-        self.found(ids, of_shard).await
+        let found = self.found(ids, of_shard).await?;
+        Ok(found.into_iter().map(|posted| posted.transfer).collect())
     }
 }

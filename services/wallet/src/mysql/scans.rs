@@ -4,14 +4,16 @@
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
-use hongbao_core::{EnvelopeId, Transfer, TransferId, UserId};
+use hongbao_core::{EnvelopeId, TransferId, UserId};
 use hongbao_database::mysql::row::put_bytes;
 use hongbao_database::row::StoredRow;
 
 use super::shard::{Shard, TRANSFER_COLUMNS, shard_number};
 use super::wallet::MysqlWallet;
-use crate::row::{balance_line, posted, transfer};
-use crate::{AccountRow, BalanceLine, CLEARING, Posted, TOP_UPS, WalletError, WalletScans};
+use crate::row::{LINE_COLUMNS, line, posted};
+use crate::{
+    AccountRow, Boundaries, Boundary, CLEARING, Line, Posted, SealedBalance, TOP_UPS, WalletError, WalletScans,
+};
 
 /// What the user's account sees of a transfer.
 const USER_FEN: &str = "CASE kind WHEN 2 THEN -amount_fen ELSE amount_fen END";
@@ -23,24 +25,29 @@ const SUM_USERS_PAGE: i64 = 1_000;
 
 #[async_trait]
 impl WalletScans for MysqlWallet {
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Posted>, WalletError> {
         self.found(envelopes, |shard, envelopes| async move { shard.of_envelopes(&envelopes).await }).await
     }
 
-    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        let mut page: Vec<Posted> = Vec::new();
+    async fn scan(&self, after: i64, limit: u32) -> Result<Vec<Line>, WalletError> {
+        let mut page: Vec<Line> = Vec::new();
         for shard in self.from(shard_number(after)) {
             let room = limit - page.len() as u32;
             if room == 0 {
                 break;
             }
             let rows = shard.scan(shard.inner(after).max(0), room).await?;
-            page.extend(rows.into_iter().map(|posted| shard.outer_posted(posted)));
+            page.extend(rows.into_iter().map(|line| Line { position: shard.outer(line.position), ..line }));
         }
         Ok(page)
     }
 
-    async fn accounts(&self, after: Option<&str>, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
+    async fn accounts(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+        sealed: &Boundaries,
+    ) -> Result<Vec<AccountRow>, WalletError> {
         // An account of the system names its shard, a user's name leads to it.
         let first = match (after, after.and_then(UserId::parse)) {
             (None, _) => 0,
@@ -53,9 +60,9 @@ impl WalletScans for MysqlWallet {
         let mut page: Vec<AccountRow> = Vec::new();
         for shard in self.from(first) {
             let after = after.filter(|_| shard.number == first).unwrap_or_default();
-            let is_user = UserId::parse(after).is_some();
+            let (is_user, boundary) = (UserId::parse(after).is_some(), sealed.0.get(&shard.number));
             if !is_user {
-                let system = shard.system_accounts().await?;
+                let system = shard.system_accounts(boundary).await?;
                 page.extend(system.into_iter().filter(|row| row.account.as_str() > after));
             }
             page.truncate(limit as usize);
@@ -63,23 +70,7 @@ impl WalletScans for MysqlWallet {
             if room == 0 {
                 break;
             }
-            page.extend(shard.user_accounts(if is_user { after } else { "" }, room).await?);
-        }
-        Ok(page)
-    }
-
-    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        let first = after.map_or(0, |(user, _)| self.shard_of(user).number);
-        let mut page: Vec<BalanceLine> = Vec::new();
-        for shard in self.from(first) {
-            let room = limit - page.len() as u32;
-            if room == 0 {
-                break;
-            }
-            let after = after.filter(|_| shard.number == first);
-            let after = after.map(|(user, position)| (user, shard.inner(position)));
-            let lines = shard.balances(after, room).await?;
-            page.extend(lines.into_iter().map(|line| BalanceLine { position: shard.outer(line.position), ..line }));
+            page.extend(shard.user_accounts(if is_user { after } else { "" }, room, boundary).await?);
         }
         Ok(page)
     }
@@ -107,30 +98,33 @@ struct Moment {
 
 impl Shard {
     /// The keys of an envelope lie together, from `seq` 0 to the last that there could be.
-    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Transfer>, WalletError> {
-        let mut sql = format!("SELECT /* of_envelopes */ {TRANSFER_COLUMNS} FROM {}.transfer WHERE ", self.db);
+    async fn of_envelopes(&self, envelopes: &[EnvelopeId]) -> Result<Vec<Posted>, WalletError> {
+        let mut sql =
+            format!("SELECT /* of_envelopes */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE ", self.db);
         for (number, id) in envelopes.iter().enumerate() {
             sql.push_str(if number == 0 { "id BETWEEN " } else { " OR id BETWEEN " });
             put_bytes(&mut sql, &TransferId::Envelope(*id, 0).to_key());
             sql.push_str(" AND ");
             put_bytes(&mut sql, &TransferId::Envelope(*id, u32::MAX).to_key());
         }
-        self.fetch_patiently(&sql).await?.parse(transfer, |transfer| transfer.user.as_str())
+        let found = self.fetch_patiently(&sql).await?.parse(posted, |posted| posted.transfer.user.as_str())?;
+        Ok(found.into_iter().map(|posted| self.outer_posted(posted)).collect())
     }
 
     /// `after` and what comes back are positions in the shard.
-    async fn scan(&self, mut after: i64, limit: u32) -> Result<Vec<Posted>, WalletError> {
-        let mut page: Vec<Posted> = Vec::new();
+    async fn scan(&self, mut after: i64, limit: u32) -> Result<Vec<Line>, WalletError> {
+        let mut page: Vec<Line> = Vec::new();
         let mut rows_max = limit;
         loop {
             let sql = format!(
-                "SELECT /* scan */ {TRANSFER_COLUMNS}, position FROM {}.transfer WHERE position > {after} \
-                 ORDER BY position LIMIT {rows_max}",
-                self.db
+                "SELECT /* scan */ {LINE_COLUMNS}, (SELECT b.balance_fen FROM {db}.transfer b FORCE INDEX (history) \
+                   WHERE b.user_id = t.user_id AND b.position < t.position ORDER BY b.position DESC LIMIT 1) \
+                 FROM {db}.transfer t WHERE t.position > {after} ORDER BY t.position LIMIT {rows_max}",
+                db = self.db
             );
             let found = self.fetch_patiently(&sql).await?;
             let room = limit as usize - page.len();
-            page.extend(found.parse_first(room, posted, |posted| posted.transfer.user.as_str())?);
+            page.extend(found.parse_first(room, line, |line| line.transfer.user.as_str())?);
             match found.rows.last() {
                 Some(last) if found.rows.len() == rows_max as usize && page.len() < limit as usize => {
                     after = last.int(5)?;
@@ -156,11 +150,12 @@ impl Shard {
     }
 
     /// The accounts of the system on a shard, in the order of their names. They have
-    /// a part in every transfer, so all are added up, page by page.
-    async fn system_accounts(&self) -> Result<[AccountRow; 2], WalletError> {
+    /// a part in every transfer, so all behind the boundary are added up, page by page.
+    async fn system_accounts(&self, boundary: Option<&Boundary>) -> Result<[AccountRow; 2], WalletError> {
         let Moment { system, until } = self.moment().await?;
         let (mut through_clearing, mut from_top_ups) = (0, 0);
-        let mut after = -i64::MAX;
+        let mut after = boundary.map_or(-i64::MAX, |boundary| boundary.position);
+        let end = boundary.map(|boundary| boundary.end).unwrap_or_default();
         loop {
             let sql = format!(
                 "SELECT /* system_accounts */ user_id, COUNT(*), MAX(position), \
@@ -185,32 +180,52 @@ impl Shard {
                 break;
             }
         }
-        let account = |name: &str, balance_fen, users_fen: i128| AccountRow {
+        let account = |name: &str, balance_fen, before_fen: i64, users_fen: i128| AccountRow {
             account: format!("{name}/{:02}", self.number),
             balance_fen,
-            transfers_sum_fen: -users_fen,
+            transfers_sum_fen: i128::from(before_fen) - users_fen,
+            sealed: SealedBalance::default(),
         };
         let (clearing_fen, top_ups_fen) = system.unzip();
-        Ok([account(CLEARING, clearing_fen, through_clearing), account(TOP_UPS, top_ups_fen, from_top_ups)])
+        Ok([
+            account(CLEARING, clearing_fen, end.clearing_fen, through_clearing),
+            account(TOP_UPS, top_ups_fen, end.top_ups_fen, from_top_ups),
+        ])
     }
 
     /// Users by name after `after`, a name or empty. A page of names is cut out first.
-    async fn user_accounts(&self, after: &str, limit: u32) -> Result<Vec<AccountRow>, WalletError> {
+    async fn user_accounts(
+        &self,
+        after: &str,
+        limit: u32,
+        boundary: Option<&Boundary>,
+    ) -> Result<Vec<AccountRow>, WalletError> {
         let (mut page, mut after): (Vec<AccountRow>, _) = (Vec::new(), after.to_owned());
+        let (position, number) = boundary.map_or((-i64::MAX, 0), |boundary| (boundary.position, boundary.number));
         loop {
             let room = limit as usize - page.len();
             let sql = format!(
                 "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
                      WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), \
-                   (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer t WHERE t.user_id = p.user_id) \
-                 FROM (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' \
-                   ORDER BY user_id LIMIT {room}) p \
-                 ORDER BY p.user_id",
-                db = self.db
+                   (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer t FORCE INDEX (history) \
+                     WHERE t.user_id = p.user_id AND t.position > {position}), \
+                   (SELECT t.balance_fen FROM {db}.transfer t FORCE INDEX (history) \
+                     WHERE t.user_id = p.user_id AND t.position <= {position} ORDER BY t.position DESC LIMIT 1), \
+                   (SELECT m.balance_fen FROM {db}.month_balance m FORCE INDEX (PRIMARY) \
+                     WHERE m.user_id = p.user_id AND m.number <= {number} ORDER BY m.number DESC LIMIT 1) \
+                 FROM ({names}) p ORDER BY p.user_id",
+                db = self.db,
+                names = self.names(&after, room as u32)
             );
             let parse = |row: &_| {
                 let account = StoredRow::text(row, 0)?.to_owned();
-                Ok(AccountRow { account, balance_fen: Some(StoredRow::int(row, 1)?), transfers_sum_fen: sum(row, 2)? })
+                let [row_fen, sealed_fen] = [StoredRow::int_or_null(row, 3)?, StoredRow::int_or_null(row, 4)?];
+                Ok(AccountRow {
+                    account,
+                    balance_fen: Some(StoredRow::int(row, 1)?),
+                    transfers_sum_fen: sum(row, 2)? + i128::from(sealed_fen.unwrap_or(0)),
+                    sealed: SealedBalance { row_fen, sealed_fen },
+                })
             };
             let found = self.fetch_patiently(&sql).await?;
             page.extend(found.parse(parse, |row| &row.account)?);
@@ -221,38 +236,13 @@ impl Shard {
         }
     }
 
-    /// What each transfer did to its user's balance. `after` and what comes back are
-    /// positions in the shard. The rest of one history and the histories behind it are
-    /// two statements: as one condition, databases would read that history from its
-    /// start for each of its pages.
-    async fn balances(&self, after: Option<(&UserId, i64)>, limit: u32) -> Result<Vec<BalanceLine>, WalletError> {
-        let mut page: Vec<BalanceLine> = Vec::new();
-        let limit = limit as usize;
-        let mut conditions = match after {
-            Some((user, position)) => {
-                vec![format!("user_id > '{user}'"), format!("user_id = '{user}' AND position > {position}")]
-            }
-            None => vec!["user_id > ''".to_owned()],
-        };
-        while let Some(condition) = conditions.pop() {
-            let room = limit - page.len();
-            if room == 0 {
-                break;
-            }
-            let sql = format!(
-                "SELECT /* balances */ user_id, position, {USER_FEN}, balance_fen FROM {}.transfer FORCE INDEX (history) \
-                 WHERE {condition} ORDER BY user_id, position LIMIT {room}",
-                self.db
-            );
-            let found = self.fetch_patiently(&sql).await?;
-            page.extend(found.parse(balance_line, |line| &line.account)?);
-            if let Some(last) = found.rows.last().filter(|_| found.rows.len() == room && page.len() < limit) {
-                let (user, position) = (name_in(last)?, last.int(1)?);
-                conditions =
-                    vec![format!("user_id > '{user}'"), format!("user_id = '{user}' AND position > {position}")];
-            }
-        }
-        Ok(page)
+    /// The statement that lists so many names of users behind one, each found by a look behind the one before it.
+    pub(super) fn names(&self, after: &str, limit: u32) -> String {
+        format!(
+            "SELECT DISTINCT user_id FROM {}.transfer FORCE INDEX (history) WHERE user_id > '{after}' \
+             ORDER BY user_id LIMIT {limit}",
+            self.db
+        )
     }
 
     /// The balances that users had at one moment are added up page by page.
@@ -266,10 +256,9 @@ impl Shard {
         loop {
             let sql = format!(
                 "SELECT /* books */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t WHERE t.user_id = p.user_id \
-                   AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) FROM \
-                   (SELECT DISTINCT user_id FROM {db}.transfer WHERE user_id > '{after}' \
-                    ORDER BY user_id LIMIT {SUM_USERS_PAGE}) p ORDER BY p.user_id",
-                db = self.db
+                   AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) FROM ({names}) p ORDER BY p.user_id",
+                db = self.db,
+                names = self.names(&after, SUM_USERS_PAGE as u32)
             );
             let found = self.fetch_patiently(&sql).await?;
             for row in &found.rows {

@@ -36,6 +36,8 @@ pub(super) struct Shard {
     pub number: u8,
     /// `wallet_00`, which stands before each table's name.
     pub db: String,
+    /// The number in it.
+    pub database: u8,
     /// The slots that it holds.
     slots: SlotSet,
     /// The way to its server.
@@ -70,11 +72,17 @@ impl Shard {
         Shard {
             number: plan.number,
             db: plan.name(),
+            database: plan.database,
             slots: plan.slot_set(),
             connections: VerifiedConnections::new(server, plan, databases),
             durable_to: DurableTo::default(),
             left: Mutex::default(),
         }
+    }
+
+    /// The slots that it holds.
+    pub fn slots(&self) -> SlotSet {
+        self.slots
     }
 
     /// Refuses a user who is known to have left, before the refusal disturbs a batch.

@@ -16,7 +16,7 @@ use super::layout::{DatabaseServer, plan, slot_of};
 use super::shard::Shard;
 use super::transaction::ShardWriter;
 use crate::writer::{Queue, Waiting, check_size};
-use crate::{Wallet, WalletError};
+use crate::{Posted, Wallet, WalletError};
 
 /// The ledger in the databases of all servers.
 pub struct MysqlWallet {
@@ -140,6 +140,12 @@ impl MysqlWallet {
         &self.shards[self.place_of(user)].shard
     }
 
+    /// The shard of this number.
+    pub(super) fn shard(&self, number: u8) -> Result<&Shard, WalletError> {
+        let none = || WalletError::Unavailable(format!("no part of the wallet has the number {number}"));
+        self.from(number).next().filter(|shard| shard.number == number).ok_or_else(none)
+    }
+
     /// The shards from the one of this number on.
     pub(super) fn from(&self, number: u8) -> impl Iterator<Item = &Shard> {
         self.shards.iter().map(|open| &*open.shard).skip_while(move |shard| shard.number < number)
@@ -166,17 +172,17 @@ impl MysqlWallet {
         &self,
         wanted: &[T],
         ask: fn(Arc<Shard>, Arc<[T]>) -> F,
-    ) -> Result<Vec<Transfer>, WalletError>
+    ) -> Result<Vec<Posted>, WalletError>
     where
         T: Copy,
-        F: Future<Output = Result<Vec<Transfer>, WalletError>> + Send + 'static,
+        F: Future<Output = Result<Vec<Posted>, WalletError>> + Send + 'static,
     {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
         let wanted: Arc<[T]> = wanted.into();
         let mut found = self.ask_all(|shard| ask(shard, Arc::clone(&wanted))).await?.concat();
-        found.sort_by_key(|transfer| transfer.id);
+        found.sort_by_key(|posted| posted.transfer.id);
         Ok(found)
     }
 }

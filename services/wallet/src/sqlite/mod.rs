@@ -9,6 +9,7 @@
 //! | the transfers, by row counts | 1 to 15; 2 for 512, 4 for 1,024 |
 //! | the balances of the system's accounts | 1 |
 
+mod months;
 mod reads;
 mod scans;
 mod transaction;
@@ -40,6 +41,8 @@ pub struct SqliteWallet {
     file: Arc<SqliteFile>,
     /// Absent when the file is only read.
     queue: Option<Queue>,
+    /// Absent in a ledger of an earlier version, which is only read.
+    has_months: bool,
 }
 
 impl SqliteWallet {
@@ -56,15 +59,15 @@ impl SqliteWallet {
         let failed = |error: String| WalletError::Unavailable(format!("{}: {error}", path.display()));
         let file = SqliteFile::open(&path, mode).await.map_err(|error| failed(error.to_string()))?;
         if mode == Mode::ReadOnly {
-            check_version(&file).await.map_err(failed)?;
-            return Ok(SqliteWallet { file: Arc::new(file), queue: None });
+            let has_months = check_version(&file).await.map_err(failed)?;
+            return Ok(SqliteWallet { file: Arc::new(file), queue: None, has_months });
         }
         let mut writer = file.writer().await?;
         MIGRATIONS.run_direct(&mut *writer).await.map_err(|error| failed(error.to_string()))?;
         drop(writer);
         let file = Arc::new(file);
         let queue = Queue::start(FileWriter(Arc::clone(&file)), queue_max);
-        Ok(SqliteWallet { file, queue: Some(queue) })
+        Ok(SqliteWallet { file, queue: Some(queue), has_months: true })
     }
 
     /// The ledger's file.
@@ -91,14 +94,18 @@ impl Transact for FileWriter {
     }
 }
 
-/// What may only be read cannot be upgraded. A ledger of before there were marks
-/// of folders can be read as it is: what came after its first step is not read.
-async fn check_version(file: &SqliteFile) -> Result<(), String> {
+/// What may only be read cannot be upgraded. A ledger of before there were marks of folders, or
+/// sealed months, can be read as it is: what came after its first step is not read. Tells whether it has all of them.
+async fn check_version(file: &SqliteFile) -> Result<bool, String> {
     let mut connection = file.readers().acquire().await.map_err(|error| error.to_string())?;
     let applied = connection.list_applied_migrations().await.map_err(|error| error.to_string())?;
     let is_same = (1..=MIGRATIONS.iter().count()).contains(&applied.len())
         && applied.iter().zip(MIGRATIONS.iter()).all(|(is, should)| is.checksum == should.checksum);
-    if is_same { Ok(()) } else { Err("the ledger is of another version than this program".to_owned()) }
+    if is_same {
+        Ok(applied.len() == MIGRATIONS.iter().count())
+    } else {
+        Err("the ledger is of another version than this program".to_owned())
+    }
 }
 
 /// As in the store on SQLite: what is visible is durable.

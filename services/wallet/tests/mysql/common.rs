@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use hongbao_core::{Slot, Traffic};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_testbed::Part;
-use hongbao_wallet::Wallet;
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
+use hongbao_wallet::{Boundaries, Wallet};
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 use tokio::sync::{Mutex, MutexGuard};
@@ -97,7 +97,7 @@ pub async fn try_sql(nodes: &[String], text: &str) -> Result<Vec<MySqlRow>, sqlx
 
 /// Every account is the sum of its transfers and the books balance; gives all that came from outside.
 pub async fn audited(wallet: &dyn Wallet) -> i128 {
-    for row in wallet.accounts(None, u32::MAX).await.unwrap() {
+    for row in wallet.accounts(None, u32::MAX, &Boundaries::default()).await.unwrap() {
         assert_eq!(row.balance_fen.map(i128::from), Some(row.transfers_sum_fen), "{}", row.account);
     }
     let books = wallet.books().await.unwrap();

@@ -11,7 +11,7 @@ use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::{top_up, user};
 use hongbao_wallet::mysql::{DatabaseServer, MysqlWallet, migrate};
-use hongbao_wallet::{Wallet as _, WalletError, WalletReads as _, WalletScans as _};
+use hongbao_wallet::{Boundaries, Wallet as _, WalletError, WalletReads as _, WalletScans as _};
 use sqlx::{Connection as _, Executor as _};
 
 use crate::common::{DATABASES, audited, options};
@@ -159,7 +159,7 @@ async fn a_caller_who_meets_a_damaged_row_does_not_fail_its_neighbours() {
     let (part, wallet) = own(Duration::from_secs(5)).await;
     assert_eq!(wallet.transfer(vec![top_up(0, "ann", 1)]).await.unwrap(), [Done]);
     let mut root = root(&part).await;
-    let shard = wallet.accounts(None, u32::MAX).await.unwrap();
+    let shard = wallet.accounts(None, u32::MAX, &Boundaries::default()).await.unwrap();
     let holder = shard.iter().take_while(|row| row.account != "ann").filter(|row| row.is_of_system()).last().unwrap();
     let (_, number) = holder.account.split_once('/').unwrap();
     let damage = format!(

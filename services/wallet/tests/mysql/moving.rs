@@ -177,8 +177,7 @@ async fn a_move_that_is_killed_before_any_step_goes_on_and_no_user_is_served_at_
         left.values_mut().for_each(|(_, history)| history.retain(|one| one.id != cancel(777, "x").id));
         assert_eq!(left, all, "{killed_before:?}");
         assert_eq!(audited(&*new).await, money);
-        let (scanned, lines) = (new.scan(0, 10_000).await.unwrap(), new.balances(None, 10_000).await.unwrap());
-        assert_eq!(scanned.len(), lines.len());
+        let scanned = new.scan(0, 10_000).await.unwrap();
         let first = new.scan(0, 1).await.unwrap();
         let second = new.scan(first[0].position, 1).await.unwrap();
         assert_eq!([first, second].concat(), scanned[..2], "pages of one pass over those who have left");

@@ -1,13 +1,13 @@
 //! What an audit works with, and what all of its parts share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use hongbao_core::audit::Breach;
+use hongbao_core::audit::{Breach, RunningBalance};
 use hongbao_core::held::BEGINNING;
 use hongbao_core::id::{Span, TableRef};
-use hongbao_core::{EnvelopeId, Slot, Timestamp};
+use hongbao_core::{EnvelopeId, Slot, Timestamp, UserId};
 use hongbao_store::StoreError;
-use hongbao_wallet::Wallet;
+use hongbao_wallet::{Boundaries, Wallet};
 
 use super::known::Known;
 use super::report::AuditReport;
@@ -22,6 +22,10 @@ pub(super) struct Audit<'a> {
     pub(super) found: AuditReport,
     pub(super) known: Known,
     pub(super) ties: Ties,
+    /// Up to where the wallet's transfers are taken by their months.
+    pub(super) months: Boundaries,
+    /// Users whose last transfer was wrong, with what it should have led to.
+    pub(super) wrong_balances: HashMap<UserId, RunningBalance>,
     /// Sealed tables that are not there, by the place of their SET.
     pub(super) missing: Vec<(usize, TableRef)>,
 }
@@ -38,8 +42,17 @@ impl<'a> Audit<'a> {
     ) -> Result<Audit<'a>, AuditError> {
         check_whole(sets)?;
         let found = AuditReport { sets: sets.len() as u64, ..AuditReport::default() };
-        let (known, ties) = (Known::default(), Ties::default());
-        Ok(Audit { sets, wallet, report, found, known, ties, missing: Vec::new() })
+        Ok(Audit {
+            sets,
+            wallet,
+            report,
+            found,
+            known: Known::default(),
+            ties: Ties::default(),
+            months: Boundaries::default(),
+            wrong_balances: HashMap::new(),
+            missing: Vec::new(),
+        })
     }
 
     /// Reports what is broken.

@@ -43,8 +43,8 @@
 //! **Entries of no envelope** are looked for between the envelopes that were read,
 //! and count only if the envelope is still unknown when it is asked for after them.
 //!
-//! **Balances** are read user by user in the order of writing, and each is compared
-//! with the one before it: rows are only added, and behind those that were read.
+//! **Balances.** Each transfer is read with the balance that its user had before it, and has to lead from that
+//! to its own: rows are only added, and behind those that were read.
 //!
 //! **Accounts.** Each page is one moment, with balances and the sums of transfers,
 //! so each account is compared exactly. The books are the sums over all
@@ -69,10 +69,18 @@
 //! it was sealed only after each of its envelopes had passed the check that the audit makes. What each table shows
 //! of itself without its rows being read (its ends, whether anything in it waits) is compared all the same; what else
 //! was damaged since in a row is found when the table is in the sample that is read. The wallet's
-//! transfers of these envelopes are compared as a whole with what the manifest says is due ([`sealed`]). A
+//! transfers of these envelopes are compared as a whole with what the manifest says is due ([`ties`]). A
 //! table whose manifest is broken or missing is read as any other.
 //!
 //! Of an exported table the file stands for the table: its footer is read each time, and all of it in the sample.
+//!
+//! # Sealed months
+//! The wallet's transfers up to the end of its last sealed month are taken by what was sealed, so that an audit does not
+//! grow with them: nothing is ever written among them. Of each month the chain, its blocks' hashes and its ties to the
+//! envelopes are verified; of each user the balance at the boundary is compared with the one that was sealed, and goes
+//! on from there; and the ties are compared, date by date, with what the envelopes are due ([`ties`]). Transfers
+//! are read again block by block, a sample each time ([`months`]). From a month on that is not what was sealed, all
+//! are read as if none was.
 //!
 //! # What a crash may take back
 //! Rows can be read before their commit is on the disk, and an audit that has seen
@@ -91,12 +99,14 @@ mod damage;
 mod gap;
 pub(crate) mod journals;
 mod known;
+mod months;
 mod report;
 mod sealed;
 mod set;
 mod still_there;
 mod strays;
 mod table;
+mod tied;
 mod ties;
 mod wallet;
 
@@ -140,6 +150,7 @@ pub async fn audit_with(
     let began = Instant::now();
     let mut audit = Audit::of(sets, wallet, report)?;
     let still_there = StillThere::begin(sets, wallet).await?;
+    audit.months(sealed_rows).await?;
     for number in 0..sets.len() {
         audit.tables(number, sealed_rows).await?;
         still_there.check(sets, wallet).await?;
@@ -147,7 +158,6 @@ pub async fn audit_with(
     audit.transfers().await?;
     audit.ties().await?;
     still_there.check(sets, wallet).await?;
-    audit.balances().await?;
     audit.accounts().await?;
     still_there.check(sets, wallet).await?;
     let mut found = audit.found;
@@ -175,7 +185,7 @@ impl Audit<'_> {
     async fn tables(&mut self, number: usize, sealed_rows: SealedRows) -> Result<(), AuditError> {
         let set = &self.sets[number];
         let sealed = self.manifests(number).await?;
-        let to_read = sealed_rows.choose(&sealed);
+        let to_read = sealed_rows.choose(&sealed.keys().copied().collect::<Vec<_>>());
         let mut read = BTreeSet::new();
         loop {
             set.store.look().await.map_err(|error| set.failed(error))?;
@@ -188,7 +198,10 @@ impl Audit<'_> {
                     Some(manifest) => {
                         self.sealed_table(number, table, manifest, to_read.contains(&table)).await?;
                     }
-                    None => self.table(set, &mut Walk::begin(table, None)).await?,
+                    None => {
+                        self.ties.begin_table(number, table);
+                        self.table(set, &mut Walk::begin(table, None)).await?;
+                    }
                 }
             }
         }

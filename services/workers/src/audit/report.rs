@@ -37,7 +37,7 @@ pub struct AuditReport {
     pub ms_per_million_entries: Option<u64>,
 }
 
-/// What the manifests of sealed tables say.
+/// What the manifests of sealed tables and months say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SealedSums {
     /// Sealed tables.
@@ -54,6 +54,12 @@ pub struct SealedSums {
     pub opened_fen: i128,
     /// What went back: the rest.
     pub refunded_fen: i128,
+    /// Sealed months of the wallet, one for each of its parts.
+    pub months: u64,
+    /// Their transfers.
+    pub transfers: u64,
+    /// Blocks of them that were read.
+    pub blocks_read: u64,
 }
 
 impl AuditReport {
@@ -78,7 +84,7 @@ impl fmt::Display for AuditReport {
              in {sets} SET{plural}"
         )?;
         if self.sealed.tables > 0 {
-            let SealedSums { tables, tables_read, envelopes, entries, paid_fen, opened_fen, refunded_fen } =
+            let SealedSums { tables, tables_read, envelopes, entries, paid_fen, opened_fen, refunded_fen, .. } =
                 self.sealed;
             let (paid, opened, refunded) = (Yuan(paid_fen), Yuan(opened_fen), Yuan(refunded_fen));
             writeln!(
@@ -86,6 +92,10 @@ impl fmt::Display for AuditReport {
                 "sealed    {tables} tables with {envelopes} envelopes, {entries} entries: paid {paid} = opened {opened} \
                  + refunded {refunded}; {tables_read} of them were read"
             )?;
+        }
+        if self.sealed.months > 0 {
+            let SealedSums { months, transfers, blocks_read, .. } = self.sealed;
+            writeln!(f, "months    {months} sealed with {transfers} transfers; {blocks_read} blocks were read")?;
         }
         match self.books_read {
             true => writeln!(

@@ -4,25 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hongbao_core::audit::{
     exported_file_wrong, manifest_broken, manifest_unreadable, sealed_table_changed, sealed_table_missing,
-    sealed_transfers_wrong,
 };
 use hongbao_core::id::{Span, TableRef};
 use hongbao_core::limits::MANIFESTS_PAGE_MAX;
-use hongbao_core::manifest::{Chain, Manifest, Sealer, Tie};
-use hongbao_core::{EnvelopeId, Transfer};
+use hongbao_core::manifest::{Chain, Manifest, Sealer};
 use hongbao_store::{Outline, Store, StoreError};
 
 use super::auditor::{Audit, words_of};
 use super::set::AuditError;
 use super::table::Walk;
-use super::ties::{Rows, Sides};
+use super::ties::Rows;
 
-/// Which sealed tables are read row by row. The others are taken by their manifests.
+/// Which sealed tables, and blocks of sealed months, are read row by row. The others are taken by their manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealedRows {
     /// Each of them.
     All,
-    /// So many of each SET: with the next turn those that follow them.
+    /// So many of each SET, and of each part of the wallet: with the next turn those that follow them.
     Sample {
         /// How many.
         tables: u32,
@@ -32,15 +30,15 @@ pub enum SealedRows {
 }
 
 impl SealedRows {
-    /// Those of these that are to be read.
-    pub(super) fn choose(self, sealed: &BTreeMap<TableRef, Manifest>) -> BTreeSet<TableRef> {
+    /// Those of these, in order, that are to be read.
+    pub(super) fn choose<T: Clone>(self, sealed: &[T]) -> Vec<T> {
         let (tables, turn) = match self {
-            SealedRows::All => return sealed.keys().copied().collect(),
+            SealedRows::All => return sealed.to_vec(),
             SealedRows::Sample { tables, turn } => (tables as usize, turn),
         };
         let all = sealed.len().max(1) as u128;
         let first = (u128::from(turn) * tables as u128 % all) as usize;
-        sealed.keys().cycle().skip(first).take(tables.min(sealed.len())).copied().collect()
+        sealed.iter().cycle().skip(first).take(tables.min(sealed.len())).cloned().collect()
     }
 }
 
@@ -98,7 +96,7 @@ impl Audit<'_> {
         sums.paid_fen += i128::from(content.paid_fen);
         sums.opened_fen += i128::from(content.opened_fen);
         sums.refunded_fen += i128::from(content.refunded_fen);
-        self.ties.0.insert((number, table), Sides { due: content.tie, found: Tie::default(), rows });
+        self.ties.sealed.insert((number, table), (content.tie, rows));
     }
 
     /// Compares a sealed table with its manifest: what it shows of itself, and, if this differs
@@ -177,43 +175,6 @@ impl Audit<'_> {
         self.missing.push((number, table));
         self.tell([sealed_table_missing(&words_of(&self.sets[number], table), manifest.number)]);
     }
-
-    /// Whether a transfer is of an envelope in a sealed table, with which it then is compared at the end.
-    pub(super) fn is_tied(&mut self, id: EnvelopeId, transfer: &Transfer) -> bool {
-        if self.ties.0.is_empty() {
-            return false;
-        }
-        let number = self.holder_number(id);
-        let store = &self.sets[number].store;
-        // The id of an envelope whose table is missing leads to a day table.
-        let of_missing = self.missing.iter().find(|(of, table)| *of == number && store.may_lie_in(*table, id));
-        let place = of_missing.copied().unwrap_or_else(|| (number, store.table_of(id)));
-        self.ties.0.get_mut(&place).is_some_and(|sides| {
-            sides.found.add(transfer);
-            true
-        })
-    }
-
-    /// After all transfers: those of each sealed table are what its rows are due. Of a table
-    /// where they are not, its rows and the transfers are gone through to say which.
-    pub(super) async fn ties(&mut self) -> Result<(), AuditError> {
-        let mut wrong = std::mem::take(&mut self.ties.0);
-        wrong.retain(|_, sides| sides.due != sides.found);
-        for ((number, table), sides) in &wrong {
-            let (number, table) = (*number, *table);
-            let set = &self.sets[number];
-            self.tell([sealed_transfers_wrong(&words_of(set, table), &sides.due, &sides.found)]);
-            if sides.rows == Rows::Unread {
-                self.table(set, &mut Walk::begin(table, None)).await?;
-            }
-        }
-        // Of a missing table no envelope can be asked for.
-        wrong.retain(|_, sides| sides.rows != Rows::Missing);
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => self.transfers_of_no_envelope(&wrong.into_keys().collect()).await,
-        }
-    }
 }
 
 /// Whether the file of an exported table is that of its manifest, by its footer, and by all of it if `reads` it.
@@ -237,19 +198,10 @@ async fn check_file(store: &dyn Store, table: TableRef, manifest: &Manifest, rea
 
 #[cfg(test)]
 mod tests {
-    use hongbao_core::Date;
-    use hongbao_core::manifest::Sealer;
-
     use super::*;
 
-    fn sealed(count: i32) -> BTreeMap<TableRef, Manifest> {
-        let of = |day| {
-            let date = Date::parse("20260101").unwrap().plus_days(day);
-            let content = Sealer::default().content();
-            let manifest = Manifest { number: 1, database: 0, table: 0, date, content, previous: [0; 32] };
-            (TableRef { database: 0, table: 0, span: Span::Date(date) }, manifest)
-        };
-        (0..count).map(of).collect()
+    fn sealed(count: u32) -> Vec<u32> {
+        (0..count).collect()
     }
 
     #[test]

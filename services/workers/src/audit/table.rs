@@ -7,7 +7,7 @@ use hongbao_core::id::TableRef;
 use hongbao_core::manifest::Sealer;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Transfer, TransferId};
 use hongbao_store::StoreError;
-use hongbao_wallet::WalletError;
+use hongbao_wallet::{Posted, WalletError};
 
 use super::auditor::{Audit, gap_in, is_there, words_of};
 use super::damage::behind_envelope;
@@ -132,6 +132,10 @@ impl Audit<'_> {
             }
             // Absent are those whose transfers cannot be read, which was reported.
             let Some(transfers) = transfers.remove(&envelope.id) else { continue };
+            if self.sealed_table_of(envelope.id).is_none() {
+                self.tie_read(envelope.id, table, &transfers);
+            }
+            let transfers = plain(transfers);
             let rows = EnvelopeRows { envelope, entries: &entries, transfers: &transfers };
             if !check_envelope(&rows).is_empty() {
                 // It is read again: a long one need not be there twice.
@@ -177,11 +181,11 @@ impl Audit<'_> {
     }
 
     /// The transfers of each envelope; without those that cannot be read.
-    async fn transfers_of(&mut self, ids: &[EnvelopeId]) -> Result<HashMap<EnvelopeId, Vec<Transfer>>, AuditError> {
+    async fn transfers_of(&mut self, ids: &[EnvelopeId]) -> Result<HashMap<EnvelopeId, Vec<Posted>>, AuditError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let mut by_envelope: HashMap<EnvelopeId, Vec<Transfer>> = ids.iter().map(|id| (*id, Vec::new())).collect();
+        let mut by_envelope: HashMap<EnvelopeId, Vec<Posted>> = ids.iter().map(|id| (*id, Vec::new())).collect();
         let all = match self.wallet.of_envelopes(ids).await {
             Err(WalletError::Damaged(_)) => {
                 let mut all = Vec::new();
@@ -198,9 +202,9 @@ impl Audit<'_> {
             }
             found => found?,
         };
-        for transfer in all {
-            if let Some(of_id) = transfer.id.envelope_id().and_then(|id| by_envelope.get_mut(&id)) {
-                of_id.push(transfer);
+        for posted in all {
+            if let Some(of_id) = posted.transfer.id.envelope_id().and_then(|id| by_envelope.get_mut(&id)) {
+                of_id.push(posted);
             }
         }
         Ok(by_envelope)
@@ -208,7 +212,8 @@ impl Audit<'_> {
 
     /// Reads a suspect again, in the order that leaves no doubt.
     async fn suspect(&mut self, set: &SetStore, id: EnvelopeId) -> Result<(), AuditError> {
-        let Some(mut transfers) = self.transfers_of(&[id]).await?.remove(&id) else { return Ok(()) };
+        let Some(transfers) = self.transfers_of(&[id]).await?.remove(&id) else { return Ok(()) };
+        let mut transfers = plain(transfers);
         let (envelope, fold) = match set.store.load(id).await {
             Ok(Some(found)) => found,
             // A row that vanished since is missing for its transfers, which are checked later.
@@ -223,11 +228,16 @@ impl Audit<'_> {
         let seen: HashSet<TransferId> = transfers.iter().map(|transfer| transfer.id).collect();
         let last_seq = entries.iter().map(|entry| entry.seq).max().unwrap_or(0);
         let younger = self.transfers_of(&[id]).await?.remove(&id).unwrap_or_default();
-        transfers.extend(younger.into_iter().filter(|transfer| {
+        transfers.extend(plain(younger).into_iter().filter(|transfer| {
             let belongs = matches!(transfer.id, TransferId::Envelope(_, seq) if seq <= last_seq);
             belongs && !seen.contains(&transfer.id)
         }));
         self.tell(check_envelope(&EnvelopeRows { envelope: &envelope, entries: &entries, transfers: &transfers }));
         Ok(())
     }
+}
+
+/// Transfers without their places.
+fn plain(posted: Vec<Posted>) -> Vec<Transfer> {
+    posted.into_iter().map(|posted| posted.transfer).collect()
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 
 use hongbao_core::audit::{
-    RunningBalance, account_missing, check_balance, check_transfer, envelope_missing, unreadable,
+    RunningBalance, account_missing, check_balance, check_sealed_balance, check_transfer, envelope_missing, unreadable,
 };
-use hongbao_core::id::TableRef;
-use hongbao_core::{EnvelopeId, TransferKind, UserId};
+use hongbao_core::limits::AUDIT_ENVELOPES_REMEMBERED_MAX;
+use hongbao_core::{Date, EnvelopeId, TransferKind};
 use hongbao_store::StoreError;
-use hongbao_wallet::WalletError;
+use hongbao_wallet::{AccountRow, Line, SealedBalance, WalletError};
 
 use super::auditor::Audit;
 use super::damage::behind_transfer;
@@ -18,35 +18,51 @@ use super::set::AuditError;
 pub const ROWS_PAGE: u32 = 1_000;
 
 impl Audit<'_> {
-    /// Each transfer makes sense, and one that moves money of an envelope names one that exists.
+    /// Each transfer behind the sealed months.
     pub(super) async fn transfers(&mut self) -> Result<(), AuditError> {
-        let (mut after, mut size) = (i64::MIN, ROWS_PAGE);
+        let places = self.wallet.shards();
+        let ends = places.iter().skip(1).map(|place| place.base).chain([i64::MAX]);
+        for (place, end) in places.iter().zip(ends) {
+            let sealed = self.months.0.get(&place.shard).map(|boundary| boundary.position);
+            self.lines(place.behind(sealed), end, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Each transfer behind a position up to another one makes sense, and leads from its user's balance before it to
+    /// the one after it, and one that moves money of an envelope names one that exists. With `compares`, those of
+    /// sealed tables are compared as a set instead.
+    pub(super) async fn lines(&mut self, mut after: i64, until: i64, compares: bool) -> Result<(), AuditError> {
+        let mut size = ROWS_PAGE;
         loop {
-            let page = match self.wallet.scan(after, size).await {
+            let mut page = match self.wallet.scan(after, size).await {
                 Err(WalletError::Damaged(_)) if size > 1 => {
                     size = 1;
                     continue;
                 }
                 Err(WalletError::Damaged(reason)) => {
                     let next = behind_transfer(self.wallet, after).await?;
-                    let until = next.map_or("the end".to_owned(), |next| next.to_string());
-                    let detail = format!("transfers after position {after} up to {until}: {reason}");
+                    let words = next.map_or("the end".to_owned(), |next| next.to_string());
+                    let detail = format!("transfers after position {after} up to {words}: {reason}");
                     self.tell([unreadable(None, detail)]);
-                    let Some(next) = next else { return Ok(()) };
+                    let Some(next) = next.filter(|next| *next < until) else { return Ok(()) };
                     (after, size) = (next, ROWS_PAGE);
                     continue;
                 }
                 page => page?,
             };
+            let last = page.last().filter(|last| page.len() as u32 == size && last.position < until);
+            let next = last.map(|last| last.position);
+            page.truncate(page.partition_point(|line| line.position <= until));
             self.found.transfers += page.len() as u64;
             let mut missing = HashSet::new();
-            for transfer in page.iter().map(|posted| &posted.transfer) {
-                self.tell(check_transfer(transfer));
+            for line in &page {
+                self.line(line);
                 // What was cancelled may have been removed since.
-                let Some(id) = transfer.id.envelope_id().filter(|_| transfer.kind != TransferKind::Cancel) else {
-                    continue;
-                };
-                if self.is_tied(id, transfer) {
+                let transfer = &line.transfer;
+                let moves = transfer.kind != TransferKind::Cancel;
+                let Some(id) = transfer.id.envelope_id().filter(|_| moves) else { continue };
+                if compares && self.is_tied(id, transfer) {
                     continue;
                 }
                 if !missing.contains(&id) && !self.exists(id).await? {
@@ -56,31 +72,42 @@ impl Audit<'_> {
                     self.tell([envelope_missing(transfer)]);
                 }
             }
-            match page.last() {
-                Some(last) if page.len() as u32 == size => after = last.position,
-                _ => return Ok(()),
+            match next {
+                Some(next) => after = next,
+                None => return Ok(()),
             }
         }
     }
 
-    /// Names those of the transfers that belong to these tables whose envelope is not there.
-    pub(super) async fn transfers_of_no_envelope(
-        &mut self,
-        tables: &BTreeSet<(usize, TableRef)>,
-    ) -> Result<(), AuditError> {
+    /// A transfer by itself, and the balance that it leads to. After a wrong one either what it says or what it should
+    /// say may be gone on from, so that one wrong row is reported once.
+    fn line(&mut self, line: &Line) {
+        let Line { position, transfer, balance_fen, before_fen } = line;
+        self.tell(check_transfer(transfer));
+        let known = self.wrong_balances.remove(&transfer.user);
+        let mut running = known.unwrap_or_else(|| RunningBalance::behind(*before_fen));
+        let wrong = running.check(transfer.user.as_str(), *position, transfer.signed_amount(), *balance_fen);
+        if wrong.is_some() && self.wrong_balances.len() < AUDIT_ENVELOPES_REMEMBERED_MAX {
+            self.wrong_balances.insert(transfer.user.clone(), running);
+        }
+        self.tell(wrong);
+    }
+
+    /// Names those of the transfers of these dates whose envelope is not there.
+    pub(super) async fn transfers_of_no_envelope(&mut self, dates: &BTreeSet<Date>) -> Result<(), AuditError> {
         let mut after = i64::MIN;
         loop {
             let page = match self.wallet.scan(after, ROWS_PAGE).await {
-                // It was reported before; of what lies behind it the table is named.
+                // It was reported before; of what lies behind it the date is named.
                 Err(WalletError::Damaged(_)) => return Ok(()),
                 page => page?,
             };
-            for transfer in page.iter().map(|posted| &posted.transfer) {
+            for Line { position, transfer, .. } in &page {
                 let Some(id) = transfer.id.envelope_id().filter(|_| transfer.kind != TransferKind::Cancel) else {
                     continue;
                 };
-                let place = (self.holder_number(id), self.holder(id).store.table_of(id));
-                if tables.contains(&place) && !self.exists(id).await? {
+                let date = self.tied_date(id, *position);
+                if date.is_some_and(|date| dates.contains(&date)) && !self.exists(id).await? {
                     self.tell([envelope_missing(transfer)]);
                 }
             }
@@ -106,47 +133,11 @@ impl Audit<'_> {
         Ok(true)
     }
 
-    /// Each transfer leads from its user's balance before it to the one after it.
-    pub(super) async fn balances(&mut self) -> Result<(), AuditError> {
-        let mut last: Option<(UserId, i64)> = None;
-        let (mut running, mut account) = (RunningBalance::default(), None);
-        loop {
-            let before = last.clone();
-            let after = last.as_ref().map(|(user, position)| (user, *position));
-            let page = match self.wallet.balances(after, ROWS_PAGE).await {
-                Err(WalletError::Damaged(reason)) => {
-                    self.tell([unreadable(None, format!("balances {}: {reason}", from_words(&last)))]);
-                    return Ok(());
-                }
-                page => page?,
-            };
-            let is_full = page.len() as u32 == ROWS_PAGE;
-            for line in page {
-                if account.as_deref() != Some(&*line.account) {
-                    (running, account) = (RunningBalance::default(), Some(line.account.clone()));
-                }
-                self.tell(running.check(&line.account, line.position, line.change_fen, line.balance_fen));
-                // A name that no user can have is reported where the transfers are read.
-                let Some(user) = UserId::parse(&line.account) else { continue };
-                last = Some((user, line.position));
-            }
-            if !is_full {
-                return Ok(());
-            }
-            if last == before {
-                // No page can begin behind an account that is no user's.
-                let reason = format!("balances {}: a page of accounts that are no user's", from_words(&last));
-                self.tell([unreadable(None, reason)]);
-                return Ok(());
-            }
-        }
-    }
-
     /// Each balance is the sum of its transfers, and all add up.
     pub(super) async fn accounts(&mut self) -> Result<(), AuditError> {
-        let mut after: Option<String> = None;
+        let (mut after, mut sealed) = (None::<String>, (0, 0));
         loop {
-            let page = match self.wallet.accounts(after.as_deref(), ROWS_PAGE).await {
+            let page = match self.wallet.accounts(after.as_deref(), ROWS_PAGE, &self.months).await {
                 Err(WalletError::Damaged(reason)) => {
                     let from = after.as_deref().unwrap_or("the first");
                     self.tell([unreadable(None, format!("accounts from {from} on: {reason}"))]);
@@ -159,9 +150,14 @@ impl Audit<'_> {
                 Some(balance_fen) => check_balance(&row.account, balance_fen, row.transfers_sum_fen),
                 None => Some(account_missing(&row.account, row.transfers_sum_fen)),
             }));
+            for AccountRow { account, sealed: SealedBalance { row_fen, sealed_fen }, .. } in &page {
+                self.tell(check_sealed_balance(account, *row_fen, *sealed_fen));
+                sealed = (sealed.0 + u64::from(sealed_fen.is_some()), sealed.1 + i128::from(sealed_fen.unwrap_or(0)));
+            }
             let full = page.len() as u32 == ROWS_PAGE;
             after = page.into_iter().last().filter(|_| full).map(|last| last.account);
             if after.is_none() {
+                self.check_sealed_balances(sealed.0, sealed.1);
                 break;
             }
         }
@@ -174,8 +170,4 @@ impl Audit<'_> {
         }
         Ok(())
     }
-}
-
-fn from_words(last: &Option<(UserId, i64)>) -> String {
-    last.as_ref().map_or("from the first on".to_owned(), |(user, position)| format!("behind {position} of {user}"))
 }

@@ -237,7 +237,7 @@ impl Made {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     format!("X'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 

@@ -23,6 +23,9 @@ pub enum Verb {
     NoteExported,
     DropExported,
     Transfer,
+    BeginMonth,
+    PutMonth,
+    SealMonth,
 }
 
 /// Where the process dies.
@@ -82,6 +85,11 @@ impl Faults {
         *self.next.lock().unwrap() = Some((verb, death));
     }
 
+    /// None dies any more.
+    pub fn disarm(&self) {
+        *self.next.lock().unwrap() = None;
+    }
+
     /// Whether the armed fault has not struck.
     pub fn is_armed(&self) -> bool {
         self.next.lock().unwrap().is_some()
@@ -116,6 +124,16 @@ fn verb_of(verb: StoreVerb<'_>) -> Option<Verb> {
         StoreVerb::Seal => Some(Verb::Seal),
         StoreVerb::NoteExported => Some(Verb::NoteExported),
         StoreVerb::DropExported => Some(Verb::DropExported),
+        _ => None,
+    }
+}
+
+fn verb_in_wallet(verb: WalletVerb) -> Option<Verb> {
+    match verb {
+        WalletVerb::Transfer => Some(Verb::Transfer),
+        WalletVerb::BeginMonth => Some(Verb::BeginMonth),
+        WalletVerb::PutMonth => Some(Verb::PutMonth),
+        WalletVerb::SealMonth => Some(Verb::SealMonth),
         _ => None,
     }
 }
@@ -174,7 +192,7 @@ impl StoreFaults for Faults {
 
 impl WalletFaults for Faults {
     async fn before(&self, verb: WalletVerb) -> Result<(), WalletError> {
-        let verb = (verb == WalletVerb::Transfer).then_some(Verb::Transfer);
+        let verb = verb_in_wallet(verb);
         self.strike(verb, [Death::Before, Death::HangsBefore], WalletError::Unknown).await
     }
 
@@ -182,7 +200,7 @@ impl WalletFaults for Faults {
         if verb == WalletVerb::OfEnvelopes {
             self.after_read().await;
         }
-        let verb = (verb == WalletVerb::Transfer).then_some(Verb::Transfer);
+        let verb = verb_in_wallet(verb);
         self.strike(verb, [Death::After, Death::HangsAfter], WalletError::Unknown).await
     }
 }

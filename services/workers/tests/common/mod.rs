@@ -10,6 +10,7 @@ pub mod damage;
 pub mod exported;
 pub mod faults;
 pub mod long;
+pub mod months;
 pub mod sealed;
 pub mod service;
 
@@ -288,7 +289,7 @@ impl World {
     /// How many transfers of a kind an envelope has.
     pub async fn transfers(&self, id: EnvelopeId, kind: TransferKind) -> usize {
         let transfers = self.wallet.of_envelopes(&[id]).await.unwrap();
-        transfers.iter().filter(|transfer| transfer.kind == kind).count()
+        transfers.iter().filter(|posted| posted.transfer.kind == kind).count()
     }
 
     /// The one SET of this world.

@@ -10,7 +10,7 @@ use sqlx::{Executor as _, Row as _};
 use super::databases::{mariadb, raw, raw_on, set, set_on, wallet_on, world};
 use crate::common::columns::{Damage, Database, MYSQL_SYSTEM, Side};
 use crate::common::damage::with_names;
-use crate::common::{World, before, columns, long, sealed};
+use crate::common::{World, before, columns, long, months, sealed};
 
 #[tokio::test]
 async fn the_audit_names_damage_on_the_third_page_of_a_journal() {
@@ -102,6 +102,17 @@ async fn each_damage_of_sealed_tables_is_named() {
     databases.unguard().await;
     let open = async || set_on(&part, 8).await as Arc<dyn Store>;
     sealed::each_damage_of_sealed_tables_is_named(&world, &databases, open).await;
+}
+
+#[tokio::test]
+async fn each_damage_of_sealed_months_is_named() {
+    let part = Part::mariadb(&[]);
+    let (store, wallet) = (set_on(&part, 8).await, wallet_on(&part).await);
+    let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
+    world.slots = vec![Slot::new(8).unwrap()];
+    let databases = Databases { part: &part, store: "db_08." };
+    databases.unguard().await;
+    months::each_damage_of_sealed_months_is_named(&world, &databases).await;
 }
 
 #[tokio::test]

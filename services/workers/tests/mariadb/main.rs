@@ -7,4 +7,5 @@ mod databases;
 mod durable;
 mod export;
 mod leases;
+mod months;
 mod processes;

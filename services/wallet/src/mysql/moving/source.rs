@@ -4,7 +4,7 @@ use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::MysqlOptions;
 use sqlx::mysql::MySqlRow;
 
-use super::place::{Place, Write, new_id};
+use super::place::{Place, new_id};
 use super::rows::{COLUMNS, CopiedRow, PAGE, Page};
 use super::target::TargetState;
 use crate::WalletError;
@@ -12,6 +12,7 @@ use crate::mysql::fence::{FENCE_COLUMNS, Fence};
 use crate::mysql::layout::{ShardPlan, slot_of};
 use crate::mysql::migrate;
 use crate::mysql::slots::SlotSet;
+use crate::mysql::transact::Write;
 
 /// What an operator is reminded of.
 const ONE_FILE: &str = "a move goes on with the two files that it was begun with";

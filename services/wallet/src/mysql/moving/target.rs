@@ -7,12 +7,13 @@ use hongbao_database::mysql::migration::{fetch_insisting, insist};
 use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::mysql::MySqlRow;
 
-use super::place::{Place, Write, new_id};
+use super::place::{Place, new_id};
 use super::rows::{COLUMNS, CopiedRow, Page, System, insert};
 use crate::WalletError;
 use crate::mysql::fence::{FENCE_COLUMNS, Fence};
 use crate::mysql::layout::ShardPlan;
 use crate::mysql::migrate::{self, SCHEMA, check_identity, claim, guard_transfers};
+use crate::mysql::transact::Write;
 
 /// A target.
 pub(super) struct Target {
