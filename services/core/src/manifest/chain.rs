@@ -45,33 +45,23 @@ impl Manifest {
     }
 }
 
-/// A manifest of whatever kind, as a member of a chain.
-pub trait Link {
+/// What a chain looks at in a manifest, of whatever kind it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
     /// Its place, from 1.
-    fn place(&self) -> u64;
+    pub number: u64,
     /// The hash that it holds of the one before it; zeros for the first one.
-    fn previous(&self) -> Hash;
+    pub previous: Hash,
     /// The hash over all of it, which the next one holds.
-    fn own_hash(&self) -> Hash;
+    pub hash: Hash,
     /// Whether its figures do not contradict each other.
-    fn adds_up(&self) -> bool;
+    pub adds_up: bool,
 }
 
-impl Link for Manifest {
-    fn place(&self) -> u64 {
-        self.number
-    }
-
-    fn previous(&self) -> Hash {
-        self.previous
-    }
-
-    fn own_hash(&self) -> Hash {
-        self.hash()
-    }
-
-    fn adds_up(&self) -> bool {
-        self.content.adds_up()
+impl From<&Manifest> for Link {
+    fn from(manifest: &Manifest) -> Link {
+        let Manifest { number, previous, content, .. } = manifest;
+        Link { number: *number, previous: *previous, hash: manifest.hash(), adds_up: content.adds_up() }
     }
 }
 
@@ -97,8 +87,9 @@ pub struct Chain {
 
 impl Chain {
     /// The chain that ends with this manifest.
-    pub fn up_to(last: &impl Link) -> Chain {
-        Chain { number: last.place(), hash: last.own_hash() }
+    pub fn up_to(last: impl Into<Link>) -> Chain {
+        let Link { number, hash, .. } = last.into();
+        Chain { number, hash }
     }
 
     /// The place of the next manifest, and the hash that it holds of the one before.
@@ -113,15 +104,16 @@ impl Chain {
 
     /// Takes the next manifest, with the hash that is stored with it; gives what is wrong. After
     /// a break the chain goes on from the manifest as it was stored, so that one break is one.
-    pub fn take(&mut self, manifest: &impl Link, stored: Hash) -> Vec<Break> {
+    pub fn take(&mut self, manifest: impl Into<Link>, stored: Hash) -> Vec<Break> {
+        let manifest = manifest.into();
         let (number, previous) = self.next();
         let breaks = [
-            (manifest.place() != number).then_some(Break::Number),
-            (manifest.previous() != previous).then_some(Break::Previous),
-            (manifest.own_hash() != stored).then_some(Break::Content),
-            (!manifest.adds_up()).then_some(Break::Figures),
+            (manifest.number != number).then_some(Break::Number),
+            (manifest.previous != previous).then_some(Break::Previous),
+            (manifest.hash != stored).then_some(Break::Content),
+            (!manifest.adds_up).then_some(Break::Figures),
         ];
-        *self = Chain { number: manifest.place(), hash: stored };
+        *self = Chain { number: manifest.number, hash: stored };
         breaks.into_iter().flatten().collect()
     }
 }

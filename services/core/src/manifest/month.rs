@@ -125,20 +125,9 @@ impl Month {
     }
 }
 
-impl Link for Month {
-    fn place(&self) -> u64 {
-        self.number
-    }
-
-    fn previous(&self) -> Hash {
-        self.previous
-    }
-
-    fn own_hash(&self) -> Hash {
-        self.hash()
-    }
-
-    fn adds_up(&self) -> bool {
-        self.content.adds_up()
+impl From<&Month> for Link {
+    fn from(month: &Month) -> Link {
+        let Month { number, previous, content, .. } = month;
+        Link { number: *number, previous: *previous, hash: month.hash(), adds_up: content.adds_up() }
     }
 }

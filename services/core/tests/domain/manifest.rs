@@ -1,7 +1,9 @@
 //! Manifests: what changes them, what does not, and their chain.
 
-use hongbao_core::manifest::{Break, Chain, Content, Manifest, Sealer, Tie};
-use hongbao_core::{Audience, Date, Entry, EntryKind, Envelope, EnvelopeId, Kind, Seed, Stage, Transfer, UserId};
+use hongbao_core::manifest::{Break, Chain, Content, Manifest, Month, MonthEnd, MonthSealer, Sealer, Tie, YearMonth};
+use hongbao_core::{
+    Audience, Date, Entry, EntryKind, Envelope, EnvelopeId, Kind, Seed, Stage, Timestamp, Transfer, UserId,
+};
 
 use crate::sample::{self, Rows, fen, user};
 
@@ -160,4 +162,69 @@ fn a_chain_names_what_does_not_go_on_from_it() {
     let mut chain = after_first();
     assert_eq!(chain.take(&forged, forged.hash()), []);
     assert_eq!(chain.take(&third, third.hash()), [Break::Previous]);
+}
+
+#[test]
+fn months_follow_each_other_over_the_end_of_a_year_in_the_zone() {
+    let at = |text: &str| YearMonth::of(Timestamp::parse_rfc3339(text).unwrap(), 8 * 3_600).number();
+    assert_eq!((at("2026-12-31T15:59:59Z"), at("2026-12-31T16:00:00Z")), (202612, 202701));
+    let december = YearMonth::new(202612).unwrap();
+    assert_eq!((december.next().number(), december.next().next().number()), (202701, 202702));
+    assert!([0, 202600, 202613].map(YearMonth::new).iter().all(Option::is_none));
+}
+
+#[test]
+fn a_month_says_what_its_transfers_were_and_where_they_lead_to() {
+    let (envelope, entries) = emptied(1);
+    let (at, amount) = (envelope.created_at, envelope.total);
+    let top_up = Transfer::top_up(uuid::Uuid::from_u128(7), envelope.sender.clone(), amount, at);
+    let transfers: Vec<Transfer> = [top_up, Transfer::send(&envelope, at)]
+        .into_iter()
+        .chain(entries.iter().map(|entry| Transfer::credit(entry, &envelope.sender)))
+        .collect();
+    let sealed = |change: &dyn Fn(&mut Vec<Transfer>), balance_fen: i64| {
+        let mut transfers = transfers.clone();
+        change(&mut transfers);
+        let mut sealer = MonthSealer::behind(MonthEnd::default(), 8 * 3_600);
+        (1..).zip(&transfers).for_each(|(position, transfer)| sealer.add(position, transfer, 5));
+        sealer.end_block(transfers.len() as i64);
+        sealer.add_balance("ann", balance_fen, None);
+        sealer.content()
+    };
+    let sound = sealed(&|_| {}, amount.get());
+    assert_eq!(
+        (sound.transfers, sound.topped_up_fen, sound.sent_fen),
+        (transfers.len() as u64, amount.get(), amount.get())
+    );
+    assert_eq!(sound.opened_fen + sound.refunded_fen, amount.get());
+    assert_eq!((sound.end.users, sound.end.clearing_fen, sound.end.top_ups_fen), (1, 0, -amount.get()));
+    assert!(sound.adds_up() && !sealed(&|_| {}, amount.get() + 1).adds_up());
+    let exchanged = sealed(&|transfers| transfers.swap(1, 2), amount.get());
+    assert!(exchanged.rows_hash != sound.rows_hash && exchanged.ties_hash == sound.ties_hash);
+    let changed = sealed(&|transfers| transfers[2].user = UserId::parse("thief").unwrap(), amount.get());
+    assert!(changed.rows_hash != sound.rows_hash && changed.ties_hash != sound.ties_hash);
+    let other = sealed(&|_| {}, amount.get() + 1);
+    assert!(other.balances_hash != sound.balances_hash && other.rows_hash == sound.rows_hash);
+}
+
+#[test]
+fn months_are_a_chain_as_tables_are() {
+    let month = |number: u64, previous| Month {
+        number,
+        database: 0,
+        month: YearMonth::new(202600 + number as u32).unwrap(),
+        zone_offset_s: 0,
+        moved_slots: String::new(),
+        last_position: number as i64,
+        content: MonthSealer::behind(MonthEnd::default(), 0).content(),
+        previous,
+    };
+    let first = month(1, [0; 32]);
+    let second = month(2, first.hash());
+    let mut chain = Chain::default();
+    assert_eq!(chain.take(&first, first.hash()), []);
+    assert_eq!(chain.take(&second, second.hash()), []);
+    let forged = Month { moved_slots: "07".to_owned(), ..second.clone() };
+    assert_eq!(Chain::up_to(&first).take(&forged, second.hash()), [Break::Content]);
+    assert_eq!(Chain::default().take(&second, second.hash()), [Break::Number, Break::Previous]);
 }

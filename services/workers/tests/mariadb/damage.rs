@@ -92,14 +92,26 @@ async fn each_damaged_column_is_named_or_it_is_told_why_not() {
     columns::each_damaged_column_is_named_or_it_is_told_why_not(&world, &databases).await;
 }
 
+/// A world with a SET and a wallet of its own, in this MariaDB.
+async fn world_on(part: &Part) -> World {
+    let (store, wallet) = (set_on(part, 8).await, wallet_on(part).await);
+    let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
+    world.slots = vec![Slot::new(8).unwrap()];
+    world
+}
+
+/// The databases of such a world, without what keeps its transfers append-only.
+async fn unguarded(part: &Part) -> Databases<'_> {
+    let databases = Databases { part, store: "db_08." };
+    databases.unguard().await;
+    databases
+}
+
 #[tokio::test]
 async fn each_damage_of_sealed_tables_is_named() {
     let part = Part::mariadb(&[]);
-    let (store, wallet) = (set_on(&part, 8).await, wallet_on(&part).await);
-    let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
-    world.slots = vec![Slot::new(8).unwrap()];
-    let databases = Databases { part: &part, store: "db_08." };
-    databases.unguard().await;
+    let world = world_on(&part).await;
+    let databases = unguarded(&part).await;
     let open = async || set_on(&part, 8).await as Arc<dyn Store>;
     sealed::each_damage_of_sealed_tables_is_named(&world, &databases, open).await;
 }
@@ -107,18 +119,13 @@ async fn each_damage_of_sealed_tables_is_named() {
 #[tokio::test]
 async fn each_damage_of_sealed_months_is_named() {
     let part = Part::mariadb(&[]);
-    let (store, wallet) = (set_on(&part, 8).await, wallet_on(&part).await);
-    let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
-    world.slots = vec![Slot::new(8).unwrap()];
-    let databases = Databases { part: &part, store: "db_08." };
-    databases.unguard().await;
+    let world = world_on(&part).await;
+    let databases = unguarded(&part).await;
     months::each_damage_of_sealed_months_is_named(&world, &databases).await;
 }
 
 #[tokio::test]
 async fn an_audit_reads_none_of_many_sealed_rows() {
     let part = Part::mariadb(&[]);
-    let mut world = World::with(set_on(&part, 8).await, wallet_on(&part).await, tempfile::tempdir().unwrap()).await;
-    world.slots = vec![Slot::new(8).unwrap()];
-    sealed::many_sealed_rows_are_not_read(&world).await;
+    sealed::many_sealed_rows_are_not_read(&world_on(&part).await).await;
 }
