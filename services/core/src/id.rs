@@ -16,8 +16,6 @@ use crate::time::Timestamp;
 
 /// Slots, the logical databases `db_00` to `db_99`.
 pub const SLOTS: u8 = 100;
-/// The last millisecond that an id can name: a UUIDv7 has 48 bits for it.
-pub const ID_MS_MAX: i64 = (1 << 48) - 1;
 /// Logical tables per slot and day.
 pub const TABLES: u8 = 10;
 

@@ -179,6 +179,8 @@ pub const MONTH_SEALED_AFTER_DAYS: i32 = 7;
 pub const MONTH_BLOCK_TRANSFERS: u32 = 10_000;
 /// Rows of a month that are written in one statement.
 pub const MONTH_ROWS_AT_ONCE_MAX: usize = 1_000;
+/// The last millisecond that an id can name: a UUIDv7 has 48 bits for it.
+pub const ID_MS_MAX: i64 = (1 << 48) - 1;
 /// Days after which no new envelope is made under an id.
 pub const NEW_ID_AGE_DAYS_MAX: i64 = 1;
 /// How often a start tries to rotate day tables that are in use, once a second.

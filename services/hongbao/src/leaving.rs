@@ -1,8 +1,8 @@
 //! A SET leaves the topology when everything that it had is in the archive, where the SETs that got its slots read it.
 
 use hongbao_core::fence::Version;
-use hongbao_core::id::{ID_MS_MAX, TableRef};
-use hongbao_core::limits::{DRAINED_AFTER_MS_MIN, MANIFESTS_PAGE_MAX};
+use hongbao_core::id::TableRef;
+use hongbao_core::limits::{DRAINED_AFTER_MS_MIN, ID_MS_MAX, MANIFESTS_PAGE_MAX};
 use hongbao_core::manifest::Chain;
 use hongbao_core::topology::TopologyFile;
 use hongbao_core::{Clock as _, EnvelopeId, SystemClock, Timestamp, Traffic};

@@ -1,6 +1,7 @@
 //! Where the audit goes on behind what cannot be read.
 
-use hongbao_core::id::{ID_MS_MAX, TableRef};
+use hongbao_core::id::TableRef;
+use hongbao_core::limits::ID_MS_MAX;
 use hongbao_core::{EnvelopeId, Timestamp};
 use hongbao_store::StoreError;
 use hongbao_wallet::{Wallet, WalletError};

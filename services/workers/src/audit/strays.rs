@@ -1,8 +1,8 @@
 //! Entries of envelopes that do not exist: no journal is read without its row.
 
 use hongbao_core::audit::{entry_without_envelope, unreadable};
-use hongbao_core::id::{ID_MS_MAX, TableRef};
-use hongbao_core::limits::JOURNAL_PAGE_MAX;
+use hongbao_core::id::TableRef;
+use hongbao_core::limits::{ID_MS_MAX, JOURNAL_PAGE_MAX};
 use hongbao_core::{Envelope, EnvelopeId, Timestamp};
 use hongbao_store::StoreError;
 
