@@ -1,4 +1,4 @@
-//! Exporting: the note is one statement, and the drop one for each of the two tables.
+//! Exporting: the note is one statement, and so is the drop of both tables.
 
 use std::sync::Arc;
 
@@ -61,7 +61,8 @@ impl Exporting for MysqlStore {
         }
     }
 
-    /// The table of the envelopes goes last: by it the next process finds what one has left that was killed.
+    /// One statement waits for the readers of both tables before it drops either, so that one which gives up leaves
+    /// both. The table of the envelopes goes last: by it the next process finds what a server that died has left.
     async fn drop_exported(&self, table: TableRef) -> Result<bool, StoreError> {
         if self.exported(table).await?.is_none() {
             return Err(not_exported());
@@ -71,14 +72,14 @@ impl Exporting for MysqlStore {
         let mut lease = self.connections.lease().await?;
         let wait = format!("SET SESSION lock_wait_timeout = {RENAME_WAIT_S_MAX}");
         ddl::execute(&mut lease, &wait).await.map_err(reading)?;
-        for name in [names.entry, names.envelope] {
-            match ddl::execute(&mut lease, &format!("DROP /* exported */ TABLE IF EXISTS {name}")).await {
-                Ok(()) => {}
-                Err(broken) if broken.is_locked() => return Ok(false),
-                Err(broken) => return Err(committing(broken)),
+        let drop = format!("DROP /* exported */ TABLE IF EXISTS {}, {}", names.entry, names.envelope);
+        match ddl::execute(&mut lease, &drop).await {
+            Ok(()) => {
+                self.day_tables().dropped(table);
+                Ok(true)
             }
+            Err(broken) if broken.is_locked() => Ok(false),
+            Err(broken) => Err(committing(broken)),
         }
-        self.day_tables().dropped(table);
-        Ok(true)
     }
 }

@@ -214,15 +214,14 @@ impl MysqlStore {
     }
 
     /// Reads of a day table and a dated one that comes from it. What is read is learned at once: a day table with a
-    /// later date, without the dated table and its export, is one whose rows are nowhere.
+    /// later date, without the dated table and its export, is one whose rows are nowhere. The export is asked for also
+    /// where the table is there, of which a drop may have left one half.
     pub(super) async fn look_for(&self, day_table: TableRef, dated: TableRef) -> Result<(), StoreError> {
         let name = |table: TableRef| format!("= 'envelope_{}_{}'", table.table, table.span);
         let mut found = Found::default();
         self.find_days(day_table.database, &name(day_table), &mut found).await?;
         self.find_dated(day_table.database, &name(dated), &mut found).await?;
-        if found.dated.is_empty() {
-            self.find_exported(dated, &mut found).await?;
-        }
+        self.find_exported(dated, &mut found).await?;
         self.day_tables().learn(found);
         Ok(())
     }

@@ -5,6 +5,7 @@ mod barrier;
 mod common;
 mod connections;
 mod epochs;
+mod exporting;
 mod faults;
 mod fence;
 mod galera;

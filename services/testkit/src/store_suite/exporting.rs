@@ -30,6 +30,16 @@ async fn put(store: &Arc<dyn Store>, manifest: &Manifest) -> ArchivedFile {
     archive.find(manifest).await.unwrap()
 }
 
+/// A sealed table that is noted as exported, and not dropped, and its envelope. The other process knows the table, and
+/// not the note.
+pub async fn noted(on: &Fixture) -> (Envelope, TableRef) {
+    let (envelope, table, manifest) = sealed(on).await;
+    let file = put(&on.store, &manifest).await;
+    on.other.look().await.unwrap();
+    assert!(on.store.note_exported(&manifest, &file).await.unwrap());
+    (envelope, table)
+}
+
 /// What is in a file.
 async fn content_of(
     store: &Arc<dyn Store>,
