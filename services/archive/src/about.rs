@@ -92,7 +92,7 @@ impl About {
             Ok(FORMAT) => {}
             Ok(newer) if newer > FORMAT => {
                 let reason = format!("{path} is of format {newer}, and this program reads {FORMAT}: upgrade it");
-                return Err(StoreError::Unavailable(reason));
+                return Err(StoreError::Unsupported(reason));
             }
             _ => return Err(damaged(path, "its format is not known")),
         }

@@ -43,7 +43,7 @@ impl FileWriter {
         let until = self.flushed()?;
         if until > EXPORT_FILE_BYTES_MAX {
             let reason = format!("its file is larger than {EXPORT_FILE_BYTES_MAX} bytes, and it stays in the database");
-            return Err(StoreError::Unavailable(reason));
+            return Err(StoreError::Unsupported(reason));
         }
         let sha256 = hex(&Sha256::digest(&self.writer.inner()[from..until]).into());
         let entries = rows.iter().map(|(_, journal)| journal.len() as u64).sum();
@@ -148,5 +148,5 @@ impl Columns<'_, '_> {
 }
 
 fn failed(error: ParquetError) -> StoreError {
-    StoreError::Unavailable(format!("the file of an exported table cannot be made: {error}"))
+    StoreError::Unsupported(format!("the file of an exported table cannot be made: {error}"))
 }

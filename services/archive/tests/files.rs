@@ -230,7 +230,7 @@ async fn a_file_of_a_newer_format_or_of_another_program_is_refused_by_name() {
     fs::write(world.path(&file), newer).unwrap();
     let found = world.archive.find(&manifest).await.unwrap();
     let refused = world.read(&found, &manifest).await.unwrap_err();
-    assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("is of format 2")), "{refused}");
+    assert!(matches!(&refused, StoreError::Unsupported(reason) if reason.contains("is of format 2")), "{refused}");
 
     for (from, to) in [("hongbao.table", "another.table"), ("settled_seq", "settled_sea")] {
         fs::write(world.path(&file), changed(&sound, from, to)).unwrap();

@@ -81,7 +81,7 @@ impl From<StoreError> for Refusal {
         let cause = error.to_string();
         match error {
             StoreError::Locked(_) => Refusal::Busy,
-            StoreError::Unavailable(_) => Refusal::Unavailable(cause),
+            StoreError::Unavailable(_) | StoreError::Unsupported(_) => Refusal::Unavailable(cause),
             StoreError::Exists => Refusal::IdTaken,
             StoreError::NotHeld => Refusal::Misdirected,
             StoreError::Unknown(_) => Refusal::Unknown(cause),

@@ -36,7 +36,8 @@ pub struct Archived {
 }
 
 /// Where files of exported tables are. What cannot be reached, or takes no file, is
-/// [`StoreError::Unavailable`]; a file that is missing, or not what it should be, [`StoreError::Damaged`].
+/// [`StoreError::Unavailable`]; a file that is missing, or not what it should be, [`StoreError::Damaged`]; one that
+/// a later version has made, [`StoreError::Unsupported`].
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {
     /// Begins the file of the table that this manifest is of.
@@ -70,7 +71,7 @@ pub trait NewFile: Send + Sync {
     /// Adds the next envelope with its whole journal.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the file becomes larger than one may be.
+    /// [`StoreError::Unsupported`] when the file becomes larger than one may be.
     fn add(&mut self, envelope: Envelope, journal: Vec<Entry>) -> Result<(), StoreError>;
 
     /// Ends the file and gives its bytes.

@@ -22,6 +22,10 @@ pub enum StoreError {
     /// It may have been written or not: only reading again tells.
     #[error("the database did not confirm the commit: {0}")]
     Unknown(String),
+    /// This program cannot take it: it is too large, or of a later version. Nothing of it was written, and trying again
+    /// does not help.
+    #[error("it is not supported: {0}")]
+    Unsupported(String),
     /// A stored row makes no sense: a defect or a damaged database.
     #[error("a stored row is damaged: {0}")]
     Damaged(String),

@@ -352,7 +352,7 @@ fn backoff(process: u32, job: &str, failures: u32) -> Duration {
 
 /// A job that panics has a defect, but its money must go on moving: the panic
 /// is a failed run. The job's own state are hints, so it is fit for use after.
-async fn catch_panic(run: impl Future<Output = Result<RunReport, JobError>>) -> Result<RunReport, JobError> {
+pub(crate) async fn catch_panic<T>(run: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
     AssertUnwindSafe(run).catch_unwind().await.unwrap_or(Err(JobError::Panicked))
 }
 

@@ -16,7 +16,10 @@
 //! a table that the next one drops, after it has read the file back once more.
 //!
 //! An archive that cannot be used, or a file that is not what it should be, keeps the table where it is. The oldest
-//! table comes first, one at a time; what cannot be exported is [set aside](crate::seal::set_aside).
+//! table comes first, one at a time; what cannot be exported is [set aside](crate::seal::set_aside), alone where it is
+//! the table's own fault. After a failure of the archive another table begins: it may be that of one file.
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use hongbao_core::id::{Span, TableRef};
@@ -26,6 +29,7 @@ use hongbao_database::durable::{Durable, durably};
 use hongbao_store::{Archive, ArchivedFile, Exported, NewFile, StoreError};
 
 use crate::audit::journals;
+use crate::driver::catch_panic;
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
 use crate::seal::set_aside::{SetAside, Why};
 
@@ -43,6 +47,8 @@ pub struct Export {
     under_way: Option<UnderWay>,
     set_aside: SetAside,
     archive_rests_until: Option<Timestamp>,
+    /// With these tables the archive failed last, which come after all others, the latest last.
+    archive_failed: HashMap<TableRef, Timestamp>,
 }
 
 /// A table that is being read.
@@ -66,11 +72,18 @@ impl Export {
     /// The job for these ports: a table is exported so many days after its date.
     pub fn new(ports: Ports, zone_offset_s: i32, after_days: u32) -> Export {
         let after_days = after_days.try_into().unwrap_or(i32::MAX);
-        let set_aside = SetAside::default();
-        Export { ports, zone_offset_s, after_days, under_way: None, set_aside, archive_rests_until: None }
+        Export {
+            ports,
+            zone_offset_s,
+            after_days,
+            under_way: None,
+            set_aside: SetAside::default(),
+            archive_rests_until: None,
+            archive_failed: HashMap::new(),
+        }
     }
 
-    /// Sealed tables that are old enough, the oldest first.
+    /// Sealed tables that are old enough, in the order of their turns.
     fn tables(&self, now: Timestamp) -> Vec<(Date, TableRef)> {
         let youngest = Date::of(now, self.zone_offset_s).plus_days(-self.after_days);
         let old = |table: TableRef| match table.span {
@@ -78,7 +91,7 @@ impl Export {
             _ => None,
         };
         let mut tables: Vec<(Date, TableRef)> = self.ports.store.sealed_tables().into_iter().filter_map(old).collect();
-        tables.sort();
+        tables.sort_by_key(|(date, table)| (self.archive_failed.get(table), *date, *table));
         tables
     }
 
@@ -86,11 +99,15 @@ impl Export {
         let is_archive = matches!(error, JobError::Archive(StoreError::Unavailable(_)));
         if is_archive {
             self.archive_rests_until = Some(now.plus_millis(ARCHIVE_REST_MS));
+            self.archive_failed.insert(table, now);
         }
-        let is_unsound =
-            matches!(error, JobError::Store(StoreError::Damaged(_)) | JobError::Archive(StoreError::Damaged(_)));
-        let is_first = self.set_aside.put(table, if is_unsound { Why::Unsound } else { Why::Failed }, now);
-        if is_first || is_unsound || is_archive {
+        let why = match error {
+            JobError::Store(StoreError::Damaged(_)) | JobError::Archive(StoreError::Damaged(_)) => Why::Unsound,
+            JobError::Archive(StoreError::Unsupported(_)) | JobError::Panicked => Why::Unsupported,
+            _ => Why::Failed,
+        };
+        let is_first = self.set_aside.put(table, why, now);
+        if is_first || why != Why::Failed || is_archive {
             tracing::error!(job = NAME, ?table, %error, "a table cannot be exported, and stays in the database");
         } else {
             tracing::debug!(job = NAME, ?table, %error, "a table cannot be exported, and stays in the database");
@@ -119,8 +136,12 @@ impl Job for Export {
         let begun = self.under_way.as_ref().map(|under_way| under_way.manifest.table_ref());
         let Some(table) = begun.or(tables.first().map(|(_, table)| *table)) else { return Ok(report) };
         report.more = true;
-        match self.visit(&*archive, table, bounded(limit)).await {
-            Ok(Visit::Read(rows)) => report.rows = rows,
+        // A defect that one table shows holds up no other.
+        match catch_panic(self.visit(&*archive, table, bounded(limit))).await {
+            Ok(Visit::Read(rows)) => {
+                self.archive_failed.remove(&table);
+                report.rows = rows;
+            }
             Ok(Visit::Not(why)) => _ = self.set_aside.put(table, why, now),
             Err(error) => {
                 self.under_way = None;

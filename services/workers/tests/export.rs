@@ -5,27 +5,32 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::archives::{Refusal, Refusing};
 use common::columns::{Database as _, Side};
 use common::damage::{Files, damage_store};
 use common::exported::{
-    ARCHIVE, a_death_at_any_step_loses_nothing, each_damage_of_a_file_is_named, export,
-    exported_tables_are_read_as_before, files, many_rows_are_exported, two_sealed_tables,
+    ARCHIVE, a_death_at_any_step_loses_nothing, each_damage_of_a_file_is_named, export, export_with,
+    exported_tables_are_read_as_before, failures_of, files, many_rows_are_exported, two_sealed_tables,
     two_workers_export_while_others_read, what_the_archive_does_not_take_stays,
     without_an_archive_they_are_unavailable,
 };
 use common::{World, ZONE_S, open_store, run_until_idle};
-use hongbao_core::id::Fold;
+use hongbao_core::id::{Fold, TableRef};
 use hongbao_database::sqlite::file::Mode;
-use hongbao_store::Store;
 use hongbao_store::sqlite::SqliteStore;
+use hongbao_store::{Archive, Store};
 use hongbao_testkit::store_suite::archive_in;
-use hongbao_workers::Job as _;
 use hongbao_workers::export::Export;
+use hongbao_workers::{Job as _, Ports};
 
 /// A process's store on the files in this folder, with the archive in it.
 async fn open(dir: &Path) -> Arc<dyn Store> {
+    open_with(dir, archive_in(&dir.join(ARCHIVE))).await
+}
+
+async fn open_with(dir: &Path, archive: Arc<dyn Archive>) -> Arc<dyn Store> {
     let store = SqliteStore::open(dir, Fold::new(1, 1).unwrap(), ZONE_S, Mode::Volatile).await.unwrap();
-    store.archive_in(archive_in(&dir.join(ARCHIVE)));
+    store.archive_in(archive);
     Arc::new(store)
 }
 
@@ -104,6 +109,52 @@ async fn a_table_that_was_changed_since_it_was_sealed_is_not_exported() {
         assert_eq!((failures, world.store.exported_tables().len(), files(&world).len()), (1, 1, 1), "{damage}");
         assert_eq!(world.store.sealed_tables(), [world.table(id)], "{damage}");
     }
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+/// A world with two sealed tables, the oldest of which the archive refuses so, and a worker of it.
+async fn refusing_the_oldest(refusal: Refusal) -> (World, [TableRef; 2], Arc<Refusing>, Export) {
+    let world = world().await;
+    two_sealed_tables(&world).await;
+    let archive = Arc::new(Refusing::new(archive_in(&world.dir.path().join(ARCHIVE))));
+    let store = open_with(world.dir.path(), archive.clone()).await;
+    let tables: [TableRef; 2] = store.sealed_tables().try_into().unwrap();
+    archive.refuse(Some((tables[0], refusal)));
+    let job = export_with(Ports { store, ..world.ports() });
+    (world, tables, archive, job)
+}
+
+/// Runs the job until it finds nothing to do; which tables are exported then, and how often it failed.
+async fn exported_now(world: &World, job: &mut Export) -> (Vec<TableRef>, u32) {
+    let failures = failures_of(job).await;
+    world.store.look().await.unwrap();
+    (world.store.exported_tables(), failures)
+}
+
+#[tokio::test]
+async fn a_table_that_can_never_be_exported_holds_up_no_other() {
+    for refusal in [Refusal::TooLarge, Refusal::Panics] {
+        let (world, [oldest, younger], archive, mut job) = refusing_the_oldest(refusal).await;
+        assert_eq!(exported_now(&world, &mut job).await, (vec![younger], 1), "{refusal:?}");
+        world.clock.advance_millis(5 * 60 * MINUTE_MS);
+        assert_eq!(exported_now(&world, &mut job).await, (vec![younger], 0), "{refusal:?}: it is left out for hours");
+        world.clock.advance_millis(60 * MINUTE_MS);
+        archive.refuse(None);
+        assert_eq!(exported_now(&world, &mut job).await, (vec![oldest, younger], 0), "{refusal:?}");
+    }
+}
+
+/// What looks like the archive's failure may be that of one file.
+#[tokio::test]
+async fn after_a_failure_of_the_archive_another_table_begins() {
+    let (world, [oldest, younger], archive, mut job) = refusing_the_oldest(Refusal::NoRoom).await;
+    assert_eq!(exported_now(&world, &mut job).await, (vec![], 1), "the archive rests");
+    world.clock.advance_millis(10 * MINUTE_MS);
+    assert_eq!(exported_now(&world, &mut job).await, (vec![younger], 1));
+    archive.refuse(None);
+    world.clock.advance_millis(10 * MINUTE_MS);
+    assert_eq!(exported_now(&world, &mut job).await, (vec![oldest, younger], 0));
 }
 
 /// `HONGBAO_EXPORT_ROWS=1100000 cargo test --release --workspace --test export many -- --nocapture`

@@ -16,6 +16,8 @@ pub enum Why {
     Young,
     /// Its rows or the end of its chain are not sound, which time does not mend.
     Unsound,
+    /// This program cannot take it, or has a defect that it shows: another version may.
+    Unsupported,
     /// It could not be used. Its database is left out, too, for a shorter time: mostly that is the cause.
     Failed,
 }
@@ -25,7 +27,7 @@ impl Why {
         match self {
             Why::Waits | Why::Failed => 10 * MINUTE_MS,
             // To learn it again may take the reading of the whole table.
-            Why::Young | Why::Unsound => 6 * 60 * MINUTE_MS,
+            Why::Young | Why::Unsound | Why::Unsupported => 6 * 60 * MINUTE_MS,
         }
     }
 }

@@ -215,7 +215,7 @@ pub async fn two_workers_export_while_others_read(world: &World, open: impl Asyn
 }
 
 /// Runs the job often enough, and gives its failures.
-async fn failures_of(job: &mut Export) -> u32 {
+pub async fn failures_of(job: &mut Export) -> u32 {
     let mut failures = 0;
     for _ in 0..20 {
         failures += job.run_once(1_000).await.unwrap().failures;

@@ -4,6 +4,7 @@
 // Each test file uses its part of this.
 #![allow(dead_code)]
 
+pub mod archives;
 pub mod before;
 pub mod columns;
 pub mod damage;
