@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use hongbao_core::id::TableRef;
+use hongbao_core::id::{Span, TableRef};
 use hongbao_core::{Date, Entry, Envelope, EnvelopeId};
 
 use crate::StoreError;
-use crate::day_tables::{DayTables, Place, no_day_table};
+use crate::day_tables::{DayTables, Place, date_of, no_day_table};
 use crate::exported::{self, ExportedSource};
 
 /// A store whose day tables are renamed to their dates.
@@ -90,6 +90,13 @@ async fn find_old<T, F: Future<Output = Result<Option<T>, StoreError>>>(
         Place::Exported(table) => exported::find(store, table, id, in_file).await,
         Place::Day | Place::DayUnlessRenamed | Place::Nowhere { .. } => Ok(None),
     }
+}
+
+/// Whether a table that could not be read was exported since this process looked.
+pub async fn has_been_exported(store: &impl DayTableStore, table: TableRef) -> bool {
+    let Some(date) = date_of(table) else { return false };
+    let day_table = TableRef { span: Span::Day(date.day()), ..table };
+    store.look_at(day_table, date).await.is_ok() && store.day_tables().is_exported(table)
 }
 
 /// Refuses to make an envelope where its day table is known to hold an earlier date: not every table refuses it

@@ -246,7 +246,8 @@ pub trait Rotation: Send + Sync {
     async fn look(&self) -> Result<(), StoreError>;
 }
 
-/// Whole tables, for the audit and for an operator.
+/// Whole tables, for the audit and for an operator. One that is exported and dropped between two pages is read on in
+/// its file.
 #[async_trait]
 pub trait Scans: Send + Sync {
     /// Envelopes of a table by id after `after`, each with the `seq` of its last

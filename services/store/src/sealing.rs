@@ -76,8 +76,8 @@ pub trait Sealing: Send + Sync {
     /// Writes the manifest of a closed table, which then is sealed.
     async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError>;
 
-    /// What a dated table shows of itself; `None` if it, or the table of its journals, is not there. The
-    /// answer costs no more for a table with more rows.
+    /// What a dated table shows of itself; `None` if it, or the table of its journals, is not there, and was
+    /// not exported. The answer costs no more for a table with more rows.
     async fn outline(&self, table: TableRef) -> Result<Option<Outline>, StoreError>;
 
     /// The manifests of a database after this place in the chain, in order. One that cannot be read hides no other.

@@ -14,6 +14,7 @@ use common::exported::{
     two_workers_export_while_others_read, what_the_archive_does_not_take_stays,
     without_an_archive_they_are_unavailable,
 };
+use common::meanwhile::{ALL_OR_ONE, an_audit_finds_nothing_wrong_while_tables_are_exported};
 use common::{World, ZONE_S, open_store, run_until_idle};
 use hongbao_core::id::{Fold, TableRef};
 use hongbao_database::sqlite::file::Mode;
@@ -55,6 +56,13 @@ async fn a_death_at_any_step_loses_nothing_and_the_next_worker_finishes() {
 async fn two_workers_export_the_same_tables_while_others_read_them() {
     let world = world().await;
     two_workers_export_while_others_read(&world, async || open(world.dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn an_audit_finds_nothing_wrong_while_tables_are_exported_and_dropped() {
+    let open = async |world: &World| open(world.dir.path()).await;
+    let audits = (0..6).flat_map(|reads| ALL_OR_ONE.map(|rows| (reads, rows)));
+    an_audit_finds_nothing_wrong_while_tables_are_exported(world, open, audits).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::day_tables::Found;
 use crate::exported;
 use crate::failure::{committing, reading};
 use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, manifest_row, outline, sealed_table};
-use crate::place::DayTableStore as _;
+use crate::place::{DayTableStore as _, has_been_exported};
 use crate::{Closed, ManifestRow, Outline, Seal, Sealing, StoreError, StoredManifest};
 
 #[async_trait]
@@ -82,6 +82,7 @@ impl Sealing for MysqlStore {
         let asked = within(lease.limit(), query.fetch_one(lease.connection())).await;
         match lease.done(asked) {
             Ok(row) => outline(&row).map(Some),
+            Err(_) if has_been_exported(self, table).await => exported::outline(self, table).await.map(Some),
             Err(broken) if broken.is_missing() => Ok(None),
             Err(broken) => Err(reading(broken)),
         }

@@ -7,7 +7,7 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Stage};
 use super::query::{all, one};
 use super::store::SqliteStore;
 use crate::exported;
-use crate::place::DayTableStore as _;
+use crate::place::{DayTableStore as _, has_been_exported};
 use crate::rows;
 use crate::{PendingPage, Scans, StoreError};
 
@@ -24,7 +24,10 @@ impl Scans for SqliteStore {
         }
         let (file, statements) = self.at(table)?;
         let query = sqlx::query(&statements.scan).bind(rows::cursor(&after)).bind(limit);
-        all(file, query, rows::envelope_and_last_seq).await
+        match all(file, query, rows::envelope_and_last_seq).await {
+            Err(_) if has_been_exported(self, table).await => exported::scan(self, table, after, limit).await,
+            read => read,
+        }
     }
 
     async fn count_pending(
@@ -53,6 +56,11 @@ impl Scans for SqliteStore {
         let (file, statements) = self.at(table)?;
         let query = sqlx::query(&statements.plain.scan_entries);
         let query = query.bind(rows::cursor(&after)).bind(until.as_bytes().as_slice()).bind(limit);
-        all(file, query, |row| rows::entry(row, 0)).await
+        match all(file, query, |row| rows::entry(row, 0)).await {
+            Err(_) if has_been_exported(self, table).await => {
+                exported::scan_entries(self, table, after, until, limit).await
+            }
+            read => read,
+        }
     }
 }

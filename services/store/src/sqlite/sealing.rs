@@ -14,7 +14,7 @@ use crate::day_tables::Found;
 use crate::exported;
 use crate::failure::{commit_failed, unavailable};
 use crate::manifests::{ManifestStatements, closing, date_of_dated, manifest, manifest_row, outline, sealed_table};
-use crate::place::DayTableStore as _;
+use crate::place::{DayTableStore as _, has_been_exported};
 use crate::{Closed, ManifestRow, Outline, Seal, Sealing, StoreError, StoredManifest};
 
 const TRIGGERS: &str = include_str!("../../../../sql/sqlite/envelope/sealed.sql");
@@ -86,7 +86,10 @@ impl Sealing for SqliteStore {
             return exported::outline(self, table).await.map(Some);
         }
         let (file, statements) = self.at(table)?;
-        let row = none_without(one(file, sqlx::query(&statements.plain.outline)).await, "")?;
+        let row = match one(file, sqlx::query(&statements.plain.outline)).await {
+            Err(_) if has_been_exported(self, table).await => return exported::outline(self, table).await.map(Some),
+            read => none_without(read, "")?,
+        };
         row.map(|row| outline(&row)).transpose()
     }
 

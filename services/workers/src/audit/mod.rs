@@ -73,6 +73,7 @@
 //! table whose manifest is broken or missing is read as any other.
 //!
 //! Of an exported table the file stands for the table: its footer is read each time, and all of it in the sample.
+//! A table that is exported and dropped while the audit reads it is read on in its file, which has the same rows.
 //!
 //! # Sealed months
 //! The wallet's transfers up to the end of its last sealed month are taken by what was sealed, so that an audit does not

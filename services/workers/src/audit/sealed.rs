@@ -112,7 +112,12 @@ impl Audit<'_> {
         if set.store.is_exported(table) {
             return self.exported_table(number, table, manifest, reads).await;
         }
-        let seems_the_same = match set.store.outline(table).await {
+        let outline = set.store.outline(table).await;
+        if set.store.is_exported(table) {
+            // A worker has exported it meanwhile: what was read is its file.
+            return self.exported_table(number, table, manifest, reads).await;
+        }
+        let seems_the_same = match outline {
             Ok(Some(Outline { is_quiet, ends, has_entries })) => {
                 let content = &manifest.content;
                 is_quiet && ends == content.ends && has_entries == (content.entries > 0)

@@ -11,6 +11,7 @@ pub mod damage;
 pub mod exported;
 pub mod faults;
 pub mod long;
+pub mod meanwhile;
 pub mod months;
 pub mod sealed;
 pub mod service;

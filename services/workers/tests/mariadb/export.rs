@@ -7,6 +7,7 @@ use hongbao_core::Slot;
 use hongbao_store::Store;
 use hongbao_testbed::Part;
 use hongbao_testkit::store_suite::archive_in;
+use hongbao_workers::SealedRows;
 use sqlx::Executor as _;
 
 use super::databases::{layout, migrated, open, wallet_on};
@@ -15,6 +16,7 @@ use crate::common::exported::{
     ARCHIVE, a_death_at_any_step_loses_nothing, each_damage_of_a_file_is_named, exported_tables_are_read_as_before,
     many_rows_are_exported, two_workers_export_while_others_read, without_an_archive_they_are_unavailable,
 };
+use crate::common::meanwhile::an_audit_finds_nothing_wrong_while_tables_are_exported;
 
 const SLOT: u8 = 8;
 
@@ -65,6 +67,18 @@ async fn two_workers_export_the_same_tables_while_others_read_them() {
     let part = Part::mariadb(&[]);
     let world = world_on(&part).await;
     two_workers_export_while_others_read(&world, async || with_archive(&part, world.dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn an_audit_finds_nothing_wrong_while_tables_are_exported_and_dropped() {
+    let part = Part::mariadb(&[]);
+    let new = async || {
+        empty(&part).await;
+        world_on(&part).await
+    };
+    let open = async |world: &World| with_archive(&part, world.dir.path()).await;
+    an_audit_finds_nothing_wrong_while_tables_are_exported(new, open, [0, 2].map(|reads| (reads, SealedRows::All)))
+        .await;
 }
 
 #[tokio::test]
