@@ -14,9 +14,11 @@
 //! | the same after a deadlock (error 1213, on a cluster also at the commit) | 3 more each time, at most 8 times in all |
 //! | `balance`, `history` | 1 |
 //! | `find`, `of_envelopes`, whose ids do not tell the user | 1 in each shard, at the same time |
-//! | `scan`, `accounts`, a page of them | 1 in each shard that it reaches; for the first page of accounts in a shard 1 more, and 1 for each 10,000 transfers there that lie in no sealed month |
+//! | `scan`, a page | 1 in each shard that it reaches, and 1 for each 500 users there |
+//! | `accounts`, a page | 2 in each shard that it reaches for each 500 users; for the first page in a shard 1 more, and 1 for each 10,000 transfers there that lie in no sealed month |
 //! | `books` | 1 in each shard, and 1 for each 1,000 users there, the shards at the same time |
 
+mod before;
 mod fence;
 mod layout;
 mod migrate;

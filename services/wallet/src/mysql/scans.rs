@@ -4,10 +4,12 @@
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
+use hongbao_core::limits::SQL_LIST_MAX;
 use hongbao_core::{EnvelopeId, TransferId, UserId};
 use hongbao_database::mysql::row::put_bytes;
 use hongbao_database::row::StoredRow;
 
+use super::before::user_is_one_of;
 use super::shard::{Shard, TRANSFER_COLUMNS, shard_number};
 use super::wallet::MysqlWallet;
 use crate::row::{LINE_COLUMNS, line, posted};
@@ -117,14 +119,15 @@ impl Shard {
         let mut rows_max = limit;
         loop {
             let sql = format!(
-                "SELECT /* scan */ {LINE_COLUMNS}, (SELECT b.balance_fen FROM {db}.transfer b FORCE INDEX (history) \
-                   WHERE b.user_id = t.user_id AND b.position < t.position ORDER BY b.position DESC LIMIT 1) \
-                 FROM {db}.transfer t WHERE t.position > {after} ORDER BY t.position LIMIT {rows_max}",
-                db = self.db
+                "SELECT /* scan */ {LINE_COLUMNS}, 0 FROM {}.transfer t WHERE t.position > {after} \
+                 ORDER BY t.position LIMIT {rows_max}",
+                self.db
             );
             let found = self.fetch_patiently(&sql).await?;
             let room = limit as usize - page.len();
-            page.extend(found.parse_first(room, line, |line| line.transfer.user.as_str())?);
+            let mut lines = found.parse_first(room, line, |line| line.transfer.user.as_str())?;
+            self.put_balances_before(after, &mut lines).await?;
+            page.append(&mut lines);
             match found.rows.last() {
                 Some(last) if found.rows.len() == rows_max as usize && page.len() < limit as usize => {
                     after = last.int(5)?;
@@ -193,7 +196,8 @@ impl Shard {
         ])
     }
 
-    /// Users by name after `after`, a name or empty. A page of names is cut out first.
+    /// Users by name after `after`, a name or empty. A page of names is cut out first; then all of them are read in
+    /// one statement, and so as of one moment.
     async fn user_accounts(
         &self,
         after: &str,
@@ -203,37 +207,46 @@ impl Shard {
         let (mut page, mut after): (Vec<AccountRow>, _) = (Vec::new(), after.to_owned());
         let (position, number) = boundary.map_or((-i64::MAX, 0), |boundary| (boundary.position, boundary.number));
         loop {
-            let room = limit as usize - page.len();
-            let sql = format!(
-                "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
-                     WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), \
-                   (SELECT CAST(SUM({USER_FEN}) AS CHAR) FROM {db}.transfer t FORCE INDEX (history) \
-                     WHERE t.user_id = p.user_id AND t.position > {position}), \
-                   (SELECT t.balance_fen FROM {db}.transfer t FORCE INDEX (history) \
-                     WHERE t.user_id = p.user_id AND t.position <= {position} ORDER BY t.position DESC LIMIT 1), \
-                   (SELECT m.balance_fen FROM {db}.month_balance m FORCE INDEX (PRIMARY) \
-                     WHERE m.user_id = p.user_id AND m.number <= {number} ORDER BY m.number DESC LIMIT 1) \
-                 FROM ({names}) p ORDER BY p.user_id",
-                db = self.db,
-                names = self.names(&after, room as u32)
-            );
-            let parse = |row: &_| {
-                let account = StoredRow::text(row, 0)?.to_owned();
-                let [row_fen, sealed_fen] = [StoredRow::int_or_null(row, 3)?, StoredRow::int_or_null(row, 4)?];
-                Ok(AccountRow {
-                    account,
-                    balance_fen: Some(StoredRow::int(row, 1)?),
-                    transfers_sum_fen: sum(row, 2)? + i128::from(sealed_fen.unwrap_or(0)),
-                    sealed: SealedBalance { row_fen, sealed_fen },
-                })
-            };
-            let found = self.fetch_patiently(&sql).await?;
-            page.extend(found.parse(parse, |row| &row.account)?);
+            let room = (limit as usize - page.len()).min(SQL_LIST_MAX);
+            let found = self.fetch_patiently(&self.names(&after, room as u32)).await?;
+            // What could be no user's is named where the transfers are read.
+            let users = found.parse(|row| Ok(row.text(0)?.to_owned()), |name| name)?;
+            let users: Vec<UserId> = users.iter().filter_map(|name| UserId::parse(name)).collect();
+            if !users.is_empty() {
+                page.extend(self.accounts_of(&users, position, number).await?);
+            }
             match found.rows.last() {
                 Some(last) if found.rows.len() == room && page.len() < limit as usize => after = name_in(last)?,
                 _ => return Ok(page),
             }
         }
+    }
+
+    async fn accounts_of(&self, users: &[UserId], position: i64, number: u64) -> Result<Vec<AccountRow>, WalletError> {
+        let sql = format!(
+            "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
+                 WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), s.sum_fen, \
+               (SELECT t.balance_fen FROM {db}.transfer t FORCE INDEX (history) \
+                 WHERE t.user_id = p.user_id AND t.position <= {position} ORDER BY t.position DESC LIMIT 1), \
+               (SELECT m.balance_fen FROM {db}.month_balance m FORCE INDEX (PRIMARY) \
+                 WHERE m.user_id = p.user_id AND m.number <= {number} ORDER BY m.number DESC LIMIT 1) \
+             FROM (SELECT DISTINCT user_id FROM {db}.transfer FORCE INDEX (history) WHERE {is_one}) p \
+             LEFT JOIN (SELECT user_id, CAST(SUM({USER_FEN}) AS CHAR) AS sum_fen FROM {db}.transfer \
+               FORCE INDEX (history) WHERE {is_one} AND position > {position} GROUP BY user_id) s \
+               ON s.user_id = p.user_id ORDER BY p.user_id",
+            db = self.db,
+            is_one = user_is_one_of(users.iter().map(UserId::as_str))
+        );
+        let parse = |row: &_| {
+            let [row_fen, sealed_fen] = [StoredRow::int_or_null(row, 3)?, StoredRow::int_or_null(row, 4)?];
+            Ok(AccountRow {
+                account: StoredRow::text(row, 0)?.to_owned(),
+                balance_fen: Some(StoredRow::int(row, 1)?),
+                transfers_sum_fen: sum(row, 2)? + i128::from(sealed_fen.unwrap_or(0)),
+                sealed: SealedBalance { row_fen, sealed_fen },
+            })
+        };
+        self.fetch_patiently(&sql).await?.parse(parse, |row| &row.account)
     }
 
     /// The statement that lists so many names of users behind one, each found by a look behind the one before it.
