@@ -13,6 +13,7 @@ use crate::copy::{copies, copy, read_copies};
 use crate::location::Location;
 use crate::objects::Objects;
 use crate::reader::{FileReader, TAIL_BYTES, check};
+use crate::threads::compute;
 use crate::writer::FileWriter;
 
 /// Digits of the manifest's hash in the name of a file: tables of a restored database that were sealed anew have other
@@ -67,14 +68,17 @@ impl Archive for FileArchive {
     async fn find(&self, manifest: &Manifest) -> Result<ArchivedFile, StoreError> {
         let path = self.path(manifest);
         let all = self.objects.read_all(&path).await?;
-        let bytes = all.len() as u64;
-        let length = bytes.checked_sub(TAIL_BYTES).map(|at| &all[at as usize..][..4]);
-        let length =
-            length.and_then(|length| length.try_into().ok()).map(|length| u64::from(u32::from_le_bytes(length)));
-        let footer_bytes = length.map(|length| length + TAIL_BYTES).filter(|footer_bytes| *footer_bytes <= bytes);
-        let footer_bytes = footer_bytes.ok_or_else(|| damaged(&path, "it is cut off, or no file of ours"))?;
-        let hash = |from: u64| -> Hash { Sha256::digest(&all[from as usize..]).into() };
-        Ok(ArchivedFile { path, bytes, sha256: hash(0), footer_bytes, footer_sha256: hash(bytes - footer_bytes) })
+        compute(move || {
+            let bytes = all.len() as u64;
+            let length = bytes.checked_sub(TAIL_BYTES).map(|at| &all[at as usize..][..4]);
+            let length =
+                length.and_then(|length| length.try_into().ok()).map(|length| u64::from(u32::from_le_bytes(length)));
+            let footer_bytes = length.map(|length| length + TAIL_BYTES).filter(|footer_bytes| *footer_bytes <= bytes);
+            let footer_bytes = footer_bytes.ok_or_else(|| damaged(&path, "it is cut off, or no file of ours"))?;
+            let hash = |from: u64| -> Hash { Sha256::digest(&all[from as usize..]).into() };
+            Ok(ArchivedFile { path, bytes, sha256: hash(0), footer_bytes, footer_sha256: hash(bytes - footer_bytes) })
+        })
+        .await
     }
 
     async fn put_manifest(&self, manifest: &Manifest, file: &ArchivedFile) -> Result<(), StoreError> {
@@ -97,7 +101,9 @@ impl Archive for FileArchive {
         if !chain.starts_with(&before) {
             return Err(damaged(&path, "it is not the beginning of what is to be put there"));
         }
-        let copies = copies(chain.iter().map(|archived| (self.about(&archived.stored.manifest), archived)));
+        let all: Vec<_> =
+            chain.iter().map(|archived| (self.about(&archived.stored.manifest), archived.clone())).collect();
+        let copies = compute(move || Ok(copies(&all))).await?;
         self.objects.replace(&path, copies).await?;
         match self.chain(database).await? == chain {
             true => Ok(()),
@@ -107,12 +113,13 @@ impl Archive for FileArchive {
 
     async fn chain(&self, database: u8) -> Result<Vec<Archived>, StoreError> {
         let path = self.chain_path(database);
-        read_copies(&path, &self.objects.read_all(&path).await?, database)
+        let json = self.objects.read_all(&path).await?;
+        compute(move || read_copies(&path, &json, database)).await
     }
 
     async fn check(&self, file: &ArchivedFile) -> Result<(), StoreError> {
-        let all = self.objects.read_all(&file.path).await?;
-        check(&file.path, &all, &file.sha256, "it")
+        let (sha256, _) = self.objects.sha256(&file.path).await?;
+        check(&file.path, &sha256, &file.sha256, "it")
     }
 
     async fn open(&self, file: &ArchivedFile, manifest_hash: Hash) -> Result<Arc<dyn TableFile>, StoreError> {

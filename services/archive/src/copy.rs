@@ -49,9 +49,10 @@ pub fn copy(table: AboutTable, stored: &StoredManifest, file: Option<&ArchivedFi
 }
 
 /// Copies of all manifests of a database, in the order of their chain.
-pub fn copies<'a>(chain: impl Iterator<Item = (AboutTable, &'a Archived)>) -> Vec<u8> {
-    let copies: Vec<Copy> =
-        chain.map(|(table, archived)| Copy::of(table, &archived.stored, archived.file.as_ref())).collect();
+pub fn copies(chain: &[(AboutTable, Archived)]) -> Vec<u8> {
+    let copy =
+        |(table, archived): &(AboutTable, Archived)| Copy::of(table.clone(), &archived.stored, archived.file.as_ref());
+    let copies: Vec<Copy> = chain.iter().map(copy).collect();
     to_json(&copies)
 }
 

@@ -7,16 +7,18 @@
 //!
 //! A lookup reads the footer, which the store remembers, and one part.
 //!
-//! Reading order: `location`, `objects`, `about`, `schema`, `writer`, `columns`, `reader`, `copy`, `archive`.
+//! Reading order: `location`, `threads`, `folder`, `objects`, `about`, `schema`, `writer`, `columns`, `reader`, `copy`, `archive`.
 
 mod about;
 mod archive;
 mod columns;
 mod copy;
+mod folder;
 mod location;
 mod objects;
 mod reader;
 mod schema;
+mod threads;
 mod writer;
 
 pub use self::archive::FileArchive;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hongbao_core::EnvelopeId;
-use hongbao_core::limits::{EXPORT_ANSWER_WITHIN, EXPORT_FILE_BYTES_MAX};
+use hongbao_core::limits::EXPORT_FILE_BYTES_MAX;
 use hongbao_core::manifest::Hash;
 use hongbao_store::rows::{self, ENTRY_WIDTH, ENVELOPE_WIDTH};
 use hongbao_store::{ArchivedFile, Rows, StoreError, TableFile};
@@ -21,6 +21,7 @@ use crate::about::{About, damaged, hex};
 use crate::columns::{Column, Ends, Row, Window};
 use crate::objects::Objects;
 use crate::schema::schema;
+use crate::threads::compute;
 
 /// The end of a file: the length of the footer's metadata, and a mark.
 pub const TAIL_BYTES: u64 = 8;
@@ -39,14 +40,13 @@ impl FileReader {
     pub async fn open(objects: Arc<Objects>, file: &ArchivedFile) -> Result<FileReader, StoreError> {
         let ArchivedFile { path, bytes, footer_bytes, footer_sha256, .. } = file;
         let from = bytes.checked_sub(*footer_bytes).ok_or_else(|| damaged(path, "its footer is longer than it"))?;
-        let read = objects.read(path, from..*bytes, EXPORT_ANSWER_WITHIN).await?;
-        check(path, &read, footer_sha256, "its footer")?;
-        let metadata = read.get(..read.len().saturating_sub(TAIL_BYTES as usize)).unwrap_or_default();
-        let footer = ParquetMetaDataReader::decode_metadata(metadata).map_err(|error| damaged(path, error))?;
-        let about = About::read(path, &footer)?;
-        if footer.file_metadata().schema() != &*schema() {
-            return Err(damaged(path, "its columns are others than those of an exported table"));
-        }
+        let read = objects.read(path, from..*bytes).await?;
+        let (path, expected) = (path.clone(), *footer_sha256);
+        let (footer, about) = compute(move || {
+            check(&path, &Sha256::digest(&read).into(), &expected, "its footer")?;
+            read_footer(&path, &read)
+        })
+        .await?;
         let ends = about.parts.iter().map(|part| (part.first, part.last)).collect();
         Ok(FileReader { objects, file: file.clone(), footer: Arc::new(footer), about, ends })
     }
@@ -81,26 +81,35 @@ impl TableFile for FileReader {
         if !is_sound {
             return Err(damaged(&path, "a part of it lies nowhere"));
         }
-        let bytes = self.objects.read(&path, part.from..part.until, EXPORT_ANSWER_WITHIN).await?;
+        let bytes = self.objects.read(&path, part.from..part.until).await?;
         let expected = part.sha256.clone();
         let window = Window { from: part.from, bytes, file_bytes: self.file.bytes };
         let footer = self.footer.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        compute(move || {
             if hex(&Sha256::digest(&window.bytes).into()) != expected {
                 return Err(damaged(&path, format!("part {number} was changed: its hash is another one")));
             }
             read_rows(window, footer.row_group(number)).map_err(|error| damaged(&path, error))
-        });
-        reading.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+        })
+        .await
     }
 }
 
-/// Compares bytes of a file with their hash.
-pub fn check(path: &str, bytes: &Bytes, expected: &Hash, what: &str) -> Result<(), StoreError> {
-    let found: Hash = Sha256::digest(bytes).into();
-    match found == *expected {
+/// Compares the hash of what was found in a file with that of what was exported.
+pub fn check(path: &str, found: &Hash, expected: &Hash, what: &str) -> Result<(), StoreError> {
+    match found == expected {
         true => Ok(()),
-        false => Err(damaged(path, format!("{what} has the SHA-256 {}, exported was {}", hex(&found), hex(expected)))),
+        false => Err(damaged(path, format!("{what} has the SHA-256 {}, exported was {}", hex(found), hex(expected)))),
+    }
+}
+
+fn read_footer(path: &str, read: &Bytes) -> Result<(ParquetMetaData, About), StoreError> {
+    let metadata = read.get(..read.len().saturating_sub(TAIL_BYTES as usize)).unwrap_or_default();
+    let footer = ParquetMetaDataReader::decode_metadata(metadata).map_err(|error| damaged(path, error))?;
+    let about = About::read(path, &footer)?;
+    match footer.file_metadata().schema() == &*schema() {
+        true => Ok((footer, about)),
+        false => Err(damaged(path, "its columns are others than those of an exported table")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A file that is being made.
 
+use async_trait::async_trait;
 use hongbao_core::limits::{EXPORT_FILE_BYTES_MAX, EXPORT_PART_ROWS_MAX};
 use hongbao_core::{Entry, Envelope, Timestamp};
 use hongbao_store::rows::{audience_columns, entry_user, kind_name, stage_number};
@@ -11,34 +12,49 @@ use sha2::{Digest as _, Sha256};
 
 use crate::about::{About, AboutPart, AboutTable, hex};
 use crate::schema::{properties, schema};
+use crate::threads::compute;
 
 /// The levels of values of which each row has one.
 const FLAT: (Option<&[i16]>, Option<&[i16]>) = (None, None);
 
 /// See the module.
 pub struct FileWriter {
-    about: About,
-    writer: SerializedFileWriter<Vec<u8>>,
+    /// What has been made of it; gone while a thread goes on with it, for good if nobody waited for that.
+    made: Option<Made>,
     /// Rows of the part that is not full yet.
     rows: Rows,
     /// How many they are, envelopes and entries.
     count: usize,
 }
 
+/// A file as far as it has been made.
+struct Made {
+    about: About,
+    writer: SerializedFileWriter<Vec<u8>>,
+}
+
 impl FileWriter {
     /// An empty file for the rows of this table.
     pub fn new(table: AboutTable) -> Result<FileWriter, StoreError> {
         let writer = SerializedFileWriter::new(Vec::new(), schema(), properties()).map_err(failed)?;
-        Ok(FileWriter { about: About { table, parts: Vec::new() }, writer, rows: Vec::new(), count: 0 })
+        let made = Made { about: About { table, parts: Vec::new() }, writer };
+        Ok(FileWriter { made: Some(made), rows: Vec::new(), count: 0 })
     }
 
-    fn end_part(&mut self) -> Result<(), StoreError> {
-        let rows = std::mem::take(&mut self.rows);
+    /// What there is, and the rows to go on with.
+    fn take(&mut self) -> Result<(Made, Rows), StoreError> {
+        let given_up = || StoreError::Unavailable("the file of an exported table was given up".to_owned());
         self.count = 0;
+        Ok((self.made.take().ok_or_else(given_up)?, std::mem::take(&mut self.rows)))
+    }
+}
+
+impl Made {
+    fn end_part(&mut self, rows: &Rows) -> Result<(), StoreError> {
         let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { return Ok(()) };
         let from = self.flushed()?;
         let mut group = self.writer.next_row_group().map_err(failed)?;
-        write_columns(&mut group, &rows).map_err(failed)?;
+        write_columns(&mut group, rows).map_err(failed)?;
         group.close().map_err(failed)?;
         let until = self.flushed()?;
         if until > EXPORT_FILE_BYTES_MAX {
@@ -59,23 +75,29 @@ impl FileWriter {
     }
 }
 
+#[async_trait]
 impl NewFile for FileWriter {
-    fn add(&mut self, envelope: Envelope, journal: Vec<Entry>) -> Result<(), StoreError> {
+    async fn add(&mut self, envelope: Envelope, journal: Vec<Entry>) -> Result<(), StoreError> {
         let rows = 1 + journal.len();
         if self.count + rows > EXPORT_PART_ROWS_MAX {
-            self.end_part()?;
+            let (mut made, part) = self.take()?;
+            self.made = Some(compute(move || made.end_part(&part).map(|()| made)).await?);
         }
         self.count += rows;
         self.rows.push((envelope, journal));
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Vec<u8>, StoreError> {
-        self.end_part()?;
-        for pair in self.about.metadata() {
-            self.writer.append_key_value_metadata(pair);
-        }
-        self.writer.into_inner().map_err(failed)
+    async fn finish(mut self: Box<Self>) -> Result<Vec<u8>, StoreError> {
+        let (mut made, part) = self.take()?;
+        compute(move || {
+            made.end_part(&part)?;
+            for pair in made.about.metadata() {
+                made.writer.append_key_value_metadata(pair);
+            }
+            made.writer.into_inner().map_err(failed)
+        })
+        .await
     }
 }
 

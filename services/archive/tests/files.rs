@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hongbao_archive::{FileArchive, Location};
-use hongbao_core::limits::EXPORT_PART_ROWS_MAX;
+use hongbao_core::limits::{EXPORT_PART_ROWS_MAX, EXPORT_THREADS_MAX};
 use hongbao_core::manifest::{Manifest, Sealer};
 use hongbao_core::{Audience, Date, Entry, EntryKind, Envelope, Fen, GroupId, Kind, Seed, Stage};
-use hongbao_store::{Archive, ArchivedFile, Rows, StoreError};
+use hongbao_store::{Archive, ArchivedFile, Rows, StoreError, TableFile};
 use hongbao_testkit::store_suite::{NOW, archive_in, created, id_at, user};
 use tempfile::TempDir;
 
@@ -56,12 +57,12 @@ fn manifest_of(rows: &Rows, number: u64) -> Manifest {
     Manifest { number, database: 7, table: 3, date, content: sealer.content(), previous: [9; 32] }
 }
 
-fn made(archive: &Arc<dyn Archive>, manifest: &Manifest, rows: &Rows) -> Vec<u8> {
+async fn made(archive: &Arc<dyn Archive>, manifest: &Manifest, rows: &Rows) -> Vec<u8> {
     let mut file = archive.begin(manifest).unwrap();
     for (envelope, journal) in rows {
-        file.add(envelope.clone(), journal.clone()).unwrap();
+        file.add(envelope.clone(), journal.clone()).await.unwrap();
     }
-    file.finish().unwrap()
+    file.finish().await.unwrap()
 }
 
 struct World {
@@ -76,7 +77,7 @@ impl World {
     }
 
     async fn put(&self, manifest: &Manifest, rows: &Rows) -> ArchivedFile {
-        self.archive.put(manifest, made(&self.archive, manifest, rows)).await.unwrap();
+        self.archive.put(manifest, made(&self.archive, manifest, rows).await).await.unwrap();
         self.archive.find(manifest).await.unwrap()
     }
 
@@ -126,7 +127,7 @@ async fn the_same_rows_make_the_same_file_under_the_same_name_and_none_is_overwr
     let (world, rows) = (World::new(), rows([3, 0, 5]));
     let manifest = manifest_of(&rows, 1);
     let file = world.put(&manifest, &rows).await;
-    assert_eq!(made(&world.archive, &manifest, &rows), fs::read(world.path(&file)).unwrap());
+    assert_eq!(made(&world.archive, &manifest, &rows).await, fs::read(world.path(&file)).unwrap());
     assert!(file.path.starts_with("a/db_07/20260217/envelope_3.") && file.path.ends_with(".parquet"), "{}", file.path);
     world.archive.put(&manifest, b"another".to_vec()).await.unwrap();
     assert_eq!(world.archive.find(&manifest).await.unwrap(), file);
@@ -252,7 +253,7 @@ async fn a_folder_that_is_not_there_is_not_made_and_a_database_of_a_rehearsal_ha
     assert!(!folder.exists());
     let location = Location::Folder(dir.path().to_owned());
     let shadow: Arc<dyn Archive> = Arc::new(FileArchive::new(location, "a b", "_shadow"));
-    shadow.put(&manifest, made(&shadow, &manifest, &rows)).await.unwrap();
+    shadow.put(&manifest, made(&shadow, &manifest, &rows).await).await.unwrap();
     let path = shadow.find(&manifest).await.unwrap().path;
     assert!(path.starts_with("a b/db_07_shadow/") && Path::new(&path).is_relative(), "{path}");
 }
@@ -280,6 +281,61 @@ async fn a_full_disk_leaves_nothing_in_the_place_of_a_file() {
     // One for which there is room is put there.
     let file = world.put(&manifest, &rows).await;
     assert!(world.read(&file, &manifest).await.unwrap().1 == rows);
+}
+
+/// A pipe that nobody writes into stands in for a file system that hangs: who opens it waits. The runtime of this test
+/// has one thread.
+#[tokio::test]
+async fn an_archive_that_hangs_holds_up_few_threads_and_none_of_the_runtime() {
+    let (world, rows) = (World::new(), rows([3, 0, 5]));
+    let manifest = manifest_of(&rows, 1);
+    let file = world.put(&manifest, &rows).await;
+    let (path, aside) = (world.path(&file), world.dir.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+
+    let silent = |outcome: Result<Arc<dyn TableFile>, StoreError>| {
+        let refused = outcome.map(|_| ()).unwrap_err();
+        assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("does not answer")), "{refused}");
+    };
+    // Each SET has an archive of its own in the folder, and all have the threads together.
+    let archives = [archive_in(world.dir.path()), world.archive.clone()];
+    let reads = (0..EXPORT_THREADS_MAX).map(|number| {
+        let (archive, file, hash) = (archives[number % 2].clone(), file.clone(), manifest.hash());
+        tokio::spawn(async move { archive.open(&file, hash).await })
+    });
+    let reads: Vec<_> = reads.collect();
+    let mut ticks = 0;
+    while !reads.iter().all(|read| read.is_finished()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        ticks += 1;
+    }
+    assert!(ticks > 100, "the runtime went on while they waited: {ticks}");
+    for read in reads {
+        silent(read.await.unwrap());
+    }
+    let began = Instant::now();
+    for archive in &archives {
+        silent(archive.open(&file, manifest.hash()).await);
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "while all threads hang it is unavailable at once");
+    assert!(archive_threads() >= EXPORT_THREADS_MAX, "they are still there");
+
+    drop(fs::OpenOptions::new().write(true).open(&path).unwrap());
+    fs::rename(&aside, &path).unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while world.read(&file, &manifest).await.is_err() {
+        assert!(Instant::now() < end, "it answers again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(world.read(&file, &manifest).await.unwrap().1 == rows);
+}
+
+/// How many threads of this process wait for an archive, or read in one.
+fn archive_threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
+    names.filter(|name| name.trim() == "archive").count()
 }
 
 #[tokio::test]

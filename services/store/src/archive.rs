@@ -67,18 +67,19 @@ pub trait Archive: Send + Sync + 'static {
 }
 
 /// A file that is being made, in memory.
+#[async_trait]
 pub trait NewFile: Send + Sync {
     /// Adds the next envelope with its whole journal.
     ///
     /// # Errors
     /// [`StoreError::Unsupported`] when the file becomes larger than one may be.
-    fn add(&mut self, envelope: Envelope, journal: Vec<Entry>) -> Result<(), StoreError>;
+    async fn add(&mut self, envelope: Envelope, journal: Vec<Entry>) -> Result<(), StoreError>;
 
     /// Ends the file and gives its bytes.
     ///
     /// # Errors
     /// As [`NewFile::add`].
-    fn finish(self: Box<Self>) -> Result<Vec<u8>, StoreError>;
+    async fn finish(self: Box<Self>) -> Result<Vec<u8>, StoreError>;
 }
 
 /// An open file of an exported table. Whatever is read of it was compared with its hash first.

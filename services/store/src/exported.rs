@@ -1,12 +1,13 @@
 //! Reading exported tables from their files.
 
+use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::{EXPORT_FOOTERS_BYTES_MAX, EXPORT_ROWS_KEPT_MAX};
 use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Journal, Opened, UserId};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::{Archive, Exported, Outline, Rows, StoreError, TableFile};
 
@@ -46,12 +47,18 @@ pub struct ExportedReads {
     parts: Cache<(TableRef, usize), Arc<Rows>, OfRows>,
 }
 
+/// A cache in one piece: one of several, each with its share of the room, has none for what is larger than a share.
+fn cache<K: Eq + Hash, V: Clone, W: Weighter<K, V> + Clone>(items: usize, weight: u64, of: W) -> Cache<K, V, W> {
+    let options = OptionsBuilder::new().shards(1).estimated_items_capacity(items).weight_capacity(weight).build();
+    Cache::with_options(options.expect("all is given"), of, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}
+
 impl Default for ExportedReads {
     fn default() -> ExportedReads {
         ExportedReads {
             archive: OnceLock::new(),
-            files: Cache::with_weighter(OPEN_FILES, EXPORT_FOOTERS_BYTES_MAX, OfFooter),
-            parts: Cache::with_weighter(KEPT_PARTS, EXPORT_ROWS_KEPT_MAX, OfRows),
+            files: cache(OPEN_FILES, EXPORT_FOOTERS_BYTES_MAX, OfFooter),
+            parts: cache(KEPT_PARTS, EXPORT_ROWS_KEPT_MAX, OfRows),
         }
     }
 }
@@ -218,4 +225,28 @@ pub fn page(journal: &[Entry], after_seq: u32, limit: u32) -> Vec<Entry> {
 /// The error of a drop of what was not exported.
 pub fn not_exported() -> StoreError {
     StoreError::Unavailable("the table was not exported, and is not dropped".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone)]
+    struct OfItself;
+
+    impl Weighter<u8, u64> for OfItself {
+        fn weight(&self, _: &u8, value: &u64) -> u64 {
+            *value
+        }
+    }
+
+    #[test]
+    fn a_footer_or_a_part_that_takes_most_of_the_room_is_remembered() {
+        for (items, weight) in [(OPEN_FILES, EXPORT_FOOTERS_BYTES_MAX), (KEPT_PARTS, EXPORT_ROWS_KEPT_MAX)] {
+            let cache = cache(items, weight, OfItself);
+            let large = weight / 4 * 3;
+            cache.insert(1, large);
+            assert_eq!(cache.get(&1), Some(large));
+        }
+    }
 }

@@ -190,7 +190,7 @@ impl Export {
             let differences = manifest.content.differences(&found);
             return Err(StoreError::Damaged(format!("it is not as it was sealed: {differences}")).into());
         }
-        let bytes = file.finish().map_err(JobError::Archive)?;
+        let bytes = file.finish().await.map_err(JobError::Archive)?;
         archive.put(&manifest, bytes).await.map_err(JobError::Archive)?;
         let file = archive.find(&manifest).await.map_err(JobError::Archive)?;
         compare(archive, &manifest, &file).await?;
@@ -257,7 +257,7 @@ impl Export {
                         None => journals::of_one(store, envelope.id, *last_seq).await?,
                     };
                     under_way.sealer.add(envelope, &journal);
-                    under_way.file.add(envelope.clone(), journal).map_err(JobError::Archive)?;
+                    under_way.file.add(envelope.clone(), journal).await.map_err(JobError::Archive)?;
                 }
                 under_way.after = batch.last().map(|(envelope, _)| envelope.id);
                 rest = behind;

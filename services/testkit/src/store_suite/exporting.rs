@@ -24,9 +24,9 @@ async fn put(store: &Arc<dyn Store>, manifest: &Manifest) -> ArchivedFile {
     let mut file = archive.begin(manifest).unwrap();
     for (envelope, _) in store.scan(table, None, 100).await.unwrap() {
         let journal = journal_of(store, envelope.id).await;
-        file.add(envelope, journal).unwrap();
+        file.add(envelope, journal).await.unwrap();
     }
-    archive.put(manifest, file.finish().unwrap()).await.unwrap();
+    archive.put(manifest, file.finish().await.unwrap()).await.unwrap();
     archive.find(manifest).await.unwrap()
 }
 

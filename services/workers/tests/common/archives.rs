@@ -45,15 +45,16 @@ impl Refusing {
 /// A file of the refused table.
 struct Refused(Refusal);
 
+#[async_trait]
 impl NewFile for Refused {
-    fn add(&mut self, _: Envelope, _: Vec<Entry>) -> Result<(), StoreError> {
+    async fn add(&mut self, _: Envelope, _: Vec<Entry>) -> Result<(), StoreError> {
         match self.0 {
             Refusal::Panics => panic!("the test wants it"),
             _ => Err(StoreError::Unsupported("too large".to_owned())),
         }
     }
 
-    fn finish(self: Box<Self>) -> Result<Vec<u8>, StoreError> {
+    async fn finish(self: Box<Self>) -> Result<Vec<u8>, StoreError> {
         Err(StoreError::Unsupported("too large".to_owned()))
     }
 }
