@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hongbao_core::limits::EXPORT_FILE_BYTES_MAX;
 use hongbao_core::manifest::{Hash, Manifest};
 use hongbao_store::{Archive, Archived, ArchivedFile, NewFile, StoreError, StoredManifest, TableFile};
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
-use crate::about::{AboutTable, damaged};
+use crate::about::{AboutTable, damaged, hex};
 use crate::copy::{copies, copy, read_copies};
 use crate::location::Location;
 use crate::objects::Objects;
-use crate::reader::{FileReader, TAIL_BYTES, check};
+use crate::reader::{FileReader, check, footer_of};
 use crate::threads::compute;
 use crate::writer::FileWriter;
 
-/// Digits of the manifest's hash in the name of a file: tables of a restored database that were sealed anew have other
-/// files than those of before.
+/// Digits of a file's hash in its name.
 const HASH_DIGITS: usize = 16;
+/// How the name of a file with rows ends.
+const FILE_ENDING: &str = ".parquet";
 
 /// The archive of the tables of one SET.
 pub struct FileArchive {
@@ -39,14 +41,12 @@ impl FileArchive {
         AboutTable::new(&self.set, database, manifest)
     }
 
-    /// The name without what says the kind of file: `a/db_07/20261126/envelope_3.0123456789abcdef`.
-    fn stem(&self, manifest: &Manifest) -> String {
-        let AboutTable { set, database, table, date, manifest_hash, .. } = self.about(manifest);
-        format!("{}/{database}/{date}/envelope_{table}.{}", Path::from(set), &manifest_hash[..HASH_DIGITS])
-    }
-
-    fn path(&self, manifest: &Manifest) -> String {
-        format!("{}.parquet", self.stem(manifest))
+    /// `a/db_07/20260217/envelope_3.0123456789abcdef.parquet`: what another version of the library makes of the same
+    /// rows, or the rows of another history of the table, has another name, and is never looked at.
+    fn path(&self, manifest: &Manifest, sha256: &Hash) -> String {
+        let AboutTable { set, database, table, date, .. } = self.about(manifest);
+        let digits = &hex(sha256)[..HASH_DIGITS];
+        format!("{}/{database}/{date}/envelope_{table}.{digits}{FILE_ENDING}", Path::from(set))
     }
 
     /// Where the chain of a database is when its SET has left: `a/db_07/manifests.json`.
@@ -61,32 +61,25 @@ impl Archive for FileArchive {
         Ok(Box::new(FileWriter::new(self.about(manifest))?))
     }
 
-    async fn put(&self, manifest: &Manifest, file: Vec<u8>) -> Result<(), StoreError> {
-        self.objects.put(&self.path(manifest), file).await
-    }
-
-    async fn find(&self, manifest: &Manifest) -> Result<ArchivedFile, StoreError> {
-        let path = self.path(manifest);
-        let all = self.objects.read_all(&path).await?;
-        compute(move || {
-            let bytes = all.len() as u64;
-            let length = bytes.checked_sub(TAIL_BYTES).map(|at| &all[at as usize..][..4]);
-            let length =
-                length.and_then(|length| length.try_into().ok()).map(|length| u64::from(u32::from_le_bytes(length)));
-            let footer_bytes = length.map(|length| length + TAIL_BYTES).filter(|footer_bytes| *footer_bytes <= bytes);
-            let footer_bytes = footer_bytes.ok_or_else(|| damaged(&path, "it is cut off, or no file of ours"))?;
-            let hash = |from: u64| -> Hash { Sha256::digest(&all[from as usize..]).into() };
-            Ok(ArchivedFile { path, bytes, sha256: hash(0), footer_bytes, footer_sha256: hash(bytes - footer_bytes) })
+    async fn put(&self, manifest: &Manifest, file: Vec<u8>) -> Result<ArchivedFile, StoreError> {
+        let (file, bytes, sha256, footer) = compute(move || {
+            let (sha256, footer) = (Sha256::digest(&file).into(), footer_of(&file)?);
+            let bytes = file.len() as u64;
+            Ok((file, bytes, sha256, footer))
         })
-        .await
+        .await?;
+        let (footer_bytes, footer_sha256) = footer;
+        let known = ArchivedFile { path: self.path(manifest, &sha256), bytes, sha256, footer_bytes, footer_sha256 };
+        self.objects.put(&known.path, file).await?;
+        Ok(known)
     }
 
     async fn put_manifest(&self, manifest: &Manifest, file: &ArchivedFile) -> Result<(), StoreError> {
         let stored = StoredManifest { manifest: manifest.clone(), hash: manifest.hash() };
-        let (path, copy) =
-            (format!("{}.manifest.json", self.stem(manifest)), copy(self.about(manifest), &stored, Some(file)));
+        let stem = file.path.strip_suffix(FILE_ENDING).unwrap_or(&file.path);
+        let (path, copy) = (format!("{stem}.manifest.json"), copy(self.about(manifest), &stored, Some(file)));
         self.objects.put(&path, copy.clone()).await?;
-        match self.objects.read_all(&path).await? == copy {
+        match self.objects.read_all(&path, copy.len() as u64).await? == copy {
             true => Ok(()),
             false => Err(damaged(&path, "the copy of its manifest is another one")),
         }
@@ -113,12 +106,12 @@ impl Archive for FileArchive {
 
     async fn chain(&self, database: u8) -> Result<Vec<Archived>, StoreError> {
         let path = self.chain_path(database);
-        let json = self.objects.read_all(&path).await?;
+        let json = self.objects.read_all(&path, EXPORT_FILE_BYTES_MAX as u64).await?;
         compute(move || read_copies(&path, &json, database)).await
     }
 
     async fn check(&self, file: &ArchivedFile) -> Result<(), StoreError> {
-        let (sha256, _) = self.objects.sha256(&file.path).await?;
+        let sha256 = self.objects.sha256(&file.path, file.bytes).await?;
         check(&file.path, &sha256, &file.sha256, "it")
     }
 

@@ -38,22 +38,27 @@ impl Folder {
         }
     }
 
-    /// A whole file.
-    pub fn read_all(&self, path: &str) -> Result<Bytes, StoreError> {
-        let bytes = self.bytes(path)?;
-        self.read(path, 0..bytes)
+    /// A whole file, if it is not larger than this.
+    pub fn read_all(&self, path: &str, bytes_max: u64) -> Result<Bytes, StoreError> {
+        match self.bytes(path)? {
+            bytes if bytes <= bytes_max => self.read(path, 0..bytes),
+            bytes => Err(damaged(path, format!("it has {bytes} bytes, and {bytes_max} at most if it is sound"))),
+        }
     }
 
-    /// The hash of a whole file, and how many bytes it has; little of it is in memory at once.
-    pub fn sha256(&self, path: &str) -> Result<(Hash, u64), StoreError> {
-        let bytes = self.bytes(path)?;
+    /// The hash of a whole file that has so many bytes; few of them are in memory at once.
+    pub fn sha256(&self, path: &str, bytes: u64) -> Result<Hash, StoreError> {
+        let found = self.bytes(path)?;
+        if found != bytes {
+            return Err(damaged(path, format!("it has {found} bytes, exported were {bytes}")));
+        }
         let (mut hash, mut from) = (Sha256::new(), 0);
         while from < bytes {
             let until = bytes.min(from + EXPORT_READ_BYTES_MAX);
             hash.update(self.read(path, from..until)?);
             from = until;
         }
-        Ok((hash.finalize().into(), bytes))
+        Ok(hash.finalize().into())
     }
 
     fn bytes(&self, path: &str) -> Result<u64, StoreError> {

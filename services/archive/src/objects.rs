@@ -32,14 +32,14 @@ impl Objects {
         self.run(EXPORT_ANSWER_WITHIN, path, move |folder, path| folder.read(path, range)).await
     }
 
-    /// A whole file.
-    pub async fn read_all(&self, path: &str) -> Result<Bytes, StoreError> {
-        self.run(EXPORT_FILE_WITHIN, path, Folder::read_all).await
+    /// A whole file, if it is not larger than this.
+    pub async fn read_all(&self, path: &str, bytes_max: u64) -> Result<Bytes, StoreError> {
+        self.run(EXPORT_FILE_WITHIN, path, move |folder, path| folder.read_all(path, bytes_max)).await
     }
 
-    /// The hash of a whole file, and how many bytes it has.
-    pub async fn sha256(&self, path: &str) -> Result<(Hash, u64), StoreError> {
-        self.run(EXPORT_FILE_WITHIN, path, Folder::sha256).await
+    /// The hash of a whole file that has so many bytes.
+    pub async fn sha256(&self, path: &str, bytes: u64) -> Result<Hash, StoreError> {
+        self.run(EXPORT_FILE_WITHIN, path, move |folder, path| folder.sha256(path, bytes)).await
     }
 
     /// Whether there is a file.

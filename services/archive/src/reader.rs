@@ -24,7 +24,7 @@ use crate::schema::schema;
 use crate::threads::compute;
 
 /// The end of a file: the length of the footer's metadata, and a mark.
-pub const TAIL_BYTES: u64 = 8;
+const TAIL_BYTES: u64 = 8;
 
 /// See the module.
 pub struct FileReader {
@@ -39,7 +39,8 @@ impl FileReader {
     /// Reads the footer.
     pub async fn open(objects: Arc<Objects>, file: &ArchivedFile) -> Result<FileReader, StoreError> {
         let ArchivedFile { path, bytes, footer_bytes, footer_sha256, .. } = file;
-        let from = bytes.checked_sub(*footer_bytes).ok_or_else(|| damaged(path, "its footer is longer than it"))?;
+        let from = bytes.checked_sub(*footer_bytes).filter(|_| *footer_bytes <= EXPORT_FILE_BYTES_MAX as u64);
+        let from = from.ok_or_else(|| damaged(path, "its footer is longer than it, or than any"))?;
         let read = objects.read(path, from..*bytes).await?;
         let (path, expected) = (path.clone(), *footer_sha256);
         let (footer, about) = compute(move || {
@@ -101,6 +102,17 @@ pub fn check(path: &str, found: &Hash, expected: &Hash, what: &str) -> Result<()
         true => Ok(()),
         false => Err(damaged(path, format!("{what} has the SHA-256 {}, exported was {}", hex(found), hex(expected)))),
     }
+}
+
+/// The size and the hash of the footer of a file that was just made.
+pub fn footer_of(file: &[u8]) -> Result<(u64, Hash), StoreError> {
+    let length = file.last_chunk::<{ TAIL_BYTES as usize }>().and_then(|tail| tail.first_chunk::<4>());
+    let bytes = length.map(|length| u64::from(u32::from_le_bytes(*length)) + TAIL_BYTES);
+    let footer = bytes.and_then(|bytes| file.len().checked_sub(usize::try_from(bytes).ok()?));
+    let from =
+        footer.ok_or_else(|| StoreError::Unavailable("what was made is no file of an exported table".to_owned()))?;
+    let footer = &file[from..];
+    Ok((footer.len() as u64, Sha256::digest(footer).into()))
 }
 
 fn read_footer(path: &str, read: &Bytes) -> Result<(ParquetMetaData, About), StoreError> {

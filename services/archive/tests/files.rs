@@ -12,6 +12,7 @@ use hongbao_core::manifest::{Manifest, Sealer};
 use hongbao_core::{Audience, Date, Entry, EntryKind, Envelope, Fen, GroupId, Kind, Seed, Stage};
 use hongbao_store::{Archive, ArchivedFile, Rows, StoreError, TableFile};
 use hongbao_testkit::store_suite::{NOW, archive_in, created, id_at, user};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// Rows of all kinds, in the order of their ids: with journals of so many entries, the last of which is a refund.
@@ -77,12 +78,20 @@ impl World {
     }
 
     async fn put(&self, manifest: &Manifest, rows: &Rows) -> ArchivedFile {
-        self.archive.put(manifest, made(&self.archive, manifest, rows).await).await.unwrap();
-        self.archive.find(manifest).await.unwrap()
+        self.archive.put(manifest, made(&self.archive, manifest, rows).await).await.unwrap()
     }
 
     fn path(&self, file: &ArchivedFile) -> PathBuf {
         self.dir.path().join(&file.path)
+    }
+
+    /// The file that is in the place of one, as if it had been exported so.
+    fn as_it_is(&self, file: &ArchivedFile) -> ArchivedFile {
+        let all = fs::read(self.path(file)).unwrap();
+        let sha256 = |bytes: &[u8]| Sha256::digest(bytes).into();
+        let footer = &all[all.len() - file.footer_bytes as usize..];
+        let (bytes, sha256, footer_sha256) = (all.len() as u64, sha256(&all), sha256(footer));
+        ArchivedFile { bytes, sha256, footer_sha256, ..file.clone() }
     }
 
     async fn read(&self, file: &ArchivedFile, manifest: &Manifest) -> Result<(usize, Rows), StoreError> {
@@ -129,8 +138,9 @@ async fn the_same_rows_make_the_same_file_under_the_same_name_and_none_is_overwr
     let file = world.put(&manifest, &rows).await;
     assert_eq!(made(&world.archive, &manifest, &rows).await, fs::read(world.path(&file)).unwrap());
     assert!(file.path.starts_with("a/db_07/20260217/envelope_3.") && file.path.ends_with(".parquet"), "{}", file.path);
-    world.archive.put(&manifest, b"another".to_vec()).await.unwrap();
-    assert_eq!(world.archive.find(&manifest).await.unwrap(), file);
+    fs::write(world.path(&file), b"another").unwrap();
+    assert_eq!(world.put(&manifest, &rows).await, file);
+    assert_eq!(fs::read(world.path(&file)).unwrap(), b"another");
     // A table that was sealed anew has another one.
     assert_ne!(world.put(&manifest_of(&rows, 2), &rows).await.path, file.path);
 }
@@ -195,9 +205,6 @@ async fn a_file_that_is_cut_off_gone_or_another_one_is_named() {
         fs::write(world.path(&file), &sound[..length]).unwrap();
         damage(world.read(&file, &manifest).await);
         damage(world.archive.check(&file).await);
-        if length < 8 {
-            damage(world.archive.find(&manifest).await);
-        }
     }
     fs::remove_file(world.path(&file)).unwrap();
     for reason in [damage(world.read(&file, &manifest).await), damage(world.archive.check(&file).await)] {
@@ -208,6 +215,31 @@ async fn a_file_that_is_cut_off_gone_or_another_one_is_named() {
     let of_other = world.put(&other, &rows).await;
     let reason = damage(world.read(&of_other, &manifest).await);
     assert!(reason.contains("that of manifest 2 of a db_07, table 3 of 20260217"), "{reason}");
+}
+
+/// A file that was in the place before is known by the bytes that were made, never by what it says of itself; and what
+/// is too large is not read.
+#[tokio::test]
+async fn a_file_that_is_in_the_place_already_is_not_taken_on_its_own_word() {
+    let (world, rows) = (World::new(), rows([3, 0, 5, 2]));
+    let (manifest, other) = (manifest_of(&rows, 1), manifest_of(&rows, 2));
+    let file = world.put(&manifest, &rows).await;
+    let of_other = fs::read(world.path(&world.put(&other, &rows).await)).unwrap();
+    assert_eq!(of_other.len() as u64, file.bytes, "it is sound, and as long");
+    fs::write(world.path(&file), of_other).unwrap();
+    assert_eq!(world.put(&manifest, &rows).await, file);
+    assert!(damage(world.archive.check(&file).await).contains(&file.path));
+
+    world.archive.put_manifest(&manifest, &file).await.unwrap();
+    let copy = world.path(&file).with_extension("manifest.json");
+    for path in [world.path(&file), copy.clone()] {
+        // Of its bytes the disk has none.
+        fs::File::options().write(true).open(path).unwrap().set_len(1 << 40).unwrap();
+    }
+    assert_eq!(world.put(&manifest, &rows).await, file);
+    let reason = damage(world.archive.check(&file).await);
+    assert!(reason.contains("it has 1099511627776 bytes"), "{reason}");
+    damage(world.archive.put_manifest(&manifest, &file).await);
 }
 
 /// A file with other metadata, as another version or another program would write it.
@@ -229,13 +261,13 @@ async fn a_file_of_a_newer_format_or_of_another_program_is_refused_by_name() {
     let mut newer = sound.clone();
     newer[digit] = b'2';
     fs::write(world.path(&file), newer).unwrap();
-    let found = world.archive.find(&manifest).await.unwrap();
+    let found = world.as_it_is(&file);
     let refused = world.read(&found, &manifest).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unsupported(reason) if reason.contains("is of format 2")), "{refused}");
 
     for (from, to) in [("hongbao.table", "another.table"), ("settled_seq", "settled_sea")] {
         fs::write(world.path(&file), changed(&sound, from, to)).unwrap();
-        let found = world.archive.find(&manifest).await.unwrap();
+        let found = world.as_it_is(&file);
         damage(world.read(&found, &manifest).await);
     }
 }
@@ -246,15 +278,12 @@ async fn a_folder_that_is_not_there_is_not_made_and_a_database_of_a_rehearsal_ha
     let manifest = manifest_of(&rows, 1);
     let folder = dir.path().join("mount");
     let absent = archive_in(&folder);
-    let outcomes = [absent.put(&manifest, vec![1]).await, absent.find(&manifest).await.map(|_| ())];
-    for outcome in outcomes {
-        assert!(matches!(&outcome, Err(StoreError::Unavailable(reason)) if reason.contains("mount")), "{outcome:?}");
-    }
+    let outcome = absent.put(&manifest, made(&absent, &manifest, &rows).await).await;
+    assert!(matches!(&outcome, Err(StoreError::Unavailable(reason)) if reason.contains("mount")), "{outcome:?}");
     assert!(!folder.exists());
     let location = Location::Folder(dir.path().to_owned());
     let shadow: Arc<dyn Archive> = Arc::new(FileArchive::new(location, "a b", "_shadow"));
-    shadow.put(&manifest, made(&shadow, &manifest, &rows).await).await.unwrap();
-    let path = shadow.find(&manifest).await.unwrap().path;
+    let path = shadow.put(&manifest, made(&shadow, &manifest, &rows).await).await.unwrap().path;
     assert!(path.starts_with("a b/db_07_shadow/") && Path::new(&path).is_relative(), "{path}");
 }
 
@@ -275,9 +304,11 @@ async fn a_full_disk_leaves_nothing_in_the_place_of_a_file() {
     }
     let (world, rows) = (World::new(), rows([3, 0, 5]));
     let manifest = manifest_of(&rows, 1);
-    let refused = world.archive.put(&manifest, vec![7; 100_000]).await.unwrap_err();
+    let large = made(&world.archive, &manifest, &self::rows((0..4_000).map(|number| number % 10))).await;
+    let refused = world.archive.put(&manifest, large).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("the archive")), "{refused}");
-    assert!(damage(world.archive.find(&manifest).await).contains("it is not there"));
+    let folder = world.dir.path().join("a/db_07/20260217");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
     // One for which there is room is put there.
     let file = world.put(&manifest, &rows).await;
     assert!(world.read(&file, &manifest).await.unwrap().1 == rows);
@@ -340,7 +371,8 @@ fn archive_threads() -> usize {
 
 #[tokio::test]
 async fn a_file_system_that_takes_no_files_says_so() {
-    let manifest = manifest_of(&rows([1]), 1);
-    let refused = archive_in(Path::new("/proc")).put(&manifest, vec![1]).await.unwrap_err();
+    let rows = rows([1]);
+    let (archive, manifest) = (archive_in(Path::new("/proc")), manifest_of(&rows, 1));
+    let refused = archive.put(&manifest, made(&archive, &manifest, &rows).await).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("the archive /proc")), "{refused}");
 }

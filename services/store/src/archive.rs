@@ -43,11 +43,10 @@ pub trait Archive: Send + Sync + 'static {
     /// Begins the file of the table that this manifest is of.
     fn begin(&self, manifest: &Manifest) -> Result<Box<dyn NewFile>, StoreError>;
 
-    /// Puts a file to the table's place, unless one is there: none is ever overwritten. It is durable then.
-    async fn put(&self, manifest: &Manifest, file: Vec<u8>) -> Result<(), StoreError>;
-
-    /// Reads all of the file that is at the table's place.
-    async fn find(&self, manifest: &Manifest) -> Result<ArchivedFile, StoreError>;
+    /// Puts a file to its place, which is named after its bytes, unless one is there: none is ever overwritten. It is
+    /// durable then. What is known of it is known from these bytes: what is in the place has to be
+    /// [checked](Archive::check).
+    async fn put(&self, manifest: &Manifest, file: Vec<u8>) -> Result<ArchivedFile, StoreError>;
 
     /// Puts a copy of the manifest beside the file, so that the file can be checked without a database.
     async fn put_manifest(&self, manifest: &Manifest, file: &ArchivedFile) -> Result<(), StoreError>;
@@ -59,7 +58,7 @@ pub trait Archive: Send + Sync + 'static {
     /// The chain of a database, as it was put there.
     async fn chain(&self, database: u8) -> Result<Vec<Archived>, StoreError>;
 
-    /// Reads all of a file, and compares it with what is known of it.
+    /// Reads all of a file, if it has the size that is known of it, and compares it with its hash.
     async fn check(&self, file: &ArchivedFile) -> Result<(), StoreError>;
 
     /// Opens a file to read single envelopes: reads its footer. It has to be that of the manifest with this hash.

@@ -4,7 +4,7 @@
 //!
 //! 1. The rows are read in order, a part in each visit, into a file in memory. What was read has to be what the
 //!    manifest says: a table that was changed since stays where it is.
-//! 2. The file is put into the archive under the name of the table and the hash of its manifest, unless a file is there.
+//! 2. The file is put into the archive under the name of the table and its own hash, unless a file is there.
 //!    The same rows make the same file, so whose it is does not matter.
 //! 3. The file that is there is read back as a whole, and its rows are compared with the manifest.
 //! 4. A copy of the manifest goes beside it.
@@ -191,8 +191,7 @@ impl Export {
             return Err(StoreError::Damaged(format!("it is not as it was sealed: {differences}")).into());
         }
         let bytes = file.finish().await.map_err(JobError::Archive)?;
-        archive.put(&manifest, bytes).await.map_err(JobError::Archive)?;
-        let file = archive.find(&manifest).await.map_err(JobError::Archive)?;
+        let file = archive.put(&manifest, bytes).await.map_err(JobError::Archive)?;
         compare(archive, &manifest, &file).await?;
         archive.put_manifest(&manifest, &file).await.map_err(JobError::Archive)?;
         self.ports.store.note_exported(&manifest, &file).await?;

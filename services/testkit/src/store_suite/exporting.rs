@@ -26,8 +26,7 @@ async fn put(store: &Arc<dyn Store>, manifest: &Manifest) -> ArchivedFile {
         let journal = journal_of(store, envelope.id).await;
         file.add(envelope, journal).await.unwrap();
     }
-    archive.put(manifest, file.finish().await.unwrap()).await.unwrap();
-    archive.find(manifest).await.unwrap()
+    archive.put(manifest, file.finish().await.unwrap()).await.unwrap()
 }
 
 /// A sealed table that is noted as exported, and not dropped, and its envelope. The other process knows the table, and
