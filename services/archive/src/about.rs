@@ -58,6 +58,10 @@ pub struct AboutPart {
     pub until: u64,
     /// The hash of these.
     pub sha256: String,
+    /// Where the bytes of its ids end, which come first.
+    pub ids_until: u64,
+    /// The hash of the bytes of its ids.
+    pub ids_sha256: String,
 }
 
 /// Everything that a file says of itself.

@@ -5,7 +5,7 @@
 //! was compared with a hash first: the footer with that of the database, a part with that of the footer. A library
 //! that reads columns never sees damaged bytes.
 //!
-//! A lookup reads the footer, which the store remembers, and one part.
+//! A lookup reads the footer, which the store remembers, the ids of one part, and its rows if the id is among these.
 //!
 //! Reading order: `location`, `threads`, `folder`, `objects`, `about`, `schema`, `writer`, `columns`, `reader`, `copy`, `archive`.
 

@@ -1,5 +1,6 @@
 //! A file that is read part by part.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use parquet::file::reader::RowGroupReader as _;
 use parquet::file::serialized_reader::SerializedRowGroupReader;
 use sha2::{Digest as _, Sha256};
 
-use crate::about::{About, damaged, hex};
+use crate::about::{About, AboutPart, damaged, hex};
 use crate::columns::{Column, Ends, Row, Window};
 use crate::objects::Objects;
 use crate::schema::schema;
@@ -76,21 +77,38 @@ impl TableFile for FileReader {
         self.about.parts.iter().map(|part| part.entries).sum()
     }
 
+    async fn ids(&self, number: usize) -> Result<Vec<EnvelopeId>, StoreError> {
+        let AboutPart { from, ids_until, ids_sha256, .. } = &self.about.parts[number];
+        self.decode(number, *from..*ids_until, ids_sha256, read_ids).await
+    }
+
     async fn part(&self, number: usize) -> Result<Rows, StoreError> {
-        let (path, part) = (self.file.path.clone(), &self.about.parts[number]);
-        let is_sound = part.from <= part.until && part.until - part.from <= EXPORT_FILE_BYTES_MAX as u64;
-        if !is_sound {
+        let AboutPart { from, until, sha256, .. } = &self.about.parts[number];
+        self.decode(number, *from..*until, sha256, read_rows).await
+    }
+}
+
+impl FileReader {
+    /// What `read` makes of bytes of a part that have this hash.
+    async fn decode<T: Send + 'static>(
+        &self,
+        number: usize,
+        range: Range<u64>,
+        sha256: &str,
+        read: fn(Window, &RowGroupMetaData) -> Result<T, Unreadable>,
+    ) -> Result<T, StoreError> {
+        let (path, from, expected) = (self.file.path.clone(), range.start, sha256.to_owned());
+        if range.start > range.end || range.end - range.start > EXPORT_FILE_BYTES_MAX as u64 {
             return Err(damaged(&path, "a part of it lies nowhere"));
         }
-        let bytes = self.objects.read(&path, part.from..part.until).await?;
-        let expected = part.sha256.clone();
-        let window = Window { from: part.from, bytes, file_bytes: self.file.bytes };
+        let bytes = self.objects.read(&path, range).await?;
+        let window = Window { from, bytes, file_bytes: self.file.bytes };
         let footer = self.footer.clone();
         compute(move || {
             if hex(&Sha256::digest(&window.bytes).into()) != expected {
                 return Err(damaged(&path, format!("part {number} was changed: its hash is another one")));
             }
-            read_rows(window, footer.row_group(number)).map_err(|error| damaged(&path, error))
+            read(window, footer.row_group(number)).map_err(|error| damaged(&path, error))
         })
         .await
     }
@@ -125,6 +143,8 @@ fn read_footer(path: &str, read: &Bytes) -> Result<(ParquetMetaData, About), Sto
     }
 }
 
+type GroupReader<'a> = SerializedRowGroupReader<'a, Window>;
+
 /// Why rows cannot be read out of a part.
 #[derive(Debug, thiserror::Error)]
 enum Unreadable {
@@ -134,11 +154,21 @@ enum Unreadable {
     Row(#[from] StoreError),
 }
 
-fn read_rows(window: Window, group: &RowGroupMetaData) -> Result<Rows, Unreadable> {
+fn read_ids(window: Window, group: &RowGroupMetaData) -> Result<Vec<EnvelopeId>, Unreadable> {
+    let (reader, count) = reader_of(window, group)?;
+    let id = Column::read(reader.get_column_reader(0)?, count)?.0;
+    (0..count).map(|place| Ok(rows::envelope_id(&Row { cells: vec![(&id, place)] }, 0)?)).collect()
+}
+
+fn reader_of(window: Window, group: &RowGroupMetaData) -> Result<(GroupReader<'_>, usize), Unreadable> {
     let count = usize::try_from(group.num_rows()).unwrap_or(0);
     let properties = Arc::new(ReaderProperties::builder().build());
     let page_index = RowGroupPageIndex::new(0, None);
-    let reader = SerializedRowGroupReader::new(Arc::new(window), group, page_index, properties)?;
+    Ok((SerializedRowGroupReader::new(Arc::new(window), group, page_index, properties)?, count))
+}
+
+fn read_rows(window: Window, group: &RowGroupMetaData) -> Result<Rows, Unreadable> {
+    let (reader, count) = reader_of(window, group)?;
     let mut columns: Vec<(Column, Ends)> = Vec::with_capacity(reader.num_columns());
     for number in 0..reader.num_columns() {
         columns.push(Column::read(reader.get_column_reader(number)?, count)?);

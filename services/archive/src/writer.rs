@@ -55,16 +55,20 @@ impl Made {
         let from = self.flushed()?;
         let mut group = self.writer.next_row_group().map_err(failed)?;
         write_columns(&mut group, rows).map_err(failed)?;
-        group.close().map_err(failed)?;
+        let group = group.close().map_err(failed)?;
+        // The column of the ids is the first one.
+        let (ids_from, ids_bytes) = group.column(0).byte_range();
+        let ids_until = (ids_from + ids_bytes) as usize;
         let until = self.flushed()?;
         if until > EXPORT_FILE_BYTES_MAX {
             let reason = format!("its file is larger than {EXPORT_FILE_BYTES_MAX} bytes, and it stays in the database");
             return Err(StoreError::Unsupported(reason));
         }
-        let sha256 = hex(&Sha256::digest(&self.writer.inner()[from..until]).into());
+        let sha256 = |until: usize| hex(&Sha256::digest(&self.writer.inner()[from..until]).into());
+        let (sha256, ids_sha256) = (sha256(until), sha256(ids_until));
         let entries = rows.iter().map(|(_, journal)| journal.len() as u64).sum();
-        let (first, last, from, until) = (first.id, last.id, from as u64, until as u64);
-        self.about.parts.push(AboutPart { first, last, entries, from, until, sha256 });
+        let (first, last, from, until, ids_until) = (first.id, last.id, from as u64, until as u64, ids_until as u64);
+        self.about.parts.push(AboutPart { first, last, entries, from, until, sha256, ids_until, ids_sha256 });
         Ok(())
     }
 

@@ -99,6 +99,7 @@ impl World {
         let mut all = Rows::new();
         for part in 0..opened.parts().len() {
             let rows = opened.part(part).await?;
+            assert!(opened.ids(part).await?.iter().eq(rows.iter().map(|(envelope, _)| &envelope.id)));
             assert_eq!(opened.parts()[part], (rows[0].0.id, rows[rows.len() - 1].0.id));
             all.extend(rows);
         }
@@ -187,6 +188,12 @@ async fn i3_a_flipped_byte_anywhere_is_named() {
         flipped[place] ^= 1 << (place % 8);
         fs::write(world.path(&file), flipped).unwrap();
         assert!(damage(world.archive.check(&file).await).contains("SHA-256"), "byte {place}");
+        if let Ok(opened) = world.archive.open(&file, manifest.hash()).await {
+            match opened.ids(0).await {
+                Ok(ids) => assert!(ids.iter().eq(rows.iter().map(|(envelope, _)| &envelope.id)), "byte {place}"),
+                Err(error) => assert!(matches!(error, StoreError::Damaged(_)), "byte {place}: {error}"),
+            }
+        }
         match world.read(&file, &manifest).await {
             // The mark at the start of the file is in no part.
             Ok((_, read)) => assert!(place < 4 && read == rows, "byte {place}"),

@@ -90,6 +90,9 @@ pub trait TableFile: Send + Sync {
     /// All entries of the table.
     fn entries(&self) -> u64;
 
+    /// The ids of a part, in order: a small piece of it.
+    async fn ids(&self, number: usize) -> Result<Vec<EnvelopeId>, StoreError>;
+
     /// The rows of a part.
     async fn part(&self, number: usize) -> Result<Rows, StoreError>;
 }

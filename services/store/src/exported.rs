@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
 use hongbao_core::id::TableRef;
-use hongbao_core::limits::{EXPORT_FOOTERS_BYTES_MAX, EXPORT_ROWS_KEPT_MAX};
+use hongbao_core::limits::{EXPORT_FOOTERS_BYTES_MAX, EXPORT_IDS_KEPT_MAX, EXPORT_ROWS_KEPT_MAX};
 use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Journal, Opened, UserId};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
@@ -40,10 +40,20 @@ impl Weighter<(TableRef, usize), Arc<Rows>> for OfRows {
     }
 }
 
+#[derive(Clone)]
+struct OfIds;
+
+impl Weighter<(TableRef, usize), Arc<Vec<EnvelopeId>>> for OfIds {
+    fn weight(&self, _: &(TableRef, usize), ids: &Arc<Vec<EnvelopeId>>) -> u64 {
+        (ids.len() as u64).max(1)
+    }
+}
+
 /// What a process remembers of exported tables that it has read.
 pub struct ExportedReads {
     archive: OnceLock<Arc<dyn Archive>>,
     files: Cache<TableRef, OpenFile, OfFooter>,
+    ids: Cache<(TableRef, usize), Arc<Vec<EnvelopeId>>, OfIds>,
     parts: Cache<(TableRef, usize), Arc<Rows>, OfRows>,
 }
 
@@ -58,6 +68,7 @@ impl Default for ExportedReads {
         ExportedReads {
             archive: OnceLock::new(),
             files: cache(OPEN_FILES, EXPORT_FOOTERS_BYTES_MAX, OfFooter),
+            ids: cache(KEPT_PARTS, EXPORT_IDS_KEPT_MAX, OfIds),
             parts: cache(KEPT_PARTS, EXPORT_ROWS_KEPT_MAX, OfRows),
         }
     }
@@ -77,6 +88,7 @@ impl ExportedReads {
     /// Forgets what was read.
     pub fn forget(&self) {
         self.files.clear();
+        self.ids.clear();
         self.parts.clear();
     }
 
@@ -127,8 +139,32 @@ async fn part_of(
     Ok(rows)
 }
 
-/// What `read` makes of an envelope and its journal; `None` if the table has no such envelope, for which no
-/// part is read that cannot have it.
+/// Whether a part may have an envelope: its ids say so, which are read, unless they or its rows are remembered. An id that never existed
+/// costs no more, however many of them are asked for.
+async fn may_have(
+    store: &impl ExportedSource,
+    table: TableRef,
+    file: &dyn TableFile,
+    number: usize,
+    id: EnvelopeId,
+) -> Result<bool, StoreError> {
+    let reads = store.exported_reads();
+    if reads.parts.peek(&(table, number)).is_some() {
+        return Ok(true);
+    }
+    let ids = match reads.ids.get(&(table, number)) {
+        Some(ids) => ids,
+        None => {
+            let ids = Arc::new(file.ids(number).await?);
+            reads.ids.insert((table, number), ids.clone());
+            ids
+        }
+    };
+    Ok(ids.binary_search(&id).is_ok())
+}
+
+/// What `read` makes of an envelope and its journal; `None` if the table has no such envelope, for which no rows are
+/// read.
 pub async fn find<T>(
     store: &impl ExportedSource,
     table: TableRef,
@@ -138,6 +174,9 @@ pub async fn find<T>(
     let file = file_of(store, table).await?;
     let number = file.parts().partition_point(|(_, last)| *last < id);
     if file.parts().get(number).is_none_or(|(first, _)| *first > id) {
+        return Ok(None);
+    }
+    if !may_have(store, table, &*file, number, id).await? {
         return Ok(None);
     }
     let rows = part_of(store, table, &*file, number).await?;

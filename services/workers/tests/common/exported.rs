@@ -327,31 +327,55 @@ pub async fn without_an_archive_they_are_unavailable(world: &World, open: impl A
     assert!(audited_anew(world, without, NO_ROWS).await.unwrap_err().contains("[archive]"));
 }
 
+/// An id that was never given out, between those of the table of an envelope.
+fn never_given_out(world: &World, id: EnvelopeId) -> EnvelopeId {
+    let next = |step: u8| {
+        let mut bytes = *id.as_bytes();
+        bytes[15] = bytes[15].wrapping_add(step);
+        EnvelopeId::from_bytes(&bytes).filter(|next| world.slots.contains(&next.slot()))
+    };
+    let of_table = |next: &EnvelopeId| world.table(*next) == world.table(id);
+    (1..=u8::MAX).filter_map(next).find(of_table).expect("one of them has a slot of the table")
+}
+
 /// Rows exported a second: with more of them in `HONGBAO_EXPORT_ROWS`, it measures.
 pub async fn many_rows_are_exported(world: &World) {
     let rows: u32 = std::env::var(ROWS).map_or(2_200, |rows| rows.parse().unwrap());
     rotate(world).await;
     world.top_up("sender", i64::from(rows) * 1_000).await;
-    let mut last = None;
+    let mut ids = Vec::new();
     for _ in 0..rows / 11 {
         let id = world.active(1_000, 10).await;
         world.open_at_once(id, "a", 10).await;
-        last = Some(id);
+        ids.push(id);
     }
+    ids.sort();
+    let one = ids[ids.len() / 2];
     credit(world).await;
     days_later(world, 70).await;
     run_until_idle(&mut seal(world), 1_000).await;
-    let last = last.unwrap();
-    let before = whole(&*world.store, last).await.unwrap();
+    let before = whole(&*world.store, one).await.unwrap();
     let began = Instant::now();
     let exported = run_until_idle(&mut export(world), 1_000).await;
     let took = began.elapsed();
     let bytes: u64 = files(world).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    // To know that an id is none, no rows are read: they may be damaged.
+    let (file, missing) = (file_of(world, one), never_given_out(world, one));
+    let sound = fs::read(&file).unwrap();
+    let mut damaged = sound.clone();
+    damaged[sound.len() / 2] ^= 0x10;
+    fs::write(&file, damaged).unwrap();
     let began = Instant::now();
-    assert_eq!(whole(&*world.store, last).await.unwrap(), before);
+    assert_eq!(world.store.load(missing).await.unwrap(), None);
+    let none = began.elapsed();
+    assert!(matches!(world.store.load(one).await, Err(StoreError::Damaged(_))), "these are of its rows");
+    fs::write(&file, sound).unwrap();
+    let began = Instant::now();
+    assert_eq!(whole(&*world.store, one).await.unwrap(), before);
     let lookup = began.elapsed();
     println!(
-        "{exported} rows exported in {took:?}, {:.0}/s, {:.1} bytes a row; the first lookup took {lookup:?}",
+        "{exported} rows exported in {took:?}, {:.0}/s, {:.1} bytes a row; to find none took {none:?} with the footer, \
+         then to find one {lookup:?}",
         f64::from(exported) / took.as_secs_f64(),
         bytes as f64 / f64::from(exported)
     );
