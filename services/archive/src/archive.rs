@@ -30,10 +30,11 @@ pub struct FileArchive {
 }
 
 impl FileArchive {
-    /// That of a SET, whose databases are called `db_07` with this suffix. The location is looked at when it is used.
-    pub fn new(location: Location, set: &str, database_suffix: &str) -> FileArchive {
+    /// That of a SET, whose databases are called `db_07` with this suffix. The location is looked at when it is used; it
+    /// has to be the archive of this id, if one is given.
+    pub fn new(location: Location, id: Option<&str>, set: &str, database_suffix: &str) -> FileArchive {
         let (set, database_suffix) = (set.to_owned(), database_suffix.to_owned());
-        FileArchive { objects: Arc::new(Objects::at(location)), set, database_suffix }
+        FileArchive { objects: Arc::new(Objects::at(location, id)), set, database_suffix }
     }
 
     fn about(&self, manifest: &Manifest) -> AboutTable {

@@ -1,12 +1,13 @@
 //! Files in a folder by their names, on the thread that calls: one that may wait as long as the file system does.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path as Place, PathBuf};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use hongbao_core::limits::EXPORT_READ_BYTES_MAX;
+use hongbao_core::limits::{ARCHIVE_ID_CHARS_MAX, EXPORT_READ_BYTES_MAX};
 use hongbao_core::manifest::Hash;
 use hongbao_store::StoreError;
 use object_store::local::LocalFileSystem;
@@ -16,14 +17,37 @@ use sha2::{Digest as _, Sha256};
 
 use crate::about::damaged;
 
+/// The file by which an archive is known; the operator has put it there.
+const MARK: &str = "hongbao-archive";
+
 /// See the module.
 #[derive(Clone)]
-pub struct Folder(pub PathBuf);
+pub struct Folder {
+    pub path: PathBuf,
+    /// What its mark says, unless any folder will do.
+    pub id: Option<String>,
+}
 
 impl Folder {
+    /// Whether this is the archive, and not the mount point of its disk, or a folder of that name on another host. What
+    /// is read is compared with its hash; but what is put into another folder is lost, and what is not there says
+    /// nothing.
+    fn is_the_archive(&self) -> Result<(), StoreError> {
+        let Some(id) = &self.id else {
+            return if self.path.is_dir() { Ok(()) } else { Err(unavailable(&self.path, &"it is not there")) };
+        };
+        let unmarked = |error| unavailable(&self.path, &format!("it has no file {MARK} that can be read: {error}"));
+        let (mut found, file) = (String::new(), File::open(self.path.join(MARK)).map_err(unmarked)?);
+        file.take(ARCHIVE_ID_CHARS_MAX as u64 + 2).read_to_string(&mut found).map_err(unmarked)?;
+        match found.trim_end() {
+            same if same == id => Ok(()),
+            other => Err(unavailable(&self.path, &format!("it is another archive, {other:?} and not {id:?}"))),
+        }
+    }
+
     /// The files as they can be used now: the folder may have gone since, and come back.
     fn files(&self) -> Result<LocalFileSystem, StoreError> {
-        let files = LocalFileSystem::new_with_prefix(&self.0).map_err(|error| unavailable(&self.0, &error))?;
+        let files = LocalFileSystem::new_with_prefix(&self.path).map_err(|error| unavailable(&self.path, &error))?;
         // Without it a file that was put might be empty after the power went.
         Ok(files.with_fsync(true))
     }
@@ -48,6 +72,7 @@ impl Folder {
 
     /// The hash of a whole file that has so many bytes; few of them are in memory at once.
     pub fn sha256(&self, path: &str, bytes: u64) -> Result<Hash, StoreError> {
+        self.is_the_archive()?;
         let found = self.bytes(path)?;
         if found != bytes {
             return Err(damaged(path, format!("it has {found} bytes, exported were {bytes}")));
@@ -78,6 +103,7 @@ impl Folder {
 
     /// Puts a file. It is durable then, also one that was there before.
     pub fn put(&self, mode: PutMode, path: &str, file: Vec<u8>) -> Result<(), StoreError> {
+        self.is_the_archive()?;
         let (files, path_of) = (self.files()?, of(path)?);
         let options = PutOptions { mode, ..PutOptions::default() };
         match in_the_call(files.put_opts(&path_of, file.into(), options)) {
@@ -89,16 +115,19 @@ impl Folder {
     /// Makes a file that can be seen durable, with the folders that lead to it: the process that put it there may have
     /// died before, and folders that are made on the way are not synced by the library.
     fn sync(&self, path: &str) -> Result<(), StoreError> {
-        let file = self.0.join(path);
-        let mut within = file.ancestors().take_while(|place| place.starts_with(&self.0));
+        let file = self.path.join(path);
+        let mut within = file.ancestors().take_while(|place| place.starts_with(&self.path));
         let done = within.try_for_each(|place| File::open(place)?.sync_all());
-        done.map_err(|error| unavailable(&self.0, &format!("{path} cannot be synced: {error}")))
+        done.map_err(|error| unavailable(&self.path, &format!("{path} cannot be synced: {error}")))
     }
 
     /// A folder that has gone says of each of its files that it is not there.
     fn unread(&self, path: &str, error: Error) -> StoreError {
         match error {
-            Error::NotFound { .. } if self.0.is_dir() => damaged(path, "it is not there"),
+            Error::NotFound { .. } => match self.is_the_archive() {
+                Ok(()) => damaged(path, "it is not there"),
+                Err(absent) => absent,
+            },
             error if error.to_string().contains("Requested range") => damaged(path, "it is shorter than it was"),
             error => self.failed(&error),
         }
@@ -113,7 +142,7 @@ impl Folder {
             }
             source = cause.source();
         }
-        unavailable(&self.0, &reason)
+        unavailable(&self.path, &reason)
     }
 }
 

@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// The place of an archive, as `url` in the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// A folder. It has to be there: one that is made by us would hide that a disk is not mounted.
+    /// A folder. It has to be there, with the file `hongbao-archive` in it: one that is made by us would hide that a disk
+    /// is not mounted.
     Folder(PathBuf),
 }
 

@@ -21,10 +21,10 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Those in this place, which is looked at when it is used.
-    pub fn at(location: Location) -> Objects {
-        let Location::Folder(folder) = location;
-        Objects { threads: Threads::of(&folder), folder: Folder(folder) }
+    /// Those in this place, which is looked at when it is used, if it is the archive of this id.
+    pub fn at(location: Location, id: Option<&str>) -> Objects {
+        let Location::Folder(path) = location;
+        Objects { threads: Threads::of(&path), folder: Folder { path, id: id.map(str::to_owned) } }
     }
 
     /// Some bytes of a file, all of which have to be there.
@@ -65,6 +65,6 @@ impl Objects {
     ) -> Result<T, StoreError> {
         let (folder, path) = (self.folder.clone(), path.to_owned());
         let done = self.threads.run(within, move || work(&folder, &path)).await;
-        done.unwrap_or_else(|| Err(unavailable(&self.folder.0, &"it does not answer")))
+        done.unwrap_or_else(|| Err(unavailable(&self.folder.path, &"it does not answer")))
     }
 }

@@ -289,9 +289,49 @@ async fn a_folder_that_is_not_there_is_not_made_and_a_database_of_a_rehearsal_ha
     assert!(matches!(&outcome, Err(StoreError::Unavailable(reason)) if reason.contains("mount")), "{outcome:?}");
     assert!(!folder.exists());
     let location = Location::Folder(dir.path().to_owned());
-    let shadow: Arc<dyn Archive> = Arc::new(FileArchive::new(location, "a b", "_shadow"));
+    let shadow: Arc<dyn Archive> = Arc::new(FileArchive::new(location, None, "a b", "_shadow"));
     let path = shadow.put(&manifest, made(&shadow, &manifest, &rows).await).await.unwrap().path;
     assert!(path.starts_with("a b/db_07_shadow/") && Path::new(&path).is_relative(), "{path}");
+}
+
+/// An empty folder in the place of the archive is what is seen of it while its disk is not mounted.
+#[tokio::test]
+async fn a_folder_that_is_not_marked_as_the_archive_takes_nothing_and_says_nothing_of_what_is_there() {
+    let (dir, rows) = (tempfile::tempdir().unwrap(), rows([3, 0, 5]));
+    let (folder, manifest) = (dir.path().join("archive"), manifest_of(&rows, 1));
+    let mark = folder.join("hongbao-archive");
+    let location = Location::Folder(folder.clone());
+    let archive: Arc<dyn Archive> = Arc::new(FileArchive::new(location, Some("main"), "a", ""));
+    fs::create_dir(&folder).unwrap();
+    fs::write(&mark, "main\n").unwrap();
+    let new = async || made(&archive, &manifest, &rows).await;
+    let file = archive.put(&manifest, new().await).await.unwrap();
+    archive.check(&file).await.unwrap();
+
+    fs::rename(&folder, dir.path().join("disk")).unwrap();
+    fs::create_dir(&folder).unwrap();
+    for (marked, reason) in [(None, "no file hongbao-archive"), (Some("mai"), "\"mai\""), (Some("main2"), "\"main2\"")]
+    {
+        marked.into_iter().for_each(|id| fs::write(&mark, id).unwrap());
+        let outcomes = [
+            archive.put(&manifest, new().await).await.map(|_| ()),
+            archive.put_manifest(&manifest, &file).await,
+            archive.put_chain(7, &[]).await,
+            archive.check(&file).await,
+            archive.open(&file, manifest.hash()).await.map(|_| ()),
+        ];
+        for outcome in outcomes {
+            assert!(matches!(&outcome, Err(StoreError::Unavailable(said)) if said.contains(reason)), "{outcome:?}");
+        }
+    }
+    fs::remove_file(&mark).unwrap();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing was made there, the mark neither");
+    fs::remove_dir(&folder).unwrap();
+    fs::rename(dir.path().join("disk"), &folder).unwrap();
+    archive.check(&file).await.unwrap();
+    // In the archive itself a file that is not there is gone.
+    fs::remove_file(folder.join(&file.path)).unwrap();
+    assert!(damage(archive.open(&file, manifest.hash()).await).contains("it is not there"));
 }
 
 /// Says that this process may write little.

@@ -168,6 +168,8 @@ pub const EXPORT_FILE_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub const EXPORT_FOOTERS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Rows of exported tables that a process remembers, of the parts that it has read last.
 pub const EXPORT_ROWS_KEPT_MAX: u64 = 4 * EXPORT_PART_ROWS_MAX as u64;
+/// Characters of the id of an archive, all of them ASCII.
+pub const ARCHIVE_ID_CHARS_MAX: usize = 64;
 /// Ids of exported tables that a process remembers, of the parts in which it has looked for one last.
 pub const EXPORT_IDS_KEPT_MAX: u64 = 16 * EXPORT_PART_ROWS_MAX as u64;
 /// Threads of a process that wait for one archive at the same time: old reads, and what else it does there.

@@ -80,7 +80,7 @@ pub fn run_folder(
     process::block_on(async {
         let opened = folder::open_to_read(&folder_of(data, traffic)).await;
         let (store, wallet) = opened.map_err(|error| format!("--data: {error}"))?;
-        let archive = ArchiveSection { url: archive, after_days: None }.of(DEV_SET, traffic);
+        let archive = ArchiveSection { url: archive, ..ArchiveSection::default() }.of(DEV_SET, traffic);
         if let Some(archive) = archive.map_err(|reason| format!("--archive: {reason}"))? {
             store.archive_in(Arc::new(archive));
         }

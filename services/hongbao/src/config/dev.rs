@@ -242,7 +242,9 @@ mod tests {
             ("[limits]\nshares_max = 'many'", "shares_max"),
             ("[archive]\nafter_days = 60", "archive: after_days has no effect without url"),
             ("[archive]\nurl = '/srv'", "archive: url"),
-            ("[archive]\nurl = 'file:///srv'\nafter_days = 44", "after_days"),
+            ("[archive]\nurl = 'file:///srv'", "archive: id"),
+            ("[archive]\nurl = 'file:///srv'\nid = 'a b'", "archive: id"),
+            ("[archive]\nurl = 'file:///srv'\nid = 'a'\nafter_days = 44", "after_days"),
         ] {
             let error = load(file, &[]).unwrap_err();
             assert!(error.contains(reason), "{error}");

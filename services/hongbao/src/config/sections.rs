@@ -130,6 +130,8 @@ impl Tickets {
 pub struct ArchiveSection {
     /// A folder that is there, `file:///srv/hongbao`; the same for all processes.
     pub url: Option<String>,
+    /// What the file `hongbao-archive` in it says, by which it is known from a folder of that name on another disk.
+    pub id: Option<String>,
     /// Days after which a sealed table is exported and dropped, counted from its date; never unless it is given.
     pub after_days: Option<u32>,
 }
@@ -137,7 +139,18 @@ pub struct ArchiveSection {
 impl ArchiveSection {
     /// What is wrong with it, for the operator.
     pub fn check(&self) -> Result<(), String> {
-        self.location()?;
+        if self.location()?.is_some() {
+            let is_id = |id: &String| {
+                (1..=limits::ARCHIVE_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+            };
+            if !self.id.as_ref().is_some_and(is_id) {
+                return Err(format!(
+                    "archive: id is what the file hongbao-archive in the folder says, 1 to {} ASCII characters without \
+                     spaces; put one there that no other folder has",
+                    limits::ARCHIVE_ID_CHARS_MAX
+                ));
+            }
+        }
         let Some(after_days) = self.after_days else { return Ok(()) };
         if self.url.is_none() {
             return Err("archive: after_days has no effect without url".to_owned());
@@ -147,7 +160,7 @@ impl ArchiveSection {
 
     /// The archive of a SET, if there is one, for one kind of traffic.
     pub fn of(&self, set: &str, traffic: Traffic) -> Result<Option<FileArchive>, String> {
-        let archive = |location| FileArchive::new(location, set, traffic.database_suffix());
+        let archive = |location| FileArchive::new(location, self.id.as_deref(), set, traffic.database_suffix());
         Ok(self.location()?.map(archive))
     }
 

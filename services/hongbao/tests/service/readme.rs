@@ -56,7 +56,10 @@ fn the_makefile_has_the_commands_that_the_readme_names() {
 fn every_setting_that_the_handbook_explains_exists() {
     // What is off is not shown.
     let mut command = crate::support::hongbao(&["dev", "--check"]);
-    command.env("HONGBAO_ARCHIVE__URL", "file:///srv/archive").env("HONGBAO_ARCHIVE__AFTER_DAYS", "60");
+    command
+        .env("HONGBAO_ARCHIVE__URL", "file:///srv/archive")
+        .env("HONGBAO_ARCHIVE__ID", "main")
+        .env("HONGBAO_ARCHIVE__AFTER_DAYS", "60");
     let shown = command.output().expect("the binary runs");
     let shown: toml::Table = text(&shown.stdout).parse().expect("the settings are TOML");
     let rows = HANDBOOK.split("\n## Settings\n").nth(1).expect("there is a section on settings");
