@@ -28,7 +28,7 @@ pub enum Place {
     DayUnlessRenamed,
     /// In the table of the date.
     Dated(TableRef),
-    /// In a file of the archive, which has the rows of the table of the date.
+    /// In a file of the archive, which has the rows of the table of the date that was dropped.
     Exported(TableRef),
     /// Not in the day table, which holds a later date, nor in a table of this one when
     /// these were looked at. A late create may have made one since, if `is_young`.
@@ -81,6 +81,10 @@ pub struct Found {
     pub held: Vec<(TableRef, Option<Date>)>,
     /// Dated tables. They were looked for after the day tables.
     pub dated: Vec<TableRef>,
+    /// Databases all of whose dated tables are among these.
+    pub listed: Vec<u8>,
+    /// A dated table that is among these if it is there.
+    pub looked_for: Option<TableRef>,
     /// Sealed tables.
     pub sealed: Vec<TableRef>,
     /// Exported tables. They were looked for last: what was dropped before the dated tables were read is among them.
@@ -101,9 +105,14 @@ impl DayTables {
                 None => _ = known.held.remove(&table),
             }
         }
-        known.dated.extend(found.dated);
-        known.sealed.extend(found.sealed);
         known.exported.extend(found.exported);
+        let Known { dated, exported, .. } = &mut *known;
+        let was_looked_for =
+            |table: &TableRef| found.listed.contains(&table.database) || found.looked_for == Some(*table);
+        // What another process has dropped. A table that is gone and not exported is for the audit to miss.
+        dated.retain(|table| !exported.contains(table) || !was_looked_for(table));
+        dated.extend(found.dated);
+        known.sealed.extend(found.sealed);
         let after = known.day_tables_after();
         drop(known);
         self.day_tables_after.fetch_max(after, Ordering::AcqRel);
@@ -128,11 +137,12 @@ impl DayTables {
         }
         let known = self.known.read();
         let dated = day_table.dated(date);
-        if known.exported.contains(&dated) {
-            return Place::Exported(dated);
-        }
+        // An exported table that is still there is as good as its file, which costs more, and may be damaged.
         if known.dated.contains(&dated) {
             return Place::Dated(dated);
+        }
+        if known.exported.contains(&dated) {
+            return Place::Exported(dated);
         }
         match known.held.get(&day_table) {
             Some(held) if *held > date => Place::Nowhere { is_young: held.number() - date.number() < YOUNG_DAYS_MAX },
@@ -177,6 +187,17 @@ impl DayTables {
     pub fn sealed(&self) -> Vec<TableRef> {
         let known = self.known.read();
         known.dated.intersection(&known.sealed).copied().collect()
+    }
+
+    /// Whether a table was exported and dropped.
+    pub fn is_in_file(&self, table: TableRef) -> bool {
+        let known = self.known.read();
+        known.exported.contains(&table) && !known.dated.contains(&table)
+    }
+
+    /// Whether a dated table is there.
+    pub fn is_dated(&self, table: TableRef) -> bool {
+        self.known.read().dated.contains(&table)
     }
 
     /// All exported tables.
@@ -301,6 +322,27 @@ mod tests {
         assert_eq!(tables.place(table(17), date("20260117")), Place::Nowhere { is_young: true });
         assert_eq!(tables.place(table(17), date("20251217")), Place::Nowhere { is_young: false });
         assert_eq!(tables.place(table(17), date("20260317")), Place::Day);
+    }
+
+    #[test]
+    fn an_exported_table_that_is_looked_for_in_vain_was_dropped() {
+        let [one, other] = ["20260217", "20260218"].map(|text| table(date(text).day().number()).dated(date(text)));
+        let all = || vec![one, other];
+        let looks = [
+            Found { listed: vec![0], ..Found::default() },
+            Found { looked_for: Some(one), ..Found::default() },
+            Found { listed: vec![1], looked_for: Some(other), ..Found::default() },
+        ];
+        for (look, left) in looks.into_iter().zip([vec![], vec![other], vec![one]]) {
+            let tables = DayTables::default();
+            tables.learn(Found { dated: all(), exported: all(), ..Found::default() });
+            tables.learn(look);
+            assert_eq!((tables.dated(), tables.exported()), (left, all()));
+        }
+        let tables = DayTables::default();
+        tables.learn(Found { dated: all(), exported: vec![one], ..Found::default() });
+        tables.learn(Found { listed: vec![0], ..Found::default() });
+        assert_eq!(tables.dated(), [other], "what is not exported is missing");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Exported {
 /// Sealed tables whose rows go to an archive.
 ///
 /// A file is made, read back and compared with the manifest; then that is noted in the database, and
-/// then the table is dropped. From the note on, envelopes of the table are read from the file.
+/// then the table is dropped. From the drop on, envelopes of the table are read from the file.
 #[async_trait]
 pub trait Exporting: Send + Sync {
     /// Where exported tables are read, if this process knows it.
@@ -36,6 +36,9 @@ pub trait Exporting: Send + Sync {
 
     /// Whether a table is among these.
     fn is_exported(&self, table: TableRef) -> bool;
+
+    /// Whether an exported table is still in the database, as it says now.
+    async fn is_in_database(&self, table: TableRef) -> Result<bool, StoreError>;
 
     /// The manifest of a table.
     async fn manifest(&self, table: TableRef) -> Result<Option<StoredManifest>, StoreError>;

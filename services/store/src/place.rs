@@ -94,9 +94,14 @@ async fn find_old<T, F: Future<Output = Result<Option<T>, StoreError>>>(
 
 /// Whether a table that could not be read was exported since this process looked.
 pub async fn has_been_exported(store: &impl DayTableStore, table: TableRef) -> bool {
-    let Some(date) = date_of(table) else { return false };
-    let day_table = TableRef { span: Span::Day(date.day()), ..table };
-    store.look_at(day_table, date).await.is_ok() && store.day_tables().is_exported(table)
+    is_in_database(store, table).await.is_ok() && store.day_tables().is_exported(table)
+}
+
+/// Looks whether a dated table is there.
+pub async fn is_in_database(store: &impl DayTableStore, table: TableRef) -> Result<bool, StoreError> {
+    let Some(date) = date_of(table) else { return Ok(false) };
+    store.look_at(TableRef { span: Span::Day(date.day()), ..table }, date).await?;
+    Ok(store.day_tables().is_dated(table))
 }
 
 /// Refuses to make an envelope where its day table is known to hold an earlier date: not every table refuses it

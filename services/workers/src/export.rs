@@ -9,15 +9,18 @@
 //! 3. The file that is there is read back as a whole, and its rows are compared with the manifest.
 //! 4. A copy of the manifest goes beside it.
 //! 5. The database notes where the rows are, and by which hashes the file is known, in the statement that finds
-//!    the manifest unchanged. From here on the rows are read from the file.
-//! 6. The note is read behind a barrier, and the table is dropped.
+//!    the manifest unchanged.
+//! 6. The note is read behind a barrier, and the table is dropped. From here on the rows are read from the file.
 //!
 //! A worker that dies before step 5 leaves a file that the next one finds and compares; one that dies after it leaves
-//! a table that the next one drops, after it has read the file back once more.
+//! a table that the next one drops, after it has read the file back once more. If the file was damaged since, or is gone,
+//! it is made again from the table, and put if none is there; it has to be the file that is noted.
 //!
 //! An archive that cannot be used, or a file that is not what it should be, keeps the table where it is. The oldest
 //! table comes first, one at a time; what cannot be exported is [set aside](crate::seal::set_aside), alone where it is
 //! the table's own fault. After a failure of the archive another table begins: it may be that of one file.
+
+mod compare;
 
 use std::collections::HashMap;
 
@@ -28,6 +31,7 @@ use hongbao_core::{Date, EnvelopeId, Timestamp};
 use hongbao_database::durable::{Durable, durably};
 use hongbao_store::{Archive, ArchivedFile, Exported, NewFile, StoreError};
 
+use self::compare::{compare, is_noted};
 use crate::audit::journals;
 use crate::driver::catch_panic;
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
@@ -58,6 +62,8 @@ struct UnderWay {
     sealer: Sealer,
     after: Option<EnvelopeId>,
     has_ended: bool,
+    /// The file that it has to become, if one is noted.
+    noted: Option<ArchivedFile>,
 }
 
 /// What a visit came to.
@@ -167,14 +173,24 @@ impl Export {
         let mut under_way = match self.under_way.take() {
             Some(begun) => begun,
             None => {
-                let manifest = self.manifest(table).await?;
+                let (manifest, mut noted) = (self.manifest(table).await?, None);
                 if let Some(Exported { file, .. }) = self.noted(table).await? {
+                    if !self.ports.store.is_in_database(table).await? {
+                        // Another process has exported it, and its file was read there.
+                        return Ok(Visit::Read(0));
+                    }
                     // Another process has died before it dropped the table, or is about to drop it.
-                    compare(archive, &manifest, &file).await?;
-                    return self.drop(table).await;
+                    match compare(archive, &manifest, &file).await {
+                        Ok(()) => return self.drop(table).await,
+                        Err(error @ JobError::Archive(StoreError::Damaged(_))) => {
+                            tracing::warn!(job = NAME, ?table, %error, "the file is made again from the table");
+                            noted = Some(file);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 let file = archive.begin(&manifest).map_err(JobError::Archive)?;
-                UnderWay { manifest, file, sealer: Sealer::default(), after: None, has_ended: false }
+                UnderWay { manifest, file, sealer: Sealer::default(), after: None, has_ended: false, noted }
             }
         };
         let before = under_way.sealer.rows();
@@ -184,13 +200,17 @@ impl Export {
             self.under_way = Some(under_way);
             return Ok(Visit::Read(rows));
         }
-        let UnderWay { manifest, file, sealer, .. } = under_way;
+        let UnderWay { manifest, file, sealer, noted, .. } = under_way;
         let found = sealer.content();
         if found != manifest.content {
             let differences = manifest.content.differences(&found);
             return Err(StoreError::Damaged(format!("it is not as it was sealed: {differences}")).into());
         }
         let bytes = file.finish().await.map_err(JobError::Archive)?;
+        if noted.is_some_and(|noted| !is_noted(&bytes, &noted)) {
+            let reason = "another version has made the file that is noted: this one makes another file of its rows";
+            return Err(JobError::Archive(StoreError::Unsupported(reason.to_owned())));
+        }
         let file = archive.put(&manifest, bytes).await.map_err(JobError::Archive)?;
         compare(archive, &manifest, &file).await?;
         archive.put_manifest(&manifest, &file).await.map_err(JobError::Archive)?;
@@ -264,27 +284,4 @@ impl Export {
         }
         Ok(())
     }
-}
-
-/// Reads a file back, and compares all of it with what is known of it and its rows with the manifest.
-async fn compare(archive: &dyn Archive, manifest: &Manifest, file: &ArchivedFile) -> Result<(), JobError> {
-    let read = async {
-        archive.check(file).await?;
-        let opened = archive.open(file, manifest.hash()).await?;
-        let mut sealer = Sealer::default();
-        for part in 0..opened.parts().len() {
-            for (envelope, journal) in opened.part(part).await? {
-                sealer.add(&envelope, &journal);
-            }
-        }
-        let found = sealer.content();
-        match found == manifest.content {
-            true => Ok(()),
-            false => {
-                let differences = manifest.content.differences(&found);
-                Err(StoreError::Damaged(format!("the file {} does not have the rows: {differences}", file.path)))
-            }
-        }
-    };
-    read.await.map_err(JobError::Archive)
 }

@@ -14,7 +14,10 @@ use common::exported::{
     two_workers_export_while_others_read, what_the_archive_does_not_take_stays,
     without_an_archive_they_are_unavailable,
 };
-use common::meanwhile::{ALL_OR_ONE, an_audit_finds_nothing_wrong_while_tables_are_exported};
+use common::meanwhile::{
+    ALL_OR_ONE, a_noted_file_that_is_damaged_is_made_again_from_the_table,
+    an_audit_finds_nothing_wrong_while_tables_are_exported, the_next_worker_reads_no_file_again,
+};
 use common::{World, ZONE_S, open_store, run_until_idle};
 use hongbao_core::id::{Fold, TableRef};
 use hongbao_database::sqlite::file::Mode;
@@ -63,6 +66,19 @@ async fn an_audit_finds_nothing_wrong_while_tables_are_exported_and_dropped() {
     let open = async |world: &World| open(world.dir.path()).await;
     let audits = (0..6).flat_map(|reads| ALL_OR_ONE.map(|rows| (reads, rows)));
     an_audit_finds_nothing_wrong_while_tables_are_exported(world, open, audits).await;
+}
+
+#[tokio::test]
+async fn the_next_worker_reads_no_file_of_a_table_that_was_dropped() {
+    let world = world().await;
+    the_next_worker_reads_no_file_again(&world, async || open(world.dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn a_noted_file_that_is_damaged_before_the_drop_is_made_again_from_the_table() {
+    let world = world().await;
+    let open = async || open(world.dir.path()).await;
+    a_noted_file_that_is_damaged_is_made_again_from_the_table(&world, open).await;
 }
 
 #[tokio::test]

@@ -174,6 +174,10 @@ impl Exporting for LeftStore {
         self.known().is_some_and(|tables| tables.by_table.get(&table).is_some_and(|archived| archived.file.is_some()))
     }
 
+    async fn is_in_database(&self, _: TableRef) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     async fn manifest(&self, table: TableRef) -> Result<Option<StoredManifest>, StoreError> {
         Ok(self.tables().await?.by_table.get(&table).map(|archived| archived.stored.clone()))
     }

@@ -40,7 +40,7 @@ impl Rotation for MysqlStore {
         for (database, tables) in self.day_tables_by_database() {
             // Other processes may have renamed tables, and mostly have.
             let looked = match self.due(&tables, through).is_empty() {
-                true => self.look_at_dated(database, ALL).await,
+                true => self.look_at_dated(database).await,
                 false => self.look_at_database(database).await,
             };
             match looked {
@@ -197,7 +197,7 @@ impl MysqlStore {
     }
 
     async fn look_at_database(&self, database: u8) -> Result<(), StoreError> {
-        let mut found = Found::default();
+        let mut found = Found { listed: vec![database], ..Found::default() };
         self.find_days(database, ALL, &mut found).await?;
         self.find_dated(database, ALL, &mut found).await?;
         self.find_sealed(database, &mut found).await?;
@@ -205,9 +205,9 @@ impl MysqlStore {
         Ok(())
     }
 
-    async fn look_at_dated(&self, database: u8, those: &str) -> Result<(), StoreError> {
-        let mut found = Found::default();
-        self.find_dated(database, those, &mut found).await?;
+    async fn look_at_dated(&self, database: u8) -> Result<(), StoreError> {
+        let mut found = Found { listed: vec![database], ..Found::default() };
+        self.find_dated(database, ALL, &mut found).await?;
         self.find_sealed(database, &mut found).await?;
         self.day_tables().learn(found);
         Ok(())
@@ -218,7 +218,7 @@ impl MysqlStore {
     /// where the table is there, of which a drop may have left one half.
     pub(super) async fn look_for(&self, day_table: TableRef, dated: TableRef) -> Result<(), StoreError> {
         let name = |table: TableRef| format!("= 'envelope_{}_{}'", table.table, table.span);
-        let mut found = Found::default();
+        let mut found = Found { looked_for: Some(dated), ..Found::default() };
         self.find_days(day_table.database, &name(day_table), &mut found).await?;
         self.find_dated(day_table.database, &name(dated), &mut found).await?;
         self.find_exported(dated, &mut found).await?;

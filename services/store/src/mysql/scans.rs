@@ -18,7 +18,7 @@ impl Scans for MysqlStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<(Envelope, u32)>, StoreError> {
-        if self.day_tables().is_exported(table) {
+        if self.day_tables().is_in_file(table) {
             return exported::scan(self, table, after, limit).await;
         }
         let statements = self.at(table)?;
@@ -49,7 +49,7 @@ impl Scans for MysqlStore {
         until: EnvelopeId,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        if self.day_tables().is_exported(table) {
+        if self.day_tables().is_in_file(table) {
             return exported::scan_entries(self, table, after, until, limit).await;
         }
         let statements = self.at(table)?;

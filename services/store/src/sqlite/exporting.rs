@@ -15,7 +15,7 @@ use crate::day_tables::Found;
 use crate::exported::not_exported;
 use crate::failure::{commit_failed, unavailable};
 use crate::manifests::{date_of_dated, exported, manifest};
-use crate::place::DayTableStore as _;
+use crate::place::{self, DayTableStore as _};
 use crate::{Archive, ArchivedFile, Exported, Exporting, StoreError, StoredManifest};
 
 #[async_trait]
@@ -34,6 +34,10 @@ impl Exporting for SqliteStore {
 
     fn is_exported(&self, table: TableRef) -> bool {
         self.day_tables().is_exported(table)
+    }
+
+    async fn is_in_database(&self, table: TableRef) -> Result<bool, StoreError> {
+        place::is_in_database(self, table).await
     }
 
     async fn manifest(&self, table: TableRef) -> Result<Option<StoredManifest>, StoreError> {

@@ -146,6 +146,7 @@ async fn look(connection: &mut SqliteConnection, database: u8, tables: u8) -> Re
         }
     }
     let names = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'envelope_*'");
+    found.listed.push(database);
     for row in names.fetch_all(&mut *connection).await.map_err(unavailable)? {
         found.dated.extend(dated_table(database, row.text(0)?));
     }

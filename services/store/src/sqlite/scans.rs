@@ -19,7 +19,7 @@ impl Scans for SqliteStore {
         after: Option<EnvelopeId>,
         limit: u32,
     ) -> Result<Vec<(Envelope, u32)>, StoreError> {
-        if self.day_tables().is_exported(table) {
+        if self.day_tables().is_in_file(table) {
             return exported::scan(self, table, after, limit).await;
         }
         let (file, statements) = self.at(table)?;
@@ -50,7 +50,7 @@ impl Scans for SqliteStore {
         until: EnvelopeId,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        if self.day_tables().is_exported(table) {
+        if self.day_tables().is_in_file(table) {
             return exported::scan_entries(self, table, after, until, limit).await;
         }
         let (file, statements) = self.at(table)?;

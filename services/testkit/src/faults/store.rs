@@ -286,6 +286,9 @@ with_faults! { Exporting {
     fn is_exported(&self, table: TableRef) -> bool {
         self.inner.now().is_exported(table)
     }
+    async fn is_in_database(&self, table: TableRef) -> Result<bool, StoreError> {
+        self.inner.now().is_in_database(table).await
+    }
 } }
 
 with_faults! { Scans {

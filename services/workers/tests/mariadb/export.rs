@@ -16,7 +16,9 @@ use crate::common::exported::{
     ARCHIVE, a_death_at_any_step_loses_nothing, each_damage_of_a_file_is_named, exported_tables_are_read_as_before,
     many_rows_are_exported, two_workers_export_while_others_read, without_an_archive_they_are_unavailable,
 };
-use crate::common::meanwhile::an_audit_finds_nothing_wrong_while_tables_are_exported;
+use crate::common::meanwhile::{
+    an_audit_finds_nothing_wrong_while_tables_are_exported, the_next_worker_reads_no_file_again,
+};
 
 const SLOT: u8 = 8;
 
@@ -79,6 +81,13 @@ async fn an_audit_finds_nothing_wrong_while_tables_are_exported_and_dropped() {
     let open = async |world: &World| with_archive(&part, world.dir.path()).await;
     an_audit_finds_nothing_wrong_while_tables_are_exported(new, open, [0, 2].map(|reads| (reads, SealedRows::All)))
         .await;
+}
+
+#[tokio::test]
+async fn the_next_worker_reads_no_file_of_a_table_that_was_dropped() {
+    let part = Part::mariadb(&[]);
+    let world = world_on(&part).await;
+    the_next_worker_reads_no_file_again(&world, async || with_archive(&part, world.dir.path()).await).await;
 }
 
 #[tokio::test]
