@@ -1,7 +1,8 @@
 //! `hongbao audit`: what the stored rows say, and nothing else.
 //!
 //! Exit 0 when all invariants hold, 1 when something is broken, 2 (an error)
-//! when it could not be checked.
+//! when it could not be checked, 3 when nothing is broken but the files of
+//! exported tables could not be opened.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,7 +127,15 @@ async fn check(sets: &[SetStore], wallet: &dyn Wallet, sealed: Sealed, json: boo
     if !json {
         println!("{report}");
     }
-    Ok(if report.breaches == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(ExitCode::from(exit_code(&report)))
+}
+
+fn exit_code(report: &AuditReport) -> u8 {
+    match (report.breaches, report.not_checked.as_slice()) {
+        (0, []) => 0,
+        (0, _) => 3,
+        _ => 1,
+    }
 }
 
 /// What is kept until it is printed.
@@ -196,6 +205,15 @@ mod tests {
         assert_eq!(json["breaches"].as_array().unwrap().len() as u64, AUDIT_LISTED_OF_A_CODE_MAX + 1);
         assert_eq!(json["left_out"], serde_json::json!({ "total_wrong": 7 }));
         assert!(json["report"].is_object() && json["error"].is_null());
+    }
+
+    #[test]
+    fn what_is_broken_counts_for_more_than_what_was_not_checked() {
+        let of = |breaches, not_checked: &[&str]| {
+            let not_checked = not_checked.iter().map(|place| (*place).to_owned()).collect();
+            exit_code(&AuditReport { breaches, not_checked, ..AuditReport::default() })
+        };
+        assert_eq!([of(0, &[]), of(1, &[]), of(0, &["a"]), of(1, &["a"])], [0, 1, 3, 1]);
     }
 
     #[test]

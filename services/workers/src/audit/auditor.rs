@@ -28,6 +28,8 @@ pub(super) struct Audit<'a> {
     pub(super) wrong_balances: HashMap<UserId, RunningBalance>,
     /// Sealed tables that are not there, by the place of their SET.
     pub(super) missing: Vec<(usize, TableRef)>,
+    /// SETs whose archive did not answer: it is not waited for again.
+    pub(super) silent: BTreeSet<usize>,
 }
 
 impl<'a> Audit<'a> {
@@ -52,6 +54,7 @@ impl<'a> Audit<'a> {
             months: Boundaries::default(),
             wrong_balances: HashMap::new(),
             missing: Vec::new(),
+            silent: BTreeSet::new(),
         })
     }
 

@@ -73,6 +73,7 @@
 //! table whose manifest is broken or missing is read as any other.
 //!
 //! Of an exported table the file stands for the table: its footer is read each time, and all of it in the sample.
+//! Where the archive does not answer, its tables are taken by their manifests, and named as not checked.
 //! A table that is exported and dropped while the audit reads it is read on in its file, which has the same rows.
 //!
 //! # Sealed months

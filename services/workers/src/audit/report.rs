@@ -24,6 +24,9 @@ pub struct AuditReport {
     pub breaches: u64,
     /// What sealed tables hold, by their manifests.
     pub sealed: SealedSums,
+    /// Exported tables whose files could not be opened, because their archive did not answer, and why. They were
+    /// taken by their manifests, and nothing is known of the files.
+    pub not_checked: Vec<String>,
     /// The books of the whole system; nothing but zeros unless `books_read`.
     pub books: Books,
     /// Whether they could be read: a row that is missing is reported as broken.
@@ -112,7 +115,12 @@ impl fmt::Display for AuditReport {
             Some(millis) => writeln!(f, ", {} entries/s, {millis} ms per million entries", self.entries_per_s)?,
             None => writeln!(f, " (its pace is shown from {AUDIT_PACE_ENTRIES_MIN} entries on)")?,
         }
+        for place in &self.not_checked {
+            writeln!(f, "unread    {place}")?;
+        }
+        let unread = self.not_checked.len();
         match self.breaches {
+            0 if unread > 0 => write!(f, "verdict   nothing is broken, but {unread} exported tables were not checked"),
             0 => write!(f, "verdict   all invariants hold"),
             1 => write!(f, "verdict   1 thing is broken"),
             more => write!(f, "verdict   {more} things are broken"),

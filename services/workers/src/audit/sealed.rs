@@ -8,7 +8,7 @@ use hongbao_core::audit::{
 use hongbao_core::id::{Span, TableRef};
 use hongbao_core::limits::MANIFESTS_PAGE_MAX;
 use hongbao_core::manifest::{Chain, Manifest, Sealer};
-use hongbao_store::{Outline, Store, StoreError};
+use hongbao_store::{Exported, Outline, Store, StoreError};
 
 use super::auditor::{Audit, words_of};
 use super::set::AuditError;
@@ -145,7 +145,20 @@ impl Audit<'_> {
         reads: bool,
     ) -> Result<(), AuditError> {
         let set = &self.sets[number];
-        match check_file(&*set.store, table, manifest, reads).await {
+        if self.silent.contains(&number) {
+            self.not_checked(number, table, manifest, "its archive did not answer before");
+            return Ok(());
+        }
+        let exported = match set.store.exported(table).await {
+            // The database has to answer.
+            Err(error) if !matches!(error, StoreError::Damaged(_)) => return Err(set.failed(error)),
+            exported => exported,
+        };
+        let checked = match exported {
+            Ok(exported) => check_file(&*set.store, table, exported, manifest, reads).await,
+            Err(damaged) => Err(damaged),
+        };
+        match checked {
             Ok(()) if reads => self.sealed_rows(number, table, manifest).await,
             Ok(()) => {
                 self.by_manifest(number, table, manifest, Rows::Unread);
@@ -156,8 +169,21 @@ impl Audit<'_> {
                 self.tell([exported_file_wrong(&words_of(set, table), manifest.number, &reason)]);
                 Ok(())
             }
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unsupported(_))) => {
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.silent.insert(number);
+                }
+                self.not_checked(number, table, manifest, &error.to_string());
+                Ok(())
+            }
             Err(error) => Err(set.failed(error)),
         }
+    }
+
+    /// Takes an exported table whose file cannot be opened by its manifest: everything else can be checked.
+    fn not_checked(&mut self, number: usize, table: TableRef, manifest: &Manifest, reason: &str) {
+        self.by_manifest(number, table, manifest, Rows::Missing);
+        self.found.not_checked.push(format!("{}: {reason}", words_of(&self.sets[number], table)));
     }
 
     /// Reads all rows of a sealed table, wherever they are.
@@ -183,9 +209,15 @@ impl Audit<'_> {
 }
 
 /// Whether the file of an exported table is that of its manifest, by its footer, and by all of it if `reads` it.
-async fn check_file(store: &dyn Store, table: TableRef, manifest: &Manifest, reads: bool) -> Result<(), StoreError> {
+async fn check_file(
+    store: &dyn Store,
+    table: TableRef,
+    exported: Option<Exported>,
+    manifest: &Manifest,
+    reads: bool,
+) -> Result<(), StoreError> {
     let damaged = |reason: &str| Err(StoreError::Damaged(reason.to_owned()));
-    let Some(exported) = store.exported(table).await? else { return damaged("where it went is not noted any more") };
+    let Some(exported) = exported else { return damaged("where it went is not noted any more") };
     if (exported.number, exported.manifest_hash) != (manifest.number, manifest.hash()) {
         return damaged("it is noted as that of another manifest");
     }

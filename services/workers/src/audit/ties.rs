@@ -25,7 +25,7 @@ pub(super) enum Rows {
     Unread,
     /// They were read.
     Read,
-    /// The table, or that of its journals, is not there.
+    /// The table, or that of its journals, is not there, or its file cannot be opened.
     Missing,
 }
 

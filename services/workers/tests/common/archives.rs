@@ -68,15 +68,11 @@ impl Archive for Refusing {
         }
     }
 
-    async fn put(&self, manifest: &Manifest, file: Vec<u8>) -> Result<(), StoreError> {
+    async fn put(&self, manifest: &Manifest, file: Vec<u8>) -> Result<ArchivedFile, StoreError> {
         match self.refusal(manifest) {
             Some(Refusal::NoRoom) => Err(StoreError::Unavailable("no room".to_owned())),
             _ => self.inner.put(manifest, file).await,
         }
-    }
-
-    async fn find(&self, manifest: &Manifest) -> Result<ArchivedFile, StoreError> {
-        self.inner.find(manifest).await
     }
 
     async fn put_manifest(&self, manifest: &Manifest, file: &ArchivedFile) -> Result<(), StoreError> {
