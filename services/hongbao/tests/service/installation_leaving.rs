@@ -37,11 +37,13 @@ impl World {
         let [a, b] = [(); 2].map(|()| Part::mariadb_in(&clock.environment()));
         let at = ["a1", "a-w1", "b1", "b-w1", "g"].map(|name| (name, SocketAddr::from(([127, 0, 0, 1], free_port()))));
         std::fs::create_dir(folder.path("archive")).unwrap();
+        let id = uuid::Uuid::from_bytes(fresh_bytes());
+        folder.write("archive/hongbao-archive", &id.to_string());
         let settings = format!(
             "topology = 'topology.toml'\ndev_calls = true\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n\
              [tickets]\nsecret = '{TICKET_SECRET}'\n[storage]\ndatabases = 1\ntables = 1\nwallet_databases = 1\n\
              [database]\nuser = 'hongbao'\npassword = 'hongbao'\n[workers]\nidle_ms = 20\nseal_after_days = 45\n\
-             [archive]\nurl = 'file://{}'\nafter_days = 45\n",
+             [archive]\nurl = 'file://{}'\nid = '{id}'\nafter_days = 45\n",
             folder.path("archive").display()
         );
         folder.write("hongbao.toml", &settings);
