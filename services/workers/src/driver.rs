@@ -10,11 +10,9 @@
 //! cannot do the job does not keep one that can from doing it. Whichever of the two
 //! it waits for, it goes on at once when a database comes back.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{
@@ -33,7 +31,7 @@ use crate::activate::Activate;
 use crate::clock::ClockGuard;
 use crate::credit::Credit;
 use crate::export::Export;
-use crate::job::{Job, JobError, Ports, RunReport};
+use crate::job::{Job, JobError, Ports, RunReport, catch_panic};
 use crate::lease::{Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
 use crate::purge::Purge;
@@ -348,12 +346,6 @@ fn backoff(process: u32, job: &str, failures: u32) -> Duration {
     bytes.extend_from_slice(job.as_bytes());
     let per_mille = (stable_hash(&bytes) % 501) as u32;
     longest / 2 + longest * per_mille / 1_000
-}
-
-/// A job that panics has a defect, but its money must go on moving: the panic
-/// is a failed run. The job's own state are hints, so it is fit for use after.
-pub(crate) async fn catch_panic<T>(run: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or(Err(JobError::Panicked))
 }
 
 #[cfg(test)]

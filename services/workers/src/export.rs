@@ -33,8 +33,7 @@ use hongbao_store::{Archive, ArchivedFile, Exported, NewFile, StoreError};
 
 use self::compare::{compare, is_noted};
 use crate::audit::journals;
-use crate::driver::catch_panic;
-use crate::job::{Job, JobError, Ports, RunReport, bounded};
+use crate::job::{Job, JobError, Ports, RunReport, bounded, catch_panic};
 use crate::seal::set_aside::{SetAside, Why};
 
 const NAME: &str = "export";

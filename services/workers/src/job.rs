@@ -1,8 +1,10 @@
 //! What a job is.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use hongbao_core::Clock;
 use hongbao_core::limits::WORKER_BATCH_SIZE_MAX;
 use hongbao_database::DatabaseError;
@@ -74,4 +76,10 @@ pub trait Job: Send + 'static {
 /// Keeps a caller's limit within what one wallet transaction takes.
 pub(crate) fn bounded(limit: u32) -> u32 {
     limit.clamp(1, WORKER_BATCH_SIZE_MAX)
+}
+
+/// A job that panics has a defect, but its money must go on moving: the panic
+/// is a failed run. The job's own state are hints, so it is fit for use after.
+pub(crate) async fn catch_panic<T>(run: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or(Err(JobError::Panicked))
 }
