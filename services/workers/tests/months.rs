@@ -93,6 +93,20 @@ async fn times_that_do_not_rise_with_the_positions_are_sealed_each_once() {
     assert!(months(&world).await.is_sorted());
 }
 
+/// A server whose clock was wrong.
+#[tokio::test]
+async fn a_time_that_lies_far_ahead_does_not_end_the_sealing() {
+    let world = World::new().await;
+    let times = ["2036-01-05", "2036-01-05", "2026-03-05", "2026-04-02"];
+    for (number, date) in (0..).zip(times) {
+        world.transfer(top_up(number, "ann", noon(date)), TransferOutcome::Done).await;
+    }
+    world.clock.advance_millis(150 * DAY_MS);
+    run_until_idle(&mut seal_months(&world), 100).await;
+    let (codes, report) = audited(&world, SealedRows::All).await;
+    assert_eq!((codes, report.sealed.transfers, report.transfers), (vec![], 1 + times.len() as u64, 0));
+}
+
 #[tokio::test]
 async fn an_id_of_a_sealed_month_stays_taken() {
     let world = World::new().await;

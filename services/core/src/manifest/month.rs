@@ -29,6 +29,11 @@ impl YearMonth {
         YearMonth(if self.0 % 100 == 12 { self.0 + 89 } else { self.0 + 1 })
     }
 
+    /// The month before it.
+    pub fn previous(self) -> YearMonth {
+        YearMonth(if self.0 % 100 == 1 { self.0 - 89 } else { self.0 - 1 })
+    }
+
     /// Its number, `202611`.
     pub fn number(self) -> u32 {
         self.0

@@ -234,7 +234,10 @@ async fn remove(tables: &impl MonthTables, attempt: &MonthAttempt, part: &str) -
                 }
                 let removes = match count {
                     0 => String::new(),
-                    _ => format!("{}; ", tables.delete(&name, &condition, MONTH_ROWS_AT_ONCE_MAX)),
+                    _ => {
+                        let condition = format!("{condition} AND {}", is_held(tables, locked));
+                        format!("{}; ", tables.delete(&name, &condition, MONTH_ROWS_AT_ONCE_MAX))
+                    }
                 };
                 let sql = format!("{removes}{}", step(tables, locked, locked.attempt));
                 Ok(Some(Writes { sql, rows: count + 1 }))
@@ -275,7 +278,7 @@ pub(crate) async fn seal(
 ) -> Result<bool, WalletError> {
     let months = tables.table("sealed_month");
     let sql = format!("SELECT /* seal_month */ COALESCE(MAX(number), 0) FROM {months}");
-    let insert = format!("INSERT /* seal_month */ INTO {months} ({MONTH_COLUMNS}) VALUES ({}); ", month_values(month));
+    let values = month_values(month);
     tables
         .transact(true, &sql, |locked, rows| {
             let last = rows.first().map_or(Ok(0), |row| row.int(0))?;
@@ -283,9 +286,24 @@ pub(crate) async fn seal(
             if !goes_on || locked.attempt != attempt.attempt || locked.moved_slots != attempt.moved_slots {
                 return Ok(None);
             }
+            // On a cluster a node may end the transaction before this statement, and then runs it alone.
+            let insert = format!(
+                "INSERT /* seal_month */ INTO {months} ({MONTH_COLUMNS}) SELECT {values} FROM {} WHERE one = 1 AND {}; ",
+                tables.table("month_attempt"),
+                is_held(tables, locked)
+            );
             Ok(Some(Writes { sql: format!("{insert}{}", step(tables, locked, locked.attempt)), rows: 2 }))
         })
         .await
+}
+
+/// The condition that what was locked stands there still.
+fn is_held(tables: &impl MonthTables, locked: &Locked) -> String {
+    let Locked { attempt, writes, .. } = locked;
+    format!(
+        "EXISTS (SELECT 1 FROM {} h WHERE h.one = 1 AND h.attempt = {attempt} AND h.writes = {writes})",
+        tables.table("month_attempt")
+    )
 }
 
 /// The write of `month_attempt` by which a transaction is the only one to go on from what it has read.

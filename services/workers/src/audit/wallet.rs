@@ -34,6 +34,8 @@ impl Audit<'_> {
     /// sealed tables are compared as a set instead.
     pub(super) async fn lines(&mut self, mut after: i64, until: i64, compares: bool) -> Result<(), AuditError> {
         let mut size = ROWS_PAGE;
+        // What was read before may not be what comes before these.
+        self.wrong_balances.clear();
         loop {
             let mut page = match self.wallet.scan(after, size).await {
                 Err(WalletError::Damaged(_)) if size > 1 => {

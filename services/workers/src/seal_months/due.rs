@@ -46,10 +46,15 @@ async fn next_span(
     let after = sealed.map(|month| month.last_position);
     let Some(first) = first_behind(wallet, place, after, end.last_position).await? else { return Ok(None) };
     // Callers give the times, which nearly rise with the positions: one that is late belongs to a later month.
-    let of = YearMonth::of(first.transfer.at, zone_offset_s);
-    let month = sealed.map_or(of, |sealed| of.max(sealed.month.next()));
     let youngest = Date::of(now, zone_offset_s).plus_days(-MONTH_SEALED_AFTER_DAYS).starts_at(zone_offset_s);
-    if month >= YearMonth::of(youngest, zone_offset_s) {
+    let not_due = YearMonth::of(youngest, zone_offset_s);
+    let of = match YearMonth::of(first.transfer.at, zone_offset_s) {
+        // The clock of its caller was wrong, and the sealing does not wait for that time.
+        of if of > YearMonth::of(now, zone_offset_s) => sealed.map_or(not_due.previous(), |sealed| sealed.month.next()),
+        of => of,
+    };
+    let month = sealed.map_or(of, |sealed| of.max(sealed.month.next()));
+    if month >= not_due {
         return Ok(None);
     }
     // The month ends between these: halved until they are neighbours.
