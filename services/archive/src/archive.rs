@@ -92,7 +92,9 @@ impl Archive for FileArchive {
             true => self.chain(database).await?,
             false => Vec::new(),
         };
-        if !chain.starts_with(&before) {
+        let is_beginning =
+            before.len() <= chain.len() && before.iter().zip(chain).all(|(was, is)| was.stored == is.stored);
+        if !is_beginning {
             return Err(damaged(&path, "it is not the beginning of what is to be put there"));
         }
         let all: Vec<_> =
@@ -108,7 +110,8 @@ impl Archive for FileArchive {
     async fn chain(&self, database: u8) -> Result<Vec<Archived>, StoreError> {
         let path = self.chain_path(database);
         let json = self.objects.read_all(&path, EXPORT_FILE_BYTES_MAX as u64).await?;
-        compute(move || read_copies(&path, &json, database)).await
+        let name = format!("db_{database:02}{}", self.database_suffix);
+        compute(move || read_copies(&path, &json, (database, &name))).await
     }
 
     async fn check(&self, file: &ArchivedFile) -> Result<(), StoreError> {

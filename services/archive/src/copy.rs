@@ -57,12 +57,15 @@ pub fn copies(chain: &[(AboutTable, Archived)]) -> Vec<u8> {
 }
 
 /// Reads copies of the manifests of a database.
-pub fn read_copies(path: &str, json: &[u8], database: u8) -> Result<Vec<Archived>, StoreError> {
+pub fn read_copies(path: &str, json: &[u8], (database, name): (u8, &str)) -> Result<Vec<Archived>, StoreError> {
     let copies: Vec<Copy> = serde_json::from_slice(json).map_err(|error| damaged(path, error))?;
     let read = |copy: Copy| {
         if copy.format > FORMAT {
             let reason = format!("{path} is of format {}, and this program reads {FORMAT}: upgrade it", copy.format);
             return Err(StoreError::Unavailable(reason));
+        }
+        if copy.table.database != name {
+            return Err(damaged(path, "it has a manifest of another database"));
         }
         copy.read(database).ok_or_else(|| damaged(path, "a copy of a manifest cannot be read"))
     };

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 /// The threads of one folder.
 pub struct Threads {
     places: Arc<Semaphore>,
-    /// Of how many nobody waits for the outcome any more.
+    /// How many have an outcome that is not waited for any more.
     left: Arc<AtomicIsize>,
 }
 

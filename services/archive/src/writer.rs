@@ -19,7 +19,7 @@ const FLAT: (Option<&[i16]>, Option<&[i16]>) = (None, None);
 
 /// See the module.
 pub struct FileWriter {
-    /// What has been made of it; gone while a thread goes on with it, for good if nobody waited for that.
+    /// What has been made of it; gone while a thread goes on with it, for good if its end was not waited for.
     made: Option<Made>,
     /// Rows of the part that is not full yet.
     rows: Rows,

@@ -110,6 +110,9 @@ pub const ID_AHEAD_MS_MAX: i64 = 60_000;
 pub const ID_AHEAD_DAYS_MAX: i64 = 366;
 /// `Retry-After` for an id that is ahead of the clock, in seconds, at most.
 pub const ID_AHEAD_RETRY_S_MAX: u32 = 60;
+/// Days for which a SET that has left held no slot: by then no id of it is accepted any more, whatever gateways and
+/// machines were stopped meanwhile.
+pub const LEFT_AFTER_DAYS_MIN: i64 = 45;
 /// SETs that a topology file names as having left.
 pub const SETS_LEFT_MAX: usize = 100;
 /// A process takes over a topology file if its new slot map lies at least this far ahead: by then no clock that serves
@@ -486,6 +489,7 @@ const _: () = assert!(
     ID_AGE_DAYS_MAX as u32 + (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + 2 < *SEAL_AFTER_DAYS.start()
 );
 const _: () = assert!(*EXPORT_AFTER_DAYS.start() >= *SEAL_AFTER_DAYS.start(), "only what is sealed is exported");
+const _: () = assert!(LEFT_AFTER_DAYS_MIN > NEW_ID_AGE_DAYS_MAX + 1);
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");
 const _: () = assert!(AUDIT_CLOCKS_APART_MS_MAX >= 2 * CLOCK_SKEW_MS_MAX, "workers run as long as their clocks are so");

@@ -69,6 +69,11 @@ impl SlotMaps {
         (begins && maps.maps.windows(2).all(|pair| pair[0].from_ms < pair[1].from_ms)).then_some(maps)
     }
 
+    /// From when on a SET holds what, as it stands here.
+    pub fn held_in<'a>(&'a self, set: &'a str) -> Vec<(i64, &'a NamedHeld)> {
+        self.maps.iter().filter_map(|map| Some((map.from_ms, map.held.get(set)?))).collect()
+    }
+
     /// What a SET holds.
     pub fn held_by(&self, set: &str) -> HeldSlots {
         let mut fold = Fold::WHOLE;

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Fold, SLOTS};
+use crate::limits::LEFT_AFTER_DAYS_MIN;
 use crate::routing::{SetTopology, Topology};
 use crate::time::Timestamp;
 
@@ -138,9 +139,12 @@ impl TopologyFile {
         for left in &self.left {
             check_name("SET", &left.name)?;
             self.held_by_left(left, Fold::WHOLE)?;
-            let last = (self.map_number_at(now)..=self.maps.len()).find(|map| !self.slots_of(*map, left).is_empty());
-            if last.is_some() {
-                return Err(format!("SET {:?} has left, and holds slots now or later", left.name));
+            let since = self.map_number_at(now.plus_millis(-LEFT_AFTER_DAYS_MIN * 86_400_000));
+            if (since..=self.maps.len()).any(|map| !self.slots_of(map, left).is_empty()) {
+                let name = &left.name;
+                return Err(format!(
+                    "SET {name:?} has left, and held slots within the last {LEFT_AFTER_DAYS_MIN} days"
+                ));
             }
         }
         let (mut nodes, mut caches) = (HashMap::new(), HashMap::new());

@@ -98,6 +98,7 @@ pub fn run_installation(config: &Path, traffic: Traffic, sealed: Sealed, json: b
         for set in &topology.sets {
             let store = Arc::new(stores::open_store(&role.installation, &topology, set, traffic).await?);
             fences::check_version(&topology, set, &store).await?;
+            fences::check_left(&role.installation, &topology, set, traffic).await?;
             sets.push(SetStore {
                 name: set.name.clone(),
                 held: topology.held_by(set, role.installation.storage.fold()?)?,

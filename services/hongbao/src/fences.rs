@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hongbao_core::fence::{Accepted, Version, in_force};
+use hongbao_core::fence::{Accepted, State, Version, in_force};
 use hongbao_core::held::{BEGINNING, NEVER};
 use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::topology::{SetEntry, TopologyFile};
@@ -53,8 +53,13 @@ pub async fn migrate(
     if let Some(unknown) = left_out.sets.iter().find(|name| topology.sets.iter().all(|set| set.name != **name)) {
         return Err(format!("--leave-out: the topology has no SET {unknown:?}"));
     }
+    // SETs leave in all kinds of traffic before anything is changed in one.
+    for traffic in installation.rehearsal.traffics().iter().filter(|_| !topology.left.is_empty()) {
+        let states = states(installation, topology, *traffic, left_out).await?;
+        let_leave(installation, topology, in_force(&states), in_use, *traffic).await?;
+    }
     for traffic in installation.rehearsal.traffics() {
-        migrate_traffic(installation, topology, in_use, *traffic, left_out).await?;
+        migrate_traffic(installation, topology, *traffic, left_out).await?;
     }
     if !left_out.sets.is_empty() {
         tracing::warn!(sets = left_out.sets.join(", "), left_out.reason, "fences were not changed");
@@ -139,6 +144,53 @@ pub async fn exported_tables(
     Ok(exported)
 }
 
+/// What the fences of all SETs are, but those that are left out.
+async fn states(
+    installation: &Installation,
+    topology: &TopologyFile,
+    traffic: Traffic,
+    left_out: &LeftOut,
+) -> Result<Vec<State>, String> {
+    let mut states = Vec::new();
+    for set in topology.sets.iter().filter(|set| !left_out.names(set)) {
+        let of_set = SetFences::open(installation, topology, set, traffic).await?;
+        let read = of_set.fences.read().await.map_err(|error| of_set.named(error))?;
+        states.extend(read.into_iter().map(|fence| fence.state));
+    }
+    Ok(states)
+}
+
+/// Refuses a topology file by which SETs have left that have not by the fence of this one, or held something else: their
+/// envelopes would be looked for where they are not.
+///
+/// # Errors
+/// Which SET, or that the fence cannot be read.
+pub async fn check_left(
+    installation: &Installation,
+    topology: &TopologyFile,
+    set: &SetEntry,
+    traffic: Traffic,
+) -> Result<(), String> {
+    if topology.left.is_empty() {
+        return Ok(());
+    }
+    let file = topology.slot_maps(installation.storage.fold()?)?;
+    let of_set = SetFences::open(installation, topology, set, traffic).await?;
+    let read = of_set.fences.read().await.map_err(|error| of_set.named(error))?;
+    let known = in_force(read.iter().map(|fence| &fence.state)).map(|version| &version.maps);
+    for left in &topology.left {
+        let name = &left.name;
+        let is_known =
+            known.is_some_and(|known| known.left.contains(name) && known.held_in(name) == file.held_in(name));
+        if !is_known {
+            return Err(format!(
+                "SET {name:?} has left by the topology file, and not by the fences, or held other slots: run `hongbao migrate`"
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn is_older(set: &SetEntry, fence: u64, file: u64) -> String {
     format!(
         "SET {:?}: its databases have come to version {fence} of the topology, and the file is version {file}",
@@ -187,7 +239,6 @@ fn say(set: &SetEntry, what: &str, changed: &[Accepted]) {
 async fn migrate_traffic(
     installation: &Installation,
     topology: &TopologyFile,
-    in_use: &TopologyFile,
     traffic: Traffic,
     left_out: &LeftOut,
 ) -> Result<(), String> {
@@ -216,7 +267,6 @@ async fn migrate_traffic(
     for (of_set, read) in sets.iter().zip(&read) {
         of_set.fences.check(read, &next, in_force).map_err(|error| of_set.named(error))?;
     }
-    let_leave(installation, (topology, &next), in_force, in_use, traffic).await?;
     for of_set in &sets {
         let done = prepare(of_set.options.clone(), &of_set.layout, through).await;
         done.map_err(|error| of_set.named(error))?;

@@ -214,7 +214,7 @@ impl Export {
         compare(archive, &manifest, &file).await?;
         archive.put_manifest(&manifest, &file).await.map_err(JobError::Archive)?;
         self.ports.store.note_exported(&manifest, &file).await?;
-        // What counts is what the database says now, whoever has written it.
+        // What counts is what the database says now, by whichever process it was written.
         match self.noted(table).await? {
             Some(noted) if noted.file == file => match self.drop(table).await? {
                 Visit::Read(_) => Ok(Visit::Read(rows)),

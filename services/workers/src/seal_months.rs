@@ -10,7 +10,7 @@
 //! 2. The transfers are read in order, a part in each visit, and checked as the audit does: each makes sense, and leads
 //!    from its user's balance before it to the one after it. Each 10,000 of them are a block, which is written.
 //! 3. All users are gone through: who had a transfer in the month gets a row with the balance at its end; of
-//!    everybody else the balance has to be the one that was sealed.
+//!    all others the balance has to be the one that was sealed.
 //! 4. The ties to the envelopes are written, and all that was written is read once more.
 //! 5. The manifest goes to the end of the chain, unless another attempt has begun or users have left meanwhile.
 //!

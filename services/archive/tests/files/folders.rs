@@ -95,7 +95,7 @@ async fn a_full_disk_leaves_nothing_in_the_place_of_a_file() {
     assert!(world.read(&file, &manifest).await.unwrap().1 == rows);
 }
 
-/// A pipe that nobody writes into stands in for a file system that hangs: who opens it waits. The runtime of this test
+/// A pipe without a writer stands in for a file system that hangs: who opens it waits. The runtime of this test
 /// has one thread.
 #[tokio::test]
 async fn an_archive_that_hangs_holds_up_few_threads_and_none_of_the_runtime() {

@@ -1,5 +1,6 @@
 //! Files of exported tables: what is written is read, and anything else is named.
 
+mod chains;
 mod common;
 mod folders;
 

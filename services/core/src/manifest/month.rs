@@ -57,7 +57,7 @@ pub struct Month {
     pub database: u8,
     /// Which month, which is only a name: the positions say what belongs to it.
     pub month: YearMonth,
-    /// The zone in which months and dates were told, in seconds ahead of UTC.
+    /// The zone in which months and dates were counted, in seconds ahead of UTC.
     pub zone_offset_s: i32,
     /// "52 56": the slots of users who had left the database. Their transfers are left out, so it
     /// counts only as long as no others leave.

@@ -27,11 +27,11 @@ fn map(days: i64, held: &[(&str, &str)]) -> String {
     format!("[[maps]]\nfrom = \"{}\"\nsets = [{}]\n", day(days), sets.join(", "))
 }
 
-/// Ten days ago SET b held the upper half; since then c has some of it and a the rest.
+/// A hundred days ago SET b held the upper half; since then c has some of it and a the rest.
 fn after(b: &str) -> String {
     let wallet = "[[wallets]]\nname = \"w\"\nslots = \"00-99\"\ndatabase = [\"127.0.0.1:3308\"]\n";
     let sets = [set("a", "00-49", 1), set("c", "", 3), b.to_owned()].concat();
-    let maps = [map(-10, &[("a", "00-89"), ("c", "90-99")]), map(-5, &[("a", "00-79"), ("c", "80-99")])].concat();
+    let maps = [map(-100, &[("a", "00-89"), ("c", "90-99")]), map(-50, &[("a", "00-79"), ("c", "80-99")])].concat();
     format!("version = 3\n{sets}{maps}{wallet}")
 }
 
@@ -50,12 +50,12 @@ fn the_sets_that_got_its_slots_answer_for_its_envelopes() {
         file.routing().unwrap().set_of(id).name.clone()
     };
     for (slot, days, was, is) in
-        [(10, -20, "a", "a"), (50, -20, "b", "a"), (85, -20, "b", "a"), (85, -5, "c", "c"), (95, -20, "b", "c")]
+        [(10, -120, "a", "a"), (50, -120, "b", "a"), (85, -120, "b", "a"), (85, -5, "c", "c"), (95, -120, "b", "c")]
     {
         assert_eq!((holder(&before, slot, days), holder(&file, slot, days)), (was.to_owned(), is.to_owned()), "{slot}");
     }
     let held = file.held_by_left(&file.left[0], Fold::WHOLE).unwrap();
-    assert!(held.holds(id_in(50, day(-20))) && !held.holds(id_in(50, day(-9))));
+    assert!(held.holds(id_in(50, day(-120))) && !held.holds(id_in(50, day(-99))));
     assert_eq!(held.databases(), (0..20).collect());
     assert_eq!(toml::from_str::<TopologyFile>(&toml::to_string(&file).unwrap()).unwrap(), file);
 }
@@ -69,8 +69,10 @@ fn one_that_holds_slots_has_not_left() {
     );
     let error = read(&holds_on).unwrap_err();
     assert!(error.contains("SET \"b\" has left, and slot 70 has no other holder"), "{error}");
-    let error = read(&(holds_on + &map(5, &[("a", "00-79"), ("c", "80-99")]))).unwrap_err();
-    assert!(error.contains("SET \"b\" has left, and holds slots now or later"), "{error}");
+    for days in [-40, 5] {
+        let error = read(&(holds_on.clone() + &map(days, &[("a", "00-79"), ("c", "80-99")]))).unwrap_err();
+        assert!(error.contains("SET \"b\" has left, and held slots within the last 45 days"), "{error}");
+    }
     let error = read(&(after(&set("b", "50-99", 2)) + LEFT)).unwrap_err();
     assert!(error.contains("SET \"b\" is named twice"), "{error}");
 }

@@ -95,6 +95,7 @@ async fn start_in(
     let installation = role.installation.clone();
     let store = stores::open_store(&installation, file, set, traffic).await?;
     fences::warn_of_version(file, set, &store).await?;
+    fences::check_left(&installation, file, set, traffic).await?;
     let store: Arc<dyn Store> = Arc::new(store);
     let wallet: Arc<dyn Wallet> = Arc::new(stores::open_wallet(&installation, file, traffic).await?);
     let fence = store.fence().await.map_err(|error| format!("SET {:?}: its fence: {error}", set.name))?;

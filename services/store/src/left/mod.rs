@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use hongbao_core::held::HeldSlots;
 use hongbao_core::id::TableRef;
+use hongbao_core::manifest::Chain;
 use hongbao_core::{Date, Entry, Envelope, EnvelopeId};
 use parking_lot::Mutex;
 
@@ -81,7 +82,15 @@ impl LeftStore {
         })?;
         let mut tables = LeftTables::default();
         for database in self.held.databases() {
+            let mut chain = Chain::default();
             for archived in archive.chain(database).await? {
+                let StoredManifest { manifest, hash } = &archived.stored;
+                if !chain.take(manifest, *hash).is_empty() {
+                    let number = manifest.number;
+                    let reason =
+                        format!("of SET {} database {database:02} manifest {number} is not the next one", self.name);
+                    return Err(StoreError::Damaged(reason));
+                }
                 tables.chains.entry(database).or_default().push(archived.stored.clone());
                 tables.by_table.insert(archived.stored.manifest.table_ref(), archived);
             }

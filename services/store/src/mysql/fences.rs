@@ -112,6 +112,30 @@ impl Fences {
         Ok(())
     }
 
+    /// Whether each database of the SET has come to the topology in force, and accepts nothing that this does not
+    /// give to it.
+    ///
+    /// # Errors
+    /// Which one has not.
+    pub fn check_follows(&self, fences: &[Fenced], in_force: &Version) -> Result<(), StoreError> {
+        for (number, name) in self.layout.databases() {
+            let state = fences.iter().find(|fence| fence.number == number).map(|fence| &fence.state);
+            let has_come =
+                |state: &&State| state.narrowed.as_ref().is_some_and(|version| version.number >= in_force.number);
+            let given = in_force.maps.held_by(&self.set).accepted_in(number);
+            match state.filter(has_come) {
+                Some(state) if difference(&state.rows, &given).is_empty() => {}
+                _ => {
+                    return Err(refused(
+                        &name,
+                        "its fence has not come to the topology in force: run `hongbao migrate` with that",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes from the SET what the next topology does not give to it, and gives what that was. `forced` is kept there
     /// if it is not empty: which SETs were left out, and why.
     ///

@@ -14,7 +14,7 @@ pub enum Why {
     Waits,
     /// It is younger than what the configuration has sealed, and not closed.
     Young,
-    /// Its rows or the end of its chain are not sound, which time does not mend.
+    /// Its rows or the end of its chain are not sound, which time does not change.
     Unsound,
     /// This program cannot take it, or has a defect that it shows: another version may.
     Unsupported,

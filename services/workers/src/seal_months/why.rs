@@ -11,7 +11,7 @@ pub(super) enum Why {
     Failed,
     /// Another worker seals it.
     Taken,
-    /// Its transfers are not sound, which time does not mend.
+    /// Its transfers are not sound, which time does not change.
     Unsound,
 }
 
