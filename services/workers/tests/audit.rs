@@ -332,7 +332,7 @@ async fn rows_before_the_first_entry_are_named() {
 }
 
 #[tokio::test]
-async fn each_damaged_column_is_named_or_it_is_told_why_not() {
+async fn each_damaged_column_is_named_or_the_reason_why_not_is_stated() {
     let world = World::new().await;
-    columns::each_damaged_column_is_named_or_it_is_told_why_not(&world, &Files(&world)).await;
+    columns::each_damaged_column_is_named_or_the_reason_why_not_is_stated(&world, &Files(&world)).await;
 }

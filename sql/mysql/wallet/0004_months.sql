@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS {db}.sealed_month (
     number         BIGINT       NOT NULL PRIMARY KEY,
     -- 202611.
     month          BIGINT       NOT NULL,
-    -- The zone in which months and dates were told.
+    -- The zone in which months and dates were counted.
     zone_offset_s  BIGINT       NOT NULL,
     -- As in `fence` when it was sealed: with others it counts no more.
     moved_slots    VARCHAR(300) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

@@ -6,7 +6,7 @@ CREATE TABLE sealed_month (
     number         INTEGER NOT NULL PRIMARY KEY,
     -- 202611.
     month          INTEGER NOT NULL,
-    -- The zone in which months and dates were told.
+    -- The zone in which months and dates were counted.
     zone_offset_s  INTEGER NOT NULL,
     -- Slots of users who had left: of this file none ever do.
     moved_slots    TEXT    NOT NULL,

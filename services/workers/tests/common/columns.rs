@@ -253,7 +253,7 @@ async fn codes(world: &World) -> Vec<&'static str> {
 }
 
 /// Damages one after the other, each of them on its own.
-pub async fn each_damaged_column_is_named_or_it_is_told_why_not(world: &World, database: &impl Database) {
+pub async fn each_damaged_column_is_named_or_the_reason_why_not_is_stated(world: &World, database: &impl Database) {
     let made = Made::of(world).await;
     assert_eq!(codes(world).await, [""; 0], "sound before the damage");
     let (system, of_system) = database.system();

@@ -49,7 +49,7 @@ pub struct Whole {
 pub async fn whole(store: &dyn Store, id: EnvelopeId) -> Result<Option<Whole>, StoreError> {
     let Some(row) = store.load(id).await? else { return Ok(None) };
     let mut openers = Vec::new();
-    for name in ["a-1", "a-5", "b-3", "nobody"] {
+    for name in ["a-1", "a-5", "b-3", "stranger"] {
         openers.push(store.load_for(id, &user(name)).await?.expect("it was just loaded").2);
     }
     Ok(Some(Whole { row, entries: store.entries(id, 0, u32::MAX).await?, openers }))

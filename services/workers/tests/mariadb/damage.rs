@@ -83,13 +83,13 @@ impl Database for Databases<'_> {
 }
 
 #[tokio::test]
-async fn each_damaged_column_is_named_or_it_is_told_why_not() {
+async fn each_damaged_column_is_named_or_the_reason_why_not_is_stated() {
     let (store, wallet) = (set(9).await, wallet_on(mariadb()).await);
     let mut world = World::with(store, wallet, tempfile::tempdir().unwrap()).await;
     world.slots = vec![Slot::new(9).unwrap()];
     let databases = Databases { part: mariadb(), store: "db_09." };
     databases.unguard().await;
-    columns::each_damaged_column_is_named_or_it_is_told_why_not(&world, &databases).await;
+    columns::each_damaged_column_is_named_or_the_reason_why_not_is_stated(&world, &databases).await;
 }
 
 /// A world with a SET and a wallet of its own, in this MariaDB.

@@ -68,7 +68,7 @@ impl Unfinished {
         });
         started.await.unwrap();
         let stall = part.stall_log();
-        // Nobody waits for its answer.
+        // Its answer is not waited for.
         tokio::spawn(async move { writer.append(&[entry]).await });
         while store.entries(opened, 0, 1).await.unwrap().is_empty() {}
         stalls.send(()).unwrap();
@@ -149,7 +149,7 @@ async fn an_envelope_is_purged_only_when_its_cancel_is_durable_in_the_wallet() {
     part.kill();
     drop(stall);
     part.restart();
-    assert!(commit.await.unwrap().is_err(), "nobody was told that it is durable");
+    assert!(commit.await.unwrap().is_err(), "no caller got the answer that it is durable");
     let mut purge = run.await.unwrap();
     let paid = loop {
         // Each connection finds out for itself that its server is another one.

@@ -17,13 +17,13 @@ async fn a_lease_has_one_holder_until_it_ends_or_is_given_back() {
     assert!(two.hold("refund", "two", LEASE).await.unwrap(), "each job has a lease of its own");
 
     two.give_back("credit", "two").await.unwrap();
-    assert!(!two.hold("credit", "two", LEASE).await.unwrap(), "nobody gives back another's lease");
+    assert!(!two.hold("credit", "two", LEASE).await.unwrap(), "no worker gives back another's lease");
     one.give_back("credit", "one").await.unwrap();
     assert!(two.hold("credit", "two", LEASE).await.unwrap());
     assert!(!one.hold("credit", "one", LEASE).await.unwrap());
 
     pause(500).await;
-    assert!(one.hold("credit", "one", LEASE).await.unwrap(), "it ended, and nobody renewed it");
+    assert!(one.hold("credit", "one", LEASE).await.unwrap(), "it ended, and no worker renewed it");
     for _ in 0..4 {
         pause(200).await;
         assert!(one.hold("credit", "one", LEASE).await.unwrap(), "renewed, it goes on");

@@ -74,7 +74,7 @@ impl Drop for Process {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-        // Its tasks are gone, so it can tell nobody.
+        // Its tasks are gone, so it can log nothing.
         self.set.take();
     }
 }
