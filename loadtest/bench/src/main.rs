@@ -10,6 +10,7 @@ mod bench;
 mod compare;
 mod filled;
 mod fronts;
+mod history;
 mod measure;
 mod options;
 mod overload;
@@ -47,6 +48,8 @@ enum Command {
     Sets(sets::Args),
     /// Measure what an opening costs where there have been millions, and where there have been none
     Filled(filled::Args),
+    /// Measure openings while months of old envelopes are rotated, sealed and exported, and an audit beside them
+    History(history::Args),
     /// Measure what is answered when three times as much is asked for as can be
     Overload(overload::Args),
     /// Measure Hongbao against the schemes that it rejects, on the same MariaDB, in turns
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
         Command::Filled(args) => filled::filled(&args),
+        Command::History(args) => history::history(&args),
         Command::Overload(args) => overload::overload(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Alternative(args) => compare::alternative::run(&args).map(|()| ExitCode::SUCCESS),

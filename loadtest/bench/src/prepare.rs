@@ -7,7 +7,7 @@ use hongbao_load::{Client, Fallible, RequestBuffer, push_request, top_up};
 use serde::Deserialize;
 
 /// Who sends every envelope.
-const SENDER: &str = "sender";
+pub const SENDER: &str = "sender";
 /// What a share holds on average.
 pub const SHARE_FEN_MEAN: i64 = 10;
 /// Tickets that are fetched before they are turned into requests.

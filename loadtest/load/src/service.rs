@@ -244,6 +244,11 @@ impl Cluster {
         self.address(&format!("{}-mariadb", set_name(set)))
     }
 
+    /// Where the MariaDB of the wallet listens.
+    pub fn wallet_addr(&self) -> SocketAddr {
+        self.address("wallet-mariadb")
+    }
+
     /// The id of one of its processes, by its name.
     pub fn pid(&self, name: &str) -> Fallible<u32> {
         Ok(self.processes().pid(name)?.as_raw_nonzero().get().unsigned_abs())

@@ -432,6 +432,8 @@ pub const JOB_FAILURES_IN_A_ROW_MAX: u32 = 5;
 pub const JOB_SKIPPED_REST_MIN: Duration = Duration::from_millis(100);
 /// The longest rest after a busy run.
 pub const JOB_REST_MAX: Duration = Duration::from_secs(1);
+/// The same of a job that may be late: one of its runs may take seconds, as where a file is hashed.
+pub const LATE_JOB_REST_MAX: Duration = Duration::from_secs(60);
 /// Runs that a failing table is left out.
 pub const BACKED_OFF_RUNS_MAX: u64 = 64;
 /// Envelopes that a refund run reads one by one before a damaged row.

@@ -10,14 +10,15 @@
 //! cannot do the job does not keep one that can from doing it. Whichever of the two
 //! it waits for, it goes on at once when a database comes back.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{
-    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_REST_MAX, JOB_SKIPPED_REST_MIN, SEAL_AFTER_DAYS,
-    WORKER_BATCH_SIZE_MAX,
+    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_REST_MAX, JOB_SKIPPED_REST_MIN, LATE_JOB_REST_MAX,
+    SEAL_AFTER_DAYS, WORKER_BATCH_SIZE_MAX,
 };
 use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
@@ -42,6 +43,9 @@ use crate::seal_months::SealMonths;
 /// Purges, seals and exports may be late, and look for work so many times less often than other jobs.
 const LATE_IDLE_FACTOR: u32 = 50;
 
+/// The shares of the time that a job works, in percent: with as much to do as arrives, and when nothing arrives.
+type Duty = RangeInclusive<u32>;
+
 /// What an operator may configure of the background jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +56,8 @@ pub struct WorkerOptions {
     pub duty_percent: u32,
     /// The share that it works when nothing new arrives.
     pub duty_percent_max: u32,
+    /// The share of the time that each job works at most that may be late: purges, seals, exports. In percent.
+    pub late_duty_percent: u32,
     /// How often credits look for work when there is little, in milliseconds.
     pub credit_idle_ms: u64,
     /// How often the other jobs do.
@@ -71,6 +77,8 @@ impl Default for WorkerOptions {
             // At the peak three quarters are left to openings; credits catch up after it.
             duty_percent: 25,
             duty_percent_max: 90,
+            // Together they leave nine tenths of the openings also where these take all that the machine has.
+            late_duty_percent: 5,
             // Far below the second in which a credit should appear.
             credit_idle_ms: 50,
             idle_ms: 200,
@@ -93,6 +101,7 @@ impl WorkerOptions {
                 setting("duty_percent", self.duty_percent, 1..=100),
                 setting("duty_percent_max", self.duty_percent_max, self.duty_percent..=100)
                     .because("it must not be less than duty_percent"),
+                setting("late_duty_percent", self.late_duty_percent, 1..=100),
                 setting("credit_idle_ms", self.credit_idle_ms, 1..=60_000),
                 setting("idle_ms", self.idle_ms, 1..=60_000),
                 setting("purge_after_s", self.purge_after_s, 1..=20 * 86_400),
@@ -103,12 +112,28 @@ impl WorkerOptions {
     }
 }
 
-/// A job and how often it looks for work.
+/// A job, how often it looks for work, and how much of the time it works.
 pub struct Scheduled {
-    /// The job.
-    pub job: Box<dyn Job>,
+    job: Box<dyn Job>,
     /// The wait after a run that found little.
-    pub idle: Duration,
+    idle: Duration,
+    duty: Duty,
+    /// The rest after a long run, however small the duty.
+    rest_max: Duration,
+}
+
+impl Scheduled {
+    /// One on which users wait: it looks for work after `idle`, and works the more the less arrives.
+    pub fn prompt(job: Box<dyn Job>, idle: Duration, options: &WorkerOptions) -> Scheduled {
+        Scheduled { job, idle, duty: options.duty_percent..=options.duty_percent_max, rest_max: JOB_REST_MAX }
+    }
+
+    /// One that may be late.
+    pub fn late(job: Box<dyn Job>, options: &WorkerOptions) -> Scheduled {
+        let idle = Duration::from_millis(options.idle_ms) * LATE_IDLE_FACTOR;
+        let duty = options.late_duty_percent..=options.late_duty_percent;
+        Scheduled { job, idle, duty, rest_max: LATE_JOB_REST_MAX }
+    }
 }
 
 /// Jobs that are running. Dropped, it stops them after their present run.
@@ -140,16 +165,16 @@ impl WorkerSet {
         let export = export_after_days.map(|days| Export::new(ports.clone(), zone_offset_s, days));
         let seal_months = SealMonths::new(ports.clone(), zone_offset_s);
         let activate = Activate::new(ports, zone_offset_s, limits);
-        let idle = Duration::from_millis(options.idle_ms);
+        let [idle, credit_idle] = [options.idle_ms, options.credit_idle_ms].map(Duration::from_millis);
         let mut jobs = vec![
-            Scheduled { job: Box::new(credit), idle: Duration::from_millis(options.credit_idle_ms) },
-            Scheduled { job: Box::new(refund), idle },
-            Scheduled { job: Box::new(activate), idle },
-            Scheduled { job: Box::new(purge), idle: idle * LATE_IDLE_FACTOR },
-            Scheduled { job: Box::new(seal), idle: idle * LATE_IDLE_FACTOR },
-            Scheduled { job: Box::new(seal_months), idle: idle * LATE_IDLE_FACTOR },
+            Scheduled::prompt(Box::new(credit), credit_idle, options),
+            Scheduled::prompt(Box::new(refund), idle, options),
+            Scheduled::prompt(Box::new(activate), idle, options),
+            Scheduled::late(Box::new(purge), options),
+            Scheduled::late(Box::new(seal), options),
+            Scheduled::late(Box::new(seal_months), options),
         ];
-        jobs.extend(export.map(|job| Scheduled { job: Box::new(job), idle: idle * LATE_IDLE_FACTOR }));
+        jobs.extend(export.map(|job| Scheduled::late(Box::new(job), options)));
         WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)
     }
 
@@ -296,8 +321,8 @@ impl Task {
     /// How long to wait before the next run.
     fn rest(&self, job: &str, outcome: &Result<RunReport, JobError>, took: Duration) -> Duration {
         let Ok(report) = outcome else { return backoff(std::process::id(), job, self.failures) };
-        let duty = duty_percent(report, &self.options);
-        let rest = (took * (100 - duty) / duty).min(JOB_REST_MAX);
+        let duty = duty_percent(report, &self.scheduled.duty);
+        let rest = (took * (100 - duty) / duty).min(self.scheduled.rest_max);
         if report.more { rest } else { rest.max(self.scheduled.idle) }
     }
 }
@@ -329,11 +354,11 @@ fn end(span: &Arc<Span<RunFields>>, outcome: &Result<RunReport, JobError>) {
 /// those that it moved itself, the others being those that arrived. So at the
 /// peak, when openings are many, it leaves most of the time to them; the fewer
 /// they are the more it works; and when there are none it catches up at full speed.
-fn duty_percent(report: &RunReport, options: &WorkerOptions) -> u32 {
-    let Some(arrived) = report.arrived else { return options.duty_percent };
+fn duty_percent(report: &RunReport, duty: &Duty) -> u32 {
+    let Some(arrived) = report.arrived else { return *duty.start() };
     let (moved, arrived) = (u64::from(report.rows), u64::from(arrived));
-    let share = u64::from(options.duty_percent_max) * moved / (moved + arrived).max(1);
-    (share as u32).clamp(options.duty_percent, options.duty_percent_max)
+    let share = u64::from(*duty.end()) * moved / (moved + arrived).max(1);
+    (share as u32).clamp(*duty.start(), *duty.end())
 }
 
 /// Twice as long after each failure, and between half and all of that; where
@@ -354,9 +379,8 @@ mod tests {
 
     #[test]
     fn a_job_works_the_more_the_less_arrives() {
-        let options = WorkerOptions::default();
         let duty =
-            |rows, arrived| duty_percent(&RunReport { rows, arrived, more: true, ..RunReport::default() }, &options);
+            |rows, arrived| duty_percent(&RunReport { rows, arrived, more: true, ..RunReport::default() }, &(25..=90));
         assert_eq!(duty(1_000, Some(0)), 90, "after the peak it catches up");
         assert_eq!(duty(1_000, Some(1_000)), 45, "as much arrives as it moves");
         assert_eq!(duty(1_000, Some(4_000)), 25, "at the peak it works its least share");

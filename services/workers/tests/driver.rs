@@ -103,7 +103,7 @@ async fn start_awaiting(
         shutdown_ms_max: 500,
         ..WorkerOptions::default()
     };
-    let jobs = vec![Scheduled { job, idle }];
+    let jobs = vec![Scheduled::prompt(job, idle, &options)];
     let set = WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, &options, &metrics);
     Running { set, begun, ended, forgot, registry }
 }
@@ -324,6 +324,8 @@ fn the_options_are_checked() {
         WorkerOptions { duty_percent: 0, ..WorkerOptions::default() },
         WorkerOptions { duty_percent_max: 24, ..WorkerOptions::default() },
         WorkerOptions { duty_percent_max: 101, ..WorkerOptions::default() },
+        WorkerOptions { late_duty_percent: 0, ..WorkerOptions::default() },
+        WorkerOptions { late_duty_percent: 101, ..WorkerOptions::default() },
         WorkerOptions { credit_idle_ms: 0, ..WorkerOptions::default() },
     ] {
         assert!(bad.check().unwrap_err().starts_with("workers: "));

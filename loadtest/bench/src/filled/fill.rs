@@ -15,14 +15,16 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 
 use crate::compare::alternative::{server_options, tables::literal};
-use crate::prepare::SHARE_FEN_MEAN;
+use crate::prepare::{SENDER, SHARE_FEN_MEAN};
 
 /// Openings of one envelope: a large group's.
-const SHARES: u64 = 50;
+pub const SHARES: u64 = 50;
 /// How far the ids go back.
 const SPAN: Duration = Duration::from_secs(6 * 3_600);
 /// Envelopes whose rows and journals one transaction writes.
-const ENVELOPES_AT_ONCE: usize = 1_000;
+pub const ENVELOPES_AT_ONCE: usize = 1_000;
+/// Users who have opened what is filled in.
+const USERS: u32 = 1_000_000;
 /// Random ids that are tried until one belongs to the SET.
 const TRIES_MAX: usize = 10_000;
 /// Entries from one line about the progress to the next.
@@ -33,6 +35,21 @@ pub struct Filled {
     /// Their journals' entries, together.
     pub entries: u64,
     pub one: EnvelopeId,
+}
+
+/// The two tables of some envelopes, with their database: `db_01.envelope_0_26`.
+pub struct Tables {
+    pub database: String,
+    pub envelope: String,
+    pub entry: String,
+}
+
+impl Tables {
+    fn of_day(table: TableRef) -> Tables {
+        let (database, TableRef { table: y, span, .. }) = (database(table), table);
+        let [envelope, entry] = ["envelope", "entry"].map(|kind| format!("{database}.{kind}_{y}_{span}"));
+        Tables { database, envelope, entry }
+    }
 }
 
 /// Writes at least so many entries into the databases of the MariaDB at `node`,
@@ -63,7 +80,7 @@ pub fn fill(node: &str, entries: u64, now: SystemTime, zone_offset_s: i64) -> Fa
             for some in ids.chunks(ENVELOPES_AT_ONCE) {
                 interrupt::check()?;
                 let before = written;
-                written += write(&mut connection, *table, some).await?;
+                written += write(&mut connection, &Tables::of_day(*table), some, USERS).await?;
                 if before / PROGRESS_EVERY < written / PROGRESS_EVERY {
                     eprintln!("{written} of {entries} entries are in");
                 }
@@ -82,37 +99,43 @@ fn database(table: TableRef) -> String {
     format!("db_{:02}", table.database)
 }
 
-fn mint(at: SystemTime, random: &mut SmallRng) -> EnvelopeId {
+/// An id of that time.
+pub fn mint(at: SystemTime, random: &mut SmallRng) -> EnvelopeId {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     EnvelopeId::mint(Timestamp::from_millis(since.as_millis() as i64), random.random())
 }
 
 /// Envelopes in the order of their ids, of which there is at least one, and their
-/// journals. Answers how many entries that were.
-async fn write(connection: &mut MySqlConnection, table: TableRef, ids: &[EnvelopeId]) -> Result<u64, sqlx::Error> {
-    let (db, y, dd) = (database(table), table.table, table.span);
-    let (total_fen, sender) = (SHARES as i64 * SHARE_FEN_MEAN, "sender");
+/// journals, opened by so many users. Answers how many entries that were.
+pub async fn write(
+    connection: &mut MySqlConnection,
+    tables: &Tables,
+    ids: &[EnvelopeId],
+    users: u32,
+) -> Result<u64, sqlx::Error> {
+    let Tables { database, envelope, entry } = tables;
+    let total_fen = SHARES as i64 * SHARE_FEN_MEAN;
     let rows: Vec<String> = ids
         .iter()
         .map(|id| {
             let (id, at_ms) = (literal(*id), id.minted_at().millis());
             format!(
-                "({id}, '{sender}', 'equal', {total_fen}, {SHARES}, 20000, '恭喜发财，大吉大利', 'link', NULL, \
+                "({id}, '{SENDER}', 'equal', {total_fen}, {SHARES}, 20000, '恭喜发财，大吉大利', 'link', NULL, \
                  concat({id}, {id}), {at_ms}, 86400000, 3, {at_ms} + 86400000, {SHARES})"
             )
         })
         .collect();
     let envelopes = format!(
-        "INSERT INTO {db}.envelope_{y}_{dd} (id, sender, kind, total_fen, shares, share_cap_fen, greeting, \
+        "INSERT INTO {envelope} (id, sender, kind, total_fen, shares, share_cap_fen, greeting, \
          audience_type, audience_id, seed, created_at_ms, lifetime_ms, stage, expires_at_ms, settled_seq) VALUES {}",
         rows.join(", ")
     );
     // A user a share, from a place in the list of users that is the envelope's own.
     let journals = format!(
-        "INSERT INTO {db}.entry_{y}_{dd} (envelope_id, seq, user_id, amount_fen, remaining_fen, at_ms) \
-         SELECT e.id, s.seq, concat('user-', lpad((crc32(e.id) + s.seq * 7919) % 1000000, 8, '0')), {SHARE_FEN_MEAN}, \
+        "INSERT INTO {entry} (envelope_id, seq, user_id, amount_fen, remaining_fen, at_ms) \
+         SELECT e.id, s.seq, concat('user-', lpad((crc32(e.id) + s.seq * 7919) % {users}, 8, '0')), {SHARE_FEN_MEAN}, \
          e.total_fen - s.seq * {SHARE_FEN_MEAN}, e.created_at_ms + s.seq \
-         FROM {db}.envelope_{y}_{dd} e JOIN {db}.seq_1_to_{SHARES} s WHERE e.id BETWEEN {} AND {} ORDER BY e.id, s.seq",
+         FROM {envelope} e JOIN {database}.seq_1_to_{SHARES} s WHERE e.id BETWEEN {} AND {} ORDER BY e.id, s.seq",
         literal(ids[0]),
         literal(ids[ids.len() - 1])
     );

@@ -2,7 +2,7 @@
 //! one cluster differ in one thing: the journals of one hold millions of entries.
 //! Both are measured in turns, with openings of as many new envelopes.
 
-mod fill;
+pub mod fill;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
