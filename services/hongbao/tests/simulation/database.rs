@@ -245,7 +245,7 @@ impl StoreFaults for Database<dyn Store> {
 fn effect_of(verb: StoreVerb<'_>) -> Effect {
     use StoreVerb as V;
     match verb {
-        V::Create | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge | V::Rotate => Effect::Write,
+        V::Create(_) | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge | V::Rotate => Effect::Write,
         V::Close(_) | V::Reopen | V::Seal | V::NoteExported | V::DropExported => Effect::Write,
         V::Barrier => Effect::Barrier,
         V::Fence | V::Look | V::Load | V::LoadFor | V::Entries | V::Tail(_) | V::TailPosition | V::Unsettled => {

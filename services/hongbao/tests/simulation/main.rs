@@ -14,7 +14,10 @@
 mod crash;
 mod database;
 mod model;
+mod workers;
 mod world;
+
+use std::ops::RangeInclusive;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -30,15 +33,20 @@ const STALLS_IN: u32 = 8;
 
 #[test]
 fn random_operations_crashes_and_two_owners_never_lose_or_double_a_fen() {
+    each_seed(SEEDS, |seeds| run_seeds(Barriers::Hold, seeds));
+}
+
+/// Runs one seed, or as many as are asked for.
+fn each_seed(default: u64, run: impl Fn(RangeInclusive<u64>) + Sync) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a seed is a number"));
     if let Some(seed) = number("HONGBAO_SIM_SEED") {
-        return run_seeds(Barriers::Hold, seed..=seed);
+        return run(seed..=seed);
     }
-    let per_thread = number("HONGBAO_SIM_SEEDS").unwrap_or(SEEDS) / THREADS;
+    let per_thread = number("HONGBAO_SIM_SEEDS").unwrap_or(default) / THREADS;
     std::thread::scope(|threads| {
         for thread in 0..THREADS {
-            let first = thread * per_thread;
-            threads.spawn(move || run_seeds(Barriers::Hold, first..=first + per_thread - 1));
+            let (first, run) = (thread * per_thread, &run);
+            threads.spawn(move || run(first..=first + per_thread - 1));
         }
     });
 }
@@ -61,7 +69,7 @@ fn assert_money_is_lost(barriers: Barriers) {
     assert!(["I1:", "I2:", "I3:", "I4:", "I6:"].iter().any(|invariant| reason.contains(invariant)), "{reason}");
 }
 
-fn run_seeds(barriers: Barriers, seeds: std::ops::RangeInclusive<u64>) {
+fn run_seeds(barriers: Barriers, seeds: RangeInclusive<u64>) {
     // Where they must be found, they come in every seed.
     let stalls = barriers != Barriers::Hold;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hongbao_core::request::CreateEnvelope;
 use hongbao_core::wire::{Detail, Outcome};
-use hongbao_core::{EnvelopeId, Fen, State, UserId};
+use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Stage, State, UserId};
 
 /// The outside world's memory of one seed.
 #[derive(Default)]
@@ -36,9 +36,58 @@ pub struct Known {
     pub answered_expired: BTreeSet<UserId>,
 }
 
+/// What each user should have.
+pub type Balances = BTreeMap<UserId, i64>;
+
+impl Known {
+    /// It was asked for, and nothing is known but that.
+    pub fn asked(sender: UserId, request: CreateEnvelope, total: Fen, shares: u32) -> Known {
+        Known {
+            sender,
+            total,
+            shares,
+            request,
+            exists: false,
+            paid: false,
+            opened: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            answered_empty: BTreeSet::new(),
+            answered_expired: BTreeSet::new(),
+        }
+    }
+
+    /// The row and the journal of a settled envelope agree with what was acknowledged; their money goes into `balances`.
+    pub fn check(&self, id: EnvelopeId, envelope: &Envelope, entries: &[Entry], balances: &mut Balances) {
+        if self.paid {
+            assert_eq!(envelope.stage, Stage::Settled, "{id} was paid and is not settled");
+        }
+        assert!(matches!(envelope.stage, Stage::Settled | Stage::Cancelled), "{id} is {:?}", envelope.stage);
+        let moved: i64 = entries.iter().map(|entry| entry.amount.get()).sum();
+        if envelope.stage == Stage::Settled {
+            assert_eq!(moved, self.total.get(), "I1: opened + refunded of {id}");
+            *balances.entry(self.sender.clone()).or_default() -= self.total.get();
+        }
+        for (user, (amount, seq)) in &self.opened {
+            let entry = &entries[*seq as usize - 1];
+            assert_eq!((&entry.kind, entry.amount), (&EntryKind::Open(user.clone()), *amount), "I3: {id}");
+        }
+        for (seq, (user, amount)) in &self.shown {
+            let entry = entries.get(*seq as usize - 1).map(|entry| (&entry.kind, entry.amount));
+            assert_eq!(entry, Some((&EntryKind::Open(user.clone()), *amount)), "I3: seq {seq} of {id} was shown");
+        }
+        for entry in entries {
+            let payee = match &entry.kind {
+                EntryKind::Open(user) => user.clone(),
+                EntryKind::Refund => self.sender.clone(),
+            };
+            *balances.entry(payee).or_default() += entry.amount.get();
+        }
+    }
+}
+
 impl Model {
     /// Takes note of an acknowledged outcome, and checks it against what was told before.
-    pub fn told(&mut self, id: EnvelopeId, user: &UserId, outcome: &Outcome) {
+    pub fn acknowledge(&mut self, id: EnvelopeId, user: &UserId, outcome: &Outcome) {
         let known = self.of.get_mut(&id).expect("only known envelopes are opened");
         match outcome {
             Outcome::Opened { amount_fen, seq, replayed, .. } => {

@@ -1,6 +1,5 @@
 //! The system under test: real stores, two servers, the workers, one clock.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hongbao_core::fence::Fence;
@@ -9,8 +8,7 @@ use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
 use hongbao_core::wire::{GrabAnswer, Outcome};
 use hongbao_core::{
-    Clock, EntryKind, EnvelopeId, Fen, Kind, Limits, Seed, Stage, Timestamp, Transfer, TransferId, TransferKind,
-    TransferOutcome, UserId,
+    Clock, EnvelopeId, Fen, Kind, Seed, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId,
 };
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
@@ -19,28 +17,23 @@ use hongbao_store::Store;
 use hongbao_testkit::faults::FaultInjectingStore;
 use hongbao_testkit::faults::FaultInjectingWallet;
 use hongbao_wallet::Wallet;
-use hongbao_workers::activate::Activate;
 use hongbao_workers::audit::{SetStore, audit};
-use hongbao_workers::credit::Credit;
 use hongbao_workers::job::{Job, Ports};
-use hongbao_workers::purge::Purge;
-use hongbao_workers::refund::Refund;
 use prometheus_client::registry::Registry;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use crate::crash::Fuse;
 use crate::database::{Barriers, Database};
-use crate::model::{Known, Model};
+use crate::model::{Balances, Known, Model};
+use crate::workers::{Workers, limits, until_quiet};
 
 pub const ZONE_S: i32 = 8 * 3_600;
 /// 2026-02-16, 23:00 in the zone: New Year's Eve, so that nights cross a day.
-const START_MS: i64 = 1_771_254_000_000;
+pub const START_MS: i64 = 1_771_254_000_000;
 /// Each seed starts this much later than the one before, so that days go round.
 const SEED_APART_MS: i64 = 7 * 3_600_000;
 const TOP_UP_FEN: i64 = 3_000;
-/// Envelopes that were cancelled go after so long.
-const PURGE_AFTER_S: u32 = 60;
 
 pub struct World {
     store: Arc<Database<dyn Store>>,
@@ -54,27 +47,6 @@ pub struct World {
     model: Model,
     seeds_begun: u64,
     users_made: u64,
-}
-
-struct Workers {
-    activate: Activate,
-    credit: Credit,
-    refund: Refund,
-    purge: Purge,
-}
-
-/// Without faults a job never fails, and comes to an end.
-async fn until_quiet(job: &mut dyn Job) {
-    for _ in 0..100 {
-        if job.run_once(100).await.unwrap().rows == 0 {
-            return;
-        }
-    }
-    panic!("{} never comes to rest", job.name());
-}
-
-fn limits() -> Limits {
-    Limits { expires_in_s_min: 1, ..Limits::default() }
 }
 
 impl World {
@@ -141,12 +113,7 @@ impl World {
         self.servers = vec![server(true), server(true), server(false)];
         let ports =
             Ports { store: self.fused_store.clone(), wallet: self.fused_wallet.clone(), clock: self.clock.clone() };
-        self.workers = Some(Workers {
-            activate: Activate::new(ports.clone(), ZONE_S, &limits()),
-            credit: Credit::new(ports.clone(), ZONE_S, &limits()),
-            refund: Refund::new(ports.clone(), ZONE_S, &limits()),
-            purge: Purge::new(ports, ZONE_S, &limits(), PURGE_AFTER_S),
-        });
+        self.workers = Some(Workers::start(ports));
     }
 
     pub fn maybe_arm_a_crash(&self, dice: &mut StdRng) {
@@ -200,18 +167,8 @@ impl World {
         let id = EnvelopeId::mint(self.clock.now(), dice.random());
         let caller = Caller { user: &sender, groups: &[] };
         let created = self.server(dice).create(id, request.clone(), &caller, Seed::new(dice.random())).await;
-        let known = Known {
-            sender: sender.clone(),
-            request,
-            total: Fen::new(total).unwrap(),
-            shares: shares as u32,
-            exists: created.is_ok(),
-            paid: false,
-            opened: Default::default(),
-            shown: Default::default(),
-            answered_empty: BTreeSet::new(),
-            answered_expired: BTreeSet::new(),
-        };
+        let asked = Known::asked(sender.clone(), request, Fen::new(total).unwrap(), shares as u32);
+        let known = Known { exists: created.is_ok(), ..asked };
         self.model.envelopes.push(id);
         self.model.of.insert(id, known);
     }
@@ -247,7 +204,7 @@ impl World {
         let answer = self.server(dice).grab(id, &Caller { user: &user, groups: &[] }).await;
         match answer {
             Ok(GrabAnswer::Ready(_)) => {}
-            Ok(GrabAnswer::Outcome(outcome)) => self.model.told(id, &user, &outcome),
+            Ok(GrabAnswer::Outcome(outcome)) => self.model.acknowledge(id, &user, &outcome),
             Err(refusal) => self.check_refusal(id, refusal),
         }
     }
@@ -293,7 +250,7 @@ impl World {
             Outcome::Empty | Outcome::Expired => 2,
         });
         for (user, outcome) in told {
-            self.model.told(id, &user, &outcome);
+            self.model.acknowledge(id, &user, &outcome);
         }
     }
 
@@ -353,7 +310,9 @@ impl World {
         let opened: Vec<UserId> = self.model.of[&id].opened.keys().cloned().collect();
         for user in opened {
             match self.servers[1].grab(id, &Caller { user: &user, groups: &[] }).await {
-                Ok(GrabAnswer::Outcome(outcome @ Outcome::Opened { .. })) => self.model.told(id, &user, &outcome),
+                Ok(GrabAnswer::Outcome(outcome @ Outcome::Opened { .. })) => {
+                    self.model.acknowledge(id, &user, &outcome)
+                }
                 other => panic!("I3: the opening of {id} by {user} is gone: {other:?}"),
             }
         }
@@ -361,8 +320,7 @@ impl World {
 
     /// Journal, balances and what was told must agree, to the fen.
     pub async fn check(&mut self) {
-        let mut balances: std::collections::BTreeMap<UserId, i64> =
-            self.model.senders.iter().map(|sender| (sender.clone(), TOP_UP_FEN)).collect();
+        let mut balances: Balances = self.model.senders.iter().map(|sender| (sender.clone(), TOP_UP_FEN)).collect();
         for (id, known) in &self.model.of {
             let Some((envelope, _)) = self.store.now().load(*id).await.unwrap() else {
                 let purged = self.is_cancelled(*id).await;
@@ -371,30 +329,7 @@ impl World {
                 continue;
             };
             let entries = self.store.now().entries(*id, 0, u32::MAX).await.unwrap();
-            if known.paid {
-                assert_eq!(envelope.stage, Stage::Settled, "{id} was paid and is not settled");
-            }
-            assert!(matches!(envelope.stage, Stage::Settled | Stage::Cancelled), "{id} is {:?}", envelope.stage);
-            let moved: i64 = entries.iter().map(|entry| entry.amount.get()).sum();
-            if envelope.stage == Stage::Settled {
-                assert_eq!(moved, known.total.get(), "I1: opened + refunded of {id}");
-                *balances.entry(known.sender.clone()).or_default() -= known.total.get();
-            }
-            for (user, (amount, seq)) in &known.opened {
-                let entry = &entries[*seq as usize - 1];
-                assert_eq!((&entry.kind, entry.amount), (&EntryKind::Open(user.clone()), *amount), "I3: {id}");
-            }
-            for (seq, (user, amount)) in &known.shown {
-                let entry = entries.get(*seq as usize - 1).map(|entry| (&entry.kind, entry.amount));
-                assert_eq!(entry, Some((&EntryKind::Open(user.clone()), *amount)), "I3: seq {seq} of {id} was shown");
-            }
-            for entry in &entries {
-                let payee = match &entry.kind {
-                    EntryKind::Open(user) => user.clone(),
-                    EntryKind::Refund => known.sender.clone(),
-                };
-                *balances.entry(payee).or_default() += entry.amount.get();
-            }
+            known.check(*id, &envelope, &entries, &mut balances);
         }
         for (user, expected) in balances {
             let balance = self.wallet.now().balance(&user).await.unwrap().get();

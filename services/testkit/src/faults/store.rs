@@ -24,7 +24,7 @@ use super::{Replaceable, barrier_after, generations_after};
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each is the verb of the same name")]
 pub enum StoreVerb<'a> {
-    Create,
+    Create(&'a [Envelope]),
     Activate,
     Cancel,
     Load,
@@ -85,6 +85,11 @@ pub trait StoreFaults: Send + Sync + 'static {
     /// The clock of the store where its own is `clock`.
     fn clock(&self, clock: Option<Timestamp>) -> Option<Timestamp> {
         clock
+    }
+
+    /// The fence of the store where its own is `fence`.
+    fn fence(&self, fence: Fence) -> Fence {
+        fence
     }
 
     /// How often the database server behind the store was started anew: what was
@@ -180,7 +185,7 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
         self.faults.epoch(self.inner.now().epoch(database) + self.faults.starts())
     }
     async fn fence(&self) -> Result<Fence, StoreError> {
-        self.inject(StoreVerb::Fence, |inner| async move { inner.fence().await }).await
+        Ok(self.faults.fence(self.inject(StoreVerb::Fence, |inner| async move { inner.fence().await }).await?))
     }
     async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.faults.clock(self.inner.now().ping().await?))
@@ -204,7 +209,7 @@ macro_rules! with_faults {
 }
 
 with_faults! { Creation {
-    StoreVerb::Create => create(envelopes: &[Envelope]) -> ();
+    StoreVerb::Create(envelopes) => create(envelopes: &[Envelope]) -> ();
     StoreVerb::Activate => activate(id: EnvelopeId, expires_at: Timestamp) -> Option<(Stage, Option<Timestamp>)>;
     StoreVerb::Cancel => cancel(id: EnvelopeId) -> Option<Stage>;
 } }
