@@ -9,11 +9,14 @@
 //! durable, and is lost if they die before the stall ends. A simple model remembers what was acknowledged. In the end everything is
 //! settled, and model, balances and audit must agree (I1, I2, I3, I5, I6).
 //!
+//! [`sets`] does the same with several SETs whose slots move while it runs.
+//!
 //! `HONGBAO_SIM_SEEDS=100000` runs more; `HONGBAO_SIM_SEED=42` runs one.
 
 mod crash;
 mod database;
 mod model;
+mod sets;
 mod workers;
 mod world;
 
