@@ -1,4 +1,4 @@
-//! For the tests of the load test and the laboratory: a fake of the service, and the real one's binary.
+//! For tests: a fake of the service, and the binaries of this workspace.
 
 mod fake;
 
@@ -11,10 +11,13 @@ use std::sync::OnceLock;
 /// The service's binary, built as it is now, beside the `binary` that a test has from Cargo.
 pub fn service(binary: &str) -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        // Of the whole workspace: with `--package` the features of its dependencies differ, and all are built again.
-        let done = Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace", "--bin", "hongbao"]).status();
-        assert!(done.expect("cargo runs this test").success());
-        Path::new(binary).with_file_name("hongbao")
-    })
+    BUILT.get_or_init(|| built("hongbao", binary))
+}
+
+/// A binary of this workspace, built as it is now, beside the `binary` that a test has from Cargo.
+pub fn built(name: &str, binary: &str) -> PathBuf {
+    // Of the whole workspace: with `--package` the features of its dependencies differ, and all are built again.
+    let done = Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace", "--bin", name]).status();
+    assert!(done.expect("cargo runs this test").success());
+    Path::new(binary).with_file_name(name)
 }

@@ -25,6 +25,7 @@ mod file_clock;
 mod folder;
 mod folder_upgrade;
 mod installation_leaving;
+mod installation_leaving_load;
 mod installation_maps;
 mod installation_rotation;
 mod installation_upgrade;
