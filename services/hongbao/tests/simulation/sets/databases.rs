@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hongbao_core::fence::{Accepted, Fence, FenceRefusal, State};
 use hongbao_core::held::HeldSlots;
@@ -48,7 +49,7 @@ impl SetDatabases {
 
     /// As a process sees them whose file gives `held` to the SET.
     pub fn connect(self: &Arc<Self>, held: HeldSlots) -> Arc<dyn Store> {
-        let connection = Connection { databases: self.clone(), held };
+        let connection = Connection { databases: self.clone(), held, has_read: AtomicBool::new(false) };
         Arc::new(FaultInjectingStore::new(self.store.clone(), Arc::new(connection)))
     }
 
@@ -106,10 +107,16 @@ impl SetDatabases {
 struct Connection {
     databases: Arc<SetDatabases>,
     held: HeldSlots,
+    /// Its fence has been read. A server reads it again by the clock of the machine, which no seed would repeat: here a
+    /// start reads it again.
+    has_read: AtomicBool,
 }
 
 impl StoreFaults for Connection {
     async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
+        if matches!(verb, StoreVerb::Fence) && self.has_read.swap(true, Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("it was read at the start".to_owned()));
+        }
         let StoreVerb::Create(envelopes) = verb else { return Ok(()) };
         let is_open = self.databases.fences == Fences::Open;
         if !is_open && !envelopes.iter().all(|envelope| self.databases.accept(&self.held, envelope)) {

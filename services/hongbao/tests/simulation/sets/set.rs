@@ -80,8 +80,7 @@ impl Set {
         self.servers[number] = Some(Running { file: file.clone(), server, tasks });
     }
 
-    /// Most servers read their fence anew, which here is a start with the file that they have: by themselves they do it
-    /// by the clock of the machine.
+    /// Most servers read their fence anew: they are started with the file that they have.
     pub async fn read_fences(&mut self, dice: &mut StdRng) {
         for number in 0..SERVERS {
             if let Some(file) = self.servers[number].as_ref().map(|running| running.file.clone())
