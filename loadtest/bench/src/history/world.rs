@@ -245,9 +245,9 @@ impl World {
         Ok(())
     }
 
-    /// Audits the installation: nothing may be wrong.
-    pub fn audit(&self) -> Fallible<Audited> {
-        let done = self.cluster.hongbao(&["audit", "--json"]).output()?;
+    /// Audits the installation, and the rows of so many sealed tables: nothing may be wrong.
+    pub fn audit(&self, sealed: &str) -> Fallible<Audited> {
+        let done = self.cluster.hongbao(&["audit", "--sealed", sealed, "--json"]).output()?;
         let said = String::from_utf8_lossy(&done.stdout);
         if !done.status.success() {
             let errors = String::from_utf8_lossy(&done.stderr);
