@@ -7,12 +7,16 @@
 //!
 //! A lookup reads the footer, which the store remembers, the ids of one part, and its rows if the id is among these.
 //!
-//! Reading order: `location`, `threads`, `folder`, `objects`, `about`, `schema`, `writer`, `columns`, `reader`, `copy`, `archive`.
+//! Reading order: `location`, `bucket`, `connect`, `folder`, `files`, `threads`, `objects`, `about`, `schema`, `writer`, `columns`, `reader`,
+//! `copy`, `archive`.
 
 mod about;
 mod archive;
+mod bucket;
 mod columns;
+mod connect;
 mod copy;
+mod files;
 mod folder;
 mod location;
 mod objects;
@@ -22,4 +26,5 @@ mod threads;
 mod writer;
 
 pub use self::archive::FileArchive;
+pub use self::bucket::Bucket;
 pub use self::location::Location;

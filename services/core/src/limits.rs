@@ -175,14 +175,25 @@ pub const EXPORT_ROWS_KEPT_MAX: u64 = 4 * EXPORT_PART_ROWS_MAX as u64;
 pub const ARCHIVE_ID_CHARS_MAX: usize = 64;
 /// Ids of exported tables that a process remembers, of the parts in which it has looked for one last.
 pub const EXPORT_IDS_KEPT_MAX: u64 = 16 * EXPORT_PART_ROWS_MAX as u64;
-/// Threads of a process that wait for one archive at the same time: old reads, and what else it does there.
+/// Threads of a process that wait for one archive at the same time, or requests to one in S3: old reads, and what else it
+/// does there.
 pub const EXPORT_THREADS_MAX: usize = OLD_READS_MAX + 2;
 /// Bytes of a file of the archive that are read at once, where all of it is compared with its hash.
 pub const EXPORT_READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How long the archive may take for one answer. The whole of a file may take longer.
 pub const EXPORT_ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How long it may take to read [`EXPORT_READ_BYTES_MAX`].
+pub const EXPORT_READ_WITHIN: Duration = Duration::from_secs(60);
 /// How long it may take to write a file, or to read the whole of one.
 pub const EXPORT_FILE_WITHIN: Duration = Duration::from_secs(600);
+/// How often a request to S3 is made again that failed, within the time that it has.
+pub const S3_RETRIES_MAX: usize = 2;
+/// How long it may take to connect to S3.
+pub const S3_CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// How long a connection to S3 is kept that is not used: less than its servers keep one.
+pub const S3_IDLE_WITHIN: Duration = Duration::from_secs(4);
+/// Bytes that are read of what S3 says of an error.
+pub const S3_ERROR_BYTES_MAX: usize = 64 * 1024;
 /// Days after the end of a month at which the wallet's transfers of it are sealed. Nothing rests on their number: what
 /// comes later belongs to a later month.
 pub const MONTH_SEALED_AFTER_DAYS: i32 = 7;
@@ -490,6 +501,9 @@ const _: () = assert!(
 const _: () = assert!(
     ID_AGE_DAYS_MAX as u32 + (LIFETIME_S_CEILING + *PAY_WITHIN_S.end()) / 86_400 + 2 < *SEAL_AFTER_DAYS.start()
 );
+const _: () = assert!(EXPORT_ANSWER_WITHIN.as_secs() < EXPORT_READ_WITHIN.as_secs());
+const _: () = assert!(EXPORT_READ_WITHIN.as_secs() < EXPORT_FILE_WITHIN.as_secs());
+const _: () = assert!(S3_CONNECT_WITHIN.as_secs() < EXPORT_ANSWER_WITHIN.as_secs());
 const _: () = assert!(*EXPORT_AFTER_DAYS.start() >= *SEAL_AFTER_DAYS.start(), "only what is sealed is exported");
 const _: () = assert!(LEFT_AFTER_DAYS_MIN > NEW_ID_AGE_DAYS_MAX + 1);
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);

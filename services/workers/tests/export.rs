@@ -9,7 +9,7 @@ use common::archives::{Refusal, Refusing};
 use common::columns::{Database as _, Side};
 use common::damage::{Files, damage_store};
 use common::exported::{
-    ARCHIVE, a_death_at_any_step_loses_nothing, each_damage_of_a_file_is_named, export, export_with,
+    ARCHIVE, a_death_at_any_step_loses_nothing, assert_same, each_damage_of_a_file_is_named, export, export_with,
     exported_tables_are_read_as_before, failures_of, files, many_rows_are_exported, two_sealed_tables,
     two_workers_export_while_others_read, what_the_archive_does_not_take_stays,
     without_an_archive_they_are_unavailable,
@@ -18,14 +18,17 @@ use common::meanwhile::{
     ALL_OR_ONE, a_noted_file_that_is_damaged_is_made_again_from_the_table,
     an_audit_finds_nothing_wrong_while_tables_are_exported, the_next_worker_reads_no_file_again,
 };
+use common::sealed::audited;
 use common::{World, ZONE_S, open_store, run_until_idle};
+use hongbao_archive::Location;
 use hongbao_core::id::{Fold, TableRef};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::{Archive, Store};
-use hongbao_testkit::store_suite::archive_in;
+use hongbao_testkit::s3::new_bucket;
+use hongbao_testkit::store_suite::{archive_at, archive_in};
 use hongbao_workers::export::Export;
-use hongbao_workers::{Job as _, Ports};
+use hongbao_workers::{Job as _, Ports, SealedRows};
 
 /// A process's store on the files in this folder, with the archive in it.
 async fn open(dir: &Path) -> Arc<dyn Store> {
@@ -106,6 +109,19 @@ async fn a_table_is_not_exported_before_its_time() {
     assert_eq!(world.store.exported_tables(), []);
     run_until_idle(&mut Export::new(world.ports(), ZONE_S, 70), 1_000).await;
     assert_eq!(world.store.exported_tables().len(), 1, "the other one is a day younger");
+}
+
+#[tokio::test]
+async fn a_table_that_was_exported_to_a_bucket_is_read_from_there() {
+    let location = Location::Bucket(new_bucket());
+    let open = async |dir: &Path| open_with(dir, archive_at(location.clone())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::on(open(dir.path()).await, dir).await;
+    let before = two_sealed_tables(&world).await;
+    run_until_idle(&mut export(&world), 100).await;
+    assert_eq!((world.store.sealed_tables(), world.store.exported_tables().len()), (vec![], 2));
+    assert_same(&[&world.store, &open(world.dir.path()).await], &before).await;
+    assert_eq!(audited(&world, SealedRows::All).await.0, [""; 0]);
 }
 
 /// Rows or a manifest that were changed since the sealing are for the audit to name.

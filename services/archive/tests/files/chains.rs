@@ -1,6 +1,5 @@
 //! The chain of a database whose SET has left, and what is read by it.
 
-use std::fs;
 use std::sync::Arc;
 
 use hongbao_core::held::HeldSlots;
@@ -13,7 +12,7 @@ use crate::common::{World, manifest_of, rows};
 
 const DATABASE: u8 = 7;
 /// Where the chain of that database is.
-const PLACE: &str = "db_07/manifests.json";
+const PLACE: &str = "a/db_07/manifests.json";
 
 fn archived(manifest: Manifest) -> Archived {
     Archived { stored: StoredManifest { hash: manifest.hash(), manifest }, file: None }
@@ -29,44 +28,49 @@ fn chain() -> Vec<Archived> {
 
 #[tokio::test]
 async fn a_chain_is_read_as_it_was_put_and_only_goes_on() {
-    let (world, chain) = (World::new(), chain());
-    let missing = world.archive.chain(DATABASE).await.unwrap_err();
-    assert!(matches!(missing, StoreError::Damaged(_)), "{missing}");
-    world.archive.put_chain(DATABASE, &chain[..1]).await.unwrap();
-    world.archive.put_chain(DATABASE, &chain).await.unwrap();
-    assert_eq!(world.archive.chain(DATABASE).await.unwrap(), chain);
-    for other in [&chain[..1], &chain[1..]] {
-        let refused = world.archive.put_chain(DATABASE, other).await.unwrap_err();
-        assert!(refused.to_string().contains("is not the beginning"), "{refused}");
+    for world in World::all() {
+        let chain = chain();
+        let missing = world.archive.chain(DATABASE).await.unwrap_err();
+        assert!(matches!(missing, StoreError::Damaged(_)), "{missing}");
+        world.archive.put_chain(DATABASE, &chain[..1]).await.unwrap();
+        world.archive.put_chain(DATABASE, &chain).await.unwrap();
+        assert_eq!(world.archive.chain(DATABASE).await.unwrap(), chain);
+        for other in [&chain[..1], &chain[1..]] {
+            let refused = world.archive.put_chain(DATABASE, other).await.unwrap_err();
+            assert!(refused.to_string().contains("is not the beginning"), "{refused}");
+        }
+        assert_eq!(world.archive.chain(DATABASE).await.unwrap(), chain);
     }
-    assert_eq!(world.archive.chain(DATABASE).await.unwrap(), chain);
 }
 
 #[tokio::test]
 async fn a_chain_with_a_gap_or_of_another_database_is_never_an_envelope_that_is_not_there() {
-    let (world, chain) = (World::new(), chain());
-    world.archive.put_chain(DATABASE, &chain).await.unwrap();
-    let set = fs::read_dir(world.dir.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
-    let place = set.unwrap().join(PLACE);
-    let sound = fs::read_to_string(&place).unwrap();
-    let fold = Fold::new(10, 1).unwrap();
-    let of_database = Slot::all().filter(|slot| fold.database_of(*slot) == DATABASE);
-    let held = HeldSlots::always(of_database, fold);
-    let id = rows([1])[0].0.id;
-    for (text, reason) in [
-        (sound.replace("\"number\": 1", "\"number\": 3"), "is not the next one"),
-        (sound.replacen("db_07", "db_08", 1), "of another database"),
-        (sound.replacen('[', "{", 1), "manifests.json"),
-    ] {
-        assert_ne!(text, sound, "{reason}");
-        fs::write(&place, text).unwrap();
+    for world in World::all() {
+        let chain = chain();
+        world.archive.put_chain(DATABASE, &chain).await.unwrap();
+        let sound = String::from_utf8(world.bytes(PLACE).await).unwrap();
+        let fold = Fold::new(10, 1).unwrap();
+        let of_database = Slot::all().filter(|slot| fold.database_of(*slot) == DATABASE);
+        let held = HeldSlots::always(of_database, fold);
+        let id = rows([1])[0].0.id;
+        for (text, reason) in [
+            (sound.replace("\"number\": 1", "\"number\": 3"), "is not the next one"),
+            (sound.replacen("db_07", "db_08", 1), "of another database"),
+            (sound.replacen('[', "{", 1), "manifests.json"),
+        ] {
+            assert_ne!(text, sound, "{reason}");
+            world.damage(PLACE, text).await;
+            let left = LeftStore::new("b", held.clone(), 0, Some(Arc::clone(&world.archive)));
+            let refused = left.load(id).await.unwrap_err();
+            assert!(matches!(&refused, StoreError::Damaged(said) if said.contains(reason)), "{refused}");
+        }
+        world.damage(PLACE, sound).await;
         let left = LeftStore::new("b", held.clone(), 0, Some(Arc::clone(&world.archive)));
-        let refused = left.load(id).await.unwrap_err();
-        assert!(matches!(&refused, StoreError::Damaged(said) if said.contains(reason)), "{refused}");
+        assert_eq!(left.load(id).await.unwrap(), None, "the whole chain has no table with it");
+        let unread = LeftStore::new("b", held, 0, None).load(id).await.unwrap_err();
+        assert!(
+            matches!(&unread, StoreError::Unavailable(said) if said.contains("no archive is configured")),
+            "{unread}"
+        );
     }
-    fs::write(&place, sound).unwrap();
-    let left = LeftStore::new("b", held.clone(), 0, Some(Arc::clone(&world.archive)));
-    assert_eq!(left.load(id).await.unwrap(), None, "the whole chain has no table with it");
-    let unread = LeftStore::new("b", held, 0, None).load(id).await.unwrap_err();
-    assert!(matches!(&unread, StoreError::Unavailable(said) if said.contains("no archive is configured")), "{unread}");
 }

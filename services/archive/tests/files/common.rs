@@ -1,15 +1,21 @@
-//! Rows, their manifests, and an archive in a folder.
+//! Rows, their manifests, and an archive in a folder or a bucket.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hongbao_archive::Location;
 use hongbao_core::manifest::{Manifest, Sealer};
 use hongbao_core::{Audience, Date, Entry, EntryKind, Envelope, Fen, GroupId, Kind, Seed, Stage};
 use hongbao_store::{Archive, ArchivedFile, Rows, StoreError};
-use hongbao_testkit::store_suite::{NOW, archive_in, created, id_at, user};
+use hongbao_testkit::s3::new_bucket;
+use hongbao_testkit::store_suite::{NOW, archive_at, archive_in, created, id_at, user};
+use object_store::local::LocalFileSystem;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+
+/// The file by which an archive is known.
+pub const MARK: &str = "hongbao-archive";
 
 /// Rows of all kinds, in the order of their ids: with journals of so many entries, the last of which is a refund.
 pub fn rows(lengths: impl IntoIterator<Item = u32>) -> Rows {
@@ -62,28 +68,55 @@ pub async fn made(archive: &Arc<dyn Archive>, manifest: &Manifest, rows: &Rows) 
     file.finish().await.unwrap()
 }
 
+/// An archive in some place, and the files there without it.
 pub struct World {
-    pub dir: TempDir,
     pub archive: Arc<dyn Archive>,
+    pub files: Arc<dyn ObjectStore>,
+    /// Of every so many damages one is tried.
+    pub every: usize,
+    /// Where the files are, if they are in a folder.
+    pub dir: Option<TempDir>,
 }
 
 impl World {
-    pub fn new() -> World {
+    pub fn in_folder() -> World {
         let dir = tempfile::tempdir().unwrap();
-        World { archive: archive_in(dir.path()), dir }
+        let files = Arc::new(LocalFileSystem::new_with_prefix(dir.path()).unwrap());
+        World { archive: archive_in(dir.path()), files, every: 1, dir: Some(dir) }
+    }
+
+    pub fn in_bucket() -> World {
+        let bucket = new_bucket();
+        let files = bucket.store();
+        World { archive: archive_at(Location::Bucket(bucket)), files, every: 97, dir: None }
+    }
+
+    /// One in each kind of place.
+    pub fn all() -> [World; 2] {
+        [World::in_folder(), World::in_bucket()]
     }
 
     pub async fn put(&self, manifest: &Manifest, rows: &Rows) -> ArchivedFile {
         self.archive.put(manifest, made(&self.archive, manifest, rows).await).await.unwrap()
     }
 
+    /// Where a file is, in a folder.
     pub fn path(&self, file: &ArchivedFile) -> PathBuf {
-        self.dir.path().join(&file.path)
+        self.dir.as_ref().unwrap().path().join(&file.path)
+    }
+
+    pub async fn bytes(&self, path: &str) -> Vec<u8> {
+        self.files.get(&path.into()).await.unwrap().bytes().await.unwrap().into()
+    }
+
+    /// Writes other bytes into the place of a file.
+    pub async fn damage(&self, path: &str, bytes: impl Into<Vec<u8>>) {
+        self.files.put(&path.into(), bytes.into().into()).await.unwrap();
     }
 
     /// The file that is in the place of one, as if it had been exported so.
-    pub fn as_it_is(&self, file: &ArchivedFile) -> ArchivedFile {
-        let all = fs::read(self.path(file)).unwrap();
+    pub async fn as_it_is(&self, file: &ArchivedFile) -> ArchivedFile {
+        let all = self.bytes(&file.path).await;
         let sha256 = |bytes: &[u8]| Sha256::digest(bytes).into();
         let footer = &all[all.len() - file.footer_bytes as usize..];
         let (bytes, sha256, footer_sha256) = (all.len() as u64, sha256(&all), sha256(footer));

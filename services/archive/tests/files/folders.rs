@@ -83,12 +83,12 @@ async fn a_full_disk_leaves_nothing_in_the_place_of_a_file() {
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
         return;
     }
-    let (world, rows) = (World::new(), rows([3, 0, 5]));
+    let (world, rows) = (World::in_folder(), rows([3, 0, 5]));
     let manifest = manifest_of(&rows, 1);
     let large = made(&world.archive, &manifest, &self::rows((0..4_000).map(|number| number % 10))).await;
     let refused = world.archive.put(&manifest, large).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("the archive")), "{refused}");
-    let folder = world.dir.path().join("a/db_07/20260217");
+    let folder = world.dir.as_ref().unwrap().path().join("a/db_07/20260217");
     assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
     // One for which there is room is put there.
     let file = world.put(&manifest, &rows).await;
@@ -99,10 +99,10 @@ async fn a_full_disk_leaves_nothing_in_the_place_of_a_file() {
 /// has one thread.
 #[tokio::test]
 async fn an_archive_that_hangs_holds_up_few_threads_and_none_of_the_runtime() {
-    let (world, rows) = (World::new(), rows([3, 0, 5]));
+    let (world, rows) = (World::in_folder(), rows([3, 0, 5]));
     let manifest = manifest_of(&rows, 1);
     let file = world.put(&manifest, &rows).await;
-    let (path, aside) = (world.path(&file), world.dir.path().join("aside"));
+    let (path, aside) = (world.path(&file), world.dir.as_ref().unwrap().path().join("aside"));
     fs::rename(&path, &aside).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
 
@@ -111,7 +111,7 @@ async fn an_archive_that_hangs_holds_up_few_threads_and_none_of_the_runtime() {
         assert!(matches!(&refused, StoreError::Unavailable(reason) if reason.contains("does not answer")), "{refused}");
     };
     // Each SET has an archive of its own in the folder, and all have the threads together.
-    let archives = [archive_in(world.dir.path()), world.archive.clone()];
+    let archives = [archive_in(world.dir.as_ref().unwrap().path()), world.archive.clone()];
     let reads = (0..EXPORT_THREADS_MAX).map(|number| {
         let (archive, file, hash) = (archives[number % 2].clone(), file.clone(), manifest.hash());
         tokio::spawn(async move { archive.open(&file, hash).await })

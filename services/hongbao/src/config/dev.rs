@@ -242,6 +242,7 @@ mod tests {
             ("[limits]\nshares_max = 'many'", "shares_max"),
             ("[archive]\nafter_days = 60", "archive: after_days has no effect without url"),
             ("[archive]\nurl = '/srv'", "archive: url"),
+            ("[archive]\nurl = 's3://a b'\nid = 'a'", "archive: url: \"s3://a b\" is not the URL of a bucket"),
             ("[archive]\nurl = 'file:///srv'", "archive: id"),
             ("[archive]\nurl = 'file:///srv'\nid = 'a b'", "archive: id"),
             ("[archive]\nurl = 'file:///srv'\nid = 'a'\nafter_days = 44", "after_days"),

@@ -128,9 +128,9 @@ impl Tickets {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ArchiveSection {
-    /// A folder that is there, `file:///srv/hongbao`; the same for all processes.
+    /// A folder that is there, `file:///srv/hongbao`, or a bucket, `s3://bucket/prefix`; the same for all processes.
     pub url: Option<String>,
-    /// What the file `hongbao-archive` in it says, by which it is known from a folder of that name on another disk.
+    /// What the file `hongbao-archive` in it says, by which it is known from a folder or bucket of that name elsewhere.
     pub id: Option<String>,
     /// Days after which a sealed table is exported and dropped, counted from its date; never unless it is given.
     pub after_days: Option<u32>,
@@ -145,8 +145,8 @@ impl ArchiveSection {
             };
             if !self.id.as_ref().is_some_and(is_id) {
                 return Err(format!(
-                    "archive: id is what the file hongbao-archive in the folder says, 1 to {} ASCII characters without \
-                     spaces; put one there that no other folder has",
+                    "archive: id is what the file hongbao-archive in the archive says, 1 to {} ASCII characters without \
+                     spaces; put one there that no other archive has",
                     limits::ARCHIVE_ID_CHARS_MAX
                 ));
             }

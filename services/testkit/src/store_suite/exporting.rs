@@ -15,7 +15,12 @@ use super::{DAY_MS, Fixture, NOW, created, ids_of_one_table, journal_of, opening
 
 /// The archive of a SET in a folder, for a fixture.
 pub fn archive_in(folder: &Path) -> Arc<dyn Archive> {
-    Arc::new(FileArchive::new(Location::Folder(folder.to_owned()), None, "a", ""))
+    archive_at(Location::Folder(folder.to_owned()))
+}
+
+/// That in any place.
+pub fn archive_at(location: Location) -> Arc<dyn Archive> {
+    Arc::new(FileArchive::new(location, None, "a", ""))
 }
 
 /// Puts the rows of a sealed table into its file, as the job does.
