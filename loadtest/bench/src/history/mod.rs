@@ -1,6 +1,6 @@
 //! `history`: what months of old envelopes cost. One cluster has none, another one as many as are asked for; beside
-//! both there are as many younger ones, which an audit reads. Then the openings of new envelopes are measured while old
-//! tables are rotated, sealed and exported, and before and after.
+//! both there are as many younger ones, which an audit reads. Then the openings of new envelopes are measured beside the
+//! rotation, sealing and export of old tables, in turns with rounds that have none of it.
 
 mod fill;
 mod world;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hongbao_core::limits::AUDIT_SEALED_SAMPLE;
 use hongbao_load::{Answer, BUSY, Client, Fallible, RequestSource, SECRET, files, machine, metrics};
 
-use self::world::{Audited, Dates, Done, Duties, QUIET, SEAL_AFTER, World};
+use self::world::{Audited, Dates, Duties, QUIET, SEAL_AFTER, World};
 use crate::measure::{WARM_UP, drive, median, us_of_each};
 use crate::options::Common;
 use crate::workload::{Expect, Extent, Name, PreparedWorkload, Workload};
@@ -31,16 +31,16 @@ const AUDITS: u32 = 3;
 const NO_SAMPLE: &str = "0";
 /// Refusals among so many openings, at most one, that a round may have.
 const BUSY_ONE_IN: u64 = 200;
-/// States of the cluster in which openings are measured.
-const STATES: u32 = 6;
+/// Rounds of openings in one cluster for each that is asked for: quiet ones, and a pair for each of three jobs.
+const STATES: u32 = 7;
 
 /// The options of `history`.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Entries in the journals of old envelopes; their transfers are as many
-    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    /// Entries in the journals of old envelopes; their transfers are as many, so that twice as many rows are sealed
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
     entries: u64,
     /// Entries of younger envelopes, in both clusters
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
@@ -48,7 +48,7 @@ pub struct Args {
     /// Dates of the old envelopes
     #[arg(long, default_value_t = 62, value_parser = clap::value_parser!(u32).range(1..=366))]
     dates: u32,
-    /// Rounds in each state of the cluster; the medians are reported
+    /// Quiet rounds, and pairs for each job; the medians are reported
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10))]
     rounds: u32,
     /// Connections that are kept busy
@@ -63,29 +63,44 @@ pub struct Args {
 pub fn history(args: &Args) -> Fallible<ExitCode> {
     hongbao_load::begin()?;
     let dir = files::data_dir(&args.common.data)?;
-    let without = audit_without(args, &dir.path().join("without"))?;
     let workload = [Workload { name: Name::Spread, connections: args.connections, goal: None }];
     let extent = Extent::new(&workload, args.rounds * STATES, args.common.load_s(), args.envelopes)?;
-    let mut world = World::start(&args.common, &dir.path().join("with"), extent.shares_max())?;
     println!("machine     {}, {} disk", machine::processors(), machine::file_system(dir.path()));
-    let rows = seal_all(args, &mut world, &without)?;
-    let client = Client::new(world.cluster.server_addr(0), SECRET);
-    client.wait_until_ready()?;
-    println!("durability  {}", metrics::durability(&client.metrics()?).unwrap_or("not stated"));
-    let stage = PreparedWorkload::set(Name::Spread, &client, &extent)?;
-    openings(&mut Openings { args, extent, client, stage }, &mut world, rows)?;
+    println!(
+        "openings    {} rounds of {} s, {} connections, {} envelopes\n",
+        args.rounds, args.common.seconds, args.connections, args.envelopes
+    );
+    let without = without_history(args, &extent, &dir.path().join("without"))?;
+    let mut world = World::start(&args.common, &dir.path().join("with"), extent.shares_max())?;
+    let sealed = seal_all(args, &mut world)?;
+    let mut openings = Openings::begin(args, &extent, &world)?;
+    let quiet = openings.measure(&mut world)?;
+    let found = beside(&mut openings, &mut world, &sealed)?;
     let last = world.audit(&AUDIT_SEALED_SAMPLE.to_string())?;
-    println!("audit       nothing is wrong at the end, where {} entries were read", last.entries);
+    report(&without, &sealed, quiet, &found);
+    println!("at the end  an audit of {} entries finds nothing wrong", last.entries);
     Ok(ExitCode::SUCCESS)
 }
 
-/// How long an audit takes beside no old envelope.
-fn audit_without(args: &Args, dir: &Path) -> Fallible<Audited> {
-    let world = World::start(&args.common, dir, 1)?;
+/// What is measured where nothing is old.
+struct Without {
+    audit: Audited,
+    openings: Measured,
+}
+
+/// Audits and openings of the first rounds, in a cluster that has younger envelopes alone.
+fn without_history(args: &Args, extent: &Extent, dir: &Path) -> Fallible<Without> {
+    let mut world = World::start(&args.common, dir, extent.shares_max())?;
     world.fill(YOUNGER, args.younger)?;
+    // The months of their transfers are over, and sealed beside the others as well.
+    world.workers(Duties { is_busy: true, ..QUIET })?;
+    let months = world.months(YOUNGER, YOUNGER);
+    world.wait_until(|done| done.months >= months)?;
     world.workers(QUIET)?;
     world.cluster.wait_until_idle()?;
-    audits(&world, NO_SAMPLE)
+    let audit = audits(&world, NO_SAMPLE)?;
+    let openings = Openings::begin(args, extent, &world)?.measure(&mut world)?;
+    Ok(Without { audit, openings })
 }
 
 /// The audit in the middle of some, each of which reads the rows of so many sealed tables.
@@ -95,8 +110,20 @@ fn audits(world: &World, sealed: &str) -> Fallible<Audited> {
     Ok(audits[audits.len() / 2])
 }
 
-/// Fills the old tables, has them sealed as fast as can be, and audits; gives the rows of these tables.
-fn seal_all(args: &Args, world: &mut World, without: &Audited) -> Fallible<u64> {
+/// What it took to seal everything, and an audit beside it.
+struct Sealed {
+    tables: u64,
+    months: u64,
+    tables_s: f64,
+    months_s: f64,
+    /// By the manifests alone.
+    audit: Audited,
+    /// With the rows of the sample.
+    sampled: Audited,
+}
+
+/// Fills the old tables, has them sealed as fast as can be, and audits.
+fn seal_all(args: &Args, world: &mut World) -> Fallible<Sealed> {
     let old = Dates { first_days_ago: SEAL_AFTER.saturating_add(args.dates), count: args.dates };
     world.fill(old, args.entries)?;
     world.fill(YOUNGER, args.younger)?;
@@ -109,77 +136,73 @@ fn seal_all(args: &Args, world: &mut World, without: &Audited) -> Fallible<u64> 
     let months_s = began.elapsed().as_secs_f64();
     world.workers(QUIET)?;
     world.cluster.wait_until_idle()?;
-    let (with, sampled) = (audits(world, NO_SAMPLE)?, world.audit(&AUDIT_SEALED_SAMPLE.to_string())?);
-    let rows = with.sealed.entries + with.sealed.envelopes;
-    println!("sealed      {rows} rows of {tables} tables in {tables_s:.0} s: {:.0} rows/s", rows as f64 / tables_s);
-    let transfers = with.sealed.transfers;
+    let (audit, sampled) = (audits(world, NO_SAMPLE)?, world.audit(&AUDIT_SEALED_SAMPLE.to_string())?);
+    Ok(Sealed { tables, months, tables_s, months_s, audit, sampled })
+}
+
+/// What is left of the openings beside each job, and what was exported when openings were not measured.
+struct Beside {
+    shares: [(&'static str, f64); 3],
+    exported_tables: u64,
+    exported_s: f64,
+}
+
+fn beside(openings: &mut Openings<'_>, world: &mut World, sealed: &Sealed) -> Fallible<Beside> {
+    let rotation = openings.compare(world, "rotation", QUIET)?;
+    world.unseal()?;
+    let seals = Duties { seals: true, ..QUIET };
+    let sealing = openings.compare(world, "sealing", seals)?;
+    is_under_way("sealing", world.done()?.tables, sealed.tables)?;
+    world.workers(Duties { is_busy: true, ..seals })?;
+    world.wait_until(|done| done.tables >= sealed.tables && done.months >= sealed.months)?;
+    let exports = Duties { exports: true, ..QUIET };
+    let export = openings.compare(world, "export", exports)?;
+    let before = world.done()?.exported;
+    is_under_way("export", before, sealed.tables)?;
+    world.workers(Duties { is_busy: true, ..exports })?;
+    let exported_s = world.wait_until(|done| done.exported >= sealed.tables)?.as_secs_f64();
+    let shares = [("rotation", rotation), ("sealing", sealing), ("export", export)];
+    Ok(Beside { shares, exported_tables: sealed.tables - before, exported_s })
+}
+
+fn report(without: &Without, sealed: &Sealed, quiet: Measured, beside: &Beside) {
+    let Sealed { tables, months, tables_s, months_s, audit, sampled } = sealed;
+    let rows = (audit.sealed.entries + audit.sealed.envelopes) as f64;
+    println!("\nsealed      {rows:.0} rows of {tables} tables in {tables_s:.0} s: {:.0} rows/s", rows / tables_s);
+    let transfers = audit.sealed.transfers as f64;
     println!(
-        "            beside {transfers} transfers of {months} months in {months_s:.0} s: {:.0} transfers/s",
-        transfers as f64 / months_s
+        "            beside {transfers:.0} transfers of {months} months in {months_s:.0} s: {:.0} transfers/s",
+        transfers / months_s
     );
-    let grown = with.duration_ms as f64 / without.duration_ms as f64;
+    let exported = rows * beside.exported_tables as f64 / *tables as f64;
     println!(
-        "audit       {} ms beside them, {} ms beside none, of {} entries that are not sealed: {grown:.2} times, goal at \
-         most {:.2} {}",
-        with.duration_ms,
-        without.duration_ms,
-        with.entries,
-        1.0 + AUDIT_GOAL,
-        verdict(grown <= 1.0 + AUDIT_GOAL)
+        "exported    {exported:.0} rows in {:.0} s: {:.0} rows/s",
+        beside.exported_s,
+        exported / beside.exported_s
+    );
+    let (grown, goal) = (audit.duration_ms as f64 / without.audit.duration_ms as f64, 1.0 + AUDIT_GOAL);
+    println!(
+        "audit       {} ms beside them, {} ms beside none, of {} entries that are not sealed: {grown:.2}, goal at most \
+         {goal:.2} {}",
+        audit.duration_ms,
+        without.audit.duration_ms,
+        audit.entries,
+        verdict(grown <= goal)
     );
     println!(
         "            {} ms with the sample, as many tables and blocks however much is sealed: {} entries more",
         sampled.duration_ms,
-        sampled.entries - with.entries
+        sampled.entries - audit.entries
     );
-    Ok(rows)
-}
-
-/// Measures the openings in all states of the cluster.
-fn openings(openings: &mut Openings<'_>, world: &mut World, rows: u64) -> Fallible<()> {
-    let args = openings.args;
-    println!(
-        "openings    medians of {} rounds of {} s, {} connections, {} envelopes\n",
-        args.rounds, args.common.seconds, args.connections, args.envelopes
-    );
-    let Done { tables, months, .. } = world.done()?;
-    let before = openings.measure(world, "before", false)?;
-    let rotation = openings.measure(world, "rotation", true)?;
-    world.unseal()?;
-    world.workers(Duties { seals: true, ..QUIET })?;
-    let sealing = openings.measure(world, "sealing", false)?;
-    is_under_way("sealing", world.done()?.tables, tables)?;
-    world.workers(Duties { seals: true, is_busy: true, ..QUIET })?;
-    world.wait_until(|done| done.tables >= tables && done.months >= months)?;
-    world.workers(QUIET)?;
-    let between = openings.measure(world, "between", false)?;
-    world.workers(Duties { exports: true, ..QUIET })?;
-    world.restart_server()?;
-    openings.client.wait_until_ready()?;
-    let export = openings.measure(world, "export", false)?;
-    let exported_before = world.done()?.exported;
-    is_under_way("export", exported_before, tables)?;
-    world.workers(Duties { exports: true, is_busy: true, ..QUIET })?;
-    let export_s = world.wait_until(|done| done.exported >= tables)?.as_secs_f64();
-    world.workers(Duties { exports: true, ..QUIET })?;
-    let after = openings.measure(world, "after", false)?;
-
-    let exported = rows as f64 * (tables - exported_before) as f64 / tables as f64;
-    println!("\nexported    {exported:.0} rows in {export_s:.0} s: {:.0} rows/s", exported / export_s);
-    for (name, during, quiet) in [
-        ("rotation", rotation, [before, between]),
-        ("sealing", sealing, [before, between]),
-        ("export", export, [between, after]),
-    ] {
-        let share = during.per_second / f64::midpoint(quiet[0].per_second, quiet[1].per_second);
-        println!(
-            "{name:<12}{share:.2} of the openings, goal at least {OPENINGS_GOAL:.2} {}",
-            verdict(share >= OPENINGS_GOAL)
-        );
+    for (job, share) in beside.shares {
+        let met = verdict(share >= OPENINGS_GOAL);
+        println!("{job:<12}{share:.2} of the openings of quiet rounds, goal at least {OPENINGS_GOAL:.2} {met}");
     }
-    let (cost, goal) = (after.us / before.us, 1.0 + COST_GOAL);
-    println!("cost        of an opening {cost:.2} of that before, goal at most {goal:.2} {}", verdict(cost <= goal));
-    Ok(())
+    let (cost, goal) = (quiet.us / without.openings.us, 1.0 + COST_GOAL);
+    println!(
+        "cost        of an opening {cost:.2} of that beside none, goal at most {goal:.2} {}",
+        verdict(cost <= goal)
+    );
 }
 
 /// A job that is done within its rounds was not measured in all of them.
@@ -197,12 +220,12 @@ fn verdict(is_met: bool) -> &'static str {
 /// The openings, and what they are measured by.
 struct Openings<'a> {
     args: &'a Args,
-    extent: Extent,
+    extent: &'a Extent,
     client: Client,
     stage: PreparedWorkload,
 }
 
-/// What openings gave in one state of the cluster.
+/// What openings gave.
 #[derive(Clone, Copy)]
 struct Measured {
     per_second: f64,
@@ -210,24 +233,42 @@ struct Measured {
     us: f64,
 }
 
-impl Openings<'_> {
-    /// The medians of the rounds; in each of them the tables of a day are rotated, if asked for.
-    fn measure(&mut self, world: &mut World, state: &str, rotates: bool) -> Fallible<Measured> {
-        let mut rounds = Vec::new();
-        for _ in 0..self.args.rounds {
-            let (round, p99_ms) = self.round(world, state, rotates)?;
-            println!(
-                "{state:<12}{:>6.0} opens/s, {:>5.1} us of server and database, p99 {p99_ms:.1} ms",
-                round.per_second, round.us
-            );
-            rounds.push(round);
-        }
+impl<'a> Openings<'a> {
+    /// Sends the envelopes that are to be opened.
+    fn begin(args: &'a Args, extent: &'a Extent, world: &World) -> Fallible<Openings<'a>> {
+        let client = Client::new(world.cluster.server_addr(0), SECRET);
+        client.wait_until_ready()?;
+        println!("durability  {}", metrics::durability(&client.metrics()?).unwrap_or("not stated"));
+        let stage = PreparedWorkload::set(Name::Spread, &client, extent)?;
+        Ok(Openings { args, extent, client, stage })
+    }
+
+    /// The medians of rounds in which workers do nothing else.
+    fn measure(&mut self, world: &mut World) -> Fallible<Measured> {
+        let rounds = (0..self.args.rounds).map(|_| self.round(world, "quiet", false)).collect::<Fallible<Vec<_>>>()?;
         let middle = |figure: fn(&Measured) -> f64| median(rounds.iter().map(figure));
         Ok(Measured { per_second: middle(|round| round.per_second), us: middle(|round| round.us) })
     }
 
-    fn round(&mut self, world: &mut World, state: &str, rotates: bool) -> Fallible<(Measured, f64)> {
-        let requests = self.stage.requests(&self.client, &self.extent)?;
+    /// What is left of the openings beside a job, by pairs of rounds: each round costs more than the one before, for
+    /// the journals grow.
+    fn compare(&mut self, world: &mut World, job: &str, duties: Duties) -> Fallible<f64> {
+        let mut shares = Vec::new();
+        for pair in 0..self.args.rounds {
+            let mut of_pair = [0.0; 2];
+            let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
+            for beside in order {
+                world.workers(if beside == 1 { duties } else { QUIET })?;
+                let name = if beside == 1 { job } else { "quiet" };
+                of_pair[beside] = self.round(world, name, beside == 1 && job == "rotation")?.per_second;
+            }
+            shares.push(of_pair[1] / of_pair[0]);
+        }
+        Ok(median(shares.into_iter()))
+    }
+
+    fn round(&mut self, world: &mut World, name: &str, rotates: bool) -> Fallible<Measured> {
+        let requests = self.stage.requests(&self.client, self.extent)?;
         world.wait_until_credited()?;
         let time = self.args.common.time();
         let rotation = rotates.then(|| world.rotate_after(WARM_UP + time / 2));
@@ -241,12 +282,14 @@ impl Openings<'_> {
         let mut sample = driven.sample;
         // Documented, and rare: more of them would be another state than the one that is measured.
         sample.errors.retain(|label, count| label != BUSY || *count * BUSY_ONE_IN > sample.sent);
-        let sample = sample.without_errors(state)?;
-        if let Some(rotation) = rotation {
-            let (tables, took) = rotation.join().expect("it does not panic")?;
-            println!("            {tables} tables were rotated in {} ms", took.as_millis());
-        }
+        let sample = sample.without_errors(name)?;
         let us = us_of_each(driven.used[0], driven.stats.sent).unwrap_or(f64::NAN);
-        Ok((Measured { per_second: sample.per_second, us }, sample.p50_p99_ms()[1]))
+        let (per_second, p99_ms) = (sample.per_second, sample.p50_p99_ms()[1]);
+        print!("{name:<12}{per_second:>6.0} opens/s, {us:>5.1} us of server and database, p99 {p99_ms:.1} ms");
+        match rotation.map(|rotation| rotation.join().expect("it does not panic")).transpose()? {
+            Some((tables, took)) => println!(", {tables} tables rotated in {} ms", took.as_millis()),
+            None => println!(),
+        }
+        Ok(Measured { per_second, us })
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hongbao_core::limits::{ROTATION_AHEAD_DAYS, SEAL_AFTER_DAYS};
+use hongbao_core::limits::{EXPORT_AFTER_DAYS, ROTATION_AHEAD_DAYS, SEAL_AFTER_DAYS};
 use hongbao_core::{Date, Slot, Timestamp, Traffic};
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_load::{Cluster, Fallible, Wanted, interrupt, machine, wait_until_idle, zone_with_noon_at};
@@ -35,7 +35,9 @@ const WALLET_IDLE: f64 = 0.25;
 /// From one look at how far the workers are to the next.
 const LOOK: Duration = Duration::from_millis(500);
 /// After so long without any progress something is wrong.
-const STANDSTILL: Duration = Duration::from_secs(120);
+const STANDSTILL: Duration = Duration::from_secs(300);
+/// What each MariaDB keeps in memory, as a real one would of so much data.
+const BUFFER_POOL: &str = "SET GLOBAL innodb_buffer_pool_size = 3221225472";
 
 /// Days after which the workers seal a table, if they do.
 pub const SEAL_AFTER: u32 = *SEAL_AFTER_DAYS.start();
@@ -119,6 +121,12 @@ impl World {
         let wanted = Wanted { shares_max, zone_offset_s, ..Wanted::default() };
         fs::create_dir_all(dir)?;
         let cluster = Cluster::start(&common.server, dir, 1, &wanted)?;
+        for part in ["a-mariadb", "wallet-mariadb"] {
+            let done = cluster.sql_client(part, BUFFER_POOL).output()?;
+            if !done.status.success() {
+                return Err(format!("{part}: {}", String::from_utf8_lossy(&done.stderr)).into());
+            }
+        }
         let archive = dir.canonicalize()?.join("archive");
         fs::create_dir_all(&archive)?;
         fs::write(archive.join("hongbao-archive"), ARCHIVE_ID)?;
@@ -163,20 +171,13 @@ impl World {
         if duties.is_busy {
             settings += "late_duty_percent = 100\nidle_ms = 20\n";
         }
-        if duties.exports {
-            let url = self.archive.display();
-            settings += &format!("[archive]\nurl = 'file://{url}'\nid = '{ARCHIVE_ID}'\nafter_days = 45\n");
-        }
+        let (url, after_days) =
+            (self.archive.display(), if duties.exports { EXPORT_AFTER_DAYS.start() } else { EXPORT_AFTER_DAYS.end() });
+        settings += &format!("[archive]\nurl = 'file://{url}'\nid = '{ARCHIVE_ID}'\nafter_days = {after_days}\n");
         fs::write(self.cluster.dir().join("hongbao.toml"), settings)?;
         for name in WORKERS.into_iter().filter(|name| self.cluster.pid(name).is_ok()) {
             self.cluster.processes().end(name, Signal::TERM)?;
         }
-        self.start_processes()
-    }
-
-    /// Starts the server anew, which reads then what the workers export.
-    pub fn restart_server(&self) -> Fallible<()> {
-        self.cluster.processes().end("a1", Signal::TERM)?;
         self.start_processes()
     }
 

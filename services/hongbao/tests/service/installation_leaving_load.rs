@@ -2,6 +2,7 @@
 //! compare what is answered.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,11 +71,13 @@ impl Load<'_> {
     /// test ends with a good verdict, each reader is answered what is known, and nothing is refused but in the first second
     /// after a step, or because the machine is busy.
     pub fn around(target: &Target, readers: &[(&str, User)], known: &[Known], steps: impl FnOnce(&Load<'_>)) {
+        // Before the first step waits for it: a build of this folder that runs holds this one up.
+        let binary = hongbao_load_testkit::built("hongbao-loadtest", env!("CARGO_BIN_EXE_hongbao"));
         let load = Load { target, is_over: AtomicBool::new(false), steps: Mutex::default(), refused: Mutex::default() };
         let answers = std::thread::scope(|scope| {
             let until_dropped = UntilDropped(&load.is_over);
-            scope.spawn(|| load.drive());
             let load = &load;
+            scope.spawn(|| load.drive(&binary));
             let reading = readers.iter().map(|(_, reader)| scope.spawn(move || load.read(reader, known)));
             let reading: Vec<_> = reading.collect();
             steps(load);
@@ -117,13 +120,12 @@ impl Load<'_> {
     }
 
     /// Runs the load test again and again.
-    fn drive(&self) {
+    fn drive(&self, binary: &Path) {
         let Target { folder, environment, ahead_ms, gateway, servers } = self.target;
-        let binary = hongbao_load_testkit::built("hongbao-loadtest", env!("CARGO_BIN_EXE_hongbao"));
         let (secret, json) = (folder.write("secret", TOKEN_SECRET), folder.path("load.json"));
         let servers: Vec<String> = servers.iter().map(SocketAddr::to_string).collect();
         while !self.is_over.load(Ordering::Relaxed) {
-            let mut run = Command::new(&binary);
+            let mut run = Command::new(binary);
             run.args(["run", "groups", "--target", &gateway.to_string(), "--metrics", &servers.join(",")])
                 .args(["--rate", RATE, "--shares-max", SHARES_MAX, "--seconds", SECONDS])
                 // Builds and other tests may run beside it.
