@@ -77,7 +77,7 @@ impl Default for WorkerOptions {
             // At the peak three quarters are left to openings; credits catch up after it.
             duty_percent: 25,
             duty_percent_max: 90,
-            // The three of them together less than a job that users wait for at its least.
+            // All four of them together less than a job that users wait for at its least.
             late_duty_percent: 5,
             // Far below the second in which a credit should appear.
             credit_idle_ms: 50,
