@@ -45,13 +45,8 @@ impl Filler {
     /// Connects to the databases.
     pub async fn connect(cluster: &Cluster, zone_offset_s: i32) -> Fallible<Filler> {
         let set = server_options(&cluster.database_addr(0).to_string())?.connect().await?;
-        let options = MysqlOptions {
-            nodes: vec![cluster.wallet_addr().to_string().parse()?],
-            user: "hongbao".to_owned(),
-            password: "hongbao".to_owned(),
-            statement_timeout: STATEMENT_WITHIN,
-            ..MysqlOptions::default()
-        };
+        let options = options(&cluster.wallet_addr().to_string())?;
+        let options = MysqlOptions { statement_timeout: STATEMENT_WITHIN, ..options };
         let servers = vec![DatabaseServer { options, slots: Slot::all().collect(), traffic: Traffic::Live }];
         let wallet = MysqlWallet::open(servers, WALLET_DATABASES).await?;
         let layout = Layout::always(Slot::all(), FOLD, zone_offset_s, Traffic::Live);
@@ -153,6 +148,12 @@ impl Filler {
             Some(other) => Err(format!("a transfer that was to be filled in is {other:?}").into()),
         }
     }
+}
+
+/// How the service reaches a MariaDB of a cluster, `host:port`.
+pub fn options(node: &str) -> Result<MysqlOptions, String> {
+    let (user, password) = ("hongbao".to_owned(), "hongbao".to_owned());
+    Ok(MysqlOptions { nodes: vec![node.parse()?], user, password, ..MysqlOptions::default() })
 }
 
 fn user(name: &str) -> UserId {

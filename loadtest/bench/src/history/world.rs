@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::limits::{EXPORT_AFTER_DAYS, ROTATION_AHEAD_DAYS, SEAL_AFTER_DAYS};
 use hongbao_core::{Date, Slot, Timestamp, Traffic};
-use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_load::{Cluster, Fallible, Wanted, interrupt, machine, wait_until_idle, zone_with_noon_at};
 use hongbao_store::mysql::{Layout, MysqlStore};
 use hongbao_store::{Rotated, Rotation as _};
@@ -19,7 +18,7 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 use tokio::runtime::Runtime;
 
-use super::fill::{Filler, WALLET_DATABASES};
+use super::fill::{Filler, WALLET_DATABASES, options};
 use crate::compare::alternative::server_options;
 use crate::options::Common;
 
@@ -198,11 +197,8 @@ impl World {
             done.tables += self.count(&format!("{manifests} WHERE number IS NOT NULL"), false)?;
             done.exported += self.count(&exported, false)?;
         }
-        let databases =
-            self.runtime.block_on(self.wallet.fetch_all(sqlx::raw_sql(r"SHOW DATABASES LIKE 'wallet\_%'")))?;
-        for row in databases {
-            let database: String = row.try_get(0)?;
-            done.months += self.count(&format!("{database}.sealed_month"), true)?;
+        for months in sealed_months() {
+            done.months += self.count(&months, true)?;
         }
         Ok(done)
     }
@@ -237,11 +233,8 @@ impl World {
             let sql = format!("DELETE FROM {}", self.layout().manifests(number));
             self.runtime.block_on(self.set.execute(sqlx::raw_sql(&sql)))?;
         }
-        let databases =
-            self.runtime.block_on(self.wallet.fetch_all(sqlx::raw_sql(r"SHOW DATABASES LIKE 'wallet\_%'")))?;
-        for row in databases {
-            let sql = format!("DELETE FROM {}.sealed_month", row.try_get::<String, _>(0)?);
-            self.runtime.block_on(self.wallet.execute(sqlx::raw_sql(&sql)))?;
+        for months in sealed_months() {
+            self.runtime.block_on(self.wallet.execute(sqlx::raw_sql(&format!("DELETE FROM {months}"))))?;
         }
         Ok(())
     }
@@ -272,13 +265,7 @@ impl World {
             let failed = |error: &dyn std::fmt::Display| error.to_string();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(|error| failed(&error))?.block_on(async {
-                let options = MysqlOptions {
-                    nodes: vec![node.parse()?],
-                    user: "hongbao".to_owned(),
-                    password: "hongbao".to_owned(),
-                    ..MysqlOptions::default()
-                };
-                let store = MysqlStore::open(options, layout).await.map_err(|error| failed(&error))?;
+                let store = MysqlStore::open(options(&node)?, layout).await.map_err(|error| failed(&error))?;
                 tokio::time::sleep(wait).await;
                 let began = Instant::now();
                 let rotated = store.rotate(through).await.map_err(|error| failed(&error))?;
@@ -293,4 +280,9 @@ impl World {
     fn layout(&self) -> Layout {
         Layout::always(Slot::all(), FOLD, self.zone_offset_s, Traffic::Live)
     }
+}
+
+/// The tables of sealed months in all databases of the wallet.
+fn sealed_months() -> impl Iterator<Item = String> {
+    (0..WALLET_DATABASES).map(|number| format!("wallet_{number:02}.sealed_month"))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hongbao_archive::{FileArchive, Location};
 use hongbao_core::limits::{EXPORT_ANSWER_WITHIN, EXPORT_THREADS_MAX, S3_RETRIES_MAX};
@@ -13,7 +13,7 @@ use object_store::ObjectStoreExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::common::{MARK, World, damage, made, manifest_of, rows};
+use super::common::{MARK, World, damage, made, manifest_of, opened_in_vain, rows};
 
 fn archive_of(location: Location, id: &str) -> Arc<dyn Archive> {
     Arc::new(FileArchive::new(location, Some(id), "a", ""))
@@ -227,22 +227,14 @@ async fn a_server_that_hangs_holds_up_few_requests_and_for_a_short_time() {
     let (file, manifest, _) = file().await;
     let server = Server::start(|_| Answer::Silence).await;
     let began = Instant::now();
-    let reads = (0..2 * EXPORT_THREADS_MAX).map(|_| {
-        let (archive, file, hash) = (server.archive.clone(), file.clone(), manifest.hash());
-        tokio::spawn(async move { archive.open(&file, hash).await })
-    });
-    let reads: Vec<_> = reads.collect();
-    let mut ticks = 0;
-    while !reads.iter().all(|read| read.is_finished()) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        ticks += 1;
+    let archives = [server.archive.clone()];
+    let outcomes = opened_in_vain(&archives, 2 * EXPORT_THREADS_MAX, &file, &manifest, |ticks| {
         if ticks == 100 {
             assert_eq!(server.requests.load(Ordering::Relaxed), EXPORT_THREADS_MAX, "the others wait for their turn");
         }
-    }
-    assert!(ticks > 100, "the runtime went on while they waited: {ticks}");
-    for read in reads {
-        assert!(unavailable(read.await.unwrap()).contains("does not answer"));
+    });
+    for outcome in outcomes.await {
+        assert!(unavailable(outcome).contains("does not answer"));
     }
     assert!(began.elapsed() < 2 * EXPORT_ANSWER_WITHIN, "{:?}", began.elapsed());
 }

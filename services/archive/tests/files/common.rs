@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hongbao_archive::Location;
 use hongbao_core::manifest::{Manifest, Sealer};
 use hongbao_core::{Audience, Date, Entry, EntryKind, Envelope, Fen, GroupId, Kind, Seed, Stage};
-use hongbao_store::{Archive, ArchivedFile, Rows, StoreError};
+use hongbao_store::{Archive, ArchivedFile, Rows, StoreError, TableFile};
 use hongbao_testkit::s3::new_bucket;
 use hongbao_testkit::store_suite::{NOW, archive_at, archive_in, created, id_at, user};
 use object_store::local::LocalFileSystem;
@@ -100,6 +101,15 @@ impl World {
         self.archive.put(manifest, made(&self.archive, manifest, rows).await).await.unwrap()
     }
 
+    /// Some rows, the manifest of their table, its file, and the bytes of that.
+    pub async fn sound(&self) -> (Rows, Manifest, ArchivedFile, Vec<u8>) {
+        let rows = rows([3, 0, 5, 2]);
+        let manifest = manifest_of(&rows, 1);
+        let file = self.put(&manifest, &rows).await;
+        let bytes = self.bytes(&file.path).await;
+        (rows, manifest, file, bytes)
+    }
+
     /// Where a file is, in a folder.
     pub fn path(&self, file: &ArchivedFile) -> PathBuf {
         self.dir.as_ref().unwrap().path().join(&file.path)
@@ -135,6 +145,34 @@ impl World {
         assert_eq!(opened.entries(), all.iter().map(|(_, journal)| journal.len() as u64).sum::<u64>());
         Ok((opened.parts().len(), all))
     }
+}
+
+/// Opens a file so many times at once, by these archives in turn, in vain. Requests go on meanwhile: `tick` is called
+/// every 10 ms.
+pub async fn opened_in_vain(
+    archives: &[Arc<dyn Archive>],
+    times: usize,
+    file: &ArchivedFile,
+    manifest: &Manifest,
+    mut tick: impl FnMut(u32),
+) -> Vec<Result<Arc<dyn TableFile>, StoreError>> {
+    let reads = archives.iter().cycle().take(times).map(|archive| {
+        let (archive, file, hash) = (archive.clone(), file.clone(), manifest.hash());
+        tokio::spawn(async move { archive.open(&file, hash).await })
+    });
+    let reads: Vec<_> = reads.collect();
+    let mut ticks = 0;
+    while !reads.iter().all(|read| read.is_finished()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        ticks += 1;
+        tick(ticks);
+    }
+    assert!(ticks > 100, "the runtime went on while they waited: {ticks}");
+    let mut outcomes = Vec::new();
+    for read in reads {
+        outcomes.push(read.await.unwrap());
+    }
+    outcomes
 }
 
 pub fn damage(outcome: Result<impl Sized, StoreError>) -> String {

@@ -11,7 +11,7 @@ use hongbao_core::limits::EXPORT_THREADS_MAX;
 use hongbao_store::{Archive, StoreError, TableFile};
 use hongbao_testkit::store_suite::archive_in;
 
-use super::common::{World, damage, made, manifest_of, rows};
+use super::common::{World, damage, made, manifest_of, opened_in_vain, rows};
 
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_not_made_and_a_database_of_a_rehearsal_has_files_of_its_own() {
@@ -112,19 +112,8 @@ async fn an_archive_that_hangs_holds_up_few_threads_and_none_of_the_runtime() {
     };
     // Each SET has an archive of its own in the folder, and all have the threads together.
     let archives = [archive_in(world.dir.as_ref().unwrap().path()), world.archive.clone()];
-    let reads = (0..EXPORT_THREADS_MAX).map(|number| {
-        let (archive, file, hash) = (archives[number % 2].clone(), file.clone(), manifest.hash());
-        tokio::spawn(async move { archive.open(&file, hash).await })
-    });
-    let reads: Vec<_> = reads.collect();
-    let mut ticks = 0;
-    while !reads.iter().all(|read| read.is_finished()) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        ticks += 1;
-    }
-    assert!(ticks > 100, "the runtime went on while they waited: {ticks}");
-    for read in reads {
-        silent(read.await.unwrap());
+    for outcome in opened_in_vain(&archives, EXPORT_THREADS_MAX, &file, &manifest, |_| ()).await {
+        silent(outcome);
     }
     let began = Instant::now();
     for archive in &archives {

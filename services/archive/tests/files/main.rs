@@ -87,10 +87,7 @@ async fn the_copy_of_a_manifest_says_what_the_database_says() {
 #[tokio::test]
 async fn i3_a_flipped_byte_anywhere_is_named() {
     for world in World::all() {
-        let rows = rows([3, 0, 5, 2]);
-        let manifest = manifest_of(&rows, 1);
-        let file = world.put(&manifest, &rows).await;
-        let sound = world.bytes(&file.path).await;
+        let (rows, manifest, file, sound) = world.sound().await;
         for place in (0..sound.len()).step_by(world.every) {
             let mut flipped = sound.clone();
             flipped[place] ^= 1 << (place % 8);
@@ -114,10 +111,7 @@ async fn i3_a_flipped_byte_anywhere_is_named() {
 #[tokio::test]
 async fn a_file_that_is_cut_off_gone_or_another_one_is_named() {
     for world in World::all() {
-        let rows = rows([3, 0, 5, 2]);
-        let manifest = manifest_of(&rows, 1);
-        let file = world.put(&manifest, &rows).await;
-        let sound = world.bytes(&file.path).await;
+        let (rows, manifest, file, sound) = world.sound().await;
         for length in (0..sound.len()).step_by(world.every) {
             world.damage(&file.path, sound[..length].to_vec()).await;
             damage(world.read(&file, &manifest).await);
@@ -175,10 +169,7 @@ fn changed(sound: &[u8], from: &str, to: &str) -> Vec<u8> {
 #[tokio::test]
 async fn a_file_of_a_newer_format_or_of_another_program_is_refused_by_name() {
     for world in World::all() {
-        let rows = rows([3, 0, 5, 2]);
-        let manifest = manifest_of(&rows, 1);
-        let file = world.put(&manifest, &rows).await;
-        let sound = world.bytes(&file.path).await;
+        let (_, manifest, file, sound) = world.sound().await;
         let format = sound.windows(14).position(|window| window == b"hongbao.format").unwrap();
         // The value follows the key: the type of the field, its length, and the digit.
         let digit = format + 14 + sound[format + 14..].iter().position(|byte| *byte == b'1').unwrap();
