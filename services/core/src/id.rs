@@ -205,6 +205,14 @@ impl TableRef {
     }
 }
 
+/// As the logs name it, by the database and the table there: `db_07 envelope_3_20261126`. Dated tables are in
+/// `db_07_cold`, those of rehearsals in databases with a suffix.
+impl fmt::Display for TableRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "db_{:02} envelope_{}_{}", self.database, self.table, self.span)
+    }
+}
+
 /// Which part of time a table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Span {

@@ -95,18 +95,19 @@ impl Rotator {
 
     /// Gives how many are left.
     async fn rotate(&self, ahead_days: i32) -> Result<u32, String> {
-        let done = self.rotate_once(ahead_days).await;
+        let through = Date::of(self.clock.now(), self.zone_offset_s).plus_days(ahead_days);
+        let done = self.rotate_once(through).await;
         self.metrics.behind.set(i64::from(done.is_err()));
         let Rotated { tables, in_use } = done?;
         self.metrics.rotated.inc_by(u64::from(tables));
         self.metrics.in_use.set(i64::from(in_use));
         if tables > 0 || in_use > 0 {
-            tracing::info!(tables, in_use, "rotated the day tables");
+            tracing::info!(tables, in_use, %through, "rotated the day tables");
         }
         Ok(in_use)
     }
 
-    async fn rotate_once(&self, ahead_days: i32) -> Result<Rotated, String> {
+    async fn rotate_once(&self, through: Date) -> Result<Rotated, String> {
         let ahead_ms = clock_ahead_ms(&*self.store, &*self.clock).await.map_err(|error| error.to_string())?;
         // One that is a month ahead would rename the tables that are in use.
         if is_far_off(ahead_ms) {
@@ -114,7 +115,6 @@ impl Rotator {
             self.store.look().await.map_err(|error| error.to_string())?;
             return Ok(Rotated::default());
         }
-        let through = Date::of(self.clock.now(), self.zone_offset_s).plus_days(ahead_days);
         self.store.rotate(through).await.map_err(|error| error.to_string())
     }
 }

@@ -6,8 +6,8 @@ use hongbao_database::mysql::promise::Unkept;
 /// Why a verb failed. Refusals are values; this is for what went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing of it was written: it may be tried again.
-    #[error("the database cannot be used: {0}")]
+    /// Nothing of it was written: it may be tried again. The reason says what cannot be used, the database or the archive.
+    #[error("it cannot be used: {0}")]
     Unavailable(String),
     /// Nothing of it was written: what it needs was in use for too long.
     #[error("it is in use: {0}")]

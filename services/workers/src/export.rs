@@ -113,9 +113,9 @@ impl Export {
         };
         let is_first = self.set_aside.put(table, why, now);
         if is_first || why != Why::Failed || is_archive {
-            tracing::error!(job = NAME, ?table, %error, "a table cannot be exported, and stays in the database");
+            tracing::error!(job = NAME, %table, %error, "a table cannot be exported, and stays in the database");
         } else {
-            tracing::debug!(job = NAME, ?table, %error, "a table cannot be exported, and stays in the database");
+            tracing::debug!(job = NAME, %table, %error, "a table cannot be exported, and stays in the database");
         }
     }
 }
@@ -182,7 +182,7 @@ impl Export {
                     match compare(archive, &manifest, &file).await {
                         Ok(()) => return self.drop(table).await,
                         Err(error @ JobError::Archive(StoreError::Damaged(_))) => {
-                            tracing::warn!(job = NAME, ?table, %error, "the file is made again from the table");
+                            tracing::warn!(job = NAME, %table, %error, "the file is made again from the table");
                             noted = Some(file);
                         }
                         Err(error) => return Err(error),
@@ -250,7 +250,7 @@ impl Export {
     async fn drop(&self, table: TableRef) -> Result<Visit, JobError> {
         match self.ports.store.drop_exported(table).await? {
             true => {
-                tracing::info!(?table, "a table is exported");
+                tracing::info!(%table, "a table is exported");
                 Ok(Visit::Read(0))
             }
             // Statements use it: its turn comes again.

@@ -111,7 +111,7 @@ impl TableSchedule {
     /// A visit went well.
     pub fn succeeded(&mut self, table: TableRef) {
         if self.backed_off.remove(&table).is_some() && self.backed_off.is_empty() {
-            tracing::info!(?table, "tables can be used again");
+            tracing::info!(%table, "tables can be used again");
         }
     }
 
@@ -124,9 +124,9 @@ impl TableSchedule {
     /// logged loudly; the metrics count the others.
     pub fn failed(&mut self, job: &'static str, table: TableRef, error: &JobError) {
         if self.backed_off.is_empty() {
-            tracing::error!(job, ?table, %error, "a table cannot be used");
+            tracing::error!(job, %table, %error, "a table cannot be used");
         } else {
-            tracing::debug!(job, ?table, %error, "a table cannot be used");
+            tracing::debug!(job, %table, %error, "a table cannot be used");
         }
         let backed_off = self.backed_off.entry(table).or_insert(BackOff { failures: 0, until_turn: 0 });
         backed_off.failures = backed_off.failures.saturating_add(1);

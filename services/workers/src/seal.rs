@@ -100,9 +100,9 @@ impl Seal {
         let why = if is_unsound { Why::Unsound } else { Why::Failed };
         let is_first = self.set_aside.put(table, why, now);
         if is_first || is_unsound {
-            tracing::error!(job = NAME, ?table, %error, "a table cannot be sealed");
+            tracing::error!(job = NAME, %table, %error, "a table cannot be sealed");
         } else {
-            tracing::debug!(job = NAME, ?table, %error, "a table cannot be sealed");
+            tracing::debug!(job = NAME, %table, %error, "a table cannot be sealed");
         }
     }
 }
@@ -258,7 +258,7 @@ impl Seal {
             let (number, previous) = self.chain(database).await?.next();
             let manifest = Manifest { number, database, table, date, content: content.clone(), previous };
             if store.seal(closed, &manifest).await? == hongbao_store::Seal::Done {
-                tracing::info!(database, table, %date, number, "a table is sealed");
+                tracing::info!(table = %closed.table, number, "a table is sealed");
                 return Ok(());
             }
             if store.closing(closed.table).await? != Some(closed) {

@@ -1,7 +1,7 @@
 //! Where an id lives. It decides where money lies: these values must never change.
 
 use chrono::{Datelike as _, FixedOffset, TimeZone as _};
-use hongbao_core::id::stable_hash;
+use hongbao_core::id::{Fold, stable_hash};
 use hongbao_core::{Day, EnvelopeId, Slot, Timestamp};
 use proptest::prelude::*;
 
@@ -116,4 +116,15 @@ fn there_are_100_slots_and_31_days() {
     assert_eq!(Day::all().count(), 31);
     assert!(Slot::new(99).is_some() && Slot::new(100).is_none());
     assert!(Day::new(0).is_none() && Day::new(1).is_some() && Day::new(31).is_some() && Day::new(32).is_none());
+}
+
+/// A log names a table as the database does, so that one finds the other.
+#[test]
+fn a_table_is_named_as_in_its_database() {
+    let id = EnvelopeId::mint(NEW_YEAR, scrambled(7));
+    let placement = id.placement(UTC_8);
+    let day = Fold::new(4, 1).unwrap().table_of(placement);
+    let named = format!("db_{:02} envelope_0_", day.database);
+    assert_eq!(day.to_string(), format!("{named}{:02}", placement.date.day().number()));
+    assert_eq!(day.dated(placement.date).to_string(), format!("{named}{}", placement.date));
 }
