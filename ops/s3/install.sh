@@ -4,4 +4,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 venv=$here/../../target/s3
-[[ -x $venv/bin/moto_server ]] || { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet -r "$here/requirements.txt"; }
+cmp -s "$here/requirements.txt" "$venv/installed.txt" && exit
+python3 -m venv --clear "$venv"
+"$venv/bin/pip" install --quiet -r "$here/requirements.txt"
+cp "$here/requirements.txt" "$venv/installed.txt"

@@ -136,6 +136,10 @@ fn check(builder: &AmazonS3Builder) -> Result<(), String> {
         _ if value(AmazonS3ConfigKey::Client(ClientConfigKey::ProxyUrl)).is_some() => {
             Err("AWS_PROXY_URL is not supported".to_owned())
         }
+        // The library would compute it of the whole of a file on a thread that serves requests.
+        _ if value(AmazonS3ConfigKey::Checksum).is_some() => {
+            Err("AWS_CHECKSUM_ALGORITHM is not supported: what is put is read back and compared".to_owned())
+        }
         _ if allows(ClientConfigKey::AllowInvalidCertificates) => {
             Err("AWS_ALLOW_INVALID_CERTIFICATES is not supported; SSL_CERT_FILE names authorities to trust".to_owned())
         }
@@ -174,7 +178,7 @@ mod tests {
     fn variables_that_do_not_work_are_refused_by_name_and_without_the_secret() {
         let [id, secret] = KEYS;
         let endpoint = |url| ("AWS_ENDPOINT_URL", url);
-        let cases: [(&[(&str, &str)], &str); 11] = [
+        let cases: [(&[(&str, &str)], &str); 12] = [
             (&[], "AWS_REGION is needed"),
             (&[id, secret], "AWS_REGION is needed"),
             (&[id, secret, ("AWS_REGION", "")], "AWS_REGION is needed"),
@@ -185,6 +189,7 @@ mod tests {
             (&[id, secret, endpoint("10.0.0.7:9000")], "is not the URL of a server"),
             (&[id, secret, endpoint("https://a:b@10.0.0.7")], "is not the URL of a server"),
             (&[id, secret, endpoint("https://a"), ("AWS_PROXY_URL", "http://b")], "AWS_PROXY_URL"),
+            (&[id, secret, endpoint("https://a"), ("AWS_CHECKSUM_ALGORITHM", "SHA256")], "AWS_CHECKSUM_ALGORITHM"),
             (&[id, secret, endpoint("https://a"), ("AWS_ALLOW_INVALID_CERTIFICATES", "true")], "INVALID_CERTIFICATES"),
         ];
         for (variables, reason) in cases {

@@ -71,14 +71,6 @@ impl Files {
         }
     }
 
-    /// A whole file, if it is not larger than this.
-    pub async fn read_all(&self, path: &str, bytes_max: u64) -> Result<Bytes, StoreError> {
-        match self.bytes(path).await? {
-            bytes if bytes <= bytes_max => self.read(path, 0..bytes).await,
-            bytes => Err(damaged(path, format!("it has {bytes} bytes, and {bytes_max} at most if it is sound"))),
-        }
-    }
-
     /// How many bytes a file has.
     pub async fn bytes(&self, path: &str) -> Result<u64, StoreError> {
         match self.store.head(&of(path)?).await {
@@ -99,11 +91,12 @@ impl Files {
     /// Puts a file. It is durable then, also one that was there before.
     pub async fn put(&self, mode: PutMode, path: &str, file: Bytes) -> Result<(), StoreError> {
         self.is_the_archive().await?;
+        let is_first = mode == PutMode::Create;
         let options = PutOptions { mode, ..PutOptions::default() };
         match self.store.put_opts(&of(path)?, file.into(), options).await {
             Ok(_) => {}
             // S3 says the same while another one puts it, which may come to nothing.
-            Err(Error::AlreadyExists { .. }) if self.is_there(path).await? => {}
+            Err(Error::AlreadyExists { .. }) if is_first && self.is_there(path).await? => {}
             Err(error) => return Err(unavailable(&self.name, &reason_of(&error))),
         }
         match &self.folder {

@@ -21,7 +21,11 @@ impl FromStr for Location {
     /// A bucket is reached as the variables `AWS_…` of the environment say.
     fn from_str(url: &str) -> Result<Location, String> {
         if url.starts_with(Bucket::SCHEME) {
-            return Bucket::new(url, std::env::vars()).map(Location::Bucket);
+            // A variable that is no text is none of S3's.
+            let variables = std::env::vars_os();
+            let texts =
+                variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            return Bucket::new(url, texts).map(Location::Bucket);
         }
         let folder = url.strip_prefix("file://").filter(|path| path.starts_with('/') && path.len() > 1);
         let folder = folder.ok_or_else(|| {

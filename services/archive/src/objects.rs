@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hongbao_core::limits::{EXPORT_ANSWER_WITHIN, EXPORT_FILE_WITHIN, EXPORT_READ_BYTES_MAX, EXPORT_READ_WITHIN};
+use hongbao_core::limits::{
+    EXPORT_ANSWER_BYTES_MAX, EXPORT_ANSWER_WITHIN, EXPORT_FILE_WITHIN, EXPORT_READ_BYTES_MAX, EXPORT_READ_WITHIN,
+};
 use hongbao_core::manifest::Hash;
 use hongbao_store::StoreError;
 use object_store::PutMode;
@@ -58,10 +60,20 @@ impl Objects {
         self.run(EXPORT_ANSWER_WITHIN, path, read).await
     }
 
-    /// A whole file, if it is not larger than this.
-    pub async fn read_all(&self, path: &str, bytes_max: u64) -> Result<Bytes, StoreError> {
-        let read = move |files: Files, path: String| async move { files.read_all(&path, bytes_max).await };
-        self.run(EXPORT_FILE_WITHIN, path, read).await
+    /// A whole file, if it is not larger than this, in parts: users wait for it, so no part may take longer than any
+    /// other answer.
+    pub async fn read_all(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
+        let size = |files: Files, path: String| async move { files.bytes(&path).await };
+        let bytes = self.run(EXPORT_ANSWER_WITHIN, path, size).await?;
+        if bytes > bytes_max {
+            return Err(damaged(path, format!("it has {bytes} bytes, and {bytes_max} at most if it is sound")));
+        }
+        let mut all = Vec::with_capacity(bytes as usize);
+        while (all.len() as u64) < bytes {
+            let from = all.len() as u64;
+            all.extend_from_slice(&self.read(path, from..bytes.min(from + EXPORT_ANSWER_BYTES_MAX)).await?);
+        }
+        Ok(all)
     }
 
     /// The hash of a whole file that has so many bytes; few of them are in memory at once.

@@ -56,7 +56,8 @@ pub struct WorkerOptions {
     pub duty_percent: u32,
     /// The share that it works when nothing new arrives.
     pub duty_percent_max: u32,
-    /// The share of the time that each job works at most that may be late: purges, seals, exports. In percent.
+    /// The share of the time that each job works that may be late: purges, seals, exports. In percent. It is more where
+    /// a single run takes half a minute and longer, for the rest after it is ten minutes at most.
     pub late_duty_percent: u32,
     /// How often credits look for work when there is little, in milliseconds.
     pub credit_idle_ms: u64,
@@ -133,6 +134,13 @@ impl Scheduled {
         let idle = Duration::from_millis(options.idle_ms) * LATE_IDLE_FACTOR;
         let duty = options.late_duty_percent..=options.late_duty_percent;
         Scheduled { job, idle, duty, rest_max: LATE_JOB_REST_MAX }
+    }
+
+    /// How long to wait after a run that took so long.
+    fn rest_after(&self, report: &RunReport, took: Duration) -> Duration {
+        let duty = duty_percent(report, &self.duty);
+        let rest = (took * (100 - duty) / duty).min(self.rest_max);
+        if report.more { rest } else { rest.max(self.idle) }
     }
 }
 
@@ -320,10 +328,10 @@ impl Task {
 
     /// How long to wait before the next run.
     fn rest(&self, job: &str, outcome: &Result<RunReport, JobError>, took: Duration) -> Duration {
-        let Ok(report) = outcome else { return backoff(std::process::id(), job, self.failures) };
-        let duty = duty_percent(report, &self.scheduled.duty);
-        let rest = (took * (100 - duty) / duty).min(self.scheduled.rest_max);
-        if report.more { rest } else { rest.max(self.scheduled.idle) }
+        match outcome {
+            Ok(report) => self.scheduled.rest_after(report, took),
+            Err(_) => backoff(std::process::id(), job, self.failures),
+        }
     }
 }
 
@@ -387,6 +395,33 @@ mod tests {
         assert_eq!(duty(1_000, None), 25, "who cannot tell is modest");
         assert_eq!(duty(0, Some(0)), 25);
         assert_eq!(duty(u32::MAX, Some(u32::MAX)), 45);
+    }
+
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl Job for Nothing {
+        fn name(&self) -> &'static str {
+            "nothing"
+        }
+
+        async fn run_once(&mut self, _: u32) -> Result<RunReport, JobError> {
+            Ok(RunReport::default())
+        }
+    }
+
+    #[test]
+    fn a_job_that_may_be_late_works_a_twentieth_of_the_time_also_after_long_runs() {
+        let options = WorkerOptions::default();
+        let [busy, idle] = [true, false].map(|more| RunReport { more, ..RunReport::default() });
+        let late = Scheduled::late(Box::new(Nothing), &options);
+        for (took_ms, rest_ms) in [(100, 1_900), (30_000, 570_000), (60_000, 600_000)] {
+            assert_eq!(late.rest_after(&busy, Duration::from_millis(took_ms)), Duration::from_millis(rest_ms));
+        }
+        assert_eq!(late.rest_after(&idle, Duration::ZERO), Duration::from_secs(10), "it looks for work seldom");
+        let prompt = Scheduled::prompt(Box::new(Nothing), Duration::from_millis(50), &options);
+        assert_eq!(prompt.rest_after(&busy, Duration::from_millis(100)), Duration::from_millis(300));
+        assert_eq!(prompt.rest_after(&busy, Duration::from_secs(10)), Duration::from_secs(1));
     }
 
     #[test]

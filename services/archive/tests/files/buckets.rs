@@ -221,6 +221,20 @@ async fn a_file_is_put_on_condition_that_there_is_none() {
     }
 }
 
+/// S3 says 409 to any request that meets another one, also to one that puts a file in the place of one that is there.
+#[tokio::test]
+async fn a_conflict_is_no_sign_that_a_file_was_replaced() {
+    let server = Server::start(|request| match request.split_once(' ') {
+        Some(("PUT", _)) => error("409 Conflict", "OperationAborted"),
+        // A chain of nothing is there, and stays what is read of it.
+        Some(("HEAD", _)) => say("200 OK", "", b"[]"),
+        Some((_, place)) if place.contains(MARK) => some(request, b"any"),
+        _ => some(request, b"[]"),
+    })
+    .await;
+    assert!(unavailable(server.archive.put_chain(7, &[]).await).contains("OperationAborted"));
+}
+
 /// The runtime of this test has one thread.
 #[tokio::test]
 async fn a_server_that_hangs_holds_up_few_requests_and_for_a_short_time() {
@@ -228,13 +242,16 @@ async fn a_server_that_hangs_holds_up_few_requests_and_for_a_short_time() {
     let server = Server::start(|_| Answer::Silence).await;
     let began = Instant::now();
     let archives = [server.archive.clone()];
-    let outcomes = opened_in_vain(&archives, 2 * EXPORT_THREADS_MAX, &file, &manifest, |ticks| {
-        if ticks == 100 {
-            assert_eq!(server.requests.load(Ordering::Relaxed), EXPORT_THREADS_MAX, "the others wait for their turn");
+    let mut most = 0;
+    let outcomes = opened_in_vain(&archives, 2 * EXPORT_THREADS_MAX, &file, &manifest, |_| {
+        // Before the first of them are over.
+        if began.elapsed() < EXPORT_ANSWER_WITHIN * 3 / 4 {
+            most = most.max(server.requests.load(Ordering::Relaxed));
         }
     });
     for outcome in outcomes.await {
         assert!(unavailable(outcome).contains("does not answer"));
     }
+    assert_eq!(most, EXPORT_THREADS_MAX, "the others wait for their turn");
     assert!(began.elapsed() < 2 * EXPORT_ANSWER_WITHIN, "{:?}", began.elapsed());
 }

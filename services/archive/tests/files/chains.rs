@@ -57,6 +57,7 @@ async fn a_chain_with_a_gap_or_of_another_database_is_never_an_envelope_that_is_
             (sound.replace("\"number\": 1", "\"number\": 3"), "is not the next one"),
             (sound.replacen("db_07", "db_08", 1), "of another database"),
             (sound.replacen('[', "{", 1), "manifests.json"),
+            (String::new(), "manifests.json"),
         ] {
             assert_ne!(text, sound, "{reason}");
             world.damage(PLACE, text).await;

@@ -39,13 +39,14 @@ fn random_operations_crashes_and_two_owners_never_lose_or_double_a_fen() {
     each_seed(SEEDS, |seeds| run_seeds(Barriers::Hold, seeds));
 }
 
-/// Runs one seed, or as many as are asked for.
+/// Runs one seed, or as many as are asked for: the variable says how many of the first simulation, and others run in
+/// proportion.
 fn each_seed(default: u64, run: impl Fn(RangeInclusive<u64>) + Sync) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a seed is a number"));
     if let Some(seed) = number("HONGBAO_SIM_SEED") {
         return run(seed..=seed);
     }
-    let per_thread = number("HONGBAO_SIM_SEEDS").unwrap_or(default) / THREADS;
+    let per_thread = (default * number("HONGBAO_SIM_SEEDS").unwrap_or(SEEDS) / SEEDS / THREADS).max(1);
     std::thread::scope(|threads| {
         for thread in 0..THREADS {
             let (first, run) = (thread * per_thread, &run);
