@@ -48,6 +48,9 @@ pub struct Script {
     /// Milliseconds that it works for each request, for one after the other.
     pub works_ms: AtomicU64,
     pub turn: tokio::sync::Mutex<()>,
+    /// Requests that it works for or that wait for their turn, and the most of them at once.
+    pub under_way: AtomicU64,
+    pub under_way_max: AtomicU64,
     /// Whether envelopes are another's.
     pub misdirects: AtomicBool,
     /// The last request: its head, as text.
@@ -81,8 +84,11 @@ impl Script {
     async fn work(&self) {
         let works_ms = self.works_ms.load(Ordering::SeqCst);
         if works_ms > 0 {
+            let under_way = 1 + self.under_way.fetch_add(1, Ordering::SeqCst);
+            self.under_way_max.fetch_max(under_way, Ordering::SeqCst);
             let _turn = self.turn.lock().await;
             tokio::time::sleep(Duration::from_millis(works_ms)).await;
+            self.under_way.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -131,6 +137,8 @@ impl Backend {
             slow_ms: AtomicU64::new(0),
             works_ms: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
+            under_way: AtomicU64::new(0),
+            under_way_max: AtomicU64::new(0),
             misdirects: AtomicBool::new(false),
             seen: Mutex::new(Vec::new()),
         });
