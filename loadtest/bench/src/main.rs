@@ -8,6 +8,7 @@ mod demo;
 
 mod bench;
 mod compare;
+mod cost;
 mod filled;
 mod fronts;
 mod history;
@@ -42,6 +43,8 @@ struct Cli {
 enum Command {
     /// Measure the service against a bare route on this machine, in alternating rounds
     Bench(bench::Args),
+    /// Measure the processor time of an opening by process, beside the least that this machine needs for one
+    Cost(cost::Args),
     /// Measure the gateway against HAProxy, both in front of the same bare servers
     Fronts(fronts::Args),
     /// Measure what an opening costs with 1, 2 and 4 SETs, through the gateway
@@ -74,6 +77,7 @@ enum Command {
 fn main() -> ExitCode {
     hongbao_load::exit_code(match Cli::parse().command {
         Command::Bench(args) => bench::bench(&args),
+        Command::Cost(args) => cost::cost(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
         Command::Filled(args) => filled::filled(&args),

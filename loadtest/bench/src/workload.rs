@@ -165,6 +165,11 @@ impl PreparedWorkload {
         Ok(PreparedWorkload { name, envelopes, rounds: 0 })
     }
 
+    /// What it is of.
+    pub fn name(&self) -> Name {
+        self.name
+    }
+
     /// The requests of the next round. No opening comes twice in all rounds.
     pub fn requests(&mut self, client: &Client, extent: &Extent) -> Fallible<RequestBuffer> {
         let round = self.rounds;
