@@ -20,6 +20,10 @@ pub const HEADERS_MAX: usize = 90;
 pub const HOP_HEADERS_MAX: usize = 10;
 /// Bytes that these headers may take.
 pub const HOP_HEAD_BYTES_MAX: usize = 1024;
+/// Threads that a process may be configured with.
+pub const THREADS_MAX: usize = 1_024;
+/// Bytes of a grab or an opening that is answered past hyper; a larger one is hyper's.
+pub const HOT_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Milliseconds that the head of a request may take to arrive.
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds that the body of a request may take to arrive.

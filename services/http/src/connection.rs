@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
+use crate::hot;
 use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::problem::Code;
@@ -90,6 +91,8 @@ impl Watch {
 /// say anything else. That answer is the last one of its connection and is written by itself;
 /// the socket sends a problem document in its place.
 struct Socket {
+    /// What was read before.
+    received: Vec<u8>,
     stream: TcpStream,
     watch: Arc<Watch>,
     connection: Arc<Connection>,
@@ -150,7 +153,13 @@ impl AsyncRead for Socket {
             this.watch.enter(Phase::Head, Instant::now());
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(context, buf))?;
+        if this.received.is_empty() {
+            ready!(Pin::new(&mut this.stream).poll_read(context, buf))?;
+        } else {
+            let taken = this.received.len().min(buf.remaining());
+            buf.put_slice(&this.received[..taken]);
+            this.received.drain(..taken);
+        }
         if buf.filled().len() > before && this.watch.phase() == Phase::Idle {
             this.watch.enter_untimed(Phase::Received);
         }
@@ -245,18 +254,31 @@ impl Connection {
 /// answered what it was asked.
 pub(crate) async fn drive(
     http: http1::Builder,
-    stream: TcpStream,
+    mut stream: TcpStream,
     number: u64,
     outer: Arc<Outer>,
     options: Arc<ServeOptions>,
-    quit: oneshot::Receiver<()>,
+    mut quit: oneshot::Receiver<()>,
 ) {
+    let ids = outer.ids_of_connection(number);
+    let mut received = Vec::new();
+    if let Some(calls) = outer.hot() {
+        match hot::connection::drive(&*calls, &mut stream, &outer, &ids, &options, &mut quit).await {
+            Some(bytes) => received = bytes,
+            None => return,
+        }
+    }
     let opened = Instant::now();
     let watch = Arc::new(Watch { opened, word: AtomicU64::new(Phase::Head as u64), lingers: false.into() });
-    let ids = outer.ids_of_connection(number);
     let shared = Arc::new(Connection { outer, ids, watch: watch.clone() });
-    let socket =
-        Socket { stream, watch: watch.clone(), connection: shared.clone(), write_blocked: false, instead: Vec::new() };
+    let socket = Socket {
+        received,
+        stream,
+        watch: watch.clone(),
+        connection: shared.clone(),
+        write_blocked: false,
+        instead: Vec::new(),
+    };
     let service = hyper::service::service_fn(move |request| {
         let shared = shared.clone();
         async move { Ok::<_, std::convert::Infallible>(shared.answer(request).await) }

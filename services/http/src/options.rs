@@ -34,6 +34,8 @@ pub struct ServeOptions {
     pub refused: Refused,
     /// Whether one that comes too early may wait: at the front door.
     pub lets_wait: bool,
+    /// Whether grabs and openings are answered past hyper, where the routes can.
+    pub fast_path: bool,
 }
 
 impl Default for ServeOptions {
@@ -51,6 +53,7 @@ impl Default for ServeOptions {
             metrics: HttpMetrics::default(),
             refused: Refused::default(),
             lets_wait: true,
+            fast_path: true,
         }
     }
 }

@@ -70,7 +70,7 @@ pub struct Installation {
     _memcached: Part,
     _redis: Part,
     folder: Folder,
-    server: SocketAddr,
+    pub server: SocketAddr,
     pub gateway: SocketAddr,
 }
 
