@@ -298,7 +298,7 @@ pub const PROMISE_ROUND: usize = 16;
 /// Milliseconds between two attempts to reach a database that does not answer.
 pub const RECONNECT_MS: u64 = 100;
 /// Transfers that one wallet transaction may write.
-pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
+pub const TRANSFER_BATCH_SIZE_MAX: usize = 2_048;
 /// Wallet calls that may wait for the next transaction.
 pub const WALLET_QUEUE_MAX: usize = 4_096;
 /// Rounds in which a move of slots copies what was written during the round before, until few
@@ -308,7 +308,7 @@ pub const MOVE_ROUNDS_MAX: u32 = 16;
 /// that its workers do not run, for they would end envelopes at the wrong time.
 pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 /// Rows that a worker handles in one run.
-pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
+pub const WORKER_BATCH_SIZE_MAX: u32 = 2_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The largest weight of a SET, and any other decimal number of the topology file.
