@@ -12,7 +12,8 @@ fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| dir.path().join(name);
     let run = Command::new(env!("CARGO_BIN_EXE_hongbao-bench"))
-        .args(["compare", "--schemes", "bare,row-lock,memory-first", "--openers", "4", "--envelopes", "3"])
+        .args(["compare", "--schemes", "bare,row-lock,presplit,memory-first,redis-always"])
+        .args(["--openers", "4", "--envelopes", "3"])
         .args(["--seconds", "1", "--database-connections", "8"])
         .arg("--data")
         .arg(file("data"))
@@ -25,12 +26,14 @@ fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
     let (table, said) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
     assert!(run.status.success(), "{table}{said}");
     assert!(table.contains("4 at once x 3 envelopes, 12 connections"), "{table}");
-    assert!(table.contains("innodb_flush_log_at_trx_commit=1"), "{table}");
-    assert!(said.contains("1 cells x 3 schemes x 1 rounds: 3 runs with 1 min of load"), "{said}");
+    for durability in ["innodb_flush_log_at_trx_commit=1", "redis-always appendonly=yes appendfsync=always"] {
+        assert!(table.contains(durability), "{table}");
+    }
+    assert!(said.contains("1 cells x 5 schemes x 1 rounds: 5 runs with 1 min of load"), "{said}");
 
     let report: Value = serde_json::from_slice(&std::fs::read(file("report.json")).unwrap()).unwrap();
     let lines = report["lines"].as_array().unwrap();
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 5);
     assert!(lines[0]["scheme"] == "bare" && lines[0]["sample"]["per_second"].as_f64().unwrap() > 0.0, "{report}");
     for line in &lines[1..] {
         let sample = &line["sample"];
@@ -39,14 +42,17 @@ fn a_comparison_measures_checks_the_money_and_counts_what_a_kill_costs() {
         assert_eq!(sample["audit"]["lost"], 0, "{line}");
     }
     let losses = report["losses"].as_array().unwrap();
-    assert_eq!(losses.len(), 2, "{report}");
+    assert_eq!(losses.len(), 4, "{report}");
     for loss in losses {
         assert!(loss["audit"]["acknowledged"].as_u64().unwrap() > 0, "{loss}");
     }
-    assert_eq!(losses[0]["audit"]["lost"], 0, "a commit that was acknowledged outlives the server");
-    assert_eq!(losses[1]["scheme"], "memory-first");
+    for (loss, scheme) in [(0, "row-lock"), (1, "presplit"), (3, "redis-always")] {
+        assert_eq!(losses[loss]["scheme"], scheme);
+        assert_eq!(losses[loss]["audit"]["lost"], 0, "what was acknowledged by {scheme} outlives its server");
+    }
+    assert_eq!(losses[2]["scheme"], "memory-first");
     // Not always nothing: Redis answers before it writes its file while a flush is under way.
-    let lost = |look: &str| losses[1][look]["lost"].as_u64().unwrap();
+    let lost = |look: &str| losses[2][look]["lost"].as_u64().unwrap();
     assert!(lost("after_restart") <= lost("audit"), "what Redis has in its file comes back with it");
     assert!(std::fs::read_to_string(file("report.html")).unwrap().contains("<svg"));
 }

@@ -154,6 +154,8 @@ fn colour(scheme: Scheme) -> usize {
         Scheme::Serial => 5,
         Scheme::Hongbao => 3,
         Scheme::Bare => 7,
+        Scheme::Presplit => 8,
+        Scheme::RedisAlways => 9,
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a crash costs: in the middle of the load the server is killed, with
-//! Redis where the scheme keeps money in it, and the answers to the users is
+//! Redis where the scheme keeps money in it, and the answers to the users are
 //! compared with what MariaDB holds. That is the loss when the machine of Redis
 //! is lost. When it was only the process, Redis is started again from its file
-//! and a new server goes on writing to MariaDB: so that is looked at too. The
-//! power cut in between, which costs what was not flushed, is not tried.
+//! and a new server goes on writing to MariaDB: so that is looked at too. Where
+//! Redis is the record, as the machine of MariaDB is for the others, only what
+//! it has read from its file is looked at. The power cut in between, which costs
+//! what was not flushed, is not tried.
 
 use std::time::{Duration, Instant};
 
@@ -91,9 +93,12 @@ pub fn kill(testbed: &mut Testbed, runner: &Runner<'_>, scheme: Scheme, first_us
         return Err("nothing was acknowledged before it was killed".into());
     }
     std::thread::sleep(SETTLED_WITHIN);
+    if scheme == Scheme::RedisAlways {
+        testbed.restart_redis(scheme)?;
+    }
     let mut loss = Loss::of(scheme, ready.audit(testbed, &history)?);
     if scheme == Scheme::MemoryFirst {
-        testbed.restart_redis()?;
+        testbed.restart_redis(scheme)?;
         let _again = runner.start(testbed, scheme)?;
         runner.catch_up(testbed, scheme)?;
         loss.after_restart = Some(ready.audit(testbed, &history)?);
@@ -103,8 +108,9 @@ pub fn kill(testbed: &mut Testbed, runner: &Runner<'_>, scheme: Scheme, first_us
 
 pub fn table(losses: &[Loss], not_killed: &[NotKilled]) -> String {
     let mut out = format!(
-        "killed (SIGKILL) after {:.1} s of {} at once x {} envelopes: the server, and for memory-first its Redis;\n\
-         lost is what was acknowledged and is not in MariaDB, again after Redis was started from its file\n\
+        "killed (SIGKILL) after {:.1} s of {} at once x {} envelopes: the server, and the Redis of memory-first\n\
+         and of redis-always; lost is what was acknowledged and is not in MariaDB, of redis-always not in its Redis, started\n\
+         from its file; of memory-first again after its Redis was started from its file\n\
          scheme        acknowledged      lost   money lost    lost after restart",
         LOAD.as_secs_f64(),
         CELL.openers,

@@ -21,6 +21,7 @@ mod report;
 mod sample;
 mod verdict;
 
+mod redis_servers;
 mod testbed;
 
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ pub struct CompareArgs {
     /// Rounds of each cell; the medians are reported
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
-    /// all, or some of bare,row-lock,no-wait,optimistic,memory-first,serial,hongbao
+    /// all, or some of bare,row-lock,no-wait,optimistic,presplit,memory-first,redis-always,serial,hongbao
     #[arg(long, default_value = "all", value_parser = Scheme::parse_list)]
     // With its path, or clap would take it for an option that may come several times.
     schemes: std::vec::Vec<Scheme>,
@@ -264,8 +265,8 @@ mod tests {
         let of = |envelopes| [1, 8, 64, 256, 1_024].map(|openers| (envelopes, openers));
         assert_eq!(points, [of(1), of(100), of(10_000)].concat());
         assert_eq!(args.schemes, Scheme::all());
-        let message = "15 cells x 7 schemes x 1 rounds: 105 runs with 7 min of load and 24.5 million requests to prepare; \
-                     about 12 min in all";
+        let message = "15 cells x 9 schemes x 1 rounds: 135 runs with 8 min of load and 31.0 million requests to prepare; \
+                     about 14 min in all";
         assert_eq!(estimate(&args, &cells), message);
     }
 }

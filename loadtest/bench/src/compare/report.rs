@@ -25,14 +25,15 @@ unfair      of pairs of openings of one envelope that stand next to each other i
             after the other, so the order of sending is known. No order at all is 50%; what `bare` has
             comes from requests under way at once being read in another order
 overtaken   of all openings but one in a hundred: how many that were sent later came before, at most
-db us       processor time of mariadbd for one opening; Hongbao's includes the credits that it
-            pays meanwhile, which no alternative does
+db us       processor time of mariadbd for one opening, for redis-always that of its Redis;
+            Hongbao's includes the credits that it pays meanwhile, which no alternative does
 server us   processor time of the HTTP server for one opening
 gen, other  share of one processor that the generator used, and that processes used besides the
-            generator, the server and mariadbd (Redis, Hongbao's workers and wallet, strangers)
+            generator, the server and what `db us` counts (the Redis of memory-first, Hongbao's
+            workers and wallet, strangers)
 opened      envelopes that were opened at all: the time may be over before all have had their turn
-lost        acknowledged openings that were not in MariaDB once the scheme had caught up, in all rounds;
-            `ok` when each is there with its amount and every envelope's money adds up";
+lost        acknowledged openings that were not in MariaDB (of redis-always: in its Redis) once the
+            scheme had caught up, in all rounds; `ok` when each is there with its amount and every envelope's money adds up";
 
 /// One scheme in one cell.
 #[derive(Clone, Debug, Serialize)]

@@ -12,7 +12,7 @@ use hongbao_load::{
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::audit::{Audit, Entry, Paid};
+use super::audit::{Audit, Paid, Stored};
 use super::cell::{Cell, CellPlan};
 use super::history::History;
 use super::sample::Sample;
@@ -93,14 +93,14 @@ impl Runner<'_> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["alternative", scheme.text(), "--listen", "127.0.0.1:0", "--database", &testbed.database.node]);
         command.args(["--connections", &self.connections.to_string()]);
-        if let Some(redis) = testbed.redis() {
+        if let Some(redis) = testbed.redis(scheme) {
             command.args(["--redis", &redis.to_string()]);
         }
         Child::start("the alternative", command, &self.dir.join(format!("{}.log", scheme.text())))
     }
 
     fn drive(&self, testbed: &Testbed, ready: &Ready, cell: Cell, history: &mut History) -> Fallible<Sample> {
-        let cpu_times = || Ok([ready.cpu_time(testbed)?, machine::cpu_time(testbed.database.pid)?]);
+        let cpu_times = || Ok([ready.cpu_time(testbed)?, machine::cpu_time(testbed.record_pid(ready.scheme))?]);
         let source = RequestSource::once(&ready.requests);
         let check = |index: usize, answer: &Answer<'_>| history.take(index, answer);
         let driven = drive(ready.addr(testbed)?, &cpu_times, source, cell.connections(), self.time, check)?;
@@ -134,15 +134,15 @@ impl Ready {
         Ok(Ready { scheme, plan, requests, envelopes, alternative: None })
     }
 
-    /// What the database holds.
-    pub fn entries(&self, testbed: &Testbed) -> Fallible<Vec<Entry>> {
-        testbed.entries(self.scheme, &self.envelopes)
+    /// What the scheme's record holds.
+    pub fn stored(&self, testbed: &Testbed) -> Fallible<Stored> {
+        testbed.stored(self.scheme, &self.envelopes)
     }
 
-    /// Compares the database with the answers.
+    /// Compares that with the answers.
     pub fn audit(&self, testbed: &Testbed, history: &History) -> Fallible<Audit> {
         let paid = Paid { shares: self.plan.shares, total_fen: total_fen(&self.plan) };
-        Ok(Audit::of(self.scheme, history, &self.plan.openings, &self.entries(testbed)?, paid))
+        Ok(Audit::of(self.scheme, history, &self.plan.openings, &self.stored(testbed)?, paid))
     }
 
     /// The envelopes, in the plan's order.

@@ -15,8 +15,12 @@ pub enum Scheme {
     NoWait,
     /// UPDATE ... WHERE version = ?, tried a few times
     Optimistic,
+    /// Shares split ahead, a row each: SELECT ... FOR UPDATE SKIP LOCKED LIMIT 1, update, commit
+    Presplit,
     /// A share is taken in Redis and answered; MariaDB is written later
     MemoryFirst,
+    /// Redis is the record: a script takes a share, answered after the flush of `appendfsync always`
+    RedisAlways,
     /// A queue for each envelope, one transaction an opening
     Serial,
     /// A server of a SET of this service
@@ -36,7 +40,9 @@ impl Scheme {
             Scheme::RowLock => "row-lock",
             Scheme::NoWait => "no-wait",
             Scheme::Optimistic => "optimistic",
+            Scheme::Presplit => "presplit",
             Scheme::MemoryFirst => "memory-first",
+            Scheme::RedisAlways => "redis-always",
             Scheme::Serial => "serial",
             Scheme::Hongbao => "hongbao",
         }
@@ -54,15 +60,15 @@ impl Scheme {
 
     /// Whether the journal says what remains after each opening.
     pub fn journals_the_rest(self) -> bool {
-        self != Scheme::MemoryFirst
+        !matches!(self, Scheme::Presplit | Scheme::MemoryFirst | Scheme::RedisAlways)
     }
 
     /// More requests a second than two cores answer, so that prepared ones last.
     pub fn requests_per_s_max(self) -> u32 {
         match self {
             Scheme::Hongbao | Scheme::Bare => 120_000,
-            Scheme::MemoryFirst => 90_000,
-            Scheme::RowLock | Scheme::NoWait | Scheme::Optimistic | Scheme::Serial => 40_000,
+            Scheme::MemoryFirst | Scheme::RedisAlways => 90_000,
+            Scheme::RowLock | Scheme::NoWait | Scheme::Optimistic | Scheme::Presplit | Scheme::Serial => 40_000,
         }
     }
 

@@ -1,38 +1,27 @@
 //! The ground that all schemes stand on: one MariaDB with full durability, and
-//! a Redis for the one that needs it.
+//! a Redis for each that needs one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use deadpool_redis::redis;
 use hongbao_core::id::TableRef;
 use hongbao_core::{EnvelopeId, Seed};
-use hongbao_load::{Cluster, Fallible, Wanted, ZONE_OFFSET_S, interrupt};
+use hongbao_load::{Cluster, Fallible, Wanted, ZONE_OFFSET_S};
 use hongbao_testbed::{FOLD, Part};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{ConnectOptions as _, Executor as _, Row as _};
 use tokio::runtime::Runtime;
 
-use super::alternative::tables;
-use super::alternative::{self, PENDING, shares_key};
-use super::audit::Entry;
+use super::alternative::{self, presplit, tables};
+use super::audit::{Entry, Free, Stored};
+use super::redis_servers::RedisServers;
 use super::scheme::Scheme;
 
 /// What decides over durability; printed with the figures.
 const DURABILITY: [&str; 5] =
     ["version", "innodb_flush_log_at_trx_commit", "innodb_flush_method", "innodb_doublewrite", "log_bin"];
-/// Redis as those run it who keep money in it: nothing is evicted, everything goes
-/// to a file that is flushed every second. That the file is not rewritten while
-/// it is measured is to the alternative's favour.
-const REDIS: &str = "--maxmemory 0 --maxmemory-policy noeviction --appendonly yes --appendfsync everysec \
-                     --auto-aof-rewrite-percentage 0";
-/// How long it may take to read that file.
-const REDIS_READY_WITHIN: Duration = Duration::from_secs(30);
-/// Values in one message to Redis while seeding.
-const PUSHED_AT_ONCE: usize = 10_000;
-
 /// The MariaDB of all schemes.
 pub struct Database {
     /// `host:port`.
@@ -48,7 +37,7 @@ pub struct Testbed {
     /// Present when Hongbao itself is compared: then its MariaDB serves all.
     cluster: Option<Cluster>,
     pub database: Database,
-    redis: Option<Part>,
+    redis: RedisServers,
     runtime: Runtime,
 }
 
@@ -68,8 +57,7 @@ impl Testbed {
                 Database { node: own.node(), pid: own.pid(), dir: own.dir().to_owned(), _own: Some(own) }
             }
         };
-        let redis =
-            schemes.contains(&Scheme::MemoryFirst).then(|| Part::redis_with(&REDIS.split(' ').collect::<Vec<_>>()));
+        let redis = RedisServers::start(schemes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Testbed { cluster, database, redis, runtime })
     }
@@ -78,82 +66,72 @@ impl Testbed {
         self.cluster.as_ref().ok_or_else(|| "Hongbao needs a cluster".into())
     }
 
-    pub fn redis(&self) -> Option<SocketAddr> {
-        self.redis.as_ref().map(Part::address)
+    /// Where the Redis of a scheme that keeps money in one is.
+    pub fn redis(&self, scheme: Scheme) -> Option<SocketAddr> {
+        self.redis.address(scheme)
+    }
+
+    /// The process that keeps a scheme's record.
+    pub fn record_pid(&self, scheme: Scheme) -> u32 {
+        match scheme {
+            Scheme::RedisAlways => self.redis.pid(scheme).unwrap_or(self.database.pid),
+            _ => self.database.pid,
+        }
     }
 
     /// Ends Redis at once if the scheme keeps money in it.
     pub fn kill_redis_of(&mut self, scheme: Scheme) {
-        if let (Scheme::MemoryFirst, Some(redis)) = (scheme, &mut self.redis) {
-            redis.kill();
-        }
+        self.redis.kill(scheme);
     }
 
-    /// Starts Redis again, with what its file holds.
-    pub fn restart_redis(&mut self) -> Fallible<()> {
-        let Some(redis) = &mut self.redis else { return Ok(()) };
-        redis.restart();
-        let address = redis.address();
-        let until = Instant::now() + REDIS_READY_WITHIN;
-        self.runtime.block_on(async {
-            let mut redis = alternative::redis_connection(address).await?;
-            loop {
-                // It takes connections while it still reads, and says so.
-                let answer: Result<String, _> = redis::cmd("PING").query_async(&mut redis).await;
-                match answer {
-                    Ok(_) => return Ok(()),
-                    Err(error) if Instant::now() > until => return Err(error.into()),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            }
-        })
+    /// Starts the scheme's Redis again, with what its file holds.
+    pub fn restart_redis(&mut self, scheme: Scheme) -> Fallible<()> {
+        self.runtime.block_on(self.redis.restart(scheme))
     }
 
-    /// The settings of MariaDB that decide over durability, and its version.
+    /// The settings that decide over durability, and MariaDB's version.
     pub fn durability(&self) -> Fallible<String> {
         let names = DURABILITY.join("', '");
         let ask = format!("SHOW VARIABLES WHERE Variable_name IN ('{names}')");
         let rows = self.rows(&ask)?;
         let pair = |row: &MySqlRow| Ok(format!("{}={}", row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?));
-        Ok(rows.iter().map(pair).collect::<Result<Vec<_>, sqlx::Error>>()?.join(" "))
+        let pairs = rows.iter().map(pair).collect::<Result<Vec<_>, sqlx::Error>>()?;
+        let redis = self.runtime.block_on(self.redis.durability())?;
+        Ok([Some(pairs.join(" ")), redis].into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 
-    /// Makes an alternative's tables anew, with these envelopes in them.
+    /// Makes what an alternative keeps anew, with these envelopes in it.
     pub fn seed(&self, scheme: Scheme, envelopes: &[(EnvelopeId, Seed)], shares: u32, total_fen: i64) -> Fallible<()> {
         self.runtime.block_on(async {
             let mut database = connect(&self.database.node).await?;
-            tables::seed(&mut database, scheme, envelopes, shares, total_fen).await?;
-            if let (Scheme::MemoryFirst, Some(redis)) = (scheme, self.redis()) {
-                fill_redis(redis, envelopes, shares, total_fen).await?;
+            if scheme == Scheme::Presplit {
+                return Ok(presplit::seed(&mut database, envelopes, shares, total_fen).await?);
             }
-            Ok(())
+            tables::seed(&mut database, scheme, envelopes, shares, total_fen).await?;
+            self.redis.fill(scheme, envelopes, shares, total_fen).await
         })
     }
 
     /// Waits until all that Redis had was written to MariaDB; how long that took.
     pub fn wait_until_persisted(&self, scheme: Scheme, within: Duration) -> Fallible<Option<Duration>> {
-        let (Scheme::MemoryFirst, Some(redis)) = (scheme, self.redis()) else { return Ok(None) };
-        let started = Instant::now();
-        self.runtime.block_on(async {
-            let mut redis = alternative::redis_connection(redis).await?;
-            loop {
-                interrupt::check()?;
-                let waiting: u64 = redis::cmd("LLEN").arg(PENDING).query_async(&mut redis).await?;
-                if waiting == 0 {
-                    return Ok(Some(started.elapsed()));
-                }
-                if started.elapsed() > within {
-                    return Err(format!("{waiting} openings were still not in MariaDB").into());
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
+        match scheme {
+            Scheme::MemoryFirst => self.runtime.block_on(self.redis.wait_until_persisted(within)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the scheme's record holds of these envelopes.
+    pub fn stored(&self, scheme: Scheme, envelopes: &[EnvelopeId]) -> Fallible<Stored> {
+        if scheme == Scheme::RedisAlways {
+            return self.runtime.block_on(self.redis.stored(envelopes));
+        }
+        let free = (scheme == Scheme::Presplit).then(|| self.free(envelopes)).transpose()?;
+        Ok(Stored { entries: self.entries(scheme, envelopes)?, free })
     }
 
     /// The openings of these envelopes as they stand in the database.
-    pub fn entries(&self, scheme: Scheme, envelopes: &[EnvelopeId]) -> Fallible<Vec<Entry>> {
-        let places: HashMap<&[u8], u32> =
-            envelopes.iter().zip(0..).map(|(id, place)| (&id.as_bytes()[..], place)).collect();
+    fn entries(&self, scheme: Scheme, envelopes: &[EnvelopeId]) -> Fallible<Vec<Entry>> {
+        let places = places(envelopes);
         let tables = match scheme {
             Scheme::Hongbao => day_tables(envelopes),
             alternative => vec![format!("{}.entry", alternative.database())],
@@ -182,6 +160,24 @@ impl Testbed {
         Ok(entries)
     }
 
+    /// The shares of these envelopes that were split ahead and that nobody has.
+    fn free(&self, envelopes: &[EnvelopeId]) -> Fallible<Vec<Free>> {
+        let places = places(envelopes);
+        let ask = format!(
+            "SELECT envelope_id, COUNT(*), CAST(SUM(amount_fen) AS SIGNED) FROM {}.share WHERE user_id IS NULL \
+             GROUP BY envelope_id",
+            Scheme::Presplit.database()
+        );
+        let mut free = vec![Free::default(); envelopes.len()];
+        for row in self.rows(&ask)? {
+            if let Some(place) = places.get(row.try_get::<&[u8], _>(0)?) {
+                let (shares, fen): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+                free[*place as usize] = Free { shares: shares as u32, fen };
+            }
+        }
+        Ok(free)
+    }
+
     fn rows(&self, ask: &str) -> Fallible<Vec<MySqlRow>> {
         self.runtime.block_on(async { Ok(connect(&self.database.node).await?.fetch_all(sqlx::raw_sql(ask)).await?) })
     }
@@ -191,27 +187,15 @@ async fn connect(node: &str) -> Fallible<MySqlConnection> {
     Ok(alternative::server_options(node)?.connect().await?)
 }
 
+/// Each envelope's place in the plan, by its id.
+fn places(envelopes: &[EnvelopeId]) -> HashMap<&[u8], u32> {
+    envelopes.iter().zip(0..).map(|(id, place)| (&id.as_bytes()[..], place)).collect()
+}
+
 /// The service's journals that hold these envelopes.
 fn day_tables(envelopes: &[EnvelopeId]) -> Vec<String> {
     let table = |id: &EnvelopeId| FOLD.table_of(id.placement(ZONE_OFFSET_S as i32));
     let tables: BTreeSet<TableRef> = envelopes.iter().map(table).collect();
     let name = |table: TableRef| format!("db_{:02}.entry_{}_{}", table.database, table.table, table.span);
     tables.into_iter().map(name).collect()
-}
-
-/// Puts the shares of all envelopes there, drawn beforehand.
-async fn fill_redis(
-    address: SocketAddr,
-    envelopes: &[(EnvelopeId, Seed)],
-    shares: u32,
-    total_fen: i64,
-) -> Fallible<()> {
-    let mut redis = alternative::redis_connection(address).await?;
-    let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await?;
-    for (id, seed) in envelopes {
-        for some in tables::split(seed, shares, total_fen).chunks(PUSHED_AT_ONCE) {
-            let _: () = redis::cmd("RPUSH").arg(shares_key(*id)).arg(some).query_async(&mut redis).await?;
-        }
-    }
-    Ok(())
 }

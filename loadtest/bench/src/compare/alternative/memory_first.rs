@@ -7,21 +7,20 @@
 //! Redis does: there is no other copy.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use deadpool_redis::redis;
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::io::tcp::TcpSettings;
-use deadpool_redis::redis::{self, AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisError};
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock as _, EnvelopeId, SystemClock, Timestamp, UserId};
+use hongbao_core::{Clock as _, EnvelopeId, SystemClock, UserId};
 use hongbao_load::Fallible;
 use sqlx::Executor as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 
 use super::failure::Failure;
 use super::pool::connect;
-use super::tables::opened;
+use super::script::{Script, opened_key, outcome, redis_connection, shares_key};
+use super::tables::literal;
 
 /// The list of openings that MariaDB does not know yet.
 pub const PENDING: &str = "pending";
@@ -31,10 +30,6 @@ const PENDING_MAX: usize = 2_000_000;
 const BATCH_MAX: isize = 1_000;
 /// How long the writer pauses when there is nothing to write, or MariaDB is away.
 const PAUSE: Duration = Duration::from_millis(5);
-/// How long Redis may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Multiplexed connections: a few suffice.
-const CONNECTIONS: usize = 4;
 
 /// A repeated opener gets the same; else the next share is taken, the record kept and
 /// queued. The first value of the answer says which of it happened.
@@ -49,73 +44,30 @@ redis.call('HSET', KEYS[2], ARGV[1], record)
 redis.call('RPUSH', KEYS[3], ARGV[3] .. \",'\" .. ARGV[1] .. \"',\" .. record)
 return {0, record}";
 
-pub fn shares_key(envelope: EnvelopeId) -> String {
-    key("shares", envelope)
-}
-
-fn opened_key(envelope: EnvelopeId) -> String {
-    key("opened", envelope)
-}
-
-fn key(kind: &str, envelope: EnvelopeId) -> String {
-    format!("{kind}:{}", super::tables::literal(envelope))
-}
-
-/// A connection without delay.
-pub async fn redis_connection(address: SocketAddr) -> Result<MultiplexedConnection, RedisError> {
-    let to = ConnectionAddr::Tcp(address.ip().to_string(), address.port());
-    let info = to.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-    let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
-    Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
-}
-
-impl From<RedisError> for Failure {
-    fn from(error: RedisError) -> Failure {
-        Failure::Unknown(error.to_string())
-    }
-}
-
 pub struct MemoryFirst {
-    connections: Vec<MultiplexedConnection>,
-    next: AtomicUsize,
-    /// What Redis calls the script.
-    take: String,
+    take: Script,
 }
 
 impl MemoryFirst {
     /// Connects to both, and starts the writer.
     pub async fn start(database: MySqlConnectOptions, redis: SocketAddr) -> Fallible<MemoryFirst> {
-        let mut connections = Vec::new();
-        for _ in 0..CONNECTIONS {
-            connections.push(redis_connection(redis).await?);
-        }
-        let mut own = redis_connection(redis).await?;
-        let take = redis::cmd("SCRIPT").arg("LOAD").arg(TAKE).query_async(&mut own).await?;
+        let take = Script::load(redis, TAKE).await?;
+        let own = redis_connection(redis).await?;
         let writer = Writer { redis: own, connection: Some(connect(&database).await?), database };
         tokio::spawn(writer.run());
-        Ok(MemoryFirst { connections, next: AtomicUsize::new(0), take })
+        Ok(MemoryFirst { take })
     }
 
     /// Takes a share in Redis.
     pub async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
-        let at = SystemClock.now();
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut connection = self.connections[next % CONNECTIONS].clone();
-        let mut call = redis::cmd("EVALSHA");
-        call.arg(&self.take).arg(3).arg(shares_key(envelope)).arg(opened_key(envelope)).arg(PENDING);
-        call.arg(user.as_str()).arg(at.millis()).arg(super::tables::literal(envelope)).arg(PENDING_MAX);
-        let (what, record): (u8, String) = call.query_async(&mut connection).await?;
-        match what {
-            2 => return Ok(Outcome::Empty),
-            3 => return Err(Failure::Busy),
-            _ => (),
+        let mut call = self.take.call(3);
+        call.arg(shares_key(envelope)).arg(opened_key(envelope)).arg(PENDING);
+        call.arg(user.as_str()).arg(SystemClock.now().millis()).arg(literal(envelope)).arg(PENDING_MAX);
+        match self.take.send(&call).await? {
+            (2, _) => Ok(Outcome::Empty),
+            (3, _) => Err(Failure::Busy),
+            (what, record) => outcome(&record, what == 1),
         }
-        let mut parts = record.split(',').map(|part| part.parse::<i64>().ok());
-        let (Some(Some(seq)), Some(Some(amount_fen)), Some(Some(at_ms))) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Failure::Unknown(format!("Redis has answered {record:?}")));
-        };
-        Ok(opened(seq as u32, amount_fen, Timestamp::from_millis(at_ms), what == 1))
     }
 }
 

@@ -5,17 +5,20 @@
 //! gives the same answers. What differs is how it takes a share: that is one file
 //! a scheme. All of them draw with the same split, and only Hongbao credits balances.
 //!
-//! Reading order: [`bare`], which is none of them but their measure; [`row_lock`], [`optimistic`], [`serial`], [`memory_first`];
-//! then [`pool`] and [`tables`], which they share.
+//! Reading order: [`bare`], which is none of them but their measure; [`row_lock`], [`optimistic`], [`presplit`], [`serial`];
+//! [`memory_first`] and [`redis_always`], which keep money in Redis; then [`pool`], [`tables`] and [`script`], which they share.
 
 mod bare;
 mod memory_first;
 mod optimistic;
+pub mod presplit;
+mod redis_always;
 mod row_lock;
 mod serial;
 
 mod failure;
 mod pool;
+mod script;
 pub mod tables;
 
 use std::net::SocketAddr;
@@ -37,12 +40,15 @@ use self::failure::Failure;
 use self::memory_first::MemoryFirst;
 use self::optimistic::Optimistic;
 use self::pool::Pool;
+use self::presplit::Presplit;
+use self::redis_always::RedisAlways;
 use self::row_lock::RowLock;
 use self::serial::Serial;
 use super::scheme::Scheme;
 
-pub use self::memory_first::{PENDING, redis_connection, shares_key};
+pub use self::memory_first::PENDING;
 pub use self::pool::server_options;
+pub use self::script::{journal_key, opened_key, redis_connection, shares_key};
 
 /// What an alternative gets by its command line.
 #[derive(clap::Args, Clone, Debug)]
@@ -56,7 +62,7 @@ pub struct AlternativeArgs {
     /// MariaDB, as `host:port` or `unix:/path/to/socket`
     #[arg(long)]
     pub database: String,
-    /// Redis, as `host:port`; only memory-first needs it
+    /// Redis, as `host:port`; memory-first and redis-always need one
     #[arg(long)]
     pub redis: Option<SocketAddr>,
     /// Connections to MariaDB
@@ -64,12 +70,20 @@ pub struct AlternativeArgs {
     pub connections: u32,
 }
 
+impl AlternativeArgs {
+    fn redis(&self) -> Fallible<SocketAddr> {
+        self.redis.ok_or_else(|| format!("{} needs --redis", self.scheme.text()).into())
+    }
+}
+
 /// One of them.
 enum Alternative {
     Bare(Bare),
     RowLock(RowLock),
     Optimistic(Optimistic),
+    Presplit(Presplit),
     MemoryFirst(MemoryFirst),
+    RedisAlways(RedisAlways),
     Serial(Serial),
 }
 
@@ -83,10 +97,9 @@ impl Alternative {
             Scheme::NoWait => Alternative::RowLock(RowLock::new(Pool::open(node, connections).await?, false)),
             Scheme::Optimistic => Alternative::Optimistic(Optimistic::new(Pool::open(node, connections).await?)),
             Scheme::Serial => Alternative::Serial(Serial::start(&node, connections).await?),
-            Scheme::MemoryFirst => {
-                let redis = args.redis.ok_or("memory-first needs --redis")?;
-                Alternative::MemoryFirst(MemoryFirst::start(node, redis).await?)
-            }
+            Scheme::Presplit => Alternative::Presplit(Presplit::new(Pool::open(node, connections).await?)),
+            Scheme::MemoryFirst => Alternative::MemoryFirst(MemoryFirst::start(node, args.redis()?).await?),
+            Scheme::RedisAlways => Alternative::RedisAlways(RedisAlways::start(args.redis()?).await?),
             Scheme::Hongbao => return Err("Hongbao is no alternative of itself: start `hongbao server`".into()),
         })
     }
@@ -96,7 +109,9 @@ impl Alternative {
             Alternative::Bare(alternative) => alternative.open(envelope),
             Alternative::RowLock(alternative) => alternative.open(envelope, user).await,
             Alternative::Optimistic(alternative) => alternative.open(envelope, user).await,
+            Alternative::Presplit(alternative) => alternative.open(envelope, user).await,
             Alternative::MemoryFirst(alternative) => alternative.open(envelope, user).await,
+            Alternative::RedisAlways(alternative) => alternative.open(envelope, user).await,
             Alternative::Serial(alternative) => alternative.open(envelope, user).await,
         }
     }

@@ -1,18 +1,26 @@
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use hongbao_load::{Client, Generator, RequestSource};
 
 use super::*;
-use crate::compare::audit::Audit;
+use crate::compare::audit::{Audit, Entry, Free, Stored};
 use crate::compare::cell::CellPlan;
 use crate::compare::history::History;
 use crate::compare::run::Ready;
 use crate::compare::testbed::Testbed;
-use crate::prepare::{Opening, user_id};
+use crate::prepare::{Opening, SHARE_FEN_MEAN, user_id};
 
 const OPENERS: usize = 32;
-const ALTERNATIVES: [Scheme; 5] =
-    [Scheme::RowLock, Scheme::NoWait, Scheme::Optimistic, Scheme::MemoryFirst, Scheme::Serial];
+const ALTERNATIVES: [Scheme; 7] = [
+    Scheme::RowLock,
+    Scheme::NoWait,
+    Scheme::Optimistic,
+    Scheme::Presplit,
+    Scheme::MemoryFirst,
+    Scheme::RedisAlways,
+    Scheme::Serial,
+];
 
 /// One MariaDB and one Redis for all tests, one after the other.
 fn testbed() -> MutexGuard<'static, Testbed> {
@@ -39,13 +47,17 @@ impl Drop for Running {
 
 /// Seeds what the plan needs, and starts an alternative on it.
 fn start(testbed: &Testbed, scheme: Scheme, plan: CellPlan) -> (Ready, Running) {
-    let ready = Ready::seed(testbed, scheme, plan).unwrap();
+    (Ready::seed(testbed, scheme, plan).unwrap(), start_another(testbed, scheme))
+}
+
+/// Starts an alternative on what is there.
+fn start_another(testbed: &Testbed, scheme: Scheme) -> Running {
     let listen = ([127, 0, 0, 1], 0).into();
     let args = AlternativeArgs {
         scheme,
         listen,
         database: testbed.database.node.clone(),
-        redis: testbed.redis(),
+        redis: testbed.redis(scheme),
         connections: 16,
     };
     let (send_address, address) = std::sync::mpsc::sync_channel(1);
@@ -61,7 +73,7 @@ fn start(testbed: &Testbed, scheme: Scheme, plan: CellPlan) -> (Ready, Running) 
         });
     });
     let addr = address.recv().unwrap();
-    (ready, Running { addr, stop: Some(stop), thread: Some(thread) })
+    Running { addr, stop: Some(stop), thread: Some(thread) }
 }
 
 /// Sends every request once; gives what was opened, and how often each other answer came.
@@ -116,10 +128,72 @@ fn a_user_who_asks_thirty_two_times_at_once_gets_one_share_and_hears_of_it_every
         assert!(errors.keys().all(|label| known.contains(&label.as_str())), "{scheme:?}: {errors:?}");
         assert!(errors["200 opened replayed"] > 0, "{scheme:?}: {errors:?}");
         testbed.wait_until_persisted(scheme, std::time::Duration::from_secs(20)).unwrap();
-        let entries = ready.entries(&testbed).unwrap();
-        assert_eq!(entries.len(), 1, "{scheme:?}");
-        assert_eq!((entries[0].seq, entries[0].user.as_str()), (1, user_id(7).as_str()));
+        let entries = ready.stored(&testbed).unwrap().entries;
+        assert_eq!((entries.len(), entries[0].user.as_str()), (1, user_id(7).as_str()), "{scheme:?}");
+        // Whoever writes first of those that hold a row each may hold any of them.
+        assert!(entries[0].seq == 1 || scheme == Scheme::Presplit, "{scheme:?}: {entries:?}");
     }
+}
+
+/// What is left of each envelope of one of the schemes that split ahead, all of whose shares were asked for.
+fn all_is_taken(testbed: &Testbed, ready: &Ready, shares: usize) {
+    let Stored { entries, free } = ready.stored(testbed).unwrap();
+    assert!(free.is_some_and(|free| free.iter().all(|free| *free == Free::default())), "{:?}", ready.scheme);
+    assert_eq!(entries.len(), shares, "{:?}", ready.scheme);
+    for of in [|entry: &Entry| entry.seq.to_string(), |entry: &Entry| entry.user.clone()] {
+        let different: HashSet<(u32, String)> = entries.iter().map(|entry| (entry.envelope, of(entry))).collect();
+        assert_eq!(different.len(), shares, "{:?}", ready.scheme);
+    }
+    let paid: i64 = entries.iter().map(|entry| entry.amount_fen).sum();
+    assert_eq!(paid, shares as i64 * SHARE_FEN_MEAN, "{:?}", ready.scheme);
+}
+
+#[test]
+fn shares_that_repeats_let_go_are_given_to_others_until_all_are_taken() {
+    let testbed = testbed();
+    for scheme in [Scheme::Presplit, Scheme::RedisAlways] {
+        // Each of as many users as there are shares asks eight times at once.
+        let openings = (0..80).flat_map(|user| [Opening { user, envelope: 0 }; 8]).collect();
+        let (ready, alternative) = start(&testbed, scheme, CellPlan { envelopes: 1, shares: 80, openings });
+        let (history, errors) = open_all(&ready, alternative.addr);
+        assert_eq!((history.opened(), errors.get("200 opened replayed")), (80, Some(&560)), "{scheme:?}: {errors:?}");
+        all_is_taken(&testbed, &ready, 80);
+    }
+}
+
+#[test]
+fn two_servers_of_the_same_envelopes_give_each_user_one_share_and_none_twice() {
+    let testbed = testbed();
+    for scheme in [Scheme::Presplit, Scheme::RedisAlways] {
+        let (ready, alternative) = start(&testbed, scheme, plan(3, 100, 150));
+        let another = start_another(&testbed, scheme);
+        // Every user asks both.
+        let opened = std::thread::scope(|scope| {
+            let threads = [&alternative, &another].map(|server| scope.spawn(|| open_all(&ready, server.addr)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let known = ["200 opened replayed", "200 empty"];
+        let errors = || opened.iter().flat_map(|(_, errors)| errors);
+        assert!(
+            errors().all(|(label, _)| known.contains(&label.as_str())),
+            "{scheme:?}: {:?}",
+            errors().collect::<Vec<_>>()
+        );
+        assert_eq!(opened.iter().map(|(history, _)| history.opened()).sum::<u64>(), 300, "{scheme:?}");
+        all_is_taken(&testbed, &ready, 300);
+    }
+}
+
+#[test]
+fn a_record_in_redis_comes_back_whole_from_its_file() {
+    let mut testbed = testbed();
+    let (ready, alternative) = start(&testbed, Scheme::RedisAlways, plan(3, 100, 150));
+    let (history, _) = open_all(&ready, alternative.addr);
+    testbed.kill_redis_of(Scheme::RedisAlways);
+    testbed.restart_redis(Scheme::RedisAlways).unwrap();
+    let audit = audit(&testbed, &ready, &history);
+    assert!(audit.holds() && audit.acknowledged == 300, "{audit:?}");
+    assert!(testbed.durability().unwrap().ends_with("redis-always appendonly=yes appendfsync=always"));
 }
 
 #[test]
