@@ -22,7 +22,7 @@ pub struct Entry {
     pub remaining_fen: i64,
 }
 
-/// The shares of an envelope that nobody has, of a scheme that stores them.
+/// The shares of an envelope that no user has, of a scheme that stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Free {
     pub shares: u32,

@@ -160,7 +160,7 @@ impl Testbed {
         Ok(entries)
     }
 
-    /// The shares of these envelopes that were split ahead and that nobody has.
+    /// The shares of these envelopes that were split ahead and that no user has.
     fn free(&self, envelopes: &[EnvelopeId]) -> Fallible<Vec<Free>> {
         let places = places(envelopes);
         let ask = format!(

@@ -49,7 +49,7 @@ CREATE VIEW entry AS
 /// Answers with a row `seq, amount_fen, at_ms, replayed`, or with none when nothing is left.
 ///
 /// Where no row is free and unlocked, one that is locked may become free again, by a rollback. So the
-/// first of those that nobody has for good is waited for, in the order of the primary key as all
+/// first of those that are not taken for good is waited for, in the order of the primary key as all
 /// others lock: then two never wait for each other.
 const PROCEDURE: &str = "\
 CREATE PROCEDURE open_share(

@@ -28,7 +28,7 @@ pub async fn redis_connection(address: SocketAddr) -> Result<MultiplexedConnecti
     Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
 }
 
-/// The list of the amounts that nobody has taken.
+/// The list of the amounts that are not taken yet.
 pub fn shares_key(envelope: EnvelopeId) -> String {
     key("shares", envelope)
 }

@@ -130,7 +130,7 @@ fn a_user_who_asks_thirty_two_times_at_once_gets_one_share_and_hears_of_it_every
         testbed.wait_until_persisted(scheme, std::time::Duration::from_secs(20)).unwrap();
         let entries = ready.stored(&testbed).unwrap().entries;
         assert_eq!((entries.len(), entries[0].user.as_str()), (1, user_id(7).as_str()), "{scheme:?}");
-        // Whoever writes first of those that hold a row each may hold any of them.
+        // Each holds a row, and the first that writes may hold any of them.
         assert!(entries[0].seq == 1 || scheme == Scheme::Presplit, "{scheme:?}: {entries:?}");
     }
 }
