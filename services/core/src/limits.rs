@@ -393,8 +393,8 @@ pub const MINT_TRIES_MAX: u32 = 1_000;
 pub const READY_ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Age of the database's last answer above which `/readyz` is 503.
 pub const READY_AGE_MAX: Duration = Duration::from_secs(4);
-/// The least cap with which each process may keep one permit of an envelope for longer: a host has fewer processes.
-pub const PERMIT_KEPT_LONG_CAP_MIN: u32 = 8;
+/// The least cap under which a process with lanes holds a permit of every envelope. At most half of a cap is held so.
+pub const PERMIT_STANDING_CAP_MIN: u32 = 8;
 /// Wait before a connection to memcached is tried again; it doubles after each failure.
 pub const PERMIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest of these waits.

@@ -146,6 +146,7 @@ async fn permits_of(
     let Some(address) = &entry.memcached else { return Ok(Arc::new(LocalPermits::new(cap))) };
     let holder = getrandom::u64().map_err(|error| error.to_string())?;
     let metrics = PermitMetrics::register(registry);
-    let options = MemcachedOptions { traffic, ..MemcachedOptions::new(address.as_str()) };
+    let lanes = installation.server.lanes;
+    let options = MemcachedOptions { traffic, lanes, ..MemcachedOptions::new(address.as_str()) };
     Ok(Arc::new(MemcachedPermits::start(options, holder, cap, clock, metrics).await))
 }
