@@ -267,6 +267,14 @@ pub const REFUSED_REMEMBERED_MS: u64 = 1_000;
 pub const RETRY_AFTER_S_MAX: u32 = 4;
 /// Envelopes that a lane reads at the same time after a batch that failed.
 pub const RELOADS_AT_ONCE: usize = 16;
+/// Envelopes that a server reads with one statement, as many as the usual `loads_max`.
+pub const LOAD_BATCH_MAX: usize = 256;
+/// Batches of envelopes that a server reads at the same time; what is asked for meanwhile makes the next one.
+pub const LOAD_BATCHES_AT_ONCE: usize = 2;
+/// The longest journal that is read together with others.
+pub const LOAD_TOGETHER_ENTRIES_MAX: u32 = 1_000;
+/// How long a batch of envelopes may take to be read before each of them is read alone.
+pub const LOAD_BATCH_WITHIN: Duration = Duration::from_secs(2);
 /// Transactions of one envelope that an operator may let into the database at once.
 pub const PERMIT_CAP_MAX: u32 = 10_000;
 /// Envelopes of which a process holds entry permits at the same time.

@@ -18,6 +18,7 @@ mod failure;
 pub mod lease;
 mod left;
 mod manifests;
+mod many;
 pub mod mysql;
 mod place;
 mod port;

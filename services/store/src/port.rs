@@ -1,6 +1,8 @@
 //! The verbs of a store, by who uses them: a server creates envelopes and opens
 //! them; the jobs of the workers credit, refund and remove; the audit scans.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
@@ -149,6 +151,26 @@ pub trait Journals: Send + Sync {
         id: EnvelopeId,
         user: &UserId,
     ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError>;
+
+    /// Rows and folds of many envelopes at once, each as [`Journals::load`] gives it, `None` for one that does not
+    /// exist. Those that are not among them are to be loaded one by one: they may lie in a table of their date or in
+    /// the archive, or their row is damaged. It is for envelopes of any databases, each at most once.
+    async fn load_many(
+        &self,
+        _ids: &[EnvelopeId],
+    ) -> Result<HashMap<EnvelopeId, Option<(Envelope, Journal)>>, StoreError> {
+        Ok(HashMap::new())
+    }
+
+    /// The entries up to `through_seq` of many journals at once, in order. Those that are not among them have none,
+    /// or are to be read one by one, for the same reasons as in [`Journals::load_many`].
+    async fn load_journals(
+        &self,
+        _ids: &[EnvelopeId],
+        _through_seq: u32,
+    ) -> Result<HashMap<EnvelopeId, Vec<Entry>>, StoreError> {
+        Ok(HashMap::new())
+    }
 
     /// A page of the journal after `after_seq`, in order.
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError>;

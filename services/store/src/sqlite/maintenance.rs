@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Timestamp};
 
-use super::query::all;
+use super::query::{all, json_list};
 use super::store::SqliteStore;
 use crate::failure::commit_failed;
 use crate::rows::{self, envelope_and_journal};
@@ -45,9 +45,8 @@ impl Maintenance for SqliteStore {
 
     async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
         let (file, statements) = self.writable(table)?;
-        let ids: Vec<String> = envelopes.iter().map(|id| format!("\"{}\"", id.to_string().replace('-', ""))).collect();
         let mut writer = file.writer().await?;
-        let removal = sqlx::query(&statements.purge).bind(format!("[{}]", ids.join(",")));
+        let removal = sqlx::query(&statements.purge).bind(json_list(envelopes));
         let removed = removal.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
         writer.committed()?;
         Ok(removed)
