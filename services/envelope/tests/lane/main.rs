@@ -206,7 +206,7 @@ async fn an_envelope_with_more_openers_than_a_part_of_the_memory_has_room_for_st
         let openings: Vec<(EnvelopeId, &str)> = part.iter().map(|name| (id, name.as_str())).collect();
         assert!(bench.batch(&openings).await.iter().all(|answer| seq_of(answer).is_some()));
     }
-    let live = bench.context.live.get(id, &bench.store, START).expect("it is still in memory");
+    let live = bench.context.live.get(id, &*bench.store, START).expect("it is still in memory");
     assert_eq!(live.journal().open_count(), 5_000);
 }
 
