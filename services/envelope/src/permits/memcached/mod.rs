@@ -45,6 +45,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
 use self::link::{Link, Terms};
 pub use self::metrics::PermitMetrics;
+use self::standing::tell_host;
 use self::state::{Admission, KEPT_FOR, PermitStates, RetentionPolicy};
 use super::{Counter, Permits};
 
@@ -173,7 +174,10 @@ impl Permits for MemcachedPermits {
 
     async fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
-        self.0.leave_host().await;
+        if self.0.states.lock().standing.stop() {
+            // What is not taken back expires.
+            let _ = standing::leave_host(&mut *self.0.links[0].lock().await, &self.0.terms).await;
+        }
         // What is idle at one look has been idle long enough at the next.
         self.0.write_due(Duration::ZERO).await;
         for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
@@ -287,6 +291,23 @@ impl Inner {
         }
         self.away.store(away, Ordering::Relaxed);
         self.terms.metrics.local.set(away.into());
+    }
+
+    /// Tells the other processes of the host what this one is, and learns it of them.
+    async fn take_part(&self) {
+        let mut link = self.links[0].lock().await;
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let stop = || self.states.lock().standing.stop();
+        let told = match link.is_up() {
+            true => tell_host(&mut link, &self.terms, self.cap(), stop).await.inspect_err(|error| self.broke(error)),
+            false => Ok((None, 0)),
+        };
+        // Without memcached each process counts for itself.
+        let (usable_until, reserved) = told.unwrap_or_default();
+        self.states.lock().standing.set(usable_until, reserved);
+        self.terms.metrics.standing.set(usable_until.is_some().into());
     }
 
     fn broke(&self, error: &std::io::Error) {

@@ -13,14 +13,12 @@
 
 use std::collections::HashSet;
 use std::io::Result;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::limits::{PERMIT_STANDING_CAP_MIN, PERMITS_HELD_MAX};
 
-use super::Inner;
-use super::link::Link;
+use super::link::{Link, Terms};
 
 const STANDING: &str = "standing";
 const ASKING: &str = "asking";
@@ -54,67 +52,52 @@ impl StandingPermit {
     }
 
     /// From now on nothing enters by it. True: all that had entered have left.
-    fn stop(&mut self) -> bool {
+    pub fn stop(&mut self) -> bool {
         self.usable_until = None;
         self.inside.is_empty()
     }
 
-    fn set(&mut self, usable_until: Option<Instant>, reserved: u32) {
+    /// Until when it may be used, if it is held, and how many there are on the host.
+    pub fn set(&mut self, usable_until: Option<Instant>, reserved: u32) {
         self.usable_until = usable_until;
         self.reserved = reserved;
     }
 }
 
-impl Inner {
-    /// Tells the other processes of the host whether this one stands or asks, and learns it of them.
-    pub(super) async fn take_part(&self) {
-        let mut link = self.links[0].lock().await;
-        if self.closed.load(Ordering::Relaxed) {
-            return;
-        }
-        let told = match link.is_up() {
-            true => self.tell_host(&mut link).await.inspect_err(|error| self.broke(error)),
-            false => Ok((None, 0)),
-        };
-        // Without memcached each process counts for itself.
-        let (usable_until, reserved) = told.unwrap_or_default();
-        self.states.lock().standing.set(usable_until, reserved);
-        self.terms.metrics.standing.set(usable_until.is_some().into());
+/// Tells the other processes of the host whether this one stands or asks, and learns it of them. `stop` ends the
+/// use of the standing permit, as [`StandingPermit::stop`]. Gives until when that may be used, and how much of
+/// the cap is not for those who ask.
+pub async fn tell_host(
+    link: &mut Link,
+    terms: &Terms,
+    cap: u32,
+    stop: impl Fn() -> bool,
+) -> Result<(Option<Instant>, u32)> {
+    let wants = terms.lanes && cap >= PERMIT_STANDING_CAP_MIN;
+    let asking = link.keep(ASKING, u32::from(!wants), None, terms).await?;
+    let stands = wants && asking.of_others(terms.holder) == 0;
+    // What has entered by it counts until it leaves.
+    let is_kept = stands || !stop();
+    // Half of the cap is left for those who find no room here, and ask.
+    let standing_max = cap / 2;
+    let standing = link.keep(STANDING, u32::from(is_kept), stands.then_some(standing_max), terms).await?;
+    let reserved = standing.total();
+    if !stands {
+        return Ok((None, reserved));
     }
+    let Some(until_s) = standing.until_s(terms.holder) else { return Ok((None, reserved.max(standing_max))) };
+    if link.read(ASKING, terms).await?.of_others(terms.holder) > 0 {
+        return Ok((None, reserved));
+    }
+    // A second less, for memcached counts in whole ones.
+    let left_s = (until_s - terms.now_s() - 1).clamp(0, terms.ttl_s.into());
+    Ok((Some(Instant::now() + Duration::from_secs(left_s.unsigned_abs())), reserved))
+}
 
-    /// Takes part no longer.
-    pub(super) async fn leave_host(&self) {
-        let is_unused = self.states.lock().standing.stop();
-        let mut link = self.links[0].lock().await;
-        for name in [STANDING, ASKING] {
-            if is_unused && link.is_up() {
-                // What is not taken back expires.
-                let _ = link.keep(name, 0, None, &self.terms).await;
-            }
-        }
+/// Takes back what this process has told.
+pub async fn leave_host(link: &mut Link, terms: &Terms) -> Result<()> {
+    for name in [STANDING, ASKING] {
+        link.keep(name, 0, None, terms).await?;
     }
-
-    /// Gives until when our standing permit may be used, and how much of the cap is not for those who ask.
-    async fn tell_host(&self, link: &mut Link) -> Result<(Option<Instant>, u32)> {
-        let (terms, cap) = (&self.terms, self.cap());
-        let wants = terms.lanes && cap >= PERMIT_STANDING_CAP_MIN;
-        let asking = link.keep(ASKING, u32::from(!wants), None, terms).await?;
-        let stands = wants && asking.of_others(terms.holder) == 0;
-        // What has entered by it counts until it leaves.
-        let is_kept = stands || !self.states.lock().standing.stop();
-        // Half of the cap is left for those who find no room here, and ask.
-        let standing_max = cap / 2;
-        let standing = link.keep(STANDING, u32::from(is_kept), stands.then_some(standing_max), terms).await?;
-        let reserved = standing.total();
-        if !stands {
-            return Ok((None, reserved));
-        }
-        let Some(until_s) = standing.until_s(terms.holder) else { return Ok((None, reserved.max(standing_max))) };
-        if link.read(ASKING, terms).await?.of_others(terms.holder) > 0 {
-            return Ok((None, reserved));
-        }
-        // A second less, for memcached counts in whole ones.
-        let left_s = (until_s - terms.now_s() - 1).clamp(0, terms.ttl_s.into());
-        Ok((Some(Instant::now() + Duration::from_secs(left_s.unsigned_abs())), reserved))
-    }
+    Ok(())
 }
