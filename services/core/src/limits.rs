@@ -303,6 +303,10 @@ pub const CONNECTION_AGE_MS_MAX: u64 = 1_800_000;
 pub const PROMISES_READ_MS: u64 = 1_000;
 /// Such readings after which the tables of all databases of a server have been looked at again.
 pub const PROMISE_ROUND: usize = 16;
+/// Some of these tables are looked at in one of so many readings: a look takes several statements.
+pub const PROMISE_EVERY: usize = 4;
+/// Milliseconds for which it is known what a database's clock shows. It is read with the settings.
+pub const CLOCK_KNOWN_MS_MAX: u64 = 1_500;
 /// Milliseconds between two attempts to reach a database that does not answer.
 pub const RECONNECT_MS: u64 = 100;
 /// Transfers that one wallet transaction may write.
@@ -429,6 +433,8 @@ pub const MYSQL_STATEMENTS_MAX: usize = 96;
 /// that it makes for them (`in_predicate_conversion_threshold`, 1,000), and may then
 /// read the whole table instead of looking for each.
 pub const SQL_LIST_MAX: usize = 500;
+/// Tables that one statement looks at.
+pub const TABLES_AT_ONCE_MAX: usize = 100;
 /// How long a writer of SQLite waits for the write lock of another process.
 pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read one SQLite file at the same time.
@@ -456,6 +462,12 @@ pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const JOB_FAILURES_IN_A_ROW_MAX: u32 = 5;
 /// The shortest wait after a run that was left out.
 pub const JOB_SKIPPED_REST_MIN: Duration = Duration::from_millis(100);
+/// The longest rest after a run that saw nothing to do: what comes meanwhile waits so long.
+pub const JOB_QUIET_REST_MAX: Duration = Duration::from_secs(1);
+/// The same of credits, for which users wait.
+pub const CREDIT_QUIET_REST_MAX: Duration = Duration::from_millis(250);
+/// A quiet time so many times as long as a rest comes before it, in which nothing was to be credited.
+pub const CREDIT_QUIET_TIMES: u32 = 40;
 /// The longest rest after a busy run.
 pub const JOB_REST_MAX: Duration = Duration::from_secs(1);
 /// The same of a job that may be late: one of its runs may take half a minute, as where the file of a table is made, put
@@ -499,6 +511,8 @@ const _: () = assert!(CACHE_READ_MS_MAX < CACHE_WRITE_MS_MAX);
 const _: () = assert!(CONNECTION_UNASKED_MS_MAX < CONNECTION_IDLE_MS_MAX);
 const _: () = assert!(CONNECTION_IDLE_MS_MAX < CONNECTION_AGE_MS_MAX);
 const _: () = assert!(PROMISES_READ_MS * PROMISE_ROUND as u64 <= CONNECTION_IDLE_MS_MAX, "a round keeps what is held");
+const _: () = assert!(PROMISE_ROUND.is_multiple_of(PROMISE_EVERY) && PROMISE_EVERY > 1, "a round is whole");
+const _: () = assert!(CLOCK_KNOWN_MS_MAX > PROMISES_READ_MS);
 const _: () = assert!(SNAPSHOT_BYTES_MAX <= SNAPSHOT_BYTES_PER_ROUND_MAX);
 const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(SNAPSHOT_ROUND_MS < SNAPSHOT_REFUSED_REST_MS_MIN);

@@ -34,6 +34,6 @@ pub use self::exporting::{Exported, Exporting};
 pub use self::left::LeftStore;
 pub use self::port::{
     Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
-    TailEntry,
+    TailEntry, Waiting,
 };
 pub use self::sealing::{Closed, ManifestRow, Outline, Seal, Sealing, StoredManifest};

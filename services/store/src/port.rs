@@ -58,6 +58,17 @@ pub struct PendingPage {
     pub ends: Option<(EnvelopeId, EnvelopeId)>,
 }
 
+/// What is left to be done in a table, as far as one look tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// There are envelopes that wait for a payment.
+    pub has_unpaid: bool,
+    /// There are envelopes that were cancelled.
+    pub has_cancelled: bool,
+    /// When the first of the active envelopes expires, or has; `None` where there are none.
+    pub first_expiry: Option<Timestamp>,
+}
+
 /// Envelopes and journals. Each verb that writes is one transaction, durable when
 /// it returns; what a verb reads is *visible*, and durable after a [`Barrier`].
 ///
@@ -112,8 +123,8 @@ pub trait Store:
         Ok(Fence::open())
     }
 
-    /// Asks whether the database answers; tells its clock if it has one of its own.
-    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+    /// What the database's clock shows, if it has one of its own: as it answered now, or a moment ago.
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
 }
@@ -192,6 +203,9 @@ pub trait Crediting: Send + Sync {
     /// The position of the last entry of a table; 0 when it is empty.
     async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError>;
 
+    /// [`Crediting::tail_position`] of these tables, in their order.
+    async fn tail_positions(&self, tables: &[TableRef]) -> Result<Vec<i64>, StoreError>;
+
     /// Active envelopes of a table whose journal goes beyond `settled_seq`,
     /// by id after `after`. For what a tail has missed.
     async fn unsettled(
@@ -208,6 +222,9 @@ pub trait Crediting: Send + Sync {
 /// Envelopes whose time has come: those to cancel, to remove and to refund.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
+    /// What is left to be done in these tables, in their order.
+    async fn waiting(&self, tables: &[TableRef]) -> Result<Vec<Waiting>, StoreError>;
+
     /// Envelopes of a table that wait for a payment since before `created_before`,
     /// by id after `after`. The cursor lets a worker pass those that may wait
     /// longer, however many they are, and reach the ones behind them.

@@ -31,7 +31,8 @@ pub struct Statements {
     /// Up to the list of ids; then comes through which seq.
     pub load_journals: String,
     pub load_for: String,
-    pub tail_position: String,
+    /// The position of the last entry, null where there is none: an expression.
+    pub tail_end: String,
     pub expired: String,
     pub scan: String,
 }
@@ -72,7 +73,7 @@ impl Statements {
                  FROM {envelope} e {last_of_one} \
                  LEFT JOIN {entry} o ON o.envelope_id = e.id AND o.user_id = ? WHERE e.id = ?"
             ),
-            tail_position: format!("SELECT /* tail_position */ max(position) FROM {entry}"),
+            tail_end: format!("(SELECT max(position) FROM {entry})"),
             expired: format!(
                 "SELECT /* expired */ {e}, {last_seq}, {last_user}, {last_remaining} FROM {envelope} e \
                  WHERE e.stage = 1 AND e.expires_at_ms <= ? AND e.expires_at_ms >= ? \

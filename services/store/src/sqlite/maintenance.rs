@@ -4,14 +4,25 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Timestamp};
 
-use super::query::{all, json_list};
+use super::query::{all, json_list, one};
 use super::store::SqliteStore;
 use crate::failure::commit_failed;
 use crate::rows::{self, envelope_and_journal};
-use crate::{Maintenance, StoreError};
+use crate::{Maintenance, StoreError, Waiting};
 
 #[async_trait]
 impl Maintenance for SqliteStore {
+    async fn waiting(&self, tables: &[TableRef]) -> Result<Vec<Waiting>, StoreError> {
+        let mut waiting = Vec::with_capacity(tables.len());
+        for table in tables {
+            let (file, statements) = self.at(*table)?;
+            let text = format!("SELECT /* waiting */ {}", statements.plain.waiting);
+            let row = one(file, sqlx::query(&text)).await?;
+            waiting.push(row.map_or(Ok(Waiting::default()), |row| rows::waiting(&row))?);
+        }
+        Ok(waiting)
+    }
+
     async fn unpaid(
         &self,
         table: TableRef,
