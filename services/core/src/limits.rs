@@ -467,7 +467,7 @@ pub const JOB_QUIET_REST_MAX: Duration = Duration::from_secs(1);
 /// The same of credits, for which users wait.
 pub const CREDIT_QUIET_REST_MAX: Duration = Duration::from_millis(250);
 /// A quiet time so many times as long as a rest comes before it, in which nothing was to be credited.
-pub const CREDIT_QUIET_TIMES: u32 = 40;
+pub const CREDIT_QUIET_TIMES: u32 = 20;
 /// The longest rest after a busy run.
 pub const JOB_REST_MAX: Duration = Duration::from_secs(1);
 /// The same of a job that may be late: one of its runs may take half a minute, as where the file of a table is made, put

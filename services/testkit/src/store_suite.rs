@@ -72,6 +72,7 @@ macro_rules! store_behaviours {
             a_scan_and_a_load_see_one_moment
             what_is_not_settled_is_counted_page_by_page
             the_tail_gives_entries_in_the_order_of_writing
+            many_tables_are_looked_at_together
             a_settlement_never_goes_backward
             the_furthest_of_several_settlements_counts
             what_the_tail_has_missed_is_found

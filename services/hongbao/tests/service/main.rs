@@ -25,6 +25,7 @@ mod faults_kill;
 mod file_clock;
 mod folder;
 mod folder_upgrade;
+mod installation_idle;
 mod installation_leaving;
 mod installation_leaving_load;
 mod installation_maps;
