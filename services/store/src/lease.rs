@@ -18,6 +18,9 @@ pub trait Leases: Send + Sync + 'static {
     /// from now. Gives of each, in their order, whether it is; false if it is another's.
     async fn hold(&self, jobs: &[&str], holder: &str, time: Duration) -> Result<Vec<bool>, StoreError>;
 
+    /// The same, and gives only how many of them are the holder's.
+    async fn hold_some(&self, jobs: &[&str], holder: &str, time: Duration) -> Result<usize, StoreError>;
+
     /// Gives of each of these jobs whether `holder` could hold its lease now. It changes none.
     async fn could_hold(&self, jobs: &[&str], holder: &str) -> Result<Vec<bool>, StoreError>;
 
@@ -32,6 +35,10 @@ pub struct Alone;
 impl Leases for Alone {
     async fn hold(&self, jobs: &[&str], _holder: &str, _time: Duration) -> Result<Vec<bool>, StoreError> {
         Ok(vec![true; jobs.len()])
+    }
+
+    async fn hold_some(&self, jobs: &[&str], _holder: &str, _time: Duration) -> Result<usize, StoreError> {
+        Ok(jobs.len())
     }
 
     async fn could_hold(&self, jobs: &[&str], _holder: &str) -> Result<Vec<bool>, StoreError> {

@@ -27,6 +27,10 @@ const LEASE_TIME: Duration = Duration::from_millis(2_000);
 /// answer loses nothing.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
+/// Where others hold some of the leases, a count is all that tells in most of the asks that nothing has changed; in each
+/// of so many it is asked which they are.
+const ASK_WHICH_EVERY: u32 = 4;
+
 /// For how long it is left to others by a process whose runs fail: long enough
 /// for one that lives to take it.
 const YIELDED_FOR: Duration = Duration::from_millis(4_000);
@@ -191,8 +195,8 @@ impl Keeper {
         }
     }
 
-    /// Asks once for all leases that are wanted; gives whether there was an answer.
-    async fn ask(&self, was_failing: bool) -> bool {
+    /// Asks, for the `asks`th time, for all leases that are wanted; gives whether there was an answer.
+    async fn ask(&self, asks: u32, was_failing: bool) -> bool {
         let _asking = self.asking.lock().await;
         let jobs = self.wanted();
         if self.clock.is_far_off().await {
@@ -206,27 +210,37 @@ impl Keeper {
             }
             return true;
         }
-        let (held, others): (Vec<&JobLease>, Vec<&JobLease>) =
-            jobs.into_iter().partition(|job| is_held(*job.until.borrow()));
-        let answers = [self.hold(&held).await, self.take(&others).await];
-        let answered = answers.iter().all(Result::is_ok);
-        for error in answers.into_iter().filter_map(Result::err).filter(|_| !was_failing).take(1) {
-            tracing::error!(%error, "the leases cannot be asked for");
+        let answer = self.hold_what_is_free(&jobs, asks).await;
+        if let Err(error) = answer.as_ref().map_err(|error| error.to_string())
+            && !was_failing
+        {
+            tracing::error!(error, "the leases cannot be asked for");
         }
-        for job in held.iter().chain(&others) {
+        for job in jobs {
             self.metrics.lease_held(job.job, is_held(*job.until.borrow()));
         }
-        answered
+        answer.is_ok()
     }
 
-    /// Takes those that no other process holds: one that has them is asked who it is, and nothing more.
-    async fn take(&self, jobs: &[&JobLease]) -> Result<(), StoreError> {
-        if jobs.is_empty() {
-            return Ok(());
+    /// Renews those of these that are held, and takes those that no process holds. Where all are as they were this is
+    /// one statement, which writes nothing for a process that holds none.
+    async fn hold_what_is_free(&self, jobs: &[&JobLease], asks: u32) -> Result<(), StoreError> {
+        let LeaseHolder { leases, holder } = &self.lease_holder;
+        let held: Vec<&JobLease> = jobs.iter().copied().filter(|job| is_held(*job.until.borrow())).collect();
+        if held.is_empty() && !jobs.is_empty() {
+            let could = leases.could_hold(&names(jobs), holder).await?;
+            let free: Vec<&JobLease> =
+                jobs.iter().zip(could).filter_map(|(job, could)| could.then_some(*job)).collect();
+            return self.hold(&free).await;
         }
-        let could = self.lease_holder.leases.could_hold(&names(jobs), &self.lease_holder.holder).await?;
-        let free: Vec<&JobLease> = jobs.iter().zip(could).filter_map(|(job, could)| could.then_some(*job)).collect();
-        self.hold(&free).await
+        if held.len() < jobs.len() && !asks.is_multiple_of(ASK_WHICH_EVERY) {
+            let asked_at = Instant::now();
+            if leases.hold_some(&names(jobs), holder, LEASE_TIME).await? == held.len() {
+                held.iter().for_each(|job| job.renewed(asked_at));
+                return Ok(());
+            }
+        }
+        self.hold(jobs).await
     }
 
     /// Takes or renews these. After an error what is held stays held until it ends.
@@ -237,16 +251,28 @@ impl Keeper {
         let LeaseHolder { leases, holder } = &self.lease_holder;
         let asked_at = Instant::now();
         let held = leases.hold(&names(jobs), holder, LEASE_TIME).await?;
-        for (JobLease { job, until, wanted }, held) in jobs.iter().zip(held) {
-            let (was_held, held) = (is_held(*until.borrow()), held && *wanted.lock() == Wanted::Now);
+        for (lease, held) in jobs.iter().zip(held) {
+            let (job, was_held) = (lease.job, is_held(*lease.until.borrow()));
             match (was_held, held) {
                 (false, true) => tracing::info!(job, "this process runs the job now"),
                 (true, false) => tracing::warn!(job, "another process runs the job now"),
                 _ => {}
             }
-            until.send_replace(held.then_some(asked_at + LEASE_TIME));
+            if held {
+                lease.renewed(asked_at);
+            } else {
+                lease.until.send_replace(None);
+            }
         }
         Ok(())
+    }
+}
+
+impl JobLease {
+    /// It is held, unless it was let go meanwhile.
+    fn renewed(&self, asked_at: Instant) {
+        let is_wanted = *self.wanted.lock() == Wanted::Now;
+        self.until.send_replace(is_wanted.then_some(asked_at + LEASE_TIME));
     }
 }
 
@@ -255,12 +281,13 @@ fn names(jobs: &[&JobLease]) -> Vec<&'static str> {
 }
 
 async fn keep(keeper: Weak<Keeper>, mut returning: Returning) {
-    let mut failing = false;
+    let (mut failing, mut asks) = (false, 0);
     while let Some(keeper) = keeper.upgrade() {
         if returning.seen() {
             keeper.want_all();
         }
-        failing = !keeper.ask(failing).await;
+        failing = !keeper.ask(asks, failing).await;
+        asks = asks.wrapping_add(1);
         let next = Instant::now() + ASK_EVERY;
         let next = keeper.wanted_at().map_or(next, |at| next.min(at));
         tokio::select! {

@@ -123,6 +123,10 @@ impl Leases for OneLease {
         Ok(could)
     }
 
+    async fn hold_some(&self, jobs: &[&str], holder: &str, time: Duration) -> Result<usize, StoreError> {
+        Ok(self.hold(jobs, holder, time).await?.into_iter().filter(|held| *held).count())
+    }
+
     async fn could_hold(&self, _jobs: &[&str], holder: &str) -> Result<Vec<bool>, StoreError> {
         let held = self.0.lock().unwrap();
         Ok(vec![!held.as_ref().is_some_and(|(by, until)| by != holder && *until > Instant::now())])

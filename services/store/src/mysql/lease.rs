@@ -1,7 +1,7 @@
 //! Leases in the database, by the database's clock: those of the hosts may differ.
 //!
-//! Holding on to leases is one round trip, however many they are, and so is finding that they are another's. Taking some
-//! of them is two, and three where a job had none.
+//! Holding on to leases is one round trip, however many they are, and so is finding that they are another's. Learning
+//! which of several are the holder's is two, and one more for each job that had none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,20 +80,10 @@ fn places(jobs: &[&str]) -> String {
 #[async_trait]
 impl Leases for MysqlLeases {
     async fn hold(&self, jobs: &[&str], holder: &str, time: Duration) -> Result<Vec<bool>, StoreError> {
-        let micros = time.as_micros() as i64;
-        let text = format!(
-            "UPDATE /* lease_take */ {} SET held_until = {UNTIL}, holder = ? WHERE job IN {} \
-             AND (holder = ? OR held_until <= UTC_TIMESTAMP(3))",
-            self.table,
-            places(jobs)
-        );
-        let take = sqlx::query(&text).bind(micros).bind(holder);
-        let take = jobs.iter().fold(take, |take, job| take.bind(*job)).bind(holder);
-        match self.found(take).await? {
-            Some(taken) if taken == jobs.len() as u64 => return Ok(vec![true; jobs.len()]),
-            Some(_) => {}
-            None => return Ok(vec![false; jobs.len()]),
+        if self.hold_some(jobs, holder, time).await? == jobs.len() {
+            return Ok(vec![true; jobs.len()]);
         }
+        let micros = time.as_micros() as i64;
         let holders = self.holders(jobs).await?;
         let mut held = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -103,6 +93,19 @@ impl Leases for MysqlLeases {
             });
         }
         Ok(held)
+    }
+
+    async fn hold_some(&self, jobs: &[&str], holder: &str, time: Duration) -> Result<usize, StoreError> {
+        let text = format!(
+            "UPDATE /* lease_take */ {} SET held_until = {UNTIL}, holder = ? WHERE job IN {} \
+             AND (holder = ? OR held_until <= UTC_TIMESTAMP(3))",
+            self.table,
+            places(jobs)
+        );
+        let take = sqlx::query(&text).bind(time.as_micros() as i64).bind(holder);
+        let take = jobs.iter().fold(take, |take, job| take.bind(*job)).bind(holder);
+        let taken = self.found(take).await?;
+        taken.map(|taken| taken as usize).ok_or_else(|| StoreError::Locked("another process takes leases".to_owned()))
     }
 
     async fn could_hold(&self, jobs: &[&str], holder: &str) -> Result<Vec<bool>, StoreError> {

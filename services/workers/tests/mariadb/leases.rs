@@ -47,6 +47,7 @@ async fn of_several_leases_each_goes_to_whom_it_is_free_for() {
     assert_eq!(two.could_hold(&["z", "y", "x"], "two").await.unwrap(), [true, false, false]);
     assert_eq!(two.hold(&["z", "y", "x"], "two", long).await.unwrap(), [true, false, false]);
     assert_eq!(one.hold(&["x", "y", "z"], "one", long).await.unwrap(), [true, true, false]);
+    assert_eq!(one.hold_some(&["x", "y", "z"], "one", long).await.unwrap(), 2);
     one.give_back("y", "one").await.unwrap();
     assert_eq!(two.hold(&["x", "y", "z"], "two", long).await.unwrap(), [false, true, true]);
 }
