@@ -52,7 +52,7 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 /// Connections over that limit that are refused with an answer at the same time.
 pub const REFUSALS_MAX: usize = 64;
 /// Bytes of verified tokens that are remembered.
-pub const TOKEN_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const TOKEN_CACHE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Characters of a client's text that a problem repeats.
 pub const PROBLEM_TEXT_CHARS_MAX: usize = 200;
 /// Lines that one place of the program writes into the log in a second, details (`debug`) excepted.
