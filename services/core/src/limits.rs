@@ -350,6 +350,27 @@ pub const FORWARDS_AT_FIRST: usize = 1_024;
 pub const FORWARD_IDLE_CONNECTIONS_MAX: usize = 1_024;
 /// Milliseconds that such a connection is kept; less than [`IDLE_MS_MAX`], so that it is not the server who closes it.
 pub const FORWARD_IDLE_MS_MAX: u64 = 30_000;
+/// Requests without an answer on one link between a gateway and a server: of so many at most is the outcome unknown
+/// when it breaks.
+pub const LINK_REQUESTS_MAX: usize = 64;
+/// Links that one thread of a gateway has to one server. Requests that they have no room for take connections of HTTP.
+pub const LINKS_PER_SERVER_MAX: usize = 32;
+/// Links of one server at the same time; a gateway that is refused one uses connections of HTTP.
+pub const LINKS_MAX: usize = 1_024;
+/// Bytes of one frame at most: a request as large as a gateway takes by default, or an answer.
+pub const LINK_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX;
+/// Bytes of the requests without an answer on one link: a server that has so many to answer reads none of the next.
+pub const LINK_BYTES_MAX: usize = 4 * LINK_FRAME_BYTES_MAX;
+/// Milliseconds until a gateway asks again for a link that the server refused: it may have been upgraded.
+pub const LINK_REFUSED_MS: u64 = 5_000;
+/// Milliseconds until a gateway opens the next link after one has failed; twice as many after each further failure,
+/// up to [`LINK_REFUSED_MS`].
+pub const LINK_FAILED_MS_MIN: u64 = 100;
+/// Milliseconds in which a server confirms that a request is cancelled; a link on which it has not is given no further
+/// requests until it does.
+pub const LINK_CANCEL_MS_MAX: u64 = 100;
+/// Milliseconds after which such a link is closed.
+pub const LINK_SILENT_MS_MAX: u64 = 10_000;
 /// Milliseconds from the head of a server's answer to its end, through a gateway.
 pub const FORWARD_REST_MS_MAX: u64 = 30_000;
 /// Bytes that a gateway reads of a server's answer to a probe.
@@ -505,6 +526,8 @@ pub const DISK_ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub const DISK_FREE_BYTES_MIN: u64 = 1 << 20;
 
 const _: () = assert!(FORWARD_IDLE_MS_MAX < IDLE_MS_MAX, "a server must not close what a gateway is about to use");
+const _: () = assert!(LINK_FRAME_BYTES_MAX <= LINK_BYTES_MAX, "the largest request is read");
+const _: () = assert!(LINKS_MAX <= CONNECTIONS_MAX / 2, "a link is a connection");
 const _: () = assert!(SQLITE_LOCKS_HELD_MAX.as_millis() < SQLITE_BUSY_TIMEOUT.as_millis(), "a backup fails no writer");
 const _: () = assert!(READY_ANSWER_WITHIN.as_millis() < READY_AGE_MAX.as_millis());
 const _: () = assert!(CACHE_READ_MS_MAX < CACHE_WRITE_MS_MAX);

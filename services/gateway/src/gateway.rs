@@ -8,12 +8,10 @@ use axum::extract::Request;
 use hongbao_core::Clock;
 use hongbao_http::Verifier;
 use hongbao_http::health::Check;
-use http::HeaderValue;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
 use crate::canary;
-use crate::client::UpstreamClient;
 use crate::edge::{Edge, RehearsalEdge};
 use crate::fleet::Fleets;
 use crate::metrics::GatewayMetrics;
@@ -21,6 +19,7 @@ use crate::options::GatewayOptions;
 use crate::proxy::{Proxy, Shared};
 use crate::rate::{UserRates, forget_quiet_forever};
 use crate::topology::TopologyWatcher;
+use crate::transport::Transport;
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -69,10 +68,9 @@ impl Gateway {
         for rates in rates.iter().chain(rehearsed) {
             tasks.push(tokio::spawn(forget_quiet_forever(rates.clone())));
         }
-        let whole_deadline = HeaderValue::from(options.answer_within_ms);
         let edge = Edge { verifier, rates, rehearsal, dev_calls, clock };
         let turn = AtomicU64::new(0);
-        let shared = Arc::new(Shared { edge, fleets, options, metrics, whole_deadline, turn });
+        let shared = Arc::new(Shared { edge, fleets, options, metrics, turn });
         (Gateway { shared: shared.clone() }, GatewayTasks { shared, tasks })
     }
 
@@ -89,8 +87,8 @@ impl Gateway {
     /// itself, such as `/healthz` and `/metrics`. Each call makes connections of
     /// its own: one router for each thread that has a runtime to itself.
     pub fn router(&self, own: Router) -> Router {
-        let client = UpstreamClient::new(self.shared.options.connect_timeout_ms);
-        let proxy = Arc::new(Proxy { shared: self.shared.clone(), client });
+        let transport = Transport::new(&self.shared.options, &self.shared.metrics);
+        let proxy = Arc::new(Proxy { shared: self.shared.clone(), transport });
         own.fallback(move |request: Request| {
             let proxy = proxy.clone();
             async move { proxy.answer(request).await }

@@ -57,6 +57,10 @@ async fn raw(then: impl Fn(TcpStream) -> RawAnswer + Send + Sync + 'static) -> (
                         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
                         continue;
                     }
+                    if head.starts_with(b"GET /internal/link") {
+                        let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+                        continue;
+                    }
                     counted.fetch_add(1, Ordering::SeqCst);
                     return then(stream).await;
                 }

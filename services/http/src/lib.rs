@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
-//! [`request_span`], [`refused`], [`outer`], [`hot`], [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
+//! [`request_span`], [`refused`], [`outer`], [`hot`], `socket`, [`link`], `connection`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -31,6 +31,10 @@ pub mod outer;
 pub mod refused;
 pub mod request_id;
 pub mod request_span;
+
+mod socket;
+
+pub mod link;
 
 mod connection;
 pub mod hot;

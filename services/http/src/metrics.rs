@@ -18,6 +18,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::link::LinkMetrics;
 use crate::problem::{Code, Problem};
 
 /// `GET /metrics` of a registry to which everything has been added.
@@ -67,6 +68,7 @@ struct Figures {
     connections_refused: AtomicU64,
     came_early: AtomicU64,
     fast: AtomicU64,
+    links: LinkMetrics,
 }
 
 impl HttpMetrics {
@@ -126,6 +128,11 @@ impl HttpMetrics {
     /// Counts a request that was answered past hyper.
     pub(crate) fn answered_fast(&self) {
         self.0.fast.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts of links.
+    pub(crate) fn links(&self) -> &LinkMetrics {
+        &self.0.links
     }
 
     /// Counts a connection over the limit.
@@ -212,6 +219,7 @@ impl Collector for HttpMetrics {
         let fast = ConstCounter::new(self.0.fast.load(Ordering::Relaxed));
         let help = "Grabs and openings that looked as usual and were answered past hyper and the router";
         fast.encode(encoder.encode_descriptor("hongbao_http_requests_fast", help, None, MetricType::Counter)?)?;
+        self.0.links.encode("hongbao_http", &mut encoder)?;
         encode_routes(&self.0.real, "", &mut encoder)?;
         let is_used = |route: &Route| route.by_class.iter().any(|count| count.load(Ordering::Relaxed) > 0);
         if self.0.rehearsal.iter().any(is_used) {

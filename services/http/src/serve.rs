@@ -14,6 +14,7 @@ use tokio::task::{Id, JoinSet};
 
 use crate::connection;
 use crate::hot::Routes;
+use crate::link::LinkDoor;
 use crate::log_budget::LogBudget;
 use crate::options::ServeOptions;
 use crate::outer::Outer;
@@ -38,9 +39,11 @@ pub async fn serve(
 ) {
     let options = Arc::new(options);
     let outer = Arc::new(Outer::over(routes, &options));
+    let links = Arc::new(LinkDoor::new(options.links_max, options.metrics.clone()));
     let mut server = Server {
         http: http(&options),
         outer,
+        links,
         options,
         connections: JoinSet::new(),
         quits: HashMap::new(),
@@ -68,6 +71,7 @@ fn http(options: &ServeOptions) -> http1::Builder {
 struct Server {
     http: http1::Builder,
     outer: Arc<Outer>,
+    links: Arc<LinkDoor>,
     options: Arc<ServeOptions>,
     connections: JoinSet<()>,
     /// Dropping one tells its connection to finish.
@@ -112,8 +116,9 @@ impl Server {
         let (sender, quit) = oneshot::channel();
         let number = self.next_number;
         self.next_number += 1;
-        let (http, outer, options) = (self.http.clone(), self.outer.clone(), self.options.clone());
-        let task = self.connections.spawn(connection::drive(http, stream, number, outer, options, quit));
+        let (http, outer, links) = (self.http.clone(), self.outer.clone(), self.links.clone());
+        let options = self.options.clone();
+        let task = self.connections.spawn(connection::drive(http, stream, number, outer, links, options, quit));
         self.quits.insert(task.id(), sender);
         self.options.metrics.connection_opened();
     }
