@@ -359,7 +359,8 @@ pub const LINKS_PER_SERVER_MAX: usize = 32;
 pub const LINKS_MAX: usize = 1_024;
 /// Bytes of one frame at most: a request as large as a gateway takes by default, or an answer.
 pub const LINK_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX;
-/// Bytes of the requests without an answer on one link: a server that has so many to answer reads none of the next.
+/// Bytes of the requests without an answer on one link, and of the answers that are not sent: a server that has as
+/// many of either takes no further requests.
 pub const LINK_BYTES_MAX: usize = 4 * LINK_FRAME_BYTES_MAX;
 /// Milliseconds until a gateway asks again for a link that the server refused: it may have been upgraded.
 pub const LINK_REFUSED_MS: u64 = 5_000;

@@ -117,7 +117,7 @@ impl Link {
         if before == 0 {
             self.work.notify_one();
         }
-        Some(Asked { link: self.clone(), number, answer })
+        Some(Asked { link: self.clone(), number, answer, has_ended: false })
     }
 
     /// Takes in a frame of the server; an error if it answers what was not asked.
@@ -264,18 +264,22 @@ pub(crate) struct Asked {
     link: Arc<Link>,
     number: Number,
     answer: oneshot::Receiver<End>,
+    has_ended: bool,
 }
 
 impl Asked {
     /// Waits for its end.
     pub(crate) async fn end(mut self) -> End {
         let end = (&mut self.answer).await;
+        self.has_ended = true;
         end.unwrap_or_else(|_| End::Broken("the link has gone".to_owned()))
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.link.cancel(self.number);
+        if !self.has_ended {
+            self.link.cancel(self.number);
+        }
     }
 }

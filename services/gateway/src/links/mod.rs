@@ -11,6 +11,8 @@ mod link;
 mod opening;
 mod pool;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use link::End;
 pub(crate) use pool::Links;

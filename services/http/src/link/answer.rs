@@ -42,7 +42,7 @@ pub enum ToGateway {
 
 /// Appends the frame of an answer; false, and nothing appended, if it would be too long.
 #[must_use]
-pub(crate) fn encode_answer(number: Number, head: &response::Parts, body: &[u8], into: &mut Vec<u8>) -> bool {
+pub fn encode_answer(number: Number, head: &response::Parts, body: &[u8], into: &mut Vec<u8>) -> bool {
     framed(into, kind::ANSWER, |into| {
         number.put(into);
         into.put_u16(head.status.as_u16());

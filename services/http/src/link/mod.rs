@@ -9,13 +9,16 @@
 //! ([`Number`]) is free again when that has come. A server that goes away says so, and
 //! answers what it is sent until the gateway, which sends no more requests, closes the link.
 //!
-//! Reading order: [`frame`], [`answer`], [`metrics`], `upgrade`, `serve_one`, `server`.
+//! Reading order: [`frame`], [`answer`], [`metrics`], `upgrade`, `serve_one`, `under_way`, `server`.
 
 pub mod answer;
 pub mod frame;
 pub mod metrics;
 mod serve_one;
 mod server;
+#[cfg(test)]
+mod tests;
+mod under_way;
 mod upgrade;
 
 pub use answer::{LinkAnswer, ToGateway};

@@ -6,21 +6,18 @@ use std::pin::{Pin, pin};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use bytes::BytesMut;
-use futures_util::FutureExt as _;
-use futures_util::StreamExt as _;
-use futures_util::future::{AbortHandle, Abortable, Aborted};
+use futures_util::future::Abortable;
 use futures_util::stream::FuturesUnordered;
-use hongbao_core::limits::{LINK_BYTES_MAX, LINK_REQUESTS_MAX};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
-use super::answer::encode_answer;
-use super::frame::{self, FrameError, Number, ToServer, encode_small, kind};
-use super::serve_one::{Whole, serve_one};
+use super::metrics::LinkMetrics;
+use super::serve_one::serve_one;
+use super::under_way::{Frames, WrongFrame};
 use super::upgrade::LinkDoor;
 use crate::options::ServeOptions;
 use crate::outer::Outer;
@@ -30,11 +27,9 @@ use crate::request_id::RequestIds;
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
-    Frame(#[from] FrameError),
+    Frame(#[from] WrongFrame),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("a request has the number of one that is not answered")]
-    Number,
     #[error("it ended within a frame")]
     Truncated,
     #[error("the rest of a frame did not come in time")]
@@ -56,171 +51,135 @@ pub(crate) async fn serve_link(
 ) {
     let metrics = door.metrics.links();
     metrics.opened();
-    let mut link = Link { received: BytesMut::from(received), ..Link::default() };
-    let result = link.serve(&mut stream, outer, ids, door, options, quit).await;
+    let mut link = Link::new(received);
+    let result = link.serve(&mut stream, outer, ids, metrics, options, quit).await;
     metrics.ended();
     if let Err(reason) = result {
         metrics.broken();
         if let Some(suppressed) = door.log.take() {
-            tracing::warn!(%reason, unanswered = link.held.iter().flatten().count(), suppressed, "a link broke");
+            tracing::warn!(%reason, unanswered = link.frames.unanswered(), suppressed, "a link broke");
         }
     }
 }
 
-/// What stands between reading and writing.
+/// A link between two waits.
 struct Link {
-    /// Bytes that are not yet a frame that was taken.
-    received: BytesMut,
-    /// Frames to be sent.
-    out: Vec<u8>,
-    /// How many they are.
-    out_frames: u64,
-    /// By place: the requests that are not answered.
-    held: [Option<Held>; LINK_REQUESTS_MAX],
-    /// Bytes of these.
-    held_bytes: usize,
-}
-
-/// A request that is not answered.
-struct Held {
-    number: Number,
-    bytes: usize,
-    abort: AbortHandle,
-}
-
-impl Default for Link {
-    fn default() -> Link {
-        let (received, out) = (BytesMut::new(), Vec::new());
-        Link { received, out, out_frames: 0, held: [const { None }; LINK_REQUESTS_MAX], held_bytes: 0 }
-    }
+    frames: Frames,
+    /// When bytes came last, and when some went last.
+    read_at: Instant,
+    wrote_at: Instant,
+    /// Since when a frame is there in part.
+    partial_since: Option<Instant>,
+    /// The gateway knows that the server goes away.
+    is_leaving: bool,
+    /// The gateway sends no more.
+    is_closed: bool,
 }
 
 impl Link {
+    fn new(received: Bytes) -> Link {
+        let (frames, now) = (Frames::new(received), Instant::now());
+        Link { frames, read_at: now, wrote_at: now, partial_since: None, is_leaving: false, is_closed: false }
+    }
+
     async fn serve(
         &mut self,
         stream: &mut TcpStream,
         outer: &Outer,
         ids: &RequestIds,
-        door: &LinkDoor,
+        metrics: &LinkMetrics,
         options: &ServeOptions,
         mut quit: Option<oneshot::Receiver<()>>,
     ) -> Result<(), Broken> {
-        let metrics = door.metrics.links();
         let (mut reader, mut writer) = stream.split();
         let mut under_way = FuturesUnordered::new();
-        let mut look = pin!(sleep_until((Instant::now() + options.head_timeout).into()));
-        let (mut read_at, mut wrote_at) = (Instant::now(), Instant::now());
-        // Since when a frame is there in part.
-        let mut partial_since: Option<Instant> = None;
-        let (mut is_closed, mut is_gathered) = (false, false);
+        let mut look = pin!(sleep_until((self.read_at + options.head_timeout).into()));
+        // What is ready has been gathered, and is being written.
+        let mut is_writing = false;
         if quit.is_none() {
-            self.send(|out| encode_small(kind::LEAVING, None, out));
+            self.leave();
+            look.as_mut().reset((self.read_at + options.linger_timeout).into());
         }
         loop {
             let mut taken = 0;
-            while self.held_bytes < LINK_BYTES_MAX
-                && let Some(frame) = frame::take(&mut self.received)?
-            {
+            while let Some(frame) = self.frames.take()? {
                 taken += 1;
-                let bytes = frame.len();
-                match ToServer::decode(frame)? {
-                    ToServer::Request(number, request) => {
-                        let registration = self.hold(number, bytes)?;
-                        let work = AssertUnwindSafe(serve_one(outer, ids, read_at, request)).catch_unwind();
-                        let work = Abortable::new(work, registration);
-                        under_way.push(async move { (number, work.await) });
-                    }
-                    ToServer::Cancel(number) => self.cancel(number),
-                }
+                let Some((number, request, registration)) = frame else { continue };
+                let work = AssertUnwindSafe(serve_one(outer, ids, self.read_at, request)).catch_unwind();
+                let work = Abortable::new(work, registration);
+                under_way.push(async move { (number, work.await) });
             }
             if taken > 0 {
                 metrics.received(taken);
             }
-            if self.received.is_empty() || self.held_bytes >= LINK_BYTES_MAX {
-                partial_since = None;
-            } else if taken > 0 || partial_since.is_none() {
-                partial_since = Some(read_at);
+            self.note_partial(taken > 0);
+            if self.is_closed && under_way.is_empty() && self.frames.out.is_empty() {
+                return if self.frames.received.is_empty() { Ok(()) } else { Err(Broken::Truncated) };
             }
-            if is_closed && under_way.is_empty() && self.out.is_empty() {
-                return if self.received.is_empty() { Ok(()) } else { Err(Broken::Truncated) };
-            }
-            let may_read = !is_closed && self.held_bytes < LINK_BYTES_MAX;
+            let may_read = !self.is_closed && self.frames.has_room();
             tokio::select! {
                 biased;
                 () = fired(&mut quit), if quit.is_some() => {
                     quit = None;
-                    self.send(|out| encode_small(kind::LEAVING, None, out));
+                    self.leave();
+                    look.as_mut().reset((Instant::now() + options.linger_timeout).into());
                 }
-                Some((number, work)) = under_way.next(), if !under_way.is_empty() => self.answer(number, work),
+                Some((number, work)) = under_way.next(), if !under_way.is_empty() => {
+                    // A panic was caught, and what was cancelled has no answer either.
+                    self.frames.answer(number, work.ok().and_then(Result::ok).flatten());
+                }
                 // What else becomes ready in this turn of the runtime goes out in the same write.
-                () = yield_now(), if !self.out.is_empty() && !is_gathered => {
-                    is_gathered = true;
-                    wrote_at = Instant::now();
-                    metrics.sent(std::mem::take(&mut self.out_frames));
+                () = yield_now(), if !self.frames.out.is_empty() && !is_writing => {
+                    is_writing = true;
+                    self.wrote_at = Instant::now();
+                    metrics.sent(std::mem::take(&mut self.frames.out_frames));
                 }
-                written = writer.write(&self.out), if is_gathered => {
-                    self.out.drain(..written?);
-                    is_gathered = !self.out.is_empty();
-                    wrote_at = Instant::now();
+                written = writer.write(&self.frames.out), if is_writing => {
+                    self.frames.out.drain(..written?);
+                    is_writing = !self.frames.out.is_empty();
+                    self.wrote_at = Instant::now();
                 }
-                read = reader.read_buf(&mut self.received), if may_read => {
-                    is_closed = read? == 0;
-                    read_at = Instant::now();
+                read = reader.read_buf(&mut self.frames.received), if may_read => {
+                    self.is_closed = read? == 0;
+                    self.read_at = Instant::now();
                 }
                 () = look.as_mut() => {
                     let now = Instant::now();
-                    if partial_since.is_some_and(|since| now - since >= options.head_timeout) {
-                        return Err(Broken::SlowFrame);
-                    }
-                    let is_idle = |since| now - since >= options.idle_timeout;
-                    if is_gathered && is_idle(wrote_at) {
-                        return Err(Broken::SlowReader);
-                    }
-                    if under_way.is_empty() && self.out.is_empty() && is_idle(read_at) {
+                    if self.is_over(now, under_way.is_empty(), options)? {
                         return Ok(());
                     }
-                    look.as_mut().reset((now + options.head_timeout).into());
+                    let next = if self.is_leaving { options.linger_timeout } else { options.head_timeout };
+                    look.as_mut().reset((now + next).into());
                 }
             }
         }
     }
 
-    fn send(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        encode(&mut self.out);
-        self.out_frames += 1;
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        self.frames.leave();
     }
 
-    fn hold(&mut self, number: Number, bytes: usize) -> Result<futures_util::future::AbortRegistration, Broken> {
-        let place = &mut self.held[number.place()];
-        if place.is_some() {
-            return Err(Broken::Number);
-        }
-        let (abort, registration) = AbortHandle::new_pair();
-        *place = Some(Held { number, bytes, abort });
-        self.held_bytes += bytes;
-        Ok(registration)
-    }
-
-    /// Ends a request; one that was answered meanwhile needs nothing.
-    fn cancel(&self, number: Number) {
-        if let Some(held) = &self.held[number.place()]
-            && held.number == number
-        {
-            held.abort.abort();
+    /// A frame that is there in part has its time from its first bytes on, and none while it waits for room.
+    fn note_partial(&mut self, has_taken: bool) {
+        if self.frames.received.is_empty() || !self.frames.has_room() {
+            self.partial_since = None;
+        } else if has_taken || self.partial_since.is_none() {
+            self.partial_since = Some(self.read_at);
         }
     }
 
-    fn answer(&mut self, number: Number, work: Result<std::thread::Result<Option<Whole>>, Aborted>) {
-        if let Some(held) = self.held[number.place()].take() {
-            self.held_bytes -= held.bytes;
+    /// Whether the link has been of no use for too long.
+    fn is_over(&self, now: Instant, is_idle: bool, options: &ServeOptions) -> Result<bool, Broken> {
+        if self.partial_since.is_some_and(|since| now - since >= options.head_timeout) {
+            return Err(Broken::SlowFrame);
         }
-        self.out_frames += 1;
-        if let Ok(Ok(Some(Whole { head, body }))) = work
-            && encode_answer(number, &head, &body, &mut self.out)
-        {
-            return;
+        if !self.frames.out.is_empty() {
+            return if now - self.wrote_at >= options.idle_timeout { Err(Broken::SlowReader) } else { Ok(false) };
         }
-        encode_small(kind::LOST, Some(number), &mut self.out);
+        // A gateway closes a link at once that the server leaves, unless it does not run.
+        let idle_max = if self.is_leaving { options.linger_timeout } else { options.idle_timeout };
+        Ok(is_idle && now - self.read_at.max(self.wrote_at) >= idle_max)
     }
 }
 
