@@ -7,9 +7,10 @@ use hongbao_http::link::LinkRequest;
 use hongbao_http::mark::REHEARSAL;
 use hongbao_http::request_id::X_REQUEST_ID;
 use hongbao_http::request_span::propagate;
+use hongbao_http::{Code, HotRequest, Problem};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 use http_body_util::Full;
 
 use crate::fleet::Key;
@@ -24,6 +25,21 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
+    /// Of one of the two calls that were read past hyper: what else the client has sent means nothing to a server.
+    pub(crate) fn of_hot(request: &HotRequest<'_>) -> Result<Forward, Problem> {
+        let text = |text: &str| HeaderValue::from_str(text).map_err(|_| Problem::new(Code::BadRequest, "a header"));
+        let mut http = Request::new(());
+        *http.method_mut() = Method::POST;
+        *http.uri_mut() = Uri::try_from(request.path).map_err(|_| Problem::new(Code::BadRequest, "the path"))?;
+        http.headers_mut().insert(AUTHORIZATION, text(request.authorization)?);
+        if let Some(id) = &request.request_id {
+            http.headers_mut().insert(X_REQUEST_ID, id.to_header());
+        }
+        let (parts, ()) = http.into_parts();
+        let (key, body) = (Key::Envelope(request.id), Bytes::copy_from_slice(request.body));
+        Ok(Forward { call: request.call, key, parts, body })
+    }
+
     /// For a connection of HTTP, with the milliseconds that are left for its answer.
     pub(crate) fn to_http(&self, left_ms: HeaderValue) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 use axum::Router;
 use axum::extract::Request;
 use hongbao_core::Clock;
-use hongbao_http::Verifier;
 use hongbao_http::health::Check;
+use hongbao_http::{HotCalls, Routes, Verifier};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -86,13 +86,15 @@ impl Gateway {
     /// Everything that a gateway serves: `own` are the routes that it answers
     /// itself, such as `/healthz` and `/metrics`. Each call makes connections of
     /// its own: one router for each thread that has a runtime to itself.
-    pub fn router(&self, own: Router) -> Router {
+    pub fn routes(&self, own: Router) -> Routes {
         let transport = Transport::new(&self.shared.options, &self.shared.metrics);
         let proxy = Arc::new(Proxy { shared: self.shared.clone(), transport });
-        own.fallback(move |request: Request| {
+        let hot: Arc<dyn HotCalls> = proxy.clone();
+        let router = own.fallback(move |request: Request| {
             let proxy = proxy.clone();
             async move { proxy.answer(request).await }
-        })
+        });
+        Routes { router, hot: Some(hot) }
     }
 }
 

@@ -15,11 +15,12 @@ use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
 use hongbao_core::{EnvelopeId, Traffic};
 use hongbao_http::hop::ENVELOPE_ID;
+use hongbao_http::hot::Answering;
 use hongbao_http::mark::is_marked;
 use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
-use hongbao_http::{Code, Problem, read_body};
+use hongbao_http::{Code, HotAnswer, HotCalls, HotRequest, Problem, read_body};
 use http::header::ALLOW;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::births;
@@ -99,7 +100,8 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let found = Call::passed_on(parts.method.as_str(), parts.uri.path());
         if let Ok((_, Some(id))) = found {
-            self.check_room(id, &parts.headers)?;
+            let traffic = if is_marked(&parts.headers) { Traffic::Shadow } else { Traffic::Live };
+            self.check_room(id, traffic)?;
         }
         let admitted = self.shared.edge.admit(&parts.method, &parts.uri, &parts.headers)?;
         let (call, id) = found?;
@@ -126,10 +128,16 @@ impl Proxy {
         Ok(self.ask(admitted.traffic, &Forward { call, key, parts, body }).await?)
     }
 
+    /// A grab or an opening of live traffic, with the same checks in the same order.
+    async fn forward_hot(&self, request: HotRequest<'_>) -> Result<Response, Problem> {
+        self.check_room(request.id, Traffic::Live)?;
+        self.shared.edge.admit_hot(request.token)?;
+        Ok(self.ask(Traffic::Live, &Forward::of_hot(&request)?).await?)
+    }
+
     /// Refuses what the server of its envelope has no room for, before it costs a
     /// look at its token or its body.
-    fn check_room(&self, id: EnvelopeId, headers: &HeaderMap) -> Result<(), Problem> {
-        let traffic = if is_marked(headers) { Traffic::Shadow } else { Traffic::Live };
+    fn check_room(&self, id: EnvelopeId, traffic: Traffic) -> Result<(), Problem> {
         match self.shared.fleets.current().choose(Key::Envelope(id), &[]) {
             Some(upstream) if !upstream.has_room(traffic) => Err(no_room()),
             _ => Ok(()),
@@ -216,6 +224,24 @@ impl Proxy {
             fleet = next;
         }
         Err(Problem::new(Code::Unavailable, "no server could be reached").caused_by(last_failure))
+    }
+}
+
+impl HotCalls for Proxy {
+    fn answer<'a>(&'a self, request: HotRequest<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            let metrics = self.shared.metrics.of(false);
+            match self.forward_hot(request).await {
+                Ok(response) => {
+                    metrics.forwarded();
+                    HotAnswer::Other(response)
+                }
+                Err(problem) => {
+                    metrics.answered_here(problem.code);
+                    problem.into()
+                }
+            }
+        })
     }
 }
 

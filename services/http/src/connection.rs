@@ -63,7 +63,7 @@ pub(crate) async fn drive(
     let ids = Arc::new(outer.ids_of_connection(number));
     let mut received = Vec::new();
     if let Some(calls) = outer.hot() {
-        match hot::connection::drive(&*calls, &mut stream, &outer, &ids, &options, &mut quit).await {
+        match hot::connection::drive(&**calls, &mut stream, &outer, &ids, &options, &mut quit).await {
             Some(bytes) => received = bytes,
             None => return,
         }

@@ -105,8 +105,8 @@ impl Outer {
     }
 
     /// What answers the two calls of a peak here.
-    pub(crate) fn hot(&self) -> Option<Arc<dyn HotCalls>> {
-        self.routes.hot.clone()
+    pub(crate) fn hot(&self) -> Option<&Arc<dyn HotCalls>> {
+        self.routes.hot.as_ref()
     }
 
     /// Answers one of the two calls of a peak, as [`Outer::answer_as`] does; with its id,
@@ -115,10 +115,10 @@ impl Outer {
         &self,
         ids: &RequestIds,
         started: Instant,
-        request: HotRequest<'_>,
+        mut request: HotRequest<'_>,
         calls: &dyn HotCalls,
     ) -> (HotAnswer, RequestId, Instant) {
-        let id = request.request_id.clone().unwrap_or_else(|| ids.next());
+        let id = request.request_id.get_or_insert_with(|| ids.next()).clone();
         let uri = Uri::try_from(request.path).unwrap_or_default();
         let fields = RequestFields { id: id.clone(), method: Method::POST, uri };
         let span = Arc::new(request_span(request.traceparent, started, fields));

@@ -283,7 +283,7 @@ impl Front {
         };
         let (gateway, tasks) = Gateway::start(parts, &mut registry);
         let health = Health::new(vec![gateway.check()]);
-        let router = gateway.router(health.router().merge(metrics::metrics_router(registry)));
+        let router = gateway.routes(health.router().merge(metrics::metrics_router(registry)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -57,7 +57,7 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let stop = process::stop_signal(health)?;
     announce(listeners.address());
     let options = role.installation.http.options(http_metrics);
-    let served = serve_on_threads(listeners, || gateway.router(own.clone()), options, stop).await;
+    let served = serve_on_threads(listeners, || gateway.routes(own.clone()), options, stop).await;
     rereading.abort();
     tasks.shutdown().await;
     tracing::info!("drained");

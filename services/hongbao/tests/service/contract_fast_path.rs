@@ -180,6 +180,18 @@ fn a_server_of_a_set_gives_the_same_bytes_on_both_paths() {
 }
 
 #[test]
+fn a_gateway_gives_the_same_bytes_on_both_paths() {
+    let installation = Installation::new();
+    let (code, said) = installation.run("migrate", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let _server = installation.start_with("server", &[("HONGBAO_DEV_CALLS", "true")]);
+    let _gateway = installation.start_with("gateway", &[("HONGBAO_DEV_CALLS", "true")]);
+    let [li, wang] = ["li", "wang"].map(|name| installation.user(name));
+    wait_until(SOON, "the gateway to find the server", || li.get("/v1/wallet").status == 200);
+    check_same_bytes(installation.gateway, &li, &wang);
+}
+
+#[test]
 fn where_the_fast_path_is_off_hyper_answers() {
     let service = Service::start("[http]\nfast_path = false\n");
     let [li, wang] = ["li", "wang"].map(|name| service.user(name));

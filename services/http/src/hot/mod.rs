@@ -40,7 +40,7 @@ pub struct HotRequest<'a> {
     pub token: &'a str,
     /// The body; of a grab it is not looked at.
     pub body: &'a [u8],
-    /// The id that it came with.
+    /// The id that it came with; what answers it is given the one that it has now.
     pub request_id: Option<RequestId>,
     /// The value of `traceparent`.
     pub traceparent: Option<&'a [u8]>,
