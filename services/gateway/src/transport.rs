@@ -20,7 +20,7 @@ pub(crate) struct Transport {
     client: UpstreamClient,
     /// `None` where openings are not handed over in frames.
     links: Option<Arc<Links>>,
-    /// What a server is told when nothing of its time has been used.
+    /// The milliseconds that are left when none are used.
     whole: (u64, HeaderValue),
 }
 
@@ -41,8 +41,8 @@ impl Transport {
         }
     }
 
-    /// Sends a request of which nothing was done yet, and waits for the head of the answer. The server is told that
-    /// so many milliseconds are left for it; `None`: all of them.
+    /// Sends a request of which nothing was done yet, and waits for the head of the answer. So many milliseconds
+    /// are left for it; `None`: all of them.
     pub(crate) async fn send(
         &self,
         upstream: &Arc<Upstream>,

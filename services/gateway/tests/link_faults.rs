@@ -119,7 +119,7 @@ async fn what_is_no_frame_ends_a_link_once_and_openings_go_on_over_http() {
 }
 
 #[tokio::test]
-async fn a_second_answer_to_one_opening_ends_the_link_and_is_nobody_s() {
+async fn a_second_answer_to_one_opening_ends_the_link_and_is_no_one_s() {
     let (address, _) = server(Arc::new(|asked| {
         let mut bytes = Vec::new();
         let head = http::Response::new(()).into_parts().0;

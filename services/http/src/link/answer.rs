@@ -15,7 +15,7 @@ use crate::request_id::X_REQUEST_ID;
 const NAMES: [HeaderName; 6] = [CONTENT_TYPE, X_REQUEST_ID, ACCEPTED, RETRY_AFTER, WWW_AUTHENTICATE, ALLOW];
 /// Stands before a name that is none of these.
 const OTHER_NAME: u8 = 0;
-/// What concerns one connection, or is said anew by whoever sends the answer on.
+/// What concerns one connection, or is said anew by the process that sends the answer on.
 const OF_ONE_HOP: [HeaderName; 4] = [CONTENT_LENGTH, DATE, CONNECTION, TRANSFER_ENCODING];
 
 /// An answer as it came over a link.
