@@ -8,16 +8,16 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use common::link::{Link, asking, opening};
 use common::{PATIENCE, Server, Wire, patient, quick, start};
 use hongbao_core::calls::Call;
 use hongbao_core::{EnvelopeId, Timestamp};
 use hongbao_http::link::frame::{encode_cancel, take};
-use hongbao_http::link::{LINK_PATH, LINK_PROTOCOL, LinkAnswer, LinkRequest, Number, ToGateway};
+use hongbao_http::link::{LINK_PROTOCOL, LinkAnswer, LinkRequest, Number, ToGateway};
 use hongbao_http::{Code, Problem, ServeOptions};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// A role whose openings do what their body says.
 fn role() -> Router {
@@ -44,80 +44,6 @@ async fn answer(request: Request) -> Response {
 
 fn linked(options: ServeOptions) -> ServeOptions {
     ServeOptions { links_max: 2, ..options }
-}
-
-/// A gateway's side of a link.
-struct Link {
-    stream: TcpStream,
-    buffer: BytesMut,
-}
-
-fn asking(protocol: &str) -> String {
-    format!("GET {LINK_PATH} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n")
-}
-
-fn opening(number: Number, body: &'static str) -> Vec<u8> {
-    let request = LinkRequest {
-        call: Call::Open,
-        id: EnvelopeId::mint(Timestamp::from_millis(1_771_257_600_000), [1; 10]),
-        deadline_ms: 1_234,
-        token: &b"Bearer t"[..],
-        mark: None,
-        request_id: b"id-1",
-        traceparent: None,
-        body: body.as_bytes(),
-    };
-    let mut bytes = Vec::new();
-    assert!(request.encode(number, &mut bytes));
-    bytes
-}
-
-impl Link {
-    /// `first` follows the request for the link at once.
-    async fn open(server: &Server, first: &[u8]) -> Link {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let mut bytes = asking(LINK_PROTOCOL).into_bytes();
-        bytes.extend_from_slice(first);
-        stream.write_all(&bytes).await.unwrap();
-        let mut buffer = BytesMut::new();
-        let end = loop {
-            assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
-            if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                break at + 4;
-            }
-        };
-        let head = buffer.split_to(end);
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
-        Link { stream, buffer }
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
-    }
-
-    /// The next frame; `None` when the server has closed the link.
-    async fn next(&mut self) -> Option<ToGateway> {
-        let next = async {
-            loop {
-                if let Some(frame) = take(&mut self.buffer).unwrap() {
-                    return Some(ToGateway::decode(frame).unwrap());
-                }
-                // Over bytes that were not read, it is closed by a reset.
-                if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
-                    assert!(self.buffer.is_empty());
-                    return None;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, next).await.expect("a frame in time")
-    }
-
-    async fn answer(&mut self) -> (Number, LinkAnswer) {
-        match self.next().await {
-            Some(ToGateway::Answer(number, answer)) => (number, answer),
-            other => panic!("no answer, but {other:?}"),
-        }
-    }
 }
 
 fn text(answer: &LinkAnswer) -> &str {
