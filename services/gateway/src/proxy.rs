@@ -132,7 +132,7 @@ impl Proxy {
     async fn forward_hot(&self, request: HotRequest<'_>) -> Result<Response, Problem> {
         self.check_room(request.id, Traffic::Live)?;
         self.shared.edge.admit_hot(request.token)?;
-        Ok(self.ask(Traffic::Live, &Forward::of_hot(&request)?).await?)
+        self.ask(Traffic::Live, &Forward::of_hot(&request)?).await
     }
 
     /// Refuses what the server of its envelope has no room for, before it costs a

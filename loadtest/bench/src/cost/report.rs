@@ -16,6 +16,8 @@ pub struct Run {
     via: Via,
     /// Microseconds for each request.
     us: UsOfEach,
+    /// The share of the requests that were refused as busy; what they cost is a cost of the others.
+    refused: f64,
     /// The least that a request can cost, in microseconds; only of what writes.
     floor_us: Option<f64>,
     /// Of the bare route's server and of its client, for each request.
@@ -29,7 +31,7 @@ pub struct Run {
 
 impl Run {
     /// A run of the service, beside that of the bare route.
-    pub fn new(case: Case, via: Via, floor: &Floor, bare: &Sample, sample: Sample, us: UsOfEach) -> Run {
+    pub fn new(case: Case, via: Via, floor: &Floor, bare: &Sample, sample: &Sample, us: UsOfEach, refused: f64) -> Run {
         let bare_server_us = bare.server_cpu_us.unwrap_or(f64::NAN);
         let bare_generator_us = bare.generator_share / bare.per_second * 1e6;
         let entry_us = if case == Case::Hot { floor.hot_entry_us } else { floor.spread_entry_us };
@@ -39,6 +41,7 @@ impl Run {
             case,
             via,
             us,
+            refused,
             floor_us: case.writes().then_some(floor_us),
             bare_server_us,
             bare_generator_us,
@@ -204,7 +207,11 @@ impl Report {
         PARTS.iter().for_each(|part| {
             let _ = write!(out, "{part:>10}");
         });
-        let _ = writeln!(out, "{:>8}{:>8}{:>9}{:>8}{:>8}", "all us", "floor", "of floor", "p50 ms", "p99 ms");
+        let _ = writeln!(
+            out,
+            "{:>8}{:>8}{:>9}{:>8}{:>8}{:>9}",
+            "all us", "floor", "of floor", "p50 ms", "p99 ms", "refused"
+        );
         for (case, via) in Case::runs() {
             if self.of(case, via).next().is_some() {
                 out.push_str(&self.row(case, via));
@@ -251,12 +258,13 @@ impl Report {
         let shown = |figure: f64, digits| if figure.is_nan() { String::new() } else { format!("{figure:.digits$}") };
         let _ = writeln!(
             out,
-            "{:>8.1}{:>8}{:>9}{:>8.1}{:>8.1}",
+            "{:>8.1}{:>8}{:>9}{:>8.1}{:>8.1}{:>8.1}%",
             middle(&|run| run.us.all()),
             shown(floor, 1),
             shown(middle(&Run::of_floor), 2),
             middle(&|run| run.p50_ms),
-            middle(&|run| run.p99_ms)
+            middle(&|run| run.p99_ms),
+            100.0 * middle(&|run| run.refused)
         );
         out
     }
