@@ -235,7 +235,9 @@ impl Keeper {
         }
         if held.len() < jobs.len() && !asks.is_multiple_of(ASK_WHICH_EVERY) {
             let asked_at = Instant::now();
-            if leases.hold_some(&names(jobs), holder, LEASE_TIME).await? == held.len() {
+            let count = leases.hold_some(&names(jobs), holder, LEASE_TIME).await?;
+            // As many are the same ones only where none of them can have ended before the answer.
+            if count == held.len() && held.iter().all(|job| is_held(*job.until.borrow())) {
                 held.iter().for_each(|job| job.renewed(asked_at));
                 return Ok(());
             }

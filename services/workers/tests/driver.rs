@@ -329,7 +329,7 @@ fn the_options_are_checked() {
     assert_eq!(WorkerOptions::default().check(), Ok(()));
     for bad in [
         WorkerOptions { batch_size_max: 0, ..WorkerOptions::default() },
-        WorkerOptions { batch_size_max: 1_001, ..WorkerOptions::default() },
+        WorkerOptions { batch_size_max: 2_001, ..WorkerOptions::default() },
         WorkerOptions { duty_percent: 0, ..WorkerOptions::default() },
         WorkerOptions { duty_percent_max: 24, ..WorkerOptions::default() },
         WorkerOptions { duty_percent_max: 101, ..WorkerOptions::default() },

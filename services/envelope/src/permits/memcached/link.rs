@@ -132,13 +132,16 @@ impl Link {
         let held = self.read(name, terms).await?;
         let renewed_from_s = terms.now_s() + i64::from(terms.ttl_s / 2);
         let is_kept = match held.until_s(terms.holder) {
-            Some(until_s) => count > 0 && until_s > renewed_from_s,
+            Some(until_s) => count > 0 && until_s > renewed_from_s && cap.is_none_or(|cap| held.total() <= cap),
             None => count == 0,
         };
         if is_kept {
             return Ok(held);
         }
-        self.put(name, count, cap, terms).await?;
+        if !self.put(name, count, cap, terms).await? {
+            // Nor is there room for a part that was put before.
+            self.put(name, 0, None, terms).await?;
+        }
         self.read(name, terms).await
     }
 
