@@ -369,7 +369,11 @@ pub const LINK_REFUSED_MS: u64 = 5_000;
 pub const LINK_FAILED_MS_MIN: u64 = 100;
 /// Milliseconds in which a server confirms that a request is cancelled; a link on which it has not is given no further
 /// requests until it does.
-pub const LINK_CANCEL_MS_MAX: u64 = 100;
+pub const LINK_CANCEL_MS_MAX: u64 = 500;
+/// Bytes that one read of a link may bring at least: many frames.
+pub const LINK_READ_BYTES_MIN: usize = 2 * 1024;
+/// Bytes of a buffer that a link reads into; a frame that is kept keeps the one that it came in.
+pub const LINK_BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// Milliseconds after which such a link is closed.
 pub const LINK_SILENT_MS_MAX: u64 = 10_000;
 /// Milliseconds from the head of a server's answer to its end, through a gateway.

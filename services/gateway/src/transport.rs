@@ -49,6 +49,8 @@ impl Transport {
         forward: &Forward,
         left_ms: Option<u64>,
     ) -> Result<Response<AnswerBody>, SendError> {
+        let began = Instant::now();
+        let mut left_ms = left_ms;
         if let Some(links) = &self.links
             && let Some(asked) =
                 forward.on_link(left_ms.unwrap_or(self.whole.0), |request| links.ask(upstream, request))
@@ -62,7 +64,10 @@ impl Transport {
                 }
                 End::Broken(reason) => return Err(SendError::Broken(reason)),
                 // As with a kept connection that turns out to be closed: a new one shows whether the server is there.
-                End::NotSent => {}
+                End::NotSent => {
+                    let waited_ms = began.elapsed().as_millis() as u64;
+                    left_ms = Some(left_ms.unwrap_or(self.whole.0).saturating_sub(waited_ms));
+                }
             }
         }
         let left = left_ms.map_or_else(|| self.whole.1.clone(), HeaderValue::from);

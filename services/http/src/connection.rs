@@ -77,43 +77,47 @@ pub(crate) async fn drive(
         let shared = serving.clone();
         async move { Ok::<_, std::convert::Infallible>(shared.answer(request).await) }
     });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
-    let mut quitting = false;
-    let mut lingering = false;
-    let mut timer = pin!(sleep_until((opened + options.head_timeout).into()));
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(result) = connection.as_mut().poll(context) {
-            return ended(number, result);
-        }
-        // A dropped sender says the same as a signal.
-        if !quitting && quit.poll_unpin(context).is_ready() {
-            quitting = true;
-            connection.as_mut().graceful_shutdown();
+    let quitting = {
+        let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+        let mut quitting = false;
+        let mut lingering = false;
+        let mut timer = pin!(sleep_until((opened + options.head_timeout).into()));
+        std::future::poll_fn(|context| {
             if let Poll::Ready(result) = connection.as_mut().poll(context) {
                 return ended(number, result);
             }
-        }
-        if !lingering && watch.phase() == Phase::Closing {
-            lingering = true;
-            timer.as_mut().reset((Instant::now() + options.linger_timeout).into());
-        }
-        while timer.as_mut().poll(context).is_ready() {
-            let now = Instant::now();
-            // No phase that begins from now on can be over before this.
-            let next = now + options.head_timeout;
-            let next = match watch.deadline(&options) {
-                Some(deadline) if deadline <= now => {
-                    tracing::debug!(connection = number, phase = ?watch.phase(), "cut: too slow");
-                    return Poll::Ready(());
+            // A dropped sender says the same as a signal.
+            if !quitting && quit.poll_unpin(context).is_ready() {
+                quitting = true;
+                connection.as_mut().graceful_shutdown();
+                if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                    return ended(number, result);
                 }
-                Some(deadline) => next.min(deadline),
-                None => next,
-            };
-            timer.as_mut().reset(next.into());
-        }
-        Poll::Pending
-    })
-    .await;
+            }
+            if !lingering && watch.phase() == Phase::Closing {
+                lingering = true;
+                timer.as_mut().reset((Instant::now() + options.linger_timeout).into());
+            }
+            while timer.as_mut().poll(context).is_ready() {
+                let now = Instant::now();
+                // No phase that begins from now on can be over before this.
+                let next = now + options.head_timeout;
+                let next = match watch.deadline(&options) {
+                    Some(deadline) if deadline <= now => {
+                        tracing::debug!(connection = number, phase = ?watch.phase(), "cut: too slow");
+                        return Poll::Ready(());
+                    }
+                    Some(deadline) => next.min(deadline),
+                    None => next,
+                };
+                timer.as_mut().reset(next.into());
+            }
+            Poll::Pending
+        })
+        .await;
+        // hyper's connection ends here: an upgrade that was agreed on and did not come about is known then.
+        quitting
+    };
     if let Some((socket, received, _inside)) = shared.agreed.connection::<Socket>().await {
         let quit = (!quitting).then_some(quit);
         serve_link(socket.into_stream(), received, &shared.outer, &shared.ids, &shared.links, &options, quit).await;

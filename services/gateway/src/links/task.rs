@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use bytes::BytesMut;
 use hongbao_core::limits::FORWARD_IDLE_MS_MAX;
-use hongbao_http::link::frame::take;
+use hongbao_http::link::frame::{make_room, take};
 use hongbao_http::link::{LinkMetrics, ToGateway};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -47,6 +47,7 @@ async fn read(link: &Link, mut reader: ReadHalf<'_>, received: Bytes, metrics: &
         if taken > 0 {
             metrics.received(taken);
         }
+        make_room(&mut buffer);
         if reader.read_buf(&mut buffer).await.map_err(|error| error.to_string())? == 0 {
             return match link.usage() {
                 (_, false) if buffer.is_empty() => Ok(()),

@@ -82,7 +82,7 @@ pub(crate) async fn drive(
                 timeout(options.idle_timeout, stream.write(&out[written..])).await.ok()?.ok().filter(|n| *n > 0)?;
         }
         if ends {
-            // What the client has sent is read, so that closing loses no answer.
+            // The request was read whole, so that closing loses no answer to a client that waits for it.
             return None;
         }
         deadline = ended + options.idle_timeout;

@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::time::SystemTime;
 
 use axum::response::Response;
+use hongbao_core::limits::LINK_FRAME_BYTES_MAX;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 
 use super::{Found, HotAnswer};
 use crate::hop::ACCEPTED;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
-/// The body broke off: the client must not take what there is for all of it.
+/// The body broke off, or is longer than any answer to the two calls: the client must not take what there is for all of it.
 pub(super) struct BrokenOff;
 
 /// Appends an answer to `out`, as one that ends its connection if it is the `last`; gives
@@ -40,7 +41,7 @@ fn write_found(out: &mut Vec<u8>, found: &Found, id: &RequestId) {
 
 async fn write_other(out: &mut Vec<u8>, response: Response, last: bool) -> Result<bool, BrokenOff> {
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.map_err(|_| BrokenOff)?.to_bytes();
+    let body = Limited::new(body, LINK_FRAME_BYTES_MAX).collect().await.map_err(|_| BrokenOff)?.to_bytes();
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(parts.status.as_str().as_bytes());
     out.push(b' ');

@@ -6,12 +6,19 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
-use hongbao_core::limits::{LINK_FRAME_BYTES_MAX, LINK_REQUESTS_MAX};
+use hongbao_core::limits::{LINK_BUFFER_BYTES_MAX, LINK_FRAME_BYTES_MAX, LINK_READ_BYTES_MIN, LINK_REQUESTS_MAX};
 
 /// Bytes of a frame's length.
 const LENGTH_BYTES: usize = 4;
 /// Stands for the length of a field that is absent.
 const ABSENT: u32 = u32::MAX;
+
+/// Makes room for a read of many frames, whatever frames that were taken still keep of the buffer.
+pub fn make_room(buffer: &mut BytesMut) {
+    if buffer.capacity() - buffer.len() < LINK_READ_BYTES_MIN {
+        buffer.reserve(LINK_BUFFER_BYTES_MAX);
+    }
+}
 
 /// The first byte after the length.
 pub(crate) mod kind {

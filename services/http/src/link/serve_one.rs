@@ -36,7 +36,7 @@ pub(super) async fn serve_one(
 ) -> Option<Whole> {
     if let (Some(calls), None) = (outer.hot(), &request.mark)
         && let Some(authorization) = plain(&request.token)
-        && let Some(token) = authorization.strip_prefix("Bearer ")
+        && let Some(token) = authorization.strip_prefix("Bearer ").filter(|token| !token.contains(' '))
         && let Some(request_id) = RequestId::parse(&request.request_id)
     {
         let path = path_of(request.call, request.id);

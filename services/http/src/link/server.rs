@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
+use super::frame::make_room;
 use super::metrics::LinkMetrics;
 use super::serve_one::serve_one;
 use super::under_way::{Frames, WrongFrame};
@@ -117,6 +118,9 @@ impl Link {
                 return if self.frames.received.is_empty() { Ok(()) } else { Err(Broken::Truncated) };
             }
             let may_read = !self.is_closed && self.frames.has_room();
+            if may_read {
+                make_room(&mut self.frames.received);
+            }
             tokio::select! {
                 biased;
                 () = fired(&mut quit), if quit.is_some() => {
