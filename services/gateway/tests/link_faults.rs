@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use common::{Front, PATIENCE, Reply, id, quick, topology};
+use hongbao_core::limits::LINK_CANCEL_MS_MAX;
 use hongbao_gateway::GatewayOptions;
 use hongbao_http::link::frame::take;
 use hongbao_http::link::{LINK_PROTOCOL, Number, ToServer};
@@ -141,7 +142,7 @@ async fn a_link_on_which_nothing_is_answered_is_given_no_more() {
     let front = front(address).await;
     first_over_link(&front).await.expect_problem(504, "outcome_unknown");
     // Its cancel is not confirmed either.
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(LINK_CANCEL_MS_MAX + 50)).await;
     let before = over_http.load(Ordering::SeqCst);
     assert_eq!(open(&front).await.server(), "a1");
     assert_eq!(over_http.load(Ordering::SeqCst), before + 1);
