@@ -24,6 +24,12 @@ pub const HOP_HEAD_BYTES_MAX: usize = 1024;
 pub const THREADS_MAX: usize = 1_024;
 /// Bytes of a grab or an opening that is answered past hyper; a larger one is hyper's.
 pub const HOT_REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// Headers of such a request.
+pub const HOT_REQUEST_HEADERS_MAX: usize = 16;
+/// Digits of its `Content-Length`: no body of the two calls needs more.
+pub const HOT_REQUEST_LENGTH_DIGITS_MAX: usize = 4;
+/// Lines of the log in a second, in each process, about links that break or are not opened.
+pub const LINK_LINES_PER_S_MAX: u64 = 1;
 /// Milliseconds that the head of a request may take to arrive.
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds that the body of a request may take to arrive.

@@ -28,14 +28,9 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// Threads that run a server or a worker unless they are configured: a second one would mostly wait for
-/// the first, which costs more than it brings where the database needs a processor, too.
+/// Threads that run a server or a worker: those that are configured, or one for each processor.
 pub fn role_threads(configured: usize) -> Result<usize, String> {
-    match (configured, processors()?) {
-        (0, 1 | 2) => Ok(1),
-        (0, many) => Ok(many),
-        (configured, _) => Ok(configured),
-    }
+    if configured > 0 { Ok(configured) } else { processors() }
 }
 
 /// The processors that this process may use.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hongbao_core::limits::{LINK_FAILED_MS_MIN, LINK_REFUSED_MS, LINKS_PER_SERVER_MAX};
+use hongbao_core::limits::{LINK_FAILED_MS_MIN, LINK_LINES_PER_S_MAX, LINK_REFUSED_MS, LINKS_PER_SERVER_MAX};
 use hongbao_http::link::LinkRequest;
 use hongbao_http::log_budget::LogBudget;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -18,9 +18,6 @@ use super::task;
 use crate::client::connector;
 use crate::metrics::GatewayMetrics;
 use crate::upstream::Upstream;
-
-/// Lines about links that a thread logs in a second.
-const LINES_PER_S_MAX: u64 = 1;
 
 /// The links of one thread.
 pub(crate) struct Links {
@@ -48,7 +45,7 @@ impl Links {
             connector: connector(connect_timeout_ms),
             open_within: Duration::from_millis(connect_timeout_ms),
             metrics,
-            log: Arc::new(LogBudget::new(LINES_PER_S_MAX)),
+            log: Arc::new(LogBudget::new(LINK_LINES_PER_S_MAX)),
         }
     }
 

@@ -210,8 +210,7 @@ pub struct Http {
     pub idle_timeout_ms: u64,
     /// For requests to finish once the service stops.
     pub drain_timeout_ms: u64,
-    /// Threads of a process; 0 lets it choose: a gateway has one for each processor, and so has
-    /// a server or a worker where there are more than two.
+    /// Threads of a process; 0: one for each processor.
     pub threads: usize,
     /// Whether grabs and openings that look as usual are answered past hyper and the router.
     pub fast_path: bool,

@@ -2,14 +2,11 @@
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
+use hongbao_core::limits::{HOT_REQUEST_HEADERS_MAX, HOT_REQUEST_LENGTH_DIGITS_MAX};
 
 use super::HotRequest;
 use crate::head::is_host;
 
-/// Headers of a request here at most.
-const HEADERS_MAX: usize = 16;
-/// Digits of a `Content-Length` here at most: no body of the two calls needs more.
-const LENGTH_DIGITS_MAX: usize = 4;
 const ENVELOPES: &str = "/v1/envelopes/";
 /// Headers that change no answer to the two calls, in small letters.
 const WITHOUT_EFFECT: [&str; 5] = ["accept", "accept-encoding", "accept-language", "content-type", "user-agent"];
@@ -17,7 +14,7 @@ const WITHOUT_EFFECT: [&str; 5] = ["accept", "accept-encoding", "accept-language
 /// The request, if these bytes are one of the two calls and nothing else. Whatever is
 /// unusual is `None`: it is hyper's to understand or to refuse.
 pub(super) fn read(bytes: &[u8]) -> Option<HotRequest<'_>> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut headers = [httparse::EMPTY_HEADER; HOT_REQUEST_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(head_len)) = request.parse(bytes) else { return None };
     if request.method != Some("POST") || request.version != Some(1) {
@@ -67,7 +64,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<HotRequest<'_>> {
 }
 
 fn length_of(digits: &[u8]) -> Option<usize> {
-    if digits.is_empty() || digits.len() > LENGTH_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() || digits.len() > HOT_REQUEST_LENGTH_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use hongbao_core::limits::LINK_LINES_PER_S_MAX;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -15,9 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{LINK_PATH, LINK_PROTOCOL};
 use crate::log_budget::LogBudget;
 use crate::metrics::HttpMetrics;
-
-/// Lines about broken links that are logged in a second.
-const BROKEN_LINES_PER_S_MAX: u64 = 1;
 
 /// Lets in as many links as a server may have.
 pub(crate) struct LinkDoor {
@@ -34,7 +32,7 @@ pub(crate) struct Agreed(Mutex<Option<(OnUpgrade, Inside)>>);
 impl LinkDoor {
     /// Lets in `max` at the same time; 0: links are not offered at all.
     pub(crate) fn new(max: usize, metrics: HttpMetrics) -> LinkDoor {
-        LinkDoor { max, inside: AtomicUsize::new(0), metrics, log: LogBudget::new(BROKEN_LINES_PER_S_MAX) }
+        LinkDoor { max, inside: AtomicUsize::new(0), metrics, log: LogBudget::new(LINK_LINES_PER_S_MAX) }
     }
 
     /// The answer to a request for a link; `None` for any other request, and where links are not offered.
