@@ -18,7 +18,6 @@ mod failure;
 pub mod lease;
 mod left;
 mod manifests;
-mod many;
 pub mod mysql;
 mod place;
 mod port;
@@ -34,6 +33,6 @@ pub use self::exporting::{Exported, Exporting};
 pub use self::left::LeftStore;
 pub use self::port::{
     Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
-    TailEntry, Waiting,
+    TailEntry,
 };
 pub use self::sealing::{Closed, ManifestRow, Outline, Seal, Sealing, StoredManifest};

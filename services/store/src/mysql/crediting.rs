@@ -8,7 +8,6 @@ use hongbao_core::limits::SQL_LIST_MAX;
 use hongbao_core::{Envelope, EnvelopeId};
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::row::{put, put_bytes};
-use sqlx::mysql::MySqlRow;
 
 use super::store::MysqlStore;
 use super::transaction::{Transaction, execute};
@@ -26,12 +25,9 @@ impl Crediting for MysqlStore {
     }
 
     async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
-        Ok(self.tail_positions(&[table]).await?[0])
-    }
-
-    async fn tail_positions(&self, tables: &[TableRef]) -> Result<Vec<i64>, StoreError> {
-        let end = |row: &MySqlRow| Ok(row.int_or_null(0)?.unwrap_or(0));
-        self.of_each("tail_positions", tables, |statements| &statements.tail_end, end).await
+        let statements = self.at(table)?;
+        let row = self.one(sqlx::query(&statements.tail_position)).await?;
+        Ok(row.map(|row| row.int_or_null(0)).transpose()?.flatten().unwrap_or(0))
     }
 
     async fn unsettled(

@@ -17,7 +17,6 @@ mod layout;
 mod lease;
 mod legacy;
 mod maintenance;
-mod many;
 mod migrate;
 mod promise;
 mod query;
