@@ -4,12 +4,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use hongbao_load::{
-    Batches, Child, Client, Fallible, RequestBuffer, RequestSource, Service, Wanted, files, machine, metrics,
-};
+use hongbao_load::{Batches, Child, Client, Fallible, RequestBuffer, RequestSource, Service, Wanted, files};
 use tempfile::TempDir;
 
 use crate::baseline;
+use crate::conditions::Conditions;
 use crate::measure::{measure, us_of_each};
 use crate::options::Common;
 use crate::report::{Line, Report, Round};
@@ -98,7 +97,7 @@ impl<'a> Bench<'a> {
     }
 
     fn measure_all(&self) -> Fallible<Report> {
-        let durability = metrics::durability(&self.client.metrics()?).unwrap_or("not stated").to_owned();
+        let conditions = Conditions::read(self.dir.path(), &self.client)?;
         let mut lines = Vec::new();
         for name in [Name::Hot, Name::Spread, Name::Memory, Name::View] {
             let of_name: Vec<Workload> = self.lines.iter().filter(|line| line.name == name).copied().collect();
@@ -110,13 +109,7 @@ impl<'a> Bench<'a> {
                 lines.push(self.line(workload, &mut stage)?);
             }
         }
-        Ok(Report {
-            processors: machine::processors(),
-            file_system: machine::file_system(self.dir.path()),
-            durability,
-            seconds: self.args.common.seconds,
-            lines,
-        })
+        Ok(Report { conditions, seconds: self.args.common.seconds, lines })
     }
 
     fn line(&self, workload: Workload, stage: &mut PreparedWorkload) -> Fallible<Line> {

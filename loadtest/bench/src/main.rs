@@ -8,6 +8,7 @@ mod demo;
 
 mod bench;
 mod compare;
+mod conditions;
 mod cost;
 mod filled;
 mod fronts;

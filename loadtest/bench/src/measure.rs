@@ -46,6 +46,23 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// What was answered, without what it cost.
+    pub fn of(stats: &LoadStats) -> Sample {
+        let us = |quantile| (!stats.latency_us.is_empty()).then(|| stats.latency_us.value_at_quantile(quantile) as f64);
+        let elapsed_s = stats.elapsed.as_secs_f64();
+        Sample {
+            per_second: stats.counted as f64 / elapsed_s,
+            p50_us: us(0.50),
+            p99_us: us(0.99),
+            p999_us: us(0.999),
+            sent: stats.sent,
+            errors: stats.errors.clone(),
+            elapsed_s,
+            used_up: stats.used_up,
+            ..Sample::default()
+        }
+    }
+
     /// Refuses a run in which anything else was answered than what was expected.
     pub fn without_errors(self, name: &str) -> Fallible<Sample> {
         if self.errors.is_empty() { Ok(self) } else { Err(format!("{name}: {:?}", self.errors).into()) }
@@ -89,21 +106,13 @@ pub fn drive<const PARTS: usize>(
     let others = busy.saturating_sub(own + used.iter().sum::<Duration>());
     let mut errors = warm_up.errors;
     stats.errors.iter().for_each(|(label, count)| *errors.entry(label.clone()).or_default() += count);
-    let us = |quantile| (!stats.latency_us.is_empty()).then(|| stats.latency_us.value_at_quantile(quantile) as f64);
-    let elapsed_s = stats.elapsed.as_secs_f64();
     let sample = Sample {
-        per_second: stats.counted as f64 / elapsed_s,
-        p50_us: us(0.50),
-        p99_us: us(0.99),
-        p999_us: us(0.999),
         sent: warm_up.sent + stats.sent,
         errors,
         server_cpu_us: us_of_each(used[0], stats.sent),
         generator_share: own.as_secs_f64() / took,
         others_share: others.as_secs_f64() / took,
-        elapsed_s,
-        used_up: stats.used_up,
-        ..Sample::default()
+        ..Sample::of(&stats)
     };
     Ok(Driven { sample, stats, used })
 }

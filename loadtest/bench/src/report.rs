@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::conditions::Conditions;
 use crate::measure::{Sample, median};
 use crate::workload::Workload;
 
@@ -37,11 +38,8 @@ pub struct Line {
 /// Everything that a bench found.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    pub processors: String,
-    /// The type of the file system under the service's data.
-    pub file_system: String,
-    /// What the service says of its durability.
-    pub durability: String,
+    #[serde(flatten)]
+    pub conditions: Conditions,
     pub seconds: u64,
     pub lines: Vec<Line>,
 }
@@ -126,8 +124,7 @@ impl Report {
     pub fn table(&self) -> String {
         let mut out = String::new();
         let rounds = self.lines.first().map_or(0, |line| line.rounds.len());
-        let _ = writeln!(out, "machine     {}, {} disk", self.processors, self.file_system);
-        let _ = writeln!(out, "durability  {}", self.durability);
+        let _ = writeln!(out, "{}", self.conditions);
         let _ =
             writeln!(out, "figures     medians of {rounds} alternating rounds of {} s, latency in ms\n", self.seconds);
         let _ = writeln!(out, "{HEAD}");
@@ -209,9 +206,11 @@ mod tests {
     fn report(rounds: Vec<Round>) -> Report {
         let workload = Workload { name: Name::Hot, connections: 256, goal: Some(0.40) };
         Report {
-            processors: "2 x test".into(),
-            file_system: "ext4".into(),
-            durability: "full".into(),
+            conditions: Conditions {
+                processors: "2 x test".into(),
+                file_system: "ext4".into(),
+                durability: "full".into(),
+            },
             seconds: 5,
             lines: vec![Line::new(workload, rounds)],
         }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hongbao_load::{Answer, BUSY, Child, Client, Cluster, Fallible, Generator, RequestBuffer, RequestSource, Wanted};
-use hongbao_load::{SECRET, files, machine, metrics};
+use hongbao_load::{SECRET, files, machine};
 use rustix::process::Signal;
 
 use self::case::{Case, Via};
@@ -27,6 +27,7 @@ use self::floor::Floor;
 use self::report::{Report, Run};
 use self::usage::Usage;
 use crate::baseline;
+use crate::conditions::Conditions;
 use crate::measure::{Sample, measure};
 use crate::options::Common;
 use crate::prepare::{Look, Opening, open_requests, repeated, send_envelopes};
@@ -145,11 +146,8 @@ impl<'a> Bench<'a> {
     }
 
     fn run(&mut self) -> Fallible<Report> {
-        let durability = metrics::durability(&self.client.metrics()?).unwrap_or("not stated").to_owned();
         let mut report = Report {
-            processors: machine::processors(),
-            file_system: machine::file_system(self.dir.path()),
-            durability,
+            conditions: Conditions::read(self.dir.path(), &self.client)?,
             seconds: self.args.common.seconds,
             rounds: self.args.rounds,
             idle_share: self.idle.all().as_secs_f64() / IDLE_OBSERVED.as_secs_f64(),
@@ -293,14 +291,5 @@ fn all_once(addr: SocketAddr, requests: &RequestBuffer, connections: u32, expect
     let mut generator = Generator::connect(addr, connections as usize)?;
     let check = |_: usize, answer: &Answer<'_>| expect.check(answer);
     let stats = generator.drive(&mut RequestSource::once(requests), None, check)?;
-    let us = |quantile| (!stats.latency_us.is_empty()).then(|| stats.latency_us.value_at_quantile(quantile) as f64);
-    let sample = Sample {
-        per_second: stats.counted as f64 / stats.elapsed.as_secs_f64(),
-        p50_us: us(0.50),
-        p99_us: us(0.99),
-        sent: stats.sent,
-        errors: stats.errors.clone(),
-        ..Sample::default()
-    };
-    Ok((sample, stats.sent))
+    Ok((Sample::of(&stats), stats.sent))
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::case::{Case, Via};
 use super::floor::Floor;
 use super::usage::{PARTS, UsOfEach};
+use crate::conditions::Conditions;
 use crate::measure::{Sample, median};
 
 /// One run of a case.
@@ -83,11 +84,8 @@ impl Run {
 /// Everything that was found.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    pub processors: String,
-    /// The type of the file system under the service's data.
-    pub file_system: String,
-    /// What the service says of its durability.
-    pub durability: String,
+    #[serde(flatten)]
+    pub conditions: Conditions,
     pub seconds: u64,
     pub rounds: u32,
     /// The share of one processor that the service uses when idle; not counted below.
@@ -186,11 +184,9 @@ impl Report {
     /// The table, and how the goals were met.
     pub fn table(&self) -> String {
         let mut out = format!(
-            "machine     {}, {} disk\ndurability  {}\nfigures     medians of {} alternating rounds of {} s; us of processor \
+            "{}\nfigures     medians of {} alternating rounds of {} s; us of processor \
              for a request, its credit included; the {:.0}% of a processor that the idle service uses are left out\n",
-            self.processors,
-            self.file_system,
-            self.durability,
+            self.conditions,
             self.rounds,
             self.seconds,
             100.0 * self.idle_share

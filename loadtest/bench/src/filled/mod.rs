@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use hongbao_core::EnvelopeId;
 use hongbao_load::{
-    Answer, Batches, Client, Cluster, Fallible, RequestSource, SECRET, Wanted, files, machine, metrics,
-    zone_with_noon_at,
+    Answer, Batches, Client, Cluster, Fallible, RequestSource, SECRET, Wanted, files, machine, zone_with_noon_at,
 };
 use rustix::process::Signal;
 
+use crate::conditions::Conditions;
 use crate::measure::{Sample, drive, median, us_of_each};
 use crate::options::Common;
 use crate::workload::{Expect, Extent, Name, PreparedWorkload, Workload};
@@ -98,9 +98,7 @@ pub fn filled(args: &Args) -> Fallible<ExitCode> {
     sides.sort_by_key(|side| side.letter);
 
     let [empty, full] = sizes;
-    let durability = metrics::durability(&sides[0].client.metrics()?).unwrap_or("not stated").to_owned();
-    println!("machine     {}, {} disk", machine::processors(), machine::file_system(dir.path()));
-    println!("durability  {durability}");
+    println!("{}", Conditions::read(dir.path(), &sides[0].client)?);
     println!(
         "filled      {} entries of {} envelopes within {:.0} s: {} MiB of tables beside {} MiB",
         filled.entries,

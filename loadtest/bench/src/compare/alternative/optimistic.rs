@@ -46,9 +46,7 @@ impl Optimistic {
                 tokio::time::sleep(Duration::from_micros(pause)).await;
             }
             // No connection is held during the pause.
-            let mut lease = self.pool.take().await?;
-            let done = self.once(&mut lease.connection, envelope, user).await;
-            match lease.end(done) {
+            match self.pool.on_connection(async |connection| self.once(connection, envelope, user).await).await {
                 Err(Failure::Busy) => (),
                 settled => return settled,
             }

@@ -11,7 +11,7 @@ use hongbao_load::Fallible;
 use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Executor as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::failure::Failure;
 use crate::compare::scheme::Scheme;
@@ -82,12 +82,6 @@ pub struct Pool {
     permits: Semaphore,
 }
 
-pub struct Lease<'a> {
-    pool: &'a Pool,
-    pub connection: MySqlConnection,
-    _permit: SemaphorePermit<'a>,
-}
-
 impl Pool {
     /// Opens all of them, so that no request waits for one to be made.
     pub async fn open(options: MySqlConnectOptions, connections: usize) -> Fallible<Pool> {
@@ -98,25 +92,24 @@ impl Pool {
         Ok(Pool { options, idle: Mutex::new(idle), permits: Semaphore::new(connections) })
     }
 
-    /// The next free connection. Waits behind those who asked before; the number
-    /// of HTTP connections bounds how many can.
-    pub async fn take(&self) -> Result<Lease<'_>, Failure> {
-        let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+    /// Opens on the next free connection. Waits behind those who asked before; the number of HTTP
+    /// connections bounds how many can.
+    ///
+    /// The connection is used again where every answer is read and no lock is held. After any other
+    /// failure it is closed, and with it whatever was begun.
+    pub async fn on_connection(
+        &self,
+        open: impl AsyncFnOnce(&mut MySqlConnection) -> Result<Outcome, Failure>,
+    ) -> Result<Outcome, Failure> {
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let idle = self.idle.lock().pop();
-        let connection = match idle {
+        let mut connection = match idle {
             Some(connection) => connection,
             None => connect_for_transactions(&self.options).await?,
         };
-        Ok(Lease { pool: self, connection, _permit: permit })
-    }
-}
-
-impl Lease<'_> {
-    /// Gives the connection back where every answer is read and no lock is held. After any other
-    /// failure it is closed, and with it whatever was begun.
-    pub fn end(self, done: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+        let done = open(&mut connection).await;
         if matches!(done, Ok(_) | Err(Failure::Busy | Failure::NotFound)) {
-            self.pool.idle.lock().push(self.connection);
+            self.idle.lock().push(connection);
         }
         done
     }

@@ -105,9 +105,7 @@ impl Presplit {
 
     /// Opens, once it has a connection.
     pub async fn open(&self, envelope: EnvelopeId, user: &UserId) -> Result<Outcome, Failure> {
-        let mut lease = self.pool.take().await?;
-        let done = self.open_on(&mut lease.connection, envelope, user).await;
-        lease.end(done)
+        self.pool.on_connection(async |connection| self.open_on(connection, envelope, user).await).await
     }
 
     async fn open_on(
