@@ -6,11 +6,13 @@
 //! and it does not reward putting credits off: each run ends when the service is idle.
 //!
 //! Reading order: [`case`](mod@case) says what is measured, [`floor`] what it is divided by,
-//! [`usage`] whose time counts, [`report`] what is printed.
+//! [`usage`] whose time counts, [`run`] what a run gave, [`goal`] and [`report`] what is printed.
 
 mod case;
 mod floor;
+mod goal;
 mod report;
+mod run;
 mod usage;
 
 use std::net::SocketAddr;
@@ -24,7 +26,8 @@ use rustix::process::Signal;
 
 use self::case::{Case, Via};
 use self::floor::Floor;
-use self::report::{Report, Run};
+use self::report::Report;
+use self::run::Run;
 use self::usage::Usage;
 use crate::baseline;
 use crate::conditions::Conditions;

@@ -1,4 +1,4 @@
-//! The table of `cost`: medians over the rounds, and the goals.
+//! The table of `cost`: medians over the rounds, and whether the goals are met.
 
 use std::fmt::Write as _;
 
@@ -6,80 +6,11 @@ use serde::Serialize;
 
 use super::case::{Case, Via};
 use super::floor::Floor;
-use super::usage::{PARTS, UsOfEach};
+use super::goal::GOALS;
+use super::run::Run;
+use super::usage::PARTS;
 use crate::conditions::Conditions;
-use crate::measure::{Sample, median};
-
-/// One run of a case.
-#[derive(Debug, Serialize)]
-pub struct Run {
-    case: Case,
-    via: Via,
-    /// Microseconds for each request.
-    us: UsOfEach,
-    /// The share of the requests that were refused as busy; what they cost is a cost of the others.
-    refused: f64,
-    /// The least that a request can cost, in microseconds; only of what writes.
-    floor_us: Option<f64>,
-    /// Of the bare route's server and of its client, for each request.
-    bare_server_us: f64,
-    bare_generator_us: f64,
-    bare_per_second: f64,
-    per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-}
-
-impl Run {
-    /// A run of the service, beside that of the bare route.
-    pub fn new(case: Case, via: Via, floor: &Floor, bare: &Sample, sample: &Sample, us: UsOfEach, refused: f64) -> Run {
-        let bare_server_us = bare.server_cpu_us.unwrap_or(f64::NAN);
-        let bare_generator_us = bare.generator_share / bare.per_second * 1e6;
-        let entry_us = if case == Case::Hot { floor.hot_entry_us } else { floor.spread_entry_us };
-        let floor_us = bare_server_us + bare_generator_us + entry_us + floor.transfer_us;
-        let [p50_ms, p99_ms] = sample.p50_p99_ms();
-        Run {
-            case,
-            via,
-            us,
-            refused,
-            floor_us: case.writes().then_some(floor_us),
-            bare_server_us,
-            bare_generator_us,
-            bare_per_second: bare.per_second,
-            per_second: sample.per_second,
-            p50_ms,
-            p99_ms,
-        }
-    }
-
-    fn of_floor(&self) -> f64 {
-        self.us.all() / self.floor_us.unwrap_or(f64::NAN)
-    }
-
-    fn of_throughput(&self) -> f64 {
-        self.per_second / self.bare_per_second
-    }
-
-    /// Gateway and server together, in requests to the bare route's server.
-    fn of_bare_server(&self) -> f64 {
-        (self.us.part("gateway") + self.us.part("server")) / self.bare_server_us
-    }
-
-    /// One line about it.
-    pub fn line(&self) -> String {
-        let parts: Vec<String> = PARTS.iter().map(|part| format!("{part} {:.1}", self.us.part(part))).collect();
-        format!(
-            "{} {}: {:.0}/s, {:.1} us ({}), {:.2} of the floor",
-            self.case.text(),
-            self.via.text(),
-            self.per_second,
-            self.us.all(),
-            parts.join(", "),
-            self.of_floor()
-        )
-    }
-}
+use crate::measure::median;
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -93,92 +24,6 @@ pub struct Report {
     pub floors: Vec<Floor>,
     pub runs: Vec<Run>,
 }
-
-/// What a figure of some runs is to be.
-struct Goal {
-    what: &'static str,
-    case: Case,
-    via: Via,
-    figure: fn(&Run) -> f64,
-    asked: f64,
-    /// Whether more is better.
-    at_least: bool,
-}
-
-const GOALS: [Goal; 9] = [
-    Goal {
-        what: "cost of the floor",
-        case: Case::Hot,
-        via: Via::Direct,
-        figure: Run::of_floor,
-        asked: 1.4,
-        at_least: false,
-    },
-    Goal {
-        what: "cost of the floor",
-        case: Case::Spread,
-        via: Via::Direct,
-        figure: Run::of_floor,
-        asked: 1.7,
-        at_least: false,
-    },
-    Goal {
-        what: "gateway and server of the bare route's server",
-        case: Case::Hot,
-        via: Via::Gateway,
-        figure: Run::of_bare_server,
-        asked: 2.5,
-        at_least: false,
-    },
-    Goal {
-        what: "throughput of the bare route",
-        case: Case::Hot,
-        via: Via::Direct,
-        figure: Run::of_throughput,
-        asked: 0.55,
-        at_least: true,
-    },
-    Goal {
-        what: "throughput of the bare route",
-        case: Case::Spread,
-        via: Via::Direct,
-        figure: Run::of_throughput,
-        asked: 0.42,
-        at_least: true,
-    },
-    Goal {
-        what: "p99 of p50",
-        case: Case::Hot,
-        via: Via::Direct,
-        figure: |run| run.p99_ms / run.p50_ms,
-        asked: 2.0,
-        at_least: false,
-    },
-    Goal {
-        what: "throughput of the bare route",
-        case: Case::View,
-        via: Via::Direct,
-        figure: Run::of_throughput,
-        asked: 0.85,
-        at_least: true,
-    },
-    Goal {
-        what: "throughput of the bare route",
-        case: Case::Ticket,
-        via: Via::Direct,
-        figure: Run::of_throughput,
-        asked: 0.85,
-        at_least: true,
-    },
-    Goal {
-        what: "us an opening",
-        case: Case::Cold,
-        via: Via::Direct,
-        figure: |run| run.us.all(),
-        asked: 100.0,
-        at_least: false,
-    },
-];
 
 impl Report {
     /// The table, and how the goals were met.
@@ -214,23 +59,7 @@ impl Report {
             }
         }
         out.push('\n');
-        for goal in &GOALS {
-            let is = median(self.of(goal.case, goal.via).map(goal.figure));
-            if is.is_nan() {
-                continue;
-            }
-            let is_met = if goal.at_least { is >= goal.asked } else { is <= goal.asked };
-            let _ = writeln!(
-                out,
-                "{} {}: {} {is:.2}, goal {} {} {}",
-                goal.case.text(),
-                goal.via.text(),
-                goal.what,
-                if goal.at_least { "at least" } else { "at most" },
-                goal.asked,
-                if is_met { "met" } else { "MISSED" }
-            );
-        }
+        GOALS.iter().filter_map(|goal| goal.verdict(&self.runs)).for_each(|verdict| out.push_str(&verdict));
         out
     }
 
@@ -263,5 +92,52 @@ impl Report {
             100.0 * middle(&|run| run.refused)
         );
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::usage::tests::us_of;
+    use super::*;
+    use crate::measure::Sample;
+
+    /// Runs of three rounds that cost so much, where the floor is 40 us.
+    fn report(case: Case, via: Via, costs: [f64; 3]) -> Report {
+        let floor = Floor { hot_entry_us: 8.0, spread_entry_us: 10.0, transfer_us: 7.0 };
+        // 10 us of the server and, at 0.9 of a processor, 15 us of the generator.
+        let bare =
+            Sample { server_cpu_us: Some(10.0), generator_share: 0.9, per_second: 60_000.0, ..Sample::default() };
+        let sample = Sample { per_second: 30_000.0, p50_us: Some(5_000.0), p99_us: Some(9_000.0), ..Sample::default() };
+        let run = |us: f64| Run::new(case, via, &floor, &bare, &sample, us_of(&[("server", us)]), 0.01);
+        Report {
+            conditions: Conditions {
+                processors: "2 x test".into(),
+                file_system: "ext4".into(),
+                durability: "full".into(),
+            },
+            seconds: 3,
+            rounds: 3,
+            idle_share: 0.05,
+            floors: vec![floor],
+            runs: costs.map(run).into(),
+        }
+    }
+
+    #[test]
+    fn the_median_of_the_rounds_is_held_against_the_floor_of_the_same_workload() {
+        let near = report(Case::Hot, Via::Direct, [56.0, 90.0, 20.0]).table();
+        assert!(near.contains("hot direct: cost of the floor 1.40, goal at most 1.4 met"), "{near}");
+        assert!(near.contains("hot direct: throughput of the bare route 0.50, goal at least 0.55 MISSED"), "{near}");
+        assert!(near.contains("hot direct: p99 of p50 1.80, goal at most 2 met"), "{near}");
+        assert!(near.contains("    40.0     1.40     5.0     9.0     1.0%"), "{near}");
+        let far = report(Case::Spread, Via::Direct, [84.0, 84.0, 84.0]).table();
+        assert!(far.contains("spread direct: cost of the floor 2.00, goal at most 1.7 MISSED"), "{far}");
+    }
+
+    #[test]
+    fn what_writes_nothing_has_no_floor_and_what_was_not_measured_no_goal() {
+        let table = report(Case::View, Via::Direct, [13.0; 3]).table();
+        assert!(!table.contains("NaN") && !table.contains("of the floor"), "{table}");
+        assert!(!table.contains("hot") && table.contains("view direct: throughput"), "{table}");
     }
 }

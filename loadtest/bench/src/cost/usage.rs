@@ -86,3 +86,45 @@ impl UsOfEach {
         self.0.values().sum()
     }
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// So many microseconds of these parts.
+    pub fn us_of(parts: &[(&'static str, f64)]) -> UsOfEach {
+        UsOfEach(parts.iter().copied().collect())
+    }
+
+    #[test]
+    fn every_process_of_a_cluster_is_a_part() {
+        let parts = [
+            ("gateway", "gateway"),
+            ("a1", "server"),
+            ("a2", "server"),
+            ("a-mariadb", "database"),
+            ("wallet-mariadb", "wallet"),
+            ("a1-memcached", "caches"),
+            ("a-redis", "caches"),
+            ("a-w1", "workers"),
+        ];
+        for (process, part) in parts {
+            assert_eq!(part_of(process), part, "{process}");
+            assert!(PARTS.contains(&part));
+        }
+    }
+
+    #[test]
+    fn what_an_idle_service_uses_is_left_out_and_what_follows_the_load_is_not() {
+        let usage = |ms, elapsed| Usage { by_part: BTreeMap::from([("workers", ms * MS)]), elapsed };
+        // Idle it uses a tenth of a processor.
+        let idle = usage(300, 3_000 * MS);
+        let beyond = usage(2_000, 10_000 * MS).beyond(&idle, 3_000 * MS);
+        assert_eq!(beyond.all(), 1_000 * MS);
+        let each = beyond.with_generator(500 * MS).of_each(1_000);
+        assert_eq!((each.part("workers"), each.part("generator"), each.all()), (1_000.0, 500.0, 1_500.0));
+        assert_eq!(usage(100, 10_000 * MS).beyond(&idle, 3_000 * MS).all(), Duration::ZERO);
+    }
+}
