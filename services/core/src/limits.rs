@@ -20,6 +20,16 @@ pub const HEADERS_MAX: usize = 90;
 pub const HOP_HEADERS_MAX: usize = 10;
 /// Bytes that these headers may take.
 pub const HOP_HEAD_BYTES_MAX: usize = 1024;
+/// Threads that a process may be configured with.
+pub const THREADS_MAX: usize = 1_024;
+/// Bytes of a grab or an opening that is answered past hyper; a larger one is hyper's.
+pub const HOT_REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// Headers of such a request.
+pub const HOT_REQUEST_HEADERS_MAX: usize = 16;
+/// Digits of its `Content-Length`: no body of the two calls needs more.
+pub const HOT_REQUEST_LENGTH_DIGITS_MAX: usize = 4;
+/// Lines of the log in a second, in each process, about links that break or are not opened.
+pub const LINK_LINES_PER_S_MAX: u64 = 1;
 /// Milliseconds that the head of a request may take to arrive.
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Milliseconds that the body of a request may take to arrive.
@@ -48,7 +58,7 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 /// Connections over that limit that are refused with an answer at the same time.
 pub const REFUSALS_MAX: usize = 64;
 /// Bytes of verified tokens that are remembered.
-pub const TOKEN_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const TOKEN_CACHE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Characters of a client's text that a problem repeats.
 pub const PROBLEM_TEXT_CHARS_MAX: usize = 200;
 /// Lines that one place of the program writes into the log in a second, details (`debug`) excepted.
@@ -263,6 +273,14 @@ pub const REFUSED_REMEMBERED_MS: u64 = 1_000;
 pub const RETRY_AFTER_S_MAX: u32 = 4;
 /// Envelopes that a lane reads at the same time after a batch that failed.
 pub const RELOADS_AT_ONCE: usize = 16;
+/// Envelopes that a server reads with one statement, as many as the usual `loads_max`.
+pub const LOAD_BATCH_MAX: usize = 256;
+/// Batches of envelopes that a server reads at the same time; what is asked for meanwhile makes the next one.
+pub const LOAD_BATCHES_AT_ONCE: usize = 2;
+/// The longest journal that is read together with others.
+pub const LOAD_TOGETHER_ENTRIES_MAX: u32 = 1_000;
+/// How long a batch of envelopes may take to be read before each of them is read alone.
+pub const LOAD_BATCH_WITHIN: Duration = Duration::from_secs(2);
 /// Transactions of one envelope that an operator may let into the database at once.
 pub const PERMIT_CAP_MAX: u32 = 10_000;
 /// Envelopes of which a process holds entry permits at the same time.
@@ -291,10 +309,14 @@ pub const CONNECTION_AGE_MS_MAX: u64 = 1_800_000;
 pub const PROMISES_READ_MS: u64 = 1_000;
 /// Such readings after which the tables of all databases of a server have been looked at again.
 pub const PROMISE_ROUND: usize = 16;
+/// Some of these tables are looked at in one of so many readings: a look takes several statements.
+pub const PROMISE_EVERY: usize = 4;
+/// Milliseconds for which it is known what a database's clock shows. It is read with the settings.
+pub const CLOCK_KNOWN_MS_MAX: u64 = 1_500;
 /// Milliseconds between two attempts to reach a database that does not answer.
 pub const RECONNECT_MS: u64 = 100;
 /// Transfers that one wallet transaction may write.
-pub const TRANSFER_BATCH_SIZE_MAX: usize = 1_024;
+pub const TRANSFER_BATCH_SIZE_MAX: usize = 2_048;
 /// Wallet calls that may wait for the next transaction.
 pub const WALLET_QUEUE_MAX: usize = 4_096;
 /// Rounds in which a move of slots copies what was written during the round before, until few
@@ -304,7 +326,7 @@ pub const MOVE_ROUNDS_MAX: u32 = 16;
 /// that its workers do not run, for they would end envelopes at the wrong time.
 pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 /// Rows that a worker handles in one run.
-pub const WORKER_BATCH_SIZE_MAX: u32 = 1_000;
+pub const WORKER_BATCH_SIZE_MAX: u32 = 2_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The largest weight of a SET, and any other decimal number of the topology file.
@@ -334,6 +356,32 @@ pub const FORWARDS_AT_FIRST: usize = 1_024;
 pub const FORWARD_IDLE_CONNECTIONS_MAX: usize = 1_024;
 /// Milliseconds that such a connection is kept; less than [`IDLE_MS_MAX`], so that it is not the server who closes it.
 pub const FORWARD_IDLE_MS_MAX: u64 = 30_000;
+/// Requests without an answer on one link between a gateway and a server: of so many at most is the outcome unknown
+/// when it breaks.
+pub const LINK_REQUESTS_MAX: usize = 64;
+/// Links that one thread of a gateway has to one server. Requests that they have no room for take connections of HTTP.
+pub const LINKS_PER_SERVER_MAX: usize = 32;
+/// Links of one server at the same time; a gateway that is refused one uses connections of HTTP.
+pub const LINKS_MAX: usize = 1_024;
+/// Bytes of one frame at most: a request as large as a gateway takes by default, or an answer.
+pub const LINK_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX;
+/// Bytes of the requests without an answer on one link, and of the answers that are not sent: a server that has as
+/// many of either takes no further requests.
+pub const LINK_BYTES_MAX: usize = 4 * LINK_FRAME_BYTES_MAX;
+/// Milliseconds until a gateway asks again for a link that the server refused: it may have been upgraded.
+pub const LINK_REFUSED_MS: u64 = 5_000;
+/// Milliseconds until a gateway opens the next link after one has failed; twice as many after each further failure,
+/// up to [`LINK_REFUSED_MS`].
+pub const LINK_FAILED_MS_MIN: u64 = 100;
+/// Milliseconds in which a server confirms that a request is cancelled; a link on which it has not is given no further
+/// requests until it does.
+pub const LINK_CANCEL_MS_MAX: u64 = 500;
+/// Bytes that one read of a link may bring at least: many frames.
+pub const LINK_READ_BYTES_MIN: usize = 2 * 1024;
+/// Bytes of a buffer that a link reads into; a frame that is kept keeps the one that it came in.
+pub const LINK_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Milliseconds after which such a link is closed.
+pub const LINK_SILENT_MS_MAX: u64 = 10_000;
 /// Milliseconds from the head of a server's answer to its end, through a gateway.
 pub const FORWARD_REST_MS_MAX: u64 = 30_000;
 /// Bytes that a gateway reads of a server's answer to a probe.
@@ -389,8 +437,8 @@ pub const MINT_TRIES_MAX: u32 = 1_000;
 pub const READY_ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Age of the database's last answer above which `/readyz` is 503.
 pub const READY_AGE_MAX: Duration = Duration::from_secs(4);
-/// The least cap with which each process may keep one permit of an envelope for longer: a host has fewer processes.
-pub const PERMIT_KEPT_LONG_CAP_MIN: u32 = 8;
+/// The least cap under which a process with lanes holds a permit of every envelope. At most half of a cap is held so.
+pub const PERMIT_STANDING_CAP_MIN: u32 = 8;
 /// Wait before a connection to memcached is tried again; it doubles after each failure.
 pub const PERMIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest of these waits.
@@ -417,6 +465,8 @@ pub const MYSQL_STATEMENTS_MAX: usize = 96;
 /// that it makes for them (`in_predicate_conversion_threshold`, 1,000), and may then
 /// read the whole table instead of looking for each.
 pub const SQL_LIST_MAX: usize = 500;
+/// Tables that one statement looks at.
+pub const TABLES_AT_ONCE_MAX: usize = 100;
 /// How long a writer of SQLite waits for the write lock of another process.
 pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read one SQLite file at the same time.
@@ -444,6 +494,12 @@ pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const JOB_FAILURES_IN_A_ROW_MAX: u32 = 5;
 /// The shortest wait after a run that was left out.
 pub const JOB_SKIPPED_REST_MIN: Duration = Duration::from_millis(100);
+/// The longest rest after a run that saw nothing to do: what comes meanwhile waits so long.
+pub const JOB_QUIET_REST_MAX: Duration = Duration::from_secs(1);
+/// The same of credits, for which users wait.
+pub const CREDIT_QUIET_REST_MAX: Duration = Duration::from_millis(250);
+/// A quiet time so many times as long as a rest comes before it, in which nothing was to be credited.
+pub const CREDIT_QUIET_TIMES: u32 = 20;
 /// The longest rest after a busy run.
 pub const JOB_REST_MAX: Duration = Duration::from_secs(1);
 /// The same of a job that may be late: one of its runs may take half a minute, as where the file of a table is made, put
@@ -481,12 +537,16 @@ pub const DISK_ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub const DISK_FREE_BYTES_MIN: u64 = 1 << 20;
 
 const _: () = assert!(FORWARD_IDLE_MS_MAX < IDLE_MS_MAX, "a server must not close what a gateway is about to use");
+const _: () = assert!(LINK_FRAME_BYTES_MAX <= LINK_BYTES_MAX, "the largest request is read");
+const _: () = assert!(LINKS_MAX <= CONNECTIONS_MAX / 2, "a link is a connection");
 const _: () = assert!(SQLITE_LOCKS_HELD_MAX.as_millis() < SQLITE_BUSY_TIMEOUT.as_millis(), "a backup fails no writer");
 const _: () = assert!(READY_ANSWER_WITHIN.as_millis() < READY_AGE_MAX.as_millis());
 const _: () = assert!(CACHE_READ_MS_MAX < CACHE_WRITE_MS_MAX);
 const _: () = assert!(CONNECTION_UNASKED_MS_MAX < CONNECTION_IDLE_MS_MAX);
 const _: () = assert!(CONNECTION_IDLE_MS_MAX < CONNECTION_AGE_MS_MAX);
 const _: () = assert!(PROMISES_READ_MS * PROMISE_ROUND as u64 <= CONNECTION_IDLE_MS_MAX, "a round keeps what is held");
+const _: () = assert!(PROMISE_ROUND.is_multiple_of(PROMISE_EVERY) && PROMISE_EVERY > 1, "a round is whole");
+const _: () = assert!(CLOCK_KNOWN_MS_MAX > PROMISES_READ_MS);
 const _: () = assert!(SNAPSHOT_BYTES_MAX <= SNAPSHOT_BYTES_PER_ROUND_MAX);
 const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(SNAPSHOT_ROUND_MS < SNAPSHOT_REFUSED_REST_MS_MIN);

@@ -29,9 +29,9 @@ use hongbao_database::durable::read_across_a_start;
 use hongbao_database::{Durable, Reading};
 use hongbao_store::{Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
-use tokio::sync::Semaphore;
 
 pub use crate::live_envelope::{LiveEnvelope, LiveJournal, NotLive};
+use crate::loads::Loads;
 use crate::shared::SnapshotCache;
 
 /// [`LiveEnvelope::missing_entries`], with the barrier where there are any.
@@ -78,7 +78,7 @@ pub struct LiveEnvelopes {
     /// The envelope that everybody opens is the last one to be without a memory, so
     /// none counts as heavier than half of that.
     weight_max: u64,
-    loads: Semaphore,
+    loads: Loads,
     shared: Option<Arc<SnapshotCache>>,
 }
 
@@ -91,7 +91,7 @@ impl LiveEnvelopes {
         LiveEnvelopes {
             weight_max: (capacity / cache.num_shards() as u64 / 2).max(ENVELOPE_WEIGHT),
             cache,
-            loads: Semaphore::new(loads_max),
+            loads: Loads::new(loads_max),
             shared: None,
         }
     }
@@ -112,37 +112,22 @@ impl LiveEnvelopes {
         Some(live)
     }
 
-    /// The envelope from memory, or else from the store; callers that miss at
-    /// the same time share one load.
+    /// The envelope from memory, or else from the store; callers that miss it at
+    /// the same time share one load, and those that miss several are read for [together](Loads).
     pub async fn get_or_load(
         &self,
         id: EnvelopeId,
-        store: &dyn Store,
+        store: &Arc<dyn Store>,
         now: Timestamp,
     ) -> Result<Arc<LiveEnvelope>, NotLive> {
-        if let Some(live) = self.get(id, store, now) {
+        if let Some(live) = self.get(id, &**store, now) {
             return Ok(live);
         }
         let load = async {
-            self.load(id, store, now).await.inspect(|live| self.share_loaded(live)).map(|live| self.weigh(live))
+            let live = self.loads.load(id, store, now).await.map(Arc::new);
+            live.inspect(|live| self.share_loaded(live)).map(|live| self.weigh(live))
         };
         self.cache.get_or_insert_async(&id, load).await.map(|cached| cached.live)
-    }
-
-    async fn load(&self, id: EnvelopeId, store: &dyn Store, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
-        let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
-        for _ in 0..DURABLE_READ_TRIES_MAX {
-            let reading = Reading::begin(store);
-            let read = LiveEnvelope::read(id, store, now).await?;
-            let durable = match read.is_credited() {
-                true => Some(reading.end_proven(read)),
-                false => reading.end(read).await.map_err(|error| NotLive::Store(error.into()))?,
-            };
-            if let Some(live) = durable {
-                return Ok(Arc::new(live.into_inner()));
-            }
-        }
-        Err(NotLive::Store(read_across_a_start().into()))
     }
 
     /// Reads what other processes may have written, unless that has been done since
@@ -165,7 +150,7 @@ impl LiveEnvelopes {
         if (asked_at..=now).contains(&live.complete_at()) {
             return Ok(true);
         }
-        let _permit = self.loads.try_acquire().map_err(|_| NotLive::Busy)?;
+        let _permit = self.loads.permit()?;
         let Some(missing) = missing_durably(live, store).await.map_err(NotLive::Store)? else { return Ok(false) };
         if live.is_outdated(store) {
             return Ok(false);

@@ -1,8 +1,9 @@
 //! One live envelope: its row and its journal, as this server remembers them.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-use hongbao_core::limits::JOURNAL_PAGE_MAX;
+use hongbao_core::limits::{JOURNAL_PAGE_MAX, LOAD_TOGETHER_ENTRIES_MAX};
 use hongbao_core::{Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_store::{Store, StoreError};
 use indexmap::IndexMap;
@@ -114,7 +115,7 @@ impl LiveEnvelope {
         let database = store.table_of(id).database;
         let epoch = store.epoch(database);
         let (envelope, fold) = store.load(id).await.map_err(NotLive::Store)?.ok_or(NotLive::NotFound)?;
-        if let Stage::Created | Stage::Cancelled = envelope.stage {
+        if !is_paid(&envelope) {
             return Err(NotLive::NotPaid(Box::new(envelope)));
         }
         let entries =
@@ -123,11 +124,41 @@ impl LiveEnvelope {
             let reason = format!("the journal of {id} became another one while it was read");
             return Err(NotLive::Store(StoreError::Unavailable(reason)));
         }
+        Ok(LiveEnvelope::new(envelope, &entries, now, (database, epoch)))
+    }
+
+    /// Reads many from the store, each as of the moment beside it, in their order. `None`: this one is
+    /// to be read alone.
+    pub(crate) async fn read_many(
+        wanted: &[(EnvelopeId, Timestamp)],
+        store: &dyn Store,
+    ) -> Result<Vec<Option<Result<LiveEnvelope, NotLive>>>, StoreError> {
+        let epoch_of = |id: &EnvelopeId| {
+            let database = store.table_of(*id).database;
+            (database, store.epoch(database))
+        };
+        let ids: Vec<EnvelopeId> = wanted.iter().map(|(id, _)| *id).collect();
+        let epochs: Vec<_> = ids.iter().map(epoch_of).collect();
+        let rows = store.load_many(&ids).await?;
+        let journals = journals_of(rows.values().flatten(), store).await?;
+        let read = wanted.iter().zip(epochs).map(|(&(id, now), epoch)| match rows.get(&id)? {
+            None => Some(Err(NotLive::NotFound)),
+            Some((envelope, _)) if !is_paid(envelope) => Some(Err(NotLive::NotPaid(Box::new(envelope.clone())))),
+            Some((envelope, fold)) => {
+                let entries = journals.get(&id).map_or(&[][..], Vec::as_slice);
+                let is_whole = entries.last().map_or(0, |last| last.seq) >= fold.last_seq;
+                is_whole.then(|| Ok(LiveEnvelope::new(envelope.clone(), entries, now, epoch)))
+            }
+        });
+        Ok(read.collect())
+    }
+
+    fn new(envelope: Envelope, entries: &[Entry], now: Timestamp, (database, epoch): (u8, u64)) -> LiveEnvelope {
         let mut journal = LiveJournal::empty(envelope.total);
         // Most journals are short: they take no more room than they need.
         journal.opens.reserve_exact(entries.len());
         journal.add(entries.iter());
-        Ok(LiveEnvelope {
+        LiveEnvelope {
             journal: RwLock::new(journal),
             envelope,
             complete_at: AtomicI64::new(now.millis()),
@@ -136,7 +167,7 @@ impl LiveEnvelope {
             opens_weighed: AtomicU32::new(0),
             database,
             epoch,
-        })
+        }
     }
 
     /// Adds entries that come next.
@@ -190,6 +221,31 @@ impl LiveEnvelope {
         entries.remove(0);
         Ok(Some(entries))
     }
+}
+
+fn is_paid(envelope: &Envelope) -> bool {
+    !matches!(envelope.stage, Stage::Created | Stage::Cancelled)
+}
+
+/// The journals of these envelopes that are not empty, several in a statement: as many as are a page at most. One
+/// that is long is left out.
+async fn journals_of(
+    found: impl Iterator<Item = &(Envelope, Journal)>,
+    store: &dyn Store,
+) -> Result<HashMap<EnvelopeId, Vec<Entry>>, StoreError> {
+    let is_short = |fold: &Journal| (1..=LOAD_TOGETHER_ENTRIES_MAX).contains(&fold.last_seq);
+    let short = found.filter(|(envelope, fold)| is_paid(envelope) && is_short(fold));
+    let mut short: Vec<(u32, EnvelopeId)> = short.map(|(envelope, fold)| (fold.last_seq, envelope.id)).collect();
+    // Each statement reads up to the length of its longest.
+    short.sort_unstable();
+    let mut journals = HashMap::with_capacity(short.len());
+    while let Some((longest, _)) = short.last() {
+        let together = short.len().min((JOURNAL_PAGE_MAX / longest) as usize);
+        let through_seq = *longest;
+        let ids: Vec<EnvelopeId> = short.drain(short.len() - together..).map(|(_, id)| id).collect();
+        journals.extend(store.load_journals(&ids, through_seq).await?);
+    }
+    Ok(journals)
 }
 
 /// A journal after `after_seq`, page by page, so that no statement takes long.

@@ -1,6 +1,6 @@
 //! How many transactions of one envelope are in the database at once, measured
-//! in the database itself: everybody opens one envelope through two servers with
-//! their lanes switched off, and a look at MariaDB's list of processes counts.
+//! in the database itself: everybody opens one envelope through two servers, both or one of
+//! them with its lanes switched off, and a look at MariaDB's list of processes counts.
 
 mod common;
 
@@ -25,7 +25,6 @@ use sqlx::Row as _;
 
 use common::make_active;
 
-const CAP: u32 = 3;
 const OPENERS: u32 = 120;
 /// What openings do in the database, by the comments in their statements.
 const INSIDE: &str = "SELECT count(*) FROM information_schema.processlist WHERE user = 'hongbao' AND command <> 'Sleep' \
@@ -42,15 +41,17 @@ async fn server(
     memcached: &Part,
     holder: u64,
     dir: &std::path::Path,
+    cap: u32,
+    lanes: bool,
 ) -> (Arc<Server>, Arc<dyn Store>, PermitMetrics) {
     let store = common::open(options(mariadb, "hongbao", "hongbao"), SystemClock.now()).await;
     let mut registry = Registry::default();
     let metrics = PermitMetrics::register(&mut registry);
     // Patient, because the machine may be busy: a late answer would break a connection, and
     // whoever then counts alone rightly lets in the cap once more.
-    let options =
-        MemcachedOptions { answer_within: Duration::from_secs(10), ..MemcachedOptions::new(memcached.node()) };
-    let permits = MemcachedPermits::start(options, holder, CAP, Arc::new(SystemClock), metrics.clone()).await;
+    let answer_within = Duration::from_secs(10);
+    let options = MemcachedOptions { answer_within, lanes, ..MemcachedOptions::new(memcached.node()) };
+    let permits = MemcachedPermits::start(options, holder, cap, Arc::new(SystemClock), metrics.clone()).await;
     assert_eq!(permits.counter(), Counter::Memcached);
     let parts = ServerParts {
         store: store.clone(),
@@ -62,8 +63,8 @@ async fn server(
         limits: Limits::default(),
         fence: Fence::open(),
         options: ServerOptions {
-            lanes: false,
-            permit_cap: CAP,
+            lanes,
+            permit_cap: cap,
             open_deadline_ms: 30_000,
             answer_within_ms: 40_000,
             ..ServerOptions::default()
@@ -88,11 +89,21 @@ async fn open(server: Arc<Server>, id: EnvelopeId, number: u32) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_lanes_no_more_than_the_cap_of_an_envelope_are_in_the_database() {
+    no_more_than(3, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_lane_beside_them_it_is_no_more_than_the_cap_either() {
+    no_more_than(8, true).await;
+}
+
+/// The second server has lanes or none; the first has none.
+async fn no_more_than(cap: u32, second_has_lanes: bool) {
     let (mariadb, memcached) = (Part::mariadb(&[]), Part::memcached());
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     // Two processes of one host, as far as memcached can tell.
-    let (first, store, first_counts) = server(&mariadb, &memcached, 1, dirs[0].path()).await;
-    let (second, _, second_counts) = server(&mariadb, &memcached, 2, dirs[1].path()).await;
+    let (first, store, first_counts) = server(&mariadb, &memcached, 1, dirs[0].path(), cap, false).await;
+    let (second, _, second_counts) = server(&mariadb, &memcached, 2, dirs[1].path(), cap, second_has_lanes).await;
     let id = make_active(&store, SystemClock.now(), 5, OPENERS).await;
 
     // Nothing of the journal gets through while it is locked, so that whoever is let in stays in.
@@ -113,7 +124,7 @@ async fn without_lanes_no_more_than_the_cap_of_an_envelope_are_in_the_database()
         let inside: i64 = row.get(0);
         let alone = first_counts.fallbacks.get() + second_counts.fallbacks.get();
         assert_eq!(alone, 0, "memcached was not asked, so the cap of the host could not hold");
-        assert!(inside <= i64::from(CAP), "{inside} are in the database");
+        assert!(inside <= i64::from(cap), "{inside} are in the database");
         most = most.max(inside);
         if started.elapsed() > Duration::from_secs(1) {
             // Its connection closes, and the lock goes with it.
@@ -122,7 +133,7 @@ async fn without_lanes_no_more_than_the_cap_of_an_envelope_are_in_the_database()
         assert!(started.elapsed() < Duration::from_secs(60), "the openers never end");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert!(gate.is_none() && most == i64::from(CAP), "the cap was never reached: {most}");
+    assert!(gate.is_none() && most == i64::from(cap), "the cap was never reached: {most}");
     let mut sum = 0;
     for open in opens {
         sum += open.await.unwrap();

@@ -53,7 +53,7 @@ impl Bench {
         let deadline = now.plus_millis(ServerOptions::default().open_deadline_ms);
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
         for (id, name) in openings {
-            let live = self.context.live.get_or_load(*id, &*self.store, now).await.unwrap();
+            let live = self.context.live.get_or_load(*id, &self.store, now).await.unwrap();
             let (job, answered) = OpenJob::new(live, UserId::parse(name).unwrap(), true, deadline);
             jobs.push(job);
             answers.push(answered);

@@ -1,11 +1,14 @@
 //! What a live envelope costs. A test binary of its own, since it looks at the
 //! memory of the whole process.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use hongbao_core::id::Fold;
 use hongbao_core::{Audience, Envelope, EnvelopeId, Fen, GroupId, Timestamp, UserId};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_envelope::live::LiveEnvelopes;
-use hongbao_store::Creation as _;
+use hongbao_store::Store;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_testkit::store_suite::created;
 
@@ -34,6 +37,10 @@ fn envelope(number: u32) -> Envelope {
     }
 }
 
+async fn open(dir: &Path) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(dir, Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap())
+}
+
 /// The memory of the process is measured, so nobody else may use any meanwhile.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -54,7 +61,7 @@ fn envelopes_wanted() -> u32 {
 async fn an_idle_live_envelope_costs_at_most_1_kib() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap();
+    let store = open(dir.path()).await;
     let wanted = envelopes_wanted();
     let ids: Vec<EnvelopeId> = (0..wanted).map(|number| envelope(number).id).collect();
     for first in (0..wanted).step_by(1_000) {
@@ -96,7 +103,7 @@ async fn an_idle_live_envelope_costs_at_most_1_kib() {
 async fn there_is_a_bound_and_the_least_used_go_first() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path(), Fold::new(1, 1).unwrap(), 0, Mode::Volatile).await.unwrap();
+    let store = open(dir.path()).await;
     let envelopes: Vec<Envelope> = (ENVELOPES..ENVELOPES + 500).map(envelope).collect();
     store.create(&envelopes).await.unwrap();
     let live = LiveEnvelopes::new(100, 1);

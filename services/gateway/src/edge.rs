@@ -68,22 +68,32 @@ impl Edge {
         }
         let caller: Caller = self.verifier.verify_headers(headers)?;
         let traffic = traffic_of(headers, &self.verifier, self.rehearsal.is_some())?;
+        self.check_rate(&caller, traffic)?;
+        let creates = path == Call::Create.path() && *method == Method::POST;
+        Ok(Admitted { traffic, caller: Some(caller), creates })
+    }
+
+    /// The same for a grab or an opening of live traffic: gives its caller.
+    ///
+    /// # Errors
+    /// 401 if the token is not good, 429 if its user asks too often.
+    pub fn admit_hot(&self, token: &str) -> Result<Caller, Problem> {
+        let caller = self.verifier.verify(token)?;
+        self.check_rate(&caller, Traffic::Live)?;
+        Ok(caller)
+    }
+
+    fn check_rate(&self, caller: &Caller, traffic: Traffic) -> Result<(), Problem> {
         let rates = match traffic {
             Traffic::Live => self.rates.as_ref(),
             Traffic::Shadow => self.rehearsal.as_ref().and_then(|edge| edge.rates.as_ref()),
         };
-        if let Some(rates) = rates {
-            rates.admit(&caller.user).map_err(|limited| {
-                let reason = if limited.everybody {
-                    "there are too many requests"
-                } else {
-                    "you ask more often than a user may"
-                };
-                Problem::new(Code::RateLimited, reason).retry_after_s(limited.wait_s)
-            })?;
-        }
-        let creates = path == Call::Create.path() && *method == Method::POST;
-        Ok(Admitted { traffic, caller: Some(caller), creates })
+        let Some(rates) = rates else { return Ok(()) };
+        rates.admit(&caller.user).map_err(|limited| {
+            let reason =
+                if limited.everybody { "there are too many requests" } else { "you ask more often than a user may" };
+            Problem::new(Code::RateLimited, reason).retry_after_s(limited.wait_s)
+        })
     }
 
     /// Where they are not offered they do not exist: one of them needs

@@ -6,14 +6,12 @@ use std::sync::atomic::AtomicU64;
 use axum::Router;
 use axum::extract::Request;
 use hongbao_core::Clock;
-use hongbao_http::Verifier;
 use hongbao_http::health::Check;
-use http::HeaderValue;
+use hongbao_http::{HotCalls, Routes, Verifier};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
 use crate::canary;
-use crate::client::UpstreamClient;
 use crate::edge::{Edge, RehearsalEdge};
 use crate::fleet::Fleets;
 use crate::metrics::GatewayMetrics;
@@ -21,6 +19,7 @@ use crate::options::GatewayOptions;
 use crate::proxy::{Proxy, Shared};
 use crate::rate::{UserRates, forget_quiet_forever};
 use crate::topology::TopologyWatcher;
+use crate::transport::Transport;
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -69,10 +68,9 @@ impl Gateway {
         for rates in rates.iter().chain(rehearsed) {
             tasks.push(tokio::spawn(forget_quiet_forever(rates.clone())));
         }
-        let whole_deadline = HeaderValue::from(options.answer_within_ms);
         let edge = Edge { verifier, rates, rehearsal, dev_calls, clock };
         let turn = AtomicU64::new(0);
-        let shared = Arc::new(Shared { edge, fleets, options, metrics, whole_deadline, turn });
+        let shared = Arc::new(Shared { edge, fleets, options, metrics, turn });
         (Gateway { shared: shared.clone() }, GatewayTasks { shared, tasks })
     }
 
@@ -88,13 +86,15 @@ impl Gateway {
     /// Everything that a gateway serves: `own` are the routes that it answers
     /// itself, such as `/healthz` and `/metrics`. Each call makes connections of
     /// its own: one router for each thread that has a runtime to itself.
-    pub fn router(&self, own: Router) -> Router {
-        let client = UpstreamClient::new(self.shared.options.connect_timeout_ms);
-        let proxy = Arc::new(Proxy { shared: self.shared.clone(), client });
-        own.fallback(move |request: Request| {
+    pub fn routes(&self, own: Router) -> Routes {
+        let transport = Transport::new(&self.shared.options, &self.shared.metrics);
+        let proxy = Arc::new(Proxy { shared: self.shared.clone(), transport });
+        let hot: Arc<dyn HotCalls> = proxy.clone();
+        let router = own.fallback(move |request: Request| {
             let proxy = proxy.clone();
             async move { proxy.answer(request).await }
-        })
+        });
+        Routes { router, hot: Some(hot) }
     }
 }
 

@@ -7,7 +7,7 @@
 //! request's way asks any but the one server that answers it.
 //!
 //! Reading order: [`mod@edge`], [`rate`], [`topology`], [`options`], `call` (what is
-//! asked), `sets` and `fleet` (who is asked), `births` (where new envelopes are placed), `answers` and `canary` (when a SET loses its weight), `probe_answer` and `probe` (who can be), `client` (how), `proxy`
+//! asked), `sets` and `fleet` (who is asked), `births` (where new envelopes are placed), `answers` and `canary` (when a SET loses its weight), `probe_answer` and `probe` (who can be), `forward`, `client`, `links` and `transport` (how), `proxy`
 //! (all of it), [`gateway`].
 
 pub mod edge;
@@ -23,11 +23,14 @@ mod canary;
 mod client;
 mod deadline_body;
 mod fleet;
+mod forward;
 mod headers;
+mod links;
 mod probe;
 mod probe_answer;
 mod proxy;
 mod sets;
+mod transport;
 mod upstream;
 
 pub mod gateway;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hongbao_core::{Clock as _, SystemClock, Traffic};
 use hongbao_http::Code;
+use hongbao_http::link::LinkMetrics;
 use hongbao_http::metrics::Latency;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -30,6 +31,8 @@ pub struct GatewayMetrics {
     fleets: Arc<Fleets>,
     real: Counts,
     rehearsal: Counts,
+    links: LinkMetrics,
+    links_opening: AtomicU64,
 }
 
 /// What is counted in each kind of traffic.
@@ -42,7 +45,9 @@ pub struct Counts {
 
 impl GatewayMetrics {
     pub(crate) fn register(fleets: Arc<Fleets>, registry: &mut Registry) -> Arc<GatewayMetrics> {
-        let metrics = Arc::new(GatewayMetrics { fleets, real: Counts::default(), rehearsal: Counts::default() });
+        let (real, rehearsal) = (Counts::default(), Counts::default());
+        let (links, links_opening) = (LinkMetrics::default(), AtomicU64::new(0));
+        let metrics = Arc::new(GatewayMetrics { fleets, real, rehearsal, links, links_opening });
         registry.register_collector(Box::new(metrics.clone()));
         metrics
     }
@@ -50,6 +55,19 @@ impl GatewayMetrics {
     /// The counts of a request, which may be marked as a rehearsal.
     pub(crate) fn of(&self, is_marked: bool) -> &Counts {
         if is_marked { &self.rehearsal } else { &self.real }
+    }
+
+    /// The counts of links, of both kinds of traffic.
+    pub(crate) fn links(&self) -> &LinkMetrics {
+        &self.links
+    }
+
+    /// Counts a link that is being opened from now on, or is no more.
+    pub(crate) fn link_opening(&self, begins: bool) {
+        match begins {
+            true => self.links_opening.fetch_add(1, Ordering::Relaxed),
+            false => self.links_opening.fetch_sub(1, Ordering::Relaxed),
+        };
     }
 }
 
@@ -115,6 +133,10 @@ impl Collector for GatewayMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.real.encode("", &mut encoder)?;
         self.rehearsal.encode("rehearsal_", &mut encoder)?;
+        self.links.encode("hongbao_gateway", &mut encoder)?;
+        let opening = ConstGauge::new(self.links_opening.load(Ordering::Relaxed));
+        let (name, help) = ("hongbao_gateway_links_opening", "Links that are being opened");
+        opening.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
 
         let fleet = self.fleets.current();
         for (prefix, traffic) in [("", Traffic::Live), ("rehearsal_", Traffic::Shadow)] {

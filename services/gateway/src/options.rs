@@ -33,6 +33,9 @@ pub struct GatewayOptions {
     pub forwards_per_server_max: usize,
     /// Between two looks at the topology file.
     pub topology_poll_ms: u64,
+    /// Whether openings and grabs are handed over in frames, many in one write, to servers that take them so. Where
+    /// it is false, or a server does not, each is a request of HTTP.
+    pub links: bool,
 }
 
 impl Default for GatewayOptions {
@@ -49,6 +52,7 @@ impl Default for GatewayOptions {
             back_after: 2,
             forwards_per_server_max: limits::FORWARDS_PER_SERVER_MAX,
             topology_poll_ms: 1_000,
+            links: true,
         }
     }
 }

@@ -8,33 +8,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use hongbao_core::calls::{Call, NoCall, Routing};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
 use hongbao_core::{EnvelopeId, Traffic};
-use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
+use hongbao_http::hop::ENVELOPE_ID;
+use hongbao_http::hot::Answering;
 use hongbao_http::mark::is_marked;
 use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
-use hongbao_http::request_span::propagate;
-use hongbao_http::{Code, Problem, read_body};
+use hongbao_http::{Code, HotAnswer, HotCalls, HotRequest, Problem, read_body};
 use http::header::ALLOW;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::{HeaderValue, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::births;
-use crate::client::{SendError, UpstreamClient};
-use crate::deadline_body::DeadlineBody;
+use crate::client::SendError;
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
+use crate::forward::Forward;
 use crate::headers::{strip_request, strip_response};
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
+use crate::transport::{AnswerBody, Transport};
 use crate::upstream::{InFlight, NoAnswer, Upstream};
 
 /// What all threads of a gateway share.
@@ -43,8 +40,6 @@ pub(crate) struct Shared {
     pub(crate) fleets: Arc<Fleets>,
     pub(crate) options: GatewayOptions,
     pub(crate) metrics: Arc<GatewayMetrics>,
-    /// What a server is told when nothing of its time has been used.
-    pub(crate) whole_deadline: HeaderValue,
     /// Spreads requests that belong to nobody.
     pub(crate) turn: AtomicU64,
 }
@@ -52,7 +47,7 @@ pub(crate) struct Shared {
 /// Forwards the requests of one thread.
 pub(crate) struct Proxy {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) client: UpstreamClient,
+    pub(crate) transport: Transport,
 }
 
 /// Why nothing was passed on, or nothing came of it.
@@ -105,7 +100,8 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let found = Call::passed_on(parts.method.as_str(), parts.uri.path());
         if let Ok((_, Some(id))) = found {
-            self.check_room(id, &parts.headers)?;
+            let traffic = if is_marked(&parts.headers) { Traffic::Shadow } else { Traffic::Live };
+            self.check_room(id, traffic)?;
         }
         let admitted = self.shared.edge.admit(&parts.method, &parts.uri, &parts.headers)?;
         let (call, id) = found?;
@@ -129,13 +125,19 @@ impl Proxy {
                 None => self.shared.turn.fetch_add(1, Ordering::Relaxed),
             }),
         };
-        Ok(self.ask(admitted.traffic, call, key, parts, body).await?)
+        Ok(self.ask(admitted.traffic, &Forward { call, key, parts, body }).await?)
+    }
+
+    /// A grab or an opening of live traffic, with the same checks in the same order.
+    async fn forward_hot(&self, request: HotRequest<'_>) -> Result<Response, Problem> {
+        self.check_room(request.id, Traffic::Live)?;
+        self.shared.edge.admit_hot(request.token)?;
+        self.ask(Traffic::Live, &Forward::of_hot(&request)?).await
     }
 
     /// Refuses what the server of its envelope has no room for, before it costs a
     /// look at its token or its body.
-    fn check_room(&self, id: EnvelopeId, headers: &HeaderMap) -> Result<(), Problem> {
-        let traffic = if is_marked(headers) { Traffic::Shadow } else { Traffic::Live };
+    fn check_room(&self, id: EnvelopeId, traffic: Traffic) -> Result<(), Problem> {
         match self.shared.fleets.current().choose(Key::Envelope(id), &[]) {
             Some(upstream) if !upstream.has_room(traffic) => Err(no_room()),
             _ => Ok(()),
@@ -143,14 +145,8 @@ impl Proxy {
     }
 
     /// Asks one server after the other as long as it is sure that none has done anything.
-    async fn ask(
-        &self,
-        traffic: Traffic,
-        call: Call,
-        key: Key,
-        parts: Parts,
-        body: Bytes,
-    ) -> Result<Response, Problem> {
+    async fn ask(&self, traffic: Traffic, forward: &Forward) -> Result<Response, Problem> {
+        let (call, key) = (forward.call, forward.key);
         let shared = &*self.shared;
         let metrics = shared.metrics.of(traffic == Traffic::Shadow);
         let began = Instant::now();
@@ -162,13 +158,15 @@ impl Proxy {
         while tried.len() < FORWARD_ATTEMPTS_MAX {
             let Some(upstream) = fleet.choose(key, &tried) else { break };
             let in_flight = upstream.enter(traffic).ok_or_else(no_room)?;
-            let request = self.request(&parts, body.clone(), tried.is_empty() && !redirected, deadline);
+            let is_first = tried.is_empty() && !redirected;
+            let left = || deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
+            let sent = self.transport.send(upstream, forward, if is_first { None } else { Some(left()) });
             let grace = Duration::from_millis(shared.options.answer_grace_ms);
             // What changes nothing is asked of another as soon as the server is dead. For what may have been done
             // the answer is worth a while more, in which one that was only slow brings it.
             let dead_for_ms = if call.info().changes { shared.options.probe_timeout_ms } else { 0 };
             let dead_for = Duration::from_millis(dead_for_ms);
-            let answer = upstream.wait(deadline + grace, dead_for, self.client.send(upstream, request)).await;
+            let answer = upstream.wait(deadline + grace, dead_for, sent).await;
             note_upstream(upstream, matches!(answer, Ok(Ok(_))));
             match &answer {
                 Ok(Ok(response)) => in_flight.ended(Some(response.status().is_server_error())),
@@ -227,20 +225,23 @@ impl Proxy {
         }
         Err(Problem::new(Code::Unavailable, "no server could be reached").caused_by(last_failure))
     }
+}
 
-    fn request(&self, parts: &Parts, body: Bytes, first: bool, deadline: Instant) -> http::Request<Full<Bytes>> {
-        let mut request = http::Request::new(Full::new(body));
-        *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = parts.uri.clone();
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = parts.headers.clone();
-        let left = match first {
-            true => self.shared.whole_deadline.clone(),
-            false => HeaderValue::from(deadline.saturating_duration_since(Instant::now()).as_millis() as u64),
-        };
-        request.headers_mut().insert(DEADLINE_MS, left);
-        propagate(request.headers_mut());
-        request
+impl HotCalls for Proxy {
+    fn answer<'a>(&'a self, request: HotRequest<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            let metrics = self.shared.metrics.of(false);
+            match self.forward_hot(request).await {
+                Ok(response) => {
+                    metrics.forwarded();
+                    HotAnswer::Other(response)
+                }
+                Err(problem) => {
+                    metrics.answered_here(problem.code);
+                    problem.into()
+                }
+            }
+        })
     }
 }
 
@@ -259,7 +260,7 @@ fn no_room() -> Problem {
 }
 
 /// The envelope that a server says is not its SET's.
-fn misdirected(response: &http::Response<Incoming>, key: Key) -> Option<EnvelopeId> {
+fn misdirected(response: &http::Response<AnswerBody>, key: Key) -> Option<EnvelopeId> {
     match key {
         Key::Envelope(id) if response.status() == StatusCode::MISDIRECTED_REQUEST => Some(id),
         _ => None,
@@ -275,9 +276,9 @@ fn given_up(call: Call, upstream: &Upstream, reason: String) -> Problem {
     problem.caused_by(format!("{}: {reason}", upstream.name))
 }
 
-fn passed_on(response: http::Response<Incoming>, head_came: Instant, in_flight: InFlight) -> Response {
+fn passed_on(response: http::Response<AnswerBody>, head_came: Instant, in_flight: InFlight) -> Response {
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, Body::new(DeadlineBody::new(body, head_came, in_flight)))
+    Response::from_parts(parts, body.into_body(head_came, in_flight))
 }

@@ -89,13 +89,15 @@ async fn what_has_no_room_is_refused_before_its_token_is_looked_at() {
     let one = Backend::start("a1").await;
     let options = GatewayOptions { forwards_per_server_max: 1, ..quick() };
     let front = Arc::new(Front::start(&topology(1, &[("a", "00-99", &[("a1", one.address)])]), options).await);
+    front.link_to(id(1)).await;
+    let before = one.script.count();
     one.script.slow_ms.store(2_000, Ordering::SeqCst);
     let path = format!("/v1/envelopes/{}/open", id(1));
     let slow = {
         let (front, path) = (front.clone(), path.clone());
         tokio::spawn(async move { front.post(&path, "{}").await })
     };
-    while one.script.count() == 0 {
+    while one.script.count() == before {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let nobody = format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Backend, Entry, Front, id, nobody, quick, read_reply, topology};
+use common::{Backend, Entry, Front, OVER_LINKS, id, nobody, quick, read_reply, topology};
 use hongbao_core::EnvelopeId;
 use hongbao_core::limits::RETRY_AFTER_S_MAX;
 use hongbao_core::routing::owner;
@@ -57,6 +57,10 @@ async fn raw(then: impl Fn(TcpStream) -> RawAnswer + Send + Sync + 'static) -> (
                         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
                         continue;
                     }
+                    if head.starts_with(b"GET /internal/link") {
+                        let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+                        continue;
+                    }
                     counted.fetch_add(1, Ordering::SeqCst);
                     return then(stream).await;
                 }
@@ -73,6 +77,7 @@ async fn when_a_server_refuses_the_connection_the_next_one_is_asked() {
     let (mut one, two, text) = pair().await;
     let front = Front::start(&text, unprobed()).await;
     let id = owned_by("a1", &["a1", "a2"]);
+    front.link_to(id).await;
     assert_eq!(front.post(&open(id), "{}").await.server(), "a1");
     one.kill().await;
     let before = two.script.count();
@@ -85,7 +90,7 @@ async fn when_a_server_refuses_the_connection_the_next_one_is_asked() {
 #[tokio::test]
 async fn a_killed_server_is_left_in_well_under_a_second_and_taken_back() {
     let (mut one, _two, text) = pair().await;
-    let front = Front::start(&text, GatewayOptions::default()).await;
+    let front = Front::start(&text, GatewayOptions { links: OVER_LINKS, ..GatewayOptions::default() }).await;
     let id = owned_by("a1", &["a1", "a2"]);
     assert_eq!(front.get(&format!("/v1/envelopes/{id}")).await.server(), "a1");
     one.kill().await;
@@ -244,8 +249,9 @@ async fn the_deadline_is_enforced_and_what_may_have_happened_is_unknown() {
     let (one, _two, text) = pair().await;
     let options = GatewayOptions { answer_within_ms: 200, ..unprobed() };
     let front = Front::start(&text, options).await;
-    one.script.slow_ms.store(5_000, Ordering::SeqCst);
     let id = owned_by("a1", &["a1", "a2"]);
+    front.link_to(id).await;
+    one.script.slow_ms.store(5_000, Ordering::SeqCst);
     let started = Instant::now();
     front.post(&open(id), "{}").await.expect_problem(504, "outcome_unknown");
     front.get(&format!("/v1/envelopes/{id}")).await.expect_problem(503, "unavailable");
@@ -260,6 +266,7 @@ async fn what_is_at_one_server_is_bounded_and_more_is_refused_as_busy() {
     let one = Backend::start("a1").await;
     let options = GatewayOptions { forwards_per_server_max: 2, ..unprobed() };
     let front = Arc::new(Front::start(&one_set(&[("a1", one.address)]), options).await);
+    front.link_to(id(1)).await;
     one.script.slow_ms.store(400, Ordering::SeqCst);
     let calls: Vec<_> = (0..3)
         .map(|_| {
@@ -282,6 +289,8 @@ async fn a_rehearsal_leaves_half_of_the_places_at_a_server_to_what_is_real() {
     let one = Backend::start("a1").await;
     let options = GatewayOptions { forwards_per_server_max: 4, ..unprobed() };
     let front = Arc::new(Front::start_rehearsing(&one_set(&[("a1", one.address)]), options).await);
+    front.link_to(id(1)).await;
+    let before = one.script.count();
     one.script.slow_ms.store(600, Ordering::SeqCst);
     let call = |marked: bool| {
         let front = front.clone();
@@ -292,7 +301,7 @@ async fn a_rehearsal_leaves_half_of_the_places_at_a_server_to_what_is_real() {
         })
     };
     let rehearsed: Vec<_> = (0..6).map(|_| call(true)).collect();
-    while one.script.count() < 2 {
+    while one.script.count() < before + 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let real = [call(false), call(false)];
@@ -311,6 +320,7 @@ async fn a_rehearsal_leaves_half_of_the_places_at_a_server_to_what_is_real() {
 async fn a_client_that_goes_away_leaves_nothing_behind() {
     let one = Backend::start("a1").await;
     let front = Front::start(&one_set(&[("a1", one.address)]), unprobed()).await;
+    front.link_to(id(1)).await;
     one.script.slow_ms.store(60_000, Ordering::SeqCst);
     for _ in 0..10 {
         let mut stream = TcpStream::connect(front.address).await.unwrap();
@@ -350,13 +360,15 @@ async fn a_body_that_does_not_come_reaches_no_server() {
 async fn requests_that_run_when_the_gateway_stops_are_answered() {
     let one = Backend::start("a1").await;
     let front = Front::start(&one_set(&[("a1", one.address)]), unprobed()).await;
+    front.link_to(id(1)).await;
+    let before = one.script.count();
     one.script.slow_ms.store(300, Ordering::SeqCst);
     let mut stream = TcpStream::connect(front.address).await.unwrap();
     let (path, token) = (open(id(1)), front.token("li"));
     let head =
         format!("POST {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\ncontent-length: 2\r\n\r\n{{}}");
     stream.write_all(head.as_bytes()).await.unwrap();
-    while one.script.count() == 0 {
+    while one.script.count() == before {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let (reply, ()) = tokio::join!(read_reply(&mut stream), front.stop());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Backend, Front, id, quick, topology};
+use common::{Backend, Front, OVER_LINKS, id, quick, topology};
 use hongbao_core::EnvelopeId;
 use hongbao_core::routing::owner;
 use hongbao_gateway::GatewayOptions;
@@ -51,7 +51,7 @@ struct Process {
 impl Process {
     fn start() -> Process {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "a_server_that_is_stopped_by_another_test", "--nocapture"]).env(BE_A_SERVER, "1");
+        command.args(["a_server_that_is_stopped_by_another_test", "--nocapture"]).env(BE_A_SERVER, "1");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let address = lines.find_map(|line| line.split_once("listening on ")?.1.parse().ok());
@@ -136,7 +136,7 @@ async fn until_answered(front: &Arc<Front>, path: &str, server: &str) -> Duratio
 async fn without_service(silence: fn(&Process), end: fn(&Process)) {
     let (one, two) = (Process::start(), Backend::start("a2").await);
     let text = topology(1, &[("a", "00-99", &[("a1", one.address), ("a2", two.address)])]);
-    let front = Arc::new(Front::start(&text, GatewayOptions::default()).await);
+    let front = Arc::new(Front::start(&text, GatewayOptions { links: OVER_LINKS, ..GatewayOptions::default() }).await);
     let (open, grab) =
         (format!("/v1/envelopes/{}/open", owned_by_a1()), format!("/v1/envelopes/{}/grab", owned_by_a1()));
     let mut took = Vec::new();

@@ -4,20 +4,20 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::middleware::from_fn_with_state;
 use hongbao_core::calls::Call;
 use hongbao_core::fence::Fence;
 use hongbao_core::limits::ROTATION_AHEAD_DAYS;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock, SystemClock, Traffic};
-use hongbao_envelope::http::{App, DevCalls};
+use hongbao_envelope::http::{App, DevCalls, LiveCalls};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
 use hongbao_gateway::edge::{Edge, edge};
 use hongbao_gateway::rate::{UserRates, forget_quiet_forever};
 use hongbao_http::health::Check;
-use hongbao_http::{Health, HttpMetrics, metrics, serve};
+use hongbao_http::hot::Answering;
+use hongbao_http::{Health, HotAnswer, HotCalls, HotRequest, HttpMetrics, Routes, metrics, serve};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use hongbao_workers::driver::WorkerSet;
@@ -53,7 +53,7 @@ pub fn run(file: Option<&Path>, flags: Flags, check: bool) -> Result<ExitCode, S
     }
     let (log, otlp) = (config.log.clone(), config.otlp.clone());
     let itself = Process { role: "dev", name: "dev".to_owned(), set: None };
-    process::run(&log, &otlp, &itself, serve_until_stopped(config, tokens, clock))?;
+    process::run(&log, &otlp, &itself, process::processors()?.max(2), serve_until_stopped(config, tokens, clock))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -194,7 +194,7 @@ fn routes(
     (Tokens { verifier, issuer }, clock): (Tokens, Arc<dyn Clock>),
     health: Health,
     registry: Registry,
-) -> (Router, Vec<Forgetting>) {
+) -> (Routes, Vec<Forgetting>) {
     let rates = config.rate_limit.as_ref().map(|limits| Arc::new(UserRates::new(limits)));
     let rehearsal_edge = config.rehearsal.edge(config.rate_limit.as_ref());
     let rehearsed = rehearsal_edge.as_ref().and_then(|edge| edge.rates.as_ref());
@@ -203,9 +203,27 @@ fn routes(
     let dev_calls = config.offers_dev_calls();
     let at_the_edge = Arc::new(Edge { verifier: verifier.clone(), rates, rehearsal: rehearsal_edge, dev_calls, clock });
     let app = App::new(server, rehearsal, verifier);
-    let routes = hongbao_envelope::http::routes(app, dev_calls.then_some(DevCalls { issuer }))
+    let hot = EdgeCalls { edge: at_the_edge.clone(), calls: LiveCalls::new(app.clone()) };
+    let router = hongbao_envelope::http::routes(app, dev_calls.then_some(DevCalls { issuer }))
         .layer(from_fn_with_state(at_the_edge, edge))
         .merge(health.router())
         .merge(metrics::metrics_router(registry));
-    (routes, forgetting)
+    (Routes { router, hot: Some(Arc::new(hot)) }, forgetting)
+}
+
+/// Grabs and openings past the router, with the edge in front of them.
+struct EdgeCalls {
+    edge: Arc<Edge>,
+    calls: LiveCalls,
+}
+
+impl HotCalls for EdgeCalls {
+    fn answer<'a>(&'a self, request: HotRequest<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            match self.edge.admit_hot(request.token) {
+                Ok(caller) => self.calls.answer_for(request, Some(caller)).await,
+                Err(problem) => HotAnswer::from(problem),
+            }
+        })
+    }
 }

@@ -17,7 +17,7 @@ pub fn run(config: &Path, topology: Option<&Path>, left_out: &LeftOut) -> Result
     let itself = Process { role: "migrate", name: "migrate".to_owned(), set: None };
     // Of the file that is replaced only the databases of SETs that leave are needed.
     let in_use = topology.and_then(|_| Role::load(config).ok()).map_or_else(|| role.file(), |role| role.file());
-    process::run(&log, &Otlp::default(), &itself, async {
+    process::run(&log, &Otlp::default(), &itself, 1, async {
         fences::migrate(&role.installation, &role.file(), &in_use, left_out).await
     })?;
     Ok(ExitCode::SUCCESS)

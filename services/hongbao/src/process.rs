@@ -28,21 +28,38 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// Runs a role until it ends. An error is one that kept it from starting.
+/// Threads that run a server or a worker: those that are configured, or one for each processor.
+pub fn role_threads(configured: usize) -> Result<usize, String> {
+    if configured > 0 { Ok(configured) } else { processors() }
+}
+
+/// The processors that this process may use.
+pub fn processors() -> Result<usize, String> {
+    std::thread::available_parallelism().map(usize::from).map_err(|error| error.to_string())
+}
+
+/// Runs a role on so many threads until it ends. An error is one that kept it from starting.
 pub fn run(
     log: &Log,
     otlp: &Otlp,
     process: &Process,
+    threads: usize,
     role: impl Future<Output = Result<(), String>>,
 ) -> Result<(), String> {
     let log = log::start(log, process.set.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        many => tokio::runtime::Builder::new_multi_thread().worker_threads(many).enable_all().build(),
+    };
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.spawn(log.tell_forever());
     let exporting = otlp::start(otlp, process, runtime.handle().clone())?;
-    let ended = runtime.block_on(role);
-    exporting.stop();
-    ended
+    runtime.block_on(async {
+        let ended = role.await;
+        // It blocks, and what it sends needs the runtime. It does not panic.
+        let _ = tokio::task::spawn_blocking(|| exporting.stop()).await;
+        ended
+    })
 }
 
 /// Runs a command that ends.

@@ -53,7 +53,7 @@ fn bad(detail: &'static str) -> Problem {
 }
 
 /// Whether it is made as RFC 9110, 7.2 wants it: `uri-host [ ":" port ]`, or nothing.
-fn is_host(text: &[u8]) -> bool {
+pub(crate) fn is_host(text: &[u8]) -> bool {
     let (host, port) = match text {
         [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
             Some(end) => (&rest[..end], &rest[end + 1..]),

@@ -107,12 +107,21 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON response, serialised once.
-pub fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
+/// A body, serialised once.
+pub(crate) fn serialised(body: &impl Serialize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::with_capacity(256);
-    if let Err(error) = serde_json::to_writer(&mut bytes, body) {
-        return Problem::new(Code::Internal, format!("the answer cannot be written: {error}")).into_response();
+    match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(Problem::new(Code::Internal, format!("the answer cannot be written: {error}"))),
     }
+}
+
+/// A JSON response.
+pub fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
+    let bytes = match serialised(body) {
+        Ok(bytes) => bytes,
+        Err(problem) => return problem.into_response(),
+    };
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

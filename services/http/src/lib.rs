@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
-//! [`request_span`], [`refused`], [`outer`], [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
+//! [`request_span`], [`refused`], [`outer`], [`hot`], `socket`, [`link`], `connection`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -32,7 +32,12 @@ pub mod refused;
 pub mod request_id;
 pub mod request_span;
 
+mod socket;
+
+pub mod link;
+
 mod connection;
+pub mod hot;
 pub mod log_budget;
 mod options;
 pub mod serve;
@@ -44,6 +49,7 @@ pub mod metrics;
 pub use body::read_body;
 pub use errors::error_chain;
 pub use health::Health;
+pub use hot::{HotAnswer, HotCalls, HotRequest, Routes};
 pub use json::{Json, json_response, parse};
 pub use metrics::HttpMetrics;
 pub use options::ServeOptions;

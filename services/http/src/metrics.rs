@@ -18,6 +18,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::link::LinkMetrics;
 use crate::problem::{Code, Problem};
 
 /// `GET /metrics` of a registry to which everything has been added.
@@ -66,6 +67,8 @@ struct Figures {
     connections: AtomicU64,
     connections_refused: AtomicU64,
     came_early: AtomicU64,
+    fast: AtomicU64,
+    links: LinkMetrics,
 }
 
 impl HttpMetrics {
@@ -91,6 +94,13 @@ impl HttpMetrics {
         routes.iter().position(|route| route.matches(method, path)).unwrap_or(routes.len().saturating_sub(1))
     }
 
+    /// The place of this call's route.
+    pub(crate) fn route_of_call(&self, call: Call) -> usize {
+        let (routes, info) = (&self.0.real, call.info());
+        let is_of = |route: &Route| route.call.is_some_and(|of| (of.method, of.path) == (info.method, info.path));
+        routes.iter().position(is_of).unwrap_or(routes.len().saturating_sub(1))
+    }
+
     /// Counts a request that was answered; it may be marked as a rehearsal.
     pub(crate) fn observe(&self, route: usize, is_marked: bool, status: StatusCode, latency: Duration) {
         let routes = if is_marked { &self.0.rehearsal } else { &self.0.real };
@@ -113,6 +123,16 @@ impl HttpMetrics {
     /// Counts a request that came before its `Retry-After`.
     pub(crate) fn came_early(&self) {
         self.0.came_early.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that was answered past hyper.
+    pub(crate) fn answered_fast(&self) {
+        self.0.fast.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts of links.
+    pub(crate) fn links(&self) -> &LinkMetrics {
+        &self.0.links
     }
 
     /// Counts a connection over the limit.
@@ -196,6 +216,10 @@ impl Collector for HttpMetrics {
         let early = ConstCounter::new(self.0.came_early.load(Ordering::Relaxed));
         let help = "Requests before their Retry-After: they were delayed until then, or refused where an equal one was delayed";
         early.encode(encoder.encode_descriptor("hongbao_http_requests_early", help, None, MetricType::Counter)?)?;
+        let fast = ConstCounter::new(self.0.fast.load(Ordering::Relaxed));
+        let help = "Grabs and openings that looked as usual and were answered past hyper and the router";
+        fast.encode(encoder.encode_descriptor("hongbao_http_requests_fast", help, None, MetricType::Counter)?)?;
+        self.0.links.encode("hongbao_http", &mut encoder)?;
         encode_routes(&self.0.real, "", &mut encoder)?;
         let is_used = |route: &Route| route.by_class.iter().any(|count| count.load(Ordering::Relaxed) > 0);
         if self.0.rehearsal.iter().any(is_used) {

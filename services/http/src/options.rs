@@ -34,6 +34,10 @@ pub struct ServeOptions {
     pub refused: Refused,
     /// Whether one that comes too early may wait: at the front door.
     pub lets_wait: bool,
+    /// Whether grabs and openings are answered past hyper, where the routes can.
+    pub fast_path: bool,
+    /// Links at the same time; 0 where none is offered.
+    pub links_max: usize,
 }
 
 impl Default for ServeOptions {
@@ -51,18 +55,21 @@ impl Default for ServeOptions {
             metrics: HttpMetrics::default(),
             refused: Refused::default(),
             lets_wait: true,
+            fast_path: true,
+            links_max: 0,
         }
     }
 }
 
 impl ServeOptions {
     /// The same for a server behind a gateway: what a client may send to the gateway fits
-    /// with what the gateway adds to it.
+    /// with what the gateway adds to it, and gateways may have links.
     pub fn behind_a_gateway(self) -> ServeOptions {
         ServeOptions {
             head_bytes_max: self.head_bytes_max + limits::HOP_HEAD_BYTES_MAX,
             headers_max: self.headers_max + limits::HOP_HEADERS_MAX,
             lets_wait: false,
+            links_max: limits::LINKS_MAX,
             ..self
         }
     }

@@ -6,27 +6,28 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
-use axum::{BoxError, Router};
 use futures_util::FutureExt as _;
 use hongbao_core::calls::Call;
 use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX, SLOW_REQUEST_MS};
 use hongbao_trace::{Span, export};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
 use crate::body::{Timely, too_large};
 use crate::head;
+use crate::hot::{HotAnswer, HotCalls, HotRequest, Routes};
 use crate::mark::is_marked;
 use crate::metrics::HttpMetrics;
 use crate::options::ServeOptions;
 use crate::problem::{Code, PROBLEM_JSON, Problem, on_the_wire, status_of};
 use crate::refused::{Asked, Early, Refused};
 use crate::request_id::{RequestId, RequestIds};
-use crate::request_span::{RequestFields, request_span};
+use crate::request_span::{RequestFields, request_span, traceparent};
 
 /// Calls of clients start with this.
 const API: &str = "/v1/";
@@ -36,7 +37,7 @@ const OPERATOR: &str = "/v1/operator/";
 /// A router with all that every response needs. [`crate::serve()`] makes one; tests
 /// without a socket may make their own.
 pub struct Outer {
-    router: Router,
+    routes: Routes,
     metrics: HttpMetrics,
     body_timeout: Duration,
     process: u64,
@@ -46,19 +47,21 @@ pub struct Outer {
 }
 
 impl Outer {
-    /// Around `router`, counting in `metrics`.
-    pub fn new(router: Router, metrics: HttpMetrics) -> Outer {
+    /// Around `routes`, counting in `metrics`.
+    pub fn new(routes: impl Into<Routes>, metrics: HttpMetrics) -> Outer {
         let body_timeout = Duration::from_millis(BODY_READ_MS_MAX);
-        Outer::over(router, &ServeOptions { metrics, body_timeout, ..ServeOptions::default() })
+        Outer::over(routes, &ServeOptions { metrics, body_timeout, ..ServeOptions::default() })
     }
 
     /// The same with these options.
-    pub fn over(router: Router, options: &ServeOptions) -> Outer {
+    pub fn over(routes: impl Into<Routes>, options: &ServeOptions) -> Outer {
         let (metrics, body_timeout) = (options.metrics.clone(), options.body_timeout);
         // Only tells this process's ids from another's: any number will do if there is no randomness.
         let process = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         let (ids, refused) = (RequestIds::new(process, 0), options.refused.clone());
-        Outer { router, metrics, body_timeout, process, ids, refused, lets_wait: options.lets_wait }
+        let mut routes = routes.into();
+        routes.hot = routes.hot.filter(|_| options.fast_path);
+        Outer { routes, metrics, body_timeout, process, ids, refused, lets_wait: options.lets_wait }
     }
 
     /// Ids for the requests of one connection, numbered from 1.
@@ -97,8 +100,79 @@ impl Outer {
             *request.uri_mut() = uri;
         }
         let fields = RequestFields { id, method: request.method().clone(), uri: request.uri().clone() };
-        let span = Arc::new(request_span(request.headers(), started, fields));
+        let span = Arc::new(request_span(traceparent(request.headers()), started, fields));
         hongbao_trace::in_span(span.clone(), self.answer_in(&span, request)).await
+    }
+
+    /// What answers the two calls of a peak here.
+    pub(crate) fn hot(&self) -> Option<&Arc<dyn HotCalls>> {
+        self.routes.hot.as_ref()
+    }
+
+    /// Answers one of the two calls of a peak, as [`Outer::answer_as`] does; with its id,
+    /// which an answer that is not 200 has among its headers, and with when it was done.
+    pub(crate) async fn answer_hot(
+        &self,
+        ids: &RequestIds,
+        started: Instant,
+        mut request: HotRequest<'_>,
+        calls: &dyn HotCalls,
+    ) -> (HotAnswer, RequestId, Instant) {
+        let id = request.request_id.get_or_insert_with(|| ids.next()).clone();
+        let uri = Uri::try_from(request.path).unwrap_or_default();
+        let fields = RequestFields { id: id.clone(), method: Method::POST, uri };
+        let span = Arc::new(request_span(request.traceparent, started, fields));
+        let (answer, ended) = hongbao_trace::in_span(span.clone(), self.answer_hot_in(&span, request, calls)).await;
+        (answer, id, ended)
+    }
+
+    async fn answer_hot_in(
+        &self,
+        span: &Arc<Span<RequestFields>>,
+        request: HotRequest<'_>,
+        calls: &dyn HotCalls,
+    ) -> (HotAnswer, Instant) {
+        let RequestFields { id, .. } = &span.fields;
+        let abandoned = Abandoned(Some(span));
+        let route = self.metrics.route_of_call(request.call);
+        let asked = Asked { token: Some(request.authorization.as_bytes()), is_marked: false, path: request.path };
+        let (mut answer, waited) = match self.delay_early(&asked, span.started).await {
+            Ok(waited) => {
+                let answered = AssertUnwindSafe(calls.answer(request)).catch_unwind().await;
+                let answer =
+                    answered.unwrap_or_else(|panic| HotAnswer::Other(panicked(&panic_text(&*panic), &span.fields)));
+                (answer, waited)
+            }
+            Err(problem) => (problem.into(), Duration::ZERO),
+        };
+        let (status, fault) = match &mut answer {
+            HotAnswer::Found(_) => (StatusCode::OK, None),
+            HotAnswer::Other(response) => (response.status(), self.complain_of(response, id, Some(&asked))),
+        };
+        let (ended, latency) = self.count(span, route, false, status, waited);
+        self.metrics.answered_fast();
+        abandoned.has_ended();
+        self.log(span, fault.as_ref(), status, latency);
+        if let HotAnswer::Other(response) = &mut answer {
+            id.clone().mark(response);
+        }
+        (answer, ended)
+    }
+
+    /// Counts an answer that is there now; gives when that was, and how long it took.
+    fn count(
+        &self,
+        span: &Span<RequestFields>,
+        route: usize,
+        is_marked: bool,
+        status: StatusCode,
+        waited: Duration,
+    ) -> (Instant, Duration) {
+        let ended = Instant::now();
+        // The delay until its Retry-After is no latency of the service.
+        let latency = (ended - span.started).saturating_sub(waited);
+        self.metrics.observe(route, is_marked, status, latency);
+        (ended, latency)
     }
 
     async fn answer_in<B>(&self, span: &Arc<Span<RequestFields>>, request: Request<B>) -> (Response, Instant)
@@ -137,15 +211,9 @@ impl Outer {
         } else {
             self.route(request).await.unwrap_or_else(|panic| panicked(&panic, &span.fields))
         };
-        let fault = match response.status().is_client_error() || response.status().is_server_error() {
-            true => self.complain(&mut response, id, asked.as_ref()),
-            false => None,
-        };
-        let ended = Instant::now();
-        // The delay until its Retry-After is no latency of the service.
-        let latency = (ended - span.started).saturating_sub(waited);
+        let fault = self.complain_of(&mut response, id, asked.as_ref());
         let status = response.status();
-        self.metrics.observe(route, is_marked, status, latency);
+        let (ended, latency) = self.count(span, route, is_marked, status, waited);
         abandoned.has_ended();
         self.log(span, fault.as_ref(), status, latency);
         id.clone().mark(&mut response);
@@ -225,8 +293,14 @@ impl Outer {
         let request = request.map(|body| {
             if body.is_end_stream() { Body::empty() } else { Body::new(Timely::new(body, self.body_timeout)) }
         });
-        let routed = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
+        let routed = AssertUnwindSafe(self.routes.router.clone().call(request)).catch_unwind().await;
         routed.map(|Ok::<_, Infallible>(response)| response).map_err(|panic| panic_text(&*panic))
+    }
+
+    /// The same of a response that may be none of an error.
+    fn complain_of(&self, response: &mut Response, id: &RequestId, asked: Option<&Asked<'_>>) -> Option<Problem> {
+        let is_error = response.status().is_client_error() || response.status().is_server_error();
+        if is_error { self.complain(response, id, asked) } else { None }
     }
 
     /// Writes the problem into an error response; gives it if we are to blame.

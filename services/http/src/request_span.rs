@@ -43,13 +43,18 @@ impl Fields for RequestFields {
     }
 }
 
-/// The span of a request with these headers that began at `started`.
-pub(crate) fn request_span(headers: &HeaderMap, started: Instant, fields: RequestFields) -> Span<RequestFields> {
+/// The value of the one `traceparent` of these headers.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(TRACEPARENT_NAME).iter();
-    let received = match (values.next(), values.next()) {
-        (Some(value), None) => TraceContext::received(value.as_bytes()),
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.as_bytes()),
         _ => None,
-    };
+    }
+}
+
+/// The span of a request that began at `started` and came with this `traceparent`.
+pub(crate) fn request_span(traceparent: Option<&[u8]>, started: Instant, fields: RequestFields) -> Span<RequestFields> {
+    let received = traceparent.and_then(TraceContext::received);
     let context = received.unwrap_or_else(|| TraceContext::root(export::samples_next()));
     Span::new("request", SpanKind::Server, context, started, fields)
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hongbao_core::limits;
 use hyper::server::conn::http1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,6 +13,8 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
 
 use crate::connection;
+use crate::hot::Routes;
+use crate::link::LinkDoor;
 use crate::log_budget::LogBudget;
 use crate::options::ServeOptions;
 use crate::outer::Outer;
@@ -23,7 +24,7 @@ use crate::request_id::RequestId;
 /// How long accepting pauses when the machine has run out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `shutdown` resolves and the requests in
+/// Serves `routes` on `listener` until `shutdown` resolves and the requests in
 /// flight are answered, at most [`ServeOptions::drain_timeout`] later.
 ///
 /// Shortly after the shutdown ([`limits::LAST_CALL_MS`]) nothing is accepted any
@@ -32,15 +33,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// or its bytes wait to be read, and closing would throw them away.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    routes: impl Into<Routes>,
     options: ServeOptions,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let options = Arc::new(options);
-    let outer = Arc::new(Outer::over(router, &options));
+    let outer = Arc::new(Outer::over(routes, &options));
+    let links = Arc::new(LinkDoor::new(options.links_max, options.metrics.clone()));
     let mut server = Server {
         http: http(&options),
         outer,
+        links,
         options,
         connections: JoinSet::new(),
         quits: HashMap::new(),
@@ -68,6 +71,7 @@ fn http(options: &ServeOptions) -> http1::Builder {
 struct Server {
     http: http1::Builder,
     outer: Arc<Outer>,
+    links: Arc<LinkDoor>,
     options: Arc<ServeOptions>,
     connections: JoinSet<()>,
     /// Dropping one tells its connection to finish.
@@ -112,8 +116,9 @@ impl Server {
         let (sender, quit) = oneshot::channel();
         let number = self.next_number;
         self.next_number += 1;
-        let (http, outer, options) = (self.http.clone(), self.outer.clone(), self.options.clone());
-        let task = self.connections.spawn(connection::drive(http, stream, number, outer, options, quit));
+        let (http, outer, links) = (self.http.clone(), self.outer.clone(), self.links.clone());
+        let options = self.options.clone();
+        let task = self.connections.spawn(connection::drive(http, stream, number, outer, links, options, quit));
         self.quits.insert(task.id(), sender);
         self.options.metrics.connection_opened();
     }

@@ -9,11 +9,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 
+use crate::hot::Routes;
 use crate::options::ServeOptions;
 use crate::serve::serve;
 
@@ -58,14 +58,14 @@ fn listen(address: SocketAddr, shared: bool, backlog: u32) -> io::Result<StdList
 }
 
 /// Serves on a thread for each listener, as [`serve`] does, until `shutdown`
-/// resolves and all of them have drained. `router` is called once for each, and
+/// resolves and all of them have drained. `routes` is called once for each, and
 /// each takes its part of [`ServeOptions::connections_max`].
 ///
 /// # Errors
 /// When one of the threads cannot serve, or serves no more: the others drain then.
-pub async fn serve_on_threads(
+pub async fn serve_on_threads<R: Into<Routes>>(
     listeners: Listeners,
-    router: impl Fn() -> Router,
+    routes: impl Fn() -> R,
     options: ServeOptions,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
@@ -74,10 +74,10 @@ pub async fn serve_on_threads(
     let (stop, stopped) = watch::channel(());
     let (ended, mut ends) = mpsc::channel(threads);
     for (number, listener) in listeners.listeners.into_iter().enumerate() {
-        let (router, options, stopped) = (router(), options.clone(), stopped.clone());
+        let (routes, options, stopped) = (routes().into(), options.clone(), stopped.clone());
         let end = End { ended: ended.clone(), result: Err(io::Error::other("a thread that serves has panicked")) };
         std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
-            end.well_or_not(serve_here(listener, router, options, stopped));
+            end.well_or_not(serve_here(listener, routes, options, stopped));
         })?;
     }
     drop(ended);
@@ -113,14 +113,14 @@ impl Drop for End {
 
 fn serve_here(
     listener: StdListener,
-    router: Router,
+    routes: Routes,
     options: ServeOptions,
     mut stopped: watch::Receiver<()>,
 ) -> io::Result<()> {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         // Nothing is ever sent: the end of the sender is the signal.
-        serve(listener, router, options, async move { while stopped.changed().await.is_ok() {} }).await;
+        serve(listener, routes, options, async move { while stopped.changed().await.is_ok() {} }).await;
         Ok(())
     })
 }

@@ -187,7 +187,12 @@ impl Verifier {
     /// The caller of a request with these headers, if its token has been found good
     /// before: costs no hash of it.
     pub fn remembered(&self, headers: &HeaderMap) -> Option<Caller> {
-        let verified = self.0.verified.get(bearer(headers).ok()?)?;
+        self.remembered_of(bearer(headers).ok()?)
+    }
+
+    /// The same of a token.
+    pub fn remembered_of(&self, token: &str) -> Option<Caller> {
+        let verified = self.0.verified.get(token)?;
         (self.0.clock.now() < verified.exp).then_some(verified.caller)
     }
 

@@ -100,6 +100,7 @@ async fn requests_are_counted_by_route_and_class_of_status() {
         r#"hongbao_http_request_seconds_bucket{le="+Inf",route="GET /v1/wallet"} 3"#,
         "hongbao_http_connections 1",
         "hongbao_http_connections_refused_total 1",
+        "hongbao_http_links 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

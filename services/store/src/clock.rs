@@ -22,7 +22,7 @@ const WRONG_FOR: Duration = Duration::from_secs(1);
 /// When the database does not answer.
 pub async fn clock_ahead_ms(store: &dyn Store, clock: &dyn Clock) -> Result<i64, StoreError> {
     let before = clock.now();
-    let theirs = store.ping().await?;
+    let theirs = store.clock().await?;
     let after = clock.now();
     // The answer is from some moment between; at most one of the two is above zero.
     Ok(theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after)))

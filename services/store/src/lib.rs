@@ -18,6 +18,7 @@ mod failure;
 pub mod lease;
 mod left;
 mod manifests;
+mod many;
 pub mod mysql;
 mod place;
 mod port;
@@ -33,6 +34,6 @@ pub use self::exporting::{Exported, Exporting};
 pub use self::left::LeftStore;
 pub use self::port::{
     Append, Creation, Crediting, Journals, Maintenance, PendingPage, Rotated, Rotation, Scans, Settlement, Store,
-    TailEntry,
+    TailEntry, Waiting,
 };
 pub use self::sealing::{Closed, ManifestRow, Outline, Seal, Sealing, StoredManifest};

@@ -1,6 +1,8 @@
 //! The verbs of a store, by who uses them: a server creates envelopes and opens
 //! them; the jobs of the workers credit, refund and remove; the audit scans.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
@@ -54,6 +56,17 @@ pub struct PendingPage {
     pub behind: u64,
     /// The first and the last of them; `None` where the page is empty.
     pub ends: Option<(EnvelopeId, EnvelopeId)>,
+}
+
+/// What is left to be done in a table, as far as one look tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// There are envelopes that wait for a payment.
+    pub has_unpaid: bool,
+    /// There are envelopes that were cancelled.
+    pub has_cancelled: bool,
+    /// When the first of the active envelopes expires, or has; `None` where there are none.
+    pub first_expiry: Option<Timestamp>,
 }
 
 /// Envelopes and journals. Each verb that writes is one transaction, durable when
@@ -110,8 +123,8 @@ pub trait Store:
         Ok(Fence::open())
     }
 
-    /// Asks whether the database answers; tells its clock if it has one of its own.
-    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
+    /// What the database's clock shows, if it has one of its own: as it answered now, or a moment ago.
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
 }
@@ -150,6 +163,26 @@ pub trait Journals: Send + Sync {
         user: &UserId,
     ) -> Result<Option<(Envelope, Journal, Option<Opened>)>, StoreError>;
 
+    /// Rows and folds of many envelopes at once, each as [`Journals::load`] gives it, `None` for one that does not
+    /// exist. Those that are not among them are to be loaded one by one: they may lie in a table of their date or in
+    /// the archive, or their row is damaged. It is for envelopes of any databases, each at most once.
+    async fn load_many(
+        &self,
+        _ids: &[EnvelopeId],
+    ) -> Result<HashMap<EnvelopeId, Option<(Envelope, Journal)>>, StoreError> {
+        Ok(HashMap::new())
+    }
+
+    /// The entries up to `through_seq` of many journals at once, in order. Those that are not among them have none,
+    /// or are to be read one by one, for the same reasons as in [`Journals::load_many`].
+    async fn load_journals(
+        &self,
+        _ids: &[EnvelopeId],
+        _through_seq: u32,
+    ) -> Result<HashMap<EnvelopeId, Vec<Entry>>, StoreError> {
+        Ok(HashMap::new())
+    }
+
     /// A page of the journal after `after_seq`, in order.
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
@@ -170,6 +203,9 @@ pub trait Crediting: Send + Sync {
     /// The position of the last entry of a table; 0 when it is empty.
     async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError>;
 
+    /// [`Crediting::tail_position`] of these tables, in their order.
+    async fn tail_positions(&self, tables: &[TableRef]) -> Result<Vec<i64>, StoreError>;
+
     /// Active envelopes of a table whose journal goes beyond `settled_seq`,
     /// by id after `after`. For what a tail has missed.
     async fn unsettled(
@@ -186,6 +222,9 @@ pub trait Crediting: Send + Sync {
 /// Envelopes whose time has come: those to cancel, to remove and to refund.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
+    /// What is left to be done in these tables, in their order.
+    async fn waiting(&self, tables: &[TableRef]) -> Result<Vec<Waiting>, StoreError>;
+
     /// Envelopes of a table that wait for a payment since before `created_before`,
     /// by id after `after`. The cursor lets a worker pass those that may wait
     /// longer, however many they are, and reach the ones behind them.

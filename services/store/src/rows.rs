@@ -12,7 +12,7 @@ use hongbao_core::{
 use hongbao_database::StoredRow;
 use hongbao_database::row as column;
 
-use crate::{PendingPage, StoreError, TailEntry};
+use crate::{PendingPage, StoreError, TailEntry, Waiting};
 
 /// Columns of an envelope row.
 pub const ENVELOPE_COLUMNS: [&str; 15] = [
@@ -148,6 +148,11 @@ pub fn stage(row: &impl StoredRow, column: usize) -> Result<Stage, StoreError> {
         3 => Ok(Stage::Settled),
         other => Err(damaged("stage", other)),
     }
+}
+
+/// What is left to be done in a table.
+pub fn waiting(row: &impl StoredRow) -> Result<Waiting, StoreError> {
+    Ok(Waiting { has_unpaid: row.int(0)? > 0, has_cancelled: row.int(1)? > 0, first_expiry: time(row, 2)? })
 }
 
 /// A stage, as it is stored.

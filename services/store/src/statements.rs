@@ -28,6 +28,8 @@ pub struct Plain {
     pub unpaid: String,
     /// Envelopes that were cancelled: after which id, made before when, how many.
     pub cancelled: String,
+    /// What [`Waiting`](crate::Waiting) has, in its order: expressions.
+    pub waiting: String,
     /// Whether any envelope is in a stage after which something follows, as a number above zero.
     pub pending: String,
     /// The same, then the least and the greatest id, then whether there are entries.
@@ -55,8 +57,15 @@ impl Plain {
             let stage = stage_number(stage);
             format!("EXISTS (SELECT 1 FROM {envelope} e WHERE e.stage = {stage} AND e.id > x'')")
         };
+        let active = stage_number(Stage::Active);
+        let waiting = format!(
+            "{}, {}, (SELECT min(e.expires_at_ms) FROM {envelope} e WHERE e.stage = {active})",
+            has(Stage::Created),
+            has(Stage::Cancelled)
+        );
         let pending = [Stage::Created, Stage::Active, Stage::Cancelled].map(has).join(" + ");
         Plain {
+            waiting,
             pending: format!("SELECT /* pending */ {pending}"),
             outline: format!(
                 "SELECT /* outline */ {pending}, (SELECT min(e.id) FROM {envelope} e), \

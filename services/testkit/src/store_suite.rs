@@ -67,10 +67,12 @@ macro_rules! store_behaviours {
             every_day_has_its_own_tables
             a_users_own_opening_is_found
             the_journal_is_read_in_pages
+            many_envelopes_are_read_together_as_each_is_alone
             a_scan_gives_each_envelope_once_and_all_journals
             a_scan_and_a_load_see_one_moment
             what_is_not_settled_is_counted_page_by_page
             the_tail_gives_entries_in_the_order_of_writing
+            many_tables_are_looked_at_together
             a_settlement_never_goes_backward
             the_furthest_of_several_settlements_counts
             what_the_tail_has_missed_is_found

@@ -15,7 +15,7 @@
 //! What is found is made durable before it is acted on: a payment that a crash
 //! of the wallet takes back must not have activated an envelope.
 //!
-//! Round trips of one visit: one read of the store, one of the wallet and a
+//! Round trips of a run: one look at all tables. Of one visit: one read of the store, one of the wallet and a
 //! barrier if it found a payment; for what is overdue one more read and a barrier
 //! of the store and one wallet transaction for all cancels; and one store
 //! transaction for each envelope that changes.
@@ -81,6 +81,11 @@ impl Job for Activate {
 #[async_trait]
 impl TableJob for Activator {
     const NAME: &'static str = "activate";
+
+    async fn due(&self, tables: &[TableRef], now: Timestamp) -> Result<Vec<Option<Timestamp>>, StoreError> {
+        let waiting = self.ports.store.waiting(tables).await?;
+        Ok(waiting.into_iter().map(|waiting| waiting.has_unpaid.then_some(now)).collect())
+    }
 
     async fn visit(&mut self, table: TableRef, now: Timestamp, limit: u32) -> Result<Visit, JobError> {
         let after = self.pages.get(&table).copied();

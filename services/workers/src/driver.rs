@@ -4,7 +4,7 @@
 //! After a run that reached its bound a job goes on at once, but not without
 //! rest: it works for a share of the time only, its [duty](duty_percent), so
 //! that credits do not starve openings at the peak. After an idle run it waits
-//! for its interval. After a failure it waits longer and longer, up to five
+//! for its interval, and where the run saw that nothing is to be done for longer, up to a second. After a failure it waits longer and longer, up to five
 //! seconds, with a jitter that keeps many processes from knocking together; and
 //! after a few in a row it gives up its lease for a while, so that a process that
 //! cannot do the job does not keep one that can from doing it. Whichever of the two
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{
-    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_REST_MAX, JOB_SKIPPED_REST_MIN, LATE_JOB_REST_MAX,
-    SEAL_AFTER_DAYS, WORKER_BATCH_SIZE_MAX,
+    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_QUIET_REST_MAX, JOB_REST_MAX,
+    JOB_SKIPPED_REST_MIN, LATE_JOB_REST_MAX, SEAL_AFTER_DAYS, WORKER_BATCH_SIZE_MAX,
 };
 use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
@@ -33,7 +33,7 @@ use crate::clock::ClockGuard;
 use crate::credit::Credit;
 use crate::export::Export;
 use crate::job::{Job, JobError, Ports, RunReport, catch_panic};
-use crate::lease::{Lease, LeaseHolder};
+use crate::lease::{self, Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
 use crate::purge::Purge;
 use crate::refund::Refund;
@@ -59,9 +59,11 @@ pub struct WorkerOptions {
     /// The share of the time that each job works that may be late: purges, seals, exports. In percent. It is more where
     /// a single run takes half a minute and longer, for the rest after it is ten minutes at most.
     pub late_duty_percent: u32,
-    /// How often credits look for work when there is little, in milliseconds.
+    /// How often credits look for work when there is little, in milliseconds; after a quiet time they do so less and
+    /// less often, up to four times a second.
     pub credit_idle_ms: u64,
-    /// How often the other jobs do.
+    /// How often the other jobs do while something waits for them. Else they look once a second, and when the first
+    /// thing is due that they have seen.
     pub idle_ms: u64,
     /// Seconds after which an envelope that was cancelled, and so never paid, is removed.
     pub purge_after_s: u32,
@@ -140,7 +142,8 @@ impl Scheduled {
     fn rest_after(&self, report: &RunReport, took: Duration) -> Duration {
         let duty = duty_percent(report, &self.duty);
         let rest = (took * (100 - duty) / duty).min(self.rest_max);
-        if report.more { rest } else { rest.max(self.idle) }
+        let quiet = report.quiet_for.map_or(self.idle, |quiet| quiet.min(JOB_QUIET_REST_MAX).max(self.idle));
+        if report.more { rest } else { rest.max(quiet) }
     }
 }
 
@@ -197,13 +200,16 @@ impl WorkerSet {
         metrics: &WorkerMetrics,
     ) -> WorkerSet {
         let (stop, stopped) = watch::channel(false);
+        let names: Vec<&'static str> = jobs.iter().map(|scheduled| scheduled.job.name()).collect();
+        let leases = lease::leases(lease_holder, &names, clock.clone(), returning.clone(), metrics.clone());
         let tasks = jobs
             .into_iter()
-            .map(|scheduled| {
+            .zip(leases)
+            .map(|(scheduled, lease)| {
                 let name = scheduled.job.name();
                 let task = Task {
                     scheduled,
-                    lease: Lease::of(lease_holder.clone(), name, clock.clone(), returning.clone(), metrics.clone()),
+                    lease,
                     clock: clock.clone(),
                     returning: returning.clone(),
                     came_back: false,
@@ -422,6 +428,20 @@ mod tests {
         let prompt = Scheduled::prompt(Box::new(Nothing), Duration::from_millis(50), &options);
         assert_eq!(prompt.rest_after(&busy, Duration::from_millis(100)), Duration::from_millis(300));
         assert_eq!(prompt.rest_after(&busy, Duration::from_secs(10)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_job_that_has_nothing_to_do_waits_until_it_has_and_a_second_at_most() {
+        let options = WorkerOptions::default();
+        let prompt = Scheduled::prompt(Box::new(Nothing), Duration::from_millis(50), &options);
+        for (quiet_ms, more, rest_ms) in [(0, false, 50), (300, false, 300), (86_400_000, false, 1_000), (300, true, 0)]
+        {
+            let report = RunReport { more, quiet_for: Some(Duration::from_millis(quiet_ms)), ..RunReport::default() };
+            assert_eq!(prompt.rest_after(&report, Duration::ZERO), Duration::from_millis(rest_ms));
+        }
+        let quiet = RunReport { quiet_for: Some(Duration::ZERO), ..RunReport::default() };
+        let late = Scheduled::late(Box::new(Nothing), &options);
+        assert_eq!(late.rest_after(&quiet, Duration::ZERO), Duration::from_secs(10), "and not before its interval");
     }
 
     #[test]

@@ -206,7 +206,18 @@ impl Export {
             return Err(StoreError::Damaged(format!("it is not as it was sealed: {differences}")).into());
         }
         let bytes = file.finish().await.map_err(JobError::Archive)?;
-        if noted.is_some_and(|noted| !is_noted(&bytes, &noted)) {
+        let (bytes, is_another) = match noted {
+            Some(noted) => {
+                // It may be half a gigabyte, and the runtime may have one thread.
+                let hashed = tokio::task::spawn_blocking(move || {
+                    let is_another = !is_noted(&bytes, &noted);
+                    (bytes, is_another)
+                });
+                hashed.await.map_err(|error| JobError::Archive(StoreError::Unavailable(error.to_string())))?
+            }
+            None => (bytes, false),
+        };
+        if is_another {
             let reason = "another version has made the file that is noted: this one makes another file of its rows";
             return Err(JobError::Archive(StoreError::Unsupported(reason.to_owned())));
         }

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -34,6 +35,8 @@ pub struct RunReport {
     pub failures: u32,
     /// The bound was reached: there is more to do at once.
     pub more: bool,
+    /// Nothing is to be done for so long, as far as this run saw; `None`: the job looks again after its interval.
+    pub quiet_for: Option<Duration>,
 }
 
 /// Why a whole run failed. What it had done stands; the next run finds the rest.

@@ -13,7 +13,7 @@
 //! what is cancelled and has no entry, whatever it is asked. Every step may be
 //! repeated.
 //!
-//! Round trips of one visit: one read of the store, one of the wallet with a
+//! Round trips of a run: one look at all tables. Of one visit: one read of the store, one of the wallet with a
 //! barrier, and one store transaction for each [`SQL_LIST_MAX`] envelopes that go.
 
 use std::collections::HashMap;
@@ -23,6 +23,7 @@ use hongbao_core::id::TableRef;
 use hongbao_core::limits::SQL_LIST_MAX;
 use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferId, TransferKind};
 use hongbao_database::{Durable, durably};
+use hongbao_store::StoreError;
 use hongbao_wallet::WalletError;
 
 use crate::job::{Job, JobError, Ports, RunReport, bounded};
@@ -75,6 +76,11 @@ impl Job for Purge {
 #[async_trait]
 impl TableJob for Purger {
     const NAME: &'static str = "purge";
+
+    async fn due(&self, tables: &[TableRef], now: Timestamp) -> Result<Vec<Option<Timestamp>>, StoreError> {
+        let waiting = self.ports.store.waiting(tables).await?;
+        Ok(waiting.into_iter().map(|waiting| waiting.has_cancelled.then_some(now)).collect())
+    }
 
     async fn visit(&mut self, table: TableRef, now: Timestamp, limit: u32) -> Result<Visit, JobError> {
         let after = self.pages.get(&table).copied();

@@ -10,7 +10,8 @@
 //! that cannot even be read the others are read one by one, and the next visit
 //! begins behind them.
 //!
-//! Round trips of one visit: one read, and where it found something a barrier and one transaction; each
+//! Round trips of a run: one look at all tables, which says when the first envelope of each expires, so that a refund
+//! comes at its time. Of one visit: one read, and where it found something a barrier and one transaction; each
 //! lost race adds twice the logarithm of the page; where rows are damaged up to [`REFUND_SINGLE_READS_MAX`] reads,
 //! and one for each bit of a time.
 
@@ -91,6 +92,10 @@ impl Job for Refund {
 #[async_trait]
 impl TableJob for Refunder {
     const NAME: &'static str = "refund";
+
+    async fn due(&self, tables: &[TableRef], _: Timestamp) -> Result<Vec<Option<Timestamp>>, StoreError> {
+        Ok(self.ports.store.waiting(tables).await?.into_iter().map(|waiting| waiting.first_expiry).collect())
+    }
 
     async fn visit(&mut self, table: TableRef, now: Timestamp, limit: u32) -> Result<Visit, JobError> {
         let epoch = self.ports.store.epoch(table.database);

@@ -1,7 +1,10 @@
 //! Which tables a run visits, and in which order.
 //!
+//! One statement says which of many tables have anything for a job, and when; only these are visited. Where that
+//! statement fails, all of them are, one by one.
+//!
 //! The *hot* tables, the day tables of the days on which an envelope can still be alive,
-//! are visited in every run. The *cold* ones are visited in rotation, a few a
+//! come in every run. The *cold* ones come in rotation, a few a
 //! run, so that a service that was off for a week still finishes what it owes.
 //! No table starves: a run that reaches its bound goes on with the next table in
 //! the next run, and every few runs the cold tables come first. A table that
@@ -9,16 +12,18 @@
 //! no other.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::limits::BACKED_OFF_RUNS_MAX;
 use hongbao_core::{Date, Limits, Timestamp};
+use hongbao_store::StoreError;
 
 use crate::job::{JobError, RunReport};
 
 /// Cold tables that one run visits.
-pub const COLD_TABLES_PER_RUN: usize = 4;
+pub const COLD_TABLES_PER_RUN: usize = 20;
 /// The cold tables come first in every so many runs.
 const COLD_FIRST_EVERY: u64 = 4;
 const DAY_MS: i64 = 86_400_000;
@@ -108,6 +113,11 @@ impl TableSchedule {
         self.backed_off.get(&table).is_some_and(|backed_off| backed_off.until_turn > self.turn)
     }
 
+    /// Whether any table is left out, whose turn comes after so many runs.
+    pub fn leaves_any_out(&self) -> bool {
+        self.backed_off.values().any(|backed_off| backed_off.until_turn > self.turn)
+    }
+
     /// A visit went well.
     pub fn succeeded(&mut self, table: TableRef) {
         if self.backed_off.remove(&table).is_some() && self.backed_off.is_empty() {
@@ -158,6 +168,10 @@ pub(crate) trait TableJob: Send {
     /// Its name.
     const NAME: &'static str;
 
+    /// From when on there is something for the job in each of these tables, in their order, as one look at `now` tells;
+    /// `None` where there is nothing.
+    async fn due(&self, tables: &[TableRef], now: Timestamp) -> Result<Vec<Option<Timestamp>>, StoreError>;
+
     /// Handles at most `limit` rows of one table.
     async fn visit(&mut self, table: TableRef, now: Timestamp, limit: u32) -> Result<Visit, JobError>;
 }
@@ -171,7 +185,10 @@ pub(crate) async fn run_over_tables<J: TableJob>(
     limit: u32,
 ) -> RunReport {
     let scheduled_tables = schedule.tables_to_visit(tables, now);
-    let mut report = RunReport::default();
+    let looked_at: Vec<TableRef> = scheduled_tables.iter().map(|scheduled| scheduled.table).collect();
+    // A table that cannot be looked at fails for itself when it is visited.
+    let due = job.due(&looked_at, now).await.ok();
+    let mut report = RunReport { quiet_for: due.is_some().then_some(Duration::MAX), ..RunReport::default() };
     let mut capacity_left = limit;
     let mut visited = 0;
     for scheduled in &scheduled_tables {
@@ -179,7 +196,15 @@ pub(crate) async fn run_over_tables<J: TableJob>(
             report.more |= report.rows > 0;
             break;
         }
+        let due_at = due.as_ref().map_or(Some(now), |due| due[visited]);
         visited += 1;
+        if due_at.is_none_or(|at| at > now) {
+            schedule.succeeded(scheduled.table);
+            let left = due_at.map(|at| Duration::from_millis(at.millis_since(now).unsigned_abs()));
+            report.quiet_for = report.quiet_for.min(left.or(report.quiet_for));
+            continue;
+        }
+        report.quiet_for = None;
         match job.visit(scheduled.table, now, capacity_left).await {
             Ok(visit) => {
                 schedule.succeeded(scheduled.table);
@@ -194,6 +219,9 @@ pub(crate) async fn run_over_tables<J: TableJob>(
         }
     }
     schedule.finish(&scheduled_tables[..visited]);
+    if schedule.leaves_any_out() {
+        report.quiet_for = None;
+    }
     report
 }
 

@@ -114,13 +114,22 @@ struct OneLease(Mutex<Option<(String, Instant)>>);
 
 #[async_trait]
 impl Leases for OneLease {
-    async fn hold(&self, _job: &str, holder: &str, time: Duration) -> Result<bool, StoreError> {
-        let mut held = self.0.lock().unwrap();
-        if held.as_ref().is_some_and(|(by, until)| by != holder && *until > Instant::now()) {
-            return Ok(false);
+    async fn hold(&self, jobs: &[&str], holder: &str, time: Duration) -> Result<Vec<bool>, StoreError> {
+        assert_eq!(jobs.len(), 1);
+        let could = self.could_hold(jobs, holder).await?;
+        if could == [true] {
+            *self.0.lock().unwrap() = Some((holder.to_owned(), Instant::now() + time));
         }
-        *held = Some((holder.to_owned(), Instant::now() + time));
-        Ok(true)
+        Ok(could)
+    }
+
+    async fn hold_some(&self, jobs: &[&str], holder: &str, time: Duration) -> Result<usize, StoreError> {
+        Ok(self.hold(jobs, holder, time).await?.into_iter().filter(|held| *held).count())
+    }
+
+    async fn could_hold(&self, _jobs: &[&str], holder: &str) -> Result<Vec<bool>, StoreError> {
+        let held = self.0.lock().unwrap();
+        Ok(vec![!held.as_ref().is_some_and(|(by, until)| by != holder && *until > Instant::now())])
     }
 
     async fn give_back(&self, _job: &str, holder: &str) -> Result<(), StoreError> {
@@ -320,7 +329,7 @@ fn the_options_are_checked() {
     assert_eq!(WorkerOptions::default().check(), Ok(()));
     for bad in [
         WorkerOptions { batch_size_max: 0, ..WorkerOptions::default() },
-        WorkerOptions { batch_size_max: 1_001, ..WorkerOptions::default() },
+        WorkerOptions { batch_size_max: 2_001, ..WorkerOptions::default() },
         WorkerOptions { duty_percent: 0, ..WorkerOptions::default() },
         WorkerOptions { duty_percent_max: 24, ..WorkerOptions::default() },
         WorkerOptions { duty_percent_max: 101, ..WorkerOptions::default() },

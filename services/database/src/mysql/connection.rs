@@ -19,9 +19,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hongbao_core::Timestamp;
+use hongbao_core::limits::CLOCK_KNOWN_MS_MAX;
 use parking_lot::Mutex;
 use sqlx::ConnectOptions as _;
 use sqlx::mysql::MySqlConnection;
@@ -45,6 +46,8 @@ pub struct Connections {
     idle: Mutex<Vec<Idle>>,
     /// For [`Connections::ping`] alone, which so never waits behind openings.
     asks: tokio::sync::Mutex<Option<Idle>>,
+    /// What the clock showed at the last answer to it, and when that came.
+    answered: Mutex<Option<(Timestamp, Instant)>>,
     permits: Arc<Semaphore>,
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
@@ -86,6 +89,7 @@ impl Connections {
         Arc::new_cyclic(|me| Connections {
             idle: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
+            answered: Mutex::new(None),
             permits: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             was_reached: AtomicBool::new(false),
@@ -189,6 +193,18 @@ impl Connections {
         Ok(Lease { connections: self.clone(), idle, _permit: None })
     }
 
+    /// What the database's clock shows. The watcher asks once a second, so it is mostly known; where the last answer is
+    /// older, the database is asked.
+    pub async fn clock(&self) -> Result<Option<Timestamp>, DatabaseError> {
+        let known = *self.answered.lock();
+        match known.map(|(clock, at)| (clock, at.elapsed())) {
+            Some((clock, age)) if age <= Duration::from_millis(CLOCK_KNOWN_MS_MAX) => {
+                Ok(Some(clock.plus_millis(age.as_millis() as i64)))
+            }
+            _ => self.ping().await,
+        }
+    }
+
     /// Asks whether the database answers, and what its commits promise, on a
     /// connection of its own; tells its clock.
     pub async fn ping(&self) -> Result<Option<Timestamp>, DatabaseError> {
@@ -217,6 +233,7 @@ impl Connections {
             }
         }
         *own = Some(idle.used());
+        *self.answered.lock() = Some((clock, Instant::now()));
         Ok(Some(clock))
     }
 

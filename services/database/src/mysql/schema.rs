@@ -26,16 +26,6 @@ pub fn patient(options: MysqlOptions) -> MysqlOptions {
     MysqlOptions { statement_timeout: options.statement_timeout * 12, ..options }
 }
 
-/// Refuses a database that is not there, or that our user may not see.
-///
-/// # Errors
-/// [`Unkept::Broken`] that names it.
-pub async fn check_there(connection: &mut MySqlConnection, limit: Duration, name: &str) -> Result<(), Unkept> {
-    let text = format!("SELECT 1 FROM information_schema.schemata WHERE schema_name = '{name}'");
-    let found = within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
-    found.map(|_| ()).ok_or_else(|| refused(name, "is not there"))
-}
-
 /// Whether one of these databases has been made: it says what it is.
 ///
 /// # Errors
@@ -53,19 +43,30 @@ pub async fn is_any_made(options: MysqlOptions, databases: &[String]) -> Result<
 
 /// Refuses a database one of whose tables is of another engine, and so perhaps
 /// without transactions: an operator may have converted it, or restored it
-/// from a dump that says otherwise.
+/// from a dump that says otherwise. Refuses it, too, where `beside`, a database that belongs to it, is not there, or
+/// our user may not see it.
 ///
 /// # Errors
-/// [`Unkept::Broken`] that names the table.
-pub async fn check_engines(connection: &mut MySqlConnection, limit: Duration, name: &str) -> Result<(), Unkept> {
+/// [`Unkept::Broken`] that names the table or the database.
+pub async fn check_engines(
+    connection: &mut MySqlConnection,
+    limit: Duration,
+    name: &str,
+    beside: Option<&str>,
+) -> Result<(), Unkept> {
+    let other = "SELECT min(concat(table_name, ' must be of the engine InnoDB; its engine is ', \
+                 coalesce(engine, 'not known'))) FROM information_schema.tables \
+                 WHERE table_type = 'BASE TABLE' AND coalesce(engine, '') <> 'InnoDB'";
     let text = format!(
-        "SELECT table_name, coalesce(engine, 'not known') FROM information_schema.tables WHERE table_schema = '{name}' \
-         AND table_type = 'BASE TABLE' AND coalesce(engine, '') <> 'InnoDB' ORDER BY table_name LIMIT 1"
+        "SELECT ({other} AND table_schema = '{name}'), \
+         (SELECT count(*) FROM information_schema.schemata WHERE schema_name = '{}')",
+        beside.unwrap_or(name)
     );
-    let found = within(limit, connection.fetch_optional(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
-    let Some(row) = found else { return Ok(()) };
-    let (table, engine) = (row.text(0)?, row.text(1)?);
-    Err(refused(&format!("{name}.{table}"), &format!("must be of the engine InnoDB; its engine is {engine}")))
+    let row = within(limit, connection.fetch_one(sqlx::raw_sql(&text))).await.map_err(Unkept::Unasked)?;
+    if row.int(1)? == 0 {
+        return Err(refused(beside.unwrap_or(name), "is not there"));
+    }
+    row.text_or_null(0)?.map_or(Ok(()), |table| Err(Unkept::Broken(format!("{name}.{table}"))))
 }
 
 /// Refuses a database one of whose tables is not there or lacks a unique key, given by

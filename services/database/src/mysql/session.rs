@@ -18,6 +18,9 @@ pub const CLOCK: &str = "SELECT /* ping */ CAST(TIMESTAMPDIFF(MICROSECOND, '1970
 const DURABILITY: [&str; 6] =
     ["innodb_flush_log_at_trx_commit", "innodb_flush_method", "innodb_doublewrite", "log_bin", "sync_binlog", TIDB];
 
+/// The clock, as long as no session sets it.
+const TIMESTAMP: &str = "timestamp";
+
 /// Only TiDB has this variable.
 const TIDB: &str = "tidb_txn_mode";
 
@@ -116,11 +119,23 @@ pub async fn set_up(
 }
 
 /// Asks a session that is set up for the clock, and anew what the node says
-/// about itself; one round trip.
+/// about itself: one statement, and one more where the clock is not among the variables.
 pub async fn ask_again(connection: &mut MySqlConnection) -> Result<(Timestamp, NodeStatus), sqlx::Error> {
-    let rows = connection.fetch_all(sqlx::raw_sql(&format!("{CLOCK}; {}", show()))).await?;
-    let (clock, rows) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
-    Ok((Timestamp::from_millis(clock.try_get(0)?), said(&variables(rows)?)))
+    let variables = variables(&connection.fetch_all(sqlx::raw_sql(&show())).await?)?;
+    let clock = match value(&variables, TIMESTAMP).and_then(millis) {
+        Some(millis) => millis,
+        None => connection.fetch_one(sqlx::raw_sql(CLOCK)).await?.try_get(0)?,
+    };
+    Ok((Timestamp::from_millis(clock), said(&variables)))
+}
+
+/// The clock of a statement, in seconds since 1970 with a fraction: in milliseconds. `None` for what is no time: the
+/// default of a database that does not follow its clock here.
+fn millis(timestamp: &str) -> Option<i64> {
+    let (seconds, fraction) = timestamp.split_once('.').unwrap_or((timestamp, ""));
+    let thousandths: String = fraction.chars().chain("000".chars()).take(3).collect();
+    let millis = seconds.parse::<i64>().ok()?.checked_mul(1_000)?.checked_add(thousandths.parse().ok()?)?;
+    Some(millis).filter(|millis| *millis > 0)
 }
 
 async fn is_status_on(connection: &mut MySqlConnection, name: &str) -> Result<bool, sqlx::Error> {
@@ -130,8 +145,8 @@ async fn is_status_on(connection: &mut MySqlConnection, name: &str) -> Result<bo
 }
 
 fn show() -> String {
-    let names = [&DURABILITY[..], &READ_ONLY, &[REPLICATES]].concat().join("', '");
-    format!("SHOW VARIABLES WHERE Variable_name IN ('{names}')")
+    let names = [&DURABILITY[..], &READ_ONLY, &[REPLICATES, TIMESTAMP]].concat().join("', '");
+    format!("SHOW /* ping */ VARIABLES WHERE Variable_name IN ('{names}')")
 }
 
 fn variables(rows: &[MySqlRow]) -> Result<Vec<(String, String)>, sqlx::Error> {
@@ -177,6 +192,16 @@ mod tests {
     fn is_full(variables: &[(&str, &str)]) -> bool {
         let owned: Vec<_> = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         durability(&owned).full
+    }
+
+    #[test]
+    fn the_clock_is_read_to_the_millisecond() {
+        assert_eq!(millis("1764239800.123456"), Some(1_764_239_800_123));
+        assert_eq!(millis("1764239800.05"), Some(1_764_239_800_050));
+        assert_eq!(millis("1764239800"), Some(1_764_239_800_000));
+        for no_time in ["0", "0.000000", "", "DEFAULT"] {
+            assert_eq!(millis(no_time), None);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! operator, a script or a restored configuration may change them a minute later,
 //! and commits that were acknowledged since would be gone after a crash. So once a
 //! second the settings are read again, on the connection that asks whether the
-//! server lives, and in turn the databases are looked at. What breaks a promise is
+//! server lives, and each few seconds some of the databases are looked at, in turn. What breaks a promise is
 //! refused until it keeps it again; see [`HealthState`](super::health::HealthState).
 //!
 //! The same task notices that a server that did not answer answers again, tells it
@@ -13,7 +13,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hongbao_core::limits::{PROMISE_ROUND, PROMISES_READ_MS, RECONNECT_MS};
+use hongbao_core::limits::{PROMISE_EVERY, PROMISE_ROUND, PROMISES_READ_MS, RECONNECT_MS};
 use tokio::time::sleep;
 
 use super::connection::Connections;
@@ -26,7 +26,7 @@ impl Connections {
     /// Reads again and again, as long as these connections are used, what the
     /// server's commits promise, and whether its databases keep these.
     pub fn watch(self: &Arc<Self>, promises: Vec<Arc<dyn Promise>>) {
-        let watcher = Watcher { connections: Arc::downgrade(self), promises, next: 0 };
+        let watcher = Watcher { connections: Arc::downgrade(self), promises, next: 0, looks: 0 };
         tokio::spawn(watcher.run());
     }
 }
@@ -36,6 +36,8 @@ struct Watcher {
     promises: Vec<Arc<dyn Promise>>,
     /// The promise whose turn it is.
     next: usize,
+    /// Looks since the last one that had a turn.
+    looks: usize,
 }
 
 impl Watcher {
@@ -70,7 +72,8 @@ impl Watcher {
             connections.health().returns.tell();
         }
         connections.close_worn();
-        let share = self.promises.len().div_ceil(PROMISE_ROUND);
+        self.looks = (self.looks + 1) % PROMISE_EVERY;
+        let share = if self.looks == 1 { self.promises.len().div_ceil(PROMISE_ROUND / PROMISE_EVERY) } else { 0 };
         let turn = self.promises.iter().cycle().skip(self.next).take(share);
         self.next = (self.next + share) % self.promises.len().max(1);
         let broken = self.promises.iter().filter(|promise| connections.health().is_broken(promise.database()));

@@ -90,7 +90,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TimeLeft {
     }
 }
 
-fn caller_of(caller: &Caller) -> server::Caller<'_> {
+pub(super) fn caller_of(caller: &Caller) -> server::Caller<'_> {
     server::Caller { user: &caller.user, groups: &caller.groups }
 }
 

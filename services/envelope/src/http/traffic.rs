@@ -40,6 +40,16 @@ impl App {
         self.real.limits()
     }
 
+    /// The server of live traffic.
+    pub(super) fn live(&self) -> &Arc<Server> {
+        &self.real
+    }
+
+    /// What checks tokens.
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
     fn traffic_of(&self, parts: &Parts) -> Result<Traffic, Problem> {
         traffic_of(&parts.headers, &self.verifier, self.takes_rehearsals())
     }

@@ -163,8 +163,7 @@ impl Lane {
                 break;
             }
             let context = self.context.clone();
-            loads
-                .spawn(in_current(async move { context.live.get_or_load(id, &*context.store, now).await.map(|_| ()) }));
+            loads.spawn(in_current(async move { context.live.get_or_load(id, &context.store, now).await.map(|_| ()) }));
         }
         while let Some(loaded) = loads.join_next().await {
             if let Ok(Err(NotLive::Store(_))) = loaded {
@@ -231,7 +230,7 @@ impl Lane {
             if job.deadline <= now {
                 break;
             }
-            match self.context.live.get_or_load(id, &*self.context.store, now).await {
+            match self.context.live.get_or_load(id, &self.context.store, now).await {
                 Ok(_) => {}
                 Err(NotLive::NotFound | NotLive::NotPaid(_)) => return Ok(OpenAnswer::NotFound),
                 Err(NotLive::Busy) => break,

@@ -46,7 +46,7 @@ impl Server {
     /// to a copy that may lack something, that is added first. So every page of
     /// a detail is as fresh as the first one, and each costs what is new.
     async fn live_for_detail(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
-        let store = &*self.parts.store;
+        let store = &self.parts.store;
         let live = self.live.get_or_load(id, store, now).await?;
         let age_ms = now.millis() - live.complete_at().millis();
         let state = live.envelope.state(&live.journal().fold, now);
@@ -55,7 +55,7 @@ impl Server {
             State::Expired => true,
             _ => !self.parts.options.lanes || !(0..=limits::DETAIL_AGE_MS_MAX).contains(&age_ms),
         };
-        if !may_be_old || self.live.catch_up(&live, store, self.clock(), now).await? {
+        if !may_be_old || self.live.catch_up(&live, &**store, self.clock(), now).await? {
             return Ok(live);
         }
         self.live.forget_copy(&live);

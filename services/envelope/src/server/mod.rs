@@ -203,7 +203,7 @@ impl Server {
     }
 
     async fn live(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
-        self.live.get_or_load(id, &*self.parts.store, now).await.map_err(refusal_of)
+        self.live.get_or_load(id, &self.parts.store, now).await.map_err(refusal_of)
     }
 }
 

@@ -167,7 +167,7 @@ impl Bench {
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
         for (id, name) in openings {
             let now = self.clock.now();
-            let live = self.context.live.get_or_load(*id, &*self.store, now).await.unwrap();
+            let live = self.context.live.get_or_load(*id, &self.store, now).await.unwrap();
             let (job, answered) = OpenJob::new(live, user(name), opens, now.plus_millis(1_000));
             jobs.push(job);
             answers.push(answered);

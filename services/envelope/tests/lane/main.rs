@@ -61,7 +61,7 @@ async fn what_the_last_share_leaves_is_nothing() {
 async fn a_late_opening_is_dropped_before_its_transaction() {
     let bench = Bench::new(Faults::default()).await;
     let id = bench.envelope(1, 2).await;
-    let live = bench.context.live.get_or_load(id, &*bench.store, START).await.unwrap();
+    let live = bench.context.live.get_or_load(id, &bench.store, START).await.unwrap();
     let (job, mut answered) = OpenJob::new(live, user("late"), true, START);
     let mut jobs = vec![job];
     bench.lane.process(&mut jobs).await;
@@ -213,7 +213,7 @@ async fn an_envelope_with_more_openers_than_a_part_of_the_memory_has_room_for_st
 #[tokio::test]
 async fn openings_count_as_waiting_until_their_batch_is_committed() {
     let bench = Bench::new(Faults::default()).await;
-    let live = bench.context.live.get_or_load(bench.envelope(1, 4).await, &*bench.store, START).await.unwrap();
+    let live = bench.context.live.get_or_load(bench.envelope(1, 4).await, &bench.store, START).await.unwrap();
     let (queue, waiting) = tokio::sync::mpsc::channel(8);
     for name in ["a", "b", "c"] {
         let (job, _) = OpenJob::new(live.clone(), user(name), true, START.plus_millis(1_000));
@@ -229,7 +229,7 @@ async fn openings_count_as_waiting_until_their_batch_is_committed() {
 async fn a_batch_that_panics_leaves_a_lane_that_works() {
     let bench = Bench::new(Faults { panics: Some(user("bad")), ..Faults::default() }).await;
     let id = bench.envelope(1, 4).await;
-    let live = bench.context.live.get_or_load(id, &*bench.store, START).await.unwrap();
+    let live = bench.context.live.get_or_load(id, &bench.store, START).await.unwrap();
     let (queue, waiting) = tokio::sync::mpsc::channel(8);
     let lane = tokio::spawn(Lane::new(bench.context.clone()).run(waiting));
     let open = async |name: &str| {

@@ -14,11 +14,13 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use hongbao_core::limits::LINKS_MAX;
 use hongbao_core::wire::Role;
 use hongbao_core::{EnvelopeId, SystemClock, Timestamp, UserId};
 use hongbao_gateway::edge::RehearsalEdge;
 use hongbao_gateway::rate::UserRates;
 use hongbao_gateway::{Gateway, GatewayOptions, GatewayParts, GatewayTasks, TopologyWatcher};
+use hongbao_http::link::LINK_PATH;
 use hongbao_http::{Health, HttpMetrics, Issuer, ServeOptions, Verifier, json_response, metrics, serve};
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -28,6 +30,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+/// Whether gateways hand openings over in frames here, and servers take them so. The tests of some files run twice: as
+/// they are, and in a file whose name ends so over HTTP alone.
+pub const OVER_LINKS: bool = !is_over_http(env!("CARGO_CRATE_NAME"));
+
+const fn is_over_http(name: &str) -> bool {
+    matches!(name.as_bytes(), [.., b'o', b'v', b'e', b'r', b'_', b'h', b't', b't', b'p'])
+}
 
 /// Longer than anything that should happen takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -122,6 +132,8 @@ impl Script {
 pub struct Backend {
     pub script: Arc<Script>,
     pub address: SocketAddr,
+    /// Links that it offers; an older server offers none.
+    pub links_max: usize,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -142,7 +154,8 @@ impl Backend {
             misdirects: AtomicBool::new(false),
             seen: Mutex::new(Vec::new()),
         });
-        let mut backend = Backend { script, address: SocketAddr::from(([127, 0, 0, 1], 0)), running: None };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut backend = Backend { script, address, links_max: LINKS_MAX, running: None };
         backend.begin().await;
         backend
     }
@@ -154,12 +167,21 @@ impl Backend {
         let (script, probed) = (self.script.clone(), self.script.clone());
         let router = Router::new()
             .route("/readyz", any(move || async move { probed.readyz().await }))
+            .route(LINK_PATH, any(|| async { StatusCode::NOT_FOUND }))
             .fallback(move |request: Request| async move { script.answer(request).await });
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, router, ServeOptions::default(), async {
+        let options = ServeOptions { links_max: self.links_max, ..ServeOptions::default() };
+        let task = tokio::spawn(serve(listener, router, options, async {
             let _ = stopped.await;
         }));
         self.running = Some((stop, task));
+    }
+
+    /// Ends as on a signal, and is gone when what it was asked is answered.
+    pub async fn drain(&mut self) {
+        let (stop, task) = self.running.take().expect("it runs");
+        let _ = stop.send(());
+        let _ = task.await;
     }
 
     /// Is gone from one moment to the next, as a killed process.
@@ -196,6 +218,7 @@ pub fn quick() -> GatewayOptions {
         probe_again_ms: 10,
         probe_timeout_ms: 100,
         topology_poll_ms: 30,
+        links: OVER_LINKS,
         ..GatewayOptions::default()
     }
 }
@@ -260,7 +283,7 @@ impl Front {
         };
         let (gateway, tasks) = Gateway::start(parts, &mut registry);
         let health = Health::new(vec![gateway.check()]);
-        let router = gateway.router(health.router().merge(metrics::metrics_router(registry)));
+        let router = gateway.routes(health.router().merge(metrics::metrics_router(registry)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -300,6 +323,21 @@ impl Front {
         }
         head += &format!("content-length: {}\r\n\r\n{body}", body.len());
         exchange(self.address, &head).await
+    }
+
+    /// Opens an envelope, again and again until it goes over a link where openings do.
+    pub async fn link_to(&self, id: EnvelopeId) {
+        if !OVER_LINKS {
+            self.post(&format!("/v1/envelopes/{id}/open"), "{}").await.server();
+            return;
+        }
+        let frames = "hongbao_gateway_link_frames_total{direction=\"received\"}";
+        let began = Instant::now();
+        let before = self.metric(frames).await;
+        while self.metric(frames).await == before {
+            assert!(began.elapsed() < PATIENCE, "no link to the owner of {id}");
+            self.post(&format!("/v1/envelopes/{id}/open"), "{}").await;
+        }
     }
 
     /// The value of one metric.

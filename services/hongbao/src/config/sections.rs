@@ -210,6 +210,10 @@ pub struct Http {
     pub idle_timeout_ms: u64,
     /// For requests to finish once the service stops.
     pub drain_timeout_ms: u64,
+    /// Threads of a process; 0: one for each processor.
+    pub threads: usize,
+    /// Whether grabs and openings that look as usual are answered past hyper and the router.
+    pub fast_path: bool,
 }
 
 impl Default for Http {
@@ -220,6 +224,8 @@ impl Default for Http {
             body_timeout_ms: limits::BODY_READ_MS_MAX,
             idle_timeout_ms: limits::IDLE_MS_MAX,
             drain_timeout_ms: limits::DRAIN_MS_MAX,
+            threads: 0,
+            fast_path: true,
         }
     }
 }
@@ -245,6 +251,7 @@ impl Http {
                 setting("body_timeout_ms", self.body_timeout_ms, hour.clone()),
                 setting("idle_timeout_ms", self.idle_timeout_ms, hour.clone()),
                 setting("drain_timeout_ms", self.drain_timeout_ms, hour),
+                setting("threads", self.threads, 0..=limits::THREADS_MAX),
             ],
         )
     }
@@ -257,6 +264,7 @@ impl Http {
             body_timeout: Duration::from_millis(self.body_timeout_ms),
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
+            fast_path: self.fast_path,
             metrics,
             ..ServeOptions::default()
         }

@@ -1,5 +1,6 @@
 //! `hongbao gateway`: in front of the SETs. It opens no database.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::process;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, itself, gateway)
+    // It serves on threads of its own.
+    super::run(start, names, itself, |_| Ok(1), gateway)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
@@ -46,13 +48,16 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let own = own_routes(&health, std::mem::take(&mut role.registry));
     let rereading = reread_on_hangup(&role)?;
     // A request is mostly passed on: each processor serves its connections by itself.
-    let threads = std::thread::available_parallelism().map_err(|error| error.to_string())?;
+    let threads = match NonZeroUsize::new(role.installation.http.threads) {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism().map_err(|error| error.to_string())?,
+    };
     let listeners = Listeners::bind(address, threads, LISTEN_BACKLOG_MAX);
     let listeners = listeners.map_err(|error| process::cannot_listen(address, ADDRESS_SET_BY, &error))?;
     let stop = process::stop_signal(health)?;
     announce(listeners.address());
     let options = role.installation.http.options(http_metrics);
-    let served = serve_on_threads(listeners, || gateway.router(own.clone()), options, stop).await;
+    let served = serve_on_threads(listeners, || gateway.routes(own.clone()), options, stop).await;
     rereading.abort();
     tasks.shutdown().await;
     tracing::info!("drained");

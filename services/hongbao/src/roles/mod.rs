@@ -14,7 +14,7 @@ use axum::Router;
 use hongbao_core::topology::TopologyFile;
 use hongbao_core::{Clock, SystemClock};
 use hongbao_gateway::TopologyWatcher;
-use hongbao_http::{Health, HttpMetrics, metrics, serve};
+use hongbao_http::{Health, HttpMetrics, Routes, metrics, serve};
 use prometheus_client::registry::Registry;
 
 use crate::config::installation::Installation;
@@ -82,6 +82,7 @@ fn run<F: Future<Output = Result<(), String>>>(
     start: &Start<'_>,
     names: fn(&TopologyFile) -> Vec<String>,
     itself: fn(&TopologyFile, String) -> Process,
+    threads: fn(usize) -> Result<usize, String>,
     role: impl FnOnce(Role, String) -> F,
 ) -> Result<ExitCode, String> {
     let loaded = Role::load(start.config)?;
@@ -90,9 +91,9 @@ fn run<F: Future<Output = Result<(), String>>>(
         print!("{}", loaded.installation.shown());
         return Ok(ExitCode::SUCCESS);
     }
-    let Installation { log, otlp, .. } = loaded.installation.clone();
+    let Installation { log, otlp, http, .. } = loaded.installation.clone();
     let itself = itself(&loaded.file(), name.clone());
-    process::run(&log, &otlp, &itself, role(loaded, name))?;
+    process::run(&log, &otlp, &itself, threads(http.threads)?, role(loaded, name))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,7 +110,7 @@ fn name_of(asked: Option<&str>, names: Vec<String>) -> Result<String, String> {
 async fn serve_role(
     role: &Role,
     address: SocketAddr,
-    routes: Router,
+    routes: Routes,
     health: Health,
     http_metrics: HttpMetrics,
 ) -> Result<(), String> {

@@ -8,13 +8,13 @@ use hongbao_core::limits::ROTATION_AHEAD_DAYS_MIN;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::topology::{ServerEntry, SetEntry, TopologyFile};
 use hongbao_core::{Clock, Traffic};
-use hongbao_envelope::http::{App, DevCalls};
+use hongbao_envelope::http::{App, DevCalls, LiveCalls};
 use hongbao_envelope::permits::memcached::{MemcachedOptions, PermitMetrics};
 use hongbao_envelope::permits::{LocalPermits, MemcachedPermits, Permits};
 use hongbao_envelope::ready;
 use hongbao_envelope::server::{Server, ServerParts, ServerTasks};
 use hongbao_envelope::shared::SnapshotCache;
-use hongbao_http::{Health, HttpMetrics};
+use hongbao_http::{Health, HotCalls, HttpMetrics, Routes};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
@@ -29,7 +29,7 @@ use crate::{durability, fences, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, itself, server)
+    super::run(start, names, itself, process::role_threads, server)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
@@ -61,7 +61,8 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
     let app = App::new(real.server, rehearsal, verifier);
-    let routes = hongbao_envelope::http::routes(app, dev).merge(own);
+    let hot: Arc<dyn HotCalls> = Arc::new(LiveCalls::new(app.clone()));
+    let routes = Routes { router: hongbao_envelope::http::routes(app, dev).merge(own), hot: Some(hot) };
     serve_role(&role, entry.address, routes, health, http_metrics).await?;
     asking.abort();
     real.rotating.abort();
@@ -145,6 +146,7 @@ async fn permits_of(
     let Some(address) = &entry.memcached else { return Ok(Arc::new(LocalPermits::new(cap))) };
     let holder = getrandom::u64().map_err(|error| error.to_string())?;
     let metrics = PermitMetrics::register(registry);
-    let options = MemcachedOptions { traffic, ..MemcachedOptions::new(address.as_str()) };
+    let lanes = installation.server.lanes;
+    let options = MemcachedOptions { traffic, lanes, ..MemcachedOptions::new(address.as_str()) };
     Ok(Arc::new(MemcachedPermits::start(options, holder, cap, clock, metrics).await))
 }

@@ -18,7 +18,7 @@ use crate::{durability, fences, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, itself, worker)
+    super::run(start, names, itself, process::role_threads, worker)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
@@ -64,7 +64,7 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     }
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
-    serve_role(&role, entry.address, own, health, http_metrics).await?;
+    serve_role(&role, entry.address, own.into(), health, http_metrics).await?;
     for (workers, rotating) in traffics {
         rotating.abort();
         workers.shutdown().await;

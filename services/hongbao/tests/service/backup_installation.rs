@@ -21,9 +21,12 @@ const CLIENTS: usize = 3;
 const BACKUPS: usize = 3;
 const TRIES_MAX: u32 = 10;
 
-/// The settings and the topology of an installation over two database servers.
-pub fn configure(folder: &Folder, set: &Part, wallet: &Part, databases: u8) -> SocketAddr {
-    let [server, worker] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+/// The settings and the topology of an installation over two database servers, with so many workers: `a-w1` and so on.
+pub fn configure(folder: &Folder, set: &Part, wallet: &Part, databases: u8, workers: u8) -> SocketAddr {
+    let listen = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let server = listen();
+    let workers: Vec<String> =
+        (1..=workers).map(|number| format!("{{ name = 'a-w{number}', address = '{}' }}", listen())).collect();
     let settings = format!(
         "topology = 'topology.toml'\ndev_calls = true\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n\
          [tickets]\nsecret = '{TICKET_SECRET}'\n[storage]\ndatabases = {databases}\ntables = 1\nwallet_databases = 1\n\
@@ -32,9 +35,10 @@ pub fn configure(folder: &Folder, set: &Part, wallet: &Part, databases: u8) -> S
     folder.write("hongbao.toml", &settings);
     let topology = format!(
         "version = 1\n[[sets]]\nname = 'a'\nslots = '00-99'\ndatabase = ['{}']\n\
-         servers = [{{ name = 'a1', address = '{server}' }}]\nworkers = [{{ name = 'a-w1', address = '{worker}' }}]\n\
+         servers = [{{ name = 'a1', address = '{server}' }}]\nworkers = [{}]\n\
          [[wallets]]\nname = 'w'\nslots = '00-99'\ndatabase = ['{}']\n",
         set.node(),
+        workers.join(", "),
         wallet.node()
     );
     folder.write("topology.toml", &topology);
@@ -137,7 +141,7 @@ fn every_backup_under_load_is_of_one_moment_over_sets_and_wallet_and_can_be_rest
     let (set, wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
     [&set, &wallet].into_iter().for_each(grant_backup);
     let folder = Folder::new();
-    let server_at = configure(&folder, &set, &wallet, 2);
+    let server_at = configure(&folder, &set, &wallet, 2, 1);
     let (code, said) = run(&folder, "migrate", &[]);
     assert_eq!(code, Some(0), "{said}");
     let (server, worker) = (Process::start(&folder, "server", &[]), Process::start(&folder, "worker", &[]));
@@ -161,7 +165,7 @@ fn every_backup_under_load_is_of_one_moment_over_sets_and_wallet_and_can_be_rest
 
     let (other_set, other_wallet) = (Part::mariadb(&[]), Part::mariadb(&[]));
     let restored = Folder::new();
-    let restored_at = configure(&restored, &other_set, &other_wallet, 2);
+    let restored_at = configure(&restored, &other_set, &other_wallet, 2, 1);
     for copy in &copies {
         restore(&other_set, &copy.join("set-a.sql"));
         restore(&other_wallet, &copy.join("wallet-w.sql"));

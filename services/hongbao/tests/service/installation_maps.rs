@@ -261,7 +261,7 @@ fn a_set_is_added_while_gateways_of_old_and_new_files_serve_and_no_envelope_is_s
 #[test]
 fn a_set_whose_database_is_gone_loses_slots_only_where_it_is_left_out_by_name() {
     let (mut gone, stays, folder) = (Part::mariadb(&[]), Part::mariadb(&[]), Folder::new());
-    configure(&folder, &gone, &stays, 1);
+    configure(&folder, &gone, &stays, 1, 1);
     let (code, said) = run(&folder, "migrate", &[]);
     assert_eq!(code, Some(0), "{said}");
     let from = SystemClock.now().plus_millis(FENCE_AHEAD_MS_MIN + 60_000);

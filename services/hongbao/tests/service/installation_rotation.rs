@@ -28,7 +28,7 @@ fn migrated(days_ago: i64) -> (Part, Folder, SocketAddr) {
     let clock = FileClock::new(&folder, "clock");
     clock.set(-days_ago * 86_400_000);
     let part = Part::mariadb_in(&clock.environment());
-    let server = configure(&folder, &part, &part, 1);
+    let server = configure(&folder, &part, &part, 1, 1);
     let config = folder.path("hongbao.toml");
     let mut migrate = hongbao(&["migrate", "--config", config.to_str().unwrap()]);
     let done = migrate.envs(clock.environment()).output().unwrap();

@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(60);
 #[test]
 fn databases_of_schema_version_2_are_upgraded_audited_and_served_with_their_credits_open_i6() {
     let (set, wallet, folder) = (Part::mariadb(&[]), Part::mariadb(&[]), Folder::new());
-    let server_at = configure(&folder, &set, &wallet, 1);
+    let server_at = configure(&folder, &set, &wallet, 1, 1);
     let dumps = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/fixtures/schema_2");
     restore(&set, &dumps.join("set-a.sql"));
     restore(&wallet, &dumps.join("wallet-w.sql"));

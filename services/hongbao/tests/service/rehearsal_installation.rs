@@ -70,7 +70,7 @@ pub struct Installation {
     _memcached: Part,
     _redis: Part,
     folder: Folder,
-    server: SocketAddr,
+    pub server: SocketAddr,
     pub gateway: SocketAddr,
 }
 
@@ -295,6 +295,10 @@ fn nothing_that_is_rehearsed_moves_a_real_row_by_a_fen() {
     zhao.wait_for_balance(share, SOON);
     let metrics = past(&li).get("/metrics").text();
     assert!(metrics.contains("\nhongbao_open_outcomes_total{outcome=\"opened\"} 1\n"), "{metrics}");
+    wait_until(SOON, "a grab to go over a link", || {
+        zhao.grab(&real).ok(200);
+        !past(&li).get("/metrics").text().contains("\nhongbao_http_link_frames_total{direction=\"received\"} 0\n")
+    });
     drop((gateway, worker, server));
 }
 

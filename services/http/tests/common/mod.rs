@@ -3,6 +3,8 @@
 // Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub mod link;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use crate::exported::{self, ExportedSource as _};
 use crate::{
     Append, Archive, ArchivedFile, Closed, Creation, Crediting, Exported, Exporting, Journals, Maintenance,
     ManifestRow, Outline, PendingPage, Rotated, Rotation, Scans, Seal, Sealing, Settlement, Store, StoreError,
-    StoredManifest, TailEntry,
+    StoredManifest, TailEntry, Waiting,
 };
 
 impl Store for LeftStore {
@@ -232,6 +232,10 @@ impl Crediting for LeftStore {
         Ok(0)
     }
 
+    async fn tail_positions(&self, tables: &[TableRef]) -> Result<Vec<i64>, StoreError> {
+        Ok(vec![0; tables.len()])
+    }
+
     async fn unsettled(&self, _: TableRef, _: Option<EnvelopeId>, _: u32) -> Result<Vec<Envelope>, StoreError> {
         Ok(Vec::new())
     }
@@ -243,6 +247,10 @@ impl Crediting for LeftStore {
 
 #[async_trait]
 impl Maintenance for LeftStore {
+    async fn waiting(&self, tables: &[TableRef]) -> Result<Vec<Waiting>, StoreError> {
+        Ok(vec![Waiting::default(); tables.len()])
+    }
+
     async fn unpaid(
         &self,
         _: TableRef,

@@ -8,6 +8,7 @@ use hongbao_core::limits::SQL_LIST_MAX;
 use hongbao_core::{Envelope, EnvelopeId};
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::row::{put, put_bytes};
+use sqlx::mysql::MySqlRow;
 
 use super::store::MysqlStore;
 use super::transaction::{Transaction, execute};
@@ -25,9 +26,12 @@ impl Crediting for MysqlStore {
     }
 
     async fn tail_position(&self, table: TableRef) -> Result<i64, StoreError> {
-        let statements = self.at(table)?;
-        let row = self.one(sqlx::query(&statements.tail_position)).await?;
-        Ok(row.map(|row| row.int_or_null(0)).transpose()?.flatten().unwrap_or(0))
+        Ok(self.tail_positions(&[table]).await?[0])
+    }
+
+    async fn tail_positions(&self, tables: &[TableRef]) -> Result<Vec<i64>, StoreError> {
+        let end = |row: &MySqlRow| Ok(row.int_or_null(0)?.unwrap_or(0));
+        self.of_each("tail_positions", tables, |statements| &statements.tail_end, end).await
     }
 
     async fn unsettled(

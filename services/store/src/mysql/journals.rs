@@ -1,6 +1,8 @@
 //! Reading an envelope and its journal, and appending to it: each is one round trip, and
 //! appending to several tables two.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, UserId};
 use hongbao_database::mysql::failure::QueryError;
@@ -12,6 +14,7 @@ use super::transaction::{SEALED_TABLE, execute};
 use crate::day_tables::{OTHER_DATE, sealed};
 use crate::exported;
 use crate::failure::committing;
+use crate::many;
 use crate::place::{DayTableStore as _, find_by_id, look_for_renamed};
 use crate::rows::{self, envelope_and_journal};
 use crate::{Append, Journals, StoreError};
@@ -51,6 +54,25 @@ impl Journals for MysqlStore {
             (envelope.clone(), exported::fold(envelope, journal), exported::opened_by(journal, user))
         };
         find_by_id(self, id, load, in_file).await
+    }
+
+    async fn load_many(
+        &self,
+        ids: &[EnvelopeId],
+    ) -> Result<HashMap<EnvelopeId, Option<(Envelope, Journal)>>, StoreError> {
+        let hot = self.hot(ids);
+        let text = self.together(&hot, |statements| &statements.load_many, ")")?;
+        Ok(hot.envelopes(&self.all_of_text(&text).await?))
+    }
+
+    async fn load_journals(
+        &self,
+        ids: &[EnvelopeId],
+        through_seq: u32,
+    ) -> Result<HashMap<EnvelopeId, Vec<Entry>>, StoreError> {
+        let tail = format!(") AND j.seq <= {through_seq}");
+        let text = self.together(&self.hot(ids), |statements| &statements.load_journals, &tail)?;
+        Ok(many::journals(&self.all_of_text(&text).await?))
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {

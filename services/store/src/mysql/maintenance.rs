@@ -9,10 +9,14 @@ use super::store::MysqlStore;
 use super::transaction::execute;
 use crate::failure::committing;
 use crate::rows::{self, envelope_and_journal};
-use crate::{Maintenance, StoreError};
+use crate::{Maintenance, StoreError, Waiting};
 
 #[async_trait]
 impl Maintenance for MysqlStore {
+    async fn waiting(&self, tables: &[TableRef]) -> Result<Vec<Waiting>, StoreError> {
+        self.of_each("waiting", tables, |statements| &statements.plain.waiting, rows::waiting).await
+    }
+
     async fn unpaid(
         &self,
         table: TableRef,

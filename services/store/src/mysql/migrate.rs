@@ -16,7 +16,7 @@ use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::{Connections, Lease, MysqlOptions};
 use hongbao_database::mysql::migration::{Migration, Schema, Target, fetch_insisting, insist};
 use hongbao_database::mysql::promise::Unkept;
-use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, check_there, patient, refused};
+use hongbao_database::mysql::schema::{BARRIER, BARRIER_KEY, check_engines, check_keys, patient, refused};
 use sqlx::mysql::MySqlConnection;
 
 use super::fence;
@@ -168,8 +168,7 @@ pub async fn check_database(
 ) -> Result<(), Unkept> {
     let version = check_identity(connection, limit, layout, number, name).await?.unwrap_or(0);
     SCHEMA.check(connection, limit, name, version).await?;
-    check_there(connection, limit, &layout.cold_database(number)).await?;
-    check_engines(connection, limit, name).await?;
+    check_engines(connection, limit, name, Some(&layout.cold_database(number))).await?;
     check_keys(connection, limit, name, &keys(layout)).await
 }
 

@@ -17,6 +17,7 @@ mod layout;
 mod lease;
 mod legacy;
 mod maintenance;
+mod many;
 mod migrate;
 mod promise;
 mod query;

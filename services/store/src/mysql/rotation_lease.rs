@@ -25,7 +25,7 @@ impl RotationLease {
 
     /// Takes it, or keeps it for longer than one table may take.
     pub async fn hold(&self) -> Result<bool, StoreError> {
-        self.leases.hold(JOB, &self.holder, ROTATION_LEASE).await
+        Ok(self.leases.hold(&[JOB], &self.holder, ROTATION_LEASE).await? == [true])
     }
 
     /// Lets another process rotate.

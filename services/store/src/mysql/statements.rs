@@ -26,8 +26,13 @@ pub struct Statements {
     pub append: String,
     pub activate: String,
     pub load: String,
+    /// Up to the list of ids.
+    pub load_many: String,
+    /// Up to the list of ids; then comes through which seq.
+    pub load_journals: String,
     pub load_for: String,
-    pub tail_position: String,
+    /// The position of the last entry, null where there is none: an expression.
+    pub tail_end: String,
     pub expired: String,
     pub scan: String,
 }
@@ -35,7 +40,7 @@ pub struct Statements {
 impl Statements {
     fn new(names: TableNames) -> Statements {
         let TableNames { envelope, entry } = names;
-        let e = columns("e", &ENVELOPE_COLUMNS);
+        let (e, j) = (columns("e", &ENVELOPE_COLUMNS), columns("j", &ENTRY_COLUMNS));
         // The last entry carries the whole fold of the journal. TiDB knows no subqueries in a join's
         // condition, and without the index's name some databases read journals to their end.
         let last_of_one = format!(
@@ -59,12 +64,16 @@ impl Statements {
             load: format!(
                 "SELECT /* load */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last_of_one} WHERE e.id = ?"
             ),
+            load_many: format!(
+                "SELECT /* load_many */ {e}, {last_seq}, {last_user}, {last_remaining} FROM {envelope} e WHERE e.id IN ("
+            ),
+            load_journals: format!("SELECT /* load_journals */ {j} FROM {entry} j WHERE j.envelope_id IN ("),
             load_for: format!(
                 "SELECT /* load_for */ {e}, j.seq, j.user_id, j.remaining_fen, o.seq, o.amount_fen, o.at_ms \
                  FROM {envelope} e {last_of_one} \
                  LEFT JOIN {entry} o ON o.envelope_id = e.id AND o.user_id = ? WHERE e.id = ?"
             ),
-            tail_position: format!("SELECT /* tail_position */ max(position) FROM {entry}"),
+            tail_end: format!("(SELECT max(position) FROM {entry})"),
             expired: format!(
                 "SELECT /* expired */ {e}, {last_seq}, {last_user}, {last_remaining} FROM {envelope} e \
                  WHERE e.stage = 1 AND e.expires_at_ms <= ? AND e.expires_at_ms >= ? \

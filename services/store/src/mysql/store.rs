@@ -206,7 +206,7 @@ impl Store for MysqlStore {
         Ok(Fence::new(&self.layout.held, &rows, read_at).with_left(left))
     }
 
-    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.connections.ping().await?)
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.connections.clock().await?)
     }
 }

@@ -29,6 +29,14 @@ impl Crediting for SqliteStore {
         Ok(row.int(0)?)
     }
 
+    async fn tail_positions(&self, tables: &[TableRef]) -> Result<Vec<i64>, StoreError> {
+        let mut positions = Vec::with_capacity(tables.len());
+        for table in tables {
+            positions.push(self.tail_position(*table).await?);
+        }
+        Ok(positions)
+    }
+
     async fn unsettled(
         &self,
         table: TableRef,

@@ -1,13 +1,16 @@
 //! Reading an envelope and its journal, and appending to it.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, UserId};
 
-use super::query::{all, one};
+use super::query::{all, json_list, one, rows_of};
 use super::rows::put_entry;
 use super::store::SqliteStore;
 use super::transaction::{Batch, Written};
 use crate::exported;
+use crate::many::{self, ByDayTable};
 use crate::place::find_by_id;
 use crate::rows::{self, ENTRY_WIDTH, envelope_and_journal};
 use crate::{Append, Journals, StoreError};
@@ -41,6 +44,32 @@ impl Journals for SqliteStore {
             (envelope.clone(), exported::fold(envelope, journal), exported::opened_by(journal, user))
         };
         find_by_id(self, id, load, in_file).await
+    }
+
+    async fn load_many(
+        &self,
+        ids: &[EnvelopeId],
+    ) -> Result<HashMap<EnvelopeId, Option<(Envelope, Journal)>>, StoreError> {
+        let (hot, mut found) = (ByDayTable::new(self, ids.iter().copied()), Vec::new());
+        for (table, ids) in &hot.tables {
+            let (file, statements) = self.at(*table)?;
+            found.extend(rows_of(file, sqlx::query(&statements.load_many).bind(json_list(ids))).await?);
+        }
+        Ok(hot.envelopes(&found))
+    }
+
+    async fn load_journals(
+        &self,
+        ids: &[EnvelopeId],
+        through_seq: u32,
+    ) -> Result<HashMap<EnvelopeId, Vec<Entry>>, StoreError> {
+        let mut found = Vec::new();
+        for (table, ids) in &ByDayTable::new(self, ids.iter().copied()).tables {
+            let (file, statements) = self.at(*table)?;
+            let query = sqlx::query(&statements.load_journals).bind(json_list(ids)).bind(through_seq);
+            found.extend(rows_of(file, query).await?);
+        }
+        Ok(many::journals(&found))
     }
 
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {

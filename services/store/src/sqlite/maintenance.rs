@@ -4,14 +4,25 @@ use async_trait::async_trait;
 use hongbao_core::id::TableRef;
 use hongbao_core::{Envelope, EnvelopeId, Journal, Timestamp};
 
-use super::query::all;
+use super::query::{all, json_list, one};
 use super::store::SqliteStore;
 use crate::failure::commit_failed;
 use crate::rows::{self, envelope_and_journal};
-use crate::{Maintenance, StoreError};
+use crate::{Maintenance, StoreError, Waiting};
 
 #[async_trait]
 impl Maintenance for SqliteStore {
+    async fn waiting(&self, tables: &[TableRef]) -> Result<Vec<Waiting>, StoreError> {
+        let mut waiting = Vec::with_capacity(tables.len());
+        for table in tables {
+            let (file, statements) = self.at(*table)?;
+            let text = format!("SELECT /* waiting */ {}", statements.plain.waiting);
+            let row = one(file, sqlx::query(&text)).await?;
+            waiting.push(row.map_or(Ok(Waiting::default()), |row| rows::waiting(&row))?);
+        }
+        Ok(waiting)
+    }
+
     async fn unpaid(
         &self,
         table: TableRef,
@@ -45,9 +56,8 @@ impl Maintenance for SqliteStore {
 
     async fn purge(&self, table: TableRef, envelopes: &[EnvelopeId]) -> Result<u64, StoreError> {
         let (file, statements) = self.writable(table)?;
-        let ids: Vec<String> = envelopes.iter().map(|id| format!("\"{}\"", id.to_string().replace('-', ""))).collect();
         let mut writer = file.writer().await?;
-        let removal = sqlx::query(&statements.purge).bind(format!("[{}]", ids.join(",")));
+        let removal = sqlx::query(&statements.purge).bind(json_list(envelopes));
         let removed = removal.execute(&mut *writer).await.map_err(commit_failed)?.rows_affected();
         writer.committed()?;
         Ok(removed)

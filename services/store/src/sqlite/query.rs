@@ -1,5 +1,6 @@
 //! Statements that only read. Each sees one moment.
 
+use hongbao_core::EnvelopeId;
 use hongbao_database::sqlite::file::SqliteFile;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, query::Query};
@@ -21,6 +22,19 @@ pub async fn all<'a, T>(
     query: Query<'a, Sqlite, SqliteArguments<'a>>,
     parse: impl Fn(&SqliteRow) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
-    let rows = query.fetch_all(file.readers()).await.map_err(unavailable)?;
-    rows.iter().map(parse).collect()
+    rows_of(file, query).await?.iter().map(parse).collect()
+}
+
+/// The rows that a statement finds.
+pub async fn rows_of<'a>(
+    file: &SqliteFile,
+    query: Query<'a, Sqlite, SqliteArguments<'a>>,
+) -> Result<Vec<SqliteRow>, StoreError> {
+    query.fetch_all(file.readers()).await.map_err(unavailable)
+}
+
+/// Ids as one value: a JSON list of their hexadecimal digits.
+pub fn json_list(ids: &[EnvelopeId]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| format!("\"{}\"", id.to_string().replace('-', ""))).collect();
+    format!("[{}]", ids.join(","))
 }

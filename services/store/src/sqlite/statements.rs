@@ -59,6 +59,10 @@ pub struct Statements {
     pub settle: MultiRow,
     pub activate: String,
     pub load: String,
+    /// A JSON list of ids in hexadecimal digits.
+    pub load_many: String,
+    /// The same, and through which seq.
+    pub load_journals: String,
     pub load_for: String,
     pub tail_position: String,
     pub expired: String,
@@ -71,7 +75,8 @@ impl Statements {
     fn new(table: u8, span: Span) -> Statements {
         let envelope = format!("envelope_{table}_{span}");
         let entry = format!("entry_{table}_{span}");
-        let e = columns("e", &ENVELOPE_COLUMNS);
+        let (e, j) = (columns("e", &ENVELOPE_COLUMNS), columns("j", &ENTRY_COLUMNS));
+        let listed = "(SELECT unhex(value) FROM json_each(?))";
         // The last entry carries the whole fold of the journal.
         let last = format!(
             "LEFT JOIN {entry} j ON j.envelope_id = e.id \
@@ -110,6 +115,13 @@ impl Statements {
             ),
             load: format!(
                 "SELECT /* load */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} WHERE e.id = ?"
+            ),
+            load_many: format!(
+                "SELECT /* load_many */ {e}, j.seq, j.user_id, j.remaining_fen FROM {envelope} e {last} \
+                 WHERE e.id IN {listed}"
+            ),
+            load_journals: format!(
+                "SELECT /* load_journals */ {j} FROM {entry} j WHERE j.envelope_id IN {listed} AND j.seq <= ?"
             ),
             load_for: format!(
                 "SELECT /* load_for */ {e}, j.seq, j.user_id, j.remaining_fen, o.seq, o.amount_fen, o.at_ms \

@@ -169,14 +169,14 @@ async fn a_database_that_hangs_is_given_up_in_time_and_goes_on_afterwards() {
     let (part, store) = own(&[], Duration::from_millis(500)).await;
     let envelope = make_large(&store, 0).await;
     write(&store, &entries(&envelope, 1..=1, "before")).await;
-    store.ping().await.unwrap();
+    store.fence().await.unwrap();
 
     part.pause();
     let start = Instant::now();
     let outcome = store.append(&entries(&envelope, 2..=2, "hangs")).await;
     assert!(matches!(outcome, Err(StoreError::Unknown(_))), "it may be written when it wakes up: {outcome:?}");
     unavailable(store.load(envelope.id).await);
-    unavailable(store.ping().await);
+    unavailable(store.fence().await.map(|_| ()));
     assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
     part.resume();
 

@@ -37,7 +37,7 @@ async fn the_first_use_after_a_pause_longer_than_the_servers_wait_timeout_succee
         // Whichever comes first after the pause.
         match seq {
             2 => assert_eq!(store.load(envelope.id).await.unwrap().expect("it was created").1.last_seq, 1),
-            3 => assert!(store.ping().await.unwrap().is_some()),
+            3 => assert!(store.clock().await.unwrap().is_some()),
             _ => {}
         }
         append(&store, &envelope, seq).await;

@@ -15,7 +15,7 @@ use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_store::{
     Append, Archive, ArchivedFile, Closed, Creation, Crediting, Exported, Exporting, Journals, Maintenance,
     ManifestRow, Outline, PendingPage, Rotated, Rotation, Scans, Seal, Sealing, Settlement, Store, StoreError,
-    StoredManifest, TailEntry,
+    StoredManifest, TailEntry, Waiting,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -33,8 +33,10 @@ pub enum StoreVerb<'a> {
     Append(&'a [Entry]),
     Tail(TableRef),
     TailPosition,
+    TailPositions,
     Unsettled,
     Settle(&'a [Settlement]),
+    Waiting,
     Unpaid,
     Cancelled,
     Purge,
@@ -187,8 +189,8 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     async fn fence(&self) -> Result<Fence, StoreError> {
         Ok(self.faults.fence(self.inject(StoreVerb::Fence, |inner| async move { inner.fence().await }).await?))
     }
-    async fn ping(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.faults.clock(self.inner.now().ping().await?))
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.faults.clock(self.inner.now().clock().await?))
     }
 }
 
@@ -230,6 +232,7 @@ with_faults! { Journals {
 
 with_faults! { Crediting {
     StoreVerb::TailPosition => tail_position(table: TableRef) -> i64;
+    StoreVerb::TailPositions => tail_positions(tables: &[TableRef]) -> Vec<i64>;
     StoreVerb::Unsettled => unsettled(table: TableRef, after: Option<EnvelopeId>, limit: u32) -> Vec<Envelope>;
     StoreVerb::Settle(settlements) => settle(settlements: &[Settlement]) -> ();
 } and {
@@ -245,6 +248,7 @@ with_faults! { Crediting {
 } }
 
 with_faults! { Maintenance {
+    StoreVerb::Waiting => waiting(tables: &[TableRef]) -> Vec<Waiting>;
     StoreVerb::Unpaid => unpaid(
         table: TableRef, created_before: Timestamp, after: Option<EnvelopeId>, limit: u32
     ) -> Vec<Envelope>;

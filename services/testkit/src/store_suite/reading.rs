@@ -1,6 +1,8 @@
 //! Reading: pages, and one moment at a time.
 
-use hongbao_core::{Entry, Envelope, Journal, Opened, Stage};
+use std::collections::HashMap;
+
+use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Opened, Stage};
 use hongbao_store::{PendingPage, Settlement};
 
 use super::{Fixture, NOW, created, id_at, ids_of_one_table, journal_of, make_active, openings, refund, user, write};
@@ -37,6 +39,40 @@ pub async fn the_journal_is_read_in_pages(on: &Fixture) {
     }
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
     assert_eq!(pages.concat(), entries);
+}
+
+/// Envelopes of several tables and databases, with journals of several lengths, and some that do not exist.
+pub async fn many_envelopes_are_read_together_as_each_is_alone(on: &Fixture) {
+    let ids: Vec<EnvelopeId> = (0..60).map(|number| id_at(NOW, number)).collect();
+    let (absent, ids) = ids.split_at(10);
+    let mut journals = HashMap::new();
+    for (place, id) in ids.iter().enumerate() {
+        if place % 5 == 0 {
+            // Not paid.
+            on.store.create(&[created(*id)]).await.unwrap();
+            continue;
+        }
+        let envelope = make_active(&on.store, *id).await;
+        let mut entries = openings(&envelope, Journal::new(envelope.total), 0..place % 7);
+        if let Some(last) = entries.last().filter(|_| place % 3 == 0) {
+            let last = refund(&envelope, Journal::after(last));
+            entries.push(last);
+        }
+        write(&on.store, &entries).await;
+        journals.insert(*id, entries);
+    }
+    journals.retain(|_, entries| !entries.is_empty());
+    let asked = [absent, ids].concat();
+    let mut found = on.other.load_many(&asked).await.unwrap();
+    assert_eq!(found.len(), asked.len());
+    for id in &asked {
+        assert_eq!(found.remove(id).unwrap(), on.other.load(*id).await.unwrap(), "{id}");
+    }
+    assert_eq!(on.other.load_journals(&asked, 100).await.unwrap(), journals);
+    let begun = journals.iter().map(|(id, entries)| (*id, entries[..entries.len().min(2)].to_vec())).collect();
+    assert_eq!(on.other.load_journals(&asked, 2).await.unwrap(), begun);
+    assert!(on.other.load_many(&[]).await.unwrap().is_empty());
+    assert!(on.other.load_journals(&[], 2).await.unwrap().is_empty());
 }
 
 /// The audit misses no envelope and no entry, and sees none twice.

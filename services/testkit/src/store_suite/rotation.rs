@@ -47,6 +47,7 @@ pub async fn what_a_renamed_table_held_is_found_by_every_process(on: &Fixture) {
     // The other one has not looked since.
     assert!(!is_dated(&on.other, id));
     for store in [&on.store, &on.other] {
+        assert_eq!(store.load_many(&[id]).await.unwrap().get(&id), None, "it is not in a day table, and not absent");
         assert_eq!(whole(store, id).await, before_it);
         let opened = store.load_for(id, &user("b")).await.unwrap().expect("it was created").2;
         assert_eq!(opened.expect("b has opened it").seq, 2);

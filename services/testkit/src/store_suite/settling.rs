@@ -5,7 +5,7 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Stage};
 use super::{
     DAY_MS, Fixture, NOW, created, ids_of_one_table, ids_of_two_tables, make_active, openings, refund, user, write,
 };
-use hongbao_store::Settlement;
+use hongbao_store::{Settlement, Waiting};
 
 /// The credit worker sees every entry once, those of one server in the order in
 /// which it wrote them (I6).
@@ -37,6 +37,39 @@ pub async fn the_tail_gives_entries_in_the_order_of_writing(on: &Fixture) {
     assert_eq!(found.iter().map(|row| row.entry.clone()).collect::<Vec<_>>(), expected);
     assert_eq!(found.iter().map(|row| row.settled_seq).collect::<Vec<_>>(), [0, 0, 1, 1, 0]);
     assert!(found.is_sorted_by(|one, next| one.position < next.position));
+}
+
+/// One look at many tables, most of them empty, says of each what is in it, in their order.
+pub async fn many_tables_are_looked_at_together(on: &Fixture) {
+    let ids = ids_of_two_tables(&on.store);
+    let [first, second] = ids.map(|id| on.store.table_of(id));
+    let quiet = Waiting::default();
+    let looks = async || {
+        let mut tables = on.other.tables();
+        tables.retain(|table| ![first, second].contains(table));
+        let mut looked_at = vec![second];
+        looked_at.extend(&tables);
+        looked_at.push(first);
+        let waiting = on.other.waiting(&looked_at).await.unwrap();
+        let ends = on.other.tail_positions(&looked_at).await.unwrap();
+        let last = looked_at.len() - 1;
+        assert!(waiting[1..last].iter().all(|waiting| *waiting == quiet) && ends[1..last].iter().all(|end| *end == 0));
+        assert_eq!((waiting.len(), ends.len()), (last + 1, last + 1));
+        [(waiting[last], ends[last]), (waiting[0], ends[0])]
+    };
+    assert_eq!(looks().await, [(quiet, 0), (quiet, 0)]);
+    on.store.create(&[created(ids[0])]).await.unwrap();
+    let envelope = make_active(&on.store, ids[1]).await;
+    write(&on.store, &openings(&envelope, Journal::new(envelope.total), ["a", "b", "c"])).await;
+    let active = Waiting { first_expiry: envelope.expires_at, ..quiet };
+    let [(of_first, end_of_first), (of_second, end_of_second)] = looks().await;
+    assert_eq!((of_first, end_of_first), (Waiting { has_unpaid: true, ..quiet }, 0));
+    assert_eq!((of_second, end_of_second), (active, on.store.tail_position(second).await.unwrap()));
+    assert!(end_of_second > 0);
+    on.store.cancel(ids[0]).await.unwrap();
+    on.store.settle(&[Settlement { envelope_id: ids[1], settled_seq: 3, ended: true }]).await.unwrap();
+    let waiting = looks().await.map(|(waiting, _)| waiting);
+    assert_eq!(waiting, [Waiting { has_cancelled: true, ..quiet }, quiet]);
 }
 
 /// A worker that lags behind takes nothing back (I6).

@@ -215,7 +215,7 @@ pub(super) async fn check_database(
         return Err(refused(&plan.name(), reason));
     }
     SCHEMA.check(connection, limit, &plan.name(), version).await?;
-    check_engines(connection, limit, &plan.name()).await?;
+    check_engines(connection, limit, &plan.name(), None).await?;
     check_keys(connection, limit, &plan.name(), &KEYS.map(|(table, key)| (table.to_owned(), key))).await
 }
 

@@ -1,5 +1,9 @@
 //! One transaction: read what the batch touches, decide in memory, write once.
 //!
+//! Nearly no id is taken already, and the unique key on it refuses one that is: ids are
+//! looked up only after the key has refused one, or where a transfer is not to be written,
+//! for what becomes of that one may depend on its id.
+//!
 //! All of it is text with literals, for batches of any size: numbers, bytes as
 //! hexadecimal, and users' names, whose type admits only letters, digits, `_`
 //! and `-`, so that nothing in them ends a literal.
@@ -40,14 +44,23 @@ impl Transact for ShardWriter {
 
 /// Executes transfers in order, in one transaction; durable when it returns.
 async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
-    let text = text_that_reads(shard, transfers);
+    let mut taken = TakenIds::AreRefused;
+    let mut text = text_that_reads(shard, transfers, taken);
     let mut lease = lease(shard).await?;
     let (mut tries, mut is_fresh) = (1, false);
     let error = loop {
-        match attempt(&mut lease, shard, &text, transfers).await {
+        match attempt(&mut lease, shard, &text, transfers, taken).await {
             Ok(outcomes) => {
                 lease.give_back();
                 return Ok(outcomes);
+            }
+            // Nothing was written: after an insert that is refused the rest of its text is not run.
+            Err(error) if taken == TakenIds::AreRefused && error.wants_taken_ids() => {
+                taken = TakenIds::AreLookedUp;
+                text = text_that_reads(shard, transfers, taken);
+                if let Err(broken) = within(lease.limit(), lease.connection().execute("ROLLBACK")).await {
+                    break AttemptError::Reading(broken);
+                }
             }
             // It was rolled back as a whole.
             Err(AttemptError::Reading(broken) | AttemptError::Writing(broken))
@@ -79,6 +92,15 @@ async fn lease(shard: &Shard) -> Result<Lease, TransactError> {
     shard.connections.lease().await.map_err(TransactError::Begin)
 }
 
+/// What becomes of the ids that are taken already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TakenIds {
+    /// The unique key refuses the whole transaction.
+    AreRefused,
+    /// They are read first, so that each transfer has its own outcome.
+    AreLookedUp,
+}
+
 /// Why an attempt ended.
 enum AttemptError {
     /// Before anything was written.
@@ -88,16 +110,27 @@ enum AttemptError {
     /// A node of a cluster ended the transaction between two statements of the
     /// text, because another node's was first; what came after was a new one.
     Overtaken,
+    /// Nothing was written: what becomes of a transfer may depend on its id, which was not looked up.
+    MayBeTaken,
     /// What was read cannot be gone on with: it is damaged, or says that a user's money is not here.
     Refused(WalletError),
 }
 
 impl AttemptError {
+    /// An id may be taken already.
+    fn wants_taken_ids(&self) -> bool {
+        match self {
+            AttemptError::Writing(broken) => broken.is_duplicate(),
+            AttemptError::MayBeTaken => true,
+            AttemptError::Reading(_) | AttemptError::Overtaken | AttemptError::Refused(_) => false,
+        }
+    }
+
     /// The connection is of further use once it is out of the transaction.
     fn leaves_it_open(&self) -> bool {
         match self {
             AttemptError::Reading(broken) | AttemptError::Writing(broken) => !broken.is_of_connection(),
-            AttemptError::Refused(_) | AttemptError::Overtaken => true,
+            AttemptError::Refused(_) | AttemptError::Overtaken | AttemptError::MayBeTaken => true,
         }
     }
 
@@ -107,6 +140,9 @@ impl AttemptError {
             AttemptError::Refused(error) => TransactError::Inside(error),
             AttemptError::Overtaken => {
                 TransactError::Commit(WalletError::Unknown("another node wrote first".to_owned()))
+            }
+            AttemptError::MayBeTaken => {
+                TransactError::Inside(WalletError::Damaged("ids that were looked up were to be looked up".to_owned()))
             }
             // A broken connection says nothing about how far it came.
             AttemptError::Writing(broken) => match committing(broken) {
@@ -122,12 +158,16 @@ async fn attempt(
     shard: &Shard,
     text: &str,
     transfers: &[&Transfer],
+    taken: TakenIds,
 ) -> Result<Vec<TransferOutcome>, AttemptError> {
     let limit = lease.limit();
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
     let rows = asked.map_err(AttemptError::Reading)?;
     let (mut plan, end) = load(shard, &rows, transfers).map_err(AttemptError::Refused)?;
-    let outcomes = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
+    let outcomes: Vec<_> = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
+    if taken == TakenIds::AreRefused && outcomes.iter().any(|outcome| *outcome != TransferOutcome::Done) {
+        return Err(AttemptError::MayBeTaken);
+    }
     let text = text_that_writes(shard, &plan, end);
     let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(AttemptError::Writing)?;
     if done.rows_affected() != plan.posts().len() as u64 + 1 {
@@ -141,7 +181,7 @@ async fn attempt(
 
 /// Locks the ledger's row and that of the fence, which no other transaction then gets past; what is
 /// read after it is therefore the last word.
-fn text_that_reads(shard: &Shard, transfers: &[&Transfer]) -> String {
+fn text_that_reads(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> String {
     let db = &shard.db;
     let mut sql = String::with_capacity(256 + transfers.len() * 96);
     put(
@@ -149,29 +189,34 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer]) -> String {
         format_args!(
             "START TRANSACTION; SELECT /* wallet transfer */ {LEDGER_ROW}, l.clearing_fen, l.top_ups_fen, \
              l.last_position, l.transactions, {FENCE_COLUMNS} FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one \
-             WHERE l.one = 1 FOR UPDATE; \
-             SELECT /* held */ {HELD_ROW}, id, user_id, kind, amount_fen FROM {db}.transfer WHERE "
+             WHERE l.one = 1 FOR UPDATE; "
         ),
     );
-    put_id_is_one_of(&mut sql, transfers.iter().map(|transfer| transfer.id));
+    if taken == TakenIds::AreLookedUp {
+        put(
+            &mut sql,
+            format_args!("SELECT /* held */ {HELD_ROW}, id, user_id, kind, amount_fen FROM {db}.transfer WHERE "),
+        );
+        put_id_is_one_of(&mut sql, transfers.iter().map(|transfer| transfer.id));
+        sql.push_str("; ");
+    }
     // One look at the end of each user's history, however long it is. A grouped
     // maximum would leave it to the database whether to read all of it.
+    sql.push_str("WITH u (name) AS (VALUES ");
+    let users: BTreeSet<&UserId> = transfers.iter().map(|transfer| &transfer.user).collect();
+    for (number, user) in users.into_iter().enumerate() {
+        // MySQL wants the word, and MariaDB takes such a comment for one.
+        sql.push_str(if number == 0 { "/*!80019 ROW*/(" } else { ",/*!80019 ROW*/(" });
+        put_name(&mut sql, user.as_str());
+        sql.push(')');
+    }
     put(
         &mut sql,
         format_args!(
-            "; SELECT /* balances */ {BALANCE_ROW}, u.name, (SELECT t.balance_fen FROM {db}.transfer t \
-             WHERE t.user_id = u.name ORDER BY t.position DESC LIMIT 1) FROM ("
+            ") SELECT /* balances */ {BALANCE_ROW}, u.name, (SELECT t.balance_fen FROM {db}.transfer t \
+             WHERE t.user_id = u.name ORDER BY t.position DESC LIMIT 1) FROM u"
         ),
     );
-    let users: BTreeSet<&UserId> = transfers.iter().map(|transfer| &transfer.user).collect();
-    for (number, user) in users.into_iter().enumerate() {
-        sql.push_str(if number == 0 { "SELECT " } else { " UNION ALL SELECT " });
-        put_name(&mut sql, user.as_str());
-        if number == 0 {
-            sql.push_str(" AS name");
-        }
-    }
-    sql.push_str(") u");
     sql
 }
 

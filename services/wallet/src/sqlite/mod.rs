@@ -1,12 +1,12 @@
 //! The built-in ledger on SQLite: one file, one writer.
 //!
-//! Round trips of one transaction, for up to 1,024 transfers of any number of callers:
+//! Round trips of one transaction, for up to 2,048 transfers of any number of callers:
 //!
 //! | step | statements |
 //! |---|---|
 //! | begin, commit | 2 |
 //! | which ids are taken, what the balances are | 3 |
-//! | the transfers, by row counts | 1 to 15; 2 for 512, 4 for 1,024 |
+//! | the transfers, by row counts | 1 to 16; 2 for 512, 4 for 1,024, 8 for 2,048 |
 //! | the balances of the system's accounts | 1 |
 
 mod months;

@@ -52,6 +52,18 @@ struct Tail {
     reached: Timestamp,
 }
 
+impl Tail {
+    /// One that begins where its table ends.
+    fn at_end(end: i64, now: Timestamp) -> Tail {
+        Tail { position: end, end, gaps: GapTracker::at_end(end), sweep: Some(Sweep::default()), reached: now }
+    }
+
+    /// Whether nothing is to be read of a table that ends there.
+    fn is_at(&mut self, end: i64, now: Timestamp) -> bool {
+        end <= self.position && self.sweep.is_none() && self.gaps.due(now).is_none()
+    }
+}
+
 /// A sweep over one table.
 #[derive(Clone, Debug, Default)]
 struct Sweep {
@@ -97,21 +109,26 @@ pub(super) struct Followed {
     pub arrived: u32,
 }
 
-/// New entries of one table, as far as the batch has capacity left.
+/// New entries of one table, as far as the batch has capacity left. `end` is where the table ended a moment ago, if
+/// that is known.
 pub(super) async fn follow_tail(
     store: &dyn Store,
     cursors: &mut Cursors,
     batch: &mut Batch,
     table: TableRef,
+    end: Option<i64>,
     now: Timestamp,
 ) -> Result<Followed, StoreError> {
-    let mut tail = match cursors.tails.get(&table) {
-        Some(tail) => tail.clone(),
-        None => {
-            let end = store.tail_position(table).await?;
-            Tail { position: end, end, gaps: GapTracker::at_end(end), sweep: Some(Sweep::default()), reached: now }
-        }
+    let mut tail = match (cursors.tails.get(&table), end) {
+        (Some(tail), _) => tail.clone(),
+        (None, Some(end)) => Tail::at_end(end, now),
+        (None, None) => Tail::at_end(store.tail_position(table).await?, now),
     };
+    if end.is_some_and(|end| tail.is_at(end, now)) {
+        tail.reached = now;
+        cursors.tails.insert(table, tail);
+        return Ok(Followed { more: false, arrived: 0 });
+    }
     let (mut complete, rechecks_again) = recheck(store, &mut tail, batch, table, now).await?;
     let asked = batch.capacity_left();
     let rows = match store.tail(table, tail.position, asked).await {
@@ -149,7 +166,11 @@ pub(super) async fn follow_tail(
     if let Some((position, _)) = last {
         tail.position = position;
     }
-    let end = if full { store.tail_position(table).await? } else { tail.position };
+    let end = match (full, end) {
+        (false, _) => tail.position,
+        (true, Some(end)) => end.max(tail.position),
+        (true, None) => store.tail_position(table).await?,
+    };
     let arrived = u32::try_from(end.saturating_sub(tail.end)).unwrap_or(0);
     tail.end = end;
     let more = full || rechecks_again || tail.sweep.is_some();

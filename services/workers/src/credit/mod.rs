@@ -22,7 +22,8 @@
 //!
 //! | step | store | wallet |
 //! |---|---|---|
-//! | follow the tails | 1 for each hot table, 2 if there is more, 1 for a recheck; 1 for each envelope with a gap | |
+//! | look where the hot tables end | 1 | |
+//! | follow the tails that have more | 1 each, 1 for a recheck; 1 for each envelope with a gap | |
 //! | sweep, when it is due | at most 4 pages; 1 for each envelope found | |
 //! | the barrier, if there was anything new | 1 | |
 //! | transfer | | 1 |
@@ -33,10 +34,13 @@ mod collect;
 mod gaps;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hongbao_core::id::TableRef;
-use hongbao_core::limits::{CREDIT_STUCK_REMEMBERED_MAX, DURABLE_READ_TRIES_MAX};
+use hongbao_core::limits::{
+    CREDIT_QUIET_REST_MAX, CREDIT_QUIET_TIMES, CREDIT_STUCK_REMEMBERED_MAX, DURABLE_READ_TRIES_MAX,
+};
 use hongbao_core::{EnvelopeId, Limits, Timestamp, Transfer, TransferOutcome};
 use hongbao_database::durable::read_across_a_start;
 use hongbao_database::{Durable, Reading};
@@ -61,6 +65,8 @@ pub struct Credit {
     cursors: Cursors,
     stuck: HashSet<EnvelopeId>,
     started_at: Option<Timestamp>,
+    /// Since when there was nothing to credit.
+    quiet_since: Option<Timestamp>,
 }
 
 /// A run between collecting and settling.
@@ -84,6 +90,7 @@ impl Credit {
             cursors: Cursors::default(),
             stuck: HashSet::new(),
             started_at: None,
+            quiet_since: None,
         }
     }
 
@@ -110,13 +117,15 @@ impl Job for Credit {
         let now = self.ports.clock.now();
         let reached = self.cursors.reached(hot, started_at).unwrap_or(now);
         self.metrics.settled_lag(now.millis_since(reached));
-        outcome
+        let report = outcome?;
+        Ok(RunReport { quiet_for: self.quiet_for(&report, now), ..report })
     }
 
     fn start_over(&mut self) {
         // A tail that stood still while another followed it would read again all that is credited.
         self.cursors = Cursors::default();
         self.started_at = None;
+        self.quiet_since = None;
     }
 
     fn forget_failures(&mut self) {
@@ -125,6 +134,19 @@ impl Job for Credit {
 }
 
 impl Credit {
+    /// How long the next look may wait: the longer nothing was to be credited, the longer, and never so long that a user
+    /// would notice.
+    fn quiet_for(&mut self, report: &RunReport, now: Timestamp) -> Option<Duration> {
+        let has_arrived = report.rows > 0 || report.arrived.is_some_and(|arrived| arrived > 0);
+        if has_arrived || report.more || report.failures > 0 || self.schedule.leaves_any_out() {
+            self.quiet_since = None;
+            return None;
+        }
+        let quiet_since = *self.quiet_since.get_or_insert(now);
+        let quiet_ms = u64::try_from(now.millis_since(quiet_since)).unwrap_or(0);
+        Some((Duration::from_millis(quiet_ms) / CREDIT_QUIET_TIMES).min(CREDIT_QUIET_REST_MAX))
+    }
+
     /// Step 1. Gives only what a crash of the database cannot take back any more.
     async fn collect_durably(
         &mut self,
@@ -189,15 +211,19 @@ impl Credit {
     }
 
     async fn follow_tails(&mut self, step: &mut Step, scheduled_tables: &[ScheduledTable]) {
+        let tables: Vec<TableRef> = scheduled_tables.iter().map(|scheduled| scheduled.table).collect();
+        // A table that cannot be looked at fails for itself below.
+        let ends = self.ports.store.tail_positions(&tables).await.ok();
         let mut visited = 0;
         for scheduled in scheduled_tables {
             if step.batch.capacity_left() == 0 {
                 step.report.more = true;
                 break;
             }
+            let end = ends.as_ref().map(|ends| ends[visited]);
             visited += 1;
             let (cursors, batch) = (&mut step.cursors, &mut step.batch);
-            match collect::follow_tail(&*self.ports.store, cursors, batch, scheduled.table, step.now).await {
+            match collect::follow_tail(&*self.ports.store, cursors, batch, scheduled.table, end, step.now).await {
                 Ok(followed) => {
                     step.report.more |= followed.more;
                     let arrived = step.report.arrived.unwrap_or(0).saturating_add(followed.arrived);

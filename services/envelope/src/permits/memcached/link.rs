@@ -1,13 +1,16 @@
 //! One connection to memcached, and the one thing that is asked of it: to set
 //! our part of a count, unless the whole would go over the cap.
 
+use std::fmt::Display;
 use std::io::{Error, ErrorKind, Result};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::limits::{PERMIT_BACKOFF_MAX, PERMIT_BACKOFF_MIN, PERMIT_TRIES_MAX};
-use hongbao_core::{Clock, EnvelopeId, Traffic};
+use hongbao_core::{Clock, Traffic};
 use memcache_async::ascii::Protocol;
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::answers::Checked;
@@ -29,6 +32,23 @@ pub struct Terms {
     pub ttl_s: u32,
     /// Whose transactions are counted.
     pub traffic: Traffic,
+    /// Whether all of them go through lanes.
+    pub lanes: bool,
+    /// Tells until when a part lasts.
+    pub clock: Arc<dyn Clock>,
+    /// Counts the questions.
+    pub metrics: PermitMetrics,
+}
+
+impl Terms {
+    /// The time in whole seconds.
+    pub fn now_s(&self) -> i64 {
+        self.clock.now().millis() / 1_000
+    }
+
+    fn key(&self, name: impl Display) -> String {
+        format!("{}permit:{name}", self.traffic.key_prefix())
+    }
 }
 
 /// A connection that has answered.
@@ -85,35 +105,61 @@ impl Link {
         self.backoff = (self.backoff * 2).min(PERMIT_BACKOFF_MAX);
     }
 
-    /// Makes our part of an envelope's count `count`; false if the whole would
-    /// exceed `cap`. After an error the link is broken.
-    pub async fn put(
-        &mut self,
-        id: EnvelopeId,
-        count: u32,
-        cap: Option<u32>,
-        terms: &Terms,
-        clock: &dyn Clock,
-        metrics: &PermitMetrics,
-    ) -> Result<bool> {
-        // Out of its place while it is in use: if this is dropped half way, the
-        // connection is out of step and goes, too.
-        let mut protocol = self.protocol.take().ok_or(ErrorKind::NotConnected)?;
-        let now_s = clock.now().millis() / 1_000;
-        let key = format!("{}permit:{id}", terms.traffic.key_prefix());
-        let part = Part { key, count, cap, now_s, terms, metrics };
+    /// Makes our part of a count `count`; false if the whole would exceed `cap`. After
+    /// an error the link is broken.
+    pub async fn put(&mut self, name: impl Display, count: u32, cap: Option<u32>, terms: &Terms) -> Result<bool> {
+        let mut protocol = self.take()?;
+        let part = Part { key: terms.key(name), count, cap, now_s: terms.now_s(), terms };
         let done = timeout(terms.answer_within, part.put(&mut protocol)).await;
-        match done.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
-            Ok(done) => {
-                self.protocol = Some(protocol);
-                self.backoff = PERMIT_BACKOFF_MIN;
-                Ok(done)
-            }
-            Err(error) => {
-                self.wait_longer();
-                Err(error)
-            }
+        self.put_back(protocol, done)
+    }
+
+    /// Who holds how many now. After an error the link is broken.
+    pub async fn read(&mut self, name: impl Display, terms: &Terms) -> Result<Holders> {
+        let mut protocol = self.take()?;
+        terms.metrics.round_trips.inc();
+        let key = terms.key(name);
+        let found = timeout(terms.answer_within, protocol.get(&key)).await.map(|found| match found {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            found => found,
+        });
+        Ok(Holders::parse(&self.put_back(protocol, found)?).at(terms.now_s()))
+    }
+
+    /// Makes our part of a count `count`, unless it is that and lasts, and the whole would not exceed `cap`; gives
+    /// who holds how many then. After an error the link is broken.
+    pub async fn keep(&mut self, name: &str, count: u32, cap: Option<u32>, terms: &Terms) -> Result<Holders> {
+        let held = self.read(name, terms).await?;
+        let renewed_from_s = terms.now_s() + i64::from(terms.ttl_s / 2);
+        let is_kept = match held.until_s(terms.holder) {
+            Some(until_s) => count > 0 && until_s > renewed_from_s && cap.is_none_or(|cap| held.total() <= cap),
+            None => count == 0,
+        };
+        if is_kept {
+            return Ok(held);
         }
+        if !self.put(name, count, cap, terms).await? {
+            // Nor is there room for a part that was put before.
+            self.put(name, 0, None, terms).await?;
+        }
+        self.read(name, terms).await
+    }
+
+    /// The connection, out of its place while it is in use: if this is dropped half
+    /// way, the connection is out of step and goes, too.
+    fn take(&mut self) -> Result<Connection> {
+        self.protocol.take().ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
+    fn put_back<T>(&mut self, protocol: Connection, done: std::result::Result<Result<T>, Elapsed>) -> Result<T> {
+        let done = done.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+        if done.is_ok() {
+            self.protocol = Some(protocol);
+            self.backoff = PERMIT_BACKOFF_MIN;
+        } else {
+            self.wait_longer();
+        }
+        done
     }
 }
 
@@ -124,7 +170,6 @@ struct Part<'a> {
     cap: Option<u32>,
     now_s: i64,
     terms: &'a Terms,
-    metrics: &'a PermitMetrics,
 }
 
 impl Part<'_> {
@@ -134,14 +179,14 @@ impl Part<'_> {
         for _ in 0..PERMIT_TRIES_MAX {
             if may_be_absent {
                 let Some(ours) = self.added_to(Holders::default()) else { return Ok(false) };
-                self.metrics.round_trips.inc();
+                self.terms.metrics.round_trips.inc();
                 match protocol.add(&self.key, &ours.to_bytes(), self.terms.ttl_s).await {
                     Ok(()) => return Ok(true),
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                     Err(error) => return Err(error),
                 }
             }
-            self.metrics.round_trips.inc();
+            self.terms.metrics.round_trips.inc();
             let (found, cas) = match protocol.gets_cas(&self.key).await {
                 Ok(found) => found,
                 // Nothing there, and nothing to write.
@@ -155,7 +200,7 @@ impl Part<'_> {
             may_be_absent = false;
             let Some(all) = self.added_to(Holders::parse(&found)) else { return Ok(false) };
             let ttl_s = if all.total() == 0 { EMPTY_TTL_S } else { self.terms.ttl_s };
-            self.metrics.round_trips.inc();
+            self.terms.metrics.round_trips.inc();
             match protocol.cas(&self.key, &all.to_bytes(), cas, ttl_s).await {
                 Ok(true) => return Ok(true),
                 // Another process was first.

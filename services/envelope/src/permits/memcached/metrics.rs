@@ -20,6 +20,8 @@ pub struct PermitMetrics {
     pub local: Gauge,
     /// Envelopes of which permits are held.
     pub held: Gauge,
+    /// 1 while this process holds a permit of every envelope.
+    pub standing: Gauge,
 }
 
 impl PermitMetrics {
@@ -32,6 +34,7 @@ impl PermitMetrics {
             refused: Counter::default(),
             local: Gauge::default(),
             held: Gauge::default(),
+            standing: Gauge::default(),
         };
         let named = &metrics;
         registry.register("hongbao_permit_round_trips", "Questions to memcached", named.round_trips.clone());
@@ -40,6 +43,8 @@ impl PermitMetrics {
         registry.register("hongbao_permit_refused", "Entries over the cap", named.refused.clone());
         registry.register("hongbao_permits_local", "1 while this process counts for itself", named.local.clone());
         registry.register("hongbao_permits_held", "Envelopes of which permits are held", named.held.clone());
+        let standing = "1 while this process holds a permit of every envelope";
+        registry.register("hongbao_permits_standing", standing, named.standing.clone());
         metrics
     }
 }

@@ -1,15 +1,18 @@
 //! Permits counted in the memcached of the host, for all its processes.
 //!
-//! Per envelope one key, `hongbao:permit:<id>`, says who holds how many permits;
+//! A process whose openings all go through lanes holds one permit of every envelope
+//! (`standing.rs`), under a cap of eight or more: entering asks nothing then, and what
+//! the host holds is told and read four times a second.
+//!
+//! All others ask for each envelope. One key for each, `hongbao:permit:<id>`, says who holds how many permits;
 //! it is changed by `gets` and `cas`, or by `add` when it is absent. A permit
 //! that was left is kept for half a second to a second and used again without a
-//! question, so that a busy envelope costs nothing; other processes of the host
-//! may be refused for that long where the cap is reached. Under a cap of eight or
-//! more the last one of an envelope is kept for its time to live: an envelope
-//! that is opened now and then costs one question in all. Held permits that are
-//! used are renewed at half their time to live; what a crash leaked ends after
-//! it, and so does what is dropped unwritten, because it was not used again or
-//! because a process holds too many.
+//! question; other processes of the host may be refused for that long where the cap is
+//! reached. Held permits are renewed at half their time to live; what a crash leaked ends
+//! after it, and so does what is dropped unwritten because a process holds too many.
+//!
+//! So of an envelope no more transactions are in the database than its key and the
+//! standing permits say together.
 //!
 //! memcached throttles and decides nothing. While a connection to it is broken,
 //! which one late answer does, this process counts for itself under the same
@@ -18,15 +21,15 @@
 //!
 //! | entry | questions to memcached |
 //! |---|---|
-//! | with a kept permit | none |
+//! | with a standing permit, or a kept one | none |
 //! | the first, no other inside | one (`add`) |
 //! | the first, others inside | two or three (`add`, `gets`, `cas`) |
 //! | giving back, renewing | two (`gets`, `cas`), on a task of its own |
-//! | the last one of an envelope, under a cap of eight or more | none: it expires |
 
 mod answers;
 mod link;
 mod metrics;
+mod standing;
 mod state;
 mod value;
 
@@ -35,13 +38,14 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use hongbao_core::limits::{PERMIT_KEPT_LONG_CAP_MIN, PERMIT_WAIT_MS_MAX, PERMIT_WRITES_MAX, PERMITS_HELD_MAX};
+use hongbao_core::limits::{PERMIT_WAIT_MS_MAX, PERMIT_WRITES_MAX, PERMITS_HELD_MAX};
 use hongbao_core::{Clock, EnvelopeId, Traffic};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
 use self::link::{Link, Terms};
 pub use self::metrics::PermitMetrics;
+use self::standing::tell_host;
 use self::state::{Admission, KEPT_FOR, PermitStates, RetentionPolicy};
 use super::{Counter, Permits};
 
@@ -62,13 +66,15 @@ pub struct MemcachedOptions {
     pub ttl_s: u32,
     /// Whose transactions: each kind of traffic counts its own.
     pub traffic: Traffic,
+    /// Whether all of them go through lanes, so that no two of an envelope are under way at once.
+    pub lanes: bool,
 }
 
 impl MemcachedOptions {
-    /// With the usual times: 20 ms for an answer, 20 s to live.
+    /// For live traffic without lanes, with the usual times: 20 ms for an answer, 20 s to live.
     pub fn new(address: impl Into<String>) -> MemcachedOptions {
         let answer_within = Duration::from_millis(20);
-        MemcachedOptions { address: address.into(), answer_within, ttl_s: 20, traffic: Traffic::Live }
+        MemcachedOptions { address: address.into(), answer_within, ttl_s: 20, traffic: Traffic::Live, lanes: false }
     }
 }
 
@@ -85,8 +91,8 @@ struct Inner {
     writing: tokio::sync::Mutex<()>,
     /// Some connection is broken: what it is asked is counted here instead.
     away: AtomicBool,
-    clock: Arc<dyn Clock>,
-    metrics: PermitMetrics,
+    /// Nothing is taken any more.
+    closed: AtomicBool,
 }
 
 impl MemcachedPermits {
@@ -100,18 +106,18 @@ impl MemcachedPermits {
         clock: Arc<dyn Clock>,
         metrics: PermitMetrics,
     ) -> MemcachedPermits {
-        let MemcachedOptions { address, answer_within, ttl_s, traffic } = options;
+        let MemcachedOptions { address, answer_within, ttl_s, traffic, lanes } = options;
         let inner = Arc::new(Inner {
-            terms: Terms { address, holder, answer_within, ttl_s, traffic },
+            terms: Terms { address, holder, answer_within, ttl_s, traffic, lanes, clock, metrics },
             cap: AtomicU32::new(cap),
             states: Mutex::default(),
             links: std::array::from_fn(|_| tokio::sync::Mutex::new(Link::new())),
             writing: tokio::sync::Mutex::new(()),
             away: AtomicBool::new(true),
-            clock,
-            metrics,
+            closed: AtomicBool::new(false),
         });
         inner.reconnect().await;
+        inner.take_part().await;
         tokio::spawn(maintain(Arc::downgrade(&inner)));
         MemcachedPermits(inner)
     }
@@ -121,7 +127,7 @@ impl MemcachedPermits {
 impl Permits for MemcachedPermits {
     async fn enter(&self, ids: &[EnvelopeId]) -> Vec<bool> {
         let inner = &*self.0;
-        let (cap, now) = (self.cap(), Instant::now());
+        let (cap, now) = (inner.cap(), Instant::now());
         let mut entered = vec![false; ids.len()];
         let mut to_ask: [Vec<usize>; LINKS] = Default::default();
         {
@@ -141,9 +147,9 @@ impl Permits for MemcachedPermits {
             for place in [answers.0, answers.1, answers.2, answers.3].into_iter().flatten() {
                 entered[place] = true;
             }
-            inner.metrics.wait.observe(now.elapsed().as_secs_f64());
+            inner.terms.metrics.wait.observe(now.elapsed().as_secs_f64());
         }
-        inner.metrics.refused.inc_by(entered.iter().filter(|entered| !**entered).count() as u64);
+        inner.terms.metrics.refused.inc_by(entered.iter().filter(|entered| !**entered).count() as u64);
         entered
     }
 
@@ -155,7 +161,7 @@ impl Permits for MemcachedPermits {
     }
 
     fn cap(&self) -> u32 {
-        self.0.cap.load(Ordering::Relaxed)
+        self.0.cap()
     }
 
     fn set_cap(&self, cap: u32) {
@@ -167,7 +173,11 @@ impl Permits for MemcachedPermits {
     }
 
     async fn close(&self) {
-        // Where one permit bars no other, the last one of an envelope is left to expire.
+        self.0.closed.store(true, Ordering::Relaxed);
+        if self.0.states.lock().standing.stop() {
+            // What is not taken back expires.
+            let _ = standing::leave_host(&mut *self.0.links[0].lock().await, &self.0.terms).await;
+        }
         // What is idle at one look has been idle long enough at the next.
         self.0.write_due(Duration::ZERO).await;
         for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
@@ -179,6 +189,10 @@ impl Permits for MemcachedPermits {
 }
 
 impl Inner {
+    fn cap(&self) -> u32 {
+        self.cap.load(Ordering::Relaxed)
+    }
+
     /// Asks for one permit for each of the envelopes at these places, all of one
     /// link; gives the places that have entered.
     async fn ask(&self, link: usize, ids: &[EnvelopeId], places: &[usize], cap: u32) -> Vec<usize> {
@@ -208,8 +222,11 @@ impl Inner {
     }
 
     async fn ask_one(&self, link: &mut Link, id: EnvelopeId, cap: u32) -> bool {
-        let count = self.states.lock().taken(id) + 1;
-        let granted = link.put(id, count, Some(cap), &self.terms, &*self.clock, &self.metrics).await;
+        let (count, left) = {
+            let states = self.states.lock();
+            (states.taken(id) + 1, states.left_of(cap))
+        };
+        let granted = link.put(id, count, Some(left), &self.terms).await;
         match granted {
             Ok(true) => self.states.lock().granted(id, Instant::now()),
             Ok(false) => self.states.lock().refused(id, Instant::now()),
@@ -222,7 +239,7 @@ impl Inner {
     }
 
     fn enter_locally(&self, id: EnvelopeId, cap: u32) -> bool {
-        self.metrics.fallbacks.inc();
+        self.terms.metrics.fallbacks.inc();
         self.states.lock().enter_locally(id, cap, Instant::now())
     }
 
@@ -231,14 +248,7 @@ impl Inner {
     async fn write_due(&self, kept_for: Duration) -> usize {
         let _writing = self.writing.lock().await;
         let ttl = Duration::from_secs(self.terms.ttl_s.into());
-        let policy = RetentionPolicy {
-            kept_for,
-            keeps_last: self.cap.load(Ordering::Relaxed) >= PERMIT_KEPT_LONG_CAP_MIN,
-            renew_after: ttl / 2,
-            // memcached counts in whole seconds.
-            expires_after: ttl.saturating_sub(Duration::from_secs(1)),
-            writes_max: PERMIT_WRITES_MAX,
-        };
+        let policy = RetentionPolicy { kept_for, renew_after: ttl / 2, writes_max: PERMIT_WRITES_MAX };
         let ids = self.states.lock().take_due(Instant::now(), &policy);
         let write = |link| self.write_over(link, &ids);
         tokio::join!(write(0), write(1), write(2), write(3));
@@ -254,7 +264,7 @@ impl Inner {
                 return;
             }
             let count = self.states.lock().taken(id);
-            match link.put(id, count, None, &self.terms, &*self.clock, &self.metrics).await {
+            match link.put(id, count, None, &self.terms).await {
                 Ok(_) => self.states.lock().written(id, Instant::now()),
                 Err(error) => self.broke(&error),
             }
@@ -280,12 +290,29 @@ impl Inner {
             away |= !link.lock().await.is_up();
         }
         self.away.store(away, Ordering::Relaxed);
-        self.metrics.local.set(away.into());
+        self.terms.metrics.local.set(away.into());
+    }
+
+    /// Tells the other processes of the host what this one is, and learns it of them.
+    async fn take_part(&self) {
+        let mut link = self.links[0].lock().await;
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let stop = || self.states.lock().standing.stop();
+        let told = match link.is_up() {
+            true => tell_host(&mut link, &self.terms, self.cap(), stop).await.inspect_err(|error| self.broke(error)),
+            false => Ok((None, 0)),
+        };
+        // Without memcached each process counts for itself.
+        let (usable_until, reserved) = told.unwrap_or_default();
+        self.states.lock().standing.set(usable_until, reserved);
+        self.terms.metrics.standing.set(usable_until.is_some().into());
     }
 
     fn broke(&self, error: &std::io::Error) {
         self.away.store(true, Ordering::Relaxed);
-        self.metrics.local.set(1);
+        self.terms.metrics.local.set(1);
         tracing::warn!(address = self.terms.address, %error, "a connection to memcached is given up");
     }
 }
@@ -298,6 +325,7 @@ async fn maintain(permits: Weak<Inner>) {
         tick.tick().await;
         let Some(inner) = permits.upgrade() else { return };
         inner.reconnect().await;
+        inner.take_part().await;
         // After a full round there is more to write: no pause, unless a connection has to be mended first.
         for _ in 0..=PERMITS_HELD_MAX / PERMIT_WRITES_MAX {
             let is_full = inner.write_due(KEPT_FOR).await == PERMIT_WRITES_MAX;
@@ -305,7 +333,7 @@ async fn maintain(permits: Weak<Inner>) {
                 break;
             }
         }
-        inner.metrics.held.set(inner.states.lock().len() as i64);
+        inner.terms.metrics.held.set(inner.states.lock().len() as i64);
     }
 }
 

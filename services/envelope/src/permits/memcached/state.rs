@@ -1,17 +1,13 @@
 //! The permits that this process holds: those in use, and those that are kept
-//! for a while because the next batch will want them.
-//!
-//! Of an envelope that is opened now and then, the last permit is kept until it
-//! expires, and renewed only if it was used again: giving it back and taking it
-//! anew would cost more than all else that an opening asks of memcached. Where
-//! the cap is so low that a kept permit could bar another process, it is given
-//! back as soon as the others are.
+//! for a while because the next transaction will want them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use hongbao_core::EnvelopeId;
-use hongbao_core::limits::PERMITS_HELD_MAX;
+use hongbao_core::limits::{PERMIT_STANDING_CAP_MIN, PERMITS_HELD_MAX};
+
+use super::standing::StandingPermit;
 
 /// A permit that was not used for so long is given back.
 pub const KEPT_FOR: Duration = Duration::from_millis(500);
@@ -32,8 +28,6 @@ struct PermitState {
     least_idle: u32,
     watched_since: Instant,
     written_at: Option<Instant>,
-    /// Entered again since it was written.
-    used_again: bool,
     full_since: Option<Instant>,
 }
 
@@ -46,14 +40,8 @@ impl PermitState {
             least_idle: 0,
             watched_since: now,
             written_at: None,
-            used_again: false,
             full_since: None,
         }
-    }
-
-    fn written(&mut self, now: Instant) {
-        self.written_at = Some(now);
-        self.used_again = false;
     }
 
     fn idle(&self) -> u32 {
@@ -64,7 +52,7 @@ impl PermitState {
 /// Whether an envelope can be entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// With a permit that was kept.
+    /// With a permit that this process holds.
     Entered,
     /// The cap is reached.
     Full,
@@ -76,33 +64,42 @@ pub enum Admission {
 pub struct RetentionPolicy {
     /// Those that were not used for so long are given back.
     pub kept_for: Duration,
-    /// The last one of an envelope is not: if it is not used again, it expires.
-    pub keeps_last: bool,
     /// What was not written for so long is written again.
     pub renew_after: Duration,
-    /// What was not written for so long counts no more in memcached.
-    pub expires_after: Duration,
     /// Envelopes at a time.
     pub writes_max: usize,
 }
 
 /// The permits of all envelopes.
 #[derive(Default)]
-pub struct PermitStates(HashMap<EnvelopeId, PermitState>);
+pub struct PermitStates {
+    /// Those that memcached was asked for, and those that were counted here instead.
+    asked: HashMap<EnvelopeId, PermitState>,
+    /// The one of every envelope.
+    pub standing: StandingPermit,
+}
 
 impl PermitStates {
-    /// Enters with a kept permit, if there is one.
+    /// Enters with a permit that is held, if there is one.
     pub fn enter(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> Admission {
-        self.enter_among(id, cap, now, PERMITS_HELD_MAX)
+        if cap >= PERMIT_STANDING_CAP_MIN && self.standing.enter(id, now) {
+            return Admission::Entered;
+        }
+        self.enter_among(id, self.left_of(cap), now, PERMITS_HELD_MAX)
+    }
+
+    /// What is left of a cap for those who ask: a standing permit may be in use for any envelope.
+    pub fn left_of(&self, cap: u32) -> u32 {
+        cap.saturating_sub(self.standing.reserved())
     }
 
     /// The same, with room for `max` envelopes.
     fn enter_among(&mut self, id: EnvelopeId, cap: u32, now: Instant, max: usize) -> Admission {
-        if !self.0.contains_key(&id) && cap > 0 && self.0.len() >= max {
+        if !self.asked.contains_key(&id) && cap > 0 && self.asked.len() >= max {
             self.forget_idle();
         }
-        let len = self.0.len();
-        let Some(held) = self.0.get_mut(&id) else {
+        let len = self.asked.len();
+        let Some(held) = self.asked.get_mut(&id) else {
             return if cap == 0 || len >= max { Admission::Full } else { Admission::Ask };
         };
         if held.inside >= cap {
@@ -110,7 +107,6 @@ impl PermitStates {
         }
         if held.idle() > 0 {
             held.inside += 1;
-            held.used_again = true;
             held.least_idle = held.least_idle.min(held.idle());
             return Admission::Entered;
         }
@@ -123,26 +119,27 @@ impl PermitStates {
     /// Makes room at once: what is unused is no longer held, without a request to
     /// memcached, where it ends with its time to live.
     fn forget_idle(&mut self) {
-        self.0.retain(|_, held| held.inside > 0);
+        self.asked.retain(|_, held| held.inside > 0);
     }
 
     /// memcached has counted one more for us: enters with it.
     pub fn granted(&mut self, id: EnvelopeId, now: Instant) {
-        let held = self.0.entry(id).or_insert_with(|| PermitState::new(now));
+        let held = self.asked.entry(id).or_insert_with(|| PermitState::new(now));
         held.taken += 1;
         held.inside += 1;
-        held.written(now);
+        held.written_at = Some(now);
         held.full_since = None;
     }
 
     /// memcached says that the cap is reached.
     pub fn refused(&mut self, id: EnvelopeId, now: Instant) {
-        self.0.entry(id).or_insert_with(|| PermitState::new(now)).full_since = Some(now);
+        self.asked.entry(id).or_insert_with(|| PermitState::new(now)).full_since = Some(now);
     }
 
     /// Enters by our own count; false if the cap is reached.
     pub fn enter_locally(&mut self, id: EnvelopeId, cap: u32, now: Instant) -> bool {
-        let held = self.0.entry(id).or_insert_with(|| PermitState::new(now));
+        let cap = self.left_of(cap);
+        let held = self.asked.entry(id).or_insert_with(|| PermitState::new(now));
         let enters = held.inside < cap;
         if enters {
             held.local += 1;
@@ -153,26 +150,29 @@ impl PermitStates {
 
     /// A transaction leaves; the permit is kept, unless it was only counted here.
     pub fn leave(&mut self, id: EnvelopeId) {
-        let Some(held) = self.0.get_mut(&id) else { return };
+        if self.standing.leave(id) {
+            return;
+        }
+        let Some(held) = self.asked.get_mut(&id) else { return };
         held.inside = held.inside.saturating_sub(1);
         held.local = held.local.saturating_sub(1);
     }
 
     /// What memcached should count as ours.
     pub fn taken(&self, id: EnvelopeId) -> u32 {
-        self.0.get(&id).map_or(0, |held| held.taken)
+        self.asked.get(&id).map_or(0, |held| held.taken)
     }
 
     /// Our part has been written.
     pub fn written(&mut self, id: EnvelopeId, now: Instant) {
-        if let Some(held) = self.0.get_mut(&id) {
-            held.written(now);
+        if let Some(held) = self.asked.get_mut(&id) {
+            held.written_at = Some(now);
         }
     }
 
     /// memcached may have lost everything: every part is to be written again.
     pub fn write_all_again(&mut self) {
-        for held in self.0.values_mut() {
+        for held in self.asked.values_mut() {
             held.written_at = None;
         }
     }
@@ -182,13 +182,12 @@ impl PermitStates {
     /// ones, if they were not written for long.
     pub fn take_due(&mut self, now: Instant, terms: &RetentionPolicy) -> Vec<EnvelopeId> {
         let mut ids = Vec::new();
-        self.0.retain(|id, held| {
+        self.asked.retain(|id, held| {
             if ids.len() >= terms.writes_max {
                 return true;
             }
             if now.saturating_duration_since(held.watched_since) >= terms.kept_for {
-                let kept = if terms.keeps_last { held.taken.min(1) } else { 0 };
-                let unused = held.least_idle.min(held.taken - kept);
+                let unused = held.least_idle.min(held.taken);
                 held.taken -= unused;
                 held.watched_since = now;
                 held.least_idle = held.idle();
@@ -199,22 +198,18 @@ impl PermitStates {
                     return false;
                 }
             }
-            let written = held.written_at.map(|at| now.saturating_duration_since(at));
-            if held.taken > 0 && written.is_none_or(|ago| ago >= terms.renew_after) {
-                let is_wanted = held.inside > 0 || held.used_again || !terms.keeps_last;
-                if is_wanted && ids.last() != Some(id) {
-                    ids.push(*id);
-                }
-                return is_wanted || written.is_some_and(|ago| ago < terms.expires_after);
+            let is_due = held.written_at.is_none_or(|at| now.saturating_duration_since(at) >= terms.renew_after);
+            if held.taken > 0 && is_due && ids.last() != Some(id) {
+                ids.push(*id);
             }
             true
         });
         ids
     }
 
-    /// Envelopes with permits.
+    /// Envelopes of which permits were asked for.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.asked.len()
     }
 }
 
@@ -225,15 +220,7 @@ mod tests {
 
     const CAP: u32 = 2;
     const RENEW: Duration = Duration::from_secs(10);
-    const EXPIRES: Duration = Duration::from_secs(19);
-    const BRIEFLY: RetentionPolicy = RetentionPolicy {
-        kept_for: KEPT_FOR,
-        keeps_last: false,
-        renew_after: RENEW,
-        expires_after: EXPIRES,
-        writes_max: 9,
-    };
-    const LONG: RetentionPolicy = RetentionPolicy { keeps_last: true, ..BRIEFLY };
+    const POLICY: RetentionPolicy = RetentionPolicy { kept_for: KEPT_FOR, renew_after: RENEW, writes_max: 9 };
 
     fn id() -> EnvelopeId {
         EnvelopeId::mint(Timestamp::from_millis(1), [7; 10])
@@ -248,40 +235,14 @@ mod tests {
             let now = start + KEPT_FOR * step;
             held.leave(id());
             assert_eq!(held.enter(id(), CAP, now), Admission::Entered, "while it is used it is kept");
-            assert!(held.take_due(now, &BRIEFLY).is_empty());
+            assert!(held.take_due(now, &POLICY).is_empty());
         }
         held.leave(id());
         let now = start + KEPT_FOR * 11;
         // The first look begins a time without use, the second ends it.
-        assert!(held.take_due(now, &BRIEFLY).is_empty());
-        assert_eq!(held.take_due(now + KEPT_FOR, &BRIEFLY), [id()]);
+        assert!(held.take_due(now, &POLICY).is_empty());
+        assert_eq!(held.take_due(now + KEPT_FOR, &POLICY), [id()]);
         assert_eq!((held.taken(id()), held.len()), (0, 0));
-    }
-
-    #[test]
-    fn the_last_permit_is_kept_until_it_expires_unless_it_is_used_again() {
-        let (mut held, start) = (PermitStates::default(), Instant::now());
-        for _ in 0..2 {
-            held.granted(id(), start);
-        }
-        for _ in 0..2 {
-            held.leave(id());
-        }
-        held.take_due(start + KEPT_FOR, &LONG);
-        assert_eq!(held.take_due(start + KEPT_FOR * 2, &LONG), [id()], "all but one are given back");
-        let again = start + KEPT_FOR * 2;
-        held.written(id(), again);
-        assert!(held.take_due(again + RENEW / 2, &LONG).is_empty());
-        assert_eq!((held.taken(id()), held.enter(id(), CAP, again + RENEW / 2)), (1, Admission::Entered));
-        assert_eq!(held.take_due(again + RENEW, &LONG), [id()], "in use, it is renewed");
-        held.written(id(), again + RENEW);
-        assert_eq!(held.take_due(again + RENEW * 2, &LONG), [id()], "a transaction is inside");
-        held.written(id(), again + RENEW * 2);
-        held.leave(id());
-        assert!(held.take_due(again + RENEW * 3, &LONG).is_empty());
-        assert_eq!(held.taken(id()), 1, "it need not be renewed, and lasts");
-        assert!(held.take_due(again + RENEW * 2 + EXPIRES, &LONG).is_empty());
-        assert_eq!((held.taken(id()), held.len()), (0, 0), "without a word it expires");
     }
 
     #[test]
@@ -293,14 +254,14 @@ mod tests {
         for _ in 0..8 {
             held.leave(id());
         }
-        held.take_due(start + KEPT_FOR, &BRIEFLY);
+        held.take_due(start + KEPT_FOR, &POLICY);
         for _ in 0..20 {
             assert_eq!(held.enter(id(), 8, start), Admission::Entered);
             assert_eq!(held.enter(id(), 8, start), Admission::Entered);
             held.leave(id());
             held.leave(id());
         }
-        held.take_due(start + KEPT_FOR * 2, &BRIEFLY);
+        held.take_due(start + KEPT_FOR * 2, &POLICY);
         assert_eq!(held.taken(id()), 2);
     }
 
@@ -345,11 +306,11 @@ mod tests {
     fn what_is_held_long_is_written_again() {
         let (mut held, start) = (PermitStates::default(), Instant::now());
         held.granted(id(), start);
-        assert!(held.take_due(start + RENEW / 2, &BRIEFLY).is_empty());
-        assert_eq!(held.take_due(start + RENEW, &BRIEFLY), [id()]);
+        assert!(held.take_due(start + RENEW / 2, &POLICY).is_empty());
+        assert_eq!(held.take_due(start + RENEW, &POLICY), [id()]);
         held.written(id(), start + RENEW);
-        assert!(held.take_due(start + RENEW, &BRIEFLY).is_empty());
+        assert!(held.take_due(start + RENEW, &POLICY).is_empty());
         held.write_all_again();
-        assert_eq!(held.take_due(start + RENEW, &BRIEFLY), [id()]);
+        assert_eq!(held.take_due(start + RENEW, &POLICY), [id()]);
     }
 }

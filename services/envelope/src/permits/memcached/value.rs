@@ -39,6 +39,23 @@ impl Holders {
         self
     }
 
+    /// The same without what has ended.
+    pub fn at(mut self, now_s: i64) -> Holders {
+        self.0.retain(|part| part.until_s > now_s);
+        self
+    }
+
+    /// Until when a holder's part lasts, if it has one.
+    pub fn until_s(&self, holder: u64) -> Option<i64> {
+        self.0.iter().find(|part| part.holder == holder).map(|part| part.until_s)
+    }
+
+    /// Permits that others hold.
+    pub fn of_others(&self, holder: u64) -> u32 {
+        let others = self.0.iter().filter(|part| part.holder != holder);
+        others.fold(0, |total, part| total.saturating_add(part.count))
+    }
+
     /// Permits that are held.
     pub fn total(&self) -> u32 {
         self.0.iter().fold(0, |total, part| total.saturating_add(part.count))

@@ -1,5 +1,7 @@
 //! Permits counted in a real memcached, and in one that misbehaves.
 
+mod standing;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,10 +44,10 @@ async fn enters(permits: &MemcachedPermits, id: EnvelopeId) -> bool {
     permits.enter(&[id]).await == [true]
 }
 
-/// What memcached says about an envelope; empty when it says nothing.
-async fn stored(memcached: &Part, id: EnvelopeId) -> String {
+/// What memcached says about an envelope, or who stands or asks; empty when it says nothing.
+async fn stored(memcached: &Part, name: impl std::fmt::Display) -> String {
     let stream = TcpStream::connect(memcached.address()).await.unwrap();
-    let found = Protocol::new(stream).get(format!("hongbao:permit:{id}")).await;
+    let found = Protocol::new(stream).get(format!("hongbao:permit:{name}")).await;
     String::from_utf8(found.unwrap_or_default()).unwrap()
 }
 
@@ -98,12 +100,14 @@ async fn a_batch_enters_at_once_and_a_kept_permit_asks_nothing() {
     let (permits, metrics) = process(memcached.address(), 1, 1).await;
     let ids: Vec<EnvelopeId> = (0..100).map(id).collect();
     assert!(permits.enter(&ids).await.iter().all(|entered| *entered));
-    assert_eq!(metrics.round_trips.get(), 100, "one question for each that was nobody's");
+    // Beside them it asks what the other processes of the host are.
+    let of_host = 0..30;
+    assert!(of_host.contains(&(metrics.round_trips.get() - 100)), "one question for each that was nobody's");
     for _ in 0..5 {
         permits.leave(&ids);
         assert!(permits.enter(&ids).await.iter().all(|entered| *entered));
     }
-    assert_eq!(metrics.round_trips.get(), 100);
+    assert!(of_host.contains(&(metrics.round_trips.get() - 100)));
 
     let (other, refusals) = process(memcached.address(), 2, 1).await;
     assert!(other.enter(&ids).await.iter().all(|entered| !entered), "they count for the whole host");

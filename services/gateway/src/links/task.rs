@@ -1,0 +1,107 @@
+//! What reads and writes on a link.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use bytes::BytesMut;
+use hongbao_core::limits::FORWARD_IDLE_MS_MAX;
+use hongbao_http::link::frame::{make_room, take};
+use hongbao_http::link::{LinkMetrics, ToGateway};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task::yield_now;
+
+use super::link::{Link, Next, Standing};
+
+/// How often it is looked whether a link is used.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads and writes until the link ends; an error says why it broke.
+pub(super) async fn run(
+    link: &Arc<Link>,
+    mut stream: TcpStream,
+    received: Bytes,
+    metrics: &LinkMetrics,
+) -> Result<(), String> {
+    let (reader, writer) = stream.split();
+    tokio::select! {
+        // What has come is taken in before anything is written: a link that has ended is written to no more.
+        biased;
+        result = read(link, reader, received, metrics) => result,
+        result = write(link, writer, metrics) => result.map_err(|error| error.to_string()),
+        result = watch(link) => result,
+    }
+}
+
+async fn read(link: &Link, mut reader: ReadHalf<'_>, received: Bytes, metrics: &LinkMetrics) -> Result<(), String> {
+    let mut buffer = BytesMut::from(received);
+    loop {
+        let mut taken = 0;
+        while let Some(frame) = take(&mut buffer).map_err(|error| error.to_string())? {
+            link.deliver(ToGateway::decode(frame).map_err(|error| error.to_string())?)?;
+            taken += 1;
+        }
+        if taken > 0 {
+            metrics.received(taken);
+        }
+        make_room(&mut buffer);
+        if reader.read_buf(&mut buffer).await.map_err(|error| error.to_string())? == 0 {
+            return match link.usage() {
+                (_, false) if buffer.is_empty() => Ok(()),
+                _ => Err("the server has closed it".to_owned()),
+            };
+        }
+    }
+}
+
+async fn write(link: &Link, mut writer: WriteHalf<'_>, metrics: &LinkMetrics) -> io::Result<()> {
+    let mut frames = Vec::new();
+    loop {
+        match link.next_soon(&mut frames).await {
+            Some(count) => metrics.sent(count),
+            None => return Ok(()),
+        }
+        let mut rest = &frames[..];
+        while !rest.is_empty() {
+            let written = writer.write(rest).await?;
+            link.wrote(written);
+            rest = &rest[written..];
+        }
+    }
+}
+
+impl Link {
+    /// What is to be written next; `None` if nothing ever.
+    async fn next_soon(&self, frames: &mut Vec<u8>) -> Option<u64> {
+        self.work.notified().await;
+        // Requests that become ready in the same turn of the runtime go in the same write.
+        yield_now().await;
+        loop {
+            match self.next(frames) {
+                Next::Write(count) => return Some(count),
+                Next::End => return None,
+                Next::Wait => self.work.notified().await,
+            }
+        }
+    }
+}
+
+/// Closes the link when it is not used, and breaks it when the server is silent.
+async fn watch(link: &Link) -> Result<(), String> {
+    let (mut last_asked, mut since) = (0, Instant::now());
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if link.is_dead() {
+            return Err("the server is silent".to_owned());
+        }
+        let (asked, is_used) = link.usage();
+        if asked != last_asked || is_used {
+            (last_asked, since) = (asked, Instant::now());
+        } else if since.elapsed() >= Duration::from_millis(FORWARD_IDLE_MS_MAX) && link.standing() == Standing::Open {
+            link.close();
+        }
+    }
+}

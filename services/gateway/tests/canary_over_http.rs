@@ -1,0 +1,4 @@
+//! A canary SET loses its weight: the same tests as where openings go over links, over HTTP alone.
+
+#[path = "canary.rs"]
+mod canary;
