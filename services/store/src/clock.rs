@@ -21,11 +21,10 @@ const WRONG_FOR: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the database does not answer.
 pub async fn clock_ahead_ms(store: &dyn Store, clock: &dyn Clock) -> Result<i64, StoreError> {
-    let before = clock.now();
-    let theirs = store.clock().await?;
-    let after = clock.now();
-    // The answer is from some moment between; at most one of the two is above zero.
-    Ok(theirs.map_or(0, |at| before.millis_since(at) - at.millis_since(after)))
+    let Some(theirs) = store.clock().await? else { return Ok(0) };
+    let ours = clock.now();
+    // At most one of the two is above zero.
+    Ok(ours.millis_since(*theirs.end()) - theirs.start().millis_since(ours))
 }
 
 /// Whether a clock is too far from the database's for a refund: one that is written an hour

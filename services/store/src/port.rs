@@ -2,6 +2,7 @@
 //! them; the jobs of the workers credit, refund and remove; the audit scans.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use hongbao_core::fence::Fence;
@@ -123,8 +124,8 @@ pub trait Store:
         Ok(Fence::open())
     }
 
-    /// What the database's clock shows, if it has one of its own: as it answered now, or a moment ago.
-    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+    /// Between which moments the database's clock is, if it has one of its own: by its answer of now, or of a moment ago.
+    async fn clock(&self) -> Result<Option<RangeInclusive<Timestamp>>, StoreError> {
         Ok(None)
     }
 }

@@ -17,6 +17,7 @@
 //! is taken when there is no other. When one may be lent, says [`super::idle`]; that
 //! none is lent of a database that has become less than it promised, [`super::watch`].
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ pub use super::options::{MysqlOptions, Node};
 pub use super::session::ServerStart;
 
 use super::barrier_queue::BarrierQueue;
+use super::clock_read::ClockRead;
 use super::failure::{QueryError, reading};
 use super::health::HealthState;
 use super::idle::Idle;
@@ -46,8 +48,8 @@ pub struct Connections {
     idle: Mutex<Vec<Idle>>,
     /// For [`Connections::ping`] alone, which so never waits behind openings.
     asks: tokio::sync::Mutex<Option<Idle>>,
-    /// What the clock showed at the last answer to it, and when that came.
-    answered: Mutex<Option<(Timestamp, Instant)>>,
+    /// The last answer to it.
+    clock_read: Mutex<Option<ClockRead>>,
     permits: Arc<Semaphore>,
     /// The node that was reached last, by its place in the options.
     node: AtomicUsize,
@@ -89,7 +91,7 @@ impl Connections {
         Arc::new_cyclic(|me| Connections {
             idle: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
-            answered: Mutex::new(None),
+            clock_read: Mutex::new(None),
             permits: Arc::new(Semaphore::new(options.connections_max)),
             node: AtomicUsize::new(0),
             was_reached: AtomicBool::new(false),
@@ -193,21 +195,24 @@ impl Connections {
         Ok(Lease { connections: self.clone(), idle, _permit: None })
     }
 
-    /// What the database's clock shows. The watcher asks once a second, so it is mostly known; where the last answer is
-    /// older, the database is asked.
-    pub async fn clock(&self) -> Result<Option<Timestamp>, DatabaseError> {
-        let known = *self.answered.lock();
-        match known.map(|(clock, at)| (clock, at.elapsed())) {
-            Some((clock, age)) if age <= Duration::from_millis(CLOCK_KNOWN_MS_MAX) => {
-                Ok(Some(clock.plus_millis(age.as_millis() as i64)))
-            }
-            _ => self.ping().await,
-        }
+    /// Between which moments the database's clock is. The watcher asks once a second, so that is mostly known; where
+    /// the last answer is older, the database is asked.
+    pub async fn clock(&self) -> Result<RangeInclusive<Timestamp>, DatabaseError> {
+        let known = *self.clock_read.lock();
+        let read = match known.filter(|read| read.answered.elapsed() <= Duration::from_millis(CLOCK_KNOWN_MS_MAX)) {
+            Some(read) => read,
+            None => self.read_clock().await?,
+        };
+        Ok(read.clock_at(Instant::now()))
     }
 
     /// Asks whether the database answers, and what its commits promise, on a
     /// connection of its own; tells its clock.
-    pub async fn ping(&self) -> Result<Option<Timestamp>, DatabaseError> {
+    pub async fn ping(&self) -> Result<Timestamp, DatabaseError> {
+        Ok(self.read_clock().await?.clock)
+    }
+
+    async fn read_clock(&self) -> Result<ClockRead, DatabaseError> {
         let own = tokio::time::timeout(self.options.acquire_timeout, self.asks.lock()).await;
         let mut own = own.map_err(|_| DatabaseError::Unavailable("it is being asked already".to_owned()))?;
         // Out of its place while it is in use: it is dropped with a future that is cancelled half way.
@@ -216,13 +221,15 @@ impl Connections {
             Some(idle) => idle,
             None => self.connect().await?,
         };
-        let asked = within(self.options.statement_timeout, session::ask_again(&mut idle.connection)).await;
-        let (clock, said) = asked.map_err(|broken| {
+        let asked = Instant::now();
+        let answer = within(self.options.statement_timeout, session::ask_again(&mut idle.connection)).await;
+        let (clock, said) = answer.map_err(|broken| {
             if broken.is_of_connection() {
                 self.probe_now();
             }
             reading(broken)
         })?;
+        let answered = Instant::now();
         match self.judge(said.durability) {
             Ok(durability) => self.health.commits(durability),
             Err((durability, reason)) => {
@@ -233,8 +240,9 @@ impl Connections {
             }
         }
         *own = Some(idle.used());
-        *self.answered.lock() = Some((clock, Instant::now()));
-        Ok(Some(clock))
+        let read = ClockRead { clock, asked, answered };
+        *self.clock_read.lock() = Some(read);
+        Ok(read)
     }
 
     /// Looks whether a database keeps a promise, on the same connection; `None` while that is gone.

@@ -10,6 +10,7 @@ pub mod schema;
 
 mod barrier;
 mod barrier_queue;
+mod clock_read;
 mod health;
 mod idle;
 mod options;

@@ -1,5 +1,6 @@
 //! A server's lane, stepped by hand, on a real store whose appends fail on demand.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -82,8 +83,8 @@ impl StoreFaults for Faults {
         Ok(())
     }
 
-    fn clock(&self, of_database: Option<Timestamp>) -> Option<Timestamp> {
-        self.database_clock.or(of_database)
+    fn clock(&self, of_database: Option<RangeInclusive<Timestamp>>) -> Option<RangeInclusive<Timestamp>> {
+        self.database_clock.map(|clock| clock..=clock).or(of_database)
     }
 
     fn epoch(&self, _: u64) -> u64 {

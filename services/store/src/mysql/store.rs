@@ -1,6 +1,7 @@
 //! The databases of one SET, and what they are as a whole.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -206,7 +207,7 @@ impl Store for MysqlStore {
         Ok(Fence::new(&self.layout.held, &rows, read_at).with_left(left))
     }
 
-    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.connections.clock().await?)
+    async fn clock(&self) -> Result<Option<RangeInclusive<Timestamp>>, StoreError> {
+        Ok(Some(self.connections.clock().await?))
     }
 }

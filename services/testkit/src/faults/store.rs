@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::future::ready;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -85,7 +86,7 @@ pub trait StoreFaults: Send + Sync + 'static {
     }
 
     /// The clock of the store where its own is `clock`.
-    fn clock(&self, clock: Option<Timestamp>) -> Option<Timestamp> {
+    fn clock(&self, clock: Option<RangeInclusive<Timestamp>>) -> Option<RangeInclusive<Timestamp>> {
         clock
     }
 
@@ -189,7 +190,7 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     async fn fence(&self) -> Result<Fence, StoreError> {
         Ok(self.faults.fence(self.inject(StoreVerb::Fence, |inner| async move { inner.fence().await }).await?))
     }
-    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn clock(&self) -> Result<Option<RangeInclusive<Timestamp>>, StoreError> {
         Ok(self.faults.clock(self.inner.now().clock().await?))
     }
 }

@@ -286,7 +286,7 @@ impl Wallet for MysqlWallet {
     async fn ping(&self) -> Result<Vec<Timestamp>, WalletError> {
         let mut clocks = Vec::with_capacity(self.servers.len());
         for server in &self.servers {
-            clocks.extend(server.ping().await?);
+            clocks.push(server.ping().await?);
         }
         Ok(clocks)
     }

@@ -1,6 +1,7 @@
 //! What goes wrong for the jobs, as `hongbao_testkit` asks about each verb.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
@@ -185,8 +186,8 @@ impl StoreFaults for Faults {
         hidden
     }
 
-    fn clock(&self, _: Option<Timestamp>) -> Option<Timestamp> {
-        *self.database_clock.lock().unwrap()
+    fn clock(&self, _: Option<RangeInclusive<Timestamp>>) -> Option<RangeInclusive<Timestamp>> {
+        self.database_clock.lock().unwrap().map(|clock| clock..=clock)
     }
 }
 
