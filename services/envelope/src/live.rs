@@ -120,9 +120,14 @@ impl LiveEnvelopes {
         store: &Arc<dyn Store>,
         now: Timestamp,
     ) -> Result<Arc<LiveEnvelope>, NotLive> {
-        if let Some(live) = self.get(id, &**store, now) {
-            return Ok(live);
+        match self.get(id, &**store, now) {
+            Some(live) => Ok(live),
+            // Seldom, and in a box, so that those who find it carry no room for it.
+            None => Box::pin(self.load(id, store, now)).await,
         }
+    }
+
+    async fn load(&self, id: EnvelopeId, store: &Arc<dyn Store>, now: Timestamp) -> Result<Arc<LiveEnvelope>, NotLive> {
         let load = async {
             let live = self.loads.load(id, store, now).await.map(Arc::new);
             live.inspect(|live| self.share_loaded(live)).map(|live| self.weigh(live))

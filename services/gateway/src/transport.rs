@@ -71,7 +71,7 @@ impl Transport {
             }
         }
         let left = left_ms.map_or_else(|| self.whole.1.clone(), HeaderValue::from);
-        let response = self.client.send(upstream, forward.to_http(left)).await?;
+        let response = Box::pin(self.client.send(upstream, forward.to_http(left))).await?;
         Ok(response.map(AnswerBody::Streamed))
     }
 }

@@ -182,7 +182,7 @@ impl SnapshotCache {
         }
         // Those who ask at the same time share one answer, also where there is none.
         let read = async { Ok::<_, std::convert::Infallible>(self.inner.read(id).await) };
-        let Ok(remembered) = self.inner.memory.get_or_insert_async(&id, read).await;
+        let Ok(remembered) = Box::pin(self.inner.memory.get_or_insert_async(&id, read)).await;
         remembered.snapshot
     }
 }

@@ -149,7 +149,7 @@ impl Link {
         // A caller waits for a connection no longer than for an answer.
         let turn = timeout(within, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(CallFailed::Crowded) };
-        let result = self.try_call(query, Instant::now() + within).await;
+        let result = Box::pin(self.try_call(query, Instant::now() + within)).await;
         match &result {
             // A Redis that refuses writes can still be read.
             Ok(_) | Err(CallFailed::NoSnapshot | CallFailed::Refused(_)) => {

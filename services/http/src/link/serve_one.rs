@@ -57,7 +57,7 @@ pub(super) async fn serve_one(
             HotAnswer::Other(response) => whole(response).await,
         };
     }
-    let (response, _) = outer.answer_as(ids, started, as_http(request)?).await;
+    let (response, _) = Box::pin(outer.answer_as(ids, started, as_http(request)?)).await;
     whole(response).await
 }
 

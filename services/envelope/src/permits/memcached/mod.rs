@@ -143,7 +143,8 @@ impl Permits for MemcachedPermits {
         if to_ask.iter().any(|places| !places.is_empty()) {
             let [a, b, c, d] = &to_ask;
             let ask = |link, places| inner.ask(link, ids, places, cap);
-            let answers = tokio::join!(ask(0, a), ask(1, b), ask(2, c), ask(3, d));
+            let asking = async { tokio::join!(ask(0, a), ask(1, b), ask(2, c), ask(3, d)) };
+            let answers = Box::pin(asking).await;
             for place in [answers.0, answers.1, answers.2, answers.3].into_iter().flatten() {
                 entered[place] = true;
             }
