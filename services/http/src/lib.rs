@@ -27,6 +27,7 @@ pub mod mark;
 mod errors;
 mod head;
 pub mod hop;
+mod hs256;
 pub mod outer;
 pub mod refused;
 pub mod request_id;

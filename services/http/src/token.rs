@@ -14,6 +14,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::hs256::Hs256;
 use crate::problem::{Code, Problem};
 
 /// Who calls, as the token says. Cheap to clone; handlers take it as an argument.
@@ -116,6 +117,8 @@ pub struct Verifier(Arc<Inner>);
 
 struct Inner {
     key: DecodingKey,
+    /// For most tokens, where the key is a secret.
+    hs256: Option<Hs256>,
     validation: Validation,
     parties: Parties,
     cache_bytes_max: usize,
@@ -132,16 +135,27 @@ impl Verifier {
     /// Accepts HS256 tokens signed with `secret`, of at least 32 bytes.
     pub fn hs256(secret: &[u8], clock: Arc<dyn Clock>) -> Result<Verifier, KeyError> {
         check_secret(secret)?;
-        Ok(Verifier::new(Algorithm::HS256, DecodingKey::from_secret(secret), clock, TOKEN_CACHE_BYTES_MAX))
+        Ok(Verifier::of_secret(secret, clock, TOKEN_CACHE_BYTES_MAX))
     }
 
     /// Accepts EdDSA (Ed25519) tokens signed by the owner of a public key in PEM.
     pub fn eddsa(public_key_pem: &[u8], clock: Arc<dyn Clock>) -> Result<Verifier, KeyError> {
         let key = DecodingKey::from_ed_pem(public_key_pem).map_err(|error| KeyError(error.to_string()))?;
-        Ok(Verifier::new(Algorithm::EdDSA, key, clock, TOKEN_CACHE_BYTES_MAX))
+        Ok(Verifier::new(Algorithm::EdDSA, key, None, clock, TOKEN_CACHE_BYTES_MAX))
     }
 
-    fn new(algorithm: Algorithm, key: DecodingKey, clock: Arc<dyn Clock>, cache_bytes_max: usize) -> Verifier {
+    fn of_secret(secret: &[u8], clock: Arc<dyn Clock>, cache_bytes_max: usize) -> Verifier {
+        let (key, usual) = (DecodingKey::from_secret(secret), Hs256::new(secret));
+        Verifier::new(Algorithm::HS256, key, Some(usual), clock, cache_bytes_max)
+    }
+
+    fn new(
+        algorithm: Algorithm,
+        key: DecodingKey,
+        hs256: Option<Hs256>,
+        clock: Arc<dyn Clock>,
+        cache_bytes_max: usize,
+    ) -> Verifier {
         let mut validation = Validation::new(algorithm);
         // The times are checked here, by the clock that was passed in, and so are the
         // parties, with messages of our own.
@@ -150,14 +164,15 @@ impl Verifier {
         validation.required_spec_claims.clear();
         let parties = Parties::default();
         let verified = remembered(cache_bytes_max);
-        Verifier(Arc::new(Inner { key, validation, parties, cache_bytes_max, clock, verified }))
+        Verifier(Arc::new(Inner { key, hs256, validation, parties, cache_bytes_max, clock, verified }))
     }
 
     /// The same, for tokens between these parties alone. It has found none good yet.
     pub fn between(self, parties: Parties) -> Verifier {
-        let Inner { key, validation, clock, cache_bytes_max, .. } = &*self.0;
+        let Inner { key, hs256, validation, clock, cache_bytes_max, .. } = &*self.0;
         Verifier(Arc::new(Inner {
             key: key.clone(),
+            hs256: hs256.clone(),
             validation: validation.clone(),
             parties,
             cache_bytes_max: *cache_bytes_max,
@@ -199,9 +214,12 @@ impl Verifier {
     /// Checks signature and claims, and remembers a token that is good.
     fn decode(&self, token: &str, now: Timestamp) -> Result<Verified, Problem> {
         let inner = &*self.0;
-        let claims = match jsonwebtoken::decode::<Claims>(token, &inner.key, &inner.validation) {
-            Ok(data) => data.claims,
-            Err(error) => return Err(refuse(reason(error.kind()))),
+        let claims = match inner.hs256.as_ref().and_then(|usual| usual.claims(token)) {
+            Some(claims) => claims,
+            None => match jsonwebtoken::decode::<Claims>(token, &inner.key, &inner.validation) {
+                Ok(data) => data.claims,
+                Err(error) => return Err(refuse(reason(error.kind()))),
+            },
         };
         inner.parties.check(&claims).map_err(refuse)?;
         if claims.groups.len() > GROUPS_MAX {
@@ -356,8 +374,7 @@ mod tests {
     fn remembered_tokens_take_bounded_memory() {
         let (secret, clock) = ([7; TOKEN_SECRET_BYTES_MIN], Arc::new(SystemClock));
         let cache_bytes_max = 256 * 1024;
-        let verifier =
-            Verifier::new(Algorithm::HS256, DecodingKey::from_secret(&secret), clock.clone(), cache_bytes_max);
+        let verifier = Verifier::of_secret(&secret, clock.clone(), cache_bytes_max);
         let issuer = Issuer::hs256(&secret, clock).unwrap();
         let groups: Vec<GroupId> = (0..50).map(|n| GroupId::parse(&format!("group-{n}")).unwrap()).collect();
         for n in 0..2_000 {
