@@ -26,7 +26,7 @@ pub const THREADS_MAX: usize = 1_024;
 pub const HOT_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Headers of such a request.
 pub const HOT_REQUEST_HEADERS_MAX: usize = 16;
-/// Digits of its `Content-Length`: no body of the two calls needs more.
+/// Digits of its `Content-Length`: no body of a call that is answered past hyper needs more.
 pub const HOT_REQUEST_LENGTH_DIGITS_MAX: usize = 4;
 /// Lines of the log in a second, in each process, about links that break or are not opened.
 pub const LINK_LINES_PER_S_MAX: u64 = 1;

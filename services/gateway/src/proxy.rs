@@ -212,7 +212,7 @@ impl Proxy {
                 return Ok(passed_on(response, began + took, in_flight));
             };
             drop((response, in_flight));
-            shared.fleets.reread().await;
+            Box::pin(shared.fleets.reread()).await;
             let next = shared.fleets.current();
             if redirected || next.set_of(id).name == fleet.set_of(id).name {
                 return Err(Problem::new(Code::Unavailable, "the envelope is moving between servers")
@@ -228,6 +228,11 @@ impl Proxy {
 }
 
 impl HotCalls for Proxy {
+    /// Those that go over links.
+    fn takes(&self, call: Call) -> bool {
+        matches!(call, Call::Grab | Call::Open)
+    }
+
     fn answer<'a>(&'a self, request: HotRequest<'a>) -> Answering<'a> {
         Box::pin(async move {
             let metrics = self.shared.metrics.of(false);

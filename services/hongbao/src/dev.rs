@@ -211,13 +211,17 @@ fn routes(
     (Routes { router, hot: Some(Arc::new(hot)) }, forgetting)
 }
 
-/// Grabs and openings past the router, with the edge in front of them.
+/// The calls of a peak past the router, with the edge in front of them.
 struct EdgeCalls {
     edge: Arc<Edge>,
     calls: LiveCalls,
 }
 
 impl HotCalls for EdgeCalls {
+    fn takes(&self, call: Call) -> bool {
+        self.calls.takes(call)
+    }
+
     fn answer<'a>(&'a self, request: HotRequest<'a>) -> Answering<'a> {
         Box::pin(async move {
             match self.edge.admit_hot(request.token) {

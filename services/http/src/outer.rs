@@ -104,12 +104,12 @@ impl Outer {
         hongbao_trace::in_span(span.clone(), self.answer_in(&span, request)).await
     }
 
-    /// What answers the two calls of a peak here.
+    /// What answers the calls of a peak here.
     pub(crate) fn hot(&self) -> Option<&Arc<dyn HotCalls>> {
         self.routes.hot.as_ref()
     }
 
-    /// Answers one of the two calls of a peak, as [`Outer::answer_as`] does; with its id,
+    /// Answers one of the calls of a peak, as [`Outer::answer_as`] does; with its id,
     /// which an answer that is not 200 has among its headers, and with when it was done.
     pub(crate) async fn answer_hot(
         &self,
@@ -120,7 +120,8 @@ impl Outer {
     ) -> (HotAnswer, RequestId, Instant) {
         let id = request.request_id.get_or_insert_with(|| ids.next()).clone();
         let uri = Uri::try_from(request.path).unwrap_or_default();
-        let fields = RequestFields { id: id.clone(), method: Method::POST, uri };
+        let method = if request.call == Call::Detail { Method::GET } else { Method::POST };
+        let fields = RequestFields { id: id.clone(), method, uri };
         let span = Arc::new(request_span(request.traceparent, started, fields));
         let (answer, ended) = hongbao_trace::in_span(span.clone(), self.answer_hot_in(&span, request, calls)).await;
         (answer, id, ended)

@@ -1,7 +1,8 @@
-//! Grab and open of live traffic, past the router: the same checks in the same order as in
+//! Grab, open and look of live traffic, past the router: the same checks in the same order as in
 //! [`super::envelopes`], and the same verbs.
 
 use hongbao_core::calls::Call;
+use hongbao_core::limits::PAGE_DEFAULT;
 use hongbao_core::wire::OpenRequest;
 use hongbao_http::hot::Answering;
 use hongbao_http::{Caller, HotAnswer, HotCalls, HotRequest, Problem, parse};
@@ -9,7 +10,7 @@ use hongbao_http::{Caller, HotAnswer, HotCalls, HotRequest, Problem, parse};
 use super::App;
 use super::envelopes::caller_of;
 
-/// Answers grabs and openings of live traffic.
+/// Answers grabs, openings and looks of live traffic.
 pub struct LiveCalls(App);
 
 impl LiveCalls {
@@ -22,6 +23,7 @@ impl LiveCalls {
     pub async fn answer_for(&self, request: HotRequest<'_>, caller: Option<Caller>) -> HotAnswer {
         let answered = match request.call {
             Call::Open => self.open(request, caller).await,
+            Call::Detail => self.detail(request, caller).await,
             _ => self.grab(request, caller).await,
         };
         answered.unwrap_or_else(HotAnswer::from)
@@ -42,9 +44,19 @@ impl LiveCalls {
         let caller = caller.map_or_else(|| self.0.verifier().verify(request.token), Ok)?;
         Ok(HotAnswer::json(&self.0.live().grab(request.id, &caller_of(&caller)).await?, None))
     }
+
+    async fn detail(&self, request: HotRequest<'_>, caller: Option<Caller>) -> Result<HotAnswer, Problem> {
+        let caller = caller.map_or_else(|| self.0.verifier().verify(request.token), Ok)?;
+        let detail = self.0.live().detail(request.id, &caller_of(&caller), 0, PAGE_DEFAULT).await?;
+        Ok(HotAnswer::json(&detail, None))
+    }
 }
 
 impl HotCalls for LiveCalls {
+    fn takes(&self, call: Call) -> bool {
+        matches!(call, Call::Grab | Call::Open | Call::Detail)
+    }
+
     fn answer<'a>(&'a self, request: HotRequest<'a>) -> Answering<'a> {
         Box::pin(self.answer_for(request, None))
     }

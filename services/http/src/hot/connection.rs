@@ -1,4 +1,4 @@
-//! A connection as long as it brings nothing but the two calls.
+//! A connection as long as it brings nothing but the three calls.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ enum Next {
     End,
 }
 
-/// Answers the two calls. Gives the bytes of the first other request, and of what follows
+/// Answers the three calls. Gives the bytes of the first other request, and of what follows
 /// it, for hyper; `None` if the connection is over.
 pub(crate) async fn drive(
     calls: &dyn HotCalls,
@@ -48,7 +48,9 @@ pub(crate) async fn drive(
             return None;
         }
         let started = Instant::now();
-        let Some(request) = request::read(&received) else { return Some(received) };
+        let Some(request) = request::read(&received).filter(|request| calls.takes(request.call)) else {
+            return Some(received);
+        };
         let answered = {
             let mut answering = pin!(outer.answer_hot(ids, started, request, calls));
             let mut has_more = false;

@@ -1,6 +1,6 @@
-//! The two calls that a peak consists of, grab and open, past hyper and axum.
+//! The three calls that a peak consists of, grab, open and look, past hyper and axum.
 //!
-//! A connection begins here. A request that is exactly one of the two calls, whole in one
+//! A connection begins here. A request that is exactly one of the three calls, whole in one
 //! read and with no header that would change its answer, is answered at the price of a few
 //! comparisons ([`request`]). With the first other one the connection goes to hyper, with the
 //! bytes that were read, and stays there: hyper and the router are the contract, and here is
@@ -25,10 +25,10 @@ use crate::json::serialised;
 use crate::problem::Problem;
 use crate::request_id::RequestId;
 
-/// One of the two calls, as it was read.
+/// One of the three calls, as it was read.
 #[derive(Clone, Debug)]
 pub struct HotRequest<'a> {
-    /// [`Call::Grab`] or [`Call::Open`].
+    /// [`Call::Grab`], [`Call::Open`], or [`Call::Detail`] without a query.
     pub call: Call,
     /// Its path.
     pub path: &'a str,
@@ -38,7 +38,7 @@ pub struct HotRequest<'a> {
     pub authorization: &'a str,
     /// The token in it.
     pub token: &'a str,
-    /// The body; of a grab it is not looked at.
+    /// The body; of a grab it is not looked at, and a look has none.
     pub body: &'a [u8],
     /// The id that it came with; what answers it is given the one that it has now.
     pub request_id: Option<RequestId>,
@@ -83,8 +83,11 @@ impl From<Problem> for HotAnswer {
 /// An answer to come.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = HotAnswer> + Send + 'a>>;
 
-/// What answers the two calls: it checks all that a handler of the router would check.
+/// What answers the three calls, or some of them: it checks all that a handler of the router would check.
 pub trait HotCalls: Send + Sync + 'static {
+    /// Whether it answers this call; the router answers the others.
+    fn takes(&self, call: Call) -> bool;
+
     /// Answers one of them. Dropped, it may have happened all the same.
     fn answer<'a>(&'a self, request: HotRequest<'a>) -> Answering<'a>;
 }
@@ -94,7 +97,7 @@ pub trait HotCalls: Send + Sync + 'static {
 pub struct Routes {
     /// Every call.
     pub router: Router,
-    /// The same answers to the two calls of a peak; `None` where the router answers them.
+    /// The same answers to the calls of a peak; `None` where the router answers them.
     pub hot: Option<Arc<dyn HotCalls>>,
 }
 

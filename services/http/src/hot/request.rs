@@ -1,4 +1,4 @@
-//! Which bytes are one of the two calls.
+//! Which bytes are one of the three calls.
 
 use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
@@ -8,23 +8,25 @@ use super::HotRequest;
 use crate::head::is_host;
 
 const ENVELOPES: &str = "/v1/envelopes/";
-/// Headers that change no answer to the two calls, in small letters.
+/// Headers that change no answer to the three calls, in small letters.
 const WITHOUT_EFFECT: [&str; 5] = ["accept", "accept-encoding", "accept-language", "content-type", "user-agent"];
 
-/// The request, if these bytes are one of the two calls and nothing else. Whatever is
+/// The request, if these bytes are one of the three calls and nothing else. Whatever is
 /// unusual is `None`: it is hyper's to understand or to refuse.
 pub(super) fn read(bytes: &[u8]) -> Option<HotRequest<'_>> {
     let mut headers = [httparse::EMPTY_HEADER; HOT_REQUEST_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(head_len)) = request.parse(bytes) else { return None };
-    if request.method != Some("POST") || request.version != Some(1) {
+    if request.version != Some(1) {
         return None;
     }
     let path = request.path?;
-    let (id, verb) = path.strip_prefix(ENVELOPES)?.split_once('/')?;
-    let call = match verb {
-        "open" => Call::Open,
-        "grab" => Call::Grab,
+    let rest = path.strip_prefix(ENVELOPES)?;
+    let (id, verb) = rest.split_once('/').map_or((rest, None), |(id, verb)| (id, Some(verb)));
+    let call = match (request.method?, verb) {
+        ("POST", Some("open")) => Call::Open,
+        ("POST", Some("grab")) => Call::Grab,
+        ("GET", None) => Call::Detail,
         _ => return None,
     };
     let (mut authorization, mut length, mut host) = (None, None, None);
@@ -49,7 +51,11 @@ pub(super) fn read(bytes: &[u8]) -> Option<HotRequest<'_>> {
     let token =
         authorization.strip_prefix("Bearer ").filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))?;
     let body = &bytes[head_len..];
-    (is_host(host?) && length_of(length?) == Some(body.len())).then_some(())?;
+    let length = match call {
+        Call::Detail => length.map_or(Some(0), length_of).filter(|length| *length == 0),
+        _ => length_of(length?),
+    };
+    (is_host(host?) && length == Some(body.len())).then_some(())?;
     Some(HotRequest {
         call,
         path,
@@ -92,6 +98,20 @@ mod tests {
         assert_eq!((request.path, request.body), (&text[5..60], &br#"{"ticket":"t"}"#[..]));
         let grab = usual().replace("/open", "/grab").replace("content-length: 14", "Content-Length: 0");
         assert_eq!(read(grab.trim_end_matches("{\"ticket\":\"t\"}").as_bytes()).unwrap().call, Call::Grab);
+        let look = format!("GET /v1/envelopes/{ID} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer t\r\n\r\n");
+        assert_eq!(read(look.as_bytes()).unwrap().call, Call::Detail);
+        assert_eq!(
+            read(look.replace("\r\n\r\n", "\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap().call,
+            Call::Detail
+        );
+        for other in ["GET  ", "HEAD ", "DELETE "] {
+            assert!(read(look.replace("GET ", other).as_bytes()).is_none(), "{other}");
+        }
+        for more in ["?limit=1", "/", "/open", "/grab", "x"] {
+            assert!(read(look.replace(ID, &format!("{ID}{more}")).as_bytes()).is_none(), "{more}");
+        }
+        assert!(read(look.replace("\r\n\r\n", "\r\ncontent-length: 1\r\n\r\nx").as_bytes()).is_none());
+        assert!(read(format!("{look}x").as_bytes()).is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{Found, HotAnswer};
 use crate::hop::ACCEPTED;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
-/// The body broke off, or is longer than any answer to the two calls: the client must not take what there is for all of it.
+/// The body broke off, or is longer than any answer to the three calls: the client must not take what there is for all of it.
 pub(super) struct BrokenOff;
 
 /// Appends an answer to `out`, as one that ends its connection if it is the `last`; gives
