@@ -22,7 +22,7 @@ pub const HOP_HEADERS_MAX: usize = 10;
 pub const HOP_HEAD_BYTES_MAX: usize = 1024;
 /// Threads that a process may be configured with.
 pub const THREADS_MAX: usize = 1_024;
-/// Bytes of a grab or an opening that is answered past hyper; a larger one is hyper's.
+/// Bytes of a grab, an opening or a look that is answered past hyper; a larger one is hyper's.
 pub const HOT_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Headers of such a request.
 pub const HOT_REQUEST_HEADERS_MAX: usize = 16;
@@ -325,8 +325,11 @@ pub const MOVE_ROUNDS_MAX: u32 = 16;
 /// Milliseconds that a process's clock may differ from its database's; beyond
 /// that its workers do not run, for they would end envelopes at the wrong time.
 pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
-/// Rows that a worker handles in one run.
+/// Rows that a worker handles in one run at most.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 2_000;
+/// Rows that it handles unless it is configured. Where a database and servers share processors, a transaction of twice
+/// as many rows makes the slowest openings slower (`docs/benchmarks.md`) and credits no cheaper.
+pub const WORKER_BATCH_SIZE_DEFAULT: u32 = 1_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The largest weight of a SET, and any other decimal number of the topology file.

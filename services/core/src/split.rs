@@ -85,7 +85,7 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// Without the formatter, which takes 8,000 instructions for a hash: every look at an envelope shows two.
+/// Without the formatter, which takes 8,000 instructions for a hash: every look at an envelope shows one.
 fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()

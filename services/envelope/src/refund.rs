@@ -19,8 +19,8 @@ pub(crate) fn may_be_due(envelope: &Envelope, now: Timestamp) -> bool {
     envelope.expires_at.is_none_or(|expires_at| expires_at <= now)
 }
 
-/// The moment by which refunds are decided for openings of `now`: never early by the
-/// database's clock.
+/// The moment by which refunds are decided for openings of `now`: not early by the
+/// database's clock, as exactly as that is known.
 ///
 /// # Errors
 /// The answer where our clock is so wrong that nothing may be refunded by it.

@@ -73,7 +73,7 @@ impl Edge {
         Ok(Admitted { traffic, caller: Some(caller), creates })
     }
 
-    /// The same for a grab or an opening of live traffic: gives its caller.
+    /// The same for a grab, an opening or a look of live traffic: gives its caller.
     ///
     /// # Errors
     /// 401 if the token is not good, 429 if its user asks too often.

@@ -12,6 +12,10 @@ use sha2::Sha256;
 const USUAL_HEADERS: [&str; 2] = ["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.", "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9."];
 const MAC_BYTES: usize = 32;
 
+/// The signature of a usual token is not its secret's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Forged;
+
 /// A secret, prepared for many tokens.
 #[derive(Clone)]
 pub(crate) struct Hs256(Hmac<Sha256>);
@@ -21,8 +25,8 @@ impl Hs256 {
         Hs256(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
     }
 
-    /// The claims of a token with a usual header whose signature is right; `None` for every other token.
-    pub(crate) fn claims<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
+    /// The claims of a token with a usual header, unless it is forged; `None` for a token that is not judged here.
+    pub(crate) fn claims<C: DeserializeOwned>(&self, token: &str) -> Option<Result<C, Forged>> {
         let (signed, signature) = token.rsplit_once('.')?;
         let payload = USUAL_HEADERS.iter().find_map(|header| signed.strip_prefix(header))?;
         let mut mac = [0; MAC_BYTES];
@@ -30,8 +34,13 @@ impl Hs256 {
             return None;
         }
         // Compares in constant time.
-        self.0.clone().chain_update(signed).verify_slice(&mac).ok()?;
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+        if self.0.clone().chain_update(signed).verify_slice(&mac).is_err() {
+            return Some(Err(Forged));
+        }
+        let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        // Claims are an object (RFC 7519, 7.2); serde would take them from an array as well.
+        let is_object = claims.first() == Some(&b'{');
+        serde_json::from_slice(&claims).ok().filter(|_| is_object).map(Ok)
     }
 }
 
@@ -60,8 +69,8 @@ mod tests {
         for claims in [json!({ "sub": "li", "exp": 4_000_000_000_u32 }), json!({ "sub": "\u{1f9e7}", "groups": ["a"] })]
         {
             let token = token_of(&claims);
-            assert_eq!(Hs256::new(SECRET).claims::<Value>(&token), Some(claims));
-            assert_eq!(Hs256::new(SECRET).claims::<Value>(&token), by_the_library(&token));
+            assert_eq!(Hs256::new(SECRET).claims::<Value>(&token), Some(Ok(claims.clone())));
+            assert_eq!(by_the_library(&token), Some(claims));
         }
     }
 
@@ -75,20 +84,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_altered_anywhere_has_no_claims_here_unless_the_library_reads_the_same() {
+    fn what_is_altered_anywhere_has_no_claims_and_is_forged_only_if_the_library_refuses_it() {
         let token = token_of(&json!({ "sub": "li", "exp": 4_000_000_000_u32 }));
         let key = Hs256::new(SECRET);
         for place in 0..token.len() {
             for other in ["A", "B", ".", "=", "~", ""] {
                 let altered = format!("{}{other}{}", &token[..place], &token[place + 1..]);
                 let here = key.claims::<Value>(&altered);
-                assert!(here.is_none() || here == by_the_library(&altered), "{altered}");
-                assert!(here.is_none() || altered == token, "{altered}");
+                assert!(!matches!(here, Some(Ok(_))) || altered == token, "{altered}");
+                assert!(here != Some(Err(Forged)) || by_the_library(&altered).is_none(), "{altered}");
             }
         }
         for other in ["", ".", "..", &format!("{token}."), &format!("{token}A"), &token[1..], "a.b.c"] {
             assert_eq!(key.claims::<Value>(other), None, "{other}");
         }
-        assert_eq!(Hs256::new(b"another secret").claims::<Value>(&token), None);
+        assert_eq!(Hs256::new(b"another secret").claims::<Value>(&token), Some(Err(Forged)));
+    }
+
+    #[test]
+    fn claims_that_are_no_object_are_not_judged_here() {
+        for claims in [json!(["li", 4_000_000_000_u32, null, null, null, [], null]), json!("li"), json!(1)] {
+            assert_eq!(Hs256::new(SECRET).claims::<Value>(&token_of(&claims)), None, "{claims}");
+        }
     }
 }

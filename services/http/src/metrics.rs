@@ -217,7 +217,7 @@ impl Collector for HttpMetrics {
         let help = "Requests before their Retry-After: they were delayed until then, or refused where an equal one was delayed";
         early.encode(encoder.encode_descriptor("hongbao_http_requests_early", help, None, MetricType::Counter)?)?;
         let fast = ConstCounter::new(self.0.fast.load(Ordering::Relaxed));
-        let help = "Grabs and openings that looked as usual and were answered past hyper and the router";
+        let help = "Grabs, openings and looks that were written as usual and answered past hyper and the router";
         fast.encode(encoder.encode_descriptor("hongbao_http_requests_fast", help, None, MetricType::Counter)?)?;
         self.0.links.encode("hongbao_http", &mut encoder)?;
         encode_routes(&self.0.real, "", &mut encoder)?;

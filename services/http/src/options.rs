@@ -34,7 +34,7 @@ pub struct ServeOptions {
     pub refused: Refused,
     /// Whether one that comes too early may wait: at the front door.
     pub lets_wait: bool,
-    /// Whether grabs and openings are answered past hyper, where the routes can.
+    /// Whether grabs, openings and looks are answered past hyper, where the routes can.
     pub fast_path: bool,
     /// Links at the same time; 0 where none is offered.
     pub links_max: usize,

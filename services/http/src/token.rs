@@ -14,7 +14,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::hs256::Hs256;
+use crate::hs256::{Forged, Hs256};
 use crate::problem::{Code, Problem};
 
 /// Who calls, as the token says. Cheap to clone; handlers take it as an argument.
@@ -215,7 +215,8 @@ impl Verifier {
     fn decode(&self, token: &str, now: Timestamp) -> Result<Verified, Problem> {
         let inner = &*self.0;
         let claims = match inner.hs256.as_ref().and_then(|usual| usual.claims(token)) {
-            Some(claims) => claims,
+            Some(Ok(claims)) => claims,
+            Some(Err(Forged)) => return Err(refuse(FORGED)),
             None => match jsonwebtoken::decode::<Claims>(token, &inner.key, &inner.validation) {
                 Ok(data) => data.claims,
                 Err(error) => return Err(refuse(reason(error.kind()))),
@@ -266,11 +267,13 @@ fn refuse(detail: &'static str) -> Problem {
     Problem::new(Code::Unauthorized, detail)
 }
 
+const FORGED: &str = "the token's signature is wrong";
+
 /// Says no more than what the token's owner can see anyway.
 fn reason(error: &jsonwebtoken::errors::ErrorKind) -> &'static str {
     use jsonwebtoken::errors::ErrorKind;
     match error {
-        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        ErrorKind::InvalidSignature => FORGED,
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "the token's algorithm is not accepted",
         ErrorKind::Json(_) => "the token's header or claims are not as they should be",
         _ => "the token is not a JWT",

@@ -15,16 +15,17 @@ const RIGHT_FOR: Duration = Duration::from_secs(5);
 /// How long it counts that it was not.
 const WRONG_FOR: Duration = Duration::from_secs(1);
 
-/// Milliseconds that `clock` is ahead of the database's, below zero if it is behind. A
-/// database without a clock of its own has ours.
+/// Milliseconds that `clock` is ahead of the database's at least, below zero if it is behind; the time that the
+/// database took to answer is no difference. A database without a clock of its own has ours.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn clock_ahead_ms(store: &dyn Store, clock: &dyn Clock) -> Result<i64, StoreError> {
+    let before = clock.now();
     let Some(theirs) = store.clock().await? else { return Ok(0) };
-    let ours = clock.now();
-    // At most one of the two is above zero.
-    Ok(ours.millis_since(*theirs.end()) - theirs.start().millis_since(ours))
+    let after = clock.now();
+    // It is between the two of some moment between ours; at most one of the differences is above zero.
+    Ok(before.millis_since(*theirs.end()) - theirs.start().millis_since(after))
 }
 
 /// Whether a clock is too far from the database's for a refund: one that is written an hour

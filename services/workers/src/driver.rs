@@ -18,7 +18,7 @@ use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{
     JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_QUIET_REST_MAX, JOB_REST_MAX,
-    JOB_SKIPPED_REST_MIN, LATE_JOB_REST_MAX, SEAL_AFTER_DAYS, WORKER_BATCH_SIZE_MAX,
+    JOB_SKIPPED_REST_MIN, LATE_JOB_REST_MAX, SEAL_AFTER_DAYS, WORKER_BATCH_SIZE_DEFAULT, WORKER_BATCH_SIZE_MAX,
 };
 use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
@@ -76,7 +76,7 @@ pub struct WorkerOptions {
 impl Default for WorkerOptions {
     fn default() -> WorkerOptions {
         WorkerOptions {
-            batch_size_max: WORKER_BATCH_SIZE_MAX,
+            batch_size_max: WORKER_BATCH_SIZE_DEFAULT,
             // At the peak three quarters are left to openings; credits catch up after it.
             duty_percent: 25,
             duty_percent_max: 90,

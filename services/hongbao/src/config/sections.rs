@@ -212,7 +212,7 @@ pub struct Http {
     pub drain_timeout_ms: u64,
     /// Threads of a process; 0: one for each processor.
     pub threads: usize,
-    /// Whether grabs and openings that look as usual are answered past hyper and the router.
+    /// Whether grabs, openings and looks that are written as usual are answered past hyper and the router.
     pub fast_path: bool,
 }
 

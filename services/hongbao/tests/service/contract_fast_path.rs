@@ -126,6 +126,9 @@ fn requests(id: &str, ended: &str, ticket: &str, takes_looks: bool) -> Vec<(Stri
         look(ended, &wang),
         look(id, &li),
         look(id, &expired),
+        look(id, &foreign),
+        look(id, "nonsense"),
+        look(&id.to_uppercase(), &wang),
         look("0199c0de-0000-7000-8000-000000000001", &wang),
         look(id, &wang).replace("\r\n\r\n", "\r\ncontent-length: 0\r\naccept: */*\r\n\r\n"),
     ];
@@ -144,6 +147,8 @@ fn requests(id: &str, ended: &str, ticket: &str, takes_looks: bool) -> Vec<(Stri
         look(&format!("{id}?limit=1"), &wang),
         look(&format!("{id}?after_seq=x"), &wang),
         look(id, &wang).replace("GET", "DELETE"),
+        look(&format!("{id}?"), &wang),
+        look(id, &wang) + &grab(id, &zhao),
         look(id, &wang).replace("\r\n\r\n", "\r\ncontent-length: 2\r\n\r\n{}"),
         open(&wang, &"x".repeat(16_385)),
         open(&wang, &good).replace("content-length", "transfer-encoding: chunked\r\ncontent-length"),

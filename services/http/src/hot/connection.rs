@@ -1,4 +1,4 @@
-//! A connection as long as it brings nothing but the three calls.
+//! A connection as long as it brings nothing but the calls that are answered here.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::request_id::RequestIds;
 
+/// Nearly all answers are shorter.
+const HOT_ANSWER_BYTES_USUAL: usize = 512;
+
 /// What happens next on a connection that waits.
 enum Next {
     /// Bytes have come.
@@ -24,7 +27,7 @@ enum Next {
     End,
 }
 
-/// Answers the three calls. Gives the bytes of the first other request, and of what follows
+/// Answers the calls that `calls` takes. Gives the bytes of the first other request, and of what follows
 /// it, for hyper; `None` if the connection is over.
 pub(crate) async fn drive(
     calls: &dyn HotCalls,
@@ -35,7 +38,7 @@ pub(crate) async fn drive(
     quit: &mut oneshot::Receiver<()>,
 ) -> Option<Vec<u8>> {
     let mut received = Vec::with_capacity(HOT_REQUEST_BYTES_MAX);
-    let mut out = Vec::with_capacity(512);
+    let mut out = Vec::with_capacity(HOT_ANSWER_BYTES_USUAL);
     let mut deadline = Instant::now() + options.head_timeout;
     let mut timer = pin!(sleep_until(deadline.into()));
     // Requests that a client sends before it has its answer are unusual: they are answered after this one.
@@ -73,7 +76,6 @@ pub(crate) async fn drive(
         // The client has gone.
         let (answer, id, ended) = answered?;
         let is_last = !matches!(quit.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        out.clear();
         let ends = response::write(&mut out, answer, &id, is_last).await.ok()?;
         received.clear();
         received.append(&mut early);
@@ -83,6 +85,9 @@ pub(crate) async fn drive(
             written +=
                 timeout(options.idle_timeout, stream.write(&out[written..])).await.ok()?.ok().filter(|n| *n > 0)?;
         }
+        // A look may have had many openings, and the connection may be idle for long.
+        out.clear();
+        out.shrink_to(HOT_REQUEST_BYTES_MAX);
         if ends {
             // The request was read whole, so that closing loses no answer to a client that waits for it.
             return None;
