@@ -10,12 +10,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// If it is set, all processes that the tests start have this value of `http.fast_path`.
+pub const FAST_PATH_OF_TESTS: &str = "TESTS_HTTP_FAST_PATH";
+
 /// The binary with arguments, and without what the environment of the tests
 /// would configure.
 pub fn hongbao(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hongbao"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HONGBAO_")) {
         command.env_remove(name);
+    }
+    if let Some(value) = std::env::var_os(FAST_PATH_OF_TESTS) {
+        command.env("HONGBAO_HTTP__FAST_PATH", value);
     }
     command.args(arguments);
     command

@@ -4,12 +4,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::common::FAST_PATH_OF_TESTS;
 use crate::rehearsal_installation::Installation;
-use crate::support::{Service, TOKEN_SECRET, User, connect, lucky, seconds_from_now, sign, wait_until};
+use crate::support::{Service, TOKEN_SECRET, User, connect, lucky, seconds_from_now, sign, text, wait_until};
 
 const SOON: Duration = Duration::from_secs(15);
 /// A header that no answer depends on, and that only hyper reads.
@@ -216,6 +218,15 @@ fn a_gateway_gives_the_same_bytes_on_both_paths() {
     let [li, wang] = ["li", "wang"].map(|name| installation.user(name));
     wait_until(SOON, "the gateway to find the server", || li.get("/v1/wallet").status == 200);
     check_same_bytes(installation.gateway, &li, &wang, false);
+}
+
+#[test]
+fn the_contract_holds_too_where_hyper_reads_every_request() {
+    let mut tests = Command::new(std::env::current_exe().unwrap());
+    let tests = tests.args(["contract", "--skip", "contract_fast_path"]).env(FAST_PATH_OF_TESTS, "false");
+    let run = tests.output().unwrap();
+    let printed = text(&run.stdout);
+    assert!(run.status.success() && !printed.contains(" 0 passed"), "{printed}{}", text(&run.stderr));
 }
 
 #[test]

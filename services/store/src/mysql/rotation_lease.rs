@@ -25,7 +25,11 @@ impl RotationLease {
 
     /// Takes it, or keeps it for longer than one table may take.
     pub async fn hold(&self) -> Result<bool, StoreError> {
-        Ok(self.leases.hold(&[JOB], &self.holder, ROTATION_LEASE).await? == [true])
+        match self.leases.hold(&[JOB], &self.holder, ROTATION_LEASE).await {
+            // It met another process that takes it.
+            Err(StoreError::Locked(_)) => Ok(false),
+            held => Ok(held? == [true]),
+        }
     }
 
     /// Lets another process rotate.
