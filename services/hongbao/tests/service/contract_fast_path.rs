@@ -16,6 +16,8 @@ use crate::support::{Service, TOKEN_SECRET, User, connect, lucky, seconds_from_n
 const SOON: Duration = Duration::from_secs(15);
 /// A header that no answer depends on, and that only hyper reads.
 const FOR_HYPER: &str = "x-read-by: hyper\r\n";
+/// An id of no envelope.
+const NEVER_MADE: &str = "0199c0de-0000-7000-8000-000000000001";
 /// An answer begins so.
 const HEAD: &[u8] = b"HTTP/1.1 ";
 
@@ -72,19 +74,24 @@ fn shown(answer: &str) -> String {
     shown
 }
 
-fn fast_requests(address: SocketAddr) -> u64 {
+fn metric(address: SocketAddr, name: &str) -> usize {
     let metrics = User::new("", None, address).get("/metrics");
     let text = String::from_utf8(metrics.body).unwrap();
-    let line = text.lines().find(|line| line.starts_with("hongbao_http_requests_fast_total ")).unwrap();
+    let line = text.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
     line.rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+fn fast_requests(address: SocketAddr) -> usize {
+    metric(address, "hongbao_http_requests_fast_total")
+}
+
+fn post(path: &str, token: &str, body: &str) -> String {
+    let (length, host) = (body.len(), "host: localhost\r\n");
+    format!("POST {path} HTTP/1.1\r\n{host}authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 /// The requests about an envelope, with whether they are written as usual.
 fn requests(id: &str, ended: &str, ticket: &str, takes_looks: bool) -> Vec<(String, bool)> {
-    let post = |path: &str, token: &str, body: &str| {
-        let (length, host) = (body.len(), "host: localhost\r\n");
-        format!("POST {path} HTTP/1.1\r\n{host}authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}")
-    };
     let (wang, zhao, li) = (token("wang"), token("zhao"), token("li"));
     let open = |token: &str, body: &str| post(&format!("/v1/envelopes/{id}/open"), token, body);
     let grab = |id: &str, token: &str| post(&format!("/v1/envelopes/{id}/grab"), token, "");
@@ -114,7 +121,7 @@ fn requests(id: &str, ended: &str, ticket: &str, takes_looks: bool) -> Vec<(Stri
         grab(id, &expired),
         grab(ended, &li),
         grab(ended, &wang),
-        grab("0199c0de-0000-7000-8000-000000000001", &wang),
+        grab(NEVER_MADE, &wang),
         grab("ffffffff-ffff-7fff-bfff-ffffffffffff", &wang),
         post(&format!("/v1/envelopes/{id}/grab"), &wang, "what stands here is not looked at"),
         post(&format!("/v1/envelopes/{id}/grab"), &wang, &grab(id, &zhao)),
@@ -131,7 +138,7 @@ fn requests(id: &str, ended: &str, ticket: &str, takes_looks: bool) -> Vec<(Stri
         look(id, &foreign),
         look(id, "nonsense"),
         look(&id.to_uppercase(), &wang),
-        look("0199c0de-0000-7000-8000-000000000001", &wang),
+        look(NEVER_MADE, &wang),
         look(id, &wang).replace("\r\n\r\n", "\r\ncontent-length: 0\r\naccept: */*\r\n\r\n"),
     ];
     let smuggled = format!("\r\n\r\n{}", grab(id, &zhao));
@@ -217,6 +224,14 @@ fn a_gateway_gives_the_same_bytes_on_both_paths() {
     let _gateway = installation.start_with("gateway", &[("HONGBAO_DEV_CALLS", "true")]);
     let [li, wang] = ["li", "wang"].map(|name| installation.user(name));
     wait_until(SOON, "the gateway to find the server", || li.get("/v1/wallet").status == 200);
+    // A thread opens its link with its first call, which itself goes over HTTP: then the lines of a head come in
+    // another order.
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let first_call = post(&format!("/v1/envelopes/{NEVER_MADE}/grab"), &token("wang"), "");
+    wait_until(SOON, "each thread to have a link", || {
+        answers(installation.gateway, first_call.as_bytes(), 1);
+        metric(installation.gateway, "hongbao_gateway_links") >= threads
+    });
     check_same_bytes(installation.gateway, &li, &wang, false);
 }
 
