@@ -102,7 +102,7 @@ async fn a_batch_enters_at_once_and_a_kept_permit_asks_nothing() {
     assert!(permits.enter(&ids).await.iter().all(|entered| *entered));
     // Beside them it asks what the other processes of the host are.
     let of_host = 0..30;
-    assert!(of_host.contains(&(metrics.round_trips.get() - 100)), "one question for each that was nobody's");
+    assert!(of_host.contains(&(metrics.round_trips.get() - 100)), "one question for each that no process held");
     for _ in 0..5 {
         permits.leave(&ids);
         assert!(permits.enter(&ids).await.iter().all(|entered| *entered));

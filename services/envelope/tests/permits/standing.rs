@@ -69,7 +69,7 @@ async fn a_process_that_asks_leaves_room_for_those_that_do_not() {
     assert!(!enters(&lanes, id(1)).await && !enters(&direct, id(1)).await);
 
     direct.close().await;
-    within(Duration::from_secs(10), "nobody asks any more", async || lanes_metrics.standing.get() == 1).await;
+    within(Duration::from_secs(10), "no process asks any more", async || lanes_metrics.standing.get() == 1).await;
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn the_standing_permits_are_told_to_a_memcached_that_has_lost_them_or_was_
     let (permits, metrics) = with_lanes(memcached.address(), 1, 16).await;
     let stream = TcpStream::connect(memcached.address()).await.unwrap();
     Protocol::new(stream).flush().await.unwrap();
-    within(Duration::from_secs(10), "it is told again", async || {
+    within(Duration::from_secs(10), "it is written again", async || {
         stored(&memcached, "standing").await.starts_with("1=1@")
     })
     .await;

@@ -185,7 +185,7 @@ async fn leases_are_bounded_and_whoever_finds_none_is_told_in_time() {
     let (one, _two) = (connections.lease().await.unwrap(), connections.lease().await.unwrap());
     let reason = unavailable(connections.lease().await);
     assert!(reason.contains("in use"), "{reason}");
-    assert!(connections.ping().await.is_ok(), "who only asks whether it lives waits for nobody");
+    assert!(connections.ping().await.is_ok(), "the question whether it lives waits for no other");
     let held = connections.dedicated().await.unwrap();
     one.give_back();
     connections.lease().await.unwrap().give_back();

@@ -2,7 +2,7 @@
 //!
 //! A process whose openings all go through lanes holds one permit of every envelope
 //! (`standing.rs`), under a cap of eight or more: entering asks nothing then, and what
-//! the host holds is told and read four times a second.
+//! the host holds is written and read four times a second.
 //!
 //! All others ask for each envelope. One key for each, `hongbao:permit:<id>`, says who holds how many permits;
 //! it is changed by `gets` and `cas`, or by `add` when it is absent. A permit
@@ -301,12 +301,12 @@ impl Inner {
             return;
         }
         let stop = || self.states.lock().standing.stop();
-        let told = match link.is_up() {
+        let of_host = match link.is_up() {
             true => tell_host(&mut link, &self.terms, self.cap(), stop).await.inspect_err(|error| self.broke(error)),
             false => Ok((None, 0)),
         };
         // Without memcached each process counts for itself.
-        let (usable_until, reserved) = told.unwrap_or_default();
+        let (usable_until, reserved) = of_host.unwrap_or_default();
         self.states.lock().standing.set(usable_until, reserved);
         self.terms.metrics.standing.set(usable_until.is_some().into());
     }

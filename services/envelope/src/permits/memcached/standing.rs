@@ -94,7 +94,7 @@ pub async fn tell_host(
     Ok((Some(Instant::now() + Duration::from_secs(left_s.unsigned_abs())), reserved))
 }
 
-/// Takes back what this process has told.
+/// Removes the entries of this process.
 pub async fn leave_host(link: &mut Link, terms: &Terms) -> Result<()> {
     for name in [STANDING, ASKING] {
         link.keep(name, 0, None, terms).await?;
