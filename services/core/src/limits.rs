@@ -28,7 +28,7 @@ pub const HOT_REQUEST_BYTES_MAX: usize = 4 * 1024;
 pub const HOT_REQUEST_HEADERS_MAX: usize = 16;
 /// Digits of its `Content-Length`: no body of a call that is answered past hyper needs more.
 pub const HOT_REQUEST_LENGTH_DIGITS_MAX: usize = 4;
-/// Lines of the log in a second, in each process, about links that break or are not opened.
+/// Lines of the log in a second, in each process, about links that break.
 pub const LINK_LINES_PER_S_MAX: u64 = 1;
 /// Milliseconds that the head of a request may take to arrive.
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
@@ -328,7 +328,7 @@ pub const CLOCK_SKEW_MS_MAX: i64 = 30_000;
 /// Rows that a worker handles in one run at most.
 pub const WORKER_BATCH_SIZE_MAX: u32 = 2_000;
 /// Rows that it handles unless it is configured. Where a database and servers share processors, a transaction of twice
-/// as many rows makes the slowest openings slower (`docs/benchmarks.md`) and credits no cheaper.
+/// as many rows makes the slowest openings slower (`docs/benchmarks.md`).
 pub const WORKER_BATCH_SIZE_DEFAULT: u32 = 1_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -379,12 +379,12 @@ pub const LINK_FAILED_MS_MIN: u64 = 100;
 /// Milliseconds in which a server confirms that a request is cancelled; a link on which it has not is given no further
 /// requests until it does.
 pub const LINK_CANCEL_MS_MAX: u64 = 500;
+/// Milliseconds after which such a link is closed.
+pub const LINK_SILENT_MS_MAX: u64 = 10_000;
 /// Bytes that one read of a link may bring at least: many frames.
 pub const LINK_READ_BYTES_MIN: usize = 2 * 1024;
 /// Bytes of a buffer that a link reads into; a frame that is kept keeps the one that it came in.
 pub const LINK_BUFFER_BYTES_MAX: usize = 16 * 1024;
-/// Milliseconds after which such a link is closed.
-pub const LINK_SILENT_MS_MAX: u64 = 10_000;
 /// Milliseconds from the head of a server's answer to its end, through a gateway.
 pub const FORWARD_REST_MS_MAX: u64 = 30_000;
 /// Bytes that a gateway reads of a server's answer to a probe.

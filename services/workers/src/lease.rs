@@ -211,10 +211,11 @@ impl Keeper {
             return true;
         }
         let answer = self.hold_what_is_free(&jobs, asks).await;
-        if let Err(error) = answer.as_ref().map_err(|error| error.to_string())
-            && !was_failing
-        {
-            tracing::error!(error, "the leases cannot be asked for");
+        match &answer {
+            // Another process was asking at the same moment; what is held stays so.
+            Err(StoreError::Locked(error)) => tracing::debug!(error, "the leases are asked for again"),
+            Err(error) if !was_failing => tracing::error!(%error, "the leases cannot be asked for"),
+            _ => {}
         }
         for job in jobs {
             self.metrics.lease_held(job.job, is_held(*job.until.borrow()));

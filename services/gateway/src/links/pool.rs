@@ -57,7 +57,7 @@ impl Links {
             Some(of_server) => of_server,
             None => {
                 // Servers that are in no topology any more.
-                servers.retain(|_, of_server| of_server.server.strong_count() > 0);
+                servers.retain(|_, of_server| of_server.server.strong_count() > 0 || of_server.is_in_use());
                 servers.entry(server.address).or_insert_with(|| ServerLinks::of(server))
             }
         };
@@ -120,6 +120,11 @@ impl ServerLinks {
     fn of(server: &Arc<Upstream>) -> ServerLinks {
         let (server, links) = (Arc::downgrade(server), Vec::new());
         ServerLinks { server, links, is_opening: false, failures: 0, not_before: None }
+    }
+
+    /// Whether there are links; a server of the topology before may have had this address, too.
+    fn is_in_use(&self) -> bool {
+        self.is_opening || !self.links.is_empty()
     }
 
     fn may_open(&self) -> bool {

@@ -115,6 +115,16 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_that_of_the_table_of_calls() {
+        for call in [Call::Open, Call::Grab, Call::Detail] {
+            let (method, path) = (call.info().method.as_str(), call.path().replace("{id}", ID));
+            let text =
+                format!("{method} {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer t\r\ncontent-length: 0\r\n\r\n");
+            assert_eq!(read(text.as_bytes()).unwrap().call, call);
+        }
+    }
+
+    #[test]
     fn a_request_that_is_cut_anywhere_or_followed_by_anything_is_not_read_here() {
         let text = usual();
         for end in 0..text.len() {
