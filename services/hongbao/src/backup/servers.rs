@@ -104,7 +104,7 @@ async fn reach(all: &[Databases]) -> Result<Vec<(String, Reached)>, String> {
 
 /// All at the same time, so that none waits for another one's lock.
 async fn freeze(reached: Vec<(String, Reached)>) -> Result<Vec<Frozen>, String> {
-    let freeze = async |(what, reached): (String, Reached)| {
+    let freeze = |(what, reached): (String, Reached)| async move {
         reached.freeze().await.map_err(|error| format!("{what}: {error}; the user of a backup needs RELOAD"))
     };
     try_join_all(reached.into_iter().map(freeze)).await
