@@ -207,12 +207,13 @@ pub trait Crediting: Send + Sync {
     /// [`Crediting::tail_position`] of these tables, in their order.
     async fn tail_positions(&self, tables: &[TableRef]) -> Result<Vec<i64>, StoreError>;
 
-    /// Active envelopes of a table whose journal goes beyond `settled_seq`,
-    /// by id after `after`. For what a tail has missed.
+    /// Active envelopes of a table whose journal goes beyond `settled_seq`, by id after `after`: those of which the
+    /// first entry beyond lies at a position up to `through`. For what a tail has missed.
     async fn unsettled(
         &self,
         table: TableRef,
         after: Option<EnvelopeId>,
+        through: i64,
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError>;
 

@@ -18,7 +18,7 @@ pub struct Plain {
     pub scan_entries: String,
     /// A page in the order of writing: after which position, how many.
     pub tail: String,
-    /// Active envelopes with entries that were not credited: after which id, how many.
+    /// Active envelopes with entries that were not credited: after which id, through which position, how many.
     pub unsettled: String,
     /// Counts active envelopes, and those of them with entries that were not credited: after which id, how many.
     pub count_active: String,
@@ -89,7 +89,7 @@ impl Plain {
             ),
             unsettled: format!(
                 "SELECT /* unsettled */ {e} FROM {envelope} e WHERE e.stage = 1 AND e.id > ? AND EXISTS \
-                 (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id AND j.seq = e.settled_seq + 1) \
+                 (SELECT 1 FROM {entry} j WHERE j.envelope_id = e.id AND j.seq = e.settled_seq + 1 AND j.position <= ?) \
                  ORDER BY e.id LIMIT ?"
             ),
             unpaid: format!(

@@ -236,7 +236,7 @@ impl Crediting for LeftStore {
         Ok(vec![0; tables.len()])
     }
 
-    async fn unsettled(&self, _: TableRef, _: Option<EnvelopeId>, _: u32) -> Result<Vec<Envelope>, StoreError> {
+    async fn unsettled(&self, _: TableRef, _: Option<EnvelopeId>, _: i64, _: u32) -> Result<Vec<Envelope>, StoreError> {
         Ok(Vec::new())
     }
 

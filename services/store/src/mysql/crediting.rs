@@ -38,10 +38,11 @@ impl Crediting for MysqlStore {
         &self,
         table: TableRef,
         after: Option<EnvelopeId>,
+        through: i64,
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError> {
         let statements = self.at(table)?;
-        let query = sqlx::query(&statements.plain.unsettled).bind(rows::cursor(&after)).bind(limit);
+        let query = sqlx::query(&statements.plain.unsettled).bind(rows::cursor(&after)).bind(through).bind(limit);
         self.all(query, |row| rows::envelope(row, 0)).await
     }
 

@@ -41,13 +41,12 @@ impl Crediting for SqliteStore {
         &self,
         table: TableRef,
         after: Option<EnvelopeId>,
+        through: i64,
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError> {
         let (file, statements) = self.at(table)?;
-        all(file, sqlx::query(&statements.plain.unsettled).bind(rows::cursor(&after)).bind(limit), |row| {
-            rows::envelope(row, 0)
-        })
-        .await
+        let query = sqlx::query(&statements.plain.unsettled).bind(rows::cursor(&after)).bind(through).bind(limit);
+        all(file, query, |row| rows::envelope(row, 0)).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {

@@ -234,7 +234,9 @@ with_faults! { Journals {
 with_faults! { Crediting {
     StoreVerb::TailPosition => tail_position(table: TableRef) -> i64;
     StoreVerb::TailPositions => tail_positions(tables: &[TableRef]) -> Vec<i64>;
-    StoreVerb::Unsettled => unsettled(table: TableRef, after: Option<EnvelopeId>, limit: u32) -> Vec<Envelope>;
+    StoreVerb::Unsettled => unsettled(
+        table: TableRef, after: Option<EnvelopeId>, through: i64, limit: u32
+    ) -> Vec<Envelope>;
     StoreVerb::Settle(settlements) => settle(settlements: &[Settlement]) -> ();
 } and {
     async fn tail(&self, table: TableRef, position: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {

@@ -5,7 +5,7 @@ use hongbao_core::{Entry, Envelope, EnvelopeId, Journal, Stage};
 use super::{
     DAY_MS, Fixture, NOW, created, ids_of_one_table, ids_of_two_tables, make_active, openings, refund, user, write,
 };
-use hongbao_store::{Settlement, Waiting};
+use hongbao_store::{Settlement, TailEntry, Waiting};
 
 /// The credit worker sees every entry once, those of one server in the order in
 /// which it wrote them (I6).
@@ -130,7 +130,7 @@ pub async fn what_the_tail_has_missed_is_found(on: &Fixture) {
     }
     let mut found = Vec::new();
     let mut after: Option<EnvelopeId> = None;
-    while let page @ [.., last] = on.other.unsettled(table, after, 3).await.unwrap().as_slice() {
+    while let page @ [.., last] = on.other.unsettled(table, after, i64::MAX, 3).await.unwrap().as_slice() {
         after = Some(last.id);
         found.extend_from_slice(page);
     }
@@ -138,7 +138,15 @@ pub async fn what_the_tail_has_missed_is_found(on: &Fixture) {
 
     let last = Settlement { envelope_id: behind[0].id, settled_seq: 3, ended: true };
     on.store.settle(&[last]).await.unwrap();
-    assert_eq!(on.store.unsettled(table, None, 10).await.unwrap(), behind[1..]);
+    assert_eq!(on.store.unsettled(table, None, i64::MAX, 10).await.unwrap(), behind[1..]);
+
+    // As far as a tail has come: the entry that settles next is what counts.
+    let tail = on.store.tail(table, 0, 1_000).await.unwrap();
+    let is_next =
+        |row: &&TailEntry| row.entry.envelope_id == behind[1].id && row.entry.seq == behind[1].settled_seq + 1;
+    let next = tail.iter().find(is_next).expect("it was written").position;
+    assert_eq!(on.store.unsettled(table, None, next - 1, 10).await.unwrap(), []);
+    assert_eq!(on.store.unsettled(table, None, next, 10).await.unwrap(), behind[1..2]);
 }
 
 /// Those that wait for a payment for too long, page by page; no others.

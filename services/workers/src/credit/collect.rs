@@ -7,7 +7,7 @@
 //! comes round all tables for ever, slowly, because positions are no promise:
 //! on some databases a transaction may commit after one with a higher position,
 //! and a tail then passes its rows unseen. [Rechecks](super::gaps) find
-//! nearly all of these, and soon.
+//! nearly all of these, and soon. Where a table has a tail, its sweep leaves to it what lies ahead of it.
 //!
 //! The `settled_seq` that comes with a row is fresh: a run reads it after the
 //! settlements of the run before have been committed, and one run takes an
@@ -137,7 +137,7 @@ pub(super) async fn follow_tail(
             // One damaged row hides all that follow it in the tail: the sweep
             // goes around it, envelope by envelope.
             let sweep = tail.sweep.get_or_insert_default();
-            sweep_page(store, batch, table, sweep).await?;
+            sweep_page(store, batch, table, sweep, i64::MAX).await?;
             cursors.tails.insert(table, tail);
             return Err(error);
         }
@@ -154,7 +154,7 @@ pub(super) async fn follow_tail(
     }
     if let Some(sweep) = &mut tail.sweep
         && batch.capacity_left() > 0
-        && sweep_page(store, batch, table, sweep).await?
+        && sweep_page(store, batch, table, sweep, last.map_or(tail.position, |(position, _)| position)).await?
     {
         tail.sweep = None;
     }
@@ -240,12 +240,13 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
     Ok(complete)
 }
 
-/// One page of a table's sweep. True when the sweep is done.
+/// One page of a table's sweep over entries up to the position `through`. True when the sweep is done.
 async fn sweep_page(
     store: &dyn Store,
     batch: &mut Batch,
     table: TableRef,
     sweep: &mut Sweep,
+    through: i64,
 ) -> Result<bool, StoreError> {
     if let Some((id, seq)) = sweep.within
         && !batch.has(id)
@@ -271,7 +272,7 @@ async fn sweep_page(
     sweep.within = None;
 
     let asked = batch.capacity_left().min(SWEEP_PAGE);
-    let page = store.unsettled(table, sweep.after, asked).await?;
+    let page = store.unsettled(table, sweep.after, through, asked).await?;
     let full = page.len() as u32 == asked;
     for envelope in page {
         let id = envelope.id;
@@ -311,7 +312,8 @@ pub(super) async fn sweep_table(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let capacity_left = batch.capacity_left();
-    if sweep_page(store, batch, table, &mut cursors.round.sweep).await? {
+    let through = cursors.tails.get(&table).map_or(i64::MAX, |tail| tail.position);
+    if sweep_page(store, batch, table, &mut cursors.round.sweep, through).await? {
         cursors.pass(now);
     }
     if batch.capacity_left() < capacity_left {
