@@ -110,9 +110,9 @@ impl ServerMetrics {
         metrics
     }
 
-    /// The metrics of the lane of a database.
-    pub fn lane(&self, database: u8) -> LaneMetrics {
-        let queue_depth = self.queue_depth.get_or_create_owned(&LaneLabels { lane: database.into() });
+    /// The metrics of the lane of a writer.
+    pub fn lane(&self, writer: u8) -> LaneMetrics {
+        let queue_depth = self.queue_depth.get_or_create_owned(&LaneLabels { lane: writer.into() });
         LaneMetrics { queue_depth, ..self.shared.clone() }
     }
 

@@ -119,6 +119,10 @@ pub trait Store:
         0
     }
 
+    /// Which writer appends to a database; `None` if the store does not have that one. Entries for the databases of
+    /// one writer can be written by one [`append`](Journals::append).
+    fn writer_of(&self, database: u8) -> Option<u8>;
+
     /// Which ids the databases accept, as they say now.
     async fn fence(&self) -> Result<Fence, StoreError> {
         Ok(Fence::open())
@@ -133,7 +137,7 @@ pub trait Store:
 /// Envelopes until they are paid.
 #[async_trait]
 pub trait Creation: Send + Sync {
-    /// Writes new envelopes, all of one database: all of them or none, which is
+    /// Writes new envelopes, all of one writer's databases: all of them or none, which is
     /// [`StoreError::Exists`] if one of the ids is taken, and [`StoreError::NotHeld`] if the databases'
     /// [`fence`](Store::fence) does not accept one.
     async fn create(&self, envelopes: &[Envelope]) -> Result<(), StoreError>;
@@ -187,7 +191,7 @@ pub trait Journals: Send + Sync {
     /// A page of the journal after `after_seq`, in order.
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
-    /// Appends entries of envelopes of one database: all of them or none. Those
+    /// Appends entries of envelopes of one [writer](Store::writer_of)'s databases: all of them or none. Those
     /// of one envelope come in the order of their `seq`; beyond the two keys the
     /// database checks nothing.
     async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError>;
@@ -217,7 +221,7 @@ pub trait Crediting: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Envelope>, StoreError>;
 
-    /// Moves settlements forward; never backward. All of one database.
+    /// Moves settlements forward; never backward. All of one writer's databases.
     async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError>;
 }
 

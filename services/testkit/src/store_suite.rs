@@ -60,7 +60,7 @@ macro_rules! store_behaviours {
             two_writers_of_one_seq_have_one_winner
             a_user_opens_an_envelope_once
             a_batch_over_several_tables_is_all_or_nothing
-            a_batch_over_two_databases_is_refused
+            a_batch_over_two_databases_is_written_where_one_writer_has_both
             batches_of_every_size_are_written_in_order
             a_refund_and_an_opening_that_race_have_one_winner
             an_envelope_is_refunded_once

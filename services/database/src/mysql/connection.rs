@@ -325,15 +325,15 @@ impl Connections {
             let said =
                 session::set_up(&mut connection, self.options.statement_timeout, self.options.row_lock_wait_s).await?;
             let start = session::server_start(&mut connection).await?;
-            Ok::<_, sqlx::Error>((Idle::new(node, start, connection), said))
+            Ok::<_, sqlx::Error>((Idle::new(node, start, said.is_of_galera, connection), said))
         };
         let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
         let connected = connected.map_err(|_| NotUsed::Other("no connection in time".to_owned()))?;
         let (idle, said) = connected.map_err(|error| NotUsed::Other(error.to_string()))?;
         self.was_reached.store(true, Ordering::Relaxed);
-        let NodeStatus { durability, is_read_only } = said;
-        let durability = self.judge(durability).map_err(|(durability, reason)| NotUsed::Weak(durability, reason))?;
-        Ok((idle, NodeStatus { durability, is_read_only }))
+        let judged = self.judge(said.durability);
+        let durability = judged.map_err(|(durability, reason)| NotUsed::Weak(durability, reason))?;
+        Ok((idle, NodeStatus { durability, ..said }))
     }
 }
 
@@ -354,6 +354,12 @@ impl Lease {
     /// Which start of which server it belongs to.
     pub fn start(&self) -> ServerStart {
         self.idle.start
+    }
+
+    /// Whether it leads to a node of a Galera cluster, where another node's commit may take a transaction back between
+    /// two of its statements.
+    pub fn is_of_galera(&self) -> bool {
+        self.idle.is_of_galera
     }
 
     /// How long a statement may take.

@@ -26,6 +26,7 @@ pub struct Idle {
     pub node: usize,
     /// Which start of which server it belongs to.
     pub start: ServerStart,
+    pub is_of_galera: bool,
     pub connection: MySqlConnection,
     made_at: Instant,
     /// When it was used last.
@@ -33,9 +34,9 @@ pub struct Idle {
 }
 
 impl Idle {
-    pub fn new(node: usize, start: ServerStart, connection: MySqlConnection) -> Idle {
+    pub fn new(node: usize, start: ServerStart, is_of_galera: bool, connection: MySqlConnection) -> Idle {
         let now = Instant::now();
-        Idle { node, start, connection, made_at: now, used_at: now }
+        Idle { node, start, is_of_galera, connection, made_at: now, used_at: now }
     }
 
     /// It has just been used.

@@ -57,8 +57,8 @@ pub struct MysqlOptions {
     pub password: String,
     /// Accepts a database that may lose commits when the power goes.
     pub allow_weak_durability: bool,
-    /// Leases at the same time, besides those that are held for good: one for each
-    /// database that appends, the one that [`Connections::ping`] keeps, and the barrier's.
+    /// Leases at the same time, besides those that are held for good: those that
+    /// append openings, the one that [`Connections::ping`] keeps, and the barrier's.
     pub connections_max: usize,
     /// For a connection to be made and set up.
     pub connect_timeout: Duration,

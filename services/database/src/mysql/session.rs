@@ -96,6 +96,8 @@ pub struct NodeStatus {
     pub durability: Durability,
     /// It takes no writes.
     pub is_read_only: bool,
+    /// It is of a Galera cluster: another node's commit may take a transaction back between two of its statements.
+    pub is_of_galera: bool,
 }
 
 /// Sets the session up; gives what the node says about itself.
@@ -155,7 +157,8 @@ fn variables(rows: &[MySqlRow]) -> Result<Vec<(String, String)>, sqlx::Error> {
 
 fn said(variables: &[(String, String)]) -> NodeStatus {
     let is_read_only = READ_ONLY.iter().any(|name| value(variables, name).is_some_and(is_on));
-    NodeStatus { durability: durability(variables), is_read_only }
+    let is_of_galera = value(variables, REPLICATES).is_some_and(is_on);
+    NodeStatus { durability: durability(variables), is_read_only, is_of_galera }
 }
 
 /// Full is: the log is flushed at every commit, also the binary log if there is

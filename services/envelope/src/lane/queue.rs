@@ -136,14 +136,14 @@ impl Drop for Place {
 }
 
 impl LaneQueue {
-    /// The queue of the lane of a database, and its other end. Never are more than
+    /// The queue of the lane of a [writer](hongbao_store::Store::writer_of), and its other end. Never are more than
     /// `places_max` inside at once, however fast the lane is.
-    pub fn new(database: u8, places_max: usize, now: Timestamp) -> (LaneQueue, mpsc::Receiver<OpenJob>) {
+    pub fn new(writer: u8, places_max: usize, now: Timestamp) -> (LaneQueue, mpsc::Receiver<OpenJob>) {
         let (jobs, waiting) = mpsc::channel(places_max);
         // Two starts differ in the time, two processes of one host in the number. It
         // only has to be improbable that two are taken for one.
         let start = now.millis().unsigned_abs() << 20;
-        let lane = (start ^ u64::from(std::process::id()) << 7) ^ u64::from(database);
+        let lane = (start ^ u64::from(std::process::id()) << 7) ^ u64::from(writer);
         let limit = AdaptiveLimit::new(AdmissionBounds {
             least: LANE_ADMITS_MIN,
             initial: LANE_ADMITS_AT_FIRST,
@@ -188,8 +188,8 @@ mod tests {
     }
 
     #[test]
-    fn lanes_of_different_databases_and_starts_are_not_mixed_up() {
-        let at = |database, ms| LaneQueue::new(database, 1, Timestamp::from_millis(ms)).0.lane;
+    fn lanes_of_different_writers_and_starts_are_not_mixed_up() {
+        let at = |writer, ms| LaneQueue::new(writer, 1, Timestamp::from_millis(ms)).0.lane;
         let lanes = [at(0, 1_800_000_000_000), at(1, 1_800_000_000_000), at(0, 1_800_000_000_001)];
         assert!(lanes[0] != lanes[1] && lanes[0] != lanes[2] && lanes[1] != lanes[2]);
     }

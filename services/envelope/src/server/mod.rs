@@ -72,7 +72,7 @@ pub struct Server {
     held: Arc<HeldIds>,
     live: Arc<LiveEnvelopes>,
     presence: Presence,
-    /// By number of the database; a SET has some of them.
+    /// By number of the [writer](Store::writer_of).
     lanes: Vec<Option<LaneQueue>>,
     direct: Arc<OpeningContext>,
 }
@@ -108,7 +108,7 @@ pub struct Caller<'a> {
 }
 
 impl Server {
-    /// Starts the lanes, one for each database of the store.
+    /// Starts the lanes, one for each writer of the store.
     pub fn start(parts: ServerParts, registry: &mut Registry) -> (Arc<Server>, ServerTasks) {
         let metrics = ServerMetrics::register(registry, &parts.store.durability().settings);
         let live = LiveEnvelopes::new(parts.options.live_envelopes_max, parts.options.loads_max);
@@ -124,13 +124,14 @@ impl Server {
                 metrics: lane_metrics,
             })
         };
-        let databases: BTreeSet<u8> = parts.store.tables().iter().map(|table| table.database).collect();
+        let writers: BTreeSet<u8> =
+            parts.store.tables().iter().filter_map(|table| parts.store.writer_of(table.database)).collect();
         let mut lanes: Vec<Option<LaneQueue>> = (0..SLOTS).map(|_| None).collect();
         let mut tasks = Vec::new();
-        for &database in &databases {
-            let (queue, waiting) = LaneQueue::new(database, parts.options.lane_queue_max, parts.clock.now());
-            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(database))).run(waiting)));
-            lanes[usize::from(database)] = Some(queue);
+        for &writer in &writers {
+            let (queue, waiting) = LaneQueue::new(writer, parts.options.lane_queue_max, parts.clock.now());
+            tasks.push(tokio::spawn(Lane::new(context(metrics.lane(writer))).run(waiting)));
+            lanes[usize::from(writer)] = Some(queue);
         }
         let sweeper = tokio::spawn(sweep(
             live.clone(),

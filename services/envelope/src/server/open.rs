@@ -97,8 +97,9 @@ impl Server {
     }
 
     fn lane_of(&self, id: EnvelopeId) -> Result<&LaneQueue, Refusal> {
-        let lane = self.lanes.get(usize::from(self.parts.store.table_of(id).database));
-        lane.and_then(Option::as_ref).ok_or(Refusal::Misdirected)
+        let store = &*self.parts.store;
+        let writer = store.writer_of(store.table_of(id).database).map(usize::from);
+        writer.and_then(|writer| self.lanes.get(writer)?.as_ref()).ok_or(Refusal::Misdirected)
     }
 
     fn refuse_full(&self) -> Refusal {

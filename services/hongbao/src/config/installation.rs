@@ -242,6 +242,8 @@ impl Installation {
 
 #[cfg(test)]
 mod tests {
+    use hongbao_core::limits::WRITERS_OF_A_SET_MAX;
+
     use super::*;
 
     fn sample(name: &str) -> PathBuf {
@@ -292,15 +294,13 @@ mod tests {
         let installation = Installation::load(&sample("hongbao.toml"), environment(secrets())).unwrap();
         let topology = sample_topology();
         let readme = std::fs::read_to_string(sample("../README.md")).unwrap();
-        let (most, fold) = (installation.database.connections_max, installation.storage.fold().unwrap());
-        let held = topology.sets.iter().map(|set| topology.held_by(set, fold).unwrap());
-        let databases = held.map(|held| held.databases().len()).max().unwrap();
+        let (most, of_own) = (installation.database.connections_max, WRITERS_OF_A_SET_MAX + 2);
         let processes = topology.sets.iter().map(|set| set.servers.len() + set.workers.len());
         let (of_set, of_all) = (1 + processes.clone().max().unwrap(), 1 + processes.sum::<usize>());
         for reason in [
-            format!("({databases} + {most} + 2) × {of_set} = {}", (databases + most + 2) * of_set),
+            format!("({most} + {of_own}) × {of_set} = {}", (most + of_own) * of_set),
             format!("({most} + 2) × {of_all} = {}", (most + 2) * of_all),
-            "(databases of the SET + `database.connections_max` + 2) ×".to_owned(),
+            format!("(`database.connections_max` + {of_own}) ×"),
             "(`database.connections_max` + 2) ×".to_owned(),
         ] {
             assert!(readme.contains(&reason), "{reason}");

@@ -33,6 +33,10 @@ impl Store for LeftStore {
         Vec::new()
     }
 
+    fn writer_of(&self, _: u8) -> Option<u8> {
+        None
+    }
+
     fn durability(&self) -> Durability {
         Durability { settings: "files that do not change".to_owned(), full: true }
     }

@@ -1,4 +1,5 @@
-//! Following the journals, and settling: each is one round trip, and settling in several tables two.
+//! Following the journals, and settling: each is one round trip; on Galera settling with several
+//! statements is one for each, and two.
 
 use std::collections::BTreeMap;
 
@@ -48,9 +49,9 @@ impl Crediting for MysqlStore {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
         look_for_renamed(self, settlements.iter().map(|settlement| settlement.envelope_id)).await?;
-        let Some(sql) = self.settlement(settlements)? else { return Ok(()) };
+        let Some(transaction) = self.settlement(settlements)? else { return Ok(()) };
         let mut lease = self.connections.lease().await?;
-        let done = execute(&mut lease, &sql).await;
+        let done = execute(&mut lease, transaction).await;
         lease.done(done).map_err(committing).map(|_| ())
     }
 }
@@ -58,7 +59,7 @@ impl Crediting for MysqlStore {
 impl MysqlStore {
     /// Envelopes that came equally far are moved by one statement, in the order of
     /// their ids, so that two workers meet in the same order.
-    fn settlement(&self, settlements: &[Settlement]) -> Result<Option<String>, StoreError> {
+    fn settlement(&self, settlements: &[Settlement]) -> Result<Option<Transaction>, StoreError> {
         let mut furthest: BTreeMap<EnvelopeId, (u32, bool)> = BTreeMap::new();
         for settlement in settlements {
             let kept = furthest.entry(settlement.envelope_id).or_default();
@@ -68,16 +69,11 @@ impl MysqlStore {
         for (id, (settled_seq, ended)) in furthest {
             groups.entry((self.table_for(id), settled_seq, ended)).or_default().push(id);
         }
-        let mut sql = Transaction::default();
+        let mut statements = Vec::new();
         let lists = groups.iter().flat_map(|(group, ids)| ids.chunks(SQL_LIST_MAX).map(move |ids| (*group, ids)));
         for ((table, settled_seq, ended), ids) in lists {
-            let statements = self.at(table)?;
-            sql.in_database(table.database)?;
-            let text = sql.statement();
-            put(
-                text,
-                format_args!("UPDATE /* settle */ {} SET settled_seq = {settled_seq}", statements.envelope_table),
-            );
+            let table = &self.at(table)?.envelope_table;
+            let mut text = format!("UPDATE /* settle */ {table} SET settled_seq = {settled_seq}");
             if ended {
                 text.push_str(", stage = CASE WHEN stage = 1 THEN 3 ELSE stage END");
             }
@@ -86,12 +82,13 @@ impl MysqlStore {
                 if number > 0 {
                     text.push(',');
                 }
-                put_bytes(text, id.as_bytes());
+                put_bytes(&mut text, id.as_bytes());
             }
             let also_ended =
                 if ended { format!(" OR (settled_seq = {settled_seq} AND stage = 1)") } else { String::new() };
-            put(text, format_args!(") AND (settled_seq < {settled_seq}{also_ended})"));
+            put(&mut text, format_args!(") AND (settled_seq < {settled_seq}{also_ended})"));
+            statements.push(text);
         }
-        Ok(sql.finish())
+        Ok(Transaction::of(statements))
     }
 }

@@ -53,7 +53,7 @@ impl Exporting for MysqlStore {
         let table = manifest.table_ref();
         let sql = self.manifest_statements(table.database).note_exported(manifest, file);
         let mut lease = self.connections.lease().await?;
-        let done = execute(&mut lease, &sql).await;
+        let done = execute(&mut lease, sql).await;
         match lease.done(done) {
             Ok(0) => Ok(false),
             Ok(_) => {

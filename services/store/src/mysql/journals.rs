@@ -1,5 +1,5 @@
-//! Reading an envelope and its journal, and appending to it: each is one round trip, and
-//! appending to several tables two.
+//! Reading an envelope and its journal, and appending to it: each is one round trip; on Galera
+//! appending to several tables is one for each, and two.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,8 @@ use hongbao_database::mysql::failure::QueryError;
 use super::rows::put_entry;
 use super::statements::Statements;
 use super::store::MysqlStore;
-use super::transaction::{SEALED_TABLE, execute};
+use super::transaction::{RowsByTable, SEALED_TABLE, execute};
+use super::writer::Writer;
 use crate::day_tables::{OTHER_DATE, sealed};
 use crate::exported;
 use crate::failure::committing;
@@ -91,15 +92,14 @@ impl Journals for MysqlStore {
             .unwrap_or_default())
     }
 
-    /// The lane of a database has a connection of its own. Openings without a lane
+    /// A lane has a connection of its own. Openings without a lane
     /// come many at a time, and those that find it in use take one of the others.
     async fn append(&self, entries: &[Entry]) -> Result<Append, StoreError> {
         let head = |statements: &Statements| statements.append.clone();
-        let Some((database, sql)) = self.insertion(entries, |entry| entry.envelope_id, head, put_entry)? else {
-            return Ok(Append::Done);
-        };
+        let by_table = self.by_table(entries, |entry| entry.envelope_id);
+        let Some(transaction) = self.insertion(&by_table, head, put_entry)? else { return Ok(Append::Done) };
         self.connections.health().check()?;
-        let writer = self.writer(database)?;
+        let writer = self.writer_for(&by_table)?;
         let epoch = writer.epoch();
         let Ok(mut own) = writer.connection.try_lock() else {
             let mut lease = self.connections.lease().await?;
@@ -114,7 +114,7 @@ impl Journals for MysqlStore {
                 lease.give_back();
                 return Ok(Append::Fenced);
             }
-            let done = execute(&mut lease, &sql).await;
+            let done = execute(&mut lease, transaction).await;
             return self.fenced(lease.done(done), entries).await;
         };
         let kept = match own.take() {
@@ -129,7 +129,7 @@ impl Journals for MysqlStore {
             writer.next_epoch();
             return Ok(Append::Fenced);
         };
-        let done = execute(&mut lease, &sql).await;
+        let done = execute(&mut lease, transaction).await;
         match &done {
             Err(broken) if broken.is_of_connection() => lease.close(),
             _ => *own = Some(lease.used()),
@@ -140,6 +140,18 @@ impl Journals for MysqlStore {
 }
 
 impl MysqlStore {
+    /// What appends these entries, of which there are some.
+    fn writer_for(&self, by_table: &RowsByTable<'_, Entry>) -> Result<&Writer, StoreError> {
+        let mut writers = by_table.keys().map(|table| self.writer(table.database));
+        let writer = writers.next().expect("there are some")?;
+        for other in writers {
+            if !std::ptr::eq(other?, writer) {
+                return Err(StoreError::Unavailable("the entries are of two writers' databases".to_owned()));
+            }
+        }
+        Ok(writer)
+    }
+
     /// What became of these entries. A table that holds another date by now fences them too.
     async fn fenced(&self, done: Result<u64, QueryError>, entries: &[Entry]) -> Result<Append, StoreError> {
         match done {

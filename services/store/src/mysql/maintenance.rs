@@ -60,7 +60,7 @@ impl Maintenance for MysqlStore {
         }
         sql.push_str(tail);
         let mut lease = self.connections.lease().await?;
-        let done = execute(&mut lease, &sql).await;
+        let done = execute(&mut lease, sql).await;
         lease.done(done).map_err(committing)
     }
 

@@ -3,7 +3,7 @@
 //!
 //! One [`MysqlStore`] is the databases of one SET. They are called `db_00` and so
 //! on and lie in one database server, or in a cluster of servers that looks like
-//! one. Each has one connection of its own on which openings are appended, so
+//! one. A few connections append openings, each to some of them, so
 //! that a lane's commits queue behind nothing; everything else shares some more.
 
 mod creation;

@@ -1,6 +1,5 @@
 //! What each database of a SET has to keep while it is in use.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use sqlx::mysql::MySqlConnection;
 
 use super::layout::Layout;
 use super::migrate::check_database;
-use super::writer::Writer;
+use super::writer::{Writer, Writers};
 
 /// A database is there, complete, of its layout and this version, and every
 /// table of it can be written in transactions.
@@ -23,9 +22,9 @@ pub struct Complete {
 
 impl Complete {
     /// Those of all databases of a SET.
-    pub fn all(layout: &Layout, writers: &HashMap<u8, Arc<Writer>>) -> Vec<Arc<dyn Promise>> {
+    pub fn all(layout: &Layout, writers: &Writers) -> Vec<Arc<dyn Promise>> {
         let of = |(number, name)| {
-            let writer = writers.get(&number).map(Arc::downgrade).unwrap_or_default();
+            let writer = writers.kept_with(number).map(Arc::downgrade).unwrap_or_default();
             Arc::new(Complete { layout: layout.clone(), number, name, writer }) as Arc<dyn Promise>
         };
         layout.databases().into_iter().map(of).collect()

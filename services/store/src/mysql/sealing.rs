@@ -32,7 +32,7 @@ impl Sealing for MysqlStore {
         let manifests = self.layout.manifests(table.database);
         let close = format!("INSERT /* close */ INTO {manifests} (y, date) VALUES ({y}, {date})");
         let mut lease = self.connections.lease().await?;
-        let done = execute(&mut lease, &close).await;
+        let done = execute(&mut lease, close).await;
         match lease.done(done) {
             Ok(_) => {}
             // It was closed before, by this process or another.
@@ -53,14 +53,14 @@ impl Sealing for MysqlStore {
         let date = date_of_dated(closed.table)?;
         let sql = self.manifest_statements(closed.table.database).reopen(closed, date);
         let mut lease = self.connections.lease().await?;
-        let done = execute(&mut lease, &sql).await;
+        let done = execute(&mut lease, sql).await;
         lease.done(done).map_err(committing).map(|_| ())
     }
 
     async fn seal(&self, closed: Closed, manifest: &Manifest) -> Result<Seal, StoreError> {
         let sql = self.manifest_statements(closed.table.database).seal(closed, manifest);
         let mut lease = self.connections.lease().await?;
-        let done = execute(&mut lease, &sql).await;
+        let done = execute(&mut lease, sql).await;
         match lease.done(done) {
             Ok(0) => Ok(Seal::Fenced),
             Ok(_) => {

@@ -1,6 +1,5 @@
 //! The databases of one SET, and what they are as a whole.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,7 +20,7 @@ use super::migrate;
 use super::promise::Complete;
 use super::rotation_lease::RotationLease;
 use super::statements::{AllStatements, Statements};
-use super::writer::Writer;
+use super::writer::{Writer, Writers};
 use crate::day_tables::DayTables;
 use crate::exported::{ExportedReads, ExportedSource};
 use crate::failure::reading;
@@ -33,7 +32,7 @@ use crate::{Archive, Exported, Exporting as _, LeftStore, Store, StoreError};
 pub struct MysqlStore {
     pub(super) layout: Layout,
     pub(super) connections: Arc<Connections>,
-    writers: HashMap<u8, Arc<Writer>>,
+    writers: Writers,
     statements: AllStatements,
     days: DayTables,
     /// The generation of the connections in which they were looked at.
@@ -59,11 +58,8 @@ impl MysqlStore {
         // Opens the barrier's connection, so that the first reading is not void. A database that can only be read
         // refuses the commit, and says so again when it is needed.
         let _ = connections.barrier(connections.generation()).await;
-        let mut writers = HashMap::new();
-        for (number, _) in &databases {
-            let lease = connections.dedicated().await?;
-            writers.insert(*number, Arc::new(Writer::new(lease)));
-        }
+        let numbers: Vec<u8> = databases.iter().map(|(number, _)| *number).collect();
+        let writers = Writers::open(&connections, &numbers).await?;
         connections.watch(Complete::all(&layout, &writers));
         let statements = AllStatements::new(&layout);
         let rotation = RotationLease::new(MysqlLeases::new(&connections, &first))?;
@@ -112,7 +108,7 @@ impl MysqlStore {
     }
 
     pub(super) fn writer(&self, database: u8) -> Result<&Writer, StoreError> {
-        let writer = self.writers.get(&database).map(Arc::as_ref);
+        let writer = self.writers.of(database).map(Arc::as_ref);
         writer.ok_or_else(|| StoreError::Unavailable(format!("this SET has no database {database:02}")))
     }
 }
@@ -196,7 +192,11 @@ impl Store for MysqlStore {
     }
 
     fn epoch(&self, database: u8) -> u64 {
-        self.writers.get(&database).map_or(0, |writer| writer.epoch())
+        self.writers.of(database).map_or(0, |writer| writer.epoch())
+    }
+
+    fn writer_of(&self, database: u8) -> Option<u8> {
+        self.writers.number_of(database)
     }
 
     async fn fence(&self) -> Result<Fence, StoreError> {

@@ -1,7 +1,8 @@
-//! Texts that write rows and commit: one statement in one round trip, several in two.
+//! Statements that write rows and commit.
 //!
-//! The commit of several is a command of its own. On Galera a node may take a transaction back between two statements
-//! of a text, and a `COMMIT` at its end then succeeds and commits nothing.
+//! One commits by itself; several are a transaction, in one text and one round trip. On Galera each of
+//! several is a command of its own, and so is the commit. A node may take a transaction back between two statements
+//! of a text; the rest of the text would run by itself, and a `COMMIT` at its end succeed.
 //!
 //! A transaction that met another one and was taken back (error 1213, on a
 //! cluster also at its commit) is tried again as it is, a few times, after a pause.
@@ -9,6 +10,7 @@
 //! Rows for a dated table come in only while it is not closed: their transaction puts a row
 //! into the table of manifests, whose key `sealed_table` lets it, or the closing, come first.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hongbao_core::EnvelopeId;
@@ -16,7 +18,6 @@ use hongbao_core::id::TableRef;
 use hongbao_core::limits::{DEADLOCK_PAUSE_MAX, DEADLOCK_TRIES_MAX};
 use hongbao_database::mysql::connection::{Lease, within};
 use hongbao_database::mysql::failure::QueryError;
-use hongbao_database::mysql::row::put;
 use sqlx::Executor as _;
 use sqlx::mysql::MySqlConnection;
 use tokio::time::sleep;
@@ -30,92 +31,85 @@ use crate::place::DayTableStore as _;
 /// The key of a closed table.
 pub const SEALED_TABLE: &str = "sealed_table";
 
+/// Rows that are to be inserted.
+pub type RowsByTable<'a, T> = BTreeMap<TableRef, Vec<&'a T>>;
+
 impl MysqlStore {
-    /// The text that inserts rows of one database, all of them or none, and the
-    /// number of that database; `None` without rows.
+    /// Rows by table, and the tables in their order, so that two processes meet in the same order.
+    pub(super) fn by_table<'a, T>(&self, items: &'a [T], id_of: fn(&T) -> EnvelopeId) -> RowsByTable<'a, T> {
+        let mut by_table = RowsByTable::new();
+        for item in items {
+            by_table.entry(self.table_for(id_of(item))).or_default().push(item);
+        }
+        by_table
+    }
+
+    /// What inserts rows, all of them or none; `None` without rows.
     pub(super) fn insertion<T>(
         &self,
-        items: &[T],
-        id_of: fn(&T) -> EnvelopeId,
+        by_table: &RowsByTable<'_, T>,
         head: impl Fn(&Statements) -> String,
         put_row: impl Fn(&mut String, &T),
-    ) -> Result<Option<(u8, String)>, StoreError> {
-        let mut by_table: Vec<(TableRef, Vec<&T>)> = Vec::new();
-        for item in items {
-            let table = self.table_for(id_of(item));
-            match by_table.iter_mut().find(|(other, _)| *other == table) {
-                Some((_, part)) => part.push(item),
-                None => by_table.push((table, vec![item])),
-            }
-        }
-        let Some(database) = by_table.first().map(|(table, _)| table.database) else { return Ok(None) };
-        let mut sql = Transaction::default();
-        for (table, part) in by_table {
-            sql.in_database(table.database)?;
+    ) -> Result<Option<Transaction>, StoreError> {
+        let mut statements = Vec::new();
+        for (&table, part) in by_table {
             let guard = date_of(table).map(|date| (self.layout.manifests(table.database), table.table, date));
             if let Some((manifests, y, date)) = &guard {
-                put(
-                    sql.statement(),
-                    format_args!("INSERT /* guard */ INTO {manifests} (y, date) VALUES ({y}, {date})"),
-                );
+                statements.push(format!("INSERT /* guard */ INTO {manifests} (y, date) VALUES ({y}, {date})"));
             }
-            let text = sql.statement();
-            text.push_str(&head(&*self.at(table)?));
-            for (number, item) in part.into_iter().enumerate() {
+            let mut text = head(&*self.at(table)?);
+            for (number, item) in part.iter().enumerate() {
                 if number > 0 {
                     text.push(',');
                 }
-                put_row(text, item);
+                put_row(&mut text, item);
             }
+            statements.push(text);
             if let Some((manifests, y, date)) = &guard {
-                let text = sql.statement();
-                put(text, format_args!("DELETE FROM {manifests} WHERE y = {y} AND date = {date} AND number IS NULL"));
+                statements.push(format!("DELETE FROM {manifests} WHERE y = {y} AND date = {date} AND number IS NULL"));
             }
         }
-        Ok(sql.finish().map(|sql| (database, sql)))
+        Ok(Transaction::of(statements))
     }
 }
 
-/// Statements that stand or fall together. One alone commits by itself; several
-/// are one text that begins a transaction, and their commit follows.
-#[derive(Default)]
-pub struct Transaction {
-    database: Option<u8>,
-    statements: Vec<String>,
+/// Statements that stand or fall together; at least one.
+pub struct Transaction(Vec<String>);
+
+impl From<String> for Transaction {
+    fn from(statement: String) -> Transaction {
+        Transaction(vec![statement])
+    }
 }
 
 impl Transaction {
-    /// Refuses a second database.
-    pub fn in_database(&mut self, database: u8) -> Result<(), StoreError> {
-        if *self.database.get_or_insert(database) != database {
-            let reason = "the batch spans two databases, which no transaction of ours does";
-            return Err(StoreError::Unavailable(reason.to_owned()));
-        }
-        Ok(())
+    /// That of these statements; `None` if there are none.
+    pub fn of(statements: Vec<String>) -> Option<Transaction> {
+        (!statements.is_empty()).then_some(Transaction(statements))
     }
 
-    /// The next statement, still empty.
-    pub fn statement(&mut self) -> &mut String {
-        self.statements.push(String::with_capacity(1_024));
-        self.statements.last_mut().expect("it was just pushed")
-    }
-
-    /// The text; `None` without statements.
-    pub fn finish(mut self) -> Option<String> {
-        match self.statements.len() {
-            0 => None,
-            1 => self.statements.pop(),
-            _ => Some(format!("START TRANSACTION; {}", self.statements.join("; "))),
+    /// The commands that a node is given: each is a text of one or more statements.
+    fn commands(self, is_of_galera: bool) -> Vec<String> {
+        match self {
+            Transaction(alone) if alone.len() == 1 => alone,
+            Transaction(statements) if is_of_galera => {
+                let begun = ["START TRANSACTION".to_owned()].into_iter().chain(statements);
+                begun.chain(["COMMIT".to_owned()]).collect()
+            }
+            Transaction(statements) => vec![format!("START TRANSACTION; {}; COMMIT", statements.join("; "))],
         }
     }
 }
 
-/// Runs a text that commits; gives the number of rows that it found.
-pub async fn execute(lease: &mut Lease, sql: &str) -> Result<u64, QueryError> {
+/// Runs a transaction; gives the number of rows that it found.
+pub async fn execute(lease: &mut Lease, transaction: impl Into<Transaction>) -> Result<u64, QueryError> {
+    let transaction = transaction.into();
+    let is_alone = transaction.0.len() == 1;
+    let commands = transaction.commands(lease.is_of_galera());
     let mut tries = 1;
     loop {
         let limit = lease.limit();
-        match within(limit, run(lease.connection(), sql)).await {
+        match within(limit, run(lease.connection(), &commands, is_alone)).await {
             Err(broken) if broken.is_deadlock() && tries < DEADLOCK_TRIES_MAX => {
                 sleep(pause_after(tries)).await;
                 tries += 1;
@@ -133,19 +127,40 @@ fn pause_after(tries: u32) -> Duration {
     getrandom::u32().map_or(longest, |random| longest.mul_f64(f64::from(random) / f64::from(u32::MAX)))
 }
 
-async fn run(connection: &mut MySqlConnection, sql: &str) -> Result<u64, sqlx::Error> {
-    let mut done = connection.execute(sqlx::raw_sql(sql)).await;
-    if sql.starts_with("START") {
-        if done.is_ok()
-            && let Err(error) = connection.execute("COMMIT").await
-        {
-            done = Err(error);
-        }
-        if done.is_err() {
-            // The connection may be inside the transaction.
-            // If this fails the connection has broken, which the next statement notices.
-            let _ = connection.execute("ROLLBACK").await;
+async fn run(connection: &mut MySqlConnection, commands: &[String], is_alone: bool) -> Result<u64, sqlx::Error> {
+    let mut found = 0;
+    for command in commands {
+        match connection.execute(sqlx::raw_sql(command)).await {
+            Ok(done) => found += done.rows_affected(),
+            Err(error) => {
+                if !is_alone {
+                    // The connection may be inside the transaction.
+                    // If this fails the connection has broken, which the next statement notices.
+                    let _ = connection.execute("ROLLBACK").await;
+                }
+                return Err(error);
+            }
         }
     }
-    done.map(|done| done.rows_affected())
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commands(statements: &[&str], is_of_galera: bool) -> Vec<String> {
+        let statements = statements.iter().map(|statement| (*statement).to_owned()).collect();
+        Transaction::of(statements).map_or_else(Vec::new, |transaction| transaction.commands(is_of_galera))
+    }
+
+    #[test]
+    fn several_statements_are_one_text_and_on_galera_a_command_each() {
+        assert_eq!(commands(&["a", "b"], false), ["START TRANSACTION; a; b; COMMIT"]);
+        assert_eq!(commands(&["a", "b"], true), ["START TRANSACTION", "a", "b", "COMMIT"]);
+        for is_of_galera in [false, true] {
+            assert_eq!(commands(&["a"], is_of_galera), ["a"]);
+            assert_eq!(commands(&[], is_of_galera), [""; 0]);
+        }
+    }
 }

@@ -1,11 +1,54 @@
-//! The connection on which a lane appends.
+//! The connections on which openings are appended.
+//!
+//! The databases of a SET share a few. A transaction costs nearly the same for one row as for ten; where each of many
+//! databases had its own, all would be small.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hongbao_database::mysql::connection::{Lease, ServerStart};
+use hongbao_core::limits::WRITERS_OF_A_SET_MAX;
+use hongbao_database::DatabaseError;
+use hongbao_database::mysql::connection::{Connections, Lease, ServerStart};
 use tokio::sync::Mutex;
 
-/// What appends to one database.
+/// What appends to the databases of a SET.
+pub struct Writers {
+    writers: Vec<Arc<Writer>>,
+    of_database: HashMap<u8, u8>,
+}
+
+impl Writers {
+    /// Connects the writers of these databases.
+    pub async fn open(connections: &Arc<Connections>, databases: &[u8]) -> Result<Writers, DatabaseError> {
+        let mut writers = Vec::new();
+        for _ in 0..databases.len().min(WRITERS_OF_A_SET_MAX) {
+            writers.push(Arc::new(Writer::new(connections.dedicated().await?)));
+        }
+        let number_of = |(place, &database): (usize, &u8)| (database, (place % WRITERS_OF_A_SET_MAX) as u8);
+        Ok(Writers { writers, of_database: databases.iter().enumerate().map(number_of).collect() })
+    }
+
+    /// The number of a database's writer; `None` if it is not one of these databases.
+    pub fn number_of(&self, database: u8) -> Option<u8> {
+        self.of_database.get(&database).copied()
+    }
+
+    /// A database's writer; `None` if it is not one of these databases.
+    pub fn of(&self, database: u8) -> Option<&Arc<Writer>> {
+        self.writers.get(usize::from(self.number_of(database)?))
+    }
+
+    /// The writer that is kept alive when this database is looked at; `None` if another one is looked at for it.
+    pub fn kept_with(&self, database: u8) -> Option<&Arc<Writer>> {
+        let number = self.number_of(database)?;
+        let first =
+            self.of_database.iter().filter(|(_, writer)| **writer == number).map(|(database, _)| *database).min();
+        self.of(database).filter(|_| first == Some(database))
+    }
+}
+
+/// What appends to some databases.
 pub struct Writer {
     /// Absent after it broke, until the next append.
     pub connection: Mutex<Option<Lease>>,

@@ -174,8 +174,8 @@ async fn the_node_in_use_dies_and_the_next_one_serves() {
     assert_eq!(journal_of(&witness, last.id).await.len(), seq as usize);
 }
 
-/// A batch over several tables is one transaction. A node that takes it back between two of its statements may run the
-/// rest by itself, and say that it is committed.
+/// A batch over several tables is one transaction, of which a node may take back what it has run when it gets the
+/// next statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_two_nodes_append_to_several_tables_and_say_is_done_is_there() {
     let (on, _cluster) = empty_on_two_nodes().await;

@@ -17,6 +17,7 @@ mod promises;
 mod rotation;
 mod sealing;
 mod session;
+mod writers;
 
 hongbao_testkit::store_behaviours!(common::empty);
 hongbao_testkit::rotation_behaviours!(common::empty_and_small);

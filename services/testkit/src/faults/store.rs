@@ -187,6 +187,9 @@ impl<G: StoreFaults> Store for FaultInjectingStore<G> {
     fn epoch(&self, database: u8) -> u64 {
         self.faults.epoch(self.inner.now().epoch(database) + self.faults.starts())
     }
+    fn writer_of(&self, database: u8) -> Option<u8> {
+        self.inner.now().writer_of(database)
+    }
     async fn fence(&self) -> Result<Fence, StoreError> {
         Ok(self.faults.fence(self.inject(StoreVerb::Fence, |inner| async move { inner.fence().await }).await?))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hongbao_core::id::Span;
 use hongbao_core::limits::OPEN_BATCH_SIZE_MAX;
-use hongbao_core::{Day, Entry, EntryKind, Envelope, Fen, Journal};
+use hongbao_core::{Day, Entry, EntryKind, Envelope, EnvelopeId, Fen, Journal};
 
 use super::{
     DAY_MS, Fixture, NOW, created, id_at, ids, ids_of_one_table, ids_of_two_tables, journal_of, make_active, openings,
@@ -84,17 +84,37 @@ pub async fn a_batch_over_several_tables_is_all_or_nothing(on: &Fixture) {
     write(&on.store, &[]).await;
 }
 
-/// No transaction spans two databases, so a batch that does is not written at all.
-pub async fn a_batch_over_two_databases_is_refused(on: &Fixture) {
-    let first = id_at(NOW, 0);
-    let home = on.store.table_of(first).database;
-    let second = ids(&on.store, |table| table.database != home).next().expect("there are two databases");
-    let (first, second) = (make_active(&on.store, first).await, make_active(&on.store, second).await);
-    let journal = Journal::new(first.total);
-    let batch = [openings(&first, journal, ["a"]), openings(&second, journal, ["a"])].concat();
-    on.store.append(&batch).await.unwrap_err();
-    assert_eq!(journal_of(&on.store, first.id).await, []);
-    assert_eq!(journal_of(&on.store, second.id).await, []);
+/// All of it or nothing; a batch over two writers' databases is not written at all.
+pub async fn a_batch_over_two_databases_is_written_where_one_writer_has_both(on: &Fixture) {
+    let home = on.store.table_of(id_at(NOW, 0)).database;
+    let databases: BTreeSet<u8> = on.store.tables().iter().map(|table| table.database).collect();
+    let mut of_home = ids(&on.store, |table| table.database == home);
+    for database in databases.into_iter().filter(|database| *database != home) {
+        let mut of_other = ids(&on.store, |table| table.database == database);
+        let next = async |ids: &mut dyn Iterator<Item = EnvelopeId>| {
+            make_active(&on.store, ids.next().expect("there are enough ids")).await
+        };
+        let (first, raced) = (next(&mut of_home).await, next(&mut of_home).await);
+        let (second, other) = (next(&mut of_other).await, next(&mut of_other).await);
+        let journal = Journal::new(first.total);
+        let of = |envelope| openings(envelope, journal, ["a"]);
+
+        let appended = on.store.append(&[of(&first), of(&second)].concat()).await;
+        if on.store.writer_of(home) != on.store.writer_of(database) {
+            appended.unwrap_err();
+            assert_eq!(journal_of(&on.store, first.id).await, []);
+            assert_eq!(journal_of(&on.store, second.id).await, []);
+            continue;
+        }
+        assert_eq!(appended.unwrap(), Append::Done);
+        assert_eq!(journal_of(&on.other, first.id).await, of(&first));
+        assert_eq!(journal_of(&on.other, second.id).await, of(&second));
+        // A key that is taken in one of them.
+        write(&on.other, &of(&raced)).await;
+        let appended = on.store.append(&[of(&other), of(&raced)].concat()).await;
+        assert_eq!(appended.unwrap(), Append::Fenced);
+        assert_eq!(journal_of(&on.store, other.id).await, []);
+    }
 }
 
 /// From one entry to more than the largest batch, in the order given (I4).
