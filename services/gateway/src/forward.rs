@@ -2,12 +2,12 @@
 
 use axum::body::Bytes;
 use hongbao_core::calls::Call;
+use hongbao_http::HotRequest;
 use hongbao_http::hop::DEADLINE_MS;
 use hongbao_http::link::LinkRequest;
 use hongbao_http::mark::REHEARSAL;
 use hongbao_http::request_id::X_REQUEST_ID;
 use hongbao_http::request_span::propagate;
-use hongbao_http::{Code, HotRequest, Problem};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Uri, Version};
@@ -16,37 +16,45 @@ use http_body_util::Full;
 use crate::fleet::Key;
 
 /// A request that passes the gateway, with what of it may pass.
-pub(crate) struct Forward {
+pub(crate) struct Forward<'a> {
     pub(crate) call: Call,
     /// By what its server is chosen.
     pub(crate) key: Key,
-    pub(crate) parts: Parts,
-    pub(crate) body: Bytes,
+    pub(crate) message: Message<'a>,
 }
 
-impl Forward {
+/// What passes.
+pub(crate) enum Message<'a> {
+    /// Of a request of HTTP.
+    Http(Box<Parts>, Bytes),
     /// Of one of the two calls that were read past hyper: what else the client has sent means nothing to a server.
-    pub(crate) fn of_hot(request: &HotRequest<'_>) -> Result<Forward, Problem> {
-        let text = |text: &str| HeaderValue::from_str(text).map_err(|_| Problem::new(Code::BadRequest, "a header"));
-        let mut http = Request::new(());
-        *http.method_mut() = Method::POST;
-        *http.uri_mut() = Uri::try_from(request.path).map_err(|_| Problem::new(Code::BadRequest, "the path"))?;
-        http.headers_mut().insert(AUTHORIZATION, text(request.authorization)?);
-        if let Some(id) = &request.request_id {
-            http.headers_mut().insert(X_REQUEST_ID, id.to_header());
-        }
-        let (parts, ()) = http.into_parts();
-        let (key, body) = (Key::Envelope(request.id), Bytes::copy_from_slice(request.body));
-        Ok(Forward { call: request.call, key, parts, body })
-    }
+    Hot(HotRequest<'a>),
+}
 
+impl Forward<'_> {
     /// For a connection of HTTP, with the milliseconds that are left for its answer.
     pub(crate) fn to_http(&self, left_ms: HeaderValue) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = self.parts.uri.clone();
+        let mut request = match &self.message {
+            Message::Http(parts, body) => {
+                let mut request = Request::new(Full::new(body.clone()));
+                *request.method_mut() = parts.method.clone();
+                *request.uri_mut() = parts.uri.clone();
+                *request.headers_mut() = parts.headers.clone();
+                request
+            }
+            Message::Hot(hot) => {
+                let mut request = Request::new(Full::new(Bytes::copy_from_slice(hot.body)));
+                *request.method_mut() = Method::POST;
+                *request.uri_mut() = Uri::try_from(hot.path).expect("a call and an id");
+                let token = HeaderValue::from_str(hot.authorization).expect("visible characters and blanks");
+                request.headers_mut().insert(AUTHORIZATION, token);
+                if let Some(id) = &hot.request_id {
+                    request.headers_mut().insert(X_REQUEST_ID, id.to_header());
+                }
+                request
+            }
+        };
         *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = self.parts.headers.clone();
         request.headers_mut().insert(DEADLINE_MS, left_ms);
         propagate(request.headers_mut());
         request
@@ -56,26 +64,34 @@ impl Forward {
     /// says what a frame has no field for and a server would see.
     pub(crate) fn on_link<T>(&self, left_ms: u64, ask: impl FnOnce(&LinkRequest<&[u8]>) -> Option<T>) -> Option<T> {
         let Key::Envelope(id) = self.key else { return None };
-        if !matches!(self.call, Call::Open | Call::Grab) || !is_canonical(&self.parts.uri) {
+        if !matches!(self.call, Call::Open | Call::Grab) {
             return None;
         }
-        let value = |name| self.parts.headers.get(name).map(HeaderValue::as_bytes);
         let traceparent = hongbao_trace::current().map(|span| span.context.traceparent());
-        ask(&LinkRequest {
-            call: self.call,
-            id,
-            deadline_ms: u32::try_from(left_ms).ok()?,
-            token: value(AUTHORIZATION)?,
-            mark: value(REHEARSAL),
-            request_id: value(X_REQUEST_ID)?,
-            traceparent: traceparent.as_ref().map(|traceparent| &traceparent[..]),
-            body: &self.body,
-        })
+        let traceparent = traceparent.as_ref().map(|traceparent| &traceparent[..]);
+        let (call, deadline_ms) = (self.call, u32::try_from(left_ms).ok()?);
+        let request = match &self.message {
+            Message::Http(parts, body) => {
+                let value = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+                let (token, mark, request_id) = (value(AUTHORIZATION)?, value(REHEARSAL), value(X_REQUEST_ID)?);
+                let says_more = parts.uri.query().is_some() || !is_canonical(parts.uri.path());
+                let request =
+                    LinkRequest { call, id, deadline_ms, token, mark, request_id, traceparent, body: &body[..] };
+                Some(request).filter(|_| !says_more)?
+            }
+            Message::Hot(hot) => {
+                let (token, request_id) = (hot.authorization.as_bytes(), hot.request_id.as_ref()?.as_str().as_bytes());
+                let request =
+                    LinkRequest { call, id, deadline_ms, token, mark: None, request_id, traceparent, body: hot.body };
+                Some(request).filter(|_| is_canonical(hot.path))?
+            }
+        };
+        ask(&request)
     }
 }
 
-/// Whether the address says nothing but the call and the envelope, with the id as we write it. A query is an error, of
-/// which the server tells; and a refusal is remembered by the path.
-fn is_canonical(uri: &Uri) -> bool {
-    uri.query().is_none() && !uri.path().bytes().any(|byte| byte.is_ascii_uppercase())
+/// Whether the path says nothing but the call and the envelope, with the id as we write it: a refusal is remembered by
+/// the path. (A query is an error, which the server answers.)
+fn is_canonical(path: &str) -> bool {
+    !path.bytes().any(|byte| byte.is_ascii_uppercase())
 }

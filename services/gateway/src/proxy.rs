@@ -27,11 +27,11 @@ use crate::births;
 use crate::client::SendError;
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
-use crate::forward::Forward;
+use crate::forward::{Forward, Message};
 use crate::headers::{strip_request, strip_response};
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
-use crate::transport::{AnswerBody, Transport};
+use crate::transport::{Answer, Transport};
 use crate::upstream::{InFlight, NoAnswer, Upstream};
 
 /// What all threads of a gateway share.
@@ -125,14 +125,16 @@ impl Proxy {
                 None => self.shared.turn.fetch_add(1, Ordering::Relaxed),
             }),
         };
-        Ok(self.ask(admitted.traffic, &Forward { call, key, parts, body }).await?)
+        let message = Message::Http(Box::new(parts), body);
+        Ok(self.ask(admitted.traffic, &Forward { call, key, message }).await?.into_response())
     }
 
     /// A grab or an opening of live traffic, with the same checks in the same order.
-    async fn forward_hot(&self, request: HotRequest<'_>) -> Result<Response, Problem> {
+    async fn forward_hot(&self, request: HotRequest<'_>) -> Result<HotAnswer, Problem> {
         self.check_room(request.id, Traffic::Live)?;
         self.shared.edge.admit_hot(request.token)?;
-        self.ask(Traffic::Live, &Forward::of_hot(&request)?).await
+        let (call, key) = (request.call, Key::Envelope(request.id));
+        self.ask(Traffic::Live, &Forward { call, key, message: Message::Hot(request) }).await
     }
 
     /// Refuses what the server of its envelope has no room for, before it costs a
@@ -145,7 +147,7 @@ impl Proxy {
     }
 
     /// Asks one server after the other as long as it is sure that none has done anything.
-    async fn ask(&self, traffic: Traffic, forward: &Forward) -> Result<Response, Problem> {
+    async fn ask(&self, traffic: Traffic, forward: &Forward<'_>) -> Result<HotAnswer, Problem> {
         let (call, key) = (forward.call, forward.key);
         let shared = &*self.shared;
         let metrics = shared.metrics.of(traffic == Traffic::Shadow);
@@ -237,9 +239,9 @@ impl HotCalls for Proxy {
         Box::pin(async move {
             let metrics = self.shared.metrics.of(false);
             match self.forward_hot(request).await {
-                Ok(response) => {
+                Ok(answer) => {
                     metrics.forwarded();
-                    HotAnswer::Other(response)
+                    answer
                 }
                 Err(problem) => {
                     metrics.answered_here(problem.code);
@@ -265,9 +267,9 @@ fn no_room() -> Problem {
 }
 
 /// The envelope that a server says is not its SET's.
-fn misdirected(response: &http::Response<AnswerBody>, key: Key) -> Option<EnvelopeId> {
+fn misdirected(answer: &Answer, key: Key) -> Option<EnvelopeId> {
     match key {
-        Key::Envelope(id) if response.status() == StatusCode::MISDIRECTED_REQUEST => Some(id),
+        Key::Envelope(id) if answer.status() == StatusCode::MISDIRECTED_REQUEST => Some(id),
         _ => None,
     }
 }
@@ -281,9 +283,13 @@ fn given_up(call: Call, upstream: &Upstream, reason: String) -> Problem {
     problem.caused_by(format!("{}: {reason}", upstream.name))
 }
 
-fn passed_on(response: http::Response<AnswerBody>, head_came: Instant, in_flight: InFlight) -> Response {
+fn passed_on(answer: Answer, head_came: Instant, in_flight: InFlight) -> HotAnswer {
+    let response = match answer {
+        Answer::Found(found) => return HotAnswer::Found(found),
+        Answer::Other(response) => response,
+    };
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, body.into_body(head_came, in_flight))
+    HotAnswer::Other(Response::from_parts(parts, body.into_body(head_came, in_flight)))
 }

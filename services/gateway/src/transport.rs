@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use http::{HeaderValue, Response};
+use hongbao_http::hot::Found;
+use hongbao_http::link::LinkAnswer;
+use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -24,12 +26,29 @@ pub(crate) struct Transport {
     whole: (u64, HeaderValue),
 }
 
+/// A server's answer.
+pub(crate) enum Answer {
+    /// 200 to a grab or an opening, over a link.
+    Found(Found),
+    /// Any other, of which the body may still come.
+    Other(Response<AnswerBody>),
+}
+
 /// The body of a server's answer.
 pub(crate) enum AnswerBody {
     /// It comes.
     Streamed(Incoming),
     /// It is there.
     Whole(Bytes),
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Answer::Found(_) => StatusCode::OK,
+            Answer::Other(response) => response.status(),
+        }
+    }
 }
 
 impl Transport {
@@ -46,9 +65,9 @@ impl Transport {
     pub(crate) async fn send(
         &self,
         upstream: &Arc<Upstream>,
-        forward: &Forward,
+        forward: &Forward<'_>,
         left_ms: Option<u64>,
-    ) -> Result<Response<AnswerBody>, SendError> {
+    ) -> Result<Answer, SendError> {
         let began = Instant::now();
         let mut left_ms = left_ms;
         if let Some(links) = &self.links
@@ -56,11 +75,12 @@ impl Transport {
                 forward.on_link(left_ms.unwrap_or(self.whole.0), |request| links.ask(upstream, request))
         {
             match asked.end().await {
-                End::Answered(answer) => {
+                End::Answered(LinkAnswer::Found(found)) => return Ok(Answer::Found(found)),
+                End::Answered(LinkAnswer::Other(answer)) => {
                     let mut response = Response::new(AnswerBody::Whole(answer.body));
                     *response.status_mut() = answer.status;
                     *response.headers_mut() = answer.headers;
-                    return Ok(response);
+                    return Ok(Answer::Other(response));
                 }
                 End::Broken(reason) => return Err(SendError::Broken(reason)),
                 // As with a kept connection that turns out to be closed: a new one shows whether the server is there.
@@ -72,7 +92,7 @@ impl Transport {
         }
         let left = left_ms.map_or_else(|| self.whole.1.clone(), HeaderValue::from);
         let response = Box::pin(self.client.send(upstream, forward.to_http(left))).await?;
-        Ok(response.map(AnswerBody::Streamed))
+        Ok(Answer::Other(response.map(AnswerBody::Streamed)))
     }
 }
 

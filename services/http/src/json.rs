@@ -13,6 +13,9 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::body::read_body;
 use crate::problem::{Code, Problem, bounded};
 
+/// The type of what is answered.
+pub(crate) const JSON: &str = "application/json";
+
 /// Reads a JSON object; a refusal names the field that is wrong where there is one.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // Derived types would take an array for an object; the contract does not.
@@ -124,7 +127,7 @@ pub fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
     };
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }
 

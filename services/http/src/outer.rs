@@ -14,7 +14,7 @@ use hongbao_core::calls::Call;
 use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX, SLOW_REQUEST_MS};
 use hongbao_trace::{Span, export};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
@@ -99,7 +99,7 @@ impl Outer {
         if let Some(uri) = head::normalised(request.uri()) {
             *request.uri_mut() = uri;
         }
-        let fields = RequestFields { id, method: request.method().clone(), uri: request.uri().clone() };
+        let fields = RequestFields { id, method: request.method().clone(), path: request.uri().path().into() };
         let span = Arc::new(request_span(traceparent(request.headers()), started, fields));
         hongbao_trace::in_span(span.clone(), self.answer_in(&span, request)).await
     }
@@ -119,9 +119,8 @@ impl Outer {
         calls: &dyn HotCalls,
     ) -> (HotAnswer, RequestId, Instant) {
         let id = request.request_id.get_or_insert_with(|| ids.next()).clone();
-        let uri = Uri::try_from(request.path).unwrap_or_default();
         let method = if request.call == Call::Detail { Method::GET } else { Method::POST };
-        let fields = RequestFields { id: id.clone(), method, uri };
+        let fields = RequestFields { id: id.clone(), method, path: request.path.into() };
         let span = Arc::new(request_span(request.traceparent, started, fields));
         let (answer, ended) = hongbao_trace::in_span(span.clone(), self.answer_hot_in(&span, request, calls)).await;
         (answer, id, ended)
@@ -181,9 +180,9 @@ impl Outer {
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let RequestFields { id, method, uri } = &span.fields;
+        let RequestFields { id, method, path } = &span.fields;
         let abandoned = Abandoned(Some(span));
-        let route = self.metrics.route_of(method, uri.path());
+        let route = self.metrics.route_of(method, path);
         let is_marked = is_marked(request.headers());
         if is_marked {
             span.record("traffic", "shadow");
@@ -191,10 +190,10 @@ impl Outer {
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
         // Each request that creates is another one.
-        let asked = (uri.path() != Call::Create.path() || method != Method::POST).then(|| Asked {
+        let asked = (**path != *Call::Create.path() || method != Method::POST).then(|| Asked {
             token: token.as_ref().map(HeaderValue::as_bytes),
             is_marked,
-            path: uri.path(),
+            path,
         });
         let (refusal, waited) = match (understood, &asked) {
             (Err(problem), _) => (Some(problem), Duration::ZERO),

@@ -6,7 +6,7 @@ use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
 use hongbao_trace::context::{TRACEPARENT, TRACESTATE};
 use hongbao_trace::{Fields, Span, SpanKind, TraceContext, Value, export};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::problem::bounded;
 use crate::request_id::RequestId;
@@ -18,14 +18,14 @@ const TRACESTATE_NAME: HeaderName = HeaderName::from_static(TRACESTATE);
 pub(crate) struct RequestFields {
     pub(crate) id: RequestId,
     pub(crate) method: Method,
-    /// With one spelling for equivalent paths.
-    pub(crate) uri: Uri,
+    /// With one spelling for equivalent paths, and without the query.
+    pub(crate) path: Box<str>,
 }
 
 impl RequestFields {
     /// The path, cut to a length that fits a log line.
     pub(crate) fn path(&self) -> String {
-        bounded(self.uri.path())
+        bounded(&self.path)
     }
 }
 
@@ -34,7 +34,7 @@ impl Fields for RequestFields {
         field("request_id", self.id.as_str().into());
         let method = if self.method == Method::HEAD { &Method::GET } else { &self.method };
         for call in Call::ALL.map(Call::info).iter().filter(|call| call.method.as_str() == method.as_str()) {
-            let Some(id) = call.matches(self.uri.path()) else { continue };
+            let Some(id) = call.matches(&self.path) else { continue };
             field("call", call.label().into());
             if let Some(id) = id.and_then(EnvelopeId::parse) {
                 field("envelope_id", id.to_string().into());

@@ -14,7 +14,7 @@ use common::{PATIENCE, Server, Wire, patient, quick, start};
 use hongbao_core::calls::Call;
 use hongbao_core::{EnvelopeId, Timestamp};
 use hongbao_http::link::frame::{encode_cancel, take};
-use hongbao_http::link::{LINK_PROTOCOL, LinkAnswer, LinkRequest, Number, ToGateway};
+use hongbao_http::link::{LINK_PROTOCOL, LinkAnswer, LinkRequest, Number, OtherAnswer, ToGateway};
 use hongbao_http::{Code, Problem, ServeOptions};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,7 +46,7 @@ fn linked(options: ServeOptions) -> ServeOptions {
     ServeOptions { links_max: 2, ..options }
 }
 
-fn text(answer: &LinkAnswer) -> &str {
+fn text(answer: &OtherAnswer) -> &str {
     std::str::from_utf8(&answer.body).unwrap()
 }
 
@@ -69,7 +69,7 @@ async fn frames_that_follow_the_request_for_the_link_at_once_are_answered() {
 async fn a_refusal_has_the_headers_that_a_client_must_get() {
     let server = start(role(), linked(patient())).await;
     let mut link = Link::open(&server, &opening(Number::new(0, 1), "busy")).await;
-    let LinkAnswer { status, headers, body } = link.answer().await.1;
+    let OtherAnswer { status, headers, body } = link.answer().await.1;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let mut expected = HeaderMap::new();
     for (name, value) in [("content-type", "application/problem+json"), ("retry-after", "7"), ("x-request-id", "id-1")]
@@ -92,7 +92,7 @@ async fn a_request_that_panics_hangs_or_answers_too_much_concerns_no_other() {
     let mut ends = std::collections::HashMap::new();
     for _ in 0..4 {
         let (number, status) = match link.next().await.unwrap() {
-            ToGateway::Answer(number, answer) => (number, Some(answer.status.as_u16())),
+            ToGateway::Answer(number, LinkAnswer::Other(answer)) => (number, Some(answer.status.as_u16())),
             ToGateway::Lost(number) => (number, None),
             other => panic!("{other:?}"),
         };

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use bytes::BytesMut;
 use hongbao_core::calls::Call;
 use hongbao_core::limits::LINK_REQUESTS_MAX;
 use hongbao_core::{EnvelopeId, Timestamp};
+use hongbao_http::hot::Found;
 use hongbao_http::link::frame::take;
 use hongbao_http::link::{LinkAnswer, LinkRequest, Number, ToGateway, ToServer};
-use http::{HeaderMap, StatusCode};
 
 use super::link::{Asked, End, Link, Next};
 
@@ -46,8 +45,7 @@ fn numbers(bytes: &[u8]) -> Vec<Number> {
 }
 
 fn answer(number: Number) -> ToGateway {
-    let answer = LinkAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") };
-    ToGateway::Answer(number, answer)
+    ToGateway::Answer(number, LinkAnswer::Found(Found { body: b"{}".to_vec(), accepted: None }))
 }
 
 #[tokio::test]

@@ -17,11 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 
-use crate::json::serialised;
+use crate::hop::ACCEPTED;
+use crate::json::{JSON, serialised};
 use crate::problem::Problem;
 use crate::request_id::RequestId;
 
@@ -57,10 +61,11 @@ pub enum HotAnswer {
 }
 
 /// The answer 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// A JSON object.
     pub body: Vec<u8>,
-    /// The value of `x-hongbao-accepted`.
+    /// The value of `x-hongbao-accepted`: visible characters.
     pub accepted: Option<String>,
 }
 
@@ -70,6 +75,26 @@ impl HotAnswer {
         match serialised(body) {
             Ok(body) => HotAnswer::Found(Found { body, accepted }),
             Err(problem) => HotAnswer::from(problem),
+        }
+    }
+}
+
+impl IntoResponse for Found {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        if let Some(accepted) = self.accepted {
+            response.headers_mut().insert(ACCEPTED, HeaderValue::try_from(accepted).expect("visible characters"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for HotAnswer {
+    fn into_response(self) -> Response {
+        match self {
+            HotAnswer::Found(found) => found.into_response(),
+            HotAnswer::Other(response) => response,
         }
     }
 }

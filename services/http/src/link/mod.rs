@@ -21,7 +21,7 @@ mod tests;
 mod under_way;
 mod upgrade;
 
-pub use answer::{LinkAnswer, ToGateway};
+pub use answer::{LinkAnswer, OtherAnswer, ToGateway};
 pub use frame::{FrameError, LinkRequest, Number, ToServer};
 pub use metrics::LinkMetrics;
 pub(crate) use server::serve_link;

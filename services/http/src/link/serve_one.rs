@@ -9,22 +9,36 @@ use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
 use hongbao_core::limits::LINK_FRAME_BYTES_MAX;
 use hongbao_trace::context::TRACEPARENT;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, response};
 use http_body_util::{BodyExt as _, Full, Limited};
 
-use super::frame::LinkRequest;
-use crate::hop::{ACCEPTED, DEADLINE_MS};
+use super::answer::{encode_answer, encode_found, plain};
+use super::frame::{LinkRequest, Number};
+use crate::hop::DEADLINE_MS;
 use crate::hot::{Found, HotAnswer, HotRequest};
 use crate::mark::REHEARSAL;
 use crate::outer::Outer;
 use crate::request_id::{RequestId, RequestIds, X_REQUEST_ID};
 
 /// An answer that is there as a whole.
-pub(super) struct Whole {
-    pub(super) head: response::Parts,
-    pub(super) body: Bytes,
+pub(super) enum Whole {
+    /// 200, to the request of this id.
+    Found(Found, RequestId),
+    /// Any other.
+    Other(response::Parts, Bytes),
+}
+
+impl Whole {
+    /// Appends its frame; false, and nothing appended, if it would be too long.
+    #[must_use]
+    pub(super) fn encode(&self, number: Number, into: &mut Vec<u8>) -> bool {
+        match self {
+            Whole::Found(found, id) => encode_found(number, found, id, into),
+            Whole::Other(head, body) => encode_answer(number, head, body, into),
+        }
+    }
 }
 
 /// Answers a request that came at `started`; `None` if there is no answer that could be sent.
@@ -53,7 +67,7 @@ pub(super) async fn serve_one(
         };
         let (answer, id, _) = outer.answer_hot(ids, started, hot, &**calls).await;
         return match answer {
-            HotAnswer::Found(found) => Some(whole_of_found(found, id)),
+            HotAnswer::Found(found) => Some(Whole::Found(found, id)),
             HotAnswer::Other(response) => whole(response).await,
         };
     }
@@ -83,29 +97,12 @@ fn as_http(request: LinkRequest<Bytes>) -> Option<Request<Full<Bytes>>> {
     Some(http)
 }
 
-/// A value of visible characters and blanks.
-fn plain(value: &[u8]) -> Option<&str> {
-    let is_plain = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
-    std::str::from_utf8(value).ok().filter(|_| is_plain)
-}
-
 fn path_of(call: Call, id: EnvelopeId) -> String {
     format!("/v1/envelopes/{id}/{}", if call == Call::Open { "open" } else { "grab" })
-}
-
-fn whole_of_found(found: Found, id: RequestId) -> Whole {
-    let mut response = http::Response::new(());
-    let headers: &mut HeaderMap = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(accepted) = found.accepted {
-        headers.insert(ACCEPTED, HeaderValue::try_from(accepted).expect("digits and a dash are a header's"));
-    }
-    headers.insert(X_REQUEST_ID, id.to_header());
-    Whole { head: response.into_parts().0, body: found.body.into() }
 }
 
 async fn whole(response: Response) -> Option<Whole> {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, LINK_FRAME_BYTES_MAX).collect().await.ok()?.to_bytes();
-    Some(Whole { head, body })
+    Some(Whole::Other(head, body))
 }

@@ -1,5 +1,6 @@
 //! The frames, whole, cut and wrong.
 
+use axum::response::IntoResponse as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hongbao_core::calls::Call;
 use hongbao_core::limits::{LINK_FRAME_BYTES_MAX, LINK_REQUESTS_MAX};
@@ -7,9 +8,12 @@ use hongbao_core::{EnvelopeId, Timestamp};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use super::answer::encode_answer;
+use super::answer::{encode_answer, encode_found};
 use super::frame::{Number, encode_cancel, encode_small, kind, take};
-use super::{FrameError, LinkAnswer, LinkRequest, ToGateway, ToServer};
+use super::{FrameError, LinkAnswer, LinkRequest, OtherAnswer, ToGateway, ToServer};
+use crate::hop::ACCEPTED;
+use crate::hot::Found;
+use crate::request_id::{RequestId, X_REQUEST_ID};
 
 /// Numbers that look random, the same each time.
 struct Numbers(u64);
@@ -166,8 +170,8 @@ fn answers_come_out_with_what_a_client_gets_and_without_what_concerns_one_hop() 
         response.headers.remove(name);
     }
     let (status, headers) = (response.status, response.headers);
-    let answer = LinkAnswer { status, headers, body: Bytes::from_static(b"body") };
-    assert_eq!(next(), ToGateway::Answer(Number::new(5, 9), answer));
+    let answer = OtherAnswer { status, headers, body: Bytes::from_static(b"body") };
+    assert_eq!(next(), ToGateway::Answer(Number::new(5, 9), LinkAnswer::Other(answer)));
     assert_eq!(next(), ToGateway::Lost(Number::new(6, 1)));
     assert_eq!(next(), ToGateway::Leaving);
     assert!(!encode_answer(
@@ -176,6 +180,71 @@ fn answers_come_out_with_what_a_client_gets_and_without_what_concerns_one_hop() 
         &[0; LINK_FRAME_BYTES_MAX],
         &mut bytes
     ));
+}
+
+fn decoded(bytes: &[u8]) -> Result<LinkAnswer, FrameError> {
+    match ToGateway::decode(take(&mut BytesMut::from(bytes)).unwrap().unwrap())? {
+        ToGateway::Answer(_, answer) => Ok(answer),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_usual_answer_is_the_frame_of_its_response_and_comes_out_as_it_went_in() {
+    let (number, id) = (Number::new(5, 9), RequestId::parse(b"id-1").unwrap());
+    for accepted in [None, Some("1f-a".to_owned())] {
+        let found = Found { body: b"{\"type\":\"opened\"}".to_vec(), accepted };
+        let mut frame = Vec::new();
+        assert!(encode_found(number, &found, &id, &mut frame));
+        assert_eq!(decoded(&frame), Ok(LinkAnswer::Found(found.clone())));
+
+        let mut response = found.clone().into_response();
+        response.headers_mut().insert(X_REQUEST_ID, id.to_header());
+        let mut of_response = Vec::new();
+        assert!(encode_answer(number, &response.into_parts().0, &found.body, &mut of_response));
+        assert_eq!(frame, of_response);
+    }
+    let too_long = Found { body: vec![b' '; LINK_FRAME_BYTES_MAX], accepted: None };
+    assert!(!encode_found(number, &too_long, &id, &mut Vec::new()));
+}
+
+#[test]
+fn an_answer_that_has_anything_unusual_keeps_its_headers() {
+    let usual = [(CONTENT_TYPE, "application/json"), (ACCEPTED, "1f-a"), (X_REQUEST_ID, "id-1")];
+    let of = |status, headers: &[(HeaderName, &str)]| {
+        let mut head = Response::new(()).into_parts().0;
+        head.status = status;
+        for (name, value) in headers {
+            head.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let mut frame = Vec::new();
+        assert!(encode_answer(Number::new(5, 9), &head, b"{}", &mut frame));
+        (decoded(&frame).unwrap(), OtherAnswer { status, headers: head.headers, body: Bytes::from_static(b"{}") })
+    };
+    assert!(matches!(of(StatusCode::OK, &usual).0, LinkAnswer::Found(_)));
+    let mut unusual = vec![of(StatusCode::CREATED, &usual)];
+    for left_out in [0, 2] {
+        let rest = usual.iter().enumerate().filter(|(place, _)| *place != left_out).map(|(_, one)| one.clone());
+        unusual.push(of(StatusCode::OK, &rest.collect::<Vec<_>>()));
+    }
+    let more =
+        [(RETRY_AFTER, "1"), (HeaderName::from_static("x-other"), "a"), (ACCEPTED, "2-b"), (CONTENT_TYPE, "a/b")];
+    for more in more {
+        unusual.push(of(StatusCode::OK, &[&usual[..], &[more]].concat()));
+    }
+    unusual.push(of(StatusCode::OK, &[(CONTENT_TYPE, "application/json; a=b"), (X_REQUEST_ID, "id-1")]));
+    unusual.push(of(StatusCode::OK, &[usual[0].clone(), usual[2].clone(), (ACCEPTED, "\u{e9}")]));
+    for (answer, expected) in unusual {
+        assert_eq!(answer, LinkAnswer::Other(expected));
+    }
+}
+
+#[test]
+fn a_header_that_ends_the_head_is_no_header_of_the_usual_answer() {
+    let found = Found { body: b"{}".to_vec(), accepted: Some("1\r\nx: y".to_owned()) };
+    let mut frame = Vec::new();
+    assert!(encode_found(Number::new(5, 9), &found, &RequestId::parse(b"id-1").unwrap(), &mut frame));
+    assert_eq!(decoded(&frame), Err(FrameError::Field("header's value")));
 }
 
 #[test]

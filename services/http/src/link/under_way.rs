@@ -5,7 +5,6 @@ use bytes::BytesMut;
 use futures_util::future::{AbortHandle, AbortRegistration};
 use hongbao_core::limits::{LINK_BYTES_MAX, LINK_REQUESTS_MAX};
 
-use super::answer::encode_answer;
 use super::frame::{self, FrameError, LinkRequest, Number, ToServer, encode_small, kind};
 use super::serve_one::Whole;
 
@@ -90,7 +89,7 @@ impl Frames {
             self.held_bytes -= held.bytes;
         }
         self.out_frames += 1;
-        let is_sent = answer.is_some_and(|Whole { head, body }| encode_answer(number, &head, &body, &mut self.out));
+        let is_sent = answer.is_some_and(|answer| answer.encode(number, &mut self.out));
         if !is_sent {
             encode_small(kind::LOST, Some(number), &mut self.out);
         }

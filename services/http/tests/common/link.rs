@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use hongbao_core::calls::Call;
 use hongbao_core::{EnvelopeId, Timestamp};
 use hongbao_http::link::frame::take;
-use hongbao_http::link::{LINK_PATH, LINK_PROTOCOL, LinkAnswer, LinkRequest, Number, ToGateway};
+use hongbao_http::link::{LINK_PATH, LINK_PROTOCOL, LinkAnswer, LinkRequest, Number, OtherAnswer, ToGateway};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -76,9 +76,10 @@ impl Link {
         tokio::time::timeout(PATIENCE, next).await.expect("a frame in time")
     }
 
-    pub async fn answer(&mut self) -> (Number, LinkAnswer) {
+    /// The next answer, of a role that answers everything as HTTP.
+    pub async fn answer(&mut self) -> (Number, OtherAnswer) {
         match self.next().await {
-            Some(ToGateway::Answer(number, answer)) => (number, answer),
+            Some(ToGateway::Answer(number, LinkAnswer::Other(answer))) => (number, answer),
             other => panic!("no answer, but {other:?}"),
         }
     }
