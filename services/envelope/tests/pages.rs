@@ -40,7 +40,7 @@ struct Reads(AtomicU32);
 
 impl StoreFaults for Reads {
     async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
-        if matches!(verb, StoreVerb::Load | StoreVerb::LoadFor | StoreVerb::Entries) {
+        if matches!(verb, StoreVerb::Load | StoreVerb::LoadFor | StoreVerb::Entries(_)) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())

@@ -369,6 +369,24 @@ async fn a_table_whose_tail_is_damaged_is_still_credited() {
     world.assert_sound().await;
 }
 
+/// What lies ahead of the tail is left to it: the sweep reads no journal for it.
+#[tokio::test]
+async fn a_sweep_reads_nothing_that_the_tail_will_come_by() {
+    let world = World::new().await;
+    let mut credit = worker(&world);
+    run_until_idle(&mut credit, 100).await;
+    let id = world.active(1_000, 10).await;
+    let opened = world.open_many(id, "a", 10).await;
+    // A journal that is read ends the run with an error.
+    *world.faults.damaged_journal.lock().unwrap() = Some(id);
+    while world.balances("a", 10).await < opened {
+        let report = credit.run_once(2).await.unwrap();
+        assert_eq!((report.failures, report.rows), (0, 2));
+        world.clock.advance_millis(2_000);
+    }
+    world.assert_sound().await;
+}
+
 #[tokio::test]
 async fn the_tail_goes_on_after_midnight() {
     let world = World::new().await;

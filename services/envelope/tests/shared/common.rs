@@ -45,7 +45,7 @@ pub struct Faults {
 
 impl StoreFaults for Faults {
     async fn before(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
-        if matches!(verb, StoreVerb::Entries) {
+        if matches!(verb, StoreVerb::Entries(_)) {
             self.pages.fetch_add(1, Ordering::SeqCst);
         }
         if !matches!(verb, StoreVerb::Load | StoreVerb::LoadFor) {

@@ -248,7 +248,7 @@ fn effect_of(verb: StoreVerb<'_>) -> Effect {
         V::Create(_) | V::Append(_) | V::Activate | V::Cancel | V::Settle(_) | V::Purge | V::Rotate => Effect::Write,
         V::Close(_) | V::Reopen | V::Seal | V::NoteExported | V::DropExported => Effect::Write,
         V::Barrier => Effect::Barrier,
-        V::Fence | V::Look | V::Load | V::LoadFor | V::Entries | V::Tail(_) => Effect::Read,
+        V::Fence | V::Look | V::Load | V::LoadFor | V::Entries(_) | V::Tail(_) => Effect::Read,
         V::TailPosition | V::TailPositions | V::Unsettled | V::Waiting => Effect::Read,
         V::IsQuiet(_) | V::Closing | V::Outline | V::Manifests | V::LastManifest => Effect::Read,
         V::Manifest | V::Exported => Effect::Read,

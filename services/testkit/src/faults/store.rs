@@ -30,7 +30,7 @@ pub enum StoreVerb<'a> {
     Cancel,
     Load,
     LoadFor,
-    Entries,
+    Entries(EnvelopeId),
     Append(&'a [Entry]),
     Tail(TableRef),
     TailPosition,
@@ -227,8 +227,8 @@ with_faults! { Journals {
 } and {
     async fn entries(&self, id: EnvelopeId, after_seq: u32, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let read = |inner: Arc<dyn Store>| async move { inner.entries(id, after_seq, limit).await };
-        let mut entries = self.inject(StoreVerb::Entries, read).await?;
-        let hidden = self.faults.hidden(StoreVerb::Entries);
+        let mut entries = self.inject(StoreVerb::Entries(id), read).await?;
+        let hidden = self.faults.hidden(StoreVerb::Entries(id));
         entries.retain(|entry| !hidden.contains(&(id, entry.seq)));
         Ok(entries)
     }

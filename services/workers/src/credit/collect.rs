@@ -7,7 +7,7 @@
 //! comes round all tables for ever, slowly, because positions are no promise:
 //! on some databases a transaction may commit after one with a higher position,
 //! and a tail then passes its rows unseen. [Rechecks](super::gaps) find
-//! nearly all of these, and soon. Where a table has a tail, its sweep leaves to it what lies ahead of it.
+//! nearly all of these, and soon. Entries that lie ahead of a tail are left to it, unless its last visit failed.
 //!
 //! The `settled_seq` that comes with a row is fresh: a run reads it after the
 //! settlements of the run before have been committed, and one run takes an
@@ -50,12 +50,21 @@ struct Tail {
     sweep: Option<Sweep>,
     /// What was written before this time has been taken up.
     reached: Timestamp,
+    /// Its last visit failed: it may stay where it is.
+    has_failed: bool,
 }
 
 impl Tail {
     /// One that begins where its table ends.
     fn at_end(end: i64, now: Timestamp) -> Tail {
-        Tail { position: end, end, gaps: GapTracker::at_end(end), sweep: Some(Sweep::default()), reached: now }
+        Tail {
+            position: end,
+            end,
+            gaps: GapTracker::at_end(end),
+            sweep: Some(Sweep::default()),
+            reached: now,
+            has_failed: false,
+        }
     }
 
     /// Whether nothing is to be read of a table that ends there.
@@ -125,7 +134,7 @@ pub(super) async fn follow_tail(
         (None, None) => Tail::at_end(store.tail_position(table).await?, now),
     };
     if end.is_some_and(|end| tail.is_at(end, now)) {
-        tail.reached = now;
+        (tail.reached, tail.has_failed) = (now, false);
         cursors.tails.insert(table, tail);
         return Ok(Followed { more: false, arrived: 0 });
     }
@@ -174,6 +183,7 @@ pub(super) async fn follow_tail(
     let arrived = u32::try_from(end.saturating_sub(tail.end)).unwrap_or(0);
     tail.end = end;
     let more = full || rechecks_again || tail.sweep.is_some();
+    tail.has_failed = false;
     cursors.tails.insert(table, tail);
     Ok(Followed { more, arrived })
 }
@@ -312,7 +322,7 @@ pub(super) async fn sweep_table(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let capacity_left = batch.capacity_left();
-    let through = cursors.tails.get(&table).map_or(i64::MAX, |tail| tail.position);
+    let through = cursors.sweeps_through(table);
     if sweep_page(store, batch, table, &mut cursors.round.sweep, through).await? {
         cursors.pass(now);
     }
@@ -323,6 +333,19 @@ pub(super) async fn sweep_table(
 }
 
 impl Cursors {
+    /// The tail of a table, if it has one, could not be followed.
+    pub fn tail_failed(&mut self, table: TableRef) {
+        if let Some(tail) = self.tails.get_mut(&table) {
+            tail.has_failed = true;
+        }
+    }
+
+    /// Through which position the sweep over all tables looks in this one.
+    fn sweeps_through(&self, table: TableRef) -> i64 {
+        let tail = self.tails.get(&table).filter(|tail| !tail.has_failed);
+        tail.map_or(i64::MAX, |tail| tail.position)
+    }
+
     /// Forgets the tails of days that are over.
     pub fn keep_hot(&mut self, hot_dates: &[Date]) {
         self.tails.retain(|table, _| table.is_of(hot_dates));
@@ -401,6 +424,17 @@ mod tests {
     fn tables(days: &[&str]) -> Vec<TableRef> {
         let of = |day: &&str| TableRef { database: 0, table: 0, span: Span::Date(Date::parse(day).unwrap()) };
         days.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_sweep_leaves_to_a_tail_what_lies_ahead_of_it_unless_the_tail_failed() {
+        let table = tables(&["20260101"])[0];
+        let mut cursors = Cursors::default();
+        assert_eq!(cursors.sweeps_through(table), i64::MAX);
+        cursors.tails.insert(table, Tail::at_end(7, Timestamp::from_millis(0)));
+        assert_eq!(cursors.sweeps_through(table), 7);
+        cursors.tail_failed(table);
+        assert_eq!(cursors.sweeps_through(table), i64::MAX);
     }
 
     #[test]

@@ -230,7 +230,10 @@ impl Credit {
                     step.report.arrived = Some(arrived);
                     step.touched.insert(scheduled.table);
                 }
-                Err(error) => self.failed(step, scheduled.table, error),
+                Err(error) => {
+                    step.cursors.tail_failed(scheduled.table);
+                    self.failed(step, scheduled.table, error);
+                }
             }
         }
         self.schedule.finish(&scheduled_tables[..visited]);

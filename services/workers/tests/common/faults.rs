@@ -57,6 +57,8 @@ pub struct Faults {
     pub lost: Mutex<HashSet<(EnvelopeId, u32)>>,
     /// Reading the tail of this table fails.
     pub unreadable: Mutex<Option<TableRef>>,
+    /// Reading the journal of this envelope fails.
+    pub damaged_journal: Mutex<Option<EnvelopeId>>,
     /// These are written just before the next append.
     pub racers: Mutex<Vec<Entry>>,
     /// The database's own clock.
@@ -75,6 +77,7 @@ impl Faults {
             hidden: Mutex::default(),
             lost: Mutex::default(),
             unreadable: Mutex::default(),
+            damaged_journal: Mutex::default(),
             racers: Mutex::default(),
             database_clock: Mutex::default(),
             meanwhile: Mutex::default(),
@@ -157,6 +160,9 @@ impl StoreFaults for Faults {
             StoreVerb::Tail(table) if *self.unreadable.lock().unwrap() == Some(table) => {
                 return Err(StoreError::Damaged("a row".to_owned()));
             }
+            StoreVerb::Entries(id) if *self.damaged_journal.lock().unwrap() == Some(id) => {
+                return Err(StoreError::Damaged("a journal".to_owned()));
+            }
             _ => {}
         }
         self.strike(verb_of(verb), [Death::Before, Death::HangsBefore], StoreError::Unknown).await
@@ -164,7 +170,7 @@ impl StoreFaults for Faults {
 
     async fn after(&self, verb: StoreVerb<'_>) -> Result<(), StoreError> {
         let was_read = match verb {
-            StoreVerb::Load | StoreVerb::Entries => true,
+            StoreVerb::Load | StoreVerb::Entries(_) => true,
             // Most pages of the audit are those of empty tables.
             StoreVerb::Scan(table, after) => !self.store.scan(table, after, 1).await?.is_empty(),
             StoreVerb::ScanEntries(table, after, until) => {
