@@ -246,8 +246,8 @@ pub const ROW_LOCK_WAIT_S: u32 = 1;
 pub const WALLET_ROW_LOCK_WAIT_S: u32 = 3;
 /// Envelopes whose openings are written alone at the same time, after a batch that failed.
 pub const ALONE_AT_ONCE: usize = 4;
-/// Connections on which a process appends openings to the databases of a SET, each to some of them: as many lanes has
-/// a server there.
+/// Connections on which a process appends openings to the databases of a SET, each to some of them; a server has one
+/// lane for each. On Galera each database has its own.
 pub const WRITERS_OF_A_SET_MAX: usize = 4;
 /// Openings that one transaction may write.
 pub const OPEN_BATCH_SIZE_MAX: usize = 1_024;

@@ -8,7 +8,7 @@
 //! | verb | database transactions | from memory |
 //! |---|---|---|
 //! | grab | none (when the envelope is not live: one read, and one for every 10,000 openings, shared with all that are asked for meanwhile; after a [silence](presence) one read of what is new; when it has expired and is not refunded yet: as an opening, for the [refund]) | state, own opening, ticket |
-//! | open | one insert, shared by the whole batch | the decision |
+//! | open | one, shared by the whole batch | the decision |
 //! | open, `lanes = false` | one read, one insert | nothing |
 //! | detail | none (as above when not live; one read of what is new when nothing was written for a second, or it has expired) | the rest |
 //! | create | one insert | |

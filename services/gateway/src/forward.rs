@@ -74,16 +74,17 @@ impl Forward<'_> {
             Message::Http(parts, body) => {
                 let value = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
                 let (token, mark, request_id) = (value(AUTHORIZATION)?, value(REHEARSAL), value(X_REQUEST_ID)?);
-                let says_more = parts.uri.query().is_some() || !is_canonical(parts.uri.path());
-                let request =
-                    LinkRequest { call, id, deadline_ms, token, mark, request_id, traceparent, body: &body[..] };
-                Some(request).filter(|_| !says_more)?
+                if parts.uri.query().is_some() || !is_canonical(parts.uri.path()) {
+                    return None;
+                }
+                LinkRequest { call, id, deadline_ms, token, mark, request_id, traceparent, body: &body[..] }
             }
             Message::Hot(hot) => {
+                if !is_canonical(hot.path) {
+                    return None;
+                }
                 let (token, request_id) = (hot.authorization.as_bytes(), hot.request_id.as_ref()?.as_str().as_bytes());
-                let request =
-                    LinkRequest { call, id, deadline_ms, token, mark: None, request_id, traceparent, body: hot.body };
-                Some(request).filter(|_| is_canonical(hot.path))?
+                LinkRequest { call, id, deadline_ms, token, mark: None, request_id, traceparent, body: hot.body }
             }
         };
         ask(&request)

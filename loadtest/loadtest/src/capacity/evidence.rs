@@ -180,7 +180,7 @@ fn remarks(run: &Outcome, measured: &Measured) -> Vec<String> {
     }
     if run.scenario == ONE_ENVELOPE {
         remarks.push(
-            "Of the run: it had one envelope, and so measured one lane of one server of one SET; a SET has many lanes."
+            "Of the run: it had one envelope, and so measured one lane of one server of one SET; each server of a SET has up to four."
                 .to_owned(),
         );
     }

@@ -112,9 +112,12 @@ fn found(count: u16, mut rest: &[u8]) -> Option<Found> {
         }
         rest = after;
     }
-    let accepted = accepted.map(|accepted| plain(accepted).ok_or(())).transpose().ok()?;
+    let accepted = match accepted {
+        Some(accepted) => Some(plain(accepted)?.to_owned()),
+        None => None,
+    };
     let is_usual = content_type == Some(JSON.as_bytes()) && id.is_some();
-    is_usual.then(|| Found { body: rest.to_vec(), accepted: accepted.map(str::to_owned) })
+    is_usual.then(|| Found { body: rest.to_vec(), accepted })
 }
 
 /// A value of visible characters and blanks.

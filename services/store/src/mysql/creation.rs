@@ -3,7 +3,7 @@
 //! | verb | round trips |
 //! |---|---|
 //! | `create` in one table | 1: the statement commits by itself |
-//! | `create` in several tables | 1; on Galera one for each statement, and 2 |
+//! | `create` in several tables | 1; on Galera one for each statement, and 2 more |
 //! | `activate`, `cancel` that change something | 1 |
 //! | `activate`, `cancel` that come too late | 2, and the barrier |
 

@@ -1,5 +1,5 @@
 //! Following the journals, and settling: each is one round trip; on Galera settling with several
-//! statements is one for each, and two.
+//! statements is one for each of them, and two more.
 
 use std::collections::BTreeMap;
 

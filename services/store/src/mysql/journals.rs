@@ -1,5 +1,5 @@
 //! Reading an envelope and its journal, and appending to it: each is one round trip; on Galera
-//! appending to several tables is one for each, and two.
+//! appending to several tables is one for each statement, and two more.
 
 use std::collections::HashMap;
 

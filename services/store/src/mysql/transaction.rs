@@ -4,6 +4,9 @@
 //! several is a command of its own, and so is the commit. A node may take a transaction back between two statements
 //! of a text; the rest of the text would run by itself, and a `COMMIT` at its end succeed.
 //!
+//! A database that is given a text runs all of it, also when its client has given up meanwhile: the outcome of a text
+//! that took too long is unknown.
+//!
 //! A transaction that met another one and was taken back (error 1213, on a
 //! cluster also at its commit) is tried again as it is, a few times, after a pause.
 //!

@@ -1,7 +1,8 @@
 //! The connections on which openings are appended.
 //!
 //! The databases of a SET share a few. A transaction costs nearly the same for one row as for ten; where each of many
-//! databases had its own, all would be small.
+//! databases had its own, all would be small. On Galera, where a transaction of several statements is
+//! slow, each database has its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,13 +20,16 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Connects the writers of these databases.
+    /// Connects the writers of these databases, of which there is at least one.
     pub async fn open(connections: &Arc<Connections>, databases: &[u8]) -> Result<Writers, DatabaseError> {
-        let mut writers = Vec::new();
-        for _ in 0..databases.len().min(WRITERS_OF_A_SET_MAX) {
+        let first = connections.dedicated().await?;
+        // There several statements are as many round trips.
+        let most = if first.is_of_galera() { databases.len() } else { WRITERS_OF_A_SET_MAX };
+        let mut writers = vec![Arc::new(Writer::new(first))];
+        for _ in 1..databases.len().min(most) {
             writers.push(Arc::new(Writer::new(connections.dedicated().await?)));
         }
-        let number_of = |(place, &database): (usize, &u8)| (database, (place % WRITERS_OF_A_SET_MAX) as u8);
+        let number_of = |(place, &database): (usize, &u8)| (database, (place % most) as u8);
         Ok(Writers { writers, of_database: databases.iter().enumerate().map(number_of).collect() })
     }
 

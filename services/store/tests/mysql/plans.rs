@@ -53,6 +53,7 @@ async fn reads_look_at_few_rows_however_long_a_journal_is() {
     store.waiting(&[table]).await.unwrap();
     note("waiting").await;
     store.unsettled(table, None, i64::MAX, 10).await.unwrap();
+    store.unsettled(table, None, 4_000, 10).await.unwrap();
     note("unsettled").await;
     store.unpaid(table, NOW.plus_millis(1), None, 10).await.unwrap();
     note("unpaid").await;

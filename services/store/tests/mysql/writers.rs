@@ -1,6 +1,7 @@
 //! Databases that share a connection on which openings are appended.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hongbao_core::limits::WRITERS_OF_A_SET_MAX;
 use hongbao_store::mysql::{MysqlStore, migrate};
@@ -50,7 +51,9 @@ async fn what_a_writer_has_lost_is_old_in_all_of_its_databases_and_in_no_other()
     }
     let before: Vec<u64> = (0..DATABASES).map(|database| store.epoch(database)).collect();
     part.restart();
+    let began = Instant::now();
     let first_answer = loop {
+        assert!(began.elapsed() < Duration::from_secs(30), "the database does not answer");
         match store.append(&entries(&envelopes[0], 1..=1, "after")).await {
             Ok(append) => break append,
             Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {}

@@ -89,6 +89,7 @@ pub async fn a_batch_over_two_databases_is_written_where_one_writer_has_both(on:
     let home = on.store.table_of(id_at(NOW, 0)).database;
     let databases: BTreeSet<u8> = on.store.tables().iter().map(|table| table.database).collect();
     let mut of_home = ids(&on.store, |table| table.database == home);
+    assert!(databases.len() > 1, "there is one database");
     for database in databases.into_iter().filter(|database| *database != home) {
         let mut of_other = ids(&on.store, |table| table.database == database);
         let next = async |ids: &mut dyn Iterator<Item = EnvelopeId>| {
