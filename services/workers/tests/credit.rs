@@ -369,6 +369,41 @@ async fn a_table_whose_tail_is_damaged_is_still_credited() {
     world.assert_sound().await;
 }
 
+/// A journal that cannot be read holds up no other, whichever comes first in the table.
+#[tokio::test]
+async fn a_damaged_journal_holds_up_no_other() {
+    for damaged_is_first in [true, false] {
+        let world = World::new().await;
+        let mut credit = worker(&world);
+        run_until_idle(&mut credit, 100).await;
+        let mut ids = [world.active(1_000, 10).await, world.active(1_000, 10).await];
+        while world.table(ids[0]) != world.table(ids[1]) {
+            ids[1] = world.active(1_000, 10).await;
+        }
+        ids.sort();
+        let [damaged, sound] = if damaged_is_first { ids } else { [ids[1], ids[0]] };
+        // The tail does not see its first entry, and so has to read the journal.
+        let unpaid = world.open_many(damaged, "x", 2).await;
+        world.faults.hidden.lock().unwrap().insert((damaged, 1));
+        *world.faults.damaged_journal.lock().unwrap() = Some(damaged);
+        let opened = world.open_many(sound, "a", 5).await;
+        let mut failures = 0;
+        for _ in 0..10 {
+            // A page of the tail has two entries.
+            failures += credit.run_once(2).await.unwrap().failures;
+        }
+        assert_eq!((world.balances("a", 5).await, world.balances("x", 2).await), (opened, 0));
+        assert!(failures > 0, "it is said");
+
+        *world.faults.damaged_journal.lock().unwrap() = None;
+        while world.balances("x", 2).await < unpaid {
+            credit.run_once(100).await.unwrap();
+            world.clock.advance_millis(1_000);
+        }
+        world.assert_sound().await;
+    }
+}
+
 /// What lies ahead of the tail is left to it: the sweep reads no journal for it.
 #[tokio::test]
 async fn a_sweep_reads_nothing_that_the_tail_will_come_by() {

@@ -146,8 +146,9 @@ pub(super) async fn follow_tail(
             // One damaged row hides all that follow it in the tail: the sweep
             // goes around it, envelope by envelope.
             let sweep = tail.sweep.get_or_insert_default();
-            sweep_page(store, batch, table, sweep, i64::MAX).await?;
+            let swept = sweep_page(store, batch, table, sweep, i64::MAX).await;
             cursors.tails.insert(table, tail);
+            swept?;
             return Err(error);
         }
     };
@@ -161,11 +162,18 @@ pub(super) async fn follow_tail(
             none => *none = Some(Sweep::default()),
         }
     }
+    let mut damage = None;
     if let Some(sweep) = &mut tail.sweep
         && batch.capacity_left() > 0
-        && sweep_page(store, batch, table, sweep, last.map_or(tail.position, |(position, _)| position)).await?
     {
-        tail.sweep = None;
+        let through = last.map_or(tail.position, |(position, _)| position);
+        match sweep_page(store, batch, table, sweep, through).await {
+            Ok(true) => tail.sweep = None,
+            Ok(false) => {}
+            // The tail goes on.
+            Err(error @ StoreError::Damaged(_)) => damage = Some(error),
+            Err(error) => return Err(error),
+        }
     }
     tail.reached = match (&tail.sweep, last) {
         (Some(sweep), _) => sweep.oldest.map_or(tail.reached, |oldest| oldest.min(tail.reached)),
@@ -185,7 +193,10 @@ pub(super) async fn follow_tail(
     let more = full || rechecks_again || tail.sweep.is_some();
     tail.has_failed = false;
     cursors.tails.insert(table, tail);
-    Ok(Followed { more, arrived })
+    match damage {
+        Some(error) => Err(error),
+        None => Ok(Followed { more, arrived }),
+    }
 }
 
 /// One page of a recheck, if one is due. Gives whether all that it found was
@@ -243,14 +254,22 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
         if batch.capacity_left() == 0 {
             return Ok(false);
         }
-        let entries = store.entries(id, settled_seq, batch.capacity_left()).await?;
+        let entries = match store.entries(id, settled_seq, batch.capacity_left()).await {
+            // The sweep comes by it, too, and says so.
+            Err(StoreError::Damaged(_)) => {
+                complete = false;
+                continue;
+            }
+            read => read?,
+        };
         complete &= entries.last().is_some_and(|last| last.seq >= last_seq);
         batch.add(id, sender, entries, Some(settled_seq));
     }
     Ok(complete)
 }
 
-/// One page of a table's sweep over entries up to the position `through`. True when the sweep is done.
+/// One page of a table's sweep over entries up to the position `through`. True when the sweep is done. It passes
+/// journals that cannot be read, and gives an error at the end of the page.
 async fn sweep_page(
     store: &dyn Store,
     batch: &mut Batch,
@@ -258,6 +277,7 @@ async fn sweep_page(
     sweep: &mut Sweep,
     through: i64,
 ) -> Result<bool, StoreError> {
+    let mut damage = None;
     if let Some((id, seq)) = sweep.within
         && !batch.has(id)
     {
@@ -267,14 +287,14 @@ async fn sweep_page(
             let after = seq.max(envelope.settled_seq);
             let settled_seq = (after == envelope.settled_seq).then_some(after);
             let asked = batch.capacity_left();
-            let entries = store.entries(id, after, asked).await?;
+            let entries = readable(store.entries(id, after, asked).await, &mut damage)?;
             let unfinished = entries.len() as u32 == asked;
             let last = entries.last().map_or(after, |last| last.seq);
             sweep.note(&entries);
             batch.add(id, envelope.sender, entries, settled_seq);
             if unfinished {
                 sweep.within = Some((id, last));
-                return Ok(false);
+                return ended(false, damage);
             }
         }
         sweep.after = Some(id);
@@ -292,25 +312,40 @@ async fn sweep_page(
         }
         let asked = batch.capacity_left();
         if asked == 0 {
-            return Ok(false);
+            return ended(false, damage);
         }
-        let entries = store.entries(id, envelope.settled_seq, asked).await?;
+        let entries = readable(store.entries(id, envelope.settled_seq, asked).await, &mut damage)?;
         let unfinished = entries.len() as u32 == asked;
         sweep.note(&entries);
         if let Some(last) = entries.last().filter(|_| unfinished) {
             sweep.within = Some((id, last.seq));
             batch.add(id, envelope.sender, entries, Some(envelope.settled_seq));
-            return Ok(false);
+            return ended(false, damage);
         }
         batch.add(id, envelope.sender, entries, Some(envelope.settled_seq));
         sweep.after = Some(id);
     }
-    if full {
-        return Ok(false);
+    let done = !full && !sweep.again;
+    if !full {
+        *sweep = Sweep::default();
     }
-    let done = !sweep.again;
-    *sweep = Sweep::default();
-    Ok(done)
+    ended(done, damage)
+}
+
+/// What a page of a sweep came to.
+fn ended(done: bool, damage: Option<StoreError>) -> Result<bool, StoreError> {
+    damage.map_or(Ok(done), Err)
+}
+
+/// The entries of a journal; none, and the damage, of one that cannot be read.
+fn readable(read: Result<Vec<Entry>, StoreError>, damage: &mut Option<StoreError>) -> Result<Vec<Entry>, StoreError> {
+    match read {
+        Err(error @ StoreError::Damaged(_)) => {
+            damage.get_or_insert(error);
+            Ok(Vec::new())
+        }
+        read => read,
+    }
 }
 
 /// One page of the sweep over all tables. What it finds lets it go on at once.
