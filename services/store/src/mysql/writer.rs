@@ -4,10 +4,10 @@
 //! databases had its own, all would be small. On Galera, where a transaction of several statements is
 //! slow, each database has its own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hongbao_core::id::SLOTS;
 use hongbao_core::limits::WRITERS_OF_A_SET_MAX;
 use hongbao_database::DatabaseError;
 use hongbao_database::mysql::connection::{Connections, Lease, ServerStart};
@@ -16,7 +16,8 @@ use tokio::sync::Mutex;
 /// What appends to the databases of a SET.
 pub struct Writers {
     writers: Vec<Arc<Writer>>,
-    of_database: HashMap<u8, u8>,
+    /// The writer of each database, by number.
+    of_database: [Option<u8>; SLOTS as usize],
 }
 
 impl Writers {
@@ -29,13 +30,16 @@ impl Writers {
         for _ in 1..databases.len().min(most) {
             writers.push(Arc::new(Writer::new(connections.dedicated().await?)));
         }
-        let number_of = |(place, &database): (usize, &u8)| (database, (place % most) as u8);
-        Ok(Writers { writers, of_database: databases.iter().enumerate().map(number_of).collect() })
+        let mut of_database = [None; SLOTS as usize];
+        for (place, database) in databases.iter().enumerate() {
+            of_database[usize::from(*database)] = Some((place % most) as u8);
+        }
+        Ok(Writers { writers, of_database })
     }
 
     /// The number of a database's writer; `None` if it is not one of these databases.
     pub fn number_of(&self, database: u8) -> Option<u8> {
-        self.of_database.get(&database).copied()
+        self.of_database.get(usize::from(database)).copied().flatten()
     }
 
     /// A database's writer; `None` if it is not one of these databases.
@@ -46,9 +50,8 @@ impl Writers {
     /// The writer that is kept alive when this database is looked at; `None` if another one is looked at for it.
     pub fn kept_with(&self, database: u8) -> Option<&Arc<Writer>> {
         let number = self.number_of(database)?;
-        let first =
-            self.of_database.iter().filter(|(_, writer)| **writer == number).map(|(database, _)| *database).min();
-        self.of(database).filter(|_| first == Some(database))
+        let first = self.of_database.iter().position(|writer| *writer == Some(number));
+        self.of(database).filter(|_| first == Some(usize::from(database)))
     }
 }
 
