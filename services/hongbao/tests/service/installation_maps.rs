@@ -23,7 +23,7 @@ const OFF_MS: i64 = 25_000;
 /// Slots below this one stay in SET a.
 const STAYS: u8 = 50;
 /// Within this time of a clock that was set by minutes, servers read their fence anew.
-const SETTLES_MS: i64 = 3_500;
+const SETTLES_MS: i64 = 7_000;
 
 struct World {
     folder: Folder,
@@ -202,11 +202,11 @@ fn a_set_is_added_while_gateways_of_old_and_new_files_serve_and_no_envelope_is_s
             scope.spawn(move || work(world, gateway, stop, sent));
         }
         std::thread::sleep(Duration::from_secs(3));
-        // Five seconds before the map is in force by the databases' clock.
-        let jump = from.millis() - SystemClock.now().millis() - 5_000;
+        // Nine seconds before the map is in force by the databases' clock.
+        let jump = from.millis() - SystemClock.now().millis() - 9_000;
         jumps.push(SystemClock.now());
         world.set_clocks(jump);
-        std::thread::sleep(Duration::from_secs(4));
+        std::thread::sleep(Duration::from_secs(8));
         // The slow gateway passes it here, and learns of it later.
         jumps.push(SystemClock.now());
         world.set_clocks(jump + OFF_MS + 10_000);
@@ -215,7 +215,7 @@ fn a_set_is_added_while_gateways_of_old_and_new_files_serve_and_no_envelope_is_s
         assert!(refused > 10, "the old file places new envelopes where they are refused: {refused}");
         world.folder.write("late.toml", &world.topology(2, Some(from)));
         let settled_from = SystemClock.now().plus_millis(SETTLES_MS);
-        std::thread::sleep(Duration::from_secs(7));
+        std::thread::sleep(Duration::from_secs(11));
         stop.store(true, Ordering::Relaxed);
         let sent = sent.lock().unwrap();
         let later = sent.iter().filter(|sent| sent.began >= settled_from);

@@ -129,7 +129,8 @@ fn insist(at: [SocketAddr; 2], name: &str, method: &str, path: &str, body: Optio
         let answer = user(name, at[round % 2]).try_call(method, path, body.as_deref().map(str::as_bytes));
         match answer {
             Ok(answer) if [200, 201].contains(&answer.status) => return answer.json(),
-            Ok(answer) => assert_eq!(answer.status, 503, "{method} {path}: {}", answer.text()),
+            // On a slow machine a commit may be so late that the answer is `outcome_unknown`.
+            Ok(answer) => assert_eq!(answer.json()["retryable"], true, "{method} {path}: {}", answer.text()),
             // It does not run.
             Err(_) => {}
         }
