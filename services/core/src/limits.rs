@@ -335,6 +335,10 @@ pub const WORKER_BATCH_SIZE_MAX: u32 = 2_000;
 pub const WORKER_BATCH_SIZE_DEFAULT: u32 = 1_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How often a gateway resolves the names of servers that are dead; those of the others in every fifth round.
+pub const NAMES_RESOLVED_EVERY: Duration = Duration::from_secs(1);
+/// How long it waits for the system's resolver.
+pub const NAMES_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The largest weight of a SET, and any other decimal number of the topology file.
 pub const DECIMAL_MAX: u32 = 1_000_000;
 /// Seconds that the rule of a canary SET may look back at.

@@ -14,6 +14,7 @@ use crate::limits::LEFT_AFTER_DAYS_MIN;
 use crate::routing::{SetTopology, Topology};
 use crate::time::Timestamp;
 
+mod address;
 mod canary;
 mod decimal;
 mod holders;
@@ -21,6 +22,7 @@ mod left;
 mod maps;
 mod slots;
 
+pub use address::Address;
 pub use canary::{Canary, Measured};
 pub use decimal::Decimal;
 pub use left::LeftEntry;
@@ -85,8 +87,11 @@ pub struct SetEntry {
 pub struct ServerEntry {
     /// Its name, unlike those of all others: envelopes are assigned by it.
     pub name: String,
-    /// Where it serves.
-    pub address: SocketAddr,
+    /// Where gateways reach it.
+    pub address: Address,
+    /// Where it listens, if that is another address: behind NAT, or in a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
     /// The memcached of its host, `host:port`; without one, permits are counted in the process.
     #[serde(default)]
     pub memcached: Option<String>,
@@ -110,8 +115,25 @@ pub struct WalletEntry {
 pub struct Named {
     /// Its name.
     pub name: String,
-    /// Where it serves.
-    pub address: SocketAddr,
+    /// Where others reach it.
+    pub address: Address,
+    /// Where it listens, if that is another address, as of a [`ServerEntry`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+}
+
+impl ServerEntry {
+    /// Where it listens.
+    pub fn listens_at(&self) -> Address {
+        self.listen.map_or_else(|| self.address.clone(), Address::from)
+    }
+}
+
+impl Named {
+    /// Where it listens.
+    pub fn listens_at(&self) -> Address {
+        self.listen.map_or_else(|| self.address.clone(), Address::from)
+    }
 }
 
 impl TopologyFile {
@@ -207,13 +229,13 @@ impl TopologyFile {
     }
 
     /// Every process: what it is, its name and its address.
-    fn processes(&self) -> Vec<(&'static str, &str, SocketAddr)> {
+    fn processes(&self) -> Vec<(&'static str, &str, &Address)> {
         let mut processes = Vec::new();
         for set in &self.sets {
-            processes.extend(set.servers.iter().map(|server| ("server", server.name.as_str(), server.address)));
-            processes.extend(set.workers.iter().map(|worker| ("worker", worker.name.as_str(), worker.address)));
+            processes.extend(set.servers.iter().map(|server| ("server", server.name.as_str(), &server.address)));
+            processes.extend(set.workers.iter().map(|worker| ("worker", worker.name.as_str(), &worker.address)));
         }
-        processes.extend(self.gateways.iter().map(|gateway| ("gateway", gateway.name.as_str(), gateway.address)));
+        processes.extend(self.gateways.iter().map(|gateway| ("gateway", gateway.name.as_str(), &gateway.address)));
         processes
     }
 

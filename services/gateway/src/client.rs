@@ -1,8 +1,9 @@
 //! The connections to servers: kept, bounded, without delay.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -12,10 +13,11 @@ use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 
-use crate::upstream::Upstream;
+use crate::connect::ServerConnector;
+use crate::upstream::{ServerKey, Upstream};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -29,30 +31,29 @@ pub(crate) enum SendError {
 }
 
 /// The connections of one thread, by server.
-#[derive(Clone)]
 pub(crate) struct UpstreamClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    servers: Mutex<HashMap<ServerKey, ServerClient>>,
+    connect_timeout_ms: u64,
 }
 
-/// How long a connection is silent before the system asks whether the other side is
-/// there, and between two such questions, of which this many have no answer before
-/// the connection is broken.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(2), 3);
-
-/// Makes TCP connections, without Nagle's delay, and kept alive.
-pub(crate) fn connector(connect_timeout_ms: u64) -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    let (time, interval, retries) = KEEPALIVE;
-    connector.set_keepalive(Some(time));
-    connector.set_keepalive_interval(Some(interval));
-    connector.set_keepalive_retries(Some(retries));
-    connector.set_connect_timeout(Some(Duration::from_millis(connect_timeout_ms)));
-    connector
+/// The connections to one server.
+struct ServerClient {
+    server: Weak<Upstream>,
+    client: Client<ServerConnector, Full<Bytes>>,
 }
 
 impl UpstreamClient {
     pub(crate) fn new(connect_timeout_ms: u64) -> UpstreamClient {
+        UpstreamClient { servers: Mutex::default(), connect_timeout_ms }
+    }
+
+    fn client_of(&self, server: &Arc<Upstream>) -> Client<ServerConnector, Full<Bytes>> {
+        let mut servers = self.servers.lock();
+        if let Some(of_server) = servers.get(&ServerKey::of(server)) {
+            return of_server.client.clone();
+        }
+        // Servers that are in no topology any more.
+        servers.retain(|_, of_server| of_server.server.strong_count() > 0);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_millis(FORWARD_IDLE_MS_MAX))
@@ -60,8 +61,10 @@ impl UpstreamClient {
             // What this retries was taken back from a kept connection before a
             // byte of it was written: hyper gives a request back only then.
             .retry_canceled_requests(true)
-            .build(connector(connect_timeout_ms));
-        UpstreamClient { client }
+            .build(ServerConnector::new(server, self.connect_timeout_ms));
+        let of_server = ServerClient { server: Arc::downgrade(server), client: client.clone() };
+        servers.insert(ServerKey::of(server), of_server);
+        client
     }
 
     /// Sends a request whose URI is a path, and waits for the head of the answer.
@@ -75,7 +78,7 @@ impl UpstreamClient {
         uri.authority = Some(upstream.authority.clone());
         uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path are a URI");
-        self.client.request(request).await.map_err(|error| {
+        self.client_of(upstream).request(request).await.map_err(|error| {
             let text = hongbao_http::error_chain(&error);
             match error.is_connect() {
                 true if is_of_the_server(&error) => SendError::Refused(text),

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hongbao_core::limits::NAMES_RESOLVED_EVERY;
 use hongbao_core::routing::owner;
-use hongbao_core::topology::SetEntry;
+use hongbao_core::topology::{Address, ServerEntry, SetEntry};
 use hongbao_core::{EnvelopeId, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use crate::names::{NamedServer, Names, ROUNDS_OF_LIVING};
 use crate::options::GatewayOptions;
 use crate::probe;
 use crate::sets::{Births, Closed, SetState};
@@ -40,12 +42,12 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) fn new(
         known: Arc<Known>,
-        mut upstream: impl FnMut(&str, &str, SocketAddr) -> Arc<Upstream>,
+        mut upstream: impl FnMut(&str, &str, &Address) -> Arc<Upstream>,
         mut births: impl FnMut(&str) -> Arc<Births>,
     ) -> Fleet {
         let file = &known.file;
         let state = |set: &SetEntry| {
-            let servers = set.servers.iter().map(|server| upstream(&set.name, &server.name, server.address));
+            let servers = set.servers.iter().map(|server| upstream(&set.name, &server.name, &server.address));
             SetState::new(set, servers.collect(), births(&set.name))
         };
         let sets: Vec<SetState> = file.sets.iter().map(state).collect();
@@ -109,6 +111,10 @@ impl Fleet {
     }
 }
 
+fn is_name(address: &Address) -> bool {
+    address.socket_address().is_none()
+}
+
 fn owner_among<'a>(
     id: EnvelopeId,
     servers: impl Iterator<Item = &'a Arc<Upstream>> + Clone,
@@ -123,6 +129,7 @@ pub(crate) struct Fleets {
     watcher: Arc<TopologyWatcher>,
     options: GatewayOptions,
     current: RwLock<Arc<Fleet>>,
+    names: Names,
     kept: Mutex<Kept>,
     /// Where probes run.
     runtime: Handle,
@@ -132,10 +139,13 @@ pub(crate) struct Fleets {
 #[derive(Default)]
 struct Kept {
     /// Every server of the fleet in force, with its probe.
-    probed: HashMap<(String, String, SocketAddr), Probed>,
+    probed: HashMap<ProbedKey, Probed>,
     /// The counts of every SET that has been in force, by its name: counters never go back.
     births: HashMap<String, Arc<Births>>,
 }
+
+/// SET, name, address, and where that leads.
+type ProbedKey = (String, String, Address, Option<SocketAddr>);
 
 struct Probed {
     upstream: Arc<Upstream>,
@@ -150,15 +160,20 @@ impl Drop for Probed {
 
 impl Fleets {
     /// Probes the servers of the topology, on the runtime that this is called on.
-    pub(crate) fn start(watcher: Arc<TopologyWatcher>, options: GatewayOptions) -> Fleets {
+    pub(crate) async fn start(watcher: Arc<TopologyWatcher>, options: GatewayOptions) -> Fleets {
         let empty = Fleet { known: watcher.current(), sets: Vec::new(), weights: Vec::new(), all: Vec::new() };
         let fleets = Fleets {
             watcher,
             options,
             current: RwLock::new(Arc::new(empty)),
+            names: Names::default(),
             kept: Mutex::default(),
             runtime: Handle::current(),
         };
+        let named = |server: &ServerEntry| is_name(&server.address).then(|| server.address.clone());
+        let file = &fleets.watcher.current().file;
+        let addresses = file.sets.iter().flat_map(|set| &set.servers).filter_map(named);
+        fleets.names.resolve(addresses.map(|address| NamedServer { address, is_dead: true }).collect()).await;
         fleets.refresh(true);
         fleets
     }
@@ -172,17 +187,19 @@ impl Fleets {
         self.refresh(false);
     }
 
-    fn refresh(&self, first: bool) {
+    /// `is_other`: its names lead elsewhere, or it is the first one.
+    fn refresh(&self, is_other: bool) {
         let mut kept = self.kept.lock();
         let Kept { probed, births } = &mut *kept;
         let known = self.watcher.current();
-        if !first && Arc::ptr_eq(&known, &self.current.read().known) {
+        if !is_other && Arc::ptr_eq(&known, &self.current.read().known) {
             return;
         }
         let mut next = HashMap::new();
-        let upstream = |set: &str, name: &str, address| {
-            let key = (set.to_owned(), name.to_owned(), address);
-            let kept = probed.remove(&key).unwrap_or_else(|| self.begin(set, name, address));
+        let upstream = |set: &str, name: &str, address: &Address| {
+            let reached = self.names.reached(address);
+            let key = (set.to_owned(), name.to_owned(), address.clone(), reached);
+            let kept = probed.remove(&key).unwrap_or_else(|| self.begin(set, name, address, reached));
             let upstream = kept.upstream.clone();
             next.insert(key, kept);
             upstream
@@ -193,8 +210,9 @@ impl Fleets {
         *probed = next;
     }
 
-    fn begin(&self, set: &str, name: &str, address: SocketAddr) -> Probed {
-        let upstream = Arc::new(Upstream::new(set, name, address, self.options.forwards_per_server_max));
+    fn begin(&self, set: &str, name: &str, address: &Address, reached: Option<SocketAddr>) -> Probed {
+        let forwards_max = self.options.forwards_per_server_max;
+        let upstream = Arc::new(Upstream::new(set, name, address, reached, forwards_max));
         let probe = self.runtime.spawn(probe::probe_forever(upstream.clone(), self.options.clone()));
         Probed { upstream, probe: probe.abort_handle() }
     }
@@ -210,6 +228,22 @@ impl Fleets {
         let mut changes = self.watcher.subscribe();
         while changes.changed().await.is_ok() {
             self.follow();
+        }
+    }
+
+    /// Follows where the names of servers lead, until it is aborted.
+    pub(crate) async fn follow_names_forever(self: Arc<Fleets>) {
+        for round in 1_u32.. {
+            tokio::time::sleep(NAMES_RESOLVED_EVERY).await;
+            let is_of_all = round.is_multiple_of(ROUNDS_OF_LIVING);
+            let fleet = self.current();
+            let servers = fleet.all().iter().filter(|server| is_name(&server.address));
+            let asked =
+                servers.map(|server| NamedServer { address: server.address.clone(), is_dead: server.is_dead() });
+            let asked: Vec<NamedServer> = asked.filter(|asked| is_of_all || asked.is_dead).collect();
+            if !asked.is_empty() && self.names.resolve(asked).await {
+                self.refresh(true);
+            }
         }
     }
 

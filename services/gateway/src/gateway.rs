@@ -54,14 +54,15 @@ pub struct GatewayTasks {
 impl Gateway {
     /// Starts the probes and the looks at the topology, on the runtime that this
     /// is called on.
-    pub fn start(parts: GatewayParts, registry: &mut Registry) -> (Gateway, GatewayTasks) {
+    pub async fn start(parts: GatewayParts, registry: &mut Registry) -> (Gateway, GatewayTasks) {
         let GatewayParts { verifier, clock, topology, rates, rehearsal, dev_calls, options } = parts;
-        let fleets = Arc::new(Fleets::start(topology.clone(), options.clone()));
+        let fleets = Arc::new(Fleets::start(topology.clone(), options.clone()).await);
         topology.register("hongbao_gateway", registry);
         let metrics = GatewayMetrics::register(fleets.clone(), registry);
         let mut tasks = vec![
             tokio::spawn(topology.watch_forever(options.topology_poll())),
             tokio::spawn(fleets.clone().follow_forever()),
+            tokio::spawn(fleets.clone().follow_names_forever()),
             tokio::spawn(canary::judge_forever(fleets.clone())),
         ];
         let rehearsed = rehearsal.as_ref().and_then(|edge| edge.rates.as_ref());

@@ -7,7 +7,7 @@
 //! request's way asks any but the one server that answers it.
 //!
 //! Reading order: [`mod@edge`], [`rate`], [`topology`], [`options`], `call` (what is
-//! asked), `sets` and `fleet` (who is asked), `births` (where new envelopes are placed), `answers` and `canary` (when a SET loses its weight), `probe_answer` and `probe` (who can be), `forward`, `client`, `links` and `transport` (how), `proxy`
+//! asked), `names`, `sets` and `fleet` (who is asked), `births` (where new envelopes are placed), `answers` and `canary` (when a SET loses its weight), `probe_answer` and `probe` (who can be), `forward`, `connect`, `client`, `links` and `transport` (how), `proxy`
 //! (all of it), [`gateway`].
 
 pub mod edge;
@@ -21,11 +21,13 @@ mod answers;
 mod births;
 mod canary;
 mod client;
+mod connect;
 mod deadline_body;
 mod fleet;
 mod forward;
 mod headers;
 mod links;
+mod names;
 mod probe;
 mod probe_answer;
 mod proxy;

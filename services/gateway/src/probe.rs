@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::connect::ServerConnector;
 use crate::options::GatewayOptions;
 use crate::probe_answer::{Finding, ProbeAnswer, ProbeClient, ask};
 use crate::upstream::{Health, Upstream};
@@ -115,7 +116,7 @@ impl Prober {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
                 .pool_max_idle_per_host(kept_max)
-                .build(crate::client::connector(late_ms))
+                .build(ServerConnector::new(&upstream, late_ms))
         };
         let uri = Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query("/readyz").build();
         Prober {
@@ -230,7 +231,7 @@ impl Prober {
     fn learn_takes_new(&self, takes_new: bool) {
         if takes_new != self.upstream.takes_new() {
             self.upstream.set_takes_new(takes_new);
-            let (set, server, address) = (&self.upstream.set, &self.upstream.name, self.upstream.address);
+            let (set, server, address) = (&self.upstream.set, &self.upstream.name, &self.upstream.address);
             tracing::warn!(set, server, %address, takes_new, "whether a server takes new envelopes has changed");
         }
     }
@@ -240,7 +241,7 @@ impl Prober {
         let is = self.streak.learn(&finding, was, &self.options);
         if is != was {
             self.upstream.set_health(is);
-            let (set, server, address) = (&self.upstream.set, &self.upstream.name, self.upstream.address);
+            let (set, server, address) = (&self.upstream.set, &self.upstream.name, &self.upstream.address);
             tracing::warn!(set, server, %address, ?was, ?is, ?finding, "a server's standing has changed");
         }
         let soon = self.streak.is_undecided(is) && !matches!(finding, Finding::Slow | Finding::Alive);

@@ -5,11 +5,12 @@ use hongbao_core::limits::PROBE_BYTES_MAX;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use serde::Deserialize;
 
+use crate::connect::ServerConnector;
+
 /// What probes are sent with.
-pub(crate) type ProbeClient = Client<HttpConnector, Empty<Bytes>>;
+pub(crate) type ProbeClient = Client<ServerConnector, Empty<Bytes>>;
 
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]

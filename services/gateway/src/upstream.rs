@@ -9,6 +9,7 @@ use std::time::Duration;
 use hongbao_core::Traffic;
 use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
 use hongbao_core::limits::{FORWARD_WAIT_MS_GOAL, FORWARDS_AT_FIRST, FORWARDS_MIN};
+use hongbao_core::topology::Address;
 use http::uri::Authority;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -41,13 +42,15 @@ pub(crate) enum NoAnswer {
     AnyMore,
 }
 
-/// One server. It outlives a change of the topology that keeps its name and
-/// address, and with it what is known of it.
+/// One server. It outlives a change of the topology that keeps its name, its
+/// address and where that leads, and with it what is known of it.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) set: String,
     pub(crate) name: String,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
+    /// Where its address leads; `None` if its name is not resolved.
+    pub(crate) reached: Option<SocketAddr>,
     pub(crate) authority: Authority,
     health: AtomicU8,
     /// What it said last of new envelopes; at first nothing is known against it.
@@ -64,9 +67,27 @@ pub(crate) struct Upstream {
     pub(crate) probe_now: Notify,
 }
 
+/// Tells servers apart, for as long as a weak reference to the server is kept beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ServerKey(usize);
+
+impl ServerKey {
+    pub(crate) fn of(server: &Arc<Upstream>) -> ServerKey {
+        ServerKey(Arc::as_ptr(server).addr())
+    }
+}
+
 impl Upstream {
-    /// Never are more than `forwards_max` requests there, however fast it is.
-    pub(crate) fn new(set: &str, name: &str, address: SocketAddr, forwards_max: usize) -> Upstream {
+    /// Never are more than `forwards_max` requests there, however fast it is. One whose name leads nowhere is dead
+    /// from the beginning.
+    pub(crate) fn new(
+        set: &str,
+        name: &str,
+        address: &Address,
+        reached: Option<SocketAddr>,
+        forwards_max: usize,
+    ) -> Upstream {
+        let health = if reached.is_some() { Health::Up } else { Health::Dead };
         let admission = AdaptiveLimit::new(AdmissionBounds {
             least: FORWARDS_MIN,
             initial: FORWARDS_AT_FIRST,
@@ -76,9 +97,10 @@ impl Upstream {
         Upstream {
             set: set.to_owned(),
             name: name.to_owned(),
-            address,
-            authority: Authority::try_from(address.to_string()).expect("an address and a port are an authority"),
-            health: AtomicU8::new(Health::Up as u8),
+            address: address.clone(),
+            reached,
+            authority: Authority::try_from(address.to_string()).expect("a host and a port are an authority"),
+            health: AtomicU8::new(health as u8),
             takes_new: AtomicBool::new(true),
             changes: AtomicU64::new(0),
             answers: AtomicU64::new(0),
@@ -90,6 +112,10 @@ impl Upstream {
 
     pub(crate) fn is_up(&self) -> bool {
         self.health.load(Ordering::Relaxed) == Health::Up as u8
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.health() == Health::Dead
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -141,7 +167,7 @@ impl Upstream {
         dead_for: Duration,
         answer: impl Future<Output = T>,
     ) -> Result<T, NoAnswer> {
-        let is_dead = || self.health() == Health::Dead;
+        let is_dead = || self.is_dead();
         let was_dead = is_dead();
         let mut answer = pin!(answer);
         let mut dead_since: Option<Instant> = None;

@@ -1,10 +1,11 @@
 //! What every role does alike: listen, check tokens, stop.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use hongbao_core::limits::LISTEN_BACKLOG_MAX;
+use hongbao_core::topology::Address;
 use hongbao_core::{Clock, Traffic};
 use hongbao_http::token::KeyError;
 use hongbao_http::{Health, Issuer, Parties, Verifier};
@@ -66,6 +67,23 @@ pub fn run(
 pub fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(work)
+}
+
+/// Where a role of the topology listens, a name resolved: to the first IPv4 address that it has, or to an IPv6 one.
+///
+/// # Errors
+/// When the name leads nowhere, for the operator.
+pub fn resolve(address: &Address) -> Result<SocketAddr, String> {
+    if let Some(address) = address.socket_address() {
+        return Ok(address);
+    }
+    let found = (address.host(), address.port()).to_socket_addrs().map(|found| found.min());
+    let named = |reason: String| {
+        format!(
+            "cannot listen on {address}: {reason}; its entry in the topology file may say `listen` beside `address`"
+        )
+    };
+    found.map_err(|error| named(error.to_string()))?.ok_or_else(|| named("its name has no IP address".to_owned()))
 }
 
 /// Binds the address; gives the one in force, with its port. `set_by` says where

@@ -212,7 +212,7 @@ impl Description {
                 slots: slots("00-99".to_owned()),
                 database: vec![wallet_at.to_string()],
             }],
-            gateways: vec![Named { name: GATEWAY.to_owned(), address: self.gateway }],
+            gateways: vec![Named { name: GATEWAY.to_owned(), address: self.gateway.into(), listen: None }],
         }
     }
 
@@ -248,12 +248,13 @@ impl Description {
             servers: (of(set, PartKind::Server).into_iter())
                 .map(|server| ServerEntry {
                     name: server.name.clone(),
-                    address: reached(server),
+                    address: reached(server).into(),
+                    listen: None,
                     memcached: named(&format!("{}-memcached", server.name)).map(|part| reached(part).to_string()),
                 })
                 .collect(),
             workers: (of(set, PartKind::Worker).into_iter())
-                .map(|worker| Named { name: worker.name.clone(), address: reached(worker) })
+                .map(|worker| Named { name: worker.name.clone(), address: reached(worker).into(), listen: None })
                 .collect(),
         };
         self.set_names().iter().copied().enumerate().map(set).collect()
@@ -320,9 +321,9 @@ mod tests {
     #[test]
     fn a_server_is_reached_through_its_relay_by_the_gateway_alone() {
         let one = described(|own| own.relayed = vec!["a1".to_owned(), "a-mariadb".to_owned()]);
-        let address = |of_gateway| one.topology(of_gateway).server("a1").unwrap().1.address;
+        let address = |of_gateway| one.topology(of_gateway).server("a1").unwrap().1.address.clone();
         assert_eq!(address(false).port(), one.part("a1").unwrap().port);
-        assert_eq!(address(true), one.relays()[0].listen);
+        assert_eq!(address(true), one.relays()[0].listen.into());
         for of_gateway in [false, true] {
             assert_eq!(one.topology(of_gateway).sets[0].database, [one.relays()[1].listen.to_string()]);
         }

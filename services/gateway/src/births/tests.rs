@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hongbao_core::topology::Address;
+
 use super::*;
 use crate::sets::Closed;
 use crate::topology::Known;
@@ -22,7 +24,9 @@ fn fleet(sets: &[(&str, &str, Option<f64>)]) -> Fleet {
     let file: hongbao_core::topology::TopologyFile = toml::from_str(&text).unwrap();
     file.check(NOW).unwrap();
     let routing = file.routing().unwrap();
-    let upstream = |set: &str, name: &str, address| Arc::new(Upstream::new(set, name, address, 1));
+    let upstream = |set: &str, name: &str, address: &Address| {
+        Arc::new(Upstream::new(set, name, address, address.socket_address(), 1))
+    };
     Fleet::new(Arc::new(Known { file, routing }), upstream, |_| Arc::default())
 }
 

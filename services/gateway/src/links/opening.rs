@@ -10,11 +10,12 @@ use http::uri::{Authority, Scheme};
 use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tower::{Service as _, ServiceExt as _};
+use tower::{BoxError, Service as _, ServiceExt as _};
+
+use crate::connect::ServerConnector;
 
 /// Why there is no link.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(super) enum NotOpened {
 
 /// Opens a link; gives its connection, and what has come on it already.
 pub(super) async fn open(
-    connector: HttpConnector,
+    connector: ServerConnector,
     server: Authority,
     within: Duration,
 ) -> Result<(TcpStream, Bytes), NotOpened> {
@@ -35,10 +36,10 @@ pub(super) async fn open(
     opening.await.unwrap_or_else(|_| Err(NotOpened::Failed("no answer in time".to_owned())))
 }
 
-async fn upgrade(mut connector: HttpConnector, server: Authority) -> Result<(TcpStream, Bytes), NotOpened> {
+async fn upgrade(mut connector: ServerConnector, server: Authority) -> Result<(TcpStream, Bytes), NotOpened> {
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(server.clone()).path_and_query(LINK_PATH).build();
     let uri = uri.expect("scheme, authority and path are a URI");
-    let connection = connector.ready().await.map_err(failed)?.call(uri).await.map_err(failed)?;
+    let connection = connector.ready().await.map_err(not_made)?.call(uri).await.map_err(not_made)?;
     let (mut sender, talk) = http1::handshake(connection).await.map_err(failed)?;
     // Its task ends with the upgrade, or when this is dropped.
     let mut talking = JoinSet::new();
@@ -62,4 +63,8 @@ async fn upgrade(mut connector: HttpConnector, server: Authority) -> Result<(Tcp
 
 fn failed(error: impl std::error::Error + 'static) -> NotOpened {
     NotOpened::Failed(error_chain(&error))
+}
+
+fn not_made(error: BoxError) -> NotOpened {
+    NotOpened::Failed(error_chain(&*error))
 }

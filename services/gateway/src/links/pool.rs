@@ -1,29 +1,26 @@
 //! The links of one thread, by server.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hongbao_core::limits::{LINK_FAILED_MS_MIN, LINK_LINES_PER_S_MAX, LINK_REFUSED_MS, LINKS_PER_SERVER_MAX};
 use hongbao_http::link::LinkRequest;
 use hongbao_http::log_budget::LogBudget;
-use hyper_util::client::legacy::connect::HttpConnector;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::link::{Asked, Link};
 use super::opening::{NotOpened, open};
 use super::task;
-use crate::client::connector;
+use crate::connect::ServerConnector;
 use crate::metrics::GatewayMetrics;
-use crate::upstream::Upstream;
+use crate::upstream::{ServerKey, Upstream};
 
 /// The links of one thread.
 pub(crate) struct Links {
-    servers: Mutex<HashMap<SocketAddr, ServerLinks>>,
-    connector: HttpConnector,
-    open_within: Duration,
+    servers: Mutex<HashMap<ServerKey, ServerLinks>>,
+    connect_timeout_ms: u64,
     metrics: Arc<GatewayMetrics>,
     log: Arc<LogBudget>,
 }
@@ -42,8 +39,7 @@ impl Links {
     pub(crate) fn new(connect_timeout_ms: u64, metrics: Arc<GatewayMetrics>) -> Links {
         Links {
             servers: Mutex::default(),
-            connector: connector(connect_timeout_ms),
-            open_within: Duration::from_millis(connect_timeout_ms),
+            connect_timeout_ms,
             metrics,
             log: Arc::new(LogBudget::new(LINK_LINES_PER_S_MAX)),
         }
@@ -53,12 +49,12 @@ impl Links {
     /// opened for those who come later, if there may be one.
     pub(crate) fn ask(self: &Arc<Links>, server: &Arc<Upstream>, request: &LinkRequest<&[u8]>) -> Option<Asked> {
         let mut servers = self.servers.lock();
-        let of_server = match servers.get_mut(&server.address) {
+        let of_server = match servers.get_mut(&ServerKey::of(server)) {
             Some(of_server) => of_server,
             None => {
                 // Servers that are in no topology any more.
                 servers.retain(|_, of_server| of_server.server.strong_count() > 0 || of_server.is_in_use());
-                servers.entry(server.address).or_insert_with(|| ServerLinks::of(server))
+                servers.entry(ServerKey::of(server)).or_insert_with(|| ServerLinks::of(server))
             }
         };
         let asked = of_server.links.iter().find_map(|link| link.ask(request));
@@ -72,12 +68,14 @@ impl Links {
 
     /// Opens a link and serves it until it ends.
     async fn open(self: Arc<Links>, server: Arc<Upstream>) {
-        let opened = open(self.connector.clone(), server.authority.clone(), self.open_within).await;
+        let connector = ServerConnector::new(&server, self.connect_timeout_ms);
+        let within = Duration::from_millis(self.connect_timeout_ms);
+        let opened = open(connector, server.authority.clone(), within).await;
         let metrics = self.metrics.clone();
         let link = Arc::new(Link::new());
         {
             let mut servers = self.servers.lock();
-            let of_server = servers.entry(server.address).or_insert_with(|| ServerLinks::of(&server));
+            let of_server = servers.entry(ServerKey::of(&server)).or_insert_with(|| ServerLinks::of(&server));
             of_server.is_opening = false;
             match &opened {
                 Ok(_) => of_server.links.push(link.clone()),
@@ -122,7 +120,7 @@ impl ServerLinks {
         ServerLinks { server, links, is_opening: false, failures: 0, not_before: None }
     }
 
-    /// Whether there are links; a server of the topology before may have had this address, too.
+    /// Whether there are links, also to one that is in no topology any more.
     fn is_in_use(&self) -> bool {
         self.is_opening || !self.links.is_empty()
     }
@@ -173,7 +171,7 @@ impl Drop for EndOfLink {
         }
         let Some(links) = self.links.upgrade() else { return };
         let mut servers = links.servers.lock();
-        let Some(of_server) = servers.get_mut(&self.server.address) else { return };
+        let Some(of_server) = servers.get_mut(&ServerKey::of(&self.server)) else { return };
         of_server.links.retain(|other| !Arc::ptr_eq(other, &self.link));
         if self.opened.elapsed() >= Duration::from_millis(LINK_REFUSED_MS) {
             of_server.failures = 0;

@@ -281,7 +281,7 @@ impl Front {
             dev_calls,
             options,
         };
-        let (gateway, tasks) = Gateway::start(parts, &mut registry);
+        let (gateway, tasks) = Gateway::start(parts, &mut registry).await;
         let health = Health::new(vec![gateway.check()]);
         let router = gateway.routes(health.router().merge(metrics::metrics_router(registry)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -14,7 +14,6 @@ use hongbao_envelope::server::ServerOptions;
 use hongbao_envelope::shared::redis;
 use hongbao_gateway::GatewayOptions;
 use hongbao_gateway::rate::RateLimits;
-use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
@@ -223,9 +222,10 @@ impl Installation {
         for wallet in &topology.wallets {
             self.database.options(&wallet.database).map_err(|reason| format!("wallet {:?}: {reason}", wallet.name))?;
         }
-        let outside = topology.gateways.iter().map(|gateway| gateway.address);
-        let servers = topology.sets.iter().flat_map(|set| &set.servers).map(|server| server.address);
-        let outside = outside.chain(servers).find(|address| !is_loopback(address.ip()));
+        let gateways = topology.gateways.iter().flat_map(|gateway| [gateway.address.clone(), gateway.listens_at()]);
+        let servers = topology.sets.iter().flat_map(|set| &set.servers);
+        let servers = servers.flat_map(|server| [server.address.clone(), server.listens_at()]);
+        let outside = gateways.chain(servers).find(|address| !address.is_loopback());
         match outside {
             Some(address) if self.dev_calls => {
                 Err(format!("dev_calls make money out of nothing, and {address} can be reached from outside"))

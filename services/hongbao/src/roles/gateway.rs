@@ -32,7 +32,7 @@ fn itself(_: &TopologyFile, name: String) -> Process {
 
 async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
-    let address = file.gateway(&name).ok_or("the topology has lost this gateway")?.address;
+    let address = process::resolve(&file.gateway(&name).ok_or("the topology has lost this gateway")?.listens_at())?;
     let http_metrics = HttpMetrics::register(&Call::ALL, &mut role.registry);
     let parts = GatewayParts {
         verifier: role.tokens.verifier.clone(),
@@ -43,7 +43,7 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
         dev_calls: role.installation.dev_calls,
         options: role.installation.gateway.clone(),
     };
-    let (gateway, tasks) = Gateway::start(parts, &mut role.registry);
+    let (gateway, tasks) = Gateway::start(parts, &mut role.registry).await;
     let health = Health::new(vec![gateway.check()]);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
     let rereading = reread_on_hangup(&role)?;

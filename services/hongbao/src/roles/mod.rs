@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
-use hongbao_core::topology::TopologyFile;
+use hongbao_core::topology::{Address, TopologyFile};
 use hongbao_core::{Clock, SystemClock};
 use hongbao_gateway::TopologyWatcher;
 use hongbao_http::{Health, HttpMetrics, Routes, metrics, serve};
@@ -23,7 +23,7 @@ use crate::otlp::Process;
 use crate::process::{self, Tokens};
 
 /// What an operator chooses a role's address by.
-const ADDRESS_SET_BY: &str = "its `address` in the topology file";
+const ADDRESS_SET_BY: &str = "its `listen` or `address` in the topology file";
 
 /// What every role starts from.
 pub struct Role {
@@ -109,12 +109,12 @@ fn name_of(asked: Option<&str>, names: Vec<String>) -> Result<String, String> {
 /// Serves until a signal says to stop; the routes are gone when it returns.
 async fn serve_role(
     role: &Role,
-    address: SocketAddr,
+    address: &Address,
     routes: Routes,
     health: Health,
     http_metrics: HttpMetrics,
 ) -> Result<(), String> {
-    let (listener, address) = process::listen(address, ADDRESS_SET_BY)?;
+    let (listener, address) = process::listen(process::resolve(address)?, ADDRESS_SET_BY)?;
     let stop = process::stop_signal(health)?;
     announce(address);
     serve(listener, routes, role.installation.http.options(http_metrics).behind_a_gateway(), stop).await;

@@ -63,7 +63,7 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
     let app = App::new(real.server, rehearsal, verifier);
     let hot: Arc<dyn HotCalls> = Arc::new(LiveCalls::new(app.clone()));
     let routes = Routes { router: hongbao_envelope::http::routes(app, dev).merge(own), hot: Some(hot) };
-    serve_role(&role, entry.address, routes, health, http_metrics).await?;
+    serve_role(&role, &entry.listens_at(), routes, health, http_metrics).await?;
     asking.abort();
     real.rotating.abort();
     // The routes are gone, and with them the servers: their lanes answer what they hold and end.

@@ -64,7 +64,7 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
     }
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
-    serve_role(&role, entry.address, own.into(), health, http_metrics).await?;
+    serve_role(&role, &entry.listens_at(), own.into(), health, http_metrics).await?;
     for (workers, rotating) in traffics {
         rotating.abort();
         workers.shutdown().await;

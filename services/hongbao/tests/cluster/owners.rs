@@ -109,7 +109,7 @@ fn second_gateway(trial: &Trial) -> Extra<'_> {
     let cluster = &trial.cluster;
     let mut topology = cluster.topology();
     without_a1(&mut topology);
-    topology.gateways[0].address = second_address(cluster);
+    topology.gateways[0].address = second_address(cluster).into();
     let file = cluster.path("topology-2.toml");
     std::fs::write(&file, toml::to_string(&topology).unwrap()).unwrap();
     let environment = [("HONGBAO_TOPOLOGY", file.to_str().expect("temporary folders have plain names"))];

@@ -29,6 +29,7 @@ mod installation_idle;
 mod installation_leaving;
 mod installation_leaving_load;
 mod installation_maps;
+mod installation_names;
 mod installation_rotation;
 mod installation_upgrade;
 mod move_wallet;
