@@ -66,6 +66,7 @@ fn check_folder(data: &Path) -> Result<(), String> {
 }
 
 async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Clock>) -> Result<(), String> {
+    config.passed_over.log();
     let (listener, address) = process::listen(config.listen.0, LISTEN_SET_BY)?;
 
     let mut registry = process::registry();

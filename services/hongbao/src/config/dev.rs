@@ -12,7 +12,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{ArchiveSection, Auth, Http, Log, Otlp, Rehearsal, Tickets, ZoneOffset, fold};
+use super::{ArchiveSection, Auth, Http, Log, Otlp, PassedOver, Rehearsal, Tickets, ZoneOffset, fold};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Config {
     pub log: Log,
     /// Where spans are sent.
     pub otlp: Otlp,
+    /// What of the environment is none of these.
+    #[serde(skip)]
+    pub passed_over: PassedOver,
 }
 
 /// `listen`.
@@ -134,7 +137,8 @@ impl Config {
         environment: impl Iterator<Item = (OsString, OsString)>,
         flags: Flags,
     ) -> Result<Config, String> {
-        let mut config: Config = super::read(file, environment)?;
+        let (mut config, passed_over): (Config, _) = super::read(file, environment)?;
+        config.passed_over = passed_over;
         config.listen = flags.listen.map_or(config.listen, Listen);
         config.data = flags.data.map_or(config.data, DataDir);
         let is_local = is_loopback(config.listen.0.ip());

@@ -17,7 +17,7 @@ use hongbao_gateway::rate::RateLimits;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{ArchiveSection, Auth, Http, Log, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
+use super::{ArchiveSection, Auth, Http, Log, Otlp, PassedOver, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,6 +72,9 @@ pub struct Installation {
     /// Where spans are sent.
     #[serde(default)]
     pub otlp: Otlp,
+    /// What of the environment is none of these.
+    #[serde(skip)]
+    pub passed_over: PassedOver,
 }
 
 /// `[storage]`: fixed once the databases are made, but for what slot maps say of the databases of a SET.
@@ -166,7 +169,8 @@ impl Installation {
     /// Reads the file, then the environment; checks the whole. The topology's
     /// path is made to start where the file lies.
     pub fn load(file: &Path, environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Installation, String> {
-        let mut installation: Installation = super::read(Some(file), environment)?;
+        let (mut installation, passed_over): (Installation, _) = super::read(Some(file), environment)?;
+        installation.passed_over = passed_over;
         if let Some(folder) = file.parent() {
             installation.topology = folder.join(&installation.topology);
         }

@@ -1,8 +1,10 @@
 //! The configuration: a TOML file, then the environment, then flags.
 //!
 //! An unknown key is refused by name, wherever it comes from: a setting that
-//! is misspelt must not be silently without effect.
+//! is misspelt must not be silently without effect. Only what Kubernetes sets for
+//! Services is passed over, and the log says so.
 
+mod kubernetes;
 mod sections;
 
 pub mod dev;
@@ -15,11 +17,28 @@ use std::path::Path;
 pub use sections::{ArchiveSection, Auth, Http, Log, LogFormat, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 use serde::de::DeserializeOwned;
 
-/// Reads settings from a file, if there is one, and lays the environment over them.
+/// Variables of the environment that are named like settings and are none: Kubernetes has set them for Services.
+#[derive(Clone, Debug, Default)]
+pub struct PassedOver(Vec<String>);
+
+impl PassedOver {
+    /// Logs their names, if there are any.
+    pub fn log(&self) {
+        if !self.0.is_empty() {
+            tracing::info!(
+                names = self.0.join(" "),
+                "variables of the environment that Kubernetes sets for Services are no settings: passed over"
+            );
+        }
+    }
+}
+
+/// Reads settings from a file, if there is one, and lays the environment over them;
+/// also gives what of the environment is none of them.
 fn read<C: DeserializeOwned>(
     file: Option<&Path>,
     environment: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<C, String> {
+) -> Result<(C, PassedOver), String> {
     let mut settings = match file {
         Some(path) => {
             let named = |error: &dyn Display| format!("--config {}: {error}", path.display());
@@ -28,14 +47,21 @@ fn read<C: DeserializeOwned>(
         }
         None => toml::Table::new(),
     };
+    let mut passed_over = PassedOver::default();
     for (name, value) in environment {
         // What others have in the environment is of no concern, whatever bytes it is made of.
         let Some(key) = name.to_str().and_then(|name| name.strip_prefix("HONGBAO_")) else { continue };
         let value = value.to_str().ok_or("it is not UTF-8".to_owned());
+        if value.as_ref().is_ok_and(|value| kubernetes::is_of_service(key, value)) {
+            passed_over.0.push(format!("HONGBAO_{key}"));
+            continue;
+        }
         let put = value.and_then(|value| put(&mut settings, &key.to_lowercase(), value));
         put.map_err(|reason| format!("HONGBAO_{key}: {reason}"))?;
     }
-    settings.try_into().map_err(|error| format!("configuration: {error}"))
+    passed_over.0.sort_unstable();
+    let settings = settings.try_into().map_err(|error| format!("configuration: {error}"))?;
+    Ok((settings, passed_over))
 }
 
 /// Puts `limits__shares_max` = `100` where `[limits] shares_max = 100` would be.

@@ -91,9 +91,13 @@ fn run<F: Future<Output = Result<(), String>>>(
         print!("{}", loaded.installation.shown());
         return Ok(ExitCode::SUCCESS);
     }
-    let Installation { log, otlp, http, .. } = loaded.installation.clone();
+    let Installation { log, otlp, http, passed_over, .. } = loaded.installation.clone();
     let itself = itself(&loaded.file(), name.clone());
-    process::run(&log, &otlp, &itself, threads(http.threads)?, role(loaded, name))?;
+    let role = role(loaded, name);
+    process::run(&log, &otlp, &itself, threads(http.threads)?, async {
+        passed_over.log();
+        role.await
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
