@@ -6,6 +6,7 @@
 //! [`Installation`] has its parts by name under one folder.
 
 mod backend;
+mod certificates;
 mod folder;
 mod galera;
 mod install;
@@ -17,6 +18,7 @@ mod spawn;
 mod stall;
 mod stat;
 
+pub use certificates::{CertificateAuthority, CertificateFiles};
 pub use install::{Fallible, install, ops_dir};
 pub use installation::{
     Description, FOLD, GATEWAY, Installation, Lifetime, Link, OPTIONS_OF_FILLED, PartEntry, PartKind, Processes,
