@@ -339,6 +339,14 @@ pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const NAMES_RESOLVED_EVERY: Duration = Duration::from_secs(1);
 /// How long it waits for the system's resolver.
 pub const NAMES_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often the files of TLS certificates and keys are looked at.
+pub const TLS_FILES_READ_EVERY: Duration = Duration::from_secs(2);
+/// Requests of one connection of HTTP/2 at the same time.
+pub const HTTP2_STREAMS_MAX: u32 = 100;
+/// How long a connection of HTTP/2 is silent before its client is asked whether it lives.
+pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+/// How long it may take to answer that.
+pub const HTTP2_PING_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The largest weight of a SET, and any other decimal number of the topology file.
 pub const DECIMAL_MAX: u32 = 1_000_000;
 /// Seconds that the rule of a canary SET may look back at.

@@ -8,6 +8,7 @@ use hongbao_core::limits::NAMES_RESOLVED_EVERY;
 use hongbao_core::routing::owner;
 use hongbao_core::topology::{Address, ServerEntry, SetEntry};
 use hongbao_core::{EnvelopeId, Timestamp};
+use hongbao_http::tls::TlsTowardsServers;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -128,6 +129,7 @@ fn owner_among<'a>(
 pub(crate) struct Fleets {
     watcher: Arc<TopologyWatcher>,
     options: GatewayOptions,
+    tls: Option<TlsTowardsServers>,
     current: RwLock<Arc<Fleet>>,
     names: Names,
     kept: Mutex<Kept>,
@@ -160,11 +162,16 @@ impl Drop for Probed {
 
 impl Fleets {
     /// Probes the servers of the topology, on the runtime that this is called on.
-    pub(crate) async fn start(watcher: Arc<TopologyWatcher>, options: GatewayOptions) -> Fleets {
+    pub(crate) async fn start(
+        watcher: Arc<TopologyWatcher>,
+        options: GatewayOptions,
+        tls: Option<TlsTowardsServers>,
+    ) -> Fleets {
         let empty = Fleet { known: watcher.current(), sets: Vec::new(), weights: Vec::new(), all: Vec::new() };
         let fleets = Fleets {
             watcher,
             options,
+            tls,
             current: RwLock::new(Arc::new(empty)),
             names: Names::default(),
             kept: Mutex::default(),
@@ -212,7 +219,7 @@ impl Fleets {
 
     fn begin(&self, set: &str, name: &str, address: &Address, reached: Option<SocketAddr>) -> Probed {
         let forwards_max = self.options.forwards_per_server_max;
-        let upstream = Arc::new(Upstream::new(set, name, address, reached, forwards_max));
+        let upstream = Arc::new(Upstream::new(set, name, address, reached, forwards_max).with_tls(self.tls.clone()));
         let probe = self.runtime.spawn(probe::probe_forever(upstream.clone(), self.options.clone()));
         Probed { upstream, probe: probe.abort_handle() }
     }

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use hongbao_core::Clock;
 use hongbao_http::health::Check;
+use hongbao_http::tls::TlsTowardsServers;
 use hongbao_http::{HotCalls, Routes, Verifier};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
@@ -35,6 +36,8 @@ pub struct GatewayParts {
     pub rehearsal: Option<RehearsalEdge>,
     /// Whether the calls of development are offered.
     pub dev_calls: bool,
+    /// Speaks TLS with servers; `None` where they are spoken to without.
+    pub tls: Option<TlsTowardsServers>,
     /// What an operator has set.
     pub options: GatewayOptions,
 }
@@ -55,8 +58,8 @@ impl Gateway {
     /// Starts the probes and the looks at the topology, on the runtime that this
     /// is called on.
     pub async fn start(parts: GatewayParts, registry: &mut Registry) -> (Gateway, GatewayTasks) {
-        let GatewayParts { verifier, clock, topology, rates, rehearsal, dev_calls, options } = parts;
-        let fleets = Arc::new(Fleets::start(topology.clone(), options.clone()).await);
+        let GatewayParts { verifier, clock, topology, rates, rehearsal, dev_calls, tls, options } = parts;
+        let fleets = Arc::new(Fleets::start(topology.clone(), options.clone(), tls).await);
         topology.register("hongbao_gateway", registry);
         let metrics = GatewayMetrics::register(fleets.clone(), registry);
         let mut tasks = vec![

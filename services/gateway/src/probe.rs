@@ -27,6 +27,8 @@ use crate::upstream::{Health, Upstream};
 
 /// Between two probes at least, however much a server is doubted.
 const PROBE_GAP: Duration = Duration::from_millis(10);
+/// Between two reasons for which a dead server fails, where both are named.
+const REASON_GAP: Duration = Duration::from_secs(1);
 /// Time limits of a probe after which not even a late answer is waited for.
 const LATE_TIMES: u32 = 3;
 
@@ -96,6 +98,8 @@ struct Prober {
     began: Option<Instant>,
     /// A request met a fault since the last probe was begun.
     is_doubted: bool,
+    /// Why a probe failed when that was named last, and when that was.
+    failed: Option<(String, Instant)>,
     /// When the next probe is due if none is waiting for its answer.
     due: Instant,
 }
@@ -128,6 +132,7 @@ impl Prober {
             streak: ProbeStreak::default(),
             began: None,
             is_doubted: false,
+            failed: None,
             due: Instant::now(),
             upstream,
             options,
@@ -236,6 +241,16 @@ impl Prober {
         }
     }
 
+    /// Whether this is another reason than that of the failures before, of which one is named in a second.
+    fn fails_otherwise(&mut self, reason: &str) -> bool {
+        let is_other = |(before, since): &(String, Instant)| before != reason && since.elapsed() >= REASON_GAP;
+        if !self.failed.as_ref().is_some_and(is_other) {
+            return false;
+        }
+        self.failed = Some((reason.to_owned(), Instant::now()));
+        true
+    }
+
     fn learn(&mut self, finding: Finding) {
         let was = self.upstream.health();
         let is = self.streak.learn(&finding, was, &self.options);
@@ -243,6 +258,17 @@ impl Prober {
             self.upstream.set_health(is);
             let (set, server, address) = (&self.upstream.set, &self.upstream.name, &self.upstream.address);
             tracing::warn!(set, server, %address, ?was, ?is, ?finding, "a server's standing has changed");
+        } else if is == Health::Dead
+            && let Finding::Failed(reason) = &finding
+            && self.fails_otherwise(reason)
+        {
+            let (set, server, address) = (&self.upstream.set, &self.upstream.name, &self.upstream.address);
+            tracing::warn!(set, server, %address, reason, "a dead server fails for another reason");
+        }
+        match &finding {
+            Finding::Failed(reason) => _ = self.failed.get_or_insert_with(|| (reason.clone(), Instant::now())),
+            Finding::Good => self.failed = None,
+            _ => {}
         }
         let soon = self.streak.is_undecided(is) && !matches!(finding, Finding::Slow | Finding::Alive);
         let pause_ms = if soon { self.options.probe_again_ms } else { self.options.probe_every_ms };

@@ -10,6 +10,7 @@ use hongbao_core::Traffic;
 use hongbao_core::admission::{AdaptiveLimit, AdmissionBounds};
 use hongbao_core::limits::{FORWARD_WAIT_MS_GOAL, FORWARDS_AT_FIRST, FORWARDS_MIN};
 use hongbao_core::topology::Address;
+use hongbao_http::tls::TlsTowardsServers;
 use http::uri::Authority;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -52,6 +53,8 @@ pub(crate) struct Upstream {
     /// Where its address leads; `None` if its name is not resolved.
     pub(crate) reached: Option<SocketAddr>,
     pub(crate) authority: Authority,
+    /// Speaks TLS with it.
+    pub(crate) tls: Option<TlsTowardsServers>,
     health: AtomicU8,
     /// What it said last of new envelopes; at first nothing is known against it.
     takes_new: AtomicBool,
@@ -100,6 +103,7 @@ impl Upstream {
             address: address.clone(),
             reached,
             authority: Authority::try_from(address.to_string()).expect("a host and a port are an authority"),
+            tls: None,
             health: AtomicU8::new(health as u8),
             takes_new: AtomicBool::new(true),
             changes: AtomicU64::new(0),
@@ -108,6 +112,10 @@ impl Upstream {
             admission: Mutex::new(admission),
             probe_now: Notify::new(),
         }
+    }
+
+    pub(crate) fn with_tls(self, tls: Option<TlsTowardsServers>) -> Upstream {
+        Upstream { tls, ..self }
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Each connection has one timer that is looked at a few times a minute.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,14 +15,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
-use crate::hot;
 use crate::link::{Agreed, LinkDoor, serve_link};
 use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::request_id::RequestIds;
 use crate::socket::{Phase, Socket, Watch};
+use crate::stream::Stream;
+use crate::tls::ServerTls;
+use crate::{hot, http2};
 
 /// What the requests of one connection share.
 struct Connection {
@@ -53,19 +56,27 @@ impl Connection {
 /// answered what it was asked.
 pub(crate) async fn drive(
     http: http1::Builder,
-    mut stream: TcpStream,
+    tcp: TcpStream,
     number: u64,
     outer: Arc<Outer>,
     links: Arc<LinkDoor>,
     options: Arc<ServeOptions>,
     mut quit: oneshot::Receiver<()>,
 ) {
+    let mut stream = match &options.tls {
+        None => Stream::Plain(tcp),
+        Some(tls) => match shake_hands(tls, tcp, number, &options, &mut quit).await {
+            Some((stream, false)) => stream,
+            Some((stream, true)) => return http2::drive(stream, number, outer, options, quit).await,
+            None => return,
+        },
+    };
     let ids = Arc::new(outer.ids_of_connection(number));
     let mut received = Vec::new();
     if let Some(calls) = outer.hot() {
         match hot::connection::drive(&**calls, &mut stream, &outer, &ids, &options, &mut quit).await {
             Some(bytes) => received = bytes,
-            None => return,
+            None => return stream.close(options.linger_timeout).await,
         }
     }
     let opened = Instant::now();
@@ -122,6 +133,25 @@ pub(crate) async fn drive(
         let quit = (!quitting).then_some(quit);
         serve_link(socket.into_stream(), received, &shared.outer, &shared.ids, &shared.links, &options, quit).await;
     }
+}
+
+/// Shakes hands, which has to come to an end in time, and before `quit` fires; whether HTTP/2 was agreed on.
+async fn shake_hands(
+    tls: &ServerTls,
+    tcp: TcpStream,
+    number: u64,
+    options: &ServeOptions,
+    quit: &mut oneshot::Receiver<()>,
+) -> Option<(Stream, bool)> {
+    let shaking = timeout(options.head_timeout, tls.accept(tcp));
+    let shaken = tokio::select! {
+        _ = quit => return None,
+        shaken = shaking => shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+    };
+    if let Err(error) = &shaken {
+        tracing::debug!(connection = number, %error, "the TLS handshake failed");
+    }
+    shaken.ok()
 }
 
 fn ended(number: u64, result: hyper::Result<()>) -> Poll<()> {

@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
-//! [`request_span`], [`refused`], [`outer`], [`hot`], `socket`, [`link`], `connection`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
+//! [`request_span`], [`refused`], [`outer`], [`hot`], [`stream`], [`tls`], `socket`, [`link`], `connection`, `http2`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
 
 pub mod problem;
 
@@ -34,11 +34,14 @@ pub mod request_id;
 pub mod request_span;
 
 mod socket;
+pub mod stream;
+pub mod tls;
 
 pub mod link;
 
 mod connection;
 pub mod hot;
+mod http2;
 pub mod log_budget;
 mod options;
 pub mod serve;
@@ -59,5 +62,6 @@ pub use problem::{Code, Problem};
 pub use query::{NoQuery, Query};
 pub use request_id::RequestId;
 pub use serve::serve;
+pub use stream::Stream;
 pub use threads::{Listeners, serve_on_threads};
 pub use token::{Caller, Issuer, Parties, Verifier};

@@ -6,6 +6,7 @@ use hongbao_core::limits;
 
 use crate::metrics::HttpMetrics;
 use crate::refused::Refused;
+use crate::tls::ServerTls;
 
 /// How a server treats its connections. The defaults stand in [`limits`].
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct ServeOptions {
     pub fast_path: bool,
     /// Links at the same time; 0 where none is offered.
     pub links_max: usize,
+    /// Clients speak TLS.
+    pub tls: Option<ServerTls>,
 }
 
 impl Default for ServeOptions {
@@ -57,6 +60,7 @@ impl Default for ServeOptions {
             lets_wait: true,
             fast_path: true,
             links_max: 0,
+            tls: None,
         }
     }
 }

@@ -59,7 +59,7 @@ pub async fn serve(
     server.drain().await;
 }
 
-/// HTTP/1.1 only: what stands in front speaks TLS and HTTP/2.
+/// Of HTTP/1.1; HTTP/2 is a matter of `http2.rs`.
 fn http(options: &ServeOptions) -> http1::Builder {
     let mut http = http1::Builder::new();
     // See connection.rs, which minds the time instead.
@@ -108,7 +108,8 @@ impl Server {
         let _ = stream.set_nodelay(true);
         if self.connections.len() >= self.options.connections_max {
             self.options.metrics.refused_connection();
-            if self.refusals.len() < self.options.refusals_max {
+            // What is sent before a handshake no client of TLS could read.
+            if self.options.tls.is_none() && self.refusals.len() < self.options.refusals_max {
                 self.refusals.spawn(refuse(stream, self.outer.next_id(), self.options.linger_timeout));
             }
             return;

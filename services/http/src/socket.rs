@@ -12,12 +12,12 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::problem::Code;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
+use crate::stream::Stream;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Watch {
 /// say anything else. That answer is the last one of its connection and is written by itself;
 /// the socket sends a problem document in its place.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     /// What was read before.
     received: Vec<u8>,
     watch: Arc<Watch>,
@@ -123,7 +123,7 @@ fn code_of_own_answer(written: &[u8]) -> Option<Code> {
 impl Socket {
     /// What was `received` on the stream already is read first.
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: Stream,
         received: Vec<u8>,
         watch: Arc<Watch>,
         outer: Arc<Outer>,
@@ -133,7 +133,7 @@ impl Socket {
     }
 
     /// The connection, when HTTP has ended on it.
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
 

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use hongbao_http::error_chain;
 use hongbao_http::link::{LINK_PATH, LINK_PROTOCOL};
+use hongbao_http::{Stream, error_chain};
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::uri::{Authority, Scheme};
 use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tower::{BoxError, Service as _, ServiceExt as _};
 
@@ -31,12 +30,12 @@ pub(super) async fn open(
     connector: ServerConnector,
     server: Authority,
     within: Duration,
-) -> Result<(TcpStream, Bytes), NotOpened> {
+) -> Result<(Stream, Bytes), NotOpened> {
     let opening = tokio::time::timeout(within, upgrade(connector, server));
     opening.await.unwrap_or_else(|_| Err(NotOpened::Failed("no answer in time".to_owned())))
 }
 
-async fn upgrade(mut connector: ServerConnector, server: Authority) -> Result<(TcpStream, Bytes), NotOpened> {
+async fn upgrade(mut connector: ServerConnector, server: Authority) -> Result<(Stream, Bytes), NotOpened> {
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(server.clone()).path_and_query(LINK_PATH).build();
     let uri = uri.expect("scheme, authority and path are a URI");
     let connection = connector.ready().await.map_err(not_made)?.call(uri).await.map_err(not_made)?;
@@ -56,7 +55,7 @@ async fn upgrade(mut connector: ServerConnector, server: Authority) -> Result<(T
         return Err(NotOpened::Refused(response.status()));
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(failed)?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>();
+    let parts = upgraded.downcast::<TokioIo<Stream>>();
     let parts = parts.map_err(|_| NotOpened::Failed("the connection is of another type".to_owned()))?;
     Ok((parts.io.into_inner(), parts.read_buf))
 }

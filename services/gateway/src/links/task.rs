@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use bytes::BytesMut;
 use hongbao_core::limits::FORWARD_IDLE_MS_MAX;
+use hongbao_http::Stream;
 use hongbao_http::link::frame::{make_room, take};
 use hongbao_http::link::{LinkMetrics, ToGateway};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::yield_now;
 
 use super::link::{Link, Next, Standing};
@@ -22,11 +21,29 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Reads and writes until the link ends; an error says why it broke.
 pub(super) async fn run(
     link: &Arc<Link>,
-    mut stream: TcpStream,
+    mut stream: Stream,
     received: Bytes,
     metrics: &LinkMetrics,
 ) -> Result<(), String> {
-    let (reader, writer) = stream.split();
+    match &mut stream {
+        Stream::Plain(tcp) => {
+            let (reader, writer) = tcp.split();
+            run_on(link, reader, writer, received, metrics).await
+        }
+        Stream::Tls(tls) => {
+            let (reader, writer) = tokio::io::split(tls);
+            run_on(link, reader, writer, received, metrics).await
+        }
+    }
+}
+
+async fn run_on(
+    link: &Arc<Link>,
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    received: Bytes,
+    metrics: &LinkMetrics,
+) -> Result<(), String> {
     tokio::select! {
         // What has come is taken in before anything is written: a link that has ended is written to no more.
         biased;
@@ -36,7 +53,12 @@ pub(super) async fn run(
     }
 }
 
-async fn read(link: &Link, mut reader: ReadHalf<'_>, received: Bytes, metrics: &LinkMetrics) -> Result<(), String> {
+async fn read(
+    link: &Link,
+    mut reader: impl AsyncRead + Unpin,
+    received: Bytes,
+    metrics: &LinkMetrics,
+) -> Result<(), String> {
     let mut buffer = BytesMut::from(received);
     loop {
         let mut taken = 0;
@@ -57,7 +79,7 @@ async fn read(link: &Link, mut reader: ReadHalf<'_>, received: Bytes, metrics: &
     }
 }
 
-async fn write(link: &Link, mut writer: WriteHalf<'_>, metrics: &LinkMetrics) -> io::Result<()> {
+async fn write(link: &Link, mut writer: impl AsyncWrite + Unpin, metrics: &LinkMetrics) -> io::Result<()> {
     let mut frames = Vec::new();
     loop {
         match link.next_soon(&mut frames).await {
@@ -70,6 +92,8 @@ async fn write(link: &Link, mut writer: WriteHalf<'_>, metrics: &LinkMetrics) ->
             link.wrote(written);
             rest = &rest[written..];
         }
+        // TLS may have kept some.
+        writer.flush().await?;
     }
 }
 

@@ -279,6 +279,7 @@ impl Front {
             rates,
             rehearsal,
             dev_calls,
+            tls: None,
             options,
         };
         let (gateway, tasks) = Gateway::start(parts, &mut registry).await;

@@ -17,6 +17,7 @@ use hongbao_gateway::rate::RateLimits;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
+use super::tls::Tls;
 use super::{ArchiveSection, Auth, Http, Log, Otlp, PassedOver, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 
 /// Every setting of the roles, with what holds when nothing is said.
@@ -60,6 +61,9 @@ pub struct Installation {
     /// Requests that are marked as a rehearsal.
     #[serde(default)]
     pub rehearsal: Rehearsal,
+    /// Where TLS is spoken.
+    #[serde(default)]
+    pub tls: Tls,
     /// The background jobs.
     #[serde(default)]
     pub workers: WorkerOptions,
@@ -173,6 +177,7 @@ impl Installation {
         installation.passed_over = passed_over;
         if let Some(folder) = file.parent() {
             installation.topology = folder.join(&installation.topology);
+            installation.tls.start_in(folder);
         }
         installation.check()?;
         Ok(installation)
@@ -184,6 +189,7 @@ impl Installation {
         self.gateway.check()?;
         self.http.check()?;
         self.otlp.check()?;
+        self.tls.check()?;
         self.workers.check()?;
         self.archive.check()?;
         self.rate_limit.check()?;

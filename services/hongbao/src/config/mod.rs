@@ -9,6 +9,7 @@ mod sections;
 
 pub mod dev;
 pub mod installation;
+pub mod tls;
 
 use std::ffi::OsString;
 use std::fmt::Display;

@@ -9,17 +9,19 @@ use hongbao_core::limits::LISTEN_BACKLOG_MAX;
 use hongbao_core::topology::TopologyFile;
 use hongbao_gateway::rate::UserRates;
 use hongbao_gateway::{Gateway, GatewayParts};
-use hongbao_http::{Health, HttpMetrics, Listeners, serve_on_threads};
+use hongbao_http::{Health, HttpMetrics, Listeners, ServeOptions, serve_on_threads};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
-use super::{ADDRESS_SET_BY, Role, Start, announce, own_routes};
+use super::{ADDRESS_SET_BY, Role, RoleTls, Start, announce, own_routes};
+use crate::config::tls::Tls;
 use crate::otlp::Process;
 use crate::process;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
     // It serves on threads of its own.
-    super::run(start, names, itself, |_| Ok(1), gateway)
+    super::run(start, names, itself, tls, |_| Ok(1), gateway)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
@@ -28,6 +30,10 @@ fn names(topology: &TopologyFile) -> Vec<String> {
 
 fn itself(_: &TopologyFile, name: String) -> Process {
     Process { role: "gateway", name, set: None }
+}
+
+fn tls(tls: &Tls) -> Result<RoleTls, String> {
+    Ok(RoleTls { listener: tls.of_gateway()?, towards_servers: tls.towards_servers()? })
 }
 
 async fn gateway(mut role: Role, name: String) -> Result<(), String> {
@@ -41,6 +47,7 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
         rates: Some(Arc::new(UserRates::new(&role.installation.rate_limit))),
         rehearsal: role.installation.rehearsal.edge(Some(&role.installation.rate_limit)),
         dev_calls: role.installation.dev_calls,
+        tls: role.tls.towards_servers.clone(),
         options: role.installation.gateway.clone(),
     };
     let (gateway, tasks) = Gateway::start(parts, &mut role.registry).await;
@@ -55,8 +62,12 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let listeners = Listeners::bind(address, threads, LISTEN_BACKLOG_MAX);
     let listeners = listeners.map_err(|error| process::cannot_listen(address, ADDRESS_SET_BY, &error))?;
     let stop = process::stop_signal(health)?;
-    announce(listeners.address());
-    let options = role.installation.http.options(http_metrics);
+    announce(listeners.address(), role.tls.listener.as_ref());
+    let RoleTls { listener, towards_servers } = role.tls;
+    let mut following = JoinSet::new();
+    listener.clone().map(|tls| following.spawn(tls.follow_forever()));
+    towards_servers.map(|tls| following.spawn(tls.follow_forever()));
+    let options = ServeOptions { tls: listener, ..role.installation.http.options(http_metrics) };
     let served = serve_on_threads(listeners, || gateway.routes(own.clone()), options, stop).await;
     rereading.abort();
     tasks.shutdown().await;

@@ -14,10 +14,13 @@ use axum::Router;
 use hongbao_core::topology::{Address, TopologyFile};
 use hongbao_core::{Clock, SystemClock};
 use hongbao_gateway::TopologyWatcher;
-use hongbao_http::{Health, HttpMetrics, Routes, metrics, serve};
+use hongbao_http::tls::{ServerTls, TlsTowardsServers};
+use hongbao_http::{Health, HttpMetrics, Routes, ServeOptions, metrics, serve};
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 
 use crate::config::installation::Installation;
+use crate::config::tls::Tls;
 use crate::log;
 use crate::otlp::Process;
 use crate::process::{self, Tokens};
@@ -37,6 +40,17 @@ pub struct Role {
     pub clock: Arc<dyn Clock>,
     /// What can be measured.
     pub registry: Registry,
+    /// Where it speaks TLS.
+    pub tls: RoleTls,
+}
+
+/// The TLS of a role.
+#[derive(Default)]
+pub struct RoleTls {
+    /// Of its listener.
+    pub listener: Option<ServerTls>,
+    /// Towards servers.
+    pub towards_servers: Option<TlsTowardsServers>,
 }
 
 impl Role {
@@ -58,7 +72,7 @@ impl Role {
         log::directives(&installation.log)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tokens = Tokens::load(&installation.auth, &clock)?;
-        Ok(Role { installation, topology, tokens, clock, registry: process::registry() })
+        Ok(Role { installation, topology, tokens, clock, registry: process::registry(), tls: RoleTls::default() })
     }
 
     /// The topology as it is now.
@@ -82,10 +96,12 @@ fn run<F: Future<Output = Result<(), String>>>(
     start: &Start<'_>,
     names: fn(&TopologyFile) -> Vec<String>,
     itself: fn(&TopologyFile, String) -> Process,
+    tls: fn(&Tls) -> Result<RoleTls, String>,
     threads: fn(usize) -> Result<usize, String>,
     role: impl FnOnce(Role, String) -> F,
 ) -> Result<ExitCode, String> {
-    let loaded = Role::load(start.config)?;
+    let mut loaded = Role::load(start.config)?;
+    loaded.tls = tls(&loaded.installation.tls)?;
     let name = name_of(start.name, names(&loaded.file()))?;
     if start.check {
         print!("{}", loaded.installation.shown());
@@ -120,14 +136,19 @@ async fn serve_role(
 ) -> Result<(), String> {
     let (listener, address) = process::listen(process::resolve(address)?, ADDRESS_SET_BY)?;
     let stop = process::stop_signal(health)?;
-    announce(address);
-    serve(listener, routes, role.installation.http.options(http_metrics).behind_a_gateway(), stop).await;
+    let tls = role.tls.listener.clone();
+    announce(address, tls.as_ref());
+    let following = tls.clone().map(|tls| tokio::spawn(tls.follow_forever()));
+    let options = ServeOptions { tls, ..role.installation.http.options(http_metrics).behind_a_gateway() };
+    serve(listener, routes, options, stop).await;
+    following.inspect(JoinHandle::abort);
     Ok(())
 }
 
 /// Tells who started us, and the log, where we serve.
-fn announce(address: SocketAddr) {
-    println!("listening on http://{address}");
+fn announce(address: SocketAddr, tls: Option<&ServerTls>) {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{address}");
     tracing::info!(%address, "ready");
 }
 

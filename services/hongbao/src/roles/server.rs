@@ -20,8 +20,9 @@ use hongbao_wallet::Wallet;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
-use super::{Role, Start, own_routes, serve_role};
+use super::{Role, RoleTls, Start, own_routes, serve_role};
 use crate::config::installation::Installation;
+use crate::config::tls::Tls;
 use crate::otlp::Process;
 use crate::process::Tokens;
 use crate::rotation::Rotator;
@@ -29,7 +30,7 @@ use crate::{durability, fences, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, itself, process::role_threads, server)
+    super::run(start, names, itself, tls, process::role_threads, server)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {
@@ -39,6 +40,10 @@ fn names(topology: &TopologyFile) -> Vec<String> {
 fn itself(topology: &TopologyFile, name: String) -> Process {
     let set = topology.server(&name).map(|(set, _)| set.name.clone());
     Process { role: "server", name, set }
+}
+
+fn tls(tls: &Tls) -> Result<RoleTls, String> {
+    Ok(RoleTls { listener: tls.of_server()?, towards_servers: None })
 }
 
 async fn server(mut role: Role, name: String) -> Result<(), String> {

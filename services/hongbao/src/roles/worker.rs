@@ -11,14 +11,14 @@ use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use hongbao_workers::{LeaseHolder, Ports, WorkerSet};
 
-use super::{Role, Start, own_routes, serve_role};
+use super::{Role, RoleTls, Start, own_routes, serve_role};
 use crate::otlp::Process;
 use crate::rotation::Rotator;
 use crate::{durability, fences, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
-    super::run(start, names, itself, process::role_threads, worker)
+    super::run(start, names, itself, |_| Ok(RoleTls::default()), process::role_threads, worker)
 }
 
 fn names(topology: &TopologyFile) -> Vec<String> {

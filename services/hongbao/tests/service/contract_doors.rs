@@ -276,7 +276,7 @@ fn a_file_of_an_installation_that_keeps_a_role_from_starting_is_refused_by_check
             in_topology("address = '127.0.0.1:2' }", "address = '127.0.0.1:2', memcached = 'nowhere' }"),
             "memcached \"nowhere\" is not host:port",
         ),
-        (in_topology("address = '127.0.0.1:2' }", "address = 'a1:9000' }"), "topology.toml"),
+        (in_topology("address = '127.0.0.1:2' }", "address = 'a1' }"), "not a name or an IP address with a port"),
         (in_topology("address = '127.0.0.1:3'", "address = '127.0.0.1:2'"), "is used twice"),
         (
             (format!("dev_calls = true\n{}", settings), change(&topology, "127.0.0.1:2", "10.0.0.1:2")),

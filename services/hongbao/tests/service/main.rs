@@ -32,6 +32,7 @@ mod installation_leaving_load;
 mod installation_maps;
 mod installation_names;
 mod installation_rotation;
+mod installation_tls;
 mod installation_upgrade;
 mod move_wallet;
 mod readme;

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use hongbao_core::limits::HOT_REQUEST_BYTES_MAX;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until, timeout};
 
@@ -15,6 +14,7 @@ use super::{HotCalls, request, response};
 use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::request_id::RequestIds;
+use crate::stream::Stream;
 
 /// Nearly all answers are shorter.
 const HOT_ANSWER_BYTES_USUAL: usize = 512;
@@ -31,7 +31,7 @@ enum Next {
 /// it, for hyper; `None` if the connection is over.
 pub(crate) async fn drive(
     calls: &dyn HotCalls,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     outer: &Arc<Outer>,
     ids: &RequestIds,
     options: &ServeOptions,
@@ -79,12 +79,13 @@ pub(crate) async fn drive(
         let ends = response::write(&mut out, answer, &id, is_last).await.ok()?;
         received.clear();
         received.append(&mut early);
-        let mut written = stream.try_write(&out).unwrap_or_default();
+        let mut written = stream.write_now(&out);
         while written < out.len() {
             // A client that takes its answer slowly may, as long as it takes some.
             written +=
                 timeout(options.idle_timeout, stream.write(&out[written..])).await.ok()?.ok().filter(|n| *n > 0)?;
         }
+        stream.flush_within(options.idle_timeout).await.ok()?;
         // A look may have had many openings, and the connection may be idle for long.
         out.clear();
         out.shrink_to(HOT_REQUEST_BYTES_MAX);
@@ -98,7 +99,7 @@ pub(crate) async fn drive(
 
 /// Waits for bytes of the next request.
 async fn next(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     received: &mut Vec<u8>,
     quit: &mut oneshot::Receiver<()>,
     mut timer: Pin<&mut Sleep>,

@@ -9,8 +9,7 @@ use axum::body::Bytes;
 use futures_util::future::Abortable;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
@@ -23,6 +22,7 @@ use super::upgrade::LinkDoor;
 use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::request_id::RequestIds;
+use crate::stream::Stream;
 
 /// Why a link broke.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ enum Broken {
 /// Serves a link until the gateway closes it, it is idle for too long, or it breaks. When
 /// `quit` resolves, or at once without one, it tells the gateway that the server goes away.
 pub(crate) async fn serve_link(
-    mut stream: TcpStream,
+    mut stream: Stream,
     received: Bytes,
     outer: &Outer,
     ids: &RequestIds,
@@ -53,7 +53,10 @@ pub(crate) async fn serve_link(
     let metrics = door.metrics.links();
     metrics.opened();
     let mut link = Link::new(received);
-    let result = link.serve(&mut stream, outer, ids, metrics, options, quit).await;
+    let result = match &mut stream {
+        Stream::Plain(tcp) => link.serve(tcp.split(), outer, ids, metrics, options, quit).await,
+        Stream::Tls(tls) => Box::pin(link.serve(tokio::io::split(tls), outer, ids, metrics, options, quit)).await,
+    };
     metrics.ended();
     if let Err(reason) = result {
         metrics.broken();
@@ -85,18 +88,17 @@ impl Link {
 
     async fn serve(
         &mut self,
-        stream: &mut TcpStream,
+        (mut reader, mut writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
         outer: &Outer,
         ids: &RequestIds,
         metrics: &LinkMetrics,
         options: &ServeOptions,
         mut quit: Option<oneshot::Receiver<()>>,
     ) -> Result<(), Broken> {
-        let (mut reader, mut writer) = stream.split();
         let mut under_way = FuturesUnordered::new();
         let mut look = pin!(sleep_until((self.read_at + options.head_timeout).into()));
-        // What is ready has been gathered, and is being written.
-        let mut is_writing = false;
+        // What is ready has been gathered, and is being written; all of it is written, and TLS may have kept some.
+        let (mut is_writing, mut is_flushing) = (false, false);
         if quit.is_none() {
             self.leave();
             look.as_mut().reset((self.read_at + options.linger_timeout).into());
@@ -114,7 +116,7 @@ impl Link {
                 metrics.received(taken);
             }
             self.note_partial(taken > 0);
-            if self.is_closed && under_way.is_empty() && self.frames.out.is_empty() {
+            if self.is_closed && under_way.is_empty() && self.frames.out.is_empty() && !is_flushing {
                 return if self.frames.received.is_empty() { Ok(()) } else { Err(Broken::Truncated) };
             }
             let may_read = !self.is_closed && self.frames.has_room();
@@ -138,9 +140,10 @@ impl Link {
                     self.wrote_at = Instant::now();
                     metrics.sent(std::mem::take(&mut self.frames.out_frames));
                 }
-                written = writer.write(&self.frames.out), if is_writing => {
+                written = write_or_flush(&mut writer, &self.frames.out, is_writing), if is_writing || is_flushing => {
                     self.frames.out.drain(..written?);
-                    is_writing = !self.frames.out.is_empty();
+                    let has_more = is_writing && !self.frames.out.is_empty();
+                    (is_writing, is_flushing) = (has_more, is_writing && !has_more);
                     self.wrote_at = Instant::now();
                 }
                 read = reader.read_buf(&mut self.frames.received), if may_read => {
@@ -184,6 +187,14 @@ impl Link {
         // A gateway closes a link at once that the server leaves, unless it does not run.
         let idle_max = if self.is_leaving { options.linger_timeout } else { options.idle_timeout };
         Ok(is_idle && now - self.read_at.max(self.wrote_at) >= idle_max)
+    }
+}
+
+/// Writes some of the bytes, and says how many, or sends what TLS has kept of those before.
+async fn write_or_flush(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8], writes: bool) -> io::Result<usize> {
+    match writes {
+        true => writer.write(bytes).await,
+        false => writer.flush().await.map(|()| 0),
     }
 }
 

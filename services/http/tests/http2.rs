@@ -1,0 +1,161 @@
+//! HTTP/2 over TLS: what a connection may do, how long it is kept, and how it ends.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::routing::get;
+use common::{PATIENCE, Server, patient, quick, router, start};
+use hongbao_http::ServeOptions;
+use hongbao_http::tls::{CertificateFiles, ListenerTls, ServerTls};
+use hongbao_testbed::CertificateAuthority;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+
+struct Secured {
+    server: Server,
+    authority: CertificateAuthority,
+}
+
+/// A connection of a client; its task ends when the connection does.
+struct Client {
+    sender: SendRequest<Full<Bytes>>,
+    ended: JoinHandle<()>,
+}
+
+async fn secured(options: ServeOptions, more: axum::Router) -> Secured {
+    let authority = CertificateAuthority::new();
+    let files = authority.server("server", &["localhost"]);
+    let own = CertificateFiles { certificate_file: files.certificate, key_file: files.key };
+    let tls = ServerTls::load(ListenerTls { own, client_ca_file: None, http2: true }).unwrap();
+    let server = start(router().merge(more), ServeOptions { tls: Some(tls), ..options }).await;
+    Secured { server, authority }
+}
+
+impl Secured {
+    async fn connect(&self) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.authority.file()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let tcp = TcpStream::connect(self.server.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+        let ended = tokio::spawn(async move {
+            // How it ended is of no interest here, only that it did.
+            let _ = connection.await;
+        });
+        Client { sender, ended }
+    }
+}
+
+impl Client {
+    async fn get(&mut self, path: &str) -> (StatusCode, String) {
+        self.ask(Request::get(format!("https://localhost{path}")).body(Full::default()).unwrap()).await
+    }
+
+    async fn ask(&mut self, request: Request<Full<Bytes>>) -> (StatusCode, String) {
+        read(self.sender.send_request(request).await.unwrap()).await
+    }
+
+    async fn ends_within(self, time: Duration) {
+        tokio::time::timeout(time, self.ended).await.expect("it is closed").unwrap();
+    }
+}
+
+async fn read(response: Response<Incoming>) -> (StatusCode, String) {
+    let (head, body) = response.into_parts();
+    assert!(head.headers.contains_key("x-request-id"));
+    (head.status, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn requests_of_one_connection_are_answered_in_any_order_and_errors_are_problems() {
+    let one = secured(patient(), axum::Router::new()).await;
+    let mut client = one.connect().await;
+    let slow = client.sender.send_request(Request::get("https://localhost/slow").body(Full::default()).unwrap());
+    let slow = tokio::spawn(slow);
+    assert_eq!(client.get("/hello").await, (StatusCode::OK, "hello".to_owned()));
+    assert!(!slow.is_finished());
+    assert_eq!(read(slow.await.unwrap().unwrap()).await.1, "slow");
+
+    let post = |body: Vec<u8>| {
+        let request = Request::post("https://localhost/greet").header("content-type", "application/json");
+        request.body(Full::from(body)).unwrap()
+    };
+    assert_eq!(client.ask(post(br#"{"name":"you"}"#.to_vec())).await.1, "hello you x1");
+    let (status, body) = client.ask(post(vec![b' '; 20_000])).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(body.contains("\"body_too_large\""), "{body}");
+    assert_eq!(client.get("/nowhere").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(client.get("/panic").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    let two = Request::get("https://localhost/hello").header("host", "other").body(Full::default()).unwrap();
+    let (status, body) = client.ask(two).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("more than one Host"), "{body}");
+    assert_eq!(client.get("/hello").await.0, StatusCode::OK, "the connection goes on after each of them");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_in_time_and_one_with_a_request_is_not() {
+    let options = ServeOptions { idle_timeout: Duration::from_millis(300), ..quick() };
+    let one = secured(options, axum::Router::new()).await;
+    let unused = one.connect().await;
+    unused.ends_within(PATIENCE).await;
+
+    let mut client = one.connect().await;
+    let began = Instant::now();
+    assert_eq!(client.get("/slow").await.1, "slow");
+    assert_eq!(client.get("/slow").await.1, "slow", "after {:?}", began.elapsed());
+    client.ends_within(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn draining_answers_what_is_under_way_and_closes_the_rest() {
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let held = {
+        let (started, finish) = (started.clone(), finish.clone());
+        get(move || async move {
+            started.notify_one();
+            finish.notified().await;
+            "held"
+        })
+    };
+    let one = secured(patient(), axum::Router::new().route("/held", held)).await;
+    let (idle, mut busy) = (one.connect().await, one.connect().await);
+    let answer = tokio::spawn(async move { busy.get("/held").await });
+    started.notified().await;
+    one.server.stop.send(()).unwrap();
+    idle.ends_within(PATIENCE / 2).await;
+    assert!(!one.server.done.is_finished(), "it waits for the request under way");
+    finish.notify_one();
+    assert_eq!(answer.await.unwrap().1, "held");
+    tokio::time::timeout(PATIENCE / 2, one.server.done).await.expect("done as soon as the last one is").unwrap();
+}
+
+#[tokio::test]
+async fn who_never_shakes_hands_is_left_in_time() {
+    let one = secured(quick(), axum::Router::new()).await;
+    let silent = TcpStream::connect(one.server.address).await.unwrap();
+    let closed = async {
+        silent.readable().await.unwrap();
+        silent.try_read(&mut [0; 16])
+    };
+    let read = tokio::time::timeout(PATIENCE / 2, closed).await.expect("it is closed");
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+}
