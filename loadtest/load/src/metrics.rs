@@ -68,7 +68,7 @@ pub fn full_durability(text: &str) -> Option<bool> {
     text.lines().find_map(|line| value(line, "hongbao_durability_full")).map(|full| full != 0.0)
 }
 
-/// The sum of a metric over those of its lines that bear `label`, like `job="credit"`.
+/// The sum of a metric over those of its lines that bear `label`, like `worker_job="credit"`.
 pub fn sum_of(text: &str, name: &str, label: &str) -> f64 {
     text.lines().filter(|line| line.contains(label)).filter_map(|line| value(line, name)).sum()
 }

@@ -92,9 +92,17 @@ impl ServerMetrics {
             "Openings that wait for their batch or for its commit, by lane",
             metrics.queue_depth.clone(),
         );
-        registry.register("hongbao_open_queue_wait_seconds", "From acceptance to the batch", shared.queue_wait.clone());
+        registry.register(
+            "hongbao_open_queue_wait_seconds",
+            "Seconds from the acceptance of an opening to its batch",
+            shared.queue_wait.clone(),
+        );
         registry.register("hongbao_open_batch_size", "Openings in one transaction", shared.batch_size.clone());
-        registry.register("hongbao_open_commit_seconds", "Time of one transaction", shared.commit_time.clone());
+        registry.register(
+            "hongbao_open_commit_seconds",
+            "Seconds of one transaction of openings",
+            shared.commit_time.clone(),
+        );
         registry.register(
             "hongbao_open_failed_batches",
             "Batches that failed and were decided again",

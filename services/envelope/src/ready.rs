@@ -33,7 +33,11 @@ struct Seen {
 pub fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>, registry: &mut Registry) -> (Vec<Check>, JoinHandle<()>) {
     let seen = Arc::new(Mutex::new(Seen { answered_at: None, ahead_ms: 0, failure: None }));
     let ahead = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
-    registry.register("hongbao_clock_ahead_seconds", "Our clock ahead of the database's", ahead.clone());
+    registry.register(
+        "hongbao_clock_ahead_seconds",
+        "Seconds that our clock is ahead of the database's",
+        ahead.clone(),
+    );
 
     let (database, skewed, asked) = (seen.clone(), seen.clone(), store.clone());
     let checks = vec![

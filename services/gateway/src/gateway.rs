@@ -60,7 +60,7 @@ impl Gateway {
     pub async fn start(parts: GatewayParts, registry: &mut Registry) -> (Gateway, GatewayTasks) {
         let GatewayParts { verifier, clock, topology, rates, rehearsal, dev_calls, tls, options } = parts;
         let fleets = Arc::new(Fleets::start(topology.clone(), options.clone(), tls).await);
-        topology.register("hongbao_gateway", registry);
+        topology.register(registry);
         let metrics = GatewayMetrics::register(fleets.clone(), registry);
         let mut tasks = vec![
             tokio::spawn(topology.watch_forever(options.topology_poll())),

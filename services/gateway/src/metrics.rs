@@ -112,11 +112,11 @@ impl Counts {
             }
             Ok::<(), fmt::Error>(())
         };
-        counts("hongbao_gateway_requests", "Requests, by how they ended", "outcome", &OUTCOMES, &self.outcomes)?;
-        let help = "Requests that were sent to another server, by why";
+        counts("hongbao_gateway_requests", "Requests, by how they ended.", "outcome", &OUTCOMES, &self.outcomes)?;
+        let help = "Requests that were sent to another server, by why.";
         counts("hongbao_gateway_retries", help, "after", &RETRIES, &self.retries)?;
 
-        let help = "Seconds from sending a request to a server to the head of its answer";
+        let help = "Seconds from sending a request to a server to the head of its answer.";
         let name = format!("{prefix}hongbao_gateway_upstream_seconds");
         self.upstream.encode(encoder.encode_descriptor(&name, help, None, MetricType::Histogram)?)
     }
@@ -135,20 +135,20 @@ impl Collector for GatewayMetrics {
         self.rehearsal.encode("rehearsal_", &mut encoder)?;
         self.links.encode("hongbao_gateway", &mut encoder)?;
         let opening = ConstGauge::new(self.links_opening.load(Ordering::Relaxed));
-        let (name, help) = ("hongbao_gateway_links_opening", "Links that are being opened");
+        let (name, help) = ("hongbao_gateway_links_opening", "Links that are being opened.");
         opening.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
 
         let fleet = self.fleets.current();
         for (prefix, traffic) in [("", Traffic::Live), ("rehearsal_", Traffic::Shadow)] {
             let name = format!("{prefix}hongbao_gateway_births");
-            let help = "Ids of new envelopes, by the SET that they were minted for";
+            let help = "Ids of new envelopes, by the SET that they were minted for.";
             let mut births = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
             for set in fleet.sets() {
                 let count = ConstCounter::new(set.births.of(traffic));
                 count.encode(births.encode_family(&[("set", set.name.as_str())])?)?;
             }
         }
-        let help = "Whether new envelopes are placed in a SET now";
+        let help = "Whether new envelopes are placed in a SET now.";
         let mut open = encoder.encode_descriptor("hongbao_gateway_set_takes_new", help, None, MetricType::Gauge)?;
         let now = SystemClock.now();
         for (number, set) in fleet.sets().iter().enumerate() {
@@ -158,28 +158,28 @@ impl Collector for GatewayMetrics {
         fn labels(server: &Upstream) -> [(&str, &str); 2] {
             [("set", &server.set), ("server", &server.name)]
         }
-        let help = "Whether a canary SET has lost its weight by its rule";
+        let help = "Whether a canary SET has lost its weight by its rule.";
         let mut lost = encoder.encode_descriptor("hongbao_gateway_canary_withdrawn", help, None, MetricType::Gauge)?;
         for set in fleet.sets().iter().filter(|set| set.canary.is_some()) {
             let withdrawn = ConstGauge::new(u64::from(set.is_withdrawn()));
             withdrawn.encode(lost.encode_family(&[("set", set.name.as_str())])?)?;
         }
-        let help = "Whether a server is believed to be up";
+        let help = "Whether a server is believed to be up.";
         let mut up = encoder.encode_descriptor("hongbao_gateway_server_up", help, None, MetricType::Gauge)?;
         for server in fleet.all() {
             ConstGauge::new(u64::from(server.is_up())).encode(up.encode_family(&labels(server))?)?;
         }
-        let help = "Requests that are at a server";
+        let help = "Requests that are at a server.";
         let mut at = encoder.encode_descriptor("hongbao_gateway_in_flight", help, None, MetricType::Gauge)?;
         for server in fleet.all() {
             ConstGauge::new(server.in_flight() as u64).encode(at.encode_family(&labels(server))?)?;
         }
-        let help = "Requests that may be at a server, at the rate at which it answers now";
+        let help = "Requests that may be at a server, at the rate at which it answers now.";
         let mut most = encoder.encode_descriptor("hongbao_gateway_in_flight_max", help, None, MetricType::Gauge)?;
         for server in fleet.all() {
             ConstGauge::new(server.in_flight_max() as u64).encode(most.encode_family(&labels(server))?)?;
         }
-        let (name, help) = ("hongbao_gateway_server_changes", "Changes of what a server is believed to be");
+        let (name, help) = ("hongbao_gateway_server_changes", "Changes of what a server is believed to be.");
         let mut changes = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for server in fleet.all() {
             ConstCounter::new(server.changes()).encode(changes.encode_family(&labels(server))?)?;

@@ -118,9 +118,9 @@ impl TopologyWatcher {
     }
 
     /// Registers the version in force and the count of refusals, as
-    /// `{prefix}_topology_version` and `{prefix}_topology_refused_total`.
-    pub fn register(self: &Arc<TopologyWatcher>, prefix: &'static str, registry: &mut Registry) {
-        registry.register_collector(Box::new(Figures { watcher: self.clone(), prefix }));
+    /// `hongbao_gateway_topology_version` and `hongbao_gateway_topology_refused_total`.
+    pub fn register(self: &Arc<TopologyWatcher>, registry: &mut Registry) {
+        registry.register_collector(Box::new(Figures { watcher: self.clone() }));
     }
 
     /// Reads, and takes over what is new and good.
@@ -196,24 +196,22 @@ fn parse(text: &str, now: Timestamp) -> Result<Known, String> {
 
 struct Figures {
     watcher: Arc<TopologyWatcher>,
-    prefix: &'static str,
 }
 
 impl std::fmt::Debug for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Figures").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.write_str("Figures")
     }
 }
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let name = format!("{}_topology_version", self.prefix);
         let version = ConstGauge::new(self.watcher.current().file.version);
-        let help = "Version of the topology in force";
-        version.encode(encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?)?;
-        let name = format!("{}_topology_refused", self.prefix);
-        let help = "New versions of the topology that were refused";
+        let (name, help) = ("hongbao_gateway_topology_version", "Version of the topology in force.");
+        version.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        let name = "hongbao_gateway_topology_refused";
+        let help = "New versions of the topology that were refused.";
         let refused = ConstCounter::new(self.watcher.refused());
-        refused.encode(encoder.encode_descriptor(&name, help, None, MetricType::Counter)?)
+        refused.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }

@@ -17,7 +17,7 @@ use hongbao_gateway::edge::{Edge, edge};
 use hongbao_gateway::rate::{UserRates, forget_quiet_forever};
 use hongbao_http::health::Check;
 use hongbao_http::hot::Answering;
-use hongbao_http::{Health, HotAnswer, HotCalls, HotRequest, HttpMetrics, Routes, metrics, serve};
+use hongbao_http::{Health, HotAnswer, HotCalls, HotRequest, HttpMetrics, Routes, metrics_router, serve};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use hongbao_workers::driver::WorkerSet;
@@ -89,6 +89,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
         false => None,
     };
     let health = Health::new(checks);
+    registry.register_collector(Box::new(health.clone()));
     let (routes, forgetting) = routes(&config, (real.server, rehearsal), (tokens, clock), health.clone(), registry);
     // Before anybody can know that we serve: a signal would end us undrained until then.
     let stop = process::stop_signal(health)?;
@@ -208,7 +209,7 @@ fn routes(
     let router = hongbao_envelope::http::routes(app, dev_calls.then_some(DevCalls { issuer }))
         .layer(from_fn_with_state(at_the_edge, edge))
         .merge(health.router())
-        .merge(metrics::metrics_router(registry));
+        .merge(metrics_router(registry));
     (Routes { router, hot: Some(Arc::new(hot)) }, forgetting)
 }
 

@@ -65,8 +65,8 @@ impl Collector for Shown {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
         };
         let (full, guarded) = (of(&*self.store, &*self.wallet).full, self.wallet.unguarded().is_none());
-        tell("hongbao_durability_full", "1 if commits survive a loss of power", full)?;
-        tell("hongbao_ledger_append_only", "1 if the database keeps transfers from being changed", guarded)
+        tell("hongbao_durability_full", "1 if commits survive a loss of power.", full)?;
+        tell("hongbao_ledger_append_only", "1 if the database keeps transfers from being changed.", guarded)
     }
 }
 

@@ -14,6 +14,7 @@ mod migrate;
 mod move_wallet;
 mod otlp;
 mod process;
+mod process_metrics;
 mod roles;
 mod rotation;
 mod sets;

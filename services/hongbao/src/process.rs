@@ -16,16 +16,18 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Auth, Log, Otlp};
 use crate::otlp::Process;
+use crate::process_metrics::ProcessMetrics;
 use crate::{log, otlp};
 
 /// What the names of the rehearsal's measures begin with: `rehearsal_hongbao_open_outcomes_total`.
 const REHEARSAL_PREFIX: &str = "rehearsal";
 
-/// Measures of a process, which begin with the version that it is of.
+/// Measures of a process, which begin with the version that it is of and what the kernel says of it.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
     let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("hongbao_build", "The version that runs", version);
+    registry.register_collector(Box::new(ProcessMetrics));
     registry
 }
 

@@ -1,5 +1,6 @@
 //! Whether the process lives, and whether it should get requests.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,6 +9,10 @@ use axum::response::Response;
 use axum::routing::get;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
 
 use crate::json::json_response;
@@ -114,6 +119,29 @@ impl Health {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("is_draining", &self.is_draining()).finish_non_exhaustive()
+    }
+}
+
+/// What `/readyz` says, as `hongbao_ready` and `hongbao_ready_check`.
+impl Collector for Health {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Readiness { ready, checks, .. } = self.readiness();
+        let help = "1 while the process should get requests, as its /readyz says.";
+        let is_ready = ConstGauge::new(u64::from(ready));
+        is_ready.encode(encoder.encode_descriptor("hongbao_ready", help, None, MetricType::Gauge)?)?;
+        let help = "1 while this check of /readyz passes.";
+        let mut family = encoder.encode_descriptor("hongbao_ready_check", help, None, MetricType::Gauge)?;
+        for check in checks {
+            let passes = ConstGauge::new(u64::from(check.ok));
+            passes.encode(family.encode_family(&[("check", check.name)])?)?;
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
-//! [`request_span`], [`refused`], [`outer`], [`hot`], [`stream`], [`tls`], `socket`, [`link`], `connection`, `http2`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`health`].
+//! [`request_span`], [`refused`], [`outer`], [`hot`], [`stream`], [`tls`], `socket`, [`link`], `connection`, `http2`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`exposition`], [`health`].
 
 pub mod problem;
 
@@ -47,11 +47,13 @@ mod options;
 pub mod serve;
 pub mod threads;
 
+pub mod exposition;
 pub mod health;
 pub mod metrics;
 
 pub use body::read_body;
 pub use errors::error_chain;
+pub use exposition::metrics_router;
 pub use health::Health;
 pub use hot::{HotAnswer, HotCalls, HotRequest, Routes};
 pub use json::{Json, json_response, parse};

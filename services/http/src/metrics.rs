@@ -1,16 +1,12 @@
-//! Prometheus metrics: the exposition, and what is counted of every request.
+//! Prometheus metrics: what is counted of every request.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::response::IntoResponse;
-use axum::routing::get;
 use hongbao_core::calls::{Call, CallInfo};
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -19,31 +15,6 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::link::LinkMetrics;
-use crate::problem::{Code, Problem};
-
-/// `GET /metrics` of a registry to which everything has been added.
-pub fn metrics_router<S: Clone + Send + Sync + 'static>(registry: Registry) -> Router<S> {
-    let registry = Arc::new(registry);
-    Router::new().route("/metrics", get(move |headers: HeaderMap| std::future::ready(expose(&registry, &headers))))
-}
-
-/// The text of OpenMetrics is also read by what expects the older Prometheus text.
-fn expose(registry: &Registry, headers: &HeaderMap) -> impl IntoResponse + use<> {
-    let accepts_open = headers
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("application/openmetrics-text"));
-    let content_type = if accepts_open {
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    } else {
-        "text/plain; version=0.0.4; charset=utf-8"
-    };
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, registry) {
-        Ok(()) => Ok(([(CONTENT_TYPE, content_type)], text)),
-        Err(error) => Err(Problem::new(Code::Internal, format!("the metrics cannot be written: {error}"))),
-    }
-}
 
 /// Upper bounds of the latency buckets, in microseconds.
 const LATENCY_BOUNDS_US: [u64; 16] = [
@@ -203,10 +174,10 @@ impl EncodeMetric for Latency {
 impl Collector for HttpMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let open = ConstGauge::new(self.0.connections.load(Ordering::Relaxed));
-        let help = "Connections that are open";
+        let help = "Connections that are open.";
         open.encode(encoder.encode_descriptor("hongbao_http_connections", help, None, MetricType::Gauge)?)?;
         let refused = ConstCounter::new(self.0.connections_refused.load(Ordering::Relaxed));
-        let help = "Connections over the limit";
+        let help = "Connections over the limit.";
         refused.encode(encoder.encode_descriptor(
             "hongbao_http_connections_refused",
             help,
@@ -214,10 +185,10 @@ impl Collector for HttpMetrics {
             MetricType::Counter,
         )?)?;
         let early = ConstCounter::new(self.0.came_early.load(Ordering::Relaxed));
-        let help = "Requests before their Retry-After: they were delayed until then, or refused where an equal one was delayed";
+        let help = "Requests before their Retry-After: they were delayed until then, or refused where an equal one was delayed.";
         early.encode(encoder.encode_descriptor("hongbao_http_requests_early", help, None, MetricType::Counter)?)?;
         let fast = ConstCounter::new(self.0.fast.load(Ordering::Relaxed));
-        let help = "Grabs, openings and looks that were written as usual and answered past hyper and the router";
+        let help = "Grabs, openings and looks that were written as usual and answered past hyper and the router.";
         fast.encode(encoder.encode_descriptor("hongbao_http_requests_fast", help, None, MetricType::Counter)?)?;
         self.0.links.encode("hongbao_http", &mut encoder)?;
         encode_routes(&self.0.real, "", &mut encoder)?;
@@ -230,7 +201,7 @@ impl Collector for HttpMetrics {
 }
 
 fn encode_routes(routes: &[Route], prefix: &str, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let help = "Requests answered, by route and class of status";
+    let help = "Requests answered, by route and class of status.";
     let name = format!("{prefix}hongbao_http_requests");
     let mut requests = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     for route in routes {
@@ -242,7 +213,7 @@ fn encode_routes(routes: &[Route], prefix: &str, encoder: &mut DescriptorEncoder
             }
         }
     }
-    let help = "Seconds from the head of a request to its answer, by route";
+    let help = "Seconds from the head of a request to its answer, by route.";
     let name = format!("{prefix}hongbao_http_request_seconds");
     let mut latencies = encoder.encode_descriptor(&name, help, None, MetricType::Histogram)?;
     for route in routes {

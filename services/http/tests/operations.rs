@@ -14,8 +14,7 @@ use common::{Wire, patient, start};
 use hongbao_core::calls::Call;
 use hongbao_core::limits::SLOW_REQUEST_MS;
 use hongbao_http::health::Check;
-use hongbao_http::metrics::metrics_router;
-use hongbao_http::{Code, Health, HttpMetrics, Outer, Problem, ServeOptions};
+use hongbao_http::{Code, Health, HttpMetrics, Outer, Problem, ServeOptions, metrics_router};
 use http::Request;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -97,7 +96,7 @@ async fn requests_are_counted_by_route_and_class_of_status() {
         r#"hongbao_http_requests_total{route="POST /v1/envelopes/{id}/open",status="5xx"} 1"#,
         r#"hongbao_http_requests_total{route="other",status="4xx"} 2"#,
         r#"hongbao_http_request_seconds_count{route="GET /v1/wallet"} 3"#,
-        r#"hongbao_http_request_seconds_bucket{le="+Inf",route="GET /v1/wallet"} 3"#,
+        r#"hongbao_http_request_seconds_bucket{route="GET /v1/wallet",le="+Inf"} 3"#,
         "hongbao_http_connections 1",
         "hongbao_http_connections_refused_total 1",
         "hongbao_http_links 0",

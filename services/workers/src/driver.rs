@@ -201,6 +201,7 @@ impl WorkerSet {
     ) -> WorkerSet {
         let (stop, stopped) = watch::channel(false);
         let names: Vec<&'static str> = jobs.iter().map(|scheduled| scheduled.job.name()).collect();
+        names.iter().for_each(|job| metrics.begin(job));
         let leases = lease::leases(lease_holder, &names, clock.clone(), returning.clone(), metrics.clone());
         let tasks = jobs
             .into_iter()

@@ -10,10 +10,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// The label of everything that each job has.
+/// The label of everything that each job has. `job` alone is the label by which Prometheus names what it scrapes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct JobLabel {
-    job: &'static str,
+    worker_job: &'static str,
 }
 
 /// The metrics of all jobs of one process. Clones share their values.
@@ -62,10 +62,10 @@ impl WorkerMetrics {
             metrics.rows.clone(),
         );
         registry.register("hongbao_worker_errors", "Failures of a job", metrics.errors.clone());
-        registry.register("hongbao_worker_run_seconds", "How long a run took", metrics.run_seconds.clone());
+        registry.register("hongbao_worker_run_seconds", "Seconds of a run of a job", metrics.run_seconds.clone());
         registry.register(
             "hongbao_settled_lag_seconds",
-            "Every opening older than this has been credited",
+            "Every opening that is older than so many seconds has been credited",
             metrics.settled_lag_seconds.clone(),
         );
         registry.register(
@@ -90,7 +90,7 @@ impl WorkerMetrics {
         );
         registry.register(
             "hongbao_worker_clock_ahead_seconds",
-            "How far this machine's clock is ahead of the database's",
+            "Seconds that this machine's clock is ahead of the database's",
             metrics.clock_ahead_seconds.clone(),
         );
         registry.register(
@@ -101,9 +101,18 @@ impl WorkerMetrics {
         metrics
     }
 
+    /// Shows a job that has done nothing yet: what counts from 0 is seen to rise when it first happens.
+    pub(crate) fn begin(&self, job: &'static str) {
+        let label = JobLabel { worker_job: job };
+        for family in [&self.runs, &self.rows, &self.errors, &self.stepped_aside, &self.runs_skipped] {
+            drop(family.get_or_create(&label));
+        }
+        drop(self.run_seconds.get_or_create(&label));
+    }
+
     /// A run of a job is over.
     pub(crate) fn ran(&self, job: &'static str, took: Duration, rows: u32, failures: u32) {
-        let label = JobLabel { job };
+        let label = JobLabel { worker_job: job };
         self.runs.get_or_create(&label).inc();
         self.rows.get_or_create(&label).inc_by(u64::from(rows));
         self.errors.get_or_create(&label).inc_by(u64::from(failures));
@@ -127,12 +136,12 @@ impl WorkerMetrics {
 
     /// Whether this process holds the lease of a job.
     pub(crate) fn lease_held(&self, job: &'static str, is_held: bool) {
-        self.lease_held.get_or_create(&JobLabel { job }).set(i64::from(is_held));
+        self.lease_held.get_or_create(&JobLabel { worker_job: job }).set(i64::from(is_held));
     }
 
     /// A job is left to another process.
     pub(crate) fn stepped_aside(&self, job: &'static str) {
-        self.stepped_aside.get_or_create(&JobLabel { job }).inc();
+        self.stepped_aside.get_or_create(&JobLabel { worker_job: job }).inc();
     }
 
     /// How far our clock is ahead of the database's; below zero when it is behind.
@@ -142,6 +151,6 @@ impl WorkerMetrics {
 
     /// A run was left out because the clock is far off.
     pub(crate) fn skipped(&self, job: &'static str) {
-        self.runs_skipped.get_or_create(&JobLabel { job }).inc();
+        self.runs_skipped.get_or_create(&JobLabel { worker_job: job }).inc();
     }
 }

@@ -53,7 +53,7 @@ async fn nothing_is_refunded_an_hour_early() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(text.contains("hongbao_worker_clock_ahead_seconds 3601.0"), "{text}");
-    assert!(text.contains("hongbao_worker_runs_skipped_total{job=\"refund\"}"), "{text}");
+    assert!(text.contains("hongbao_worker_runs_skipped_total{worker_job=\"refund\"}"), "{text}");
     assert!(!text.contains("hongbao_worker_runs_total{"), "{text}");
 
     // Now the database agrees.

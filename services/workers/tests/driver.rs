@@ -183,7 +183,7 @@ async fn a_job_that_fails_or_panics_is_tried_again_less_and_less_often() {
         assert!((2..=6).contains(&runs), "after 50..100, 100..200, 200..400 ms: {runs}");
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &running.registry).unwrap();
-        let errors = text.lines().find(|line| line.starts_with("hongbao_worker_errors_total{job=\"made_up\"}"));
+        let errors = text.lines().find(|line| line.starts_with("hongbao_worker_errors_total{worker_job=\"made_up\"}"));
         let errors: u32 = errors.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
         assert!(errors >= 2, "{text}");
         assert!(running.set.shutdown().await);
@@ -203,8 +203,8 @@ async fn a_process_that_cannot_do_a_job_leaves_it_to_one_that_can() {
     assert_eq!(unable.begun.load(Ordering::SeqCst), 5, "failed runs in a row");
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &unable.registry).unwrap();
-    assert!(text.contains("hongbao_worker_stepped_aside_total{job=\"made_up\"} 1"), "{text}");
-    assert!(text.contains("hongbao_worker_lease_held{job=\"made_up\"} 0"), "{text}");
+    assert!(text.contains("hongbao_worker_stepped_aside_total{worker_job=\"made_up\"} 1"), "{text}");
+    assert!(text.contains("hongbao_worker_lease_held{worker_job=\"made_up\"} 0"), "{text}");
     assert!(able.set.shutdown().await);
     wait_for(async || unable.begun.load(Ordering::SeqCst) > 5).await;
     assert!(unable.set.shutdown().await, "with nobody else there it tries again");
@@ -303,10 +303,10 @@ async fn i6_credits_arrive_within_a_second_and_refunds_by_themselves() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     for name in [
-        "hongbao_worker_runs_total{job=\"activate\"}",
-        "hongbao_worker_rows_total{job=\"credit\"} 6",
-        "hongbao_worker_errors_total{job=\"refund\"} 0",
-        "hongbao_worker_run_seconds_count{job=\"credit\"}",
+        "hongbao_worker_runs_total{worker_job=\"activate\"}",
+        "hongbao_worker_rows_total{worker_job=\"credit\"} 6",
+        "hongbao_worker_errors_total{worker_job=\"refund\"} 0",
+        "hongbao_worker_run_seconds_count{worker_job=\"credit\"}",
         "hongbao_settled_lag_seconds 0.",
         "hongbao_credit_stuck_envelopes 0",
     ] {

@@ -93,7 +93,7 @@ fn look(addrs: &[SocketAddr], marked: bool, processes: &mut [Process], to: &Mute
     for (addr, process) in addrs.iter().zip(processes) {
         let Ok(text) = fetch_metrics(*addr) else { continue };
         let text = if marked { of_rehearsals(&text) } else { text };
-        let now = sum_of(&text, "hongbao_worker_rows_total", r#"job="credit""#);
+        let now = sum_of(&text, "hongbao_worker_rows_total", r#"worker_job="credit""#);
         let all = Batches::read(&text);
         // What a process has done before the first look is not of this run.
         if process.seen {
@@ -142,8 +142,8 @@ mod tests {
                 let mut head = [0; 512];
                 let _ = stream.read(&mut head).unwrap();
                 let text = format!(
-                    "HTTP/1.1 200 OK\r\n\r\nhongbao_worker_rows_total{{job=\"credit\"}} {count}\n\
-                     hongbao_worker_rows_total{{job=\"refund\"}} 99\nhongbao_open_queue_depth{{lane=\"0\"}} 4\n"
+                    "HTTP/1.1 200 OK\r\n\r\nhongbao_worker_rows_total{{worker_job=\"credit\"}} {count}\n\
+                     hongbao_worker_rows_total{{worker_job=\"refund\"}} 99\nhongbao_open_queue_depth{{lane=\"0\"}} 4\n"
                 );
                 stream.write_all(text.as_bytes()).unwrap();
             }

@@ -53,7 +53,7 @@ impl SharedMetrics {
         registry.register("hongbao_shared_away", "1 while no request asks Redis", metrics.away.clone());
         registry.register(
             "hongbao_shared_writes_refused",
-            "1 while Redis answers but refuses to keep snapshots: is it full?",
+            "1 while Redis answers but refuses to keep snapshots, because it is full for example",
             metrics.writes_refused.clone(),
         );
         metrics

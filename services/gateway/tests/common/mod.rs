@@ -21,7 +21,7 @@ use hongbao_gateway::edge::RehearsalEdge;
 use hongbao_gateway::rate::UserRates;
 use hongbao_gateway::{Gateway, GatewayOptions, GatewayParts, GatewayTasks, TopologyWatcher};
 use hongbao_http::link::LINK_PATH;
-use hongbao_http::{Health, HttpMetrics, Issuer, ServeOptions, Verifier, json_response, metrics, serve};
+use hongbao_http::{Health, HttpMetrics, Issuer, ServeOptions, Verifier, json_response, metrics_router, serve};
 use http::StatusCode;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -284,7 +284,7 @@ impl Front {
         };
         let (gateway, tasks) = Gateway::start(parts, &mut registry).await;
         let health = Health::new(vec![gateway.check()]);
-        let router = gateway.routes(health.router().merge(metrics::metrics_router(registry)));
+        let router = gateway.routes(health.router().merge(metrics_router(registry)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -15,7 +15,7 @@ use hongbao_core::topology::{Address, TopologyFile};
 use hongbao_core::{Clock, SystemClock};
 use hongbao_gateway::TopologyWatcher;
 use hongbao_http::tls::{ServerTls, TlsTowardsServers};
-use hongbao_http::{Health, HttpMetrics, Routes, ServeOptions, metrics, serve};
+use hongbao_http::{Health, HttpMetrics, Routes, ServeOptions, metrics_router, serve};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -153,8 +153,9 @@ fn announce(address: SocketAddr, tls: Option<&ServerTls>) {
 }
 
 /// `/healthz`, `/readyz` and `/metrics`.
-fn own_routes(health: &Health, registry: Registry) -> Router {
-    health.router().merge(metrics::metrics_router(registry))
+fn own_routes(health: &Health, mut registry: Registry) -> Router {
+    registry.register_collector(Box::new(health.clone()));
+    health.router().merge(metrics_router(registry))
 }
 
 #[cfg(test)]

@@ -54,8 +54,11 @@ fn is_of_a_name(letter: char) -> bool {
 
 fn is_known(name: &str) -> bool {
     let is_known = |name: &str| sources().names.contains(name);
-    // A counter is shown with an ending, and a setting is given by the environment with its section.
+    // A counter is shown with an ending, the metrics of links begin with who has them, and a setting is given by
+    // the environment with its section.
+    let of_links = ["hongbao_gateway_", "hongbao_http_"].iter().find_map(|start| name.strip_prefix(start));
     is_known(name)
+        || of_links.is_some_and(|rest| is_known(rest.trim_end_matches("_total")))
         || FOREIGN.contains(&name)
         || PLACEHOLDERS.contains(&name.trim_end_matches("_shadow"))
         || name.strip_suffix("_total").is_some_and(is_known)

@@ -34,6 +34,7 @@ mod installation_names;
 mod installation_rotation;
 mod installation_tls;
 mod installation_upgrade;
+mod metrics;
 mod move_wallet;
 mod readme;
 mod rehearsal;

@@ -102,7 +102,7 @@ fn a_rehearsal_lives_beside_the_service_and_neither_sees_the_other() {
     assert_eq!((li.balance(), marked_li.balance()), (570, 10_000));
 
     // A worker counts what it has paid a moment after it has paid it.
-    let counted = "\nrehearsal_hongbao_worker_rows_total{job=\"credit\"} 1\n";
+    let counted = "\nrehearsal_hongbao_worker_rows_total{worker_job=\"credit\"} 1\n";
     wait_until(SOON, counted, || service.nobody().get("/metrics").text().contains(counted));
     let metrics = service.nobody().get("/metrics").text();
     for line in [

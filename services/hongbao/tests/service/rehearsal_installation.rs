@@ -71,6 +71,7 @@ pub struct Installation {
     _redis: Part,
     folder: Folder,
     pub server: SocketAddr,
+    pub worker: SocketAddr,
     pub gateway: SocketAddr,
 }
 
@@ -96,7 +97,7 @@ impl Installation {
              [[gateways]]\nname = 'g'\naddress = '{gateway}'\n"
         );
         folder.write("topology.toml", &topology);
-        Installation { mariadb, _memcached: memcached, _redis: redis, folder, server, gateway }
+        Installation { mariadb, _memcached: memcached, _redis: redis, folder, server, worker, gateway }
     }
 
     /// Runs a command that ends; its exit code and what it printed.
@@ -171,12 +172,12 @@ async fn rows_of(raw: &mut MySqlConnection, table: &str) -> Vec<String> {
     raw.fetch_all(rows.as_str()).await.unwrap().into_iter().map(|row| row.get(0)).collect()
 }
 
-fn rehearsing(user: &User) -> User {
+pub fn rehearsing(user: &User) -> User {
     let operator = json!({ "sub": "op", "exp": seconds_from_now(3_600), "role": "operator" });
     user.with_header(MARK, &sign(&operator, TOKEN_SECRET))
 }
 
-fn top_up_of(amount_fen: i64, id: u128) -> serde_json::Value {
+pub fn top_up_of(amount_fen: i64, id: u128) -> serde_json::Value {
     json!({ "amount_fen": amount_fen, "id": uuid::Uuid::from_u128(id) })
 }
 

@@ -72,19 +72,19 @@ impl LinkMetrics {
     pub fn encode(&self, prefix: &str, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let name = format!("{prefix}_links");
         let open = ConstGauge::new(self.open());
-        let help = "Links that are open";
+        let help = "Links that are open.";
         open.encode(encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?)?;
         for (name, help, count) in [
-            ("links_refused", "Links that the server refused", &self.refused),
-            ("links_broken", "Links that broke", &self.broken),
+            ("links_refused", "Links that the server refused.", &self.refused),
+            ("links_broken", "Links that broke.", &self.broken),
         ] {
             let name = format!("{prefix}_{name}");
             let count = ConstCounter::new(count.load(Ordering::Relaxed));
             count.encode(encoder.encode_descriptor(&name, help, None, MetricType::Counter)?)?;
         }
         for (name, help, of) in [
-            ("link_frames", "Frames on links", (|traffic| &traffic.frames) as fn(&Traffic) -> &AtomicU64),
-            ("link_batches", "Reads that completed frames, and batches of frames that were written", |traffic| {
+            ("link_frames", "Frames on links.", (|traffic| &traffic.frames) as fn(&Traffic) -> &AtomicU64),
+            ("link_batches", "Reads that completed frames, and batches of frames that were written.", |traffic| {
                 &traffic.batches
             }),
         ] {

@@ -59,7 +59,7 @@ impl Process {
 
     fn leases(&self) -> u64 {
         ["activate", "credit", "refund"]
-            .map(|job| self.metric(&format!("hongbao_worker_lease_held{{job=\"{job}\"}}")))
+            .map(|job| self.metric(&format!("hongbao_worker_lease_held{{worker_job=\"{job}\"}}")))
             .into_iter()
             .sum()
     }
@@ -99,7 +99,7 @@ async fn one_worker_runs_and_the_other_follows_when_it_dies_or_goes() {
     made.assert_done_once(&world).await;
     pause(700).await;
     assert_eq!((one.leases(), two.leases()), (3, 0));
-    let runs_of_two = || two.metric("hongbao_worker_runs_total{job=\"credit\"}");
+    let runs_of_two = || two.metric("hongbao_worker_runs_total{worker_job=\"credit\"}");
     assert_eq!(runs_of_two(), 0, "it stands by");
 
     drop(one);

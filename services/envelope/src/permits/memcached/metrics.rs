@@ -38,10 +38,18 @@ impl PermitMetrics {
         };
         let named = &metrics;
         registry.register("hongbao_permit_round_trips", "Questions to memcached", named.round_trips.clone());
-        registry.register("hongbao_permit_wait_seconds", "Wait of a batch for memcached", named.wait.clone());
+        registry.register(
+            "hongbao_permit_wait_seconds",
+            "Seconds that a batch of entries waited for memcached",
+            named.wait.clone(),
+        );
         registry.register("hongbao_permit_fallbacks", "Entries decided without memcached", named.fallbacks.clone());
         registry.register("hongbao_permit_refused", "Entries over the cap", named.refused.clone());
-        registry.register("hongbao_permits_local", "1 while this process counts for itself", named.local.clone());
+        registry.register(
+            "hongbao_permits_local",
+            "1 while memcached is away and this process counts for itself",
+            named.local.clone(),
+        );
         registry.register("hongbao_permits_held", "Envelopes of which permits are held", named.held.clone());
         let standing = "1 while this process holds a permit of every envelope";
         registry.register("hongbao_permits_standing", standing, named.standing.clone());
