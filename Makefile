@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all that `make run` needs; `make test` installs the rest.
-.PHONY: run quick test test-m test-s test-rest schemathesis bench demo cluster cluster-stop cluster-audit
+.PHONY: run quick test test-m test-s test-rest schemathesis observe bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
@@ -46,6 +46,13 @@ schemathesis:
 	ops/install.sh
 	cargo build --workspace --bin hongbao --bin hongbao-testbed
 	ops/schemathesis/run.sh
+
+# Alerts and dashboard (ops/observe) on a cluster of this machine, with Prometheus and a
+# score of faults: twenty minutes. The data of all panels are drawn into target/observe.html.
+observe:
+	ops/install.sh
+	cargo build --release -p hongbao -p hongbao-testbed
+	ops/observe/try.py
 
 # Real binary, real HTTP, and in the same run what it is measured against: a
 # bare axum route, and HAProxy. First the embedded service; then a server of a

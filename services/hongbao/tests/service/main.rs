@@ -36,6 +36,7 @@ mod installation_tls;
 mod installation_upgrade;
 mod metrics;
 mod move_wallet;
+mod observe;
 mod readme;
 mod rehearsal;
 mod rehearsal_installation;

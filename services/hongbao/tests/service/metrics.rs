@@ -42,8 +42,8 @@ static SAID: LazyLock<BTreeMap<&str, Said>> = LazyLock::new(|| {
     let addresses =
         [("gateway", installation.gateway), ("server", installation.server), ("worker", installation.worker)];
     let said = addresses.into_iter().chain([("dev", dev.address())]).map(|(role, address)| {
-        let nobody = User::new("", None, address);
-        let (plain, open) = (nobody.get("/metrics"), nobody.with_header("accept", OPENMETRICS).get("/metrics"));
+        let anyone = User::new("", None, address);
+        let (plain, open) = (anyone.get("/metrics"), anyone.with_header("accept", OPENMETRICS).get("/metrics"));
         assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"), "{role}");
         let of_open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         assert_eq!(open.header("content-type"), Some(of_open), "{role}");
@@ -55,7 +55,7 @@ static SAID: LazyLock<BTreeMap<&str, Said>> = LazyLock::new(|| {
 });
 
 /// A program that `ops/observe/install.sh` has brought.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     static INSTALLED: LazyLock<()> = LazyLock::new(|| {
         let done = Command::new(ops_dir().join("observe/install.sh")).status().unwrap();
         assert!(done.success(), "ops/observe/install.sh: {done}");
@@ -118,6 +118,11 @@ fn every_help_is_a_sentence_and_every_process_says_what_it_uses() {
 /// The metrics of a text in Prometheus' form.
 fn names_in(plain: &str) -> BTreeSet<&str> {
     plain.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+}
+
+/// All metrics of all roles.
+pub fn all_names() -> BTreeSet<&'static str> {
+    SAID.values().flat_map(|said| names_in(&said.plain)).collect()
 }
 
 /// The rows of the handbook's table of metrics: who has them, and their names.
