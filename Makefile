@@ -16,14 +16,15 @@ quick:
 	cargo clippy --workspace --all-targets -- -D warnings
 	HONGBAO_SIM_SEEDS=500 cargo test --workspace $(QUICK:%=--test %)
 
-# MariaDB, memcached, Redis, HAProxy, Galera and promtool come from Debian's packages when they are missing, an S3
-# server and a reader of OpenMetrics from PyPI.
+# MariaDB, memcached, Redis, HAProxy and Galera come from Debian's packages when they are missing, and what else
+# tests need from Debian, PyPI and npm into target.
 # Tests wait as much as they work, so two groups of them run at the same time, by the
 # first letter of their files; each prints what it has to say at its end.
 test:
 	ops/install.sh
 	ops/s3/install.sh
 	ops/observe/install.sh
+	ops/clients/install.sh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace --no-run

@@ -3,7 +3,7 @@
 //! The routes of a server, what a gateway passes on and where, the names in
 //! metrics, the OpenAPI document and the load test read this table. A call that is
 //! added here and has no handler fails the test of the document
-//! (`envelope/src/http/openapi.rs`); a handler without a call here has no path.
+//! (`envelope/src/http/openapi`); a handler without a call here has no path.
 
 use crate::id::EnvelopeId;
 use crate::problem::Code;
@@ -103,7 +103,7 @@ pub struct CallInfo {
     /// Whether it exists in installations for development alone.
     pub is_dev: bool,
     /// The problems of its own, and what each means here; those that many calls have
-    /// in common follow from the rest (`envelope/src/http/openapi.rs`).
+    /// in common follow from the rest (`envelope/src/http/openapi`).
     pub problems: &'static [(Code, &'static str)],
 }
 

@@ -15,6 +15,7 @@ use crate::user::{GroupId, UserId};
 /// How the total is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = EnvelopeKind)]
 pub enum Kind {
     /// At random, each opener with the same expectation.
     Lucky,
@@ -60,6 +61,7 @@ pub enum Stage {
 /// What a client sees of an envelope's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = EnvelopeState)]
 pub enum State {
     /// Made, not yet paid.
     Created,

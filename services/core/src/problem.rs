@@ -4,7 +4,7 @@ use utoipa::ToSchema;
 
 /// What a program decides by. Its text is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[schema(as = ProblemCode, rename_all = "snake_case")]
 pub enum Code {
     /// The request makes no sense, independent of its sender.
     InvalidRequest,

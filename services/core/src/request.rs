@@ -17,7 +17,7 @@ pub const GREETING_DEFAULT: &str = "恭喜发财，大吉大利";
 /// Greetings that may be written, as a regular expression (ECMA-262): no control characters.
 pub const GREETING_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
-/// The body of `POST /v1/envelopes`, as it came in.
+/// The body of `POST /v1/envelopes`.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateEnvelope {
@@ -48,7 +48,7 @@ fn audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Audienc
     field::object(deserializer, r#"an object, such as {"type":"link"} or {"type":"group","id":"family"}"#)
 }
 
-/// An audience on the wire: `{"type":"link"}`, or `group` or `user` with an `id`.
+/// Who may open an envelope: `{"type":"link"}`, or `group` or `user` with an `id`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AudienceBody {

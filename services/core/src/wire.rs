@@ -7,6 +7,7 @@ use crate::envelope::{Entry, EntryKind, Envelope, Journal, Kind, Opened, State};
 use crate::field::{self, Number};
 use crate::id::EnvelopeId;
 use crate::money::Fen;
+use crate::problem::Code;
 use crate::request::AudienceBody;
 use crate::time::Timestamp;
 use crate::transfer::TransferKind;
@@ -312,7 +313,8 @@ pub struct ProblemBody {
     pub status: u16,
     /// What happened this time.
     pub detail: String,
-    /// What a program decides by; stable.
+    /// What a program decides by; stable. A client must bear one that it does not know.
+    #[schema(value_type = Code)]
     pub code: String,
     /// Whether the same request may succeed later.
     pub retryable: bool,

@@ -57,9 +57,11 @@ pub(super) fn routes_of_rehearsal(app: App) -> Router {
     Router::new().route(Call::DevTopUp.path(), post(top_up_in_rehearsal)).with_state(app)
 }
 
-/// A token for anybody. Development services only.
-#[utoipa::path(post, path = Call::DevToken.path(), tag = "dev", request_body = DevTokenRequest,
-    responses((status = 200, body = DevToken)))]
+/// A token for anybody.
+///
+/// Development services only.
+#[utoipa::path(post, path = Call::DevToken.path(), operation_id = "createToken", tag = "development",
+    request_body = DevTokenRequest, responses((status = 200, description = "The token.", body = DevToken)))]
 pub async fn token(
     Extension(issuer): Extension<Issuer>,
     _: NoQuery,
@@ -72,11 +74,12 @@ pub async fn token(
     Ok(json_response(StatusCode::OK, &DevToken { token }))
 }
 
-/// Money from nowhere, into the caller's balance. A repeat with the same id is
-/// the same top-up. Development services, and requests that are marked as a
-/// rehearsal, whose money is of no use elsewhere.
-#[utoipa::path(post, path = Call::DevTopUp.path(), tag = "dev", request_body = TopUpRequest,
-    responses((status = 200, body = WalletView)))]
+/// Money from nowhere, into the caller's balance.
+///
+/// A repeat with the same id is the same top-up. Development services, and requests
+/// that are marked as a rehearsal, whose money is of no use elsewhere.
+#[utoipa::path(post, path = Call::DevTopUp.path(), operation_id = "topUp", tag = "development",
+    request_body = TopUpRequest, responses((status = 200, description = "The balance.", body = WalletView)))]
 pub async fn top_up(
     SelectedServer(server): SelectedServer,
     caller: Caller,

@@ -94,9 +94,12 @@ pub(super) fn caller_of(caller: &Caller) -> server::Caller<'_> {
     server::Caller { user: &caller.user, groups: &caller.groups }
 }
 
-/// Make an envelope. It must be paid before it can be opened.
-#[utoipa::path(post, path = Call::Create.path(), tag = "send", request_body = CreateEnvelope,
-    responses((status = 201, body = EnvelopeView)))]
+/// Make an envelope.
+///
+/// It must be paid before it can be opened.
+#[utoipa::path(post, path = Call::Create.path(), operation_id = "createEnvelope", tag = "envelopes",
+    request_body = CreateEnvelope,
+    responses((status = 201, description = "The envelope, which is not paid yet.", body = EnvelopeView)))]
 pub async fn create(
     SelectedServer(server): SelectedServer,
     NewId(id): NewId,
@@ -113,9 +116,12 @@ pub async fn create(
     Ok(json_response(StatusCode::CREATED, &envelope))
 }
 
-/// Pay for an envelope; from then on it can be opened. A repeat answers the same.
-#[utoipa::path(post, path = Call::Pay.path(), tag = "send", params(("id" = String, Path, format = "uuid")),
-    responses((status = 200, body = EnvelopeView)))]
+/// Pay for an envelope.
+///
+/// From then on it can be opened. A repeat answers the same.
+#[utoipa::path(post, path = Call::Pay.path(), operation_id = "payEnvelope", tag = "envelopes",
+    params(("id" = String, Path, format = "uuid", description = "The envelope.")),
+    responses((status = 200, description = "The envelope, which is paid.", body = EnvelopeView)))]
 pub async fn pay(
     SelectedServer(server): SelectedServer,
     IdInPath(id): IdInPath,
@@ -125,9 +131,12 @@ pub async fn pay(
     Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?))
 }
 
-/// Ask whether there is something to open. Answers with a ticket, or with how it ended.
-#[utoipa::path(post, path = Call::Grab.path(), tag = "open", params(("id" = String, Path, format = "uuid")),
-    responses((status = 200, body = GrabAnswer)))]
+/// Ask whether there is something to open.
+///
+/// Answers with a ticket, or with how it ended.
+#[utoipa::path(post, path = Call::Grab.path(), operation_id = "grabEnvelope", tag = "envelopes",
+    params(("id" = String, Path, format = "uuid", description = "The envelope.")),
+    responses((status = 200, description = "A ticket, or how it ended.", body = GrabAnswer)))]
 pub async fn grab(
     SelectedServer(server): SelectedServer,
     IdInPath(id): IdInPath,
@@ -137,10 +146,12 @@ pub async fn grab(
     Ok(json_response(StatusCode::OK, &server.grab(id, &caller_of(&caller)).await?))
 }
 
-/// Take the next share. Who has opened before is answered the same for ever.
-#[utoipa::path(post, path = Call::Open.path(), tag = "open", params(("id" = String, Path, format = "uuid")),
-    request_body = OpenRequest,
-    responses((status = 200, body = Outcome)))]
+/// Take the next share.
+///
+/// Who has opened before is answered the same for ever.
+#[utoipa::path(post, path = Call::Open.path(), operation_id = "openEnvelope", tag = "envelopes",
+    params(("id" = String, Path, format = "uuid", description = "The envelope.")), request_body = OpenRequest,
+    responses((status = 200, description = "How it ended.", body = Outcome)))]
 pub async fn open(
     Room(server, id): Room,
     TimeLeft(time_left): TimeLeft,
@@ -176,9 +187,9 @@ pub struct DetailQuery {
 }
 
 /// The envelope with its openings.
-#[utoipa::path(get, path = Call::Detail.path(), tag = "look",
-    params(("id" = String, Path, format = "uuid"), DetailQuery),
-    responses((status = 200, body = Detail)))]
+#[utoipa::path(get, path = Call::Detail.path(), operation_id = "getEnvelope", tag = "envelopes",
+    params(("id" = String, Path, format = "uuid", description = "The envelope."), DetailQuery),
+    responses((status = 200, description = "The envelope, and one page of its openings.", body = Detail)))]
 pub async fn detail(
     SelectedServer(server): SelectedServer,
     IdInPath(id): IdInPath,

@@ -1,6 +1,5 @@
 //! The server's routes: parse, call the verb, answer.
 
-mod bounds;
 pub mod dev;
 pub mod envelopes;
 mod handlers;

@@ -36,18 +36,22 @@ pub struct PermitsRequest {
     pub cap: Number,
 }
 
-/// The entry permits of this server. For operators.
-#[utoipa::path(get, path = Call::Permits.path(), tag = "operate",
-    responses((status = 200, body = PermitsView)))]
+/// The entry permits of this server.
+///
+/// For operators.
+#[utoipa::path(get, path = Call::Permits.path(), operation_id = "getPermits", tag = "operator",
+    responses((status = 200, description = "The permits.", body = PermitsView)))]
 pub async fn permits(SelectedServer(server): SelectedServer, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     caller.require_operator()?;
     Ok(json_response(StatusCode::OK, &view(&server)))
 }
 
-/// Change the cap of this server, until it starts again. Who is inside stays
-/// inside. For operators.
-#[utoipa::path(put, path = Call::SetPermits.path(), tag = "operate", request_body = PermitsRequest,
-    responses((status = 200, body = PermitsView)))]
+/// Change the cap of this server, until it starts again.
+///
+/// Who is inside stays inside. For operators.
+#[utoipa::path(put, path = Call::SetPermits.path(), operation_id = "setPermits", tag = "operator",
+    request_body = PermitsRequest,
+    responses((status = 200, description = "The permits, as they are now.", body = PermitsView)))]
 pub async fn set_permits(
     SelectedServer(server): SelectedServer,
     caller: Caller,

@@ -16,7 +16,8 @@ use crate::refusal::Refusal;
 use crate::server::Server;
 
 /// The caller's balance.
-#[utoipa::path(get, path = Call::Balance.path(), tag = "wallet", responses((status = 200, body = WalletView)))]
+#[utoipa::path(get, path = Call::Balance.path(), operation_id = "getWallet", tag = "wallet",
+    responses((status = 200, description = "The balance.", body = WalletView)))]
 pub async fn balance(SelectedServer(server): SelectedServer, caller: Caller, _: NoQuery) -> Result<Response, Problem> {
     let balance_fen = server.wallet().balance(&caller.user).await.map_err(|error| Refusal::from(error).of_reading())?;
     Ok(json_response(StatusCode::OK, &WalletView { user_id: caller.user, balance_fen }))
@@ -34,16 +35,20 @@ pub struct TransfersQuery {
     limit: Option<String>,
 }
 
+/// Kinds of transfers that a user sees.
+pub(super) const LISTED: [TransferKind; 4] =
+    [TransferKind::TopUp, TransferKind::Send, TransferKind::Open, TransferKind::Refund];
+
 /// The caller's transfers, newest first.
-#[utoipa::path(get, path = Call::Transfers.path(), tag = "wallet", params(TransfersQuery),
-    responses((status = 200, body = TransfersPage)))]
+#[utoipa::path(get, path = Call::Transfers.path(), operation_id = "listTransfers", tag = "wallet",
+    params(TransfersQuery), responses((status = 200, description = "One page.", body = TransfersPage)))]
 pub async fn transfers(
     SelectedServer(server): SelectedServer,
     caller: Caller,
     Query(query): Query<TransfersQuery>,
 ) -> Result<Response, Problem> {
-    let kinds = [TransferKind::TopUp, TransferKind::Send, TransferKind::Open, TransferKind::Refund];
-    let (posted, next_cursor) = page(&server, &caller, &kinds, query.cursor.as_deref(), query.limit.as_deref()).await?;
+    let (posted, next_cursor) =
+        page(&server, &caller, &LISTED, query.cursor.as_deref(), query.limit.as_deref()).await?;
     let transfers = posted.into_iter().map(|Posted { transfer, .. }| TransferView {
         id: transfer.id.to_string(),
         kind: transfer.kind,
@@ -80,8 +85,8 @@ pub struct EnvelopesQuery {
 }
 
 /// The envelopes that the caller sent, or opened, newest first.
-#[utoipa::path(get, path = Call::Envelopes.path(), tag = "wallet", params(EnvelopesQuery),
-    responses((status = 200, body = EnvelopesPage)))]
+#[utoipa::path(get, path = Call::Envelopes.path(), operation_id = "listEnvelopes", tag = "wallet",
+    params(EnvelopesQuery), responses((status = 200, description = "One page.", body = EnvelopesPage)))]
 pub async fn envelopes(
     SelectedServer(server): SelectedServer,
     caller: Caller,

@@ -40,6 +40,7 @@ pub trait Permits: Send + Sync + 'static {
 /// Who counts the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PermitCounter)]
 pub enum Counter {
     /// The memcached of this host, for all its processes.
     Memcached,

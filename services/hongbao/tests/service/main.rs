@@ -26,6 +26,7 @@ mod faults_kill;
 mod file_clock;
 mod folder;
 mod folder_upgrade;
+mod generated_clients;
 mod installation_idle;
 mod installation_leaving;
 mod installation_leaving_load;

@@ -1,0 +1,106 @@
+//! The bounds of requests, out of the constants and limits that they are checked
+//! against: a client's generator, and tests of the service by its document, can
+//! rely on them.
+
+use std::ops::RangeInclusive;
+
+use hongbao_core::Limits;
+use hongbao_core::limits::{GROUPS_MAX, PAGE_DEFAULT};
+use hongbao_core::request::{AudienceType, GREETING_DEFAULT, GREETING_PATTERN};
+use hongbao_core::user::NAME_PATTERN;
+use serde_json::{Map, Value, json};
+
+use super::super::dev::TOP_UP_FEN;
+use super::super::envelopes::{AFTER_SEQ, PAGE_LIMIT};
+use super::super::operator::PERMIT_CAP;
+use super::names::union;
+use super::parts::{cursor_pattern, extend, operations, schemas, ticket_pattern};
+
+/// Writes the bounds into a document that has none.
+///
+/// # Panics
+/// If the document has lost a field that is bounded here: it is made of the same program.
+pub(super) fn bind(document: &mut Value, limits: &Limits) {
+    let schemas = schemas(document);
+    name_audiences(schemas);
+
+    let shares = limits.shares();
+    let mut lifetime = integer(limits.expires_in_s());
+    let most_s = limits.expires_in_s_max;
+    lifetime["description"] = format!("Seconds that it can be opened, from its payment; {most_s} by default.").into();
+    let most_fen = *limits.total_fen(limits.shares_max).end();
+    for (name, fields) in [
+        (
+            "CreateEnvelope",
+            json!({
+                "total_fen": integer(1..=most_fen),
+                "shares": integer(shares),
+                // No `default` of OpenAPI: generators for TypeScript take a field that has one for required.
+                "greeting": {
+                    "maxLength": limits.greeting_chars_max, "pattern": GREETING_PATTERN,
+                    "description": format!("Without control characters; {GREETING_DEFAULT} by default."),
+                },
+                "expires_in_s": lifetime,
+            }),
+        ),
+        ("OpenRequest", json!({ "ticket": { "pattern": ticket_pattern() } })),
+        ("PermitsRequest", json!({ "cap": integer(PERMIT_CAP) })),
+        (
+            "DevTokenRequest",
+            json!({
+                "user_id": { "pattern": NAME_PATTERN },
+                "groups": { "maxItems": GROUPS_MAX, "items": { "pattern": NAME_PATTERN, "type": "string" } },
+            }),
+        ),
+        ("TopUpRequest", json!({ "amount_fen": integer(TOP_UP_FEN) })),
+    ] {
+        let schema = schemas.get_mut(name).unwrap_or_else(|| panic!("{name}"));
+        for (field, bounds) in fields.as_object().expect("it is one") {
+            extend(schema["properties"].get_mut(field).unwrap_or_else(|| panic!("{name}.{field}")), bounds);
+        }
+    }
+
+    let parameters = operations(document).filter_map(|call| call.get_mut("parameters")?.as_array_mut()).flatten();
+    for parameter in parameters {
+        let (is, bounds) = match parameter["name"].as_str().expect("a parameter has a name") {
+            "after_seq" => (json!({ "type": "integer", "default": 0 }), integer(widened(AFTER_SEQ))),
+            "limit" => (json!({ "type": "integer", "default": PAGE_DEFAULT }), integer(widened(PAGE_LIMIT))),
+            "cursor" => (json!({ "type": "string" }), json!({ "pattern": cursor_pattern() })),
+            _ => continue,
+        };
+        // One that is left out is no null.
+        parameter["schema"] = is;
+        extend(&mut parameter["schema"], &bounds);
+    }
+}
+
+/// Of 64 bits, within bounds.
+pub(super) fn integer(bounds: RangeInclusive<i64>) -> Value {
+    json!({ "format": "int64", "minimum": bounds.start(), "maximum": bounds.end() })
+}
+
+fn widened(bounds: RangeInclusive<u32>) -> RangeInclusive<i64> {
+    (*bounds.start()).into()..=(*bounds.end()).into()
+}
+
+/// A link has no id, all others have one: no derived schema can say so.
+fn name_audiences(schemas: &mut Map<String, Value>) {
+    let (no_id, id) = (json!({ "type": "null" }), json!({ "type": "string", "pattern": NAME_PATTERN }));
+    let mut forms = Vec::new();
+    for (kind, name, description, id, required) in [
+        (AudienceType::Link, "LinkAudience", "Everybody who has the link.", no_id, &["type"][..]),
+        (AudienceType::Group, "GroupAudience", "The members of a group.", id.clone(), &["type", "id"]),
+        (AudienceType::User, "UserAudience", "One user.", id, &["type", "id"]),
+    ] {
+        let kind = json!(kind);
+        let schema = json!({
+            "title": name, "description": description,
+            "type": "object", "additionalProperties": false, "required": required,
+            "properties": { "type": { "type": "string", "const": kind }, "id": id },
+        });
+        schemas.insert(name.to_owned(), schema);
+        forms.push((kind.as_str().expect("it is a word").to_owned(), name.to_owned()));
+    }
+    let description = schemas["AudienceBody"]["description"].clone();
+    schemas.insert("AudienceBody".to_owned(), union(description, "type", &forms));
+}

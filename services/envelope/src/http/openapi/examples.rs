@@ -1,0 +1,168 @@
+//! Examples: one night in which Li sends an envelope to the group `family`, and Wang opens it first. Answers are
+//! made of the types of the wire, so that they are what the service would answer.
+
+use hongbao_core::calls::Call;
+use hongbao_core::request::GREETING_DEFAULT;
+use hongbao_core::wire::{
+    Detail, DevToken, EnvelopeItem, EnvelopeView, EnvelopesPage, OpenView, Outcome, Ready, ReadyTag, TransferView,
+    TransfersPage, WalletView,
+};
+use hongbao_core::{Audience, EnvelopeId, Fen, GroupId, Kind, Limits, State, Timestamp, TransferKind, UserId};
+use hongbao_http::{Code, Problem, RequestId};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::super::operator::PermitsView;
+use super::parts::{operation, operations};
+use crate::permits::Counter;
+
+/// The id of a request.
+pub(super) const REQUEST_ID: &str = "walk-through-1";
+const ENVELOPE: &str = "019c6a3e-5c00-7c3a-9d15-7e3b1f0a2b4c";
+const TICKET: &str = "AAABnGo_RmCqN0SLbYd0bQ3V8uJk1ZxW";
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJsaSIsImV4cCI6MTc3MTM0NDAwMH0.c2lnbmF0dXJl";
+const CURSOR: &str = "4711";
+/// 2026-02-17T00:00:00Z, when the envelope was made.
+const MADE: Timestamp = Timestamp::from_millis(1_771_286_400_000);
+const TOTAL_FEN: i64 = 8_888;
+const SHARES: u32 = 3;
+const OPENED_FEN: i64 = 3_141;
+
+/// Writes them into a document, whose problems name theirs by the code.
+pub(super) fn add(document: &mut Value, limits: &Limits) {
+    for (call, body) in requests(limits) {
+        if let Some(operation) = operation(document, &call.info()) {
+            operation["requestBody"]["content"]["application/json"]["example"] = body;
+        }
+    }
+    for (call, status, examples) in answers() {
+        let Some(operation) = operation(document, &call.info()) else { continue };
+        let named = examples.into_iter().map(|(name, value)| (name.to_owned(), json!({ "value": value })));
+        let content = &mut operation["responses"][status]["content"]["application/json"];
+        content["examples"] = Value::Object(named.collect());
+    }
+    for parameter in operations(document).filter_map(|call| call.get_mut("parameters")?.as_array_mut()).flatten() {
+        match parameter["name"].as_str() {
+            Some("id") => parameter["example"] = ENVELOPE.into(),
+            Some("cursor") => parameter["example"] = CURSOR.into(),
+            Some("role") => parameter["example"] = "sent".into(),
+            _ => {}
+        }
+    }
+    let of_code = |code: Code| (code.as_str().to_owned(), json!({ "value": problem(code, limits) }));
+    document["components"]["examples"] = Value::Object(Code::ALL.into_iter().map(of_code).collect::<Map<_, _>>());
+}
+
+/// What is sent, by call.
+pub(super) fn requests(limits: &Limits) -> [(Call, Value); 5] {
+    let shares = SHARES.min(limits.shares_max);
+    let total = TOTAL_FEN.min(*limits.total_fen(shares).end());
+    let group = json!({ "type": "group", "id": "family" });
+    [
+        (Call::Create, json!({ "kind": "lucky", "total_fen": total, "shares": shares, "audience": group })),
+        (Call::Open, json!({ "ticket": TICKET })),
+        (Call::SetPermits, json!({ "cap": 4 })),
+        (Call::DevToken, json!({ "user_id": "li", "groups": ["family"] })),
+        (Call::DevTopUp, json!({ "amount_fen": 10_000, "id": "5f0c5a8e-6a0b-4f39-9f4f-0a5b8c9d1e2f" })),
+    ]
+}
+
+/// Bodies, each with a name.
+type Named = Vec<(&'static str, Value)>;
+
+/// What is answered, by call and status.
+fn answers() -> Vec<(Call, &'static str, Named)> {
+    let of = |call, status, value: Value| (call, status, vec![("answer", value)]);
+    let opened = Outcome::Opened { amount_fen: fen(OPENED_FEN), seq: 1, opened_at: after(90_000), replayed: false };
+    let outcomes =
+        vec![("opened", value(&opened)), ("empty", value(&Outcome::Empty)), ("expired", value(&Outcome::Expired))];
+    let ready = Ready { outcome: ReadyTag::Ready, ticket: TICKET.to_owned(), ticket_expires_at: after(120_000) };
+    let mut grabbed = vec![("ready", value(&ready))];
+    grabbed.extend(outcomes.clone());
+    let (li, wang) = (user("li"), user("wang"));
+    let first = OpenView { seq: 1, user_id: wang.clone(), amount_fen: fen(OPENED_FEN), opened_at: after(90_000) };
+    let detail = Detail {
+        envelope: EnvelopeView {
+            remaining_fen: fen(TOTAL_FEN - OPENED_FEN),
+            remaining_shares: SHARES - 1,
+            ..envelope(true)
+        },
+        opens: vec![first.clone()],
+        next_seq: None,
+        mine: Some(first),
+        luckiest: None,
+        draw_seed: None,
+    };
+    let received = TransferView {
+        id: format!("{ENVELOPE}:1"),
+        kind: TransferKind::Open,
+        amount_fen: OPENED_FEN,
+        envelope_id: EnvelopeId::parse(ENVELOPE),
+        at: after(90_000),
+    };
+    let transfers = TransfersPage { transfers: vec![received], next_cursor: Some(CURSOR.to_owned()) };
+    let sent = EnvelopeItem { id: envelope(true).id, amount_fen: fen(TOTAL_FEN), at: after(60_000) };
+    let envelopes = EnvelopesPage { envelopes: vec![sent], next_cursor: None };
+    let permits = value(&PermitsView { cap: 4, counted_by: Counter::Memcached });
+    vec![
+        of(Call::Create, "201", value(&envelope(false))),
+        of(Call::Pay, "200", value(&envelope(true))),
+        (Call::Grab, "200", grabbed),
+        (Call::Open, "200", outcomes),
+        of(Call::Detail, "200", value(&detail)),
+        of(Call::Balance, "200", value(&WalletView { user_id: wang, balance_fen: fen(OPENED_FEN) })),
+        of(Call::Transfers, "200", value(&transfers)),
+        of(Call::Envelopes, "200", value(&envelopes)),
+        of(Call::Permits, "200", permits.clone()),
+        of(Call::SetPermits, "200", permits),
+        of(Call::DevToken, "200", value(&DevToken { token: TOKEN.to_owned() })),
+        of(Call::DevTopUp, "200", value(&WalletView { user_id: li, balance_fen: fen(10_000) })),
+    ]
+}
+
+fn envelope(is_paid: bool) -> EnvelopeView {
+    EnvelopeView {
+        id: EnvelopeId::parse(ENVELOPE).expect("it is one"),
+        sender: user("li"),
+        kind: Kind::Lucky,
+        total_fen: fen(TOTAL_FEN),
+        shares: SHARES,
+        share_fen_max: fen(20_000),
+        greeting: GREETING_DEFAULT.to_owned(),
+        audience: (&Audience::Group(GroupId::parse("family").expect("it is one"))).into(),
+        state: if is_paid { State::Active } else { State::Created },
+        created_at: MADE,
+        expires_at: is_paid.then(|| after(60_000 + 86_400_000)),
+        remaining_fen: fen(TOTAL_FEN),
+        remaining_shares: SHARES,
+        draw_commitment: "8d".repeat(32),
+    }
+}
+
+/// The answer of a code, as the service writes it.
+fn problem(code: Code, limits: &Limits) -> Value {
+    let problem = match code {
+        Code::InvalidRequest => {
+            Problem::invalid_field("shares", &format!("must be an integer from 1 to {}", limits.shares_max))
+        }
+        code => Problem::new(code, code.title()),
+    };
+    value(&problem.body(&RequestId::parse(REQUEST_ID.as_bytes()).expect("it is one")))
+}
+
+fn value(answer: &impl Serialize) -> Value {
+    serde_json::to_value(answer).expect("an answer is made of strings and numbers")
+}
+
+fn fen(fen: i64) -> Fen {
+    Fen::new(fen).expect("it is not below zero")
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).expect("it is a name")
+}
+
+/// So many milliseconds after the envelope was made.
+fn after(millis: i64) -> Timestamp {
+    MADE.plus_millis(millis)
+}
