@@ -37,6 +37,8 @@ pub enum Call {
     DevTopUp,
     /// The document of the contract.
     Document,
+    /// The same as a page, for people.
+    Docs,
 }
 
 /// The methods of the contract.
@@ -109,7 +111,7 @@ pub struct CallInfo {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 13] = [
+    pub const ALL: [Call; 14] = [
         Call::Grab,
         Call::Open,
         Call::Pay,
@@ -123,6 +125,7 @@ impl Call {
         Call::DevToken,
         Call::DevTopUp,
         Call::Document,
+        Call::Docs,
     ];
 
     /// The table.
@@ -197,6 +200,7 @@ impl Call {
                 ..changing("/v1/dev/top-up")
             },
             Call::Document => CallInfo { needs_token: false, ..reading("/openapi.json") },
+            Call::Docs => CallInfo { needs_token: false, ..reading("/docs") },
         }
     }
 
@@ -286,6 +290,7 @@ mod tests {
             ("POST", "/v1/dev/token", (AnyServer, false, false)),
             ("POST", "/v1/dev/top-up", (AnyServer, false, true)),
             ("GET", "/openapi.json", (AnyServer, false, false)),
+            ("GET", "/docs", (AnyServer, false, false)),
         ] {
             assert_eq!(passed_on(method, path), Ok(expected), "{method} {path}");
         }

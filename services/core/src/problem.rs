@@ -119,6 +119,77 @@ impl Code {
         }
     }
 
+    /// What a client should do about it, in sentences; code stands between backticks.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Code::InvalidRequest => {
+                "Correct the request: `field` names what is wrong and `detail` says what is wanted. Repeated as it is, \
+                 it is refused again."
+            }
+            Code::BadRequest => {
+                "Correct the program that writes the request, or what stands between it and the service: the head is \
+                 not HTTP. The connection is closed."
+            }
+            Code::UriTooLong => "Shorten the path and the query: those of every call fit.",
+            Code::HeadTooLarge => "Send fewer or shorter headers, cookies among them: the largest good token fits.",
+            Code::Unauthorized => "Get a new token from the party that issues them, and repeat the request with it.",
+            Code::Forbidden => {
+                "Do not repeat it: the call is for operators, or for programs on the machine of the service itself."
+            }
+            Code::NotFound => {
+                "Check the path and the id. An envelope that is not paid or was cancelled exists for its sender alone."
+            }
+            Code::NotSender => "Do not repeat it: only the user who made the envelope can pay for it.",
+            Code::NotInvited => {
+                "Show that the envelope is for others. A user who joins the group gets a new token, which names it in \
+                 `groups`."
+            }
+            Code::RehearsalOff => {
+                "Leave the header `x-hongbao-rehearsal` out, or have the operator of the service switch rehearsals on."
+            }
+            Code::RehearsalRefused => "Put one good token of an operator into the header `x-hongbao-rehearsal`.",
+            Code::TicketInvalid => {
+                "Grab again, and open with the new ticket. If the opening had happened, that grab answers `opened`."
+            }
+            Code::InsufficientFunds => {
+                "Have the user put money into the balance, then repeat the request. No money was moved."
+            }
+            Code::Cancelled => {
+                "Make another envelope: this one was not paid in time and never will be. No money was moved."
+            }
+            Code::IdConflict => {
+                "Use a new id for what is new; repeat what is old with the same content as the first time."
+            }
+            Code::BodyTooLarge => "Send a smaller body: every good one fits. The connection is closed.",
+            Code::MethodNotAllowed => "Use a method that the header `Allow` names.",
+            Code::Misdirected => "Ask a gateway, which knows the server of each envelope.",
+            Code::RateLimited => {
+                "Wait as many seconds as `Retry-After` says, then repeat the request. Nothing was done."
+            }
+            Code::Busy => {
+                "Wait as many seconds as `Retry-After` says, then repeat the request. Nothing was done: the queue was \
+                 full."
+            }
+            Code::Unavailable => {
+                "Wait as many seconds as `Retry-After` says, then repeat the request. Nothing was done."
+            }
+            Code::Draining => {
+                "Wait as many seconds as `Retry-After` says, then repeat the request over a new connection. Nothing \
+                 was done."
+            }
+            Code::OutcomeUnknown => {
+                "Repeat the same request, with pauses that grow, until it is answered: that answer is final. A payment \
+                 or an opening happens once however often it is asked for; the repeat of a `createEnvelope` may make \
+                 a second unpaid envelope, which moves no money."
+            }
+            Code::Internal => {
+                "Repeat the same request, with pauses that grow; if it stays so, report `request_id` to the operator \
+                 of the service."
+            }
+            Code::RequestTimeout => "Repeat the request over a new connection, and send all of it at once.",
+        }
+    }
+
     /// The stable text: `insufficient_funds`.
     pub const fn as_str(self) -> &'static str {
         self.row().0

@@ -227,7 +227,9 @@ async fn what_no_client_may_ask_is_answered_here() {
     assert_eq!(front.get("/readyz").await.status, 200);
 
     // What needs no token passes without one.
-    exchange(front.address, "GET /openapi.json HTTP/1.1\r\nhost: h\r\n\r\n").await.server();
+    for path in ["/openapi.json", "/docs"] {
+        exchange(front.address, &format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await.server();
+    }
 }
 
 #[tokio::test]

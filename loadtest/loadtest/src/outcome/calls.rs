@@ -12,7 +12,7 @@ pub const fn name(call: Call) -> Option<&'static str> {
         Call::Open => Some("open"),
         Call::Detail => Some("view"),
         Call::Balance | Call::Transfers | Call::Envelopes => None,
-        Call::Permits | Call::SetPermits | Call::DevToken | Call::DevTopUp | Call::Document => None,
+        Call::Permits | Call::SetPermits | Call::DevToken | Call::DevTopUp | Call::Document | Call::Docs => None,
     }
 }
 

@@ -216,6 +216,13 @@ fn both_front_doors_give_the_same_answer_to_whatever_is_sent() {
         document["paths"]["/v1/operator/permits"].is_object()
     });
     assert_eq!(lists_permits, [true, false]);
+    let shows_permits = doors.each_ref().map(|door| {
+        let page = User::new("", None, door.address).get("/docs");
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none';")));
+        page.text().contains("id=\"getPermits\"")
+    });
+    assert_eq!(shows_permits, [true, false]);
 
     // The largest token that the contract allows.
     let groups: Vec<String> = (0..GROUPS_MAX).map(|number| format!("{number:0NAME_CHARS_MAX$}")).collect();

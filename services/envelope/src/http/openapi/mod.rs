@@ -15,6 +15,7 @@ mod tests;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
 use hongbao_core::Limits;
 use hongbao_core::calls::{Call, Routing};
 use hongbao_core::wire::ProblemBody;
@@ -35,6 +36,7 @@ use super::{dev, handlers};
             `application/problem+json` with a stable `code`.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    external_docs(url = "/docs", description = "The same as a page, with what a client does about each problem."),
     servers((url = "/", description = "The service that serves this document.")),
     tags(
         (name = "envelopes", description = "Send, grab, open, look."),
@@ -60,6 +62,7 @@ impl Modify for BearerTokens {
 }
 
 /// What a process answers, as far as it differs between installations.
+#[derive(Clone, Copy)]
 pub struct Offer<'a> {
     /// What a request may ask for.
     pub limits: &'a Limits,
@@ -125,25 +128,41 @@ fn header(name: &HeaderName, reason: &str, example: Option<&str>) -> Value {
     parameter
 }
 
-/// The document as it is sent, to who asks this server and to who asks through a gateway.
+/// What is made of the document: for who asks this server, and for who asks through a gateway.
 #[derive(Clone)]
-pub(super) struct Documents {
+pub(super) struct Copies {
     here: Bytes,
     through_a_gateway: Bytes,
 }
 
-impl Documents {
-    pub(super) fn of(offer: Offer<'_>) -> Documents {
-        let text = |asked_directly| Bytes::from(document(&Offer { asked_directly, ..offer }).to_string());
-        Documents { here: text(true), through_a_gateway: text(false) }
+impl Copies {
+    /// Made by `write` of both documents.
+    pub(super) fn of(offer: Offer<'_>, write: impl Fn(&Value) -> String) -> Copies {
+        let copy = |asked_directly| Bytes::from(write(&document(&Offer { asked_directly, ..offer })));
+        Copies { here: copy(true), through_a_gateway: copy(false) }
+    }
+
+    /// The one for a request with these headers.
+    pub(super) fn for_request(&self, headers: &HeaderMap) -> Bytes {
+        let is_passed_on = headers.contains_key(hop::DEADLINE_MS);
+        if is_passed_on { self.through_a_gateway.clone() } else { self.here.clone() }
     }
 }
 
-/// The answer of `GET /openapi.json`.
-pub(super) fn answer(documents: &Documents, headers: &HeaderMap) -> axum::response::Response {
-    let is_passed_on = headers.contains_key(hop::DEADLINE_MS);
-    let document = if is_passed_on { &documents.through_a_gateway } else { &documents.here };
-    let mut response = axum::response::Response::new(document.clone().into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+/// The document as it is sent.
+#[derive(Clone)]
+pub(super) struct Document(Copies);
+
+impl Document {
+    /// Of what is offered.
+    pub(super) fn of(offer: Offer<'_>) -> Document {
+        Document(Copies::of(offer, Value::to_string))
+    }
+
+    /// The answer of `GET /openapi.json`.
+    pub(super) fn answer(&self, headers: &HeaderMap) -> Response {
+        let mut response = Response::new(self.0.for_request(headers).into());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
 }

@@ -76,11 +76,16 @@ fn problems_of(call: &CallInfo, has_body: bool, takes_rehearsals: bool) -> Vec<(
     problems
 }
 
+/// A code that leads to what a client does about it.
+fn link(code: Code) -> String {
+    format!("[`{0}`]({1}#problem-{0})", code.as_str(), Call::Docs.path())
+}
+
 /// The answer of one status: what each of its codes means here, and an example of each.
 fn answer(problems: &[(Code, &str)]) -> Value {
     let describe = |(code, meaning): &(Code, &str)| match *meaning {
-        "" => format!("`{}`", code.as_str()),
-        meaning => format!("`{}`: {meaning}", code.as_str()),
+        "" => link(*code),
+        meaning => format!("{}: {meaning}", link(*code)),
     };
     let texts: Vec<String> = problems.iter().map(describe).collect();
     let example = |(code, _): &(Code, &str)| {

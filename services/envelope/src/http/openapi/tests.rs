@@ -59,7 +59,7 @@ fn every_call_of_the_table_has_a_handler_and_no_handler_is_for_another() {
         methods.map(|method| format!("{} {path}", method.to_uppercase())).collect::<Vec<_>>()
     };
     let handled: BTreeSet<String> = paths.iter().flat_map(of_path).collect();
-    let calls = Call::ALL.into_iter().filter(|call| *call != Call::Document).map(Call::info);
+    let calls = Call::ALL.into_iter().filter(|call| !matches!(call, Call::Document | Call::Docs)).map(Call::info);
     let called: BTreeSet<String> = calls.map(|call| format!("{} {}", call.method.as_str(), call.path)).collect();
     assert_eq!(handled, called);
 }
