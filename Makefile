@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all that `make run` needs; `make test` installs the rest.
-.PHONY: run quick test test-m test-s test-rest schemathesis observe bench demo cluster cluster-stop cluster-audit
+.PHONY: run quick test test-m test-s test-rest schemathesis observe deb bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
@@ -54,6 +54,17 @@ observe:
 	ops/install.sh
 	cargo build --release -p hongbao -p hongbao-testbed
 	ops/observe/try.py
+
+# Two packages for Debian in target/debian: the program, stripped, with units, man pages and completions; and its
+# symbols. Needs dpkg-dev's programs, which a C compiler of Debian brings.
+CARGO_DEB = 3.8.0
+
+deb:
+	cargo install --quiet --locked --root target/cargo-deb --target-dir target/cargo-deb/build cargo-deb@$(CARGO_DEB)
+	cargo build --release -p hongbao
+	rm -rf target/package target/debian
+	target/release/hongbao generate target/package
+	target/cargo-deb/bin/cargo-deb --package hongbao --no-build --quiet --dbgsym --compress-debug-symbols=zlib --output target/debian/
 
 # Real binary, real HTTP, and in the same run what it is measured against: a
 # bare axum route, and HAProxy. First the embedded service; then a server of a

@@ -13,6 +13,8 @@ command -v python3 >/dev/null || missing+=(python3)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 command -v curl >/dev/null || missing+=(curl)
 command -v pgrep >/dev/null || missing+=(procps)
+# Computes how exposed the units are; nothing is started by it.
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 [ -e /usr/lib/galera/libgalera_smm.so ] || missing+=(galera-4)
 [ ${#missing[@]} -gt 0 ] || exit 0
 echo "installing from Debian's packages: ${missing[*]}" >&2

@@ -32,7 +32,7 @@ use crate::otlp::Process;
 use crate::process::{self, Tokens};
 use crate::rotation::Rotator;
 use crate::stores::warn_of_archive;
-use crate::{durability, log};
+use crate::{durability, log, notify};
 
 /// What its files are called after in an archive.
 pub const DEV_SET: &str = "dev";
@@ -95,6 +95,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let stop = process::stop_signal(health)?;
 
     println!("listening on http://{address}");
+    notify::ready(address, || true);
     tracing::info!(%address, data = %config.data.0.display(), durability = reason, "ready");
     if !config.offers_dev_calls() {
         tracing::info!("no calls of development: others issue tokens, and money is not made out of nothing");

@@ -7,11 +7,13 @@ mod dev;
 mod durability;
 mod fences;
 mod folder;
+mod generate;
 mod leaving;
 mod log;
 mod log_line;
 mod migrate;
 mod move_wallet;
+mod notify;
 mod otlp;
 mod process;
 mod process_metrics;
@@ -26,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use hongbao_core::Traffic;
 use hongbao_core::limits::LEFT_OUT_REASON_CHARS_MAX;
 
@@ -156,6 +158,12 @@ enum Command {
         /// Files with the answers of `GET /v1/envelopes/{id}`, every page; none: standard input.
         pages: Vec<PathBuf>,
     },
+    /// Write man pages and completions of these commands, for a package.
+    #[command(hide = true)]
+    Generate {
+        /// The folder that they are written into.
+        to: PathBuf,
+    },
 }
 
 /// A reason that fits beside the names of all SETs.
@@ -222,6 +230,7 @@ fn main() -> ExitCode {
             _ => Err(move_wallet::refuse_folder()),
         },
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
+        Command::Generate { to } => generate::run(Cli::command(), &to),
     };
     finished.unwrap_or_else(|reason| {
         // Where it cannot be written, as on a full disk, the exit code says it alone.
@@ -232,8 +241,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -241,7 +248,8 @@ mod tests {
         let help = Cli::command().render_long_help().to_string();
         let about = help.lines().next().expect("it begins with what this is");
         let readme = include_str!("../../../README.md");
-        let commands: Vec<_> = Cli::command().get_subcommands().cloned().collect();
+        let commands: Vec<_> =
+            Cli::command().get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
         assert!(commands.len() >= 7, "{}", commands.len());
         for command in &commands {
             let (name, says) = (command.get_name(), command.get_about().expect("every command says what it does"));

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Auth, Log, Otlp};
 use crate::otlp::Process;
 use crate::process_metrics::ProcessMetrics;
-use crate::{log, otlp};
+use crate::{log, notify, otlp};
 
 /// What the names of the rehearsal's measures begin with: `rehearsal_hongbao_open_outcomes_total`.
 const REHEARSAL_PREFIX: &str = "rehearsal";
@@ -168,6 +168,7 @@ pub fn stop_signal(health: Health) -> Result<impl Future<Output = ()> + Send, St
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping: finishing what was accepted");
+        notify::stopping();
         health.drain();
     })
 }

@@ -65,5 +65,5 @@ pub use query::{NoQuery, Query};
 pub use request_id::RequestId;
 pub use serve::serve;
 pub use stream::Stream;
-pub use threads::{Listeners, serve_on_threads};
+pub use threads::{Listeners, Pulses, serve_on_threads};
 pub use token::{Caller, Issuer, Parties, Verifier};

@@ -8,6 +8,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
@@ -17,10 +20,33 @@ use crate::hot::Routes;
 use crate::options::ServeOptions;
 use crate::serve::serve;
 
+/// Between two pulses of a thread: they are asked for less often.
+const PULSE_EVERY: Duration = Duration::from_millis(500);
+
 /// Listeners on one address, one for each thread.
 pub struct Listeners {
     listeners: Vec<StdListener>,
     address: SocketAddr,
+    pulses: Pulses,
+}
+
+/// Whether the threads run their tasks: each has one that does nothing but say so, twice a second.
+#[derive(Clone)]
+pub struct Pulses(Arc<[AtomicBool]>);
+
+impl Pulses {
+    /// Whether all threads have run that task since this was asked before. A thread that hangs in a request has not.
+    pub fn beat_since_asked(&self) -> bool {
+        let beaten = self.0.iter().filter(|pulse| pulse.swap(false, Ordering::Relaxed)).count();
+        beaten == self.0.len()
+    }
+
+    async fn beat_forever(self, thread: usize) {
+        loop {
+            self.0[thread].store(true, Ordering::Relaxed);
+            tokio::time::sleep(PULSE_EVERY).await;
+        }
+    }
 }
 
 impl Listeners {
@@ -39,12 +65,18 @@ impl Listeners {
         for _ in 1..threads.get() {
             listeners.push(listen(address, true, backlog)?);
         }
-        Ok(Listeners { listeners, address })
+        let pulses = Pulses(listeners.iter().map(|_| AtomicBool::new(true)).collect());
+        Ok(Listeners { listeners, address, pulses })
     }
 
     /// Where they listen.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The pulses of the threads that will serve there.
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 }
 
@@ -75,9 +107,10 @@ pub async fn serve_on_threads<R: Into<Routes>>(
     let (ended, mut ends) = mpsc::channel(threads);
     for (number, listener) in listeners.listeners.into_iter().enumerate() {
         let (routes, options, stopped) = (routes().into(), options.clone(), stopped.clone());
+        let pulse = listeners.pulses.clone().beat_forever(number);
         let end = End { ended: ended.clone(), result: Err(io::Error::other("a thread that serves has panicked")) };
         std::thread::Builder::new().name(format!("http-{number}")).spawn(move || {
-            end.well_or_not(serve_here(listener, routes, options, stopped));
+            end.well_or_not(serve_here(listener, routes, options, stopped, pulse));
         })?;
     }
     drop(ended);
@@ -116,8 +149,10 @@ fn serve_here(
     routes: Routes,
     options: ServeOptions,
     mut stopped: watch::Receiver<()>,
+    pulse: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
+        tokio::spawn(pulse);
         let listener = TcpListener::from_std(listener)?;
         // Nothing is ever sent: the end of the sender is the signal.
         serve(listener, routes, options, async move { while stopped.changed().await.is_ok() {} }).await;

@@ -65,6 +65,42 @@ async fn every_thread_serves_with_a_router_of_its_own_and_all_drain() {
 }
 
 #[tokio::test]
+async fn a_thread_that_hangs_in_a_request_has_no_pulse() {
+    let listeners = Listeners::bind(LOOPBACK, two(), 128).unwrap();
+    let (address, pulses) = (listeners.address(), listeners.pulses());
+    let router = || {
+        let hang = || async {
+            std::thread::sleep(Duration::from_secs(3));
+            "hung"
+        };
+        Router::new().route("/hang", get(hang))
+    };
+    let (stop, stopped) = oneshot::channel();
+    let done = tokio::spawn(async move {
+        let stopped = async move { drop(stopped.await) };
+        serve_on_threads(listeners, router, patient(), stopped).await.unwrap();
+    });
+    let asked_after = |wait: Duration| {
+        let pulses = pulses.clone();
+        async move {
+            pulses.beat_since_asked();
+            tokio::time::sleep(wait).await;
+            pulses.beat_since_asked()
+        }
+    };
+    assert!(asked_after(Duration::from_millis(1_500)).await, "both threads are idle");
+    let server = Server { address, stop, done };
+    let mut wire = Wire::open(&server).await;
+    wire.send("GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!asked_after(Duration::from_millis(1_500)).await, "one of them hangs");
+    assert_eq!(wire.reply().await.body, "hung");
+    assert!(asked_after(Duration::from_millis(1_500)).await, "it goes on");
+    server.stop.send(()).unwrap();
+    server.done.await.unwrap();
+}
+
+#[tokio::test]
 async fn an_address_that_somebody_listens_on_is_refused() {
     let listeners = Listeners::bind(LOOPBACK, two(), 128).unwrap();
     let error = Listeners::bind(listeners.address(), two(), 128).err().unwrap();

@@ -62,7 +62,8 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let listeners = Listeners::bind(address, threads, LISTEN_BACKLOG_MAX);
     let listeners = listeners.map_err(|error| process::cannot_listen(address, ADDRESS_SET_BY, &error))?;
     let stop = process::stop_signal(health)?;
-    announce(listeners.address(), role.tls.listener.as_ref());
+    let pulses = listeners.pulses();
+    announce(listeners.address(), role.tls.listener.as_ref(), move || pulses.beat_since_asked());
     let RoleTls { listener, towards_servers } = role.tls;
     let mut following = JoinSet::new();
     listener.clone().map(|tls| following.spawn(tls.follow_forever()));

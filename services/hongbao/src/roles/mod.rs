@@ -21,9 +21,9 @@ use tokio::task::JoinHandle;
 
 use crate::config::installation::Installation;
 use crate::config::tls::Tls;
-use crate::log;
 use crate::otlp::Process;
 use crate::process::{self, Tokens};
+use crate::{log, notify};
 
 /// What an operator chooses a role's address by.
 const ADDRESS_SET_BY: &str = "its `listen` or `address` in the topology file";
@@ -137,7 +137,8 @@ async fn serve_role(
     let (listener, address) = process::listen(process::resolve(address)?, ADDRESS_SET_BY)?;
     let stop = process::stop_signal(health)?;
     let tls = role.tls.listener.clone();
-    announce(address, tls.as_ref());
+    // Its tasks run on the threads of one runtime, and so does what gives the signs of life.
+    announce(address, tls.as_ref(), || true);
     let following = tls.clone().map(|tls| tokio::spawn(tls.follow_forever()));
     let options = ServeOptions { tls, ..role.installation.http.options(http_metrics).behind_a_gateway() };
     serve(listener, routes, options, stop).await;
@@ -145,10 +146,11 @@ async fn serve_role(
     Ok(())
 }
 
-/// Tells who started us, and the log, where we serve.
-fn announce(address: SocketAddr, tls: Option<&ServerTls>) {
+/// Tells who started us, and the log, where we serve. `lives` says whether all threads that serve run their tasks.
+fn announce(address: SocketAddr, tls: Option<&ServerTls>, lives: impl Fn() -> bool + Send + 'static) {
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{address}");
+    notify::ready(address, lives);
     tracing::info!(%address, "ready");
 }
 

@@ -41,6 +41,7 @@ mod observe;
 mod readme;
 mod rehearsal;
 mod rehearsal_installation;
+mod service_manager;
 mod sets;
 mod support;
 mod tracing;
