@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all that `make run` needs; `make test` installs the rest.
-.PHONY: run quick test test-m test-s test-rest schemathesis observe deb bench demo cluster cluster-stop cluster-audit
+.PHONY: run quick test test-m test-s test-rest schemathesis observe deb clean-machine bench demo cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
@@ -25,6 +25,7 @@ test:
 	ops/s3/install.sh
 	ops/observe/install.sh
 	ops/clients/install.sh
+	ops/containers/install.sh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace --no-run
@@ -65,6 +66,13 @@ deb:
 	rm -rf target/package target/debian
 	target/release/hongbao generate target/package
 	target/cargo-deb/bin/cargo-deb --package hongbao --no-build --quiet --dbgsym --compress-debug-symbols=zlib --output target/debian/
+
+# docs/from-an-empty-debian.md, performed in an empty Debian: the package, databases, users, certificates, a
+# firewall, backup and restore, an upgrade there and back, and the audit. Needs root, debootstrap and ten minutes.
+clean-machine: deb
+	ops/install.sh
+	command -v debootstrap >/dev/null || apt-get install --yes --no-install-recommends debootstrap
+	ops/clean-machine/run.py target/debian
 
 # Real binary, real HTTP, and in the same run what it is measured against: a
 # bare axum route, and HAProxy. First the embedded service; then a server of a
