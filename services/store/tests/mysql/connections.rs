@@ -21,16 +21,24 @@ fn lower_quartile(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 4]
 }
 
+/// A MariaDB of its own, whatever the other tests run on, and its store over TCP and over its Unix socket.
+async fn of_both_sockets() -> (Part, [Arc<dyn Store>; 2]) {
+    let part = Part::mariadb(&[]);
+    let [tcp, unix] = [[part.node()], [part.unix_node()]];
+    migrate(options(&tcp), &layout(), through()).await.unwrap();
+    let stores = [common::open(&tcp).await, common::open(&unix).await];
+    (part, stores)
+}
+
 /// Without TCP_NODELAY the end of a long statement, and a statement that follows
 /// the closing of another, waits 40 ms for an acknowledgement; on a Unix socket nothing does.
 #[tokio::test]
 async fn nothing_waits_for_the_network_on_tcp() {
     const LESS_THAN_AN_ACKNOWLEDGEMENT: Duration = Duration::from_millis(30);
-    let on = common::empty().await;
-    let stores = [on.store.clone(), common::open(&[shared().unix_node()]).await];
+    let (_part, stores) = of_both_sockets().await;
     let mut times = [Vec::new(), Vec::new()];
     for number in 0..2 {
-        let envelope = make_large(&on.store, number).await;
+        let envelope = make_large(&stores[0], number).await;
         for batch in 0..30 {
             let batch = entries(&envelope, batch * 1_000 + 1..=(batch + 1) * 1_000, "long");
             let start = Instant::now();
@@ -43,7 +51,7 @@ async fn nothing_waits_for_the_network_on_tcp() {
 
     let mut times = [Vec::new(), Vec::new()];
     // More statements than a connection keeps, so each one makes room by closing another.
-    for table in on.store.tables().into_iter().cycle().take(3 * 31 * 4) {
+    for table in stores[0].tables().into_iter().cycle().take(3 * 31 * 4) {
         for (store, times) in stores.iter().zip(&mut times) {
             let start = Instant::now();
             store.tail_position(table).await.unwrap();
@@ -56,20 +64,17 @@ async fn nothing_waits_for_the_network_on_tcp() {
 
 #[tokio::test]
 async fn a_unix_socket_serves_as_well() {
-    let part = shared();
-    let nodes = [part.unix_node()];
-    let connections = Connections::open(options(&nodes)).await.unwrap();
+    let (part, [over_tcp, store]) = of_both_sockets().await;
+    let connections = Connections::open(options(&[part.unix_node()])).await.unwrap();
     let mut lease = connections.lease().await.unwrap();
     let host = "SELECT host FROM information_schema.processlist WHERE id = connection_id()";
     let row = lease.connection().fetch_one(host).await.unwrap();
     assert_eq!(row.get::<String, _>(0), "localhost", "no TCP port is involved");
     lease.give_back();
 
-    let on = common::empty().await;
-    let store = common::open(&nodes).await;
     let envelope = make_large(&store, 0).await;
     write(&store, &entries(&envelope, 1..=3, "socket")).await;
-    let (_, journal) = on.store.load(envelope.id).await.unwrap().expect("it was created");
+    let (_, journal) = over_tcp.load(envelope.id).await.unwrap().expect("it was created");
     assert_eq!(journal.last_seq, 3);
 }
 
@@ -158,7 +163,7 @@ async fn a_node_that_can_be_written_to_is_preferred_to_one_that_cannot() {
 async fn a_dropped_lease_leaves_no_transaction_behind() {
     let on = common::empty().await;
     let envelope = make_large(&on.store, 0).await;
-    let connections = Connections::open(options(&[shared().node()])).await.unwrap();
+    let connections = Connections::open(options(&common::nodes())).await.unwrap();
     let (mut left, mut kept) = (connections.lease().await.unwrap(), connections.lease().await.unwrap());
     let (_, database) = layout().databases().swap_remove(usize::from(on.store.table_of(envelope.id).database));
     let table = on.store.table_of(envelope.id).table;

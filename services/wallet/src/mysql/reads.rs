@@ -17,8 +17,8 @@ impl WalletReads for MysqlWallet {
     async fn balance(&self, user: &UserId) -> Result<Fen, WalletError> {
         let shard = self.shard_of(user);
         let sql = format!(
-            "SELECT /* balance */ balance_fen, position FROM {}.transfer WHERE user_id = '{user}' \
-             ORDER BY position DESC LIMIT 1",
+            "SELECT /* balance */ balance_fen, position FROM {}.transfer FORCE INDEX (history) \
+             WHERE user_id = '{user}' ORDER BY position DESC LIMIT 1",
             shard.db
         );
         match shard.fetch_durably(user, &sql, 1).await?.first() {
@@ -37,7 +37,7 @@ impl WalletReads for MysqlWallet {
         let shard = self.shard_of(user);
         let before = before.map_or(i64::MAX, Shard::inner_of_any);
         let mut sql = format!(
-            "SELECT /* history */ {TRANSFER_COLUMNS}, position FROM {}.transfer \
+            "SELECT /* history */ {TRANSFER_COLUMNS}, position FROM {}.transfer FORCE INDEX (history) \
              WHERE user_id = '{user}' AND position < {before}",
             shard.db
         );

@@ -224,7 +224,7 @@ impl Shard {
 
     async fn accounts_of(&self, users: &[UserId], position: i64, number: u64) -> Result<Vec<AccountRow>, WalletError> {
         let sql = format!(
-            "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t \
+            "SELECT /* user_accounts */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t FORCE INDEX (history) \
                  WHERE t.user_id = p.user_id ORDER BY t.position DESC LIMIT 1), s.sum_fen, \
                (SELECT t.balance_fen FROM {db}.transfer t FORCE INDEX (history) \
                  WHERE t.user_id = p.user_id AND t.position <= {position} ORDER BY t.position DESC LIMIT 1), \
@@ -268,8 +268,8 @@ impl Shard {
         let mut after = String::new();
         loop {
             let sql = format!(
-                "SELECT /* books */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t WHERE t.user_id = p.user_id \
-                   AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) FROM ({names}) p ORDER BY p.user_id",
+                "SELECT /* books */ p.user_id, (SELECT t.balance_fen FROM {db}.transfer t FORCE INDEX (history) \
+                   WHERE t.user_id = p.user_id AND t.position <= {until} ORDER BY t.position DESC LIMIT 1) FROM ({names}) p ORDER BY p.user_id",
                 db = self.db,
                 names = self.names(&after, SUM_USERS_PAGE as u32)
             );
