@@ -9,12 +9,19 @@ pub struct Table<'a> {
     /// Columns from the left that hold text; the others hold figures.
     text_columns: usize,
     rows: Vec<Vec<Markup>>,
+    is_stacked: bool,
 }
 
 impl<'a> Table<'a> {
     /// A table whose cells stand right but for the first ones, which hold text.
     pub fn new(caption: &'a str, columns: impl IntoIterator<Item = &'a str>, text_columns: usize) -> Table<'a> {
-        Table { caption, columns: columns.into_iter().collect(), text_columns, rows: Vec::new() }
+        Table { caption, columns: columns.into_iter().collect(), text_columns, rows: Vec::new(), is_stacked: false }
+    }
+
+    /// The same, whose rows are lists of named figures below their text where the screen is narrow: nothing of
+    /// it has to be scrolled to.
+    pub fn stacked(self) -> Table<'a> {
+        Table { is_stacked: true, ..self }
     }
 
     /// Adds a row.
@@ -27,10 +34,11 @@ impl Render for Table<'_> {
     /// Nothing, if it has no rows.
     fn render(&self) -> Markup {
         let class = |place: usize| (place < self.text_columns).then_some("text");
+        let name = |place: usize| (self.is_stacked && place >= self.text_columns).then_some(self.columns[place]);
         html! {
             @if !self.rows.is_empty() {
                 // It can be focused, so that the keyboard can scroll it too.
-                div.table tabindex="0" role="group" aria-label=(self.caption) {
+                div.table.stacked[self.is_stacked] tabindex="0" role="group" aria-label=(self.caption) {
                     table {
                         caption { (self.caption) }
                         thead {
@@ -43,7 +51,11 @@ impl Render for Table<'_> {
                         }
                         tbody {
                             @for row in &self.rows {
-                                tr { @for (place, cell) in row.iter().enumerate() { td class=[class(place)] { (cell) } } }
+                                tr {
+                                    @for (place, cell) in row.iter().enumerate() {
+                                        td class=[class(place)] data-name=[name(place)] { (cell) }
+                                    }
+                                }
                             }
                         }
                     }

@@ -152,7 +152,8 @@ fn openings_held_up(run: &Outcome, measured: &Measured) -> Option<String> {
 
 /// The part of the machine's processors that service and generator used; `None` if it was not measured.
 fn busy_machine(run: &Outcome, measured: &Measured) -> Option<f64> {
-    run.generator.service_cpu_share.map(|service| (service + run.generator.cpu_share) / measured.cores)
+    // The system counts processor time in ticks, so a little more than there is may come out.
+    run.generator.service_cpu_share.map(|service| ((service + run.generator.cpu_share) / measured.cores).min(1.0))
 }
 
 fn share(value: Option<f64>) -> String {

@@ -14,6 +14,9 @@ use super::measured::Measured;
 /// and no threshold asks for it.
 pub const SLOW_CLIENTS: &str = "slow";
 
+/// What a visit is called whose envelope could not be sent: nothing was sent for it.
+pub const WITHOUT_ENVELOPE: &str = "visit without an envelope";
+
 /// The percentiles that are kept of latencies, and the longest.
 pub const PERCENTILES: [&str; 6] = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
 
@@ -240,6 +243,12 @@ impl Outcome {
     /// Whether no fen is known to be wrong.
     pub fn money_holds(&self) -> bool {
         self.audit.iter().all(|check| check.broken == 0)
+    }
+
+    /// Requests that were sent, and visits for which none could be: what refusals and failures are a share of.
+    pub fn wanted(&self) -> u64 {
+        let in_vain = |second: &Second| second.errors.get(WITHOUT_ENVELOPE).copied().unwrap_or(0);
+        self.totals.started + self.seconds.iter().map(in_vain).sum::<u64>()
     }
 
     /// The time until the last opening was credited, or until the run stopped looking, in seconds.

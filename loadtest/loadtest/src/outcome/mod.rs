@@ -10,12 +10,16 @@ mod measured;
 mod show;
 mod slo;
 mod text;
+mod wrap;
 
 #[cfg(test)]
 pub mod tests;
 
 pub use calls::name as call_name;
-pub use data::{Check, FaultDone, Generator, Latency, Machine, Outcome, Phase, SLOW_CLIENTS, Second, Totals, answered};
+pub use data::{
+    Check, FaultDone, Generator, Latency, Machine, Outcome, Phase, SLOW_CLIENTS, Second, Totals, WITHOUT_ENVELOPE,
+    answered,
+};
 pub use live::Live;
 pub use measured::Measured;
 pub use show::{ShowArgs, show};

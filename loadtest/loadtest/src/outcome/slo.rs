@@ -6,7 +6,7 @@
 //! | `p99<50ms` | the same of every call, so of the slowest |
 //! | `busy<1%` | requests that were answered so, by a word of the answer's label, of those that were sent |
 //! | `open.busy<1%` | the same of one call, of its answers |
-//! | `errors<0.1%` | all that was refused or failed |
+//! | `errors<0.1%` | all that was refused or failed, and visits whose envelope could not be sent, of all requests and such visits |
 //! | `unknown<0.01%` | requests without an answer that says what happened |
 //! | `opens>10000/s` | offered, started, accepted or opens (committed), over the time of the load |
 //! | `settled>5000/s` | openings and refunds credited (the service counts both as one), over the time of the load and the drain |
@@ -235,6 +235,7 @@ impl Metric {
                 };
                 let whole = match call {
                     Some(_) => all_phases(outcome, *call).filter(|row| row.outcome == "all").map(|row| row.count).sum(),
+                    None if matches!(of, Answers::Errors) => outcome.wanted(),
                     None => outcome.totals.started,
                 };
                 let value = part as f64 / whole as f64;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::request::UserCall;
-use crate::outcome::{Generator, Latency, Phase, Second, Totals};
+use crate::outcome::{Generator, Latency, Phase, Second, Totals, WITHOUT_ENVELOPE};
 
 /// Latencies over this many microseconds count as this many.
 const LATENCY_US_MAX: u64 = 120_000_000;
@@ -78,7 +78,7 @@ impl Recorder {
 
     /// A visit was due for an envelope that could not be sent.
     pub fn without_envelope(&mut self) {
-        *self.errors.entry("visit without an envelope".to_owned()).or_default() += 1;
+        *self.errors.entry(WITHOUT_ENVELOPE.to_owned()).or_default() += 1;
     }
 
     /// A request was sent, so late.

@@ -49,11 +49,11 @@ fn verdicts(run: &Outcome) -> Markup {
         0 => (Some(true), format!("All {all} held")),
         missed => (Some(false), format!("{missed} of {all} missed")),
     };
-    let mut slos = Table::new("Thresholds", ["", "threshold", "measured"], 3);
+    let mut slos = Table::new("Thresholds", ["", "threshold", "measured"], 2).stacked();
     for slo in &run.slos {
         slos.row(&[&mark(slo.held, "held", "missed"), &slo.text, &slo.value]);
     }
-    let mut checks = Table::new("Checks of the money", ["", "what must hold", "checked", "broken"], 2);
+    let mut checks = Table::new("Checks of the money", ["", "what must hold", "checked", "broken"], 2).stacked();
     for check in &run.audit {
         let held = match (check.checked, check.broken) {
             (0, 0) => html! { span class="mark few" { "nothing to check" } },
@@ -119,11 +119,11 @@ fn totals(run: &Outcome) -> Markup {
 
 fn errors(run: &Outcome) -> Markup {
     let errors = run.errors();
-    let mut table = Table::new("Refusals and failures", ["what", "count", "of all requests"], 1);
+    let mut table = Table::new("Refusals and failures", ["what", "count", "of all"], 1);
     for (label, count) in &errors {
-        let share = match run.totals.started {
+        let share = match run.wanted() {
             0 => "-".into(),
-            started => number::share(*count as f64 / started as f64),
+            wanted => number::share(*count as f64 / wanted as f64),
         };
         table.row(&[label, &number::count(*count), &share]);
     }
@@ -135,9 +135,9 @@ fn generator(generator: &Generator) -> Markup {
         section {
             h2 { "The generator itself" }
             dl.facts {
-                (fact("its processors", format!("{} of one", number::share(generator.cpu_share))))
-                @if let Some(share) = generator.service_cpu_share {
-                    (fact("the service's", format!("{} of one", number::share(share))))
+                (fact("processors that it used", number::figure(generator.cpu_share)))
+                @if let Some(used) = generator.service_cpu_share {
+                    (fact("that the service used", number::figure(used)))
                 }
                 (fact("lag at 99%", number::millis(generator.lag_p99_ms)))
                 (fact("greatest lag", number::millis(generator.lag_max_ms)))
@@ -168,7 +168,7 @@ fn lag(generator: &Generator) -> Markup {
 
 fn conditions(run: &Outcome) -> Markup {
     let machine = &run.machine;
-    let mut faults = Table::new("Faults", ["", "fault", "part", "from", "to"], 3);
+    let mut faults = Table::new("Faults", ["", "fault", "part", "from", "to"], 3).stacked();
     for fault in &run.faults {
         let kind = html! { (fault.kind) (details(&fault.error)) };
         let (from, to) = (number::clock(fault.at_s), number::clock(fault.until_s));

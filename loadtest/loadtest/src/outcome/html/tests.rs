@@ -167,6 +167,25 @@ fn verdicts_are_told_in_words() {
     }
 }
 
+/// A table of so many columns does not fit a phone, and what is checked must not have to be scrolled to.
+#[test]
+fn on_a_phone_each_check_stands_under_the_other_with_named_figures() {
+    let page = outcome().html();
+    let narrow = page.split("@media (max-width: 40rem)").find(|rule| rule.contains(".stacked thead"));
+    let narrow = narrow.expect("the page says how tables are stacked where it is narrow");
+    for rule in [".stacked tr { display: flex;", ".stacked td[data-name]::before { content: attr(data-name)"] {
+        assert!(narrow.contains(rule), "{rule}");
+    }
+    for name in ["Checks of the money", "Thresholds", "Faults"] {
+        let head = format!("<div class=\"table stacked\" tabindex=\"0\" role=\"group\" aria-label=\"{name}\">");
+        assert!(page.contains(&head), "{name}");
+    }
+    let checks = outcome().audit.len();
+    for name in ["checked", "broken"] {
+        assert_eq!(page.matches(&format!("<td data-name=\"{name}\">")).count(), checks, "{name}");
+    }
+}
+
 #[test]
 fn a_run_without_anything_has_a_page() {
     let page = Outcome::default().html();
