@@ -1,6 +1,5 @@
 //! Calls on the service that are not measured: every answer must be a success.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -8,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Fallible;
 use crate::generator::{BUSY, Generator};
-use crate::http::{Answer, push_request};
+use crate::http::{Answer, Request};
 use crate::request_buffer::RequestBuffer;
+use crate::site::Site;
 use crate::source::{LoadStats, RequestSource};
 use crate::{interrupt, machine};
 
@@ -59,14 +59,14 @@ impl Signer {
 
 /// One service, and the secret that it checks tokens with.
 pub struct Client {
-    addr: SocketAddr,
+    site: Site,
     signer: Signer,
 }
 
 impl Client {
-    /// A client of the service at `addr`, which takes HS256 tokens made with `secret`.
-    pub fn new(addr: SocketAddr, secret: &str) -> Client {
-        Client { addr, signer: Signer::new(secret, None, None) }
+    /// A client of the service at `site`, which takes HS256 tokens made with `secret`.
+    pub fn new(site: impl Into<Site>, secret: &str) -> Client {
+        Client { site: site.into(), signer: Signer::new(secret, None, None) }
     }
 
     /// A bearer token for `user`.
@@ -91,7 +91,7 @@ impl Client {
         on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
     ) -> Fallible<()> {
         let mut source = RequestSource::until_taken(requests);
-        let stats = send_all(self.addr, connections, &mut source, on_body)?;
+        let stats = send_all(&self.site, connections, &mut source, on_body)?;
         match stats.errors.iter().find(|(label, _)| *label != BUSY) {
             Some((label, count)) => Err(format!("preparation: {count} of {} answers: {label}", stats.sent).into()),
             None => Ok(()),
@@ -106,7 +106,7 @@ impl Client {
     /// The same with a bearer token; an empty one sends no token.
     pub fn one_with(&self, token: &str, method: &str, path: &str, body: &str) -> Fallible<String> {
         let mut requests = RequestBuffer::default();
-        push_request(&mut requests, method, path, token, body);
+        requests.push(|bytes| self.request(method, path, token, body).write(bytes));
         let mut text = String::new();
         self.all(&requests, |_, body| {
             text = String::from_utf8_lossy(body).into_owned();
@@ -116,12 +116,34 @@ impl Client {
         Ok(text)
     }
 
+    fn request<'a>(&'a self, method: &'a str, path: &'a str, token: &'a str, body: &'a str) -> Request<'a, &'a str> {
+        Request { host: self.site.authority(), method, path, token, header: "", body }
+    }
+
     /// The service's metrics, as text.
     pub fn metrics(&self) -> Fallible<String> {
         self.one("GET", "/metrics", "operator", "")
     }
 
-    /// Waits until the service says that it is ready.
+    /// Waits until a service that is there already says that it is ready: only as long as that is what it, or
+    /// a proxy before it, denies. Anything else does not change by itself.
+    pub fn wait_while_not_ready(&self) -> Fallible<()> {
+        let started = Instant::now();
+        let mut requests = RequestBuffer::default();
+        requests.push(|bytes| self.request("GET", "/readyz", "", "").write(bytes));
+        loop {
+            interrupt::check()?;
+            let stats = send_all(&self.site, 1, &mut RequestSource::once(&requests), |_, _| Ok(()))?;
+            let Some(refusal) = stats.errors.into_keys().next() else { return Ok(()) };
+            let is_temporary = ["502", "503", "504"].iter().any(|status| refusal.starts_with(status));
+            if !is_temporary || started.elapsed() > READY_MAX {
+                return Err(format!("{} is not ready: GET /readyz: {refusal}", self.site).into());
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    }
+
+    /// Waits until a service that was just started says that it is ready.
     pub fn wait_until_ready(&self) -> Fallible<()> {
         let started = Instant::now();
         loop {
@@ -138,7 +160,7 @@ impl Client {
 /// Sends all requests of a source over so many connections at most, and hands on the body of
 /// each success with its request's index. All other answers are counted by their label.
 pub fn send_all(
-    addr: SocketAddr,
+    site: impl Into<Site>,
     connections: usize,
     source: &mut RequestSource<'_>,
     mut on_body: impl FnMut(usize, &[u8]) -> Result<(), String>,
@@ -148,7 +170,7 @@ pub fn send_all(
         _ => Err(describe(answer)),
     };
     let connections = connections.min(source.requests().count());
-    Generator::connect(addr, connections)?.drive(source, None, check)
+    Generator::connect(site, connections)?.drive(source, None, check)
 }
 
 /// An answer's status with what its body says: `503 busy`, `200 empty`.

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -14,6 +13,7 @@ use crate::connection::Connection;
 use crate::error::Fallible;
 use crate::http::Answer;
 use crate::interrupt;
+use crate::site::Site;
 use crate::source::{LoadStats, RequestSource};
 
 /// How long the server may leave every connection without an answer.
@@ -30,7 +30,7 @@ const PACE_LOOK: Duration = Duration::from_millis(1);
 
 /// Open connections to one server.
 pub struct Generator {
-    addr: SocketAddr,
+    site: Site,
     poll: Poll,
     connections: Vec<Client>,
 }
@@ -58,11 +58,12 @@ struct Drive<'a, 'b, F> {
 
 impl Generator {
     /// Opens `connections` connections.
-    pub fn connect(addr: SocketAddr, connections: usize) -> Fallible<Generator> {
+    pub fn connect(site: impl Into<Site>, connections: usize) -> Fallible<Generator> {
+        let site = site.into();
         let poll = Poll::new()?;
         let connections =
-            (0..connections).map(|index| Client::connect(addr, &poll, index)).collect::<Fallible<Vec<_>>>()?;
-        Ok(Generator { addr, poll, connections })
+            (0..connections).map(|index| Client::connect(&site, &poll, index)).collect::<Fallible<Vec<_>>>()?;
+        Ok(Generator { site, poll, connections })
     }
 
     /// Keeps every connection busy from `source` for `time`, or until each request
@@ -114,7 +115,7 @@ impl Generator {
         };
         for index in 0..self.connections.len() {
             if self.connections[index].lost {
-                self.connections[index] = Client::connect(self.addr, &self.poll, index)?;
+                self.connections[index] = Client::connect(&self.site, &self.poll, index)?;
             }
             self.connections[index].send_next(&mut drive, Instant::now());
         }
@@ -130,7 +131,7 @@ impl Generator {
             if !events.is_empty() || drive.under_way == 0 {
                 last_event = Instant::now();
             } else if last_event.elapsed() > SILENCE_MAX {
-                return Err(format!("{} has not answered for {} s", self.addr, SILENCE_MAX.as_secs()).into());
+                return Err(format!("{} has not answered for {} s", self.site, SILENCE_MAX.as_secs()).into());
             }
             for event in &events {
                 self.on_event(event, &mut drive)?;
@@ -191,9 +192,9 @@ impl Generator {
         }
         drive.lost += 1;
         if drive.lost > self.connections.len() {
-            return Err(format!("{} keeps losing connections: {label}", self.addr).into());
+            return Err(format!("{} keeps losing connections: {label}", self.site).into());
         }
-        self.connections[index] = Client::connect(self.addr, &self.poll, index)?;
+        self.connections[index] = Client::connect(&self.site, &self.poll, index)?;
         self.connections[index].send_next(drive, Instant::now());
         Ok(())
     }
@@ -256,9 +257,9 @@ struct Client {
 }
 
 impl Client {
-    fn connect(addr: SocketAddr, poll: &Poll, number: usize) -> Fallible<Client> {
-        let connected = Connection::connect(addr, poll, number);
-        let connection = connected.map_err(|error| format!("cannot connect to {addr}: {error}"))?;
+    fn connect(site: &Site, poll: &Poll, number: usize) -> Fallible<Client> {
+        let connected = Connection::connect(site, poll, number);
+        let connection = connected.map_err(|error| format!("cannot connect to {}: {error}", site.addr(number)))?;
         Ok(Client { number, connection, request: None, lost: false })
     }
 

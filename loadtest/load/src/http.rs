@@ -32,6 +32,8 @@ impl<'a> Answer<'a> {
 /// A request, as it is written.
 #[derive(Clone, Copy)]
 pub struct Request<'a, P> {
+    /// What stands in `Host`.
+    pub host: &'a str,
     /// The method.
     pub method: &'a str,
     /// The path, with its query.
@@ -45,25 +47,25 @@ pub struct Request<'a, P> {
 }
 
 impl<P: Display> Request<'_, P> {
-    /// Appends it to `out`. It names no port, so that two servers can be sent the
-    /// very same bytes.
+    /// Appends it to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Request { method, path, token, header, body } = self;
+        let Request { host, method, path, token, header, body } = self;
         let (bearer, end) = if token.is_empty() { ("", "") } else { ("authorization: Bearer ", "\r\n") };
         let content_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
         let length = body.len();
         write!(
             out,
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{bearer}{token}{end}{header}{content_type}\
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{bearer}{token}{end}{header}{content_type}\
              content-length: {length}\r\n\r\n{body}"
         )
         .expect("a Vec takes every write");
     }
 }
 
-/// Adds a request without a further header to `out`.
+/// Adds a request without a further header to `out`. It names no port, so that two servers of this machine can
+/// be sent the very same bytes.
 pub fn push_request(out: &mut RequestBuffer, method: &str, path: &str, token: &str, body: &str) {
-    out.push(|bytes| Request { method, path, token, header: "", body }.write(bytes));
+    out.push(|bytes| Request { host: "127.0.0.1", method, path, token, header: "", body }.write(bytes));
 }
 
 /// Reads the answer at the front of `bytes`: the answer and how many bytes it
@@ -160,8 +162,8 @@ mod tests {
     #[test]
     fn a_request_bears_a_further_header_and_nobodys_has_no_token() {
         let mut out = Vec::new();
-        Request { method: "GET", path: format_args!("/{}", 7), token: "", header: "x: y\r\n", body: "" }
-            .write(&mut out);
-        assert_eq!(out, b"GET /7 HTTP/1.1\r\nhost: 127.0.0.1\r\nx: y\r\ncontent-length: 0\r\n\r\n");
+        let (host, path) = ("pay.example", format_args!("/{}", 7));
+        Request { host, method: "GET", path, token: "", header: "x: y\r\n", body: "" }.write(&mut out);
+        assert_eq!(out, b"GET /7 HTTP/1.1\r\nhost: pay.example\r\nx: y\r\ncontent-length: 0\r\n\r\n");
     }
 }

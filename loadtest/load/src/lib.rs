@@ -2,7 +2,7 @@
 //! started, called, loaded and disturbed on this machine.
 //!
 //! Reading order: [`Service`] starts what is measured, [`Request`] writes requests and
-//! [`Answer`] reads answers, [`Client`] prepares, [`Generator`] loads, [`faults`] disturb.
+//! [`Answer`] reads answers, [`Site`] says where they go, [`Client`] prepares, [`Generator`] loads, [`faults`] disturb.
 
 mod service;
 
@@ -12,7 +12,9 @@ mod connection;
 mod generator;
 mod http;
 mod request_buffer;
+mod site;
 mod source;
+mod tls;
 pub mod top_up;
 
 pub mod faults;
@@ -41,7 +43,9 @@ pub use service::{
     Cluster, SECRET, Service, TICKET_SECRET, Wanted, ZONE_OFFSET_S, parse_set_count, zone_with_midnight_at,
     zone_with_noon_at,
 };
+pub use site::{Resolve, Site, Url};
 pub use source::{LoadStats, RequestSource};
+pub use tls::Tls;
 
 /// Prepares this process for a command that measures: signals end it in good order, and it
 /// may open as many files as the system allows.

@@ -1,78 +1,15 @@
 //! `hongbao-loadtest run` against the real service: what it reports when all is
 //! well, and that it notices when it is not.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-const SECRET: &str = "a secret that guards nothing but a test";
-
-/// The service's binary, built as it is now.
-fn service() -> &'static Path {
-    hongbao_load_testkit::service(env!("CARGO_BIN_EXE_hongbao-loadtest"))
-}
-
-struct Run {
-    output: Output,
-    dir: tempfile::TempDir,
-}
-
-impl Run {
-    /// Runs a scenario for two seconds, if nothing else is said, with these arguments besides.
-    fn of(arguments: &[&str]) -> Run {
-        let seconds: &[&str] = if arguments.contains(&"--seconds") { &[] } else { &["--seconds", "2"] };
-        Run::as_long_as_it_takes(&[arguments, seconds].concat())
-    }
-
-    fn as_long_as_it_takes(arguments: &[&str]) -> Run {
-        let dir = tempfile::tempdir().unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_hongbao-loadtest"))
-            .arg("run")
-            .args(arguments)
-            .args(["--lag-ms-max", "1000"])
-            .args(["--json".as_ref(), dir.path().join("json").as_os_str()])
-            .args(["--html".as_ref(), dir.path().join("html").as_os_str()])
-            .args(["--history".as_ref(), dir.path().join("history").as_os_str()])
-            .output()
-            .unwrap();
-        Run { output, dir }
-    }
-
-    fn embedded(arguments: &[&str]) -> Run {
-        let dir = tempfile::tempdir().unwrap();
-        let own = ["--embedded", "--server", service().to_str().unwrap(), "--data", dir.path().to_str().unwrap()];
-        Run::of(&[arguments, &own[..]].concat())
-    }
-
-    fn exits_with(self, code: i32) -> Run {
-        let (out, err) = (String::from_utf8_lossy(&self.output.stdout), String::from_utf8_lossy(&self.output.stderr));
-        assert_eq!(self.output.status.code(), Some(code), "{out}{err}");
-        self
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
-    }
-
-    fn outcome(&self) -> Value {
-        serde_json::from_str(&self.read("json")).unwrap()
-    }
-
-    fn checked(&self, rule: &str) -> (u64, u64) {
-        let outcome = self.outcome();
-        let check = outcome["audit"].as_array().unwrap().iter().find(|check| {
-            let message = check["rule"].as_str().unwrap();
-            message.contains(rule)
-        });
-        let check = check.unwrap_or_else(|| panic!("no rule about {rule}"));
-        (check["checked"].as_u64().unwrap(), check["broken"].as_u64().unwrap())
-    }
-}
+use common::{Dev, Run, SECRET, assert_refused, operator_token, service};
 
 #[test]
 fn a_run_that_holds_says_so_in_every_form() {
@@ -195,7 +132,7 @@ fn the_topology_changes_while_the_load_runs() {
 #[test]
 fn bad_arguments_are_refused_before_anything_starts() {
     for (arguments, message) in [
-        (&["hot"][..], "required"),
+        (&["hot"][..], "<--embedded|--cluster|--target <TARGET>>"),
         (&["storm", "--embedded"], "storm"),
         (&["hot", "--embedded", "--rate", "0"], "must be"),
         (&["hot", "--embedded", "--arrivals", "burst"], "arrivals are"),
@@ -235,9 +172,15 @@ fn bad_arguments_are_refused_before_anything_starts() {
     }
 }
 
-fn assert_refused(run: &Run, message: &str) {
-    let said = String::from_utf8_lossy(&run.output.stderr).into_owned();
-    assert!(run.output.status.code() == Some(2) && said.contains(message), "{message}: {said}");
+#[test]
+fn an_installation_that_is_not_there_is_said_at_once() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let other = hongbao_load_testkit::serve(axum::Router::new()).to_string();
+    for (target, message) in [(free.as_str(), "Connection refused"), (&other, "is not ready: GET /readyz: 404")] {
+        let started = Instant::now();
+        assert_refused(&Run::of(&["hot", "--target", target]), message);
+        assert!(started.elapsed() < Duration::from_secs(3), "{target}: {:?}", started.elapsed());
+    }
 }
 
 #[test]
@@ -284,49 +227,6 @@ fn a_recording_is_played_again() {
     );
 }
 
-/// `hongbao dev` that was there before the run.
-struct Dev {
-    process: Child,
-    addr: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-impl Dev {
-    fn start() -> Dev {
-        Dev::start_with("")
-    }
-
-    /// Settings begin in the section `[auth]`.
-    fn start_with(settings: &str) -> Dev {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("config.toml");
-        std::fs::write(&config, format!("[auth]\nhs256_secret = \"{SECRET}\"\n{settings}")).unwrap();
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let process = Command::new(service())
-            .args(["dev", "--listen", &addr.to_string(), "--data"])
-            .arg(dir.path().join("data"))
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(addr).is_err() {
-            assert!(Instant::now() < until, "the service does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Dev { process, addr, _dir: dir }
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn an_installation_that_runs_is_driven_with_its_secret_or_by_its_dev_call() {
     let dev = Dev::start();
@@ -349,9 +249,7 @@ fn a_marked_run_leaves_no_trace_in_the_real_world() {
     let dir = tempfile::tempdir().unwrap();
     let (secret, operator) = (dir.path().join("secret"), dir.path().join("operator"));
     std::fs::write(&secret, SECRET).unwrap();
-    let claims = serde_json::json!({ "sub": "operator", "exp": 4_102_444_800_u64, "role": "operator" });
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    std::fs::write(&operator, jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()).unwrap();
+    std::fs::write(&operator, operator_token()).unwrap();
     let addr = dev.addr.to_string();
     let marked = ["--secret-file", secret.to_str().unwrap(), "--rehearsal-token-file", operator.to_str().unwrap()];
     let run = Run::of(&[&["hot", "--rate", "100", "--target", &addr][..], &marked[..]].concat()).exits_with(0);

@@ -1,10 +1,10 @@
 //! The command line of a run.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::ArgGroup;
 use hongbao_load::number::within;
-use hongbao_load::{Fallible, files, parse_set_count};
+use hongbao_load::{Fallible, Resolve, Url, files, parse_set_count};
 
 use super::arrivals::Arrivals;
 use super::drive::Pace;
@@ -22,6 +22,8 @@ const SHARES_MAX_OWN: u32 = 10_000_000;
 
 /// The options of a run.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("on").required(true)))]
 pub struct RunArgs {
     /// What to rehearse
     #[arg(value_enum)]
@@ -35,9 +37,16 @@ pub struct RunArgs {
     /// Start a cluster on this machine and drive it through its gateway
     #[arg(long, group = "on", help_heading = "What is driven")]
     pub cluster: bool,
-    /// Drive an installation that runs: the address of its gateway
-    #[arg(long, group = "on", required_unless_present_any = ["embedded", "cluster"], help_heading = "What is driven")]
-    pub target: Option<SocketAddr>,
+    /// Drive an installation that runs: https://name, http://name:port or address:port of its gateway, or of
+    /// what stands before it
+    #[arg(long, group = "on", help_heading = "What is driven")]
+    pub target: Option<Url>,
+    /// With --target: a file with certificates of authorities (PEM) that are trusted besides the system's
+    #[arg(long, value_name = "FILE", help_heading = "What is driven")]
+    pub ca: Vec<PathBuf>,
+    /// With --target: connect to an address instead of where a name leads, as curl does
+    #[arg(long, value_name = "NAME:PORT:ADDRESS", help_heading = "What is driven")]
+    pub resolve: Vec<Resolve>,
     /// With --target: a file with the secret that tokens are signed with; without it the dev call is asked for tokens
     #[arg(long, help_heading = "What is driven")]
     pub secret_file: Option<PathBuf>,
@@ -52,7 +61,7 @@ pub struct RunArgs {
     pub rehearsal_token_file: Option<PathBuf>,
     /// With --target: whose metrics to read, if not the target's: servers and workers
     #[arg(long, value_delimiter = ',', help_heading = "What is driven")]
-    pub metrics: Vec<SocketAddr>,
+    pub metrics: Vec<Url>,
     /// The `hongbao` binary, a release build
     #[arg(long, default_value = "target/release/hongbao", conflicts_with = "target", help_heading = "What is driven")]
     pub server: PathBuf,
@@ -135,6 +144,8 @@ impl RunArgs {
             ("--secret-file", self.secret_file.is_some()),
             ("--rehearsal-token-file", self.rehearsal_token_file.is_some()),
             ("--metrics", !self.metrics.is_empty()),
+            ("--ca", !self.ca.is_empty()),
+            ("--resolve", !self.resolve.is_empty()),
         ];
         if let Some((name, _)) = of_target.iter().find(|(_, given)| *given && self.target.is_none()) {
             return Err(format!("{name} goes with --target").into());

@@ -1,8 +1,6 @@
 //! Places for connections, each with at most one request under way.
 
-use std::net::SocketAddr;
-
-use hongbao_load::Connection;
+use hongbao_load::{Connection, Site};
 use mio::Poll;
 
 use super::answer::{ParsedResponse, parse};
@@ -42,16 +40,16 @@ struct Seat {
 /// All places. A connection is made when its place is first used, and again
 /// whenever it was lost.
 pub struct ConnectionPool {
-    addr: SocketAddr,
+    site: Site,
     most: usize,
     pool: Vec<Seat>,
     free: Vec<usize>,
 }
 
 impl ConnectionPool {
-    /// So many places at most for connections to `addr`.
-    pub fn new(addr: SocketAddr, most: usize) -> ConnectionPool {
-        ConnectionPool { addr, most, pool: Vec::new(), free: Vec::new() }
+    /// So many places at most for connections to `site`.
+    pub fn new(site: Site, most: usize) -> ConnectionPool {
+        ConnectionPool { site, most, pool: Vec::new(), free: Vec::new() }
     }
 
     pub fn take_free(&mut self) -> Option<usize> {
@@ -82,7 +80,7 @@ impl ConnectionPool {
     ) -> Result<usize, String> {
         let seat = &mut self.pool[place];
         if seat.connection.is_none() {
-            match Connection::open(self.addr, poll, place) {
+            match Connection::open(&self.site, poll, place) {
                 Ok(connection) => seat.connection = Some(connection),
                 Err(error) => {
                     self.free_up(place);

@@ -1,8 +1,6 @@
 //! What a drive needs besides the plan, and what it brings.
 
-use std::net::SocketAddr;
-
-use hongbao_load::RequestBuffer;
+use hongbao_load::{RequestBuffer, Site};
 use rand::rngs::SmallRng;
 
 use super::history::HistoryEvent;
@@ -20,8 +18,8 @@ pub enum Pace {
 
 /// What the engine needs besides the plan.
 pub struct Equipment<'a> {
-    /// Where the service listens.
-    pub addr: SocketAddr,
+    /// Where the service is reached.
+    pub site: Site,
     /// Of each user the bearer token.
     pub tokens: &'a RequestBuffer,
     /// Of each visit the ticket, made ahead; an empty one is to be grabbed.

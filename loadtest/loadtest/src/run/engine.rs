@@ -94,7 +94,7 @@ impl<'a> Engine<'a> {
             poll,
             alarm,
             started: Instant::now(),
-            pool: ConnectionPool::new(equipment.addr, equipment.connections),
+            pool: ConnectionPool::new(equipment.site.clone(), equipment.connections),
             ready: VecDeque::new(),
             later: BinaryHeap::new(),
             next_visit: 0,
@@ -284,6 +284,7 @@ impl<'a> Engine<'a> {
         let visit = self.plan.visits[action.visit as usize];
         let text = |bytes| std::str::from_utf8(bytes).expect("tokens and tickets are text");
         let ask = Ask {
+            host: self.equipment.site.authority(),
             call: action.call,
             envelope: &self.plan.envelopes[visit.envelope as usize],
             id: self.equipment.envelopes[visit.envelope as usize].as_deref().unwrap_or_default(),

@@ -4,14 +4,14 @@
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hongbao_load::Batches;
 use hongbao_load::metrics::{sum, sum_of};
+use hongbao_load::{Batches, Site};
 
 use super::recorder::Gauges;
 
@@ -49,15 +49,15 @@ struct Process {
 }
 
 impl GaugeWatch {
-    /// Looks at the processes that listen on these addresses: at their measures of
+    /// Looks at the processes at these places: at their measures of
     /// marked requests, or of all others.
-    pub fn start(addrs: Vec<SocketAddr>, marked: bool) -> GaugeWatch {
+    pub fn start(sites: Vec<Site>, marked: bool) -> GaugeWatch {
         let read = Arc::new(Mutex::new(Readings::default()));
         let (to, (end, ended)) = (read.clone(), sync_channel(0));
         let thread = std::thread::spawn(move || {
-            let mut processes: Vec<Process> = addrs.iter().map(|_| Process::default()).collect();
+            let mut processes: Vec<Process> = sites.iter().map(|_| Process::default()).collect();
             loop {
-                look(&addrs, marked, &mut processes, &to);
+                look(&sites, marked, &mut processes, &to);
                 if ended.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
@@ -88,10 +88,10 @@ impl Drop for GaugeWatch {
     }
 }
 
-fn look(addrs: &[SocketAddr], marked: bool, processes: &mut [Process], to: &Mutex<Readings>) {
+fn look(sites: &[Site], marked: bool, processes: &mut [Process], to: &Mutex<Readings>) {
     let (mut depth, mut settled, mut batches) = (None, 0.0, Batches::default());
-    for (addr, process) in addrs.iter().zip(processes) {
-        let Ok(text) = fetch_metrics(*addr) else { continue };
+    for (site, process) in sites.iter().zip(processes) {
+        let Ok(text) = fetch_metrics(site) else { continue };
         let text = if marked { of_rehearsals(&text) } else { text };
         let now = sum_of(&text, "hongbao_worker_rows_total", r#"worker_job="credit""#);
         let all = Batches::read(&text);
@@ -117,10 +117,19 @@ fn of_rehearsals(text: &str) -> String {
 }
 
 /// The metrics of one process, as text.
-pub fn fetch_metrics(addr: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&addr, ANSWER_WITHIN)?;
+pub fn fetch_metrics(site: &Site) -> std::io::Result<String> {
+    let stream = TcpStream::connect_timeout(&site.addr(0), ANSWER_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+    match site.tls() {
+        None => ask_for_metrics(stream, site),
+        Some(client) => ask_for_metrics(client.stream(stream)?, site),
+    }
+}
+
+fn ask_for_metrics(mut stream: impl Read + Write, site: &Site) -> std::io::Result<String> {
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", site.authority());
+    stream.write_all(request.as_bytes())?;
+    stream.flush()?;
     let mut text = String::new();
     stream.take(METRICS_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
@@ -128,7 +137,7 @@ pub fn fetch_metrics(addr: SocketAddr) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
 
     use super::*;
 
@@ -159,10 +168,10 @@ mod tests {
 
     #[test]
     fn counters_are_added_up_also_when_a_process_begins_anew() {
-        let addrs = [process(vec![100, 110, 3]), process(vec![0, 5])];
+        let sites = [process(vec![100, 110, 3]), process(vec![0, 5])].map(Site::from);
         let (mut processes, to) = ([Process::default(), Process::default()], Mutex::new(Readings::default()));
         for expected in [0.0, 15.0, 18.0] {
-            look(&addrs, false, &mut processes, &to);
+            look(&sites, false, &mut processes, &to);
             assert_eq!(to.lock().unwrap().settled, expected, "the second process has ended by the third look");
         }
         assert_eq!(to.lock().unwrap().queue_depth, Some(4.0));

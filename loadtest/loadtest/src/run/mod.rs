@@ -40,7 +40,7 @@ pub use args::RunArgs;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use hongbao_load::{Client, Fallible, SECRET, Schedule, files, machine};
+use hongbao_load::{Fallible, Schedule, files, machine};
 
 use self::rehearsal::Rehearsal;
 use self::target::Target;
@@ -89,11 +89,11 @@ pub fn run(args: &RunArgs) -> Fallible<ExitCode> {
         plan.users
     );
     let target = Target::open(args, args.shares_max_allowed(&wish), midnight, &faults)?;
-    Client::new(target.addr, SECRET).wait_until_ready()?;
+    target.wait_until_ready()?;
 
     let run_number =
         machine::wall_clock().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u32);
-    let users = Users::new(target.addr, run_number, &plan, target.signer.as_ref(), header.clone())?;
+    let users = Users::new(&target.site, run_number, &plan, target.signer.as_ref(), header.clone())?;
     let prepared = prepare::prepare(&plan, &users, args.tickets_ahead)?;
     if let Some((begin, _)) = begin {
         match begin.duration_since(machine::wall_clock()) {

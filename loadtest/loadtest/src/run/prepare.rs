@@ -63,7 +63,8 @@ fn send_ahead(plan: &RunPlan, users: &Users) -> Fallible<Vec<Option<String>>> {
 
 /// Appends a call of a user as it is made under load.
 fn push(out: &mut RequestBuffer, users: &Users, call: UserCall, envelope: &PlannedEnvelope, id: &str, user: u32) {
-    let ask = Ask { call, envelope, id, ticket: "", token: users.token(user), header: &users.header };
+    let (host, header) = (users.site.authority(), users.header.as_str());
+    let ask = Ask { host, call, envelope, id, ticket: "", token: users.token(user), header };
     out.push(|bytes| ask.write(bytes));
 }
 

@@ -65,7 +65,7 @@ impl Rehearsal<'_> {
         let phase_of = |at_s: f64| self.plan.phases[self.plan.phase_at((at_s * 1e6) as u64)].name.as_str();
         let mut on_second = |second: &Second| live.show(second, phase_of(second.at_s - 0.5));
         let equipment = Equipment {
-            addr: self.target.addr,
+            site: self.target.site.clone(),
             tokens: &self.users.tokens,
             tickets: &prepared.tickets,
             envelopes: prepared.envelopes,

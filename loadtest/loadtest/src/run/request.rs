@@ -40,6 +40,8 @@ impl UserCall {
 
 /// A call with all that is said in it.
 pub struct Ask<'a> {
+    /// What stands in `Host`.
+    pub host: &'a str,
     pub call: UserCall,
     pub envelope: &'a PlannedEnvelope,
     /// Its id; nothing while it has none.
@@ -53,7 +55,7 @@ pub struct Ask<'a> {
 impl Ask<'_> {
     /// Appends the request to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Ask { call, id, ticket, token, header, .. } = self;
+        let Ask { host, call, id, ticket, token, header, .. } = self;
         let body = match call {
             UserCall::Create => self.create_body(),
             UserCall::Open => format!(r#"{{"ticket":"{ticket}"}}"#),
@@ -62,7 +64,7 @@ impl Ask<'_> {
         let info = call.contract().info();
         let (before, after) = info.path.split_once("{id}").unwrap_or((info.path, ""));
         let path = format_args!("{before}{id}{after}");
-        Request { method: info.method.as_str(), path, token, header, body: &body }.write(out);
+        Request { host, method: info.method.as_str(), path, token, header, body: &body }.write(out);
     }
 
     fn create_body(&self) -> String {
@@ -89,7 +91,7 @@ mod tests {
             sent_ahead: false,
         };
         let mut out = Vec::new();
-        Ask { call, envelope: &envelope, id, ticket: "a-ticket", token: "t", header: "" }.write(&mut out);
+        Ask { host: "h", call, envelope: &envelope, id, ticket: "a-ticket", token: "t", header: "" }.write(&mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -2,20 +2,22 @@
 //! starts for itself and ends again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use hongbao_load::{
-    Cluster, Fallible, SECRET, Schedule, Service, Signer, Wanted, ZONE_OFFSET_S, files, machine, metrics,
-    zone_with_midnight_at,
+    Client, Cluster, Fallible, SECRET, Schedule, Service, Signer, Site, Tls, Url, Wanted, ZONE_OFFSET_S, files,
+    machine, metrics, zone_with_midnight_at,
 };
 use tempfile::TempDir;
 
 use super::args::RunArgs;
 use super::gauges::fetch_metrics;
 use crate::outcome::Machine;
+
+/// How long an installation that is there may take to accept a connection.
+const REACH_WITHIN: Duration = Duration::from_secs(2);
 
 /// Instead of a durability that no process states.
 pub const NOT_STATED: &str = "not stated";
@@ -25,9 +27,9 @@ pub struct Target {
     service: Option<Service>,
     sets: u16,
     dir: Option<TempDir>,
-    pub addr: SocketAddr,
+    pub site: Site,
     /// Whose metrics are read.
-    pub metrics: Vec<SocketAddr>,
+    pub metrics: Vec<Site>,
     /// Signs tokens; where there is none, the dev call hands them out.
     pub signer: Option<Signer>,
 }
@@ -36,11 +38,18 @@ impl Target {
     /// Starts what the arguments ask for. Local midnight of what it starts is at
     /// `midnight`, if that is given; `shares_max` are allowed an envelope.
     pub fn open(args: &RunArgs, shares_max: u32, midnight: Option<SystemTime>, faults: &Schedule) -> Fallible<Target> {
-        if let Some(addr) = args.target {
+        if let Some(url) = &args.target {
+            let tls = Tls { authorities: args.ca.clone() };
+            let reach = |name: &str, url: &Url| {
+                let reached = url.reach(&args.resolve, &tls, REACH_WITHIN);
+                reached.map_err(|error| format!("{name} {url}: {error}"))
+            };
+            let site = reach("--target", url)?;
             let secret = args.secret_file.as_ref().map(|path| files::read_line("--secret-file", path)).transpose()?;
             let signer = secret.map(|secret| Signer::new(&secret, args.audience.clone(), args.issuer.clone()));
-            let metrics = if args.metrics.is_empty() { vec![addr] } else { args.metrics.clone() };
-            return Ok(Target { service: None, sets: 0, dir: None, addr, metrics, signer });
+            let metrics = args.metrics.iter().map(|url| reach("--metrics", url)).collect::<Result<Vec<_>, _>>()?;
+            let metrics = if metrics.is_empty() { vec![site.clone()] } else { metrics };
+            return Ok(Target { service: None, sets: 0, dir: None, site, metrics, signer });
         }
         let dir = files::data_dir(&args.data)?;
         let zone_offset_s = midnight.map_or(ZONE_OFFSET_S, zone_with_midnight_at);
@@ -49,13 +58,24 @@ impl Target {
         let signer = Some(Signer::new(SECRET, None, None));
         if !args.cluster {
             let service = Service::embedded(&args.server, dir.path(), &wanted)?;
-            let addr = service.addr();
-            return Ok(Target { service: Some(service), sets: 1, dir: Some(dir), addr, metrics: vec![addr], signer });
+            let site = Site::from(service.addr());
+            let metrics = vec![site.clone()];
+            return Ok(Target { service: Some(service), sets: 1, dir: Some(dir), site, metrics, signer });
         }
         let cluster = Cluster::start_for(faults, &args.server, dir.path(), args.sets, &wanted)?;
-        let (addr, metrics) = (cluster.gateway_addr(), cluster.metrics_addrs());
+        let site = Site::from(cluster.gateway_addr());
+        let metrics = cluster.metrics_addrs().into_iter().map(Site::from).collect();
         let service = Some(Service::Cluster(cluster));
-        Ok(Target { service, sets: args.sets, dir: Some(dir), addr, metrics, signer })
+        Ok(Target { service, sets: args.sets, dir: Some(dir), site, metrics, signer })
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready. One that is not ours is not waited for if it says anything else.
+    pub fn wait_until_ready(&self) -> Fallible<()> {
+        let client = Client::new(&self.site, SECRET);
+        if self.service.is_some() { client.wait_until_ready() } else { client.wait_while_not_ready() }
     }
 
     /// The cluster, if it is one of ours.
@@ -83,7 +103,7 @@ impl Target {
 
     /// What it runs on, with what it says of itself.
     pub fn machine(&self) -> Machine {
-        let texts: Vec<String> = self.metrics.iter().filter_map(|addr| fetch_metrics(*addr).ok()).collect();
+        let texts: Vec<String> = self.metrics.iter().filter_map(|site| fetch_metrics(site).ok()).collect();
         let durability = texts.iter().find_map(|text| metrics::durability(text)).unwrap_or(NOT_STATED).to_owned();
         let full_durability = texts.iter().filter_map(|text| metrics::full_durability(text)).reduce(|a, b| a && b);
         let mut commands = vec![("hongbao-loadtest", std::env::current_exe().unwrap_or_default())];

@@ -59,7 +59,7 @@ fn drive_with(plan: &RunPlan, pace: Pace, addr: SocketAddr, ticket: &[u8], conne
         tickets.push(|out| out.extend_from_slice(ticket));
     }
     let equipment = Equipment {
-        addr,
+        site: addr.into(),
         tokens: &tokens,
         tickets: &tickets,
         envelopes: plan.envelopes.iter().map(|envelope| envelope.sent_ahead.then(|| "0".to_owned())).collect(),
@@ -318,7 +318,8 @@ fn a_service_that_stops_to_answer_hides_no_fen_that_was_found_wrong_before() {
 fn where_no_money_moved_balances_hold_nothing() {
     let plan = plan(2, 1.0);
     let users =
-        Users::new(([127, 0, 0, 1], 9).into(), 1, &plan, Some(&Signer::new("s", None, None)), String::new()).unwrap();
+        Users::new(SocketAddr::from(([127, 0, 0, 1], 9)), 1, &plan, Some(&Signer::new("s", None, None)), String::new())
+            .unwrap();
     let books = Books { plan: &plan, users: &users, envelopes: &[None], history: &[], top_ups: plan.money() };
     let settled = Settled { at: Some(Instant::now()), within: Duration::ZERO, look: Err("not asked".into()) };
     let look = Look { shown: vec![None], due: vec![9, 0], has: vec![9, 0] };

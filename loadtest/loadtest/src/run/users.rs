@@ -1,11 +1,10 @@
 //! The users of a run: their names, their tokens, and asking on their behalf
 //! before and after the load.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hongbao_load::client::{CONNECTIONS, Signer, send_all};
-use hongbao_load::{Fallible, Request, RequestBuffer, RequestSource, interrupt, push_request, top_up};
+use hongbao_load::{Fallible, Request, RequestBuffer, RequestSource, Site, interrupt, top_up};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,7 +16,7 @@ const TRIES_MAX: u32 = 30;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 pub struct Users {
-    addr: SocketAddr,
+    pub site: Site,
     run: u32,
     /// A further header line of every request, or nothing.
     pub header: String,
@@ -33,12 +32,18 @@ impl Users {
     /// Gets tokens for all users: from `signer`, or else from the dev call. `run` keeps the users
     /// of different runs apart, so that they are new to the service; `header` is sent with
     /// all requests.
-    pub fn new(addr: SocketAddr, run: u32, plan: &RunPlan, signer: Option<&Signer>, header: String) -> Fallible<Users> {
+    pub fn new(
+        site: impl Into<Site>,
+        run: u32,
+        plan: &RunPlan,
+        signer: Option<&Signer>,
+        header: String,
+    ) -> Fallible<Users> {
         #[derive(Deserialize)]
         struct Made {
             token: String,
         }
-        let mut users = Users { addr, run, header, tokens: RequestBuffer::default() };
+        let mut users = Users { site: site.into(), run, header, tokens: RequestBuffer::default() };
         let groups = |user: u32| -> Vec<String> {
             plan.groups.get(user as usize).map(|group| format!("g{group}")).into_iter().collect()
         };
@@ -80,7 +85,8 @@ impl Users {
     }
 
     fn push(&self, out: &mut RequestBuffer, method: &str, path: &str, token: &str, body: &str) {
-        out.push(|bytes| Request { method, path, token, header: &self.header, body }.write(bytes));
+        let (host, header) = (self.site.authority(), self.header.as_str());
+        out.push(|bytes| Request { host, method, path, token, header, body }.write(bytes));
     }
 
     /// Tops users up, each by so many fen.
@@ -102,7 +108,9 @@ impl Users {
             return Ok(());
         }
         let mut ask = RequestBuffer::default();
-        push_request(&mut ask, "GET", "/v1/wallet", self.token(user), "");
+        let (host, token) = (self.site.authority(), self.token(user));
+        let unmarked = Request { host, method: "GET", path: "/v1/wallet", token, header: "", body: "" };
+        ask.push(|bytes| unmarked.write(bytes));
         let body = self.ask_all("a balance without the mark", &ask)?.pop().expect("one question has one answer");
         match serde_json::from_slice::<Wallet>(&body)?.balance_fen {
             0 => Ok(()),
@@ -148,7 +156,7 @@ impl Users {
                 done[index] = true;
                 Ok(())
             };
-            match send_all(self.addr, CONNECTIONS, &mut RequestSource::once(&round), on_body) {
+            match send_all(&self.site, CONNECTIONS, &mut RequestSource::once(&round), on_body) {
                 Ok(stats) => refusal = stats.errors.into_keys().next().unwrap_or_default(),
                 Err(error) => refusal = error.to_string(),
             }

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use hongbao_load::{Batches, Cluster};
+use hongbao_load::{Batches, Cluster, Site};
 
 use super::args::RunArgs;
 use super::audit::Audit;
@@ -97,7 +97,10 @@ fn void(generator: &Generator, args: &RunArgs, load: &Load, audit: &Audit) -> Ve
         ));
     }
     if generator.cpu_share > GENERATOR_CPU_MAX {
-        reasons.push(format!("the generator used {:.0}% of its processor", generator.cpu_share * 100.0));
+        reasons.push(format!(
+            "the generator used {:.2} of its one processor, more than {GENERATOR_CPU_MAX:.2}",
+            generator.cpu_share
+        ));
     }
     reasons
 }
@@ -105,7 +108,7 @@ fn void(generator: &Generator, args: &RunArgs, load: &Load, audit: &Audit) -> Ve
 /// Of so many SETs, which the run has started, those whose servers committed an opening: one
 /// envelope is no work for two.
 fn sets_at_work(cluster: &Cluster, sets: u16) -> u32 {
-    let commits = |addr| fetch_metrics(addr).map_or(0.0, |text| Batches::read(&text).commits());
+    let commits = |addr| fetch_metrics(&Site::from(addr)).map_or(0.0, |text| Batches::read(&text).commits());
     let servers = cluster.server_addrs();
     let of_a_set = servers.chunks((servers.len() / usize::from(sets)).max(1));
     of_a_set.filter(|servers| servers.iter().any(|addr| commits(*addr) > 0.0)).count() as u32
@@ -267,7 +270,7 @@ mod tests {
         };
         one("3 arrivals could not be started", |generator, _, _| generator.not_started = 3);
         one("sent more than 50.1 ms late", |generator, _, _| generator.lag_p99_ms = 50.1);
-        one("91% of its processor", |generator, _, _| generator.cpu_share = 0.91);
+        one("used 0.91 of its one processor", |generator, _, _| generator.cpu_share = 0.91);
         one("no envelope was opened", |_, load, _| load.driven.recorder.totals.committed = 0);
         one("used up after 1.5 s", |_, load, _| load.driven.used_up_s = Some(1.5));
         one("done to its end: no answer", |_, _, audit| audit.undone = Some("no answer".into()));
