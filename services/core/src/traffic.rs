@@ -18,6 +18,14 @@ pub enum Traffic {
 }
 
 impl Traffic {
+    /// Its name in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Traffic::Live => "live",
+            Traffic::Shadow => "shadow",
+        }
+    }
+
     /// What the names of its databases end with: `db_00`, `db_00_shadow`.
     pub const fn database_suffix(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ use hongbao_core::calls::Call;
 use hongbao_core::{Clock, EnvelopeId, Traffic};
 use hongbao_http::mark::{is_marked, traffic_of};
 use hongbao_http::problem::NO_SUCH_CALL;
+use hongbao_http::request_log::note_user;
 use hongbao_http::{Caller, Code, Problem, Verifier, local};
 use http::{HeaderMap, Method, Uri};
 
@@ -67,6 +68,7 @@ impl Edge {
             return Ok(Admitted { traffic: Traffic::Live, caller: None, creates: false });
         }
         let caller: Caller = self.verifier.verify_headers(headers)?;
+        note_user(&caller.user);
         let traffic = traffic_of(headers, &self.verifier, self.rehearsal.is_some())?;
         self.check_rate(&caller, traffic)?;
         let creates = path == Call::Create.path() && *method == Method::POST;
@@ -79,6 +81,7 @@ impl Edge {
     /// 401 if the token is not good, 429 if its user asks too often.
     pub fn admit_hot(&self, token: &str) -> Result<Caller, Problem> {
         let caller = self.verifier.verify(token)?;
+        note_user(&caller.user);
         self.check_rate(&caller, Traffic::Live)?;
         Ok(caller)
     }

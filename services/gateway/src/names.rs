@@ -74,7 +74,7 @@ impl Names {
             Err(reason) => Resolved { used: before.used, failed: Some(reason) },
         };
         if let Some(reason) = now.failed.as_ref().filter(|_| now.failed != before.failed) {
-            tracing::warn!(%address, reason, "a server's name was not resolved");
+            tracing::warn!(%address, error = reason, "a server's name was not resolved");
         }
         if now.used != before.used {
             let (was, is) = (before.used.map(tracing::field::display), now.used.map(tracing::field::display));

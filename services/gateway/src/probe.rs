@@ -263,7 +263,7 @@ impl Prober {
             && self.fails_otherwise(reason)
         {
             let (set, server, address) = (&self.upstream.set, &self.upstream.name, &self.upstream.address);
-            tracing::warn!(set, server, %address, reason, "a dead server fails for another reason");
+            tracing::warn!(set, server, %address, error = reason, "a dead server fails for another reason");
         }
         match &finding {
             Finding::Failed(reason) => _ = self.failed.get_or_insert_with(|| (reason.clone(), Instant::now())),

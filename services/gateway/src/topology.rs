@@ -138,14 +138,18 @@ impl TopologyWatcher {
         match known {
             Ok(known) if known == *current => {}
             Ok(known) => {
-                tracing::info!(version = known.file.version, was = current.file.version, "a new topology is in force");
+                tracing::info!(
+                    version = known.file.version,
+                    version_before = current.file.version,
+                    "a new topology is in force"
+                );
                 self.current.send_replace(Arc::new(known));
             }
             Err(_) if !is_logged => {}
             Err(reason) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                let (path, version) = (self.path.display(), current.file.version);
-                tracing::error!(%path, reason, version, "a new topology was refused; the version in force stays");
+                let (file, version) = (self.path.display(), current.file.version);
+                tracing::error!(%file, error = reason, version, "a new topology was refused; the version in force stays");
             }
         }
     }

@@ -62,7 +62,7 @@ pub async fn migrate(
         migrate_traffic(installation, topology, *traffic, left_out).await?;
     }
     if !left_out.sets.is_empty() {
-        tracing::warn!(sets = left_out.sets.join(", "), left_out.reason, "fences were not changed");
+        tracing::warn!(sets = left_out.sets.join(", "), reason = left_out.reason, "fences were not changed");
     }
     Ok(())
 }
@@ -205,11 +205,11 @@ fn is_older(set: &SetEntry, fence: u64, file: u64) -> String {
 pub async fn warn_of_version(topology: &TopologyFile, set: &SetEntry, store: &MysqlStore) -> Result<(), String> {
     let fence = store.fence_version().await.map_err(|error| format!("SET {:?}: {error}", set.name))?;
     if fence > topology.version {
-        let file = topology.version;
+        let version = topology.version;
         tracing::warn!(
             set = set.name,
             fence,
-            file,
+            version,
             "the topology file is older than the fences: start this process anew with the new one"
         );
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hongbao_core::limits::LOG_LINES_PER_S_MAX;
 use hongbao_http::log_budget::LogBudget;
+use hongbao_http::request_log::REQUESTS;
 use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -47,7 +48,9 @@ pub fn directives(settings: &Log) -> Result<EnvFilter, String> {
             ));
         }
     }
-    Ok(filter)
+    let requests = if settings.requests { LevelFilter::INFO } else { LevelFilter::OFF };
+    let directive = format!("{REQUESTS}={requests}").parse().expect("a target and a level");
+    Ok(filter.add_directive(directive))
 }
 
 /// The log of a process that has started.
@@ -286,6 +289,22 @@ mod tests {
         );
         assert_eq!(line["set"], "a");
         assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    }
+
+    #[test]
+    fn requests_are_written_only_where_they_are_asked_for() {
+        for (requests, level, lines_of_requests) in
+            [(false, "info", 0), (false, "trace", 0), (true, "info", 1), (true, "warn", 1)]
+        {
+            let written = Written::default();
+            let writer = written.clone();
+            let settings = Log { requests, level: level.to_owned(), ..Log::default() };
+            let layer = lines(&settings, None, Budgets::new(Arc::default()), false, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+                tracing::info!(target: REQUESTS, status = 200, "a request was answered");
+            });
+            assert_eq!(written.count("a request was answered"), lines_of_requests, "{requests} {level}");
+        }
     }
 
     #[test]

@@ -66,10 +66,10 @@ impl Rotator {
             loop {
                 match self.rotate(self.ahead_days).await {
                     Ok(_) => failed = false,
-                    Err(reason) if failed => tracing::debug!(%reason, "the day tables cannot be rotated"),
+                    Err(reason) if failed => tracing::debug!(error = %reason, "the day tables cannot be rotated"),
                     Err(reason) => {
                         failed = true;
-                        tracing::error!(%reason, "the day tables cannot be rotated, and are tried again");
+                        tracing::error!(error = %reason, "the day tables cannot be rotated, and are tried again");
                     }
                 }
                 // Nothing is lost if it is not waited for any more.

@@ -11,7 +11,7 @@
 //! nothing is boxed that axum would not box anyway.
 //!
 //! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
-//! [`request_span`], [`refused`], [`outer`], [`hot`], [`stream`], [`tls`], `socket`, [`link`], `connection`, `http2`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`exposition`], [`health`].
+//! [`request_log`], [`request_span`], [`refused`], [`outer`], [`hot`], [`stream`], [`tls`], `socket`, [`link`], `connection`, `http2`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`exposition`], [`health`].
 
 pub mod problem;
 
@@ -31,6 +31,7 @@ mod hs256;
 pub mod outer;
 pub mod refused;
 pub mod request_id;
+pub mod request_log;
 pub mod request_span;
 
 mod socket;

@@ -10,6 +10,7 @@ use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use hongbao_core::Traffic;
 use hongbao_core::calls::Call;
 use hongbao_core::limits::{BODY_BYTES_MAX, BODY_READ_MS_MAX, SLOW_REQUEST_MS};
 use hongbao_trace::{Span, export};
@@ -27,6 +28,7 @@ use crate::options::ServeOptions;
 use crate::problem::{Code, PROBLEM_JSON, Problem, on_the_wire, status_of};
 use crate::refused::{Asked, Early, Refused};
 use crate::request_id::{RequestId, RequestIds};
+use crate::request_log::{REQUESTS, are_logged};
 use crate::request_span::{RequestFields, request_span, traceparent};
 
 /// Calls of clients start with this.
@@ -185,7 +187,7 @@ impl Outer {
         let route = self.metrics.route_of(method, path);
         let is_marked = is_marked(request.headers());
         if is_marked {
-            span.record("traffic", "shadow");
+            span.record("traffic", Traffic::Shadow.name());
         }
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
@@ -230,6 +232,7 @@ impl Outer {
                 request_id,
                 %method,
                 path = span.fields.path(),
+                status,
                 code = problem.code.as_str(),
                 detail = %problem.detail,
                 cause = problem.cause.as_deref(),
@@ -238,6 +241,9 @@ impl Outer {
             );
         } else if latency >= Duration::from_millis(SLOW_REQUEST_MS) {
             tracing::info!(request_id, %method, path = span.fields.path(), status, elapsed_ms, "a request was slow");
+        } else if are_logged() {
+            let path = span.fields.path();
+            tracing::info!(target: REQUESTS, request_id, %method, path, status, elapsed_ms, "a request was answered");
         } else {
             tracing::debug!(request_id, %method, path = span.fields.path(), status, elapsed_ms, "a request was answered");
         }

@@ -97,7 +97,7 @@ impl<F: Files> Current<F> {
                 tracing::info!(files, "new TLS certificates are in force");
             }
             Err(reason) => {
-                tracing::error!(files, reason, "new TLS certificates were refused; those in force stay");
+                tracing::error!(files, error = reason, "new TLS certificates were refused; those in force stay");
             }
         }
     }

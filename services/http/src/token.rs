@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::hs256::{Forged, Hs256};
 use crate::problem::{Code, Problem};
+use crate::request_log::note_user;
 
 /// Who calls, as the token says. Cheap to clone; handlers take it as an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -311,7 +312,11 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Caller, Problem> {
         match parts.extensions.get::<Caller>() {
             Some(caller) => Ok(caller.clone()),
-            None => Verifier::from_ref(state).verify_headers(&parts.headers),
+            None => {
+                let caller: Caller = Verifier::from_ref(state).verify_headers(&parts.headers)?;
+                note_user(&caller.user);
+                Ok(caller)
+            }
         }
     }
 }

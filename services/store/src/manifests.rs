@@ -68,7 +68,7 @@ pub fn sealed_table(database: u8, row: &impl StoredRow) -> Option<TableRef> {
     match place(row, 0) {
         Ok((table, date)) => Some(TableRef { database, table, span: Span::Date(date) }),
         Err(error) => {
-            tracing::warn!(database, %error, "a manifest cannot be read: run the audit");
+            tracing::warn!(database = format!("db_{database:02}"), %error, "a manifest cannot be read: run the audit");
             None
         }
     }

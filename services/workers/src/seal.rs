@@ -258,7 +258,7 @@ impl Seal {
             let (number, previous) = self.chain(database).await?.next();
             let manifest = Manifest { number, database, table, date, content: content.clone(), previous };
             if store.seal(closed, &manifest).await? == hongbao_store::Seal::Done {
-                tracing::info!(table = %closed.table, number, "a table is sealed");
+                tracing::info!(table = %closed.table, manifest = number, "a table is sealed");
                 return Ok(());
             }
             if store.closing(closed.table).await? != Some(closed) {

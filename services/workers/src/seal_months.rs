@@ -90,15 +90,15 @@ impl SealMonths {
         if !wallet.seal_month(&under_way.attempt, &month).await? {
             return Ok(Visit::Not(Why::Taken));
         }
-        let (database, transfers) = (place.database, month.content.transfers);
-        tracing::info!(database, month = %month.month, number = month.number, transfers, "a month is sealed");
+        let (database, transfers) = (name_of(place), month.content.transfers);
+        tracing::info!(database, month = %month.month, manifest = month.number, transfers, "a month is sealed");
         Ok(Visit::Read(rows.max(1)))
     }
 
     fn failed(&mut self, place: ShardPlace, error: &JobError, now: Timestamp) {
         let is_unsound = matches!(error, JobError::Wallet(WalletError::Damaged(_)));
         let why = if is_unsound { Why::Unsound } else { Why::Failed };
-        tracing::error!(job = NAME, database = place.database, %error, "a month cannot be sealed");
+        tracing::error!(job = NAME, database = name_of(place), %error, "a month cannot be sealed");
         self.rest(place, why, now);
     }
 
@@ -149,4 +149,9 @@ impl Job for SealMonths {
     fn forget_failures(&mut self) {
         self.rests.retain(|_, (why, _)| *why != Why::Failed);
     }
+}
+
+/// The database of the wallet that a place is in.
+fn name_of(place: ShardPlace) -> String {
+    format!("wallet_{:02}", place.database)
 }

@@ -115,7 +115,11 @@ impl HealthState {
     pub fn breaks(&self, database: &str, reason: String) {
         let mut refusals = self.refusals.lock();
         if refusals.get(database) != Some(&reason) {
-            tracing::error!(reason, "a database breaks a promise: nothing is committed until it keeps it again");
+            tracing::error!(
+                database,
+                error = reason,
+                "a database breaks a promise: nothing is committed until it keeps it again"
+            );
             refusals.insert(database.to_owned(), reason);
         }
         self.is_refusing.store(true, Ordering::Release);
@@ -128,7 +132,7 @@ impl HealthState {
         }
         let mut refusals = self.refusals.lock();
         if let Some(reason) = refusals.remove(database) {
-            tracing::warn!(reason, "a database keeps its promise again");
+            tracing::warn!(database, error = reason, "a database keeps its promise again");
         }
         if refusals.is_empty() {
             self.is_refusing.store(false, Ordering::Release);

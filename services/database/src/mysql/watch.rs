@@ -85,7 +85,7 @@ impl Watcher {
                 // Whether it is kept is not known, and the next ping tells why.
                 None => return,
                 Some(Err(Unkept::Unasked(broken))) => {
-                    tracing::debug!(database = promise.database(), %broken, "it could not be looked at");
+                    tracing::debug!(database = promise.database(), error = %broken, "it could not be looked at");
                 }
             }
         }

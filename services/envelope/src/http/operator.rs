@@ -63,7 +63,7 @@ pub async fn set_permits(
     let cap = u32::try_from(cap).expect("the bound that it was checked against is a u32");
     let before = server.permits().cap();
     server.permits().set_cap(cap);
-    tracing::info!(operator = %caller.user, before, cap, "the cap of entry permits was changed");
+    tracing::info!(user_id = %caller.user, cap_before = before, cap, "the cap of entry permits was changed");
     Ok(json_response(StatusCode::OK, &view(&server)))
 }
 

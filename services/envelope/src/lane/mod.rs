@@ -121,7 +121,7 @@ impl Lane {
             }
             // Everyday life where an envelope has two owners, or another transaction holds its row.
             BatchFailed::Fenced | BatchFailed::Store(_) => {
-                tracing::debug!(reason = %failed, elapsed_ms, "a batch is decided again");
+                tracing::debug!(error = %failed, elapsed_ms, "a batch is decided again");
             }
         }
         if failed.is_lock_timeout() {

@@ -41,7 +41,7 @@ impl Server {
             Err(StoreError::Exists) => return self.made_before(&envelope).await,
             made => made?,
         }
-        tracing::debug!(envelope_id = %id, sender = %caller.user, "created");
+        tracing::debug!(envelope_id = %id, user_id = %caller.user, "created");
         Ok(view)
     }
 

@@ -37,7 +37,7 @@ impl Server {
         if envelope.stage == Stage::Cancelled {
             return Err(Refusal::Cancelled);
         }
-        tracing::debug!(envelope_id = %id, sender = %caller.user, "paid");
+        tracing::debug!(envelope_id = %id, user_id = %caller.user, "paid");
         Ok(EnvelopeView::new(&envelope, &fold, self.parts.clock.now()))
     }
 }

@@ -88,11 +88,11 @@ impl Links {
             Ok(opened) => opened,
             Err(NotOpened::Refused(status)) => {
                 metrics.links().refused();
-                tracing::debug!(server = server.name, %status, "a link was refused");
+                tracing::debug!(server = server.name, status = status.as_u16(), "a link was refused");
                 return;
             }
             Err(NotOpened::Failed(reason)) => {
-                tracing::debug!(server = server.name, reason, "a link was not opened");
+                tracing::debug!(server = server.name, error = reason, "a link was not opened");
                 return;
             }
         };
@@ -166,7 +166,7 @@ impl Drop for EndOfLink {
             self.metrics.links().broken();
             if let Some(suppressed) = self.log.take() {
                 let Upstream { set, name: server, .. } = &*self.server;
-                tracing::warn!(set, server, reason, unknown, suppressed, "a link broke");
+                tracing::warn!(set, server, error = reason, unknown, suppressed, "a link broke");
             }
         }
         let Some(links) = self.links.upgrade() else { return };

@@ -279,11 +279,13 @@ pub struct Log {
     pub level: String,
     /// Lines for people or for machines.
     pub format: LogFormat,
+    /// Whether a line is written of each request that was answered, at `info`.
+    pub requests: bool,
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log { level: "info,sqlx=warn".to_owned(), format: LogFormat::Text }
+        Log { level: "info,sqlx=warn".to_owned(), format: LogFormat::Text, requests: false }
     }
 }
 

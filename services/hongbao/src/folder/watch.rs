@@ -54,7 +54,9 @@ async fn look(path: &Path, files: &[Arc<SqliteFile>]) -> Result<(), String> {
 /// Logs when trouble begins, and when it is over.
 fn note(before: Option<&str>, now: Option<&str>) {
     match (before, now) {
-        (None, Some(trouble)) => tracing::error!(trouble, "the data folder is in trouble: not ready until it is over"),
+        (None, Some(trouble)) => {
+            tracing::error!(error = trouble, "the data folder is in trouble: not ready until it is over")
+        }
         (Some(_), None) => tracing::info!("the data folder is in order again"),
         _ => {}
     }

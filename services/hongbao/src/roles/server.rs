@@ -108,7 +108,7 @@ async fn start_in(
     tracing::info!(
         server = entry.name,
         set = set.name,
-        ?traffic,
+        traffic = traffic.name(),
         durability = durability::of(&*store, &*wallet).settings,
         "connected"
     );

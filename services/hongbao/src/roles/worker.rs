@@ -45,7 +45,7 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
         tracing::info!(
             worker = name,
             set = set.name,
-            ?traffic,
+            traffic = traffic.name(),
             durability = durability::of(&*store, &*wallet).settings,
             "connected"
         );

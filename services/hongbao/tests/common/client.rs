@@ -59,6 +59,16 @@ impl User {
         User { headers: self.headers.clone(), ..User::new(&self.name, self.authorization.clone(), address) }
     }
 
+    /// The same user with another token.
+    pub fn with_token(&self, token: &str) -> User {
+        User::new(&self.name, Some(format!("Bearer {token}")), self.address)
+    }
+
+    /// The token, if it is one.
+    pub fn token(&self) -> &str {
+        self.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
+    }
+
     /// The same user, who says one thing more with every request.
     pub fn with_header(&self, name: &str, value: &str) -> User {
         let mut user = self.at(self.address);

@@ -2,6 +2,7 @@
 //! do not import each other in a loop.
 
 mod circles;
+mod logs;
 mod names;
 mod text;
 

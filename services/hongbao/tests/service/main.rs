@@ -35,6 +35,7 @@ mod installation_names;
 mod installation_rotation;
 mod installation_tls;
 mod installation_upgrade;
+mod log_secrets;
 mod metrics;
 mod move_wallet;
 mod observe;

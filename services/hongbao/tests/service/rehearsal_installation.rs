@@ -77,6 +77,20 @@ pub struct Installation {
 
 impl Installation {
     pub fn new() -> Installation {
+        Installation::of("hongbao", "hongbao", "")
+    }
+
+    /// One whose database has a user with this password, and whose Redis is sent one that it does not want.
+    pub fn with_passwords(database: &str, redis: &str) -> Installation {
+        let installation = Installation::of("secretive", database, &format!(":{redis}@"));
+        installation
+            .mariadb
+            .sql(&format!("CREATE USER secretive@'%' IDENTIFIED BY '{database}'; GRANT ALL ON *.* TO secretive@'%'"));
+        installation
+    }
+
+    /// `password` is that of the database's `user`, and `login` stands before the address of Redis.
+    fn of(user: &str, password: &str, login: &str) -> Installation {
         let (mariadb, memcached, redis) = (Part::mariadb(&[]), Part::memcached(), Part::redis());
         let [server, worker, gateway] = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let folder = Folder::new();
@@ -84,13 +98,13 @@ impl Installation {
         let settings = format!(
             "topology = 'topology.toml'\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n[tickets]\nsecret = '{TICKET_SECRET}'\n\
              [storage]\ndatabases = 2\ntables = 1\nwallet_databases = 1\n\
-             [database]\nuser = 'hongbao'\npassword = 'hongbao'\n[limits]\nexpires_in_s_min = 1\n\
+             [database]\nuser = '{user}'\npassword = '{password}'\n[limits]\nexpires_in_s_min = 1\n\
              [rate_limit]\nuser_per_s = 10000\nuser_burst = 10000\n[rehearsal]\nenabled = true\n"
         );
         folder.write("hongbao.toml", &settings);
         let topology = format!(
             "version = 1\n[[sets]]\nname = 'a'\nslots = '00-99'\ndatabase = ['{database}']\n\
-             cache = 'redis://{cache}'\n\
+             cache = 'redis://{login}{cache}'\n\
              servers = [{{ name = 'a1', address = '{server}', memcached = '{memcached_at}' }}]\n\
              workers = [{{ name = 'a-w1', address = '{worker}' }}]\n\
              [[wallets]]\nname = 'w'\nslots = '00-99'\ndatabase = ['{database}']\n\
@@ -102,10 +116,15 @@ impl Installation {
 
     /// Runs a command that ends; its exit code and what it printed.
     pub fn run(&self, command: &str, options: &[&str]) -> (Option<i32>, String) {
+        self.run_with(command, options, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn run_with(&self, command: &str, options: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
         let config = self.folder.path("hongbao.toml");
         let mut arguments = vec![command, "--config", config.to_str().unwrap()];
         arguments.extend(options);
-        let done = hongbao(&arguments).output().unwrap();
+        let done = hongbao(&arguments).envs(environment.iter().copied()).output().unwrap();
         (done.status.code(), format!("{}{}", text(&done.stdout), text(&done.stderr)))
     }
 

@@ -61,7 +61,7 @@ pub(crate) async fn serve_link(
     if let Err(reason) = result {
         metrics.broken();
         if let Some(suppressed) = door.log.take() {
-            tracing::warn!(%reason, unanswered = link.frames.unanswered(), suppressed, "a link broke");
+            tracing::warn!(error = %reason, unanswered = link.frames.unanswered(), suppressed, "a link broke");
         }
     }
 }

@@ -159,7 +159,7 @@ pub(super) async fn guard_transfers(lease: &mut Lease, name: &str) -> Result<(),
     for statement in statements.replace("{db}", name).split(";\n").filter(|statement| !statement.trim().is_empty()) {
         match insist(lease, statement).await {
             Err(broken) if !broken.is_of_connection() && !is_galera => {
-                tracing::warn!(database = name, %broken, "the database does not guard its transfers against changes");
+                tracing::warn!(database = name, error = %broken, "the database does not guard its transfers against changes");
             }
             done => done.map_err(reading)?,
         }
