@@ -181,7 +181,7 @@ fn mint(plan: &CellPlan) -> Vec<(EnvelopeId, Seed)> {
 
 /// The bytes that open, with tokens and tickets like the service's.
 fn requests(plan: &CellPlan, envelopes: &[EnvelopeId]) -> Fallible<RequestBuffer> {
-    let client = Client::new(([127, 0, 0, 1], 0).into(), SECRET);
+    let client = Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), SECRET);
     let tickets = TicketKey::new(TICKET_SECRET.as_bytes());
     let expires_at = SystemClock.now().plus_millis(TICKET_LIFE_MS);
     let mut requests = RequestBuffer::default();
