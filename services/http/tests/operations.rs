@@ -14,6 +14,7 @@ use common::{Wire, patient, start};
 use hongbao_core::calls::Call;
 use hongbao_core::limits::SLOW_REQUEST_MS;
 use hongbao_http::health::Check;
+use hongbao_http::request_log::REQUESTS;
 use hongbao_http::{Code, Health, HttpMetrics, Outer, Problem, ServeOptions, metrics_router};
 use http::Request;
 use prometheus_client::registry::Registry;
@@ -142,7 +143,9 @@ impl io::Write for Log {
 async fn what_we_are_to_blame_for_is_logged_once_and_a_refusal_is_not() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // As it is unless `log.requests` asks for a line of each request.
+    let subscriber = tracing_subscriber::fmt().with_env_filter(format!("info,{REQUESTS}=off")).with_ansi(false);
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let router = Router::new()
         .route("/fine", get(|| async { "fine" }))
