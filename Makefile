@@ -50,7 +50,7 @@ schemathesis:
 	ops/schemathesis/run.sh
 
 # Alerts and dashboard (ops/observe) on a cluster of this machine, with Prometheus and a
-# score of faults: twenty minutes. The data of all panels are drawn into target/observe.html.
+# score of faults: some twelve minutes. The data of all panels are drawn into target/observe.html.
 observe:
 	ops/install.sh
 	cargo build --release -p hongbao -p hongbao-testbed
