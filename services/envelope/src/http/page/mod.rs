@@ -77,7 +77,10 @@ fn page(document: &Value) -> Markup {
                     p { (marked(&info["description"])) }
                     p {
                         "This page shows " a href="/openapi.json" { "the OpenAPI document" }
-                        " of the service that serves it, with the bounds that are configured here. "
+                        " of the service that serves it, with the bounds that are configured here."
+                    }
+                    p {
+                        "What needs a token takes " code { "Authorization: Bearer" } " and the token. "
                         (marked(&document["components"]["securitySchemes"]["bearer"]["description"]))
                     }
                     @for tag in tags() { (calls::section(document, tag)) }
