@@ -90,6 +90,14 @@ pub const CURSOR_DIGITS_MAX: usize = 18;
 pub const TOP_UP_FEN_MAX: i64 = 1_000_000_000;
 /// Bytes that a token secret must have: as many as SHA-256 gives (RFC 7518, 3.2).
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+/// Keys that tokens are checked with at the same time.
+pub const TOKEN_KEYS_MAX: usize = 32;
+/// Characters of a token key's name, its `kid`: as many as the URI of a thumbprint by SHA-256 has (RFC 9278).
+pub const TOKEN_KID_CHARS_MAX: usize = 88;
+/// Bytes of a file of token keys (JWKS).
+pub const TOKEN_KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Milliseconds between two looks at that file.
+pub const TOKEN_KEY_FILE_EVERY_MS: u64 = 1_000;
 /// Shortest secret that tickets may be signed with: as long as what SHA-256 gives.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Years that a token may be good for: one that says more was dated in milliseconds instead of seconds.
@@ -566,6 +574,10 @@ const _: () = assert!(PROMISES_READ_MS * PROMISE_ROUND as u64 <= CONNECTION_IDLE
 const _: () = assert!(PROMISE_ROUND.is_multiple_of(PROMISE_EVERY) && PROMISE_EVERY > 1, "a round is whole");
 const _: () = assert!(CLOCK_KNOWN_MS_MAX > PROMISES_READ_MS);
 const _: () = assert!(SNAPSHOT_BYTES_MAX <= SNAPSHOT_BYTES_PER_ROUND_MAX);
+const _: () = assert!(
+    r#"{"alg":"HS256","typ":"JWT","kid":""}"#.len() + TOKEN_KID_CHARS_MAX <= TOKEN_HEADER_BYTES_MAX,
+    "a head has room for the longest name of a key"
+);
 const _: () = assert!(SNAPSHOT_MEMORY_MS < SNAPSHOT_LIFE_MS);
 const _: () = assert!(SNAPSHOT_ROUND_MS < SNAPSHOT_REFUSED_REST_MS_MIN);
 const _: () = assert!(SNAPSHOT_REFUSED_REST_MS_MIN < SNAPSHOT_REFUSED_REST_MS_MAX);

@@ -22,19 +22,28 @@ const _: () = assert!(TICKET_BYTES.is_multiple_of(3), "base64 without padding");
 
 /// Makes and checks tickets with one secret, shared by the servers of a SET.
 #[derive(Clone)]
-pub struct TicketKey(Hmac<Sha256>);
+pub struct TicketKey {
+    signing: Hmac<Sha256>,
+    /// What other servers of the SET sign with, while the secret is changed.
+    also_accepted: Option<Hmac<Sha256>>,
+}
 
 impl TicketKey {
     /// From a secret of any length.
     pub fn new(secret: &[u8]) -> TicketKey {
-        TicketKey(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
+        TicketKey { signing: hmac(secret), also_accepted: None }
+    }
+
+    /// The same, which accepts the tickets of another secret as well, and makes none with it.
+    pub fn also_accepting(self, secret: &[u8]) -> TicketKey {
+        TicketKey { also_accepted: Some(hmac(secret)), ..self }
     }
 
     /// A ticket for `user` to open `envelope` before `expires_at`.
     pub fn issue(&self, envelope: EnvelopeId, user: &UserId, expires_at: Timestamp) -> String {
         let mut bytes = [0; TICKET_BYTES];
         bytes[..EXPIRY_BYTES].copy_from_slice(&expires_at.millis().to_be_bytes());
-        let mac = self.mac(&bytes[..EXPIRY_BYTES], envelope, user).finalize().into_bytes();
+        let mac = mac(&self.signing, &bytes[..EXPIRY_BYTES], envelope, user).finalize().into_bytes();
         bytes[EXPIRY_BYTES..].copy_from_slice(&mac[..MAC_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -46,18 +55,23 @@ impl TicketKey {
             Ok(TICKET_BYTES) => {}
             _ => return false,
         }
-        let (expiry, mac) = bytes.split_at(EXPIRY_BYTES);
-        if self.mac(expiry, envelope, user).verify_truncated_left(mac).is_err() {
+        let (expiry, of_ticket) = bytes.split_at(EXPIRY_BYTES);
+        let is_of = |key| mac(key, expiry, envelope, user).verify_truncated_left(of_ticket).is_ok();
+        if !is_of(&self.signing) && !self.also_accepted.as_ref().is_some_and(is_of) {
             return false;
         }
         let expires_at = i64::from_be_bytes(expiry.try_into().expect("the expiry has 8 bytes"));
         now < Timestamp::from_millis(expires_at)
     }
+}
 
-    fn mac(&self, expiry: &[u8], envelope: EnvelopeId, user: &UserId) -> Hmac<Sha256> {
-        // Fixed-length parts first, so that no two inputs run together.
-        self.0.clone().chain_update(expiry).chain_update(envelope.as_bytes()).chain_update(user.as_str())
-    }
+fn hmac(secret: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(secret).expect("HMAC takes a key of any length")
+}
+
+fn mac(key: &Hmac<Sha256>, expiry: &[u8], envelope: EnvelopeId, user: &UserId) -> Hmac<Sha256> {
+    // Fixed-length parts first, so that no two inputs run together.
+    key.clone().chain_update(expiry).chain_update(envelope.as_bytes()).chain_update(user.as_str())
 }
 
 #[cfg(test)]
@@ -80,5 +94,21 @@ mod tests {
         for forged in ["", "x", "====", &ticket[1..], &format!("{ticket}A"), &"A".repeat(32)] {
             assert!(!key.admits(forged, a, &li, at(999)), "{forged}");
         }
+    }
+
+    #[test]
+    fn while_a_secret_is_changed_tickets_of_both_are_accepted_and_made_with_one() {
+        let at = Timestamp::from_millis;
+        let (id, li) = (EnvelopeId::mint(at(1), [1; 10]), UserId::parse("li").unwrap());
+        let key = |secret: &str| TicketKey::new(secret.as_bytes());
+        let issue = |key: &TicketKey| key.issue(id, &li, at(1_000));
+        let both = key("new").also_accepting(b"old");
+        assert_eq!(issue(&both), issue(&key("new")));
+        for secret in ["new", "old"] {
+            assert!(both.admits(&issue(&key(secret)), id, &li, at(999)), "{secret}");
+            assert!(!both.admits(&issue(&key(secret)), id, &li, at(1_000)), "{secret} expired");
+        }
+        assert!(!both.admits(&issue(&key("other")), id, &li, at(999)));
+        assert!(!key("new").admits(&issue(&key("old")), id, &li, at(999)), "it is accepted no more");
     }
 }

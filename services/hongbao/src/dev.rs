@@ -8,7 +8,6 @@ use axum::middleware::from_fn_with_state;
 use hongbao_core::calls::Call;
 use hongbao_core::fence::Fence;
 use hongbao_core::limits::ROTATION_AHEAD_DAYS;
-use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Clock, SystemClock, Traffic};
 use hongbao_envelope::http::{App, DevCalls, LiveCalls};
 use hongbao_envelope::permits::LocalPermits;
@@ -29,9 +28,10 @@ use tokio::task::JoinHandle;
 use crate::config::dev::{Config, Flags};
 use crate::folder::{self, Folder, folder_of};
 use crate::otlp::Process;
-use crate::process::{self, Tokens};
+use crate::process;
 use crate::rotation::Rotator;
 use crate::stores::warn_of_archive;
+use crate::tokens::Tokens;
 use crate::{durability, log, notify};
 
 /// What its files are called after in an archive.
@@ -71,6 +71,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
 
     let mut registry = process::registry();
     let http_metrics = HttpMetrics::register(&Call::ALL, &mut registry);
+    let _watching = tokens.watch(&mut registry)?;
     let real = start_in(Traffic::Live, &config, &clock, &mut registry).await?;
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (real.folder.store.clone(), real.folder.wallet.clone());
     let reason = durability::of(&*store, &*wallet).settings;
@@ -180,7 +181,7 @@ fn start_server(
         clock,
         permits: Arc::new(LocalPermits::new(config.server.permit_cap)),
         shared: None,
-        tickets: TicketKey::new(&traffic.secret(config.tickets.secret.0.as_bytes())),
+        tickets: config.tickets.ticket_key(traffic),
         limits: config.limits.0.clone(),
         fence: Fence::open(),
         options: config.server.clone(),
@@ -194,7 +195,7 @@ type Forgetting = JoinHandle<()>;
 fn routes(
     config: &Config,
     (server, rehearsal): (Arc<Server>, Option<Arc<Server>>),
-    (Tokens { verifier, issuer }, clock): (Tokens, Arc<dyn Clock>),
+    (Tokens { verifier, issuer, .. }, clock): (Tokens, Arc<dyn Clock>),
     health: Health,
     registry: Registry,
 ) -> (Routes, Vec<Forgetting>) {

@@ -21,6 +21,7 @@ mod roles;
 mod rotation;
 mod sets;
 mod stores;
+mod tokens;
 mod verify_draw;
 
 use std::io::Write as _;

@@ -1,20 +1,17 @@
-//! What every role does alike: listen, check tokens, stop.
+//! What every role does alike: listen, log, stop.
 
-use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::Arc;
 
+use hongbao_core::Traffic;
 use hongbao_core::limits::LISTEN_BACKLOG_MAX;
 use hongbao_core::topology::Address;
-use hongbao_core::{Clock, Traffic};
-use hongbao_http::token::KeyError;
-use hongbao_http::{Health, Issuer, Parties, Verifier};
+use hongbao_http::Health;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Auth, Log, Otlp};
+use crate::config::{Log, Otlp};
 use crate::otlp::Process;
 use crate::process_metrics::ProcessMetrics;
 use crate::{log, notify, otlp};
@@ -112,40 +109,6 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(LISTEN_BACKLOG_MAX)
-}
-
-/// What checks tokens, and what makes them where the secret for it is at hand.
-#[derive(Clone)]
-pub struct Tokens {
-    /// Checks them.
-    pub verifier: Verifier,
-    /// Makes them; absent where a public key checks them.
-    pub issuer: Option<Issuer>,
-}
-
-impl Tokens {
-    /// Takes the secret or reads the file of the key.
-    ///
-    /// # Errors
-    /// What is wrong with them, for the operator.
-    pub fn load(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Tokens, String> {
-        let secret = auth.hs256_secret.0.as_bytes();
-        let parties = Parties { audience: auth.audience.clone(), issuer: auth.issuer.clone() };
-        let (verifier, issuer) = match &auth.eddsa_public_key_file {
-            Some(path) => {
-                let named = |error: &dyn Display| format!("auth: eddsa_public_key_file {}: {error}", path.display());
-                let pem = std::fs::read(path).map_err(|error| named(&error))?;
-                (Verifier::eddsa(&pem, clock.clone()).map_err(|error| named(&error))?, None)
-            }
-            None => {
-                let named = |error: KeyError| format!("auth: hs256_secret: {error}");
-                let issuer = Issuer::hs256(secret, clock.clone()).map_err(named)?;
-                let verifier = Verifier::hs256(secret, clock.clone()).map_err(named)?;
-                (verifier, Some(issuer.between(parties.clone())))
-            }
-        };
-        Ok(Tokens { verifier: verifier.between(parties), issuer })
-    }
 }
 
 /// Where the measures of a kind of traffic are made known: those of the rehearsal have a

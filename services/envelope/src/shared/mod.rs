@@ -108,24 +108,23 @@ struct Epoch {
 const ENTRY_WEIGHT: u64 = 256;
 
 impl SnapshotCache {
-    /// Starts the writer. `url` is the SET's Redis, which need not be there;
-    /// `tickets_secret` is the one that the SET's servers share. An error says
-    /// what is wrong with the URL, without repeating it.
+    /// Starts the writer. `url` is the SET's Redis, which need not be there; `key` is of this kind of traffic, and the
+    /// SET's servers share it. An error says what is wrong with the URL, without repeating it.
     pub fn start(
         traffic: Traffic,
         url: &str,
-        tickets_secret: &[u8],
+        key: SnapshotKey,
         store: Arc<dyn Store>,
         registry: &mut Registry,
     ) -> Result<Arc<SnapshotCache>, String> {
-        SnapshotCache::start_with(traffic, RedisOptions::new(url), tickets_secret, store, registry)
+        SnapshotCache::start_with(traffic, RedisOptions::new(url), key, store, registry)
     }
 
     /// The same, with the limits of these options.
     pub fn start_with(
         traffic: Traffic,
         options: RedisOptions,
-        tickets_secret: &[u8],
+        key: SnapshotKey,
         store: Arc<dyn Store>,
         registry: &mut Registry,
     ) -> Result<Arc<SnapshotCache>, String> {
@@ -134,7 +133,7 @@ impl SnapshotCache {
         let memory_items = (SNAPSHOT_MEMORY_BYTES_MAX / ENTRY_WEIGHT) as usize;
         let inner = Arc::new(SnapshotCacheInner {
             link: Link::new(options, traffic)?,
-            key: SnapshotKey::derive(&traffic.secret(tickets_secret)),
+            key,
             waiting: Mutex::default(),
             memory: Cache::with_weighter(memory_items, SNAPSHOT_MEMORY_BYTES_MAX, EncodedBytes),
             epochs: Mutex::new(epochs.collect()),

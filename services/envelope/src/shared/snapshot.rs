@@ -46,20 +46,43 @@ const HEAD_BYTES: usize = 1 + MAC_BYTES;
 
 /// Makes and checks the MAC of snapshots.
 #[derive(Clone)]
-pub struct SnapshotKey(Hmac<Sha256>);
+pub struct SnapshotKey {
+    signing: Hmac<Sha256>,
+    /// What other servers of the SET sign with, while the secret is changed.
+    also_accepted: Option<Hmac<Sha256>>,
+}
 
 impl SnapshotKey {
     /// Derived from the secret of the tickets, which all servers of a SET have.
     pub fn derive(tickets_secret: &[u8]) -> SnapshotKey {
-        let hmac = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-        // What a ticket's MAC covers is longer than this, and so never the same.
-        let derived = hmac(tickets_secret).chain_update(b"shared snapshots").finalize().into_bytes();
-        SnapshotKey(hmac(&derived))
+        SnapshotKey { signing: derived(tickets_secret), also_accepted: None }
     }
 
-    fn mac(&self, id: EnvelopeId, body: &[u8]) -> Hmac<Sha256> {
-        self.0.clone().chain_update([VERSION]).chain_update(id.as_bytes()).chain_update(body)
+    /// The same, which accepts the snapshots of another secret as well, and makes none with it.
+    pub fn also_accepting(self, tickets_secret: &[u8]) -> SnapshotKey {
+        SnapshotKey { also_accepted: Some(derived(tickets_secret)), ..self }
     }
+
+    fn sign(&self, id: EnvelopeId, body: &[u8]) -> [u8; MAC_BYTES] {
+        let mac = mac(&self.signing, id, body).finalize().into_bytes();
+        std::array::from_fn(|at| mac[at])
+    }
+
+    fn is_good(&self, id: EnvelopeId, body: &[u8], of_snapshot: &[u8]) -> bool {
+        let is_of = |key| mac(key, id, body).verify_truncated_left(of_snapshot).is_ok();
+        is_of(&self.signing) || self.also_accepted.as_ref().is_some_and(is_of)
+    }
+}
+
+fn derived(tickets_secret: &[u8]) -> Hmac<Sha256> {
+    let hmac = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    // What a ticket's MAC covers is longer than this, and so never the same.
+    let derived = hmac(tickets_secret).chain_update(b"shared snapshots").finalize().into_bytes();
+    hmac(&derived)
+}
+
+fn mac(key: &Hmac<Sha256>, id: EnvelopeId, body: &[u8]) -> Hmac<Sha256> {
+    key.clone().chain_update([VERSION]).chain_update(id.as_bytes()).chain_update(body)
 }
 
 /// What a server of the SET knew of an envelope.
@@ -112,10 +135,9 @@ impl Snapshot {
     /// The bytes for Redis; `None` for an envelope that has too many openers.
     pub fn encode(envelope: &Envelope, journal: &LiveJournal, key: &SnapshotKey) -> Option<Vec<u8>> {
         let body = Snapshot::body(envelope, journal)?;
-        let mac = key.mac(envelope.id, &body).finalize().into_bytes();
         let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
         bytes.push(VERSION);
-        bytes.extend_from_slice(&mac[..MAC_BYTES]);
+        bytes.extend_from_slice(&key.sign(envelope.id, &body));
         bytes.extend_from_slice(&body);
         Some(bytes)
     }
@@ -156,7 +178,7 @@ impl Snapshot {
         }
         let (head, body) = bytes.split_at_checked(HEAD_BYTES)?;
         let (version, mac) = head.split_first()?;
-        if *version != VERSION || key.mac(id, body).verify_truncated_left(mac).is_err() {
+        if *version != VERSION || !key.is_good(id, body, mac) {
             return None;
         }
         let (body, rest) = postcard::take_from_bytes::<Body>(body).ok()?;

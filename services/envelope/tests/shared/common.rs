@@ -106,7 +106,8 @@ impl World {
         let (mut registry, faults) = (Registry::default(), Arc::new(Faults::default()));
         let store = Arc::new(FaultInjectingStore::new(self.store.clone(), faults.clone()));
         let real = hongbao_core::Traffic::Live;
-        let shared = SnapshotCache::start_with(real, redis, SECRET, store.clone(), &mut registry).unwrap();
+        let shared =
+            SnapshotCache::start_with(real, redis, SnapshotKey::derive(SECRET), store.clone(), &mut registry).unwrap();
         let parts = ServerParts {
             store,
             wallet: self.wallet.clone(),

@@ -147,6 +147,7 @@ impl Config {
             return Err(format!("dev_calls make money out of nothing, and {address} can be reached from outside"));
         }
         config.dev_calls.get_or_insert(is_local);
+        config.auth.complete();
         config.check()?;
         Ok(config)
     }
@@ -173,7 +174,7 @@ impl Config {
         self.zone_offset_s.check()?;
         self.auth.check()?;
         self.tickets.check()?;
-        let secrets_are_known = self.auth.is_known() || self.tickets.secret.is_default();
+        let secrets_are_known = self.auth.known().is_some() || self.tickets.known().is_some();
         if secrets_are_known && !is_loopback(self.listen.0.ip()) {
             return Err(format!(
                 "listen: {} can be reached from outside, so auth.hs256_secret and tickets.secret must be set",
@@ -279,6 +280,20 @@ mod tests {
             }
             let shown: toml::Table = said("").unwrap().shown().parse().unwrap();
             assert_eq!(shown["dev_calls"].as_bool(), Some(is_local), "what is in force is shown");
+        }
+    }
+
+    #[test]
+    fn keys_by_name_can_be_given_by_the_environment_and_an_error_repeats_none() {
+        let secret = "one that only we can know, surely";
+        let given = format!("[{{ kid = 'a', hs256_secret = '{secret}' }}]");
+        let also = ("HONGBAO_TICKETS__ALSO_ACCEPTED_SECRET", "12345678901234567890123456789012");
+        let config = load("", &[("HONGBAO_AUTH__KEYS", &given), also]).unwrap();
+        assert_eq!((config.auth.keys[0].kid.as_str(), config.auth.keys.len()), ("a", 1));
+        assert!(config.tickets.also_accepted_secret.is_some() && config.auth.hs256_secret.is_none());
+        for bad in [secret, &given[1..], &format!("{{ kid = 'a', hs256_secret = '{secret}' }}")] {
+            let error = load("", &[("HONGBAO_AUTH__KEYS", bad)]).unwrap_err();
+            assert!(error.starts_with("HONGBAO_AUTH__KEYS: it must be a list") && !error.contains(secret), "{error}");
         }
     }
 

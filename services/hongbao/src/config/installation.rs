@@ -179,6 +179,7 @@ impl Installation {
             installation.topology = folder.join(&installation.topology);
             installation.tls.start_in(folder);
         }
+        installation.auth.complete();
         installation.check()?;
         Ok(installation)
     }
@@ -208,14 +209,10 @@ impl Installation {
         if Fold::new(self.storage.wallet_databases, 1).is_none() {
             return Err(format!("storage: wallet_databases must divide {SLOTS}"));
         }
-        for (name, is_known) in [
-            ("auth.hs256_secret", self.auth.is_known()),
-            ("tickets.secret", self.tickets.secret.is_default()),
-            ("database.password", self.database.password.is_default()),
-        ] {
-            if is_known {
-                return Err(format!("{name} must be set: everybody knows the default"));
-            }
+        let known = self.auth.known().or_else(|| self.tickets.known().map(str::to_owned));
+        let of_database = || self.database.password.is_default().then(|| "database.password".to_owned());
+        if let Some(name) = known.or_else(of_database) {
+            return Err(format!("{name} must be set: everybody knows the default"));
         }
         Ok(())
     }
@@ -327,10 +324,22 @@ mod tests {
     }
 
     #[test]
+    fn a_named_key_that_everybody_knows_is_refused_by_name() {
+        let key = ("HONGBAO_AUTH__KEYS", "[{ kid = 'a', hs256_secret = 'replace-me-by-32-random-bytes-or-more' }]");
+        let also = ("HONGBAO_TICKETS__ALSO_ACCEPTED_SECRET", "replace-me-by-other-random-bytes");
+        for (given, named) in [(key, "auth.keys: hs256_secret of \"a\""), (also, "tickets.also_accepted_secret")] {
+            let given = secrets().into_iter().chain([given]);
+            let error = Installation::load(&sample("hongbao.toml"), environment(given)).unwrap_err();
+            assert_eq!(error, format!("{named} must be set: everybody knows the default"));
+        }
+    }
+
+    #[test]
     fn a_secret_that_can_be_guessed_is_refused_by_name() {
         for (name, reason) in [
             ("HONGBAO_AUTH__HS256_SECRET", "auth: hs256_secret must have at least 32 bytes"),
             ("HONGBAO_TICKETS__SECRET", "tickets: secret must have at least 32 bytes"),
+            ("HONGBAO_TICKETS__ALSO_ACCEPTED_SECRET", "tickets: also_accepted_secret must have at least 32 bytes"),
         ] {
             for short in ["", "1", "no longer than 31 bytes, so bad"] {
                 let given = secrets().into_iter().chain([(name, short)]);

@@ -5,6 +5,7 @@
 //! Services is passed over, and the log says so.
 
 mod kubernetes;
+mod secrets;
 mod sections;
 
 pub mod dev;
@@ -15,7 +16,8 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
-pub use sections::{ArchiveSection, Auth, Http, Log, LogFormat, Otlp, Rehearsal, Secret, Tickets, ZoneOffset, fold};
+pub use secrets::{Auth, NamedKey, Secret, Tickets};
+pub use sections::{ArchiveSection, Http, Log, LogFormat, Otlp, Rehearsal, ZoneOffset, fold};
 use serde::de::DeserializeOwned;
 
 /// Variables of the environment that are named like settings and are none: Kubernetes has set them for Services.
@@ -81,6 +83,10 @@ fn put(settings: &mut toml::Table, key: &str, value: &str) -> Result<(), String>
     }
     // A number or a truth value is one; everything else is text.
     let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+    // Secrets stand in it: an error about its type would show them.
+    if last == "keys" && !parsed.as_ref().is_some_and(toml::Value::is_array) {
+        return Err("it must be a list in TOML: [{ kid = \"…\", hs256_secret = \"…\" }]".to_owned());
+    }
     table.insert(last.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));
     Ok(())
 }

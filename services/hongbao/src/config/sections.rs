@@ -1,7 +1,6 @@
 //! Settings that every role has.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use hongbao_core::{Traffic, limits};
 use hongbao_gateway::edge::RehearsalEdge;
 use hongbao_gateway::rate::{RateLimits, UserRates};
 use hongbao_http::{HttpMetrics, ServeOptions};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// `zone_offset_s`: UTC+8 unless it is configured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -30,95 +29,6 @@ impl ZoneOffset {
     pub fn check(self) -> Result<(), String> {
         if !(-14 * 3_600..=14 * 3_600).contains(&self.0) {
             return Err("zone_offset_s must lie within 14 hours".to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// Known to everybody who can read this: good for a service on loopback only.
-const DEV_SECRET: &str = "hongbao-dev-secret-known-to-everybody";
-
-/// How the secrets in the sample configuration begin.
-const SAMPLE_SECRET: &str = "replace-me";
-
-/// A secret: never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl Default for Secret {
-    fn default() -> Secret {
-        Secret(DEV_SECRET.to_owned())
-    }
-}
-
-impl Secret {
-    /// Whether it was left at what everybody knows: the dev default, or the words
-    /// of the sample in `ops/config`.
-    pub fn is_default(&self) -> bool {
-        self.0 == DEV_SECRET || self.0.starts_with(SAMPLE_SECRET)
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("********")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.is_default() { "(the dev default)" } else { "********" })
-    }
-}
-
-/// `[auth]`: HS256 with a secret, or EdDSA with a public key.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// Shared with who issues tokens.
-    pub hs256_secret: Secret,
-    /// A PEM file with an Ed25519 public key; when given, only EdDSA is accepted.
-    pub eddsa_public_key_file: Option<PathBuf>,
-    /// Our name in `aud`: only tokens for it are good. Not given, only tokens without `aud` are.
-    pub audience: Option<String>,
-    /// Only tokens whose `iss` is this are good; not given, any or none is.
-    pub issuer: Option<String>,
-}
-
-impl Auth {
-    /// What is wrong with it, for the operator.
-    pub fn check(&self) -> Result<(), String> {
-        if self.eddsa_public_key_file.is_none() && self.hs256_secret.0.len() < limits::TOKEN_SECRET_BYTES_MIN {
-            return Err(format!("auth: hs256_secret must have at least {} bytes", limits::TOKEN_SECRET_BYTES_MIN));
-        }
-        for (name, party) in [("audience", &self.audience), ("issuer", &self.issuer)] {
-            if party.as_ref().is_some_and(String::is_empty) {
-                return Err(format!("auth: {name} must not be empty: leave it out to demand none"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether everybody could make tokens.
-    pub fn is_known(&self) -> bool {
-        self.eddsa_public_key_file.is_none() && self.hs256_secret.is_default()
-    }
-}
-
-/// `[tickets]`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tickets {
-    /// Shared by the servers of a SET.
-    pub secret: Secret,
-}
-
-impl Tickets {
-    /// What is wrong with it, for the operator.
-    pub fn check(&self) -> Result<(), String> {
-        if self.secret.0.len() < limits::TICKET_SECRET_BYTES_MIN {
-            return Err(format!("tickets: secret must have at least {} bytes", limits::TICKET_SECRET_BYTES_MIN));
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let file = role.file();
     let address = process::resolve(&file.gateway(&name).ok_or("the topology has lost this gateway")?.listens_at())?;
     let http_metrics = HttpMetrics::register(&Call::ALL, &mut role.registry);
+    let _watching = role.tokens.watch(&mut role.registry)?;
     let parts = GatewayParts {
         verifier: role.tokens.verifier.clone(),
         clock: role.clock.clone(),

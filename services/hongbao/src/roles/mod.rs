@@ -22,7 +22,8 @@ use tokio::task::JoinHandle;
 use crate::config::installation::Installation;
 use crate::config::tls::Tls;
 use crate::otlp::Process;
-use crate::process::{self, Tokens};
+use crate::process;
+use crate::tokens::Tokens;
 use crate::{log, notify};
 
 /// What an operator chooses a role's address by.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use hongbao_core::calls::Call;
 use hongbao_core::limits::ROTATION_AHEAD_DAYS_MIN;
-use hongbao_core::ticket::TicketKey;
 use hongbao_core::topology::{ServerEntry, SetEntry, TopologyFile};
 use hongbao_core::{Clock, Traffic};
 use hongbao_envelope::http::{App, DevCalls, LiveCalls};
@@ -24,8 +23,8 @@ use super::{Role, RoleTls, Start, own_routes, serve_role};
 use crate::config::installation::Installation;
 use crate::config::tls::Tls;
 use crate::otlp::Process;
-use crate::process::Tokens;
 use crate::rotation::Rotator;
+use crate::tokens::Tokens;
 use crate::{durability, fences, process, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -61,7 +60,8 @@ async fn server(mut role: Role, name: String) -> Result<(), String> {
         }
         false => (None, None),
     };
-    let Tokens { verifier, issuer } = role.tokens.clone();
+    let _watching = role.tokens.watch(&mut role.registry)?;
+    let Tokens { verifier, issuer, .. } = role.tokens.clone();
     let dev = role.installation.dev_calls.then_some(DevCalls { issuer });
     let health = Health::new(checks);
     let own = own_routes(&health, std::mem::take(&mut role.registry));
@@ -113,14 +113,16 @@ async fn start_in(
         "connected"
     );
 
-    let secret = installation.tickets.secret.0.as_bytes();
     let registry = process::measures(&mut role.registry, traffic);
     let zone_offset_s = installation.zone_offset_s.0;
     // The workers are ahead of it, unless none has run for days.
     let rotator = Rotator::new(store.clone(), role.clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS_MIN, registry);
     let rotating = rotator.start().await?;
     let shared = match &set.cache {
-        Some(url) => Some(SnapshotCache::start(traffic, url, secret, store.clone(), registry)?),
+        Some(url) => {
+            let key = installation.tickets.snapshot_key(traffic);
+            Some(SnapshotCache::start(traffic, url, key, store.clone(), registry)?)
+        }
         None => None,
     };
     let permits = permits_of(&installation, entry, traffic, role.clock.clone(), registry).await?;
@@ -130,7 +132,7 @@ async fn start_in(
         clock: role.clock.clone(),
         permits,
         shared,
-        tickets: TicketKey::new(&traffic.secret(secret)),
+        tickets: installation.tickets.ticket_key(traffic),
         limits: installation.limits.clone(),
         fence,
         options: installation.server.clone(),

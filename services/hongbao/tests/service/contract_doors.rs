@@ -192,6 +192,8 @@ fn a_setting_that_keeps_it_from_starting_is_refused_by_check_in_the_same_words()
     let a_file = a_file.to_str().unwrap();
     let no_key = folder.write("no-key.pem", "not a key");
     let no_key = format!("[auth]\neddsa_public_key_file = {:?}", no_key.to_str().unwrap());
+    let key = format!("[[auth.keys]]\nkid = 'a'\nhs256_secret = '{TOKEN_SECRET}'\n");
+    let two_keys = key.repeat(2);
     for (settings, reason) in [
         ("[log]\nlevel = 'wran'", "log: level \"wran\""),
         ("[log]\nlevel = 'info,=x='", "log: level"),
@@ -201,9 +203,22 @@ fn a_setting_that_keeps_it_from_starting_is_refused_by_check_in_the_same_words()
         ("[auth]\neddsa_public_key_file = '/nowhere/key.pem'", "/nowhere/key.pem: No such file"),
         ("[auth]\neddsa_public_key_file = '/dev/null'", "the token key cannot be used"),
         (&no_key, "the token key cannot be used"),
+        ("[auth]\njwks_file = '/nowhere/jwks.json'", "auth: jwks_file /nowhere/jwks.json: No such file"),
+        ("[auth]\njwks_file = '/dev/null'", "auth: jwks_file /dev/null: it is not JSON"),
+        ("[[auth.keys]]\nkid = 'a'", "auth: key \"a\" must have either hs256_secret or eddsa_public_key_file"),
+        (
+            "[[auth.keys]]\nkid = 'a'\nhs256_secret = 'short'",
+            "the token key \"a\" cannot be used: the secret has 5 bytes",
+        ),
+        (
+            "[[auth.keys]]\nkid = 'a'\neddsa_public_key_file = '/dev/null'",
+            "auth: keys: eddsa_public_key_file /dev/null: the token key \"a\" cannot be used",
+        ),
+        (&two_keys, "the token key \"a\" cannot be used: there is another key of that `kid`"),
         ("[auth]\naudience = ''", "auth: audience"),
         ("[auth]\nissuer = ''", "auth: issuer"),
         ("[tickets]\nsecret = 'short'", "tickets: secret"),
+        ("[tickets]\nalso_accepted_secret = 'short'", "tickets: also_accepted_secret must have at least 32 bytes"),
         ("listen = 'everywhere'", "listen"),
         (&format!("data = {a_file:?}"), "is not a folder"),
         ("[limits]\nshares_max = 0", "shares_max"),

@@ -28,6 +28,7 @@ mod folder;
 mod folder_upgrade;
 mod generated_clients;
 mod installation_idle;
+mod installation_keys;
 mod installation_leaving;
 mod installation_leaving_load;
 mod installation_maps;

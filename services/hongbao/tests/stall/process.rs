@@ -10,6 +10,7 @@ use hongbao_core::{Limits, SystemClock, Traffic};
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::server::{Server, ServerOptions, ServerParts, ServerTasks};
 use hongbao_envelope::shared::SnapshotCache;
+use hongbao_envelope::shared::snapshot::SnapshotKey;
 use hongbao_store::Store;
 use hongbao_store::mysql::MysqlStore;
 use hongbao_wallet::mysql::MysqlWallet;
@@ -61,7 +62,13 @@ impl ServerProcess {
         let started = runtime.spawn(async move {
             let (store, wallet) = connect(&shape).await?;
             let mut registry = Registry::default();
-            let shared = SnapshotCache::start(Traffic::Live, &shape.redis_url, SECRET, store.clone(), &mut registry)?;
+            let shared = SnapshotCache::start(
+                Traffic::Live,
+                &shape.redis_url,
+                SnapshotKey::derive(SECRET),
+                store.clone(),
+                &mut registry,
+            )?;
             let parts = ServerParts {
                 store: store.clone() as Arc<dyn Store>,
                 wallet,

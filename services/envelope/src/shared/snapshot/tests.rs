@@ -120,8 +120,8 @@ fn whatever_is_not_genuine_is_no_snapshot() {
 #[test]
 fn a_body_that_makes_no_sense_is_no_snapshot_even_when_its_mac_is_right() {
     let read = |body: &[u8]| {
-        let mac = key().mac(id(1), body).finalize().into_bytes();
-        Snapshot::decode(id(1), &[&[VERSION], &mac[..MAC_BYTES], body].concat(), &key())
+        let mac = key().sign(id(1), body);
+        Snapshot::decode(id(1), &[&[VERSION], &mac[..], body].concat(), &key())
     };
     let body = Snapshot::body(&envelope(), &journal(&["li"], true)).unwrap();
     assert!(read(&body).is_some());
@@ -153,4 +153,16 @@ fn an_envelope_with_too_many_openers_has_no_snapshot() {
         }
     }
     assert!(Snapshot::encode(&envelope(), &journal, &key()).is_none());
+}
+
+#[test]
+fn while_a_secret_is_changed_snapshots_of_both_are_read_and_made_with_one() {
+    let key = |secret: &str| SnapshotKey::derive(secret.as_bytes());
+    let written = |key: &SnapshotKey| Snapshot::encode(&envelope(), &journal(&["li"], false), key).unwrap();
+    let both = key("new").also_accepting(b"old");
+    assert_eq!(written(&both), written(&key("new")));
+    let is_read = |bytes: &[u8], key: &SnapshotKey| Snapshot::decode(id(1), bytes, key).is_some();
+    assert!(["new", "old"].iter().all(|secret| is_read(&written(&key(secret)), &both)));
+    assert!(!is_read(&written(&key("other")), &both));
+    assert!(!is_read(&written(&key("old")), &key("new")), "it is accepted no more");
 }

@@ -1,6 +1,8 @@
 //! Which tokens are good, and what the others are told.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod keys;
 
 use std::sync::Arc;
 

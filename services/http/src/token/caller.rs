@@ -1,0 +1,25 @@
+//! The caller that a token stands for.
+
+use std::sync::Arc;
+
+use hongbao_core::{GroupId, UserId};
+
+use crate::problem::{Code, Problem};
+
+/// Who calls, as the token says. Cheap to clone; handlers take it as an argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's `sub`.
+    pub user: UserId,
+    /// The token's `groups`.
+    pub groups: Arc<[GroupId]>,
+    /// Whether the token's `role` is `operator`.
+    pub operator: bool,
+}
+
+impl Caller {
+    /// Refuses everybody but operators.
+    pub fn require_operator(&self) -> Result<(), Problem> {
+        if self.operator { Ok(()) } else { Err(Problem::new(Code::Forbidden, "this call is for operators")) }
+    }
+}
