@@ -445,6 +445,8 @@ pub const CACHE_PROBE_MS: u64 = 500;
 
 // Requests.
 
+/// Seconds for which a browser may remember that a page may call: a day, and browsers remember it no longer.
+pub const CORS_AGE_S_MAX: u64 = 86_400;
 /// Characters that the request id of a client may have.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 /// Connections that may wait to be accepted; the system may allow fewer.

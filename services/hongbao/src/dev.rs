@@ -16,7 +16,7 @@ use hongbao_gateway::edge::{Edge, edge};
 use hongbao_gateway::rate::{UserRates, forget_quiet_forever};
 use hongbao_http::health::Check;
 use hongbao_http::hot::Answering;
-use hongbao_http::{Health, HotAnswer, HotCalls, HotRequest, HttpMetrics, Routes, metrics_router, serve};
+use hongbao_http::{Health, HotAnswer, HotCalls, HotRequest, HttpMetrics, Routes, ServeOptions, metrics_router, serve};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
 use hongbao_workers::driver::WorkerSet;
@@ -102,7 +102,8 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
         tracing::info!("no calls of development: others issue tokens, and money is not made out of nothing");
     }
 
-    serve(listener, routes, config.http.options(http_metrics), stop).await;
+    let options = ServeOptions { cors: config.cors.cors()?, ..config.http.options(http_metrics) };
+    serve(listener, routes, options, stop).await;
 
     // The routes are gone, and with them the servers: their lanes answer what they hold and end.
     for forgetting in forgetting {

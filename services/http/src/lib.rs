@@ -10,7 +10,7 @@
 //! requests share no lock that they would wait for, no timer is armed, and
 //! nothing is boxed that axum would not box anyway.
 //!
-//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`hop`], [`request_id`],
+//! Reading order: [`problem`], [`body`], [`json`], [`query`], [`token`], [`mark`], [`local`], [`cors`], [`hop`], [`request_id`],
 //! [`request_log`], [`request_span`], [`refused`], [`outer`], [`hot`], [`stream`], [`tls`], `socket`, [`link`], `connection`, `http2`, [`serve`](mod@serve), [`threads`], [`log_budget`], [`metrics`], [`exposition`], [`health`].
 
 pub mod problem;
@@ -21,6 +21,7 @@ pub mod query;
 
 pub mod token;
 
+pub mod cors;
 pub mod local;
 pub mod mark;
 

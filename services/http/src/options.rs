@@ -1,9 +1,11 @@
 //! How a server treats its connections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_core::limits;
 
+use crate::cors::Cors;
 use crate::metrics::HttpMetrics;
 use crate::refused::Refused;
 use crate::tls::ServerTls;
@@ -37,6 +39,8 @@ pub struct ServeOptions {
     pub lets_wait: bool,
     /// Whether grabs, openings and looks are answered past hyper, where the routes can.
     pub fast_path: bool,
+    /// Whose web pages may call: at the front door. `None`: those of no other origin.
+    pub cors: Option<Arc<Cors>>,
     /// Links at the same time; 0 where none is offered.
     pub links_max: usize,
     /// Clients speak TLS.
@@ -59,6 +63,7 @@ impl Default for ServeOptions {
             refused: Refused::default(),
             lets_wait: true,
             fast_path: true,
+            cors: None,
             links_max: 0,
             tls: None,
         }

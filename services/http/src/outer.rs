@@ -20,6 +20,7 @@ use hyper::body::Body as HttpBody;
 use tower::Service as _;
 
 use crate::body::{Timely, too_large};
+use crate::cors::Cors;
 use crate::head;
 use crate::hot::{HotAnswer, HotCalls, HotRequest, Routes};
 use crate::mark::is_marked;
@@ -46,6 +47,7 @@ pub struct Outer {
     ids: RequestIds,
     refused: Refused,
     lets_wait: bool,
+    cors: Option<Arc<Cors>>,
 }
 
 impl Outer {
@@ -63,7 +65,16 @@ impl Outer {
         let (ids, refused) = (RequestIds::new(process, 0), options.refused.clone());
         let mut routes = routes.into();
         routes.hot = routes.hot.filter(|_| options.fast_path);
-        Outer { routes, metrics, body_timeout, process, ids, refused, lets_wait: options.lets_wait }
+        Outer {
+            routes,
+            metrics,
+            body_timeout,
+            process,
+            ids,
+            refused,
+            lets_wait: options.lets_wait,
+            cors: options.cors.clone(),
+        }
     }
 
     /// Ids for the requests of one connection, numbered from 1.
@@ -191,6 +202,9 @@ impl Outer {
         }
         let token = request.headers().get(AUTHORIZATION).cloned();
         let understood = head::check(request.version(), request.headers());
+        let page = self.cors.as_ref().and_then(|cors| Some((cors, cors.mark(request.headers())?)));
+        // Browsers ask it without a token, and of whatever path.
+        let preflight = page.as_ref().and_then(|(cors, mark)| cors.preflight(method, request.headers(), mark));
         // Each request that creates is another one.
         let asked = (**path != *Call::Create.path() || method != Method::POST).then(|| Asked {
             token: token.as_ref().map(HeaderValue::as_bytes),
@@ -199,6 +213,7 @@ impl Outer {
         });
         let (refusal, waited) = match (understood, &asked) {
             (Err(problem), _) => (Some(problem), Duration::ZERO),
+            (Ok(()), _) if preflight.is_some() => (None, Duration::ZERO),
             (Ok(()), Some(asked)) => match self.delay_early(asked, span.started).await {
                 Ok(waited) => (None, waited),
                 Err(problem) => (Some(problem), Duration::ZERO),
@@ -208,6 +223,8 @@ impl Outer {
         // The size also for handlers that do not look at the body.
         let mut response = if let Some(problem) = refusal {
             problem.into_response()
+        } else if let Some(answer) = preflight {
+            answer
         } else if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
             too_large().into_response()
         } else {
@@ -219,6 +236,9 @@ impl Outer {
         abandoned.has_ended();
         self.log(span, fault.as_ref(), status, latency);
         id.clone().mark(&mut response);
+        if let Some((_, mark)) = page {
+            mark.write(&mut response);
+        }
         (response, ended)
     }
 

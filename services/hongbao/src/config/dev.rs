@@ -12,7 +12,7 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{ArchiveSection, Auth, Http, Log, Otlp, PassedOver, Rehearsal, Tickets, ZoneOffset, fold};
+use super::{ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, Rehearsal, Tickets, ZoneOffset, fold};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub limits: DevLimits,
     /// The envelope server.
     pub server: ServerOptions,
+    /// Which web pages may call from a browser.
+    pub cors: CorsSection,
     /// Connections and timeouts.
     pub http: Http,
     /// Requests per user; off unless it is configured.
@@ -161,6 +163,7 @@ impl Config {
         self.limits.0.check()?;
         self.server.check()?;
         self.http.check()?;
+        self.cors.check()?;
         self.otlp.check()?;
         self.workers.check()?;
         self.archive.check()?;

@@ -18,7 +18,7 @@ use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
 use super::tls::Tls;
-use super::{ArchiveSection, Auth, Http, Log, Otlp, PassedOver, Rehearsal, Secret, Tickets, ZoneOffset, fold};
+use super::{ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, Rehearsal, Secret, Tickets, ZoneOffset, fold};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct Installation {
     /// The gateways.
     #[serde(default)]
     pub gateway: GatewayOptions,
+    /// Which web pages may call from a browser.
+    #[serde(default)]
+    pub cors: CorsSection,
     /// Connections and timeouts.
     #[serde(default)]
     pub http: Http,
@@ -189,6 +192,7 @@ impl Installation {
         self.server.check()?;
         self.gateway.check()?;
         self.http.check()?;
+        self.cors.check()?;
         self.otlp.check()?;
         self.tls.check()?;
         self.workers.check()?;

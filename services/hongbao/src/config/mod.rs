@@ -4,6 +4,7 @@
 //! is misspelt must not be silently without effect. Only what Kubernetes sets for
 //! Services is passed over, and the log says so.
 
+mod cors;
 mod kubernetes;
 mod secrets;
 mod sections;
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
 
+pub use cors::CorsSection;
 pub use secrets::{Auth, NamedKey, Secret, Tickets};
 pub use sections::{ArchiveSection, Http, Log, LogFormat, Otlp, Rehearsal, ZoneOffset, fold};
 use serde::de::DeserializeOwned;

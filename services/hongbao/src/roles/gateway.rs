@@ -69,7 +69,9 @@ async fn gateway(mut role: Role, name: String) -> Result<(), String> {
     let mut following = JoinSet::new();
     listener.clone().map(|tls| following.spawn(tls.follow_forever()));
     towards_servers.map(|tls| following.spawn(tls.follow_forever()));
-    let options = ServeOptions { tls: listener, ..role.installation.http.options(http_metrics) };
+    let installation = &role.installation;
+    let cors = installation.cors.cors()?;
+    let options = ServeOptions { tls: listener, cors, ..installation.http.options(http_metrics) };
     let served = serve_on_threads(listeners, || gateway.routes(own.clone()), options, stop).await;
     rereading.abort();
     tasks.shutdown().await;

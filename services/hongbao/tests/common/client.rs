@@ -268,6 +268,7 @@ impl Answer {
         }
         let mut answer = Answer { status, headers, body: Vec::new() };
         let length = answer.header("content-length").and_then(|length| length.parse().ok());
+        let length = length.or((status == 204).then_some(0));
         answer.body.resize(length.ok_or_else(|| broken("an answer without a content-length"))?, 0);
         connection.read_exact(&mut answer.body)?;
         Ok(answer)

@@ -80,7 +80,7 @@ fn check(folder: &Folder, role: &str, environment: &[(&str, &str)]) -> (Option<i
 }
 
 /// The files of an installation of which only the gateway is started.
-fn installation() -> Folder {
+pub fn installation() -> Folder {
     let folder = Folder::new();
     let settings = format!(
         "topology = 'topology.toml'\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n[tickets]\nsecret = '{TICKET_SECRET}'\n\

@@ -16,6 +16,7 @@ mod contract_operation;
 mod contract_together;
 mod contract_transport;
 mod contract_wallet;
+mod cors;
 mod environment;
 mod examples;
 mod faults;
