@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -31,7 +32,7 @@ impl CertificateFiles {
     /// Puts another certificate and its key in the place of these files, as one who renews a certificate does.
     pub fn replace_by(&self, other: &CertificateFiles) {
         for (from, to) in [(&other.certificate, &self.certificate), (&other.key, &self.key)] {
-            // Renamed, so that nobody reads half of a file.
+            // Renamed, so that no reader finds half of a file.
             let new = to.with_extension("new");
             fs::copy(from, &new).expect("the folder of an authority can be written to");
             fs::rename(new, to).expect("the folder of an authority can be written to");
@@ -48,7 +49,10 @@ impl Default for CertificateAuthority {
 impl CertificateAuthority {
     /// One that no other knows.
     pub fn new() -> CertificateAuthority {
-        let mut params = named("an authority for tests");
+        // As in life, no two have the same name.
+        static MADE: AtomicU32 = AtomicU32::new(1);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let mut params = named(&format!("authority {number} of process {}", std::process::id()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("the operating system has randomness");

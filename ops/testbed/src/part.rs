@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::backend::{Backend, BackendServer};
+use crate::certificates::CertificateFiles;
 use crate::folder::own_dir;
 use crate::install::install;
 use crate::ports::{free_port, free_ports, local};
@@ -69,6 +70,24 @@ impl Part {
     /// A Redis with further options of `redis-server`; a later one wins.
     pub fn redis_with(options: &[&str]) -> Part {
         Part::launch(Backend::Redis, options)
+    }
+
+    /// A Redis that speaks TLS alone, and asks its clients for certificates of this authority.
+    pub fn redis_over_tls(files: &CertificateFiles, authority: &Path) -> Part {
+        let [certificate, key, authority] =
+            [&*files.certificate, &*files.key, authority].map(|file| file.to_str().expect("plain names"));
+        let port = free_port();
+        let number = port.to_string();
+        let options = [
+            ["--port", "0"],
+            ["--tls-port", &number],
+            ["--tls-cert-file", certificate],
+            ["--tls-key-file", key],
+            ["--tls-ca-cert-file", authority],
+        ];
+        let mut part = Part::spawn(Backend::Redis, port, options.as_flattened(), None, false);
+        part.wait_until_ready();
+        part
     }
 
     /// Three MariaDB nodes of one Galera cluster, all of them in it. A node that

@@ -442,6 +442,8 @@ pub const CACHE_WRITE_MS_MAX: u64 = 1_000;
 pub const CACHE_FAILURES_MAX: u32 = 3;
 /// Milliseconds from one such probe to the next.
 pub const CACHE_PROBE_MS: u64 = 500;
+/// Between two looks whether the files of TLS to Redis have changed, in milliseconds.
+pub const CACHE_FILES_LOOK_MS: u64 = 1_000;
 
 // Requests.
 

@@ -29,7 +29,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::mysql::MySqlConnection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use super::options::{MysqlOptions, Node};
+pub use super::options::{MysqlOptions, Node, TlsLevel, TlsOptions};
 pub use super::session::ServerStart;
 
 use super::barrier_queue::BarrierQueue;
@@ -329,7 +329,7 @@ impl Connections {
         };
         let connected = tokio::time::timeout(self.options.connect_timeout, connect).await;
         let connected = connected.map_err(|_| NotUsed::Other("no connection in time".to_owned()))?;
-        let (idle, said) = connected.map_err(|error| NotUsed::Other(error.to_string()))?;
+        let (idle, said) = connected.map_err(|error| NotUsed::Other(self.options.explain(node, &error)))?;
         self.was_reached.store(true, Ordering::Relaxed);
         let judged = self.judge(said.durability);
         let durability = judged.map_err(|(durability, reason)| NotUsed::Weak(durability, reason))?;

@@ -118,7 +118,8 @@ const LEAVE_NODE: [u16; 6] = [1053, 1317, 1927, 1047, 1290, 1836];
 /// was written.
 const UNCONFIRMED: [u16; 5] = [1053, 1317, 1969, 1180, 1927];
 
-fn number(error: &sqlx::Error) -> Option<u16> {
+/// The number by which the database names an error.
+pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 

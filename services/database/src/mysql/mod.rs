@@ -15,4 +15,5 @@ mod health;
 mod idle;
 mod options;
 pub mod session;
+mod tls;
 mod watch;

@@ -9,6 +9,8 @@ use hongbao_core::limits::{MYSQL_STATEMENTS_MAX, ROW_LOCK_WAIT_S};
 use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
+pub use super::tls::{TlsLevel, TlsOptions};
+
 /// Where a node of a database listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
@@ -55,6 +57,8 @@ pub struct MysqlOptions {
     pub user: String,
     /// With this password.
     pub password: String,
+    /// How connections over TCP are protected.
+    pub tls: TlsOptions,
     /// Accepts a database that may lose commits when the power goes.
     pub allow_weak_durability: bool,
     /// Leases at the same time, besides those that are held for good: those that
@@ -76,6 +80,7 @@ impl Default for MysqlOptions {
             nodes: Vec::new(),
             user: String::new(),
             password: String::new(),
+            tls: TlsOptions::default(),
             allow_weak_durability: false,
             connections_max: 32,
             connect_timeout: Duration::from_secs(2),
@@ -94,11 +99,18 @@ impl fmt::Debug for MysqlOptions {
 }
 
 impl MysqlOptions {
+    /// Why a node could not be connected to, for the operator.
+    pub(super) fn explain(&self, node: usize, error: &sqlx::Error) -> String {
+        match self.nodes[node] {
+            Node::Tcp { .. } => self.tls.explain(error),
+            Node::Unix(_) => error.to_string(),
+        }
+    }
+
     /// What sqlx needs to reach a node.
     pub(super) fn connect_options(&self, node: &Node) -> MySqlConnectOptions {
         let options = MySqlConnectOptions::new()
             .username(&self.user)
-            .ssl_mode(MySqlSslMode::Disabled)
             .statement_cache_capacity(MYSQL_STATEMENTS_MAX)
             // The session is set up in one go by `session`.
             .pipes_as_concat(false)
@@ -108,8 +120,8 @@ impl MysqlOptions {
         // An empty password is none at all, which is not the same to the server.
         let options = if self.password.is_empty() { options } else { options.password(&self.password) };
         match node {
-            Node::Tcp { host, port } => options.host(host).port(*port),
-            Node::Unix(path) => options.socket(path),
+            Node::Tcp { host, port } => self.tls.apply(options.host(host).port(*port)),
+            Node::Unix(path) => options.socket(path).ssl_mode(MySqlSslMode::Disabled),
         }
     }
 }

@@ -24,6 +24,7 @@
 
 pub mod metrics;
 mod pause;
+mod place;
 pub mod redis;
 pub mod snapshot;
 pub mod waiting;
@@ -33,8 +34,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::limits::{
-    CACHE_PROBE_MS, SNAPSHOT_BYTES_PER_ROUND_MAX, SNAPSHOT_LIFE_MS, SNAPSHOT_MEMORY_BYTES_MAX, SNAPSHOT_MEMORY_MS,
-    SNAPSHOT_ROUND_MS, SNAPSHOTS_PER_ROUND_MAX,
+    CACHE_FILES_LOOK_MS, CACHE_PROBE_MS, SNAPSHOT_BYTES_PER_ROUND_MAX, SNAPSHOT_LIFE_MS, SNAPSHOT_MEMORY_BYTES_MAX,
+    SNAPSHOT_MEMORY_MS, SNAPSHOT_ROUND_MS, SNAPSHOTS_PER_ROUND_MAX,
 };
 use hongbao_core::{EnvelopeId, Traffic};
 use hongbao_store::Store;
@@ -231,8 +232,13 @@ impl SnapshotCacheInner {
         let mut round = tokio::time::interval(Duration::from_millis(SNAPSHOT_ROUND_MS));
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut was_away, mut pause) = (false, Pause::default());
+        let mut looked = Instant::now();
         loop {
             round.tick().await;
+            if looked.elapsed() >= Duration::from_millis(CACHE_FILES_LOOK_MS) {
+                looked = Instant::now();
+                self.link.take_changed_files();
+            }
             if self.link.is_away() {
                 tokio::time::sleep(Duration::from_millis(CACHE_PROBE_MS)).await;
                 // What it comes to is what `is_away` says next.
@@ -243,7 +249,10 @@ impl SnapshotCacheInner {
             let is_away = self.link.is_away();
             self.metrics.away.set(i64::from(is_away));
             match (was_away, is_away) {
-                (false, true) => tracing::warn!("redis is away: grabs and details go to the database"),
+                (false, true) => {
+                    let reason = self.link.last_failure();
+                    tracing::warn!(reason, "redis is away: grabs and details go to the database");
+                }
                 (true, false) => tracing::info!("redis is back"),
                 _ => {}
             }

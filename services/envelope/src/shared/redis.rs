@@ -10,17 +10,21 @@ use std::time::Duration;
 
 use deadpool_redis::redis::io::tcp::TcpSettings;
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError,
-    cmd,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    Pipeline, RedisError, cmd,
 };
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use deadpool_redis::{Connection, Pool};
 use hongbao_core::limits::{
     CACHE_CONNECTIONS_MAX, CACHE_FAILURES_MAX, CACHE_READ_MS_MAX, CACHE_WRITE_MS_MAX, SNAPSHOT_BYTES_MAX,
     SNAPSHOT_LIFE_MS,
 };
 use hongbao_core::{EnvelopeId, Traffic};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
+
+use super::place::Place;
+pub use super::place::RedisTls;
 
 const WRITE_WITHIN: Duration = Duration::from_millis(CACHE_WRITE_MS_MAX);
 
@@ -57,8 +61,10 @@ pub struct Written {
 /// How Redis is asked.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// Where it is; there may be a password in it.
+    /// Where it is, by TLS if it begins with `rediss://`; there may be a password in it.
     pub url: String,
+    /// The files that TLS goes by.
+    pub tls: RedisTls,
     /// How long a request may wait for a connection, and then for the answer.
     pub read_within: Duration,
 }
@@ -66,7 +72,11 @@ pub struct RedisOptions {
 impl RedisOptions {
     /// With the usual limit.
     pub fn new(url: impl Into<String>) -> RedisOptions {
-        RedisOptions { url: url.into(), read_within: Duration::from_millis(CACHE_READ_MS_MAX) }
+        RedisOptions {
+            url: url.into(),
+            tls: RedisTls::default(),
+            read_within: Duration::from_millis(CACHE_READ_MS_MAX),
+        }
     }
 }
 
@@ -80,12 +90,23 @@ pub fn check_url(url: &str) -> Result<(), String> {
 
 fn place_of(url: &str) -> Result<ConnectionInfo, String> {
     // Neither the URL nor what is said about it: there may be a password in it.
-    url.into_connection_info().map_err(|error| format!("no URL of a Redis: {}", error.category()))
+    let info = url.into_connection_info().map_err(|error| format!("no URL of a Redis: {}", error.category()))?;
+    match info.addr() {
+        ConnectionAddr::TcpTls { insecure: true, .. } => {
+            Err("a Redis is reached by TLS with its certificate checked, or without TLS: leave #insecure out"
+                .to_owned())
+        }
+        _ => Ok(info),
+    }
 }
 
 /// The Redis of a SET.
 pub struct Link {
-    pool: Pool,
+    place: Place,
+    /// Anew whenever the files of TLS are others.
+    pool: Mutex<Pool>,
+    /// Of the last call that came to nothing.
+    last_failure: Mutex<String>,
     read_within: Duration,
     /// One for each connection.
     turns: Semaphore,
@@ -96,17 +117,34 @@ pub struct Link {
 impl Link {
     /// Says what is wrong with the URL; connects only when it is needed.
     pub fn new(options: RedisOptions, traffic: Traffic) -> Result<Link, String> {
-        let RedisOptions { url, read_within } = options;
+        let RedisOptions { url, tls, read_within } = options;
         let info = place_of(&url)?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(WRITE_WITHIN))
             .set_response_timeout(Some(WRITE_WITHIN.max(read_within)));
-        let manager = Manager::new_with_config(info, config).map_err(|error| error.category().to_owned())?;
-        let pool = Pool::builder(manager).max_size(CACHE_CONNECTIONS_MAX).runtime(Runtime::Tokio1).build();
-        let pool = pool.map_err(|error| error.to_string())?;
+        let place = Place::new(info, config, tls);
+        let pool = Mutex::new(place.pool()?);
         let turns = Semaphore::new(CACHE_CONNECTIONS_MAX);
-        Ok(Link { pool, read_within, turns, failures_in_a_row: AtomicU32::new(0), traffic })
+        let (failures_in_a_row, last_failure) = (AtomicU32::new(0), Mutex::default());
+        Ok(Link { place, pool, last_failure, read_within, turns, failures_in_a_row, traffic })
+    }
+
+    /// Connects anew if the files of TLS have changed; what cannot be used of them is left until it can be.
+    pub fn take_changed_files(&self) {
+        match self.place.pool_if_files_changed() {
+            Ok(None) => {}
+            Ok(Some(pool)) => {
+                tracing::info!("redis is connected to anew: the files of its TLS have changed");
+                *self.pool.lock() = pool;
+            }
+            Err(reason) => tracing::warn!(reason, "the files of TLS to redis have changed and cannot be used"),
+        }
+    }
+
+    /// Why the last call that came to nothing did.
+    pub fn last_failure(&self) -> String {
+        self.last_failure.lock().clone()
     }
 
     /// Whether it failed so often that no request should ask.
@@ -140,8 +178,14 @@ impl Link {
         format!("{}snapshot:{id}", self.traffic.key_prefix())
     }
 
-    /// Asks for a sign of life, as quick as a request needs it.
+    /// Asks for a sign of life, as quick as a request needs it. To be connected to it may take longer.
     pub async fn probe(&self) -> Result<(), CallFailed> {
+        let connected = timeout(WRITE_WITHIN, self.pool().get()).await;
+        if let Ok(Err(error)) = &connected {
+            *self.last_failure.lock() = error.to_string();
+            return Err(CallFailed::Redis(error.to_string()));
+        }
+        drop(connected);
         self.call::<String>(&cmd("PING"), self.read_within).await.map(|_| ())
     }
 
@@ -155,15 +199,20 @@ impl Link {
             Ok(_) | Err(CallFailed::NoSnapshot | CallFailed::Refused(_)) => {
                 self.failures_in_a_row.store(0, Ordering::Relaxed)
             }
-            Err(_) => {
+            Err(error) => {
                 self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+                *self.last_failure.lock() = error.to_string();
             }
         }
         result
     }
 
+    fn pool(&self) -> Pool {
+        self.pool.lock().clone()
+    }
+
     async fn try_call<T: FromRedisValue>(&self, query: &impl Query, until: Instant) -> Result<T, CallFailed> {
-        let mut connection = match timeout_at(until, self.pool.get()).await {
+        let mut connection = match timeout_at(until, self.pool().get()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(CallFailed::Redis(error.to_string())),
             Err(_) => return Err(CallFailed::TimedOut),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{AsyncConnectionConfig, Client, cmd};
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, ClientTlsConfig, TlsCertificates, cmd};
 use hongbao_core::fence::Fence;
 use hongbao_core::id::Fold;
 use hongbao_core::ticket::TicketKey;
@@ -17,7 +17,7 @@ use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
 use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
 use hongbao_envelope::shared::SnapshotCache;
-use hongbao_envelope::shared::redis::RedisOptions;
+use hongbao_envelope::shared::redis::{RedisOptions, RedisTls};
 use hongbao_envelope::shared::snapshot::{Snapshot, SnapshotKey};
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::{Store, StoreError};
@@ -67,6 +67,7 @@ impl StoreFaults for Faults {
 pub struct World {
     _dir: tempfile::TempDir,
     pub redis_url: String,
+    pub tls: RedisTls,
     pub store: Arc<dyn Store>,
     wallet: Arc<dyn Wallet>,
     pub clock: Arc<ManualClock>,
@@ -89,17 +90,26 @@ impl World {
         let fold = Fold::new(1, 1).unwrap();
         let store = Arc::new(SqliteStore::open(dir.path(), fold, 0, Mode::Volatile).await.unwrap());
         let wallet = Arc::new(SqliteWallet::open(dir.path(), Mode::Volatile).await.unwrap());
-        World { _dir: dir, redis_url, store, wallet, clock: Arc::new(ManualClock::at(START)) }
+        World { _dir: dir, redis_url, store, wallet, tls: RedisTls::default(), clock: Arc::new(ManualClock::at(START)) }
+    }
+
+    /// The same, whose Redis is reached by these files.
+    pub fn with(self, tls: RedisTls) -> World {
+        World { tls, ..self }
     }
 
     /// A server that remembers nothing yet. Patient, because the machine may be busy.
     pub fn node(&self) -> Node {
-        self.node_with(RedisOptions { read_within: Duration::from_secs(10), ..RedisOptions::new(&self.redis_url) })
+        self.node_with(RedisOptions { read_within: Duration::from_secs(10), ..self.options() })
     }
 
     /// One that waits for Redis no longer than any server does.
     pub fn hasty_node(&self) -> Node {
-        self.node_with(RedisOptions::new(&self.redis_url))
+        self.node_with(self.options())
+    }
+
+    fn options(&self) -> RedisOptions {
+        RedisOptions { tls: self.tls.clone(), ..RedisOptions::new(&self.redis_url) }
     }
 
     fn node_with(&self, redis: RedisOptions) -> Node {
@@ -154,7 +164,15 @@ impl World {
 
     pub async fn redis(&self) -> MultiplexedConnection {
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
-        let client = Client::open(self.redis_url.as_str()).unwrap();
+        let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+        let client = match &self.tls {
+            RedisTls { ca_file: Some(ca), client: Some((certificate, key)) } => {
+                let client = ClientTlsConfig { client_cert: read(certificate), client_key: read(key) };
+                let certificates = TlsCertificates { client_tls: Some(client), root_cert: Some(read(ca)) };
+                Client::build_with_tls(self.redis_url.as_str(), certificates).unwrap()
+            }
+            _ => Client::open(self.redis_url.as_str()).unwrap(),
+        };
         client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
     }
 

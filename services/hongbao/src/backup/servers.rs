@@ -15,7 +15,7 @@ use futures_util::future::try_join_all;
 use hongbao_core::Traffic;
 use hongbao_core::limits::BACKUP_FROZEN_MAX;
 use hongbao_core::topology::TopologyFile;
-use hongbao_database::mysql::connection::{MysqlOptions, Node};
+use hongbao_database::mysql::connection::{MysqlOptions, Node, TlsLevel, TlsOptions};
 use hongbao_database::mysql::freeze::{Frozen, Reached};
 use hongbao_wallet::mysql::check_serves_all;
 use tokio::process::{Child, Command};
@@ -163,7 +163,8 @@ fn command(options: &MysqlOptions, node: &Node, file: &Path) -> Command {
         Node::Unix(path) => command.arg("--protocol=socket").arg(format!("--socket={}", path.display())),
     };
     command
-        .args(["--skip-ssl", "--single-transaction", "--quick", "--hex-blob", "--no-tablespaces"])
+        .args(tls(options, node))
+        .args(["--single-transaction", "--quick", "--hex-blob", "--no-tablespaces"])
         .args(["--default-character-set=utf8mb4", "--add-drop-database"])
         .arg(format!("--result-file={}", file.display()))
         .arg("--databases")
@@ -174,6 +175,23 @@ fn command(options: &MysqlOptions, node: &Node, file: &Path) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
+}
+
+/// What makes the program connect as we do. It reads the files by itself.
+fn tls(options: &MysqlOptions, node: &Node) -> Vec<String> {
+    let TlsOptions { level, ca_file, client } = &options.tls;
+    let mut words = vec!["--ssl".to_owned()];
+    match (level, node) {
+        (TlsLevel::Off, _) | (_, Node::Unix(_)) => return vec!["--skip-ssl".to_owned()],
+        (TlsLevel::Required, _) => words.push("--skip-ssl-verify-server-cert".to_owned()),
+        (TlsLevel::Verified, _) => words.push("--ssl-verify-server-cert".to_owned()),
+    }
+    words.extend(ca_file.iter().map(|file| format!("--ssl-ca={}", file.display())));
+    if let Some((certificate, key)) = client {
+        words.push(format!("--ssl-cert={}", certificate.display()));
+        words.push(format!("--ssl-key={}", key.display()));
+    }
+    words
 }
 
 async fn finish(dump: Dump) -> Result<PathBuf, String> {

@@ -3,13 +3,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hongbao_core::Limits;
 use hongbao_core::id::{Fold, SLOTS};
-use hongbao_core::settings::{self, setting};
 use hongbao_core::topology::TopologyFile;
-use hongbao_database::mysql::connection::{MysqlOptions, Node};
 use hongbao_envelope::server::ServerOptions;
 use hongbao_envelope::shared::redis;
 use hongbao_gateway::GatewayOptions;
@@ -17,8 +14,10 @@ use hongbao_gateway::rate::RateLimits;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
+use super::cache::CacheSection;
+use super::database::Database;
 use super::tls::Tls;
-use super::{ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, Rehearsal, Secret, Tickets, ZoneOffset, fold};
+use super::{ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, Rehearsal, Tickets, ZoneOffset, fold};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +42,9 @@ pub struct Installation {
     pub storage: Storage,
     /// How databases are talked to.
     pub database: Database,
+    /// How the caches of the SETs are reached.
+    #[serde(default)]
+    pub cache: CacheSection,
     /// What a request may ask for.
     #[serde(default)]
     pub limits: Limits,
@@ -109,69 +111,6 @@ impl Storage {
     }
 }
 
-/// `[database]`: the same for all SETs and the wallet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Database {
-    /// Who we are to the database.
-    pub user: String,
-    /// With this password.
-    pub password: Secret,
-    /// Accepts a database that may lose commits when the power goes. `/readyz`
-    /// and the metric `hongbao_durability_full` then say so.
-    #[serde(default)]
-    pub allow_weak_durability: bool,
-    /// Connections of one process to one database server that are lent at the same time; a few more are held for good.
-    #[serde(default = "connections_max")]
-    pub connections_max: usize,
-    /// For a connection to be made, in milliseconds.
-    #[serde(default = "connect_timeout_ms")]
-    pub connect_timeout_ms: u64,
-    /// For a statement to be answered, in milliseconds; a connection that takes longer is given up.
-    #[serde(default = "statement_timeout_ms")]
-    pub statement_timeout_ms: u64,
-}
-
-fn connections_max() -> usize {
-    MysqlOptions::default().connections_max
-}
-
-fn connect_timeout_ms() -> u64 {
-    MysqlOptions::default().connect_timeout.as_millis() as u64
-}
-
-fn statement_timeout_ms() -> u64 {
-    MysqlOptions::default().statement_timeout.as_millis() as u64
-}
-
-impl Database {
-    fn check(&self) -> Result<(), String> {
-        settings::check(
-            "database",
-            &[
-                setting("connections_max", self.connections_max, 1..=10_000),
-                setting("connect_timeout_ms", self.connect_timeout_ms, 1..=600_000),
-                setting("statement_timeout_ms", self.statement_timeout_ms, 1..=600_000),
-            ],
-        )
-    }
-
-    /// How to connect to one of the nodes that the topology names.
-    pub fn options(&self, nodes: &[String]) -> Result<MysqlOptions, String> {
-        let nodes: Result<Vec<Node>, String> = nodes.iter().map(|node| node.parse()).collect();
-        Ok(MysqlOptions {
-            nodes: nodes?,
-            user: self.user.clone(),
-            password: self.password.0.clone(),
-            allow_weak_durability: self.allow_weak_durability,
-            connections_max: self.connections_max,
-            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
-            statement_timeout: Duration::from_millis(self.statement_timeout_ms),
-            ..MysqlOptions::default()
-        })
-    }
-}
-
 impl Installation {
     /// Reads the file, then the environment; checks the whole. The topology's
     /// path is made to start where the file lies.
@@ -181,6 +120,8 @@ impl Installation {
         if let Some(folder) = file.parent() {
             installation.topology = folder.join(&installation.topology);
             installation.tls.start_in(folder);
+            installation.database.begin_at(folder);
+            installation.cache.begin_at(folder);
         }
         installation.auth.complete();
         installation.check()?;
@@ -202,6 +143,7 @@ impl Installation {
         self.auth.check()?;
         self.tickets.check()?;
         self.database.check()?;
+        self.cache.check()?;
         let (cap, connections) = (self.server.permit_cap, self.database.connections_max);
         if cap as usize >= connections {
             return Err(format!(
@@ -242,6 +184,15 @@ impl Installation {
                 Err(format!("dev_calls make money out of nothing, and {address} can be reached from outside"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Warns once of what goes over a network without TLS.
+    pub fn warn_of_exposed(&self, topology: &TopologyFile) {
+        let databases = topology.sets.iter().map(|set| &set.database);
+        let mut databases = databases.chain(topology.wallets.iter().map(|wallet| &wallet.database));
+        if databases.any(|nodes| self.database.is_exposed(nodes)) {
+            tracing::warn!("connections to databases on other hosts are not encrypted: see database.tls");
         }
     }
 

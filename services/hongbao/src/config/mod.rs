@@ -4,7 +4,10 @@
 //! is misspelt must not be silently without effect. Only what Kubernetes sets for
 //! Services is passed over, and the log says so.
 
+mod cache;
+mod client_files;
 mod cors;
+mod database;
 mod kubernetes;
 mod secrets;
 mod sections;

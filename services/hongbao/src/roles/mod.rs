@@ -64,6 +64,13 @@ impl Role {
 
     /// The same with another topology file than the settings name.
     pub fn load_with(config: &Path, topology: Option<&Path>) -> Result<Role, String> {
+        let role = Role::read(config, topology)?;
+        role.installation.database.check_files()?;
+        Ok(role)
+    }
+
+    /// The same for a process that may have nothing to do with databases.
+    fn read(config: &Path, topology: Option<&Path>) -> Result<Role, String> {
         let mut installation = Installation::load(config, std::env::vars_os())?;
         if let Some(topology) = topology {
             installation.topology = topology.to_owned();
@@ -101,18 +108,27 @@ fn run<F: Future<Output = Result<(), String>>>(
     threads: fn(usize) -> Result<usize, String>,
     role: impl FnOnce(Role, String) -> F,
 ) -> Result<ExitCode, String> {
-    let mut loaded = Role::load(start.config)?;
+    let mut loaded = Role::read(start.config, None)?;
     loaded.tls = tls(&loaded.installation.tls)?;
     let name = name_of(start.name, names(&loaded.file()))?;
+    let (topology, itself) = (loaded.file(), itself(&loaded.file(), name.clone()));
+    // What belongs to no SET has no database and no cache.
+    if itself.set.is_some() {
+        loaded.installation.database.check_files()?;
+        loaded.installation.cache.check_files()?;
+    }
     if start.check {
         print!("{}", loaded.installation.shown());
         return Ok(ExitCode::SUCCESS);
     }
     let Installation { log, otlp, http, passed_over, .. } = loaded.installation.clone();
-    let itself = itself(&loaded.file(), name.clone());
+    let (installation, is_of_set) = (loaded.installation.clone(), itself.set.is_some());
     let role = role(loaded, name);
     process::run(&log, &otlp, &itself, threads(http.threads)?, async {
         passed_over.log();
+        if is_of_set {
+            installation.warn_of_exposed(&topology);
+        }
         role.await
     })?;
     Ok(ExitCode::SUCCESS)

@@ -121,7 +121,7 @@ async fn start_in(
     let shared = match &set.cache {
         Some(url) => {
             let key = installation.tickets.snapshot_key(traffic);
-            Some(SnapshotCache::start(traffic, url, key, store.clone(), registry)?)
+            Some(SnapshotCache::start_with(traffic, installation.cache.options(url), key, store.clone(), registry)?)
         }
         None => None,
     };

@@ -72,7 +72,7 @@ fn as_backup(is_backup: bool) -> Vec<(&'static str, &'static str)> {
 }
 
 /// The user who backs up, with the rights that the handbook names and no other.
-fn grant_backup(part: &Part) {
+pub fn grant_backup(part: &Part) {
     part.sql(
         "CREATE USER backup@'127.0.0.1' IDENTIFIED BY 'copies'; \
          GRANT RELOAD, SELECT, SHOW VIEW, TRIGGER ON *.* TO backup@'127.0.0.1'",

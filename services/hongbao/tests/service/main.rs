@@ -17,6 +17,7 @@ mod contract_together;
 mod contract_transport;
 mod contract_wallet;
 mod cors;
+mod encrypted;
 mod environment;
 mod examples;
 mod faults;
