@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn what_kubernetes_sets_for_services_is_known_by_name_and_value() {
-        for name in ["", "GATEWAY_", "GATEWAY_2_", "SERVER_SET_A_", "PORT_", "SERVICE_", "WALLET_PORT_"] {
+        for name in ["", "SERVICE_", "GATEWAY_", "GATEWAY_2_", "SERVER_SET_A_", "PORT_", "WALLET_PORT_"] {
             for (rest, value) in [
                 ("PORT", "tcp://10.96.0.7:8080"),
                 ("PORT", "udp://10.96.0.7:8080"),
@@ -111,7 +111,6 @@ mod tests {
             ("SERVICE_PORT", "+8080"),
             ("SERVICE_PORT", "08080"),
             ("SERVICE_PORT", "65536"),
-            ("SERVICE_PORT", "tcp://10.96.0.7:8080"),
             ("SERVICE_PORT_http", "8080"),
             ("SERVICES_PORT", "8080"),
             ("SERVER_HOST", "10.96.0.7"),
