@@ -8,7 +8,7 @@ run:
 # What starts no server of another kind: formatting, lints, and the suites on SQLite and
 # loopback, the simulation with a quarter of its seeds. Two minutes, once all is built.
 QUICK = documents domain bad_input connections operations refused threads tokens \
-	durable sqlite sqlite_folder admission clocks lane operator pay faults routing silence topology \
+	durable sqlite sqlite_folder admission clocks http2 lane operator pay faults routing silence topology \
 	activate audit audit_restarts audit_sets clock credit driver purge refund together simulation memory links
 
 quick:
@@ -50,14 +50,14 @@ schemathesis:
 	ops/schemathesis/run.sh
 
 # Alerts and dashboard (ops/observe) on a cluster of this machine, with Prometheus and a
-# score of faults: some twelve minutes. The data of all panels are drawn into target/observe.html.
+# 23 faults: some twelve minutes. The data of all panels are drawn into target/observe.html.
 observe:
 	ops/install.sh
 	cargo build --release -p hongbao -p hongbao-testbed
 	ops/observe/try.py
 
 # Two packages for Debian in target/debian: the program, stripped, with units, man pages and completions; and its
-# symbols. Needs dpkg-dev's programs, which a C compiler of Debian brings.
+# symbols. Needs dpkg-dev, which Debian's build-essential brings.
 CARGO_DEB = 3.8.0
 
 deb:
@@ -68,10 +68,11 @@ deb:
 	target/cargo-deb/bin/cargo-deb --package hongbao --no-build --quiet --dbgsym --compress-debug-symbols=zlib --output target/debian/
 
 # docs/from-an-empty-debian.md, performed in an empty Debian: the package, databases, users, certificates, a
-# firewall, backup and restore, an upgrade there and back, and the audit. Needs root, debootstrap and ten minutes.
+# firewall, backup and restore, an upgrade there and back, and the audit. Needs root and ten minutes.
 clean-machine: deb
 	ops/install.sh
-	command -v debootstrap >/dev/null || apt-get install --yes --no-install-recommends debootstrap
+	command -v debootstrap >/dev/null && command -v ip >/dev/null || \
+		{ apt-get update --quiet=2 && apt-get install --yes --no-install-recommends debootstrap iproute2; }
 	ops/clean-machine/run.py target/debian
 
 # Real binary, real HTTP, and in the same run what it is measured against: a

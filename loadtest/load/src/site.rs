@@ -130,7 +130,7 @@ fn look_up(host: &str, port: u16, within: Duration) -> Fallible<Vec<SocketAddr>>
     let (to, found) = std::sync::mpsc::sync_channel(1);
     let name = host.to_owned();
     std::thread::spawn(move || {
-        // Fails if the answer comes too late: then nobody waits for it.
+        // Fails if the answer comes too late, when the receiver is gone.
         let _ = to.send((name.as_str(), port).to_socket_addrs().map(Vec::from_iter));
     });
     let found = found.recv_timeout(within).map_err(|_| format!("no name service says where {host} is"))?;

@@ -1,6 +1,6 @@
 //! The servers of the topology in force, and which of them is asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::options::GatewayOptions;
 use crate::probe;
 use crate::sets::{Births, Closed, SetState};
 use crate::topology::{Known, TopologyWatcher};
-use crate::upstream::Upstream;
+use crate::upstream::{Health, Upstream};
 
 /// By what a server is chosen.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +180,7 @@ impl Fleets {
         let named = |server: &ServerEntry| is_name(&server.address).then(|| server.address.clone());
         let file = &fleets.watcher.current().file;
         let addresses = file.sets.iter().flat_map(|set| &set.servers).filter_map(named);
-        fleets.names.resolve(addresses.map(|address| NamedServer { address, is_dead: true }).collect()).await;
+        fleets.names.resolve(addresses.map(|address| NamedServer { address, is_dead: true }).collect(), || {}).await;
         fleets.refresh(true);
         fleets
     }
@@ -203,10 +203,15 @@ impl Fleets {
             return;
         }
         let mut next = HashMap::new();
+        let server_of = |(set, name, address, _): &ProbedKey| (set.clone(), name.clone(), address.clone());
+        let dead = probed.iter().filter(|(_, probed)| probed.upstream.is_dead()).map(|(key, _)| server_of(key));
+        let dead: HashSet<_> = dead.collect();
         let upstream = |set: &str, name: &str, address: &Address| {
             let reached = self.names.reached(address);
             let key = (set.to_owned(), name.to_owned(), address.clone(), reached);
-            let kept = probed.remove(&key).unwrap_or_else(|| self.begin(set, name, address, reached));
+            // One that was dead has to answer probes at its next address, too.
+            let was_dead = dead.contains(&server_of(&key));
+            let kept = probed.remove(&key).unwrap_or_else(|| self.begin(set, name, address, reached, was_dead));
             let upstream = kept.upstream.clone();
             next.insert(key, kept);
             upstream
@@ -217,9 +222,12 @@ impl Fleets {
         *probed = next;
     }
 
-    fn begin(&self, set: &str, name: &str, address: &Address, reached: Option<SocketAddr>) -> Probed {
+    fn begin(&self, set: &str, name: &str, address: &Address, reached: Option<SocketAddr>, is_dead: bool) -> Probed {
         let forwards_max = self.options.forwards_per_server_max;
         let upstream = Arc::new(Upstream::new(set, name, address, reached, forwards_max).with_tls(self.tls.clone()));
+        if is_dead {
+            upstream.set_health(Health::Dead);
+        }
         let probe = self.runtime.spawn(probe::probe_forever(upstream.clone(), self.options.clone()));
         Probed { upstream, probe: probe.abort_handle() }
     }
@@ -248,9 +256,7 @@ impl Fleets {
             let asked =
                 servers.map(|server| NamedServer { address: server.address.clone(), is_dead: server.is_dead() });
             let asked: Vec<NamedServer> = asked.filter(|asked| is_of_all || asked.is_dead).collect();
-            if !asked.is_empty() && self.names.resolve(asked).await {
-                self.refresh(true);
-            }
+            self.names.resolve(asked, || self.refresh(true)).await;
         }
     }
 

@@ -3,8 +3,9 @@
 //!
 //! The system's resolver is asked, so that `/etc/hosts` and whatever else the host is configured for count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 
 use hongbao_core::limits::NAMES_WAIT_MAX;
 use hongbao_core::topology::Address;
@@ -16,6 +17,9 @@ use tokio::time::timeout;
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     known: Mutex<HashMap<Address, Resolved>>,
+    /// Those that the system's resolver is asked for and has not answered: however long it takes, each keeps one
+    /// thread.
+    asked: Arc<Mutex<HashSet<Address>>>,
 }
 
 /// What is known of one name.
@@ -40,14 +44,21 @@ impl Names {
         address.socket_address().or_else(|| self.known.lock().get(address)?.used)
     }
 
-    /// Resolves these names, at the same time; whether one leads elsewhere now. A name without an answer keeps what
-    /// it had.
-    pub(crate) async fn resolve(&self, asked: Vec<NamedServer>) -> bool {
+    /// Resolves these names, at the same time, and says each time when one leads elsewhere. A name without an answer
+    /// keeps what it had.
+    pub(crate) async fn resolve(&self, asked: Vec<NamedServer>, has_changed: impl Fn()) {
         let mut answers = JoinSet::new();
         for NamedServer { address, is_dead } in asked {
+            if !self.asked.lock().insert(address.clone()) {
+                continue;
+            }
+            let (name, asked) = (address.clone(), self.asked.clone());
             answers.spawn(async move {
-                let name = address.clone();
-                let asking = spawn_blocking(move || (name.host(), name.port()).to_socket_addrs().map(Vec::from_iter));
+                let asking = spawn_blocking(move || {
+                    let found = (name.host(), name.port()).to_socket_addrs().map(Vec::from_iter);
+                    asked.lock().remove(&name);
+                    found
+                });
                 let found = match timeout(NAMES_WAIT_MAX, asking).await {
                     Ok(Ok(Ok(found))) => Ok(found),
                     Ok(Ok(Err(error))) => Err(error.to_string()),
@@ -58,11 +69,11 @@ impl Names {
                 (address, is_dead, found)
             });
         }
-        let mut has_changed = false;
         while let Some(Ok((address, is_dead, found))) = answers.join_next().await {
-            has_changed |= self.learn(address, is_dead, found);
+            if self.learn(address, is_dead, found) {
+                has_changed();
+            }
         }
-        has_changed
     }
 
     fn learn(&self, address: Address, is_dead: bool, found: Result<Vec<SocketAddr>, String>) -> bool {
@@ -140,7 +151,9 @@ mod tests {
         assert!(!names.learn(name.clone(), true, Err("no answer".to_owned())));
         assert_eq!(names.reached(&name), Some(at("10.0.0.1:9000")));
         let localhost: Address = "localhost:9000".parse().unwrap();
-        assert!(names.resolve(vec![NamedServer { address: localhost.clone(), is_dead: false }]).await);
+        let changes = Mutex::new(0);
+        names.resolve(vec![NamedServer { address: localhost.clone(), is_dead: false }], || *changes.lock() += 1).await;
+        assert_eq!(*changes.lock(), 1);
         assert_eq!(names.reached(&localhost), Some(at("127.0.0.1:9000")));
     }
 }

@@ -54,12 +54,15 @@ pub fn run(
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.spawn(log.tell_forever());
     let exporting = otlp::start(otlp, process, runtime.handle().clone())?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let ended = role.await;
         // It blocks, and what it sends needs the runtime. It does not panic.
         let _ = tokio::task::spawn_blocking(|| exporting.stop()).await;
         ended
-    })
+    });
+    // A resolver of names that hangs would hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Runs a command that ends.

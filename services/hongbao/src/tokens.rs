@@ -64,33 +64,32 @@ impl Tokens {
     /// when SIGHUP asks for it.
     pub fn watch(&self, registry: &mut Registry) -> Result<Watching, String> {
         figures::register(&self.verifier, self.file.as_ref(), registry);
-        let Some(file) = self.file.clone() else { return Ok(Watching(None)) };
+        let file = self.file.clone();
         let mut hangup = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
         let mut tick = tokio::time::interval(Duration::from_millis(TOKEN_KEY_FILE_EVERY_MS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Watching(Some(tokio::spawn(async move {
+        Ok(Watching(tokio::spawn(async move {
             loop {
                 let is_asked = tokio::select! {
                     _ = tick.tick() => false,
                     _ = hangup.recv() => true,
                 };
-                let file = file.clone();
+                // Without a file the signal asks for nothing; but it ends no process either.
+                let Some(file) = file.clone() else { continue };
                 let look = move || if is_asked { file.reread() } else { file.look() };
                 // Reading does not panic; without it the last good keys stay.
                 let _ = tokio::task::spawn_blocking(look).await;
             }
-        }))))
+        })))
     }
 }
 
 /// Ends the looking when it is dropped.
-pub struct Watching(Option<JoinHandle<()>>);
+pub struct Watching(JoinHandle<()>);
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        if let Some(looking) = &self.0 {
-            looking.abort();
-        }
+        self.0.abort();
     }
 }
 

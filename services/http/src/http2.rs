@@ -136,8 +136,12 @@ pub(crate) async fn drive(
             }
             let now = Instant::now();
             if cut_at.is_some_and(|cut_at| cut_at <= now) {
-                tracing::debug!(connection = number, "cut: its client takes no answers");
-                return Poll::Ready(());
+                if shared.under_way.load(Ordering::Relaxed) == 0 {
+                    tracing::debug!(connection = number, "cut: its client takes no answers");
+                    return Poll::Ready(());
+                }
+                // It had sent a request before it knew that the connection closes.
+                cut_at = Some(now + options.linger_timeout);
             }
             let deadline = shared.deadline(&options);
             if cut_at.is_none() && deadline.is_some_and(|deadline| deadline <= now) {

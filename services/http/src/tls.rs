@@ -66,13 +66,19 @@ trait Files: Send + Sync + 'static {
 struct Current<F: Files> {
     files: F,
     made: RwLock<Arc<F::Made>>,
-    /// What the files held when they were judged last: a bad one is logged once.
-    judged: Mutex<Vec<Option<Vec<u8>>>>,
+    judged: Mutex<Judged>,
+}
+
+/// What was found when the files were judged last.
+struct Judged {
+    contents: Vec<Option<Vec<u8>>>,
+    /// Why they were refused: a reason is logged once.
+    refused: Option<String>,
 }
 
 impl<F: Files> Current<F> {
     fn load(files: F) -> Result<Current<F>, String> {
-        let judged = Mutex::new(contents(&files));
+        let judged = Mutex::new(Judged { contents: contents(&files), refused: None });
         let made = files.make()?;
         Ok(Current { files, made: RwLock::new(Arc::new(made)), judged })
     }
@@ -81,23 +87,27 @@ impl<F: Files> Current<F> {
         self.made.read().clone()
     }
 
-    /// Takes changed files over; bad ones are refused, and what is in force stays. It blocks.
+    /// Takes changed files over; bad ones are refused, and what is in force stays. They are judged again even if they
+    /// have not changed since: they may have been read while they were written. It blocks.
     fn follow(&self) {
         let mut judged = self.judged.lock();
         let now = contents(&self.files);
-        if *judged == now {
+        if judged.contents == now && judged.refused.is_none() {
             return;
         }
-        *judged = now;
+        judged.contents = now;
         let files: Vec<_> = self.files.paths().into_iter().map(Path::display).map(|path| path.to_string()).collect();
         let files = files.join(", ");
         match self.files.make() {
             Ok(made) => {
+                judged.refused = None;
                 *self.made.write() = Arc::new(made);
                 tracing::info!(files, "new TLS certificates are in force");
             }
+            Err(reason) if judged.refused.as_ref() == Some(&reason) => {}
             Err(reason) => {
                 tracing::error!(files, error = reason, "new TLS certificates were refused; those in force stay");
+                judged.refused = Some(reason);
             }
         }
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::routing::get;
@@ -78,6 +78,17 @@ impl Client {
     }
 }
 
+/// `/held` says that it has started, and answers when it may finish.
+fn held(started: &Arc<Notify>, finish: &Arc<Notify>) -> axum::Router {
+    let (started, finish) = (started.clone(), finish.clone());
+    let held = get(move || async move {
+        started.notify_one();
+        finish.notified().await;
+        "held"
+    });
+    axum::Router::new().route("/held", held)
+}
+
 async fn read(response: Response<Incoming>) -> (StatusCode, String) {
     let (head, body) = response.into_parts();
     assert!(head.headers.contains_key("x-request-id"));
@@ -86,13 +97,15 @@ async fn read(response: Response<Incoming>) -> (StatusCode, String) {
 
 #[tokio::test]
 async fn requests_of_one_connection_are_answered_in_any_order_and_errors_are_problems() {
-    let one = secured(patient(), axum::Router::new()).await;
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let one = secured(patient(), held(&started, &finish)).await;
     let mut client = one.connect().await;
-    let slow = client.sender.send_request(Request::get("https://localhost/slow").body(Full::default()).unwrap());
-    let slow = tokio::spawn(slow);
+    let first = client.sender.send_request(Request::get("https://localhost/held").body(Full::default()).unwrap());
+    let first = tokio::spawn(first);
+    started.notified().await;
     assert_eq!(client.get("/hello").await, (StatusCode::OK, "hello".to_owned()));
-    assert!(!slow.is_finished());
-    assert_eq!(read(slow.await.unwrap().unwrap()).await.1, "slow");
+    finish.notify_one();
+    assert_eq!(read(first.await.unwrap().unwrap()).await.1, "held");
 
     let post = |body: Vec<u8>| {
         let request = Request::post("https://localhost/greet").header("content-type", "application/json");
@@ -113,30 +126,31 @@ async fn requests_of_one_connection_are_answered_in_any_order_and_errors_are_pro
 
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed_in_time_and_one_with_a_request_is_not() {
-    let options = ServeOptions { idle_timeout: Duration::from_millis(300), ..quick() };
-    let one = secured(options, axum::Router::new()).await;
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (head_timeout, idle_timeout) = (Duration::from_secs(2), Duration::from_millis(700));
+    let options = ServeOptions { head_timeout, idle_timeout, ..quick() };
+    let one = secured(options, held(&started, &finish)).await;
     let unused = one.connect().await;
     unused.ends_within(PATIENCE).await;
 
     let mut client = one.connect().await;
-    let began = Instant::now();
-    assert_eq!(client.get("/slow").await.1, "slow");
-    assert_eq!(client.get("/slow").await.1, "slow", "after {:?}", began.elapsed());
+    let answer = tokio::spawn(async move {
+        let answer = client.get("/held").await;
+        (client, answer)
+    });
+    started.notified().await;
+    // Longer than a connection may be idle, and than one that is closed is waited for.
+    tokio::time::sleep(3 * idle_timeout).await;
+    finish.notify_one();
+    let (client, answer) = answer.await.unwrap();
+    assert_eq!(answer.1, "held");
     client.ends_within(PATIENCE).await;
 }
 
 #[tokio::test]
 async fn draining_answers_what_is_under_way_and_closes_the_rest() {
     let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let held = {
-        let (started, finish) = (started.clone(), finish.clone());
-        get(move || async move {
-            started.notify_one();
-            finish.notified().await;
-            "held"
-        })
-    };
-    let one = secured(patient(), axum::Router::new().route("/held", held)).await;
+    let one = secured(patient(), held(&started, &finish)).await;
     let (idle, mut busy) = (one.connect().await, one.connect().await);
     let answer = tokio::spawn(async move { busy.get("/held").await });
     started.notified().await;

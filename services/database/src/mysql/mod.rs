@@ -1,4 +1,4 @@
-//! The MySQL protocol: MariaDB, MySQL 8, and what speaks like them: Galera, TiDB.
+//! The MySQL protocol: MariaDB, Galera, MySQL, and what speaks like them.
 
 pub mod connection;
 pub mod failure;

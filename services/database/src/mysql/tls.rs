@@ -70,10 +70,10 @@ impl TlsOptions {
             sqlx::Error::Tls(_) if cause(error).contains("does not support TLS") => {
                 Some("database.tls asks for it; the server has no certificate, or its TLS is switched off")
             }
-            // Not of the connection: sockets give other kinds.
+            // Of a connection only where a filter of this host forbids it.
             sqlx::Error::Io(io) if matches!(io.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
                 (self.level != TlsLevel::Off)
-                    .then_some("a file that database.ca_file, certificate_file or key_file names cannot be read")
+                    .then_some("a file that database.ca_file, certificate_file or key_file names cannot be read, or a packet filter of this host")
             }
             sqlx::Error::Io(io) => match io.get_ref()?.downcast_ref::<rustls::Error>()? {
                 InvalidCertificate(Expired | ExpiredContext { .. }) => Some("the server's certificate has expired"),

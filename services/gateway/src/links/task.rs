@@ -12,9 +12,12 @@ use hongbao_http::link::frame::{make_room, take};
 use hongbao_http::link::{LinkMetrics, ToGateway};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use super::link::{Link, Next, Standing};
 
+/// How long the end of a link may take to be sent.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether a link is used.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -70,7 +73,12 @@ async fn read(
             metrics.received(taken);
         }
         make_room(&mut buffer);
-        if reader.read_buf(&mut buffer).await.map_err(|error| error.to_string())? == 0 {
+        let read = match reader.read_buf(&mut buffer).await {
+            // A process that ends closes its sockets, and has no time to say so within TLS.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read.map_err(|error| error.to_string())?,
+        };
+        if read == 0 {
             return match link.usage() {
                 (_, false) if buffer.is_empty() => Ok(()),
                 _ => Err("the server has closed it".to_owned()),
@@ -84,7 +92,8 @@ async fn write(link: &Link, mut writer: impl AsyncWrite + Unpin, metrics: &LinkM
     loop {
         match link.next_soon(&mut frames).await {
             Some(count) => metrics.sent(count),
-            None => return Ok(()),
+            // Within TLS an end that was not announced is a broken connection. How this ends changes nothing here.
+            None => return timeout(CLOSE_WITHIN, writer.shutdown()).await.unwrap_or(Ok(())).or(Ok(())),
         }
         let mut rest = &frames[..];
         while !rest.is_empty() {

@@ -63,7 +63,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// A relative path starts at the folder of the settings file.
-pub fn begin_at(folder: &Path, files: [&mut Option<PathBuf>; 3]) {
+pub fn begin_at<const N: usize>(folder: &Path, files: [&mut Option<PathBuf>; N]) {
     for file in files.into_iter().flatten() {
         *file = folder.join(&*file);
     }

@@ -120,6 +120,7 @@ impl Installation {
         if let Some(folder) = file.parent() {
             installation.topology = folder.join(&installation.topology);
             installation.tls.start_in(folder);
+            installation.auth.begin_at(folder);
             installation.database.begin_at(folder);
             installation.cache.begin_at(folder);
         }

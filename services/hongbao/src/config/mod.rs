@@ -89,7 +89,8 @@ fn put(settings: &mut toml::Table, key: &str, value: &str) -> Result<(), String>
     // A number or a truth value is one; everything else is text.
     let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
     // Secrets stand in it: an error about its type would show them.
-    if last == "keys" && !parsed.as_ref().is_some_and(toml::Value::is_array) {
+    let is_list = |value: &toml::Value| value.as_array().is_some_and(|all| all.iter().all(toml::Value::is_table));
+    if last == "keys" && !parsed.as_ref().is_some_and(is_list) {
         return Err("it must be a list in TOML: [{ kid = \"…\", hs256_secret = \"…\" }]".to_owned());
     }
     table.insert(last.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));

@@ -1,12 +1,14 @@
 //! Secrets, and the settings that have them: how tokens are checked, and how tickets are made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::{Traffic, limits};
 use hongbao_envelope::shared::snapshot::SnapshotKey;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::client_files::begin_at;
 
 /// Known to everybody who can read this: good for a service on loopback only.
 const DEV_SECRET: &str = "hongbao-dev-secret-known-to-everybody";
@@ -85,6 +87,14 @@ pub struct NamedKey {
 }
 
 impl Auth {
+    /// Makes relative paths start in this folder.
+    pub fn begin_at(&mut self, folder: &Path) {
+        begin_at(folder, [&mut self.eddsa_public_key_file, &mut self.jwks_file]);
+        for key in &mut self.keys {
+            begin_at(folder, [&mut key.eddsa_public_key_file]);
+        }
+    }
+
     /// Puts the dev default where no key is given.
     pub fn complete(&mut self) {
         let is_given = self.eddsa_public_key_file.is_some() || self.jwks_file.is_some() || !self.keys.is_empty();

@@ -8,6 +8,8 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::text::{crates, documents, expanded, root, text_of, words_of_code};
 
 /// Documents name a file from the root, from their own folder, from the sources of a crate
@@ -106,5 +108,17 @@ fn every_command_of_make_that_a_document_names_exists() {
         for command in commands {
             assert!(makefile.contains(&format!("\n{command}:")), "{document} names `make {command}`");
         }
+    }
+}
+
+#[test]
+fn every_script_that_make_runs_is_executable() {
+    let makefile = text_of("Makefile");
+    let commands = makefile.lines().filter_map(|line| line.strip_prefix("\tops/")).map(|rest| format!("ops/{rest}"));
+    let scripts: Vec<String> = commands.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+    assert!(scripts.len() > 5, "{scripts:?}");
+    for script in scripts {
+        let mode = std::fs::metadata(root().join(&script)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{script}");
     }
 }

@@ -160,6 +160,24 @@ fn an_opening_over_tls_is_one_with_http_2_and_with_http_1_and_servers_ask_gatewa
     let links = metrics.lines().find_map(|line| line.strip_prefix("hongbao_gateway_links ")).unwrap();
     assert!(links.parse::<u32>().unwrap() > 0, "openings go over links, within TLS");
 
+    let broken = |port: u16, more: &[&str]| {
+        let url = format!("https://localhost:{port}/metrics");
+        let said = text(&one.curl(more).arg(&url).output().unwrap().stdout);
+        let counts = said.lines().filter(|line| line.starts_with("hongbao_") && line.contains("_links_broken_total "));
+        counts.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let of_client = [&one.of_client.certificate, &one.of_client.key].map(|path| path.to_str().unwrap());
+    // A link that its server leaves ends well, within TLS too; and so does one whose gateway stops.
+    server.end(Signal::TERM);
+    server = one.start("server");
+    wait_until(SOON, "the server to be back", || one.status() == 200);
+    one.send_and_open(&["--http2"], "2");
+    assert_eq!(broken(one.gateway, &[]), ["0", "0"]);
+    gateway.end(Signal::TERM);
+    gateway = one.start("gateway");
+    wait_until(SOON, "the gateway to be back", || one.status() == 200);
+    assert_eq!(broken(one.server, &["--cert", of_client[0], "--key", of_client[1]]), ["0"]);
+
     // Many requests of one connection at the same time.
     let url = format!("https://localhost:{}/v1/none?number=[1-200]", one.gateway);
     let more = ["--http2", "--parallel", "--parallel-max", "80", "--output", "/dev/null"];
@@ -183,7 +201,7 @@ fn an_opening_over_tls_is_one_with_http_2_and_with_http_1_and_servers_ask_gatewa
 
     gateway.end(Signal::TERM);
     server.end(Signal::TERM);
-    assert_eq!(one.log().matches("drained").count(), 2, "{}", one.log());
+    assert_eq!(one.log().matches("drained").count(), 4, "{}", one.log());
 }
 
 #[test]

@@ -58,6 +58,9 @@ pub(crate) async fn serve_link(
         Stream::Tls(tls) => Box::pin(link.serve(tokio::io::split(tls), outer, ids, metrics, options, quit)).await,
     };
     metrics.ended();
+    if result.is_ok() {
+        stream.close(options.linger_timeout).await;
+    }
     if let Err(reason) = result {
         metrics.broken();
         if let Some(suppressed) = door.log.take() {
@@ -147,7 +150,11 @@ impl Link {
                     self.wrote_at = Instant::now();
                 }
                 read = reader.read_buf(&mut self.frames.received), if may_read => {
-                    self.is_closed = read? == 0;
+                    self.is_closed = match read {
+                        // A process that ends closes its sockets, and has no time to say so within TLS.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && under_way.is_empty() => true,
+                        read => read? == 0,
+                    };
                     self.read_at = Instant::now();
                 }
                 () = look.as_mut() => {

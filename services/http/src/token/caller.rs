@@ -18,7 +18,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Refuses everybody but operators.
+    /// Refuses all but operators.
     pub fn require_operator(&self) -> Result<(), Problem> {
         if self.operator { Ok(()) } else { Err(Problem::new(Code::Forbidden, "this call is for operators")) }
     }

@@ -1,5 +1,5 @@
-//! The store over the MySQL protocol: MariaDB, MySQL 8, and what speaks like
-//! them: Galera, TiDB.
+//! The store over the MySQL protocol: MariaDB, Galera, MySQL, and what speaks like
+//! them.
 //!
 //! One [`MysqlStore`] is the databases of one SET. They are called `db_00` and so
 //! on and lie in one database server, or in a cluster of servers that looks like

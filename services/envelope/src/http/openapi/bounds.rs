@@ -88,7 +88,7 @@ fn name_audiences(schemas: &mut Map<String, Value>) {
     let (no_id, id) = (json!({ "type": "null" }), json!({ "type": "string", "pattern": NAME_PATTERN }));
     let mut forms = Vec::new();
     for (kind, name, description, id, required) in [
-        (AudienceType::Link, "LinkAudience", "Everybody who has the link.", no_id, &["type"][..]),
+        (AudienceType::Link, "LinkAudience", "Anyone who has the link.", no_id, &["type"][..]),
         (AudienceType::Group, "GroupAudience", "The members of a group.", id.clone(), &["type", "id"]),
         (AudienceType::User, "UserAudience", "One user.", id, &["type", "id"]),
     ] {
