@@ -165,9 +165,23 @@ impl Part {
         self.wait_until_ready();
     }
 
-    /// Stops it without ending it: connections stay open without an answer.
+    /// Stops it without ending it: connections stay open without an answer. Each of its threads stands still when this
+    /// returns: one that had yet to take the signal would answer one more statement.
     pub fn pause(&self) {
         self.signal("STOP");
+        let until = Instant::now() + READY_WITHIN;
+        while !self.stands_still() {
+            assert!(Instant::now() < until, "SIGSTOP has not stopped all threads");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        // The state stands behind the name, which is in parentheses and may hold any of them.
+        let state = |stat: String| stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        let mut states = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+        states.all(|stat| state(stat) == Some('T'))
     }
 
     /// Lets it go on after [`Part::pause`].

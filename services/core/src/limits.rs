@@ -343,6 +343,8 @@ pub const WORKER_BATCH_SIZE_MAX: u32 = 2_000;
 pub const WORKER_BATCH_SIZE_DEFAULT: u32 = 1_000;
 /// Bytes of a topology file at most.
 pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How long the end of a link may take to be sent.
+pub const LINK_CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often a gateway resolves the names of servers that are dead; those of the others in every fifth round.
 pub const NAMES_RESOLVED_EVERY: Duration = Duration::from_secs(1);
 /// How long it waits for the system's resolver.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 /// So many signs of life fit into the time after which the manager restarts a process.
-const SIGNS_PER_TIMEOUT: u32 = 4;
+const SIGNS_OF_LIFE: u32 = 4;
 
 /// A role listens. From now on a task of this runtime gives a sign of life several times within the time that
 /// the manager has set (`WATCHDOG_USEC`), each time when `lives` says that all else does run.
@@ -24,7 +24,7 @@ pub fn stopping() {
 }
 
 async fn give_signs_of_life(timeout: Duration, lives: impl Fn() -> bool) {
-    let mut turns = tokio::time::interval(timeout / SIGNS_PER_TIMEOUT);
+    let mut turns = tokio::time::interval(timeout / SIGNS_OF_LIFE);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turns.tick().await;

@@ -75,7 +75,7 @@ fn a_bad_file_is_refused_with_words_that_name_what_is_wrong() {
         ("name = \"a-w1\"", "name = \"a1\"", "the name is used twice"),
         ("name = \"g1\"", "name = \"g 1\"", "a name is"),
         ("127.0.0.1:9003", "127.0.0.1:9002", "is used twice"),
-        ("127.0.0.1:9003", "localhost", "invalid socket address"),
+        ("127.0.0.1:9003", "localhost", "is not a name or an IP address with a port"),
         ("[\"127.0.0.1:3307\"]", "[]", "has no database"),
         ("127.0.0.1:3307", "127.0.0.1", "neither host:port nor unix:/path"),
         ("unix:/run", "unix:run", "neither host:port nor unix:/path"),

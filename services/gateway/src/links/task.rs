@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use bytes::BytesMut;
-use hongbao_core::limits::FORWARD_IDLE_MS_MAX;
+use hongbao_core::limits::{FORWARD_IDLE_MS_MAX, LINK_CLOSE_WITHIN};
 use hongbao_http::Stream;
 use hongbao_http::link::frame::{make_room, take};
 use hongbao_http::link::{LinkMetrics, ToGateway};
@@ -16,8 +16,6 @@ use tokio::time::timeout;
 
 use super::link::{Link, Next, Standing};
 
-/// How long the end of a link may take to be sent.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether a link is used.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -93,7 +91,7 @@ async fn write(link: &Link, mut writer: impl AsyncWrite + Unpin, metrics: &LinkM
         match link.next_soon(&mut frames).await {
             Some(count) => metrics.sent(count),
             // Within TLS an end that was not announced is a broken connection. How this ends changes nothing here.
-            None => return timeout(CLOSE_WITHIN, writer.shutdown()).await.unwrap_or(Ok(())).or(Ok(())),
+            None => return timeout(LINK_CLOSE_WITHIN, writer.shutdown()).await.unwrap_or(Ok(())).or(Ok(())),
         }
         let mut rest = &frames[..];
         while !rest.is_empty() {

@@ -50,6 +50,7 @@ impl Installation {
             "topology = 'topology.toml'\ndev_calls = true\n[auth]\nhs256_secret = '{TOKEN_SECRET}'\n\
              [tickets]\nsecret = '{TICKET_SECRET}'\n[storage]\ndatabases = 1\ntables = 1\nwallet_databases = 1\n\
              [database]\nuser = 'hongbao'\npassword = 'hongbao'\n\
+             [cors]\norigins = ['https://app.example']\n\
              [tls.gateways]\ncertificate_file = '{}'\nkey_file = '{}'\n\
              [tls.servers]\ncertificate_file = '{}'\nkey_file = '{}'\nca_file = '{ca}'\nclient_ca_file = '{ca}'\n\
              client_certificate_file = '{}'\nclient_key_file = '{}'\n",
@@ -177,6 +178,16 @@ fn an_opening_over_tls_is_one_with_http_2_and_with_http_1_and_servers_ask_gatewa
     gateway = one.start("gateway");
     wait_until(SOON, "the gateway to be back", || one.status() == 200);
     assert_eq!(broken(one.server, &["--cert", of_client[0], "--key", of_client[1]]), ["0"]);
+
+    // A page of another origin asks beforehand.
+    let url = format!("https://localhost:{}/v1/envelopes", one.gateway);
+    let asks = ["--http2", "--request", "OPTIONS", "--dump-header", "-", "--header", "origin: https://app.example"];
+    let asked = one.curl(&asks).args(["--header", "access-control-request-method: POST", &url]).output().unwrap();
+    let head = text(&asked.stdout).to_lowercase();
+    assert!(
+        head.starts_with("http/2 204") && head.contains("access-control-allow-origin: https://app.example"),
+        "{head}"
+    );
 
     // Many requests of one connection at the same time.
     let url = format!("https://localhost:{}/v1/none?number=[1-200]", one.gateway);
