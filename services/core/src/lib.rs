@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`],
-//! [`transfer`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`manifest`], [`wire`], [`problem`], [`calls`].
+//! [`transfer`], [`order`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`manifest`], [`wire`], [`problem`], [`calls`].
 
 pub mod date;
 pub mod money;
@@ -15,6 +15,7 @@ pub mod split;
 pub mod envelope;
 mod envelope_limits;
 pub mod field;
+pub mod order;
 pub mod request;
 pub mod ticket;
 pub mod traffic;
@@ -43,6 +44,7 @@ pub use envelope::{Audience, Entry, EntryKind, Envelope, Journal, Kind, Opened, 
 pub use envelope_limits::Limits;
 pub use id::{EnvelopeId, Placement, Slot};
 pub use money::Fen;
+pub use order::{Order, OrderId, OrderKind, OrderState};
 pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use traffic::Traffic;

@@ -3,8 +3,12 @@
 //! Those that an operator configures are [`Limits`](crate::Limits) and the settings. A bound that is missing here
 //! is a defect; `--test domain bounds` finds it.
 
+mod orders;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+pub use self::orders::*;
 
 /// Bytes of a request body at most.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
