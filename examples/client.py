@@ -32,14 +32,14 @@ class Client:
         self.token = token
         self.give_up_after_s = give_up_after_s
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, key=None):
         """Every call may be repeated: so one without an answer, or with a problem that is
         `retryable`, is repeated until it is answered or the time is over."""
         deadline = time.monotonic() + self.give_up_after_s
         pause = 0.1
         while True:
             try:
-                return self.once(method, path, body)
+                return self.once(method, path, body, key)
             except Problem as problem:
                 if not problem.retryable:
                     raise
@@ -55,10 +55,12 @@ class Client:
                 raise failure
             time.sleep(wait)
 
-    def once(self, method, path, body):
+    def once(self, method, path, body, key=None):
         connection = http.client.HTTPConnection(self.address, timeout=10)
         try:
             headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+            if key:
+                headers["Idempotency-Key"] = key
             connection.request(method, path, body and json.dumps(body), headers)
             answer = connection.getresponse()
             text = answer.read()
@@ -69,8 +71,8 @@ class Client:
             connection.close()
 
     def send(self, **terms):
-        """Creates and pays. Of a `create` that was repeated one envelope stays unpaid, and is removed."""
-        envelope = self.call("POST", "/v1/envelopes", terms)
+        """Creates and pays. A `create` that is repeated under its key makes one envelope."""
+        envelope = self.call("POST", "/v1/envelopes", terms, key=str(uuid.uuid4()))
         return self.call("POST", f"/v1/envelopes/{envelope['id']}/pay")
 
     def open(self, envelope_id):

@@ -100,6 +100,8 @@ pub struct CallInfo {
     pub changes: bool,
     /// Where a gateway passes it on to.
     pub routing: Routing,
+    /// Whether a client may name it by an `Idempotency-Key`, and then repeat it.
+    pub takes_key: bool,
     /// Whether it needs a token.
     pub needs_token: bool,
     /// Whether it exists in installations for development alone.
@@ -136,10 +138,16 @@ impl Call {
         match self {
             Call::Create => CallInfo {
                 routing: Routing::OwnerOfNew,
+                takes_key: true,
                 problems: &[
                     (Code::IdConflict, "only at a server itself, if the request names an id that exists"),
                     (Code::Misdirected, ITSELF),
-                    (Code::OutcomeUnknown, "there may be another unpaid envelope, which cannot be opened"),
+                    (Code::IdempotencyConflict, "the key was used with another body"),
+                    (Code::Cancelled, "the envelope of this key was not made or paid in time, and is gone"),
+                    (
+                        Code::OutcomeUnknown,
+                        "ask again under the same key; without one that makes another unpaid envelope",
+                    ),
                 ],
                 ..changing("/v1/envelopes")
             },
@@ -232,7 +240,16 @@ impl Call {
 /// A call that changes something about an envelope, as most do that change anything.
 const fn changing(path: &'static str) -> CallInfo {
     let routing = Routing::Owner;
-    CallInfo { method: Method::Post, path, changes: true, routing, needs_token: true, is_dev: false, problems: &[] }
+    CallInfo {
+        method: Method::Post,
+        path,
+        changes: true,
+        routing,
+        takes_key: false,
+        needs_token: true,
+        is_dev: false,
+        problems: &[],
+    }
 }
 
 /// A call that reads, from any server.

@@ -27,7 +27,7 @@ impl FieldError {
 
 /// A number as it came in. Whether it is an integer, and one within the bounds,
 /// asks who knows the bounds: so one refusal says both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(from = "Anything")]
 pub struct Number(Option<i64>);
 

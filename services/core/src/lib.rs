@@ -1,7 +1,7 @@
 //! The pure domain of Hongbao. Nothing here does I/O, reads a clock or rolls a
 //! die: time and randomness are passed in, decisions come out as values.
 //!
-//! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`],
+//! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`], [`request_key`],
 //! [`transfer`], [`order`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`manifest`], [`wire`], [`problem`], [`calls`].
 
 pub mod date;
@@ -17,6 +17,7 @@ mod envelope_limits;
 pub mod field;
 pub mod order;
 pub mod request;
+pub mod request_key;
 pub mod ticket;
 pub mod traffic;
 pub mod transfer;
@@ -45,6 +46,7 @@ pub use envelope_limits::Limits;
 pub use id::{EnvelopeId, Placement, Slot};
 pub use money::Fen;
 pub use order::{Order, OrderId, OrderKind, OrderState};
+pub use request_key::{KeyedCall, KeyedRequest, RequestKey};
 pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use traffic::Traffic;

@@ -88,6 +88,8 @@ pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub const PAGE_MAX: u32 = 500;
 /// See [`PAGE_MAX`].
 pub const PAGE_DEFAULT: u32 = 100;
+/// Milliseconds for which the key of a request is kept, at least: two days.
+pub const REQUEST_KEYS_KEPT_MS: i64 = 2 * 86_400_000;
 /// Digits of the cursor of a page.
 pub const CURSOR_DIGITS_MAX: usize = 18;
 /// Fen that one top-up may bring: ten million yuan.
@@ -608,6 +610,7 @@ const _: () = assert!(
 const _: () = assert!(EXPORT_ANSWER_WITHIN.as_secs() < EXPORT_READ_WITHIN.as_secs());
 const _: () = assert!(EXPORT_READ_WITHIN.as_secs() < EXPORT_FILE_WITHIN.as_secs());
 const _: () = assert!(*EXPORT_AFTER_DAYS.start() >= *SEAL_AFTER_DAYS.start(), "only what is sealed is exported");
+const _: () = assert!(REQUEST_KEYS_KEPT_MS > NEW_ID_AGE_DAYS_MAX * 86_400_000, "what is made under a key keeps its id");
 const _: () = assert!(LEFT_AFTER_DAYS_MIN > NEW_ID_AGE_DAYS_MAX + 1);
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");

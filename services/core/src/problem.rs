@@ -36,6 +36,8 @@ pub enum Code {
     Cancelled,
     /// The id was used for something else.
     IdConflict,
+    /// The key was used for another request.
+    IdempotencyConflict,
     /// The body is over the limit.
     BodyTooLarge,
     /// The path exists, but not with this method.
@@ -60,7 +62,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 25] = [
+    pub const ALL: [Code; 26] = [
         Code::InvalidRequest,
         Code::BadRequest,
         Code::UriTooLong,
@@ -76,6 +78,7 @@ impl Code {
         Code::InsufficientFunds,
         Code::Cancelled,
         Code::IdConflict,
+        Code::IdempotencyConflict,
         Code::BodyTooLarge,
         Code::MethodNotAllowed,
         Code::Misdirected,
@@ -106,6 +109,7 @@ impl Code {
             Code::InsufficientFunds => ("insufficient_funds", 402, "The balance does not suffice", false),
             Code::Cancelled => ("cancelled", 409, "The envelope was cancelled", false),
             Code::IdConflict => ("id_conflict", 409, "The id was used for something else", false),
+            Code::IdempotencyConflict => ("idempotency_conflict", 409, "The key was used for another request", false),
             Code::BodyTooLarge => ("body_too_large", 413, "The body is too large", false),
             Code::MethodNotAllowed => ("method_not_allowed", 405, "Not with this method", false),
             Code::Misdirected => ("misdirected", 421, "Another server holds this envelope", true),
@@ -113,7 +117,7 @@ impl Code {
             Code::Busy => ("busy", 503, "Too much to do just now", true),
             Code::Unavailable => ("unavailable", 503, "The service cannot do this now", true),
             Code::Draining => ("draining", 503, "This server is going away", true),
-            Code::OutcomeUnknown => ("outcome_unknown", 504, "It may have happened or not: ask again", true),
+            Code::OutcomeUnknown => ("outcome_unknown", 504, "It may have happened or not", true),
             Code::Internal => ("internal", 500, "The server failed", true),
             Code::RequestTimeout => ("request_timeout", 408, "The request came too slowly", true),
         }
@@ -160,6 +164,10 @@ impl Code {
             Code::IdConflict => {
                 "Use a new id for what is new; repeat what is old with the same content as the first time."
             }
+            Code::IdempotencyConflict => {
+                "Use a new `Idempotency-Key` for what is new; repeat what is old with the body of the first time. Nothing \
+                 was done."
+            }
             Code::BodyTooLarge => "Send a smaller body: every good one fits. The connection is closed.",
             Code::MethodNotAllowed => "Use a method that the header `Allow` names.",
             Code::Misdirected => "Ask a gateway, which knows the server of each envelope.",
@@ -179,8 +187,9 @@ impl Code {
             }
             Code::OutcomeUnknown => {
                 "Repeat the same request, with pauses that grow, until it is answered: that answer is final. A payment \
-                 or an opening happens once however often it is asked for; the repeat of a `createEnvelope` may make \
-                 a second unpaid envelope, which moves no money."
+                 or an opening happens once however often it is asked for. So does a `createEnvelope` with an \
+                 `Idempotency-Key`; one without may have made an unpaid envelope, and its repeat makes another, which \
+                 moves no money."
             }
             Code::Internal => {
                 "Repeat the same request, with pauses that grow; if it stays so, report `request_id` to the operator \

@@ -1,6 +1,6 @@
 //! From a request to terms that cannot hold nonsense.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::envelope::{Audience, Envelope, Kind, Stage};
 use crate::envelope_limits::Limits;
@@ -17,8 +17,9 @@ pub const GREETING_DEFAULT: &str = "恭喜发财，大吉大利";
 /// Greetings that may be written, as a regular expression (ECMA-262): no control characters.
 pub const GREETING_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
-/// The body of `POST /v1/envelopes`.
-#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+/// The body of `POST /v1/envelopes`. Written again, as for the hash of a request under a key, it has what the client
+/// gave and no defaults: a field that is added later changes nothing for a body without it.
+#[derive(Clone, Debug, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateEnvelope {
     /// How the total is divided.
@@ -31,11 +32,13 @@ pub struct CreateEnvelope {
     #[schema(value_type = i64)]
     pub shares: Number,
     /// At most 64 characters, no control characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub greeting: Option<String>,
     /// Who may open it; everybody with the link by default.
-    #[serde(default, deserialize_with = "audience")]
+    #[serde(default, deserialize_with = "audience", skip_serializing_if = "Option::is_none")]
     pub audience: Option<AudienceBody>,
     /// How long it can be opened, from its payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>)]
     pub expires_in_s: Option<Number>,
 }

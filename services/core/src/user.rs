@@ -1,21 +1,16 @@
 //! Who sends and who opens.
 
-use std::fmt;
-
-use compact_str::CompactString;
-use serde::{Deserialize, Serialize};
-
 use crate::limits::NAME_CHARS_MAX;
 
-/// The reason why a user or group id is refused.
-pub(crate) fn must_be_a_name() -> String {
+/// The reason why a name is refused: the id of a user or a group, a request's key.
+pub fn must_be_a_name() -> String {
     format!("must be 1 to {NAME_CHARS_MAX} of A-Z a-z 0-9 _ -")
 }
 
-/// What a user or group id looks like, as a regular expression.
+/// What such a name looks like, as a regular expression.
 pub const NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
@@ -23,9 +18,9 @@ fn is_name(text: &str) -> bool {
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "CompactString", into = "CompactString")]
-        pub struct $name(CompactString);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "compact_str::CompactString", into = "compact_str::CompactString")]
+        pub struct $name(compact_str::CompactString);
 
         impl $name {
             /// 1 to 64 of `A-Za-z0-9_-`; `None` for anything else.
@@ -39,27 +34,29 @@ macro_rules! name_type {
             }
         }
 
-        impl TryFrom<CompactString> for $name {
+        impl TryFrom<compact_str::CompactString> for $name {
             type Error = String;
 
-            fn try_from(text: CompactString) -> Result<$name, Self::Error> {
+            fn try_from(text: compact_str::CompactString) -> Result<$name, Self::Error> {
                 if is_name(&text) { Ok($name(text)) } else { Err(must_be_a_name()) }
             }
         }
 
-        impl From<$name> for CompactString {
-            fn from(name: $name) -> CompactString {
+        impl From<$name> for compact_str::CompactString {
+            fn from(name: $name) -> compact_str::CompactString {
                 name.0
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
     };
 }
+
+pub(crate) use name_type;
 
 name_type! {
     /// A user, as the caller's identity provider names it (the token's `sub`).

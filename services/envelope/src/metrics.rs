@@ -1,5 +1,6 @@
 //! What an operator sees of the envelope server.
 
+use hongbao_wallet::Reserved;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -60,12 +61,52 @@ fn place_of(answer: &OpenAnswer) -> usize {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyedLabels {
+    outcome: &'static str,
+}
+
+/// Counts requests under a key by what was known of it.
+#[derive(Clone)]
+pub struct KeyedMetrics {
+    new: Counter,
+    repeated: Counter,
+    conflict: Counter,
+}
+
+impl KeyedMetrics {
+    fn register(registry: &mut Registry) -> KeyedMetrics {
+        let outcomes: Family<KeyedLabels, Counter> = Family::default();
+        let counter = |outcome| outcomes.get_or_create_owned(&KeyedLabels { outcome });
+        let metrics =
+            KeyedMetrics { new: counter("new"), repeated: counter("repeated"), conflict: counter("conflict") };
+        registry.register(
+            "hongbao_keyed_requests",
+            "Requests with an `Idempotency-Key`, by what it stood for",
+            outcomes,
+        );
+        metrics
+    }
+
+    /// Counts one.
+    pub fn count(&self, reserved: Reserved) {
+        match reserved {
+            Reserved::New => &self.new,
+            Reserved::Repeated(_) => &self.repeated,
+            Reserved::KeyConflict => &self.conflict,
+        }
+        .inc();
+    }
+}
+
 /// All metrics of the envelope server, registered once.
 pub struct ServerMetrics {
     queue_depth: Family<LaneLabels, Gauge>,
     shared: LaneMetrics,
     /// Envelopes in memory.
     pub live_envelopes: Gauge,
+    /// Requests under a key.
+    pub keyed: KeyedMetrics,
 }
 
 impl ServerMetrics {
@@ -76,6 +117,7 @@ impl ServerMetrics {
         let metrics = ServerMetrics {
             queue_depth: Family::default(),
             live_envelopes: Gauge::default(),
+            keyed: KeyedMetrics::register(registry),
             shared: LaneMetrics {
                 queue_depth: Gauge::default(),
                 queue_wait: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),

@@ -1,5 +1,6 @@
 //! Why a verb did not do what was asked.
 
+use hongbao_core::EnvelopeId;
 use hongbao_core::field::FieldError;
 use hongbao_core::limits::{ID_AHEAD_MS_MAX, ID_AHEAD_RETRY_S_MAX};
 use hongbao_database::DatabaseError;
@@ -25,6 +26,12 @@ pub enum Refusal {
     /// The id of a new envelope is that of another one.
     #[error("there is another envelope with this id")]
     IdTaken,
+    /// The key of the request stands for this id, which another SET holds.
+    #[error("the key of this request stands for an envelope of another SET")]
+    HeldElsewhere(EnvelopeId),
+    /// The key was used with another body.
+    #[error("this `Idempotency-Key` was used with another body")]
+    KeyConflict,
     /// There is nothing under this id for this caller.
     #[error("{NO_SUCH_ENVELOPE}")]
     NotFound,
@@ -52,6 +59,12 @@ pub enum Refusal {
     /// It may have happened or not. The cause is for the log.
     #[error("it may have happened or not; ask again, the answer will be final")]
     Unknown(String),
+    /// An envelope may have been made under an id that its sender does not know. The cause is for the log.
+    #[error(
+        "an envelope may have been made or not, which moved no money; asking again makes another one: with an \
+         `Idempotency-Key` it would be the same"
+    )]
+    PerhapsMade(String),
     /// A defect of ours. The cause is for the log.
     #[error("the service failed; the request id finds it in the log")]
     Internal(String),
@@ -62,6 +75,14 @@ impl Refusal {
     pub(crate) fn of_reading(self) -> Refusal {
         match self {
             Refusal::Unknown(cause) => Refusal::Unavailable(cause),
+            other => other,
+        }
+    }
+
+    /// The refusal of a request that cannot be repeated: its outcome stays unknown.
+    pub(crate) fn of_making_without_a_key(self) -> Refusal {
+        match self {
+            Refusal::Unknown(cause) => Refusal::PerhapsMade(cause),
             other => other,
         }
     }
@@ -113,11 +134,12 @@ impl From<Refusal> for Problem {
         let detail = refusal.to_string();
         let code = match refusal {
             Refusal::Invalid(error) => return error.into(),
-            Refusal::Misdirected => Code::Misdirected,
+            Refusal::Misdirected | Refusal::HeldElsewhere(_) => Code::Misdirected,
             Refusal::ClocksApart(ahead_ms) => {
                 return Problem::new(Code::Unavailable, detail).retry_after_s(known_after_s(ahead_ms));
             }
             Refusal::IdTaken => Code::IdConflict,
+            Refusal::KeyConflict => Code::IdempotencyConflict,
             Refusal::NotFound => Code::NotFound,
             Refusal::NotSender => Code::NotSender,
             Refusal::NotInvited => Code::NotInvited,
@@ -126,7 +148,9 @@ impl From<Refusal> for Problem {
             Refusal::Cancelled => Code::Cancelled,
             Refusal::Busy => Code::Busy,
             Refusal::Unavailable(cause) => return Problem::new(Code::Unavailable, detail).caused_by(cause),
-            Refusal::Unknown(cause) => return Problem::new(Code::OutcomeUnknown, detail).caused_by(cause),
+            Refusal::Unknown(cause) | Refusal::PerhapsMade(cause) => {
+                return Problem::new(Code::OutcomeUnknown, detail).caused_by(cause);
+            }
             Refusal::Internal(cause) => return Problem::new(Code::Internal, detail).caused_by(cause),
         };
         Problem::new(code, detail)

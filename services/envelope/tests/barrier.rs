@@ -43,7 +43,7 @@ async fn create(server: Arc<Server>) -> Result<EnvelopeView, Refusal> {
     let body = json!({ "kind": "lucky", "total_fen": 500, "shares": 5 });
     let request: CreateEnvelope = serde_json::from_value(body).unwrap();
     let sender = UserId::parse("sender").unwrap();
-    server.create(id(), request, &Caller { user: &sender, groups: &[] }, Seed::new([7; 32])).await
+    server.create(id(), request, None, &Caller { user: &sender, groups: &[] }, Seed::new([7; 32])).await
 }
 
 async fn detail(server: Arc<Server>) -> Result<Detail, Refusal> {

@@ -53,7 +53,7 @@ impl Bench {
         }))
         .unwrap();
         let user = user(name);
-        self.server.create(id, request, &Caller { user: &user, groups: &[] }, Seed::new([seed; 32])).await
+        self.server.create(id, request, None, &Caller { user: &user, groups: &[] }, Seed::new([seed; 32])).await
     }
 }
 

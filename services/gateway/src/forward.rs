@@ -1,17 +1,19 @@
 //! A request on its way to a server: as HTTP has it, and as a link has it.
 
 use axum::body::Bytes;
+use hongbao_core::EnvelopeId;
 use hongbao_core::calls::Call;
 use hongbao_http::HotRequest;
-use hongbao_http::hop::DEADLINE_MS;
+use hongbao_http::hop::{DEADLINE_MS, ENVELOPE_ID};
 use hongbao_http::link::LinkRequest;
 use hongbao_http::mark::REHEARSAL;
 use hongbao_http::request_id::X_REQUEST_ID;
 use hongbao_http::request_span::propagate;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use http_body_util::Full;
+use tokio::time::Instant;
 
 use crate::fleet::Key;
 
@@ -21,6 +23,17 @@ pub(crate) struct Forward<'a> {
     /// By what its server is chosen.
     pub(crate) key: Key,
     pub(crate) message: Message<'a>,
+    /// By when it has to be answered; `None`: as long from now on as the gateway gives it.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Tells the server the id of a new envelope, in the headers of a request.
+pub(crate) fn put_id(headers: &mut HeaderMap, id: EnvelopeId) {
+    let text = HeaderValue::try_from(id.to_string()).expect("an id is made of hex digits and dashes");
+    headers.insert(ENVELOPE_ID, text);
+    if let Some(span) = hongbao_trace::current() {
+        span.record("envelope_id", id.to_string());
+    }
 }
 
 /// What passes.
@@ -32,6 +45,14 @@ pub(crate) enum Message<'a> {
 }
 
 impl Forward<'_> {
+    /// The same for the owner of another envelope, in what is left of its time.
+    pub(crate) fn renamed(mut self, id: EnvelopeId, deadline: Instant) -> Self {
+        if let Message::Http(parts, _) = &mut self.message {
+            put_id(&mut parts.headers, id);
+        }
+        Forward { key: Key::Envelope(id), deadline: Some(deadline), ..self }
+    }
+
     /// For a connection of HTTP, with the milliseconds that are left for its answer.
     pub(crate) fn to_http(&self, left_ms: HeaderValue) -> Request<Full<Bytes>> {
         let mut request = match &self.message {

@@ -27,7 +27,7 @@ use crate::births;
 use crate::client::SendError;
 use crate::edge::Edge;
 use crate::fleet::{Fleets, Key};
-use crate::forward::{Forward, Message};
+use crate::forward::{Forward, Message, put_id};
 use crate::headers::{strip_request, strip_response};
 use crate::metrics::GatewayMetrics;
 use crate::options::GatewayOptions;
@@ -113,11 +113,7 @@ impl Proxy {
             (Routing::OwnerOfNew, _) if admitted.creates => {
                 let now = self.shared.edge.clock.now();
                 let id = births::mint(&self.shared.fleets.current(), now, admitted.traffic)?;
-                let text = HeaderValue::try_from(id.to_string()).expect("an id is made of hex digits and dashes");
-                if let Some(span) = hongbao_trace::current() {
-                    span.record("envelope_id", id.to_string());
-                }
-                parts.headers.insert(ENVELOPE_ID, text);
+                put_id(&mut parts.headers, id);
                 Key::Envelope(id)
             }
             _ => Key::Number(match &admitted.caller {
@@ -125,8 +121,22 @@ impl Proxy {
                 None => self.shared.turn.fetch_add(1, Ordering::Relaxed),
             }),
         };
-        let message = Message::Http(Box::new(parts), body);
-        Ok(self.ask(admitted.traffic, &Forward { call, key, message }).await?.into_response())
+        let deadline = Instant::now() + self.answer_within();
+        let forward = Forward { call, key, message: Message::Http(Box::new(parts), body), deadline: None };
+        let response = self.ask(admitted.traffic, &forward).await?.into_response();
+        let Some(first) = named_instead(call, &response) else { return Ok(response) };
+        // The request's key stands for another envelope: its owner is asked, under its id, and nobody else.
+        let response = self.ask(admitted.traffic, &forward.renamed(first, deadline)).await?.into_response();
+        match named_instead(call, &response) {
+            None => Ok(response),
+            Some(_) => {
+                Err(Problem::new(Code::Unavailable, "the envelope of this key is moving between servers").into())
+            }
+        }
+    }
+
+    fn answer_within(&self) -> Duration {
+        Duration::from_millis(self.shared.options.answer_within_ms)
     }
 
     /// A grab or an opening of live traffic, with the same checks in the same order.
@@ -134,7 +144,7 @@ impl Proxy {
         self.check_room(request.id, Traffic::Live)?;
         self.shared.edge.admit_hot(request.token)?;
         let (call, key) = (request.call, Key::Envelope(request.id));
-        self.ask(Traffic::Live, &Forward { call, key, message: Message::Hot(request) }).await
+        self.ask(Traffic::Live, &Forward { call, key, message: Message::Hot(request), deadline: None }).await
     }
 
     /// Refuses what the server of its envelope has no room for, before it costs a
@@ -152,7 +162,7 @@ impl Proxy {
         let shared = &*self.shared;
         let metrics = shared.metrics.of(traffic == Traffic::Shadow);
         let began = Instant::now();
-        let deadline = began + Duration::from_millis(shared.options.answer_within_ms);
+        let deadline = forward.deadline.unwrap_or_else(|| began + self.answer_within());
         let mut fleet = shared.fleets.current();
         let mut tried: Vec<Arc<Upstream>> = Vec::new();
         let mut redirected = false;
@@ -160,7 +170,7 @@ impl Proxy {
         while tried.len() < FORWARD_ATTEMPTS_MAX {
             let Some(upstream) = fleet.choose(key, &tried) else { break };
             let in_flight = upstream.enter(traffic).ok_or_else(no_room)?;
-            let is_first = tried.is_empty() && !redirected;
+            let is_first = tried.is_empty() && !redirected && forward.deadline.is_none();
             let left = || deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
             let sent = self.transport.send(upstream, forward, if is_first { None } else { Some(left()) });
             let grace = Duration::from_millis(shared.options.answer_grace_ms);
@@ -269,15 +279,25 @@ fn no_room() -> Problem {
 /// The envelope that a server says is not its SET's.
 fn misdirected(answer: &Answer, key: Key) -> Option<EnvelopeId> {
     match key {
-        Key::Envelope(id) if answer.status() == StatusCode::MISDIRECTED_REQUEST => Some(id),
+        Key::Envelope(id) if answer.is_misdirected() => Some(id),
         _ => None,
     }
 }
 
+/// The envelope whose owner has to be asked instead, because the request's key stands for it.
+fn named_instead(call: Call, response: &Response) -> Option<EnvelopeId> {
+    let is_another = call.info().takes_key && response.status() == StatusCode::MISDIRECTED_REQUEST;
+    EnvelopeId::parse(response.headers().get(ENVELOPE_ID).filter(|_| is_another)?.to_str().ok()?)
+}
+
 /// The request was perhaps sent, and there is no answer.
 fn given_up(call: Call, upstream: &Upstream, reason: String) -> Problem {
-    let problem = match call.info().changes {
-        true => Problem::new(Code::OutcomeUnknown, "the server did not answer: ask again, the answer is then final"),
+    const UNKNOWN: &str = "the server did not answer: ask again, the answer is then final";
+    const UNKNOWN_UNLESS_KEYED: &str = "the server did not answer: with the same `Idempotency-Key` the next answer is final, and without one asking \
+         again makes another envelope";
+    let info = call.info();
+    let problem = match info.changes {
+        true => Problem::new(Code::OutcomeUnknown, if info.takes_key { UNKNOWN_UNLESS_KEYED } else { UNKNOWN }),
         false => Problem::new(Code::Unavailable, "the server did not answer"),
     };
     problem.caused_by(format!("{}: {reason}", upstream.name))

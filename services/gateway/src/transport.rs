@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use hongbao_http::hop::ENVELOPE_ID;
 use hongbao_http::hot::Found;
 use hongbao_http::link::LinkAnswer;
 use http::{HeaderValue, Response, StatusCode};
@@ -48,6 +49,13 @@ impl Answer {
             Answer::Found(_) => StatusCode::OK,
             Answer::Other(response) => response.status(),
         }
+    }
+
+    /// Whether the server says that it does not hold the envelope that it was asked for, and not that it should be
+    /// another one.
+    pub(crate) fn is_misdirected(&self) -> bool {
+        matches!(self, Answer::Other(response) if response.status() == StatusCode::MISDIRECTED_REQUEST
+            && !response.headers().contains_key(ENVELOPE_ID))
     }
 }
 

@@ -4,7 +4,8 @@
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
-/// The id that was minted for a new envelope.
+/// The id that was minted for a new envelope. In the answer to one that is misdirected: the id that its key stands for,
+/// whose owner the gateway asks next.
 pub const ENVELOPE_ID: HeaderName = HeaderName::from_static("x-hongbao-envelope-id");
 /// Milliseconds that are left for the answer.
 pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-ms");

@@ -14,6 +14,7 @@
 
 mod batches;
 mod books;
+mod guards;
 mod ids;
 mod reading;
 
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 pub use self::batches::*;
 pub use self::books::*;
+pub use self::guards::*;
 pub use self::ids::*;
 pub use self::reading::*;
 
@@ -64,6 +66,11 @@ macro_rules! wallet_behaviours {
             a_scan_gives_every_transfer_once_and_each_users_in_order
             accounts_are_paged_each_once
             a_scan_gives_the_balances_before_and_after_each_transfer
+            a_key_stands_for_the_id_that_came_with_it_first
+            a_key_with_another_body_is_a_conflict
+            each_user_has_keys_of_its_own
+            of_many_concurrent_requests_under_one_key_one_is_new
+            keys_are_forgotten_when_they_are_old
             an_idle_wallet_answers_and_tells_its_durability
         }
     };

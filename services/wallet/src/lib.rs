@@ -10,14 +10,17 @@
 //! many as there are databases.
 
 mod error;
+mod guards;
 mod ledger;
 mod months;
 pub mod mysql;
+mod request_keys;
 mod row;
 pub mod sqlite;
 mod writer;
 
 pub use self::error::WalletError;
+pub use self::guards::{NewEnvelope, Reserved, WalletGuards};
 pub use self::months::{
     Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,
 };
@@ -91,7 +94,7 @@ pub const TOP_UPS: &str = "#top_ups";
 /// after a [`Barrier`]; the outcomes of [`Wallet::transfer`] are durable, also those
 /// that say what an earlier transfer has done.
 #[async_trait]
-pub trait Wallet: WalletReads + WalletScans + WalletMonths + Barrier + 'static {
+pub trait Wallet: WalletReads + WalletScans + WalletMonths + WalletGuards + Barrier + 'static {
     /// Executes transfers, each at most once; durable when it returns. One outcome
     /// for each, in the same order. A refused transfer does not disturb its
     /// neighbours.

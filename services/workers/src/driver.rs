@@ -32,6 +32,7 @@ use crate::activate::Activate;
 use crate::clock::ClockGuard;
 use crate::credit::Credit;
 use crate::export::Export;
+use crate::forget_keys::ForgetKeys;
 use crate::job::{Job, JobError, Ports, RunReport, catch_panic};
 use crate::lease::{self, Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
@@ -40,7 +41,7 @@ use crate::refund::Refund;
 use crate::seal::Seal;
 use crate::seal_months::SealMonths;
 
-/// Purges, seals and exports may be late, and look for work so many times less often than other jobs.
+/// Purges, seals, exports and what forgets keys may be late, and look for work so many times less often than other jobs.
 const LATE_IDLE_FACTOR: u32 = 50;
 
 /// The shares of the time that a job works, in percent: with as much to do as arrives, and when nothing arrives.
@@ -56,7 +57,7 @@ pub struct WorkerOptions {
     pub duty_percent: u32,
     /// The share that it works when nothing new arrives.
     pub duty_percent_max: u32,
-    /// The share of the time that each job works that may be late: purges, seals, exports. In percent. It is more where
+    /// The share of the time that each job works that may be late: purges, seals, exports and the like. In percent. It is more where
     /// a single run takes half a minute and longer, for the rest after it is ten minutes at most.
     pub late_duty_percent: u32,
     /// How often credits look for work when there is little, in milliseconds; after a quiet time they do so less and
@@ -80,7 +81,7 @@ impl Default for WorkerOptions {
             // At the peak three quarters are left to openings; credits catch up after it.
             duty_percent: 25,
             duty_percent_max: 90,
-            // All four of them together less than a job that users wait for at its least.
+            // All of them together no more than a job that users wait for at its least.
             late_duty_percent: 5,
             // Far below the second in which a credit should appear.
             credit_idle_ms: 50,
@@ -175,6 +176,7 @@ impl WorkerSet {
         let seal = Seal::new(ports.clone(), zone_offset_s, options.seal_after_days);
         let export = export_after_days.map(|days| Export::new(ports.clone(), zone_offset_s, days));
         let seal_months = SealMonths::new(ports.clone(), zone_offset_s);
+        let forget_keys = ForgetKeys::new(ports.clone());
         let activate = Activate::new(ports, zone_offset_s, limits);
         let [idle, credit_idle] = [options.idle_ms, options.credit_idle_ms].map(Duration::from_millis);
         let mut jobs = vec![
@@ -184,6 +186,7 @@ impl WorkerSet {
             Scheduled::late(Box::new(purge), options),
             Scheduled::late(Box::new(seal), options),
             Scheduled::late(Box::new(seal_months), options),
+            Scheduled::late(Box::new(forget_keys), options),
         ];
         jobs.extend(export.map(|job| Scheduled::late(Box::new(job), options)));
         WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)

@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
-//! [`purge`], [`seal`], [`seal_months`], [`export`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`purge`], [`seal`], [`seal_months`], [`export`], [`forget_keys`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod activate;
 pub mod credit;
 pub mod export;
+pub mod forget_keys;
 pub mod purge;
 pub mod refund;
 pub mod seal;

@@ -9,7 +9,7 @@ use axum::RequestPartsExt as _;
 use axum::extract::{FromRef as _, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use hongbao_core::calls::Call;
 use hongbao_core::field::Number;
 use hongbao_core::request::CreateEnvelope;
@@ -19,6 +19,7 @@ use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, Verifier, hop, j
 use serde::Deserialize;
 
 use super::App;
+use super::request_key::KeyInHeader;
 use super::traffic::SelectedServer;
 use crate::refusal::Refusal;
 use crate::server;
@@ -96,7 +97,7 @@ pub(super) fn caller_of(caller: &Caller) -> server::Caller<'_> {
 
 /// Make an envelope.
 ///
-/// It must be paid before it can be opened.
+/// It must be paid before it can be opened. Under an `Idempotency-Key` it is made once, however often it is asked for.
 #[utoipa::path(post, path = Call::Create.path(), operation_id = "createEnvelope", tag = "envelopes",
     request_body = CreateEnvelope,
     responses((status = 201, description = "The envelope, which is not paid yet.", body = EnvelopeView)))]
@@ -105,6 +106,7 @@ pub async fn create(
     NewId(id): NewId,
     caller: Caller,
     _: NoQuery,
+    KeyInHeader(key): KeyInHeader,
     Json(request): Json<CreateEnvelope>,
 ) -> Result<Response, Problem> {
     let mut seed = [0; 32];
@@ -112,8 +114,22 @@ pub async fn create(
     if let Some(span) = hongbao_trace::current() {
         span.record("envelope_id", id.to_string());
     }
-    let envelope = server.create(id, request, &caller_of(&caller), Seed::new(seed)).await?;
+    let envelope = match server.create(id, request, key, &caller_of(&caller), Seed::new(seed)).await {
+        Err(Refusal::HeldElsewhere(first)) => return Ok(ask_the_owner_of(first)),
+        made => made?,
+    };
+    if let Some(span) = hongbao_trace::current() {
+        span.record("envelope_id", envelope.id.to_string());
+    }
     Ok(json_response(StatusCode::CREATED, &envelope))
+}
+
+/// The answer that sends a gateway to the owner of another envelope; no client gets it from there.
+fn ask_the_owner_of(first: EnvelopeId) -> Response {
+    let mut response = Problem::from(Refusal::HeldElsewhere(first)).into_response();
+    let id = HeaderValue::try_from(first.to_string()).expect("an id is made of hex digits and dashes");
+    response.headers_mut().insert(hop::ENVELOPE_ID, id);
+    response
 }
 
 /// Pay for an envelope.

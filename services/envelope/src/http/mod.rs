@@ -7,6 +7,7 @@ mod hot;
 pub mod openapi;
 pub mod operator;
 mod page;
+pub mod request_key;
 pub mod traffic;
 pub mod wallet;
 

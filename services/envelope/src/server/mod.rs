@@ -32,7 +32,7 @@ use crate::context::OpeningContext;
 use crate::held::HeldIds;
 use crate::lane::{Lane, LaneQueue};
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
-use crate::metrics::{LaneMetrics, ServerMetrics};
+use crate::metrics::{KeyedMetrics, LaneMetrics, ServerMetrics};
 use crate::permits::Permits;
 use crate::presence::Presence;
 use crate::refusal::Refusal;
@@ -75,6 +75,7 @@ pub struct Server {
     /// By number of the [writer](Store::writer_of).
     lanes: Vec<Option<LaneQueue>>,
     direct: Arc<OpeningContext>,
+    keyed: KeyedMetrics,
 }
 
 /// The tasks of a server: its lanes, its sweeper, and what reads the fence.
@@ -144,7 +145,8 @@ impl Server {
         let fence = tokio::spawn(held.clone().follow_forever(parts.store.clone()));
         let tasks = ServerTasks { lanes: tasks, sweeper, fence, permits: parts.permits.clone() };
         let presence = Presence::new(parts.clock.now());
-        (Arc::new(Server { parts, held, live, presence, lanes, direct }), tasks)
+        let keyed = metrics.keyed.clone();
+        (Arc::new(Server { parts, held, live, presence, lanes, direct, keyed }), tasks)
     }
 
     /// An id for a new envelope that is ours, where no gateway has minted one.

@@ -158,7 +158,7 @@ impl Service {
         let caller = Caller { user: &sender, groups: &[] };
         let body = serde_json::json!({ "kind": "lucky", "total_fen": 1_000, "shares": shares });
         let request = serde_json::from_value(body).unwrap();
-        server.create(id, request, &caller, Seed::new([7; 32])).await.expect("no send is refused");
+        server.create(id, request, None, &caller, Seed::new([7; 32])).await.expect("no send is refused");
         if is_paid {
             server.pay(id, &caller).await.expect("no payment is refused");
         }

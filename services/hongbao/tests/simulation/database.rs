@@ -277,6 +277,7 @@ impl WalletFaults for Database<dyn Wallet> {
 fn effect_in_wallet(verb: WalletVerb) -> Effect {
     match verb {
         WalletVerb::Transfer | WalletVerb::BeginMonth | WalletVerb::PutMonth | WalletVerb::SealMonth => Effect::Write,
+        WalletVerb::Reserve | WalletVerb::PurgeKeys => Effect::Write,
         WalletVerb::Barrier => Effect::Barrier,
         WalletVerb::Ping
         | WalletVerb::Balance

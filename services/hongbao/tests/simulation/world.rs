@@ -166,7 +166,7 @@ impl World {
         };
         let id = EnvelopeId::mint(self.clock.now(), dice.random());
         let caller = Caller { user: &sender, groups: &[] };
-        let created = self.server(dice).create(id, request.clone(), &caller, Seed::new(dice.random())).await;
+        let created = self.server(dice).create(id, request.clone(), None, &caller, Seed::new(dice.random())).await;
         let asked = Known::asked(sender.clone(), request, Fen::new(total).unwrap(), shares as u32);
         let known = Known { exists: created.is_ok(), ..asked };
         self.model.envelopes.push(id);
@@ -178,7 +178,7 @@ impl World {
         let Some(id) = self.some_envelope(dice) else { return };
         let Known { sender, request, .. } = &self.model.of[&id];
         let caller = Caller { user: sender, groups: &[] };
-        let made = self.server(dice).create(id, request.clone(), &caller, Seed::new(dice.random())).await;
+        let made = self.server(dice).create(id, request.clone(), None, &caller, Seed::new(dice.random())).await;
         match made {
             Ok(_) => self.model.of.get_mut(&id).unwrap().exists = true,
             Err(refusal) => self.check_refusal(id, refusal),
@@ -259,7 +259,8 @@ impl World {
         let known = &self.model.of[&id];
         match refusal {
             Refusal::NotFound => assert!(!known.paid, "I3: the paid envelope {id} was not found"),
-            Refusal::NotInvited | Refusal::Busy | Refusal::Unavailable(_) | Refusal::Unknown(_) => {}
+            Refusal::NotInvited | Refusal::Busy | Refusal::Unavailable(_) => {}
+            Refusal::Unknown(_) | Refusal::PerhapsMade(_) => {}
             other => panic!("{id}: {other:?}"),
         }
     }

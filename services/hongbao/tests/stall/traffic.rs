@@ -228,7 +228,7 @@ impl Client {
         let request = serde_json::from_value(body).expect("it is the body of a request");
         let caller = sender.clone();
         let ask = async move |server: Arc<Server>| {
-            server.create(id, request, &Caller { user: &caller, groups: &[] }, seed).await
+            server.create(id, request, None, &Caller { user: &caller, groups: &[] }, seed).await
         };
         let exists = matches!(self.ask(place, id, sender, server, ask).await, Some(Ok(_)));
         if exists {

@@ -12,8 +12,8 @@ use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use hongbao_wallet::{
-    AccountRow, Boundaries, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, Posted, ShardPlace, UserAt, Wallet,
-    WalletError, WalletMonths, WalletReads, WalletScans,
+    AccountRow, Boundaries, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, Posted, Reserved,
+    ShardPlace, UserAt, Wallet, WalletError, WalletGuards, WalletMonths, WalletReads, WalletScans,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -39,6 +39,8 @@ pub enum WalletVerb {
     BeginMonth,
     PutMonth,
     SealMonth,
+    Reserve,
+    PurgeKeys,
     Books,
     Barrier,
 }
@@ -177,4 +179,9 @@ with_faults! { WalletMonths {
     [fn shards(&self) -> Vec<ShardPlace> {
         self.inner.now().shards()
     }]
+} }
+
+with_faults! { WalletGuards {
+    Reserve => reserve(envelope: &NewEnvelope) -> Reserved;
+    PurgeKeys => purge_keys(shard: u8, before: Timestamp, limit: u32) -> u32;
 } }

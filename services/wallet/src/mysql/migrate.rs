@@ -41,6 +41,13 @@ pub(super) const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 4,
     },
+    // Earlier programs would make another envelope for a request that is repeated under its key.
+    Migration {
+        name: "0005_request_keys",
+        sql: include_str!("../../../../sql/mysql/wallet/0005_request_keys.sql"),
+        target: Target::Database,
+        version: 5,
+    },
 ]);
 /// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
@@ -176,8 +183,9 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
     within(limit, lease.connection().fetch_optional(sqlx::raw_sql(ask))).await.map(|row| row.is_some())
 }
 
-/// The unique keys that a database must have; those of transfers see to it that each is written once (I6).
-const KEYS: [(&str, &str); 12] = [
+/// The unique keys that a database must have; those of transfers see to it that each is written once (I6), that
+/// of requests that a key stands for one id.
+const KEYS: [(&str, &str); 13] = [
     ("transfer", "position"),
     ("transfer", "id"),
     ("ledger", "one"),
@@ -189,6 +197,7 @@ const KEYS: [(&str, &str); 12] = [
     ("month_balance", "user_id,number"),
     ("month_tie", "number,date"),
     ("month_attempt", "one"),
+    ("request_key", "user_id,call_kind,request_key"),
     BARRIER_KEY,
 ];
 

@@ -9,6 +9,7 @@
 //! | the transfers, by row counts | 1 to 16; 2 for 512, 4 for 1,024, 8 for 2,048 |
 //! | the balances of the system's accounts | 1 |
 
+mod guards;
 mod months;
 mod reads;
 mod scans;
@@ -33,6 +34,8 @@ use crate::writer::{Queue, Transact, TransactError, check_size};
 use crate::{Wallet, WalletError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
+/// The migrations of a ledger that has sealed months.
+const MIGRATIONS_WITH_MONTHS: usize = 3;
 /// The file's name. One file is the whole ledger.
 pub const FILE: &str = "wallet_00.sqlite";
 
@@ -75,6 +78,11 @@ impl SqliteWallet {
         &self.file
     }
 
+    /// Refuses where the ledger is only read.
+    fn writable(&self) -> Result<&Queue, WalletError> {
+        self.queue.as_ref().ok_or_else(|| WalletError::Unavailable("the ledger was opened read-only".to_owned()))
+    }
+
     fn readers(&self) -> Result<&SqlitePool, WalletError> {
         self.file.usable()?;
         Ok(self.file.readers())
@@ -95,14 +103,14 @@ impl Transact for FileWriter {
 }
 
 /// What may only be read cannot be upgraded. A ledger of before there were marks of folders, or
-/// sealed months, can be read as it is: what came after its first step is not read. Tells whether it has all of them.
+/// sealed months, can be read as it is: what came after its first step is not read. Tells whether it has months.
 async fn check_version(file: &SqliteFile) -> Result<bool, String> {
     let mut connection = file.readers().acquire().await.map_err(|error| error.to_string())?;
     let applied = connection.list_applied_migrations().await.map_err(|error| error.to_string())?;
     let is_same = (1..=MIGRATIONS.iter().count()).contains(&applied.len())
         && applied.iter().zip(MIGRATIONS.iter()).all(|(is, should)| is.checksum == should.checksum);
     if is_same {
-        Ok(applied.len() == MIGRATIONS.iter().count())
+        Ok(applied.len() >= MIGRATIONS_WITH_MONTHS)
     } else {
         Err("the ledger is of another version than this program".to_owned())
     }
@@ -123,9 +131,7 @@ impl Barrier for SqliteWallet {
 #[async_trait]
 impl Wallet for SqliteWallet {
     async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
-        let Some(queue) = &self.queue else {
-            return Err(WalletError::Unavailable("the ledger was opened read-only".to_owned()));
-        };
+        let queue = self.writable()?;
         check_size(&transfers)?;
         if transfers.is_empty() {
             return Ok(Vec::new());

@@ -58,6 +58,7 @@ pub async fn empty_homes() -> (Vec<DatabaseServer>, MutexGuard<'static, bool>) {
         if !sql(&shared_nodes(), &format!("SELECT 1 FROM {db}.transfer LIMIT 1")).await.is_empty() {
             sql(&shared_nodes(), &format!("TRUNCATE {db}.transfer")).await;
         }
+        sql(&shared_nodes(), &format!("DELETE FROM {db}.request_key")).await;
         let zero = "clearing_fen = 0, top_ups_fen = 0, last_position = 0";
         sql(&shared_nodes(), &format!("UPDATE {db}.ledger SET {zero}")).await;
     }

@@ -18,6 +18,8 @@ use crate::permits::Counter;
 
 /// The id of a request.
 pub(super) const REQUEST_ID: &str = "walk-through-1";
+/// The key of one.
+pub(super) const REQUEST_KEY: &str = "new-year-family-1";
 const ENVELOPE: &str = "019c6a3e-5c00-7c3a-9d15-7e3b1f0a2b4c";
 const TICKET: &str = "AAABnGo_RmCqN0SLbYd0bQ3V8uJk1ZxW";
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJsaSIsImV4cCI6MTc3MTM0NDAwMH0.c2lnbmF0dXJl";

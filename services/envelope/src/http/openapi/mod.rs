@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use hongbao_core::Limits;
 use hongbao_core::calls::{Call, Routing};
+use hongbao_core::user::NAME_PATTERN;
 use hongbao_core::wire::ProblemBody;
 use hongbao_http::mark::REHEARSAL;
 use hongbao_http::request_id::X_REQUEST_ID;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::request_key::IDEMPOTENCY_KEY;
 use super::{dev, handlers};
 
 #[derive(OpenApi)]
@@ -86,6 +88,7 @@ pub fn document(offer: &Offer<'_>) -> Value {
     names::give(&mut document);
     problems::add(&mut document, offer.takes_rehearsals);
     add_headers(&mut document, offer.takes_rehearsals);
+    add_keys(&mut document);
     bounds::bind(&mut document, offer.limits);
     answers::bind(&mut document);
     examples::add(&mut document, offer.limits);
@@ -113,6 +116,18 @@ fn add_headers(document: &mut Value, takes_rehearsals: bool) {
         let operation = operation.as_object_mut().expect("an operation is an object");
         let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
         parameters.as_array_mut().expect("parameters are a list").extend(headers);
+    }
+}
+
+/// The header by which a client names a request.
+fn add_keys(document: &mut Value) {
+    let reason = "Names the request for 48 hours: repeated with the same body it is the same request, and has the same \
+        answer, with the resource as it is by then.";
+    for call in Call::ALL.map(Call::info).into_iter().filter(|call| call.takes_key) {
+        let Some(operation) = parts::operation(document, &call) else { continue };
+        let mut key = header(&IDEMPOTENCY_KEY, reason, Some(examples::REQUEST_KEY));
+        key["schema"]["pattern"] = NAME_PATTERN.into();
+        operation["parameters"].as_array_mut().expect("every call has headers").push(key);
     }
 }
 

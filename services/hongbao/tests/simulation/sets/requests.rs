@@ -72,7 +72,7 @@ impl World {
         let Known { sender, request, .. } = &self.model.of[&id];
         let (sender, request, seed) = (sender.clone(), request.clone(), Seed::new(dice.random()));
         let creating = tokio::spawn(async move {
-            server.create(id, request, &Caller { user: &sender, groups: &[] }, seed).await.map(drop)
+            server.create(id, request, None, &Caller { user: &sender, groups: &[] }, seed).await.map(drop)
         });
         let made = match dice.random_ratio(1, 6) {
             true => self.create_suspended(dice, set, creating).await,
@@ -81,7 +81,7 @@ impl World {
         match made.unwrap() {
             Ok(()) => self.model.of.get_mut(&id).unwrap().exists = true,
             Err(Refusal::Misdirected) => return true,
-            Err(Refusal::Unavailable(_) | Refusal::Unknown(_) | Refusal::Busy | Refusal::ClocksApart(_)) => {}
+            Err(Refusal::Unavailable(_) | Refusal::PerhapsMade(_) | Refusal::Busy | Refusal::ClocksApart(_)) => {}
             Err(other) => panic!("{id}: {other:?}"),
         }
         false
