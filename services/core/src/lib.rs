@@ -50,5 +50,5 @@ pub use request_key::{KeyedCall, KeyedRequest, RequestKey};
 pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use traffic::Traffic;
-pub use transfer::{Transfer, TransferId, TransferKind, TransferOutcome};
+pub use transfer::{OrderMovement, SystemBalances, Transfer, TransferId, TransferKind, TransferOutcome};
 pub use user::{GroupId, UserId};

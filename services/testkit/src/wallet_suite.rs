@@ -16,6 +16,7 @@ mod batches;
 mod books;
 mod guards;
 mod ids;
+mod orders;
 mod reading;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use self::batches::*;
 pub use self::books::*;
 pub use self::guards::*;
 pub use self::ids::*;
+pub use self::orders::*;
 pub use self::reading::*;
 
 /// Makes one test of each behaviour. The given async function makes an empty
@@ -72,6 +74,15 @@ macro_rules! wallet_behaviours {
             of_many_concurrent_requests_under_one_key_one_is_new
             keys_are_forgotten_when_they_are_old
             an_idle_wallet_answers_and_tells_its_durability
+            a_charge_that_succeeds_is_in_the_balance_once
+            a_payout_is_taken_from_the_balance_first
+            a_payout_that_fails_comes_back
+            a_charge_of_another_amount_is_held
+            a_charge_pays_for_its_envelope
+            a_charge_that_failed_may_be_followed_by_another
+            a_charge_for_a_cancelled_envelope_is_balance_or_goes_back
+            due_orders_are_taken_up_once
+            orders_are_listed_newest_first
         }
     };
     ($empty:path => $($behaviour:ident)*) => {

@@ -5,9 +5,7 @@
 
 use std::collections::HashMap;
 
-use hongbao_core::{Fen, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
-
-use crate::{CLEARING, TOP_UPS};
+use hongbao_core::{Fen, SystemBalances, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 
 /// What makes two transfers under one id the same. The time may differ: a
 /// repeat is asked for later.
@@ -32,8 +30,7 @@ pub(crate) struct PostingPlan<'a> {
     held: HashMap<TransferId, Content>,
     /// Balances of the batch's users; who is absent has nothing.
     users: HashMap<UserId, Fen>,
-    clearing: i64,
-    top_ups: i64,
+    system: SystemBalances,
     posts: Vec<Post<'a>>,
 }
 
@@ -48,9 +45,14 @@ impl<'a> PostingPlan<'a> {
         self.users.insert(user, balance);
     }
 
-    /// Takes in the stored balances of [`CLEARING`] and [`TOP_UPS`], in fen.
-    pub fn set_system(&mut self, clearing: i64, top_ups: i64) {
-        (self.clearing, self.top_ups) = (clearing, top_ups);
+    /// Takes in the stored balances of the system's accounts.
+    pub fn set_system(&mut self, system: SystemBalances) {
+        self.system = system;
+    }
+
+    /// What a transfer under this id is, if it is taken.
+    pub fn kind_of(&self, id: TransferId) -> Option<TransferKind> {
+        self.held.get(&id).map(|held| held.kind)
     }
 
     /// Executes one transfer, or says why not. Only [`TransferOutcome::Done`] changes anything.
@@ -64,16 +66,19 @@ impl<'a> PostingPlan<'a> {
             return repeated(held, transfer);
         }
         let before = self.users.get(&transfer.user).copied().unwrap_or(Fen::ZERO);
-        let after = if transfer.kind.debits_user() {
-            let Some(rest) = before.checked_sub(transfer.amount) else { return TransferOutcome::InsufficientFunds };
-            rest
-        } else {
-            let Some(sum) = before.checked_add(transfer.amount) else { return TransferOutcome::Overflow };
-            sum
+        let after = match transfer.kind.user_sign() {
+            -1 => match before.checked_sub(transfer.amount) {
+                Some(rest) => rest,
+                None => return TransferOutcome::InsufficientFunds,
+            },
+            0 => before,
+            _ => match before.checked_add(transfer.amount) {
+                Some(sum) => sum,
+                None => return TransferOutcome::Overflow,
+            },
         };
-        let contra = if contra_of(transfer.kind) == CLEARING { &mut self.clearing } else { &mut self.top_ups };
-        let Some(contra_after) = contra.checked_sub(transfer.signed_amount()) else { return TransferOutcome::Overflow };
-        *contra = contra_after;
+        let Some(system) = self.system.after(transfer.kind, transfer.amount) else { return TransferOutcome::Overflow };
+        self.system = system;
         self.users.insert(transfer.user.clone(), after);
         let content = Content { kind: transfer.kind, user: transfer.user.clone(), amount: transfer.amount };
         self.held.insert(transfer.id, content);
@@ -86,17 +91,9 @@ impl<'a> PostingPlan<'a> {
         &self.posts
     }
 
-    /// The balances of [`CLEARING`] and [`TOP_UPS`] after it, in fen.
-    pub fn system(&self) -> (i64, i64) {
-        (self.clearing, self.top_ups)
-    }
-}
-
-/// The account on the other side.
-pub(crate) const fn contra_of(kind: TransferKind) -> &'static str {
-    match kind {
-        TransferKind::TopUp => TOP_UPS,
-        TransferKind::Send | TransferKind::Open | TransferKind::Refund | TransferKind::Cancel => CLEARING,
+    /// The balances of the system's accounts after it.
+    pub fn system(&self) -> SystemBalances {
+        self.system
     }
 }
 

@@ -1,8 +1,8 @@
 //! The wallet: a port, and the built-in double-entry ledger behind it.
 //!
-//! Every transfer has two sides in one append-only row: a user's account, and
-//! either the source of top-ups or the clearing account that holds the money of
-//! all envelopes. Its id is chosen by the caller and executed at most once.
+//! Every transfer has two sides in one append-only row: a user's account, and an account of the system: the source of
+//! top-ups, the clearing account that holds the money of all envelopes, the provider, or the payouts on their way.
+//! Its id is chosen by the caller and executed at most once.
 //!
 //! A ledger may be cut into *shards* by user. A shard holds whole transfers and
 //! has system accounts of its own, so a transfer touches one shard, and the books
@@ -14,9 +14,11 @@ mod guards;
 mod ledger;
 mod months;
 pub mod mysql;
+mod orders;
 mod request_keys;
 mod row;
 pub mod sqlite;
+mod system;
 mod writer;
 
 pub use self::error::WalletError;
@@ -24,6 +26,8 @@ pub use self::guards::{NewEnvelope, Reserved, WalletGuards};
 pub use self::months::{
     Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,
 };
+pub use self::orders::{Changed, OrderChange, OrderOpening, Orders, TakenUp, UnfinishedOrders};
+pub use self::system::{CLEARING, PAYOUTS, PROVIDER, TOP_UPS};
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
@@ -44,7 +48,7 @@ pub struct Posted {
 /// One account, with what the audit compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRow {
-    /// A user's id, or one of the system accounts [`CLEARING`] and [`TOP_UPS`],
+    /// A user's id, or one of the system accounts [`CLEARING`], [`TOP_UPS`], [`PROVIDER`] and [`PAYOUTS`],
     /// of which each of several shards has its own: `#clearing/07`.
     pub account: String,
     /// The balance as stored, in fen; the source of top-ups is below zero. `None`:
@@ -85,16 +89,11 @@ pub struct Line {
     pub before_fen: i64,
 }
 
-/// The account that holds the money of all envelopes. No user can have this id.
-pub const CLEARING: &str = "#clearing";
-/// The source of top-ups. No user can have this id.
-pub const TOP_UPS: &str = "#top_ups";
-
 /// Moves money, at most once per id. What a call reads is *visible*, and durable
 /// after a [`Barrier`]; the outcomes of [`Wallet::transfer`] are durable, also those
 /// that say what an earlier transfer has done.
 #[async_trait]
-pub trait Wallet: WalletReads + WalletScans + WalletMonths + WalletGuards + Barrier + 'static {
+pub trait Wallet: WalletReads + WalletScans + WalletMonths + WalletGuards + Orders + Barrier + 'static {
     /// Executes transfers, each at most once; durable when it returns. One outcome
     /// for each, in the same order. A refused transfer does not disturb its
     /// neighbours.

@@ -7,17 +7,27 @@ use crate::ledger::Content;
 use crate::{Line, Posted, WalletError};
 
 /// Names and numbers of the kinds, as stored. They must never change.
-const KINDS: [(TransferKind, i64); 5] = [
+const KINDS: [(TransferKind, i64); 10] = [
     (TransferKind::TopUp, 1),
     (TransferKind::Send, 2),
     (TransferKind::Open, 3),
     (TransferKind::Refund, 4),
     (TransferKind::Cancel, 5),
+    (TransferKind::Charge, 6),
+    (TransferKind::Payout, 7),
+    (TransferKind::PayoutPaid, 8),
+    (TransferKind::PayoutFailed, 9),
+    (TransferKind::PayoutReturned, 10),
 ];
 
 /// The number that a kind is stored as.
 pub(crate) fn code_of(kind: TransferKind) -> i64 {
     KINDS.iter().find(|(known, _)| *known == kind).expect("KINDS lists all of them").1
+}
+
+/// The kind that a number stands for; `None` for one that stands for none.
+pub(crate) fn kind_of(code: i64) -> Option<TransferKind> {
+    KINDS.iter().find(|(_, known)| *known == code).map(|(kind, _)| *kind)
 }
 
 /// Reads `id, user_id, kind, amount_fen`, which begin at `start`.
@@ -27,8 +37,7 @@ pub(crate) fn content(row: &impl StoredRow, start: usize) -> Result<(TransferId,
     let damaged = |what| WalletError::Damaged(format!("transfer x'{}': {what} means nothing", hex(key)));
     let id = TransferId::from_key(key).ok_or_else(|| damaged("its id"))?;
     let user = UserId::parse(row.text(start + 1)?).ok_or_else(|| damaged("its user"))?;
-    let code = row.int(start + 2)?;
-    let kind = KINDS.iter().find(|(_, known)| *known == code).ok_or_else(|| damaged("its kind"))?.0;
+    let kind = kind_of(row.int(start + 2)?).ok_or_else(|| damaged("its kind"))?;
     let amount = Fen::new(row.int(start + 3)?).ok_or_else(|| damaged("its amount"))?;
     Ok((id, Content { kind, user, amount }))
 }
@@ -57,12 +66,6 @@ pub(crate) fn line(row: &impl StoredRow) -> Result<Line, WalletError> {
 pub(crate) fn balance(row: &impl StoredRow, column: usize, user: &UserId) -> Result<Fen, WalletError> {
     let fen = row.int(column)?;
     Fen::new(fen).ok_or_else(|| WalletError::Damaged(format!("the balance of {user} is {fen} fen")))
-}
-
-/// The balance of a system account; null where its row is missing.
-pub(crate) fn system_balance(row: &impl StoredRow, column: usize, account: &str) -> Result<i64, WalletError> {
-    let missing = || WalletError::Damaged(format!("the row with the balance of {account} is missing"));
-    row.int_or_null(column)?.ok_or_else(missing)
 }
 
 /// Bytes as hexadecimal digits.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::money::Fen;
-use crate::transfer::{Transfer, TransferKind};
+use crate::transfer::{SystemBalances, Transfer, TransferKind};
 
 use super::findings::Breach;
 
@@ -97,21 +97,50 @@ pub struct Books {
     pub balances_fen: i128,
     /// Money that left a balance for an envelope and has not reached one yet.
     pub outstanding_fen: i128,
-    /// All that ever came from outside.
+    /// All that ever came from outside by top-ups.
     pub top_ups_fen: i128,
+    /// What was charged at the provider, less what was paid out there.
+    pub provider_fen: i128,
+    /// What has left balances for payouts and has not left the provider's account yet.
+    pub payouts_fen: i128,
 }
 
 impl Books {
-    /// I1 over the system: balances + outstanding = top-ups.
+    /// From the balances of all users and those of the system's accounts.
+    pub fn new(balances_fen: i128, system: SystemBalances) -> Books {
+        let SystemBalances { clearing_fen, top_ups_fen, provider_fen, payouts_fen } = system;
+        Books {
+            balances_fen,
+            outstanding_fen: clearing_fen.into(),
+            top_ups_fen: -i128::from(top_ups_fen),
+            provider_fen: -i128::from(provider_fen),
+            payouts_fen: payouts_fen.into(),
+        }
+    }
+
+    /// Those of two ledgers together.
+    #[must_use]
+    pub fn plus(self, other: Books) -> Books {
+        Books {
+            balances_fen: self.balances_fen + other.balances_fen,
+            outstanding_fen: self.outstanding_fen + other.outstanding_fen,
+            top_ups_fen: self.top_ups_fen + other.top_ups_fen,
+            provider_fen: self.provider_fen + other.provider_fen,
+            payouts_fen: self.payouts_fen + other.payouts_fen,
+        }
+    }
+
+    /// I1 over the system: balances + outstanding + payouts under way = top-ups + what the provider holds for us.
     pub fn check(&self) -> Option<Breach> {
-        (self.balances_fen + self.outstanding_fen != self.top_ups_fen).then(|| Breach {
+        let inside_fen = self.balances_fen + self.outstanding_fen + self.payouts_fen;
+        (inside_fen != self.top_ups_fen + self.provider_fen).then(|| Breach {
             invariant: "I1",
             code: "books_off",
             envelope_id: None,
             user_id: None,
             detail: format!(
-                "balances {} + outstanding {} are not the top-ups {}",
-                self.balances_fen, self.outstanding_fen, self.top_ups_fen
+                "balances {} + outstanding {} + payouts {} are not the top-ups {} + what came from the provider {}",
+                self.balances_fen, self.outstanding_fen, self.payouts_fen, self.top_ups_fen, self.provider_fen
             ),
         })
     }

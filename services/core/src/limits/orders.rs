@@ -2,6 +2,10 @@
 
 /// Seconds after which an order is asked for again: the first ones in this order, then the last one for ever.
 pub const ORDER_INTERVALS_S: [i64; 10] = [1, 2, 4, 10, 30, 60, 300, 900, 1_800, 3_600];
+/// Milliseconds after which a charge that was not paid is closed: a payer who has not paid by then has gone away.
+pub const CHARGE_CLOSE_AFTER_MS: i64 = 15 * 60_000;
+/// Milliseconds after which a payout, or the refund of a charge, that the provider does not take is closed and comes back.
+pub const PAYOUT_CLOSE_AFTER_MS: i64 = 86_400_000;
 /// Milliseconds after which an order without an outcome is shown to people.
 pub const ORDER_ATTENTION_AFTER_MS: i64 = 2 * 86_400_000;
 /// Milliseconds for which a payout that succeeded is asked for now and then, since the provider may return it.
@@ -23,4 +27,6 @@ pub const ORDERS_CLAIMED_MAX: u32 = 64;
 /// Milliseconds for which an order is left to the worker that has taken it up; longer than a request may take.
 pub const ORDER_CLAIM_MS: i64 = 30_000;
 
-const _: () = assert!(ORDER_ATTENTION_AFTER_MS > PROVIDER_REQUEST_AGE_MS_MAX + PROVIDER_CLOCK_APART_MS_MAX);
+const _: () = assert!(
+    ORDER_ATTENTION_AFTER_MS > PAYOUT_CLOSE_AFTER_MS + PROVIDER_REQUEST_AGE_MS_MAX + PROVIDER_CLOCK_APART_MS_MAX
+);

@@ -8,6 +8,7 @@ use super::bytes::{Bytes, Hash};
 use super::chain::Link;
 use crate::date::Date;
 use crate::time::Timestamp;
+use crate::transfer::SystemBalances;
 
 /// A month of the calendar, in the zone of an installation: `202611`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +84,10 @@ pub struct MonthContent {
     pub opened_fen: i64,
     /// What went back to senders.
     pub refunded_fen: i64,
+    /// What was charged at the provider.
+    pub charged_fen: i64,
+    /// What was paid out at the provider, less what it returned.
+    pub paid_out_fen: i64,
     /// Over the rows, block by block.
     pub rows_hash: Hash,
     /// Over the balances of the users who had transfers in the month, in the order of their ids.
@@ -100,32 +105,38 @@ pub struct MonthEnd {
     pub users: u64,
     /// The sum of their balances.
     pub balances_fen: i64,
-    /// The balance of the clearing account.
-    pub clearing_fen: i64,
-    /// The balance of the source of top-ups, which is below zero.
-    pub top_ups_fen: i64,
+    /// The balances of the system's accounts.
+    pub system: SystemBalances,
 }
 
 impl MonthContent {
     /// Whether all accounts add up to zero at the end, as the two sides of each transfer do.
     pub fn adds_up(&self) -> bool {
-        let MonthEnd { balances_fen, clearing_fen, top_ups_fen, .. } = self.end;
-        i128::from(balances_fen) + i128::from(clearing_fen) + i128::from(top_ups_fen) == 0
+        i128::from(self.end.balances_fen) + self.end.system.sum() == 0
     }
 }
 
 impl Month {
-    /// The hash over all of it, which the next manifest holds.
+    /// The hash over all of it, which the next manifest holds. A month in which, and before which, nothing moved at
+    /// the provider has the hash that it had before there was one.
     pub fn hash(&self) -> Hash {
         let Month { number, database, month, zone_offset_s, moved_slots, last_position, content, previous } = self;
         let MonthContent { transfers, topped_up_fen, sent_fen, opened_fen, refunded_fen, .. } = content;
-        let MonthEnd { users, balances_fen, clearing_fen, top_ups_fen } = content.end;
-        let mut bytes = Bytes::of("hongbao month 1");
+        let MonthEnd { users, balances_fen, system } = content.end;
+        let SystemBalances { clearing_fen, top_ups_fen, provider_fen, payouts_fen } = system;
+        let at_the_provider = [content.charged_fen, content.paid_out_fen, provider_fen, payouts_fen];
+        let has_provider = at_the_provider != [0; 4];
+        let mut bytes = Bytes::of(if has_provider { "hongbao month 2" } else { "hongbao month 1" });
         bytes.number(*number).number(*database).number(month.number()).signed((*zone_offset_s).into());
         bytes.text(moved_slots).signed(*last_position).number(*transfers).signed(*topped_up_fen).signed(*sent_fen);
         bytes.signed(*opened_fen).signed(*refunded_fen);
         bytes.raw(&content.rows_hash).raw(&content.balances_hash).raw(&content.ties_hash);
         bytes.number(users).signed(balances_fen).signed(clearing_fen).signed(top_ups_fen).raw(previous);
+        if has_provider {
+            at_the_provider.into_iter().for_each(|fen| {
+                bytes.signed(fen);
+            });
+        }
         Sha256::digest(bytes.take()).into()
     }
 }

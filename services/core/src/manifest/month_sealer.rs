@@ -106,18 +106,20 @@ impl MonthSealer {
     pub fn add(&mut self, position: i64, transfer: &Transfer, balance_fen: i64) {
         self.block.add(position, transfer, balance_fen);
         let (content, amount) = (&mut self.content, transfer.amount.get());
-        let sum = match transfer.kind {
-            TransferKind::TopUp => &mut content.topped_up_fen,
-            TransferKind::Send => &mut content.sent_fen,
-            TransferKind::Open => &mut content.opened_fen,
-            TransferKind::Refund | TransferKind::Cancel => &mut content.refunded_fen,
+        let (sum, sign) = match transfer.kind {
+            TransferKind::TopUp => (&mut content.topped_up_fen, 1),
+            TransferKind::Send => (&mut content.sent_fen, 1),
+            TransferKind::Open => (&mut content.opened_fen, 1),
+            TransferKind::Refund | TransferKind::Cancel => (&mut content.refunded_fen, 1),
+            TransferKind::Charge => (&mut content.charged_fen, 1),
+            TransferKind::PayoutPaid => (&mut content.paid_out_fen, 1),
+            TransferKind::PayoutReturned => (&mut content.paid_out_fen, -1),
+            // On their way or back from it: the balance of their account at the end tells.
+            TransferKind::Payout | TransferKind::PayoutFailed => (&mut content.paid_out_fen, 0),
         };
-        *sum = sum.saturating_add(amount);
-        let system = match transfer.kind {
-            TransferKind::TopUp => &mut content.end.top_ups_fen,
-            _ => &mut content.end.clearing_fen,
-        };
-        *system = system.saturating_sub(transfer.signed_amount());
+        *sum = sum.saturating_add(sign * amount);
+        // One that does not fit is damage, which the sum of the balances at the end shows.
+        content.end.system = content.end.system.after(transfer.kind, transfer.amount).unwrap_or(content.end.system);
         // What was cancelled may be removed, and a cancel moves nothing.
         if let Some(id) = transfer.id.envelope_id().filter(|_| transfer.kind != TransferKind::Cancel) {
             self.ties.entry(Date::of(id.minted_at(), self.zone_offset_s)).or_default().add(transfer);

@@ -54,5 +54,10 @@ pub(super) fn kind_number(kind: TransferKind) -> u8 {
         TransferKind::Open => 3,
         TransferKind::Refund => 4,
         TransferKind::Cancel => 5,
+        TransferKind::Charge => 6,
+        TransferKind::Payout => 7,
+        TransferKind::PayoutPaid => 8,
+        TransferKind::PayoutFailed => 9,
+        TransferKind::PayoutReturned => 10,
     }
 }

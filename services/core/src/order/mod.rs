@@ -5,7 +5,10 @@
 //! under another number (I11). Here is what an order is, what is done about it next, and what an answer makes of it;
 //! who asks and who stores are the worker and the wallet.
 
+mod movements;
 mod step;
+
+pub use self::movements::movements;
 
 use std::fmt;
 
@@ -13,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::EnvelopeId;
+use crate::limits::{CHARGE_CLOSE_AFTER_MS, PAYOUT_CLOSE_AFTER_MS};
 use crate::money::Fen;
 use crate::time::Timestamp;
 use crate::user::UserId;
@@ -160,6 +164,37 @@ pub struct Order {
     pub happened_at: Option<Timestamp>,
     /// Why a person has to look at it: a wrong amount, an outcome that was contradicted, none for days.
     pub attention: Option<Attention>,
+    /// Rises with each change that is stored: a change is one of what was read.
+    pub version: i64,
+}
+
+impl Order {
+    /// A new order, due at once.
+    pub fn new(id: OrderId, kind: OrderKind, user: UserId, amount: Fen, now: Timestamp) -> Order {
+        Order {
+            id,
+            kind,
+            user,
+            amount,
+            envelope: None,
+            of: None,
+            state: OrderState::Created,
+            created_at: now,
+            close_at: now.plus_millis(match kind {
+                OrderKind::Charge => CHARGE_CLOSE_AFTER_MS,
+                OrderKind::Payout | OrderKind::Refund => PAYOUT_CLOSE_AFTER_MS,
+            }),
+            sent_at: None,
+            due_at: Some(now),
+            attempts: 0,
+            reference: None,
+            action_url: None,
+            failure: None,
+            happened_at: None,
+            attention: None,
+            version: 0,
+        }
+    }
 }
 
 /// Why a person has to look at an order.

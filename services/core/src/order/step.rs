@@ -65,7 +65,7 @@ impl Order {
         if self.state == OrderState::Created {
             (self.state, self.attempts) = (OrderState::Pending, 0);
         }
-        let usable = action_url.filter(|url| url.len() <= ACTION_URL_CHARS_MAX);
+        let usable = action_url.filter(|url| url.len() <= ACTION_URL_CHARS_MAX && url.chars().all(is_plain));
         self.action_url = usable.or(self.action_url.take());
     }
 
@@ -147,7 +147,11 @@ impl Order {
     }
 }
 
-/// What a provider writes, as far as it is stored: without control characters, and not longer than there is room for.
+/// What a provider writes, as far as it is stored: characters that end no literal, and no more than there is room for.
 fn cut(text: &str, chars_max: usize) -> String {
-    text.chars().filter(|char| char.is_ascii_graphic() || *char == ' ').take(chars_max).collect()
+    text.chars().filter(|char| is_plain(*char)).take(chars_max).collect()
+}
+
+fn is_plain(char: char) -> bool {
+    (char.is_ascii_graphic() || char == ' ') && !matches!(char, '\'' | '"' | '\\')
 }

@@ -413,13 +413,16 @@ fn i1_a_balance_that_is_not_the_sum_of_its_transfers_is_named() {
 
 #[test]
 fn i1_books_that_do_not_add_up_are_named() {
-    let sound = Books { balances_fen: 700, outstanding_fen: 300, top_ups_fen: 1_000 };
+    let sound =
+        Books { balances_fen: 600, outstanding_fen: 300, top_ups_fen: 800, provider_fen: 200, payouts_fen: 100 };
     assert_eq!(sound.check(), None);
     assert_eq!(sound.outstanding(), Some(fen(300)));
     for damaged in [
         Books { balances_fen: 701, ..sound },
         Books { outstanding_fen: 299, ..sound },
         Books { top_ups_fen: 1_001, ..sound },
+        Books { provider_fen: 199, ..sound },
+        Books { payouts_fen: 0, ..sound },
     ] {
         let breach = damaged.check().unwrap();
         assert_eq!((breach.invariant, breach.code), ("I1", "books_off"));

@@ -197,7 +197,7 @@ fn a_month_says_what_its_transfers_were_and_where_they_lead_to() {
         (transfers.len() as u64, amount.get(), amount.get())
     );
     assert_eq!(sound.opened_fen + sound.refunded_fen, amount.get());
-    assert_eq!((sound.end.users, sound.end.clearing_fen, sound.end.top_ups_fen), (1, 0, -amount.get()));
+    assert_eq!((sound.end.users, sound.end.system.clearing_fen, sound.end.system.top_ups_fen), (1, 0, -amount.get()));
     assert!(sound.adds_up() && !sealed(&|_| {}, amount.get() + 1).adds_up());
     let exchanged = sealed(&|transfers| transfers.swap(1, 2), amount.get());
     assert!(exchanged.rows_hash != sound.rows_hash && exchanged.ties_hash == sound.ties_hash);

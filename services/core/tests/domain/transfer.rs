@@ -49,7 +49,8 @@ fn strangers_keys_are_refused() {
     assert_eq!(TransferId::from_key(&envelope[..20]), None);
     assert_eq!(TransferId::from_key(&[&envelope[..], &[0]].concat()), None);
     assert_eq!(TransferId::from_key(&changed(envelope, 0, 0)), None, "no such class");
-    assert_eq!(TransferId::from_key(&changed(envelope, 0, 3)), None, "no such class");
+    assert_eq!(TransferId::from_key(&changed(envelope, 0, 4)), None, "no such class");
+    assert_eq!(TransferId::from_key(&changed(changed(envelope, 0, 3), 20, 4)), None, "no such movement");
     assert_eq!(TransferId::from_key(&changed(envelope, 7, 0x40)), None, "not a UUIDv7");
     assert_eq!(TransferId::from_key(&changed(top_up, 20, 1)), None, "a top-up has no entries");
 }

@@ -276,8 +276,16 @@ impl WalletFaults for Database<dyn Wallet> {
 
 fn effect_in_wallet(verb: WalletVerb) -> Effect {
     match verb {
-        WalletVerb::Transfer | WalletVerb::BeginMonth | WalletVerb::PutMonth | WalletVerb::SealMonth => Effect::Write,
-        WalletVerb::Reserve | WalletVerb::PurgeKeys => Effect::Write,
+        WalletVerb::Reserve
+        | WalletVerb::PurgeKeys
+        | WalletVerb::OpenOrder
+        | WalletVerb::TakeUpOrders
+        | WalletVerb::ChangeOrders
+        | WalletVerb::Hint
+        | WalletVerb::Transfer
+        | WalletVerb::BeginMonth
+        | WalletVerb::PutMonth
+        | WalletVerb::SealMonth => Effect::Write,
         WalletVerb::Barrier => Effect::Barrier,
         WalletVerb::Ping
         | WalletVerb::Balance
@@ -292,6 +300,14 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::MonthTies
         | WalletVerb::MonthBalances
         | WalletVerb::UsersAt
+        | WalletVerb::Order
+        | WalletVerb::Orders
+        | WalletVerb::ChargesFor
+        | WalletVerb::FindOrders
+        | WalletVerb::OrdersInNeed
+        | WalletVerb::OrdersHappened
+        | WalletVerb::ScanOrders
+        | WalletVerb::UnfinishedOrders
         | WalletVerb::Books => Effect::Read,
     }
 }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::manifest::{Block, Month, Tie};
-use hongbao_core::{Date, EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::{
+    Date, EnvelopeId, Fen, Order, OrderId, OrderKind, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome,
+    UserId,
+};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use hongbao_wallet::{
-    AccountRow, Boundaries, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, Posted, Reserved,
-    ShardPlace, UserAt, Wallet, WalletError, WalletGuards, WalletMonths, WalletReads, WalletScans,
+    AccountRow, Boundaries, Changed, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, OrderChange,
+    OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet, WalletError,
+    WalletGuards, WalletMonths, WalletReads, WalletScans,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -42,6 +46,18 @@ pub enum WalletVerb {
     Reserve,
     PurgeKeys,
     Books,
+    OpenOrder,
+    Order,
+    Orders,
+    ChargesFor,
+    FindOrders,
+    TakeUpOrders,
+    ChangeOrders,
+    Hint,
+    OrdersInNeed,
+    OrdersHappened,
+    ScanOrders,
+    UnfinishedOrders,
     Barrier,
 }
 
@@ -164,6 +180,21 @@ with_faults! { WalletScans {
     Scan => scan(after: i64, limit: u32) -> Vec<Line>;
     Accounts => accounts(after: Option<&str>, limit: u32, sealed: &Boundaries) -> Vec<AccountRow>;
     Books => books() -> Books;
+} }
+
+with_faults! { Orders {
+    OpenOrder => open_order(order: Order) -> OrderOpening;
+    Order => order(user: &UserId, id: OrderId) -> Option<Order>;
+    Orders => orders(user: &UserId, kind: OrderKind, before: Option<OrderId>, limit: u32) -> Vec<Order>;
+    ChargesFor => charges_for(user: &UserId, envelope: EnvelopeId) -> Vec<Order>;
+    FindOrders => find_orders(ids: &[OrderId]) -> Vec<Order>;
+    TakeUpOrders => take_up_orders(now: Timestamp, limit: u32) -> Vec<TakenUp>;
+    ChangeOrders => change_orders(changes: Vec<OrderChange>) -> Vec<Changed>;
+    Hint => hint(id: OrderId, now: Timestamp) -> bool;
+    OrdersInNeed => orders_in_need(after: Option<OrderId>, limit: u32) -> Vec<Order>;
+    OrdersHappened => orders_happened(from: Timestamp, until: Timestamp, after: Option<OrderId>, limit: u32) -> Vec<Order>;
+    ScanOrders => scan_orders(after: Option<OrderId>, limit: u32) -> Vec<Order>;
+    UnfinishedOrders => unfinished_orders() -> UnfinishedOrders;
 } }
 
 with_faults! { WalletMonths {

@@ -7,31 +7,28 @@ use hongbao_core::manifest::{Block, Hash, Month, MonthContent, MonthEnd, Tie, Ye
 use hongbao_database::row::{self as column, StoredRow};
 
 use super::{MonthPart, MonthRow, StoredMonth, UserAt};
-use crate::WalletError;
 use crate::row::hex;
+use crate::{WalletError, system};
 
 /// The columns of a manifest, in the order in which they are read and written.
 pub const MONTH_COLUMNS: &str = "number, month, zone_offset_s, moved_slots, last_position, transfers, topped_up_fen, \
      sent_fen, opened_fen, refunded_fen, rows_hash, balances_hash, ties_hash, users, balances_fen, clearing_fen, \
-     top_ups_fen, previous_hash, hash";
+     top_ups_fen, provider_fen, payouts_fen, charged_fen, paid_out_fen, previous_hash, hash";
 
 /// Reads [`MONTH_COLUMNS`], of this database.
 pub fn stored_month(database: u8, row: &impl StoredRow) -> Result<StoredMonth, WalletError> {
     let month = u32::try_from(row.int(1)?).ok().and_then(YearMonth::new);
     let zone_offset_s = i32::try_from(row.int(2)?).ok();
     let (month, zone_offset_s) = month.zip(zone_offset_s).ok_or_else(|| column::damaged("month", row.int(1)))?;
-    let end = MonthEnd {
-        users: count(row, 13)?,
-        balances_fen: row.int(14)?,
-        clearing_fen: row.int(15)?,
-        top_ups_fen: row.int(16)?,
-    };
+    let end = MonthEnd { users: count(row, 13)?, balances_fen: row.int(14)?, system: system::balances(row, 15)? };
     let content = MonthContent {
         transfers: count(row, 5)?,
         topped_up_fen: row.int(6)?,
         sent_fen: row.int(7)?,
         opened_fen: row.int(8)?,
         refunded_fen: row.int(9)?,
+        charged_fen: row.int(19)?,
+        paid_out_fen: row.int(20)?,
         rows_hash: hash(row, 10)?,
         balances_hash: hash(row, 11)?,
         ties_hash: hash(row, 12)?,
@@ -45,9 +42,9 @@ pub fn stored_month(database: u8, row: &impl StoredRow) -> Result<StoredMonth, W
         moved_slots: row.text(3)?.to_owned(),
         last_position: row.int(4)?,
         content,
-        previous: hash(row, 17)?,
+        previous: hash(row, 21)?,
     };
-    Ok(StoredMonth { month, hash: hash(row, 18)? })
+    Ok(StoredMonth { month, hash: hash(row, 22)? })
 }
 
 /// The same for the audit, which goes on behind one that cannot be read.
@@ -64,11 +61,13 @@ pub fn month_row(database: u8, moved_slots: &str, row: &impl StoredRow) -> Resul
 pub fn month_values(month: &Month) -> String {
     let Month { number, month: of, zone_offset_s, moved_slots, last_position, content, previous, .. } = month;
     let MonthContent { transfers, topped_up_fen, sent_fen, opened_fen, refunded_fen, .. } = content;
-    let MonthEnd { users, balances_fen, clearing_fen, top_ups_fen } = content.end;
+    let MonthContent { charged_fen, paid_out_fen, .. } = content;
+    let MonthEnd { users, balances_fen, system } = content.end;
+    let system = system.to_array().map(|fen| fen.to_string()).join(", ");
     format!(
         "{number}, {of}, {zone_offset_s}, '{moved_slots}', {last_position}, {transfers}, {topped_up_fen}, {sent_fen}, \
-         {opened_fen}, {refunded_fen}, x'{}', x'{}', x'{}', {users}, {balances_fen}, {clearing_fen}, {top_ups_fen}, \
-         x'{}', x'{}'",
+         {opened_fen}, {refunded_fen}, x'{}', x'{}', x'{}', {users}, {balances_fen}, {system}, \
+         {charged_fen}, {paid_out_fen}, x'{}', x'{}'",
         hex(&content.rows_hash),
         hex(&content.balances_hash),
         hex(&content.ties_hash),

@@ -82,7 +82,7 @@ impl Fence {
         self.check_open(db)
     }
 
-    fn check_open(&self, db: &str) -> Result<(), WalletError> {
+    pub fn check_open(&self, db: &str) -> Result<(), WalletError> {
         if self.is_arriving {
             let reason = format!("{db} is being filled from another database: `hongbao move-wallet` opens it");
             return Err(WalletError::Unavailable(reason));

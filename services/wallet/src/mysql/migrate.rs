@@ -48,6 +48,13 @@ pub(super) const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 5,
     },
+    // Earlier programs would find transfers of kinds that they do not know.
+    Migration {
+        name: "0006_orders",
+        sql: include_str!("../../../../sql/mysql/wallet/0006_orders.sql"),
+        target: Target::Database,
+        version: 6,
+    },
 ]);
 /// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
@@ -185,7 +192,7 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
 
 /// The unique keys that a database must have; those of transfers see to it that each is written once (I6), that
 /// of requests that a key stands for one id.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 16] = [
     ("transfer", "position"),
     ("transfer", "id"),
     ("ledger", "one"),
@@ -198,6 +205,9 @@ const KEYS: [(&str, &str); 13] = [
     ("month_tie", "number,date"),
     ("month_attempt", "one"),
     ("request_key", "user_id,call_kind,request_key"),
+    ("provider_order", "id"),
+    ("provider_order", "user_id,kind,id"),
+    ("provider_order", "of_id"),
     BARRIER_KEY,
 ];
 

@@ -27,6 +27,7 @@ mod layout;
 mod migrate;
 mod months;
 mod moving;
+mod orders;
 mod promise;
 mod reads;
 mod scans;

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::limits::SQL_LIST_MAX;
-use hongbao_core::{EnvelopeId, TransferId, UserId};
+use hongbao_core::{EnvelopeId, SystemBalances, TransferId, UserId};
 use hongbao_database::mysql::row::put_bytes;
 use hongbao_database::row::StoredRow;
 
@@ -13,12 +13,8 @@ use super::before::user_is_one_of;
 use super::shard::{Shard, TRANSFER_COLUMNS, shard_number};
 use super::wallet::MysqlWallet;
 use crate::row::{LINE_COLUMNS, line, posted};
-use crate::{
-    AccountRow, Boundaries, Boundary, CLEARING, Line, Posted, SealedBalance, TOP_UPS, WalletError, WalletScans,
-};
-
-/// What the user's account sees of a transfer.
-const USER_FEN: &str = "CASE kind WHEN 2 THEN -amount_fen ELSE amount_fen END";
+use crate::system::{self, ACCOUNTS, SYSTEM_FEN, USER_FEN};
+use crate::{AccountRow, Boundaries, Boundary, Line, Posted, SealedBalance, WalletError, WalletScans};
 
 /// Transfers that one statement adds up.
 const SUM_ROWS_PAGE: i64 = 10_000;
@@ -79,11 +75,7 @@ impl WalletScans for MysqlWallet {
 
     async fn books(&self) -> Result<Books, WalletError> {
         let of_shards = self.ask_all(|shard| async move { shard.books().await }).await?;
-        Ok(of_shards.into_iter().fold(Books::default(), |sum, books| Books {
-            balances_fen: sum.balances_fen + books.balances_fen,
-            outstanding_fen: sum.outstanding_fen + books.outstanding_fen,
-            top_ups_fen: sum.top_ups_fen + books.top_ups_fen,
-        }))
+        Ok(of_shards.into_iter().fold(Books::default(), Books::plus))
     }
 }
 
@@ -91,8 +83,8 @@ impl WalletScans for MysqlWallet {
 /// is what stands at its positions and never changes, and the ledger's row was
 /// written with the last of it.
 struct Moment {
-    /// The balances of [`CLEARING`] and [`TOP_UPS`]; `None` where their row is missing.
-    system: Option<(i64, i64)>,
+    /// The balances of the system's accounts; `None` where their row is missing.
+    system: Option<SystemBalances>,
     /// The last position; a row behind the one that the ledger names is damage
     /// that has to be seen.
     until: i64,
@@ -141,29 +133,28 @@ impl Shard {
 
     async fn moment(&self) -> Result<Moment, WalletError> {
         let sql = format!(
-            "SELECT /* moment */ l.clearing_fen, l.top_ups_fen, GREATEST(COALESCE(l.last_position, 0), t.last) \
+            "SELECT /* moment */ {}, GREATEST(COALESCE(l.last_position, 0), t.last) \
              FROM (SELECT COALESCE(MAX(position), 0) AS last FROM {db}.transfer) t \
              LEFT JOIN {db}.ledger l ON l.one = 1",
+            system::columns_of("l"),
             db = self.db
         );
         let rows = self.fetch_patiently(&sql).await?.rows;
         let row = rows.first().expect("a maximum is one row");
-        let system = row.int_or_null(0)?.zip(row.int_or_null(1)?);
-        Ok(Moment { system, until: row.int(2)? })
+        Ok(Moment { system: system::balances_or_null(row, 0)?, until: row.int(4)? })
     }
 
     /// The accounts of the system on a shard, in the order of their names. They have
     /// a part in every transfer, so all behind the boundary are added up, page by page.
-    async fn system_accounts(&self, boundary: Option<&Boundary>) -> Result<[AccountRow; 2], WalletError> {
+    async fn system_accounts(&self, boundary: Option<&Boundary>) -> Result<Vec<AccountRow>, WalletError> {
         let Moment { system, until } = self.moment().await?;
-        let (mut through_clearing, mut from_top_ups) = (0, 0);
+        let mut sums = [0_i128; 4];
+        let of_kinds = SYSTEM_FEN.each_ref().map(|fen| format!("CAST(SUM({fen}) AS CHAR)")).join(", ");
         let mut after = boundary.map_or(-i64::MAX, |boundary| boundary.position);
         let end = boundary.map(|boundary| boundary.end).unwrap_or_default();
         loop {
             let sql = format!(
-                "SELECT /* system_accounts */ user_id, COUNT(*), MAX(position), \
-                   CAST(SUM(CASE kind WHEN 1 THEN 0 ELSE {USER_FEN} END) AS CHAR), \
-                   CAST(SUM(CASE kind WHEN 1 THEN amount_fen ELSE 0 END) AS CHAR) \
+                "SELECT /* system_accounts */ user_id, COUNT(*), MAX(position), {of_kinds} \
                  FROM (SELECT position, user_id, kind, amount_fen FROM {}.transfer \
                    WHERE position > {after} AND position <= {until} ORDER BY position LIMIT {SUM_ROWS_PAGE}) p \
                  GROUP BY user_id",
@@ -175,25 +166,26 @@ impl Shard {
                 count += row.int(1)?;
                 after = after.max(row.int(2)?);
                 if !found.fence.has_left(row.text(0)?) {
-                    through_clearing += sum(row, 3)?;
-                    from_top_ups += sum(row, 4)?;
+                    for (place, total) in sums.iter_mut().enumerate() {
+                        *total += sum(row, 3 + place)?;
+                    }
                 }
             }
             if count < SUM_ROWS_PAGE {
                 break;
             }
         }
-        let account = |name: &str, balance_fen, before_fen: i64, users_fen: i128| AccountRow {
-            account: format!("{name}/{:02}", self.number),
-            balance_fen,
-            transfers_sum_fen: i128::from(before_fen) - users_fen,
-            sealed: SealedBalance::default(),
-        };
-        let (clearing_fen, top_ups_fen) = system.unzip();
-        Ok([
-            account(CLEARING, clearing_fen, end.clearing_fen, through_clearing),
-            account(TOP_UPS, top_ups_fen, end.top_ups_fen, from_top_ups),
-        ])
+        let before = end.system.to_array();
+        let mut accounts: Vec<AccountRow> = (ACCOUNTS.iter().enumerate())
+            .map(|(place, name)| AccountRow {
+                account: format!("{name}/{:02}", self.number),
+                balance_fen: system.map(|system| system.to_array()[place]),
+                transfers_sum_fen: i128::from(before[place]) + sums[place],
+                sealed: SealedBalance::default(),
+            })
+            .collect();
+        accounts.sort_by(|one, other| one.account.cmp(&other.account));
+        Ok(accounts)
     }
 
     /// Users by name after `after`, a name or empty. A page of names is cut out first; then all of them are read in
@@ -231,11 +223,12 @@ impl Shard {
                (SELECT m.balance_fen FROM {db}.month_balance m FORCE INDEX (PRIMARY) \
                  WHERE m.user_id = p.user_id AND m.number <= {number} ORDER BY m.number DESC LIMIT 1) \
              FROM (SELECT DISTINCT user_id FROM {db}.transfer FORCE INDEX (history) WHERE {is_one}) p \
-             LEFT JOIN (SELECT user_id, CAST(SUM({USER_FEN}) AS CHAR) AS sum_fen FROM {db}.transfer \
+             LEFT JOIN (SELECT user_id, CAST(SUM({user_fen}) AS CHAR) AS sum_fen FROM {db}.transfer \
                FORCE INDEX (history) WHERE {is_one} AND position > {position} GROUP BY user_id) s \
                ON s.user_id = p.user_id ORDER BY p.user_id",
             db = self.db,
-            is_one = user_is_one_of(users.iter().map(UserId::as_str))
+            is_one = user_is_one_of(users.iter().map(UserId::as_str)),
+            user_fen = *USER_FEN
         );
         let parse = |row: &_| {
             let [row_fen, sealed_fen] = [StoredRow::int_or_null(row, 3)?, StoredRow::int_or_null(row, 4)?];
@@ -263,7 +256,7 @@ impl Shard {
         let Moment { system, until } = self.moment().await?;
         let missing =
             || WalletError::Damaged(format!("{}.ledger has no row: the system's balances are missing", self.db));
-        let (clearing_fen, top_ups_fen) = system.ok_or_else(missing)?;
+        let system = system.ok_or_else(missing)?;
         let mut balances_fen = 0;
         let mut after = String::new();
         loop {
@@ -284,7 +277,7 @@ impl Shard {
                 _ => break,
             }
         }
-        Ok(Books { outstanding_fen: clearing_fen.into(), top_ups_fen: -i128::from(top_ups_fen), balances_fen })
+        Ok(Books::new(balances_fen, system))
     }
 }
 

@@ -124,6 +124,20 @@ impl Shard {
         Ok(Found { rows, fence })
     }
 
+    /// The rows that a statement finds of users who have not left, whose name is in this column.
+    pub async fn fetch_of_those_who_stay(&self, sql: &str, name_in: usize) -> Result<Vec<MySqlRow>, WalletError> {
+        let (rows, fence) = split_fence(self.ask_for(&text_with_fence(&self.db, "", sql)).await?)?;
+        let fence = fence.ok_or_else(|| self.without_fence())?;
+        fence.check_open(&self.db)?;
+        let mut staying = Vec::with_capacity(rows.len());
+        for row in rows {
+            if !fence.has_left(row.text(name_in)?) {
+                staying.push(row);
+            }
+        }
+        Ok(staying)
+    }
+
     /// What a user is shown: no crash takes it back. The column `position_in` of each
     /// row is its position in this shard. Positions are written in order, so a barrier
     /// that comes after one was seen covers all before it, and most readings need none.

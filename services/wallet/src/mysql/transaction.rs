@@ -23,15 +23,18 @@ use sqlx::mysql::MySqlRow;
 
 use super::fence::{FENCE_COLUMNS, Fence};
 use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
-use crate::WalletError;
+use super::transact::{Write, transact};
 use crate::ledger::PostingPlan;
+use crate::orders::tables::{ORDER_ROW, Writes};
 use crate::row::{self, code_of, content};
 use crate::writer::{Transact, TransactError};
+use crate::{WalletError, system};
 
 /// The first column of each row that is read says what the row is.
 const LEDGER_ROW: i64 = 0;
 const HELD_ROW: i64 = 1;
 const BALANCE_ROW: i64 = 2;
+const _: () = assert!(ORDER_ROW > BALANCE_ROW);
 
 /// What the queue of a shard writes to.
 pub(super) struct ShardWriter(pub Arc<Shard>);
@@ -42,10 +45,46 @@ impl Transact for ShardWriter {
     }
 }
 
+/// One transaction over orders and the transfers that may be due for them: reads under the lock, decides, writes.
+pub(super) async fn change<T>(
+    shard: &Shard,
+    possible: &[Transfer],
+    reads: &[String],
+    decide: impl for<'a> Fn(&mut PostingPlan<'a>, &'a [Transfer], &[&MySqlRow]) -> Result<Writes<T>, WalletError>,
+) -> Result<T, WalletError> {
+    let transfers: Vec<&Transfer> = possible.iter().collect();
+    let mut text = text_that_reads(shard, &transfers, TakenIds::AreLookedUp);
+    for read in reads {
+        if !text.ends_with("; ") {
+            text.push_str("; ");
+        }
+        text.push_str(read);
+    }
+    transact(
+        &shard.db,
+        || shard.connections.lease(),
+        &text,
+        |rows| {
+            let Loaded { mut plan, end, fence } = load(shard, rows, &transfers)?;
+            fence.check_open(&shard.db)?;
+            let mut orders = Vec::new();
+            for row in rows {
+                if row.int(0)? == ORDER_ROW && !fence.has_left(row.text(2)?) {
+                    orders.push(row);
+                }
+            }
+            let Writes { statements, value } = decide(&mut plan, possible, &orders)?;
+            let rows = plan.posts().len() + statements.len() + 1;
+            Ok(Write { sql: text_that_writes(shard, &plan, end, &statements), rows: rows as u64, value })
+        },
+    )
+    .await
+}
+
 /// Executes transfers in order, in one transaction; durable when it returns.
 async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
     let mut taken = TakenIds::AreRefused;
-    let mut text = text_that_reads(shard, transfers, taken);
+    let mut text = text_that_begins(shard, transfers, taken);
     let mut lease = lease(shard).await?;
     let (mut tries, mut is_fresh) = (1, false);
     let error = loop {
@@ -57,7 +96,7 @@ async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutco
             // Nothing was written: after an insert that is refused the rest of its text is not run.
             Err(error) if taken == TakenIds::AreRefused && error.wants_taken_ids() => {
                 taken = TakenIds::AreLookedUp;
-                text = text_that_reads(shard, transfers, taken);
+                text = text_that_begins(shard, transfers, taken);
                 if let Err(broken) = within(lease.limit(), lease.connection().execute("ROLLBACK")).await {
                     break AttemptError::Reading(broken);
                 }
@@ -163,12 +202,12 @@ async fn attempt(
     let limit = lease.limit();
     let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
     let rows = asked.map_err(AttemptError::Reading)?;
-    let (mut plan, end) = load(shard, &rows, transfers).map_err(AttemptError::Refused)?;
+    let Loaded { mut plan, end, .. } = load(shard, &rows, transfers).map_err(AttemptError::Refused)?;
     let outcomes: Vec<_> = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
     if taken == TakenIds::AreRefused && outcomes.iter().any(|outcome| *outcome != TransferOutcome::Done) {
         return Err(AttemptError::MayBeTaken);
     }
-    let text = text_that_writes(shard, &plan, end);
+    let text = text_that_writes(shard, &plan, end, &[]);
     let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(AttemptError::Writing)?;
     if done.rows_affected() != plan.posts().len() as u64 + 1 {
         return Err(AttemptError::Overtaken);
@@ -179,6 +218,11 @@ async fn attempt(
     Ok(outcomes)
 }
 
+/// Begins a transaction: see [`text_that_reads`].
+fn text_that_begins(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> String {
+    format!("START TRANSACTION; {}", text_that_reads(shard, transfers, taken))
+}
+
 /// Locks the ledger's row and that of the fence, which no other transaction then gets past; what is
 /// read after it is therefore the last word.
 fn text_that_reads(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> String {
@@ -187,18 +231,21 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> S
     put(
         &mut sql,
         format_args!(
-            "START TRANSACTION; SELECT /* wallet transfer */ {LEDGER_ROW}, l.clearing_fen, l.top_ups_fen, \
-             l.last_position, l.transactions, {FENCE_COLUMNS} FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one \
-             WHERE l.one = 1 FOR UPDATE; "
+            "SELECT /* wallet transfer */ {LEDGER_ROW}, {}, l.last_position, l.transactions, \
+             {FENCE_COLUMNS} FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one WHERE l.one = 1 FOR UPDATE; ",
+            system::columns_of("l")
         ),
     );
-    if taken == TakenIds::AreLookedUp {
+    if taken == TakenIds::AreLookedUp && !transfers.is_empty() {
         put(
             &mut sql,
             format_args!("SELECT /* held */ {HELD_ROW}, id, user_id, kind, amount_fen FROM {db}.transfer WHERE "),
         );
         put_id_is_one_of(&mut sql, transfers.iter().map(|transfer| transfer.id));
         sql.push_str("; ");
+    }
+    if transfers.is_empty() {
+        return sql;
     }
     // One look at the end of each user's history, however long it is. A grouped
     // maximum would leave it to the database whether to read all of it, and without
@@ -221,6 +268,15 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> S
     sql
 }
 
+/// What a transaction has read.
+struct Loaded<'a> {
+    /// The part of the books that the transfers touch.
+    plan: PostingPlan<'a>,
+    end: End,
+    /// Who has left.
+    fence: Fence,
+}
+
 /// How far a shard has come.
 #[derive(Clone, Copy)]
 struct End {
@@ -229,42 +285,43 @@ struct End {
     transactions: i64,
 }
 
-/// The part of the books that the transfers touch, and how far they go.
-fn load<'a>(shard: &Shard, rows: &[MySqlRow], transfers: &[&Transfer]) -> Result<(PostingPlan<'a>, End), WalletError> {
+/// Takes apart what was read for these transfers.
+fn load<'a>(shard: &Shard, rows: &[MySqlRow], transfers: &[&Transfer]) -> Result<Loaded<'a>, WalletError> {
     let mut plan = PostingPlan::default();
-    let mut end = None;
+    let mut found = None;
     for row in rows {
         match row.int(0)? {
             LEDGER_ROW => {
-                let fence = Fence::read(row, 5)?.expect("its columns are not null");
+                let fence = Fence::read(row, 7)?.expect("its columns are not null");
                 shard.note_left(fence);
                 transfers.iter().try_for_each(|transfer| fence.check_user(&shard.db, &transfer.user))?;
-                plan.set_system(row.int(1)?, row.int(2)?);
-                end = Some(End { last_position: row.int(3)?, transactions: row.int(4)? });
+                plan.set_system(system::balances(row, 1)?);
+                found = Some((End { last_position: row.int(5)?, transactions: row.int(6)? }, fence));
             }
             HELD_ROW => {
                 let (id, content) = content(row, 1)?;
                 plan.hold(id, content);
             }
-            _ if row.int_or_null(2)?.is_none() => {}
-            _ => {
+            BALANCE_ROW if row.int_or_null(2)?.is_some() => {
                 let user = UserId::parse(row.text(1)?).expect("it was asked for by this name");
                 let balance = row::balance(row, 2, &user)?;
                 plan.set_user(user, balance);
             }
+            _ => {}
         }
     }
-    let end = end.ok_or_else(|| WalletError::Damaged(format!("{0}.ledger or {0}.fence has no row", shard.db)))?;
-    Ok((plan, end))
+    let missing = || WalletError::Damaged(format!("{0}.ledger or {0}.fence has no row", shard.db));
+    let (end, fence) = found.ok_or_else(missing)?;
+    Ok(Loaded { plan, end, fence })
 }
 
-/// Also without a transfer to add the ledger's row is written: see its SQL.
+/// The statements `beside` come with the transfers. Also without a transfer to add the ledger's row is written: see its SQL.
 ///
 /// A node of a cluster may roll the transaction back between two statements of
 /// this text without saying so, and the rest then runs in a transaction of its
 /// own. The ledger is therefore only written over what was read: the one that was
 /// first has moved its version.
-fn text_that_writes(shard: &Shard, plan: &PostingPlan<'_>, end: End) -> String {
+fn text_that_writes(shard: &Shard, plan: &PostingPlan<'_>, end: End, beside: &[String]) -> String {
     let End { last_position, transactions } = end;
     let db = &shard.db;
     let mut sql = String::with_capacity(256 + plan.posts().len() * 160);
@@ -292,13 +349,16 @@ fn text_that_writes(shard: &Shard, plan: &PostingPlan<'_>, end: End) -> String {
     if position > last_position {
         sql.push_str("; ");
     }
-    let (clearing, top_ups) = plan.system();
+    for statement in beside {
+        sql.push_str(statement);
+        sql.push_str("; ");
+    }
     put(
         &mut sql,
         format_args!(
-            "UPDATE /* wallet transfer */ {db}.ledger SET clearing_fen = {clearing}, top_ups_fen = {top_ups}, \
-             last_position = {position}, transactions = transactions + 1 \
-             WHERE one = 1 AND transactions = {transactions}"
+            "UPDATE /* wallet transfer */ {db}.ledger SET {}, last_position = {position}, \
+             transactions = transactions + 1 WHERE one = 1 AND transactions = {transactions}",
+            system::assignments("", plan.system())
         ),
     );
     sql

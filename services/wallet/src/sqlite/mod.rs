@@ -11,6 +11,7 @@
 
 mod guards;
 mod months;
+mod orders;
 mod reads;
 mod scans;
 mod transaction;
@@ -44,8 +45,8 @@ pub struct SqliteWallet {
     file: Arc<SqliteFile>,
     /// Absent when the file is only read.
     queue: Option<Queue>,
-    /// Absent in a ledger of an earlier version, which is only read.
-    has_months: bool,
+    /// Not so of a ledger of an earlier version, which is only read: it lacks what came later.
+    is_whole: bool,
 }
 
 impl SqliteWallet {
@@ -62,15 +63,15 @@ impl SqliteWallet {
         let failed = |error: String| WalletError::Unavailable(format!("{}: {error}", path.display()));
         let file = SqliteFile::open(&path, mode).await.map_err(|error| failed(error.to_string()))?;
         if mode == Mode::ReadOnly {
-            let has_months = check_version(&file).await.map_err(failed)?;
-            return Ok(SqliteWallet { file: Arc::new(file), queue: None, has_months });
+            let is_whole = check_version(&file).await.map_err(failed)?;
+            return Ok(SqliteWallet { file: Arc::new(file), queue: None, is_whole });
         }
         let mut writer = file.writer().await?;
         MIGRATIONS.run_direct(&mut *writer).await.map_err(|error| failed(error.to_string()))?;
         drop(writer);
         let file = Arc::new(file);
         let queue = Queue::start(FileWriter(Arc::clone(&file)), queue_max);
-        Ok(SqliteWallet { file, queue: Some(queue), has_months: true })
+        Ok(SqliteWallet { file, queue: Some(queue), is_whole: true })
     }
 
     /// The ledger's file.
@@ -102,8 +103,8 @@ impl Transact for FileWriter {
     }
 }
 
-/// What may only be read cannot be upgraded. A ledger of before there were marks of folders, or
-/// sealed months, can be read as it is: what came after its first step is not read. Tells whether it has months.
+/// What may only be read cannot be upgraded. A ledger of before there were marks of folders,
+/// sealed months, or orders can be read as it is: what came after its first step is not read. Tells whether it has all of them.
 async fn check_version(file: &SqliteFile) -> Result<bool, String> {
     let mut connection = file.readers().acquire().await.map_err(|error| error.to_string())?;
     let applied = connection.list_applied_migrations().await.map_err(|error| error.to_string())?;

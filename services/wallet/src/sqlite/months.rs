@@ -98,7 +98,7 @@ impl WalletMonths for SqliteWallet {
 
     async fn months(&self, _shard: u8, after: u64, limit: u32) -> Result<Vec<MonthRow>, WalletError> {
         // A file of an earlier version, which is only read.
-        if !self.has_months {
+        if !self.is_whole {
             return Ok(Vec::new());
         }
         tables::months(self, after, limit).await

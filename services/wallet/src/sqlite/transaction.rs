@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use hongbao_core::{Transfer, TransferId, TransferOutcome, UserId};
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use hongbao_database::row::StoredRow as _;
 
-use crate::ledger::{Post, PostingPlan, contra_of};
+use crate::WalletError;
+use crate::ledger::{Post, PostingPlan};
+use crate::orders::tables::Writes;
 use crate::row::{self, code_of, content, hex};
+use crate::system::{self, ACCOUNTS};
 use crate::writer::TransactError;
-use crate::{CLEARING, TOP_UPS, WalletError};
 
 const BEGIN: &str = "BEGIN IMMEDIATE /* wallet transfer */";
 const COMMIT: &str = "COMMIT /* wallet transfer */";
@@ -22,10 +24,14 @@ const HELD: &str = "SELECT id, user_id, kind, amount_fen FROM transfer \
      WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
 const BALANCES: &str = "SELECT value, \
        (SELECT balance_fen FROM transfer WHERE user_id = value ORDER BY position DESC LIMIT 1) FROM json_each(?1)";
-const SYSTEM: &str = "SELECT \
-       (SELECT balance_fen FROM system_account WHERE account = '#clearing'), \
-       (SELECT balance_fen FROM system_account WHERE account = '#top_ups')";
-const SET_SYSTEM: &str = "UPDATE system_account SET balance_fen = CASE account WHEN '#clearing' THEN ?1 ELSE ?2 END";
+static SYSTEM: LazyLock<String> = LazyLock::new(|| format!("SELECT {}", system_balances(ACCOUNTS.len())));
+static SET_SYSTEM: LazyLock<String> = LazyLock::new(|| {
+    let [clearing, top_ups, provider, payouts] = ACCOUNTS;
+    format!(
+        "UPDATE system_account SET balance_fen = CASE account \
+           WHEN '{clearing}' THEN ?1 WHEN '{top_ups}' THEN ?2 WHEN '{provider}' THEN ?3 WHEN '{payouts}' THEN ?4 END"
+    )
+});
 
 /// Row counts of the insert. There are few, so that all its texts stay in the
 /// connection's statement cache.
@@ -35,12 +41,19 @@ const ROW_COUNTS: [usize; 5] = [256, 64, 16, 4, 1];
 /// spares SQLite a copy of every page for undoing the statement alone.
 static INSERTS: LazyLock<[String; 5]> = LazyLock::new(|| {
     ROW_COUNTS.map(|count| {
-        let rows = vec!["(?,?,?,?,?,?,?)"; count].join(",");
-        format!(
-            "INSERT OR ROLLBACK INTO transfer (id, user_id, kind, amount_fen, contra, balance_fen, at_ms) VALUES {rows}"
-        )
+        let rows = vec!["(?,?,?,?,?,?)"; count].join(",");
+        format!("INSERT OR ROLLBACK INTO transfer (id, user_id, kind, amount_fen, balance_fen, at_ms) VALUES {rows}")
     })
 });
+
+/// The balances of the system's [`ACCOUNTS`]; one without a row is null, or zero behind the first so many.
+pub(super) fn system_balances(count: usize) -> String {
+    let of = |(place, account): (usize, &&str)| {
+        let balance = format!("(SELECT balance_fen FROM system_account WHERE account = '{account}')");
+        if place < count { balance } else { format!("coalesce({balance}, 0)") }
+    };
+    ACCOUNTS.iter().enumerate().map(of).collect::<Vec<_>>().join(", ")
+}
 
 /// Executes transfers in order, in one transaction; durable when it returns.
 ///
@@ -72,6 +85,47 @@ async fn attempt(
     Ok(outcomes)
 }
 
+/// One transaction over orders and the transfers that may be due for them: reads, decides, writes.
+pub(super) async fn change<T>(
+    connection: &mut SqliteConnection,
+    possible: &[Transfer],
+    reads: &[String],
+    decide: impl for<'a> Fn(&mut PostingPlan<'a>, &'a [Transfer], &[&SqliteRow]) -> Result<Writes<T>, WalletError>,
+) -> Result<T, WalletError> {
+    let done = try_change(connection, possible, reads, &decide).await;
+    if done.is_err() {
+        // Fails when SQLite has rolled back already: either way nothing is open after it.
+        let _ = sqlx::query(ROLLBACK).execute(connection).await;
+    }
+    done
+}
+
+async fn try_change<T>(
+    connection: &mut SqliteConnection,
+    possible: &[Transfer],
+    reads: &[String],
+    decide: &impl for<'a> Fn(&mut PostingPlan<'a>, &'a [Transfer], &[&SqliteRow]) -> Result<Writes<T>, WalletError>,
+) -> Result<T, WalletError> {
+    sqlx::query(BEGIN).execute(&mut *connection).await.map_err(unavailable)?;
+    let transfers: Vec<&Transfer> = possible.iter().collect();
+    let mut plan = load(connection, &transfers).await?;
+    let mut rows = Vec::new();
+    for read in reads {
+        rows.extend(sqlx::query(read).persistent(false).fetch_all(&mut *connection).await.map_err(unavailable)?);
+    }
+    let Writes { statements, value } = decide(&mut plan, possible, &rows.iter().collect::<Vec<_>>())?;
+    write(connection, &plan).await.map_err(unavailable)?;
+    for statement in &statements {
+        let done = sqlx::query(statement).persistent(false).execute(&mut *connection).await.map_err(unavailable)?;
+        if done.rows_affected() != 1 {
+            return Err(WalletError::Damaged(format!("{} rows were changed instead of one", done.rows_affected())));
+        }
+    }
+    let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
+    committed.map_err(|error| WalletError::Unknown(error.to_string()))?;
+    Ok(value)
+}
+
 /// The part of the books that the transfers touch.
 async fn load<'a>(
     connection: &mut SqliteConnection,
@@ -93,8 +147,8 @@ async fn load<'a>(
         let balance = row::balance(&row, 1, &user)?;
         plan.set_user(user, balance);
     }
-    let row = sqlx::query(SYSTEM).fetch_one(&mut *connection).await.map_err(unavailable)?;
-    plan.set_system(row::system_balance(&row, 0, CLEARING)?, row::system_balance(&row, 1, TOP_UPS)?);
+    let row = sqlx::query(&SYSTEM).fetch_one(&mut *connection).await.map_err(unavailable)?;
+    plan.set_system(system::balances(&row, 0)?);
     Ok(plan)
 }
 
@@ -109,8 +163,8 @@ async fn write(connection: &mut SqliteConnection, plan: &PostingPlan<'_>) -> Res
             posts = rest;
         }
     }
-    let (clearing, top_ups) = plan.system();
-    sqlx::query(SET_SYSTEM).bind(clearing).bind(top_ups).execute(connection).await?;
+    let set = plan.system().to_array().into_iter().fold(sqlx::query(&SET_SYSTEM), |query, fen| query.bind(fen));
+    set.execute(connection).await?;
     Ok(())
 }
 
@@ -122,7 +176,6 @@ async fn insert(connection: &mut SqliteConnection, text: &'static str, rows: &[P
             .bind(transfer.user.as_str())
             .bind(code_of(transfer.kind))
             .bind(transfer.amount.get())
-            .bind(contra_of(transfer.kind))
             .bind(balance.get())
             .bind(transfer.at.millis());
     }

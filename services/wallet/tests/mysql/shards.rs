@@ -125,7 +125,7 @@ async fn the_database_refuses_rows_that_break_the_rules() {
     let (_homes, _guard) = empty_homes().await;
     for values in [
         "(1, x'01', '#clearing', 1, 5, 5, 0)",
-        "(1, x'01', 'ann', 6, 5, 5, 0)",
+        "(1, x'01', 'ann', 11, 5, 5, 0)",
         "(1, x'01', 'ann', 1, -5, 5, 0)",
         "(1, x'01', 'ann', 2, 5, -5, 0)",
         "(1, x'01', 'ann', 5, 5, 5, 0)",

@@ -79,7 +79,7 @@ impl AuditReport {
 impl fmt::Display for AuditReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let AuditReport { sets, envelopes, entries, transfers, accounts, .. } = self;
-        let Books { balances_fen, outstanding_fen, top_ups_fen } = self.books;
+        let Books { balances_fen, outstanding_fen, top_ups_fen, provider_fen, payouts_fen } = self.books;
         let plural = if *sets == 1 { "" } else { "s" };
         writeln!(
             f,
@@ -101,13 +101,18 @@ impl fmt::Display for AuditReport {
             writeln!(f, "months    {months} sealed with {transfers} transfers; {blocks_read} blocks were read")?;
         }
         match self.books_read {
-            true => writeln!(
-                f,
-                "books     balances {} + outstanding {} = top-ups {}",
-                Yuan(balances_fen),
-                Yuan(outstanding_fen),
-                Yuan(top_ups_fen)
-            )?,
+            true => {
+                let (balances, outstanding) = (Yuan(balances_fen), Yuan(outstanding_fen));
+                write!(f, "books     balances {balances} + outstanding {outstanding}")?;
+                if payouts_fen != 0 {
+                    write!(f, " + payouts under way {}", Yuan(payouts_fen))?;
+                }
+                write!(f, " = top-ups {}", Yuan(top_ups_fen))?;
+                if provider_fen != 0 {
+                    write!(f, " + from the provider {}", Yuan(provider_fen))?;
+                }
+                writeln!(f)?;
+            }
             false => writeln!(f, "books     could not be read")?,
         }
         write!(f, "took      {} ms", self.duration_ms)?;

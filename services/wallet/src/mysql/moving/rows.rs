@@ -1,19 +1,16 @@
 //! Transfers as they are carried: every column of a row, and the row where it was.
 
-use hongbao_core::UserId;
+use hongbao_core::{Fen, SystemBalances, UserId};
 use hongbao_database::mysql::row::{put, put_bytes};
 use hongbao_database::row::StoredRow;
 
 use crate::WalletError;
+use crate::row::kind_of;
 
 /// Rows that are read at once.
 pub(super) const PAGE: u32 = 1_000;
 /// What a row is read from, and written to.
 pub(super) const COLUMNS: &str = "position, id, user_id, kind, amount_fen, balance_fen, at_ms";
-/// The kind that comes from the source of top-ups; all others go through clearing.
-const TOP_UP: i64 = 1;
-/// The kind that takes from its user.
-const SEND: i64 = 2;
 
 /// A transfer, column by column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,27 +55,14 @@ pub(super) struct Page {
     pub until: i64,
 }
 
-/// What rows do to the balances of the system, in fen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct System {
-    pub clearing: i64,
-    pub top_ups: i64,
-}
-
-impl System {
-    /// What these do.
-    pub fn of(rows: &[CopiedRow]) -> Result<System, WalletError> {
-        let (mut clearing, mut top_ups) = (0_i128, 0_i128);
-        for row in rows {
-            match row.kind {
-                TOP_UP => top_ups -= i128::from(row.amount_fen),
-                SEND => clearing += i128::from(row.amount_fen),
-                _ => clearing -= i128::from(row.amount_fen),
-            }
-        }
-        let fen = |sum| i64::try_from(sum).map_err(|_| WalletError::Damaged("a sum of fen has no 64 bits".to_owned()));
-        Ok(System { clearing: fen(clearing)?, top_ups: fen(top_ups)? })
-    }
+/// What rows do to the balances of the system.
+pub(super) fn system_of(rows: &[CopiedRow]) -> Result<SystemBalances, WalletError> {
+    rows.iter().try_fold(SystemBalances::default(), |system, row| {
+        let after =
+            kind_of(row.kind).zip(Fen::new(row.amount_fen)).and_then(|(kind, amount)| system.after(kind, amount));
+        let position = row.position;
+        after.ok_or_else(|| WalletError::Damaged(format!("the transfer at position {position} cannot be added up")))
+    })
 }
 
 /// The statement that inserts rows, of which there is one at least, and counts those that are there already: on
@@ -112,8 +96,10 @@ mod tests {
 
     #[test]
     fn the_system_sees_the_opposite_of_what_users_see() {
-        let rows = [row(1, 1, 1_000), row(2, 2, 300), row(3, 3, 40), row(4, 4, 60), row(5, 5, 0)];
-        assert_eq!(System::of(&rows).unwrap(), System { clearing: 200, top_ups: -1_000 });
+        let mut rows = vec![row(1, 1, 1_000), row(2, 2, 300), row(3, 3, 40), row(4, 4, 60), row(5, 5, 0)];
+        rows.extend([row(6, 6, 700), row(7, 7, 90), row(8, 8, 50)]);
+        assert_eq!(system_of(&rows).unwrap().to_array(), [200, -1_000, -650, 40]);
+        assert!(system_of(&[row(9, 11, 1)]).is_err(), "a kind of a newer version");
     }
 
     #[test]

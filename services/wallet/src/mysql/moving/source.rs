@@ -1,5 +1,6 @@
 //! The database that slots leave.
 
+use hongbao_core::SystemBalances;
 use hongbao_database::StoredRow as _;
 use hongbao_database::mysql::connection::MysqlOptions;
 use sqlx::mysql::MySqlRow;
@@ -7,12 +8,12 @@ use sqlx::mysql::MySqlRow;
 use super::place::{Place, new_id};
 use super::rows::{COLUMNS, CopiedRow, PAGE, Page};
 use super::target::TargetState;
-use crate::WalletError;
 use crate::mysql::fence::{FENCE_COLUMNS, Fence};
 use crate::mysql::layout::{ShardPlan, slot_of};
 use crate::mysql::migrate;
 use crate::mysql::slots::SlotSet;
 use crate::mysql::transact::Write;
+use crate::{WalletError, system};
 
 /// What an operator is reminded of.
 const ONE_FILE: &str = "a move goes on with the two files that it was begun with";
@@ -28,15 +29,14 @@ struct Leaving {
     id: String,
     slots: SlotSet,
     /// What was taken out of the balances, and the database that has got it, if that was done.
-    taken: Option<(i64, i64, String)>,
+    taken: Option<(SystemBalances, String)>,
 }
 
 /// Its ledger and what it knows of moves, under the lock.
 struct Ledger {
     last_position: i64,
     transactions: i64,
-    clearing_fen: i64,
-    top_ups_fen: i64,
+    system: SystemBalances,
     fence: Fence,
     leaving: Vec<Leaving>,
 }
@@ -123,7 +123,7 @@ impl Source {
         let is_settled = self
             .transact(|ledger| {
                 let known = ledger.leaving.iter().find(|leaving| leaving.id == target.id);
-                let taken_by = known.and_then(|known| known.taken.as_ref()).map(|(_, _, taken_by)| taken_by);
+                let taken_by = known.and_then(|known| known.taken.as_ref()).map(|(_, taken_by)| taken_by);
                 Ok(self.give_up(ledger, taken_by == Some(&target.target_id)))
             })
             .await?;
@@ -156,16 +156,17 @@ impl Source {
             if self.known(ledger, &target.id)?.taken.is_some() {
                 return Ok(Write { sql: self.update(ledger), rows: 1, value: () });
             }
-            let (clearing, top_ups) = (target.system.clearing, target.system.top_ups);
-            let left = (ledger.clearing_fen.checked_sub(clearing)).zip(ledger.top_ups_fen.checked_sub(top_ups));
-            let (clearing_left, top_ups_left) = left.ok_or_else(|| self.damaged())?;
+            let left = ledger.system.zip_with(target.system, i64::checked_sub).ok_or_else(|| self.damaged())?;
             // One statement: neither is ever written without the other.
             let sql = format!(
                 "UPDATE /* move */ {db}.ledger l JOIN {db}.slot_move m ON m.id = '{}' \
-                 SET l.clearing_fen = {clearing_left}, l.top_ups_fen = {top_ups_left}, \
-                 l.transactions = l.transactions + 1, m.clearing_fen = {clearing}, m.top_ups_fen = {top_ups}, \
-                 m.target_id = '{}' WHERE l.one = 1 AND l.transactions = {} AND m.clearing_fen IS NULL",
-                target.id, target.target_id, ledger.transactions
+                 SET {}, l.transactions = l.transactions + 1, {}, m.target_id = '{}' \
+                 WHERE l.one = 1 AND l.transactions = {} AND m.clearing_fen IS NULL",
+                target.id,
+                system::assignments("l.", left),
+                system::assignments("m.", target.system),
+                target.target_id,
+                ledger.transactions
             );
             Ok(Write { sql, rows: 2, value: () })
         })
@@ -175,7 +176,7 @@ impl Source {
     /// Refuses to go on where another target has got the slots, or this one has other balances than were taken out here.
     pub async fn check_settled(&self, target: &TargetState) -> Result<(), WalletError> {
         self.transact(|ledger| {
-            let expected = (target.system.clearing, target.system.top_ups, target.target_id.clone());
+            let expected = (target.system, target.target_id.clone());
             if self.known(ledger, &target.id)?.taken != Some(expected) {
                 return Err(self.refused("has not given up what this target has: another one may have got it"));
             }
@@ -216,9 +217,11 @@ impl Source {
         let db = &self.place.db;
         // The rows of moves are written under the lock of the ledger alone.
         let read = format!(
-            "SELECT /* move */ l.last_position, l.transactions, l.clearing_fen, l.top_ups_fen, {FENCE_COLUMNS} \
+            "SELECT /* move */ l.last_position, l.transactions, {}, {FENCE_COLUMNS} \
              FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one WHERE l.one = 1 FOR UPDATE; \
-             SELECT /* move */ id, slots, clearing_fen, top_ups_fen, target_id FROM {db}.slot_move WHERE arrival IS NULL"
+             SELECT /* move */ id, slots, target_id, clearing_fen, COALESCE(top_ups_fen, 0), COALESCE(provider_fen, 0), \
+             COALESCE(payouts_fen, 0) FROM {db}.slot_move WHERE arrival IS NULL",
+            system::columns_of("l")
         );
         self.place
             .transact(&read, |rows| {
@@ -226,9 +229,8 @@ impl Source {
                 let ledger = Ledger {
                     last_position: row.int(0)?,
                     transactions: row.int(1)?,
-                    clearing_fen: row.int(2)?,
-                    top_ups_fen: row.int(3)?,
-                    fence: Fence::read(row, 4)?.ok_or_else(|| self.damaged())?,
+                    system: system::balances(row, 2)?,
+                    fence: Fence::read(row, 6)?.ok_or_else(|| self.damaged())?,
                     leaving: rows[1..].iter().map(|row| self.leaving(row)).collect::<Result<_, _>>()?,
                 };
                 if ledger.fence.is_arriving {
@@ -241,9 +243,8 @@ impl Source {
 
     fn leaving(&self, row: &MySqlRow) -> Result<Leaving, WalletError> {
         let slots = SlotSet::parse(row.text(1)?).ok_or_else(|| self.damaged())?;
-        let balances = row.int_or_null(2)?.zip(row.int_or_null(3)?);
-        let taken =
-            balances.zip(row.text_or_null(4)?).map(|((clearing, top_ups), by)| (clearing, top_ups, by.to_owned()));
+        // Of a move from before there was a provider, nothing was taken out of its accounts.
+        let taken = system::balances_or_null(row, 3)?.zip(row.text_or_null(2)?.map(str::to_owned));
         Ok(Leaving { id: row.text(0)?.to_owned(), slots, taken })
     }
 

@@ -1,6 +1,7 @@
 //! The database that slots come to. It is made by the move, and refuses everything
 //! until it has all of their transfers.
 
+use hongbao_core::SystemBalances;
 use hongbao_database::mysql::connection::MysqlOptions;
 use hongbao_database::mysql::failure::reading;
 use hongbao_database::mysql::migration::{fetch_insisting, insist};
@@ -8,12 +9,12 @@ use hongbao_database::{DatabaseError, StoredRow as _};
 use sqlx::mysql::MySqlRow;
 
 use super::place::{Place, new_id};
-use super::rows::{COLUMNS, CopiedRow, Page, System, insert};
-use crate::WalletError;
+use super::rows::{COLUMNS, CopiedRow, Page, insert, system_of};
 use crate::mysql::fence::{FENCE_COLUMNS, Fence};
 use crate::mysql::layout::ShardPlan;
 use crate::mysql::migrate::{self, SCHEMA, check_identity, claim, guard_transfers};
 use crate::mysql::transact::Write;
+use crate::{WalletError, system};
 
 /// A target.
 pub(super) struct Target {
@@ -36,7 +37,7 @@ pub(super) struct TargetState {
     pub compared_to: i64,
     transactions: i64,
     /// The balances of the system, as the rows here make them.
-    pub system: System,
+    pub system: SystemBalances,
 }
 
 impl Target {
@@ -122,9 +123,10 @@ impl Target {
     fn text_of_state(&self) -> String {
         let db = &self.place.db;
         format!(
-            "SELECT /* move */ m.id, m.target_id, m.slots, l.last_position, m.compared_to, l.transactions, l.clearing_fen, \
-             l.top_ups_fen, {FENCE_COLUMNS} FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one \
-             JOIN {db}.slot_move m ON m.arrival = 1 WHERE l.one = 1"
+            "SELECT /* move */ m.id, m.target_id, m.slots, l.last_position, m.compared_to, l.transactions, {}, \
+             {FENCE_COLUMNS} FROM {db}.ledger l JOIN {db}.fence f ON f.one = l.one \
+             JOIN {db}.slot_move m ON m.arrival = 1 WHERE l.one = 1",
+            system::columns_of("l")
         )
     }
 
@@ -145,21 +147,22 @@ impl Target {
             last_position: row.int(3)?,
             compared_to: row.int(4)?,
             transactions: row.int(5)?,
-            system: System { clearing: row.int(6)?, top_ups: row.int(7)? },
-            fence: Fence::read(row, 8)?.ok_or_else(damaged)?,
+            system: system::balances(row, 6)?,
+            fence: Fence::read(row, 10)?.ok_or_else(damaged)?,
         })
     }
 
     /// Adds a page to what a state has.
     pub async fn append(&self, state: &TargetState, page: &Page) -> Result<(), WalletError> {
         let db = &self.place.db;
-        let System { clearing, top_ups } = System::of(&page.rows)?;
-        let sum = |one: i64, other: i64| one.checked_add(other).ok_or_else(|| self.refused("would overflow"));
-        let (clearing, top_ups) = (sum(state.system.clearing, clearing)?, sum(state.system.top_ups, top_ups)?);
+        let system = state.system.zip_with(system_of(&page.rows)?, i64::checked_add);
+        let system = system.ok_or_else(|| self.refused("would overflow"))?;
         let mut sql = format!(
-            "UPDATE /* move */ {db}.ledger SET last_position = {}, clearing_fen = {clearing}, top_ups_fen = {top_ups}, \
-             transactions = transactions + 1 WHERE one = 1 AND transactions = {}",
-            page.until, state.transactions
+            "UPDATE /* move */ {db}.ledger SET last_position = {}, {}, transactions = transactions + 1 \
+             WHERE one = 1 AND transactions = {}",
+            page.until,
+            system::assignments("", system),
+            state.transactions
         );
         // The ledger comes last: it never says that there are rows which are not.
         if !page.rows.is_empty() {
