@@ -19,6 +19,7 @@ mod process;
 mod process_metrics;
 mod roles;
 mod rotation;
+mod sandbox;
 mod sets;
 mod stores;
 mod tokens;
@@ -154,6 +155,9 @@ enum Command {
         #[arg(long)]
         shadow: bool,
     },
+    /// A payment provider for development and tests, with books of its own; everything that goes wrong with one goes wrong
+    /// here on demand.
+    Sandbox(Box<sandbox::Arguments>),
     /// Recompute a closed envelope's amounts from its public detail, and check what follows from them.
     VerifyDraw {
         /// Files with the answers of `GET /v1/envelopes/{id}`, every page; none: standard input.
@@ -230,6 +234,7 @@ fn main() -> ExitCode {
             (Some(config), Some(next)) => move_wallet::run(&config, topology.as_deref(), &next, copy_only),
             _ => Err(move_wallet::refuse_folder()),
         },
+        Command::Sandbox(arguments) => sandbox::run(*arguments),
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
         Command::Generate { to } => generate::run(Cli::command(), &to),
     };

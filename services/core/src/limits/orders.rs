@@ -1,5 +1,8 @@
 //! Bounds of orders at the provider.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 /// Seconds after which an order is asked for again: the first ones in this order, then the last one for ever.
 pub const ORDER_INTERVALS_S: [i64; 10] = [1, 2, 4, 10, 30, 60, 300, 900, 1_800, 3_600];
 /// Milliseconds after which a charge that was not paid is closed: a payer who has not paid by then has gone away.
@@ -26,7 +29,42 @@ pub const ACTION_URL_CHARS_MAX: usize = 512;
 pub const ORDERS_CLAIMED_MAX: u32 = 64;
 /// Milliseconds for which an order is left to the worker that has taken it up; longer than a request may take.
 pub const ORDER_CLAIM_MS: i64 = 30_000;
+/// Bytes of the secret that signs between the provider and us, at least.
+pub const PROVIDER_SECRET_BYTES_MIN: usize = 32;
+/// Milliseconds that a request to the provider may take, as an operator may set it.
+pub const PROVIDER_TIMEOUT_MS: RangeInclusive<u64> = 100..=20_000;
+/// How long a connection to the provider may take to be made.
+pub const PROVIDER_CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long a connection to the provider is kept without a request.
+pub const PROVIDER_IDLE_WITHIN: Duration = Duration::from_secs(30);
+/// Requests to the provider that are under way in a process; more are not sent.
+pub const PROVIDER_IN_FLIGHT_MAX: usize = 64;
+/// Bytes of an answer of the provider about an order.
+pub const PROVIDER_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a bill: some two million lines.
+pub const PROVIDER_BILL_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long a bill may take to arrive.
+pub const PROVIDER_BILL_WITHIN: Duration = Duration::from_secs(600);
+/// Requests in a row that the provider did not answer, after which none is sent for a while.
+pub const PROVIDER_FAILURES_MAX: u32 = 5;
+/// How long none is sent then; after that one is tried.
+pub const PROVIDER_OPEN_CIRCUIT: Duration = Duration::from_secs(10);
+/// Seconds that the provider may ask to wait.
+pub const PROVIDER_RETRY_AFTER_S_MAX: u32 = 3_600;
+/// Characters of what is repeated of an error of the provider.
+pub const PROVIDER_ERROR_CHARS_MAX: usize = 200;
+/// Orders in the books of a sandbox provider; more are refused.
+pub const SANDBOX_ORDERS_MAX: usize = 1_000_000;
+/// Notifications that wait in a sandbox provider; more are not sent.
+pub const SANDBOX_NOTIFICATIONS_MAX: usize = 100_000;
+/// Notifications of a sandbox provider that are under way.
+pub const SANDBOX_NOTIFYING_MAX: usize = 16;
+/// How long a notification of a sandbox provider may take.
+pub const SANDBOX_NOTIFY_WITHIN: Duration = Duration::from_secs(5);
+/// Seconds after which a notification that was not taken is sent again; then never.
+pub const SANDBOX_NOTIFY_AGAIN_S: [i64; 4] = [1, 5, 30, 300];
 
+const _: () = assert!(*PROVIDER_TIMEOUT_MS.end() < ORDER_CLAIM_MS as u64, "a claim outlasts its request");
 const _: () = assert!(
     ORDER_ATTENTION_AFTER_MS > PAYOUT_CLOSE_AFTER_MS + PROVIDER_REQUEST_AGE_MS_MAX + PROVIDER_CLOCK_APART_MS_MAX
 );

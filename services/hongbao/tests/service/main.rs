@@ -46,6 +46,7 @@ mod observe;
 mod readme;
 mod rehearsal;
 mod rehearsal_installation;
+mod sandbox;
 mod service_manager;
 mod sets;
 mod support;
