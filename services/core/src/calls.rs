@@ -6,6 +6,7 @@
 //! (`envelope/src/http/openapi`); a handler without a call here has no path.
 
 use crate::id::EnvelopeId;
+use crate::order::OrderId;
 use crate::problem::Code;
 
 /// A call of the contract.
@@ -27,6 +28,20 @@ pub enum Call {
     Transfers,
     /// Lists the envelopes that the caller sent or opened.
     Envelopes,
+    /// Has the caller pay at the provider.
+    Charge,
+    /// Lists the caller's charges.
+    Charges,
+    /// Shows one.
+    ShowCharge,
+    /// Pays the caller at the provider.
+    Payout,
+    /// Lists the caller's payouts.
+    Payouts,
+    /// Shows one.
+    ShowPayout,
+    /// The provider says that something has become of an order.
+    ProviderNotification,
     /// Shows the entry permits of a server.
     Permits,
     /// Changes their cap.
@@ -93,7 +108,7 @@ pub enum Routing {
 pub struct CallInfo {
     /// Its method.
     pub method: Method,
-    /// Its path; `{id}` stands for an envelope's id.
+    /// Its path; `{id}` stands for an envelope's id, `{order}` for an order's.
     pub path: &'static str,
     /// Whether it may have changed something once it was sent: then only the client may
     /// retry it. The refund that a grab writes into an expired envelope is none: it is due.
@@ -106,6 +121,8 @@ pub struct CallInfo {
     pub needs_token: bool,
     /// Whether it exists in installations for development alone.
     pub is_dev: bool,
+    /// Whether it exists where there is a payment provider alone.
+    pub needs_provider: bool,
     /// The problems of its own, and what each means here; those that many calls have
     /// in common follow from the rest (`envelope/src/http/openapi`).
     pub problems: &'static [(Code, &'static str)],
@@ -113,7 +130,7 @@ pub struct CallInfo {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 14] = [
+    pub const ALL: [Call; 21] = [
         Call::Grab,
         Call::Open,
         Call::Pay,
@@ -122,6 +139,13 @@ impl Call {
         Call::Balance,
         Call::Transfers,
         Call::Envelopes,
+        Call::Charge,
+        Call::Charges,
+        Call::ShowCharge,
+        Call::Payout,
+        Call::Payouts,
+        Call::ShowPayout,
+        Call::ProviderNotification,
         Call::Permits,
         Call::SetPermits,
         Call::DevToken,
@@ -178,6 +202,28 @@ impl Call {
             Call::Balance => reading("/v1/wallet"),
             Call::Transfers => reading("/v1/wallet/transfers"),
             Call::Envelopes => reading("/v1/wallet/envelopes"),
+            Call::Charge => CallInfo {
+                problems: &[(Code::OutcomeUnknown, "look at your charges, or ask again under the same key")],
+                ..ordering("/v1/charges")
+            },
+            Call::Charges => CallInfo { needs_provider: true, ..reading("/v1/charges") },
+            Call::ShowCharge => {
+                CallInfo { needs_provider: true, problems: &[(Code::NotFound, "")], ..reading("/v1/charges/{order}") }
+            }
+            Call::Payout => CallInfo {
+                problems: &[
+                    (Code::InsufficientFunds, ""),
+                    (Code::OutcomeUnknown, "look at your payouts, or ask again under the same key"),
+                ],
+                ..ordering("/v1/payouts")
+            },
+            Call::Payouts => CallInfo { needs_provider: true, ..reading("/v1/payouts") },
+            Call::ShowPayout => {
+                CallInfo { needs_provider: true, problems: &[(Code::NotFound, "")], ..reading("/v1/payouts/{order}") }
+            }
+            Call::ProviderNotification => {
+                CallInfo { changes: false, needs_token: false, ..ordering("/v1/provider/notifications") }
+            }
             Call::Permits => CallInfo {
                 routing: Routing::Nowhere,
                 problems: &[(Code::Forbidden, "")],
@@ -223,7 +269,7 @@ impl Call {
     /// That there is none: operators ask servers themselves, what is no id names no
     /// envelope, and what no server knows costs no server anything.
     pub fn passed_on(method: &str, path: &str) -> Result<(Call, Option<EnvelopeId>), NoCall> {
-        let mut no_call = NoCall::NotFound;
+        let mut methods = Vec::new();
         for call in Call::ALL {
             let info = call.info();
             let Some(id) = info.matches(path).filter(|_| info.routing != Routing::Nowhere) else { continue };
@@ -231,9 +277,9 @@ impl Call {
             if info.method.is(method) {
                 return Ok((call, id));
             }
-            no_call = NoCall::Method(info.method);
+            methods.push(info.method);
         }
-        Err(no_call)
+        Err(if methods.is_empty() { NoCall::NotFound } else { NoCall::Method(methods) })
     }
 }
 
@@ -248,8 +294,14 @@ const fn changing(path: &'static str) -> CallInfo {
         takes_key: false,
         needs_token: true,
         is_dev: false,
+        needs_provider: false,
         problems: &[],
     }
+}
+
+/// A call that makes an order at the provider, at any server.
+const fn ordering(path: &'static str) -> CallInfo {
+    CallInfo { routing: Routing::AnyServer, needs_provider: true, ..changing(path) }
 }
 
 /// A call that reads, from any server.
@@ -263,8 +315,11 @@ impl CallInfo {
         format!("{} {}", self.method.as_str(), self.path)
     }
 
-    /// What stands for the id in a path of this call; `None` inside where its path has none.
+    /// What stands for the envelope's id in a path of this call; `None` inside where its path has none.
     pub fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
+        if let Some(before) = self.path.strip_suffix("{order}") {
+            return path.strip_prefix(before).and_then(OrderId::parse).map(|_| None);
+        }
         let Some((before, after)) = self.path.split_once("{id}") else { return (path == self.path).then_some(None) };
         let id = path.strip_prefix(before)?.strip_suffix(after)?;
         (!id.is_empty() && !id.contains('/')).then_some(Some(id))
@@ -272,14 +327,14 @@ impl CallInfo {
 }
 
 /// Why a request is for no call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoCall {
     /// No call has this path.
     NotFound,
     /// What stands for the id is none.
     NoEnvelope,
-    /// The calls of this path have another method.
-    Method(Method),
+    /// The calls of this path have other methods, these.
+    Method(Vec<Method>),
 }
 
 #[cfg(test)]
@@ -304,6 +359,10 @@ mod tests {
             ("GET", "/v1/envelopes/{id}", (Owner, true, false)),
             ("GET", "/v1/wallet", (AnyServer, false, false)),
             ("GET", "/v1/wallet/transfers", (AnyServer, false, false)),
+            ("POST", "/v1/charges", (AnyServer, false, true)),
+            ("GET", "/v1/charges", (AnyServer, false, false)),
+            ("GET", "/v1/payouts/0199c0de-0000-7000-8000-000000000001", (AnyServer, false, false)),
+            ("POST", "/v1/provider/notifications", (AnyServer, false, false)),
             ("POST", "/v1/dev/token", (AnyServer, false, false)),
             ("POST", "/v1/dev/top-up", (AnyServer, false, true)),
             ("GET", "/openapi.json", (AnyServer, false, false)),
@@ -341,6 +400,8 @@ mod tests {
             "/v1/walletx",
             "/v1/wallet/",
             "/v1/wallet/else",
+            "/v1/charges/1",
+            "/v1/charges/0199c0de-0000-7000-8000-000000000001/else",
             "/v1/dev/",
             "/v1/dev/token/",
             "/v1/dev/else",
@@ -362,12 +423,18 @@ mod tests {
     #[test]
     fn a_call_is_passed_on_with_its_own_method_alone() {
         for call in Call::ALL.into_iter().filter(|call| call.info().routing != Routing::Nowhere) {
-            let CallInfo { method: own, path, .. } = call.info();
+            let CallInfo { path, .. } = call.info();
+            let own_path = path;
+            let path = path.replace("{order}", ID);
+            let there: Vec<Method> = (Call::ALL.iter().map(|call| call.info()))
+                .filter(|info| info.routing != Routing::Nowhere && info.path == own_path)
+                .map(|info| info.method)
+                .collect();
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"] {
-                let found = passed_on(method, path);
-                match own.allow().split(',').any(|allowed| allowed == method) {
+                let found = passed_on(method, &path);
+                match there.iter().any(|own| own.allow().split(',').any(|allowed| allowed == method)) {
                     true => assert!(found.is_ok(), "{method} {path}: {found:?}"),
-                    false => assert_eq!(found, Err(NoCall::Method(own)), "{method} {path}"),
+                    false => assert_eq!(found, Err(NoCall::Method(there.clone())), "{method} {path}"),
                 }
             }
         }

@@ -1,16 +1,17 @@
-//! The bounds of an envelope that an operator configures.
+//! The bounds of envelopes and orders that an operator configures.
 
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
-    GREETING_CHARS_CEILING, LIFETIME_S_CEILING, PAY_WITHIN_S, SHARE_FEN_CEILING, SHARES_CEILING, TICKET_LIFE_MS,
+    GREETING_CHARS_CEILING, LIFETIME_S_CEILING, ORDER_FEN_CEILING, PAY_WITHIN_S, SHARE_FEN_CEILING, SHARES_CEILING,
+    TICKET_LIFE_MS,
 };
 use crate::money::Fen;
 use crate::settings::{self, setting};
 
-/// What an operator may configure of an envelope.
+/// What an operator may configure of envelopes and orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -28,6 +29,12 @@ pub struct Limits {
     pub ticket_life_ms: i64,
     /// Seconds after which an envelope that was not paid is cancelled.
     pub pay_within_s: u32,
+    /// Fen of one charge at most.
+    pub charge_fen_max: Fen,
+    /// Fen of one payout at least.
+    pub payout_fen_min: Fen,
+    /// Fen of one payout at most.
+    pub payout_fen_max: Fen,
 }
 
 impl Default for Limits {
@@ -40,6 +47,9 @@ impl Default for Limits {
             expires_in_s_max: 86_400,
             ticket_life_ms: 60_000,
             pay_within_s: 900,
+            charge_fen_max: Fen::new(10_000_000).expect("positive"),
+            payout_fen_min: Fen::new(1).expect("positive"),
+            payout_fen_max: Fen::new(10_000_000).expect("positive"),
         }
     }
 }
@@ -53,6 +63,16 @@ impl Limits {
     /// Fen that an envelope of so many shares may hold.
     pub fn total_fen(&self, shares: u32) -> RangeInclusive<i64> {
         shares.into()..=i64::from(shares) * self.share_fen_max.get()
+    }
+
+    /// Fen that a charge may be of.
+    pub fn charge_fen(&self) -> RangeInclusive<i64> {
+        1..=self.charge_fen_max.get()
+    }
+
+    /// Fen that a payout may be of.
+    pub fn payout_fen(&self) -> RangeInclusive<i64> {
+        self.payout_fen_min.get()..=self.payout_fen_max.get()
     }
 
     /// Seconds that an envelope may be open for.
@@ -77,6 +97,10 @@ impl Limits {
                     .because("it must not exceed expires_in_s_max"),
                 setting("ticket_life_ms", self.ticket_life_ms, TICKET_LIFE_MS),
                 setting("pay_within_s", self.pay_within_s, PAY_WITHIN_S),
+                setting("charge_fen_max", self.charge_fen_max.get(), 1..=ORDER_FEN_CEILING),
+                setting("payout_fen_max", self.payout_fen_max.get(), 1..=ORDER_FEN_CEILING),
+                setting("payout_fen_min", self.payout_fen_min.get(), 1..=self.payout_fen_max.get())
+                    .because("it must not exceed payout_fen_max"),
             ],
         )
     }

@@ -7,6 +7,7 @@ use crate::envelope::{Entry, EntryKind, Envelope, Journal, Kind, Opened, State};
 use crate::field::{self, Number};
 use crate::id::EnvelopeId;
 use crate::money::Fen;
+use crate::order::{Order, OrderId, OrderState};
 use crate::problem::Code;
 use crate::request::AudienceBody;
 use crate::time::Timestamp;
@@ -251,6 +252,136 @@ pub struct EnvelopeItem {
     /// When it was paid, or opened.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
+}
+
+/// The body of `POST /v1/charges` and of `POST /v1/payouts`.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// How much.
+    #[schema(value_type = i64)]
+    pub amount_fen: Number,
+}
+
+/// A charge or a payout, as its user sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrderView {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: OrderId,
+    /// How much.
+    #[schema(value_type = i64)]
+    pub amount_fen: Fen,
+    /// How far it has come.
+    pub state: OrderViewState,
+    /// What the payer does to go on, while there is something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<OrderAction>,
+    /// The envelope that it pays for, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub envelope_id: Option<EnvelopeId>,
+    /// When it was made.
+    #[schema(value_type = String, format = "date-time")]
+    pub created_at: Timestamp,
+    /// Why it failed, in a word of the provider's or ours: `closed`, `never_received`, `returned`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// How far a charge or a payout has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderViewState {
+    /// What becomes of it is not known yet.
+    Pending,
+    /// It happened.
+    Succeeded,
+    /// It did not happen, or came back. No money has moved in the end.
+    Failed,
+}
+
+/// What the payer does to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrderAction {
+    /// Where the payer pays.
+    pub url: String,
+}
+
+impl OrderAction {
+    /// What is left to do for an order, if anything.
+    pub fn of(order: &Order) -> Option<OrderAction> {
+        let url = order.action_url.clone().filter(|_| matches!(order.state, OrderState::Created | OrderState::Pending));
+        url.map(|url| OrderAction { url })
+    }
+}
+
+impl From<&Order> for OrderView {
+    fn from(order: &Order) -> OrderView {
+        let state = match order.state {
+            OrderState::Created | OrderState::Pending | OrderState::Closing | OrderState::Held => {
+                OrderViewState::Pending
+            }
+            OrderState::Succeeded => OrderViewState::Succeeded,
+            OrderState::Failed | OrderState::Returned => OrderViewState::Failed,
+        };
+        OrderView {
+            id: order.id,
+            amount_fen: order.amount,
+            state,
+            action: OrderAction::of(order),
+            envelope_id: order.envelope,
+            created_at: order.created_at,
+            failure: order.failure.clone().filter(|_| state == OrderViewState::Failed),
+        }
+    }
+}
+
+/// One page of a user's charges or payouts, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OrdersPage {
+    /// The charges or payouts.
+    pub orders: Vec<OrderView>,
+    /// Pass it as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// The body of `POST /v1/envelopes/{id}/pay`, which may be left out.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PayRequest {
+    /// Where the money comes from; the balance by default.
+    #[serde(default, deserialize_with = "pay_from")]
+    pub from: PayFrom,
+}
+
+/// Where the money for an envelope comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayFrom {
+    /// The sender's balance.
+    #[default]
+    Balance,
+    /// A charge at the provider.
+    Provider,
+}
+
+fn pay_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PayFrom, D::Error> {
+    field::text(deserializer, "`balance` or `provider`")
+}
+
+/// An envelope that waits for its charge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnpaidEnvelope {
+    /// The envelope.
+    #[serde(flatten)]
+    pub envelope: EnvelopeView,
+    /// The charge that is to pay for it.
+    #[schema(value_type = String, format = "uuid")]
+    pub charge_id: OrderId,
+    /// What the payer does to go on; absent while the provider has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<OrderAction>,
 }
 
 /// The body of `POST /v1/dev/token`.

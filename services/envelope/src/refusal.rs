@@ -47,6 +47,9 @@ pub enum Refusal {
     /// The balance does not cover it.
     #[error("your balance does not cover this envelope")]
     InsufficientFunds,
+    /// There is no provider.
+    #[error("there is no payment provider here")]
+    NoProvider,
     /// It was not paid in time.
     #[error("the envelope was not paid in time and is cancelled")]
     Cancelled,
@@ -140,7 +143,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::IdTaken => Code::IdConflict,
             Refusal::KeyConflict => Code::IdempotencyConflict,
-            Refusal::NotFound => Code::NotFound,
+            Refusal::NotFound | Refusal::NoProvider => Code::NotFound,
             Refusal::NotSender => Code::NotSender,
             Refusal::NotInvited => Code::NotInvited,
             Refusal::TicketInvalid => Code::TicketInvalid,

@@ -69,6 +69,7 @@ impl Bench {
             limits: Limits::default(),
             fence: Fence::open(),
             // What is let in is answered, however busy this machine is.
+            payments: None,
             options: ServerOptions {
                 lane_queue_max,
                 open_deadline_ms: 30_000,

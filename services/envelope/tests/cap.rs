@@ -62,6 +62,7 @@ async fn server(
         tickets: TicketKey::new(b"a secret"),
         limits: Limits::default(),
         fence: Fence::open(),
+        payments: None,
         options: ServerOptions {
             lanes,
             permit_cap: cap,

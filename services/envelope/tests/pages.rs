@@ -78,6 +78,7 @@ impl Bench {
             tickets: TicketKey::new(b"the secret of the tickets"),
             limits: Limits::default(),
             fence: Fence::open(),
+            payments: None,
             options,
         };
         let server = Server::start(parts, &mut Registry::default()).0;

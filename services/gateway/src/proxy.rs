@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use hongbao_core::calls::{Call, NoCall, Routing};
+use hongbao_core::calls::{Call, Method, NoCall, Routing};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
 use hongbao_core::{EnvelopeId, Traffic};
@@ -54,7 +54,7 @@ pub(crate) struct Proxy {
 struct Refused {
     problem: Problem,
     /// The methods that there are, where another one was used.
-    allow: Option<&'static str>,
+    allow: Option<String>,
 }
 
 impl From<Problem> for Refused {
@@ -69,9 +69,10 @@ impl From<NoCall> for Refused {
         match no {
             NoCall::NotFound => Problem::new(Code::NotFound, NO_SUCH_CALL).into(),
             NoCall::NoEnvelope => Problem::new(Code::NotFound, NO_SUCH_ENVELOPE).into(),
-            NoCall::Method(method) => {
+            NoCall::Method(methods) => {
                 let problem = Problem::new(Code::MethodNotAllowed, Code::MethodNotAllowed.title());
-                Refused { problem, allow: Some(method.allow()) }
+                let allow = methods.into_iter().map(Method::allow).collect::<Vec<_>>().join(",");
+                Refused { problem, allow: Some(allow) }
             }
         }
     }
@@ -89,7 +90,8 @@ impl Proxy {
                 self.shared.metrics.of(marked).answered_here(problem.code);
                 let mut response = problem.into_response();
                 if let Some(methods) = allow {
-                    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+                    let methods = HeaderValue::try_from(methods).expect("methods are letters and commas");
+                    response.headers_mut().insert(ALLOW, methods);
                 }
                 response
             }

@@ -1,5 +1,6 @@
 //! `hongbao dev`: gateway, server and workers in one process on SQLite.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use axum::middleware::from_fn_with_state;
 use hongbao_core::calls::Call;
 use hongbao_core::fence::Fence;
 use hongbao_core::limits::ROTATION_AHEAD_DAYS;
+use hongbao_core::order::LateCharges;
 use hongbao_core::{Clock, SystemClock, Traffic};
 use hongbao_envelope::http::{App, DevCalls, LiveCalls};
 use hongbao_envelope::permits::LocalPermits;
@@ -17,9 +19,11 @@ use hongbao_gateway::rate::{UserRates, forget_quiet_forever};
 use hongbao_http::health::Check;
 use hongbao_http::hot::Answering;
 use hongbao_http::{Health, HotAnswer, HotCalls, HotRequest, HttpMetrics, Routes, ServeOptions, metrics_router, serve};
+use hongbao_provider::Payments;
+use hongbao_provider::sandbox::{Chances, Pace, Sandbox, SandboxOptions, page};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
-use hongbao_workers::driver::WorkerSet;
+use hongbao_workers::driver::{OptionalJobs, WorkerSet};
 use hongbao_workers::job::Ports;
 use hongbao_workers::lease::LeaseHolder;
 use prometheus_client::registry::Registry;
@@ -36,6 +40,10 @@ use crate::{durability, log, notify};
 
 /// What its files are called after in an archive.
 pub const DEV_SET: &str = "dev";
+/// Where in its folder the books of its sandbox are.
+const SANDBOX_FOLDER: &str = "sandbox";
+/// Its notifications are signed with a secret that no other process has.
+const SANDBOX_SECRET_BYTES: usize = 32;
 /// What an operator chooses the address by.
 const LISTEN_SET_BY: &str = "--listen, HONGBAO_LISTEN or `listen` in the settings file";
 
@@ -72,7 +80,11 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let mut registry = process::registry();
     let http_metrics = HttpMetrics::register(&Call::ALL, &mut registry);
     let _watching = tokens.watch(&mut registry)?;
-    let real = start_in(Traffic::Live, &config, &clock, &mut registry).await?;
+    let sandbox = config.offers_dev_calls().then(|| open_sandbox(&config, address, &clock)).transpose()?;
+    let payments = sandbox
+        .as_ref()
+        .map(|(sandbox, _)| Payments { provider: Arc::new(sandbox.clone()), late_charges: LateCharges::default() });
+    let real = start_in(Traffic::Live, &config, payments, &clock, &mut registry).await?;
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (real.folder.store.clone(), real.folder.wallet.clone());
     let reason = durability::of(&*store, &*wallet).settings;
     // A rehearsal that is in trouble is no reason to get no requests: its trouble is logged alone.
@@ -83,7 +95,7 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let rehearsal = match config.rehearsal.enabled {
         true => {
             let Started { server, tasks, workers, background, folder, .. } =
-                start_in(Traffic::Shadow, &config, &clock, &mut registry).await?;
+                start_in(Traffic::Shadow, &config, None, &clock, &mut registry).await?;
             running.push(Running { tasks, workers, background, folder });
             Some(server)
         }
@@ -91,7 +103,10 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     };
     let health = Health::new(checks);
     registry.register_collector(Box::new(health.clone()));
-    let (routes, forgetting) = routes(&config, (real.server, rehearsal), (tokens, clock), health.clone(), registry);
+    let (mut routes, forgetting) = routes(&config, (real.server, rehearsal), (tokens, clock), health.clone(), registry);
+    if let Some((sandbox, _)) = &sandbox {
+        routes.router = routes.router.merge(page::router(sandbox.clone()));
+    }
     // Before anybody can know that we serve: a signal would end us undrained until then.
     let stop = process::stop_signal(health)?;
 
@@ -105,6 +120,9 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let options = ServeOptions { cors: config.cors.cors()?, ..config.http.options(http_metrics) };
     serve(listener, routes, options, stop).await;
 
+    if let Some((_, running)) = sandbox {
+        running.abort();
+    }
     // The routes are gone, and with them the servers: their lanes answer what they hold and end.
     for forgetting in forgetting {
         forgetting.abort();
@@ -122,6 +140,33 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     }
     tracing::info!("drained");
     Ok(())
+}
+
+/// The sandbox of the folder, which pays what it is asked for, and the task that it runs on.
+fn open_sandbox(
+    config: &Config,
+    address: SocketAddr,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Sandbox, JoinHandle<()>), String> {
+    let mut secret = vec![0; SANDBOX_SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(|error| format!("no randomness: {error}"))?;
+    let options = SandboxOptions {
+        key_id: "dev".to_owned(),
+        secret,
+        pages_at: format!("http://{address}"),
+        notify_url: Some(format!("http://{address}{}", Call::ProviderNotification.path())),
+        zone_offset_s: config.zone_offset_s.0,
+        pace: Pace::default(),
+        seed: 1,
+        chances: Chances::default(),
+        by_hand: false,
+    };
+    let sandbox = Sandbox::open(&config.data.0.join(SANDBOX_FOLDER), options, clock.clone())?;
+    let running = tokio::spawn({
+        let sandbox = sandbox.clone();
+        async move { sandbox.run().await }
+    });
+    Ok((sandbox, running))
 }
 
 /// What of one kind of traffic must be ended in order.
@@ -145,6 +190,7 @@ struct Started {
 async fn start_in(
     traffic: Traffic,
     config: &Config,
+    payments: Option<Payments>,
     clock: &Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> Result<Started, String> {
@@ -161,18 +207,18 @@ async fn start_in(
     let rotator = Rotator::new(store.clone(), clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS, registry);
     let rotating = rotator.start().await?;
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
-    let (limits, options, export_after_days) = (&config.limits.0, &config.workers, config.archive.after_days);
+    let (limits, options) = (&config.limits.0, &config.workers);
+    let optional = OptionalJobs { export_after_days: config.archive.after_days, payments: payments.clone() };
     let alone = LeaseHolder::alone();
-    let workers = WorkerSet::spawn(ports, alone, zone_offset_s, limits, options, export_after_days, registry);
-    let (server, tasks) = start_server(traffic, config, store, wallet, clock.clone(), registry);
+    let workers = WorkerSet::spawn(ports, alone, zone_offset_s, limits, options, optional, registry);
+    let (server, tasks) = start_server(traffic, config, (store, wallet, payments), clock.clone(), registry);
     Ok(Started { server, tasks, workers, check, background: [looking, rotating], folder })
 }
 
 fn start_server(
     traffic: Traffic,
     config: &Config,
-    store: Arc<dyn Store>,
-    wallet: Arc<dyn Wallet>,
+    (store, wallet, payments): (Arc<dyn Store>, Arc<dyn Wallet>, Option<Payments>),
     clock: Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> (Arc<Server>, ServerTasks) {
@@ -185,6 +231,7 @@ fn start_server(
         tickets: config.tickets.ticket_key(traffic),
         limits: config.limits.0.clone(),
         fence: Fence::open(),
+        payments,
         options: config.server.clone(),
     };
     Server::start(parts, registry)

@@ -5,7 +5,7 @@
 //! happened on a day is its [`bill`].
 //!
 //! Reading order: [`port`], [`signature`], [`wire`], `circuit`, [`metrics`], [`connect`], `guarded`, [`http`],
-//! [`bill`], [`sandbox`].
+//! [`fn@ask`], [`bill`], [`sandbox`].
 
 pub mod port;
 
@@ -19,10 +19,25 @@ pub mod connect;
 pub mod http;
 pub mod metrics;
 
+mod ask;
 pub mod bill;
 
 pub mod sandbox;
 
+use std::sync::Arc;
+
+use hongbao_core::order::LateCharges;
+
+pub use self::ask::ask;
 pub use self::http::{HttpOptions, HttpProvider};
 pub use metrics::ProviderMetrics;
 pub use port::{BadNotification, Notification, Provider, ProviderError};
+
+/// The provider of an installation, and what is done with charges that come too late.
+#[derive(Clone)]
+pub struct Payments {
+    /// The provider.
+    pub provider: Arc<dyn Provider>,
+    /// What becomes of a charge whose envelope it can no longer pay for.
+    pub late_charges: LateCharges,
+}

@@ -22,6 +22,7 @@ use hongbao_core::limits::{
 };
 use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
+use hongbao_provider::Payments;
 use hongbao_trace::{Fields, Span, SpanKind, TraceContext, Value, export, in_span, millis, within};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ use crate::forget_keys::ForgetKeys;
 use crate::job::{Job, JobError, Ports, RunReport, catch_panic};
 use crate::lease::{self, Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
+use crate::orders::Orders;
 use crate::purge::Purge;
 use crate::refund::Refund;
 use crate::seal::Seal;
@@ -148,6 +150,15 @@ impl Scheduled {
     }
 }
 
+/// Jobs that an installation may do without.
+#[derive(Clone, Default)]
+pub struct OptionalJobs {
+    /// Days after which a table is exported; `None`: none is.
+    pub export_after_days: Option<u32>,
+    /// The payment provider, whose orders are driven.
+    pub payments: Option<Payments>,
+}
+
 /// Jobs that are running. Dropped, it stops them after their present run.
 pub struct WorkerSet {
     stop: watch::Sender<bool>,
@@ -156,15 +167,14 @@ pub struct WorkerSet {
 }
 
 impl WorkerSet {
-    /// Starts all jobs of a SET, exports only with the days after which a table is exported. Needs a tokio runtime
-    /// with time.
+    /// Starts all jobs of a SET. Needs a tokio runtime with time.
     pub fn spawn(
         ports: Ports,
         lease_holder: LeaseHolder,
         zone_offset_s: i32,
         limits: &Limits,
         options: &WorkerOptions,
-        export_after_days: Option<u32>,
+        optional: OptionalJobs,
         registry: &mut Registry,
     ) -> WorkerSet {
         let metrics = WorkerMetrics::register(registry);
@@ -174,8 +184,10 @@ impl WorkerSet {
         let refund = Refund::new(ports.clone(), zone_offset_s, limits);
         let purge = Purge::new(ports.clone(), zone_offset_s, limits, options.purge_after_s);
         let seal = Seal::new(ports.clone(), zone_offset_s, options.seal_after_days);
-        let export = export_after_days.map(|days| Export::new(ports.clone(), zone_offset_s, days));
+        let export = optional.export_after_days.map(|days| Export::new(ports.clone(), zone_offset_s, days));
         let seal_months = SealMonths::new(ports.clone(), zone_offset_s);
+        let orders =
+            optional.payments.map(|payments| Orders::new(ports.clone(), payments).measured_by(metrics.clone()));
         let forget_keys = ForgetKeys::new(ports.clone());
         let activate = Activate::new(ports, zone_offset_s, limits);
         let [idle, credit_idle] = [options.idle_ms, options.credit_idle_ms].map(Duration::from_millis);
@@ -188,6 +200,7 @@ impl WorkerSet {
             Scheduled::late(Box::new(seal_months), options),
             Scheduled::late(Box::new(forget_keys), options),
         ];
+        jobs.extend(orders.map(|job| Scheduled::prompt(Box::new(job), idle, options)));
         jobs.extend(export.map(|job| Scheduled::late(Box::new(job), options)));
         WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)
     }

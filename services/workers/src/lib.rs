@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
-//! [`purge`], [`seal`], [`seal_months`], [`export`], [`forget_keys`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`orders`], [`purge`], [`seal`], [`seal_months`], [`export`], [`forget_keys`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -16,6 +16,7 @@ pub mod activate;
 pub mod credit;
 pub mod export;
 pub mod forget_keys;
+pub mod orders;
 pub mod purge;
 pub mod refund;
 pub mod seal;
@@ -30,7 +31,7 @@ pub mod audit;
 
 pub use audit::{AuditError, AuditReport, SealedRows, SetStore, audit, audit_with};
 pub use clock::ClockGuard;
-pub use driver::{WorkerOptions, WorkerSet};
+pub use driver::{OptionalJobs, WorkerOptions, WorkerSet};
 pub use job::{Job, JobError, Ports, RunReport};
 pub use lease::LeaseHolder;
 pub use metrics::WorkerMetrics;

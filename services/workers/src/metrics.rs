@@ -30,6 +30,9 @@ pub struct WorkerMetrics {
     stepped_aside: Family<JobLabel, Counter>,
     clock_ahead_seconds: Gauge<f64, AtomicU64>,
     runs_skipped: Family<JobLabel, Counter>,
+    orders_unfinished: Gauge,
+    orders_oldest_seconds: Gauge<f64, AtomicU64>,
+    orders_need_attention: Gauge,
 }
 
 impl Default for WorkerMetrics {
@@ -47,6 +50,9 @@ impl Default for WorkerMetrics {
             stepped_aside: Family::default(),
             clock_ahead_seconds: Gauge::default(),
             runs_skipped: Family::default(),
+            orders_unfinished: Gauge::default(),
+            orders_oldest_seconds: Gauge::default(),
+            orders_need_attention: Gauge::default(),
         }
     }
 }
@@ -98,6 +104,21 @@ impl WorkerMetrics {
             "Runs that were left out because the clock is far off",
             metrics.runs_skipped.clone(),
         );
+        registry.register(
+            "hongbao_orders_unfinished",
+            "Orders at the provider whose outcome is not known",
+            metrics.orders_unfinished.clone(),
+        );
+        registry.register(
+            "hongbao_orders_oldest_seconds",
+            "The age of the oldest order whose outcome is not known",
+            metrics.orders_oldest_seconds.clone(),
+        );
+        registry.register(
+            "hongbao_orders_need_attention",
+            "Orders that a person has to look at",
+            metrics.orders_need_attention.clone(),
+        );
         metrics
     }
 
@@ -127,6 +148,13 @@ impl WorkerMetrics {
     /// A credit was refused.
     pub(crate) fn credit_refused(&self) {
         self.credits_refused.inc();
+    }
+
+    /// Orders that are not over, the age of the oldest, and those that a person has to look at.
+    pub(crate) fn orders(&self, unfinished: u64, oldest_ms: i64, need_attention: u64) {
+        self.orders_unfinished.set(unfinished.min(i64::MAX as u64) as i64);
+        self.orders_oldest_seconds.set(oldest_ms as f64 / 1_000.0);
+        self.orders_need_attention.set(need_attention.min(i64::MAX as u64) as i64);
     }
 
     /// How many envelopes cannot be settled.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{LIFETIME_MS, World, ZONE_S};
 use hongbao_core::{Limits, Timestamp};
-use hongbao_workers::{ClockGuard, LeaseHolder, WorkerMetrics, WorkerOptions, WorkerSet};
+use hongbao_workers::{ClockGuard, LeaseHolder, OptionalJobs, WorkerMetrics, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -45,7 +45,7 @@ async fn nothing_is_refunded_an_hour_early() {
         ZONE_S,
         &Limits::default(),
         &WorkerOptions::default(),
-        None,
+        OptionalJobs::default(),
         &mut registry,
     );
     tokio::time::sleep(Duration::from_millis(700)).await;

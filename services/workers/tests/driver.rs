@@ -12,7 +12,7 @@ use hongbao_core::{Limits, SystemClock};
 use hongbao_database::returns::{Returning, Returns};
 use hongbao_store::StoreError;
 use hongbao_store::lease::Leases;
-use hongbao_workers::driver::{Scheduled, WorkerOptions, WorkerSet};
+use hongbao_workers::driver::{OptionalJobs, Scheduled, WorkerOptions, WorkerSet};
 use hongbao_workers::{ClockGuard, Job, JobError, LeaseHolder, Ports, RunReport, WorkerMetrics};
 use prometheus_client::registry::Registry;
 
@@ -280,7 +280,7 @@ async fn i6_credits_arrive_within_a_second_and_refunds_by_themselves() {
         ZONE_S,
         &Limits::default(),
         &WorkerOptions::default(),
-        None,
+        OptionalJobs::default(),
         &mut registry,
     );
     pause(300).await;

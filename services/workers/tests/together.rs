@@ -10,7 +10,7 @@ use common::{World, ZONE_S, open_store};
 use hongbao_core::{Limits, SystemClock};
 use hongbao_database::sqlite::file::Mode;
 use hongbao_wallet::sqlite::SqliteWallet;
-use hongbao_workers::{LeaseHolder, Ports, WorkerOptions, WorkerSet};
+use hongbao_workers::{LeaseHolder, OptionalJobs, Ports, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
 
 /// The workers of one process over the files of a world.
@@ -21,7 +21,15 @@ async fn process(world: &World) -> WorkerSet {
         clock: Arc::new(SystemClock),
     };
     let options = WorkerOptions { credit_idle_ms: 1, idle_ms: 1, ..WorkerOptions::default() };
-    WorkerSet::spawn(ports, LeaseHolder::alone(), ZONE_S, &Limits::default(), &options, None, &mut Registry::default())
+    WorkerSet::spawn(
+        ports,
+        LeaseHolder::alone(),
+        ZONE_S,
+        &Limits::default(),
+        &options,
+        OptionalJobs::default(),
+        &mut Registry::default(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

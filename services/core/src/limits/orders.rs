@@ -3,6 +3,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+/// Fen of one order at most: ten million yuan.
+pub const ORDER_FEN_CEILING: i64 = 1_000_000_000;
+/// How long a client waits for the provider's first answer to its order, which goes on without it.
+pub const ORDER_ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Orders that a worker asks the provider about at the same time.
+pub const ORDERS_ASKED_MAX: usize = 16;
+/// Notifications of the provider that a process remembers, to pass over those that come again.
+pub const NOTIFICATIONS_REMEMBERED_MAX: u64 = 65_536;
 /// Seconds after which an order is asked for again: the first ones in this order, then the last one for ever.
 pub const ORDER_INTERVALS_S: [i64; 10] = [1, 2, 4, 10, 30, 60, 300, 900, 1_800, 3_600];
 /// Milliseconds after which a charge that was not paid is closed: a payer who has not paid by then has gone away.

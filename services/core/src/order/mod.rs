@@ -209,6 +209,17 @@ pub enum Attention {
     Overdue,
 }
 
+/// What becomes of a charge that succeeds after its envelope was paid, cancelled or expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LateCharges {
+    /// Its money stays in the balance.
+    #[default]
+    StayInBalance,
+    /// Its money goes back to where it came from.
+    GoBack,
+}
+
 /// What is asked of the provider next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {

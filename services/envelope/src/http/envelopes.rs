@@ -6,23 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::RequestPartsExt as _;
-use axum::extract::{FromRef as _, FromRequestParts, Path};
+use axum::extract::{FromRef as _, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use hongbao_core::calls::Call;
 use hongbao_core::field::Number;
 use hongbao_core::request::CreateEnvelope;
-use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome};
+use hongbao_core::wire::{Detail, EnvelopeView, GrabAnswer, OpenRequest, Outcome, PayFrom, PayRequest, UnpaidEnvelope};
 use hongbao_core::{EnvelopeId, Seed, limits};
-use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, Verifier, hop, json_response};
+use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, Verifier, hop, json_response, parse, read_body};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::App;
 use super::request_key::KeyInHeader;
 use super::traffic::SelectedServer;
 use crate::refusal::Refusal;
-use crate::server;
+use crate::server::{self, PaidFromProvider};
 
 /// The `{id}` of a path. Whatever is not an envelope's id names no envelope.
 pub struct IdInPath(EnvelopeId);
@@ -134,17 +135,39 @@ fn ask_the_owner_of(first: EnvelopeId) -> Response {
 
 /// Pay for an envelope.
 ///
-/// From then on it can be opened. A repeat answers the same.
+/// From then on it can be opened. A repeat answers the same. From the provider it is paid by a charge: until that has
+/// succeeded the answer is 202, with what the payer does to go on.
 #[utoipa::path(post, path = Call::Pay.path(), operation_id = "payEnvelope", tag = "envelopes",
     params(("id" = String, Path, format = "uuid", description = "The envelope.")),
-    responses((status = 200, description = "The envelope, which is paid.", body = EnvelopeView)))]
+    request_body = Option<PayRequest>,
+    responses((status = 200, description = "The envelope, which is paid.", body = EnvelopeView),
+        (status = 202, description = "The envelope, whose charge is under way.", body = UnpaidEnvelope)))]
 pub async fn pay(
     SelectedServer(server): SelectedServer,
     IdInPath(id): IdInPath,
     caller: Caller,
     _: NoQuery,
+    OptionalBody(request): OptionalBody<PayRequest>,
 ) -> Result<Response, Problem> {
-    Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?))
+    match request.from {
+        PayFrom::Balance => Ok(json_response(StatusCode::OK, &server.pay(id, &caller_of(&caller)).await?)),
+        PayFrom::Provider => match server.pay_from_provider(id, &caller_of(&caller)).await? {
+            PaidFromProvider::Paid(envelope) => Ok(json_response(StatusCode::OK, &envelope)),
+            PaidFromProvider::Waits(unpaid) => Ok(json_response(StatusCode::ACCEPTED, &unpaid)),
+        },
+    }
+}
+
+/// A body that may be left out, which is then what its type is by default.
+pub struct OptionalBody<T>(T);
+
+impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<OptionalBody<T>, Problem> {
+        let body = read_body(request.into_body()).await?;
+        if body.is_empty() { Ok(OptionalBody(T::default())) } else { parse(&body).map(OptionalBody) }
+    }
 }
 
 /// Ask whether there is something to open.

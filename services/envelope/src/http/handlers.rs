@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::traffic::App;
-use super::{envelopes, operator, wallet};
+use super::{envelopes, operator, orders, wallet};
 
 /// The calls that every service has, with their part of the document.
 pub(super) fn calls() -> OpenApiRouter<App> {
@@ -18,5 +18,10 @@ pub(super) fn calls() -> OpenApiRouter<App> {
         .routes(routes!(wallet::balance))
         .routes(routes!(wallet::transfers))
         .routes(routes!(wallet::envelopes))
+        .routes(routes!(orders::charge, orders::charges))
+        .routes(routes!(orders::show_charge))
+        .routes(routes!(orders::payout, orders::payouts))
+        .routes(routes!(orders::show_payout))
+        .routes(routes!(orders::notification))
         .routes(routes!(operator::permits, operator::set_permits))
 }

@@ -6,6 +6,7 @@ mod handlers;
 mod hot;
 pub mod openapi;
 pub mod operator;
+pub mod orders;
 mod page;
 pub mod request_key;
 pub mod traffic;
@@ -33,6 +34,7 @@ pub fn routes(app: App, dev: Option<DevCalls>) -> Router {
         issues_tokens: dev.as_ref().is_some_and(|calls| calls.issuer.is_some()),
         makes_money: dev.is_some() || app.takes_rehearsals(),
         asked_directly: true,
+        has_provider: app.live().payments().is_ok(),
     };
     let (document, page) = (Document::of(offer), Page::of(offer));
     let document = move |_: NoQuery, headers: HeaderMap| std::future::ready(document.answer(&headers));

@@ -36,8 +36,16 @@ pub struct TransfersQuery {
 }
 
 /// Kinds of transfers that a user sees.
-pub(super) const LISTED: [TransferKind; 4] =
-    [TransferKind::TopUp, TransferKind::Send, TransferKind::Open, TransferKind::Refund];
+pub(super) const LISTED: [TransferKind; 8] = [
+    TransferKind::TopUp,
+    TransferKind::Send,
+    TransferKind::Open,
+    TransferKind::Refund,
+    TransferKind::Charge,
+    TransferKind::Payout,
+    TransferKind::PayoutFailed,
+    TransferKind::PayoutReturned,
+];
 
 /// The caller's transfers, newest first.
 #[utoipa::path(get, path = Call::Transfers.path(), operation_id = "listTransfers", tag = "wallet",

@@ -9,6 +9,7 @@ mod detail;
 mod grab;
 mod open;
 mod options;
+mod orders;
 mod pay;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use hongbao_core::limits::MINT_TRIES_MAX;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
 use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Timestamp, UserId, limits};
+use hongbao_provider::Payments;
 use hongbao_store::{DatabaseClock, Store};
 use hongbao_trace::in_current;
 use hongbao_wallet::Wallet;
@@ -41,6 +43,7 @@ use crate::shared::snapshot::Snapshot;
 
 pub use self::open::Opening;
 pub use self::options::ServerOptions;
+pub use self::orders::PaidFromProvider;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -62,6 +65,8 @@ pub struct ServerParts {
     pub limits: Limits,
     /// Which ids the databases accept, read from them just now.
     pub fence: Fence,
+    /// The payment provider; `None` where there is none, and money neither comes in nor goes out.
+    pub payments: Option<Payments>,
     /// The rest.
     pub options: ServerOptions,
 }
@@ -208,6 +213,13 @@ impl Server {
     async fn live(&self, id: EnvelopeId, now: Timestamp) -> Result<Arc<LiveEnvelope>, Refusal> {
         self.live.get_or_load(id, &self.parts.store, now).await.map_err(refusal_of)
     }
+}
+
+/// Bytes for a new id.
+fn random() -> Result<[u8; 10], Refusal> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    Ok(random)
 }
 
 /// Runs money work on a task of its own, so that a client that goes away cannot

@@ -31,6 +31,7 @@ pub fn parts(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, clock: Arc<dyn Cloc
         shared: None,
         limits: Limits::default(),
         fence: Fence::open(),
+        payments: None,
         options: ServerOptions::default(),
     }
 }

@@ -127,6 +127,7 @@ impl World {
             tickets: TicketKey::new(SECRET),
             limits: Limits::default(),
             fence: Fence::open(),
+            payments: None,
             options: ServerOptions::default(),
         };
         let server = Server::start(parts, &mut registry).0;

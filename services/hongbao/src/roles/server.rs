@@ -135,6 +135,7 @@ async fn start_in(
         tickets: installation.tickets.ticket_key(traffic),
         limits: installation.limits.clone(),
         fence,
+        payments: None,
         options: installation.server.clone(),
     };
     let (server, tasks) = Server::start(parts, registry);

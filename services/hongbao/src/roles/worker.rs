@@ -9,7 +9,7 @@ use hongbao_core::topology::TopologyFile;
 use hongbao_http::{Health, HttpMetrics};
 use hongbao_store::Store;
 use hongbao_wallet::Wallet;
-use hongbao_workers::{LeaseHolder, Ports, WorkerSet};
+use hongbao_workers::{LeaseHolder, OptionalJobs, Ports, WorkerSet};
 
 use super::{Role, RoleTls, Start, own_routes, serve_role};
 use crate::otlp::Process;
@@ -58,8 +58,9 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
         let rotator = Rotator::new(store.clone(), role.clock.clone(), zone_offset_s, ROTATION_AHEAD_DAYS, registry);
         let rotating = rotator.start().await?;
         let ports = Ports { store, wallet, clock: role.clock.clone() };
-        let (workers, export_after_days) = (&installation.workers, installation.archive.after_days);
-        let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, workers, export_after_days, registry);
+        let workers = &installation.workers;
+        let optional = OptionalJobs { export_after_days: installation.archive.after_days, payments: None };
+        let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, workers, optional, registry);
         traffics.push((workers, rotating));
     }
     let health = Health::new(checks);

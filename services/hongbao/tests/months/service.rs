@@ -94,6 +94,7 @@ impl Service {
             tickets: TicketKey::new(b"a secret that only this test knows"),
             limits: Limits::default(),
             fence: Fence::open(),
+            payments: None,
             options: ServerOptions::default(),
         };
         Server::start(parts, &mut Registry::default()).0

@@ -45,6 +45,7 @@ fn redocly_finds_nothing_in_the_documents_and_a_mistake_if_there_is_one() {
         takes_rehearsals: true,
         issues_tokens: false,
         makes_money: true,
+        has_provider: true,
         asked_directly: false,
     });
     let service = Service::start("");

@@ -106,6 +106,7 @@ impl World {
                 tickets: TicketKey::new(b"simulation"),
                 limits: limits(),
                 fence: Fence::open(),
+                payments: None,
                 options: ServerOptions { lanes, ..ServerOptions::default() },
             };
             Server::start(parts, &mut Registry::default()).0

@@ -14,7 +14,7 @@ use hongbao_envelope::shared::snapshot::SnapshotKey;
 use hongbao_store::Store;
 use hongbao_store::mysql::MysqlStore;
 use hongbao_wallet::mysql::MysqlWallet;
-use hongbao_workers::{LeaseHolder, Ports, WorkerOptions, WorkerSet};
+use hongbao_workers::{LeaseHolder, OptionalJobs, Ports, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
 use tokio::runtime::Runtime;
 
@@ -78,6 +78,7 @@ impl ServerProcess {
                 tickets: TicketKey::new(SECRET),
                 limits: limits(),
                 fence: store.fence().await.map_err(|error| error.to_string())?,
+                payments: None,
                 options: ServerOptions {
                     open_deadline_ms: shape.patience.as_millis() as i64,
                     answer_within_ms: shape.patience.as_millis() as u64 * 2,
@@ -145,7 +146,7 @@ impl WorkerProcess {
                 ZONE_OFFSET_S,
                 &limits(),
                 &options,
-                None,
+                OptionalJobs::default(),
                 &mut registry,
             ))
         });

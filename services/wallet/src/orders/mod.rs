@@ -15,8 +15,9 @@ pub(crate) mod rows;
 pub(crate) mod tables;
 
 use async_trait::async_trait;
-use hongbao_core::order::Request;
-use hongbao_core::{EnvelopeId, Order, OrderId, OrderKind, Timestamp, TransferOutcome, UserId};
+use hongbao_core::limits::ID_AGE_DAYS_MAX;
+use hongbao_core::order::{LateCharges, Request};
+use hongbao_core::{EnvelopeId, Order, OrderId, OrderKind, OrderState, Timestamp, TransferOutcome, UserId};
 
 use crate::WalletError;
 
@@ -56,6 +57,23 @@ pub struct OrderChange {
     /// What takes a charge back that succeeded and did not pay for its envelope; `None` where its money stays in
     /// the balance.
     pub refund: Option<Order>,
+}
+
+impl OrderChange {
+    /// What an answer makes of an order that was read. `random` is for the number of a refund, which is made with the
+    /// change and so before its first request.
+    pub fn of(before: &Order, after: Order, late: LateCharges, now: Timestamp, random: [u8; 10]) -> OrderChange {
+        // An envelope of before would come to life in a table that is gone.
+        let oldest = now.plus_millis(-ID_AGE_DAYS_MAX * 86_400_000);
+        let may_pay = after.envelope.is_some_and(|envelope| envelope.minted_at() >= oldest);
+        let has_arrived = after.kind == OrderKind::Charge && after.envelope.is_some() && before.state != after.state;
+        let refund =
+            (late == LateCharges::GoBack && has_arrived && after.state == OrderState::Succeeded).then(|| Order {
+                of: Some(after.id),
+                ..Order::new(OrderId::mint(now, random), OrderKind::Refund, after.user.clone(), after.amount, now)
+            });
+        OrderChange { before: before.clone(), after, may_pay, refund }
+    }
 }
 
 /// What became of a change.

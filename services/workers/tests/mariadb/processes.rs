@@ -8,7 +8,7 @@ use hongbao_store::mysql::MysqlStore;
 use hongbao_store::{Append, Journals as _, Rotation as _};
 use hongbao_testbed::Part;
 use hongbao_workers::credit::Credit;
-use hongbao_workers::{Job as _, LeaseHolder, Ports, WorkerOptions, WorkerSet};
+use hongbao_workers::{Job as _, LeaseHolder, OptionalJobs, Ports, WorkerOptions, WorkerSet};
 use prometheus_client::registry::Registry;
 use sqlx::Executor as _;
 
@@ -45,7 +45,7 @@ impl Process {
         let mut registry = Registry::default();
         let set = {
             let _inside = runtime.enter();
-            WorkerSet::spawn(ports, tenant, ZONE_S, &Limits::default(), options, None, &mut registry)
+            WorkerSet::spawn(ports, tenant, ZONE_S, &Limits::default(), options, OptionalJobs::default(), &mut registry)
         };
         Process { runtime: Some(runtime), set: Some(set), registry }
     }

@@ -3,7 +3,10 @@
 
 use std::ops::RangeInclusive;
 
-use hongbao_core::limits::{GREETING_CHARS_CEILING, PAGE_MAX, SHARE_FEN_CEILING, SHARES_CEILING, TOKEN_BYTES_MAX};
+use hongbao_core::limits::{
+    ACTION_URL_CHARS_MAX, GREETING_CHARS_CEILING, ORDER_FEN_CEILING, PAGE_MAX, PROVIDER_FAILURE_CHARS_MAX,
+    SHARE_FEN_CEILING, SHARES_CEILING, TOKEN_BYTES_MAX,
+};
 use hongbao_core::request::GREETING_PATTERN;
 use hongbao_core::user::NAME_PATTERN;
 use serde_json::{Value, json};
@@ -21,7 +24,9 @@ const TRANSFER_PATTERN: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(:[1-9
 const TOKEN_PATTERN: &str = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$";
 
 /// Answers whose every field is always there, null where it has no value.
-const WHOLE: [&str; 5] = ["EnvelopeView", "Detail", "TransfersPage", "TransferView", "EnvelopesPage"];
+const WHOLE: [&str; 6] = ["EnvelopeView", "Detail", "TransfersPage", "TransferView", "EnvelopesPage", "OrdersPage"];
+/// The id of an order.
+const ORDER_CURSOR_PATTERN: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
 /// Writes the bounds into a document that has none.
 ///
@@ -45,7 +50,7 @@ pub(super) fn bind(document: &mut Value) {
     schemas.insert("TransferKind".to_owned(), kinds);
 }
 
-fn bounds() -> [(&'static str, Value); 13] {
+fn bounds() -> [(&'static str, Value); 16] {
     let total = integer(1..=i64::from(SHARES_CEILING) * SHARE_FEN_CEILING);
     let left = integer(0..=i64::from(SHARES_CEILING) * SHARE_FEN_CEILING);
     let (share, seq) = (integer(1..=SHARE_FEN_CEILING), place(1..=SHARES_CEILING));
@@ -73,6 +78,15 @@ fn bounds() -> [(&'static str, Value); 13] {
         ("TransferView", json!({ "id": { "pattern": TRANSFER_PATTERN }, "amount_fen": signed, "at": time })),
         ("EnvelopesPage", json!({ "envelopes": page, "next_cursor": cursor })),
         ("EnvelopeItem", json!({ "amount_fen": total, "at": time })),
+        (
+            "OrderView",
+            json!({
+                "amount_fen": integer(1..=ORDER_FEN_CEILING), "created_at": time,
+                "failure": { "maxLength": PROVIDER_FAILURE_CHARS_MAX, "pattern": "^[ -~]*$" },
+            }),
+        ),
+        ("OrderAction", json!({ "url": { "maxLength": ACTION_URL_CHARS_MAX, "pattern": "^[!-~]+$" } })),
+        ("OrdersPage", json!({ "orders": page, "next_cursor": { "pattern": ORDER_CURSOR_PATTERN } })),
         ("PermitsView", json!({ "cap": integer(PERMIT_CAP) })),
         ("DevToken", json!({ "token": { "pattern": TOKEN_PATTERN, "maxLength": TOKEN_BYTES_MAX } })),
         (

@@ -53,6 +53,7 @@ pub(super) fn bind(document: &mut Value, limits: &Limits) {
             }),
         ),
         ("TopUpRequest", json!({ "amount_fen": integer(TOP_UP_FEN) })),
+        ("OrderRequest", json!({ "amount_fen": integer(order_fen(limits)) })),
     ] {
         let schema = schemas.get_mut(name).unwrap_or_else(|| panic!("{name}"));
         for (field, bounds) in fields.as_object().expect("it is one") {
@@ -65,6 +66,7 @@ pub(super) fn bind(document: &mut Value, limits: &Limits) {
         let (is, bounds) = match parameter["name"].as_str().expect("a parameter has a name") {
             "after_seq" => (json!({ "type": "integer", "default": 0 }), integer(widened(AFTER_SEQ))),
             "limit" => (json!({ "type": "integer", "default": PAGE_DEFAULT }), integer(widened(PAGE_LIMIT))),
+            "cursor" if !parameter["schema"]["pattern"].is_null() => continue,
             "cursor" => (json!({ "type": "string" }), json!({ "pattern": cursor_pattern() })),
             _ => continue,
         };
@@ -72,6 +74,11 @@ pub(super) fn bind(document: &mut Value, limits: &Limits) {
         parameter["schema"] = is;
         extend(&mut parameter["schema"], &bounds);
     }
+}
+
+/// A charge and a payout have one body, and what either may be of is refused by the other at most.
+fn order_fen(limits: &Limits) -> RangeInclusive<i64> {
+    1..=limits.charge_fen_max.max(limits.payout_fen_max).get()
 }
 
 /// Of 64 bits, within bounds.

@@ -4,10 +4,10 @@
 use hongbao_core::calls::Call;
 use hongbao_core::request::GREETING_DEFAULT;
 use hongbao_core::wire::{
-    Detail, DevToken, EnvelopeItem, EnvelopeView, EnvelopesPage, OpenView, Outcome, Ready, ReadyTag, TransferView,
-    TransfersPage, WalletView,
+    Detail, DevToken, EnvelopeItem, EnvelopeView, EnvelopesPage, OpenView, OrderAction, OrderView, OrderViewState,
+    OrdersPage, Outcome, Ready, ReadyTag, TransferView, TransfersPage, UnpaidEnvelope, WalletView,
 };
-use hongbao_core::{Audience, EnvelopeId, Fen, GroupId, Kind, Limits, State, Timestamp, TransferKind, UserId};
+use hongbao_core::{Audience, EnvelopeId, Fen, GroupId, Kind, Limits, OrderId, State, Timestamp, TransferKind, UserId};
 use hongbao_http::{Code, Problem, RequestId};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -21,6 +21,7 @@ pub(super) const REQUEST_ID: &str = "walk-through-1";
 /// The key of one.
 pub(super) const REQUEST_KEY: &str = "new-year-family-1";
 const ENVELOPE: &str = "019c6a3e-5c00-7c3a-9d15-7e3b1f0a2b4c";
+const ORDER: &str = "019c6a3e-5c00-7c3a-9d15-7e3b1f0a2b4d";
 const TICKET: &str = "AAABnGo_RmCqN0SLbYd0bQ3V8uJk1ZxW";
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJsaSIsImV4cCI6MTc3MTM0NDAwMH0.c2lnbmF0dXJl";
 const CURSOR: &str = "4711";
@@ -46,6 +47,8 @@ pub(super) fn add(document: &mut Value, limits: &Limits) {
     for parameter in operations(document).filter_map(|call| call.get_mut("parameters")?.as_array_mut()).flatten() {
         match parameter["name"].as_str() {
             Some("id") => parameter["example"] = ENVELOPE.into(),
+            Some("order") => parameter["example"] = ORDER.into(),
+            Some("cursor") if !parameter["example"].is_null() => {}
             Some("cursor") => parameter["example"] = CURSOR.into(),
             Some("role") => parameter["example"] = "sent".into(),
             _ => {}
@@ -56,13 +59,19 @@ pub(super) fn add(document: &mut Value, limits: &Limits) {
 }
 
 /// What is sent, by call.
-pub(super) fn requests(limits: &Limits) -> [(Call, Value); 5] {
+pub(super) fn requests(limits: &Limits) -> [(Call, Value); 8] {
     let shares = SHARES.min(limits.shares_max);
     let total = TOTAL_FEN.min(*limits.total_fen(shares).end());
     let group = json!({ "type": "group", "id": "family" });
     [
         (Call::Create, json!({ "kind": "lucky", "total_fen": total, "shares": shares, "audience": group })),
         (Call::Open, json!({ "ticket": TICKET })),
+        (Call::Pay, json!({ "from": "balance" })),
+        (Call::Charge, json!({ "amount_fen": 10_000.min(limits.charge_fen_max.get()) })),
+        (
+            Call::Payout,
+            json!({ "amount_fen": OPENED_FEN.clamp(limits.payout_fen_min.get(), limits.payout_fen_max.get()) }),
+        ),
         (Call::SetPermits, json!({ "cap": 4 })),
         (Call::DevToken, json!({ "user_id": "li", "groups": ["family"] })),
         (Call::DevTopUp, json!({ "amount_fen": 10_000, "id": "5f0c5a8e-6a0b-4f39-9f4f-0a5b8c9d1e2f" })),
@@ -105,10 +114,33 @@ fn answers() -> Vec<(Call, &'static str, Named)> {
     let transfers = TransfersPage { transfers: vec![received], next_cursor: Some(CURSOR.to_owned()) };
     let sent = EnvelopeItem { id: envelope(true).id, amount_fen: fen(TOTAL_FEN), at: after(60_000) };
     let envelopes = EnvelopesPage { envelopes: vec![sent], next_cursor: None };
+    let pending = OrderView {
+        id: OrderId::parse(ORDER).expect("it is one"),
+        amount_fen: fen(10_000),
+        state: OrderViewState::Pending,
+        action: Some(OrderAction { url: "https://provider.example/pay/019c6a3e5c007c3a9d157e3b1f0a2b4d".to_owned() }),
+        envelope_id: None,
+        created_at: MADE,
+        failure: None,
+    };
+    let charges = OrdersPage { orders: vec![pending.clone()], next_cursor: Some(ORDER.to_owned()) };
+    let paid_out = OrderView { amount_fen: fen(OPENED_FEN), action: None, ..pending.clone() };
+    let unpaid = UnpaidEnvelope { envelope: envelope(false), charge_id: pending.id, action: pending.action.clone() };
     let permits = value(&PermitsView { cap: 4, counted_by: Counter::Memcached });
     vec![
         of(Call::Create, "201", value(&envelope(false))),
         of(Call::Pay, "200", value(&envelope(true))),
+        of(Call::Pay, "202", value(&unpaid)),
+        of(Call::Charge, "201", value(&pending)),
+        of(Call::Charges, "200", value(&charges)),
+        of(
+            Call::ShowCharge,
+            "200",
+            value(&OrderView { state: OrderViewState::Succeeded, action: None, ..pending.clone() }),
+        ),
+        of(Call::Payout, "201", value(&paid_out)),
+        of(Call::Payouts, "200", value(&OrdersPage { orders: vec![paid_out.clone()], next_cursor: None })),
+        of(Call::ShowPayout, "200", value(&OrderView { state: OrderViewState::Succeeded, ..paid_out.clone() })),
         (Call::Grab, "200", grabbed),
         (Call::Open, "200", outcomes),
         of(Call::Detail, "200", value(&detail)),

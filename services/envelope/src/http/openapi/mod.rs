@@ -43,6 +43,7 @@ use super::{dev, handlers};
     tags(
         (name = "envelopes", description = "Send, grab, open, look."),
         (name = "wallet", description = "A user's own money."),
+        (name = "money", description = "Where money comes in and goes out, at the payment provider."),
         (name = "operator", description = "What operators ask of one server."),
         (name = "development", description = "Tokens and money for nothing, where nothing is real."),
     ),
@@ -74,6 +75,8 @@ pub struct Offer<'a> {
     pub issues_tokens: bool,
     /// Whether it makes money, be it for rehearsals alone.
     pub makes_money: bool,
+    /// Whether there is a payment provider.
+    pub has_provider: bool,
     /// Whether operators may ask, who ask each server by itself and no gateway.
     pub asked_directly: bool,
 }
@@ -95,6 +98,7 @@ pub fn document(offer: &Offer<'_>) -> Value {
     let is_offered = |call: Call| match call {
         Call::DevToken => offer.issues_tokens,
         Call::DevTopUp => offer.makes_money,
+        call if call.info().needs_provider => offer.has_provider,
         call => offer.asked_directly || call.info().routing != Routing::Nowhere,
     };
     for call in Call::ALL.into_iter().filter(|call| !is_offered(*call)) {

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use hongbao_core::request::CreateEnvelope;
-use hongbao_core::wire::{DevTokenRequest, OpenRequest, TopUpRequest};
+use hongbao_core::wire::{DevTokenRequest, OpenRequest, OrderRequest, PayRequest, TopUpRequest};
 
 use super::super::operator::PermitsRequest;
 use super::*;
@@ -12,7 +12,14 @@ fn whole_document() -> Value {
 }
 
 fn document_of(limits: &Limits) -> Value {
-    document(&Offer { limits, takes_rehearsals: true, issues_tokens: true, makes_money: true, asked_directly: true })
+    document(&Offer {
+        limits,
+        takes_rehearsals: true,
+        issues_tokens: true,
+        makes_money: true,
+        has_provider: true,
+        asked_directly: true,
+    })
 }
 
 /// The statuses under which a call answers.
@@ -27,13 +34,23 @@ fn every_call_names_the_problems_that_it_may_answer_with() {
     let always = ["400", "413", "414", "422", "431", "500", "503"];
     for (path, method, own) in [
         ("/v1/envelopes", "post", &["201", "401", "403", "408", "409", "421", "429", "504"][..]),
-        ("/v1/envelopes/{id}/pay", "post", &["200", "401", "402", "403", "404", "409", "421", "429", "504"]),
+        (
+            "/v1/envelopes/{id}/pay",
+            "post",
+            &["200", "202", "401", "402", "403", "404", "408", "409", "421", "429", "504"],
+        ),
         ("/v1/envelopes/{id}/grab", "post", &["200", "401", "403", "404", "421", "429"]),
         ("/v1/envelopes/{id}/open", "post", &["200", "401", "403", "404", "408", "421", "429", "504"]),
         ("/v1/envelopes/{id}", "get", &["200", "401", "403", "404", "421", "429"]),
         ("/v1/wallet", "get", &["200", "401", "403", "429"]),
         ("/v1/wallet/transfers", "get", &["200", "401", "403", "429"]),
         ("/v1/wallet/envelopes", "get", &["200", "401", "403", "429"]),
+        ("/v1/charges", "post", &["201", "401", "403", "408", "429", "504"]),
+        ("/v1/charges", "get", &["200", "401", "403", "429"]),
+        ("/v1/charges/{order}", "get", &["200", "401", "403", "404", "429"]),
+        ("/v1/payouts", "post", &["201", "401", "402", "403", "408", "429", "504"]),
+        ("/v1/payouts", "get", &["200", "401", "403", "429"]),
+        ("/v1/payouts/{order}", "get", &["200", "401", "403", "404", "429"]),
         ("/v1/operator/permits", "get", &["200", "401", "403", "429"]),
         ("/v1/operator/permits", "put", &["200", "401", "403", "408", "429"]),
         ("/v1/dev/token", "post", &["200", "403", "408"]),
@@ -72,6 +89,7 @@ fn what_is_not_offered_is_not_in_the_document() {
         takes_rehearsals: false,
         issues_tokens: false,
         makes_money: false,
+        has_provider: false,
         asked_directly: false,
     });
     let calls = &document["paths"];
@@ -228,7 +246,9 @@ fn every_call_has_a_name_a_summary_a_tag_that_is_described_and_examples() {
         assert!(body.is_none_or(Value::is_object), "{}", call["operationId"]);
         for (status, answer) in call["responses"].as_object().unwrap() {
             assert!(answer["description"].as_str().is_some_and(|text| !text.is_empty()), "{status}");
-            let mut contents = answer["content"].as_object().unwrap().values();
+            let contents = answer["content"].as_object();
+            assert!(contents.is_some() || status == "204", "{} {status}", call["operationId"]);
+            let mut contents = contents.into_iter().flat_map(|contents| contents.values());
             assert!(contents.all(|content| content["examples"].is_object()), "{} {status}", call["operationId"]);
         }
     }
@@ -244,6 +264,12 @@ fn the_examples_of_requests_are_good_requests() {
                     let total = request.total_fen.within(&(1..=i64::MAX)).unwrap();
                     let shares = request.shares.within(&limits.shares()).unwrap();
                     assert!(limits.total_fen(shares as u32).contains(&total));
+                }
+                Call::Pay => drop(serde_json::from_value::<PayRequest>(body).unwrap()),
+                Call::Charge | Call::Payout => {
+                    let request: OrderRequest = serde_json::from_value(body).unwrap();
+                    let bounds = if call == Call::Charge { limits.charge_fen() } else { limits.payout_fen() };
+                    assert!(request.amount_fen.within(&bounds).is_some());
                 }
                 Call::Open => drop(serde_json::from_value::<OpenRequest>(body).unwrap()),
                 Call::SetPermits => drop(serde_json::from_value::<PermitsRequest>(body).unwrap()),

@@ -131,6 +131,7 @@ impl Set {
             tickets: TicketKey::new(b"simulation"),
             limits: limits(),
             fence,
+            payments: None,
             options: ServerOptions { lanes, ..ServerOptions::default() },
         }
     }
