@@ -42,6 +42,8 @@ pub enum Call {
     ShowPayout,
     /// The provider says that something has become of an order.
     ProviderNotification,
+    /// Lists what happened to the caller's money.
+    Events,
     /// Shows the entry permits of a server.
     Permits,
     /// Changes their cap.
@@ -130,7 +132,7 @@ pub struct CallInfo {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 21] = [
+    pub const ALL: [Call; 22] = [
         Call::Grab,
         Call::Open,
         Call::Pay,
@@ -146,6 +148,7 @@ impl Call {
         Call::Payouts,
         Call::ShowPayout,
         Call::ProviderNotification,
+        Call::Events,
         Call::Permits,
         Call::SetPermits,
         Call::DevToken,
@@ -224,6 +227,7 @@ impl Call {
             Call::ProviderNotification => {
                 CallInfo { changes: false, needs_token: false, ..ordering("/v1/provider/notifications") }
             }
+            Call::Events => reading("/v1/events"),
             Call::Permits => CallInfo {
                 routing: Routing::Nowhere,
                 problems: &[(Code::Forbidden, "")],
@@ -365,6 +369,7 @@ mod tests {
             ("POST", "/v1/provider/notifications", (AnyServer, false, false)),
             ("POST", "/v1/dev/token", (AnyServer, false, false)),
             ("POST", "/v1/dev/top-up", (AnyServer, false, true)),
+            ("GET", "/v1/events", (AnyServer, false, false)),
             ("GET", "/openapi.json", (AnyServer, false, false)),
             ("GET", "/docs", (AnyServer, false, false)),
         ] {

@@ -110,6 +110,12 @@ impl Slot {
         if number < SLOTS { Some(Slot(number)) } else { None }
     }
 
+    /// That of a user or a group, by name: it says in which database of the wallet its rows lie, and must never change.
+    pub fn of_name(name: &str) -> Slot {
+        let number = stable_hash(name.as_bytes()) % u64::from(SLOTS);
+        Slot(u8::try_from(number).expect("a remainder of 100 is below 100"))
+    }
+
     /// Its number, 0..=99.
     pub const fn number(self) -> u8 {
         self.0

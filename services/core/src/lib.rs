@@ -2,7 +2,7 @@
 //! die: time and randomness are passed in, decisions come out as values.
 //!
 //! Reading order: [`money`], [`user`], [`date`], [`id`], [`split`], [`envelope`], [`request_key`],
-//! [`transfer`], [`order`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`manifest`], [`wire`], [`problem`], [`calls`].
+//! [`transfer`], [`order`], [`event`], [`traffic`], [`held`], [`slot_maps`], [`fence`], [`routing`], [`topology`], [`limits`], [`admission`], [`audit`], [`manifest`], [`wire`], [`problem`], [`calls`].
 
 pub mod date;
 pub mod money;
@@ -14,6 +14,7 @@ pub mod split;
 
 pub mod envelope;
 mod envelope_limits;
+pub mod event;
 pub mod field;
 pub mod order;
 pub mod request;

@@ -3,11 +3,13 @@
 //! Those that an operator configures are [`Limits`](crate::Limits) and the settings. A bound that is missing here
 //! is a defect; `--test domain bounds` finds it.
 
+mod events;
 mod orders;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub use self::events::*;
 pub use self::orders::*;
 
 /// Bytes of a request body at most.

@@ -12,7 +12,8 @@
 //! | open, `lanes = false` | one read, one insert | nothing |
 //! | detail | none (as above when not live; one read of what is new when nothing was written for a second, or it has expired) | the rest |
 //! | create | one insert | |
-//! | pay | one read, one wallet transaction, one update | |
+//! | pay | one read, one wallet transaction and one for the feed of its audience, one update | |
+//! | events | two reads of each shard of the wallet that has a feed of the caller's | |
 //!
 //! With a Redis, who opened an envelope that is not live here, and everybody once
 //! it has ended, may be answered from what another server of the SET has [shared]
@@ -27,6 +28,7 @@ pub mod direct;
 
 pub mod answer;
 pub mod context;
+pub mod feeds;
 mod held;
 pub mod live;
 mod live_envelope;

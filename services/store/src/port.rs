@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use async_trait::async_trait;
 use hongbao_core::fence::Fence;
 use hongbao_core::id::TableRef;
-use hongbao_core::{Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
+use hongbao_core::{Audience, Date, Entry, Envelope, EnvelopeId, Journal, Opened, Stage, Timestamp, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, Durability};
 
@@ -33,6 +33,8 @@ pub struct TailEntry {
     pub entry: Entry,
     /// Who gets the refund.
     pub sender: UserId,
+    /// For whom the envelope is.
+    pub audience: Audience,
     /// How far the envelope is settled.
     pub settled_seq: u32,
 }

@@ -44,13 +44,6 @@ pub const REFUND: &str = "#refund";
 /// The envelope whose columns begin at `start`.
 pub fn envelope(row: &impl StoredRow, start: usize) -> Result<Envelope, StoreError> {
     let at = |column: usize| start + column;
-    let audience_id = row.text_or_null(at(8))?;
-    let audience = match (row.text(at(7))?, audience_id) {
-        ("link", None) => Some(Audience::Link),
-        ("group", Some(group)) => GroupId::parse(group).map(Audience::Group),
-        ("user", Some(user)) => UserId::parse(user).map(Audience::User),
-        _ => None,
-    };
     Ok(Envelope {
         id: envelope_id(row, at(0))?,
         sender: user(row, at(1))?,
@@ -63,7 +56,7 @@ pub fn envelope(row: &impl StoredRow, start: usize) -> Result<Envelope, StoreErr
         shares: small(row, at(4))?,
         share_cap: fen(row, at(5))?,
         greeting: row.text(at(6))?.to_owned(),
-        audience: audience.ok_or_else(|| damaged("audience", audience_id))?,
+        audience: audience(row, at(7))?,
         seed: Seed::from_slice(row.bytes(at(9))?).ok_or_else(|| damaged("seed", "not 32 bytes"))?,
         created_at: Timestamp::from_millis(row.int(at(10))?),
         lifetime_ms: row.int(at(11))?,
@@ -71,6 +64,18 @@ pub fn envelope(row: &impl StoredRow, start: usize) -> Result<Envelope, StoreErr
         expires_at: time(row, at(13))?,
         settled_seq: small(row, at(14))?,
     })
+}
+
+/// The audience whose type and id are the columns from `start`.
+fn audience(row: &impl StoredRow, start: usize) -> Result<Audience, StoreError> {
+    let id = row.text_or_null(start + 1)?;
+    let audience = match (row.text(start)?, id) {
+        ("link", None) => Some(Audience::Link),
+        ("group", Some(group)) => GroupId::parse(group).map(Audience::Group),
+        ("user", Some(user)) => UserId::parse(user).map(Audience::User),
+        _ => None,
+    };
+    audience.ok_or_else(|| damaged("audience", id))
 }
 
 /// The entry whose columns begin at `start`.
@@ -116,13 +121,14 @@ pub fn opened(row: &impl StoredRow) -> Result<Option<Opened>, StoreError> {
     Ok(Some(Opened { seq: small(row, START)?, amount: fen(row, START + 1)?, at }))
 }
 
-/// An entry, followed by its position, the envelope's sender and how far it is settled.
+/// An entry, followed by its position, the envelope's sender, how far it is settled, and its audience.
 pub fn tail_entry<R: StoredRow>(row: &R) -> Result<TailEntry, StoreError> {
     Ok(TailEntry {
         entry: entry(row, 0)?,
         position: row.int(ENTRY_WIDTH)?,
         sender: user(row, ENTRY_WIDTH + 1)?,
         settled_seq: small(row, ENTRY_WIDTH + 2)?,
+        audience: audience(row, ENTRY_WIDTH + 3)?,
     })
 }
 

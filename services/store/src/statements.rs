@@ -83,7 +83,7 @@ impl Plain {
                  ORDER BY j.envelope_id, j.seq LIMIT ?"
             ),
             tail: format!(
-                "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq \
+                "SELECT /* tail */ {j}, j.position, e.sender, e.settled_seq, e.audience_type, e.audience_id \
                  FROM {entry} j LEFT JOIN {envelope} e ON e.id = j.envelope_id \
                  WHERE j.position > ? ORDER BY j.position LIMIT ?"
             ),

@@ -14,6 +14,7 @@
 
 mod batches;
 mod books;
+mod events;
 mod guards;
 mod ids;
 mod orders;
@@ -28,6 +29,7 @@ use uuid::Uuid;
 
 pub use self::batches::*;
 pub use self::books::*;
+pub use self::events::*;
 pub use self::guards::*;
 pub use self::ids::*;
 pub use self::orders::*;
@@ -73,6 +75,10 @@ macro_rules! wallet_behaviours {
             each_user_has_keys_of_its_own
             of_many_concurrent_requests_under_one_key_one_is_new
             keys_are_forgotten_when_they_are_old
+            events_are_written_once_however_often_a_call_is_repeated
+            an_event_that_rests_on_a_transfer_is_written_with_it_alone
+            feeds_are_read_each_from_its_own_place
+            a_journal_s_end_is_an_event_of_its_own
             an_idle_wallet_answers_and_tells_its_durability
             a_charge_that_succeeds_is_in_the_balance_once
             a_payout_is_taken_from_the_balance_first

@@ -10,6 +10,7 @@
 //! many as there are databases.
 
 mod error;
+mod events;
 mod guards;
 mod ledger;
 mod months;
@@ -22,6 +23,7 @@ mod system;
 mod writer;
 
 pub use self::error::WalletError;
+pub use self::events::{FeedsPage, WalletEvents};
 pub use self::guards::{NewEnvelope, Reserved, WalletGuards};
 pub use self::months::{
     Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,
@@ -31,6 +33,7 @@ pub use self::system::{CLEARING, PAYOUTS, PROVIDER, TOP_UPS};
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
+use hongbao_core::event::Note;
 use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, Durability};
@@ -93,7 +96,9 @@ pub struct Line {
 /// after a [`Barrier`]; the outcomes of [`Wallet::transfer`] are durable, also those
 /// that say what an earlier transfer has done.
 #[async_trait]
-pub trait Wallet: WalletReads + WalletScans + WalletMonths + WalletGuards + Orders + Barrier + 'static {
+pub trait Wallet:
+    WalletReads + WalletScans + WalletMonths + WalletGuards + Orders + WalletEvents + Barrier + 'static
+{
     /// Executes transfers, each at most once; durable when it returns. One outcome
     /// for each, in the same order. A refused transfer does not disturb its
     /// neighbours.
@@ -109,7 +114,20 @@ pub trait Wallet: WalletReads + WalletScans + WalletMonths + WalletGuards + Orde
     /// # Errors
     /// [`WalletError::Unknown`] as soon as a part of it may have been written:
     /// asking again for all of it settles it. After the others nothing was.
-    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError>;
+    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
+        self.transfer_noting(transfers, Vec::new()).await
+    }
+
+    /// The same, and writes events, each once, however often the call is repeated: in the transaction of the shard that
+    /// the feed lies in, with the transfers of that shard.
+    ///
+    /// # Errors
+    /// As there.
+    async fn transfer_noting(
+        &self,
+        transfers: Vec<Transfer>,
+        notes: Vec<Note>,
+    ) -> Result<Vec<TransferOutcome>, WalletError>;
 
     /// The durability in force; full only if it is so in all shards.
     fn durability(&self) -> Durability;

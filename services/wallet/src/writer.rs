@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hongbao_core::event::Note;
 use hongbao_core::limits::TRANSFER_BATCH_SIZE_MAX;
 use hongbao_core::{Transfer, TransferOutcome};
 use tokio::sync::{mpsc, oneshot};
@@ -13,10 +14,11 @@ use crate::WalletError;
 
 /// A ledger that executes transfers.
 pub(crate) trait Transact: Send + Sync + 'static {
-    /// Executes them in order, in one transaction; durable when it returns.
+    /// Executes them in order, and writes what of the notes is new, in one transaction; durable when it returns.
     fn transact(
         &self,
         transfers: &[&Transfer],
+        notes: &[&Note],
     ) -> impl Future<Output = Result<Vec<TransferOutcome>, TransactError>> + Send;
 }
 
@@ -42,10 +44,18 @@ impl TransactError {
 
 type Answer = Result<Vec<TransferOutcome>, WalletError>;
 
-/// One caller's transfers, and where the answer goes.
+/// One caller's transfers and notes, and where the answer goes.
 struct PendingTransfers {
     transfers: Vec<Transfer>,
+    notes: Vec<Note>,
     answer: oneshot::Sender<Answer>,
+}
+
+impl PendingTransfers {
+    /// What it adds to a transaction.
+    fn size(&self) -> usize {
+        self.transfers.len() + self.notes.len()
+    }
 }
 
 /// The way in: a bounded queue in front of the task that writes.
@@ -100,11 +110,11 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// Queues the transfers. From here on they are executed even if the caller goes away.
-    pub fn fill(self, transfers: Vec<Transfer>) -> Waiting {
+    pub fn fill(self, transfers: Vec<Transfer>, notes: Vec<Note>) -> Waiting {
         let (answer, outcome) = oneshot::channel();
         // Counted first: once it is sent, the writer may take it and count it off.
         self.depth.fetch_add(transfers.len(), Ordering::Relaxed);
-        self.permit.send(PendingTransfers { transfers, answer });
+        self.permit.send(PendingTransfers { transfers, notes, answer });
         Waiting(outcome)
     }
 }
@@ -143,11 +153,11 @@ impl<L: Transact> Writer<L> {
             Some(call) => call,
             None => self.waiting.recv().await?,
         };
-        let mut count = first.transfers.len();
+        let mut size = first.size();
         let mut calls = vec![first];
         while let Ok(call) = self.waiting.try_recv() {
-            count += call.transfers.len();
-            if count > TRANSFER_BATCH_SIZE_MAX {
+            size += call.size();
+            if size > TRANSFER_BATCH_SIZE_MAX {
                 self.next = Some(call);
                 break;
             }
@@ -161,7 +171,8 @@ impl<L: Transact> Writer<L> {
     /// begin or commit is no call's fault and would only fail again.
     async fn commit(&self, calls: Vec<PendingTransfers>) {
         let together: Vec<&Transfer> = calls.iter().flat_map(|call| &call.transfers).collect();
-        match self.ledger.transact(&together).await {
+        let notes: Vec<&Note> = calls.iter().flat_map(|call| &call.notes).collect();
+        match self.ledger.transact(&together, &notes).await {
             Ok(outcomes) => answer_all(calls, &outcomes),
             Err(TransactError::Inside(error)) if calls.len() > 1 => {
                 tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed; its calls run one by one");
@@ -175,7 +186,8 @@ impl<L: Transact> Writer<L> {
         let mut calls = calls.into_iter();
         while let Some(call) = calls.next() {
             let alone: Vec<&Transfer> = call.transfers.iter().collect();
-            match self.ledger.transact(&alone).await {
+            let notes: Vec<&Note> = call.notes.iter().collect();
+            match self.ledger.transact(&alone, &notes).await {
                 Ok(outcomes) => answer_all(vec![call], &outcomes),
                 Err(TransactError::Inside(error)) => refuse_all(vec![call], &error),
                 Err(failure) => {

@@ -23,6 +23,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use hongbao_core::event::{Note, NoteWhen};
 use hongbao_core::id::TableRef;
 use hongbao_core::{
     Envelope, EnvelopeId, Limits, Stage, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome as Outcome,
@@ -171,6 +172,10 @@ impl Activator {
     }
 
     async fn activate_one(&self, envelope: &Envelope, paid_at: Timestamp) -> Result<(), JobError> {
+        // Before it can be opened, so that the payment comes first in each feed. The request that paid may have come as far.
+        let own = Note { when: NoteWhen::New, ..Note::paid(envelope, paid_at) };
+        let notes = [own].into_iter().chain(Note::paid_for_audience(envelope, paid_at)).collect();
+        self.ports.wallet.transfer_noting(Vec::new(), notes).await?;
         // The same expiry that the payment's own request would have written.
         let expires_at = paid_at.plus_millis(envelope.lifetime_ms);
         match self.ports.store.activate(envelope.id, expires_at).await? {

@@ -1,5 +1,6 @@
 //! Pay: the debit in the wallet, then the activation.
 
+use hongbao_core::event::Note;
 use hongbao_core::limits::ID_AGE_DAYS_MAX;
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp, Transfer, TransferId, TransferOutcome};
@@ -51,7 +52,8 @@ async fn pay_and_activate(
     envelope: &Durable<Envelope>,
     now: Timestamp,
 ) -> Result<(Stage, Option<Timestamp>), Refusal> {
-    let outcome = wallet.transfer(vec![Transfer::send(envelope, now)]).await?.pop();
+    let notes = vec![Note::paid(envelope, now)];
+    let outcome = wallet.transfer_noting(vec![Transfer::send(envelope, now)], notes).await?.pop();
     match outcome {
         Some(outcome @ (TransferOutcome::Done | TransferOutcome::AlreadyDone)) => {
             let newly_paid_at = (outcome == TransferOutcome::Done).then_some(now);
@@ -77,6 +79,10 @@ async fn activate(
         Some(now) => now,
         None => paid_at(wallet, envelope.id).await?,
     };
+    // Its audience has it before it can be opened: what comes first stands first.
+    if let Some(note) = Note::paid_for_audience(envelope, paid_at) {
+        wallet.transfer_noting(Vec::new(), vec![note]).await?;
+    }
     let expires_at = paid_at.plus_millis(envelope.lifetime_ms);
     let activated = store.activate(envelope.id, expires_at).await?;
     activated.ok_or_else(|| Refusal::Internal(format!("{} was paid and is gone", envelope.id)))

@@ -9,6 +9,7 @@ mod contract;
 mod contract_access;
 mod contract_document;
 mod contract_doors;
+mod contract_events;
 mod contract_fast_path;
 mod contract_front_doors;
 mod contract_input;

@@ -308,6 +308,8 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::OrdersHappened
         | WalletVerb::ScanOrders
         | WalletVerb::UnfinishedOrders
+        | WalletVerb::ReadFeeds
+        | WalletVerb::EndsOfFeeds
         | WalletVerb::Books => Effect::Read,
     }
 }

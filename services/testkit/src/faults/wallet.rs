@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
+use hongbao_core::event::{Feed, Note};
 use hongbao_core::manifest::{Block, Month, Tie};
 use hongbao_core::{
     Date, EnvelopeId, Fen, Order, OrderId, OrderKind, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome,
@@ -15,9 +16,9 @@ use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use hongbao_wallet::{
-    AccountRow, Boundaries, Changed, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, OrderChange,
-    OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet, WalletError,
-    WalletGuards, WalletMonths, WalletReads, WalletScans,
+    AccountRow, Boundaries, Changed, FeedsPage, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope,
+    OrderChange, OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet,
+    WalletError, WalletEvents, WalletGuards, WalletMonths, WalletReads, WalletScans,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -58,6 +59,8 @@ pub enum WalletVerb {
     OrdersHappened,
     ScanOrders,
     UnfinishedOrders,
+    ReadFeeds,
+    EndsOfFeeds,
     Barrier,
 }
 
@@ -132,8 +135,12 @@ impl<G: WalletFaults> Barrier for FaultInjectingWallet<G> {
 
 #[async_trait]
 impl<G: WalletFaults> Wallet for FaultInjectingWallet<G> {
-    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
-        self.inject(WalletVerb::Transfer, |inner| async move { inner.transfer(transfers).await }).await
+    async fn transfer_noting(
+        &self,
+        transfers: Vec<Transfer>,
+        notes: Vec<Note>,
+    ) -> Result<Vec<TransferOutcome>, WalletError> {
+        self.inject(WalletVerb::Transfer, |inner| async move { inner.transfer_noting(transfers, notes).await }).await
     }
     fn durability(&self) -> Durability {
         self.inner.now().durability()
@@ -215,4 +222,9 @@ with_faults! { WalletMonths {
 with_faults! { WalletGuards {
     Reserve => reserve(envelope: &NewEnvelope) -> Reserved;
     PurgeKeys => purge_keys(shard: u8, before: Timestamp, limit: u32) -> u32;
+} }
+
+with_faults! { WalletEvents {
+    ReadFeeds => read_feeds(feeds: &[(Feed, i64)], rows_max: u32) -> Vec<FeedsPage>;
+    EndsOfFeeds => ends_of_feeds(feeds: &[Feed]) -> Vec<FeedsPage>;
 } }

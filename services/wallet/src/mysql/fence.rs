@@ -13,7 +13,7 @@
 use hongbao_core::UserId;
 use hongbao_database::row::StoredRow;
 
-use super::layout::{slot_of, slot_of_name};
+use super::layout::slot_of_name;
 use super::slots::SlotSet;
 use crate::WalletError;
 
@@ -66,7 +66,12 @@ impl Fence {
 
     /// Refuses a user whose money is not here.
     pub fn check_user(&self, db: &str, user: &UserId) -> Result<(), WalletError> {
-        let slot = slot_of(user);
+        self.check_name(db, user.as_str())
+    }
+
+    /// The same for a user or a group by name.
+    pub fn check_name(&self, db: &str, name: &str) -> Result<(), WalletError> {
+        let slot = slot_of_name(name);
         if self.moved.contains(slot) {
             return Err(moved(db, &format!("{:02}", slot.number())));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hongbao_core::id::{SLOTS, stable_hash};
+use hongbao_core::id::SLOTS;
 use hongbao_core::{Slot, Traffic, UserId};
 use hongbao_database::mysql::connection::MysqlOptions;
 
@@ -54,8 +54,7 @@ pub(super) fn slot_of(user: &UserId) -> Slot {
 
 /// The same for a name as it is stored.
 pub(super) fn slot_of_name(name: &str) -> Slot {
-    let number = (stable_hash(name.as_bytes()) % u64::from(SLOTS)) as u8;
-    Slot::new(number).expect("a remainder of 100 is below 100")
+    Slot::of_name(name)
 }
 
 /// The shards of these servers, by number.

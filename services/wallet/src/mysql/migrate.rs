@@ -55,6 +55,13 @@ pub(super) const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 6,
     },
+    // Earlier programs would write no events, and move slots without them.
+    Migration {
+        name: "0007_events",
+        sql: include_str!("../../../../sql/mysql/wallet/0007_events.sql"),
+        target: Target::Database,
+        version: 7,
+    },
 ]);
 /// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
@@ -192,7 +199,7 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
 
 /// The unique keys that a database must have; those of transfers see to it that each is written once (I6), that
 /// of requests that a key stands for one id.
-const KEYS: [(&str, &str); 16] = [
+const KEYS: [(&str, &str); 20] = [
     ("transfer", "position"),
     ("transfer", "id"),
     ("ledger", "one"),
@@ -208,6 +215,10 @@ const KEYS: [(&str, &str); 16] = [
     ("provider_order", "id"),
     ("provider_order", "user_id,kind,id"),
     ("provider_order", "of_id"),
+    ("event", "position"),
+    ("event", "subject,series,feed,last_seq"),
+    ("event_end", "one"),
+    ("webhook", "one"),
     BARRIER_KEY,
 ];
 

@@ -21,12 +21,14 @@
 //! | `books` | 1 in each shard, and 1 for each 1,000 users there, the shards at the same time |
 
 mod before;
+mod events;
 mod fence;
 mod guards;
 mod layout;
 mod migrate;
 mod months;
 mod moving;
+mod noting;
 mod orders;
 mod promise;
 mod reads;

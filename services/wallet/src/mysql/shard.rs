@@ -43,6 +43,8 @@ pub(super) struct Shard {
     /// The way to its server.
     pub connections: VerifiedConnections,
     durable_to: DurableTo,
+    /// The same of events.
+    events_durable_to: DurableTo,
     /// Slots that are known to have left; they never come back.
     left: Mutex<Fence>,
 }
@@ -56,6 +58,12 @@ impl DurableTo {
     fn covers(&self, generation: u64, position: i64) -> bool {
         let known = *self.0.lock();
         position == 0 || (known.0 == generation && position <= known.1)
+    }
+
+    /// Up to where it is known.
+    fn known(&self, generation: u64) -> i64 {
+        let known = *self.0.lock();
+        if known.0 == generation { known.1 } else { 0 }
     }
 
     fn note(&self, generation: u64, position: i64) {
@@ -76,6 +84,7 @@ impl Shard {
             slots: plan.slot_set(),
             connections: VerifiedConnections::new(server, plan, databases),
             durable_to: DurableTo::default(),
+            events_durable_to: DurableTo::default(),
             left: Mutex::default(),
         }
     }
@@ -167,6 +176,32 @@ impl Shard {
             if self.connections.barrier(generation).await? {
                 self.durable_to.note(generation, newest);
                 return Ok(rows);
+            }
+        }
+        Err(read_across_a_start().into())
+    }
+
+    /// The rows of events that `read` finds in the answer to a text between two that read the fence, for users and
+    /// groups of these slots: no crash takes them back. `read` also gives the greatest position among them, and what
+    /// it makes of them where all up to a position is durable.
+    pub async fn fetch_events<T>(
+        &self,
+        slots: SlotSet,
+        sql: &str,
+        read: impl Fn(Vec<MySqlRow>) -> Result<(i64, T), WalletError>,
+    ) -> Result<(T, i64), WalletError> {
+        let text = text_with_fence(&self.db, "", sql);
+        for _ in 0..DURABLE_READ_TRIES_MAX {
+            let generation = self.connections.generation();
+            let (rows, fence) = split_fence(self.ask_for(&text).await?)?;
+            fence.ok_or_else(|| self.without_fence())?.check_all(&self.db, slots)?;
+            let (newest, found) = read(rows)?;
+            if self.events_durable_to.covers(generation, newest) && self.connections.generation() == generation {
+                return Ok((found, self.events_durable_to.known(generation)));
+            }
+            if self.connections.barrier(generation).await? {
+                self.events_durable_to.note(generation, newest);
+                return Ok((found, newest));
             }
         }
         Err(read_across_a_start().into())

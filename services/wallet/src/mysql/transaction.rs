@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hongbao_core::event::Note;
 use hongbao_core::limits::DEADLOCK_TRIES_MAX;
 use hongbao_core::{Transfer, TransferOutcome, UserId};
 use hongbao_database::DatabaseError;
@@ -22,8 +23,10 @@ use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 
 use super::fence::{FENCE_COLUMNS, Fence};
+use super::noting;
 use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use super::transact::{Write, transact};
+use crate::events::{EventPlan, looked_up};
 use crate::ledger::PostingPlan;
 use crate::orders::tables::{ORDER_ROW, Writes};
 use crate::row::{self, code_of, content};
@@ -34,15 +37,24 @@ use crate::{WalletError, system};
 const LEDGER_ROW: i64 = 0;
 const HELD_ROW: i64 = 1;
 const BALANCE_ROW: i64 = 2;
-const _: () = assert!(ORDER_ROW > BALANCE_ROW);
+const EVENT_END_ROW: i64 = 4;
+const WRITTEN_ROW: i64 = 5;
+const _: () = assert!(ORDER_ROW > BALANCE_ROW && ORDER_ROW < EVENT_END_ROW);
 
 /// What the queue of a shard writes to.
 pub(super) struct ShardWriter(pub Arc<Shard>);
 
 impl Transact for ShardWriter {
-    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
-        run(&self.0, transfers).await
+    async fn transact(&self, transfers: &[&Transfer], notes: &[&Note]) -> Result<Vec<TransferOutcome>, TransactError> {
+        run(&self.0, Asked { transfers, notes }).await
     }
+}
+
+/// What one transaction is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    transfers: &'a [&'a Transfer],
+    notes: &'a [&'a Note],
 }
 
 /// One transaction over orders and the transfers that may be due for them: reads under the lock, decides, writes.
@@ -53,8 +65,12 @@ pub(super) async fn change<T>(
     decide: impl for<'a> Fn(&mut PostingPlan<'a>, &'a [Transfer], &[&MySqlRow]) -> Result<Writes<T>, WalletError>,
 ) -> Result<T, WalletError> {
     let transfers: Vec<&Transfer> = possible.iter().collect();
-    let mut text = text_that_reads(shard, &transfers, TakenIds::AreLookedUp);
-    for read in reads {
+    let asked = Asked { transfers: &transfers, notes: &[] };
+    let mut text = text_that_reads(shard, asked, TakenIds::AreLookedUp);
+    // What is written of an order is new, as its change is: nothing is looked up for it but where it goes.
+    let mut end = String::new();
+    noting::put_reads(&mut end, &shard.db, &[], EVENT_END_ROW, WRITTEN_ROW);
+    for read in reads.iter().map(String::as_str).chain([&*end]) {
         if !text.ends_with("; ") {
             text.push_str("; ");
         }
@@ -65,7 +81,7 @@ pub(super) async fn change<T>(
         || shard.connections.lease(),
         &text,
         |rows| {
-            let Loaded { mut plan, end, fence } = load(shard, rows, &transfers)?;
+            let Loaded { mut plan, mut events, end, fence } = load(shard, rows, asked)?;
             fence.check_open(&shard.db)?;
             let mut orders = Vec::new();
             for row in rows {
@@ -73,22 +89,23 @@ pub(super) async fn change<T>(
                     orders.push(row);
                 }
             }
-            let Writes { statements, value } = decide(&mut plan, possible, &orders)?;
-            let rows = plan.posts().len() + statements.len() + 1;
-            Ok(Write { sql: text_that_writes(shard, &plan, end, &statements), rows: rows as u64, value })
+            let Writes { statements, notes, value } = decide(&mut plan, possible, &orders)?;
+            events.decide(&[], &[], &notes.iter().collect::<Vec<_>>());
+            let rows = plan.posts().len() + statements.len() + noting::rows_written(&events) as usize + 1;
+            Ok(Write { sql: text_that_writes(shard, &plan, &events, end, &statements), rows: rows as u64, value })
         },
     )
     .await
 }
 
-/// Executes transfers in order, in one transaction; durable when it returns.
-async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
+/// Executes transfers in order and writes what of the notes is new, in one transaction; durable when it returns.
+async fn run(shard: &Shard, asked: Asked<'_>) -> Result<Vec<TransferOutcome>, TransactError> {
     let mut taken = TakenIds::AreRefused;
-    let mut text = text_that_begins(shard, transfers, taken);
+    let mut text = text_that_begins(shard, asked, taken);
     let mut lease = lease(shard).await?;
     let (mut tries, mut is_fresh) = (1, false);
     let error = loop {
-        match attempt(&mut lease, shard, &text, transfers, taken).await {
+        match attempt(&mut lease, shard, &text, asked, taken).await {
             Ok(outcomes) => {
                 lease.give_back();
                 return Ok(outcomes);
@@ -96,7 +113,7 @@ async fn run(shard: &Shard, transfers: &[&Transfer]) -> Result<Vec<TransferOutco
             // Nothing was written: after an insert that is refused the rest of its text is not run.
             Err(error) if taken == TakenIds::AreRefused && error.wants_taken_ids() => {
                 taken = TakenIds::AreLookedUp;
-                text = text_that_begins(shard, transfers, taken);
+                text = text_that_begins(shard, asked, taken);
                 if let Err(broken) = within(lease.limit(), lease.connection().execute("ROLLBACK")).await {
                     break AttemptError::Reading(broken);
                 }
@@ -196,20 +213,21 @@ async fn attempt(
     lease: &mut Lease,
     shard: &Shard,
     text: &str,
-    transfers: &[&Transfer],
+    asked: Asked<'_>,
     taken: TakenIds,
 ) -> Result<Vec<TransferOutcome>, AttemptError> {
     let limit = lease.limit();
-    let asked = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
-    let rows = asked.map_err(AttemptError::Reading)?;
-    let Loaded { mut plan, end, .. } = load(shard, &rows, transfers).map_err(AttemptError::Refused)?;
-    let outcomes: Vec<_> = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
+    let read = within(limit, lease.connection().fetch_all(sqlx::raw_sql(text))).await;
+    let rows = read.map_err(AttemptError::Reading)?;
+    let Loaded { mut plan, mut events, end, .. } = load(shard, &rows, asked).map_err(AttemptError::Refused)?;
+    let outcomes: Vec<_> = asked.transfers.iter().map(|transfer| plan.execute(transfer)).collect();
+    events.decide(asked.transfers, &outcomes, asked.notes);
     if taken == TakenIds::AreRefused && outcomes.iter().any(|outcome| *outcome != TransferOutcome::Done) {
         return Err(AttemptError::MayBeTaken);
     }
-    let text = text_that_writes(shard, &plan, end, &[]);
+    let text = text_that_writes(shard, &plan, &events, end, &[]);
     let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(AttemptError::Writing)?;
-    if done.rows_affected() != plan.posts().len() as u64 + 1 {
+    if done.rows_affected() != plan.posts().len() as u64 + noting::rows_written(&events) + 1 {
         return Err(AttemptError::Overtaken);
     }
     // A command of its own: where a node of a cluster has ended the transaction before it, this fails. As a further
@@ -219,14 +237,14 @@ async fn attempt(
 }
 
 /// Begins a transaction: see [`text_that_reads`].
-fn text_that_begins(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> String {
-    format!("START TRANSACTION; {}", text_that_reads(shard, transfers, taken))
+fn text_that_begins(shard: &Shard, asked: Asked<'_>, taken: TakenIds) -> String {
+    format!("START TRANSACTION; {}", text_that_reads(shard, asked, taken))
 }
 
 /// Locks the ledger's row and that of the fence, which no other transaction then gets past; what is
 /// read after it is therefore the last word.
-fn text_that_reads(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> String {
-    let db = &shard.db;
+fn text_that_reads(shard: &Shard, asked: Asked<'_>, taken: TakenIds) -> String {
+    let (db, transfers) = (&shard.db, asked.transfers);
     let mut sql = String::with_capacity(256 + transfers.len() * 96);
     put(
         &mut sql,
@@ -236,6 +254,10 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> S
             system::columns_of("l")
         ),
     );
+    if !asked.notes.is_empty() {
+        let notes = looked_up(asked.notes, taken == TakenIds::AreLookedUp);
+        noting::put_reads(&mut sql, db, &notes, EVENT_END_ROW, WRITTEN_ROW);
+    }
     if taken == TakenIds::AreLookedUp && !transfers.is_empty() {
         put(
             &mut sql,
@@ -272,6 +294,8 @@ fn text_that_reads(shard: &Shard, transfers: &[&Transfer], taken: TakenIds) -> S
 struct Loaded<'a> {
     /// The part of the books that the transfers touch.
     plan: PostingPlan<'a>,
+    /// The part of the feeds that the notes touch.
+    events: EventPlan<'a>,
     end: End,
     /// Who has left.
     fence: Fence,
@@ -286,15 +310,16 @@ struct End {
 }
 
 /// Takes apart what was read for these transfers.
-fn load<'a>(shard: &Shard, rows: &[MySqlRow], transfers: &[&Transfer]) -> Result<Loaded<'a>, WalletError> {
-    let mut plan = PostingPlan::default();
+fn load<'a>(shard: &Shard, rows: &[MySqlRow], asked: Asked<'_>) -> Result<Loaded<'a>, WalletError> {
+    let (mut plan, mut events) = (PostingPlan::default(), EventPlan::default());
     let mut found = None;
     for row in rows {
         match row.int(0)? {
             LEDGER_ROW => {
                 let fence = Fence::read(row, 7)?.expect("its columns are not null");
                 shard.note_left(fence);
-                transfers.iter().try_for_each(|transfer| fence.check_user(&shard.db, &transfer.user))?;
+                asked.transfers.iter().try_for_each(|transfer| fence.check_user(&shard.db, &transfer.user))?;
+                asked.notes.iter().try_for_each(|note| fence.check_name(&shard.db, note.feed.name()))?;
                 plan.set_system(system::balances(row, 1)?);
                 found = Some((End { last_position: row.int(5)?, transactions: row.int(6)? }, fence));
             }
@@ -302,6 +327,8 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow], transfers: &[&Transfer]) -> Result
                 let (id, content) = content(row, 1)?;
                 plan.hold(id, content);
             }
+            EVENT_END_ROW => events.set_last_position(row.int(1)?),
+            WRITTEN_ROW => noting::hold(&mut events, row)?,
             BALANCE_ROW if row.int_or_null(2)?.is_some() => {
                 let user = UserId::parse(row.text(1)?).expect("it was asked for by this name");
                 let balance = row::balance(row, 2, &user)?;
@@ -312,7 +339,7 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow], transfers: &[&Transfer]) -> Result
     }
     let missing = || WalletError::Damaged(format!("{0}.ledger or {0}.fence has no row", shard.db));
     let (end, fence) = found.ok_or_else(missing)?;
-    Ok(Loaded { plan, end, fence })
+    Ok(Loaded { plan, events, end, fence })
 }
 
 /// The statements `beside` come with the transfers. Also without a transfer to add the ledger's row is written: see its SQL.
@@ -321,7 +348,13 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow], transfers: &[&Transfer]) -> Result
 /// this text without saying so, and the rest then runs in a transaction of its
 /// own. The ledger is therefore only written over what was read: the one that was
 /// first has moved its version.
-fn text_that_writes(shard: &Shard, plan: &PostingPlan<'_>, end: End, beside: &[String]) -> String {
+fn text_that_writes(
+    shard: &Shard,
+    plan: &PostingPlan<'_>,
+    events: &EventPlan<'_>,
+    end: End,
+    beside: &[String],
+) -> String {
     let End { last_position, transactions } = end;
     let db = &shard.db;
     let mut sql = String::with_capacity(256 + plan.posts().len() * 160);
@@ -349,6 +382,9 @@ fn text_that_writes(shard: &Shard, plan: &PostingPlan<'_>, end: End, beside: &[S
     if position > last_position {
         sql.push_str("; ");
     }
+    // Behind the transfers: where a node ends the transaction between the two, the ids that are taken then show what
+    // is to be written.
+    noting::put_writes(&mut sql, db, events);
     for statement in beside {
         sql.push_str(statement);
         sql.push_str("; ");

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hongbao_core::event::{Feed, Note};
 use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
 use hongbao_core::{Slot, Timestamp, Transfer, TransferOutcome, UserId};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
@@ -12,7 +13,7 @@ use hongbao_database::returns::{Returning, Returns};
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use tokio::task::JoinSet;
 
-use super::layout::{DatabaseServer, plan, slot_of};
+use super::layout::{DatabaseServer, plan};
 use super::shard::Shard;
 use super::transaction::ShardWriter;
 use crate::writer::{Queue, Waiting, check_size};
@@ -28,6 +29,9 @@ pub struct MysqlWallet {
     /// How often a server came back.
     returns: Returns,
 }
+
+/// A shard, and feeds that it has, each with the position behind which it is read.
+pub(super) type FeedsOfShard = (Arc<Shard>, Vec<(Feed, i64)>);
 
 struct Open {
     shard: Arc<Shard>,
@@ -133,7 +137,22 @@ impl MysqlWallet {
 
     /// The place of a user's shard.
     fn place_of(&self, user: &UserId) -> usize {
-        self.places[usize::from(slot_of(user).number())]
+        self.place_of_name(user.as_str())
+    }
+
+    /// The same of a user or a group by name.
+    fn place_of_name(&self, name: &str) -> usize {
+        self.places[usize::from(Slot::of_name(name).number())]
+    }
+
+    /// The shards that have any of these feeds, each with those that it has.
+    pub(super) fn shards_of_feeds(&self, feeds: &[(Feed, i64)]) -> Vec<FeedsOfShard> {
+        let mut split: Vec<Vec<(Feed, i64)>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for (feed, after) in feeds {
+            split[self.place_of_name(feed.name())].push((feed.clone(), *after));
+        }
+        let parts = self.shards.iter().zip(split).filter(|(_, feeds)| !feeds.is_empty());
+        parts.map(|(open, feeds)| (Arc::clone(&open.shard), feeds)).collect()
     }
 
     pub(super) fn shard_of(&self, user: &UserId) -> &Shard {
@@ -184,6 +203,20 @@ impl MysqlWallet {
         let mut found = self.ask_all(|shard| ask(shard, Arc::clone(&wanted))).await?.concat();
         found.sort_by_key(|posted| posted.transfer.id);
         Ok(found)
+    }
+}
+
+/// The part of a call that is for one shard.
+#[derive(Default)]
+struct PartToQueue {
+    places: Vec<usize>,
+    transfers: Vec<Transfer>,
+    notes: Vec<Note>,
+}
+
+impl PartToQueue {
+    fn is_empty(&self) -> bool {
+        self.transfers.is_empty() && self.notes.is_empty()
     }
 }
 
@@ -243,22 +276,32 @@ impl Barrier for MysqlWallet {
 
 #[async_trait]
 impl Wallet for MysqlWallet {
-    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
+    async fn transfer_noting(
+        &self,
+        transfers: Vec<Transfer>,
+        notes: Vec<Note>,
+    ) -> Result<Vec<TransferOutcome>, WalletError> {
         check_size(&transfers)?;
         transfers.iter().try_for_each(|transfer| self.shard_of(&transfer.user).check_known(&transfer.user))?;
         let count = transfers.len();
-        let mut split: Vec<(Vec<usize>, Vec<Transfer>)> = self.shards.iter().map(|_| Default::default()).collect();
+        let mut split: Vec<PartToQueue> = self.shards.iter().map(|_| PartToQueue::default()).collect();
         for (place, transfer) in transfers.into_iter().enumerate() {
-            let (places, part) = &mut split[self.place_of(&transfer.user)];
-            places.push(place);
-            part.push(transfer);
+            let part = &mut split[self.place_of(&transfer.user)];
+            part.places.push(place);
+            part.transfers.push(transfer);
+        }
+        for note in notes {
+            split[self.place_of_name(note.feed.name())].notes.push(note);
         }
         // A place in every queue first: when one is full, nothing has happened in the others.
         let mut parts = Vec::new();
-        for (open, (places, part)) in self.shards.iter().zip(split).filter(|(_, (places, _))| !places.is_empty()) {
-            parts.push((open.queue.place()?, places, part));
+        for (open, part) in self.shards.iter().zip(split).filter(|(_, part)| !part.is_empty()) {
+            parts.push((open.queue.place()?, part));
         }
-        let queued = parts.into_iter().map(|(queue, places, part)| PartOfCall { places, waiting: queue.fill(part) });
+        let queued = parts.into_iter().map(|(queue, PartToQueue { places, transfers, notes })| PartOfCall {
+            places,
+            waiting: queue.fill(transfers, notes),
+        });
         gather(queued.collect(), count).await
     }
 

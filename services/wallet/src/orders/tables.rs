@@ -1,5 +1,6 @@
 //! The verbs over orders, in statements that every database here understands.
 
+use hongbao_core::event::Note;
 use hongbao_core::limits::{ORDER_CLAIM_MS, SQL_LIST_MAX};
 use hongbao_core::{
     EnvelopeId, Order, OrderId, OrderKind, OrderState, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome,
@@ -47,6 +48,8 @@ pub(crate) trait OrderTables: Send + Sync {
 pub(crate) struct Writes<T> {
     /// Statements, each of which changes one row.
     pub statements: Vec<String>,
+    /// Events, which are new as what the statements change.
+    pub notes: Vec<Note>,
     /// What comes of it.
     pub value: T,
 }
@@ -54,7 +57,7 @@ pub(crate) struct Writes<T> {
 impl<T> Writes<T> {
     /// Nothing but the transfers.
     pub fn none(value: T) -> Writes<T> {
-        Writes { statements: Vec::new(), value }
+        Writes { statements: Vec::new(), notes: Vec::new(), value }
     }
 }
 
@@ -131,7 +134,11 @@ pub(crate) async fn open(tables: &impl OrderTables, new: &Order) -> Result<Order
                     }
                 }
             }
-            Ok(Writes { statements: vec![insert(tables, new)?], value: OrderOpening::Opened(new.clone()) })
+            Ok(Writes {
+                statements: vec![insert(tables, new)?],
+                notes: Vec::new(),
+                value: OrderOpening::Opened(new.clone()),
+            })
         })
         .await
 }
@@ -157,7 +164,7 @@ pub(crate) async fn take_up(
                 statements.push(text);
                 taken.push(TakenUp { order, request });
             }
-            Ok(Writes { statements, value: taken })
+            Ok(Writes { statements, notes: Vec::new(), value: taken })
         })
         .await
 }
@@ -179,15 +186,16 @@ pub(crate) async fn change(tables: &impl OrderTables, changes: &[OrderChange]) -
         .change(&possible, &[read], |plan, possible, rows| {
             let stored = rows.iter().map(|row| order(*row, 1)).collect::<Result<Vec<_>, _>>()?;
             let mut statements = Vec::new();
-            let mut changed = Vec::with_capacity(changes.len());
+            let (mut changed, mut notes) = (Vec::with_capacity(changes.len()), Vec::new());
             for change in changes {
                 if !stored.iter().any(|one| one.id == change.before.id && one.version == change.before.version) {
                     changed.push(Changed::Overtaken);
                     continue;
                 }
                 changed.push(change_one(tables, change, plan, possible, &mut statements)?);
+                notes.extend(Note::of_order(&change.before, &change.after));
             }
-            Ok(Writes { statements, value: changed })
+            Ok(Writes { statements, notes, value: changed })
         })
         .await
 }
@@ -294,7 +302,7 @@ pub(crate) async fn hint(tables: &impl OrderTables, id: OrderId, now: Timestamp)
                     statements.push(update(tables, &before, &Order { due_at: Some(now), ..before.clone() })?.0);
                 }
             }
-            Ok(Writes { statements, value: !rows.is_empty() })
+            Ok(Writes { statements, notes: Vec::new(), value: !rows.is_empty() })
         })
         .await
 }

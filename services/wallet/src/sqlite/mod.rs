@@ -8,9 +8,12 @@
 //! | which ids are taken, what the balances are | 3 |
 //! | the transfers, by row counts | 1 to 16; 2 for 512, 4 for 1,024, 8 for 2,048 |
 //! | the balances of the system's accounts | 1 |
+//! | events, if there are any: where they end, what stands there, the rows, where they end now | 4 |
 
+mod events;
 mod guards;
 mod months;
+mod noting;
 mod orders;
 mod reads;
 mod scans;
@@ -23,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hongbao_core::event::Note;
 use hongbao_core::limits::WALLET_QUEUE_MAX;
 use hongbao_core::{Timestamp, Transfer, TransferOutcome};
 use hongbao_database::DatabaseError;
@@ -95,9 +99,9 @@ struct FileWriter(Arc<SqliteFile>);
 
 impl Transact for FileWriter {
     /// Holds the connection for one transaction and no longer.
-    async fn transact(&self, transfers: &[&Transfer]) -> Result<Vec<TransferOutcome>, TransactError> {
+    async fn transact(&self, transfers: &[&Transfer], notes: &[&Note]) -> Result<Vec<TransferOutcome>, TransactError> {
         let mut writer = self.0.writer().await.map_err(|error| TransactError::Begin(error.into()))?;
-        let outcomes = transaction::run(&mut writer, transfers).await?;
+        let outcomes = transaction::run(&mut writer, transfers, notes).await?;
         writer.committed().map_err(|error| TransactError::Commit(error.into()))?;
         Ok(outcomes)
     }
@@ -131,13 +135,17 @@ impl Barrier for SqliteWallet {
 
 #[async_trait]
 impl Wallet for SqliteWallet {
-    async fn transfer(&self, transfers: Vec<Transfer>) -> Result<Vec<TransferOutcome>, WalletError> {
+    async fn transfer_noting(
+        &self,
+        transfers: Vec<Transfer>,
+        notes: Vec<Note>,
+    ) -> Result<Vec<TransferOutcome>, WalletError> {
         let queue = self.writable()?;
         check_size(&transfers)?;
-        if transfers.is_empty() {
+        if transfers.is_empty() && notes.is_empty() {
             return Ok(Vec::new());
         }
-        queue.place()?.fill(transfers).outcomes().await
+        queue.place()?.fill(transfers, notes).outcomes().await
     }
 
     fn durability(&self) -> Durability {

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use hongbao_core::event::Note;
 use hongbao_core::{Transfer, TransferId, TransferOutcome, UserId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use hongbao_database::row::StoredRow as _;
 
+use super::noting;
 use crate::WalletError;
 use crate::ledger::{Post, PostingPlan};
 use crate::orders::tables::Writes;
@@ -55,7 +57,7 @@ pub(super) fn system_balances(count: usize) -> String {
     ACCOUNTS.iter().enumerate().map(of).collect::<Vec<_>>().join(", ")
 }
 
-/// Executes transfers in order, in one transaction; durable when it returns.
+/// Executes transfers in order and writes what of the notes is new, in one transaction; durable when it returns.
 ///
 /// The transaction is opened in plain SQL. When the disk is full SQLite rolls
 /// back on its own, and a connection that counts transactions by itself would
@@ -63,8 +65,9 @@ pub(super) fn system_balances(count: usize) -> String {
 pub(super) async fn run(
     connection: &mut SqliteConnection,
     transfers: &[&Transfer],
+    notes: &[&Note],
 ) -> Result<Vec<TransferOutcome>, TransactError> {
-    let done = attempt(connection, transfers).await;
+    let done = attempt(connection, transfers, notes).await;
     if done.is_err() {
         // Fails when SQLite has rolled back already: either way nothing is open after it.
         let _ = sqlx::query(ROLLBACK).execute(connection).await;
@@ -75,11 +78,13 @@ pub(super) async fn run(
 async fn attempt(
     connection: &mut SqliteConnection,
     transfers: &[&Transfer],
+    notes: &[&Note],
 ) -> Result<Vec<TransferOutcome>, TransactError> {
     sqlx::query(BEGIN).execute(&mut *connection).await.map_err(|error| TransactError::Begin(unavailable(error)))?;
     let mut plan = load(connection, transfers).await.map_err(TransactError::Inside)?;
-    let outcomes = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
+    let outcomes: Vec<_> = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
     write(connection, &plan).await.map_err(|error| TransactError::Inside(unavailable(error)))?;
+    noting::note(connection, transfers, &outcomes, notes).await.map_err(TransactError::Inside)?;
     let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
     committed.map_err(|error| TransactError::Commit(WalletError::Unknown(error.to_string())))?;
     Ok(outcomes)
@@ -113,7 +118,7 @@ async fn try_change<T>(
     for read in reads {
         rows.extend(sqlx::query(read).persistent(false).fetch_all(&mut *connection).await.map_err(unavailable)?);
     }
-    let Writes { statements, value } = decide(&mut plan, possible, &rows.iter().collect::<Vec<_>>())?;
+    let Writes { statements, notes, value } = decide(&mut plan, possible, &rows.iter().collect::<Vec<_>>())?;
     write(connection, &plan).await.map_err(unavailable)?;
     for statement in &statements {
         let done = sqlx::query(statement).persistent(false).execute(&mut *connection).await.map_err(unavailable)?;
@@ -121,6 +126,7 @@ async fn try_change<T>(
             return Err(WalletError::Damaged(format!("{} rows were changed instead of one", done.rows_affected())));
         }
     }
+    noting::note(connection, &[], &[], &notes.iter().collect::<Vec<_>>()).await?;
     let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
     committed.map_err(|error| WalletError::Unknown(error.to_string()))?;
     Ok(value)

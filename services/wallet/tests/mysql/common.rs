@@ -60,6 +60,7 @@ pub async fn empty_homes() -> (Vec<DatabaseServer>, MutexGuard<'static, bool>) {
         }
         sql(&shared_nodes(), &format!("DELETE FROM {db}.request_key")).await;
         sql(&shared_nodes(), &format!("DELETE FROM {db}.provider_order")).await;
+        sql(&shared_nodes(), &format!("DELETE FROM {db}.event; UPDATE {db}.event_end SET last_position = 0")).await;
         let zero = "clearing_fen = 0, top_ups_fen = 0, provider_fen = 0, payouts_fen = 0, last_position = 0";
         sql(&shared_nodes(), &format!("UPDATE {db}.ledger SET {zero}")).await;
     }

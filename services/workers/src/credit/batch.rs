@@ -2,14 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use hongbao_core::{Entry, EnvelopeId, Transfer, TransferOutcome, UserId};
+use hongbao_core::event::Note;
+use hongbao_core::{Audience, Entry, Envelope, EnvelopeId, Transfer, TransferOutcome, UserId};
 use hongbao_store::Settlement;
+
+/// Who sent an envelope, and for whom it is.
+#[derive(Clone, Debug)]
+pub(super) struct Parties {
+    pub sender: UserId,
+    pub audience: Audience,
+}
+
+impl Parties {
+    /// Those of an envelope.
+    pub fn of(envelope: Envelope) -> Parties {
+        Parties { sender: envelope.sender, audience: envelope.audience }
+    }
+}
 
 /// Entries of one envelope, in order.
 #[derive(Debug)]
 pub(super) struct EnvelopeCredits {
     pub envelope_id: EnvelopeId,
-    sender: UserId,
+    parties: Parties,
     pub entries: Vec<Entry>,
     /// The `settled_seq` that the entries follow, if they do: the settlement may move.
     pub settled_seq: Option<u32>,
@@ -17,7 +32,12 @@ pub(super) struct EnvelopeCredits {
 
 impl EnvelopeCredits {
     pub fn credits(&self) -> impl Iterator<Item = Transfer> {
-        self.entries.iter().map(|entry| Transfer::credit(entry, &self.sender))
+        self.entries.iter().map(|entry| Transfer::credit(entry, &self.parties.sender))
+    }
+
+    /// What is written of them into feeds.
+    pub fn notes(&self) -> Vec<Note> {
+        Note::of_entries(&self.parties.sender, &self.parties.audience, &self.entries)
     }
 
     /// How far the envelope is settled, given what became of each credit: up to
@@ -69,10 +89,10 @@ impl Batch {
     }
 
     /// Takes up entries of an envelope, in order; `settled_seq` where they follow it.
-    pub fn add(&mut self, envelope_id: EnvelopeId, sender: UserId, entries: Vec<Entry>, settled_seq: Option<u32>) {
+    pub fn add(&mut self, envelope_id: EnvelopeId, parties: Parties, entries: Vec<Entry>, settled_seq: Option<u32>) {
         if !entries.is_empty() {
             self.capacity_left = self.capacity_left.saturating_sub(entries.len() as u32);
-            self.envelopes.insert(envelope_id, EnvelopeCredits { envelope_id, sender, entries, settled_seq });
+            self.envelopes.insert(envelope_id, EnvelopeCredits { envelope_id, parties, entries, settled_seq });
         }
     }
 
@@ -118,7 +138,8 @@ mod tests {
 
     fn batch(seqs: impl IntoIterator<Item = u32>, settled_seq: Option<u32>) -> Batch {
         let mut batch = Batch::new(20);
-        batch.add(id(), UserId::parse("sender").unwrap(), entries(seqs), settled_seq);
+        let parties = Parties { sender: UserId::parse("sender").unwrap(), audience: Audience::Link };
+        batch.add(id(), parties, entries(seqs), settled_seq);
         batch
     }
 

@@ -18,10 +18,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hongbao_core::id::TableRef;
-use hongbao_core::{Date, Entry, EnvelopeId, Timestamp, UserId};
+use hongbao_core::{Date, Entry, EnvelopeId, Timestamp};
 use hongbao_store::{Store, StoreError, TailEntry};
 
-use super::batch::Batch;
+use super::batch::{Batch, Parties};
 use super::gaps::{GapTracker, RECHECK_PAGE};
 use crate::job::JobError;
 
@@ -229,28 +229,28 @@ async fn recheck(
 
 /// Takes up what the rows of a tail say. False if something was left behind.
 async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -> Result<bool, StoreError> {
-    let mut by_envelope: BTreeMap<EnvelopeId, (UserId, u32, Vec<Entry>)> = BTreeMap::new();
+    let mut by_envelope: BTreeMap<EnvelopeId, (Parties, u32, Vec<Entry>)> = BTreeMap::new();
     for row in rows.into_iter().filter(|row| row.entry.seq > row.settled_seq) {
-        let group =
-            by_envelope.entry(row.entry.envelope_id).or_insert_with(|| (row.sender, row.settled_seq, Vec::new()));
+        let parties = Parties { sender: row.sender, audience: row.audience };
+        let group = by_envelope.entry(row.entry.envelope_id).or_insert_with(|| (parties, row.settled_seq, Vec::new()));
         group.2.push(row.entry);
     }
     let mut complete = true;
     let mut gaps = Vec::new();
-    for (id, (sender, settled_seq, mut entries)) in by_envelope {
+    for (id, (parties, settled_seq, mut entries)) in by_envelope {
         entries.sort_by_key(|entry| entry.seq);
         if batch.has(id) {
             complete &= batch.extend(id, &entries);
         } else if entries.iter().map(|entry| entry.seq).eq(settled_seq + 1..=settled_seq + entries.len() as u32) {
-            batch.add(id, sender, entries, Some(settled_seq));
+            batch.add(id, parties, entries, Some(settled_seq));
         } else {
             let last_seq = entries.last().map_or(0, |entry| entry.seq);
-            gaps.push((id, sender, settled_seq, last_seq));
+            gaps.push((id, parties, settled_seq, last_seq));
         }
     }
     // Rows before these are not settled yet: read the journal itself, as far as
     // there is capacity beside the rows that need no reading.
-    for (id, sender, settled_seq, last_seq) in gaps {
+    for (id, parties, settled_seq, last_seq) in gaps {
         if batch.capacity_left() == 0 {
             return Ok(false);
         }
@@ -263,7 +263,7 @@ async fn take_rows(store: &dyn Store, batch: &mut Batch, rows: Vec<TailEntry>) -
             read => read?,
         };
         complete &= entries.last().is_some_and(|last| last.seq >= last_seq);
-        batch.add(id, sender, entries, Some(settled_seq));
+        batch.add(id, parties, entries, Some(settled_seq));
     }
     Ok(complete)
 }
@@ -291,7 +291,7 @@ async fn sweep_page(
             let unfinished = entries.len() as u32 == asked;
             let last = entries.last().map_or(after, |last| last.seq);
             sweep.note(&entries);
-            batch.add(id, envelope.sender, entries, settled_seq);
+            batch.add(id, Parties::of(envelope), entries, settled_seq);
             if unfinished {
                 sweep.within = Some((id, last));
                 return ended(false, damage);
@@ -319,10 +319,12 @@ async fn sweep_page(
         sweep.note(&entries);
         if let Some(last) = entries.last().filter(|_| unfinished) {
             sweep.within = Some((id, last.seq));
-            batch.add(id, envelope.sender, entries, Some(envelope.settled_seq));
+            let settled_seq = envelope.settled_seq;
+            batch.add(id, Parties::of(envelope), entries, Some(settled_seq));
             return ended(false, damage);
         }
-        batch.add(id, envelope.sender, entries, Some(envelope.settled_seq));
+        let settled_seq = envelope.settled_seq;
+        batch.add(id, Parties::of(envelope), entries, Some(settled_seq));
         sweep.after = Some(id);
     }
     let done = !full && !sweep.again;

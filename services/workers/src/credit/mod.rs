@@ -6,7 +6,8 @@
 //!    and, slower, from a sweep over all tables, and makes them durable: an entry
 //!    that a crash takes back must not have been paid;
 //! 2. **transfers** them to the wallet in one batch, under the ids
-//!    `(envelope, seq)`, which the wallet executes at most once;
+//!    `(envelope, seq)`, which the wallet executes at most once, and with them the events of these entries, of
+//!    which it writes at most once what is not in the feeds;
 //! 3. **settles**: moves `settled_seq` over what the wallet has taken, one
 //!    transaction for each database.
 //!
@@ -275,7 +276,8 @@ impl Credit {
             return Ok(Vec::new());
         }
         let sent = transfers.len();
-        let outcomes = self.ports.wallet.transfer(transfers).await?;
+        let notes = envelopes.iter().flat_map(EnvelopeCredits::notes).collect();
+        let outcomes = self.ports.wallet.transfer_noting(transfers, notes).await?;
         if outcomes.len() != sent {
             let reason = format!("{} outcomes for {sent} transfers", outcomes.len());
             return Err(WalletError::Damaged(reason).into());

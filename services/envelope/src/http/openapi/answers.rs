@@ -14,17 +14,20 @@ use serde_json::{Value, json};
 use super::super::operator::PERMIT_CAP;
 use super::super::wallet::LISTED;
 use super::bounds::integer;
-use super::parts::{cursor_pattern, extend, id_pattern, schemas, ticket_pattern};
+use super::parts::{cursor_pattern, event_cursor_pattern, extend, id_pattern, schemas, ticket_pattern};
 
 /// RFC 3339, UTC, milliseconds.
 const TIME_PATTERN: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$";
 /// A top-up has the client's id, a payment the envelope's, a credit `envelope:seq`.
 const TRANSFER_PATTERN: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(:[1-9][0-9]*)?$";
+/// What it is about, what happened, and its place there.
+const EVENT_PATTERN: &str = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[a-z]+\.[a-z_]+(:[0-9]+)?$";
 /// A JSON Web Token in the compact form (RFC 7515, 7.1).
 const TOKEN_PATTERN: &str = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$";
 
 /// Answers whose every field is always there, null where it has no value.
-const WHOLE: [&str; 6] = ["EnvelopeView", "Detail", "TransfersPage", "TransferView", "EnvelopesPage", "OrdersPage"];
+const WHOLE: [&str; 7] =
+    ["EnvelopeView", "Detail", "TransfersPage", "TransferView", "EnvelopesPage", "OrdersPage", "EventsPage"];
 /// The id of an order.
 const ORDER_CURSOR_PATTERN: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
@@ -50,7 +53,7 @@ pub(super) fn bind(document: &mut Value) {
     schemas.insert("TransferKind".to_owned(), kinds);
 }
 
-fn bounds() -> [(&'static str, Value); 16] {
+fn bounds() -> [(&'static str, Value); 18] {
     let total = integer(1..=i64::from(SHARES_CEILING) * SHARE_FEN_CEILING);
     let left = integer(0..=i64::from(SHARES_CEILING) * SHARE_FEN_CEILING);
     let (share, seq) = (integer(1..=SHARE_FEN_CEILING), place(1..=SHARES_CEILING));
@@ -87,6 +90,18 @@ fn bounds() -> [(&'static str, Value); 16] {
         ),
         ("OrderAction", json!({ "url": { "maxLength": ACTION_URL_CHARS_MAX, "pattern": "^[!-~]+$" } })),
         ("OrdersPage", json!({ "orders": page, "next_cursor": { "pattern": ORDER_CURSOR_PATTERN } })),
+        (
+            "EventsPage",
+            json!({ "events": page, "next_cursor": { "pattern": event_cursor_pattern() }, "lost_before": time }),
+        ),
+        (
+            "EventView",
+            json!({
+                "id": { "pattern": EVENT_PATTERN }, "at": time, "seq": place(0..=u32::MAX), "user_id": user,
+                "amount_fen": left, "sender": user, "shares": seq, "expires_at": time,
+                "failure": { "maxLength": PROVIDER_FAILURE_CHARS_MAX, "pattern": "^[ -~]*$" },
+            }),
+        ),
         ("PermitsView", json!({ "cap": integer(PERMIT_CAP) })),
         ("DevToken", json!({ "token": { "pattern": TOKEN_PATTERN, "maxLength": TOKEN_BYTES_MAX } })),
         (

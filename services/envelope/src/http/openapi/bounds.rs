@@ -14,7 +14,7 @@ use super::super::dev::TOP_UP_FEN;
 use super::super::envelopes::{AFTER_SEQ, PAGE_LIMIT};
 use super::super::operator::PERMIT_CAP;
 use super::names::union;
-use super::parts::{cursor_pattern, extend, operations, schemas, ticket_pattern};
+use super::parts::{cursor_pattern, event_cursor_pattern, extend, operations, reads_events, schemas, ticket_pattern};
 
 /// Writes the bounds into a document that has none.
 ///
@@ -61,13 +61,17 @@ pub(super) fn bind(document: &mut Value, limits: &Limits) {
         }
     }
 
-    let parameters = operations(document).filter_map(|call| call.get_mut("parameters")?.as_array_mut()).flatten();
-    for parameter in parameters {
+    let parameters = operations(document).flat_map(|call| {
+        let pattern = if reads_events(call) { event_cursor_pattern() } else { cursor_pattern() };
+        let parameters = call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
+        parameters.map(move |parameter| (parameter, pattern.clone()))
+    });
+    for (parameter, pattern) in parameters {
         let (is, bounds) = match parameter["name"].as_str().expect("a parameter has a name") {
             "after_seq" => (json!({ "type": "integer", "default": 0 }), integer(widened(AFTER_SEQ))),
             "limit" => (json!({ "type": "integer", "default": PAGE_DEFAULT }), integer(widened(PAGE_LIMIT))),
             "cursor" if !parameter["schema"]["pattern"].is_null() => continue,
-            "cursor" => (json!({ "type": "string" }), json!({ "pattern": cursor_pattern() })),
+            "cursor" => (json!({ "type": "string" }), json!({ "pattern": pattern })),
             _ => continue,
         };
         // One that is left out is no null.

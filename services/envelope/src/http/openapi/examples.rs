@@ -2,6 +2,7 @@
 //! made of the types of the wire, so that they are what the service would answer.
 
 use hongbao_core::calls::Call;
+use hongbao_core::event::{EventBody, EventEntry, EventRow, EventView, EventsPage, Feed, Subject};
 use hongbao_core::request::GREETING_DEFAULT;
 use hongbao_core::wire::{
     Detail, DevToken, EnvelopeItem, EnvelopeView, EnvelopesPage, OpenView, OrderAction, OrderView, OrderViewState,
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::operator::PermitsView;
-use super::parts::{operation, operations};
+use super::parts::{operation, operations, reads_events};
 use crate::permits::Counter;
 
 /// The id of a request.
@@ -25,6 +26,7 @@ const ORDER: &str = "019c6a3e-5c00-7c3a-9d15-7e3b1f0a2b4d";
 const TICKET: &str = "AAABnGo_RmCqN0SLbYd0bQ3V8uJk1ZxW";
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJsaSIsImV4cCI6MTc3MTM0NDAwMH0.c2lnbmF0dXJl";
 const CURSOR: &str = "4711";
+const EVENT_CURSOR: &str = "ASrnJAA";
 /// 2026-02-17T00:00:00Z, when the envelope was made.
 const MADE: Timestamp = Timestamp::from_millis(1_771_286_400_000);
 const TOTAL_FEN: i64 = 8_888;
@@ -44,12 +46,17 @@ pub(super) fn add(document: &mut Value, limits: &Limits) {
         let content = &mut operation["responses"][status]["content"]["application/json"];
         content["examples"] = Value::Object(named.collect());
     }
-    for parameter in operations(document).filter_map(|call| call.get_mut("parameters")?.as_array_mut()).flatten() {
+    let parameters = operations(document).flat_map(|call| {
+        let cursor = if reads_events(call) { EVENT_CURSOR } else { CURSOR };
+        let parameters = call.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
+        parameters.map(move |parameter| (parameter, cursor))
+    });
+    for (parameter, cursor) in parameters {
         match parameter["name"].as_str() {
             Some("id") => parameter["example"] = ENVELOPE.into(),
             Some("order") => parameter["example"] = ORDER.into(),
             Some("cursor") if !parameter["example"].is_null() => {}
-            Some("cursor") => parameter["example"] = CURSOR.into(),
+            Some("cursor") => parameter["example"] = cursor.into(),
             Some("role") => parameter["example"] = "sent".into(),
             _ => {}
         }
@@ -126,6 +133,7 @@ fn answers() -> Vec<(Call, &'static str, Named)> {
     let charges = OrdersPage { orders: vec![pending.clone()], next_cursor: Some(ORDER.to_owned()) };
     let paid_out = OrderView { amount_fen: fen(OPENED_FEN), action: None, ..pending.clone() };
     let unpaid = UnpaidEnvelope { envelope: envelope(false), charge_id: pending.id, action: pending.action.clone() };
+    let events = EventsPage { events: vec![event()], next_cursor: EVENT_CURSOR.to_owned(), lost_before: None };
     let permits = value(&PermitsView { cap: 4, counted_by: Counter::Memcached });
     vec![
         of(Call::Create, "201", value(&envelope(false))),
@@ -147,11 +155,25 @@ fn answers() -> Vec<(Call, &'static str, Named)> {
         of(Call::Balance, "200", value(&WalletView { user_id: wang, balance_fen: fen(OPENED_FEN) })),
         of(Call::Transfers, "200", value(&transfers)),
         of(Call::Envelopes, "200", value(&envelopes)),
+        of(Call::Events, "200", value(&events)),
         of(Call::Permits, "200", permits.clone()),
         of(Call::SetPermits, "200", permits),
         of(Call::DevToken, "200", value(&DevToken { token: TOKEN.to_owned() })),
         of(Call::DevTopUp, "200", value(&WalletView { user_id: li, balance_fen: fen(10_000) })),
     ]
+}
+
+/// That Wang has opened it.
+fn event() -> EventView {
+    let (wang, li) = (user("wang"), user("li"));
+    let entry = EventEntry(1, Some(wang), fen(OPENED_FEN), fen(TOTAL_FEN - OPENED_FEN), after(90_000).millis());
+    let row = EventRow {
+        position: 4_711,
+        feed: Feed::User(li.clone()),
+        subject: Subject::Envelope(EnvelopeId::parse(ENVELOPE).expect("it is one")),
+        body: EventBody::Entries { sender: li, entries: vec![entry] },
+    };
+    row.events(None).remove(0)
 }
 
 fn envelope(is_paid: bool) -> EnvelopeView {

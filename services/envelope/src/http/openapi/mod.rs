@@ -44,6 +44,7 @@ use super::{dev, handlers};
         (name = "envelopes", description = "Send, grab, open, look."),
         (name = "wallet", description = "A user's own money."),
         (name = "money", description = "Where money comes in and goes out, at the payment provider."),
+        (name = "events", description = "What happened to money."),
         (name = "operator", description = "What operators ask of one server."),
         (name = "development", description = "Tokens and money for nothing, where nothing is real."),
     ),

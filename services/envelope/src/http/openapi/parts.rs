@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hongbao_core::calls::CallInfo;
-use hongbao_core::limits::{CURSOR_DIGITS_MAX, REQUEST_ID_CHARS_MAX};
+use hongbao_core::limits::{CURSOR_DIGITS_MAX, EVENT_CURSOR_CHARS_MAX, REQUEST_ID_CHARS_MAX};
 use hongbao_core::ticket::TICKET_CHARS;
 use serde_json::{Map, Value};
 
@@ -82,6 +82,16 @@ pub(super) fn ticket_pattern() -> String {
 /// What the cursor of a page looks like.
 pub(super) fn cursor_pattern() -> String {
     format!("^[0-9]{{1,{CURSOR_DIGITS_MAX}}}$")
+}
+
+/// What the cursor of a page of events looks like.
+pub(super) fn event_cursor_pattern() -> String {
+    format!("^[A-Za-z0-9_-]{{1,{EVENT_CURSOR_CHARS_MAX}}}$")
+}
+
+/// Whether a call reads events, whose cursors are others.
+pub(super) fn reads_events(operation: &Value) -> bool {
+    operation["tags"].as_array().is_some_and(|tags| tags.contains(&"events".into()))
 }
 
 /// What the id of a request looks like.

@@ -1,0 +1,52 @@
+//! Rows of feeds and what they mean, whatever database they come from.
+
+use std::collections::HashMap;
+
+use hongbao_core::event::{EventBody, EventRow, Feed, Series, Subject};
+use hongbao_core::{EnvelopeId, OrderId, Slot, Timestamp};
+use hongbao_database::row::StoredRow;
+
+use crate::{FeedsPage, WalletError};
+
+/// What a row is read from, where the table is called `e`.
+pub(crate) const EVENT_COLUMNS: &str = "e.position, e.feed, e.subject, e.series, e.body";
+
+/// Reads [`EVENT_COLUMNS`].
+pub(crate) fn event_row(row: &impl StoredRow) -> Result<EventRow, WalletError> {
+    let position = row.int(0)?;
+    let damaged = |what| WalletError::Damaged(format!("the event at position {position}: {what} means nothing"));
+    let feed = Feed::parse(row.text(1)?).ok_or_else(|| damaged("its feed"))?;
+    let subject = match Series::of_code(row.int(3)?) {
+        Some(Series::Journal | Series::Timer) => EnvelopeId::from_bytes(row.bytes(2)?).map(Subject::Envelope),
+        Some(Series::Order) => OrderId::from_bytes(row.bytes(2)?).map(Subject::Order),
+        None => None,
+    };
+    let subject = subject.ok_or_else(|| damaged("its subject"))?;
+    let body = EventBody::parse(row.bytes(4)?).ok_or_else(|| damaged("its body"))?;
+    Ok(EventRow { position, feed, subject, body })
+}
+
+/// The page that these rows of one shard make, of which at most `rows_max` were asked for; `end` is where its events
+/// ended before they were read, and the last pair up to where they were removed, and before which time.
+pub(crate) fn page(
+    feeds: &[(Feed, i64)],
+    mut rows: Vec<EventRow>,
+    rows_max: u32,
+    end: i64,
+    purged: (i64, i64),
+) -> FeedsPage {
+    let last = rows.last().map(|row| row.position);
+    let read_to = match last {
+        Some(last) if rows.len() >= rows_max as usize => last,
+        Some(last) => last.max(end),
+        None => end,
+    };
+    // All were read from the same position on.
+    let afters: HashMap<&Feed, i64> = feeds.iter().map(|(feed, after)| (feed, *after)).collect();
+    rows.retain(|row| afters.get(&row.feed).is_some_and(|after| row.position > *after));
+    let mut slots: Vec<Slot> = feeds.iter().map(|(feed, _)| Slot::of_name(feed.name())).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    let (purged_to, purged_before) = (purged.0, Timestamp::from_millis(purged.1));
+    FeedsPage { slots, rows, read_to, purged_to, purged_before }
+}

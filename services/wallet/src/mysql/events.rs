@@ -1,0 +1,95 @@
+//! How the feeds of a shard are read.
+
+use async_trait::async_trait;
+use hongbao_core::Slot;
+use hongbao_core::event::Feed;
+use hongbao_database::mysql::row::put;
+use hongbao_database::row::StoredRow as _;
+use sqlx::mysql::MySqlRow;
+use tokio::task::JoinSet;
+
+use super::shard::{Shard, put_name};
+use super::wallet::MysqlWallet;
+use crate::events::{EVENT_COLUMNS, event_row, page};
+use crate::{FeedsPage, WalletError, WalletEvents};
+
+fn text_of_feeds(db: &str, feeds: &[(Feed, i64)], after: i64, rows_max: u32) -> String {
+    let mut sql = format!(
+        "SELECT /* event end */ last_position, purged_position, purged_before_ms FROM {db}.event_end WHERE one = 1; \
+         SELECT /* feeds */ {EVENT_COLUMNS} FROM (SELECT position FROM {db}.event FORCE INDEX (feed) WHERE feed IN ("
+    );
+    for (number, (feed, _)) in feeds.iter().enumerate() {
+        sql.push_str(if number == 0 { "" } else { "," });
+        put_name(&mut sql, &feed.to_string());
+    }
+    put(
+        &mut sql,
+        format_args!(
+            ") AND position > {after} ORDER BY position LIMIT {rows_max}) p \
+             JOIN {db}.event e ON e.position = p.position ORDER BY e.position"
+        ),
+    );
+    sql
+}
+
+async fn read_shard(shard: &Shard, feeds: &[(Feed, i64)], rows_max: u32) -> Result<FeedsPage, WalletError> {
+    let after = feeds.iter().map(|(_, after)| *after).min().unwrap_or(0);
+    let slots = feeds.iter().map(|(feed, _)| Slot::of_name(feed.name())).collect();
+    let sql = text_of_feeds(&shard.db, feeds, after, rows_max);
+    let read = |found: Vec<MySqlRow>| {
+        let missing = || WalletError::Damaged(format!("{}.event_end has no row", shard.db));
+        let (end, rows) = found.split_first().ok_or_else(missing)?;
+        let end = (end.int(0)?, (end.int(1)?, end.int(2)?));
+        let rows: Vec<_> = rows.iter().map(event_row).collect::<Result<_, WalletError>>()?;
+        let newest = rows.last().map_or(0, |row| row.position);
+        Ok((newest, (end, rows)))
+    };
+    let (((end, purged), rows), durable_to) = shard.fetch_events(slots, &sql, read).await?;
+    // A reader goes on behind what no crash takes back: the same position may mean another row after one.
+    Ok(page(feeds, rows, rows_max, end.min(durable_to), purged))
+}
+
+/// Where a shard's events end, durably.
+async fn end_of_shard(shard: &Shard, feeds: &[(Feed, i64)]) -> Result<FeedsPage, WalletError> {
+    let slots = feeds.iter().map(|(feed, _)| Slot::of_name(feed.name())).collect();
+    let sql = format!(
+        "SELECT /* event end */ last_position, purged_position, purged_before_ms FROM {}.event_end WHERE one = 1",
+        shard.db
+    );
+    let read = |found: Vec<MySqlRow>| {
+        let missing = || WalletError::Damaged(format!("{}.event_end has no row", shard.db));
+        let end = found.first().ok_or_else(missing)?;
+        Ok((end.int(0)?, (end.int(0)?, (end.int(1)?, end.int(2)?))))
+    };
+    let ((end, purged), _) = shard.fetch_events(slots, &sql, read).await?;
+    Ok(page(feeds, Vec::new(), 1, end, purged))
+}
+
+#[async_trait]
+impl WalletEvents for MysqlWallet {
+    async fn read_feeds(&self, feeds: &[(Feed, i64)], rows_max: u32) -> Result<Vec<FeedsPage>, WalletError> {
+        let mut asked: JoinSet<Result<FeedsPage, WalletError>> = JoinSet::new();
+        for (shard, feeds) in self.shards_of_feeds(feeds) {
+            asked.spawn(async move { read_shard(&shard, &feeds, rows_max).await });
+        }
+        all(asked).await
+    }
+
+    async fn ends_of_feeds(&self, feeds: &[Feed]) -> Result<Vec<FeedsPage>, WalletError> {
+        let feeds: Vec<(Feed, i64)> = feeds.iter().map(|feed| (feed.clone(), 0)).collect();
+        let mut asked = JoinSet::new();
+        for (shard, feeds) in self.shards_of_feeds(&feeds) {
+            asked.spawn(async move { end_of_shard(&shard, &feeds).await });
+        }
+        all(asked).await
+    }
+}
+
+/// The pages of all shards, in no order.
+async fn all(mut asked: JoinSet<Result<FeedsPage, WalletError>>) -> Result<Vec<FeedsPage>, WalletError> {
+    let mut pages = Vec::with_capacity(asked.len());
+    while let Some(page) = asked.join_next().await {
+        pages.push(page.map_err(|error| WalletError::Unavailable(error.to_string()))??);
+    }
+    Ok(pages)
+}
