@@ -10,6 +10,7 @@
 
 mod books;
 mod findings;
+mod orders;
 mod sealed;
 mod times;
 
@@ -25,6 +26,7 @@ use self::findings::Findings;
 
 pub use self::books::{Books, RunningBalance, account_missing, check_balance, check_sealed_balance, check_transfer};
 pub use self::findings::{Breach, EnvelopeRows};
+pub use self::orders::{check_order, ids_of_order, order_missing};
 pub use self::sealed::{
     exported_file_wrong, manifest_broken, manifest_unreadable, sealed_month_changed, sealed_table_changed,
     sealed_table_missing, sealed_transfers_wrong,

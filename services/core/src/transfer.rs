@@ -44,7 +44,8 @@ pub enum OrderMovement {
 }
 
 impl OrderMovement {
-    const ALL: [OrderMovement; 4] =
+    /// Every movement.
+    pub const ALL: [OrderMovement; 4] =
         [OrderMovement::Begun, OrderMovement::Paid, OrderMovement::Failed, OrderMovement::Returned];
 
     fn from_number(number: u32) -> Option<OrderMovement> {

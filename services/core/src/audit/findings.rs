@@ -11,7 +11,7 @@ use crate::user::UserId;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Breach {
     /// The invariant: `I1`, `I2`, `I3` (what answers said when it was
-    /// acknowledged), `I5`, `I6` or `I7`.
+    /// acknowledged), `I5`, `I6`, `I7` or `I11`.
     pub invariant: &'static str,
     /// The kind of damage; stable.
     pub code: &'static str,

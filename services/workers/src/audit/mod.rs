@@ -102,6 +102,7 @@ mod gap;
 pub(crate) mod journals;
 mod known;
 mod months;
+mod orders;
 mod report;
 mod sealed;
 mod set;
@@ -159,6 +160,7 @@ pub async fn audit_with(
     }
     audit.transfers().await?;
     audit.ties().await?;
+    audit.orders().await?;
     still_there.check(sets, wallet).await?;
     audit.accounts().await?;
     still_there.check(sets, wallet).await?;

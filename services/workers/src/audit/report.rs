@@ -20,6 +20,8 @@ pub struct AuditReport {
     pub transfers: u64,
     /// Accounts that were checked, the system's among them.
     pub accounts: u64,
+    /// Orders at the provider that were checked.
+    pub orders: u64,
     /// Things that are broken; each was reported.
     pub breaches: u64,
     /// What sealed tables hold, by their manifests.
@@ -86,6 +88,9 @@ impl fmt::Display for AuditReport {
             "checked   {envelopes} envelopes, {entries} entries, {transfers} transfers, {accounts} accounts \
              in {sets} SET{plural}"
         )?;
+        if self.orders > 0 {
+            writeln!(f, "orders    {} at the provider", self.orders)?;
+        }
         if self.sealed.tables > 0 {
             let SealedSums { tables, tables_read, envelopes, entries, paid_fen, opened_fen, refunded_fen, .. } =
                 self.sealed;

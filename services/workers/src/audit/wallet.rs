@@ -57,6 +57,7 @@ impl Audit<'_> {
             let next = last.map(|last| last.position);
             page.truncate(page.partition_point(|line| line.position <= until));
             self.found.transfers += page.len() as u64;
+            self.transfers_of_no_order(&page.iter().map(|line| &line.transfer).collect::<Vec<_>>()).await?;
             let mut missing = HashSet::new();
             for line in &page {
                 self.line(line);

@@ -88,6 +88,9 @@ const SECOND: &str = "envelope_id = {id} AND seq = 2";
 const LAST: &str = "envelope_id = {id} AND seq = 4";
 const FIRST: &str = "envelope_id = {id} AND seq = 1";
 const TOP_UP: &str = "kind = 1";
+/// A charge that has succeeded, and one whose outcome is not known.
+const ARRIVED: &str = "state = 4";
+const PENDING: &str = "state = 1";
 const ONE_COPY: &str = "there is one copy of it, and nothing depends on it";
 
 #[rustfmt::skip]
@@ -155,6 +158,28 @@ const DAMAGES: &[Damage] = &[
     damage("{t}", "at_ms", "at_ms = at_ms + 1", "id = {0}", Of::Running, Named("expiry_wrong")),
     damage("{t}", "at_ms", "at_ms = at_ms - 400 * 86400000", "id = {0}", Of::Cancelled, Named("payment_time_wrong")),
     damage("{t}", "at_ms", "at_ms = at_ms + 1", TOP_UP, Of::Running, Unseen("it came from outside, and there is one copy of it")),
+
+    damage("provider_order", "id", "id = {nobody}", ARRIVED, Of::Running, Named("order_missing")),
+    damage("provider_order", "id", "", ARRIVED, Of::Running, Named("order_missing")),
+    damage("provider_order", "user_id", "user_id = 'thief'", ARRIVED, Of::Running, Named("order_transfer_wrong")),
+    damage("provider_order", "kind", "kind = 2", ARRIVED, Of::Running, Named("order_transfer_wrong")),
+    damage("provider_order", "kind", "kind = 9", ARRIVED, Of::Running, Named("unreadable")),
+    damage("provider_order", "state", "state = 5", ARRIVED, Of::Running, Named("order_transfer_undue")),
+    damage("provider_order", "state", "state = 4, happened_ms = created_ms", PENDING, Of::Running, Named("order_transfer_missing")),
+    damage("provider_order", "amount_fen", "amount_fen = amount_fen + 1", ARRIVED, Of::Running, Named("order_transfer_wrong")),
+    damage("provider_order", "envelope_id", "envelope_id = {id}", PENDING, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "of_id", "of_id = {nobody}", PENDING, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "created_ms", "created_ms = created_ms - 86400000", ARRIVED, Of::Running, Named("order_time_wrong")),
+    damage("provider_order", "close_ms", "close_ms = close_ms + 1", PENDING, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "sent_ms", "sent_ms = 1", ARRIVED, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "due_ms", "due_ms = NULL", PENDING, Of::Running, Named("order_forgotten")),
+    damage("provider_order", "attempts", "attempts = 9", PENDING, Of::Running, Unseen("it makes the intervals, and nothing else")),
+    damage("provider_order", "reference", "reference = 'x'", ARRIVED, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "action_url", "action_url = 'x'", PENDING, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "failure", "failure = 'x'", PENDING, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "happened_ms", "happened_ms = NULL", ARRIVED, Of::Running, Named("order_time_wrong")),
+    damage("provider_order", "attention", "attention = 3", PENDING, Of::Running, Unseen(ONE_COPY)),
+    damage("provider_order", "version", "version = version + 1", PENDING, Of::Running, Unseen("a version, compared by writers alone")),
 ];
 
 pub const SQLITE_SYSTEM: &[Damage] = &[
@@ -176,8 +201,6 @@ pub const SQLITE_SYSTEM: &[Damage] = &[
         Of::Running,
         Named("balance_off"),
     ),
-    // Also of SQLite alone; MariaDB's rows say it by their kind.
-    damage("{t}", "contra", "contra = '#top_ups'", "id = {2}", Of::Running, Named("balance_off")),
 ];
 
 pub const MYSQL_SYSTEM: &[Damage] = &[
@@ -185,6 +208,8 @@ pub const MYSQL_SYSTEM: &[Damage] = &[
     damage("ledger", "one", "", "one = 1", Of::Running, Named("account_missing")),
     damage("ledger", "clearing_fen", "clearing_fen = clearing_fen + 1", "one = 1", Of::Running, Named("balance_off")),
     damage("ledger", "top_ups_fen", "top_ups_fen = top_ups_fen + 1", "one = 1", Of::Running, Named("balance_off")),
+    damage("ledger", "provider_fen", "provider_fen = provider_fen + 1", "one = 1", Of::Running, Named("balance_off")),
+    damage("ledger", "payouts_fen", "payouts_fen = payouts_fen + 1", "one = 1", Of::Running, Named("balance_off")),
     damage(
         "ledger",
         "last_position",
@@ -222,6 +247,8 @@ impl Made {
         let (finished, _) = world.finished_and_refunded().await;
         let (running, cancelled) = world.running_and_cancelled().await;
         run_until_idle(&mut credit, 100).await;
+        world.order_that_arrived(500).await;
+        world.order(700).await;
         let fresh = world.active(1_000, 10).await;
         world.open(fresh, "c").await;
         Made { running, finished, fresh, cancelled, nobody }
@@ -262,11 +289,13 @@ pub async fn each_damaged_column_is_named_or_the_reason_why_not_is_stated(world:
         let named = with_names(world, made.running, table, database.prefix(side));
         let transfer = format!("{}transfer", database.prefix(Side::Wallet));
         match named.replace("{t}", &transfer) {
-            plain if plain == system => format!("{}{system}", database.prefix(Side::Wallet)),
+            plain if plain == system || plain == "provider_order" => {
+                format!("{}{plain}", database.prefix(Side::Wallet))
+            }
             named => named,
         }
     };
-    let tables = ["{e}", "{j}", "{t}", system];
+    let tables = ["{e}", "{j}", "{t}", "provider_order", system];
     for table in tables {
         let (side, table) = (side_of(table), full(table));
         database.execute(side, &format!("CREATE TABLE {table}_kept AS SELECT * FROM {table}")).await;

@@ -23,17 +23,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hongbao_core::audit::Breach;
 use hongbao_core::envelope::OpenDecision;
 use hongbao_core::id::{Fold, TableRef, stable_hash};
+use hongbao_core::order::{Answer, Happened};
 use hongbao_core::time::ManualClock;
 use hongbao_core::{
-    Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Journal, Kind, Limits, Seed, Slot, Stage, Timestamp,
-    Transfer, TransferKind, TransferOutcome, UserId,
+    Audience, Clock as _, Entry, Envelope, EnvelopeId, Fen, Journal, Kind, Limits, Order, OrderId, OrderKind, Seed,
+    Slot, Stage, Timestamp, Transfer, TransferKind, TransferOutcome, UserId,
 };
 use hongbao_database::sqlite::file::Mode;
 use hongbao_store::sqlite::SqliteStore;
 use hongbao_store::{Append, Store};
 use hongbao_testkit::faults::{FaultInjectingStore, FaultInjectingWallet};
-use hongbao_wallet::Wallet;
 use hongbao_wallet::sqlite::SqliteWallet;
+use hongbao_wallet::{OrderChange, OrderOpening, Wallet};
 use hongbao_workers::refund::Refund;
 use hongbao_workers::{AuditReport, Job, Ports, SetStore, audit};
 
@@ -140,6 +141,25 @@ impl World {
     pub async fn top_up(&self, name: &str, amount: i64) {
         let id = uuid::Uuid::from_u128(u128::from(self.next()));
         self.transfer(Transfer::top_up(id, user(name), fen(amount), self.now()), TransferOutcome::Done).await;
+    }
+
+    /// A charge of `payer` whose outcome is not known.
+    pub async fn order(&self, amount: i64) -> Order {
+        let random = stable_hash(&self.next().to_be_bytes()).to_be_bytes();
+        let random = std::array::from_fn(|place| random[place % 8]);
+        let id = OrderId::mint(self.now(), random);
+        let order = Order::new(id, OrderKind::Charge, user("payer"), fen(amount), self.now());
+        assert_eq!(self.wallet.open_order(order.clone()).await.unwrap(), OrderOpening::Opened(order.clone()));
+        order
+    }
+
+    /// A charge of `payer` that has succeeded.
+    pub async fn order_that_arrived(&self, amount: i64) {
+        let before = self.order(amount).await;
+        let happened = Happened { amount: fen(amount), at: self.now(), reference: "a".to_owned() };
+        let after = before.answered(Some(Answer::Succeeded(happened)), self.now());
+        let change = OrderChange { before, after, may_pay: false, refund: None };
+        self.wallet.change_orders(vec![change]).await.unwrap();
     }
 
     pub async fn transfer(&self, transfer: Transfer, expected: TransferOutcome) {
