@@ -35,6 +35,8 @@ pub const PROVIDER_FAILURE_CHARS_MAX: usize = 64;
 pub const ACTION_URL_CHARS_MAX: usize = 512;
 /// Orders that a worker takes up in one database of the wallet in a run.
 pub const ORDERS_CLAIMED_MAX: u32 = 64;
+/// Orders that are due among which a worker looks for those of users who have not left a database of the wallet.
+pub const DUE_WINDOW_MAX: u32 = 65_536;
 /// Milliseconds for which an order is left to the worker that has taken it up; longer than a request may take.
 pub const ORDER_CLAIM_MS: i64 = 30_000;
 /// Bytes of the secret that signs between the provider and us, at least.

@@ -27,6 +27,7 @@ mod transfer;
 mod audit;
 mod audit_random;
 mod manifest;
+mod order;
 mod verify;
 
 mod admission;

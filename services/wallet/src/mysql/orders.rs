@@ -21,7 +21,11 @@ impl OrderTables for Shard {
         format!("{}.{name}", self.db)
     }
 
-    async fn rows(&self, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
+    async fn rows_for(&self, user: &UserId, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
+        self.fetch_for(user, sql).await
+    }
+
+    async fn rows_of(&self, sql: &str) -> Result<(Vec<MySqlRow>, usize), WalletError> {
         self.fetch_of_those_who_stay(sql, 1).await
     }
 

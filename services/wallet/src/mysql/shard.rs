@@ -133,18 +133,30 @@ impl Shard {
         Ok(Found { rows, fence })
     }
 
-    /// The rows that a statement finds of users who have not left, whose name is in this column.
-    pub async fn fetch_of_those_who_stay(&self, sql: &str, name_in: usize) -> Result<Vec<MySqlRow>, WalletError> {
+    /// The rows that a statement finds of a user, as they are visible.
+    pub async fn fetch_for(&self, user: &UserId, sql: &str) -> Result<Vec<MySqlRow>, WalletError> {
+        let (rows, fence) = split_fence(self.ask_for(&text_with_fence(&self.db, "", sql)).await?)?;
+        fence.ok_or_else(|| self.without_fence())?.check_user(&self.db, user)?;
+        Ok(rows)
+    }
+
+    /// The rows that a statement finds of users who have not left, whose name is in this column; and how many it
+    /// finds of all.
+    pub async fn fetch_of_those_who_stay(
+        &self,
+        sql: &str,
+        name_in: usize,
+    ) -> Result<(Vec<MySqlRow>, usize), WalletError> {
         let (rows, fence) = split_fence(self.ask_for(&text_with_fence(&self.db, "", sql)).await?)?;
         let fence = fence.ok_or_else(|| self.without_fence())?;
         fence.check_open(&self.db)?;
-        let mut staying = Vec::with_capacity(rows.len());
+        let (mut staying, found) = (Vec::with_capacity(rows.len()), rows.len());
         for row in rows {
             if !fence.has_left(row.text(name_in)?) {
                 staying.push(row);
             }
         }
-        Ok(staying)
+        Ok((staying, found))
     }
 
     /// What a user is shown: no crash takes it back. The column `position_in` of each

@@ -1,7 +1,7 @@
 //! The verbs over orders, in statements that every database here understands.
 
 use hongbao_core::event::Note;
-use hongbao_core::limits::{ORDER_CLAIM_MS, SQL_LIST_MAX};
+use hongbao_core::limits::{DUE_WINDOW_MAX, ORDER_CLAIM_MS, SQL_LIST_MAX};
 use hongbao_core::{
     EnvelopeId, Order, OrderId, OrderKind, OrderState, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome,
     UserId, order::movements,
@@ -26,7 +26,15 @@ pub(crate) trait OrderTables: Send + Sync {
     fn table(&self, name: &str) -> String;
 
     /// The rows that a statement finds, without those of users who have left; `user_id` is the second column.
-    fn rows(&self, sql: &str) -> impl Future<Output = Result<Vec<Self::Row>, WalletError>> + Send;
+    fn rows(&self, sql: &str) -> impl Future<Output = Result<Vec<Self::Row>, WalletError>> + Send {
+        async { Ok(self.rows_of(sql).await?.0) }
+    }
+
+    /// The rows that a statement finds of a user, who is refused after having left.
+    fn rows_for(&self, user: &UserId, sql: &str) -> impl Future<Output = Result<Vec<Self::Row>, WalletError>> + Send;
+
+    /// The rows of all users, and how many there were with those of users who have left.
+    fn rows_of(&self, sql: &str) -> impl Future<Output = Result<(Vec<Self::Row>, usize), WalletError>> + Send;
 
     /// One number that a statement finds about the whole shard.
     fn numbers(&self, sql: &str) -> impl Future<Output = Result<Vec<Option<i64>>, WalletError>> + Send;
@@ -149,15 +157,22 @@ pub(crate) async fn take_up(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<TakenUp>, WalletError> {
-    let due = format!("WHERE due_ms <= {} ORDER BY due_ms LIMIT {limit}", now.millis());
-    if tables.rows(&select(tables, "due_orders", &due)).await?.is_empty() {
-        return Ok(Vec::new());
-    }
+    let mut window = limit;
+    let due = loop {
+        let due = format!("WHERE due_ms <= {} ORDER BY due_ms LIMIT {window}", now.millis());
+        let (rows, found) = tables.rows_of(&select(tables, "due_orders", &due)).await?;
+        match rows.is_empty() {
+            false => break due,
+            // All of them may be of users who have left, whose rows stay.
+            true if found < window as usize || window >= DUE_WINDOW_MAX => return Ok(Vec::new()),
+            true => window = window.saturating_mul(4),
+        }
+    };
     tables
         .change(&[], &[select_to_change(tables, "take_up_orders", &due)], |_, _, rows| {
             let mut statements = Vec::with_capacity(rows.len());
             let mut taken = Vec::with_capacity(rows.len());
-            for row in rows {
+            for row in &rows[..rows.len().min(limit as usize)] {
                 let before = order(*row, 1)?;
                 let (request, after) = before.take_up(now, ORDER_CLAIM_MS);
                 let (text, order) = update(tables, &before, &after)?;
@@ -250,7 +265,7 @@ fn change_one<'a>(
 /// An order of a user.
 pub(crate) async fn one(tables: &impl OrderTables, user: &UserId, id: OrderId) -> Result<Option<Order>, WalletError> {
     let of_user = format!("WHERE id = x'{}' AND user_id = '{user}'", hex(id.as_bytes()));
-    Ok(parse(&tables.rows(&select(tables, "order", &of_user)).await?)?.pop())
+    Ok(parse(&tables.rows_for(user, &select(tables, "order", &of_user)).await?)?.pop())
 }
 
 /// Orders of a user and a kind, newest first.
@@ -264,7 +279,7 @@ pub(crate) async fn of_user(
     let before = before.map_or(String::new(), |before| format!(" AND id < x'{}'", hex(before.as_bytes())));
     let kind = kind_code(kind);
     let rest = format!("WHERE user_id = '{user}' AND kind = {kind}{before} ORDER BY id DESC LIMIT {limit}");
-    parse(&tables.rows(&select(tables, "orders", &rest)).await?)
+    parse(&tables.rows_for(user, &select(tables, "orders", &rest)).await?)
 }
 
 /// The charges for an envelope of a user.
@@ -274,7 +289,7 @@ pub(crate) async fn for_envelope(
     envelope: EnvelopeId,
 ) -> Result<Vec<Order>, WalletError> {
     let rest = format!("WHERE envelope_id = x'{}' AND user_id = '{user}' ORDER BY id", hex(envelope.as_bytes()));
-    parse(&tables.rows(&select(tables, "charges_for", &rest)).await?)
+    parse(&tables.rows_for(user, &select(tables, "charges_for", &rest)).await?)
 }
 
 /// Those that are stored, of those named.

@@ -18,12 +18,18 @@ impl OrderTables for SqliteWallet {
         name.to_owned()
     }
 
-    async fn rows(&self, sql: &str) -> Result<Vec<SqliteRow>, WalletError> {
+    async fn rows_for(&self, _user: &UserId, sql: &str) -> Result<Vec<SqliteRow>, WalletError> {
+        self.rows(sql).await
+    }
+
+    async fn rows_of(&self, sql: &str) -> Result<(Vec<SqliteRow>, usize), WalletError> {
         // A file of an earlier version has none.
         if !self.is_whole {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
-        sqlx::query(sql).persistent(false).fetch_all(self.readers()?).await.map_err(unavailable)
+        let rows = sqlx::query(sql).persistent(false).fetch_all(self.readers()?).await.map_err(unavailable)?;
+        let found = rows.len();
+        Ok((rows, found))
     }
 
     async fn numbers(&self, sql: &str) -> Result<Vec<Option<i64>>, WalletError> {

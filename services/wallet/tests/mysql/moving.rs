@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, AlreadyPaid, Cancelled, Done};
 use hongbao_core::id::stable_hash;
-use hongbao_core::{Slot, Traffic, Transfer};
+use hongbao_core::{Order, OrderKind, Slot, Traffic, Transfer};
 use hongbao_testbed::Part;
-use hongbao_testkit::wallet_suite::{cancel, open, send, top_up, unavailable, user};
+use hongbao_testkit::wallet_suite::{cancel, open, order, send, top_up, unavailable, user};
 use hongbao_wallet::mysql::{Carried, DatabaseServer, Moved, MysqlWallet, Step, migrate, move_slots, upgrade};
 use hongbao_wallet::{Posted, Wallet, WalletError};
 
@@ -94,16 +94,21 @@ async fn a_small_world(wallet: &dyn Wallet) -> Vec<Transfer> {
     }
     let outcomes = wallet.transfer(all.clone()).await.unwrap();
     assert_eq!(outcomes, vec![Done; all.len()]);
+    for (number, name) in users(4).concat().iter().enumerate() {
+        wallet.open_order(order(number as u8, OrderKind::Charge, name, 500)).await.unwrap();
+    }
     all
 }
 
 /// What each user can see.
-async fn seen(wallet: &dyn Wallet) -> BTreeMap<String, (i64, Vec<Transfer>)> {
+async fn seen(wallet: &dyn Wallet) -> BTreeMap<String, (i64, Vec<Transfer>, Vec<Order>)> {
     let mut seen = BTreeMap::new();
     for name in users(4).concat() {
         let balance = wallet.balance(&user(&name)).await.unwrap().get();
         let history = wallet.history(&user(&name), &[], None, 100).await.unwrap();
-        seen.insert(name, (balance, history.into_iter().map(|posted| posted.transfer).collect()));
+        let orders = wallet.orders(&user(&name), OrderKind::Charge, None, 100).await.unwrap();
+        assert_eq!(orders.len(), 1, "{name}");
+        seen.insert(name, (balance, history.into_iter().map(|posted| posted.transfer).collect(), orders));
     }
     seen
 }
@@ -113,6 +118,7 @@ async fn refuses(wallet: &dyn Wallet, name: &str, reason: &str) {
     let said = [
         unavailable(wallet.balance(&user(name)).await),
         unavailable(wallet.history(&user(name), &[], None, 10).await),
+        unavailable(wallet.orders(&user(name), OrderKind::Charge, None, 10).await),
         unavailable(wallet.transfer(vec![top_up(9_999, name, 1)]).await),
         unavailable(wallet.find(&[top_up(1, name, 1).id]).await),
         unavailable(wallet.books().await),
@@ -174,7 +180,7 @@ async fn a_move_that_is_killed_before_any_step_goes_on_and_no_user_is_served_at_
         serves(&*old, &staying).await;
         // `serves` has taken an id for them.
         let mut left = seen(&*new).await;
-        left.values_mut().for_each(|(_, history)| history.retain(|one| one.id != cancel(777, "x").id));
+        left.values_mut().for_each(|(_, history, _)| history.retain(|one| one.id != cancel(777, "x").id));
         assert_eq!(left, all, "{killed_before:?}");
         assert_eq!(audited(&*new).await, money);
         let scanned = new.scan(0, 10_000).await.unwrap();

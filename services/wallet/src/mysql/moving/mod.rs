@@ -1,7 +1,7 @@
 //! Carries slots of users to another database while the wallet serves.
 //!
-//! A shard's slots, with all of their transfers, cancels and taken ids, go from one
-//! *source* database to one new *target*. Positions stay what they are, so the cursors
+//! A shard's slots, with all of their transfers, cancels and taken ids, and what else users have
+//! ([`carried`]), go from one *source* database to one new *target*. Positions stay what they are, so the cursors
 //! of lists do, too. Two files say where: the one in force, and the next one. Nothing
 //! coordinates the processes that have one or the other; the table `fence` does, which
 //! each transaction reads under the lock of its shard:
@@ -22,6 +22,7 @@
 //! was killed is repeated. What a step has read of another run's writes, it makes durable
 //! by a commit of its own before it goes on.
 
+mod carried;
 mod place;
 mod plan;
 mod rows;
@@ -51,7 +52,7 @@ pub enum Step {
     Compare,
     /// The source refuses the slots from here on.
     Fence,
-    /// The last transfers are copied.
+    /// The last transfers are copied, and what else users have.
     CopyRest,
     /// And read again.
     CompareRest,
@@ -211,9 +212,13 @@ impl Move {
                 let state = self.target.state().await?;
                 let end = self.source.fenced_position(&state.id).await?;
                 self.check_not_ahead(&state, end)?;
-                self.copy(end).await
+                self.copy(end).await?;
+                self.copy_carried().await
             }
-            Step::CompareRest => self.compare().await,
+            Step::CompareRest => {
+                self.compare().await?;
+                carried::compare(self.source.place(), self.target.place(), self.slots).await
+            }
             Step::Settle => self.source.settle(&self.target.state().await?).await,
             Step::Open => {
                 let state = self.target.state().await?;
@@ -246,6 +251,12 @@ impl Move {
             self.target.append(&state, &page).await?;
             self.shown.copied += page.rows.len() as u64;
         }
+    }
+
+    /// What the slots have beside transfers, which does not change any more.
+    async fn copy_carried(&self) -> Result<(), WalletError> {
+        let target = &self.target;
+        carried::copy(self.source.place(), target.place(), self.slots, |sql, rows| target.add(sql, rows)).await
     }
 
     /// All that was copied and not compared yet, row by row.

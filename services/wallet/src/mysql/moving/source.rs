@@ -54,6 +54,11 @@ impl Source {
         Ok(Source { place, slots })
     }
 
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The last position; no crash takes it back.
     pub async fn last_position(&self) -> Result<i64, WalletError> {
         let sql = format!("SELECT /* move */ last_position FROM {}.ledger WHERE one = 1", self.place.db);

@@ -171,6 +171,21 @@ impl Target {
         self.transact(state, sql, page.rows.len() as u64 + 1).await
     }
 
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Adds rows beside transfers: a statement that touches so many, or finds them there.
+    pub async fn add(&self, sql: String, rows: u64) -> Result<(), WalletError> {
+        let state = self.state().await?;
+        let ledger = format!(
+            "UPDATE /* move */ {}.ledger SET transactions = transactions + 1 WHERE one = 1 AND transactions = {}",
+            self.place.db, state.transactions
+        );
+        self.transact(&state, format!("{sql}; {ledger}"), rows + 1).await
+    }
+
     /// Its rows behind a position, and up to another one.
     pub async fn rows(&self, after: i64, until: i64) -> Result<Vec<CopiedRow>, WalletError> {
         let sql = format!(
