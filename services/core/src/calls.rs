@@ -161,6 +161,7 @@ impl Call {
     pub const fn info(self) -> CallInfo {
         const ASK_AGAIN: &str = "ask again, the answer is then final";
         const ITSELF: &str = "only at a server itself";
+        const NO_PROVIDER: &str = "where there is no payment provider";
         const BY_A_PAGE: &str = "not meant for this machine, or sent by a web page";
         match self {
             Call::Create => CallInfo {
@@ -206,27 +207,41 @@ impl Call {
             Call::Transfers => reading("/v1/wallet/transfers"),
             Call::Envelopes => reading("/v1/wallet/envelopes"),
             Call::Charge => CallInfo {
-                problems: &[(Code::OutcomeUnknown, "look at your charges, or ask again under the same key")],
+                problems: &[
+                    (Code::NotFound, NO_PROVIDER),
+                    (Code::OutcomeUnknown, "look at your charges, or ask again under the same key"),
+                ],
                 ..ordering("/v1/charges")
             },
-            Call::Charges => CallInfo { needs_provider: true, ..reading("/v1/charges") },
+            Call::Charges => {
+                CallInfo { needs_provider: true, problems: &[(Code::NotFound, NO_PROVIDER)], ..reading("/v1/charges") }
+            }
             Call::ShowCharge => {
                 CallInfo { needs_provider: true, problems: &[(Code::NotFound, "")], ..reading("/v1/charges/{order}") }
             }
             Call::Payout => CallInfo {
                 problems: &[
                     (Code::InsufficientFunds, ""),
+                    (Code::NotFound, NO_PROVIDER),
                     (Code::OutcomeUnknown, "look at your payouts, or ask again under the same key"),
                 ],
                 ..ordering("/v1/payouts")
             },
-            Call::Payouts => CallInfo { needs_provider: true, ..reading("/v1/payouts") },
+            Call::Payouts => {
+                CallInfo { needs_provider: true, problems: &[(Code::NotFound, NO_PROVIDER)], ..reading("/v1/payouts") }
+            }
             Call::ShowPayout => {
                 CallInfo { needs_provider: true, problems: &[(Code::NotFound, "")], ..reading("/v1/payouts/{order}") }
             }
-            Call::ProviderNotification => {
-                CallInfo { changes: false, needs_token: false, ..ordering("/v1/provider/notifications") }
-            }
+            Call::ProviderNotification => CallInfo {
+                changes: false,
+                needs_token: false,
+                problems: &[
+                    (Code::Unauthorized, "its signature is not the provider's, or its time is not now"),
+                    (Code::NotFound, NO_PROVIDER),
+                ],
+                ..ordering("/v1/provider/notifications")
+            },
             Call::Events => reading("/v1/events"),
             Call::Permits => CallInfo {
                 routing: Routing::Nowhere,

@@ -13,6 +13,7 @@ mod contract_events;
 mod contract_fast_path;
 mod contract_front_doors;
 mod contract_input;
+mod contract_money;
 mod contract_operation;
 mod contract_together;
 mod contract_transport;
