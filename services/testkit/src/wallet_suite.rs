@@ -102,7 +102,8 @@ macro_rules! wallet_behaviours {
     };
 }
 
-const NOON: Timestamp = Timestamp::from_millis(1_771_257_600_000);
+/// When all of it happens.
+pub const NOON: Timestamp = Timestamp::from_millis(1_771_257_600_000);
 
 /// A user of this name.
 pub fn user(name: &str) -> UserId {

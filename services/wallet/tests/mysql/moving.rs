@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hongbao_core::TransferOutcome::{AlreadyDone, AlreadyPaid, Cancelled, Done};
+use hongbao_core::event::Feed;
 use hongbao_core::id::stable_hash;
+use hongbao_core::order::Answer;
 use hongbao_core::{Order, OrderKind, Slot, Traffic, Transfer};
 use hongbao_testbed::Part;
-use hongbao_testkit::wallet_suite::{cancel, open, order, send, top_up, unavailable, user};
+use hongbao_testkit::wallet_suite::{NOON, cancel, open, order, send, top_up, unavailable, user};
 use hongbao_wallet::mysql::{Carried, DatabaseServer, Moved, MysqlWallet, Step, migrate, move_slots, upgrade};
-use hongbao_wallet::{Posted, Wallet, WalletError};
+use hongbao_wallet::{OrderChange, Posted, Wallet, WalletError};
 
 use crate::common::{audited, options, sql};
 
@@ -97,11 +99,20 @@ async fn a_small_world(wallet: &dyn Wallet) -> Vec<Transfer> {
     for (number, name) in users(4).concat().iter().enumerate() {
         wallet.open_order(order(number as u8, OrderKind::Charge, name, 500)).await.unwrap();
     }
+    // What becomes of them is in the feeds of their users.
+    for taken in wallet.take_up_orders(NOON, 100).await.unwrap() {
+        let after = taken.order.answered(Some(Answer::Failed { reason: "no".to_owned() }), NOON);
+        let change = OrderChange { before: taken.order, after, may_pay: false, refund: None };
+        wallet.change_orders(vec![change]).await.unwrap();
+    }
     all
 }
 
 /// What each user can see.
 async fn seen(wallet: &dyn Wallet) -> BTreeMap<String, (i64, Vec<Transfer>, Vec<Order>)> {
+    let feeds: Vec<_> = users(4).concat().iter().map(|name| (Feed::User(user(name)), 0)).collect();
+    let events: usize = wallet.read_feeds(&feeds, 100).await.unwrap().iter().map(|page| page.rows.len()).sum();
+    assert_eq!(events, feeds.len(), "each has the event of its charge");
     let mut seen = BTreeMap::new();
     for name in users(4).concat() {
         let balance = wallet.balance(&user(&name)).await.unwrap().get();

@@ -30,8 +30,10 @@ pub(super) struct Table {
     columns: &'static [(&'static str, Type)],
     /// The first so many columns are its primary key.
     key: usize,
-    /// The column with the user's name.
+    /// The column with the name of the user, or of the feed, that decides the slot.
     name_in: usize,
+    /// Characters before that name.
+    prefix: usize,
 }
 
 /// All of them. A table that holds anything of a user, and is not here, would be left behind.
@@ -60,6 +62,7 @@ pub(super) const TABLES: &[Table] = &[
         ],
         key: 1,
         name_in: 1,
+        prefix: 0,
     },
     Table {
         name: "request_key",
@@ -73,6 +76,24 @@ pub(super) const TABLES: &[Table] = &[
         ],
         key: 3,
         name_in: 0,
+        prefix: 0,
+    },
+    Table {
+        name: "event",
+        columns: &[
+            ("position", Number),
+            ("feed", Text),
+            ("is_copy", Number),
+            ("subject", Bytes),
+            ("series", Number),
+            ("last_seq", Number),
+            ("at_ms", Number),
+            ("body", Bytes),
+        ],
+        key: 1,
+        name_in: 1,
+        // "u:" or "g:".
+        prefix: 2,
     },
 ];
 
@@ -118,7 +139,8 @@ impl Table {
         let (mut of_slots, mut last) = (Vec::new(), None);
         for row in &rows {
             let read = self.read(row)?;
-            if slots.contains(slot_of_name(row.text(self.name_in)?)) {
+            let name = row.text(self.name_in)?;
+            if slots.contains(slot_of_name(name.get(self.prefix..).unwrap_or(name))) {
                 of_slots.push(read.clone());
             }
             last = Some(read);
@@ -175,6 +197,31 @@ pub(super) async fn copy<F: Future<Output = Result<(), WalletError>>>(
         }
     }
     Ok(())
+}
+
+/// Where the events of the source end, and how far the webhook has got them: the target goes on from there, so that a
+/// cursor of a feed stays good, and nothing is delivered again that was taken.
+pub(super) async fn go_on_from<F: Future<Output = Result<(), WalletError>>>(
+    source: &Place,
+    target: &Place,
+    write: impl Fn(String, u64) -> F,
+) -> Result<(), WalletError> {
+    let sql = format!(
+        "SELECT /* move */ e.last_position, e.purged_position, e.purged_before_ms, w.position \
+         FROM {0}.event_end e JOIN {0}.webhook w ON w.one = e.one WHERE e.one = 1",
+        source.db
+    );
+    let rows = source.fetch_durably(&sql).await?;
+    let row = rows.first().ok_or_else(|| WalletError::Damaged(format!("{}.event_end has no row", source.db)))?;
+    let (last, purged, purged_before, delivered) = (row.int(0)?, row.int(1)?, row.int(2)?, row.int(3)?);
+    let sql = format!(
+        "UPDATE /* move */ {0}.event_end e JOIN {0}.webhook w ON w.one = e.one \
+         SET e.last_position = {last}, e.purged_position = {purged}, e.purged_before_ms = {purged_before}, \
+         w.position = {delivered} WHERE e.one = 1",
+        target.db
+    );
+    // Found, be they changed or not.
+    write(sql, 2).await
 }
 
 /// Refuses where the target has not the same rows as the source.

@@ -256,7 +256,9 @@ impl Move {
     /// What the slots have beside transfers, which does not change any more.
     async fn copy_carried(&self) -> Result<(), WalletError> {
         let target = &self.target;
-        carried::copy(self.source.place(), target.place(), self.slots, |sql, rows| target.add(sql, rows)).await
+        let (from, to) = (self.source.place(), target.place());
+        carried::copy(from, to, self.slots, |sql, rows| target.add(sql, rows)).await?;
+        carried::go_on_from(from, to, |sql, rows| target.add(sql, rows)).await
     }
 
     /// All that was copied and not compared yet, row by row.
