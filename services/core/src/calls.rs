@@ -44,6 +44,8 @@ pub enum Call {
     ProviderNotification,
     /// Lists what happened to the caller's money.
     Events,
+    /// Sends it as it happens.
+    EventStream,
     /// Shows the entry permits of a server.
     Permits,
     /// Changes their cap.
@@ -132,7 +134,7 @@ pub struct CallInfo {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 22] = [
+    pub const ALL: [Call; 23] = [
         Call::Grab,
         Call::Open,
         Call::Pay,
@@ -149,6 +151,7 @@ impl Call {
         Call::ShowPayout,
         Call::ProviderNotification,
         Call::Events,
+        Call::EventStream,
         Call::Permits,
         Call::SetPermits,
         Call::DevToken,
@@ -243,6 +246,7 @@ impl Call {
                 ..ordering("/v1/provider/notifications")
             },
             Call::Events => reading("/v1/events"),
+            Call::EventStream => reading("/v1/events/stream"),
             Call::Permits => CallInfo {
                 routing: Routing::Nowhere,
                 problems: &[(Code::Forbidden, "")],

@@ -28,6 +28,7 @@ pub mod direct;
 
 pub mod answer;
 pub mod context;
+pub mod event_tail;
 pub mod feeds;
 mod held;
 pub mod live;

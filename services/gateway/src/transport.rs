@@ -105,6 +105,14 @@ impl Transport {
 }
 
 impl AnswerBody {
+    /// An answer that goes on for as long as its server likes, and keeps no place of other requests.
+    pub(crate) fn into_stream(self) -> Body {
+        match self {
+            AnswerBody::Streamed(body) => Body::new(body),
+            AnswerBody::Whole(body) => Body::from(body),
+        }
+    }
+
     /// As it goes to the client; a request whose answer still comes counts as being at the server.
     pub(crate) fn into_body(self, head_came: Instant, in_flight: InFlight) -> Body {
         match self {

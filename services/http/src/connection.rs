@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use axum::response::Response;
 use futures_util::FutureExt as _;
+use http::HeaderValue;
+use http::header::{CONNECTION, CONTENT_TYPE};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -17,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
 
+use crate::hop::EVENT_STREAM;
 use crate::link::{Agreed, LinkDoor, serve_link};
 use crate::options::ServeOptions;
 use crate::outer::Outer;
@@ -43,13 +46,24 @@ impl Connection {
         let started = Instant::now();
         self.watch.enter_untimed(Phase::Handling);
         let has_body = !request.body().is_end_stream();
-        let (response, ended) = self.outer.answer_as(&self.ids, started, request).await;
+        let (mut response, ended) = self.outer.answer_as(&self.ids, started, request).await;
         // A handler that refuses has often not read the body.
         let refused = response.status().is_client_error() || response.status().is_server_error();
         self.watch.lingers(has_body && refused);
-        self.watch.enter(Phase::Idle, ended);
+        if is_event_stream(&response) {
+            // It is the last answer of its connection, and has no end that could be waited for.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.watch.enter(Phase::Streaming, ended);
+        } else {
+            self.watch.enter(Phase::Idle, ended);
+        }
         response
     }
+}
+
+/// Whether an answer goes on for as long as its handler likes.
+fn is_event_stream(response: &Response) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == EVENT_STREAM)
 }
 
 /// Serves one connection until it ends, is too slow, or `quit` fires and it has
@@ -100,6 +114,10 @@ pub(crate) async fn drive(
             // A dropped sender says the same as a signal.
             if !quitting && quit.poll_unpin(context).is_ready() {
                 quitting = true;
+                if watch.phase() == Phase::Streaming {
+                    // Its client goes on elsewhere from where it was.
+                    return Poll::Ready(());
+                }
                 connection.as_mut().graceful_shutdown();
                 if let Poll::Ready(result) = connection.as_mut().poll(context) {
                     return ended(number, result);

@@ -14,6 +14,9 @@ pub const DEADLINE_MS: HeaderName = HeaderName::from_static("x-hongbao-deadline-
 /// them. Goes to the client as well: a rehearsal holds it against the journal.
 pub const ACCEPTED: HeaderName = HeaderName::from_static("x-hongbao-accepted");
 
+/// The type of an answer that goes on until its server ends it: gateways pass it on for as long.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
 /// How long the caller still waits; `None` without a sensible value.
 pub fn time_left(headers: &HeaderMap) -> Option<Duration> {
     let millis = headers.get(DEADLINE_MS)?.to_str().ok()?.parse().ok()?;

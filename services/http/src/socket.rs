@@ -32,6 +32,8 @@ pub(crate) enum Phase {
     Handling = 3,
     /// The answer was sent; what still comes in is thrown away.
     Closing = 4,
+    /// The answer goes on until its handler ends it; the client takes what comes.
+    Streaming = 5,
 }
 
 /// The phase of a connection and since when, in one word. Only the connection's
@@ -71,6 +73,7 @@ impl Watch {
             1 => Phase::Received,
             2 => Phase::Head,
             3 => Phase::Handling,
+            5 => Phase::Streaming,
             _ => Phase::Closing,
         }
     }
@@ -79,7 +82,7 @@ impl Watch {
     pub(crate) fn deadline(&self, options: &ServeOptions) -> Option<Instant> {
         let since = self.opened + Duration::from_millis(self.word.load(Ordering::Relaxed) >> 3);
         match self.phase() {
-            Phase::Idle => Some(since + options.idle_timeout),
+            Phase::Idle | Phase::Streaming => Some(since + options.idle_timeout),
             Phase::Head => Some(since + options.head_timeout),
             Phase::Received | Phase::Handling => None,
             Phase::Closing => Some(since + options.linger_timeout),
@@ -159,6 +162,10 @@ impl Socket {
         let was_blocked = std::mem::replace(&mut self.write_blocked, result.is_pending());
         if was_blocked && result.is_ready() && self.watch.phase() == Phase::Idle {
             self.watch.enter(Phase::Idle, Instant::now());
+        }
+        // What a stream sends now and then shows that its client is there.
+        if matches!(result, Poll::Ready(Ok(_))) && self.watch.phase() == Phase::Streaming {
+            self.watch.enter(Phase::Streaming, Instant::now());
         }
         result
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use hongbao_core::Limits;
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{
-    JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_QUIET_REST_MAX, JOB_REST_MAX,
+    EVENT_KEEP_DAYS, JOB_BACKOFF_MAX, JOB_BACKOFF_MIN, JOB_FAILURES_IN_A_ROW_MAX, JOB_QUIET_REST_MAX, JOB_REST_MAX,
     JOB_SKIPPED_REST_MIN, LATE_JOB_REST_MAX, SEAL_AFTER_DAYS, WORKER_BATCH_SIZE_DEFAULT, WORKER_BATCH_SIZE_MAX,
 };
 use hongbao_core::settings::{self, setting};
@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::activate::Activate;
 use crate::clock::ClockGuard;
 use crate::credit::Credit;
+use crate::expiring_soon::ExpiringSoon;
 use crate::export::Export;
 use crate::forget_keys::ForgetKeys;
 use crate::job::{Job, JobError, Ports, RunReport, catch_panic};
@@ -39,6 +40,7 @@ use crate::lease::{self, Lease, LeaseHolder};
 use crate::metrics::WorkerMetrics;
 use crate::orders::Orders;
 use crate::purge::Purge;
+use crate::purge_events::PurgeEvents;
 use crate::refund::Refund;
 use crate::seal::Seal;
 use crate::seal_months::SealMonths;
@@ -72,6 +74,8 @@ pub struct WorkerOptions {
     pub purge_after_s: u32,
     /// Days after which a dated table is sealed, if nothing is left to be done in it.
     pub seal_after_days: u32,
+    /// Days for which events are kept.
+    pub events_keep_days: u32,
     /// How long a shutdown waits for runs that are under way, in milliseconds.
     pub shutdown_ms_max: u64,
 }
@@ -92,6 +96,8 @@ impl Default for WorkerOptions {
             purge_after_s: 86_400,
             // Two months: a worker that was off for one still finds its work in tables that can be written.
             seal_after_days: 60,
+            // A webhook that was down over a weekend, and a phone that was off for one, get all.
+            events_keep_days: 7,
             shutdown_ms_max: 10_000,
         }
     }
@@ -112,6 +118,7 @@ impl WorkerOptions {
                 setting("idle_ms", self.idle_ms, 1..=60_000),
                 setting("purge_after_s", self.purge_after_s, 1..=20 * 86_400),
                 setting("seal_after_days", self.seal_after_days, SEAL_AFTER_DAYS),
+                setting("events_keep_days", self.events_keep_days, EVENT_KEEP_DAYS),
                 setting("shutdown_ms_max", self.shutdown_ms_max, 1..=600_000),
             ],
         )
@@ -189,6 +196,8 @@ impl WorkerSet {
         let orders =
             optional.payments.map(|payments| Orders::new(ports.clone(), payments).measured_by(metrics.clone()));
         let forget_keys = ForgetKeys::new(ports.clone());
+        let expiring_soon = ExpiringSoon::new(ports.clone(), zone_offset_s, limits);
+        let purge_events = PurgeEvents::new(ports.clone(), options.events_keep_days);
         let activate = Activate::new(ports, zone_offset_s, limits);
         let [idle, credit_idle] = [options.idle_ms, options.credit_idle_ms].map(Duration::from_millis);
         let mut jobs = vec![
@@ -199,6 +208,8 @@ impl WorkerSet {
             Scheduled::late(Box::new(seal), options),
             Scheduled::late(Box::new(seal_months), options),
             Scheduled::late(Box::new(forget_keys), options),
+            Scheduled::late(Box::new(expiring_soon), options),
+            Scheduled::late(Box::new(purge_events), options),
         ];
         jobs.extend(orders.map(|job| Scheduled::prompt(Box::new(job), idle, options)));
         jobs.extend(export.map(|job| Scheduled::late(Box::new(job), options)));

@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
-//! [`orders`], [`purge`], [`seal`], [`seal_months`], [`export`], [`forget_keys`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`orders`], [`purge`], [`seal`], [`seal_months`], [`export`], [`forget_keys`], [`expiring_soon`], [`purge_events`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -14,10 +14,12 @@ pub mod schedule;
 
 pub mod activate;
 pub mod credit;
+pub mod expiring_soon;
 pub mod export;
 pub mod forget_keys;
 pub mod orders;
 pub mod purge;
+pub mod purge_events;
 pub mod refund;
 pub mod seal;
 pub mod seal_months;

@@ -8,6 +8,8 @@ use hongbao_core::event::Feed;
 use hongbao_core::{Audience, EnvelopeId, GroupId, Transfer, TransferOutcome};
 use hongbao_workers::activate::Activate;
 use hongbao_workers::credit::Credit;
+use hongbao_workers::expiring_soon::ExpiringSoon;
+use hongbao_workers::purge_events::PurgeEvents;
 use hongbao_workers::refund::Refund;
 
 /// What a feed says of an envelope.
@@ -87,4 +89,49 @@ async fn a_payment_that_stopped_half_way_is_shown_before_its_openings() {
             assert_eq!(world.envelope(envelope.id).await.total, fen(100));
         }
     }
+}
+
+#[tokio::test]
+async fn an_envelope_with_money_in_it_is_said_once_to_expire_soon() {
+    let world = World::new().await;
+    let mut job = ExpiringSoon::new(world.ports(), ZONE_S, &world.limits());
+    let ids = [world.active(100, 5).await, world.active(100, 1).await];
+    // One of a life that has no such moment.
+    let short = world.created_for(world.now(), 100, 5, 30_000).await;
+    world.transfer(Transfer::send(&short, world.now()), TransferOutcome::Done).await;
+    world.store.activate(short.id, world.now().plus_millis(30_000)).await.unwrap();
+    world.open_many(ids[1], "a", 1).await;
+    run_until_idle(&mut job, 100).await;
+    assert_eq!(shown(&world, &sender(), ids[0]).await, [""; 0], "it is not yet");
+    // A quarter of its life is left.
+    world.clock.advance_millis(common::LIFETIME_MS - 900_000);
+    for _ in 0..2 {
+        run_until_idle(&mut job, 100).await;
+        run_until_idle(&mut ExpiringSoon::new(world.ports(), ZONE_S, &world.limits()), 1).await;
+    }
+    assert_eq!(shown(&world, &sender(), ids[0]).await, ["0 envelope.expiring_soon"]);
+    for other in [ids[1], short.id] {
+        assert_eq!(shown(&world, &sender(), other).await, [""; 0], "it is empty, or was short");
+    }
+}
+
+#[tokio::test]
+async fn events_go_after_some_days_and_what_is_lost_is_known() {
+    let world = World::new().await;
+    let mut credit = Credit::new(world.ports(), ZONE_S, &world.limits());
+    let old = world.active(1_000, 10).await;
+    world.open_many(old, "a", 3).await;
+    run_until_idle(&mut credit, 100).await;
+    let mut job = PurgeEvents::new(world.ports(), 7);
+    assert_eq!(run_until_idle(&mut job, 1).await, 0);
+    world.clock.advance_millis(8 * common::DAY_MS);
+    let new = world.active(1_000, 10).await;
+    world.open_many(new, "b", 2).await;
+    run_until_idle(&mut credit, 100).await;
+    let purged = run_until_idle(&mut job, 2).await;
+    assert_eq!(purged, 4, "one row of the sender's, and one of each opener");
+    assert_eq!(shown(&world, &sender(), old).await, [""; 0]);
+    assert_eq!(shown(&world, &sender(), new).await.len(), 2);
+    let page = world.wallet.read_feeds(&[(sender(), 0)], 9).await.unwrap().remove(0);
+    assert!(page.purged_to >= 4 && page.purged_before < world.now(), "{page:?}");
 }

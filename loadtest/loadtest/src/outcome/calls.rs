@@ -11,7 +11,7 @@ pub const fn name(call: Call) -> Option<&'static str> {
         Call::Grab => Some("grab"),
         Call::Open => Some("open"),
         Call::Detail => Some("view"),
-        Call::Balance | Call::Transfers | Call::Envelopes | Call::Events => None,
+        Call::Balance | Call::Transfers | Call::Envelopes | Call::Events | Call::EventStream => None,
         Call::Charge | Call::Charges | Call::ShowCharge | Call::Payout | Call::Payouts | Call::ShowPayout => None,
         Call::ProviderNotification => None,
         Call::Permits | Call::SetPermits | Call::DevToken | Call::DevTopUp | Call::Document | Call::Docs => None,

@@ -1,5 +1,7 @@
 //! Bounds of events, their streams and their webhook.
 
+use std::ops::RangeInclusive;
+
 /// Entries of one row of a feed: a row is read as a whole.
 pub const EVENT_ROW_ENTRIES_MAX: usize = 250;
 /// Characters of the cursor of a page of events: two for each slot, nine bytes of a position, five of a count.
@@ -8,3 +10,22 @@ pub const EVENT_CURSOR_CHARS_MAX: usize = 2_048;
 pub const EVENT_PAGE_ROWS_MAX: u32 = 200;
 /// Pages that one call reads on where it may see nothing of the ones before.
 pub const EVENT_EMPTY_PAGES_MAX: u32 = 8;
+/// Feeds that one look at a database names as having something new; more are found by the next one.
+pub const EVENT_FEEDS_LOOK_MAX: u32 = 2_000;
+/// Milliseconds between two looks at what is new in the databases of the wallet, while a stream is open.
+pub const EVENT_LOOK_EVERY_MS: u64 = 200;
+/// Events that a stream reads at once.
+pub const EVENT_STREAM_PAGE_MAX: u32 = 100;
+/// Milliseconds between two heartbeats of a stream: a connection on which nothing comes is closed.
+pub const EVENT_HEARTBEAT_MS: u64 = 15_000;
+/// Milliseconds after which a client whose stream has ended opens the next one.
+pub const EVENT_RETRY_MS: u64 = 1_000;
+/// Milliseconds until a stream reads again after it could not.
+pub const EVENT_REREAD_MS: u64 = 1_000;
+/// Milliseconds before its end at which an envelope is said to expire soon, the first of these that is a quarter of its
+/// life at most. A shorter life has no such moment.
+pub const EXPIRING_SOON_MS: [i64; 5] = [3_600_000, 900_000, 225_000, 56_000, 14_000];
+/// Days for which a configuration may have events be kept.
+pub const EVENT_KEEP_DAYS: RangeInclusive<u32> = 1..=3_650;
+
+const _: () = assert!(EVENT_HEARTBEAT_MS < super::IDLE_MS_MAX / 2, "a stream is not taken for idle");

@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::traffic::App;
-use super::{envelopes, events, operator, orders, wallet};
+use super::{envelopes, event_stream, events, operator, orders, wallet};
 
 /// The calls that every service has, with their part of the document.
 pub(super) fn calls() -> OpenApiRouter<App> {
@@ -24,5 +24,6 @@ pub(super) fn calls() -> OpenApiRouter<App> {
         .routes(routes!(orders::show_payout))
         .routes(routes!(orders::notification))
         .routes(routes!(events::events))
+        .routes(routes!(event_stream::stream))
         .routes(routes!(operator::permits, operator::set_permits))
 }

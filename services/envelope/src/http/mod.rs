@@ -2,6 +2,7 @@
 
 pub mod dev;
 pub mod envelopes;
+pub mod event_stream;
 pub mod events;
 mod handlers;
 mod hot;

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::answer::OpenAnswer;
 use crate::context::OpeningContext;
+use crate::event_tail::EventTail;
 use crate::held::HeldIds;
 use crate::lane::{Lane, LaneQueue};
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
@@ -80,6 +81,7 @@ pub struct Server {
     /// By number of the [writer](Store::writer_of).
     lanes: Vec<Option<LaneQueue>>,
     direct: Arc<OpeningContext>,
+    events: Arc<EventTail>,
     keyed: KeyedMetrics,
 }
 
@@ -88,6 +90,7 @@ pub struct ServerTasks {
     lanes: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
     fence: JoinHandle<()>,
+    events: JoinHandle<()>,
     permits: Arc<dyn Permits>,
 }
 
@@ -101,6 +104,7 @@ impl ServerTasks {
         }
         self.sweeper.abort();
         self.fence.abort();
+        self.events.abort();
         self.permits.close().await;
     }
 }
@@ -148,10 +152,13 @@ impl Server {
         let direct = context(metrics.direct());
         let held = Arc::new(HeldIds::new(parts.fence.clone()));
         let fence = tokio::spawn(held.clone().follow_forever(parts.store.clone()));
-        let tasks = ServerTasks { lanes: tasks, sweeper, fence, permits: parts.permits.clone() };
+        let (streams_max, of_user_max) = (parts.options.event_streams_max, parts.options.event_streams_of_user_max);
+        let events = Arc::new(EventTail::new(streams_max, of_user_max, registry));
+        let following = events.follow(parts.wallet.clone());
+        let tasks = ServerTasks { lanes: tasks, sweeper, fence, events: following, permits: parts.permits.clone() };
         let presence = Presence::new(parts.clock.now());
         let keyed = metrics.keyed.clone();
-        (Arc::new(Server { parts, held, live, presence, lanes, direct, keyed }), tasks)
+        (Arc::new(Server { parts, held, live, presence, lanes, direct, events, keyed }), tasks)
     }
 
     /// An id for a new envelope that is ours, where no gateway has minted one.
@@ -168,6 +175,16 @@ impl Server {
     /// The wallet, for what reads it.
     pub fn wallet(&self) -> &Arc<dyn Wallet> {
         &self.parts.wallet
+    }
+
+    /// Wakes those who wait for events.
+    pub fn event_tail(&self) -> &Arc<EventTail> {
+        &self.events
+    }
+
+    /// Seconds after which a stream of events ends.
+    pub fn event_stream_s_max(&self) -> u64 {
+        self.parts.options.event_stream_s_max
     }
 
     /// The entry permits, for operators.

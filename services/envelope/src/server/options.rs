@@ -24,6 +24,12 @@ pub struct ServerOptions {
     pub live_idle_ms: i64,
     /// Envelopes that may be read from the database at once.
     pub loads_max: usize,
+    /// Streams of events that may be open at once.
+    pub event_streams_max: usize,
+    /// Streams that one user may have open here at once.
+    pub event_streams_of_user_max: usize,
+    /// Seconds after which a stream ends, and its client opens the next one.
+    pub event_stream_s_max: u64,
 }
 
 impl Default for ServerOptions {
@@ -37,6 +43,9 @@ impl Default for ServerOptions {
             live_envelopes_max: 1_000_000,
             live_idle_ms: 600_000,
             loads_max: 256,
+            event_streams_max: 4_096,
+            event_streams_of_user_max: 16,
+            event_stream_s_max: 900,
         }
     }
 }
@@ -53,6 +62,9 @@ impl ServerOptions {
                 setting("live_envelopes_max", self.live_envelopes_max, 1..=100_000_000),
                 at_least("live_idle_ms", self.live_idle_ms, 1_000),
                 setting("loads_max", self.loads_max, 1..=100_000),
+                setting("event_streams_max", self.event_streams_max, 0..=100_000),
+                setting("event_streams_of_user_max", self.event_streams_of_user_max, 1..=1_000),
+                setting("event_stream_s_max", self.event_stream_s_max, 1..=86_400),
             ],
         )?;
         if i128::from(self.answer_within_ms) <= i128::from(self.open_deadline_ms) {

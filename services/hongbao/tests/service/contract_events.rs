@@ -1,6 +1,7 @@
 //! What happened to a user's money, as a client is shown it.
 
-use std::time::Duration;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -124,4 +125,45 @@ fn what_is_no_cursor_is_refused_by_name() {
     }
     li.get("/v1/events?before=1").invalid(Some("before"));
     service.nobody().get("/v1/events").problem(401, "unauthorized");
+}
+
+#[test]
+fn a_stream_shows_events_as_they_happen_and_is_bounded() {
+    let service = Service::start("[server]\nevent_streams_of_user_max = 2\nevent_stream_s_max = 2\n");
+    let [li, wang] = ["li", "wang"].map(|name| service.user(name));
+    li.top_up(1_000);
+    let open = || {
+        let mut connection = service.connect();
+        connection.write_all(&li.request("GET", "/v1/events/stream?cursor=end", None)).unwrap();
+        BufReader::new(connection)
+    };
+    let mut first = open();
+    let mut line = String::new();
+    while !line.contains("connected") {
+        line.clear();
+        assert!(first.read_line(&mut line).unwrap() > 0);
+    }
+    let _second = open();
+    wait_until(SOON, "the second stream", || li.get("/v1/events/stream?cursor=end").status == 429);
+    let envelope = li.send(&lucky(100, 1));
+    wang.grab_and_open(&envelope);
+    let mut events = Vec::new();
+    let started = Instant::now();
+    loop {
+        line.clear();
+        if first.read_line(&mut line).unwrap() == 0 {
+            break;
+        }
+        if let Some(event) = line.strip_prefix("data: ") {
+            let event: Value = serde_json::from_str(event).unwrap();
+            events.push(text_of(&event["type"]).to_owned());
+        }
+    }
+    assert_eq!(events, ["envelope.paid", "envelope.opened", "envelope.emptied"]);
+    assert!(started.elapsed() < Duration::from_secs(4), "it ends by itself: {:?}", started.elapsed());
+    for bad in ["x", ""] {
+        li.with_header("Last-Event-ID", bad).get("/v1/events/stream").invalid(Some("cursor"));
+    }
+    service.nobody().get("/v1/events/stream").problem(401, "unauthorized");
+    service.check();
 }

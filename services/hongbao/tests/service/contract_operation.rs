@@ -34,6 +34,7 @@ fn the_openapi_document_lists_every_call_with_its_schemas() {
         ("/v1/wallet/transfers", vec!["get"]),
         ("/v1/wallet/envelopes", vec!["get"]),
         ("/v1/events", vec!["get"]),
+        ("/v1/events/stream", vec!["get"]),
         ("/v1/operator/permits", vec!["get", "put"]),
         ("/v1/dev/token", vec!["post"]),
         ("/v1/dev/top-up", vec!["post"]),

@@ -21,6 +21,7 @@ mod contract_wallet;
 mod cors;
 mod encrypted;
 mod environment;
+mod events_installation;
 mod examples;
 mod faults;
 mod faults_clients;

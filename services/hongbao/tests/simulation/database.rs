@@ -276,7 +276,8 @@ impl WalletFaults for Database<dyn Wallet> {
 
 fn effect_in_wallet(verb: WalletVerb) -> Effect {
     match verb {
-        WalletVerb::Reserve
+        WalletVerb::PurgeEvents
+        | WalletVerb::Reserve
         | WalletVerb::PurgeKeys
         | WalletVerb::OpenOrder
         | WalletVerb::TakeUpOrders
@@ -310,6 +311,7 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::UnfinishedOrders
         | WalletVerb::ReadFeeds
         | WalletVerb::EndsOfFeeds
+        | WalletVerb::FeedsWritten
         | WalletVerb::Books => Effect::Read,
     }
 }

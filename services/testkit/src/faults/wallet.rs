@@ -16,9 +16,9 @@ use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use hongbao_wallet::{
-    AccountRow, Boundaries, Changed, FeedsPage, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope,
-    OrderChange, OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet,
-    WalletError, WalletEvents, WalletGuards, WalletMonths, WalletReads, WalletScans,
+    AccountRow, Boundaries, Changed, FeedsPage, FeedsWritten, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow,
+    NewEnvelope, OrderChange, OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders, UserAt,
+    Wallet, WalletError, WalletEvents, WalletGuards, WalletMonths, WalletReads, WalletScans,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -61,6 +61,8 @@ pub enum WalletVerb {
     UnfinishedOrders,
     ReadFeeds,
     EndsOfFeeds,
+    FeedsWritten,
+    PurgeEvents,
     Barrier,
 }
 
@@ -227,4 +229,6 @@ with_faults! { WalletGuards {
 with_faults! { WalletEvents {
     ReadFeeds => read_feeds(feeds: &[(Feed, i64)], rows_max: u32) -> Vec<FeedsPage>;
     EndsOfFeeds => ends_of_feeds(feeds: &[Feed]) -> Vec<FeedsPage>;
+    FeedsWritten => feeds_written(shard: u8, after: Option<i64>) -> FeedsWritten;
+    PurgeEvents => purge_events(shard: u8, before: Timestamp, limit: u32) -> u32;
 } }

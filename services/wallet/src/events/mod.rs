@@ -10,7 +10,7 @@ use hongbao_core::event::{EventRow, Feed};
 use hongbao_core::{Slot, Timestamp};
 
 pub(crate) use self::plan::{EventPlan, NewEvent, looked_up};
-pub(crate) use self::rows::{EVENT_COLUMNS, event_row, page};
+pub(crate) use self::rows::{EVENT_COLUMNS, event_row, feeds_of, page, purged};
 use crate::WalletError;
 
 /// What of some feeds one shard has, as of one moment.
@@ -28,6 +28,17 @@ pub struct FeedsPage {
     pub purged_before: Timestamp,
 }
 
+/// Which feeds of a shard have got something new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedsWritten {
+    /// The number of the shard.
+    pub shard: u8,
+    /// Up to where it was looked.
+    pub end: i64,
+    /// The feeds, each as often as it got a row. Visible, and perhaps not durable yet.
+    pub feeds: Vec<Feed>,
+}
+
 /// Reads feeds.
 #[async_trait]
 pub trait WalletEvents: Send + Sync {
@@ -37,4 +48,11 @@ pub trait WalletEvents: Send + Sync {
 
     /// Where these feeds end now: pages without rows. What `read_to` says is durable.
     async fn ends_of_feeds(&self, feeds: &[Feed]) -> Result<Vec<FeedsPage>, WalletError>;
+
+    /// What is new in a shard behind a position; `None`: only where its events end.
+    async fn feeds_written(&self, shard: u8, after: Option<i64>) -> Result<FeedsWritten, WalletError>;
+
+    /// Removes the first events of a shard as far as they happened before this time, at most `limit` rows; gives how
+    /// many it removed.
+    async fn purge_events(&self, shard: u8, before: Timestamp, limit: u32) -> Result<u32, WalletError>;
 }

@@ -6,7 +6,7 @@ use hongbao_core::event::{EventBody, EventRow, Feed, Series, Subject};
 use hongbao_core::{EnvelopeId, OrderId, Slot, Timestamp};
 use hongbao_database::row::StoredRow;
 
-use crate::{FeedsPage, WalletError};
+use crate::{FeedsPage, FeedsWritten, WalletError};
 
 /// What a row is read from, where the table is called `e`.
 pub(crate) const EVENT_COLUMNS: &str = "e.position, e.feed, e.subject, e.series, e.body";
@@ -49,4 +49,28 @@ pub(crate) fn page(
     slots.dedup();
     let (purged_to, purged_before) = (purged.0, Timestamp::from_millis(purged.1));
     FeedsPage { slots, rows, read_to, purged_to, purged_before }
+}
+
+/// What rows of `position, feed` say, of a shard that ended there before they were read.
+pub(crate) fn feeds_of(shard: u8, end: i64, rows: &[impl StoredRow]) -> Result<FeedsWritten, WalletError> {
+    let mut feeds = Vec::with_capacity(rows.len());
+    for row in rows {
+        feeds.extend(Feed::parse(row.text(1)?));
+    }
+    let last = rows.last().map(|row| row.int(0)).transpose()?;
+    Ok(FeedsWritten { shard, end: last.unwrap_or(end), feeds })
+}
+
+/// The last of rows of `position, at_ms` that happened before a time and have no later one before them, and when the
+/// latest of these happened.
+pub(crate) fn purged(rows: &[impl StoredRow], before: Timestamp) -> Result<Option<(i64, i64)>, WalletError> {
+    let mut last: Option<(i64, i64)> = None;
+    for row in rows {
+        let (position, at_ms) = (row.int(0)?, row.int(1)?);
+        if at_ms >= before.millis() {
+            break;
+        }
+        last = Some((position, last.map_or(at_ms, |(_, latest)| latest.max(at_ms))));
+    }
+    Ok(last)
 }

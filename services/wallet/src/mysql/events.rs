@@ -1,17 +1,21 @@
 //! How the feeds of a shard are read.
 
 use async_trait::async_trait;
-use hongbao_core::Slot;
 use hongbao_core::event::Feed;
+use hongbao_core::limits::EVENT_FEEDS_LOOK_MAX;
+use hongbao_core::{Slot, Timestamp};
+use hongbao_database::mysql::connection::within;
+use hongbao_database::mysql::failure::committing;
 use hongbao_database::mysql::row::put;
 use hongbao_database::row::StoredRow as _;
+use sqlx::Executor as _;
 use sqlx::mysql::MySqlRow;
 use tokio::task::JoinSet;
 
 use super::shard::{Shard, put_name};
 use super::wallet::MysqlWallet;
-use crate::events::{EVENT_COLUMNS, event_row, page};
-use crate::{FeedsPage, WalletError, WalletEvents};
+use crate::events::{EVENT_COLUMNS, event_row, feeds_of, page, purged};
+use crate::{FeedsPage, FeedsWritten, WalletError, WalletEvents};
 
 fn text_of_feeds(db: &str, feeds: &[(Feed, i64)], after: i64, rows_max: u32) -> String {
     let mut sql = format!(
@@ -82,6 +86,47 @@ impl WalletEvents for MysqlWallet {
             asked.spawn(async move { end_of_shard(&shard, &feeds).await });
         }
         all(asked).await
+    }
+
+    async fn feeds_written(&self, shard: u8, after: Option<i64>) -> Result<FeedsWritten, WalletError> {
+        let shard = self.shard(shard)?;
+        let db = &shard.db;
+        let missing = || WalletError::Damaged(format!("{db}.event_end has no row"));
+        let mut sql = format!("SELECT /* event end */ last_position FROM {db}.event_end WHERE one = 1");
+        if let Some(after) = after {
+            put(
+                &mut sql,
+                format_args!(
+                    "; SELECT /* feeds written */ position, feed FROM {db}.event WHERE position > {after} \
+                     ORDER BY position LIMIT {EVENT_FEEDS_LOOK_MAX}"
+                ),
+            );
+        }
+        let found = shard.fetch(&sql).await?.rows;
+        let (end, rows) = found.split_first().ok_or_else(missing)?;
+        feeds_of(shard.number, end.int(0)?, rows)
+    }
+
+    async fn purge_events(&self, shard: u8, before: Timestamp, limit: u32) -> Result<u32, WalletError> {
+        let shard = self.shard(shard)?;
+        let db = &shard.db;
+        // While slots leave, what was carried is compared.
+        let oldest = format!(
+            "SELECT /* purge events */ position, at_ms FROM {db}.event WHERE NOT EXISTS (SELECT 1 FROM {db}.slot_move \
+             WHERE arrival IS NULL AND target_id IS NULL) ORDER BY position LIMIT {limit}"
+        );
+        let Some((position, at_ms)) = purged(&shard.fetch(&oldest).await?.rows, before)? else { return Ok(0) };
+        // It never says that more is there than is.
+        let sql = format!(
+            "UPDATE /* purge events */ {db}.event_end SET purged_position = GREATEST(purged_position, {position}), \
+             purged_before_ms = GREATEST(purged_before_ms, {at_ms} + 1) WHERE one = 1; \
+             DELETE /* purge events */ FROM {db}.event WHERE position <= {position}"
+        );
+        let mut lease = shard.connections.lease().await?;
+        let limit = lease.limit();
+        let done = within(limit, lease.connection().execute(sqlx::raw_sql(&sql))).await;
+        let done = lease.done(done).map_err(committing)?;
+        Ok(u32::try_from(done.rows_affected().saturating_sub(1)).unwrap_or(u32::MAX))
     }
 }
 

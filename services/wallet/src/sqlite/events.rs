@@ -1,14 +1,21 @@
 //! How the feeds are read.
 
 use async_trait::async_trait;
+use hongbao_core::Timestamp;
 use hongbao_core::event::Feed;
+use hongbao_core::limits::EVENT_FEEDS_LOOK_MAX;
 use hongbao_database::row::StoredRow as _;
 
 use super::SqliteWallet;
 use super::transaction::{json_list, unavailable};
-use crate::events::{EVENT_COLUMNS, event_row, page};
-use crate::{FeedsPage, WalletError, WalletEvents};
+use crate::events::{EVENT_COLUMNS, event_row, feeds_of, page, purged};
+use crate::{FeedsPage, FeedsWritten, WalletError, WalletEvents};
 
+const WRITTEN: &str = "SELECT position, feed FROM event WHERE position > ?1 ORDER BY position LIMIT ?2";
+const OLDEST: &str = "SELECT position, at_ms FROM event ORDER BY position LIMIT ?1";
+const SET_PURGED: &str = "UPDATE event_end SET purged_position = max(purged_position, ?1), \
+     purged_before_ms = max(purged_before_ms, ?2 + 1) WHERE one = 1";
+const PURGE: &str = "DELETE FROM event WHERE position <= ?1";
 const END: &str = "SELECT last_position, purged_position, purged_before_ms FROM event_end WHERE one = 1";
 
 fn read_text() -> String {
@@ -37,5 +44,26 @@ impl WalletEvents for SqliteWallet {
         let feeds: Vec<(Feed, i64)> = feeds.iter().map(|feed| (feed.clone(), i64::MAX)).collect();
         // What is visible is durable.
         self.read_feeds(&feeds, 1).await
+    }
+
+    async fn feeds_written(&self, shard: u8, after: Option<i64>) -> Result<FeedsWritten, WalletError> {
+        let end = sqlx::query(END).fetch_one(self.readers()?).await.map_err(unavailable)?.int(0)?;
+        let Some(after) = after.filter(|after| *after < end) else {
+            return Ok(FeedsWritten { shard, end, feeds: Vec::new() });
+        };
+        let rows = sqlx::query(WRITTEN).bind(after).bind(EVENT_FEEDS_LOOK_MAX).fetch_all(self.readers()?);
+        feeds_of(shard, end, &rows.await.map_err(unavailable)?)
+    }
+
+    async fn purge_events(&self, _shard: u8, before: Timestamp, limit: u32) -> Result<u32, WalletError> {
+        self.writable()?;
+        let oldest = sqlx::query(OLDEST).bind(limit).fetch_all(self.readers()?).await.map_err(unavailable)?;
+        let Some((position, at_ms)) = purged(&oldest, before)? else { return Ok(0) };
+        let mut writer = self.file.writer().await?;
+        // It never says that more is there than is.
+        sqlx::query(SET_PURGED).bind(position).bind(at_ms).execute(&mut *writer).await.map_err(unavailable)?;
+        let done = sqlx::query(PURGE).bind(position).execute(&mut *writer).await.map_err(unavailable)?;
+        writer.committed()?;
+        Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
     }
 }

@@ -52,6 +52,7 @@ fn every_call_names_the_problems_that_it_may_answer_with() {
         ("/v1/payouts", "get", &["200", "401", "403", "404", "429"]),
         ("/v1/payouts/{order}", "get", &["200", "401", "403", "404", "429"]),
         ("/v1/events", "get", &["200", "401", "403", "429"]),
+        ("/v1/events/stream", "get", &["200", "401", "403", "429"]),
         ("/v1/operator/permits", "get", &["200", "401", "403", "429"]),
         ("/v1/operator/permits", "put", &["200", "401", "403", "408", "429"]),
         ("/v1/dev/token", "post", &["200", "403", "408"]),
