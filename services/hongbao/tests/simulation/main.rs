@@ -3,11 +3,11 @@
 //! Each seed is a random list of operations: create, also once more, pay, grab,
 //! look, open (several at once, repeated, through two servers that both believe
 //! they own the envelope, one of them without lanes now and then), the four
-//! workers, the clock going
+//! workers, charges and payouts at a provider that loses, keeps and repeats what it is sent, the clock going
 //! forward, a crash before or after any step that touches a database, and in some
 //! seeds databases whose log stalls: what they commit can be read before it is
 //! durable, and is lost if they die before the stall ends. A simple model remembers what was acknowledged. In the end everything is
-//! settled, and model, balances and audit must agree (I1, I2, I3, I5, I6).
+//! settled, and model, balances, the provider's books and the audit must agree (I1, I2, I3, I5, I6, I11).
 //!
 //! [`sets`] does the same with several SETs whose slots move while it runs.
 //!
@@ -16,6 +16,7 @@
 mod crash;
 mod database;
 mod model;
+mod provider;
 mod sets;
 mod workers;
 mod world;
@@ -111,7 +112,8 @@ async fn run_seed(world: &mut World, seed: u64, stalls: bool) {
         match dice.random_range(0..100) {
             0..8 => world.create(&mut dice).await,
             8..10 => world.create_again(&mut dice).await,
-            10..22 => world.pay(&mut dice).await,
+            10..20 => world.pay(&mut dice).await,
+            20..22 => world.pay_from_provider(&mut dice).await,
             22..28 => world.grab(&mut dice).await,
             28..32 => world.look(&mut dice).await,
             32..68 => world.open_several(&mut dice).await,
@@ -119,7 +121,9 @@ async fn run_seed(world: &mut World, seed: u64, stalls: bool) {
             76..82 => world.run_refund().await,
             82..87 => world.run_activate().await,
             87..89 => world.run_purge().await,
-            89..94 => world.move_clock(&mut dice),
+            89..92 => world.move_clock(&mut dice),
+            92..95 => world.order(&mut dice).await,
+            95..98 => world.run_orders(&mut dice).await,
             _ => world.restart(),
         }
         if world.has_crashed() {

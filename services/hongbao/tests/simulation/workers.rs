@@ -1,9 +1,11 @@
 //! The workers of a SET, stepped by hand.
 
 use hongbao_core::Limits;
+use hongbao_provider::Payments;
 use hongbao_workers::activate::Activate;
 use hongbao_workers::credit::Credit;
 use hongbao_workers::job::{Job, Ports};
+use hongbao_workers::orders::Orders;
 use hongbao_workers::purge::Purge;
 use hongbao_workers::refund::Refund;
 
@@ -17,14 +19,17 @@ pub struct Workers {
     pub credit: Credit,
     pub refund: Refund,
     pub purge: Purge,
+    /// Where there is a provider.
+    pub orders: Option<Orders>,
 }
 
 impl Workers {
-    pub fn start(ports: Ports) -> Workers {
+    pub fn start(ports: Ports, payments: Option<Payments>) -> Workers {
         Workers {
             activate: Activate::new(ports.clone(), ZONE_S, &limits()),
             credit: Credit::new(ports.clone(), ZONE_S, &limits()),
             refund: Refund::new(ports.clone(), ZONE_S, &limits()),
+            orders: payments.map(|payments| Orders::new(ports.clone(), payments)),
             purge: Purge::new(ports, ZONE_S, &limits(), PURGE_AFTER_S),
         }
     }

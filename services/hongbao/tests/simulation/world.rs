@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hongbao_core::fence::Fence;
+use hongbao_core::order::LateCharges;
 use hongbao_core::request::{AudienceBody, AudienceType, CreateEnvelope};
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::time::ManualClock;
@@ -12,13 +13,15 @@ use hongbao_core::{
 };
 use hongbao_envelope::permits::LocalPermits;
 use hongbao_envelope::refusal::Refusal;
-use hongbao_envelope::server::{Caller, Server, ServerOptions, ServerParts};
+use hongbao_envelope::server::{Caller, PaidFromProvider, Server, ServerOptions, ServerParts};
+use hongbao_provider::Payments;
 use hongbao_store::Store;
 use hongbao_testkit::faults::FaultInjectingStore;
 use hongbao_testkit::faults::FaultInjectingWallet;
 use hongbao_wallet::Wallet;
 use hongbao_workers::audit::{SetStore, audit};
 use hongbao_workers::job::{Job, Ports};
+use hongbao_workers::orders::Orders;
 use prometheus_client::registry::Registry;
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -26,6 +29,7 @@ use rand::rngs::StdRng;
 use crate::crash::Fuse;
 use crate::database::{Barriers, Database};
 use crate::model::{Balances, Known, Model};
+use crate::provider::SimulatedProvider;
 use crate::workers::{Workers, limits, until_quiet};
 
 pub const ZONE_S: i32 = 8 * 3_600;
@@ -44,6 +48,8 @@ pub struct World {
     clock: Arc<ManualClock>,
     servers: Vec<Arc<Server>>,
     workers: Option<Workers>,
+    provider: Arc<SimulatedProvider>,
+    late_charges: LateCharges,
     model: Model,
     seeds_begun: u64,
     users_made: u64,
@@ -54,13 +60,16 @@ impl World {
         let store = Database::<dyn Store>::open(barriers).await;
         let wallet = Database::<dyn Wallet>::open(barriers).await;
         let fuse = Arc::new(Fuse::default());
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(START_MS)));
         World {
+            provider: Arc::new(SimulatedProvider::new(clock.clone())),
+            late_charges: LateCharges::default(),
             fused_store: Arc::new(FaultInjectingStore::new(store.connect(), fuse.clone())),
             fused_wallet: Arc::new(FaultInjectingWallet::new(wallet.connect(), fuse.clone())),
             store,
             wallet,
             fuse,
-            clock: Arc::new(ManualClock::at(Timestamp::from_millis(START_MS))),
+            clock,
             servers: Vec::new(),
             workers: None,
             model: Model::default(),
@@ -75,6 +84,8 @@ impl World {
         let start = START_MS + self.seeds_begun as i64 * SEED_APART_MS;
         self.clock.advance_millis((start - self.clock.now().millis()).max(0));
         self.model = Model::default();
+        self.provider.begin(dice.random());
+        self.late_charges = if dice.random() { LateCharges::GoBack } else { LateCharges::StayInBalance };
         for _ in 0..2 {
             let sender = self.new_user();
             let id = uuid::Builder::from_random_bytes(dice.random()).into_uuid();
@@ -96,6 +107,7 @@ impl World {
     /// All memory is lost; two servers come up that both own every envelope.
     pub fn restart(&mut self) {
         self.fuse.reset();
+        let payments = Payments { provider: self.provider.clone(), late_charges: self.late_charges };
         let server = |lanes: bool| {
             let parts = ServerParts {
                 store: self.fused_store.clone(),
@@ -106,7 +118,7 @@ impl World {
                 tickets: TicketKey::new(b"simulation"),
                 limits: limits(),
                 fence: Fence::open(),
-                payments: None,
+                payments: Some(payments.clone()),
                 options: ServerOptions { lanes, ..ServerOptions::default() },
             };
             Server::start(parts, &mut Registry::default()).0
@@ -114,7 +126,7 @@ impl World {
         self.servers = vec![server(true), server(true), server(false)];
         let ports =
             Ports { store: self.fused_store.clone(), wallet: self.fused_wallet.clone(), clock: self.clock.clone() };
-        self.workers = Some(Workers::start(ports));
+        self.workers = Some(Workers::start(ports, Some(payments.clone())));
     }
 
     pub fn maybe_arm_a_crash(&self, dice: &mut StdRng) {
@@ -197,6 +209,36 @@ impl World {
         } else if paid.is_ok() {
             self.model.of.get_mut(&id).unwrap().paid = true;
         }
+    }
+
+    pub async fn pay_from_provider(&mut self, dice: &mut StdRng) {
+        let Some(id) = self.some_envelope(dice) else { return };
+        let sender = self.model.of[&id].sender.clone();
+        let paid = self.server(dice).pay_from_provider(id, &Caller { user: &sender, groups: &[] }).await;
+        if let Ok(PaidFromProvider::Paid(_)) = paid {
+            self.model.of.get_mut(&id).unwrap().paid = true;
+        }
+    }
+
+    /// A sender's charge or payout.
+    pub async fn order(&mut self, dice: &mut StdRng) {
+        let sender = self.model.senders[dice.random_range(0..2)].clone();
+        let (caller, amount) = (Caller { user: &sender, groups: &[] }, Fen::new(dice.random_range(1..=900)).unwrap());
+        let server = self.server(dice);
+        // Whatever is answered: in the end the provider's books tell.
+        let _ = match dice.random() {
+            true => server.charge(&caller, amount).await,
+            false => server.payout(&caller, amount).await,
+        };
+    }
+
+    /// The provider goes on, and notifies or not; a worker asks what is due.
+    pub async fn run_orders(&mut self, dice: &mut StdRng) {
+        self.provider.go_on();
+        if let Some(order) = self.provider.some_order(dice).filter(|_| dice.random()) {
+            let _ = self.server(dice).hint(order).await;
+        }
+        let _ = self.orders().run_once(20).await;
     }
 
     pub async fn grab(&mut self, dice: &mut StdRng) {
@@ -297,6 +339,7 @@ impl World {
         for id in self.model.envelopes.clone() {
             self.check_acknowledged(id).await;
         }
+        self.end_all_orders().await;
         let workers = self.workers.as_mut().unwrap();
         // Past the time to pay: what was paid becomes active, the rest is cancelled.
         self.clock.advance_millis(1_000_000);
@@ -305,6 +348,28 @@ impl World {
         self.clock.advance_millis(7_300_000);
         until_quiet(&mut workers.refund).await;
         until_quiet(&mut workers.credit).await;
+    }
+
+    fn orders(&mut self) -> &mut Orders {
+        self.workers.as_mut().and_then(|workers| workers.orders.as_mut()).expect("there is a provider")
+    }
+
+    /// The provider does nothing wrong any more, and each order is asked for until it is over.
+    async fn end_all_orders(&mut self) {
+        self.provider.calm_down();
+        for _ in 0..200 {
+            self.provider.go_on();
+            self.orders().run_once(100).await.unwrap();
+            if self.wallet.now().unfinished_orders().await.unwrap().orders == 0 {
+                break;
+            }
+            self.clock.advance_millis(3_600_000);
+        }
+        // What came back since is found out when it is asked for the next time, a day later or after a notification.
+        for order in self.provider.orders() {
+            self.wallet.now().hint(order, self.clock.now()).await.unwrap();
+        }
+        until_quiet(self.orders()).await;
     }
 
     /// I3: every acknowledged opening is still answered the same.
@@ -333,6 +398,7 @@ impl World {
             let entries = self.store.now().entries(*id, 0, u32::MAX).await.unwrap();
             known.check(*id, &envelope, &entries, &mut balances);
         }
+        self.provider.check(&*self.wallet.now(), &self.model.senders, &mut balances).await;
         for (user, expected) in balances {
             let balance = self.wallet.now().balance(&user).await.unwrap().get();
             assert_eq!(balance, expected, "I6: the balance of {user}");

@@ -94,7 +94,7 @@ impl Set {
     /// Starts the workers anew.
     pub fn start_workers(&mut self, file: &File) {
         let ports = |(store, wallet)| Ports { store, wallet, clock: Arc::new(self.clock.clone()) };
-        self.workers = self.connect(file).map(|connected| Workers::start(ports(connected)));
+        self.workers = self.connect(file).map(|connected| Workers::start(ports(connected), None));
     }
 
     pub async fn start_all(&mut self, file: &Arc<File>) {
