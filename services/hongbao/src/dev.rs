@@ -41,7 +41,7 @@ use crate::{durability, log, notify};
 /// What its files are called after in an archive.
 pub const DEV_SET: &str = "dev";
 /// Where in its folder the books of its sandbox are.
-const SANDBOX_FOLDER: &str = "sandbox";
+pub const SANDBOX_FOLDER: &str = "sandbox";
 /// Its notifications are signed with a secret that no other process has.
 const SANDBOX_SECRET_BYTES: usize = 32;
 /// What an operator chooses the address by.

@@ -17,6 +17,8 @@ mod notify;
 mod otlp;
 mod process;
 mod process_metrics;
+mod provider;
+mod reconcile;
 mod roles;
 mod rotation;
 mod sandbox;
@@ -31,8 +33,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use hongbao_core::Traffic;
 use hongbao_core::limits::LEFT_OUT_REASON_CHARS_MAX;
+use hongbao_core::{Date, Traffic};
 
 use self::fences::LeftOut;
 
@@ -155,6 +157,27 @@ enum Command {
         #[arg(long)]
         shadow: bool,
     },
+    /// Compare the provider's bill of a day with the books, by order number and in both directions; safe while serving.
+    Reconcile {
+        /// The settings file of an installation.
+        #[arg(long, required_unless_present = "data", conflicts_with = "data")]
+        config: Option<PathBuf>,
+        /// The folder of `hongbao dev`.
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// The day by the provider's calendar, such as 20261128; one that is over.
+        #[arg(long, value_parser = day)]
+        date: Date,
+        /// The bill, as the provider wrote it [default: it is asked for].
+        #[arg(long, value_name = "FILE")]
+        bill: Option<PathBuf>,
+        /// Write the bill into this file.
+        #[arg(long, value_name = "FILE")]
+        keep: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// A payment provider for development and tests, with books of its own; everything that goes wrong with one goes wrong
     /// here on demand.
     Sandbox(Box<sandbox::Arguments>),
@@ -177,6 +200,11 @@ fn short(text: &str) -> Result<String, String> {
         1..=LEFT_OUT_REASON_CHARS_MAX => Ok(text.to_owned()),
         _ => Err(format!("a reason has 1 to {LEFT_OUT_REASON_CHARS_MAX} characters")),
     }
+}
+
+/// A day of the calendar.
+fn day(text: &str) -> Result<Date, String> {
+    Date::parse(&text.replace('-', "")).ok_or_else(|| "a day is like 20261128".to_owned())
 }
 
 #[derive(clap::Args)]
@@ -234,6 +262,14 @@ fn main() -> ExitCode {
             (Some(config), Some(next)) => move_wallet::run(&config, topology.as_deref(), &next, copy_only),
             _ => Err(move_wallet::refuse_folder()),
         },
+        Command::Reconcile { config, data, date, bill, keep, json } => {
+            let asked = reconcile::Asked { date, bill: bill.as_deref(), keep: keep.as_deref(), json };
+            match (config, data) {
+                (Some(config), _) => reconcile::run_installation(&config, &asked),
+                (None, Some(data)) => reconcile::run_folder(&data, &asked),
+                (None, None) => Err("reconcile: --config or --data is needed".to_owned()),
+            }
+        }
         Command::Sandbox(arguments) => sandbox::run(*arguments),
         Command::VerifyDraw { pages } => verify_draw::run(&pages),
         Command::Generate { to } => generate::run(Cli::command(), &to),

@@ -2,10 +2,10 @@
 //!
 //! [`Provider`] is the port, which says what is asked of a provider and what an answer means. [`HttpProvider`] speaks
 //! Hongbao's provider protocol; [`sandbox`] is the other side of it, with books of its own. What a provider says has
-//! happened on a day is its [`bill`].
+//! happened on a day is its [`bill`], and [`reconcile`] compares it with our orders.
 //!
 //! Reading order: [`port`], [`signature`], [`wire`], `circuit`, [`metrics`], [`connect`], `guarded`, [`http`],
-//! [`fn@ask`], [`bill`], [`sandbox`].
+//! [`fn@ask`], [`bill`], [`reconcile`], [`sandbox`].
 
 pub mod port;
 
@@ -21,6 +21,7 @@ pub mod metrics;
 
 mod ask;
 pub mod bill;
+pub mod reconcile;
 
 pub mod sandbox;
 

@@ -14,6 +14,9 @@ use crate::port::ProviderError;
 /// Upper bounds of the histogram, in seconds.
 const SECONDS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
 
+/// How a request ended.
+const OUTCOMES: [&str; 5] = ["answered", "unknown", "not_sent", "rate_limited", "rejected"];
+
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Verb {
@@ -29,6 +32,10 @@ pub enum Verb {
     /// The bill of a day.
     #[expect(non_camel_case_types, reason = "it is written like this")]
     bill,
+}
+
+impl Verb {
+    const ALL: [Verb; 4] = [Verb::send, Verb::close, Verb::query, Verb::bill];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,6 +67,13 @@ impl ProviderMetrics {
             in_flight: Gauge::default(),
             circuit_open: Gauge::default(),
         };
+        // From zero on, so that the first one of a kind is a rise.
+        for verb in Verb::ALL {
+            for outcome in OUTCOMES {
+                drop(metrics.requests.get_or_create(&Labels { verb, outcome }));
+            }
+            drop(metrics.seconds.get_or_create(&OfVerb { verb }));
+        }
         let ProviderMetrics { requests, seconds, in_flight, circuit_open } = metrics.clone();
         registry.register(
             "hongbao_provider_requests",
@@ -78,13 +92,13 @@ impl ProviderMetrics {
     }
 
     pub(crate) fn ended<T>(&self, verb: Verb, result: &Result<T, ProviderError>) {
-        let outcome = match result {
-            Ok(_) => "answered",
-            Err(ProviderError::Unknown(_)) => "unknown",
-            Err(ProviderError::NotSent(_)) => "not_sent",
-            Err(ProviderError::RateLimited { .. }) => "rate_limited",
-            Err(ProviderError::Rejected(_)) => "rejected",
-        };
+        let outcome = OUTCOMES[match result {
+            Ok(_) => 0,
+            Err(ProviderError::Unknown(_)) => 1,
+            Err(ProviderError::NotSent(_)) => 2,
+            Err(ProviderError::RateLimited { .. }) => 3,
+            Err(ProviderError::Rejected(_)) => 4,
+        }];
         self.requests.get_or_create(&Labels { verb, outcome }).inc();
     }
 

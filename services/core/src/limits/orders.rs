@@ -63,6 +63,8 @@ pub const PROVIDER_OPEN_CIRCUIT: Duration = Duration::from_secs(10);
 pub const PROVIDER_RETRY_AFTER_S_MAX: u32 = 3_600;
 /// Characters of what is repeated of an error of the provider.
 pub const PROVIDER_ERROR_CHARS_MAX: usize = 200;
+/// Orders that a reconciliation reads at a time.
+pub const RECONCILE_PAGE_MAX: u32 = 500;
 /// Orders in the books of a sandbox provider; more are refused.
 pub const SANDBOX_ORDERS_MAX: usize = 1_000_000;
 /// Notifications that wait in a sandbox provider; more are not sent.

@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::cache::CacheSection;
 use super::database::Database;
 use super::tls::Tls;
-use super::{ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, Rehearsal, Tickets, ZoneOffset, fold};
+use super::{
+    ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, ProviderSection, Rehearsal, Tickets, ZoneOffset,
+    fold,
+};
 
 /// Every setting of the roles, with what holds when nothing is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +78,9 @@ pub struct Installation {
     /// Where sealed tables go.
     #[serde(default)]
     pub archive: ArchiveSection,
+    /// Where money enters and leaves.
+    #[serde(default)]
+    pub provider: ProviderSection,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -123,6 +129,7 @@ impl Installation {
             installation.auth.begin_at(folder);
             installation.database.begin_at(folder);
             installation.cache.begin_at(folder);
+            installation.provider.begin_at(folder);
         }
         installation.auth.complete();
         installation.check()?;
@@ -139,6 +146,7 @@ impl Installation {
         self.tls.check()?;
         self.workers.check()?;
         self.archive.check()?;
+        self.provider.check()?;
         self.rate_limit.check()?;
         self.zone_offset_s.check()?;
         self.auth.check()?;

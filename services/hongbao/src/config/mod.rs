@@ -9,6 +9,7 @@ mod client_files;
 mod cors;
 mod database;
 mod kubernetes;
+mod provider;
 mod secrets;
 mod sections;
 
@@ -21,6 +22,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 pub use cors::CorsSection;
+pub use provider::{ProviderKind, ProviderSection};
 pub use secrets::{Auth, NamedKey, Secret, Tickets};
 pub use sections::{ArchiveSection, Http, Log, LogFormat, Otlp, Rehearsal, ZoneOffset, fold};
 use serde::de::DeserializeOwned;

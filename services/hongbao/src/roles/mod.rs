@@ -66,6 +66,7 @@ impl Role {
     pub fn load_with(config: &Path, topology: Option<&Path>) -> Result<Role, String> {
         let role = Role::read(config, topology)?;
         role.installation.database.check_files()?;
+        role.installation.provider.check_files()?;
         Ok(role)
     }
 

@@ -25,7 +25,7 @@ use crate::config::tls::Tls;
 use crate::otlp::Process;
 use crate::rotation::Rotator;
 use crate::tokens::Tokens;
-use crate::{durability, fences, process, stores};
+use crate::{durability, fences, process, provider, stores};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
@@ -125,6 +125,11 @@ async fn start_in(
         }
         None => None,
     };
+    // What is rehearsed moves no money.
+    let payments = match traffic {
+        Traffic::Live => provider::of_installation(&installation.provider, role.clock.clone(), registry)?,
+        Traffic::Shadow => None,
+    };
     let permits = permits_of(&installation, entry, traffic, role.clock.clone(), registry).await?;
     let parts = ServerParts {
         store: store.clone(),
@@ -135,7 +140,7 @@ async fn start_in(
         tickets: installation.tickets.ticket_key(traffic),
         limits: installation.limits.clone(),
         fence,
-        payments: None,
+        payments,
         options: installation.server.clone(),
     };
     let (server, tasks) = Server::start(parts, registry);

@@ -14,7 +14,7 @@ use hongbao_workers::{LeaseHolder, OptionalJobs, Ports, WorkerSet};
 use super::{Role, RoleTls, Start, own_routes, serve_role};
 use crate::otlp::Process;
 use crate::rotation::Rotator;
-use crate::{durability, fences, process, stores};
+use crate::{durability, fences, process, provider, stores};
 
 /// Runs until SIGTERM or SIGINT, then finishes the runs that are under way.
 pub fn run(start: &Start<'_>) -> Result<ExitCode, String> {
@@ -59,7 +59,12 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
         let rotating = rotator.start().await?;
         let ports = Ports { store, wallet, clock: role.clock.clone() };
         let workers = &installation.workers;
-        let optional = OptionalJobs { export_after_days: installation.archive.after_days, payments: None };
+        // What is rehearsed moves no money.
+        let payments = match *traffic {
+            Traffic::Live => provider::of_installation(&installation.provider, role.clock.clone(), registry)?,
+            Traffic::Shadow => None,
+        };
+        let optional = OptionalJobs { export_after_days: installation.archive.after_days, payments };
         let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, workers, optional, registry);
         traffics.push((workers, rotating));
     }

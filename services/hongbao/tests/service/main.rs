@@ -47,6 +47,7 @@ mod metrics;
 mod move_wallet;
 mod observe;
 mod readme;
+mod reconcile;
 mod rehearsal;
 mod rehearsal_installation;
 mod sandbox;

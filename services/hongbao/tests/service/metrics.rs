@@ -28,7 +28,13 @@ static SAID: LazyLock<BTreeMap<&str, Said>> = LazyLock::new(|| {
     let installation = Installation::new();
     let (code, said) = installation.run("migrate", &[]);
     assert_eq!(code, Some(0), "{said}");
-    let environment = [("HONGBAO_DEV_CALLS", "true")];
+    // No one listens there: what is measured of a provider is there before it is asked.
+    let environment = [
+        ("HONGBAO_DEV_CALLS", "true"),
+        ("HONGBAO_PROVIDER__KIND", "http"),
+        ("HONGBAO_PROVIDER__URL", "http://127.0.0.1:9"),
+        ("HONGBAO_PROVIDER__SECRET", "a secret of the provider in tests"),
+    ];
     let processes = ["server", "worker", "gateway"].map(|role| installation.start_with(role, &environment));
     let dev = Service::start("[rehearsal]\nenabled = true\n");
     let real = installation.user("li");

@@ -13,10 +13,11 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::books::Books;
+use super::books::{BOOKS_FILE, Books};
 use super::faults::Fault;
 use super::notify::Notifier;
 use super::options::SandboxOptions;
+use super::print::print;
 use super::verbs::{Ask, Reply, Verbs};
 use crate::signature::SigningKey;
 use crate::wire::Standing;
@@ -44,7 +45,7 @@ impl Sandbox {
     /// What is wrong with the books or the options.
     pub fn open(folder: &Path, options: SandboxOptions, clock: Arc<dyn Clock>) -> Result<Sandbox, String> {
         std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let books = Books::open(&folder.join("books.jsonl"))?;
+        let books = Books::open(&folder.join(BOOKS_FILE))?;
         let key = SigningKey::new(&options.key_id, &options.secret);
         let notifier = Notifier::new(&options, key.clone(), clock.clone())?;
         // Started again it does not repeat what went wrong before.
@@ -130,7 +131,7 @@ impl Sandbox {
 
     /// The bill of a day.
     pub async fn print_bill(&self, date: Date) -> String {
-        self.blocking(move |verbs| verbs.print_bill(date)).await
+        self.blocking(move |verbs| print(&verbs.books.lock(), date, verbs.options.zone_offset_s)).await
     }
 
     /// Writing waits for a disk.

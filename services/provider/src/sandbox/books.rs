@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 
+/// The name of the file.
+pub const BOOKS_FILE: &str = "books.jsonl";
+
 /// A line of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
@@ -163,6 +166,18 @@ impl Books {
         let whole = books.replay().map_err(|error| named(&error))?;
         books.file.set_len(whole).map_err(|error| named(&error))?;
         books.file.seek(SeekFrom::Start(whole)).map_err(|error| named(&error))?;
+        Ok(books)
+    }
+
+    /// Reads the file, which a sandbox may be writing to.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(path: &Path) -> Result<Books, String> {
+        let named = |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
+        let file = File::open(path).map_err(|error| named(&error))?;
+        let mut books = Books { file, orders: HashMap::new(), due: BTreeSet::new(), lines: 0 };
+        books.replay().map_err(|error| named(&error))?;
         Ok(books)
     }
 

@@ -3,7 +3,7 @@
 //! It keeps to its number: under one number there is one order with one outcome, whatever goes wrong, and what it did
 //! is in its books before it answers. Everything that goes wrong with a provider goes wrong here on demand
 //! ([`Fault`]). Reading order: [`faults`], [`plan`], [`options`],
-//! [`books`], [`notify`], [`verbs`], [`asked`], [`direct`], [`serve`], [`page`].
+//! [`books`], [`print`](mod@print), [`notify`], [`verbs`], [`asked`], [`direct`], [`serve`], [`page`].
 
 pub mod faults;
 pub mod plan;
@@ -12,6 +12,7 @@ pub mod options;
 
 pub mod books;
 pub mod notify;
+pub mod print;
 pub mod verbs;
 
 pub mod asked;
@@ -23,3 +24,4 @@ pub use asked::Sandbox;
 pub use faults::{Chances, FAULT_HEADER, Fault};
 pub use options::SandboxOptions;
 pub use plan::Pace;
+pub use print::bill_of;

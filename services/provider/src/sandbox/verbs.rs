@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hongbao_core::date::Date;
 use hongbao_core::order::{OrderId, OrderKind};
 use hongbao_core::{Clock, Timestamp};
 use parking_lot::Mutex;
@@ -12,7 +11,7 @@ use super::faults::Fault;
 use super::notify::Notifier;
 use super::options::SandboxOptions;
 use super::plan::{Ending, Plan};
-use crate::bill::{self, BillKind, BillLine};
+use super::print::reference_of;
 use crate::signature::{Signed, SigningKey};
 use crate::wire::{CURRENCY, NewOrder, Refusal, Standing, State};
 
@@ -243,33 +242,6 @@ impl Verbs {
         }
         standing
     }
-
-    /// The bill of a day.
-    pub fn print_bill(&self, date: Date) -> String {
-        let books = self.books.lock();
-        let mut lines = Vec::new();
-        for Booked { received, outcome } in books.all() {
-            let Outcome::Happened { amount, at, returned_at } = outcome else { continue };
-            let line = |kind, at| BillLine {
-                number: received.number.clone(),
-                kind,
-                amount_fen: amount.get(),
-                at,
-                reference: reference_of(&received.number),
-            };
-            lines.push(line(BillKind::of(received.kind), *at));
-            lines.extend(returned_at.map(|at| line(BillKind::Return, at)));
-        }
-        drop(books);
-        let zone_offset_s = self.options.zone_offset_s;
-        lines.retain(|line| Date::of(line.at, zone_offset_s) == date);
-        lines.sort_unstable_by(|one, other| (one.at, &one.number).cmp(&(other.at, &other.number)));
-        bill::plain::write(date, &lines)
-    }
-}
-
-fn reference_of(number: &str) -> String {
-    format!("sandbox-{number}")
 }
 
 fn is_same(received: &Received, kind: OrderKind, order: &NewOrder) -> bool {
