@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. A Rust toolchain
 # and a C compiler are all that `make run` needs; `make test` installs the rest.
-.PHONY: run quick test test-m test-s test-rest schemathesis observe deb clean-machine bench demo cluster cluster-stop cluster-audit
+.PHONY: run quick test test-m test-s test-rest schemathesis observe deb clean-machine bench demo demo-money chaos-money cluster cluster-stop cluster-audit
 
 run:
 	cargo run --release -p hongbao -- dev
@@ -92,6 +92,20 @@ bench:
 demo:
 	cargo build --release -p hongbao -p hongbao-bench
 	target/release/hongbao-bench demo --server target/release/hongbao
+
+# Money in and out of an installation without calls of development, with the sandbox provider as a process of its own:
+# charge, send, open, pay out, then the reconciliation with the provider's bill, and the audit.
+demo-money:
+	ops/install.sh
+	cargo build --release -p hongbao -p hongbao-testbed
+	ops/money/demo.py --bin target/release
+
+# 10,000 operations while the provider does wrong what it can, and servers, workers and the provider are killed; then
+# the bill against the books, and the audit. Some minutes.
+chaos-money:
+	ops/install.sh
+	cargo build --release -p hongbao -p hongbao-testbed
+	ops/money/chaos.py --bin target/release
 
 # A whole installation on this machine: two SETs, a wallet, a gateway on
 # 127.0.0.1:8080. Installs MariaDB, memcached and Redis when they are missing.

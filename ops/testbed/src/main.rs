@@ -93,6 +93,9 @@ struct Start {
     /// The `hongbao` binary; the one beside this program
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// A TOML file with settings of its processes; what it does not say is as usual
+    #[arg(long)]
+    settings: Option<PathBuf>,
     /// Leave out memcached and Redis
     #[arg(long)]
     bare: bool,
@@ -182,7 +185,8 @@ impl Start {
             let has_links = parts.into_iter().filter(|part| part.kind.has_links());
             description.relayed = has_links.map(|part| part.name).collect();
         }
-        let installation = Installation::create(data, description, "", Lifetime::Detached)?;
+        let settings = self.settings.map(std::fs::read_to_string).transpose()?.unwrap_or_default();
+        let installation = Installation::create(data, description, &settings, Lifetime::Detached)?;
         if let Some(pid) = self.until {
             let mut watch = Command::new("setsid");
             watch.arg(std::env::current_exe()?).arg("--data").arg(data).args(["until", &pid.to_string()]);
