@@ -39,6 +39,8 @@ struct Books {
     dice: StdRng,
     /// Nothing goes wrong any more.
     is_calm: bool,
+    /// The network keeps every order: none arrives while it is waited for.
+    is_far: bool,
     orders: Vec<Booked>,
     /// Requests that the network has kept.
     travelling: Vec<Order>,
@@ -51,8 +53,13 @@ pub struct SimulatedProvider {
 
 impl SimulatedProvider {
     pub fn new(clock: Arc<ManualClock>) -> SimulatedProvider {
-        let books =
-            Books { dice: StdRng::seed_from_u64(0), is_calm: false, orders: Vec::new(), travelling: Vec::new() };
+        let books = Books {
+            dice: StdRng::seed_from_u64(0),
+            is_calm: false,
+            is_far: false,
+            orders: Vec::new(),
+            travelling: Vec::new(),
+        };
         SimulatedProvider { clock, books: Mutex::new(books) }
     }
 
@@ -61,11 +68,15 @@ impl SimulatedProvider {
         let mut books = self.books.lock();
         books.dice = StdRng::seed_from_u64(seed);
         (books.is_calm, books.orders, books.travelling) = (false, Vec::new(), Vec::new());
+        books.is_far = books.dice.random_ratio(1, 3);
     }
 
     /// Nothing goes wrong from now on, but what travels still arrives or has been lost.
     pub fn calm_down(&self) {
-        self.books.lock().is_calm = true;
+        {
+            let mut books = self.books.lock();
+            (books.is_calm, books.is_far) = (true, false);
+        }
         self.go_on();
     }
 
@@ -75,7 +86,8 @@ impl SimulatedProvider {
         let mut books = self.books.lock();
         let travelling = std::mem::take(&mut books.travelling);
         for order in travelling {
-            match books.dice.random_range(0..4) {
+            let arrives_in = if books.is_far { 12 } else { 4 };
+            match books.dice.random_range(0..arrives_in) {
                 0 => books.receive(&order, now),
                 1 => {}
                 _ => books.travelling.push(order),
@@ -85,9 +97,9 @@ impl SimulatedProvider {
             let roll = books.dice.random_range(0..20);
             let booked = &mut books.orders[place];
             booked.fate = match (booked.fate, roll) {
-                (Fate::Waits, 0..6) => Fate::Happened(booked.amount),
-                (Fate::Waits, 6) => Fate::Happened(Fen::new(booked.amount.get() + 1).unwrap()),
-                (Fate::Waits, 7..9) => Fate::Failed,
+                (Fate::Waits, 0..3) => Fate::Happened(booked.amount),
+                (Fate::Waits, 3) => Fate::Happened(Fen::new(booked.amount.get() + 1).unwrap()),
+                (Fate::Waits, 4) => Fate::Failed,
                 (Fate::Happened(amount), 19) if booked.kind == OrderKind::Payout && amount == booked.amount => {
                     Fate::CameBack
                 }
@@ -138,7 +150,11 @@ impl SimulatedProvider {
                         OrderState::Returned => fate == Some(Fate::CameBack),
                         OrderState::Created | OrderState::Pending | OrderState::Closing => false,
                     };
-                    assert!(agrees, "I11: order {} of {kind:?} is {:?}, and at the provider {fate:?}", order.id, order.state);
+                    assert!(
+                        agrees,
+                        "I11: order {} of {kind:?} is {:?}, and at the provider {fate:?}",
+                        order.id, order.state
+                    );
                     if fate.is_none() && kind != OrderKind::Charge {
                         assert_eq!(order.state, OrderState::Failed);
                     }
@@ -177,7 +193,8 @@ impl Books {
 impl Provider for SimulatedProvider {
     async fn send(&self, order: &Order) -> Result<Answer, ProviderError> {
         let now = self.clock.now();
-        match self.roll() {
+        let roll = if self.books.lock().is_far { 4 } else { self.roll() };
+        match roll {
             0 => return Err(ProviderError::NotSent("the circuit is open".to_owned())),
             1 => return Err(ProviderError::Rejected("a wrong field".to_owned())),
             2 => return Err(ProviderError::RateLimited { retry_after_s: 2 }),

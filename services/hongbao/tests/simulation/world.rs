@@ -38,6 +38,8 @@ pub const START_MS: i64 = 1_771_254_000_000;
 /// Each seed starts this much later than the one before, so that days go round.
 const SEED_APART_MS: i64 = 7 * 3_600_000;
 const TOP_UP_FEN: i64 = 3_000;
+/// Steps of a minute each, on an average: past the time after which a charge is closed.
+const CLOSING_STEPS: u32 = 24;
 
 pub struct World {
     store: Arc<Database<dyn Store>>,
@@ -339,6 +341,7 @@ impl World {
         for id in self.model.envelopes.clone() {
             self.check_acknowledged(id).await;
         }
+        self.close_orders(dice).await;
         self.end_all_orders().await;
         let workers = self.workers.as_mut().unwrap();
         // Past the time to pay: what was paid becomes active, the rest is cancelled.
@@ -352,6 +355,19 @@ impl World {
 
     fn orders(&mut self) -> &mut Orders {
         self.workers.as_mut().and_then(|workers| workers.orders.as_mut()).expect("there is a provider")
+    }
+
+    /// Charges pass the time at which they are closed, step by step, while the provider still does wrong: this is when
+    /// what is under way matters.
+    async fn close_orders(&mut self, dice: &mut StdRng) {
+        for _ in 0..CLOSING_STEPS {
+            if self.wallet.now().unfinished_orders().await.unwrap().orders == 0 {
+                return;
+            }
+            self.clock.advance_millis(dice.random_range(1..=120_000));
+            self.provider.go_on();
+            self.orders().run_once(20).await.unwrap();
+        }
     }
 
     /// The provider does nothing wrong any more, and each order is asked for until it is over.
