@@ -208,7 +208,8 @@ async fn start_in(
     let rotating = rotator.start().await?;
     let ports = Ports { store: store.clone(), wallet: wallet.clone(), clock: clock.clone() };
     let (limits, options) = (&config.limits.0, &config.workers);
-    let optional = OptionalJobs { export_after_days: config.archive.after_days, payments: payments.clone() };
+    let webhook = if traffic == Traffic::Live { config.webhook.endpoint()? } else { None };
+    let optional = OptionalJobs { export_after_days: config.archive.after_days, payments: payments.clone(), webhook };
     let alone = LeaseHolder::alone();
     let workers = WorkerSet::spawn(ports, alone, zone_offset_s, limits, options, optional, registry);
     let (server, tasks) = start_server(traffic, config, (store, wallet, payments), clock.clone(), registry);

@@ -21,6 +21,7 @@ pub mod metrics;
 
 mod ask;
 pub mod bill;
+mod endpoint;
 pub mod reconcile;
 
 pub mod sandbox;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use hongbao_core::order::LateCharges;
 
 pub use self::ask::ask;
+pub use self::endpoint::Endpoint;
 pub use self::http::{HttpOptions, HttpProvider};
 pub use metrics::ProviderMetrics;
 pub use port::{BadNotification, Notification, Provider, ProviderError};

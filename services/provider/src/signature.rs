@@ -8,6 +8,7 @@
 //! | request | `request`, t, the method, path and query, the body |
 //! | answer | `answer`, t, the `v1` of the request, the status, the body |
 //! | notification | `notification`, t, the body |
+//! | events of a webhook | `events`, t, the body |
 //!
 //! each followed by a line feed, except for the body. An answer names the request that it answers, since an older
 //! answer would be as genuine.
@@ -47,6 +48,8 @@ pub enum Signed<'a> {
     },
     /// A notification.
     Notification,
+    /// Events, for the owner of the installation.
+    Events,
 }
 
 /// Why a signature is not taken.
@@ -113,6 +116,7 @@ impl SigningKey {
             Signed::Request { method, path } => format!("request\n{seconds}\n{method}\n{path}\n"),
             Signed::Answer { of, status } => format!("answer\n{seconds}\n{of}\n{status}\n"),
             Signed::Notification => format!("notification\n{seconds}\n"),
+            Signed::Events => format!("events\n{seconds}\n"),
         };
         let mut mac = self.mac.clone();
         mac.update(head.as_bytes());

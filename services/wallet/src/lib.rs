@@ -23,7 +23,7 @@ mod system;
 mod writer;
 
 pub use self::error::WalletError;
-pub use self::events::{FeedsPage, FeedsWritten, WalletEvents};
+pub use self::events::{EventsBehind, FeedsPage, FeedsWritten, WalletEvents, WebhookPlace};
 pub use self::guards::{NewEnvelope, Reserved, WalletGuards};
 pub use self::months::{
     Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,

@@ -22,7 +22,7 @@ use hongbao_core::limits::{
 };
 use hongbao_core::settings::{self, setting};
 use hongbao_database::returns::Returning;
-use hongbao_provider::Payments;
+use hongbao_provider::{Endpoint, Payments};
 use hongbao_trace::{Fields, Span, SpanKind, TraceContext, Value, export, in_span, millis, within};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,7 @@ use crate::purge_events::PurgeEvents;
 use crate::refund::Refund;
 use crate::seal::Seal;
 use crate::seal_months::SealMonths;
+use crate::webhook::Webhook;
 
 /// Purges, seals, exports and what forgets keys may be late, and look for work so many times less often than other jobs.
 const LATE_IDLE_FACTOR: u32 = 50;
@@ -164,6 +165,8 @@ pub struct OptionalJobs {
     pub export_after_days: Option<u32>,
     /// The payment provider, whose orders are driven.
     pub payments: Option<Payments>,
+    /// Where events are sent.
+    pub webhook: Option<Endpoint>,
 }
 
 /// Jobs that are running. Dropped, it stops them after their present run.
@@ -195,6 +198,13 @@ impl WorkerSet {
         let seal_months = SealMonths::new(ports.clone(), zone_offset_s);
         let orders =
             optional.payments.map(|payments| Orders::new(ports.clone(), payments).measured_by(metrics.clone()));
+        let webhook = optional.webhook.and_then(|endpoint| match Webhook::new(ports.clone(), endpoint) {
+            Ok(job) => Some(job.measured_by(metrics.clone())),
+            Err(error) => {
+                tracing::error!(error, "events are not sent to the webhook");
+                None
+            }
+        });
         let forget_keys = ForgetKeys::new(ports.clone());
         let expiring_soon = ExpiringSoon::new(ports.clone(), zone_offset_s, limits);
         let purge_events = PurgeEvents::new(ports.clone(), options.events_keep_days);
@@ -212,6 +222,7 @@ impl WorkerSet {
             Scheduled::late(Box::new(purge_events), options),
         ];
         jobs.extend(orders.map(|job| Scheduled::prompt(Box::new(job), idle, options)));
+        jobs.extend(webhook.map(|job| Scheduled::prompt(Box::new(job), idle, options)));
         jobs.extend(export.map(|job| Scheduled::late(Box::new(job), options)));
         WorkerSet::spawn_jobs(jobs, lease_holder, clock, &returning, options, &metrics)
     }

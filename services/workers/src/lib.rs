@@ -6,7 +6,7 @@
 //! forgets everything starts again and loses nothing.
 //!
 //! Reading order: [`job`], [`schedule`], [`activate`], [`credit`], [`refund`],
-//! [`orders`], [`purge`], [`seal`], [`seal_months`], [`export`], [`forget_keys`], [`expiring_soon`], [`purge_events`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
+//! [`orders`], [`purge`], [`seal`], [`seal_months`], [`export`], [`forget_keys`], [`expiring_soon`], [`purge_events`], [`webhook`], [`lease`], [`clock`], [`driver`], [`metrics`], and apart from them
 //! [`mod@audit`], which changes nothing.
 
 pub mod job;
@@ -23,6 +23,7 @@ pub mod purge_events;
 pub mod refund;
 pub mod seal;
 pub mod seal_months;
+pub mod webhook;
 
 pub mod clock;
 pub mod driver;

@@ -26,6 +26,10 @@ pub struct WorkerMetrics {
     settled_lag_seconds: Gauge<f64, AtomicU64>,
     credits_refused: Counter,
     envelopes_stuck: Gauge,
+    webhook_events: Counter,
+    webhook_refused: Counter,
+    webhook_lost: Counter,
+    webhook_behind: Gauge,
     lease_held: Family<JobLabel, Gauge>,
     stepped_aside: Family<JobLabel, Counter>,
     clock_ahead_seconds: Gauge<f64, AtomicU64>,
@@ -46,6 +50,10 @@ impl Default for WorkerMetrics {
             settled_lag_seconds: Gauge::default(),
             credits_refused: Counter::default(),
             envelopes_stuck: Gauge::default(),
+            webhook_events: Counter::default(),
+            webhook_refused: Counter::default(),
+            webhook_lost: Counter::default(),
+            webhook_behind: Gauge::default(),
             lease_held: Family::default(),
             stepped_aside: Family::default(),
             clock_ahead_seconds: Gauge::default(),
@@ -83,6 +91,26 @@ impl WorkerMetrics {
             "hongbao_credit_stuck_envelopes",
             "Envelopes with a credit that the wallet refuses: look for them in the log and the audit",
             metrics.envelopes_stuck.clone(),
+        );
+        registry.register(
+            "hongbao_webhook_events",
+            "Events that the webhook has taken",
+            metrics.webhook_events.clone(),
+        );
+        registry.register(
+            "hongbao_webhook_refused",
+            "Requests to the webhook that it has not taken, or not in time",
+            metrics.webhook_refused.clone(),
+        );
+        registry.register(
+            "hongbao_webhook_lost",
+            "Times that events were removed before the webhook had taken them",
+            metrics.webhook_lost.clone(),
+        );
+        registry.register(
+            "hongbao_webhook_behind",
+            "Rows of events that the webhook has not taken yet, in all databases of the wallet",
+            metrics.webhook_behind.clone(),
         );
         registry.register(
             "hongbao_worker_lease_held",
@@ -160,6 +188,26 @@ impl WorkerMetrics {
     /// How many envelopes cannot be settled.
     pub(crate) fn stuck(&self, envelopes: usize) {
         self.envelopes_stuck.set(envelopes as i64);
+    }
+
+    /// The webhook has taken so many events.
+    pub(crate) fn webhook_sent(&self, events: u32) {
+        self.webhook_events.inc_by(u64::from(events));
+    }
+
+    /// The webhook has not taken a request.
+    pub(crate) fn webhook_refused(&self) {
+        self.webhook_refused.inc();
+    }
+
+    /// Events are gone that the webhook has not taken.
+    pub(crate) fn webhook_lost(&self) {
+        self.webhook_lost.inc();
+    }
+
+    /// How far behind the webhook is.
+    pub(crate) fn webhook_behind(&self, rows: i64) {
+        self.webhook_behind.set(rows);
     }
 
     /// Whether this process holds the lease of a job.

@@ -1,6 +1,7 @@
 //! Bounds of events, their streams and their webhook.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// Entries of one row of a feed: a row is read as a whole.
 pub const EVENT_ROW_ENTRIES_MAX: usize = 250;
@@ -29,3 +30,21 @@ pub const EXPIRING_SOON_MS: [i64; 5] = [3_600_000, 900_000, 225_000, 56_000, 14_
 pub const EVENT_KEEP_DAYS: RangeInclusive<u32> = 1..=3_650;
 
 const _: () = assert!(EVENT_HEARTBEAT_MS < super::IDLE_MS_MAX / 2, "a stream is not taken for idle");
+/// Rows of one database that one request of the webhook is made of.
+pub const WEBHOOK_ROWS_MAX: u32 = 50;
+/// Events of one request from which on no further row is taken.
+pub const WEBHOOK_EVENTS_MAX: usize = 200;
+/// Milliseconds for which a database's events are left to the process that has taken them up.
+pub const WEBHOOK_CLAIM_MS: i64 = 30_000;
+/// How long the endpoint may take for an answer.
+pub const WEBHOOK_ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes that are read of its answer.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Milliseconds until a request is repeated that was not taken; twice as many after each further one.
+pub const WEBHOOK_AGAIN_MS_MIN: i64 = 1_000;
+/// The most of them.
+pub const WEBHOOK_AGAIN_MS_MAX: i64 = 3_600_000;
+/// Bytes that the secret of the webhook must have.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 32;
+
+const _: () = assert!(WEBHOOK_ANSWER_WITHIN.as_millis() < WEBHOOK_CLAIM_MS as u128, "no other delivers meanwhile");

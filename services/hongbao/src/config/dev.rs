@@ -12,7 +12,10 @@ use hongbao_http::local::is_loopback;
 use hongbao_workers::WorkerOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, Rehearsal, Tickets, ZoneOffset, fold};
+use super::{
+    ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, Rehearsal, Tickets, WebhookSection, ZoneOffset,
+    fold,
+};
 
 /// Every setting of `hongbao dev`, with what holds when nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,6 +50,8 @@ pub struct Config {
     pub rehearsal: Rehearsal,
     /// The background jobs.
     pub workers: WorkerOptions,
+    /// Where events are sent.
+    pub webhook: WebhookSection,
     /// Where sealed tables go.
     pub archive: ArchiveSection,
     /// What is logged.
@@ -167,6 +172,7 @@ impl Config {
         self.otlp.check()?;
         self.workers.check()?;
         self.archive.check()?;
+        self.webhook.check()?;
         self.storage.fold()?;
         if let Some(limits) = &self.rate_limit {
             limits.check()?;

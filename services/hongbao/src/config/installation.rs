@@ -18,8 +18,8 @@ use super::cache::CacheSection;
 use super::database::Database;
 use super::tls::Tls;
 use super::{
-    ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, ProviderSection, Rehearsal, Tickets, ZoneOffset,
-    fold,
+    ArchiveSection, Auth, CorsSection, Http, Log, Otlp, PassedOver, ProviderSection, Rehearsal, Tickets,
+    WebhookSection, ZoneOffset, fold,
 };
 
 /// Every setting of the roles, with what holds when nothing is said.
@@ -75,6 +75,9 @@ pub struct Installation {
     /// The background jobs.
     #[serde(default)]
     pub workers: WorkerOptions,
+    /// Where events are sent.
+    #[serde(default)]
+    pub webhook: WebhookSection,
     /// Where sealed tables go.
     #[serde(default)]
     pub archive: ArchiveSection,
@@ -127,6 +130,7 @@ impl Installation {
             installation.topology = folder.join(&installation.topology);
             installation.tls.start_in(folder);
             installation.auth.begin_at(folder);
+            installation.webhook.begin_at(folder);
             installation.database.begin_at(folder);
             installation.cache.begin_at(folder);
             installation.provider.begin_at(folder);
@@ -147,6 +151,7 @@ impl Installation {
         self.workers.check()?;
         self.archive.check()?;
         self.provider.check()?;
+        self.webhook.check()?;
         self.rate_limit.check()?;
         self.zone_offset_s.check()?;
         self.auth.check()?;

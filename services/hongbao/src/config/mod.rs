@@ -16,6 +16,7 @@ mod sections;
 pub mod dev;
 pub mod installation;
 pub mod tls;
+mod webhook;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -26,6 +27,7 @@ pub use provider::{ProviderKind, ProviderSection};
 pub use secrets::{Auth, NamedKey, Secret, Tickets};
 pub use sections::{ArchiveSection, Http, Log, LogFormat, Otlp, Rehearsal, ZoneOffset, fold};
 use serde::de::DeserializeOwned;
+pub use webhook::WebhookSection;
 
 /// Variables of the environment that are named like settings and are none: Kubernetes has set them for Services.
 #[derive(Clone, Debug, Default)]

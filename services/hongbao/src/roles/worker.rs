@@ -60,11 +60,14 @@ async fn worker(mut role: Role, name: String) -> Result<(), String> {
         let ports = Ports { store, wallet, clock: role.clock.clone() };
         let workers = &installation.workers;
         // What is rehearsed moves no money.
-        let payments = match *traffic {
-            Traffic::Live => provider::of_installation(&installation.provider, role.clock.clone(), registry)?,
-            Traffic::Shadow => None,
+        let (payments, webhook) = match *traffic {
+            Traffic::Live => (
+                provider::of_installation(&installation.provider, role.clock.clone(), registry)?,
+                installation.webhook.endpoint()?,
+            ),
+            Traffic::Shadow => (None, None),
         };
-        let optional = OptionalJobs { export_after_days: installation.archive.after_days, payments };
+        let optional = OptionalJobs { export_after_days: installation.archive.after_days, payments, webhook };
         let workers = WorkerSet::spawn(ports, tenant, zone_offset_s, limits, workers, optional, registry);
         traffics.push((workers, rotating));
     }

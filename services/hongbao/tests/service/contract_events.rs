@@ -135,16 +135,16 @@ fn a_stream_shows_events_as_they_happen_and_is_bounded() {
     let open = || {
         let mut connection = service.connect();
         connection.write_all(&li.request("GET", "/v1/events/stream?cursor=end", None)).unwrap();
-        BufReader::new(connection)
+        let (mut stream, mut line) = (BufReader::new(connection), String::new());
+        while !line.contains("connected") {
+            line.clear();
+            assert!(stream.read_line(&mut line).unwrap() > 0);
+        }
+        stream
     };
-    let mut first = open();
-    let mut line = String::new();
-    while !line.contains("connected") {
-        line.clear();
-        assert!(first.read_line(&mut line).unwrap() > 0);
-    }
+    let (mut first, mut line) = (open(), String::new());
     let _second = open();
-    wait_until(SOON, "the second stream", || li.get("/v1/events/stream?cursor=end").status == 429);
+    li.get("/v1/events/stream?cursor=end").problem(429, "rate_limited");
     let envelope = li.send(&lucky(100, 1));
     wang.grab_and_open(&envelope);
     let mut events = Vec::new();

@@ -55,3 +55,4 @@ mod service_manager;
 mod sets;
 mod support;
 mod tracing;
+mod webhook;

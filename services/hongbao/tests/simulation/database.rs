@@ -277,6 +277,8 @@ impl WalletFaults for Database<dyn Wallet> {
 fn effect_in_wallet(verb: WalletVerb) -> Effect {
     match verb {
         WalletVerb::PurgeEvents
+        | WalletVerb::TakeWebhook
+        | WalletVerb::LeaveWebhook
         | WalletVerb::Reserve
         | WalletVerb::PurgeKeys
         | WalletVerb::OpenOrder
@@ -312,6 +314,7 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::ReadFeeds
         | WalletVerb::EndsOfFeeds
         | WalletVerb::FeedsWritten
+        | WalletVerb::EventsBehind
         | WalletVerb::Books => Effect::Read,
     }
 }

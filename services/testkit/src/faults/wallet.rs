@@ -16,9 +16,9 @@ use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use hongbao_wallet::{
-    AccountRow, Boundaries, Changed, FeedsPage, FeedsWritten, LedgerEnd, Line, MonthAttempt, MonthPart, MonthRow,
-    NewEnvelope, OrderChange, OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders, UserAt,
-    Wallet, WalletError, WalletEvents, WalletGuards, WalletMonths, WalletReads, WalletScans,
+    AccountRow, Boundaries, Changed, EventsBehind, FeedsPage, FeedsWritten, LedgerEnd, Line, MonthAttempt, MonthPart,
+    MonthRow, NewEnvelope, OrderChange, OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders,
+    UserAt, Wallet, WalletError, WalletEvents, WalletGuards, WalletMonths, WalletReads, WalletScans, WebhookPlace,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -62,6 +62,9 @@ pub enum WalletVerb {
     ReadFeeds,
     EndsOfFeeds,
     FeedsWritten,
+    EventsBehind,
+    TakeWebhook,
+    LeaveWebhook,
     PurgeEvents,
     Barrier,
 }
@@ -230,5 +233,8 @@ with_faults! { WalletEvents {
     ReadFeeds => read_feeds(feeds: &[(Feed, i64)], rows_max: u32) -> Vec<FeedsPage>;
     EndsOfFeeds => ends_of_feeds(feeds: &[Feed]) -> Vec<FeedsPage>;
     FeedsWritten => feeds_written(shard: u8, after: Option<i64>) -> FeedsWritten;
+    EventsBehind => events_behind(shard: u8, after: i64, rows_max: u32) -> EventsBehind;
+    TakeWebhook => take_webhook(shard: u8, by: &str, now: Timestamp, until: Timestamp) -> Option<WebhookPlace>;
+    LeaveWebhook => leave_webhook(shard: u8, by: &str, place: WebhookPlace) -> bool;
     PurgeEvents => purge_events(shard: u8, before: Timestamp, limit: u32) -> u32;
 } }

@@ -10,7 +10,7 @@ use hongbao_core::event::{EventRow, Feed};
 use hongbao_core::{Slot, Timestamp};
 
 pub(crate) use self::plan::{EventPlan, NewEvent, looked_up};
-pub(crate) use self::rows::{EVENT_COLUMNS, event_row, feeds_of, page, purged};
+pub(crate) use self::rows::{EVENT_COLUMNS, behind, event_row, feeds_of, page, purged, webhook_place};
 use crate::WalletError;
 
 /// What of some feeds one shard has, as of one moment.
@@ -39,6 +39,30 @@ pub struct FeedsWritten {
     pub feeds: Vec<Feed>,
 }
 
+/// How far the webhook has got the events of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WebhookPlace {
+    /// All up to here were taken.
+    pub position: i64,
+    /// Deliveries in a row that were not.
+    pub failures: u32,
+    /// Not before this time is the next one tried.
+    pub due_at: Timestamp,
+}
+
+/// The events of a shard behind a position, of each subject from one feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsBehind {
+    /// Rows in the order of their positions, without copies.
+    pub rows: Vec<EventRow>,
+    /// No row up to here is missing.
+    pub read_to: i64,
+    /// Where the shard's events end.
+    pub end: i64,
+    /// Up to which position rows were removed.
+    pub purged_to: i64,
+}
+
 /// Reads feeds.
 #[async_trait]
 pub trait WalletEvents: Send + Sync {
@@ -51,6 +75,22 @@ pub trait WalletEvents: Send + Sync {
 
     /// What is new in a shard behind a position; `None`: only where its events end.
     async fn feeds_written(&self, shard: u8, after: Option<i64>) -> Result<FeedsWritten, WalletError>;
+
+    /// The events of a shard behind a position, at most so many rows; durable.
+    async fn events_behind(&self, shard: u8, after: i64, rows_max: u32) -> Result<EventsBehind, WalletError>;
+
+    /// Takes up the delivery of a shard's events until a time, for the process of this name; `None` while another one
+    /// has it, or before it is due.
+    async fn take_webhook(
+        &self,
+        shard: u8,
+        by: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<WebhookPlace>, WalletError>;
+
+    /// Stores how far it has come, and leaves it to whoever is next. False if another one has taken it up meanwhile.
+    async fn leave_webhook(&self, shard: u8, by: &str, place: WebhookPlace) -> Result<bool, WalletError>;
 
     /// Removes the first events of a shard as far as they happened before this time, at most `limit` rows; gives how
     /// many it removed.

@@ -6,7 +6,7 @@ use hongbao_core::event::{EventBody, EventRow, Feed, Series, Subject};
 use hongbao_core::{EnvelopeId, OrderId, Slot, Timestamp};
 use hongbao_database::row::StoredRow;
 
-use crate::{FeedsPage, FeedsWritten, WalletError};
+use crate::{EventsBehind, FeedsPage, FeedsWritten, WalletError, WebhookPlace};
 
 /// What a row is read from, where the table is called `e`.
 pub(crate) const EVENT_COLUMNS: &str = "e.position, e.feed, e.subject, e.series, e.body";
@@ -73,4 +73,34 @@ pub(crate) fn purged(rows: &[impl StoredRow], before: Timestamp) -> Result<Optio
         last = Some((position, last.map_or(at_ms, |(_, latest)| latest.max(at_ms))));
     }
     Ok(last)
+}
+
+/// What these rows of a shard make, of which at most `rows_max` were asked for: behind [`EVENT_COLUMNS`] stands whether
+/// each is a copy. `end` is where the events ended before, and `durable_to` how far no crash takes them back.
+pub(crate) fn behind(
+    rows: &[impl StoredRow],
+    rows_max: u32,
+    (after, end, purged_to): (i64, i64, i64),
+    is_here: impl Fn(&str) -> bool,
+) -> Result<EventsBehind, WalletError> {
+    let mut found = Vec::new();
+    let mut last = None;
+    for row in rows {
+        last = Some(row.int(0)?);
+        if row.int(5)? == 0 {
+            let row = event_row(row)?;
+            found.extend(Some(row).filter(|row| is_here(row.feed.name())));
+        }
+    }
+    let read_to = match last {
+        Some(last) if rows.len() >= rows_max as usize => last,
+        last => last.unwrap_or(after).max(end),
+    };
+    Ok(EventsBehind { rows: found, read_to, end, purged_to })
+}
+
+/// Reads `position, failures, due_at_ms`.
+pub(crate) fn webhook_place(row: &impl StoredRow) -> Result<WebhookPlace, WalletError> {
+    let failures = u32::try_from(row.int(1)?).unwrap_or(u32::MAX);
+    Ok(WebhookPlace { position: row.int(0)?, failures, due_at: Timestamp::from_millis(row.int(2)?) })
 }

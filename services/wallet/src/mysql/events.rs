@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use super::shard::{Shard, put_name};
 use super::wallet::MysqlWallet;
-use crate::events::{EVENT_COLUMNS, event_row, feeds_of, page, purged};
-use crate::{FeedsPage, FeedsWritten, WalletError, WalletEvents};
+use crate::events::{EVENT_COLUMNS, behind, event_row, feeds_of, page, purged, webhook_place};
+use crate::{EventsBehind, FeedsPage, FeedsWritten, WalletError, WalletEvents, WebhookPlace};
 
 fn text_of_feeds(db: &str, feeds: &[(Feed, i64)], after: i64, rows_max: u32) -> String {
     let mut sql = format!(
@@ -105,6 +105,56 @@ impl WalletEvents for MysqlWallet {
         let found = shard.fetch(&sql).await?.rows;
         let (end, rows) = found.split_first().ok_or_else(missing)?;
         feeds_of(shard.number, end.int(0)?, rows)
+    }
+
+    async fn events_behind(&self, shard: u8, after: i64, rows_max: u32) -> Result<EventsBehind, WalletError> {
+        let shard = self.shard(shard)?;
+        let db = &shard.db;
+        let sql = format!(
+            "SELECT /* event end */ last_position, purged_position FROM {db}.event_end WHERE one = 1; \
+             SELECT /* events behind */ {EVENT_COLUMNS}, e.is_copy FROM {db}.event e WHERE e.position > {after} \
+             ORDER BY e.position LIMIT {rows_max}"
+        );
+        let read = |found: Vec<MySqlRow>| {
+            let missing = || WalletError::Damaged(format!("{db}.event_end has no row"));
+            let (end, rows) = found.split_first().ok_or_else(missing)?;
+            let is_here = |name: &str| shard.slots().contains(Slot::of_name(name));
+            let behind = behind(rows, rows_max, (after, end.int(0)?, end.int(1)?), is_here)?;
+            Ok((behind.read_to, behind))
+        };
+        Ok(shard.fetch_events(shard.slots(), &sql, read).await?.0)
+    }
+
+    async fn take_webhook(
+        &self,
+        shard: u8,
+        by: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<WebhookPlace>, WalletError> {
+        let shard = self.shard(shard)?;
+        let (db, now, until) = (&shard.db, now.millis(), until.millis());
+        let sql = format!(
+            "UPDATE /* take webhook */ {db}.webhook SET claimed_by = '{by}', claimed_until_ms = {until} WHERE one = 1 \
+             AND due_at_ms <= {now} AND (claimed_until_ms <= {now} OR claimed_by = '{by}'); \
+             SELECT position, failures, due_at_ms FROM {db}.webhook \
+             WHERE one = 1 AND claimed_by = '{by}' AND claimed_until_ms = {until}"
+        );
+        shard.fetch(&sql).await?.rows.first().map(webhook_place).transpose()
+    }
+
+    async fn leave_webhook(&self, shard: u8, by: &str, place: WebhookPlace) -> Result<bool, WalletError> {
+        let shard = self.shard(shard)?;
+        let WebhookPlace { position, failures, due_at } = place;
+        let (db, due) = (&shard.db, due_at.millis());
+        let sql = format!(
+            "UPDATE /* leave webhook */ {db}.webhook SET position = {position}, failures = {failures}, \
+             due_at_ms = {due}, claimed_until_ms = 0 WHERE one = 1 AND claimed_by = '{by}'"
+        );
+        let mut lease = shard.connections.lease().await?;
+        let limit = lease.limit();
+        let done = within(limit, lease.connection().execute(sqlx::raw_sql(&sql))).await;
+        Ok(lease.done(done).map_err(committing)?.rows_affected() == 1)
     }
 
     async fn purge_events(&self, shard: u8, before: Timestamp, limit: u32) -> Result<u32, WalletError> {

@@ -8,10 +8,15 @@ use hongbao_database::row::StoredRow as _;
 
 use super::SqliteWallet;
 use super::transaction::{json_list, unavailable};
-use crate::events::{EVENT_COLUMNS, event_row, feeds_of, page, purged};
-use crate::{FeedsPage, FeedsWritten, WalletError, WalletEvents};
+use crate::events::{EVENT_COLUMNS, behind, event_row, feeds_of, page, purged, webhook_place};
+use crate::{EventsBehind, FeedsPage, FeedsWritten, WalletError, WalletEvents, WebhookPlace};
 
 const WRITTEN: &str = "SELECT position, feed FROM event WHERE position > ?1 ORDER BY position LIMIT ?2";
+const WEBHOOK: &str = "SELECT position, failures, due_at_ms FROM webhook WHERE one = 1";
+const TAKE_WEBHOOK: &str = "UPDATE webhook SET claimed_by = ?1, claimed_until_ms = ?2 \
+     WHERE one = 1 AND due_at_ms <= ?3 AND (claimed_until_ms <= ?3 OR claimed_by = ?1)";
+const LEAVE_WEBHOOK: &str = "UPDATE webhook SET position = ?2, failures = ?3, due_at_ms = ?4, claimed_until_ms = 0 \
+     WHERE one = 1 AND claimed_by = ?1";
 const OLDEST: &str = "SELECT position, at_ms FROM event ORDER BY position LIMIT ?1";
 const SET_PURGED: &str = "UPDATE event_end SET purged_position = max(purged_position, ?1), \
      purged_before_ms = max(purged_before_ms, ?2 + 1) WHERE one = 1";
@@ -53,6 +58,43 @@ impl WalletEvents for SqliteWallet {
         };
         let rows = sqlx::query(WRITTEN).bind(after).bind(EVENT_FEEDS_LOOK_MAX).fetch_all(self.readers()?);
         feeds_of(shard, end, &rows.await.map_err(unavailable)?)
+    }
+
+    async fn events_behind(&self, _shard: u8, after: i64, rows_max: u32) -> Result<EventsBehind, WalletError> {
+        let end = sqlx::query(END).fetch_one(self.readers()?).await.map_err(unavailable)?;
+        let text = format!(
+            "SELECT {EVENT_COLUMNS}, e.is_copy FROM event e WHERE e.position > ?1 ORDER BY e.position LIMIT ?2"
+        );
+        let rows = sqlx::query(&text).bind(after).bind(rows_max).fetch_all(self.readers()?);
+        behind(&rows.await.map_err(unavailable)?, rows_max, (after, end.int(0)?, end.int(1)?), |_| true)
+    }
+
+    async fn take_webhook(
+        &self,
+        _shard: u8,
+        by: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<WebhookPlace>, WalletError> {
+        self.writable()?;
+        let mut writer = self.file.writer().await?;
+        let taken = sqlx::query(TAKE_WEBHOOK).bind(by).bind(until.millis()).bind(now.millis());
+        let taken = taken.execute(&mut *writer).await.map_err(unavailable)?;
+        if taken.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let row = sqlx::query(WEBHOOK).fetch_one(&mut *writer).await.map_err(unavailable)?;
+        writer.committed()?;
+        Ok(Some(webhook_place(&row)?))
+    }
+
+    async fn leave_webhook(&self, _shard: u8, by: &str, place: WebhookPlace) -> Result<bool, WalletError> {
+        self.writable()?;
+        let mut writer = self.file.writer().await?;
+        let left = sqlx::query(LEAVE_WEBHOOK).bind(by).bind(place.position).bind(place.failures);
+        let left = left.bind(place.due_at.millis()).execute(&mut *writer).await.map_err(unavailable)?;
+        writer.committed()?;
+        Ok(left.rows_affected() == 1)
     }
 
     async fn purge_events(&self, _shard: u8, before: Timestamp, limit: u32) -> Result<u32, WalletError> {
