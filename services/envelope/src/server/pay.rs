@@ -1,6 +1,6 @@
 //! Pay: the debit in the wallet, then the activation.
 
-use hongbao_core::event::Note;
+use hongbao_core::event::{Note, NoteWhen};
 use hongbao_core::limits::ID_AGE_DAYS_MAX;
 use hongbao_core::wire::EnvelopeView;
 use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp, Transfer, TransferId, TransferOutcome};
@@ -79,9 +79,12 @@ async fn activate(
         Some(now) => now,
         None => paid_at(wallet, envelope.id).await?,
     };
-    // Its audience has it before it can be opened: what comes first stands first.
-    if let Some(note) = Note::paid_for_audience(envelope, paid_at) {
-        wallet.transfer_noting(Vec::new(), vec![note]).await?;
+    // Before it can be opened: what comes first stands first. A charge that has paid it has noted nothing of it.
+    let own = Note { when: NoteWhen::New, ..Note::paid(envelope, paid_at) };
+    let own = Some(own).filter(|_| newly_paid_at.is_none());
+    let notes: Vec<Note> = own.into_iter().chain(Note::paid_for_audience(envelope, paid_at)).collect();
+    if !notes.is_empty() {
+        wallet.transfer_noting(Vec::new(), notes).await?;
     }
     let expires_at = paid_at.plus_millis(envelope.lifetime_ms);
     let activated = store.activate(envelope.id, expires_at).await?;
