@@ -50,6 +50,12 @@ pub enum Call {
     Permits,
     /// Changes their cap.
     SetPermits,
+    /// Lists the users whose money is frozen.
+    FrozenUsers,
+    /// Freezes a user, or sets one free.
+    SetFrozenUser,
+    /// Lists what operators have frozen and set free of a user.
+    FreezeLog,
     /// Makes a token for anybody.
     DevToken,
     /// Makes money.
@@ -134,7 +140,7 @@ pub struct CallInfo {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 23] = [
+    pub const ALL: [Call; 26] = [
         Call::Grab,
         Call::Open,
         Call::Pay,
@@ -154,6 +160,9 @@ impl Call {
         Call::EventStream,
         Call::Permits,
         Call::SetPermits,
+        Call::FrozenUsers,
+        Call::SetFrozenUser,
+        Call::FreezeLog,
         Call::DevToken,
         Call::DevTopUp,
         Call::Document,
@@ -173,6 +182,7 @@ impl Call {
                 problems: &[
                     (Code::IdConflict, "only at a server itself, if the request names an id that exists"),
                     (Code::Misdirected, ITSELF),
+                    (Code::Frozen, ""),
                     (Code::IdempotencyConflict, "the key was used with another body"),
                     (Code::Cancelled, "the envelope of this key was not made or paid in time, and is gone"),
                     (
@@ -185,6 +195,7 @@ impl Call {
             Call::Pay => CallInfo {
                 problems: &[
                     (Code::InsufficientFunds, ""),
+                    (Code::Frozen, ""),
                     (Code::NotSender, ""),
                     (Code::NotFound, ""),
                     (Code::Cancelled, ""),
@@ -194,11 +205,16 @@ impl Call {
             },
             Call::Grab => CallInfo {
                 changes: false,
-                problems: &[(Code::NotInvited, ""), (Code::NotFound, "")],
+                problems: &[(Code::NotInvited, ""), (Code::Frozen, ""), (Code::NotFound, "")],
                 ..changing("/v1/envelopes/{id}/grab")
             },
             Call::Open => CallInfo {
-                problems: &[(Code::TicketInvalid, ""), (Code::NotFound, ""), (Code::OutcomeUnknown, ASK_AGAIN)],
+                problems: &[
+                    (Code::TicketInvalid, ""),
+                    (Code::Frozen, ""),
+                    (Code::NotFound, ""),
+                    (Code::OutcomeUnknown, ASK_AGAIN),
+                ],
                 ..changing("/v1/envelopes/{id}/open")
             },
             Call::Detail => CallInfo {
@@ -226,6 +242,7 @@ impl Call {
                 problems: &[
                     (Code::InsufficientFunds, ""),
                     (Code::NotFound, NO_PROVIDER),
+                    (Code::Frozen, ""),
                     (Code::OutcomeUnknown, "look at your payouts, or ask again under the same key"),
                 ],
                 ..ordering("/v1/payouts")
@@ -257,6 +274,22 @@ impl Call {
                 routing: Routing::Nowhere,
                 problems: &[(Code::Forbidden, "")],
                 ..changing("/v1/operator/permits")
+            },
+            Call::FrozenUsers => CallInfo {
+                routing: Routing::Nowhere,
+                problems: &[(Code::Forbidden, "")],
+                ..reading("/v1/operator/frozen-users")
+            },
+            Call::SetFrozenUser => CallInfo {
+                method: Method::Put,
+                routing: Routing::Nowhere,
+                problems: &[(Code::Forbidden, ""), (Code::OutcomeUnknown, ASK_AGAIN)],
+                ..changing("/v1/operator/frozen-users")
+            },
+            Call::FreezeLog => CallInfo {
+                routing: Routing::Nowhere,
+                problems: &[(Code::Forbidden, "")],
+                ..reading("/v1/operator/freeze-log")
             },
             Call::DevToken => CallInfo {
                 changes: false,

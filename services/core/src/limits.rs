@@ -92,6 +92,16 @@ pub const PAGE_MAX: u32 = 500;
 pub const PAGE_DEFAULT: u32 = 100;
 /// Milliseconds for which the key of a request is kept, at least: two days.
 pub const REQUEST_KEYS_KEPT_MS: i64 = 2 * 86_400_000;
+/// Characters of an operator's reason for freezing a user.
+pub const FREEZE_REASON_CHARS_MAX: usize = 500;
+/// Users of one database of the wallet who are frozen at the same time, as far as servers read them.
+pub const FROZEN_USERS_MAX: u32 = 100_000;
+/// Changes of one user's freeze that are shown.
+pub const FREEZE_LOG_SHOWN_MAX: u32 = 100;
+/// How often a server reads who is frozen: an opening by somebody who is frozen is refused after this and one reading.
+pub const FROZEN_READ_EVERY: Duration = Duration::from_secs(1);
+/// How long a database of the wallet may take to say whether that has changed, before it is asked again.
+pub const FROZEN_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// Digits of the cursor of a page.
 pub const CURSOR_DIGITS_MAX: usize = 18;
 /// Fen that one top-up may bring: ten million yuan.
@@ -613,6 +623,8 @@ const _: () = assert!(EXPORT_ANSWER_WITHIN.as_secs() < EXPORT_READ_WITHIN.as_sec
 const _: () = assert!(EXPORT_READ_WITHIN.as_secs() < EXPORT_FILE_WITHIN.as_secs());
 const _: () = assert!(*EXPORT_AFTER_DAYS.start() >= *SEAL_AFTER_DAYS.start(), "only what is sealed is exported");
 const _: () = assert!(REQUEST_KEYS_KEPT_MS > NEW_ID_AGE_DAYS_MAX * 86_400_000, "what is made under a key keeps its id");
+const _: () =
+    assert!(FROZEN_READ_EVERY.as_millis() + 2 * FROZEN_ANSWER_WITHIN.as_millis() <= 2_000, "no opening 2 s later");
 const _: () = assert!(LEFT_AFTER_DAYS_MIN > NEW_ID_AGE_DAYS_MAX + 1);
 const _: () = assert!(ID_AHEAD_MS_MAX < ID_AHEAD_DAYS_MAX * 86_400_000);
 const _: () = assert!(HEAD_READ_MS_MAX <= IDLE_MS_MAX, "a head that began must not outlast an idle connection");

@@ -30,6 +30,8 @@ pub enum Code {
     RehearsalRefused,
     /// The ticket is another's, of another envelope, expired or made up.
     TicketInvalid,
+    /// An operator has frozen the caller.
+    Frozen,
     /// The balance does not suffice.
     InsufficientFunds,
     /// The envelope was never paid, and never will be.
@@ -62,7 +64,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 26] = [
+    pub const ALL: [Code; 27] = [
         Code::InvalidRequest,
         Code::BadRequest,
         Code::UriTooLong,
@@ -75,6 +77,7 @@ impl Code {
         Code::RehearsalOff,
         Code::RehearsalRefused,
         Code::TicketInvalid,
+        Code::Frozen,
         Code::InsufficientFunds,
         Code::Cancelled,
         Code::IdConflict,
@@ -106,6 +109,7 @@ impl Code {
             Code::RehearsalOff => ("rehearsal_off", 403, "Rehearsals are not taken here", false),
             Code::RehearsalRefused => ("rehearsal_refused", 403, "An operator's mark is needed", false),
             Code::TicketInvalid => ("ticket_invalid", 403, "The ticket is not valid", false),
+            Code::Frozen => ("frozen", 403, "The caller's money is frozen", false),
             Code::InsufficientFunds => ("insufficient_funds", 402, "The balance does not suffice", false),
             Code::Cancelled => ("cancelled", 409, "The envelope was cancelled", false),
             Code::IdConflict => ("id_conflict", 409, "The id was used for something else", false),
@@ -154,6 +158,10 @@ impl Code {
             Code::RehearsalRefused => "Put one good token of an operator into the header `x-hongbao-rehearsal`.",
             Code::TicketInvalid => {
                 "Grab again, and open with the new ticket. If the opening had happened, that grab answers `opened`."
+            }
+            Code::Frozen => {
+                "Have the user turn to the operator of the service, who has frozen the balance and can set it free. The \
+                 money stays where it is."
             }
             Code::InsufficientFunds => {
                 "Have the user put money into the balance, then repeat the request. No money was moved."

@@ -192,6 +192,11 @@ impl SystemBalances {
 }
 
 impl TransferKind {
+    /// Whether it is refused where an operator has frozen the user. (A payout is refused as an order.)
+    pub const fn is_refused_to_frozen(self) -> bool {
+        matches!(self, TransferKind::Send)
+    }
+
     /// Every kind.
     pub const ALL: [TransferKind; 10] = [
         TransferKind::TopUp,
@@ -333,4 +338,6 @@ pub enum TransferOutcome {
     Conflict,
     /// The balance would not fit into 64 bits.
     Overflow,
+    /// An operator has frozen the user: no money leaves the balance. The id is still free.
+    Frozen,
 }

@@ -30,6 +30,7 @@ pub mod answer;
 pub mod context;
 pub mod event_tail;
 pub mod feeds;
+mod frozen;
 mod held;
 pub mod live;
 mod live_envelope;

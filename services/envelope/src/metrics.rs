@@ -107,6 +107,8 @@ pub struct ServerMetrics {
     pub live_envelopes: Gauge,
     /// Requests under a key.
     pub keyed: KeyedMetrics,
+    /// Users who are frozen, as far as it is known here.
+    pub frozen_users: Gauge,
 }
 
 impl ServerMetrics {
@@ -118,6 +120,7 @@ impl ServerMetrics {
             queue_depth: Family::default(),
             live_envelopes: Gauge::default(),
             keyed: KeyedMetrics::register(registry),
+            frozen_users: Gauge::default(),
             shared: LaneMetrics {
                 queue_depth: Gauge::default(),
                 queue_wait: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
@@ -150,6 +153,7 @@ impl ServerMetrics {
             "Batches that failed and were decided again",
             shared.failed_batches.clone(),
         );
+        registry.register("hongbao_frozen_users", "Users whose openings are refused", metrics.frozen_users.clone());
         registry.register("hongbao_live_envelopes", "Envelopes in memory", metrics.live_envelopes.clone());
         let durability = Info::new(vec![("durability", durability.to_owned())]);
         registry.register(

@@ -50,6 +50,9 @@ pub enum Refusal {
     /// There is no provider.
     #[error("there is no payment provider here")]
     NoProvider,
+    /// An operator has frozen the caller.
+    #[error("your balance is frozen: no money goes out of it, and nothing is opened")]
+    Frozen,
     /// It was not paid in time.
     #[error("the envelope was not paid in time and is cancelled")]
     Cancelled,
@@ -147,6 +150,7 @@ impl From<Refusal> for Problem {
             Refusal::NotSender => Code::NotSender,
             Refusal::NotInvited => Code::NotInvited,
             Refusal::TicketInvalid => Code::TicketInvalid,
+            Refusal::Frozen => Code::Frozen,
             Refusal::InsufficientFunds => Code::InsufficientFunds,
             Refusal::Cancelled => Code::Cancelled,
             Refusal::Busy => Code::Busy,

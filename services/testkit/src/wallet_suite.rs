@@ -15,6 +15,7 @@
 mod batches;
 mod books;
 mod events;
+mod freezes;
 mod guards;
 mod ids;
 mod orders;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 pub use self::batches::*;
 pub use self::books::*;
 pub use self::events::*;
+pub use self::freezes::*;
 pub use self::guards::*;
 pub use self::ids::*;
 pub use self::orders::*;
@@ -79,6 +81,12 @@ macro_rules! wallet_behaviours {
             an_event_that_rests_on_a_transfer_is_written_with_it_alone
             feeds_are_read_each_from_its_own_place
             a_journal_s_end_is_an_event_of_its_own
+            a_frozen_user_pays_nothing_and_keeps_and_gets_money
+            what_a_frozen_user_has_paid_stays_paid
+            who_is_frozen_is_listed_with_the_reason_and_the_log_has_it_all
+            a_freeze_that_changes_nothing_is_not_logged
+            the_money_of_a_frozen_user_is_not_paid_out_and_a_charge_stays_in_the_balance
+            a_freeze_stops_payments_that_are_under_way
             an_idle_wallet_answers_and_tells_its_durability
             a_charge_that_succeeds_is_in_the_balance_once
             a_payout_is_taken_from_the_balance_first

@@ -3,7 +3,7 @@
 //! Deciding happens in memory and writing comes after it, so that a refusal has
 //! nothing to roll back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hongbao_core::{Fen, SystemBalances, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 
@@ -30,6 +30,8 @@ pub(crate) struct PostingPlan<'a> {
     held: HashMap<TransferId, Content>,
     /// Balances of the batch's users; who is absent has nothing.
     users: HashMap<UserId, Fen>,
+    /// Those of them whose money stays where it is.
+    frozen: HashSet<UserId>,
     system: SystemBalances,
     posts: Vec<Post<'a>>,
 }
@@ -55,6 +57,16 @@ impl<'a> PostingPlan<'a> {
         self.held.get(&id).map(|held| held.kind)
     }
 
+    /// Whether an operator has frozen a user who pays in this batch, or is to be paid out.
+    pub fn is_frozen(&self, user: &UserId) -> bool {
+        self.frozen.contains(user)
+    }
+
+    /// Takes in that an operator has frozen a user.
+    pub fn freeze(&mut self, user: UserId) {
+        self.frozen.insert(user);
+    }
+
     /// Executes one transfer, or says why not. Only [`TransferOutcome::Done`] changes anything.
     ///
     /// A transfer that contradicts itself is a conflict: its id is for something else.
@@ -64,6 +76,9 @@ impl<'a> PostingPlan<'a> {
         }
         if let Some(held) = self.held.get(&transfer.id) {
             return repeated(held, transfer);
+        }
+        if transfer.kind.is_refused_to_frozen() && self.frozen.contains(&transfer.user) {
+            return TransferOutcome::Frozen;
         }
         let before = self.users.get(&transfer.user).copied().unwrap_or(Fen::ZERO);
         let after = match transfer.kind.user_sign() {
@@ -106,4 +121,10 @@ fn repeated(held: &Content, asked: &Transfer) -> TransferOutcome {
         }
         _ => TransferOutcome::Conflict,
     }
+}
+
+/// The users of whom it has to be known whether they are frozen.
+pub(crate) fn asked_if_frozen<'a>(transfers: &[&'a Transfer]) -> BTreeSet<&'a UserId> {
+    let asked = |kind: TransferKind| kind.is_refused_to_frozen() || kind == TransferKind::Payout;
+    transfers.iter().filter(|transfer| asked(transfer.kind)).map(|transfer| &transfer.user).collect()
 }

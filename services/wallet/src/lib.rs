@@ -11,6 +11,7 @@
 
 mod error;
 mod events;
+mod freezes;
 mod guards;
 mod ledger;
 mod months;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use self::error::WalletError;
 pub use self::events::{EventsBehind, FeedsPage, FeedsWritten, WalletEvents, WebhookPlace};
+pub use self::freezes::{FreezeChange, FreezeVersion, SetFrozen, WalletFreezes};
 pub use self::guards::{NewEnvelope, Reserved, WalletGuards};
 pub use self::months::{
     Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,
@@ -97,7 +99,7 @@ pub struct Line {
 /// that say what an earlier transfer has done.
 #[async_trait]
 pub trait Wallet:
-    WalletReads + WalletScans + WalletMonths + WalletGuards + Orders + WalletEvents + Barrier + 'static
+    WalletReads + WalletScans + WalletMonths + WalletGuards + WalletFreezes + Orders + WalletEvents + Barrier + 'static
 {
     /// Executes transfers, each at most once; durable when it returns. One outcome
     /// for each, in the same order. A refused transfer does not disturb its

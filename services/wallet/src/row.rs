@@ -4,7 +4,7 @@ use hongbao_core::{Fen, Timestamp, Transfer, TransferId, TransferKind, UserId};
 use hongbao_database::row::StoredRow;
 
 use crate::ledger::Content;
-use crate::{Line, Posted, WalletError};
+use crate::{FreezeChange, Line, Posted, WalletError};
 
 /// Names and numbers of the kinds, as stored. They must never change.
 const KINDS: [(TransferKind, i64); 10] = [
@@ -60,6 +60,21 @@ pub(crate) const LINE_COLUMNS: &str = "t.id, t.user_id, t.kind, t.amount_fen, t.
 pub(crate) fn line(row: &impl StoredRow) -> Result<Line, WalletError> {
     let Posted { position, transfer } = posted(row)?;
     Ok(Line { position, transfer, balance_fen: row.int(6)?, before_fen: row.int_or_null(7)?.unwrap_or(0) })
+}
+
+/// Reads `user_id, is_frozen, reason, operator_id, at_ms`.
+pub(crate) fn freeze_change(row: &impl StoredRow) -> Result<FreezeChange, WalletError> {
+    let user = |column| {
+        let name = row.text(column)?;
+        UserId::parse(name).ok_or_else(|| WalletError::Damaged(format!("a freeze is of or by a user {name:?}")))
+    };
+    Ok(FreezeChange {
+        user: user(0)?,
+        is_frozen: row.int(1)? != 0,
+        reason: row.text(2)?.to_owned(),
+        operator: user(3)?,
+        at: Timestamp::from_millis(row.int(4)?),
+    })
 }
 
 /// A balance of this user.

@@ -163,7 +163,11 @@ impl Activator {
                     rows += 1;
                 }
                 Outcome::AlreadyPaid => paid.push(envelope.clone()),
-                Outcome::InsufficientFunds | Outcome::Cancelled | Outcome::Conflict | Outcome::Overflow => {
+                Outcome::InsufficientFunds
+                | Outcome::Cancelled
+                | Outcome::Conflict
+                | Outcome::Overflow
+                | Outcome::Frozen => {
                     tracing::error!(envelope_id = %envelope.id, ?outcome, "an unpaid envelope cannot be cancelled");
                 }
             }

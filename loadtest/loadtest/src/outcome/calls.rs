@@ -14,6 +14,7 @@ pub const fn name(call: Call) -> Option<&'static str> {
         Call::Balance | Call::Transfers | Call::Envelopes | Call::Events | Call::EventStream => None,
         Call::Charge | Call::Charges | Call::ShowCharge | Call::Payout | Call::Payouts | Call::ShowPayout => None,
         Call::ProviderNotification => None,
+        Call::FrozenUsers | Call::SetFrozenUser | Call::FreezeLog => None,
         Call::Permits | Call::SetPermits | Call::DevToken | Call::DevTopUp | Call::Document | Call::Docs => None,
     }
 }

@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::traffic::App;
-use super::{envelopes, event_stream, events, operator, orders, wallet};
+use super::{envelopes, event_stream, events, freezes, operator, orders, wallet};
 
 /// The calls that every service has, with their part of the document.
 pub(super) fn calls() -> OpenApiRouter<App> {
@@ -26,4 +26,6 @@ pub(super) fn calls() -> OpenApiRouter<App> {
         .routes(routes!(events::events))
         .routes(routes!(event_stream::stream))
         .routes(routes!(operator::permits, operator::set_permits))
+        .routes(routes!(freezes::frozen_users, freezes::set_frozen_user))
+        .routes(routes!(freezes::freeze_log))
 }

@@ -4,6 +4,7 @@ pub mod dev;
 pub mod envelopes;
 pub mod event_stream;
 pub mod events;
+pub mod freezes;
 mod handlers;
 mod hot;
 pub mod openapi;

@@ -32,6 +32,7 @@ impl Server {
         let now = self.parts.clock.now();
         let keyed = key.map(|key| KeyedRequest::new(KeyedCall::Create, key, &request));
         let birth = CreationContext { id, sender: caller.user.clone(), seed, now };
+        self.check_not_frozen(caller.user)?;
         self.check_new(id, now)?;
         let envelope = request.into_envelope(birth, &self.parts.limits)?;
         match keyed {

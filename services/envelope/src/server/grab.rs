@@ -40,7 +40,10 @@ impl Server {
             return Ok(GrabAnswer::Outcome(Outcome::opened(&opened, true)));
         }
         Ok(match state {
-            State::Active => GrabAnswer::Ready(self.ready(id, caller.user, now)),
+            State::Active => {
+                self.check_not_frozen(caller.user)?;
+                GrabAnswer::Ready(self.ready(id, caller.user, now))
+            }
             State::Finished => GrabAnswer::Outcome(Outcome::Empty),
             State::Refunded => GrabAnswer::Outcome(Outcome::Expired),
             State::Expired => {

@@ -6,6 +6,7 @@
 
 mod create;
 mod detail;
+mod freeze;
 mod grab;
 mod open;
 mod options;
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 use crate::answer::OpenAnswer;
 use crate::context::OpeningContext;
 use crate::event_tail::EventTail;
+use crate::frozen::FrozenUsers;
 use crate::held::HeldIds;
 use crate::lane::{Lane, LaneQueue};
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
@@ -83,14 +85,16 @@ pub struct Server {
     direct: Arc<OpeningContext>,
     events: Arc<EventTail>,
     keyed: KeyedMetrics,
+    frozen: Arc<FrozenUsers>,
 }
 
-/// The tasks of a server: its lanes, its sweeper, and what reads the fence.
+/// The tasks of a server: its lanes, its sweeper, and what reads the fence and who is frozen.
 pub struct ServerTasks {
     lanes: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
     fence: JoinHandle<()>,
     events: JoinHandle<()>,
+    frozen: JoinHandle<()>,
     permits: Arc<dyn Permits>,
 }
 
@@ -105,6 +109,7 @@ impl ServerTasks {
         self.sweeper.abort();
         self.fence.abort();
         self.events.abort();
+        self.frozen.abort();
         self.permits.close().await;
     }
 }
@@ -154,11 +159,14 @@ impl Server {
         let fence = tokio::spawn(held.clone().follow_forever(parts.store.clone()));
         let (streams_max, of_user_max) = (parts.options.event_streams_max, parts.options.event_streams_of_user_max);
         let events = Arc::new(EventTail::new(streams_max, of_user_max, registry));
-        let following = events.follow(parts.wallet.clone());
-        let tasks = ServerTasks { lanes: tasks, sweeper, fence, events: following, permits: parts.permits.clone() };
+        let tailing = events.follow(parts.wallet.clone());
+        let frozen = Arc::new(FrozenUsers::new(metrics.frozen_users.clone()));
+        let following = tokio::spawn(frozen.clone().follow_forever(parts.wallet.clone()));
+        let permits = parts.permits.clone();
+        let tasks = ServerTasks { lanes: tasks, sweeper, fence, events: tailing, frozen: following, permits };
         let presence = Presence::new(parts.clock.now());
         let keyed = metrics.keyed.clone();
-        (Arc::new(Server { parts, held, live, presence, lanes, direct, events, keyed }), tasks)
+        (Arc::new(Server { parts, held, live, presence, lanes, direct, events, keyed, frozen }), tasks)
     }
 
     /// An id for a new envelope that is ours, where no gateway has minted one.
@@ -200,6 +208,11 @@ impl Server {
     /// The clock.
     pub fn clock(&self) -> &dyn Clock {
         &*self.parts.clock
+    }
+
+    /// Refuses who is known to be frozen.
+    fn check_not_frozen(&self, user: &UserId) -> Result<(), Refusal> {
+        if self.frozen.contains(user) { Err(Refusal::Frozen) } else { Ok(()) }
     }
 
     fn check_ours(&self, id: EnvelopeId) -> Result<(), Refusal> {

@@ -51,7 +51,12 @@ impl Server {
         if !self.parts.tickets.admits(ticket, id, caller.user, now) {
             return Err(Refusal::TicketInvalid);
         }
-        self.decide(id, caller.user, true, time_left, now).await
+        // A frozen user is answered as ever what is final; nothing is opened.
+        let is_frozen = self.frozen.contains(caller.user);
+        match self.decide(id, caller.user, !is_frozen, time_left, now).await {
+            Err(Refusal::Busy) if is_frozen => Err(Refusal::Frozen),
+            answer => answer,
+        }
     }
 
     /// What a lane, or the database without one, says to `user`. Unless it `opens`, it only

@@ -44,6 +44,7 @@ impl Server {
                 Ok(OrderView::from(&sent.order))
             }
             OrderOpening::InsufficientFunds => Err(Refusal::InsufficientFunds),
+            OrderOpening::Frozen => Err(Refusal::Frozen),
             other => Err(Refusal::Internal(format!("a new order ended as {other:?}"))),
         }
     }

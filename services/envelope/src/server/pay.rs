@@ -60,6 +60,7 @@ async fn pay_and_activate(
             activate(store, wallet, envelope, newly_paid_at).await.map_err(Refusal::after_a_transfer)
         }
         Some(TransferOutcome::InsufficientFunds) => Err(Refusal::InsufficientFunds),
+        Some(TransferOutcome::Frozen) => Err(Refusal::Frozen),
         Some(TransferOutcome::Cancelled) => {
             store.cancel(envelope.id).await?;
             Err(Refusal::Cancelled)

@@ -281,6 +281,7 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::LeaveWebhook
         | WalletVerb::Reserve
         | WalletVerb::PurgeKeys
+        | WalletVerb::SetFrozen
         | WalletVerb::OpenOrder
         | WalletVerb::TakeUpOrders
         | WalletVerb::ChangeOrders
@@ -296,6 +297,8 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::Find
         | WalletVerb::OfEnvelopes
         | WalletVerb::Scan
+        | WalletVerb::FreezeLog
+        | WalletVerb::FrozenUsers
         | WalletVerb::Accounts
         | WalletVerb::LedgerEnd
         | WalletVerb::Months

@@ -16,9 +16,10 @@ use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use hongbao_wallet::{
-    AccountRow, Boundaries, Changed, EventsBehind, FeedsPage, FeedsWritten, LedgerEnd, Line, MonthAttempt, MonthPart,
-    MonthRow, NewEnvelope, OrderChange, OrderOpening, Orders, Posted, Reserved, ShardPlace, TakenUp, UnfinishedOrders,
-    UserAt, Wallet, WalletError, WalletEvents, WalletGuards, WalletMonths, WalletReads, WalletScans, WebhookPlace,
+    AccountRow, Boundaries, Changed, EventsBehind, FeedsPage, FeedsWritten, FreezeChange, FreezeVersion, LedgerEnd,
+    Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, OrderChange, OrderOpening, Orders, Posted, Reserved,
+    SetFrozen, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet, WalletError, WalletEvents, WalletFreezes,
+    WalletGuards, WalletMonths, WalletReads, WalletScans, WebhookPlace,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -46,6 +47,9 @@ pub enum WalletVerb {
     SealMonth,
     Reserve,
     PurgeKeys,
+    SetFrozen,
+    FreezeLog,
+    FrozenUsers,
     Books,
     OpenOrder,
     Order,
@@ -237,4 +241,13 @@ with_faults! { WalletEvents {
     TakeWebhook => take_webhook(shard: u8, by: &str, now: Timestamp, until: Timestamp) -> Option<WebhookPlace>;
     LeaveWebhook => leave_webhook(shard: u8, by: &str, place: WebhookPlace) -> bool;
     PurgeEvents => purge_events(shard: u8, before: Timestamp, limit: u32) -> u32;
+} }
+
+with_faults! { WalletFreezes {
+    SetFrozen => set_frozen(change: &FreezeChange) -> SetFrozen;
+    FreezeLog => freeze_log(user: &UserId, limit: u32) -> Vec<FreezeChange>;
+    FrozenUsers => frozen_users(shard: u8) -> Vec<FreezeChange>;
+    [async fn freeze_versions(&self) -> Vec<FreezeVersion> {
+        self.inner.now().freeze_versions().await
+    }]
 } }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hongbao_core::limits::{ORDER_CLAIM_MS, PAYOUT_RETURN_EVERY_MS};
 use hongbao_core::order::{Answer, Attention, Happened, Request};
 use hongbao_core::{Order, OrderId, OrderKind, OrderState, Timestamp, TransferKind, TransferOutcome};
-use hongbao_wallet::{Changed, OrderChange, OrderOpening, TakenUp, Wallet};
+use hongbao_wallet::{Changed, FreezeChange, OrderChange, OrderOpening, TakenUp, Wallet};
 
 use super::{NOON, balance, cancel, envelope, fen, one, send, top_up, user};
 
@@ -210,4 +210,31 @@ pub async fn orders_are_listed_newest_first(wallet: Arc<dyn Wallet>) {
     assert_eq!(ids(&wallet.orders(&user("ann"), OrderKind::Charge, Some(id(3)), 3).await.unwrap()), [id(2), id(1)]);
     assert!(wallet.orders(&user("ann"), OrderKind::Payout, None, 3).await.unwrap().is_empty());
     assert!(!wallet.hint(id(99), NOON).await.unwrap(), "there is none");
+}
+
+/// Not a fen goes out, be it for an envelope, as a payout, or back to where it came from.
+pub async fn the_money_of_a_frozen_user_is_not_paid_out_and_a_charge_stays_in_the_balance(wallet: Arc<dyn Wallet>) {
+    one(&wallet, top_up(1, "ann", 500)).await;
+    let for_envelope = Order { envelope: Some(envelope(1)), ..order(1, OrderKind::Charge, "ann", 100) };
+    assert_eq!(open(&wallet, for_envelope.clone()).await, OrderOpening::Opened(for_envelope.clone()));
+    let freeze = |is_frozen| FreezeChange {
+        user: user("ann"),
+        is_frozen,
+        reason: "why".to_owned(),
+        operator: user("op"),
+        at: NOON,
+    };
+    wallet.set_frozen(&freeze(true)).await.unwrap();
+    let payout = order(2, OrderKind::Payout, "ann", 400);
+    assert_eq!(open(&wallet, payout.clone()).await, OrderOpening::Frozen);
+    assert_eq!(wallet.find_orders(&[payout.id]).await.unwrap(), [], "a refusal stores nothing");
+    let TakenUp { order: before, .. } = wallet.take_up_orders(NOON, 10).await.unwrap().remove(0);
+    let after = before.answered(Some(Answer::Succeeded(happened(100))), NOON);
+    let refund = Some(order(3, OrderKind::Refund, "ann", 100));
+    let change = OrderChange { before, after, may_pay: true, refund };
+    let changed = wallet.change_orders(vec![change]).await.unwrap();
+    assert!(matches!(changed[..], [Changed::Done { payment: Some(TransferOutcome::Frozen), .. }]), "{changed:?}");
+    assert_eq!((balance(&wallet, "ann").await, books(&wallet).await), (600, (100, 0)));
+    wallet.set_frozen(&freeze(false)).await.unwrap();
+    assert_eq!(open(&wallet, payout.clone()).await, OrderOpening::Opened(payout));
 }

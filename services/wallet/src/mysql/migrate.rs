@@ -62,6 +62,13 @@ pub(super) const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 7,
     },
+    // Earlier programs would let a frozen user pay.
+    Migration {
+        name: "0008_freezes",
+        sql: include_str!("../../../../sql/mysql/wallet/0008_freezes.sql"),
+        target: Target::Database,
+        version: 8,
+    },
 ]);
 /// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");
@@ -199,7 +206,7 @@ async fn is_galera(lease: &mut Lease) -> Result<bool, QueryError> {
 
 /// The unique keys that a database must have; those of transfers see to it that each is written once (I6), that
 /// of requests that a key stands for one id.
-const KEYS: [(&str, &str); 20] = [
+const KEYS: [(&str, &str); 21] = [
     ("transfer", "position"),
     ("transfer", "id"),
     ("ledger", "one"),
@@ -219,6 +226,7 @@ const KEYS: [(&str, &str); 20] = [
     ("event", "subject,series,feed,last_seq"),
     ("event_end", "one"),
     ("webhook", "one"),
+    ("freeze_log", "number"),
     BARRIER_KEY,
 ];
 

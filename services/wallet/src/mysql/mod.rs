@@ -13,7 +13,8 @@
 //! | `transfer`, for up to 2,048 transfers of any number of callers | 3 in each shard (read, write, commit), the shards at the same time |
 //! | the same where an id is taken or a transfer is not to be written | up to 3 more: it is taken back and read again with the ids |
 //! | the same after a deadlock (error 1213, on a cluster also at the commit) | 3 more each time, at most 8 times in all |
-//! | `reserve` | 3 |
+//! | `reserve`, `set_frozen` | 3 |
+//! | `freeze_versions` | 1 in each shard |
 //! | `balance`, `history` | 1 |
 //! | `find`, `of_envelopes`, whose ids do not tell the user | 1 in each shard, at the same time |
 //! | `scan`, a page | 1 in each shard that it reaches, and 1 for each 500 users there |
@@ -23,6 +24,7 @@
 mod before;
 mod events;
 mod fence;
+mod freezes;
 mod guards;
 mod layout;
 mod migrate;

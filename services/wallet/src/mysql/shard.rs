@@ -234,7 +234,7 @@ impl Shard {
     }
 
     /// The rows of a text; one round trip.
-    async fn ask_for(&self, text: &str) -> Result<Vec<MySqlRow>, WalletError> {
+    pub async fn ask_for(&self, text: &str) -> Result<Vec<MySqlRow>, WalletError> {
         let try_fetch = || async {
             let lease = self.connections.lease().await?;
             let limit = lease.limit();

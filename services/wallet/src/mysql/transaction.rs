@@ -27,7 +27,7 @@ use super::noting;
 use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use super::transact::{Write, transact};
 use crate::events::{EventPlan, looked_up};
-use crate::ledger::PostingPlan;
+use crate::ledger::{PostingPlan, asked_if_frozen};
 use crate::orders::tables::{ORDER_ROW, Writes};
 use crate::row::{self, code_of, content};
 use crate::writer::{Transact, TransactError};
@@ -39,6 +39,7 @@ const HELD_ROW: i64 = 1;
 const BALANCE_ROW: i64 = 2;
 const EVENT_END_ROW: i64 = 4;
 const WRITTEN_ROW: i64 = 5;
+const FROZEN_ROW: i64 = 6;
 const _: () = assert!(ORDER_ROW > BALANCE_ROW && ORDER_ROW < EVENT_END_ROW);
 
 /// What the queue of a shard writes to.
@@ -269,6 +270,12 @@ fn text_that_reads(shard: &Shard, asked: Asked<'_>, taken: TakenIds) -> String {
     if transfers.is_empty() {
         return sql;
     }
+    // Credits, which are nearly all, do not ask.
+    let payers = asked_if_frozen(transfers);
+    if !payers.is_empty() {
+        sql.push_str(&text_that_reads_frozen(db, payers.into_iter()));
+        sql.push_str("; ");
+    }
     // One look at the end of each user's history, however long it is. A grouped
     // maximum would leave it to the database whether to read all of it, and without
     // the index's name MySQL reads all transfers backward for a user who has none.
@@ -288,6 +295,16 @@ fn text_that_reads(shard: &Shard, asked: Asked<'_>, taken: TakenIds) -> String {
         ),
     );
     sql
+}
+
+/// The statement that reads who of these users is frozen.
+fn text_that_reads_frozen<'a>(db: &str, users: impl Iterator<Item = &'a UserId>) -> String {
+    let users: Vec<&str> = users.map(UserId::as_str).collect();
+    format!(
+        "SELECT /* frozen */ {FROZEN_ROW}, l.user_id FROM {db}.freeze_log l WHERE l.user_id IN ('{}') AND l.is_frozen = 1 \
+         AND NOT EXISTS (SELECT 1 FROM {db}.freeze_log n WHERE n.user_id = l.user_id AND n.number > l.number)",
+        users.join("','")
+    )
 }
 
 /// What a transaction has read.
@@ -329,6 +346,7 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow], asked: Asked<'_>) -> Result<Loaded
             }
             EVENT_END_ROW => events.set_last_position(row.int(1)?),
             WRITTEN_ROW => noting::hold(&mut events, row)?,
+            FROZEN_ROW => plan.freeze(UserId::parse(row.text(1)?).expect("it was asked for by this name")),
             BALANCE_ROW if row.int_or_null(2)?.is_some() => {
                 let user = UserId::parse(row.text(1)?).expect("it was asked for by this name");
                 let balance = row::balance(row, 2, &user)?;

@@ -30,6 +30,8 @@ pub enum OrderOpening {
     Exists(Order),
     /// The balance does not cover a payout.
     InsufficientFunds,
+    /// An operator has frozen the user: nothing is paid out.
+    Frozen,
     /// The envelope is paid already.
     EnvelopePaid,
     /// The envelope can no longer be paid.

@@ -125,6 +125,9 @@ pub(crate) async fn open(tables: &impl OrderTables, new: &Order) -> Result<Order
             if let Some(one) = orders.into_iter().find(|order| order.state != OrderState::Failed) {
                 return Ok(Writes::none(OrderOpening::Exists(one)));
             }
+            if new.kind == OrderKind::Payout && plan.is_frozen(&new.user) {
+                return Ok(Writes::none(OrderOpening::Frozen));
+            }
             for transfer in possible {
                 if transfer.id.envelope_id().is_some() {
                     match plan.kind_of(transfer.id) {
@@ -246,7 +249,9 @@ fn change_one<'a>(
         let found = possible.iter().find(|transfer| transfer.id == wanted && transfer.user == after.user);
         let outcome = found.map_or(TransferOutcome::Cancelled, |transfer| plan.execute(transfer));
         payment = Some(outcome);
-        if let Some(refund) = refund.as_ref().filter(|_| outcome != TransferOutcome::Done) {
+        // The money of a frozen user stays in the balance.
+        let goes_back = outcome != TransferOutcome::Done && !plan.is_frozen(&after.user);
+        if let Some(refund) = refund.as_ref().filter(|_| goes_back) {
             let mut execute = |transfer: &'a Transfer| plan.execute(transfer);
             for transfer in possible.iter().filter(|transfer| transfer.id.order_id() == Some(refund.id)) {
                 // The charge has just brought what it takes.

@@ -5,12 +5,13 @@
 //! | step | statements |
 //! |---|---|
 //! | begin, commit | 2 |
-//! | which ids are taken, what the balances are | 3 |
+//! | which ids are taken, what the balances are, with payments also who is frozen | 3 or 4 |
 //! | the transfers, by row counts | 1 to 16; 2 for 512, 4 for 1,024, 8 for 2,048 |
 //! | the balances of the system's accounts | 1 |
 //! | events, if there are any: where they end, what stands there, the rows, where they end now | 4 |
 
 mod events;
+mod freezes;
 mod guards;
 mod months;
 mod noting;

@@ -11,7 +11,7 @@ use hongbao_database::row::StoredRow as _;
 
 use super::noting;
 use crate::WalletError;
-use crate::ledger::{Post, PostingPlan};
+use crate::ledger::{Post, PostingPlan, asked_if_frozen};
 use crate::orders::tables::Writes;
 use crate::row::{self, code_of, content, hex};
 use crate::system::{self, ACCOUNTS};
@@ -24,6 +24,8 @@ const ROLLBACK: &str = "ROLLBACK /* wallet transfer */";
 /// Which of the ids are taken, and by what.
 const HELD: &str = "SELECT id, user_id, kind, amount_fen FROM transfer \
      WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
+const WHO_IS_FROZEN: &str = "SELECT value FROM json_each(?1) \
+     WHERE (SELECT is_frozen FROM freeze_log WHERE user_id = value ORDER BY number DESC LIMIT 1)";
 const BALANCES: &str = "SELECT value, \
        (SELECT balance_fen FROM transfer WHERE user_id = value ORDER BY position DESC LIMIT 1) FROM json_each(?1)";
 static SYSTEM: LazyLock<String> = LazyLock::new(|| format!("SELECT {}", system_balances(ACCOUNTS.len())));
@@ -153,9 +155,26 @@ async fn load<'a>(
         let balance = row::balance(&row, 1, &user)?;
         plan.set_user(user, balance);
     }
+    let payers = asked_if_frozen(transfers);
+    if !payers.is_empty() {
+        for user in who_is_frozen(connection, payers.into_iter()).await? {
+            plan.freeze(user);
+        }
+    }
     let row = sqlx::query(&SYSTEM).fetch_one(&mut *connection).await.map_err(unavailable)?;
     plan.set_system(system::balances(&row, 0)?);
     Ok(plan)
+}
+
+/// Who of these users is frozen, within a transaction that writes.
+async fn who_is_frozen<'a>(
+    connection: &mut SqliteConnection,
+    users: impl Iterator<Item = &'a UserId>,
+) -> Result<Vec<UserId>, WalletError> {
+    let list = json_list(users.map(UserId::as_str));
+    let rows = sqlx::query(WHO_IS_FROZEN).bind(list).fetch_all(connection).await.map_err(unavailable)?;
+    let name = |row: &SqliteRow| Ok(UserId::parse(row.text(0)?).expect("it was asked for by this name"));
+    rows.iter().map(name).collect()
 }
 
 async fn write(connection: &mut SqliteConnection, plan: &PostingPlan<'_>) -> Result<(), sqlx::Error> {

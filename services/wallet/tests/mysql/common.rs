@@ -58,8 +58,9 @@ pub async fn empty_homes() -> (Vec<DatabaseServer>, MutexGuard<'static, bool>) {
         if !sql(&shared_nodes(), &format!("SELECT 1 FROM {db}.transfer LIMIT 1")).await.is_empty() {
             sql(&shared_nodes(), &format!("TRUNCATE {db}.transfer")).await;
         }
-        sql(&shared_nodes(), &format!("DELETE FROM {db}.request_key")).await;
-        sql(&shared_nodes(), &format!("DELETE FROM {db}.provider_order")).await;
+        for table in ["request_key", "provider_order", "freeze_log"] {
+            sql(&shared_nodes(), &format!("DELETE FROM {db}.{table}")).await;
+        }
         sql(&shared_nodes(), &format!("DELETE FROM {db}.event; UPDATE {db}.event_end SET last_position = 0")).await;
         let zero = "clearing_fen = 0, top_ups_fen = 0, provider_fen = 0, payouts_fen = 0, last_position = 0";
         sql(&shared_nodes(), &format!("UPDATE {db}.ledger SET {zero}")).await;

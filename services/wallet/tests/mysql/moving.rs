@@ -15,7 +15,7 @@ use hongbao_core::{Order, OrderKind, Slot, Traffic, Transfer};
 use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::{NOON, cancel, open, order, send, top_up, unavailable, user};
 use hongbao_wallet::mysql::{Carried, DatabaseServer, Moved, MysqlWallet, Step, migrate, move_slots, upgrade};
-use hongbao_wallet::{OrderChange, Posted, Wallet, WalletError};
+use hongbao_wallet::{FreezeChange, OrderChange, Posted, Wallet, WalletError};
 
 use crate::common::{audited, options, sql};
 
@@ -98,6 +98,9 @@ async fn a_small_world(wallet: &dyn Wallet) -> Vec<Transfer> {
     assert_eq!(outcomes, vec![Done; all.len()]);
     for (number, name) in users(4).concat().iter().enumerate() {
         wallet.open_order(order(number as u8, OrderKind::Charge, name, 500)).await.unwrap();
+        let reason = format!("为什么 {name}");
+        let freeze = FreezeChange { user: user(name), is_frozen: true, reason, operator: user("op"), at: NOON };
+        wallet.set_frozen(&freeze).await.unwrap();
     }
     // What becomes of them is in the feeds of their users.
     for taken in wallet.take_up_orders(NOON, 100).await.unwrap() {
@@ -119,6 +122,8 @@ async fn seen(wallet: &dyn Wallet) -> BTreeMap<String, (i64, Vec<Transfer>, Vec<
         let history = wallet.history(&user(&name), &[], None, 100).await.unwrap();
         let orders = wallet.orders(&user(&name), OrderKind::Charge, None, 100).await.unwrap();
         assert_eq!(orders.len(), 1, "{name}");
+        let log = wallet.freeze_log(&user(&name), 10).await.unwrap();
+        assert!(matches!(&log[..], [freeze] if freeze.reason == format!("为什么 {name}")), "{log:?}");
         seen.insert(name, (balance, history.into_iter().map(|posted| posted.transfer).collect(), orders));
     }
     seen

@@ -4,8 +4,8 @@
 use std::ops::RangeInclusive;
 
 use hongbao_core::limits::{
-    ACTION_URL_CHARS_MAX, GREETING_CHARS_CEILING, ORDER_FEN_CEILING, PAGE_MAX, PROVIDER_FAILURE_CHARS_MAX,
-    SHARE_FEN_CEILING, SHARES_CEILING, TOKEN_BYTES_MAX,
+    ACTION_URL_CHARS_MAX, FREEZE_LOG_SHOWN_MAX, FREEZE_REASON_CHARS_MAX, GREETING_CHARS_CEILING, ORDER_FEN_CEILING,
+    PAGE_MAX, PROVIDER_FAILURE_CHARS_MAX, SHARE_FEN_CEILING, SHARES_CEILING, TOKEN_BYTES_MAX,
 };
 use hongbao_core::request::GREETING_PATTERN;
 use hongbao_core::user::NAME_PATTERN;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::operator::PERMIT_CAP;
 use super::super::wallet::LISTED;
-use super::bounds::integer;
+use super::bounds::{REASON_PATTERN, integer};
 use super::parts::{cursor_pattern, event_cursor_pattern, extend, id_pattern, schemas, ticket_pattern};
 
 /// RFC 3339, UTC, milliseconds.
@@ -26,8 +26,16 @@ const EVENT_PATTERN: &str = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[a-z]+\
 const TOKEN_PATTERN: &str = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$";
 
 /// Answers whose every field is always there, null where it has no value.
-const WHOLE: [&str; 7] =
-    ["EnvelopeView", "Detail", "TransfersPage", "TransferView", "EnvelopesPage", "OrdersPage", "EventsPage"];
+const WHOLE: [&str; 8] = [
+    "EnvelopeView",
+    "Detail",
+    "TransfersPage",
+    "TransferView",
+    "EnvelopesPage",
+    "OrdersPage",
+    "EventsPage",
+    "FrozenUsersPage",
+];
 /// The id of an order.
 const ORDER_CURSOR_PATTERN: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 
@@ -53,7 +61,7 @@ pub(super) fn bind(document: &mut Value) {
     schemas.insert("TransferKind".to_owned(), kinds);
 }
 
-fn bounds() -> [(&'static str, Value); 18] {
+fn bounds() -> [(&'static str, Value); 21] {
     let total = integer(1..=i64::from(SHARES_CEILING) * SHARE_FEN_CEILING);
     let left = integer(0..=i64::from(SHARES_CEILING) * SHARE_FEN_CEILING);
     let (share, seq) = (integer(1..=SHARE_FEN_CEILING), place(1..=SHARES_CEILING));
@@ -103,6 +111,15 @@ fn bounds() -> [(&'static str, Value); 18] {
             }),
         ),
         ("PermitsView", json!({ "cap": integer(PERMIT_CAP) })),
+        (
+            "FreezeView",
+            json!({
+                "user_id": user, "operator": user, "at": time,
+                "reason": { "pattern": REASON_PATTERN, "maxLength": FREEZE_REASON_CHARS_MAX },
+            }),
+        ),
+        ("FrozenUsersPage", json!({ "users": page, "next_user": user })),
+        ("FreezeLogView", json!({ "changes": { "maxItems": FREEZE_LOG_SHOWN_MAX } })),
         ("DevToken", json!({ "token": { "pattern": TOKEN_PATTERN, "maxLength": TOKEN_BYTES_MAX } })),
         (
             "ProblemBody",

@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use hongbao_core::Limits;
-use hongbao_core::limits::{GROUPS_MAX, PAGE_DEFAULT};
+use hongbao_core::limits::{FREEZE_REASON_CHARS_MAX, GROUPS_MAX, PAGE_DEFAULT};
 use hongbao_core::request::{AudienceType, GREETING_DEFAULT, GREETING_PATTERN};
 use hongbao_core::user::NAME_PATTERN;
 use serde_json::{Map, Value, json};
@@ -15,6 +15,9 @@ use super::super::envelopes::{AFTER_SEQ, PAGE_LIMIT};
 use super::super::operator::PERMIT_CAP;
 use super::names::union;
 use super::parts::{cursor_pattern, event_cursor_pattern, extend, operations, reads_events, schemas, ticket_pattern};
+
+/// An operator's reason: something, without control characters.
+pub(super) const REASON_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 
 /// Writes the bounds into a document that has none.
 ///
@@ -52,6 +55,13 @@ pub(super) fn bind(document: &mut Value, limits: &Limits) {
                 "groups": { "maxItems": GROUPS_MAX, "items": { "pattern": NAME_PATTERN, "type": "string" } },
             }),
         ),
+        (
+            "FreezeRequest",
+            json!({
+                "user_id": { "pattern": NAME_PATTERN },
+                "reason": { "pattern": REASON_PATTERN, "maxLength": FREEZE_REASON_CHARS_MAX },
+            }),
+        ),
         ("TopUpRequest", json!({ "amount_fen": integer(TOP_UP_FEN) })),
         ("OrderRequest", json!({ "amount_fen": integer(order_fen(limits)) })),
     ] {
@@ -71,6 +81,7 @@ pub(super) fn bind(document: &mut Value, limits: &Limits) {
             "after_seq" => (json!({ "type": "integer", "default": 0 }), integer(widened(AFTER_SEQ))),
             "limit" => (json!({ "type": "integer", "default": PAGE_DEFAULT }), integer(widened(PAGE_LIMIT))),
             "cursor" if !parameter["schema"]["pattern"].is_null() => continue,
+            "after_user" | "user_id" => (json!({ "type": "string" }), json!({ "pattern": NAME_PATTERN })),
             "cursor" => (json!({ "type": "string" }), json!({ "pattern": pattern })),
             _ => continue,
         };

@@ -13,6 +13,7 @@ use hongbao_http::{Code, Problem, RequestId};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::super::freezes::{FreezeLogView, FreezeView, FrozenUsersPage};
 use super::super::operator::PermitsView;
 use super::parts::{operation, operations, reads_events};
 use crate::permits::Counter;
@@ -21,6 +22,7 @@ use crate::permits::Counter;
 pub(super) const REQUEST_ID: &str = "walk-through-1";
 /// The key of one.
 pub(super) const REQUEST_KEY: &str = "new-year-family-1";
+const FREEZE_REASON: &str = "The owner has lost the phone.";
 const ENVELOPE: &str = "019c6a3e-5c00-7c3a-9d15-7e3b1f0a2b4c";
 const ORDER: &str = "019c6a3e-5c00-7c3a-9d15-7e3b1f0a2b4d";
 const TICKET: &str = "AAABnGo_RmCqN0SLbYd0bQ3V8uJk1ZxW";
@@ -57,6 +59,7 @@ pub(super) fn add(document: &mut Value, limits: &Limits) {
             Some("order") => parameter["example"] = ORDER.into(),
             Some("cursor") if !parameter["example"].is_null() => {}
             Some("cursor") => parameter["example"] = cursor.into(),
+            Some("user_id" | "after_user") => parameter["example"] = "li".into(),
             Some("role") => parameter["example"] = "sent".into(),
             _ => {}
         }
@@ -66,7 +69,7 @@ pub(super) fn add(document: &mut Value, limits: &Limits) {
 }
 
 /// What is sent, by call.
-pub(super) fn requests(limits: &Limits) -> [(Call, Value); 8] {
+pub(super) fn requests(limits: &Limits) -> [(Call, Value); 9] {
     let shares = SHARES.min(limits.shares_max);
     let total = TOTAL_FEN.min(*limits.total_fen(shares).end());
     let group = json!({ "type": "group", "id": "family" });
@@ -80,6 +83,7 @@ pub(super) fn requests(limits: &Limits) -> [(Call, Value); 8] {
             json!({ "amount_fen": OPENED_FEN.clamp(limits.payout_fen_min.get(), limits.payout_fen_max.get()) }),
         ),
         (Call::SetPermits, json!({ "cap": 4 })),
+        (Call::SetFrozenUser, json!({ "user_id": "li", "frozen": true, "reason": FREEZE_REASON })),
         (Call::DevToken, json!({ "user_id": "li", "groups": ["family"] })),
         (Call::DevTopUp, json!({ "amount_fen": 10_000, "id": "5f0c5a8e-6a0b-4f39-9f4f-0a5b8c9d1e2f" })),
     ]
@@ -134,8 +138,20 @@ fn answers() -> Vec<(Call, &'static str, Named)> {
     let paid_out = OrderView { amount_fen: fen(OPENED_FEN), action: None, ..pending.clone() };
     let unpaid = UnpaidEnvelope { envelope: envelope(false), charge_id: pending.id, action: pending.action.clone() };
     let events = EventsPage { events: vec![event()], next_cursor: EVENT_CURSOR.to_owned(), lost_before: None };
+    let freeze = FreezeView {
+        user_id: user("li"),
+        frozen: true,
+        reason: FREEZE_REASON.to_owned(),
+        operator: user("operator-1"),
+        at: after(0),
+    };
+    let frozen = FrozenUsersPage { users: vec![freeze.clone()], next_user: None };
+    let log = FreezeLogView { changes: vec![freeze.clone()] };
     let permits = value(&PermitsView { cap: 4, counted_by: Counter::Memcached });
     vec![
+        of(Call::FrozenUsers, "200", value(&frozen)),
+        of(Call::SetFrozenUser, "200", value(&freeze)),
+        of(Call::FreezeLog, "200", value(&log)),
         of(Call::Create, "201", value(&envelope(false))),
         of(Call::Pay, "200", value(&envelope(true))),
         of(Call::Pay, "202", value(&unpaid)),

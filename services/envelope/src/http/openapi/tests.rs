@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use hongbao_core::request::CreateEnvelope;
 use hongbao_core::wire::{DevTokenRequest, OpenRequest, OrderRequest, PayRequest, TopUpRequest};
 
+use super::super::freezes::FreezeRequest;
 use super::super::operator::PermitsRequest;
 use super::*;
 
@@ -55,6 +56,9 @@ fn every_call_names_the_problems_that_it_may_answer_with() {
         ("/v1/events/stream", "get", &["200", "401", "403", "429"]),
         ("/v1/operator/permits", "get", &["200", "401", "403", "429"]),
         ("/v1/operator/permits", "put", &["200", "401", "403", "408", "429"]),
+        ("/v1/operator/frozen-users", "get", &["200", "401", "403", "429"]),
+        ("/v1/operator/frozen-users", "put", &["200", "401", "403", "408", "429", "504"]),
+        ("/v1/operator/freeze-log", "get", &["200", "401", "403", "429"]),
         ("/v1/dev/token", "post", &["200", "403", "408"]),
         ("/v1/dev/top-up", "post", &["200", "401", "403", "408", "409", "429", "504"]),
     ] {
@@ -275,6 +279,7 @@ fn the_examples_of_requests_are_good_requests() {
                 }
                 Call::Open => drop(serde_json::from_value::<OpenRequest>(body).unwrap()),
                 Call::SetPermits => drop(serde_json::from_value::<PermitsRequest>(body).unwrap()),
+                Call::SetFrozenUser => drop(serde_json::from_value::<FreezeRequest>(body).unwrap()),
                 Call::DevToken => drop(serde_json::from_value::<DevTokenRequest>(body).unwrap()),
                 Call::DevTopUp => drop(serde_json::from_value::<TopUpRequest>(body).unwrap()),
                 call => panic!("{call:?} takes no body"),

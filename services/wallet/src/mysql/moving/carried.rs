@@ -20,9 +20,11 @@ enum Type {
     Number,
     /// Of the character set `ascii`.
     Text,
+    /// Of the character set `utf8mb4`.
+    Words,
     Bytes,
 }
-use Type::{Bytes, Number, Text};
+use Type::{Bytes, Number, Text, Words};
 
 /// A table with a row for what a user has.
 pub(super) struct Table {
@@ -76,6 +78,20 @@ pub(super) const TABLES: &[Table] = &[
         ],
         key: 3,
         name_in: 0,
+        prefix: 0,
+    },
+    Table {
+        name: "freeze_log",
+        columns: &[
+            ("number", Number),
+            ("user_id", Text),
+            ("is_frozen", Number),
+            ("reason", Words),
+            ("operator_id", Text),
+            ("at_ms", Number),
+        ],
+        key: 1,
+        name_in: 1,
         prefix: 0,
     },
     Table {
@@ -155,6 +171,7 @@ impl Table {
                 Text => {
                     row.text_or_null(place)?.map(|text| format!("_ascii x'{}' COLLATE ascii_bin", hex(text.as_bytes())))
                 }
+                Words => row.text_or_null(place)?.map(|text| format!("_utf8mb4 x'{}'", hex(text.as_bytes()))),
                 Bytes => row.bytes_or_null(place)?.map(|bytes| format!("x'{}'", hex(bytes))),
             };
             Ok(value.unwrap_or_else(|| "NULL".to_owned()))
