@@ -228,7 +228,7 @@ impl Call {
             Call::Charge => CallInfo {
                 problems: &[
                     (Code::NotFound, NO_PROVIDER),
-                    (Code::OutcomeUnknown, "look at your charges, or ask again under the same key"),
+                    (Code::OutcomeUnknown, "look at your charges: it may be among them; asked again it is another one"),
                 ],
                 ..ordering("/v1/charges")
             },
@@ -243,7 +243,7 @@ impl Call {
                     (Code::InsufficientFunds, ""),
                     (Code::NotFound, NO_PROVIDER),
                     (Code::Frozen, ""),
-                    (Code::OutcomeUnknown, "look at your payouts, or ask again under the same key"),
+                    (Code::OutcomeUnknown, "look at your payouts: it may be among them; asked again it is another one"),
                 ],
                 ..ordering("/v1/payouts")
             },

@@ -45,7 +45,8 @@ pub(super) fn add(document: &mut Value, limits: &Limits) {
     for (call, status, examples) in answers() {
         let Some(operation) = operation(document, &call.info()) else { continue };
         let named = examples.into_iter().map(|(name, value)| (name.to_owned(), json!({ "value": value })));
-        let content = &mut operation["responses"][status]["content"]["application/json"];
+        let kind = if call == Call::EventStream { "text/event-stream" } else { "application/json" };
+        let content = &mut operation["responses"][status]["content"][kind];
         content["examples"] = Value::Object(named.collect());
     }
     let parameters = operations(document).flat_map(|call| {
@@ -147,6 +148,8 @@ fn answers() -> Vec<(Call, &'static str, Named)> {
     };
     let frozen = FrozenUsersPage { users: vec![freeze.clone()], next_user: None };
     let log = FreezeLogView { changes: vec![freeze.clone()] };
+    let first = value(&events)["events"][0].to_string();
+    let streamed = Value::from(format!("id: {CURSOR}\ndata: {first}\n\n"));
     let permits = value(&PermitsView { cap: 4, counted_by: Counter::Memcached });
     vec![
         of(Call::FrozenUsers, "200", value(&frozen)),
@@ -172,6 +175,7 @@ fn answers() -> Vec<(Call, &'static str, Named)> {
         of(Call::Transfers, "200", value(&transfers)),
         of(Call::Envelopes, "200", value(&envelopes)),
         of(Call::Events, "200", value(&events)),
+        of(Call::EventStream, "200", streamed),
         of(Call::Permits, "200", permits.clone()),
         of(Call::SetPermits, "200", permits),
         of(Call::DevToken, "200", value(&DevToken { token: TOKEN.to_owned() })),
