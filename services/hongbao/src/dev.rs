@@ -80,11 +80,13 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
     let mut registry = process::registry();
     let http_metrics = HttpMetrics::register(&Call::ALL, &mut registry);
     let _watching = tokens.watch(&mut registry)?;
+    // First of all: it says whether another process has the folder, and with it the sandbox's books.
+    let folder = open_folder(Traffic::Live, &config).await?;
     let sandbox = config.offers_dev_calls().then(|| open_sandbox(&config, address, &clock)).transpose()?;
     let payments = sandbox
         .as_ref()
         .map(|(sandbox, _)| Payments { provider: Arc::new(sandbox.clone()), late_charges: LateCharges::default() });
-    let real = start_in(Traffic::Live, &config, payments, &clock, &mut registry).await?;
+    let real = start_in(Traffic::Live, &config, (folder, payments), &clock, &mut registry).await?;
     let (store, wallet): (Arc<dyn Store>, Arc<dyn Wallet>) = (real.folder.store.clone(), real.folder.wallet.clone());
     let reason = durability::of(&*store, &*wallet).settings;
     // A rehearsal that is in trouble is no reason to get no requests: its trouble is logged alone.
@@ -94,8 +96,9 @@ async fn serve_until_stopped(config: Config, tokens: Tokens, clock: Arc<dyn Cloc
         vec![Running { tasks: real.tasks, workers: real.workers, background: real.background, folder: real.folder }];
     let rehearsal = match config.rehearsal.enabled {
         true => {
+            let folder = open_folder(Traffic::Shadow, &config).await?;
             let Started { server, tasks, workers, background, folder, .. } =
-                start_in(Traffic::Shadow, &config, None, &clock, &mut registry).await?;
+                start_in(Traffic::Shadow, &config, (folder, None), &clock, &mut registry).await?;
             running.push(Running { tasks, workers, background, folder });
             Some(server)
         }
@@ -187,16 +190,20 @@ struct Started {
     folder: Folder,
 }
 
+async fn open_folder(traffic: Traffic, config: &Config) -> Result<Folder, String> {
+    let path = folder_of(&config.data.0, traffic);
+    let folder = Folder::open(&path, config.storage.fold()?, config.zone_offset_s.0).await;
+    folder.map_err(|error| format!("data: {error}"))
+}
+
 async fn start_in(
     traffic: Traffic,
     config: &Config,
-    payments: Option<Payments>,
+    (folder, payments): (Folder, Option<Payments>),
     clock: &Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> Result<Started, String> {
-    let (path, zone_offset_s) = (folder_of(&config.data.0, traffic), config.zone_offset_s.0);
-    let folder = Folder::open(&path, config.storage.fold()?, zone_offset_s).await;
-    let folder = folder.map_err(|error| format!("data: {error}"))?;
+    let zone_offset_s = config.zone_offset_s.0;
     if let Some(archive) = config.archive.of(DEV_SET, traffic)? {
         folder.store.archive_in(Arc::new(archive));
     }

@@ -180,11 +180,12 @@ impl WalletEvents for MysqlWallet {
     }
 }
 
-/// The pages of all shards, in no order.
+/// The pages of all shards, in the order of their first slots.
 async fn all(mut asked: JoinSet<Result<FeedsPage, WalletError>>) -> Result<Vec<FeedsPage>, WalletError> {
     let mut pages = Vec::with_capacity(asked.len());
     while let Some(page) = asked.join_next().await {
         pages.push(page.map_err(|error| WalletError::Unavailable(error.to_string()))??);
     }
+    pages.sort_by_key(|page| page.slots.first().copied());
     Ok(pages)
 }
