@@ -139,7 +139,7 @@ fn ask_the_owner_of(first: EnvelopeId) -> Response {
 /// succeeded the answer is 202, with what the payer does to go on.
 #[utoipa::path(post, path = Call::Pay.path(), operation_id = "payEnvelope", tag = "envelopes",
     params(("id" = String, Path, format = "uuid", description = "The envelope.")),
-    request_body = Option<PayRequest>,
+    request_body = PayRequest,
     responses((status = 200, description = "The envelope, which is paid.", body = EnvelopeView),
         (status = 202, description = "The envelope, whose charge is under way.", body = UnpaidEnvelope)))]
 pub async fn pay(

@@ -90,6 +90,10 @@ pub fn document(offer: &Offer<'_>) -> Value {
     }
     let mut document = serde_json::to_value(document).expect("a document is made of strings and numbers");
     names::give(&mut document);
+    // It may be left out, and is no null.
+    if let Some(pay) = parts::operation(&mut document, &Call::Pay.info()) {
+        pay["requestBody"]["required"] = false.into();
+    }
     problems::add(&mut document, offer.takes_rehearsals);
     add_headers(&mut document, offer.takes_rehearsals);
     add_keys(&mut document);
