@@ -170,7 +170,8 @@ fn everything_that_a_client_sends_is_bounded_in_the_document() {
         let Some(body) = call["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
             continue;
         };
-        assert_eq!(call["requestBody"]["required"], true, "{path}");
+        // That of a payment has defaults for all that is in it.
+        assert_eq!(call["requestBody"]["required"], path != Call::Pay.path(), "{path}");
         let body = &schemas[body.rsplit('/').next().unwrap()];
         assert_eq!(body["additionalProperties"], false, "{path}: unknown fields are refused");
         for (name, field) in body["properties"].as_object().unwrap() {
