@@ -180,7 +180,9 @@ async fn a_job_that_fails_or_panics_is_tried_again_less_and_less_often() {
         let running = start(does, Duration::from_millis(1), 100).await;
         pause(700).await;
         let runs = running.begun.load(Ordering::SeqCst);
-        assert!((2..=6).contains(&runs), "after 50..100, 100..200, 200..400 ms: {runs}");
+        assert!(runs <= 6, "after 50..100, 100..200, 200..400 ms: {runs}");
+        // On a busy machine it takes longer: with the third run two have failed.
+        wait_for(async || running.begun.load(Ordering::SeqCst) > 2).await;
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &running.registry).unwrap();
         let errors = text.lines().find(|line| line.starts_with("hongbao_worker_errors_total{worker_job=\"made_up\"}"));
