@@ -177,6 +177,9 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Have the workers of the installation ask the provider at once for each order that differs.
+        #[arg(long, conflicts_with = "data")]
+        ask: bool,
     },
     /// A payment provider for development and tests, with books of its own; everything that goes wrong with one goes wrong
     /// here on demand.
@@ -262,8 +265,8 @@ fn main() -> ExitCode {
             (Some(config), Some(next)) => move_wallet::run(&config, topology.as_deref(), &next, copy_only),
             _ => Err(move_wallet::refuse_folder()),
         },
-        Command::Reconcile { config, data, date, bill, keep, json } => {
-            let asked = reconcile::Asked { date, bill: bill.as_deref(), keep: keep.as_deref(), json };
+        Command::Reconcile { config, data, date, bill, keep, json, ask } => {
+            let asked = reconcile::Asked { date, bill: bill.as_deref(), keep: keep.as_deref(), json, ask };
             match (config, data) {
                 (Some(config), _) => reconcile::run_installation(&config, &asked),
                 (None, Some(data)) => reconcile::run_folder(&data, &asked),

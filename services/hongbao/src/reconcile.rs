@@ -3,12 +3,13 @@
 //! Exit 0 when all lines are as the books say and nothing is missing, 1 when there are differences, 2 (an error) when
 //! it could not be found out, such as for a bill that is cut off.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use hongbao_core::limits::RECONCILE_PAGE_MAX;
-use hongbao_core::{Clock as _, Date, SystemClock, Traffic};
+use hongbao_core::{Clock as _, Date, OrderId, SystemClock, Traffic};
 use hongbao_provider::bill::{Expected, plain};
 use hongbao_provider::reconcile::{Reconciled, Reconciliation};
 use hongbao_provider::sandbox;
@@ -31,6 +32,8 @@ pub struct Asked<'a> {
     pub keep: Option<&'a Path>,
     /// Whether JSON is printed.
     pub json: bool,
+    /// Whether the workers are to ask the provider at once for each order that differs.
+    pub ask: bool,
 }
 
 /// Over an installation.
@@ -85,7 +88,21 @@ async fn compare(wallet: &dyn Orders, text: String, zone: ZoneOffset, asked: &As
         true => println!("{}", serde_json::to_string_pretty(&found).expect("it can be written as JSON")),
         false => println!("{found}"),
     }
+    if asked.ask {
+        let known = ask_again(wallet, &found).await.map_err(|error| format!("the wallet: {error}"))?;
+        eprintln!("hongbao: the workers ask the provider at once for {known} orders");
+    }
     Ok(ExitCode::from(u8::from(!found.differences.is_empty())))
+}
+
+/// Has the orders that differ asked for at once, those that are over too; gives how many there are.
+async fn ask_again(wallet: &dyn Orders, found: &Reconciled) -> Result<usize, hongbao_wallet::WalletError> {
+    let numbers: BTreeSet<&str> = found.differences.iter().map(|difference| difference.number.as_str()).collect();
+    let mut known = 0;
+    for id in numbers.into_iter().filter_map(OrderId::parse_number) {
+        known += usize::from(wallet.hint(id, SystemClock.now()).await?);
+    }
+    Ok(known)
 }
 
 /// What happened on the day by the books, and then what the bill names besides, page by page.

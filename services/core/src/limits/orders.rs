@@ -11,8 +11,11 @@ pub const ORDER_ANSWER_WITHIN: Duration = Duration::from_secs(3);
 pub const ORDERS_ASKED_MAX: usize = 16;
 /// Notifications of the provider that a process remembers, to pass over those that come again.
 pub const NOTIFICATIONS_REMEMBERED_MAX: u64 = 65_536;
-/// Seconds after which an order is asked for again: the first ones in this order, then the last one for ever.
-pub const ORDER_INTERVALS_S: [i64; 10] = [1, 2, 4, 10, 30, 60, 300, 900, 1_800, 3_600];
+/// Seconds after which an order is asked for again, at first.
+pub const ORDER_INTERVALS_S: [i64; 5] = [1, 2, 4, 10, 30];
+/// Milliseconds after which it is asked for again from then on, as long as it has no outcome: a tenth of its age within
+/// these bounds. So a notification that is lost delays an outcome by a tenth at most, or by a minute.
+pub const ORDER_INTERVAL_MS: RangeInclusive<i64> = 60_000..=3_600_000;
 /// Milliseconds after which a charge that was not paid is closed: a payer who has not paid by then has gone away.
 pub const CHARGE_CLOSE_AFTER_MS: i64 = 15 * 60_000;
 /// Milliseconds after which a payout, or the refund of a charge, that the provider does not take is closed and comes back.

@@ -2,8 +2,9 @@
 
 use super::{Answer, Attention, Happened, Order, OrderKind, OrderState, Request};
 use crate::limits::{
-    ACTION_URL_CHARS_MAX, ORDER_ATTENTION_AFTER_MS, ORDER_INTERVALS_S, PAYOUT_RETURN_EVERY_MS, PAYOUT_RETURN_WITHIN_MS,
-    PROVIDER_CLOCK_APART_MS_MAX, PROVIDER_FAILURE_CHARS_MAX, PROVIDER_REFERENCE_CHARS_MAX, PROVIDER_REQUEST_AGE_MS_MAX,
+    ACTION_URL_CHARS_MAX, ORDER_ATTENTION_AFTER_MS, ORDER_INTERVAL_MS, ORDER_INTERVALS_S, PAYOUT_RETURN_EVERY_MS,
+    PAYOUT_RETURN_WITHIN_MS, PROVIDER_CLOCK_APART_MS_MAX, PROVIDER_FAILURE_CHARS_MAX, PROVIDER_REFERENCE_CHARS_MAX,
+    PROVIDER_REQUEST_AGE_MS_MAX,
 };
 use crate::time::Timestamp;
 
@@ -36,7 +37,7 @@ impl Order {
     /// What an answer makes of an order that was [taken up](Order::take_up). `None` is no answer, or one that says
     /// nothing about the outcome.
     pub fn answered(&self, answer: Option<Answer>, now: Timestamp) -> Order {
-        let mut order = Order { due_at: Some(now.plus_millis(self.interval_ms())), ..self.clone() };
+        let mut order = Order { due_at: Some(self.asked_next(now)), ..self.clone() };
         let has_come_back = matches!(answer, Some(Answer::Returned(_)));
         match answer {
             None => {}
@@ -139,11 +140,17 @@ impl Order {
         (is_paid_out && next < ends_at).then_some(next)
     }
 
-    /// How long to wait after so many requests without progress.
-    fn interval_ms(&self) -> i64 {
-        let last = ORDER_INTERVALS_S.len() - 1;
-        let place = usize::try_from(self.attempts.saturating_sub(1)).map_or(last, |place| place.min(last));
-        ORDER_INTERVALS_S[place] * 1_000
+    /// When to ask again after so many requests without progress, and not later than it is to be closed.
+    fn asked_next(&self, now: Timestamp) -> Timestamp {
+        let place = usize::try_from(self.attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+        let interval_ms = match ORDER_INTERVALS_S.get(place) {
+            Some(seconds) => seconds * 1_000,
+            None => {
+                (now.millis_since(self.created_at) / 10).clamp(*ORDER_INTERVAL_MS.start(), *ORDER_INTERVAL_MS.end())
+            }
+        };
+        let next = now.plus_millis(interval_ms);
+        if now < self.close_at { next.min(self.close_at) } else { next }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use hongbao_core::audit::check_order;
 use hongbao_core::limits::{
-    CHARGE_CLOSE_AFTER_MS, ORDER_ATTENTION_AFTER_MS, ORDER_CLAIM_MS, ORDER_INTERVALS_S, PAYOUT_CLOSE_AFTER_MS,
-    PROVIDER_CLOCK_APART_MS_MAX, PROVIDER_REQUEST_AGE_MS_MAX,
+    CHARGE_CLOSE_AFTER_MS, ORDER_ATTENTION_AFTER_MS, ORDER_CLAIM_MS, ORDER_INTERVAL_MS, ORDER_INTERVALS_S,
+    PAYOUT_CLOSE_AFTER_MS, PROVIDER_CLOCK_APART_MS_MAX, PROVIDER_REQUEST_AGE_MS_MAX,
 };
 use hongbao_core::order::{Answer, Attention, Happened, Request, movements};
 use hongbao_core::{Fen, Order, OrderId, OrderKind, OrderState, Timestamp, Transfer, UserId};
@@ -103,14 +103,20 @@ fn a_payout_that_came_back_before_we_knew_that_it_had_gone_has_gone_first() {
 #[test]
 fn the_intervals_grow_and_do_not_end_and_after_days_a_person_is_asked() {
     let (mut order, mut now, mut waits) = (new(OrderKind::Payout), NOON, Vec::new());
-    for _ in 0..100 {
+    for _ in 0..120 {
         order = asked(&order, now, None).1;
         let due = order.due_at.unwrap();
-        waits.push((due.millis() - now.millis()) / 1_000);
+        assert!(now >= order.close_at || due <= order.close_at, "it is closed on time");
+        waits.push((due.millis() - now.millis(), now));
         now = due;
     }
-    assert_eq!(waits[..10], ORDER_INTERVALS_S);
-    assert!(waits[10..].iter().all(|wait| *wait == ORDER_INTERVALS_S[9]));
+    let (first, then) = waits.split_at(ORDER_INTERVALS_S.len());
+    assert_eq!(first.iter().map(|(wait, _)| wait / 1_000).collect::<Vec<_>>(), ORDER_INTERVALS_S);
+    for (wait, at) in then {
+        let (least, most) = (*ORDER_INTERVAL_MS.start(), *ORDER_INTERVAL_MS.end());
+        assert!(*wait <= (at.millis_since(NOON) / 10).clamp(least, most), "{wait} ms at {at}");
+    }
+    assert_eq!(then.last().unwrap().0, *ORDER_INTERVAL_MS.end());
     assert!(now.millis_since(NOON) > ORDER_ATTENTION_AFTER_MS);
     assert_eq!((order.state, order.attention), (OrderState::Closing, Some(Attention::Overdue)));
 }
