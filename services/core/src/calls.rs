@@ -172,6 +172,8 @@ impl Call {
     /// The table.
     pub const fn info(self) -> CallInfo {
         const ASK_AGAIN: &str = "ask again, the answer is then final";
+        const ASK_UNDER_THE_KEY: &str = "ask again under the same key; without one look at the list, it may be there: asked again it is another one";
+        const KEY_OF_ANOTHER: &str = "the key was used with another body";
         const ITSELF: &str = "only at a server itself";
         const NO_PROVIDER: &str = "where there is no payment provider";
         const BY_A_PAGE: &str = "not meant for this machine, or sent by a web page";
@@ -183,7 +185,7 @@ impl Call {
                     (Code::IdConflict, "only at a server itself, if the request names an id that exists"),
                     (Code::Misdirected, ITSELF),
                     (Code::Frozen, ""),
-                    (Code::IdempotencyConflict, "the key was used with another body"),
+                    (Code::IdempotencyConflict, KEY_OF_ANOTHER),
                     (Code::Cancelled, "the envelope of this key was not made or paid in time, and is gone"),
                     (
                         Code::OutcomeUnknown,
@@ -226,9 +228,11 @@ impl Call {
             Call::Transfers => reading("/v1/wallet/transfers"),
             Call::Envelopes => reading("/v1/wallet/envelopes"),
             Call::Charge => CallInfo {
+                takes_key: true,
                 problems: &[
                     (Code::NotFound, NO_PROVIDER),
-                    (Code::OutcomeUnknown, "look at your charges: it may be among them; asked again it is another one"),
+                    (Code::IdempotencyConflict, KEY_OF_ANOTHER),
+                    (Code::OutcomeUnknown, ASK_UNDER_THE_KEY),
                 ],
                 ..ordering("/v1/charges")
             },
@@ -239,11 +243,13 @@ impl Call {
                 CallInfo { needs_provider: true, problems: &[(Code::NotFound, "")], ..reading("/v1/charges/{order}") }
             }
             Call::Payout => CallInfo {
+                takes_key: true,
                 problems: &[
                     (Code::InsufficientFunds, ""),
                     (Code::NotFound, NO_PROVIDER),
                     (Code::Frozen, ""),
-                    (Code::OutcomeUnknown, "look at your payouts: it may be among them; asked again it is another one"),
+                    (Code::IdempotencyConflict, KEY_OF_ANOTHER),
+                    (Code::OutcomeUnknown, ASK_UNDER_THE_KEY),
                 ],
                 ..ordering("/v1/payouts")
             },

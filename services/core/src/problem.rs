@@ -195,9 +195,10 @@ impl Code {
             }
             Code::OutcomeUnknown => {
                 "Repeat the same request, with pauses that grow, until it is answered: that answer is final. A payment \
-                 or an opening happens once however often it is asked for. So does a `createEnvelope` with an \
-                 `Idempotency-Key`; one without may have made an unpaid envelope, and its repeat makes another, which \
-                 moves no money."
+                 or an opening happens once however often it is asked for. So does a `createEnvelope`, `createCharge` or \
+                 `createPayout` with an `Idempotency-Key`. Without one an unpaid envelope may have been made, and the \
+                 repeat makes another, which moves no money; of charges and payouts look at the list before you repeat \
+                 one."
             }
             Code::Internal => {
                 "Repeat the same request, with pauses that grow; if it stays so, report `request_id` to the operator \

@@ -1,7 +1,8 @@
 //! Requests that a client may repeat under a key of its own: the header `Idempotency-Key`.
 //!
-//! A client that got no answer does not know whether there is an envelope. With a key it asks again, and what was made
-//! the first time is what it gets: the key is stored with the id before anything is made under that id.
+//! A client that got no answer does not know whether there is an envelope, or whether it was paid out. With a key it asks
+//! again, and what was made the first time is what it gets: the key is stored with the id before anything is made under
+//! that id, or together with it.
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -18,6 +19,10 @@ name_type! {
 pub enum KeyedCall {
     /// Makes an envelope.
     Create,
+    /// Has the user pay at the provider.
+    Charge,
+    /// Pays the user at the provider.
+    Payout,
 }
 
 /// A request under a key: the same key with another body is another request, and refused.

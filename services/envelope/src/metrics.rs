@@ -1,6 +1,6 @@
 //! What an operator sees of the envelope server.
 
-use hongbao_wallet::Reserved;
+use hongbao_wallet::{OrderOpening, Reserved};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -88,7 +88,18 @@ impl KeyedMetrics {
         metrics
     }
 
-    /// Counts one.
+    /// Counts one for a charge or a payout. One that is refused leaves no key.
+    pub fn count_order(&self, opening: &OrderOpening) {
+        match opening {
+            OrderOpening::Opened(_) => &self.new,
+            OrderOpening::Repeated(_) => &self.repeated,
+            OrderOpening::KeyConflict => &self.conflict,
+            _ => return,
+        }
+        .inc();
+    }
+
+    /// Counts one for an envelope.
     pub fn count(&self, reserved: Reserved) {
         match reserved {
             Reserved::New => &self.new,

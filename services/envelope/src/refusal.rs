@@ -71,6 +71,12 @@ pub enum Refusal {
          `Idempotency-Key` it would be the same"
     )]
     PerhapsMade(String),
+    /// A charge or a payout may have been made under an id that its user does not know. The cause is for the log.
+    #[error(
+        "it may have been made or not: look at the list before you ask again, which makes another one; with an \
+         `Idempotency-Key` it would be the same"
+    )]
+    PerhapsOrdered(String),
     /// A defect of ours. The cause is for the log.
     #[error("the service failed; the request id finds it in the log")]
     Internal(String),
@@ -89,6 +95,14 @@ impl Refusal {
     pub(crate) fn of_making_without_a_key(self) -> Refusal {
         match self {
             Refusal::Unknown(cause) => Refusal::PerhapsMade(cause),
+            other => other,
+        }
+    }
+
+    /// The same for a charge or a payout, whose money moves.
+    pub(crate) fn of_ordering_without_a_key(self) -> Refusal {
+        match self {
+            Refusal::Unknown(cause) => Refusal::PerhapsOrdered(cause),
             other => other,
         }
     }
@@ -155,7 +169,7 @@ impl From<Refusal> for Problem {
             Refusal::Cancelled => Code::Cancelled,
             Refusal::Busy => Code::Busy,
             Refusal::Unavailable(cause) => return Problem::new(Code::Unavailable, detail).caused_by(cause),
-            Refusal::Unknown(cause) | Refusal::PerhapsMade(cause) => {
+            Refusal::Unknown(cause) | Refusal::PerhapsMade(cause) | Refusal::PerhapsOrdered(cause) => {
                 return Problem::new(Code::OutcomeUnknown, detail).caused_by(cause);
             }
             Refusal::Internal(cause) => return Problem::new(Code::Internal, detail).caused_by(cause),

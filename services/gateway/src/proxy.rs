@@ -296,7 +296,7 @@ fn named_instead(call: Call, response: &Response) -> Option<EnvelopeId> {
 fn given_up(call: Call, upstream: &Upstream, reason: String) -> Problem {
     const UNKNOWN: &str = "the server did not answer: ask again, the answer is then final";
     const UNKNOWN_UNLESS_KEYED: &str = "the server did not answer: with the same `Idempotency-Key` the next answer is final, and without one asking \
-         again makes another envelope";
+         again makes another one";
     let info = call.info();
     let problem = match info.changes {
         true => Problem::new(Code::OutcomeUnknown, if info.takes_key { UNKNOWN_UNLESS_KEYED } else { UNKNOWN }),

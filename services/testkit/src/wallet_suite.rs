@@ -18,6 +18,7 @@ mod events;
 mod freezes;
 mod guards;
 mod ids;
+mod order_keys;
 mod orders;
 mod reading;
 
@@ -34,6 +35,7 @@ pub use self::events::*;
 pub use self::freezes::*;
 pub use self::guards::*;
 pub use self::ids::*;
+pub use self::order_keys::*;
 pub use self::orders::*;
 pub use self::reading::*;
 
@@ -97,6 +99,10 @@ macro_rules! wallet_behaviours {
             a_charge_for_a_cancelled_envelope_is_balance_or_goes_back
             due_orders_are_taken_up_once
             orders_are_listed_newest_first
+            a_key_stands_for_the_order_that_came_with_it_first
+            each_user_and_call_has_keys_for_orders_of_its_own
+            a_refused_order_leaves_its_key_free
+            of_many_concurrent_payouts_under_one_key_one_is_made
         }
     };
     ($empty:path => $($behaviour:ident)*) => {

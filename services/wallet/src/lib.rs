@@ -30,7 +30,7 @@ pub use self::guards::{NewEnvelope, Reserved, WalletGuards};
 pub use self::months::{
     Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,
 };
-pub use self::orders::{Changed, OrderChange, OrderOpening, Orders, TakenUp, UnfinishedOrders};
+pub use self::orders::{Changed, NewOrder, OrderChange, OrderOpening, Orders, TakenUp, UnfinishedOrders};
 pub use self::system::{CLEARING, PAYOUTS, PROVIDER, TOP_UPS};
 
 use async_trait::async_trait;

@@ -10,6 +10,8 @@ use crate::{Reserved, WalletError};
 pub(crate) const fn code_of_call(call: KeyedCall) -> i64 {
     match call {
         KeyedCall::Create => 1,
+        KeyedCall::Charge => 2,
+        KeyedCall::Payout => 3,
     }
 }
 

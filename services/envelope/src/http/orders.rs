@@ -11,12 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 use hongbao_core::calls::Call;
 use hongbao_core::limits::NOTIFICATIONS_REMEMBERED_MAX;
 use hongbao_core::wire::{OrderRequest, OrderView, OrdersPage};
-use hongbao_core::{Fen, OrderId, OrderKind};
+use hongbao_core::{Fen, KeyedCall, KeyedRequest, OrderId, OrderKind};
 use hongbao_http::{Caller, Code, Json, NoQuery, Problem, Query, json_response, read_body};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 
 use super::envelopes::{caller_of, page_limit};
+use super::request_key::KeyInHeader;
 use super::traffic::SelectedServer;
 use crate::refusal::Refusal;
 use crate::server::Server;
@@ -51,7 +52,8 @@ pub struct OrdersQuery {
 
 /// Pay into the balance.
 ///
-/// The payer goes on at `action.url`; the money is in the balance once the state is `succeeded`.
+/// The payer goes on at `action.url`; the money is in the balance once the state is `succeeded`. Under an
+/// `Idempotency-Key` it is made once, however often it is asked for.
 #[utoipa::path(post, path = Call::Charge.path(), operation_id = "createCharge", tag = "money",
     request_body = OrderRequest,
     responses((status = 201, description = "The charge.", body = OrderView)))]
@@ -59,11 +61,13 @@ pub async fn charge(
     SelectedServer(server): SelectedServer,
     caller: Caller,
     _: NoQuery,
+    KeyInHeader(key): KeyInHeader,
     Json(request): Json<OrderRequest>,
 ) -> Result<Response, Problem> {
     server.payments()?;
     let amount = amount(&request, server.limits().charge_fen())?;
-    let view = server.charge(&caller_of(&caller), amount).await?;
+    let keyed = key.map(|key| KeyedRequest::new(KeyedCall::Charge, key, &request));
+    let view = server.charge(&caller_of(&caller), amount, keyed).await?;
     Ok(json_response(StatusCode::CREATED, &view))
 }
 
@@ -93,7 +97,8 @@ pub async fn show_charge(
 
 /// Pay out of the balance.
 ///
-/// The amount leaves the balance at once, and comes back if the payout fails.
+/// The amount leaves the balance at once, and comes back if the payout fails. Under an `Idempotency-Key` it is made once,
+/// however often it is asked for.
 #[utoipa::path(post, path = Call::Payout.path(), operation_id = "createPayout", tag = "money",
     request_body = OrderRequest,
     responses((status = 201, description = "The payout.", body = OrderView)))]
@@ -101,11 +106,13 @@ pub async fn payout(
     SelectedServer(server): SelectedServer,
     caller: Caller,
     _: NoQuery,
+    KeyInHeader(key): KeyInHeader,
     Json(request): Json<OrderRequest>,
 ) -> Result<Response, Problem> {
     server.payments()?;
     let amount = amount(&request, server.limits().payout_fen())?;
-    let view = server.payout(&caller_of(&caller), amount).await?;
+    let keyed = key.map(|key| KeyedRequest::new(KeyedCall::Payout, key, &request));
+    let view = server.payout(&caller_of(&caller), amount, keyed).await?;
     Ok(json_response(StatusCode::CREATED, &view))
 }
 

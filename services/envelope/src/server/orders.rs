@@ -6,11 +6,11 @@
 use hongbao_core::limits::{ID_AGE_DAYS_MAX, ORDER_ANSWER_WITHIN, ORDER_CLAIM_MS};
 use hongbao_core::order::Request;
 use hongbao_core::wire::{EnvelopeView, OrderAction, OrderView, UnpaidEnvelope};
-use hongbao_core::{Clock, EnvelopeId, Fen, Order, OrderId, OrderKind, Stage, TransferOutcome, UserId};
+use hongbao_core::{Clock, EnvelopeId, Fen, KeyedRequest, Order, OrderId, OrderKind, Stage, TransferOutcome, UserId};
 use hongbao_database::durably;
 use hongbao_provider::{Payments, ask};
 use hongbao_store::StoreError;
-use hongbao_wallet::{Changed, OrderChange, OrderOpening, Wallet, WalletError};
+use hongbao_wallet::{Changed, NewOrder, OrderChange, OrderOpening, Wallet, WalletError};
 
 use super::{Caller, DAY_MS, Server, random, spawn_uncancellable};
 use crate::refusal::Refusal;
@@ -25,24 +25,48 @@ pub enum PaidFromProvider {
 
 impl Server {
     /// Has the caller pay at the provider.
-    pub async fn charge(&self, caller: &Caller<'_>, amount: Fen) -> Result<OrderView, Refusal> {
-        self.order_of(OrderKind::Charge, caller.user, amount).await
+    pub async fn charge(
+        &self,
+        caller: &Caller<'_>,
+        amount: Fen,
+        request: Option<KeyedRequest>,
+    ) -> Result<OrderView, Refusal> {
+        self.order_of(OrderKind::Charge, caller.user, amount, request).await
     }
 
     /// Pays the caller at the provider, out of the balance.
-    pub async fn payout(&self, caller: &Caller<'_>, amount: Fen) -> Result<OrderView, Refusal> {
-        self.order_of(OrderKind::Payout, caller.user, amount).await
+    pub async fn payout(
+        &self,
+        caller: &Caller<'_>,
+        amount: Fen,
+        request: Option<KeyedRequest>,
+    ) -> Result<OrderView, Refusal> {
+        self.order_of(OrderKind::Payout, caller.user, amount, request).await
     }
 
-    async fn order_of(&self, kind: OrderKind, user: &UserId, amount: Fen) -> Result<OrderView, Refusal> {
+    async fn order_of(
+        &self,
+        kind: OrderKind,
+        user: &UserId,
+        amount: Fen,
+        request: Option<KeyedRequest>,
+    ) -> Result<OrderView, Refusal> {
         let payments = self.payments()?;
-        let order = self.new_order(kind, user, amount)?;
-        match self.parts.wallet.open_order(order).await? {
+        let (order, has_key) = (self.new_order(kind, user, amount)?, request.is_some());
+        let opened = self.parts.wallet.open_order(NewOrder { order, request }).await.map_err(Refusal::from);
+        let opening = opened.map_err(|refusal| if has_key { refusal } else { refusal.of_ordering_without_a_key() })?;
+        if has_key {
+            self.keyed.count_order(&opening);
+        }
+        match opening {
             OrderOpening::Opened(order) => {
                 tracing::info!(order_id = %order.id, user_id = %user, kind = ?order.kind, "an order was made");
                 let sent = self.send(payments, order).await?;
                 Ok(OrderView::from(&sent.order))
             }
+            // The first request sends it, or a worker.
+            OrderOpening::Repeated(order) => Ok(OrderView::from(&order)),
+            OrderOpening::KeyConflict => Err(Refusal::KeyConflict),
             OrderOpening::InsufficientFunds => Err(Refusal::InsufficientFunds),
             OrderOpening::Frozen => Err(Refusal::Frozen),
             other => Err(Refusal::Internal(format!("a new order ended as {other:?}"))),
@@ -92,7 +116,7 @@ impl Server {
         }
         let view = EnvelopeView::new(envelope, fold, self.parts.clock.now());
         let charge = Order { envelope: Some(id), ..self.new_order(OrderKind::Charge, caller.user, envelope.total)? };
-        let sent = match self.parts.wallet.open_order(charge).await? {
+        let sent = match self.parts.wallet.open_order(charge.into()).await? {
             OrderOpening::Opened(order) => {
                 tracing::info!(order_id = %order.id, envelope_id = %id, user_id = %caller.user, "a charge was made");
                 self.send(payments, order).await?

@@ -167,6 +167,30 @@ fn each_bad_field_is_named() {
 }
 
 #[test]
+fn a_repeat_under_a_key_is_the_same_charge_or_payout() {
+    let service = Service::start("");
+    let li = service.user("li");
+    charge(&li, 1_000);
+    let keyed = li.with_header("idempotency-key", "k");
+    for path in ["/v1/charges", "/v1/payouts"] {
+        // Nothing is stored of what is refused.
+        keyed.post(path, &json!({ "amount_fen": 0 })).invalid(Some("amount_fen"));
+        if path == "/v1/payouts" {
+            keyed.post(path, &json!({ "amount_fen": 9_999 })).problem(402, "insufficient_funds");
+        }
+        let made = over(&li, path, &order(&keyed, path, 300));
+        assert_eq!(order(&keyed, path, 300), made, "as it is by now");
+        assert_eq!(keyed.post_text(path, r#"{ "amount_fen": 3e2 }"#).ok(201), made);
+        keyed.post(path, &json!({ "amount_fen": 301 })).problem(409, "idempotency_conflict");
+        li.with_header("idempotency-key", "a b")
+            .post(path, &json!({ "amount_fen": 300 }))
+            .invalid(Some("Idempotency-Key"));
+        assert_ne!(order(&li, path, 300)["id"], made["id"], "without a key it is another one");
+    }
+    service.check();
+}
+
+#[test]
 fn a_notification_that_is_not_the_provider_s_is_refused() {
     let service = Service::start("");
     let path = "/v1/provider/notifications";

@@ -39,6 +39,7 @@ mod installation_leaving;
 mod installation_leaving_load;
 mod installation_maps;
 mod installation_names;
+mod installation_order_keys;
 mod installation_request_keys;
 mod installation_rotation;
 mod installation_tls;

@@ -40,7 +40,7 @@ async fn charge(sandbox: &Sandbox, wallet: &SqliteWallet, fen: i64) -> Order {
     let now = SystemClock.now();
     let (id, amount) = (OrderId::mint(now, [fen.to_be_bytes()[7]; 10]), Fen::new(fen).unwrap());
     let order = Order::new(id, OrderKind::Charge, UserId::parse("ann").unwrap(), amount, now);
-    let OrderOpening::Opened(mut order) = wallet.open_order(order).await.unwrap() else { panic!("it is new") };
+    let OrderOpening::Opened(mut order) = wallet.open_order(order.into()).await.unwrap() else { panic!("it is new") };
     let sent = Order { sent_at: Some(now), ..order.clone() };
     sandbox.send(&sent).await.unwrap();
     while order.happened_at.is_none() {

@@ -229,8 +229,8 @@ impl World {
         let server = self.server(dice);
         // Whatever is answered: in the end the provider's books tell.
         let _ = match dice.random() {
-            true => server.charge(&caller, amount).await,
-            false => server.payout(&caller, amount).await,
+            true => server.charge(&caller, amount, None).await,
+            false => server.payout(&caller, amount, None).await,
         };
     }
 

@@ -17,9 +17,9 @@ use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 
 use hongbao_wallet::{
     AccountRow, Boundaries, Changed, EventsBehind, FeedsPage, FeedsWritten, FreezeChange, FreezeVersion, LedgerEnd,
-    Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, OrderChange, OrderOpening, Orders, Posted, Reserved,
-    SetFrozen, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet, WalletError, WalletEvents, WalletFreezes,
-    WalletGuards, WalletMonths, WalletReads, WalletScans, WebhookPlace,
+    Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, NewOrder, OrderChange, OrderOpening, Orders, Posted,
+    Reserved, SetFrozen, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet, WalletError, WalletEvents,
+    WalletFreezes, WalletGuards, WalletMonths, WalletReads, WalletScans, WebhookPlace,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -199,7 +199,7 @@ with_faults! { WalletScans {
 } }
 
 with_faults! { Orders {
-    OpenOrder => open_order(order: Order) -> OrderOpening;
+    OpenOrder => open_order(new: NewOrder) -> OrderOpening;
     Order => order(user: &UserId, id: OrderId) -> Option<Order>;
     Orders => orders(user: &UserId, kind: OrderKind, before: Option<OrderId>, limit: u32) -> Vec<Order>;
     ChargesFor => charges_for(user: &UserId, envelope: EnvelopeId) -> Vec<Order>;

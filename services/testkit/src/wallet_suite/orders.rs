@@ -20,7 +20,7 @@ fn happened(amount: i64) -> Happened {
 }
 
 async fn open(wallet: &Arc<dyn Wallet>, order: Order) -> OrderOpening {
-    wallet.open_order(order).await.unwrap()
+    wallet.open_order(order.into()).await.unwrap()
 }
 
 /// Takes up the only order that is due, and applies an answer to it.

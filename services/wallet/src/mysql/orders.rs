@@ -11,8 +11,9 @@ use super::shard::Shard;
 use super::transaction;
 use super::wallet::MysqlWallet;
 use crate::ledger::PostingPlan;
+use crate::orders::opening;
 use crate::orders::tables::{self, OrderTables, Writes};
-use crate::{Changed, OrderChange, OrderOpening, Orders, TakenUp, UnfinishedOrders, WalletError};
+use crate::{Changed, NewOrder, OrderChange, OrderOpening, Orders, TakenUp, UnfinishedOrders, WalletError};
 
 impl OrderTables for Shard {
     type Row = MySqlRow;
@@ -49,10 +50,10 @@ impl OrderTables for Shard {
 
 #[async_trait]
 impl Orders for MysqlWallet {
-    async fn open_order(&self, order: Order) -> Result<OrderOpening, WalletError> {
-        let shard = self.shard_of(&order.user);
-        shard.check_known(&order.user)?;
-        tables::open(shard, &order).await
+    async fn open_order(&self, new: NewOrder) -> Result<OrderOpening, WalletError> {
+        let shard = self.shard_of(&new.order.user);
+        shard.check_known(&new.order.user)?;
+        opening::open(shard, &new).await
     }
 
     async fn order(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, WalletError> {

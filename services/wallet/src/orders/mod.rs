@@ -11,15 +11,33 @@
 //! | `change_orders` | 1 in each shard |
 //! | `hint` | 1 statement in each shard |
 
+pub(crate) mod opening;
 pub(crate) mod rows;
 pub(crate) mod tables;
 
 use async_trait::async_trait;
 use hongbao_core::limits::ID_AGE_DAYS_MAX;
 use hongbao_core::order::{LateCharges, Request};
-use hongbao_core::{EnvelopeId, Order, OrderId, OrderKind, OrderState, Timestamp, TransferOutcome, UserId};
+use hongbao_core::{
+    EnvelopeId, KeyedRequest, Order, OrderId, OrderKind, OrderState, Timestamp, TransferOutcome, UserId,
+};
 
 use crate::WalletError;
+
+/// An order that is to be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewOrder {
+    /// The order, under an id that no other one has.
+    pub order: Order,
+    /// What the client names the request by, if it has a key. A charge for an envelope has none: the envelope names it.
+    pub request: Option<KeyedRequest>,
+}
+
+impl From<Order> for NewOrder {
+    fn from(order: Order) -> NewOrder {
+        NewOrder { order, request: None }
+    }
+}
 
 /// What became of a new order. Refusals are values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +46,10 @@ pub enum OrderOpening {
     Opened(Order),
     /// There is one for this envelope, which is not over or has succeeded: nothing is stored.
     Exists(Order),
+    /// The same request was made before, and this came of it: nothing is stored.
+    Repeated(Order),
+    /// The key stands for another request: nothing is stored.
+    KeyConflict,
     /// The balance does not cover a payout.
     InsufficientFunds,
     /// An operator has frozen the user: nothing is paid out.
@@ -106,8 +128,8 @@ pub struct UnfinishedOrders {
 /// Orders at the provider. What is read is visible, and durable after a barrier.
 #[async_trait]
 pub trait Orders: Send + Sync {
-    /// Stores a new order, and for a payout takes its amount from the balance, in one transaction.
-    async fn open_order(&self, order: Order) -> Result<OrderOpening, WalletError>;
+    /// Stores a new order with its key, and for a payout takes its amount from the balance, in one transaction.
+    async fn open_order(&self, new: NewOrder) -> Result<OrderOpening, WalletError>;
 
     /// An order of this user.
     async fn order(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, WalletError>;

@@ -11,6 +11,9 @@ use crate::row::hex;
 pub const ORDER_COLUMNS: &str = "id, user_id, kind, state, amount_fen, envelope_id, of_id, created_ms, close_ms, \
      sent_ms, due_ms, attempts, reference, action_url, failure, happened_ms, attention, version";
 
+/// How many those are.
+pub const ORDER_COLUMNS_COUNT: usize = 18;
+
 const KINDS: [(OrderKind, i64); 3] = [(OrderKind::Charge, 1), (OrderKind::Payout, 2), (OrderKind::Refund, 3)];
 const STATES: [(OrderState, i64); 7] = [
     (OrderState::Created, 1),

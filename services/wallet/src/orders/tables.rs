@@ -9,7 +9,7 @@ use hongbao_core::{
 use hongbao_database::row::StoredRow;
 
 use super::rows::{LAST_UNFINISHED, ORDER_COLUMNS, kind_code, order, order_assignments, order_values};
-use super::{Changed, OrderChange, OrderOpening, TakenUp, UnfinishedOrders};
+use super::{Changed, OrderChange, TakenUp, UnfinishedOrders};
 use crate::WalletError;
 use crate::ledger::PostingPlan;
 use crate::row::hex;
@@ -77,11 +77,11 @@ fn select(tables: &impl OrderTables, name: &str, rest: &str) -> String {
     format!("SELECT /* {name} */ {ORDER_COLUMNS} FROM {} {rest}", tables.table("provider_order"))
 }
 
-fn select_to_change(tables: &impl OrderTables, name: &str, rest: &str) -> String {
+pub(super) fn select_to_change(tables: &impl OrderTables, name: &str, rest: &str) -> String {
     format!("SELECT /* {name} */ {ORDER_ROW}, {ORDER_COLUMNS} FROM {} {rest}", tables.table("provider_order"))
 }
 
-fn insert(tables: &impl OrderTables, order: &Order) -> Result<String, WalletError> {
+pub(super) fn insert(tables: &impl OrderTables, order: &Order) -> Result<String, WalletError> {
     let (table, values) = (tables.table("provider_order"), order_values(order)?);
     Ok(format!("INSERT /* order */ INTO {table} ({ORDER_COLUMNS}) VALUES ({values})"))
 }
@@ -104,54 +104,9 @@ fn id_list<'a>(ids: impl Iterator<Item = &'a [u8; 16]>) -> String {
 }
 
 /// The payment for the envelope of a charge.
-fn payment(charge: &Order, envelope: EnvelopeId, at: Timestamp) -> Transfer {
+pub(super) fn payment(charge: &Order, envelope: EnvelopeId, at: Timestamp) -> Transfer {
     let id = TransferId::Envelope(envelope, 0);
     Transfer { id, kind: TransferKind::Send, user: charge.user.clone(), amount: charge.amount, at }
-}
-
-/// Stores a new order.
-pub(crate) async fn open(tables: &impl OrderTables, new: &Order) -> Result<OrderOpening, WalletError> {
-    let mut possible = movements(None, new, new.created_at);
-    let mut reads = Vec::new();
-    if let Some(envelope) = new.envelope {
-        // It is not executed here: what is known of its id says whether the envelope can still be paid.
-        possible.push(payment(new, envelope, new.created_at));
-        let of_envelope = format!("WHERE envelope_id = x'{}' ORDER BY id", hex(envelope.as_bytes()));
-        reads.push(select_to_change(tables, "open_order", &of_envelope));
-    }
-    tables
-        .change(&possible, &reads, |plan, possible, rows| {
-            let orders = rows.iter().map(|row| order(*row, 1)).collect::<Result<Vec<_>, _>>()?;
-            if let Some(one) = orders.into_iter().find(|order| order.state != OrderState::Failed) {
-                return Ok(Writes::none(OrderOpening::Exists(one)));
-            }
-            if new.kind == OrderKind::Payout && plan.is_frozen(&new.user) {
-                return Ok(Writes::none(OrderOpening::Frozen));
-            }
-            for transfer in possible {
-                if transfer.id.envelope_id().is_some() {
-                    match plan.kind_of(transfer.id) {
-                        None => continue,
-                        Some(TransferKind::Cancel) => return Ok(Writes::none(OrderOpening::EnvelopeCancelled)),
-                        Some(_) => return Ok(Writes::none(OrderOpening::EnvelopePaid)),
-                    }
-                }
-                match plan.execute(transfer) {
-                    TransferOutcome::Done => {}
-                    TransferOutcome::InsufficientFunds => return Ok(Writes::none(OrderOpening::InsufficientFunds)),
-                    outcome => {
-                        let id = new.id;
-                        return Err(WalletError::Damaged(format!("the new order {id} cannot be posted: {outcome:?}")));
-                    }
-                }
-            }
-            Ok(Writes {
-                statements: vec![insert(tables, new)?],
-                notes: Vec::new(),
-                value: OrderOpening::Opened(new.clone()),
-            })
-        })
-        .await
 }
 
 /// Orders that are due are left to the caller for a while.

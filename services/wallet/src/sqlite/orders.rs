@@ -8,8 +8,9 @@ use sqlx::sqlite::SqliteRow;
 use super::SqliteWallet;
 use super::transaction::{self, unavailable};
 use crate::ledger::PostingPlan;
+use crate::orders::opening;
 use crate::orders::tables::{self, OrderTables, Writes};
-use crate::{Changed, OrderChange, OrderOpening, Orders, TakenUp, UnfinishedOrders, WalletError};
+use crate::{Changed, NewOrder, OrderChange, OrderOpening, Orders, TakenUp, UnfinishedOrders, WalletError};
 
 impl OrderTables for SqliteWallet {
     type Row = SqliteRow;
@@ -58,8 +59,8 @@ impl OrderTables for SqliteWallet {
 
 #[async_trait]
 impl Orders for SqliteWallet {
-    async fn open_order(&self, order: Order) -> Result<OrderOpening, WalletError> {
-        tables::open(self, &order).await
+    async fn open_order(&self, new: NewOrder) -> Result<OrderOpening, WalletError> {
+        opening::open(self, &new).await
     }
 
     async fn order(&self, user: &UserId, id: OrderId) -> Result<Option<Order>, WalletError> {

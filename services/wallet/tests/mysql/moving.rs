@@ -11,11 +11,11 @@ use hongbao_core::TransferOutcome::{AlreadyDone, AlreadyPaid, Cancelled, Done};
 use hongbao_core::event::Feed;
 use hongbao_core::id::stable_hash;
 use hongbao_core::order::Answer;
-use hongbao_core::{Order, OrderKind, Slot, Traffic, Transfer};
+use hongbao_core::{KeyedCall, KeyedRequest, Order, OrderKind, RequestKey, Slot, Traffic, Transfer};
 use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::{NOON, cancel, open, order, send, top_up, unavailable, user};
 use hongbao_wallet::mysql::{Carried, DatabaseServer, Moved, MysqlWallet, Step, migrate, move_slots, upgrade};
-use hongbao_wallet::{FreezeChange, OrderChange, Posted, Wallet, WalletError};
+use hongbao_wallet::{FreezeChange, NewOrder, OrderChange, OrderOpening, Posted, Wallet, WalletError};
 
 use crate::common::{audited, options, sql};
 
@@ -97,7 +97,7 @@ async fn a_small_world(wallet: &dyn Wallet) -> Vec<Transfer> {
     let outcomes = wallet.transfer(all.clone()).await.unwrap();
     assert_eq!(outcomes, vec![Done; all.len()]);
     for (number, name) in users(4).concat().iter().enumerate() {
-        wallet.open_order(order(number as u8, OrderKind::Charge, name, 500)).await.unwrap();
+        wallet.open_order(charge_of(number as u8, name)).await.unwrap();
         let reason = format!("为什么 {name}");
         let freeze = FreezeChange { user: user(name), is_frozen: true, reason, operator: user("op"), at: NOON };
         wallet.set_frozen(&freeze).await.unwrap();
@@ -111,6 +111,12 @@ async fn a_small_world(wallet: &dyn Wallet) -> Vec<Transfer> {
     all
 }
 
+/// A charge under a key of its user.
+fn charge_of(number: u8, name: &str) -> NewOrder {
+    let request = KeyedRequest::new(KeyedCall::Charge, RequestKey::parse("k").unwrap(), &500);
+    NewOrder { order: order(number, OrderKind::Charge, name, 500), request: Some(request) }
+}
+
 /// What each user can see.
 async fn seen(wallet: &dyn Wallet) -> BTreeMap<String, (i64, Vec<Transfer>, Vec<Order>)> {
     let feeds: Vec<_> = users(4).concat().iter().map(|name| (Feed::User(user(name)), 0)).collect();
@@ -122,6 +128,8 @@ async fn seen(wallet: &dyn Wallet) -> BTreeMap<String, (i64, Vec<Transfer>, Vec<
         let history = wallet.history(&user(&name), &[], None, 100).await.unwrap();
         let orders = wallet.orders(&user(&name), OrderKind::Charge, None, 100).await.unwrap();
         assert_eq!(orders.len(), 1, "{name}");
+        let again = wallet.open_order(charge_of(99, &name)).await.unwrap();
+        assert_eq!(again, OrderOpening::Repeated(orders[0].clone()), "its key has come along");
         let log = wallet.freeze_log(&user(&name), 10).await.unwrap();
         assert!(matches!(&log[..], [freeze] if freeze.reason == format!("为什么 {name}")), "{log:?}");
         seen.insert(name, (balance, history.into_iter().map(|posted| posted.transfer).collect(), orders));
@@ -136,6 +144,7 @@ async fn refuses(wallet: &dyn Wallet, name: &str, reason: &str) {
         unavailable(wallet.history(&user(name), &[], None, 10).await),
         unavailable(wallet.orders(&user(name), OrderKind::Charge, None, 10).await),
         unavailable(wallet.transfer(vec![top_up(9_999, name, 1)]).await),
+        unavailable(wallet.open_order(order(98, OrderKind::Charge, name, 1).into()).await),
         unavailable(wallet.find(&[top_up(1, name, 1).id]).await),
         unavailable(wallet.books().await),
         unavailable(wallet.scan(0, 1_000_000).await),

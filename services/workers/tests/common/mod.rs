@@ -149,7 +149,7 @@ impl World {
         let random = std::array::from_fn(|place| random[place % 8]);
         let id = OrderId::mint(self.now(), random);
         let order = Order::new(id, OrderKind::Charge, user("payer"), fen(amount), self.now());
-        assert_eq!(self.wallet.open_order(order.clone()).await.unwrap(), OrderOpening::Opened(order.clone()));
+        assert_eq!(self.wallet.open_order(order.clone().into()).await.unwrap(), OrderOpening::Opened(order.clone()));
         order
     }
 
