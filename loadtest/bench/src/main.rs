@@ -10,6 +10,7 @@ mod bench;
 mod compare;
 mod conditions;
 mod cost;
+mod events;
 mod filled;
 mod fronts;
 mod history;
@@ -46,6 +47,8 @@ enum Command {
     Bench(bench::Args),
     /// Measure the processor time of an opening by process, beside the least that this machine needs for one
     Cost(cost::Args),
+    /// Measure openings while streams and a webhook follow the events, beside a service that no one follows
+    Events(events::Args),
     /// Measure the gateway against HAProxy, both in front of the same bare servers
     Fronts(fronts::Args),
     /// Measure what an opening costs with 1, 2 and 4 SETs, through the gateway
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
     hongbao_load::exit_code(match Cli::parse().command {
         Command::Bench(args) => bench::bench(&args),
         Command::Cost(args) => cost::cost(&args),
+        Command::Events(args) => events::events(&args),
         Command::Fronts(args) => fronts::fronts(&args),
         Command::Sets(args) => sets::sets(&args),
         Command::Filled(args) => filled::filled(&args),

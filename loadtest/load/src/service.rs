@@ -30,6 +30,8 @@ pub struct Wanted {
     pub shares_max: u32,
     /// Further settings of servers, as TOML.
     pub server: String,
+    /// Further sections of the settings, as TOML.
+    pub sections: String,
     /// Whether a SET goes without its memcached and Redis.
     pub bare: bool,
     /// The zone whose days count, in seconds from UTC.
@@ -38,7 +40,13 @@ pub struct Wanted {
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { shares_max: 500, server: String::new(), bare: false, zone_offset_s: ZONE_OFFSET_S }
+        Wanted {
+            shares_max: 500,
+            server: String::new(),
+            sections: String::new(),
+            bare: false,
+            zone_offset_s: ZONE_OFFSET_S,
+        }
     }
 }
 
@@ -156,8 +164,8 @@ impl Service {
 fn settings(wanted: &Wanted) -> String {
     // Tickets are fetched before a round, so they must live longer than in real life.
     format!(
-        "[auth]\nhs256_secret = \"{SECRET}\"\n\n[limits]\nshares_max = {}\nticket_life_ms = 3600000\nexpires_in_s_min = 1\n\n[server]\n{}\n",
-        wanted.shares_max, wanted.server
+        "[auth]\nhs256_secret = \"{SECRET}\"\n\n[limits]\nshares_max = {}\nticket_life_ms = 3600000\nexpires_in_s_min = 1\n\n[server]\n{}\n\n{}",
+        wanted.shares_max, wanted.server, wanted.sections
     )
 }
 

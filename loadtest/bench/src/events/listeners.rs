@@ -43,7 +43,7 @@ impl Listeners {
 
     /// The settings of a service that is to send its events to the endpoint, as TOML.
     pub fn webhook_settings(&self) -> String {
-        format!("[webhook]\nurl = \"http://{}/\"\nsecret = \"{WEBHOOK_SECRET}\"\n", self.webhook_addr)
+        format!("[webhook]\nurl = \"http://{}\"\nsecret = \"{WEBHOOK_SECRET}\"\n", self.webhook_addr)
     }
 
     /// Opens a stream for each token. Each has been answered when this returns.

@@ -54,7 +54,7 @@ impl Target {
         let dir = files::data_dir(&args.data)?;
         let zone_offset_s = midnight.map_or(ZONE_OFFSET_S, zone_with_midnight_at);
         let server = args.server_settings.clone();
-        let wanted = Wanted { shares_max, server, bare: false, zone_offset_s };
+        let wanted = Wanted { shares_max, server, zone_offset_s, ..Wanted::default() };
         let signer = Some(Signer::new(SECRET, None, None));
         if !args.cluster {
             let service = Service::embedded(&args.server, dir.path(), &wanted)?;

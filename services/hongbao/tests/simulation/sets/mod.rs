@@ -57,25 +57,26 @@ fn slots_move_among_sets_and_every_envelope_lies_where_the_map_of_its_time_place
 /// That the checks can fail: where servers trust gateways, envelopes lie where the map does not place them.
 #[test]
 fn without_fences_envelopes_lie_where_the_map_does_not_place_them() {
-    assert_fails(Fences::Open, "placed:");
+    assert_fails(Fences::Open, &["placed:"]);
 }
 
 /// The first migration whose steps come in the other order does it.
 #[test]
 fn with_fences_that_give_before_they_take_two_sets_accept_the_same_ids() {
-    assert_fails(Fences::WidenFirst, "accepted:");
+    assert_fails(Fences::WidenFirst, &["accepted:"]);
 }
 
 /// Without the five minutes by which what is taken lies ahead, an envelope is there whose id the maps give to another.
 #[test]
 fn with_fences_that_take_what_may_have_been_minted_envelopes_lie_where_the_map_does_not_place_them() {
-    assert_fails(Fences::TakeAtOnce, "placed:");
+    // Which of the two is seen first depends on how the processes take turns.
+    assert_fails(Fences::TakeAtOnce, &["placed:", "accepted:"]);
 }
 
-fn assert_fails(fences: Fences, check: &str) {
+fn assert_fails(fences: Fences, checks: &[&str]) {
     let failure = std::panic::catch_unwind(|| run_seeds(fences, 0..=SEEDS)).map(drop).unwrap_err();
     let reason = failure.downcast_ref::<String>().expect("an assertion has words");
-    assert!(reason.contains(check), "{reason}");
+    assert!(checks.iter().any(|check| reason.contains(check)), "{reason}");
 }
 
 fn run_seeds(fences: Fences, seeds: RangeInclusive<u64>) -> Tally {
