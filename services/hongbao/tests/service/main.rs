@@ -19,6 +19,7 @@ mod contract_together;
 mod contract_transport;
 mod contract_wallet;
 mod cors;
+mod demo_money;
 mod encrypted;
 mod environment;
 mod events_installation;
