@@ -312,6 +312,7 @@ impl Task {
 
     /// Waits for the lease; `None` if the `WorkerSet` was dropped meanwhile.
     async fn stand_by(&mut self) -> Option<Duration> {
+        self.scheduled.job.hand_over();
         tokio::select! {
             () = self.lease.held() => self.scheduled.job.start_over(),
             changed = self.stopped.changed() => changed.ok()?,

@@ -72,6 +72,9 @@ pub trait Job: Send + 'static {
     /// Forgets where it was: another process has run the job since.
     fn start_over(&mut self) {}
 
+    /// Takes back what its metrics say is there now: another process runs the job from here on, and says it.
+    fn hand_over(&mut self) {}
+
     /// Tries again at once what it has left out because it failed: a database has come back.
     fn forget_failures(&mut self) {}
 }

@@ -54,6 +54,10 @@ impl Job for Orders {
         "orders"
     }
 
+    fn hand_over(&mut self) {
+        self.metrics.orders(0, 0, 0);
+    }
+
     async fn run_once(&mut self, limit: u32) -> Result<RunReport, JobError> {
         let wallet = &self.ports.wallet;
         let limit = limit.clamp(1, ORDERS_CLAIMED_MAX);

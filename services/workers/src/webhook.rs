@@ -122,6 +122,10 @@ impl Job for Webhook {
         self.done_to.clear();
     }
 
+    fn hand_over(&mut self) {
+        self.metrics.webhook_behind(0);
+    }
+
     async fn run_once(&mut self, _: u32) -> Result<RunReport, JobError> {
         let mut report = RunReport::default();
         let mut behind = None;

@@ -33,12 +33,17 @@ struct MadeUp {
     begun: Arc<AtomicU32>,
     ended: Arc<AtomicU32>,
     forgot: Arc<AtomicU32>,
+    handed_over: Arc<AtomicU32>,
 }
 
 #[async_trait]
 impl Job for MadeUp {
     fn forget_failures(&mut self) {
         self.forgot.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn hand_over(&mut self) {
+        self.handed_over.fetch_add(1, Ordering::SeqCst);
     }
 
     fn name(&self) -> &'static str {
@@ -73,6 +78,7 @@ struct Running {
     begun: Arc<AtomicU32>,
     ended: Arc<AtomicU32>,
     forgot: Arc<AtomicU32>,
+    handed_over: Arc<AtomicU32>,
     registry: Registry,
 }
 
@@ -91,8 +97,14 @@ async fn start_awaiting(
     idle: Duration,
     duty_percent: u32,
 ) -> Running {
-    let [begun, ended, forgot] = [(); 3].map(|()| Arc::new(AtomicU32::new(0)));
-    let job = Box::new(MadeUp { does, begun: begun.clone(), ended: ended.clone(), forgot: forgot.clone() });
+    let [begun, ended, forgot, handed_over] = [(); 4].map(|()| Arc::new(AtomicU32::new(0)));
+    let job = MadeUp {
+        does,
+        begun: begun.clone(),
+        ended: ended.clone(),
+        forgot: forgot.clone(),
+        handed_over: handed_over.clone(),
+    };
     let mut registry = Registry::default();
     let metrics = WorkerMetrics::register(&mut registry);
     let clock = Arc::new(ClockGuard::new(&World::new().await.ports(), metrics.clone()));
@@ -103,9 +115,9 @@ async fn start_awaiting(
         shutdown_ms_max: 500,
         ..WorkerOptions::default()
     };
-    let jobs = vec![Scheduled::prompt(job, idle, &options)];
+    let jobs = vec![Scheduled::prompt(Box::new(job), idle, &options)];
     let set = WorkerSet::spawn_jobs(jobs, tenant, clock, &returning, &options, &metrics);
-    Running { set, begun, ended, forgot, registry }
+    Running { set, begun, ended, forgot, handed_over, registry }
 }
 
 /// A lease that several processes ask for.
@@ -199,6 +211,7 @@ async fn a_process_that_cannot_do_a_job_leaves_it_to_one_that_can() {
     let idle = Duration::from_millis(20);
     let unable = start_as(tenant("unable"), Does::Fails, idle, 100).await;
     wait_for(async || unable.begun.load(Ordering::SeqCst) > 0).await;
+    let before = unable.handed_over.load(Ordering::SeqCst);
     let able = start_as(tenant("able"), Does::Nothing, idle, 100).await;
     let took = wait_for(async || able.ended.load(Ordering::SeqCst) > 0).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -207,6 +220,7 @@ async fn a_process_that_cannot_do_a_job_leaves_it_to_one_that_can() {
     prometheus_client::encoding::text::encode(&mut text, &unable.registry).unwrap();
     assert!(text.contains("hongbao_worker_stepped_aside_total{worker_job=\"made_up\"} 1"), "{text}");
     assert!(text.contains("hongbao_worker_lease_held{worker_job=\"made_up\"} 0"), "{text}");
+    assert_eq!(unable.handed_over.load(Ordering::SeqCst), before + 1, "its gauges are no longer its to set");
     assert!(able.set.shutdown().await);
     wait_for(async || unable.begun.load(Ordering::SeqCst) > 5).await;
     assert!(unable.set.shutdown().await, "with nobody else there it tries again");

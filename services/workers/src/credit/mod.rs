@@ -129,6 +129,12 @@ impl Job for Credit {
         self.quiet_since = None;
     }
 
+    fn hand_over(&mut self) {
+        self.stuck.clear();
+        self.metrics.stuck(0);
+        self.metrics.settled_lag(0);
+    }
+
     fn forget_failures(&mut self) {
         self.schedule.forget_failures();
     }
