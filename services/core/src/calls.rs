@@ -185,6 +185,7 @@ impl Call {
                     (Code::IdConflict, "only at a server itself, if the request names an id that exists"),
                     (Code::Misdirected, ITSELF),
                     (Code::Frozen, ""),
+                    (Code::LimitExceeded, ""),
                     (Code::IdempotencyConflict, KEY_OF_ANOTHER),
                     (Code::Cancelled, "the envelope of this key was not made or paid in time, and is gone"),
                     (
@@ -198,6 +199,7 @@ impl Call {
                 problems: &[
                     (Code::InsufficientFunds, ""),
                     (Code::Frozen, ""),
+                    (Code::LimitExceeded, ""),
                     (Code::NotSender, ""),
                     (Code::NotFound, ""),
                     (Code::Cancelled, ""),
@@ -207,13 +209,19 @@ impl Call {
             },
             Call::Grab => CallInfo {
                 changes: false,
-                problems: &[(Code::NotInvited, ""), (Code::Frozen, ""), (Code::NotFound, "")],
+                problems: &[
+                    (Code::NotInvited, ""),
+                    (Code::Frozen, ""),
+                    (Code::LimitExceeded, ""),
+                    (Code::NotFound, ""),
+                ],
                 ..changing("/v1/envelopes/{id}/grab")
             },
             Call::Open => CallInfo {
                 problems: &[
                     (Code::TicketInvalid, ""),
                     (Code::Frozen, ""),
+                    (Code::LimitExceeded, ""),
                     (Code::NotFound, ""),
                     (Code::OutcomeUnknown, ASK_AGAIN),
                 ],
@@ -248,6 +256,7 @@ impl Call {
                     (Code::InsufficientFunds, ""),
                     (Code::NotFound, NO_PROVIDER),
                     (Code::Frozen, ""),
+                    (Code::LimitExceeded, ""),
                     (Code::IdempotencyConflict, KEY_OF_ANOTHER),
                     (Code::OutcomeUnknown, ASK_UNDER_THE_KEY),
                 ],

@@ -1,5 +1,6 @@
-//! The bounds of envelopes and orders that an operator configures.
+//! The bounds of envelopes and orders, and the limits of users, that an operator configures.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,8 @@ use crate::limits::{
 };
 use crate::money::Fen;
 use crate::settings::{self, setting};
+use crate::user::UserClass;
+use crate::user_limits::UserLimits;
 
 /// What an operator may configure of envelopes and orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,10 @@ pub struct Limits {
     pub payout_fen_min: Fen,
     /// Fen of one payout at most.
     pub payout_fen_max: Fen,
+    /// What a user may do.
+    pub users: UserLimits,
+    /// What users of a class may do, where it is something else.
+    pub classes: BTreeMap<UserClass, UserLimits>,
 }
 
 impl Default for Limits {
@@ -50,6 +57,8 @@ impl Default for Limits {
             charge_fen_max: Fen::new(10_000_000).expect("positive"),
             payout_fen_min: Fen::new(1).expect("positive"),
             payout_fen_max: Fen::new(10_000_000).expect("positive"),
+            users: UserLimits::default(),
+            classes: BTreeMap::new(),
         }
     }
 }
@@ -80,11 +89,26 @@ impl Limits {
         self.expires_in_s_min.into()..=self.expires_in_s_max.into()
     }
 
+    /// What a user of a class may do. One of no class, or of a class that has no limits here, has those of all.
+    pub fn of_user(&self, class: Option<&UserClass>) -> UserLimits {
+        match class.and_then(|class| self.classes.get(class)) {
+            Some(of_class) => of_class.or(self.users),
+            None => self.users,
+        }
+    }
+
+    /// Whether this is so of the limits of all users, or of any class.
+    pub fn is_any(&self, has: impl Fn(&UserLimits) -> bool) -> bool {
+        has(&self.users) || self.classes.values().any(has)
+    }
+
     /// The first bound that is out of its range, with the range.
     ///
     /// # Errors
     /// A sentence for the operator.
     pub fn check(&self) -> Result<(), String> {
+        self.users.check("limits.users")?;
+        self.classes.iter().try_for_each(|(class, limits)| limits.check(&format!("limits.classes.{class}")))?;
         settings::check(
             "limits",
             &[

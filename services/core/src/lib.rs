@@ -22,6 +22,7 @@ pub mod request_key;
 pub mod ticket;
 pub mod traffic;
 pub mod transfer;
+pub mod user_limits;
 
 pub mod fence;
 pub mod held;
@@ -52,4 +53,5 @@ pub use split::Seed;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use traffic::Traffic;
 pub use transfer::{OrderMovement, SystemBalances, Transfer, TransferId, TransferKind, TransferOutcome};
-pub use user::{GroupId, UserId};
+pub use user::{GroupId, UserClass, UserId};
+pub use user_limits::{Daily, DayCount, DayQuota, UserLimit, UserLimits};

@@ -36,6 +36,8 @@ pub enum Code {
     InsufficientFunds,
     /// The envelope was never paid, and never will be.
     Cancelled,
+    /// A limit of the caller would be exceeded.
+    LimitExceeded,
     /// The id was used for something else.
     IdConflict,
     /// The key was used for another request.
@@ -64,7 +66,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 27] = [
+    pub const ALL: [Code; 28] = [
         Code::InvalidRequest,
         Code::BadRequest,
         Code::UriTooLong,
@@ -80,6 +82,7 @@ impl Code {
         Code::Frozen,
         Code::InsufficientFunds,
         Code::Cancelled,
+        Code::LimitExceeded,
         Code::IdConflict,
         Code::IdempotencyConflict,
         Code::BodyTooLarge,
@@ -112,6 +115,7 @@ impl Code {
             Code::Frozen => ("frozen", 403, "The caller's money is frozen", false),
             Code::InsufficientFunds => ("insufficient_funds", 402, "The balance does not suffice", false),
             Code::Cancelled => ("cancelled", 409, "The envelope was cancelled", false),
+            Code::LimitExceeded => ("limit_exceeded", 409, "A limit of the caller is reached", false),
             Code::IdConflict => ("id_conflict", 409, "The id was used for something else", false),
             Code::IdempotencyConflict => ("idempotency_conflict", 409, "The key was used for another request", false),
             Code::BodyTooLarge => ("body_too_large", 413, "The body is too large", false),
@@ -168,6 +172,10 @@ impl Code {
             }
             Code::Cancelled => {
                 "Make another envelope: this one was not paid in time and never will be. No money was moved."
+            }
+            Code::LimitExceeded => {
+                "Wait until `resets_at`, where the answer has it, or ask for less: `limit` names the limit. No money was \
+                 moved."
             }
             Code::IdConflict => {
                 "Use a new id for what is new; repeat what is old with the same content as the first time."

@@ -14,6 +14,7 @@ use crate::money::Fen;
 use crate::order::{Order, OrderId};
 use crate::time::Timestamp;
 use crate::user::UserId;
+use crate::user_limits::UserLimit;
 
 /// The id of a transfer. Executed at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -340,4 +341,6 @@ pub enum TransferOutcome {
     Overflow,
     /// An operator has frozen the user: no money leaves the balance. The id is still free.
     Frozen,
+    /// It would exceed this limit of the user. The id is still free.
+    LimitExceeded(UserLimit),
 }

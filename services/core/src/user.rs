@@ -66,6 +66,10 @@ name_type! {
     /// A group that an envelope can be sent to (one of the token's `groups`).
     GroupId
 }
+name_type! {
+    /// A class of users that has limits of its own (the token's `class`).
+    UserClass
+}
 
 #[cfg(test)]
 mod tests {

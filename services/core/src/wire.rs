@@ -454,4 +454,11 @@ pub struct ProblemBody {
     /// The field that is wrong, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// The limit that would be exceeded, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// When that limit leaves room again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub resets_at: Option<Timestamp>,
 }

@@ -11,7 +11,7 @@
 //! | open | one, shared by the whole batch | the decision |
 //! | open, `lanes = false` | one read, one insert | nothing |
 //! | detail | none (as above when not live; one read of what is new when nothing was written for a second, or it has expired) | the rest |
-//! | create | one insert | |
+//! | create | one insert; before it one wallet transaction, under a key or where unpaid envelopes are limited | |
 //! | pay | one read, one wallet transaction and one for the feed of its audience, one update | |
 //! | events | two reads of each shard of the wallet that has a feed of the caller's | |
 //!
@@ -38,6 +38,7 @@ mod loads;
 pub mod permits;
 mod presence;
 pub mod ready;
+mod received;
 mod refund;
 pub mod shared;
 

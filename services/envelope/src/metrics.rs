@@ -1,5 +1,6 @@
 //! What an operator sees of the envelope server.
 
+use hongbao_core::UserLimit;
 use hongbao_wallet::{OrderOpening, Reserved};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -105,8 +106,38 @@ impl KeyedMetrics {
             Reserved::New => &self.new,
             Reserved::Repeated(_) => &self.repeated,
             Reserved::KeyConflict => &self.conflict,
+            Reserved::TooManyUnpaid(_) => return,
         }
         .inc();
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+/// Counts refusals by the limit of users that would have been exceeded.
+#[derive(Clone)]
+pub struct LimitedMetrics(Family<LimitLabels, Counter>);
+
+impl LimitedMetrics {
+    fn register(registry: &mut Registry) -> LimitedMetrics {
+        let refusals: Family<LimitLabels, Counter> = Family::default();
+        for limit in UserLimit::ALL {
+            refusals.get_or_create_owned(&LimitLabels { limit: limit.as_str() });
+        }
+        registry.register(
+            "hongbao_limits_exceeded",
+            "Requests refused because of a limit of their user",
+            refusals.clone(),
+        );
+        LimitedMetrics(refusals)
+    }
+
+    /// Counts one.
+    pub fn count(&self, limit: UserLimit) {
+        self.0.get_or_create(&LimitLabels { limit: limit.as_str() }).inc();
     }
 }
 
@@ -118,6 +149,8 @@ pub struct ServerMetrics {
     pub live_envelopes: Gauge,
     /// Requests under a key.
     pub keyed: KeyedMetrics,
+    /// Requests refused because of a limit.
+    pub limited: LimitedMetrics,
     /// Users who are frozen, as far as it is known here.
     pub frozen_users: Gauge,
 }
@@ -131,6 +164,7 @@ impl ServerMetrics {
             queue_depth: Family::default(),
             live_envelopes: Gauge::default(),
             keyed: KeyedMetrics::register(registry),
+            limited: LimitedMetrics::register(registry),
             frozen_users: Gauge::default(),
             shared: LaneMetrics {
                 queue_depth: Gauge::default(),

@@ -1,8 +1,8 @@
 //! Why a verb did not do what was asked.
 
-use hongbao_core::EnvelopeId;
 use hongbao_core::field::FieldError;
 use hongbao_core::limits::{ID_AHEAD_MS_MAX, ID_AHEAD_RETRY_S_MAX};
+use hongbao_core::{EnvelopeId, Timestamp, UserLimit};
 use hongbao_database::DatabaseError;
 use hongbao_http::problem::NO_SUCH_ENVELOPE;
 use hongbao_http::{Code, Problem};
@@ -53,6 +53,14 @@ pub enum Refusal {
     /// An operator has frozen the caller.
     #[error("your balance is frozen: no money goes out of it, and nothing is opened")]
     Frozen,
+    /// A limit of the caller would be exceeded.
+    #[error("{}", exceeded(*limit, *resets_at))]
+    LimitExceeded {
+        /// The limit.
+        limit: UserLimit,
+        /// When it leaves room again; `None` where it never does.
+        resets_at: Option<Timestamp>,
+    },
     /// It was not paid in time.
     #[error("the envelope was not paid in time and is cancelled")]
     Cancelled,
@@ -166,6 +174,7 @@ impl From<Refusal> for Problem {
             Refusal::TicketInvalid => Code::TicketInvalid,
             Refusal::Frozen => Code::Frozen,
             Refusal::InsufficientFunds => Code::InsufficientFunds,
+            Refusal::LimitExceeded { limit, resets_at } => return Problem::limit_exceeded(limit, resets_at, detail),
             Refusal::Cancelled => Code::Cancelled,
             Refusal::Busy => Code::Busy,
             Refusal::Unavailable(cause) => return Problem::new(Code::Unavailable, detail).caused_by(cause),
@@ -175,6 +184,13 @@ impl From<Refusal> for Problem {
             Refusal::Internal(cause) => return Problem::new(Code::Internal, detail).caused_by(cause),
         };
         Problem::new(code, detail)
+    }
+}
+
+fn exceeded(limit: UserLimit, resets_at: Option<Timestamp>) -> String {
+    match resets_at {
+        Some(resets_at) => format!("your limit `{}` leaves no room for this until {resets_at}", limit.as_str()),
+        None => format!("this is more than your limit `{}`", limit.as_str()),
     }
 }
 

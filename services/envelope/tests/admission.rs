@@ -67,6 +67,7 @@ impl Bench {
             shared: None,
             tickets: TicketKey::new(b"a secret"),
             limits: Limits::default(),
+            zone_offset_s: 0,
             fence: Fence::open(),
             // What is let in is answered, however busy this machine is.
             payments: None,
@@ -90,7 +91,7 @@ impl Bench {
         self.store.create(&[envelope]).await.unwrap();
         self.store.activate(id, now.plus_millis(LIFETIME_MS)).await.unwrap();
         // Live from now on, so that the first openings are not loads.
-        let _ = self.server.grab(id, &Caller { user: &user("looks"), groups: &[] }).await.unwrap();
+        let _ = self.server.grab(id, &Caller { user: &user("looks"), groups: &[], class: None }).await.unwrap();
         id
     }
 
@@ -118,7 +119,7 @@ fn user(name: &str) -> UserId {
 
 async fn open(server: &Server, id: EnvelopeId, user: &UserId) -> Result<Opening, Refusal> {
     let ticket = TicketKey::new(b"a secret").issue(id, user, SystemClock.now().plus_millis(60_000));
-    server.open(id, &Caller { user, groups: &[] }, &ticket, None).await
+    server.open(id, &Caller { user, groups: &[], class: None }, &ticket, None).await
 }
 
 fn opened(answer: Result<Opening, Refusal>) -> (u32, bool) {

@@ -43,12 +43,12 @@ async fn create(server: Arc<Server>) -> Result<EnvelopeView, Refusal> {
     let body = json!({ "kind": "lucky", "total_fen": 500, "shares": 5 });
     let request: CreateEnvelope = serde_json::from_value(body).unwrap();
     let sender = UserId::parse("sender").unwrap();
-    server.create(id(), request, None, &Caller { user: &sender, groups: &[] }, Seed::new([7; 32])).await
+    server.create(id(), request, None, &Caller { user: &sender, groups: &[], class: None }, Seed::new([7; 32])).await
 }
 
 async fn detail(server: Arc<Server>) -> Result<Detail, Refusal> {
     let sender = UserId::parse("sender").unwrap();
-    server.detail(id(), &Caller { user: &sender, groups: &[] }, 0, 10).await
+    server.detail(id(), &Caller { user: &sender, groups: &[], class: None }, 0, 10).await
 }
 
 /// A process with a server, and its store.

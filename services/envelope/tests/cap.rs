@@ -61,6 +61,7 @@ async fn server(
         shared: None,
         tickets: TicketKey::new(b"a secret"),
         limits: Limits::default(),
+        zone_offset_s: 0,
         fence: Fence::open(),
         payments: None,
         options: ServerOptions {
@@ -79,7 +80,7 @@ async fn open(server: Arc<Server>, id: EnvelopeId, number: u32) -> i64 {
     let user = UserId::parse(&format!("user-{number}")).unwrap();
     let ticket = TicketKey::new(b"a secret").issue(id, &user, SystemClock.now().plus_millis(60_000));
     loop {
-        match server.open(id, &Caller { user: &user, groups: &[] }, &ticket, None).await {
+        match server.open(id, &Caller { user: &user, groups: &[], class: None }, &ticket, None).await {
             Ok(Opening { outcome: Outcome::Opened { amount_fen, .. }, .. }) => return amount_fen.get(),
             Ok(other) => panic!("{other:?}"),
             Err(Refusal::Busy) => tokio::time::sleep(Duration::from_millis(5)).await,

@@ -53,7 +53,9 @@ impl Bench {
         }))
         .unwrap();
         let user = user(name);
-        self.server.create(id, request, None, &Caller { user: &user, groups: &[] }, Seed::new([seed; 32])).await
+        self.server
+            .create(id, request, None, &Caller { user: &user, groups: &[], class: None }, Seed::new([seed; 32]))
+            .await
     }
 }
 
@@ -69,7 +71,7 @@ fn told<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> Problem {
 async fn an_envelope_that_a_wrong_clock_has_dated_is_refused_with_the_offset() {
     let bench = Bench::new().await;
     let li = user("li");
-    let caller = Caller { user: &li, groups: &[] };
+    let caller = Caller { user: &li, groups: &[], class: None };
     for ahead_ms in [0, ID_AHEAD_MS_MAX] {
         bench.create(id_at(NOW.plus_millis(ahead_ms)), "li", 100, 1).await.unwrap();
     }
@@ -90,7 +92,7 @@ async fn what_is_not_known_yet_because_the_clock_was_stepped_back_is_to_be_asked
     let bench = Bench::new().await;
     let (clock, server) = (&bench.clock, &bench.server);
     let li = user("li");
-    let caller = Caller { user: &li, groups: &[] };
+    let caller = Caller { user: &li, groups: &[], class: None };
     let id = id_at(NOW);
     bench.create(id, "li", 100, 1).await.unwrap();
     server.pay(id, &caller).await.unwrap();
@@ -125,7 +127,7 @@ async fn a_repeated_create_under_one_id_answers_the_same_and_another_one_is_refu
     assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&first).unwrap());
     // By then it may be paid: it is the same envelope, and not made anew.
     let li = user("li");
-    let paid = bench.server.pay(id, &Caller { user: &li, groups: &[] }).await.unwrap();
+    let paid = bench.server.pay(id, &Caller { user: &li, groups: &[], class: None }).await.unwrap();
     let again = bench.create(id, "li", 100, 3).await.unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&paid).unwrap());
 

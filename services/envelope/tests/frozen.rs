@@ -40,7 +40,7 @@ impl Bench {
     }
 
     fn li(&self) -> Caller<'_> {
-        Caller { user: &self.li, groups: &[] }
+        Caller { user: &self.li, groups: &[], class: None }
     }
 
     async fn ticket(&self, id: EnvelopeId) -> String {

@@ -77,6 +77,7 @@ impl Bench {
             shared: None,
             tickets: TicketKey::new(b"the secret of the tickets"),
             limits: Limits::default(),
+            zone_offset_s: 0,
             fence: Fence::open(),
             payments: None,
             options,
@@ -135,7 +136,7 @@ impl Bench {
     }
 
     async fn page(&self, id: EnvelopeId, name: &str, after_seq: u32, limit: u32) -> Result<Detail, Refusal> {
-        self.server.detail(id, &Caller { user: &user(name), groups: &[] }, after_seq, limit).await
+        self.server.detail(id, &Caller { user: &user(name), groups: &[], class: None }, after_seq, limit).await
     }
 
     /// What so many see who look at the same time.
@@ -143,7 +144,9 @@ impl Bench {
         let mut looks = JoinSet::new();
         for _ in 0..lookers {
             let server = self.server.clone();
-            looks.spawn(async move { server.detail(id, &Caller { user: &user("li"), groups: &[] }, 10, 10).await });
+            looks.spawn(async move {
+                server.detail(id, &Caller { user: &user("li"), groups: &[], class: None }, 10, 10).await
+            });
         }
         looks.join_all().await
     }

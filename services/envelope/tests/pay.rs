@@ -75,7 +75,7 @@ impl Bench {
     }
 
     async fn pay(&self) -> Result<State, Code> {
-        let caller = Caller { user: &self.sender, groups: &[] };
+        let caller = Caller { user: &self.sender, groups: &[], class: None };
         let paid = self.server.pay(self.id, &caller).await;
         paid.map(|view| view.state).map_err(|refusal| Problem::from(refusal).code)
     }

@@ -118,7 +118,7 @@ impl Bench {
         let body = serde_json::json!({ "kind": "lucky", "total_fen": total_fen, "shares": 5 });
         let body: CreateEnvelope = serde_json::from_value(body).unwrap();
         let key = key.map(|key| RequestKey::parse(key).unwrap());
-        let caller = Caller { user: &self.sender, groups: &[] };
+        let caller = Caller { user: &self.sender, groups: &[], class: None };
         self.servers[server].create(self.id(number), body, key, &caller, Seed::new([number; 32])).await
     }
 
@@ -186,7 +186,7 @@ async fn a_repeat_shows_the_envelope_as_it_is_by_then() {
     let top_up = serde_json::from_value(serde_json::json!("00000000-0000-4000-8000-000000000001")).unwrap();
     let money = Transfer::top_up(top_up, bench.sender.clone(), envelope.total, NOW);
     bench.wallet.transfer(vec![money]).await.unwrap();
-    bench.servers[0].pay(made.id, &Caller { user: &bench.sender, groups: &[] }).await.unwrap();
+    bench.servers[0].pay(made.id, &Caller { user: &bench.sender, groups: &[], class: None }).await.unwrap();
     assert_eq!(bench.ask(1, 2, Some("k"), 500).await.unwrap().state, State::Active);
     bench.clock.advance_millis(7_200_000);
     assert_eq!(bench.ask(1, 3, Some("k"), 500).await.unwrap().state, State::Expired);
@@ -239,7 +239,7 @@ async fn a_key_that_stands_for_an_envelope_of_another_set_names_it() {
     let parts = ServerParts { fence: Fence::new(&held, &rows, NOW), ..parts };
     let (other, _tasks) = Server::start(parts, &mut Registry::default());
     let body = serde_json::json!({ "kind": "lucky", "total_fen": 500, "shares": 5 });
-    let caller = Caller { user: &bench.sender, groups: &[] };
+    let caller = Caller { user: &bench.sender, groups: &[], class: None };
     let key = RequestKey::parse("k");
     let id = (2..).map(|number| bench.id(number)).find(|id| id.slot() != made.id.slot()).unwrap();
     let asked = other.create(id, serde_json::from_value(body).unwrap(), key, &caller, Seed::new([2; 32])).await;

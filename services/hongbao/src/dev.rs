@@ -238,6 +238,7 @@ fn start_server(
         shared: None,
         tickets: config.tickets.ticket_key(traffic),
         limits: config.limits.0.clone(),
+        zone_offset_s: config.zone_offset_s.0,
         fence: Fence::open(),
         payments,
         options: config.server.clone(),

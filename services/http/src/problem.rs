@@ -15,6 +15,7 @@ use hongbao_core::id::stable_hash;
 use hongbao_core::limits::{PROBLEM_TEXT_CHARS_MAX, RETRY_AFTER_S_MAX};
 pub use hongbao_core::problem::Code;
 use hongbao_core::wire::ProblemBody;
+use hongbao_core::{Timestamp, UserLimit};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -67,6 +68,8 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// The path of the wrong field in the request, where one is to blame.
     pub field: Option<String>,
+    /// The limit that would be exceeded, and when it leaves room again, if it ever does.
+    pub limit: Option<(UserLimit, Option<Timestamp>)>,
     /// Seconds after which trying again makes sense; for 429 and 503 it has a default.
     pub retry_after_s: Option<u32>,
     /// What an operator needs to know and a client must not: for the log alone.
@@ -76,7 +79,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with a code and what happened this time.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { code, detail: detail.into(), field: None, retry_after_s: None, cause: None }
+        Problem { code, detail: detail.into(), field: None, limit: None, retry_after_s: None, cause: None }
     }
 
     /// A wrong field and why, as a phrase that follows its name: `must be …`, `is …`.
@@ -84,6 +87,11 @@ impl Problem {
         let field = field.into();
         let detail = bounded(&format!("`{field}` {reason}"));
         Problem { field: Some(field), ..Problem::new(Code::InvalidRequest, detail) }
+    }
+
+    /// A limit of the caller, and when it leaves room again, if it ever does.
+    pub fn limit_exceeded(limit: UserLimit, resets_at: Option<Timestamp>, detail: String) -> Problem {
+        Problem { limit: Some((limit, resets_at)), ..Problem::new(Code::LimitExceeded, detail) }
     }
 
     /// The same, to be tried again after so many seconds.
@@ -114,6 +122,8 @@ impl Problem {
             retryable: self.code.is_retryable(),
             request_id: request_id.as_str().to_owned(),
             field: self.field.clone(),
+            limit: self.limit.map(|(limit, _)| limit.as_str().to_owned()),
+            resets_at: self.limit.and_then(|(_, resets_at)| resets_at),
         }
     }
 

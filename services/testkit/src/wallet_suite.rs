@@ -18,6 +18,7 @@ mod events;
 mod freezes;
 mod guards;
 mod ids;
+mod limits;
 mod order_keys;
 mod orders;
 mod reading;
@@ -35,6 +36,7 @@ pub use self::events::*;
 pub use self::freezes::*;
 pub use self::guards::*;
 pub use self::ids::*;
+pub use self::limits::*;
 pub use self::order_keys::*;
 pub use self::orders::*;
 pub use self::reading::*;
@@ -89,6 +91,14 @@ macro_rules! wallet_behaviours {
             a_freeze_that_changes_nothing_is_not_logged
             the_money_of_a_frozen_user_is_not_paid_out_and_a_charge_stays_in_the_balance
             a_freeze_stops_payments_that_are_under_way
+            what_is_sent_on_a_day_is_limited
+            a_repeated_payment_counts_once
+            of_many_concurrent_payments_as_many_succeed_as_the_limit_allows
+            a_charge_for_an_envelope_counts_as_sent_unless_it_fails
+            an_envelope_with_a_charge_that_is_paid_out_of_the_balance_counts_once
+            what_is_paid_out_on_a_day_is_limited
+            envelopes_that_wait_for_payment_are_limited
+            of_many_concurrent_creates_as_many_are_reserved_as_the_limit_allows
             an_idle_wallet_answers_and_tells_its_durability
             a_charge_that_succeeds_is_in_the_balance_once
             a_payout_is_taken_from_the_balance_first

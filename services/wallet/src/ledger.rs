@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hongbao_core::{Fen, SystemBalances, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 
+use crate::quotas::QuotaPlan;
+
 /// What makes two transfers under one id the same. The time may differ: a
 /// repeat is asked for later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(crate) struct PostingPlan<'a> {
     frozen: HashSet<UserId>,
     system: SystemBalances,
     posts: Vec<Post<'a>>,
+    /// What counts against limits of users.
+    pub quotas: QuotaPlan,
 }
 
 impl<'a> PostingPlan<'a> {
@@ -80,6 +84,9 @@ impl<'a> PostingPlan<'a> {
         if transfer.kind.is_refused_to_frozen() && self.frozen.contains(&transfer.user) {
             return TransferOutcome::Frozen;
         }
+        if let Some(limit) = self.quotas.refusal(transfer) {
+            return TransferOutcome::LimitExceeded(limit);
+        }
         let before = self.users.get(&transfer.user).copied().unwrap_or(Fen::ZERO);
         let after = match transfer.kind.user_sign() {
             -1 => match before.checked_sub(transfer.amount) {
@@ -97,6 +104,7 @@ impl<'a> PostingPlan<'a> {
         self.users.insert(transfer.user.clone(), after);
         let content = Content { kind: transfer.kind, user: transfer.user.clone(), amount: transfer.amount };
         self.held.insert(transfer.id, content);
+        self.quotas.execute(transfer);
         self.posts.push(Post { transfer, balance: after });
         TransferOutcome::Done
     }

@@ -17,6 +17,7 @@ mod ledger;
 mod months;
 pub mod mysql;
 mod orders;
+mod quotas;
 mod request_keys;
 mod row;
 pub mod sqlite;
@@ -26,7 +27,7 @@ mod writer;
 pub use self::error::WalletError;
 pub use self::events::{EventsBehind, FeedsPage, FeedsWritten, WalletEvents, WebhookPlace};
 pub use self::freezes::{FreezeChange, FreezeVersion, SetFrozen, WalletFreezes};
-pub use self::guards::{NewEnvelope, Reserved, WalletGuards};
+pub use self::guards::{NewEnvelope, Reserved, UnpaidQuota, WalletGuards};
 pub use self::months::{
     Boundaries, Boundary, LedgerEnd, MonthAttempt, MonthPart, MonthRow, ShardPlace, StoredMonth, UserAt, WalletMonths,
 };
@@ -36,7 +37,7 @@ pub use self::system::{CLEARING, PAYOUTS, PROVIDER, TOP_UPS};
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
 use hongbao_core::event::Note;
-use hongbao_core::{EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
+use hongbao_core::{DayQuota, EnvelopeId, Fen, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome, UserId};
 use hongbao_database::returns::Returning;
 use hongbao_database::{Barrier, Durability};
 
@@ -94,6 +95,17 @@ pub struct Line {
     pub before_fen: i64,
 }
 
+/// Transfers, and what goes with them in their transaction.
+#[derive(Clone, Debug, Default)]
+pub struct TransferRequest {
+    /// What is to be executed, in order.
+    pub transfers: Vec<Transfer>,
+    /// Events.
+    pub notes: Vec<Note>,
+    /// What payments among them are counted as, by their ids. One without is not counted.
+    pub quotas: Vec<(TransferId, DayQuota)>,
+}
+
 /// Moves money, at most once per id. What a call reads is *visible*, and durable
 /// after a [`Barrier`]; the outcomes of [`Wallet::transfer`] are durable, also those
 /// that say what an earlier transfer has done.
@@ -129,7 +141,15 @@ pub trait Wallet:
         &self,
         transfers: Vec<Transfer>,
         notes: Vec<Note>,
-    ) -> Result<Vec<TransferOutcome>, WalletError>;
+    ) -> Result<Vec<TransferOutcome>, WalletError> {
+        self.transfer_within(TransferRequest { transfers, notes, quotas: Vec::new() }).await
+    }
+
+    /// The same, of payments that count against limits of their users: one that would exceed a limit is refused.
+    ///
+    /// # Errors
+    /// As there.
+    async fn transfer_within(&self, request: TransferRequest) -> Result<Vec<TransferOutcome>, WalletError>;
 
     /// The durability in force; full only if it is so in all shards.
     fn durability(&self) -> Durability;

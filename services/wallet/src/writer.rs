@@ -2,24 +2,44 @@
 //! wait into one transaction. It never waits for more: the time of a commit is
 //! the window in which the next batch gathers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hongbao_core::event::Note;
 use hongbao_core::limits::TRANSFER_BATCH_SIZE_MAX;
-use hongbao_core::{Transfer, TransferOutcome};
+use hongbao_core::{DayQuota, Transfer, TransferId, TransferOutcome};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::WalletError;
+use crate::{TransferRequest, WalletError, quotas};
 
 /// A ledger that executes transfers.
 pub(crate) trait Transact: Send + Sync + 'static {
     /// Executes them in order, and writes what of the notes is new, in one transaction; durable when it returns.
-    fn transact(
-        &self,
-        transfers: &[&Transfer],
-        notes: &[&Note],
-    ) -> impl Future<Output = Result<Vec<TransferOutcome>, TransactError>> + Send;
+    fn transact(&self, asked: Asked<'_>) -> impl Future<Output = Result<Vec<TransferOutcome>, TransactError>> + Send;
+}
+
+/// What one transaction is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub transfers: &'a [&'a Transfer],
+    pub notes: &'a [&'a Note],
+    /// What payments among the transfers are counted as.
+    pub quotas: &'a [(TransferId, DayQuota)],
+}
+
+impl Asked<'_> {
+    /// Statements that read what the quotas need to know; none where there are none.
+    pub fn reads_of_quotas(&self, table: impl Fn(&str) -> String) -> Vec<String> {
+        if self.quotas.is_empty() {
+            return Vec::new();
+        }
+        let quotas: HashMap<TransferId, &DayQuota> = self.quotas.iter().map(|(id, quota)| (*id, quota)).collect();
+        let counted = || self.transfers.iter().filter_map(|one| Some((*one, *quotas.get(&one.id)?)));
+        let envelopes = || counted().filter_map(|(one, _)| Some((&one.user, one.id.envelope_id()?)));
+        let subjects: Vec<[u8; 16]> = envelopes().map(|(_, envelope)| *envelope.as_bytes()).collect();
+        quotas::reads(table, counted().map(|(one, quota)| (&one.user, quota)), &subjects, envelopes())
+    }
 }
 
 /// Where a transaction failed: it says what may be done about it.
@@ -46,15 +66,14 @@ type Answer = Result<Vec<TransferOutcome>, WalletError>;
 
 /// One caller's transfers and notes, and where the answer goes.
 struct PendingTransfers {
-    transfers: Vec<Transfer>,
-    notes: Vec<Note>,
+    request: TransferRequest,
     answer: oneshot::Sender<Answer>,
 }
 
 impl PendingTransfers {
     /// What it adds to a transaction.
     fn size(&self) -> usize {
-        self.transfers.len() + self.notes.len()
+        self.request.transfers.len() + self.request.notes.len()
     }
 }
 
@@ -110,11 +129,11 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// Queues the transfers. From here on they are executed even if the caller goes away.
-    pub fn fill(self, transfers: Vec<Transfer>, notes: Vec<Note>) -> Waiting {
+    pub fn fill(self, request: TransferRequest) -> Waiting {
         let (answer, outcome) = oneshot::channel();
         // Counted first: once it is sent, the writer may take it and count it off.
-        self.depth.fetch_add(transfers.len(), Ordering::Relaxed);
-        self.permit.send(PendingTransfers { transfers, notes, answer });
+        self.depth.fetch_add(request.transfers.len(), Ordering::Relaxed);
+        self.permit.send(PendingTransfers { request, answer });
         Waiting(outcome)
     }
 }
@@ -141,7 +160,7 @@ struct Writer<L> {
 impl<L: Transact> Writer<L> {
     async fn run(mut self) {
         while let Some(calls) = self.take().await {
-            let count = calls.iter().map(|call| call.transfers.len()).sum();
+            let count = calls.iter().map(|call| call.request.transfers.len()).sum();
             self.depth.fetch_sub(count, Ordering::Relaxed);
             self.commit(calls).await;
         }
@@ -170,9 +189,11 @@ impl<L: Transact> Writer<L> {
     /// its own, so that one bad caller cannot fail its neighbours. A failed
     /// begin or commit is no call's fault and would only fail again.
     async fn commit(&self, calls: Vec<PendingTransfers>) {
-        let together: Vec<&Transfer> = calls.iter().flat_map(|call| &call.transfers).collect();
-        let notes: Vec<&Note> = calls.iter().flat_map(|call| &call.notes).collect();
-        match self.ledger.transact(&together, &notes).await {
+        let requests = || calls.iter().map(|call| &call.request);
+        let transfers: Vec<&Transfer> = requests().flat_map(|request| &request.transfers).collect();
+        let notes: Vec<&Note> = requests().flat_map(|request| &request.notes).collect();
+        let quotas: Vec<_> = requests().flat_map(|request| request.quotas.iter().copied()).collect();
+        match self.ledger.transact(Asked { transfers: &transfers, notes: &notes, quotas: &quotas }).await {
             Ok(outcomes) => answer_all(calls, &outcomes),
             Err(TransactError::Inside(error)) if calls.len() > 1 => {
                 tracing::warn!(%error, calls = calls.len(), "a wallet transaction failed; its calls run one by one");
@@ -185,9 +206,10 @@ impl<L: Transact> Writer<L> {
     async fn replay(&self, calls: Vec<PendingTransfers>) {
         let mut calls = calls.into_iter();
         while let Some(call) = calls.next() {
-            let alone: Vec<&Transfer> = call.transfers.iter().collect();
-            let notes: Vec<&Note> = call.notes.iter().collect();
-            match self.ledger.transact(&alone, &notes).await {
+            let TransferRequest { transfers, notes, quotas } = &call.request;
+            let transfers: Vec<&Transfer> = transfers.iter().collect();
+            let notes: Vec<&Note> = notes.iter().collect();
+            match self.ledger.transact(Asked { transfers: &transfers, notes: &notes, quotas }).await {
                 Ok(outcomes) => answer_all(vec![call], &outcomes),
                 Err(TransactError::Inside(error)) => refuse_all(vec![call], &error),
                 Err(failure) => {
@@ -204,7 +226,7 @@ impl<L: Transact> Writer<L> {
 /// Gives each call its part of the outcomes. Who has gone away needs none.
 fn answer_all(calls: Vec<PendingTransfers>, mut outcomes: &[TransferOutcome]) {
     for call in calls {
-        let (own, rest) = outcomes.split_at(call.transfers.len());
+        let (own, rest) = outcomes.split_at(call.request.transfers.len());
         outcomes = rest;
         let _ = call.answer.send(Ok(own.to_vec()));
     }

@@ -167,7 +167,8 @@ impl Activator {
                 | Outcome::Cancelled
                 | Outcome::Conflict
                 | Outcome::Overflow
-                | Outcome::Frozen => {
+                | Outcome::Frozen
+                | Outcome::LimitExceeded(_) => {
                     tracing::error!(envelope_id = %envelope.id, ?outcome, "an unpaid envelope cannot be cancelled");
                 }
             }

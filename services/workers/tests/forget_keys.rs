@@ -13,7 +13,11 @@ async fn reserve(world: &World, number: u8) -> Reserved {
     let key = RequestKey::parse(&format!("key-{number}")).unwrap();
     let request = KeyedRequest::new(KeyedCall::Create, key, &"body");
     let id = EnvelopeId::mint(world.now(), [number; 10]);
-    world.wallet.reserve(&NewEnvelope { user: user("li"), id, request, now: world.now() }).await.unwrap()
+    world
+        .wallet
+        .reserve(&NewEnvelope { user: user("li"), id, request: Some(request), quota: None, now: world.now() })
+        .await
+        .unwrap()
 }
 
 #[tokio::test]

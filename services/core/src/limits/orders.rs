@@ -5,6 +5,16 @@ use std::time::Duration;
 
 /// Fen of one order at most: ten million yuan.
 pub const ORDER_FEN_CEILING: i64 = 1_000_000_000;
+/// Fen that a limit of a user may be of: more than a user can have by then.
+pub const USER_FEN_CEILING: i64 = 1_000_000_000_000;
+/// Envelopes or payouts that a limit of a user may be of.
+pub const USER_COUNT_CEILING: u32 = 1_000_000;
+/// Milliseconds for which a server remembers what a user was credited today, where that is limited.
+pub const RECEIVED_AGE_MS_MAX: i64 = 500;
+/// Users of whom a server remembers that.
+pub const RECEIVED_REMEMBERED_MAX: usize = 65_536;
+/// Pages of a user's transfers that are read for it at most.
+pub const RECEIVED_PAGES_MAX: u32 = 20;
 /// How long a client waits for the provider's first answer to its order, which goes on without it.
 pub const ORDER_ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Orders that a worker asks the provider about at the same time.

@@ -93,7 +93,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TimeLeft {
 }
 
 pub(super) fn caller_of(caller: &Caller) -> server::Caller<'_> {
-    server::Caller { user: &caller.user, groups: &caller.groups }
+    server::Caller { user: &caller.user, groups: &caller.groups, class: caller.class.as_ref() }
 }
 
 /// Make an envelope.

@@ -1,19 +1,20 @@
 //! Create: an envelope under an id that was minted at the edge, or under the one that the request's key stands for.
 //!
-//! A request without a key is one transaction of the store. Under a key, in this order, each step of which may be the
-//! last one of a process that dies:
+//! A request without a key is one transaction of the store. Under a key, or where the envelopes that wait for payment
+//! are limited, in this order, each step of which may be the last one of a process that dies:
 //!
-//! 1. The wallet commits the key with the id that was minted, or tells the id that it stands for, in the sender's shard.
+//! 1. The wallet commits the key with the id that was minted and counts the envelope, or tells the id that the key stands
+//!    for, in the sender's shard. An envelope that is then not made is counted until it could have been paid.
 //! 2. If that one is another SET's, the gateway is sent to its owner, who begins with step 1.
 //! 3. The envelope is made under this id, unless it is there: two that come this far at the same time make one.
 
 use hongbao_core::limits::NEW_ID_AGE_DAYS_MAX;
 use hongbao_core::request::{CreateEnvelope, CreationContext};
 use hongbao_core::wire::EnvelopeView;
-use hongbao_core::{Envelope, EnvelopeId, Journal, KeyedCall, KeyedRequest, RequestKey, Seed, Timestamp};
+use hongbao_core::{Envelope, EnvelopeId, Journal, KeyedCall, KeyedRequest, RequestKey, Seed, Timestamp, UserLimit};
 use hongbao_database::durably;
 use hongbao_store::StoreError;
-use hongbao_wallet::{NewEnvelope, Reserved};
+use hongbao_wallet::{NewEnvelope, Reserved, UnpaidQuota};
 
 use super::{Caller, DAY_MS, Server, spawn_uncancellable};
 use crate::refusal::Refusal;
@@ -35,9 +36,17 @@ impl Server {
         self.check_not_frozen(caller.user)?;
         self.check_new(id, now)?;
         let envelope = request.into_envelope(birth, &self.parts.limits)?;
-        match keyed {
-            None => self.make(envelope, now).await.map_err(Refusal::of_making_without_a_key),
-            Some(keyed) => self.make_under_key(envelope, keyed, now).await,
+        if self.limits_of(caller).envelope_fen.is_some_and(|most| envelope.total > most) {
+            return Err(self.exceeded(UserLimit::EnvelopeFen, None));
+        }
+        let quota = self.quota_of_unpaid(caller, now);
+        match (keyed, quota) {
+            (None, None) => self.make(envelope, now).await.map_err(Refusal::of_making_without_a_key),
+            (None, quota) => {
+                let made = self.make_reserved(envelope, None, quota, now).await;
+                made.map_err(Refusal::of_making_without_a_key)
+            }
+            (keyed, quota) => self.make_reserved(envelope, keyed, quota, now).await,
         }
     }
 
@@ -87,21 +96,29 @@ impl Server {
         Ok(EnvelopeView::new(&found, &journal, self.parts.clock.now()))
     }
 
-    async fn make_under_key(
+    async fn make_reserved(
         &self,
         envelope: Envelope,
-        request: KeyedRequest,
+        request: Option<KeyedRequest>,
+        quota: Option<UnpaidQuota>,
         now: Timestamp,
     ) -> Result<EnvelopeView, Refusal> {
         let (wallet, user) = (self.parts.wallet.clone(), envelope.sender.clone());
-        let asked = NewEnvelope { user, id: envelope.id, request, now };
+        let has_key = request.is_some();
+        let asked = NewEnvelope { user, id: envelope.id, request, quota, now };
         let reserved = spawn_uncancellable(async move { wallet.reserve(&asked).await }).await??;
-        self.keyed.count(reserved);
+        if has_key {
+            self.keyed.count(reserved);
+        }
         let id = match reserved {
             Reserved::New => envelope.id,
             Reserved::Repeated(first) => first,
             Reserved::KeyConflict => return Err(Refusal::KeyConflict),
+            Reserved::TooManyUnpaid(resets_at) => return Err(self.exceeded(UserLimit::UnpaidEnvelopes, resets_at)),
         };
+        if !has_key {
+            return self.make(envelope, now).await;
+        }
         if reserved != Reserved::New {
             match self.check_ours(id) {
                 Err(Refusal::Misdirected) => return Err(Refusal::HeldElsewhere(id)),

@@ -42,6 +42,11 @@ impl Server {
         Ok(match state {
             State::Active => {
                 self.check_not_frozen(caller.user)?;
+                if self.limits_receiving(caller)
+                    && let Some(refusal) = self.refusal_of_receiving(caller, now).await?
+                {
+                    return Err(refusal);
+                }
                 GrabAnswer::Ready(self.ready(id, caller.user, now))
             }
             State::Finished => GrabAnswer::Outcome(Outcome::Empty),

@@ -8,6 +8,7 @@ mod create;
 mod detail;
 mod freeze;
 mod grab;
+mod limited;
 mod open;
 mod options;
 mod orders;
@@ -22,7 +23,7 @@ use hongbao_core::id::SLOTS;
 use hongbao_core::limits::MINT_TRIES_MAX;
 use hongbao_core::ticket::TicketKey;
 use hongbao_core::wire::Outcome;
-use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Timestamp, UserId, limits};
+use hongbao_core::{Clock, Envelope, EnvelopeId, GroupId, Limits, Opened, Timestamp, UserClass, UserId, limits};
 use hongbao_provider::Payments;
 use hongbao_store::{DatabaseClock, Store};
 use hongbao_trace::in_current;
@@ -37,9 +38,10 @@ use crate::frozen::FrozenUsers;
 use crate::held::HeldIds;
 use crate::lane::{Lane, LaneQueue};
 use crate::live::{LiveEnvelope, LiveEnvelopes, NotLive};
-use crate::metrics::{KeyedMetrics, LaneMetrics, ServerMetrics};
+use crate::metrics::{KeyedMetrics, LaneMetrics, LimitedMetrics, ServerMetrics};
 use crate::permits::Permits;
 use crate::presence::Presence;
+use crate::received::ReceivedToday;
 use crate::refusal::Refusal;
 use crate::shared::SnapshotCache;
 use crate::shared::snapshot::Snapshot;
@@ -66,6 +68,8 @@ pub struct ServerParts {
     pub tickets: TicketKey,
     /// What a request may ask for.
     pub limits: Limits,
+    /// Seconds that the zone whose days the limits of users count is ahead of UTC.
+    pub zone_offset_s: i32,
     /// Which ids the databases accept, read from them just now.
     pub fence: Fence,
     /// The payment provider; `None` where there is none, and money neither comes in nor goes out.
@@ -85,6 +89,8 @@ pub struct Server {
     direct: Arc<OpeningContext>,
     events: Arc<EventTail>,
     keyed: KeyedMetrics,
+    limited: LimitedMetrics,
+    received: ReceivedToday,
     frozen: Arc<FrozenUsers>,
 }
 
@@ -120,6 +126,8 @@ pub struct Caller<'a> {
     pub user: &'a UserId,
     /// The token's groups.
     pub groups: &'a [GroupId],
+    /// The token's class, which says what limits the user has.
+    pub class: Option<&'a UserClass>,
 }
 
 impl Server {
@@ -165,8 +173,12 @@ impl Server {
         let permits = parts.permits.clone();
         let tasks = ServerTasks { lanes: tasks, sweeper, fence, events: tailing, frozen: following, permits };
         let presence = Presence::new(parts.clock.now());
-        let keyed = metrics.keyed.clone();
-        (Arc::new(Server { parts, held, live, presence, lanes, direct, events, keyed, frozen }), tasks)
+        let (keyed, limited) = (metrics.keyed.clone(), metrics.limited.clone());
+        let received = ReceivedToday::new();
+        (
+            Arc::new(Server { parts, held, live, presence, lanes, direct, events, keyed, limited, received, frozen }),
+            tasks,
+        )
     }
 
     /// An id for a new envelope that is ours, where no gateway has minted one.

@@ -51,11 +51,15 @@ impl Server {
         if !self.parts.tickets.admits(ticket, id, caller.user, now) {
             return Err(Refusal::TicketInvalid);
         }
-        // A frozen user is answered as ever what is final; nothing is opened.
-        let is_frozen = self.frozen.contains(caller.user);
-        match self.decide(id, caller.user, !is_frozen, time_left, now).await {
-            Err(Refusal::Busy) if is_frozen => Err(Refusal::Frozen),
-            answer => answer,
+        // A frozen user is answered as ever what is final, and so is one who has received enough; nothing is opened.
+        let refusal = match self.frozen.contains(caller.user) {
+            true => Some(Refusal::Frozen),
+            false if self.limits_receiving(caller) => self.refusal_of_receiving(caller, now).await?,
+            false => None,
+        };
+        match (self.decide(id, caller.user, refusal.is_none(), time_left, now).await, refusal) {
+            (Err(Refusal::Busy), Some(refusal)) => Err(refusal),
+            (answer, _) => answer,
         }
     }
 

@@ -31,7 +31,7 @@ impl Server {
         amount: Fen,
         request: Option<KeyedRequest>,
     ) -> Result<OrderView, Refusal> {
-        self.order_of(OrderKind::Charge, caller.user, amount, request).await
+        self.order_of(OrderKind::Charge, caller, amount, request).await
     }
 
     /// Pays the caller at the provider, out of the balance.
@@ -41,19 +41,21 @@ impl Server {
         amount: Fen,
         request: Option<KeyedRequest>,
     ) -> Result<OrderView, Refusal> {
-        self.order_of(OrderKind::Payout, caller.user, amount, request).await
+        self.order_of(OrderKind::Payout, caller, amount, request).await
     }
 
     async fn order_of(
         &self,
         kind: OrderKind,
-        user: &UserId,
+        caller: &Caller<'_>,
         amount: Fen,
         request: Option<KeyedRequest>,
     ) -> Result<OrderView, Refusal> {
-        let payments = self.payments()?;
+        let (payments, user) = (self.payments()?, caller.user);
         let (order, has_key) = (self.new_order(kind, user, amount)?, request.is_some());
-        let opened = self.parts.wallet.open_order(NewOrder { order, request }).await.map_err(Refusal::from);
+        let now = order.created_at;
+        let quota = if kind == OrderKind::Payout { self.quota_of_payouts(caller, now) } else { None };
+        let opened = self.parts.wallet.open_order(NewOrder { order, request, quota }).await.map_err(Refusal::from);
         let opening = opened.map_err(|refusal| if has_key { refusal } else { refusal.of_ordering_without_a_key() })?;
         if has_key {
             self.keyed.count_order(&opening);
@@ -69,6 +71,7 @@ impl Server {
             OrderOpening::KeyConflict => Err(Refusal::KeyConflict),
             OrderOpening::InsufficientFunds => Err(Refusal::InsufficientFunds),
             OrderOpening::Frozen => Err(Refusal::Frozen),
+            OrderOpening::LimitExceeded(limit) => Err(self.exceeded_today(limit, now)),
             other => Err(Refusal::Internal(format!("a new order ended as {other:?}"))),
         }
     }
@@ -116,7 +119,9 @@ impl Server {
         }
         let view = EnvelopeView::new(envelope, fold, self.parts.clock.now());
         let charge = Order { envelope: Some(id), ..self.new_order(OrderKind::Charge, caller.user, envelope.total)? };
-        let sent = match self.parts.wallet.open_order(charge.into()).await? {
+        let now = charge.created_at;
+        let quota = self.quota_of_sending(caller, now);
+        let sent = match self.parts.wallet.open_order(NewOrder { quota, ..charge.into() }).await? {
             OrderOpening::Opened(order) => {
                 tracing::info!(order_id = %order.id, envelope_id = %id, user_id = %caller.user, "a charge was made");
                 self.send(payments, order).await?
@@ -128,6 +133,7 @@ impl Server {
             OrderOpening::Exists(order) => Sent { order, payment: None },
             OrderOpening::EnvelopePaid => return self.pay(id, caller).await.map(PaidFromProvider::Paid),
             OrderOpening::EnvelopeCancelled => return Err(Refusal::Cancelled),
+            OrderOpening::LimitExceeded(limit) => return Err(self.exceeded_today(limit, now)),
             other => return Err(Refusal::Internal(format!("the charge for {id} ended as {other:?}"))),
         };
         if sent.payment == Some(TransferOutcome::Done) {

@@ -3,10 +3,10 @@
 use hongbao_core::event::{Note, NoteWhen};
 use hongbao_core::limits::ID_AGE_DAYS_MAX;
 use hongbao_core::wire::EnvelopeView;
-use hongbao_core::{Envelope, EnvelopeId, Stage, Timestamp, Transfer, TransferId, TransferOutcome};
+use hongbao_core::{DayQuota, Envelope, EnvelopeId, Stage, Timestamp, Transfer, TransferId, TransferOutcome};
 use hongbao_database::{Durable, durably};
 use hongbao_store::{Store, StoreError};
-use hongbao_wallet::Wallet;
+use hongbao_wallet::{TransferRequest, Wallet};
 
 use super::{Caller, DAY_MS, Server, spawn_uncancellable};
 use crate::refusal::Refusal;
@@ -32,8 +32,11 @@ impl Server {
                 return Err(Refusal::Cancelled);
             }
             let unpaid = found.map(|(envelope, _)| envelope);
+            let quota = self.quota_of_sending(caller, now);
+            let paid =
+                spawn_uncancellable(async move { pay_and_activate(&*store, &*wallet, &unpaid, quota, now).await });
             (envelope.stage, envelope.expires_at) =
-                spawn_uncancellable(async move { pay_and_activate(&*store, &*wallet, &unpaid, now).await }).await??;
+                paid.await?.map_err(|refusal| self.refusal_of_payment(refusal, now))?;
         }
         if envelope.stage == Stage::Cancelled {
             return Err(Refusal::Cancelled);
@@ -50,10 +53,13 @@ async fn pay_and_activate(
     store: &dyn Store,
     wallet: &dyn Wallet,
     envelope: &Durable<Envelope>,
+    quota: Option<DayQuota>,
     now: Timestamp,
 ) -> Result<(Stage, Option<Timestamp>), Refusal> {
     let notes = vec![Note::paid(envelope, now)];
-    let outcome = wallet.transfer_noting(vec![Transfer::send(envelope, now)], notes).await?.pop();
+    let payment = Transfer::send(envelope, now);
+    let quotas = quota.into_iter().map(|quota| (payment.id, quota)).collect();
+    let outcome = wallet.transfer_within(TransferRequest { transfers: vec![payment], notes, quotas }).await?.pop();
     match outcome {
         Some(outcome @ (TransferOutcome::Done | TransferOutcome::AlreadyDone)) => {
             let newly_paid_at = (outcome == TransferOutcome::Done).then_some(now);
@@ -61,6 +67,7 @@ async fn pay_and_activate(
         }
         Some(TransferOutcome::InsufficientFunds) => Err(Refusal::InsufficientFunds),
         Some(TransferOutcome::Frozen) => Err(Refusal::Frozen),
+        Some(TransferOutcome::LimitExceeded(limit)) => Err(Refusal::LimitExceeded { limit, resets_at: None }),
         Some(TransferOutcome::Cancelled) => {
             store.cancel(envelope.id).await?;
             Err(Refusal::Cancelled)

@@ -30,6 +30,7 @@ pub fn parts(store: Arc<dyn Store>, wallet: Arc<dyn Wallet>, clock: Arc<dyn Cloc
         tickets: TicketKey::new(b"a secret that only this test knows"),
         shared: None,
         limits: Limits::default(),
+        zone_offset_s: 0,
         fence: Fence::open(),
         payments: None,
         options: ServerOptions::default(),

@@ -126,6 +126,7 @@ impl World {
             shared: Some(shared),
             tickets: TicketKey::new(SECRET),
             limits: Limits::default(),
+            zone_offset_s: 0,
             fence: Fence::open(),
             payments: None,
             options: ServerOptions::default(),
@@ -214,18 +215,19 @@ fn openings_in(id: EnvelopeId, stored: &[u8]) -> Option<u32> {
 
 impl Node {
     pub async fn grab(&self, id: EnvelopeId, name: &str) -> Result<GrabAnswer, Refusal> {
-        self.server.grab(id, &Caller { user: &user(name), groups: &[] }).await
+        self.server.grab(id, &Caller { user: &user(name), groups: &[], class: None }).await
     }
 
     /// With a ticket that is good, whatever a grab would say.
     pub async fn open(&self, id: EnvelopeId, name: &str) -> Result<Outcome, Refusal> {
         let ticket = TicketKey::new(SECRET).issue(id, &user(name), START.plus_millis(2 * LIFETIME_MS));
-        let opening = self.server.open(id, &Caller { user: &user(name), groups: &[] }, &ticket, None).await;
+        let opening =
+            self.server.open(id, &Caller { user: &user(name), groups: &[], class: None }, &ticket, None).await;
         opening.map(|opening| opening.outcome)
     }
 
     pub async fn detail(&self, id: EnvelopeId, name: &str) -> Result<Detail, Refusal> {
-        self.server.detail(id, &Caller { user: &user(name), groups: &[] }, 0, 500).await
+        self.server.detail(id, &Caller { user: &user(name), groups: &[], class: None }, 0, 500).await
     }
 
     pub fn reads(&self) -> u32 {

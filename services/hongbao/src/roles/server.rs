@@ -139,6 +139,7 @@ async fn start_in(
         shared,
         tickets: installation.tickets.ticket_key(traffic),
         limits: installation.limits.clone(),
+        zone_offset_s: installation.zone_offset_s.0,
         fence,
         payments,
         options: installation.server.clone(),

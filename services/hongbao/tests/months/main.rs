@@ -103,7 +103,7 @@ async fn an_envelope_of_the_month_before_cannot_be_paid_any_more() {
     service.clock().advance_millis(35 * DAY_MS);
     service.rotate(ROTATION_AHEAD_DAYS_MIN).await;
     let sender = user("sender");
-    let paid = service.server().pay(unpaid, &Caller { user: &sender, groups: &[] }).await;
+    let paid = service.server().pay(unpaid, &Caller { user: &sender, groups: &[], class: None }).await;
     assert!(matches!(paid, Err(Refusal::Cancelled)), "{paid:?}");
     service.work(60).await;
     assert_eq!(service.balance("sender").await, MONEY_FEN);

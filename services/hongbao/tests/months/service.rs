@@ -93,6 +93,7 @@ impl Service {
             shared: None,
             tickets: TicketKey::new(b"a secret that only this test knows"),
             limits: Limits::default(),
+            zone_offset_s: 0,
             fence: Fence::open(),
             payments: None,
             options: ServerOptions::default(),
@@ -156,7 +157,7 @@ impl Service {
         random[..8].copy_from_slice(&hongbao_core::id::stable_hash(&self.made.to_be_bytes()).to_be_bytes());
         let id = EnvelopeId::mint(self.clock.now(), random);
         let sender = user("sender");
-        let caller = Caller { user: &sender, groups: &[] };
+        let caller = Caller { user: &sender, groups: &[], class: None };
         let body = serde_json::json!({ "kind": "lucky", "total_fen": 1_000, "shares": shares });
         let request = serde_json::from_value(body).unwrap();
         server.create(id, request, None, &caller, Seed::new([7; 32])).await.expect("no send is refused");
@@ -169,7 +170,7 @@ impl Service {
 
     async fn open(&self, server: &Server, id: EnvelopeId, name: &str) {
         let opener = user(name);
-        let caller = Caller { user: &opener, groups: &[] };
+        let caller = Caller { user: &opener, groups: &[], class: None };
         let GrabAnswer::Ready(ready) = server.grab(id, &caller).await.unwrap() else { panic!("it is open") };
         let opening = server.open(id, &caller, &ready.ticket, None).await.unwrap();
         assert!(matches!(opening.outcome, Outcome::Opened { .. }), "{opening:?}");
@@ -194,11 +195,11 @@ impl Service {
     pub async fn look_at_everything(&mut self) {
         let server = self.server();
         let (sender, opener) = (user("sender"), user("a"));
-        let caller = Caller { user: &sender, groups: &[] };
+        let caller = Caller { user: &sender, groups: &[], class: None };
         for (id, before) in &self.details {
             let detail = server.detail(*id, &caller, 0, 100).await.expect("of any age");
             assert_eq!(&serde_json::to_string(&detail).unwrap(), before);
-            let caller = Caller { user: &opener, groups: &[] };
+            let caller = Caller { user: &opener, groups: &[], class: None };
             let grabbed = server.grab(*id, &caller).await.unwrap();
             assert!(matches!(&grabbed, GrabAnswer::Outcome(Outcome::Opened { replayed: true, .. })), "{grabbed:?}");
         }

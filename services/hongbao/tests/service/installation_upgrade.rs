@@ -33,7 +33,7 @@ fn databases_of_schema_version_2_are_upgraded_audited_and_served_with_their_cred
     let (code, said) = run(&folder, "audit", &[]);
     assert_eq!(code, Some(0), "{said}");
     // Earlier programs do not know of sealed tables, fences, nor sealed months, and refuse these versions.
-    for (part, meta, version) in [(&set, "db_00.meta", "6"), (&wallet, "wallet_00.meta", "8")] {
+    for (part, meta, version) in [(&set, "db_00.meta", "6"), (&wallet, "wallet_00.meta", "9")] {
         assert_eq!(part.sql(&format!("SELECT version FROM {meta}")).trim(), version);
     }
 

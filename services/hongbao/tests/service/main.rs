@@ -38,6 +38,7 @@ mod installation_idle;
 mod installation_keys;
 mod installation_leaving;
 mod installation_leaving_load;
+mod installation_limits;
 mod installation_maps;
 mod installation_names;
 mod installation_order_keys;

@@ -281,6 +281,7 @@ fn effect_in_wallet(verb: WalletVerb) -> Effect {
         | WalletVerb::LeaveWebhook
         | WalletVerb::Reserve
         | WalletVerb::PurgeKeys
+        | WalletVerb::PurgeCounts
         | WalletVerb::SetFrozen
         | WalletVerb::OpenOrder
         | WalletVerb::TakeUpOrders

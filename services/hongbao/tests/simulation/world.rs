@@ -119,6 +119,7 @@ impl World {
                 shared: None,
                 tickets: TicketKey::new(b"simulation"),
                 limits: limits(),
+                zone_offset_s: 0,
                 fence: Fence::open(),
                 payments: Some(payments.clone()),
                 options: ServerOptions { lanes, ..ServerOptions::default() },
@@ -180,7 +181,7 @@ impl World {
             expires_in_s: Some(dice.random_range(1..=7_200_i64).into()),
         };
         let id = EnvelopeId::mint(self.clock.now(), dice.random());
-        let caller = Caller { user: &sender, groups: &[] };
+        let caller = Caller { user: &sender, groups: &[], class: None };
         let created = self.server(dice).create(id, request.clone(), None, &caller, Seed::new(dice.random())).await;
         let asked = Known::asked(sender.clone(), request, Fen::new(total).unwrap(), shares as u32);
         let known = Known { exists: created.is_ok(), ..asked };
@@ -192,7 +193,7 @@ impl World {
     pub async fn create_again(&mut self, dice: &mut StdRng) {
         let Some(id) = self.some_envelope(dice) else { return };
         let Known { sender, request, .. } = &self.model.of[&id];
-        let caller = Caller { user: sender, groups: &[] };
+        let caller = Caller { user: sender, groups: &[], class: None };
         let made = self.server(dice).create(id, request.clone(), None, &caller, Seed::new(dice.random())).await;
         match made {
             Ok(_) => self.model.of.get_mut(&id).unwrap().exists = true,
@@ -205,7 +206,7 @@ impl World {
         let known = &self.model.of[&id];
         let stranger = dice.random_ratio(1, 10);
         let user = if stranger { UserId::parse("stranger").unwrap() } else { known.sender.clone() };
-        let paid = self.server(dice).pay(id, &Caller { user: &user, groups: &[] }).await;
+        let paid = self.server(dice).pay(id, &Caller { user: &user, groups: &[], class: None }).await;
         if stranger {
             assert!(paid.is_err(), "somebody else paid for {id}");
         } else if paid.is_ok() {
@@ -216,7 +217,7 @@ impl World {
     pub async fn pay_from_provider(&mut self, dice: &mut StdRng) {
         let Some(id) = self.some_envelope(dice) else { return };
         let sender = self.model.of[&id].sender.clone();
-        let paid = self.server(dice).pay_from_provider(id, &Caller { user: &sender, groups: &[] }).await;
+        let paid = self.server(dice).pay_from_provider(id, &Caller { user: &sender, groups: &[], class: None }).await;
         if let Ok(PaidFromProvider::Paid(_)) = paid {
             self.model.of.get_mut(&id).unwrap().paid = true;
         }
@@ -225,7 +226,8 @@ impl World {
     /// A sender's charge or payout.
     pub async fn order(&mut self, dice: &mut StdRng) {
         let sender = self.model.senders[dice.random_range(0..2)].clone();
-        let (caller, amount) = (Caller { user: &sender, groups: &[] }, Fen::new(dice.random_range(1..=900)).unwrap());
+        let (caller, amount) =
+            (Caller { user: &sender, groups: &[], class: None }, Fen::new(dice.random_range(1..=900)).unwrap());
         let server = self.server(dice);
         // Whatever is answered: in the end the provider's books tell.
         let _ = match dice.random() {
@@ -246,7 +248,7 @@ impl World {
     pub async fn grab(&mut self, dice: &mut StdRng) {
         let Some(id) = self.some_envelope(dice) else { return };
         let user = self.model.openers[dice.random_range(0..self.model.openers.len())].clone();
-        let answer = self.server(dice).grab(id, &Caller { user: &user, groups: &[] }).await;
+        let answer = self.server(dice).grab(id, &Caller { user: &user, groups: &[], class: None }).await;
         match answer {
             Ok(GrabAnswer::Ready(_)) => {}
             Ok(GrabAnswer::Outcome(outcome)) => self.model.acknowledge(id, &user, &outcome),
@@ -261,7 +263,7 @@ impl World {
             true => self.model.openers[dice.random_range(0..self.model.openers.len())].clone(),
             false => self.model.of[&id].sender.clone(),
         };
-        match self.server(dice).detail(id, &Caller { user: &user, groups: &[] }, 0, 100).await {
+        match self.server(dice).detail(id, &Caller { user: &user, groups: &[], class: None }, 0, 100).await {
             Ok(detail) => self.model.shown(id, &detail),
             Err(refusal) => self.check_refusal(id, refusal),
         }
@@ -278,7 +280,7 @@ impl World {
             let server = self.server(dice);
             let ticket = ticket_key.issue(id, &user, expires_at);
             openings.push(tokio::spawn(async move {
-                let outcome = server.open(id, &Caller { user: &user, groups: &[] }, &ticket, None).await;
+                let outcome = server.open(id, &Caller { user: &user, groups: &[], class: None }, &ticket, None).await;
                 (user, outcome)
             }));
         }
@@ -392,7 +394,7 @@ impl World {
     async fn check_acknowledged(&mut self, id: EnvelopeId) {
         let opened: Vec<UserId> = self.model.of[&id].opened.keys().cloned().collect();
         for user in opened {
-            match self.servers[1].grab(id, &Caller { user: &user, groups: &[] }).await {
+            match self.servers[1].grab(id, &Caller { user: &user, groups: &[], class: None }).await {
                 Ok(GrabAnswer::Outcome(outcome @ Outcome::Opened { .. })) => {
                     self.model.acknowledge(id, &user, &outcome)
                 }

@@ -26,7 +26,8 @@ const JOB_LOOKS_FOR: Duration = Duration::from_millis(1_500);
 
 async fn pay(installation: &Installation, id: EnvelopeId, sender: &UserId, server: usize) -> Option<Refusal> {
     let (process, caller) = (installation.sets[0].server(server).expect("it runs"), sender.clone());
-    let pay = async move |server: Arc<Server>| server.pay(id, &Caller { user: &caller, groups: &[] }).await;
+    let pay =
+        async move |server: Arc<Server>| server.pay(id, &Caller { user: &caller, groups: &[], class: None }).await;
     process.ask(pay).await.expect("it lives").err()
 }
 

@@ -77,6 +77,7 @@ impl ServerProcess {
                 shared: Some(shared),
                 tickets: TicketKey::new(SECRET),
                 limits: limits(),
+                zone_offset_s: 0,
                 fence: store.fence().await.map_err(|error| error.to_string())?,
                 payments: None,
                 options: ServerOptions {

@@ -94,7 +94,8 @@ impl Client {
     /// Grabs, and remembers an outcome; a ticket if there is something to open.
     async fn grab(&self, place: Place, id: EnvelopeId, user: &UserId, server: usize) -> Grabbed {
         let caller = user.clone();
-        let ask = async move |server: Arc<Server>| server.grab(id, &Caller { user: &caller, groups: &[] }).await;
+        let ask =
+            async move |server: Arc<Server>| server.grab(id, &Caller { user: &caller, groups: &[], class: None }).await;
         match self.ask(place, id, user, server, ask).await {
             Some(Ok(GrabAnswer::Ready(ready))) => Grabbed::Ticket(ready.ticket),
             Some(Ok(GrabAnswer::Outcome(outcome))) => {
@@ -110,7 +111,7 @@ impl Client {
     async fn open(&self, place: Place, id: EnvelopeId, user: &UserId, ticket: String, server: usize) -> bool {
         let caller = user.clone();
         let ask = async move |server: Arc<Server>| {
-            server.open(id, &Caller { user: &caller, groups: &[] }, &ticket, None).await
+            server.open(id, &Caller { user: &caller, groups: &[], class: None }, &ticket, None).await
         };
         match self.ask(place, id, user, server, ask).await {
             Some(Ok(opening)) => {
@@ -125,8 +126,9 @@ impl Client {
     pub async fn look(&mut self, id: EnvelopeId, user: &UserId) {
         let server = self.dice.random_range(0..SERVERS);
         let caller = user.clone();
-        let ask =
-            async move |server: Arc<Server>| server.detail(id, &Caller { user: &caller, groups: &[] }, 0, 100).await;
+        let ask = async move |server: Arc<Server>| {
+            server.detail(id, &Caller { user: &caller, groups: &[], class: None }, 0, 100).await
+        };
         let Some(Ok(detail)) = self.ask(Place::Detail, id, user, server, ask).await else { return };
         for open in detail.opens {
             let shown =
@@ -170,7 +172,8 @@ impl Client {
     /// Pays once; whether there was an answer that is final.
     async fn pay(&self, place: Place, id: EnvelopeId, sender: &UserId, server: usize) -> bool {
         let caller = sender.clone();
-        let ask = async move |server: Arc<Server>| server.pay(id, &Caller { user: &caller, groups: &[] }).await;
+        let ask =
+            async move |server: Arc<Server>| server.pay(id, &Caller { user: &caller, groups: &[], class: None }).await;
         let told = match self.ask(place, id, sender, server, ask).await {
             Some(Ok(_)) => Told::Paid,
             Some(Err(Refusal::Cancelled)) => Told::Cancelled,
@@ -204,7 +207,7 @@ impl Client {
         while !self.traffic.is_stopped() {
             let (server, caller) = (self.dice.random_range(0..SERVERS), sender.clone());
             let ask = async move |server: Arc<Server>| {
-                server.detail(id, &Caller { user: &caller, groups: &[] }, 0, 100).await
+                server.detail(id, &Caller { user: &caller, groups: &[], class: None }, 0, 100).await
             };
             if let Some(Ok(detail)) = self.ask(Place::UnpaidDetail, id, &sender, server, ask).await {
                 let told = match detail.envelope.state {
@@ -228,7 +231,7 @@ impl Client {
         let request = serde_json::from_value(body).expect("it is the body of a request");
         let caller = sender.clone();
         let ask = async move |server: Arc<Server>| {
-            server.create(id, request, None, &Caller { user: &caller, groups: &[] }, seed).await
+            server.create(id, request, None, &Caller { user: &caller, groups: &[], class: None }, seed).await
         };
         let exists = matches!(self.ask(place, id, sender, server, ask).await, Some(Ok(_)));
         if exists {

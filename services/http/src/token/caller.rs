@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hongbao_core::{GroupId, UserId};
+use hongbao_core::{GroupId, UserClass, UserId};
 
 use crate::problem::{Code, Problem};
 
@@ -15,6 +15,8 @@ pub struct Caller {
     pub groups: Arc<[GroupId]>,
     /// Whether the token's `role` is `operator`.
     pub operator: bool,
+    /// The token's `class`, where it is a name: which limits the user has.
+    pub class: Option<UserClass>,
 }
 
 impl Caller {

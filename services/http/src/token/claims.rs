@@ -17,6 +17,7 @@ pub(super) struct Claims {
     #[serde(default)]
     pub(super) groups: Vec<GroupId>,
     pub(super) role: Option<String>,
+    pub(super) class: Option<String>,
 }
 
 /// `aud`: one audience, or a list of them (RFC 7519, 4.1.3).

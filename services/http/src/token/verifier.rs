@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
 use hongbao_core::limits::{GROUPS_MAX, TOKEN_CACHE_BYTES_MAX, TOKEN_YEARS_MAX};
-use hongbao_core::{Clock, GroupId, Timestamp};
+use hongbao_core::{Clock, GroupId, Timestamp, UserClass};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -132,6 +132,7 @@ impl Verifier {
             user: claims.sub,
             groups: claims.groups.into(),
             operator: claims.role.as_deref() == Some("operator"),
+            class: claims.class.as_deref().and_then(UserClass::parse),
         };
         let verified = Verified { caller, exp: seconds(claims.exp) };
         if now < verified.exp {

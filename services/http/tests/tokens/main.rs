@@ -365,7 +365,7 @@ async fn the_authorization_header_is_a_bearer_token_or_a_401() {
 
 #[tokio::test]
 async fn a_caller_that_a_layer_has_found_out_is_not_asked_again() {
-    let known = Caller { user: UserId::parse("otto").unwrap(), groups: Arc::new([]), operator: false };
+    let known = Caller { user: UserId::parse("otto").unwrap(), groups: Arc::new([]), operator: false, class: None };
     let layer = middleware::from_fn(move |mut request: Request, next: Next| {
         request.extensions_mut().insert(known.clone());
         next.run(request)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hongbao_core::audit::Books;
-use hongbao_core::event::{Feed, Note};
+use hongbao_core::event::Feed;
 use hongbao_core::manifest::{Block, Month, Tie};
 use hongbao_core::{
     Date, EnvelopeId, Fen, Order, OrderId, OrderKind, Timestamp, Transfer, TransferId, TransferKind, TransferOutcome,
@@ -18,8 +18,8 @@ use hongbao_database::{Barrier, DatabaseError, Durability, Generations};
 use hongbao_wallet::{
     AccountRow, Boundaries, Changed, EventsBehind, FeedsPage, FeedsWritten, FreezeChange, FreezeVersion, LedgerEnd,
     Line, MonthAttempt, MonthPart, MonthRow, NewEnvelope, NewOrder, OrderChange, OrderOpening, Orders, Posted,
-    Reserved, SetFrozen, ShardPlace, TakenUp, UnfinishedOrders, UserAt, Wallet, WalletError, WalletEvents,
-    WalletFreezes, WalletGuards, WalletMonths, WalletReads, WalletScans, WebhookPlace,
+    Reserved, SetFrozen, ShardPlace, TakenUp, TransferRequest, UnfinishedOrders, UserAt, Wallet, WalletError,
+    WalletEvents, WalletFreezes, WalletGuards, WalletMonths, WalletReads, WalletScans, WebhookPlace,
 };
 
 use super::{Replaceable, barrier_after, generations_after};
@@ -47,6 +47,7 @@ pub enum WalletVerb {
     SealMonth,
     Reserve,
     PurgeKeys,
+    PurgeCounts,
     SetFrozen,
     FreezeLog,
     FrozenUsers,
@@ -144,12 +145,8 @@ impl<G: WalletFaults> Barrier for FaultInjectingWallet<G> {
 
 #[async_trait]
 impl<G: WalletFaults> Wallet for FaultInjectingWallet<G> {
-    async fn transfer_noting(
-        &self,
-        transfers: Vec<Transfer>,
-        notes: Vec<Note>,
-    ) -> Result<Vec<TransferOutcome>, WalletError> {
-        self.inject(WalletVerb::Transfer, |inner| async move { inner.transfer_noting(transfers, notes).await }).await
+    async fn transfer_within(&self, request: TransferRequest) -> Result<Vec<TransferOutcome>, WalletError> {
+        self.inject(WalletVerb::Transfer, |inner| async move { inner.transfer_within(request).await }).await
     }
     fn durability(&self) -> Durability {
         self.inner.now().durability()
@@ -231,6 +228,7 @@ with_faults! { WalletMonths {
 with_faults! { WalletGuards {
     Reserve => reserve(envelope: &NewEnvelope) -> Reserved;
     PurgeKeys => purge_keys(shard: u8, before: Timestamp, limit: u32) -> u32;
+    PurgeCounts => purge_counts(shard: u8, date: Date, until: Timestamp, limit: u32) -> u32;
 } }
 
 with_faults! { WalletEvents {

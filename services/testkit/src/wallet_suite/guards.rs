@@ -12,7 +12,13 @@ use super::{NOON, envelope, user};
 /// A request for the envelope of this number, under a key and with a body.
 fn new(number: u64, name: &str, key: &str, body: &str) -> NewEnvelope {
     let request = KeyedRequest::new(KeyedCall::Create, RequestKey::parse(key).unwrap(), &body);
-    NewEnvelope { user: user(name), id: envelope(number), request, now: NOON.plus_millis(number as i64) }
+    NewEnvelope {
+        user: user(name),
+        id: envelope(number),
+        request: Some(request),
+        quota: None,
+        now: NOON.plus_millis(number as i64),
+    }
 }
 
 /// Whatever id a repeat brings along.
@@ -55,7 +61,7 @@ pub async fn of_many_concurrent_requests_under_one_key_one_is_new(wallet: Arc<dy
         match task.await.unwrap() {
             (number, Reserved::New) => first.push(envelope(number)),
             (_, Reserved::Repeated(id)) => drop(repeated.insert(id)),
-            (_, Reserved::KeyConflict) => panic!("it is the same request"),
+            (_, Reserved::KeyConflict | Reserved::TooManyUnpaid(_)) => panic!("it is the same request"),
         }
     }
     assert_eq!(first.len(), 1);

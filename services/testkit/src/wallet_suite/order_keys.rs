@@ -9,7 +9,7 @@ use super::{NOON, balance, one, order, top_up, user};
 
 fn keyed(call: KeyedCall, order: Order, key: &str, body: &str) -> NewOrder {
     let request = KeyedRequest::new(call, RequestKey::parse(key).unwrap(), &body);
-    NewOrder { order, request: Some(request) }
+    NewOrder { order, request: Some(request), quota: None }
 }
 
 /// A payout of this number, for a user and under a key.

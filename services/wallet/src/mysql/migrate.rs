@@ -69,6 +69,13 @@ pub(super) const SCHEMA: Schema = Schema(&[
         target: Target::Database,
         version: 8,
     },
+    // Earlier programs would let users exceed their limits, and move slots without what was counted.
+    Migration {
+        name: "0009_user_limits",
+        sql: include_str!("../../../../sql/mysql/wallet/0009_user_limits.sql"),
+        target: Target::Database,
+        version: 9,
+    },
 ]);
 /// Made and dropped with every run, for a database may have moved to a server of another kind.
 const APPEND_ONLY: &str = include_str!("../../../../sql/mysql/wallet/append_only.sql");

@@ -11,7 +11,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hongbao_core::event::Note;
 use hongbao_core::limits::DEADLOCK_TRIES_MAX;
 use hongbao_core::{Transfer, TransferOutcome, UserId};
 use hongbao_database::DatabaseError;
@@ -29,8 +28,9 @@ use super::transact::{Write, transact};
 use crate::events::{EventPlan, looked_up};
 use crate::ledger::{PostingPlan, asked_if_frozen};
 use crate::orders::tables::{ORDER_ROW, Writes};
+use crate::quotas::{self, Guard};
 use crate::row::{self, code_of, content};
-use crate::writer::{Transact, TransactError};
+use crate::writer::{Asked, Transact, TransactError};
 use crate::{WalletError, system};
 
 /// The first column of each row that is read says what the row is.
@@ -46,16 +46,9 @@ const _: () = assert!(ORDER_ROW > BALANCE_ROW && ORDER_ROW < EVENT_END_ROW);
 pub(super) struct ShardWriter(pub Arc<Shard>);
 
 impl Transact for ShardWriter {
-    async fn transact(&self, transfers: &[&Transfer], notes: &[&Note]) -> Result<Vec<TransferOutcome>, TransactError> {
-        run(&self.0, Asked { transfers, notes }).await
+    async fn transact(&self, asked: Asked<'_>) -> Result<Vec<TransferOutcome>, TransactError> {
+        run(&self.0, asked).await
     }
-}
-
-/// What one transaction is asked for.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    transfers: &'a [&'a Transfer],
-    notes: &'a [&'a Note],
 }
 
 /// One transaction over orders and the transfers that may be due for them: reads under the lock, decides, writes.
@@ -66,7 +59,7 @@ pub(super) async fn change<T>(
     decide: impl for<'a> Fn(&mut PostingPlan<'a>, &'a [Transfer], &[&MySqlRow]) -> Result<Writes<T>, WalletError>,
 ) -> Result<T, WalletError> {
     let transfers: Vec<&Transfer> = possible.iter().collect();
-    let asked = Asked { transfers: &transfers, notes: &[] };
+    let asked = Asked { transfers: &transfers, notes: &[], quotas: &[] };
     let mut text = text_that_reads(shard, asked, TakenIds::AreLookedUp);
     // What is written of an order is new, as its change is: nothing is looked up for it but where it goes.
     let mut end = String::new();
@@ -92,8 +85,8 @@ pub(super) async fn change<T>(
             }
             let Writes { statements, notes, value } = decide(&mut plan, possible, &orders)?;
             events.decide(&[], &[], &notes.iter().collect::<Vec<_>>());
-            let rows = plan.posts().len() + statements.len() + noting::rows_written(&events) as usize + 1;
-            Ok(Write { sql: text_that_writes(shard, &plan, &events, end, &statements), rows: rows as u64, value })
+            let (sql, rows) = text_that_writes(shard, &plan, &events, end, statements);
+            Ok(Write { sql, rows, value })
         },
     )
     .await
@@ -226,9 +219,9 @@ async fn attempt(
     if taken == TakenIds::AreRefused && outcomes.iter().any(|outcome| *outcome != TransferOutcome::Done) {
         return Err(AttemptError::MayBeTaken);
     }
-    let text = text_that_writes(shard, &plan, &events, end, &[]);
+    let (text, rows) = text_that_writes(shard, &plan, &events, end, Vec::new());
     let done = within(limit, lease.connection().execute(sqlx::raw_sql(&text))).await.map_err(AttemptError::Writing)?;
-    if done.rows_affected() != plan.posts().len() as u64 + noting::rows_written(&events) + 1 {
+    if done.rows_affected() != rows {
         return Err(AttemptError::Overtaken);
     }
     // A command of its own: where a node of a cluster has ended the transaction before it, this fails. As a further
@@ -258,6 +251,10 @@ fn text_that_reads(shard: &Shard, asked: Asked<'_>, taken: TakenIds) -> String {
     if !asked.notes.is_empty() {
         let notes = looked_up(asked.notes, taken == TakenIds::AreLookedUp);
         noting::put_reads(&mut sql, db, &notes, EVENT_END_ROW, WRITTEN_ROW);
+    }
+    for read in asked.reads_of_quotas(|name| format!("{db}.{name}")) {
+        sql.push_str(&read);
+        sql.push_str("; ");
     }
     if taken == TakenIds::AreLookedUp && !transfers.is_empty() {
         put(
@@ -329,6 +326,7 @@ struct End {
 /// Takes apart what was read for these transfers.
 fn load<'a>(shard: &Shard, rows: &[MySqlRow], asked: Asked<'_>) -> Result<Loaded<'a>, WalletError> {
     let (mut plan, mut events) = (PostingPlan::default(), EventPlan::default());
+    plan.quotas.set_quotas(asked.quotas);
     let mut found = None;
     for row in rows {
         match row.int(0)? {
@@ -352,6 +350,7 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow], asked: Asked<'_>) -> Result<Loaded
                 let balance = row::balance(row, 2, &user)?;
                 plan.set_user(user, balance);
             }
+            number if quotas::is_quota_row(number) => quotas::take_in(&mut plan.quotas, row)?,
             _ => {}
         }
     }
@@ -360,7 +359,8 @@ fn load<'a>(shard: &Shard, rows: &[MySqlRow], asked: Asked<'_>) -> Result<Loaded
     Ok(Loaded { plan, events, end, fence })
 }
 
-/// The statements `beside` come with the transfers. Also without a transfer to add the ledger's row is written: see its SQL.
+/// The statements `beside`, each of which changes one row, come with the transfers; gives the number of rows that are
+/// written. Also without a transfer to add the ledger's row is written: see its SQL.
 ///
 /// A node of a cluster may roll the transaction back between two statements of
 /// this text without saying so, and the rest then runs in a transaction of its
@@ -371,8 +371,8 @@ fn text_that_writes(
     plan: &PostingPlan<'_>,
     events: &EventPlan<'_>,
     end: End,
-    beside: &[String],
-) -> String {
+    beside: Vec<String>,
+) -> (String, u64) {
     let End { last_position, transactions } = end;
     let db = &shard.db;
     let mut sql = String::with_capacity(256 + plan.posts().len() * 160);
@@ -403,7 +403,10 @@ fn text_that_writes(
     // Behind the transfers: where a node ends the transaction between the two, the ids that are taken then show what
     // is to be written.
     noting::put_writes(&mut sql, db, events);
-    for statement in beside {
+    let guard = Guard::of_ledger(db, transactions);
+    let of_quotas = quotas::statements(&plan.quotas, |name| format!("{db}.{name}"), &guard);
+    let statements: Vec<String> = beside.into_iter().chain(of_quotas).collect();
+    for statement in &statements {
         sql.push_str(statement);
         sql.push_str("; ");
     }
@@ -415,5 +418,6 @@ fn text_that_writes(
             system::assignments("", plan.system())
         ),
     );
-    sql
+    let rows = plan.posts().len() + statements.len() + noting::rows_written(events) as usize + 1;
+    (sql, rows as u64)
 }

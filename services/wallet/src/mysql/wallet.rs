@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hongbao_core::event::{Feed, Note};
+use hongbao_core::event::Feed;
 use hongbao_core::limits::{WALLET_QUEUE_MAX, WALLET_ROW_LOCK_WAIT_S};
-use hongbao_core::{Slot, Timestamp, Transfer, TransferOutcome, UserId};
+use hongbao_core::{Slot, Timestamp, TransferOutcome, UserId};
 use hongbao_database::mysql::connection::{Connections, MysqlOptions};
 use hongbao_database::mysql::promise::Promise;
 use hongbao_database::returns::{Returning, Returns};
@@ -17,7 +17,7 @@ use super::layout::{DatabaseServer, plan};
 use super::shard::Shard;
 use super::transaction::ShardWriter;
 use crate::writer::{Queue, Waiting, check_size};
-use crate::{Posted, Wallet, WalletError};
+use crate::{Posted, TransferRequest, Wallet, WalletError};
 
 /// The ledger in the databases of all servers.
 pub struct MysqlWallet {
@@ -210,13 +210,12 @@ impl MysqlWallet {
 #[derive(Default)]
 struct PartToQueue {
     places: Vec<usize>,
-    transfers: Vec<Transfer>,
-    notes: Vec<Note>,
+    request: TransferRequest,
 }
 
 impl PartToQueue {
     fn is_empty(&self) -> bool {
-        self.transfers.is_empty() && self.notes.is_empty()
+        self.request.transfers.is_empty() && self.request.notes.is_empty()
     }
 }
 
@@ -276,11 +275,8 @@ impl Barrier for MysqlWallet {
 
 #[async_trait]
 impl Wallet for MysqlWallet {
-    async fn transfer_noting(
-        &self,
-        transfers: Vec<Transfer>,
-        notes: Vec<Note>,
-    ) -> Result<Vec<TransferOutcome>, WalletError> {
+    async fn transfer_within(&self, request: TransferRequest) -> Result<Vec<TransferOutcome>, WalletError> {
+        let TransferRequest { transfers, notes, quotas } = request;
         check_size(&transfers)?;
         transfers.iter().try_for_each(|transfer| self.shard_of(&transfer.user).check_known(&transfer.user))?;
         let count = transfers.len();
@@ -288,20 +284,20 @@ impl Wallet for MysqlWallet {
         for (place, transfer) in transfers.into_iter().enumerate() {
             let part = &mut split[self.place_of(&transfer.user)];
             part.places.push(place);
-            part.transfers.push(transfer);
+            part.request.quotas.extend(quotas.iter().filter(|(id, _)| *id == transfer.id));
+            part.request.transfers.push(transfer);
         }
         for note in notes {
-            split[self.place_of_name(note.feed.name())].notes.push(note);
+            split[self.place_of_name(note.feed.name())].request.notes.push(note);
         }
         // A place in every queue first: when one is full, nothing has happened in the others.
         let mut parts = Vec::new();
         for (open, part) in self.shards.iter().zip(split).filter(|(_, part)| !part.is_empty()) {
             parts.push((open.queue.place()?, part));
         }
-        let queued = parts.into_iter().map(|(queue, PartToQueue { places, transfers, notes })| PartOfCall {
-            places,
-            waiting: queue.fill(transfers, notes),
-        });
+        let queued = parts
+            .into_iter()
+            .map(|(queue, PartToQueue { places, request })| PartOfCall { places, waiting: queue.fill(request) });
         gather(queued.collect(), count).await
     }
 

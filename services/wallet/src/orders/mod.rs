@@ -19,7 +19,8 @@ use async_trait::async_trait;
 use hongbao_core::limits::ID_AGE_DAYS_MAX;
 use hongbao_core::order::{LateCharges, Request};
 use hongbao_core::{
-    EnvelopeId, KeyedRequest, Order, OrderId, OrderKind, OrderState, Timestamp, TransferOutcome, UserId,
+    DayQuota, EnvelopeId, KeyedRequest, Order, OrderId, OrderKind, OrderState, Timestamp, TransferOutcome, UserId,
+    UserLimit,
 };
 
 use crate::WalletError;
@@ -31,11 +32,13 @@ pub struct NewOrder {
     pub order: Order,
     /// What the client names the request by, if it has a key. A charge for an envelope has none: the envelope names it.
     pub request: Option<KeyedRequest>,
+    /// What it is counted as until it is over, if it is. A charge is counted for its envelope.
+    pub quota: Option<DayQuota>,
 }
 
 impl From<Order> for NewOrder {
     fn from(order: Order) -> NewOrder {
-        NewOrder { order, request: None }
+        NewOrder { order, request: None, quota: None }
     }
 }
 
@@ -54,6 +57,8 @@ pub enum OrderOpening {
     InsufficientFunds,
     /// An operator has frozen the user: nothing is paid out.
     Frozen,
+    /// It would exceed this limit of the user: nothing is stored.
+    LimitExceeded(UserLimit),
     /// The envelope is paid already.
     EnvelopePaid,
     /// The envelope can no longer be paid.

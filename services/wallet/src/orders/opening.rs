@@ -10,12 +10,13 @@ use super::rows::{ORDER_COLUMNS, ORDER_COLUMNS_COUNT, order};
 use super::tables::{ORDER_ROW, OrderTables, Writes, insert, payment, select_to_change};
 use super::{NewOrder, OrderOpening};
 use crate::WalletError;
+use crate::quotas;
 use crate::request_keys::code_of_call;
 use crate::row::hex;
 
 /// Stores a new order, unless its key or its envelope has one.
 pub(crate) async fn open(tables: &impl OrderTables, new: &NewOrder) -> Result<OrderOpening, WalletError> {
-    let NewOrder { order: new, request } = new;
+    let NewOrder { order: new, request, quota } = new;
     let mut possible = movements(None, new, new.created_at);
     let mut reads = Vec::new();
     if let Some(envelope) = new.envelope {
@@ -30,6 +31,9 @@ pub(crate) async fn open(tables: &impl OrderTables, new: &NewOrder) -> Result<Or
     if let Some(request) = request {
         reads.push(select_by_key(tables, &new.user, request));
     }
+    if let Some(quota) = quota {
+        reads.extend(quotas::reads(|name| tables.table(name), [(&new.user, quota)], &[], []));
+    }
     tables
         .change(&possible, &reads, |plan, possible, rows| {
             if let Some(known) = known(request.as_ref(), rows)? {
@@ -37,6 +41,10 @@ pub(crate) async fn open(tables: &impl OrderTables, new: &NewOrder) -> Result<Or
             }
             if new.kind == OrderKind::Payout && plan.is_frozen(&new.user) {
                 return Ok(Writes::none(OrderOpening::Frozen));
+            }
+            let exceeded = |quota| plan.quotas.exceeded(quota, &new.user, new.amount);
+            if let Some(limit) = quota.as_ref().and_then(exceeded) {
+                return Ok(Writes::none(OrderOpening::LimitExceeded(limit)));
             }
             for transfer in possible {
                 if transfer.id.envelope_id().is_some() {
@@ -57,6 +65,9 @@ pub(crate) async fn open(tables: &impl OrderTables, new: &NewOrder) -> Result<Or
                         return Err(WalletError::Damaged(format!("the new order {id} cannot be posted: {outcome:?}")));
                     }
                 }
+            }
+            if let Some(quota) = quota {
+                plan.quotas.open(quota, new);
             }
             let mut statements = vec![insert(tables, new)?];
             statements.extend(request.as_ref().map(|request| insert_key(tables, new, request)));

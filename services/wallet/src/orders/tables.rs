@@ -12,6 +12,7 @@ use super::rows::{LAST_UNFINISHED, ORDER_COLUMNS, kind_code, order, order_assign
 use super::{Changed, OrderChange, TakenUp, UnfinishedOrders};
 use crate::WalletError;
 use crate::ledger::PostingPlan;
+use crate::quotas::{self, subject_of_order};
 use crate::row::hex;
 
 /// The first column of each order that a transaction reads. The wallet's own rows have smaller numbers.
@@ -154,9 +155,10 @@ pub(crate) async fn change(tables: &impl OrderTables, changes: &[OrderChange]) -
         possible.extend(refund.iter().flat_map(|refund| movements(None, refund, refund.created_at)));
     }
     let list = id_list(changes.iter().map(|change| change.before.id.as_bytes()));
-    let read = select_to_change(tables, "change_orders", &format!("WHERE id IN ({list}) ORDER BY id"));
+    let mut reads = vec![select_to_change(tables, "change_orders", &format!("WHERE id IN ({list}) ORDER BY id"))];
+    reads.extend(reads_of_quotas(tables, changes));
     tables
-        .change(&possible, &[read], |plan, possible, rows| {
+        .change(&possible, &reads, |plan, possible, rows| {
             let stored = rows.iter().map(|row| order(*row, 1)).collect::<Result<Vec<_>, _>>()?;
             let mut statements = Vec::new();
             let (mut changed, mut notes) = (Vec::with_capacity(changes.len()), Vec::new());
@@ -171,6 +173,15 @@ pub(crate) async fn change(tables: &impl OrderTables, changes: &[OrderChange]) -
             Ok(Writes { statements, notes, value: changed })
         })
         .await
+}
+
+/// What may be counted of orders that are over now. Whether limits are configured is not known here: this reads what is
+/// counted, which is nothing then.
+fn reads_of_quotas(tables: &impl OrderTables, changes: &[OrderChange]) -> Vec<String> {
+    let over = || changes.iter().map(|change| &change.after).filter(|after| after.state.is_final());
+    let subjects: Vec<[u8; 16]> = over().map(subject_of_order).collect();
+    let envelopes = over().filter_map(|after| Some((&after.user, after.envelope?)));
+    quotas::reads(|name| tables.table(name), [], &subjects, envelopes)
 }
 
 /// The envelope that a charge pays for which has succeeded now.
@@ -217,6 +228,7 @@ fn change_one<'a>(
             statements.push(insert(tables, refund)?);
         }
     }
+    plan.quotas.change(before, after);
     let (text, order) = update(tables, before, after)?;
     statements.push(text);
     Ok(Changed::Done { order: Box::new(order), payment })

@@ -1,15 +1,18 @@
 //! The keys of requests in the file.
 
 use async_trait::async_trait;
-use hongbao_core::{KeyedRequest, Timestamp, UserId};
+use hongbao_core::{Date, KeyedRequest, Timestamp, UserId};
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteWallet;
 use super::transaction::unavailable;
+use crate::quotas::{self, Guard, PURGED};
 use crate::request_keys::{code_of_call, held};
 use crate::{NewEnvelope, Reserved, WalletError, WalletGuards};
 
 const BEGIN: &str = "BEGIN IMMEDIATE /* reserve */";
+/// The table of envelopes that wait for payment.
+const RESERVATION: &str = "reservation";
 const COMMIT: &str = "COMMIT /* reserve */";
 const ROLLBACK: &str = "ROLLBACK /* reserve */";
 const KEY: &str = "SELECT body_hash, id FROM request_key WHERE user_id = ?1 AND call_kind = ?2 AND request_key = ?3";
@@ -44,15 +47,50 @@ impl WalletGuards for SqliteWallet {
         writer.committed()?;
         Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
     }
+
+    async fn purge_counts(&self, _shard: u8, date: Date, until: Timestamp, limit: u32) -> Result<u32, WalletError> {
+        self.writable()?;
+        let mut writer = self.file.writer().await?;
+        let mut rows = 0;
+        for (table, column, is_day) in PURGED {
+            let before = if is_day { i64::from(date.number()) } else { until.millis() };
+            let sql = format!(
+                "DELETE FROM {table} WHERE rowid IN \
+                 (SELECT rowid FROM {table} WHERE {column} < {before} ORDER BY {column} LIMIT {limit})"
+            );
+            let done = sqlx::query(&sql).persistent(false).execute(&mut *writer).await;
+            rows += done.map_err(unavailable)?.rows_affected();
+        }
+        writer.committed()?;
+        Ok(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
 }
 
 async fn attempt(connection: &mut SqliteConnection, envelope: &NewEnvelope) -> Result<Reserved, WalletError> {
     sqlx::query(BEGIN).execute(&mut *connection).await.map_err(unavailable)?;
-    let NewEnvelope { user, id, request, now } = envelope;
-    let reserved = match find_key(connection, user, request).await? {
+    let NewEnvelope { user, id, request, quota, now } = envelope;
+    let known = match request {
+        Some(request) => find_key(connection, user, request).await?,
+        None => None,
+    };
+    let counted = match quota {
+        Some(quota) if known.is_none() => {
+            let sql = quotas::read_unpaid(RESERVATION, envelope);
+            let row = sqlx::query(&sql).persistent(false).fetch_one(&mut *connection).await.map_err(unavailable)?;
+            quotas::known_unpaid(quota, &row)?
+        }
+        _ => None,
+    };
+    let reserved = match known.or(counted) {
         Some(found) => found,
         None => {
-            store_key(connection, user, request, id.as_bytes(), *now).await?;
+            if let Some(request) = request {
+                store_key(connection, user, request, id.as_bytes(), *now).await?;
+            }
+            if let Some(quota) = quota {
+                let sql = quotas::reserve(RESERVATION, envelope, quota, &Guard::default());
+                sqlx::query(&sql).persistent(false).execute(&mut *connection).await.map_err(unavailable)?;
+            }
             Reserved::New
         }
     };

@@ -8,6 +8,7 @@
 //! | which ids are taken, what the balances are, with payments also who is frozen | 3 or 4 |
 //! | the transfers, by row counts | 1 to 16; 2 for 512, 4 for 1,024, 8 for 2,048 |
 //! | the balances of the system's accounts | 1 |
+//! | what counts against limits, of payments that do: read, written | 4, and 2 of each |
 //! | events, if there are any: where they end, what stands there, the rows, where they end now | 4 |
 
 mod events;
@@ -27,17 +28,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hongbao_core::event::Note;
 use hongbao_core::limits::WALLET_QUEUE_MAX;
-use hongbao_core::{Timestamp, Transfer, TransferOutcome};
+use hongbao_core::{Timestamp, TransferOutcome};
 use hongbao_database::DatabaseError;
 use hongbao_database::sqlite::file::{Mode, SqliteFile};
 use hongbao_database::{Barrier, Durability, Generations};
 use sqlx::SqlitePool;
 use sqlx::migrate::{Migrate as _, Migrator};
 
-use crate::writer::{Queue, Transact, TransactError, check_size};
-use crate::{Wallet, WalletError};
+use crate::writer::{Asked, Queue, Transact, TransactError, check_size};
+use crate::{TransferRequest, Wallet, WalletError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/sqlite/wallet");
 /// The migrations of a ledger that has sealed months.
@@ -100,9 +100,9 @@ struct FileWriter(Arc<SqliteFile>);
 
 impl Transact for FileWriter {
     /// Holds the connection for one transaction and no longer.
-    async fn transact(&self, transfers: &[&Transfer], notes: &[&Note]) -> Result<Vec<TransferOutcome>, TransactError> {
+    async fn transact(&self, asked: Asked<'_>) -> Result<Vec<TransferOutcome>, TransactError> {
         let mut writer = self.0.writer().await.map_err(|error| TransactError::Begin(error.into()))?;
-        let outcomes = transaction::run(&mut writer, transfers, notes).await?;
+        let outcomes = transaction::run(&mut writer, asked).await?;
         writer.committed().map_err(|error| TransactError::Commit(error.into()))?;
         Ok(outcomes)
     }
@@ -136,17 +136,13 @@ impl Barrier for SqliteWallet {
 
 #[async_trait]
 impl Wallet for SqliteWallet {
-    async fn transfer_noting(
-        &self,
-        transfers: Vec<Transfer>,
-        notes: Vec<Note>,
-    ) -> Result<Vec<TransferOutcome>, WalletError> {
+    async fn transfer_within(&self, request: TransferRequest) -> Result<Vec<TransferOutcome>, WalletError> {
         let queue = self.writable()?;
-        check_size(&transfers)?;
-        if transfers.is_empty() && notes.is_empty() {
+        check_size(&request.transfers)?;
+        if request.transfers.is_empty() && request.notes.is_empty() {
             return Ok(Vec::new());
         }
-        queue.place()?.fill(transfers, notes).outcomes().await
+        queue.place()?.fill(request).outcomes().await
     }
 
     fn durability(&self) -> Durability {

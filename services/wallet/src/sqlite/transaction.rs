@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use hongbao_core::event::Note;
 use hongbao_core::{Transfer, TransferId, TransferOutcome, UserId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -13,9 +12,10 @@ use super::noting;
 use crate::WalletError;
 use crate::ledger::{Post, PostingPlan, asked_if_frozen};
 use crate::orders::tables::Writes;
+use crate::quotas::{self, Guard};
 use crate::row::{self, code_of, content, hex};
 use crate::system::{self, ACCOUNTS};
-use crate::writer::TransactError;
+use crate::writer::{Asked, TransactError};
 
 const BEGIN: &str = "BEGIN IMMEDIATE /* wallet transfer */";
 const COMMIT: &str = "COMMIT /* wallet transfer */";
@@ -66,10 +66,9 @@ pub(super) fn system_balances(count: usize) -> String {
 /// then wait for ever for the end of one that is gone.
 pub(super) async fn run(
     connection: &mut SqliteConnection,
-    transfers: &[&Transfer],
-    notes: &[&Note],
+    asked: Asked<'_>,
 ) -> Result<Vec<TransferOutcome>, TransactError> {
-    let done = attempt(connection, transfers, notes).await;
+    let done = attempt(connection, asked).await;
     if done.is_err() {
         // Fails when SQLite has rolled back already: either way nothing is open after it.
         let _ = sqlx::query(ROLLBACK).execute(connection).await;
@@ -77,15 +76,15 @@ pub(super) async fn run(
     done
 }
 
-async fn attempt(
-    connection: &mut SqliteConnection,
-    transfers: &[&Transfer],
-    notes: &[&Note],
-) -> Result<Vec<TransferOutcome>, TransactError> {
+async fn attempt(connection: &mut SqliteConnection, asked: Asked<'_>) -> Result<Vec<TransferOutcome>, TransactError> {
+    let Asked { transfers, notes, quotas } = asked;
     sqlx::query(BEGIN).execute(&mut *connection).await.map_err(|error| TransactError::Begin(unavailable(error)))?;
     let mut plan = load(connection, transfers).await.map_err(TransactError::Inside)?;
+    plan.quotas.set_quotas(quotas);
+    read_beside(connection, &mut plan, &asked.reads_of_quotas(str::to_owned)).await.map_err(TransactError::Inside)?;
     let outcomes: Vec<_> = transfers.iter().map(|transfer| plan.execute(transfer)).collect();
     write(connection, &plan).await.map_err(|error| TransactError::Inside(unavailable(error)))?;
+    write_beside(connection, &of_quotas(&plan)).await.map_err(TransactError::Inside)?;
     noting::note(connection, transfers, &outcomes, notes).await.map_err(TransactError::Inside)?;
     let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
     committed.map_err(|error| TransactError::Commit(WalletError::Unknown(error.to_string())))?;
@@ -116,22 +115,49 @@ async fn try_change<T>(
     sqlx::query(BEGIN).execute(&mut *connection).await.map_err(unavailable)?;
     let transfers: Vec<&Transfer> = possible.iter().collect();
     let mut plan = load(connection, &transfers).await?;
-    let mut rows = Vec::new();
-    for read in reads {
-        rows.extend(sqlx::query(read).persistent(false).fetch_all(&mut *connection).await.map_err(unavailable)?);
-    }
+    let rows = read_beside(connection, &mut plan, reads).await?;
     let Writes { statements, notes, value } = decide(&mut plan, possible, &rows.iter().collect::<Vec<_>>())?;
     write(connection, &plan).await.map_err(unavailable)?;
-    for statement in &statements {
+    write_beside(connection, &statements).await?;
+    write_beside(connection, &of_quotas(&plan)).await?;
+    noting::note(connection, &[], &[], &notes.iter().collect::<Vec<_>>()).await?;
+    let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
+    committed.map_err(|error| WalletError::Unknown(error.to_string()))?;
+    Ok(value)
+}
+
+/// Reads into the plan what counts against limits; gives the other rows.
+async fn read_beside(
+    connection: &mut SqliteConnection,
+    plan: &mut PostingPlan<'_>,
+    reads: &[String],
+) -> Result<Vec<SqliteRow>, WalletError> {
+    let mut others = Vec::new();
+    for read in reads {
+        let rows = sqlx::query(read).persistent(false).fetch_all(&mut *connection).await.map_err(unavailable)?;
+        for row in rows {
+            match quotas::is_quota_row(row.int(0)?) {
+                true => quotas::take_in(&mut plan.quotas, &row)?,
+                false => others.push(row),
+            }
+        }
+    }
+    Ok(others)
+}
+
+fn of_quotas(plan: &PostingPlan<'_>) -> Vec<String> {
+    quotas::statements(&plan.quotas, str::to_owned, &Guard::default())
+}
+
+/// Executes statements, each of which changes one row.
+async fn write_beside(connection: &mut SqliteConnection, statements: &[String]) -> Result<(), WalletError> {
+    for statement in statements {
         let done = sqlx::query(statement).persistent(false).execute(&mut *connection).await.map_err(unavailable)?;
         if done.rows_affected() != 1 {
             return Err(WalletError::Damaged(format!("{} rows were changed instead of one", done.rows_affected())));
         }
     }
-    noting::note(connection, &[], &[], &notes.iter().collect::<Vec<_>>()).await?;
-    let committed = sqlx::query(COMMIT).execute(&mut *connection).await;
-    committed.map_err(|error| WalletError::Unknown(error.to_string()))?;
-    Ok(value)
+    Ok(())
 }
 
 /// The part of the books that the transfers touch.

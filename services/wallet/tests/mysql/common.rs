@@ -58,7 +58,7 @@ pub async fn empty_homes() -> (Vec<DatabaseServer>, MutexGuard<'static, bool>) {
         if !sql(&shared_nodes(), &format!("SELECT 1 FROM {db}.transfer LIMIT 1")).await.is_empty() {
             sql(&shared_nodes(), &format!("TRUNCATE {db}.transfer")).await;
         }
-        for table in ["request_key", "provider_order", "freeze_log"] {
+        for table in ["request_key", "provider_order", "freeze_log", "user_day", "counted_order", "reservation"] {
             sql(&shared_nodes(), &format!("DELETE FROM {db}.{table}")).await;
         }
         sql(&shared_nodes(), &format!("DELETE FROM {db}.event; UPDATE {db}.event_end SET last_position = 0")).await;

@@ -11,11 +11,17 @@ use hongbao_core::TransferOutcome::{AlreadyDone, AlreadyPaid, Cancelled, Done};
 use hongbao_core::event::Feed;
 use hongbao_core::id::stable_hash;
 use hongbao_core::order::Answer;
-use hongbao_core::{KeyedCall, KeyedRequest, Order, OrderKind, RequestKey, Slot, Traffic, Transfer};
+use hongbao_core::{
+    Daily, Date, DayQuota, EnvelopeId, KeyedCall, KeyedRequest, Order, OrderKind, RequestKey, Slot, Traffic, Transfer,
+    TransferKind, UserLimit,
+};
 use hongbao_testbed::Part;
 use hongbao_testkit::wallet_suite::{NOON, cancel, open, order, send, top_up, unavailable, user};
 use hongbao_wallet::mysql::{Carried, DatabaseServer, Moved, MysqlWallet, Step, migrate, move_slots, upgrade};
-use hongbao_wallet::{FreezeChange, NewOrder, OrderChange, OrderOpening, Posted, Wallet, WalletError};
+use hongbao_wallet::{
+    FreezeChange, NewEnvelope, NewOrder, OrderChange, OrderOpening, Posted, Reserved, TransferRequest, UnpaidQuota,
+    Wallet, WalletError,
+};
 
 use crate::common::{audited, options, sql};
 
@@ -94,10 +100,14 @@ async fn a_small_world(wallet: &dyn Wallet) -> Vec<Transfer> {
         all.push(open(number, 1, name, 7));
         all.extend((0..6).map(|more| top_up(number + 2 + more, name, 1 + more as i64)));
     }
-    let outcomes = wallet.transfer(all.clone()).await.unwrap();
+    let sent = all.iter().filter(|transfer| transfer.kind == TransferKind::Send);
+    let quotas = sent.map(|transfer| (transfer.id, ONE_A_DAY)).collect();
+    let request = TransferRequest { transfers: all.clone(), notes: Vec::new(), quotas };
+    let outcomes = wallet.transfer_within(request).await.unwrap();
     assert_eq!(outcomes, vec![Done; all.len()]);
     for (number, name) in users(4).concat().iter().enumerate() {
         wallet.open_order(charge_of(number as u8, name)).await.unwrap();
+        assert_eq!(wallet.reserve(&only_unpaid(number as u8, name)).await.unwrap(), Reserved::New);
         let reason = format!("为什么 {name}");
         let freeze = FreezeChange { user: user(name), is_frozen: true, reason, operator: user("op"), at: NOON };
         wallet.set_frozen(&freeze).await.unwrap();
@@ -111,10 +121,19 @@ async fn a_small_world(wallet: &dyn Wallet) -> Vec<Transfer> {
     all
 }
 
+/// One payment on a day.
+const ONE_A_DAY: DayQuota = DayQuota { daily: Daily::Sent, date: Date::of(NOON, 0), fen_max: None, count_max: Some(1) };
+
+/// An envelope whose user may have one that waits for payment.
+fn only_unpaid(number: u8, name: &str) -> NewEnvelope {
+    let quota = Some(UnpaidQuota { count_max: Some(1), until: NOON.plus_millis(60_000) });
+    NewEnvelope { user: user(name), id: EnvelopeId::mint(NOON, [number; 10]), request: None, quota, now: NOON }
+}
+
 /// A charge under a key of its user.
 fn charge_of(number: u8, name: &str) -> NewOrder {
     let request = KeyedRequest::new(KeyedCall::Charge, RequestKey::parse("k").unwrap(), &500);
-    NewOrder { order: order(number, OrderKind::Charge, name, 500), request: Some(request) }
+    NewOrder { order: order(number, OrderKind::Charge, name, 500), request: Some(request), quota: None }
 }
 
 /// What each user can see.
@@ -130,6 +149,11 @@ async fn seen(wallet: &dyn Wallet) -> BTreeMap<String, (i64, Vec<Transfer>, Vec<
         assert_eq!(orders.len(), 1, "{name}");
         let again = wallet.open_order(charge_of(99, &name)).await.unwrap();
         assert_eq!(again, OrderOpening::Repeated(orders[0].clone()), "its key has come along");
+        let more = NewOrder { order: order(98, OrderKind::Charge, &name, 1), request: None, quota: Some(ONE_A_DAY) };
+        let exceeded = OrderOpening::LimitExceeded(UserLimit::SentCountADay);
+        assert_eq!(wallet.open_order(more).await.unwrap(), exceeded, "what was sent today has come along");
+        let unpaid = wallet.reserve(&only_unpaid(99, &name)).await.unwrap();
+        assert!(matches!(unpaid, Reserved::TooManyUnpaid(Some(_))), "{unpaid:?}");
         let log = wallet.freeze_log(&user(&name), 10).await.unwrap();
         assert!(matches!(&log[..], [freeze] if freeze.reason == format!("为什么 {name}")), "{log:?}");
         seen.insert(name, (balance, history.into_iter().map(|posted| posted.transfer).collect(), orders));

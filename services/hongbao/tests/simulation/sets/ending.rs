@@ -59,13 +59,16 @@ impl World {
             let known = &self.model.of[&id];
             let (sender, exists) = (known.sender.clone(), known.exists);
             let opened: Vec<UserId> = known.opened.keys().cloned().collect();
-            let look = async |server: &Server| server.detail(id, &Caller { user: &sender, groups: &[] }, 0, 100).await;
+            let look = async |server: &Server| {
+                server.detail(id, &Caller { user: &sender, groups: &[], class: None }, 0, 100).await
+            };
             match self.ask(dice, id, look).await.expect("all servers run") {
                 Ok(detail) => self.model.shown(id, &detail),
                 Err(refusal) => assert!(!exists, "I3: the acknowledged envelope {id} is not found: {refusal}"),
             }
             for user in opened {
-                let grab = async |server: &Server| server.grab(id, &Caller { user: &user, groups: &[] }).await;
+                let grab =
+                    async |server: &Server| server.grab(id, &Caller { user: &user, groups: &[], class: None }).await;
                 match self.ask(dice, id, grab).await.expect("all servers run") {
                     Ok(GrabAnswer::Outcome(outcome @ Outcome::Opened { .. })) => {
                         self.model.acknowledge(id, &user, &outcome);

@@ -72,7 +72,7 @@ impl World {
         let Known { sender, request, .. } = &self.model.of[&id];
         let (sender, request, seed) = (sender.clone(), request.clone(), Seed::new(dice.random()));
         let creating = tokio::spawn(async move {
-            server.create(id, request, None, &Caller { user: &sender, groups: &[] }, seed).await.map(drop)
+            server.create(id, request, None, &Caller { user: &sender, groups: &[], class: None }, seed).await.map(drop)
         });
         let made = match dice.random_ratio(1, 6) {
             true => self.create_suspended(dice, set, creating).await,
@@ -110,7 +110,7 @@ impl World {
     pub async fn pay(&mut self, dice: &mut StdRng) {
         let Some(id) = self.some_envelope(dice) else { return };
         let sender = self.model.of[&id].sender.clone();
-        let pay = async |server: &Server| server.pay(id, &Caller { user: &sender, groups: &[] }).await;
+        let pay = async |server: &Server| server.pay(id, &Caller { user: &sender, groups: &[], class: None }).await;
         let answer = self.ask(dice, id, pay).await;
         let known = self.model.of.get_mut(&id).unwrap();
         match answer {
@@ -124,7 +124,9 @@ impl World {
         let Some(id) = self.some_envelope(dice) else { return };
         let user = self.model.openers[dice.random_range(0..self.model.openers.len())].clone();
         let ticket = TicketKey::new(b"simulation").issue(id, &user, self.clock.now().plus_millis(60_000));
-        let open = async |server: &Server| server.open(id, &Caller { user: &user, groups: &[] }, &ticket, None).await;
+        let open = async |server: &Server| {
+            server.open(id, &Caller { user: &user, groups: &[], class: None }, &ticket, None).await
+        };
         match self.ask(dice, id, open).await {
             Some(Ok(opening)) => self.model.acknowledge(id, &user, &opening.outcome),
             Some(Err(Refusal::NotFound)) => {

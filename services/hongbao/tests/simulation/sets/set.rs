@@ -130,6 +130,7 @@ impl Set {
             shared: None,
             tickets: TicketKey::new(b"simulation"),
             limits: limits(),
+            zone_offset_s: 0,
             fence,
             payments: None,
             options: ServerOptions { lanes, ..ServerOptions::default() },

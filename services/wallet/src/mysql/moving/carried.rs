@@ -81,6 +81,34 @@ pub(super) const TABLES: &[Table] = &[
         prefix: 0,
     },
     Table {
+        name: "user_day",
+        columns: &[
+            ("user_id", Text),
+            ("day", Number),
+            ("sent_fen", Number),
+            ("sent_count", Number),
+            ("paid_out_fen", Number),
+            ("paid_out_count", Number),
+        ],
+        key: 2,
+        name_in: 0,
+        prefix: 0,
+    },
+    Table {
+        name: "counted_order",
+        columns: &[("subject", Bytes), ("user_id", Text), ("daily", Number), ("day", Number), ("amount_fen", Number)],
+        key: 1,
+        name_in: 1,
+        prefix: 0,
+    },
+    Table {
+        name: "reservation",
+        columns: &[("user_id", Text), ("envelope_id", Bytes), ("until_ms", Number)],
+        key: 2,
+        name_in: 0,
+        prefix: 0,
+    },
+    Table {
         name: "freeze_log",
         columns: &[
             ("number", Number),
