@@ -21,6 +21,7 @@ mod ids;
 mod limits;
 mod order_keys;
 mod orders;
+mod random_limits;
 mod reading;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use self::ids::*;
 pub use self::limits::*;
 pub use self::order_keys::*;
 pub use self::orders::*;
+pub use self::random_limits::*;
 pub use self::reading::*;
 
 /// Makes one test of each behaviour. The given async function makes an empty
@@ -98,6 +100,7 @@ macro_rules! wallet_behaviours {
             an_envelope_with_a_charge_that_is_paid_out_of_the_balance_counts_once
             what_is_paid_out_on_a_day_is_limited
             envelopes_that_wait_for_payment_are_limited
+            the_count_of_a_day_is_what_is_paid_and_what_its_charges_may_pay
             of_many_concurrent_creates_as_many_are_reserved_as_the_limit_allows
             an_idle_wallet_answers_and_tells_its_durability
             a_charge_that_succeeds_is_in_the_balance_once

@@ -336,10 +336,20 @@ mod tests {
             (&format!("{whole}[storage]\ndatabases = 3"), "databases"),
             (&format!("{whole}[server]\npermit_cap = 0"), "permit_cap"),
             (&format!("{whole}[gateway]\nprobe_every_ms = 0"), "probe_every_ms"),
+            (&format!("{whole}[limits.users]\nsent_a_day = 1"), "sent_a_day"),
+            (&format!("{whole}[limits.classes.merchant]\nenvelope_fen = -1"), "negative"),
+            (&format!("{whole}[limits.classes.merchant]\nunpaid_envelopes = 1000001"), "limits.classes.merchant"),
         ] {
             let error = load(file).unwrap_err();
             assert!(error.contains(reason), "{file:?} gave {error:?}");
         }
+    }
+
+    #[test]
+    fn the_limits_of_users_and_of_classes_are_shown() {
+        let limits = "[limits.users]\nsent_fen_a_day = 100\n\n[limits.classes.merchant]\nsent_fen_a_day = 900\n";
+        let shown = load(&format!("topology = 't.toml'\n[database]\nuser = 'u'\n{limits}")).unwrap().shown();
+        assert!(shown.contains(limits), "{shown}");
     }
 
     #[test]

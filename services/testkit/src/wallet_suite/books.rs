@@ -12,10 +12,10 @@ use super::{balance, cancel, of_envelope, one, open, send, top_up};
 use hongbao_wallet::{Boundaries, Wallet};
 
 /// Random numbers from a seed: each is below `bound`.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, bound: u64) -> u64 {
+    pub fn roll(&mut self, bound: u64) -> u64 {
         self.0 += 1;
         stable_hash(&self.0.to_be_bytes()) % bound
     }

@@ -42,21 +42,17 @@ pub(crate) async fn open(tables: &impl OrderTables, new: &NewOrder) -> Result<Or
             if new.kind == OrderKind::Payout && plan.is_frozen(&new.user) {
                 return Ok(Writes::none(OrderOpening::Frozen));
             }
+            let payment = possible.iter().find(|transfer| transfer.kind == TransferKind::Send);
+            match payment.and_then(|payment| plan.kind_of(payment.id)) {
+                None => {}
+                Some(TransferKind::Cancel) => return Ok(Writes::none(OrderOpening::EnvelopeCancelled)),
+                Some(_) => return Ok(Writes::none(OrderOpening::EnvelopePaid)),
+            }
             let exceeded = |quota| plan.quotas.exceeded(quota, &new.user, new.amount);
             if let Some(limit) = quota.as_ref().and_then(exceeded) {
                 return Ok(Writes::none(OrderOpening::LimitExceeded(limit)));
             }
-            for transfer in possible {
-                if transfer.id.envelope_id().is_some() {
-                    match plan.kind_of(transfer.id) {
-                        None => continue,
-                        Some(TransferKind::Cancel) => return Ok(Writes::none(OrderOpening::EnvelopeCancelled)),
-                        Some(_) => return Ok(Writes::none(OrderOpening::EnvelopePaid)),
-                    }
-                }
-                if transfer.kind == TransferKind::Charge {
-                    continue;
-                }
+            for transfer in possible.iter().filter(|transfer| transfer.kind == TransferKind::Payout) {
                 match plan.execute(transfer) {
                     TransferOutcome::Done => {}
                     TransferOutcome::InsufficientFunds => return Ok(Writes::none(OrderOpening::InsufficientFunds)),
