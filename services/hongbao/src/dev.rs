@@ -163,6 +163,7 @@ fn open_sandbox(
         seed: 1,
         chances: Chances::default(),
         by_hand: false,
+        wechat: None,
     };
     let sandbox = Sandbox::open(&config.data.0.join(SANDBOX_FOLDER), options, clock.clone())?;
     let running = tokio::spawn({

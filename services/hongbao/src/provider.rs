@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hongbao_core::Clock;
-use hongbao_provider::{HttpProvider, Payments, ProviderMetrics};
+use hongbao_provider::{HttpProvider, Payments, Provider, ProviderMetrics, Wechat};
 use prometheus_client::registry::Registry;
 
 use crate::config::{ProviderKind, ProviderSection};
@@ -17,13 +17,14 @@ pub fn of_installation(
     clock: Arc<dyn Clock>,
     registry: &mut Registry,
 ) -> Result<Option<Payments>, String> {
-    match section.kind {
-        ProviderKind::None => Ok(None),
-        ProviderKind::Http => {
-            let metrics = ProviderMetrics::register(registry);
-            let provider = HttpProvider::new(&section.http()?, clock, metrics);
-            let provider = Arc::new(provider.map_err(|reason| format!("provider: {reason}"))?);
-            Ok(Some(Payments { provider, late_charges: section.late_charges }))
-        }
+    if section.kind == ProviderKind::None {
+        return Ok(None);
     }
+    let metrics = ProviderMetrics::register(registry);
+    let provider: Result<Arc<dyn Provider>, String> = match section.kind {
+        ProviderKind::Wechat => Wechat::new(section.wechat()?, clock, metrics).map(|provider| Arc::new(provider) as _),
+        _ => HttpProvider::new(&section.http()?, clock, metrics).map(|provider| Arc::new(provider) as _),
+    };
+    let provider = provider.map_err(|reason| format!("provider: {reason}"))?;
+    Ok(Some(Payments { provider, late_charges: section.late_charges }))
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use hongbao_core::SystemClock;
 use hongbao_core::limits::PROVIDER_SECRET_BYTES_MIN;
 use hongbao_http::{Health, HttpMetrics, ServeOptions, serve};
+use hongbao_provider::sandbox::wechat::{Emulation, EmulationOptions};
 use hongbao_provider::sandbox::{Chances, Pace, Sandbox, SandboxOptions, serve::router};
+use serde::Deserialize;
 
-use crate::config::{Log, Otlp, ZoneOffset};
+use crate::config::{Log, Otlp, Secret, ZoneOffset};
 use crate::otlp::Process;
 use crate::{notify, process};
 
@@ -53,6 +55,46 @@ pub struct Arguments {
     /// Charges wait for a person, who pays or refuses on the page of the charge.
     #[arg(long)]
     by_hand: bool,
+    /// A TOML file that makes it WeChat Pay as well: `mchid`, `appid`, `serial_no`, `merchant_key_file`,
+    /// `platform_key_id`, `platform_private_key_file` and `api_v3_secret`. Its notifications are WeChat's then.
+    #[arg(long, value_name = "FILE")]
+    wechat: Option<PathBuf>,
+}
+
+/// See [`Arguments::wechat`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WechatFile {
+    mchid: String,
+    appid: String,
+    serial_no: String,
+    merchant_key_file: PathBuf,
+    platform_key_id: String,
+    platform_private_key_file: PathBuf,
+    api_v3_secret: Secret,
+}
+
+impl WechatFile {
+    /// Reads the file, and the keys beside it.
+    fn emulation(file: &Path) -> Result<Emulation, String> {
+        let named = |reason: &dyn std::fmt::Display| format!("--wechat {}: {reason}", file.display());
+        let read = |file: &Path| std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()));
+        let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+        let said: WechatFile = toml::from_str(&text).map_err(|error| named(&error.message()))?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let merchant_key = read(&folder.join(&said.merchant_key_file)).map_err(|reason| named(&reason))?;
+        let platform_key = read(&folder.join(&said.platform_private_key_file)).map_err(|reason| named(&reason))?;
+        let options = EmulationOptions {
+            mchid: &said.mchid,
+            appid: &said.appid,
+            serial_no: &said.serial_no,
+            merchant_key: &merchant_key,
+            platform_key_id: &said.platform_key_id,
+            platform_private_key: &platform_key,
+            api_v3_key: said.api_v3_secret.0.as_bytes(),
+        };
+        Emulation::new(&options).map_err(|reason| named(&reason))
+    }
 }
 
 /// Serves until SIGTERM or SIGINT. An error is one that kept it from starting.
@@ -88,6 +130,7 @@ async fn serve_until_stopped(arguments: Arguments, secret: Vec<u8>) -> Result<()
         seed: arguments.seed,
         chances: arguments.faults,
         by_hand: arguments.by_hand,
+        wechat: arguments.wechat.as_deref().map(WechatFile::emulation).transpose()?,
     };
     let sandbox = Sandbox::open(&arguments.data, options, Arc::new(SystemClock))?;
     let running = tokio::spawn({

@@ -1,11 +1,11 @@
 //! The payment provider: where money enters and leaves.
 //!
 //! [`Provider`] is the port, which says what is asked of a provider and what an answer means. [`HttpProvider`] speaks
-//! Hongbao's provider protocol; [`sandbox`] is the other side of it, with books of its own. What a provider says has
-//! happened on a day is its [`bill`], and [`reconcile`] compares it with our orders.
+//! Hongbao's provider protocol, [`Wechat`] that of WeChat Pay; [`sandbox`] is the other side of both, with books of its
+//! own. What a provider says has happened on a day is its [`bill`], and [`reconcile`] compares it with our orders.
 //!
 //! Reading order: [`port`], [`signature`], [`wire`], `circuit`, [`metrics`], [`connect`], `guarded`, [`http`],
-//! [`fn@ask`], [`bill`], [`reconcile`], [`sandbox`].
+//! [`fn@ask`], [`bill`], [`reconcile`], [`wechat`], [`sandbox`].
 
 pub mod port;
 
@@ -24,6 +24,8 @@ pub mod bill;
 mod endpoint;
 pub mod reconcile;
 
+pub mod wechat;
+
 pub mod sandbox;
 
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub use self::endpoint::Endpoint;
 pub use self::http::{HttpOptions, HttpProvider};
 pub use metrics::ProviderMetrics;
 pub use port::{BadNotification, Notification, Provider, ProviderError};
+pub use wechat::{Wechat, WechatOptions};
 
 /// The provider of an installation, and what is done with charges that come too late.
 #[derive(Clone)]

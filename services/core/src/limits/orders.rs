@@ -78,6 +78,8 @@ pub const PROVIDER_RETRY_AFTER_S_MAX: u32 = 3_600;
 pub const PROVIDER_ERROR_CHARS_MAX: usize = 200;
 /// Orders that a reconciliation reads at a time.
 pub const RECONCILE_PAGE_MAX: u32 = 500;
+/// Fen that WeChat Pay pays to a user whose name it is not given: less than 2,000 yuan.
+pub const WECHAT_UNNAMED_FEN_MAX: i64 = 199_999;
 /// Orders in the books of a sandbox provider; more are refused.
 pub const SANDBOX_ORDERS_MAX: usize = 1_000_000;
 /// Notifications that wait in a sandbox provider; more are not sent.

@@ -17,6 +17,7 @@ pub mod dev;
 pub mod installation;
 pub mod tls;
 mod webhook;
+mod wechat;
 
 use std::ffi::OsString;
 use std::fmt::Display;

@@ -56,6 +56,7 @@ mod reconcile;
 mod rehearsal;
 mod rehearsal_installation;
 mod sandbox;
+mod sandbox_wechat;
 mod service_manager;
 mod sets;
 mod support;

@@ -31,6 +31,7 @@ fn sandbox(folder: &Folder) -> Sandbox {
         seed: 1,
         chances: Chances::default(),
         by_hand: false,
+        wechat: None,
     };
     Sandbox::open(&folder.data().join("sandbox"), options, Arc::new(SystemClock)).unwrap()
 }

@@ -59,7 +59,7 @@ impl Drop for SandboxProcess {
     }
 }
 
-fn client_of(address: SocketAddr) -> HttpProvider {
+pub fn client_of(address: SocketAddr) -> HttpProvider {
     let options = HttpOptions {
         url: format!("http://{address}"),
         key_id: "hongbao".to_owned(),

@@ -15,11 +15,13 @@ use hongbao_core::limits::{
 use hongbao_core::order::OrderKind;
 use hongbao_core::{Clock, Timestamp};
 use http_body_util::Full;
+use hyper::body::Bytes;
 use parking_lot::Mutex;
 
 use super::faults::Fault;
 use super::options::SandboxOptions;
 use super::plan::Pace;
+use super::wechat::Emulation;
 
 use crate::connect::{HttpClient, Patience, base_of};
 use crate::signature::{SIGNATURE, Signed, SigningKey};
@@ -51,6 +53,7 @@ pub struct Notifier {
     others_key: SigningKey,
     clock: Arc<dyn Clock>,
     pace: Pace,
+    wechat: Option<Emulation>,
     waiting: Mutex<Queue>,
 }
 
@@ -71,6 +74,7 @@ impl Notifier {
             others_key: SigningKey::new(&options.key_id, &others),
             clock,
             pace: options.pace,
+            wechat: options.wechat.clone(),
             waiting: Mutex::default(),
         })
     }
@@ -146,13 +150,30 @@ impl Notifier {
     /// Whether it was taken.
     async fn send(&self, body: &NotificationBody, is_forged: bool) -> bool {
         let Some(url) = &self.url else { return true };
-        let text = serde_json::to_vec(body).expect("a notification can be written as JSON");
-        let key = if is_forged { &self.others_key } else { &self.key };
-        let (signature, _) = key.sign(Signed::Notification, self.clock.now(), &text);
-        let request = Request::post(url).header(SIGNATURE, signature).header(CONTENT_TYPE, "application/json");
-        let Ok(request) = request.body(Full::new(text.into())) else { return true };
+        let now = self.clock.now();
+        let request = match &self.wechat {
+            Some(wechat) => wechat.notification(url, body, is_forged, now),
+            None => self.request(url, body, is_forged, now),
+        };
+        // What cannot be sent is not sent again.
+        let Some(request) = request else { return true };
         let patience = Patience { within: SANDBOX_NOTIFY_WITHIN, bytes_max: PROVIDER_ANSWER_BYTES_MAX };
         self.client.exchange(request, patience).await.is_ok_and(|answer| answer.status.is_success())
+    }
+
+    /// In the shape of Hongbao's protocol.
+    fn request(
+        &self,
+        url: &str,
+        body: &NotificationBody,
+        is_forged: bool,
+        now: Timestamp,
+    ) -> Option<Request<Full<Bytes>>> {
+        let text = serde_json::to_vec(body).expect("a notification can be written as JSON");
+        let key = if is_forged { &self.others_key } else { &self.key };
+        let (signature, _) = key.sign(Signed::Notification, now, &text);
+        let request = Request::post(url).header(SIGNATURE, signature).header(CONTENT_TYPE, "application/json");
+        request.body(Full::new(text.into())).ok()
     }
 }
 

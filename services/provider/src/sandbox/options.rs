@@ -2,6 +2,7 @@
 
 use super::faults::Chances;
 use super::plan::Pace;
+use super::wechat::Emulation;
 
 /// What the sandbox is started with.
 #[derive(Clone)]
@@ -24,4 +25,6 @@ pub struct SandboxOptions {
     pub chances: Chances,
     /// Whether charges wait for a person on their page.
     pub by_hand: bool,
+    /// WeChat Pay, as which it serves and notifies besides.
+    pub wechat: Option<Emulation>,
 }

@@ -18,13 +18,15 @@ use hongbao_http::read_body;
 
 use super::asked::Sandbox;
 use super::faults::FAULT_HEADER;
-use super::page;
 use super::verbs::{Ask, Reply};
+use super::{page, wechat};
 use crate::signature::{SIGNATURE, Signed};
 use crate::wire::{NewOrder, Refusal, Standing};
 
 /// All that the sandbox serves.
 pub fn router(sandbox: Sandbox) -> Router {
+    let emulation = sandbox.verbs().options.wechat.clone();
+    let wechat = emulation.map(|emulation| wechat::router(sandbox.clone(), emulation)).unwrap_or_default();
     Router::new()
         .route("/v1/{kind}", post(send))
         .route("/v1/{kind}/{number}/close", post(close))
@@ -32,6 +34,7 @@ pub fn router(sandbox: Sandbox) -> Router {
         .route("/v1/bills/{date}", get(print_bill))
         .with_state(sandbox.clone())
         .merge(page::router(sandbox))
+        .merge(wechat)
 }
 
 fn kind_of(path: &str) -> Option<OrderKind> {

@@ -5,3 +5,4 @@ mod input;
 mod notifications;
 mod orders;
 mod support;
+mod wechat;

@@ -16,10 +16,10 @@ use tokio::net::TcpListener;
 
 use crate::support::{Running, charge, now, options, outcome, payout};
 
-type Received = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
+pub type Received = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 
 /// Where notifications go; the first `refused` of them are not taken.
-async fn webhook(refused: usize) -> (String, Received) {
+pub async fn webhook(refused: usize) -> (String, Received) {
     let received = Received::default();
     let take = move |State(received): State<Received>, headers: HeaderMap, body: Bytes| async move {
         let mut received = received.lock();
@@ -33,7 +33,7 @@ async fn webhook(refused: usize) -> (String, Received) {
     (url, received)
 }
 
-async fn received_by(received: &Received, count: usize) -> Vec<(HeaderMap, Bytes)> {
+pub async fn received_by(received: &Received, count: usize) -> Vec<(HeaderMap, Bytes)> {
     for _ in 0..1_000 {
         if received.lock().len() >= count {
             break;

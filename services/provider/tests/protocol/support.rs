@@ -43,6 +43,7 @@ pub fn options() -> SandboxOptions {
         seed: 1,
         chances: Chances::default(),
         by_hand: false,
+        wechat: None,
     }
 }
 
