@@ -28,7 +28,7 @@ seen = set()
 
 
 def is_genuine(header: str, body: bytes, secret: bytes) -> bool:
-    """Whether the header `t=<seconds>,k=<key>,v1=<signature>` is of this body, and of now."""
+    """Whether the header `t=<seconds>,v1=<signature>` is of this body, and of now."""
     parts = dict(part.split("=", 1) for part in header.split(",") if "=" in part)
     seconds = parts.get("t", "")
     if not seconds.isdigit() or abs(time.time() - int(seconds)) > SECONDS_OLD_MAX:

@@ -14,12 +14,12 @@ use hongbao_core::calls::{Call, Method, NoCall, Routing};
 use hongbao_core::id::stable_hash;
 use hongbao_core::limits::FORWARD_ATTEMPTS_MAX;
 use hongbao_core::{EnvelopeId, Traffic};
-use hongbao_http::hop::{ENVELOPE_ID, EVENT_STREAM};
+use hongbao_http::hop::{ENVELOPE_ID, is_event_stream};
 use hongbao_http::hot::Answering;
 use hongbao_http::mark::is_marked;
 use hongbao_http::problem::{NO_SUCH_CALL, NO_SUCH_ENVELOPE};
 use hongbao_http::{Code, HotAnswer, HotCalls, HotRequest, Problem, read_body};
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::ALLOW;
 use http::{HeaderValue, StatusCode, Version};
 use tokio::time::Instant;
 
@@ -313,7 +313,7 @@ fn passed_on(answer: Answer, head_came: Instant, in_flight: InFlight) -> HotAnsw
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == EVENT_STREAM) {
+    if is_event_stream(&parts.headers) {
         return HotAnswer::Other(Response::from_parts(parts, body.into_stream()));
     }
     HotAnswer::Other(Response::from_parts(parts, body.into_body(head_came, in_flight)))

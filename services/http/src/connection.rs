@@ -11,7 +11,7 @@ use std::time::Instant;
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use http::HeaderValue;
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::CONNECTION;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
 
-use crate::hop::EVENT_STREAM;
+use crate::hop::is_event_stream;
 use crate::link::{Agreed, LinkDoor, serve_link};
 use crate::options::ServeOptions;
 use crate::outer::Outer;
@@ -50,7 +50,7 @@ impl Connection {
         // A handler that refuses has often not read the body.
         let refused = response.status().is_client_error() || response.status().is_server_error();
         self.watch.lingers(has_body && refused);
-        if is_event_stream(&response) {
+        if is_event_stream(response.headers()) {
             // It is the last answer of its connection, and has no end that could be waited for.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             self.watch.enter(Phase::Streaming, ended);
@@ -59,11 +59,6 @@ impl Connection {
         }
         response
     }
-}
-
-/// Whether an answer goes on for as long as its handler likes.
-fn is_event_stream(response: &Response) -> bool {
-    response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == EVENT_STREAM)
 }
 
 /// Serves one connection until it ends, is too slow, or `quit` fires and it has

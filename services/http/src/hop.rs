@@ -1,6 +1,7 @@
 //! What a gateway tells a server beside the request itself. Gateways take these
 //! headers away from what clients send.
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ pub const ACCEPTED: HeaderName = HeaderName::from_static("x-hongbao-accepted");
 
 /// The type of an answer that goes on until its server ends it: gateways pass it on for as long.
 pub const EVENT_STREAM: &str = "text/event-stream";
+
+/// Whether an answer with these headers goes on for as long as its handler likes.
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind == EVENT_STREAM)
+}
 
 /// How long the caller still waits; `None` without a sensible value.
 pub fn time_left(headers: &HeaderMap) -> Option<Duration> {

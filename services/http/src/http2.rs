@@ -1,6 +1,6 @@
 //! A connection of HTTP/2: its requests become requests as HTTP/1.1 has them, and are answered as those are.
 //!
-//! It is closed when no request has come on it for too long, and as soon as it has none, when the server stops.
+//! It is closed when no request has come on it and no event was sent on it for too long, and as soon as it has none, when the server stops.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use hongbao_core::limits::{BODY_BYTES_MAX, HTTP2_PING_EVERY, HTTP2_PING_WAIT_MAX, HTTP2_STREAMS_MAX};
 use http::header::HOST;
 use http::uri::Parts;
 use http::{HeaderValue, Request, Uri, Version};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -22,6 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
+use crate::hop::is_event_stream;
 use crate::options::ServeOptions;
 use crate::outer::Outer;
 use crate::request_id::RequestIds;
@@ -34,18 +37,30 @@ struct Connection {
     opened: Instant,
     /// Requests that are being answered.
     under_way: AtomicUsize,
-    /// Milliseconds from `opened` to the last moment at which a request came or was answered; 0 before the first.
+    /// Milliseconds from `opened` to the last moment at which a request came or was answered, or an event was taken; 0
+    /// before the first.
     used_ms: AtomicU64,
 }
 
 impl Connection {
-    async fn answer(&self, request: Request<Incoming>) -> Response {
+    async fn answer(self: Arc<Connection>, request: Request<Incoming>) -> Response {
         let started = Instant::now();
         self.under_way.fetch_add(1, Ordering::Relaxed);
         // A request that the client takes back is dropped here.
-        let _ends = Ends(self);
+        let _ends = Ends(&self);
         self.note(started);
-        self.outer.answer_as(&self.ids, started, as_http1(request)).await.0
+        let response = self.outer.answer_as(&self.ids, started, as_http1(request)).await.0;
+        if !is_event_stream(response.headers()) {
+            return response;
+        }
+        // What a stream sends now and then shows that its client is there: it is asked for as long as that is taken.
+        let connection = self.clone();
+        response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                connection.note(Instant::now());
+                frame
+            }))
+        })
     }
 
     fn note(&self, now: Instant) {

@@ -67,4 +67,4 @@ pub use request_id::RequestId;
 pub use serve::serve;
 pub use stream::Stream;
 pub use threads::{Listeners, Pulses, serve_on_threads};
-pub use token::{Caller, Issuer, KeyFile, Parties, TokenKey, TokenKeys, Verifier};
+pub use token::{Caller, Issuer, KeyFile, Parties, TokenExpiry, TokenKey, TokenKeys, Verifier};

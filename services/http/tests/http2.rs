@@ -124,6 +124,40 @@ async fn requests_of_one_connection_are_answered_in_any_order_and_errors_are_pro
     assert_eq!(client.get("/hello").await.0, StatusCode::OK, "the connection goes on after each of them");
 }
 
+/// `/events` says something every `every`, for as long as it is listened to.
+fn events(every: Duration) -> axum::Router {
+    let events = get(move || async move {
+        let beats = futures_util::stream::unfold((), move |()| async move {
+            tokio::time::sleep(every).await;
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(b":\n\n")), ()))
+        });
+        ([("content-type", "text/event-stream")], axum::body::Body::from_stream(beats))
+    });
+    axum::Router::new().route("/events", events)
+}
+
+#[tokio::test]
+async fn a_stream_of_events_is_kept_while_something_comes_on_it_and_no_longer() {
+    let idle_timeout = Duration::from_millis(400);
+    let options = ServeOptions { idle_timeout, linger_timeout: Duration::from_millis(100), ..quick() };
+    for (every, is_kept) in [(idle_timeout / 4, true), (10 * idle_timeout, false)] {
+        let one = secured(options.clone(), events(every)).await;
+        let mut client = one.connect().await;
+        let request = Request::get("https://localhost/events").body(Full::default()).unwrap();
+        let mut body = client.sender.send_request(request).await.unwrap().into_body();
+        let listening = async {
+            for _ in 0..16 {
+                body.frame().await.ok_or(())?.map_err(drop)?;
+            }
+            Ok::<_, ()>(())
+        };
+        let listened = tokio::time::timeout(PATIENCE, listening).await.expect("it is closed, or goes on");
+        assert_eq!(listened.is_ok(), is_kept, "every {every:?}");
+        drop(body);
+        client.ends_within(PATIENCE).await;
+    }
+}
+
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed_in_time_and_one_with_a_request_is_not() {
     let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));

@@ -12,10 +12,7 @@ use hyper::body::Bytes;
 use serde::Serialize;
 
 use crate::connect::{HttpClient, NoAnswer, Patience, base_of};
-use crate::signature::{SIGNATURE, Signed, SigningKey};
-
-/// The id of the key in signatures.
-const KEY_ID: &str = "webhook";
+use crate::signature::{SIGNATURE, SigningKey};
 
 /// Where events are sent. Cheap to clone.
 #[derive(Clone)]
@@ -38,7 +35,7 @@ impl Endpoint {
     pub fn new(url: &str, secret: &[u8], ca_file: Option<&Path>) -> Result<Endpoint, String> {
         base_of(url).map_err(|reason| format!("url {reason}"))?;
         let url: Uri = url.parse().map_err(|error| format!("url: {error}"))?;
-        Ok(Endpoint { url, key: SigningKey::new(KEY_ID, secret), client: HttpClient::new(ca_file, 1)? })
+        Ok(Endpoint { url, key: SigningKey::new("webhook", secret), client: HttpClient::new(ca_file, 1)? })
     }
 
     /// Sends events, signed with the time; they are taken if it answers 2xx.
@@ -47,7 +44,7 @@ impl Endpoint {
     /// Why they were not, or may not have been.
     pub async fn send(&self, events: &[EventView], at: Timestamp) -> Result<(), String> {
         let body = serde_json::to_vec(&Body { events }).expect("events are made of strings and numbers");
-        let (signature, _) = self.key.sign(Signed::Events, at, &body);
+        let signature = self.key.sign_events(at, &body);
         let request = Request::post(self.url.clone())
             .header(SIGNATURE, signature)
             .header(CONTENT_TYPE, "application/json")

@@ -10,7 +10,7 @@
 //! | notification | `notification`, t, the body |
 //! | events of a webhook | `events`, t, the body |
 //!
-//! each followed by a line feed, except for the body. An answer names the request that it answers, since an older
+//! each followed by a line feed, except for the body. The header of events has no `k`. An answer names the request that it answers, since an older
 //! answer would be as genuine.
 
 use ::http::HeaderMap;
@@ -84,6 +84,13 @@ impl SigningKey {
         let seconds = at.millis().div_euclid(1_000);
         let signature = hex(&self.mac_of(what, seconds, body).finalize().into_bytes());
         (format!("t={seconds},k={},v1={signature}", self.id), signature)
+    }
+
+    /// The value of the header of events, without the id of a key: the owner of an installation has one secret for them.
+    pub fn sign_events(&self, at: Timestamp, body: &[u8]) -> String {
+        let seconds = at.millis().div_euclid(1_000);
+        let signature = hex(&self.mac_of(Signed::Events, seconds, body).finalize().into_bytes());
+        format!("t={seconds},v1={signature}")
     }
 
     /// Checks the signature of a message that has arrived; gives the signature alone, and when it was made.

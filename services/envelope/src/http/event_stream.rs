@@ -13,7 +13,7 @@ use axum::response::Response;
 use futures_util::stream::unfold;
 use hongbao_core::calls::Call;
 use hongbao_core::limits::{EVENT_HEARTBEAT_MS, EVENT_REREAD_MS, EVENT_RETRY_MS, EVENT_STREAM_PAGE_MAX};
-use hongbao_http::{Caller, Code, Problem, Query, hop};
+use hongbao_http::{Caller, Code, Problem, Query, TokenExpiry, hop};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -39,14 +39,15 @@ pub struct StreamQuery {
 /// The same events as they happen, as server-sent events.
 ///
 /// Each has an `id`, with which a client that was cut off goes on (`Last-Event-ID`), and one event as its `data`. An
-/// event `lost` says that some from before are not kept any more. A stream ends after a while, and its client opens
-/// the next one.
+/// event `lost` says that some from before are not kept any more. A stream ends after a while, and when its token
+/// expires; its client opens the next one.
 #[utoipa::path(get, path = Call::EventStream.path(), operation_id = "streamEvents", tag = "events",
     params(StreamQuery),
     responses((status = 200, description = "Events, without an end.", body = String, content_type = "text/event-stream")))]
 pub async fn stream(
     SelectedServer(server): SelectedServer,
     caller: Caller,
+    TokenExpiry(expires_at): TokenExpiry,
     headers: HeaderMap,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Problem> {
@@ -57,7 +58,10 @@ pub async fn stream(
         TooMany::Here => Problem::new(Code::Busy, "too many streams are open here; try again"),
         TooMany::OfUser => Problem::new(Code::RateLimited, "you have as many streams open as a user may"),
     })?;
-    let until = Instant::now() + Duration::from_secs(server.event_stream_s_max());
+    // What a token shows ends with it: its client comes again with a new one.
+    let left_ms = expires_at.millis_since(server.clock().now()).max(0).unsigned_abs();
+    let lasts = Duration::from_secs(server.event_stream_s_max()).min(Duration::from_millis(left_ms));
+    let until = Instant::now() + lasts;
     let stream = Stream { server, reader, waker, until, ready: VecDeque::from([opening()]), is_at_end: false };
     let body = Body::from_stream(unfold(stream, |stream| async { stream.next().await }));
     let mut response = Response::new(body);

@@ -1,11 +1,11 @@
 //! What happened to a user's money, as a client is shown it.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Service, User, lucky, text_of, wait_until, with};
+use crate::support::{Folder, Service, TOKEN_SECRET, User, lucky, seconds_from_now, sign, text_of, wait_until, with};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -125,6 +125,22 @@ fn what_is_no_cursor_is_refused_by_name() {
     }
     li.get("/v1/events?before=1").invalid(Some("before"));
     service.nobody().get("/v1/events").problem(401, "unauthorized");
+}
+
+#[test]
+fn a_stream_ends_when_its_token_expires() {
+    let service = Service::start("");
+    let token = sign(&json!({ "sub": "li", "exp": seconds_from_now(3) }), TOKEN_SECRET);
+    let li = service.user("li").with_token(&token);
+    let mut connection = service.connect();
+    connection.write_all(&li.request("GET", "/v1/events/stream?cursor=end", None)).unwrap();
+    let (mut text, started) = (String::new(), Instant::now());
+    BufReader::new(connection).read_to_string(&mut text).unwrap();
+    assert!(text.contains(": connected"), "{text}");
+    assert!(text.ends_with("0\r\n\r\n"), "its end is clean: {text}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    li.get("/v1/events/stream?cursor=end").problem(401, "unauthorized");
+    service.check();
 }
 
 #[test]

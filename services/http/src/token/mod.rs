@@ -18,4 +18,4 @@ pub use claims::Parties;
 pub use issuer::Issuer;
 pub use key_file::KeyFile;
 pub use keys::{KeyError, TokenKey, TokenKeys};
-pub use verifier::Verifier;
+pub use verifier::{TokenExpiry, Verifier};

@@ -89,6 +89,10 @@ impl Verifier {
 
     /// The caller that a token stands for; 401 if it is not good.
     pub fn verify(&self, token: &str) -> Result<Caller, Problem> {
+        self.verified(token).map(|verified| verified.caller)
+    }
+
+    fn verified(&self, token: &str) -> Result<Verified, Problem> {
         let now = self.0.clock.now();
         let in_force = self.0.in_force.read();
         let verified = match in_force.verified.get(token) {
@@ -98,7 +102,7 @@ impl Verifier {
         if now >= verified.exp {
             return Err(refuse("the token has expired"));
         }
-        Ok(verified.caller)
+        Ok(verified)
     }
 
     /// The caller of a request with these headers; 401 if it has no good token.
@@ -204,6 +208,23 @@ where
                 Ok(caller)
             }
         }
+    }
+}
+
+/// When the token of a request ceases to be good, for an answer that goes on until then.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenExpiry(pub Timestamp);
+
+impl<S> FromRequestParts<S> for TokenExpiry
+where
+    S: Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<TokenExpiry, Problem> {
+        let verifier = Verifier::from_ref(state);
+        verifier.verified(bearer(&parts.headers)?).map(|verified| TokenExpiry(verified.exp))
     }
 }
 
