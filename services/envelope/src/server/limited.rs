@@ -2,7 +2,7 @@
 //! that moves the money.
 
 use hongbao_core::user_limits::next_day;
-use hongbao_core::{Date, DayQuota, Timestamp, UserLimit, UserLimits};
+use hongbao_core::{Date, DayQuota, Fen, Timestamp, UserLimit, UserLimits};
 use hongbao_wallet::UnpaidQuota;
 
 use super::{Caller, Server};
@@ -14,10 +14,10 @@ impl Server {
         self.parts.limits.of_user(caller.class)
     }
 
-    /// What a payment of this caller is counted as; `None` where nobody's are limited. Those of a class without a limit
-    /// count too: the class of a user may change within a day.
+    /// What a payment of this caller is counted as; `None` where nobody's are limited, nor their envelopes that wait for
+    /// one. Those of a class without a limit count too: the class of a user may change within a day.
     pub(super) fn quota_of_sending(&self, caller: &Caller<'_>, now: Timestamp) -> Option<DayQuota> {
-        let is_counted = self.parts.limits.is_any(UserLimits::limit_sending);
+        let is_counted = self.parts.limits.is_any(|limits| limits.limit_sending() || limits.unpaid_envelopes.is_some());
         is_counted.then(|| DayQuota::of_sending(&self.limits_of(caller), self.date_of(now)))
     }
 
@@ -51,7 +51,9 @@ impl Server {
         let wallet = &*self.parts.wallet;
         let received = self.received.today(wallet, caller.user, today, zone_offset_s, most, now).await;
         let received = received.map_err(|error| Refusal::from(error).of_reading())?;
-        Ok((received >= most).then(|| self.exceeded_today(UserLimit::ReceivedFenADay, now)))
+        let is_ever_less = most > Fen::ZERO;
+        let resets_at = is_ever_less.then(|| next_day(now, self.parts.zone_offset_s));
+        Ok((received >= most).then(|| self.exceeded(UserLimit::ReceivedFenADay, resets_at)))
     }
 
     /// Whether an opening of this caller asks how much was received today.
@@ -60,16 +62,24 @@ impl Server {
     }
 
     /// The refusal of a payment: of a limit of a day the wallet does not tell when the day ends.
-    pub(super) fn refusal_of_payment(&self, refusal: Refusal, now: Timestamp) -> Refusal {
-        match refusal {
-            Refusal::LimitExceeded { limit, .. } => self.exceeded_today(limit, now),
-            other => other,
+    pub(super) fn refusal_of_payment(
+        &self,
+        refusal: Refusal,
+        of: Option<DayQuota>,
+        amount: Fen,
+        now: Timestamp,
+    ) -> Refusal {
+        match (refusal, of) {
+            (Refusal::LimitExceeded { limit, .. }, Some(quota)) => self.exceeded_today(limit, quota, amount, now),
+            (other, _) => other,
         }
     }
 
-    /// The refusal of what would exceed a limit of a day.
-    pub(super) fn exceeded_today(&self, limit: UserLimit, now: Timestamp) -> Refusal {
-        self.exceeded(limit, Some(next_day(now, self.parts.zone_offset_s)))
+    /// The refusal of an amount that would exceed a limit of a day: it may come again the next day, unless no day has
+    /// room for it.
+    fn exceeded_today(&self, limit: UserLimit, quota: DayQuota, amount: Fen, now: Timestamp) -> Refusal {
+        let ever_fits = quota.fen_max.is_none_or(|most| amount <= most) && quota.count_max != Some(0);
+        self.exceeded(limit, ever_fits.then(|| next_day(now, self.parts.zone_offset_s)))
     }
 
     /// The refusal of what would exceed a limit.

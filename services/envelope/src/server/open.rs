@@ -51,10 +51,11 @@ impl Server {
         if !self.parts.tickets.admits(ticket, id, caller.user, now) {
             return Err(Refusal::TicketInvalid);
         }
-        // A frozen user is answered as ever what is final, and so is one who has received enough; nothing is opened.
+        // A frozen user is answered as ever what is final, and so is one who has received enough, or of whom
+        // that cannot be found out; nothing is opened.
         let refusal = match self.frozen.contains(caller.user) {
             true => Some(Refusal::Frozen),
-            false if self.limits_receiving(caller) => self.refusal_of_receiving(caller, now).await?,
+            false if self.limits_receiving(caller) => self.refusal_of_receiving(caller, now).await.unwrap_or_else(Some),
             false => None,
         };
         match (self.decide(id, caller.user, refusal.is_none(), time_left, now).await, refusal) {

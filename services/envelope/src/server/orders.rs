@@ -71,7 +71,9 @@ impl Server {
             OrderOpening::KeyConflict => Err(Refusal::KeyConflict),
             OrderOpening::InsufficientFunds => Err(Refusal::InsufficientFunds),
             OrderOpening::Frozen => Err(Refusal::Frozen),
-            OrderOpening::LimitExceeded(limit) => Err(self.exceeded_today(limit, now)),
+            OrderOpening::LimitExceeded(limit) => {
+                Err(self.refusal_of_payment(Refusal::LimitExceeded { limit, resets_at: None }, quota, amount, now))
+            }
             other => Err(Refusal::Internal(format!("a new order ended as {other:?}"))),
         }
     }
@@ -133,7 +135,10 @@ impl Server {
             OrderOpening::Exists(order) => Sent { order, payment: None },
             OrderOpening::EnvelopePaid => return self.pay(id, caller).await.map(PaidFromProvider::Paid),
             OrderOpening::EnvelopeCancelled => return Err(Refusal::Cancelled),
-            OrderOpening::LimitExceeded(limit) => return Err(self.exceeded_today(limit, now)),
+            OrderOpening::LimitExceeded(limit) => {
+                let refusal = Refusal::LimitExceeded { limit, resets_at: None };
+                return Err(self.refusal_of_payment(refusal, quota, envelope.total, now));
+            }
             other => return Err(Refusal::Internal(format!("the charge for {id} ended as {other:?}"))),
         };
         if sent.payment == Some(TransferOutcome::Done) {

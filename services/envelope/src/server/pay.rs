@@ -36,7 +36,7 @@ impl Server {
             let paid =
                 spawn_uncancellable(async move { pay_and_activate(&*store, &*wallet, &unpaid, quota, now).await });
             (envelope.stage, envelope.expires_at) =
-                paid.await?.map_err(|refusal| self.refusal_of_payment(refusal, now))?;
+                paid.await?.map_err(|refusal| self.refusal_of_payment(refusal, quota, envelope.total, now))?;
         }
         if envelope.stage == Stage::Cancelled {
             return Err(Refusal::Cancelled);

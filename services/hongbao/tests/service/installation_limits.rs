@@ -104,3 +104,24 @@ fn who_has_received_enough_today_opens_no_more_and_keeps_the_answers_of_before()
     let other = service.user("ann");
     assert_eq!(other.grab_and_open(&envelopes[3])["outcome"], "opened", "others have limits of their own");
 }
+
+#[test]
+fn a_payment_makes_room_for_a_further_envelope_and_what_no_day_has_room_for_never_resets() {
+    let unpaid = Service::start("[limits.users]\nunpaid_envelopes = 2");
+    let wang = unpaid.user("wang");
+    wang.top_up(1_000);
+    let new = json!({ "kind": "equal", "total_fen": 10, "shares": 1 });
+    let first = text_of(&create(&wang, 10)["id"]).to_owned();
+    create(&wang, 10);
+    assert!(is_over(&wang.post("/v1/envelopes", &new), "unpaid_envelopes"));
+    wang.pay(&first).ok(200);
+    create(&wang, 10);
+    assert!(is_over(&wang.post("/v1/envelopes", &new), "unpaid_envelopes"));
+
+    let sent = Service::start("[limits.users]\nsent_fen_a_day = 20");
+    let wang = sent.user("wang");
+    wang.top_up(1_000);
+    let much = text_of(&create(&wang, 21)["id"]).to_owned();
+    let problem = wang.pay(&much).problem(409, "limit_exceeded");
+    assert_eq!((&problem["limit"], &problem["resets_at"]), (&json!("sent_fen_a_day"), &Value::Null));
+}

@@ -72,8 +72,10 @@ impl WalletGuards for MysqlWallet {
     async fn purge_keys(&self, shard: u8, before: Timestamp, limit: u32) -> Result<u32, WalletError> {
         let (shard, at) = (self.shard(shard)?, before.millis());
         let db = &shard.db;
-        let sql =
-            format!("DELETE /* purge keys */ FROM {db}.request_key WHERE at_ms < {at} ORDER BY at_ms LIMIT {limit}");
+        let sql = format!(
+            "DELETE /* purge keys */ FROM {db}.request_key WHERE at_ms < {at} AND {} ORDER BY at_ms LIMIT {limit}",
+            none_leave(db)
+        );
         purge(shard, &sql).await
     }
 
@@ -83,11 +85,18 @@ impl WalletGuards for MysqlWallet {
         let delete = |(table, column, is_day): (&str, &str, bool)| {
             let before = if is_day { day } else { until };
             format!(
-                "DELETE /* purge counts */ FROM {db}.{table} WHERE {column} < {before} ORDER BY {column} LIMIT {limit}"
+                "DELETE /* purge counts */ FROM {db}.{table} WHERE {column} < {before} AND {} \
+                 ORDER BY {column} LIMIT {limit}",
+                none_leave(db)
             )
         };
         purge(shard, &PURGED.map(delete).join("; ")).await
     }
+}
+
+/// Holds while no slots leave a database: what was carried of them is compared, and would not be as it was.
+fn none_leave(db: &str) -> String {
+    format!("NOT EXISTS (SELECT 1 FROM {db}.slot_move WHERE arrival IS NULL AND target_id IS NULL)")
 }
 
 /// Executes statements that remove rows; gives how many.
