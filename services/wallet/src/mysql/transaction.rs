@@ -27,7 +27,7 @@ use super::shard::{Shard, is_lost, put_id_is_one_of, put_name};
 use super::transact::{Write, transact};
 use crate::events::{EventPlan, looked_up};
 use crate::ledger::{PostingPlan, asked_if_frozen};
-use crate::orders::tables::{ORDER_ROW, Writes};
+use crate::orders::tables::{ORDER_ROW, Statement, Writes};
 use crate::quotas::{self, Guard};
 use crate::row::{self, code_of, content};
 use crate::writer::{Asked, Transact, TransactError};
@@ -371,7 +371,7 @@ fn text_that_writes(
     plan: &PostingPlan<'_>,
     events: &EventPlan<'_>,
     end: End,
-    beside: Vec<String>,
+    beside: Vec<Statement>,
 ) -> (String, u64) {
     let End { last_position, transactions } = end;
     let db = &shard.db;
@@ -405,7 +405,7 @@ fn text_that_writes(
     noting::put_writes(&mut sql, db, events);
     let guard = Guard::of_ledger(db, transactions);
     let of_quotas = quotas::statements(&plan.quotas, |name| format!("{db}.{name}"), &guard);
-    let statements: Vec<String> = beside.into_iter().chain(of_quotas).collect();
+    let statements: Vec<String> = beside.iter().map(|statement| statement.guarded(&guard)).chain(of_quotas).collect();
     for statement in &statements {
         sql.push_str(statement);
         sql.push_str("; ");

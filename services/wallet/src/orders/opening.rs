@@ -7,7 +7,7 @@ use hongbao_core::{
 use hongbao_database::row::StoredRow;
 
 use super::rows::{ORDER_COLUMNS, ORDER_COLUMNS_COUNT, order};
-use super::tables::{ORDER_ROW, OrderTables, Writes, insert, payment, select_to_change};
+use super::tables::{ORDER_ROW, OrderTables, Statement, Writes, insert, payment, select_to_change};
 use super::{NewOrder, OrderOpening};
 use crate::WalletError;
 use crate::quotas;
@@ -107,10 +107,10 @@ fn select_by_key(tables: &impl OrderTables, user: &UserId, request: &KeyedReques
 }
 
 /// Stores a key with the order that it stands for.
-fn insert_key(tables: &impl OrderTables, order: &Order, request: &KeyedRequest) -> String {
-    format!(
+fn insert_key(tables: &impl OrderTables, order: &Order, request: &KeyedRequest) -> Statement {
+    Statement::Values(format!(
         "INSERT /* key */ INTO {} (user_id, call_kind, request_key, body_hash, id, at_ms) \
-         VALUES ('{}', {}, '{}', x'{}', x'{}', {})",
+         SELECT '{}', {}, '{}', x'{}', x'{}', {}",
         tables.table("request_key"),
         order.user,
         code_of_call(request.call),
@@ -118,5 +118,5 @@ fn insert_key(tables: &impl OrderTables, order: &Order, request: &KeyedRequest) 
         hex(&request.body_hash),
         hex(order.id.as_bytes()),
         order.created_at.millis()
-    )
+    ))
 }

@@ -12,7 +12,7 @@ use super::rows::{LAST_UNFINISHED, ORDER_COLUMNS, kind_code, order, order_assign
 use super::{Changed, OrderChange, TakenUp, UnfinishedOrders};
 use crate::WalletError;
 use crate::ledger::PostingPlan;
-use crate::quotas::{self, subject_of_order};
+use crate::quotas::{self, Guard, subject_of_order};
 use crate::row::hex;
 
 /// The first column of each order that a transaction reads. The wallet's own rows have smaller numbers.
@@ -53,10 +53,29 @@ pub(crate) trait OrderTables: Send + Sync {
     ) -> impl Future<Output = Result<T, WalletError>> + Send;
 }
 
+/// A statement that changes one row, if what was read is as it was: a node of a cluster may end a transaction between two
+/// statements, and runs the rest alone.
+pub(crate) enum Statement {
+    /// It ends with the values that it selects.
+    Values(String),
+    /// It ends with a condition.
+    Condition(String),
+}
+
+impl Statement {
+    /// Its text, with the guard.
+    pub fn guarded(&self, guard: &Guard) -> String {
+        match self {
+            Statement::Values(sql) => format!("{sql}{}", guard.from),
+            Statement::Condition(sql) => format!("{sql}{}", guard.and),
+        }
+    }
+}
+
 /// What a transaction writes beside transfers.
 pub(crate) struct Writes<T> {
     /// Statements, each of which changes one row.
-    pub statements: Vec<String>,
+    pub statements: Vec<Statement>,
     /// Events, which are new as what the statements change.
     pub notes: Vec<Note>,
     /// What comes of it.
@@ -82,13 +101,13 @@ pub(super) fn select_to_change(tables: &impl OrderTables, name: &str, rest: &str
     format!("SELECT /* {name} */ {ORDER_ROW}, {ORDER_COLUMNS} FROM {} {rest}", tables.table("provider_order"))
 }
 
-pub(super) fn insert(tables: &impl OrderTables, order: &Order) -> Result<String, WalletError> {
+pub(super) fn insert(tables: &impl OrderTables, order: &Order) -> Result<Statement, WalletError> {
     let (table, values) = (tables.table("provider_order"), order_values(order)?);
-    Ok(format!("INSERT /* order */ INTO {table} ({ORDER_COLUMNS}) VALUES ({values})"))
+    Ok(Statement::Values(format!("INSERT /* order */ INTO {table} ({ORDER_COLUMNS}) SELECT {values}")))
 }
 
 /// Changes an order that is as it was read; gives it as it is stored then.
-fn update(tables: &impl OrderTables, before: &Order, after: &Order) -> Result<(String, Order), WalletError> {
+fn update(tables: &impl OrderTables, before: &Order, after: &Order) -> Result<(Statement, Order), WalletError> {
     let after = Order { version: before.version + 1, ..after.clone() };
     let text = format!(
         "UPDATE /* order */ {} SET {} WHERE id = x'{}' AND version = {}",
@@ -97,7 +116,7 @@ fn update(tables: &impl OrderTables, before: &Order, after: &Order) -> Result<(S
         hex(before.id.as_bytes()),
         before.version
     );
-    Ok((text, after))
+    Ok((Statement::Condition(text), after))
 }
 
 fn id_list<'a>(ids: impl Iterator<Item = &'a [u8; 16]>) -> String {
@@ -195,7 +214,7 @@ fn change_one<'a>(
     change: &OrderChange,
     plan: &mut PostingPlan<'a>,
     possible: &'a [Transfer],
-    statements: &mut Vec<String>,
+    statements: &mut Vec<Statement>,
 ) -> Result<Changed, WalletError> {
     let OrderChange { before, after, refund, .. } = change;
     let id = after.id;

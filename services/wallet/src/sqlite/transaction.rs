@@ -118,6 +118,7 @@ async fn try_change<T>(
     let rows = read_beside(connection, &mut plan, reads).await?;
     let Writes { statements, notes, value } = decide(&mut plan, possible, &rows.iter().collect::<Vec<_>>())?;
     write(connection, &plan).await.map_err(unavailable)?;
+    let statements: Vec<String> = statements.iter().map(|one| one.guarded(&Guard::default())).collect();
     write_beside(connection, &statements).await?;
     write_beside(connection, &of_quotas(&plan)).await?;
     noting::note(connection, &[], &[], &notes.iter().collect::<Vec<_>>()).await?;
