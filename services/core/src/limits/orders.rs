@@ -80,6 +80,11 @@ pub const PROVIDER_ERROR_CHARS_MAX: usize = 200;
 pub const RECONCILE_PAGE_MAX: u32 = 500;
 /// Fen that WeChat Pay pays to a user whose name it is not given: less than 2,000 yuan.
 pub const WECHAT_UNNAMED_FEN_MAX: i64 = 199_999;
+/// Milliseconds for which WeChat Pay surely knows a transfer; it can be asked for one during 30 days alone.
+pub const WECHAT_TRANSFER_KNOWN_MS: i64 = 29 * 86_400_000;
+/// Milliseconds after which a code that has expired is surely paid no more: its clock may be behind ours, and a payment
+/// under way.
+pub const WECHAT_CODE_OVER_AFTER_MS: i64 = 5 * 60_000 + PROVIDER_CLOCK_APART_MS_MAX;
 /// Orders in the books of a sandbox provider; more are refused.
 pub const SANDBOX_ORDERS_MAX: usize = 1_000_000;
 /// Notifications that wait in a sandbox provider; more are not sent.

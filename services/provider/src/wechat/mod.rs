@@ -19,7 +19,10 @@ use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use ::http::{HeaderMap, Method, Request, Uri};
 use async_trait::async_trait;
 use hongbao_core::date::Date;
-use hongbao_core::limits::{ORDER_CLAIM_MS, PROVIDER_ANSWER_BYTES_MAX, PROVIDER_IN_FLIGHT_MAX, WECHAT_UNNAMED_FEN_MAX};
+use hongbao_core::limits::{
+    ORDER_CLAIM_MS, PROVIDER_ANSWER_BYTES_MAX, PROVIDER_IN_FLIGHT_MAX, WECHAT_CODE_OVER_AFTER_MS,
+    WECHAT_TRANSFER_KNOWN_MS, WECHAT_UNNAMED_FEN_MAX,
+};
 use hongbao_core::order::{Answer, Order, OrderKind, OrderState};
 use hongbao_core::{Clock, Timestamp};
 use http_body_util::Full;
@@ -128,6 +131,8 @@ impl Wechat {
             .header(AUTHORIZATION, signed)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json")
+            // By this it chooses the key that it signs its answer with.
+            .header("wechatpay-serial", &self.options.platform_key_id)
             .header(USER_AGENT, "hongbao");
         request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())
     }
@@ -160,14 +165,9 @@ impl Wechat {
         let body = match said {
             Said::Body(body) => body,
             Said::Refused(404, refusal) if is_not_found(&refusal) => {
-                return match (order.kind, order.state) {
-                    // No document says that a code that was not scanned yet is an order already.
-                    (OrderKind::Charge, OrderState::Pending) => Err(unclear("it does not know this charge".to_owned())),
-                    // A transfer can be asked for during 30 days alone.
-                    (OrderKind::Payout, state) if state.is_final() => {
-                        Err(unclear("it does not know this transfer any more".to_owned()))
-                    }
-                    _ => Ok(Answer::NotFound),
+                return match self.means_not_found(order) {
+                    true => Ok(Answer::NotFound),
+                    false => Err(unclear("it does not know this order, which says nothing of it".to_owned())),
                 };
             }
             Said::Refused(status, refusal) => return Err(rejected(status, &refusal)),
@@ -177,7 +177,34 @@ impl Wechat {
             OrderKind::Refund => read::<Refund>(&body)?.answer(order),
             OrderKind::Payout => read::<Transfer>(&body)?.answer(order),
         };
-        answer.map_err(unclear)
+        match answer.map_err(unclear)? {
+            // The address where the user goes on is in the answer to a request alone: the same one is sent again, under
+            // its number, and gives it once more.
+            Answer::Pending { action_url: None }
+                if order.state == OrderState::Created && order.kind != OrderKind::Refund =>
+            {
+                Ok(Answer::NotFound)
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    /// Whether a "not found" says that there is no such order.
+    fn means_not_found(&self, order: &Order) -> bool {
+        let now = self.clock.now();
+        match order.kind {
+            // No document says that a code that was not scanned yet is an order already; it can be paid until it expires
+            // by WeChat's clock.
+            OrderKind::Charge if order.state == OrderState::Pending => false,
+            OrderKind::Charge if order.state == OrderState::Closing => {
+                now.millis_since(order.close_at) > WECHAT_CODE_OVER_AFTER_MS
+            }
+            // A transfer can be asked for during 30 days alone.
+            OrderKind::Payout => {
+                !order.state.is_final() && now.millis_since(order.created_at) < WECHAT_TRANSFER_KNOWN_MS
+            }
+            OrderKind::Charge | OrderKind::Refund => true,
+        }
     }
 
     fn charge(&self, order: &Order) -> NewTransaction {

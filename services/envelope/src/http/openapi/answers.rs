@@ -127,6 +127,7 @@ fn bounds() -> [(&'static str, Value); 21] {
                 "type": { "pattern": "^urn:hongbao:problem:[a-z_]+$" },
                 "status": { "minimum": 400, "maximum": 599 },
                 "request_id": { "pattern": id_pattern() },
+                "limit": { "pattern": "^[a-z_]{1,32}$" }, "resets_at": time,
             }),
         ),
     ]
