@@ -155,7 +155,7 @@ fn requests(id: &str, ended: &str, ticket: &str, takes_looks: bool) -> Vec<(Stri
         grab("not-an-id", &wang),
         look(&format!("{id}?limit=1"), &wang),
         look(&format!("{id}?after_seq=x"), &wang),
-        look(id, &wang).replace("GET", "DELETE"),
+        look(id, &wang).replacen("GET", "DELETE", 1),
         look(&format!("{id}?"), &wang),
         look(id, &wang) + &grab(id, &zhao),
         look(id, &wang).replace("\r\n\r\n", "\r\ncontent-length: 2\r\n\r\n{}"),
