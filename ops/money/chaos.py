@@ -31,7 +31,7 @@ PACE = ["--confirm-ms", "50", "--hour-ms", "1000"]
 # Databases and the gateway are one of each, so that nothing goes on without them: they are killed less often.
 PARTS = 4 * ["a1", "a2", "b1", "b2", "a-w1", "a-w2", "b-w1", "b-w2", "sandbox"]
 PARTS += ["gateway", "wallet-mariadb", "a-mariadb", "b-mariadb"]
-# An order that nobody pays is closed after a quarter of an hour, and asked for again after a tenth of its age.
+# An order that is not paid is closed after a quarter of an hour, and asked for again after a tenth of its age.
 OUTCOMES_WITHIN_S = 1_500
 
 

@@ -3,13 +3,21 @@
 //! Those that an operator configures are [`Limits`](crate::Limits) and the settings. A bound that is missing here
 //! is a defect; `--test domain bounds` finds it.
 
+mod archive;
+mod databases;
 mod events;
+mod gateway;
+mod jobs;
 mod orders;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub use self::archive::*;
+pub use self::databases::*;
 pub use self::events::*;
+pub use self::gateway::*;
+pub use self::jobs::*;
 pub use self::orders::*;
 
 /// Bytes of a request body at most.
@@ -192,54 +200,6 @@ pub const OLD_READ_WAIT: Duration = Duration::from_millis(500);
 pub const ROTATION_LEASE: Duration = Duration::from_secs(30);
 /// Envelopes that are moved to the table of their date in one transaction, with their entries.
 pub const SORTED_AT_ONCE_MAX: u32 = 200;
-/// Tries of a manifest that met another one at its place in the chain.
-pub const SEAL_TRIES_MAX: u32 = 8;
-/// Days after which a configuration may let a dated table be sealed. What may still be paid, opened or refunded is
-/// younger than the fewest of them, which is asserted below.
-pub const SEAL_AFTER_DAYS: RangeInclusive<u32> = 45..=3_650;
-/// Days after which a configuration may let a sealed table be exported.
-pub const EXPORT_AFTER_DAYS: RangeInclusive<u32> = 45..=36_500;
-/// Rows, envelopes and entries, of one part of an exported table, unless a single envelope has more: what a lookup reads.
-pub const EXPORT_PART_ROWS_MAX: usize = 16_384;
-/// Bytes of the file of one exported table: it is made in memory. A larger table stays where it is.
-pub const EXPORT_FILE_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Bytes of footers of exported tables that a process remembers, as they stand in the files.
-pub const EXPORT_FOOTERS_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Rows of exported tables that a process remembers, of the parts that it has read last.
-pub const EXPORT_ROWS_KEPT_MAX: u64 = 4 * EXPORT_PART_ROWS_MAX as u64;
-/// Characters of the id of an archive, all of them ASCII.
-pub const ARCHIVE_ID_CHARS_MAX: usize = 64;
-/// Ids of exported tables that a process remembers, of the parts in which it has looked for one last.
-pub const EXPORT_IDS_KEPT_MAX: u64 = 16 * EXPORT_PART_ROWS_MAX as u64;
-/// Threads of a process that wait for one archive at the same time, or requests to one in S3: old reads, and what else it
-/// does there.
-pub const EXPORT_THREADS_MAX: usize = OLD_READS_MAX + 2;
-/// Bytes of a file of the archive that are read at once, where all of it is compared with its hash.
-pub const EXPORT_READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Bytes that are read at once of a file that users wait for.
-pub const EXPORT_ANSWER_BYTES_MAX: u64 = 1024 * 1024;
-/// How long the archive may take for one answer. The whole of a file may take longer.
-pub const EXPORT_ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// How long it may take to read [`EXPORT_READ_BYTES_MAX`].
-pub const EXPORT_READ_WITHIN: Duration = Duration::from_secs(60);
-/// How long it may take to write a file, or to read the whole of one.
-pub const EXPORT_FILE_WITHIN: Duration = Duration::from_secs(600);
-/// How often a request to S3 is made again that failed, within the time that it has.
-pub const S3_RETRIES_MAX: usize = 2;
-/// How long it may take to connect to S3. The client divides it by the addresses of the server's name, of which there
-/// may be eight.
-pub const S3_CONNECT_WITHIN: Duration = Duration::from_secs(8);
-/// How long a connection to S3 is kept that is not used: less than its servers keep one.
-pub const S3_IDLE_WITHIN: Duration = Duration::from_secs(4);
-/// Bytes that are read of what S3 says of an error.
-pub const S3_ERROR_BYTES_MAX: usize = 64 * 1024;
-/// Days after the end of a month at which the wallet's transfers of it are sealed. Nothing rests on their number: what
-/// comes later belongs to a later month.
-pub const MONTH_SEALED_AFTER_DAYS: i32 = 7;
-/// Transfers of a block, which is what an audit reads again of a sealed month.
-pub const MONTH_BLOCK_TRANSFERS: u32 = 10_000;
-/// Rows of a month that are written in one statement.
-pub const MONTH_ROWS_AT_ONCE_MAX: usize = 1_000;
 /// The last millisecond that an id can name: a UUIDv7 has 48 bits for it.
 pub const ID_MS_MAX: i64 = (1 << 48) - 1;
 /// Days after which no new envelope is made under an id.
@@ -359,14 +319,6 @@ pub const WORKER_BATCH_SIZE_MAX: u32 = 2_000;
 /// Rows that it handles unless it is configured. Where a database and servers share processors, a transaction of twice
 /// as many rows makes the slowest openings slower (`docs/benchmarks.md`).
 pub const WORKER_BATCH_SIZE_DEFAULT: u32 = 1_000;
-/// Bytes of a topology file at most.
-pub const TOPOLOGY_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// How long the end of a link may take to be sent.
-pub const LINK_CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// How often a gateway resolves the names of servers that are dead; those of the others in every fifth round.
-pub const NAMES_RESOLVED_EVERY: Duration = Duration::from_secs(1);
-/// How long it waits for the system's resolver.
-pub const NAMES_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often the files of TLS certificates and keys are looked at.
 pub const TLS_FILES_READ_EVERY: Duration = Duration::from_secs(2);
 /// Requests of one connection of HTTP/2 at the same time.
@@ -377,61 +329,6 @@ pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 pub const HTTP2_PING_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The largest weight of a SET, and any other decimal number of the topology file.
 pub const DECIMAL_MAX: u32 = 1_000_000;
-/// Seconds that the rule of a canary SET may look back at.
-pub const CANARY_WINDOW_S: RangeInclusive<u32> = 1..=3_600;
-/// How long a change of the topology may go unnoticed by what judges canaries.
-pub const CANARY_LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
-/// Parts of that time in which a gateway measures.
-pub const CANARY_STEPS: u32 = 10;
-/// Ids that a gateway draws until one lies in the chosen SET, at a server of it that takes new envelopes: even a
-/// SET with a single slot, of which one server in ten does, is missed by all of these once in 10^8 times.
-pub const BIRTH_DRAWS_MAX: u32 = 20_000;
-/// Servers that a gateway tries for one request, each after the one before refused the connection.
-pub const FORWARD_ATTEMPTS_MAX: usize = 3;
-/// Requests that a gateway may have at one server at the same time.
-pub const FORWARDS_PER_SERVER_MAX: usize = 8_192;
-/// Milliseconds that the quickest quarter of a server's answers may take, through a gateway, beyond their time
-/// without a queue, before the gateway lets fewer through: half of a lane's goal, as one envelope may hold half of its
-/// lane, so that a refusal costs the gateway and not the server.
-pub const FORWARD_WAIT_MS_GOAL: u64 = 25;
-/// Requests that a gateway lets through to a server however slow it is.
-pub const FORWARDS_MIN: usize = 32;
-/// Requests that a gateway lets through to a server before it knows how fast it is.
-pub const FORWARDS_AT_FIRST: usize = 1_024;
-/// Connections without a request that one thread of a gateway keeps to one server.
-pub const FORWARD_IDLE_CONNECTIONS_MAX: usize = 1_024;
-/// Milliseconds that such a connection is kept; less than [`IDLE_MS_MAX`], so that it is not the server who closes it.
-pub const FORWARD_IDLE_MS_MAX: u64 = 30_000;
-/// Requests without an answer on one link between a gateway and a server: of so many at most is the outcome unknown
-/// when it breaks.
-pub const LINK_REQUESTS_MAX: usize = 64;
-/// Links that one thread of a gateway has to one server. Requests that they have no room for take connections of HTTP.
-pub const LINKS_PER_SERVER_MAX: usize = 32;
-/// Links of one server at the same time; a gateway that is refused one uses connections of HTTP.
-pub const LINKS_MAX: usize = 1_024;
-/// Bytes of one frame at most: a request as large as a gateway takes by default, or an answer.
-pub const LINK_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX;
-/// Bytes of the requests without an answer on one link, and of the answers that are not sent: a server that has as
-/// many of either takes no further requests.
-pub const LINK_BYTES_MAX: usize = 4 * LINK_FRAME_BYTES_MAX;
-/// Milliseconds until a gateway asks again for a link that the server refused: it may have been upgraded.
-pub const LINK_REFUSED_MS: u64 = 5_000;
-/// Milliseconds until a gateway opens the next link after one has failed; twice as many after each further failure,
-/// up to [`LINK_REFUSED_MS`].
-pub const LINK_FAILED_MS_MIN: u64 = 100;
-/// Milliseconds in which a server confirms that a request is cancelled; a link on which it has not is given no further
-/// requests until it does.
-pub const LINK_CANCEL_MS_MAX: u64 = 500;
-/// Milliseconds after which such a link is closed.
-pub const LINK_SILENT_MS_MAX: u64 = 10_000;
-/// Bytes that one read of a link may bring at least: many frames.
-pub const LINK_READ_BYTES_MIN: usize = 2 * 1024;
-/// Bytes of a buffer that a link reads into; a frame that is kept keeps the one that it came in.
-pub const LINK_BUFFER_BYTES_MAX: usize = 16 * 1024;
-/// Milliseconds from the head of a server's answer to its end, through a gateway.
-pub const FORWARD_REST_MS_MAX: u64 = 30_000;
-/// Bytes that a gateway reads of a server's answer to a probe.
-pub const PROBE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one shared snapshot at most; an envelope with more openers has none.
 pub const SNAPSHOT_BYTES_MAX: usize = 64 * 1024;
 /// Envelopes that wait for their snapshot to be written.
@@ -493,87 +390,6 @@ pub const PERMIT_STANDING_CAP_MIN: u32 = 8;
 pub const PERMIT_BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest of these waits.
 pub const PERMIT_BACKOFF_MAX: Duration = Duration::from_secs(1);
-
-// Databases.
-
-/// Tries of a reading during which the database server was started anew or replaced by another node.
-pub const DURABLE_READ_TRIES_MAX: u32 = 3;
-/// Tries of a transaction that the database rolled back because of a deadlock.
-pub const DEADLOCK_TRIES_MAX: u32 = 8;
-/// The longest pause before the second of them, which is twice as long before each further one: half a second in all.
-pub const DEADLOCK_PAUSE_MAX: Duration = Duration::from_millis(4);
-/// Tries of a migration's statement that met another process.
-pub const MIGRATION_TRIES_MAX: u32 = 20;
-/// How long a connection that is not needed any more may take to close.
-pub const CONNECTION_CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Prepared statements that a connection to MariaDB keeps: a dozen for each of the few
-/// tables that are in use. The database allows 16,382 over all connections
-/// (`max_prepared_stmt_count`), and a SET has some processes with some dozens
-/// of connections each.
-pub const MYSQL_STATEMENTS_MAX: usize = 96;
-/// Values in one list of a statement. MariaDB rewrites longer lists into joins with tables
-/// that it makes for them (`in_predicate_conversion_threshold`, 1,000), and may then
-/// read the whole table instead of looking for each.
-pub const SQL_LIST_MAX: usize = 500;
-/// Tables that one statement looks at.
-pub const TABLES_AT_ONCE_MAX: usize = 100;
-/// How long a writer of SQLite waits for the write lock of another process.
-pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that read one SQLite file at the same time.
-pub const SQLITE_READERS_MAX: u32 = 4;
-/// Prepared statements that a connection to SQLite keeps: the hot ones of some ten tables.
-pub const SQLITE_STATEMENTS_MAX: usize = 128;
-/// Tries to empty the write-ahead log at the end, each for [`SQLITE_BUSY_TIMEOUT`].
-pub const SQLITE_CLOSE_TRIES: u32 = 2;
-/// How long a backup may make writers wait.
-pub const SQLITE_LOCKS_HELD_MAX: Duration = Duration::from_secs(2);
-/// Tries of a backup to get the locks of all files.
-pub const SQLITE_LOCK_TRIES: u32 = 5;
-/// How long such a try may take.
-pub const SQLITE_LOCK_WITHIN: Duration = Duration::from_millis(500);
-
-// Workers and the audit.
-
-/// Wait of a job after its first failure; it doubles after each.
-pub const JOB_BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// The longest of these waits.
-pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Failed runs in a row after which the job is left to another process. What
-/// keeps this one from its work may not keep the other: a disk, a way through
-/// the network, a damaged program.
-pub const JOB_FAILURES_IN_A_ROW_MAX: u32 = 5;
-/// The shortest wait after a run that was left out.
-pub const JOB_SKIPPED_REST_MIN: Duration = Duration::from_millis(100);
-/// The longest rest after a run that saw nothing to do: what comes meanwhile waits so long.
-pub const JOB_QUIET_REST_MAX: Duration = Duration::from_secs(1);
-/// The same of credits, for which users wait.
-pub const CREDIT_QUIET_REST_MAX: Duration = Duration::from_millis(250);
-/// A quiet time so many times as long as a rest comes before it, in which nothing was to be credited.
-pub const CREDIT_QUIET_TIMES: u32 = 20;
-/// The longest rest after a busy run.
-pub const JOB_REST_MAX: Duration = Duration::from_secs(1);
-/// The same of a job that may be late: one of its runs may take half a minute, as where the file of a table is made, put
-/// and read back.
-pub const LATE_JOB_REST_MAX: Duration = Duration::from_secs(600);
-/// Runs that a failing table is left out.
-pub const BACKED_OFF_RUNS_MAX: u64 = 64;
-/// Envelopes that a refund run reads one by one before a damaged row.
-pub const REFUND_SINGLE_READS_MAX: usize = 64;
-/// Refused envelopes that the credit worker remembers, so as to log each once.
-pub const CREDIT_STUCK_REMEMBERED_MAX: usize = 1_024;
-/// Envelopes that an audit remembers, twice this many at most.
-pub const AUDIT_ENVELOPES_REMEMBERED_MAX: usize = 100_000;
-/// Entries that an audit must have read before it shows its pace: with
-/// fewer, most of the time goes into opening files and reading what is empty.
-pub const AUDIT_PACE_ENTRIES_MIN: u64 = 10_000;
-/// Sealed tables of a SET that an audit reads row by row, unless it is asked for others.
-pub const AUDIT_SEALED_SAMPLE: u32 = 16;
-/// Manifests that are read in one statement.
-pub const MANIFESTS_PAGE_MAX: u32 = 1_000;
-/// Findings of one code that `hongbao audit --json` lists; the rest is counted.
-pub const AUDIT_LISTED_OF_A_CODE_MAX: u64 = 1_000;
-/// Envelopes that `hongbao sets` counts in one statement.
-pub const PENDING_PAGE_MAX: u32 = 10_000;
 
 // Folders and backups.
 

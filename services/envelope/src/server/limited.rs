@@ -14,7 +14,7 @@ impl Server {
         self.parts.limits.of_user(caller.class)
     }
 
-    /// What a payment of this caller is counted as; `None` where nobody's are limited, nor their envelopes that wait for
+    /// What a payment of this caller is counted as; `None` where no class is limited, nor its envelopes that wait for
     /// one. Those of a class without a limit count too: the class of a user may change within a day.
     pub(super) fn quota_of_sending(&self, caller: &Caller<'_>, now: Timestamp) -> Option<DayQuota> {
         let is_counted = self.parts.limits.is_any(|limits| limits.limit_sending() || limits.unpaid_envelopes.is_some());
@@ -27,7 +27,7 @@ impl Server {
         is_counted.then(|| DayQuota::of_payouts(&self.limits_of(caller), self.date_of(now)))
     }
 
-    /// What a new envelope of this caller is counted as until it is paid; `None` where nobody's are limited.
+    /// What a new envelope of this caller is counted as until it is paid; `None` where no class is limited.
     pub(super) fn quota_of_unpaid(&self, caller: &Caller<'_>, now: Timestamp) -> Option<UnpaidQuota> {
         let limits = &self.parts.limits;
         let until = now.plus_millis(i64::from(limits.pay_within_s) * 1_000);
