@@ -199,6 +199,8 @@ pub async fn each_damage_of_sealed_months_is_named(world: &World, database: &imp
         ("sent_fen", "sent_fen = sent_fen + 1 WHERE number = 1", forged),
         ("opened_fen", "opened_fen = opened_fen + 1 WHERE number = 1", forged),
         ("refunded_fen", "refunded_fen = refunded_fen + 1 WHERE number = 1", forged),
+        ("charged_fen", "charged_fen = charged_fen + 1 WHERE number = 1", forged),
+        ("paid_out_fen", "paid_out_fen = paid_out_fen + 1 WHERE number = 1", forged),
         ("rows_hash", "rows_hash = {ones} WHERE number = 1", forged),
         ("balances_hash", "balances_hash = {ones} WHERE number = 1", forged),
         ("ties_hash", "ties_hash = {ones} WHERE number = 1", forged),
@@ -206,6 +208,8 @@ pub async fn each_damage_of_sealed_months_is_named(world: &World, database: &imp
         ("balances_fen", "balances_fen = balances_fen + 1 WHERE number = 2", forged),
         ("clearing_fen", "clearing_fen = clearing_fen + 1 WHERE number = 2", forged),
         ("top_ups_fen", "top_ups_fen = top_ups_fen + 1 WHERE number = 2", forged),
+        ("provider_fen", "provider_fen = provider_fen + 1 WHERE number = 2", forged),
+        ("payouts_fen", "payouts_fen = payouts_fen + 1 WHERE number = 2", forged),
         ("previous_hash", "previous_hash = {ones} WHERE number = 2", broken),
         ("hash", "hash = {ones} WHERE number = 1", broken),
     ];
