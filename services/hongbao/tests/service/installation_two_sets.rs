@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use hongbao_core::EnvelopeId;
 use hongbao_testbed::{Part, free_port};
@@ -71,6 +72,19 @@ impl World {
     /// Kills it.
     pub fn kill(&mut self, name: &str) {
         self.processes.get_mut(name).unwrap().end(Signal::KILL);
+    }
+
+    /// Kills servers and gateways one after the other, and starts each again, until then; gives how many.
+    pub fn kill_in_turns(&mut self, until: Instant) -> usize {
+        let mut kills = 0;
+        while Instant::now() < until {
+            let name = ["a1", "g1", "b1", "g2"][kills % 4];
+            std::thread::sleep(Duration::from_millis(150));
+            self.kill(name);
+            self.start(name);
+            kills += 1;
+        }
+        kills
     }
 
     /// The ids of all envelopes of a SET.

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hongbao_core::order::{Answer, Order, OrderState, Request};
-use hongbao_core::{Clock as _, Date, Fen, OrderId, OrderKind, SystemClock, UserId};
-use hongbao_provider::bill::{Expected, plain};
+use hongbao_core::{Clock as _, Fen, OrderId, OrderKind, SystemClock, UserId};
 use hongbao_provider::wechat::wire::SceneReport;
 use hongbao_provider::{Provider as _, ProviderMetrics, Wechat, WechatOptions, ask};
 use prometheus_client::registry::Registry;
 
-use crate::sandbox::{SandboxProcess, client_of};
+use crate::sandbox::{SandboxProcess, billed};
 use crate::support::{Folder, text};
 
 const API_V3_SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -95,13 +94,8 @@ async fn orders_at_wechat_pay_have_one_outcome_though_it_is_killed_again_and_aga
         }
     }
     assert!(happened.len() > 12, "{}", happened.len());
-    let date = Date::of(SystemClock.now(), 28_800);
-    let bill = client_of(address).bill(date).await.unwrap();
-    let bill = plain::read(&bill, Expected { date, zone_offset_s: 28_800 }).unwrap();
-    let mut billed: Vec<_> = bill.lines.into_iter().map(|line| (line.number, line.amount_fen)).collect();
     happened.sort_unstable();
-    billed.sort_unstable();
-    assert_eq!(billed, happened);
+    assert_eq!(billed(address).await, happened);
 }
 
 #[tokio::test]

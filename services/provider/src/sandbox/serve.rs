@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, Path, Request};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
@@ -21,7 +22,7 @@ use super::faults::FAULT_HEADER;
 use super::verbs::{Ask, Reply};
 use super::{page, wechat};
 use crate::signature::{SIGNATURE, Signed};
-use crate::wire::{NewOrder, Refusal, Standing};
+use crate::wire::{NewOrder, Refusal};
 
 /// All that the sandbox serves.
 pub fn router(sandbox: Sandbox) -> Router {
@@ -59,14 +60,11 @@ struct Genuine {
     headers: HeaderMap,
 }
 
-impl Genuine {
-    async fn check(
-        sandbox: Sandbox,
-        method: &Method,
-        uri: &Uri,
-        headers: HeaderMap,
-        body: Body,
-    ) -> Result<Genuine, Response> {
+impl FromRequest<Sandbox> for Genuine {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, sandbox: &Sandbox) -> Result<Genuine, Response> {
+        let (Parts { method, uri, headers, .. }, body) = request.into_parts();
         let body = read_body(body).await.map_err(|problem| problem.into_response())?;
         let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
         let what = Signed::Request { method: method.as_str(), path };
@@ -76,9 +74,11 @@ impl Genuine {
             let refusal = Refusal { code: "signature".to_owned(), detail: bad.to_string() };
             json(StatusCode::UNAUTHORIZED, &refusal)
         })?;
-        Ok(Genuine { sandbox, signature, at, body, headers })
+        Ok(Genuine { sandbox: sandbox.clone(), signature, at, body, headers })
     }
+}
 
+impl Genuine {
     /// Answers about an order.
     async fn answer(&self, ask: Ask) -> Response {
         let named = self.headers.get(FAULT_HEADER).map(|value| value.to_str().unwrap_or_default().parse());
@@ -89,7 +89,7 @@ impl Genuine {
         let fresh_until = self.at.plus_millis(PROVIDER_REQUEST_AGE_MS_MAX);
         match self.sandbox.ask(ask, fault, fresh_until).await {
             Reply::Standing(standing) => self.signed(200, &standing),
-            Reply::Cut(standing) => cut(&standing),
+            Reply::Cut(standing) => cut(&serde_json::to_vec(&standing).expect("an answer can be written as JSON")),
             Reply::NotFound => {
                 let detail = "there is no order under this number".to_owned();
                 self.signed(404, &Refusal { code: "not_found".to_owned(), detail })
@@ -129,16 +129,8 @@ impl Genuine {
     }
 }
 
-async fn send(
-    State(sandbox): State<Sandbox>,
-    Path(kind): Path<String>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
+async fn send(Path(kind): Path<String>, request: Genuine) -> Result<Response, Response> {
     let kind = kind_of(&kind).ok_or_else(nothing_there)?;
-    let request = Genuine::check(sandbox, &method, &uri, headers, body).await?;
     let mut json = serde_json::Deserializer::from_slice(&request.body);
     let order: NewOrder = match serde_path_to_error::deserialize(&mut json) {
         Ok(order) => order,
@@ -150,41 +142,17 @@ async fn send(
     Ok(request.answer(Ask::Send(kind, order)).await)
 }
 
-async fn close(
-    State(sandbox): State<Sandbox>,
-    Path((kind, number)): Path<(String, String)>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
+async fn close(Path((kind, number)): Path<(String, String)>, request: Genuine) -> Result<Response, Response> {
     let kind = kind_of(&kind).ok_or_else(nothing_there)?;
-    let request = Genuine::check(sandbox, &method, &uri, headers, body).await?;
     Ok(request.answer(Ask::Close(kind, number)).await)
 }
 
-async fn query(
-    State(sandbox): State<Sandbox>,
-    Path((kind, number)): Path<(String, String)>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
+async fn query(Path((kind, number)): Path<(String, String)>, request: Genuine) -> Result<Response, Response> {
     let kind = kind_of(&kind).ok_or_else(nothing_there)?;
-    let request = Genuine::check(sandbox, &method, &uri, headers, body).await?;
     Ok(request.answer(Ask::Query(kind, number)).await)
 }
 
-async fn print_bill(
-    State(sandbox): State<Sandbox>,
-    Path(date): Path<String>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
-    let request = Genuine::check(sandbox, &method, &uri, headers, body).await?;
+async fn print_bill(Path(date): Path<String>, request: Genuine) -> Result<Response, Response> {
     let Some(date) = Date::parse(&date) else {
         let refusal = Refusal { code: "invalid_request".to_owned(), detail: "a day is like 20261128".to_owned() };
         return Ok(request.signed(422, &refusal));
@@ -199,8 +167,7 @@ fn json(status: StatusCode, refusal: &Refusal) -> Response {
 }
 
 /// Half of an answer that says that it is longer, and then the end of the connection.
-fn cut(standing: &Standing) -> Response {
-    let body = serde_json::to_vec(standing).expect("an answer can be written as JSON");
+pub(super) fn cut(body: &[u8]) -> Response {
     let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
     let parts = [Ok(half), Err(std::io::Error::other("cut, as it was asked for"))];
     let length = [(CONTENT_LENGTH, body.len().to_string())];

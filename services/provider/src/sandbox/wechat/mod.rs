@@ -3,6 +3,7 @@
 //! Made after the public documents; no server of WeChat's was asked. Closing a charge that has not arrived prevents
 //! nothing here, as is said of WeChat; a payout that came back still stands as paid, since WeChat has no word for it.
 
+mod answers;
 mod notification;
 mod serve;
 

@@ -2,29 +2,30 @@
 
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use ::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, Path, Request};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use futures_util::stream;
+use axum::routing::{MethodRouter, get, post};
 use hongbao_core::limits::{PROVIDER_REQUEST_AGE_MS_MAX, WECHAT_UNNAMED_FEN_MAX};
 use hongbao_core::order::OrderKind;
 use hongbao_core::{Fen, Timestamp, UserId};
 use hongbao_http::read_body;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Emulation;
+use super::answers::{Call, body_of};
 use crate::sandbox::asked::Sandbox;
 use crate::sandbox::faults::{FAULT_HEADER, Fault};
+use crate::sandbox::serve::cut;
 use crate::sandbox::verbs::{Ask, Reply};
 use crate::wechat::keys::SIGNED_HEADERS;
 use crate::wechat::wire::{
-    Amount, NATIVE, NewRefund, NewTransaction, NewTransfer, Prepaid, REFUNDS, Refund, RefundAmount, TRANSACTIONS,
-    TRANSFERS, TRANSFERS_BY_NUMBER, Transaction, Transfer, time_of,
+    NATIVE, NewRefund, NewTransaction, NewTransfer, REFUNDS, TRANSACTIONS, TRANSFERS, TRANSFERS_BY_NUMBER,
 };
 use crate::wire::{CURRENCY, NewOrder, Standing, State as Stands};
 
@@ -34,29 +35,26 @@ struct Served {
     emulation: Emulation,
 }
 
-/// What an answer is about: each call says the same in its own words.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
-    /// A new order.
-    New,
-    /// How it stands.
-    Query,
-    /// To close it.
-    Close,
-}
-
 /// The calls of a sandbox that is WeChat Pay.
 pub fn router(sandbox: Sandbox, emulation: Emulation) -> Router {
     Router::new()
         .route(NATIVE, post(new_charge))
-        .route(&format!("{TRANSACTIONS}/{{number}}"), get(query_charge))
-        .route(&format!("{TRANSACTIONS}/{{number}}/close"), post(close_charge))
+        .route(&format!("{TRANSACTIONS}/{{number}}"), query_of(OrderKind::Charge))
+        .route(&format!("{TRANSACTIONS}/{{number}}/close"), close_of(OrderKind::Charge))
         .route(REFUNDS, post(new_refund))
-        .route(&format!("{REFUNDS}/{{number}}"), get(query_refund))
+        .route(&format!("{REFUNDS}/{{number}}"), query_of(OrderKind::Refund))
         .route(TRANSFERS, post(new_transfer))
-        .route(&format!("{TRANSFERS_BY_NUMBER}/{{number}}"), get(query_transfer))
-        .route(&format!("{TRANSFERS_BY_NUMBER}/{{number}}/cancel"), post(cancel_transfer))
+        .route(&format!("{TRANSFERS_BY_NUMBER}/{{number}}"), query_of(OrderKind::Payout))
+        .route(&format!("{TRANSFERS_BY_NUMBER}/{{number}}/cancel"), close_of(OrderKind::Payout))
         .with_state(Served { sandbox, emulation })
+}
+
+fn query_of(kind: OrderKind) -> MethodRouter<Served> {
+    get(async move |Path(number): Path<String>, request: Genuine| request.query(kind, number).await)
+}
+
+fn close_of(kind: OrderKind) -> MethodRouter<Served> {
+    post(async move |Path(number): Path<String>, request: Genuine| request.close(kind, number).await)
 }
 
 /// A request whose signature is good.
@@ -67,10 +65,11 @@ struct Genuine {
     body: Bytes,
 }
 
-type Parts = (Method, Uri, HeaderMap);
+impl FromRequest<Served> for Genuine {
+    type Rejection = Response;
 
-impl Genuine {
-    async fn check(served: Served, (method, uri, headers): Parts, body: Body) -> Result<Genuine, Response> {
+    async fn from_request(request: Request, served: &Served) -> Result<Genuine, Response> {
+        let (Parts { method, uri, headers, .. }, body) = request.into_parts();
         let body = read_body(body).await.map_err(|problem| problem.into_response())?;
         let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
         let signed = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -81,9 +80,11 @@ impl Genuine {
             let body = json!({"code": "SIGN_ERROR", "message": bad.to_string()}).to_string();
             (StatusCode::UNAUTHORIZED, [(CONTENT_TYPE, "application/json")], body).into_response()
         })?;
-        Ok(Genuine { served, at, headers, body })
+        Ok(Genuine { served: served.clone(), at, headers, body })
     }
+}
 
+impl Genuine {
     fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_slice(&self.body).map_err(|error| error.to_string())
     }
@@ -145,7 +146,7 @@ impl Genuine {
         let fresh_until = self.at.plus_millis(PROVIDER_REQUEST_AGE_MS_MAX);
         match self.served.sandbox.ask(ask, fault, fresh_until).await {
             Reply::Standing(standing) => self.say(kind, call, &standing),
-            Reply::Cut(standing) => cut(&body_of(kind, call, &standing).to_string()),
+            Reply::Cut(standing) => cut(body_of(kind, call, &standing).to_string().as_bytes()),
             Reply::NotFound => self.not_found(kind),
             Reply::Refused(409, refusal) => self.refuse(403, "OUT_TRADE_NO_USED", &refusal.detail),
             Reply::Refused(_, refusal) => self.refuse(400, "PARAM_ERROR", &refusal.detail),
@@ -180,61 +181,6 @@ impl Genuine {
     }
 }
 
-/// How an order stands, in the words of its call.
-fn body_of(kind: OrderKind, call: Call, standing: &Standing) -> Value {
-    let number = standing.number.clone();
-    let (reference, time) = (standing.reference.clone(), standing.at.map(time_of));
-    let (fen, currency) = (standing.amount_fen, CURRENCY.to_owned());
-    let is_closed = standing.reason.as_deref() == Some("closed");
-    let said = match (kind, call) {
-        (OrderKind::Charge, Call::New) => {
-            serde_json::to_value(Prepaid { code_url: standing.action_url.clone().unwrap_or_default() })
-        }
-        (OrderKind::Charge, _) => serde_json::to_value(Transaction {
-            out_trade_no: number,
-            trade_state: match standing.state {
-                Stands::Pending => "NOTPAY",
-                Stands::Succeeded | Stands::Returned => "SUCCESS",
-                Stands::Failed => "CLOSED",
-            }
-            .to_owned(),
-            transaction_id: reference,
-            success_time: time,
-            amount: Some(Amount { total: fen, currency }),
-        }),
-        (OrderKind::Refund, _) => serde_json::to_value(Refund {
-            out_refund_no: number.clone(),
-            status: match standing.state {
-                Stands::Pending => "PROCESSING",
-                Stands::Succeeded | Stands::Returned => "SUCCESS",
-                Stands::Failed => "CLOSED",
-            }
-            .to_owned(),
-            refund_id: reference.unwrap_or_else(|| format!("sandbox-{number}")),
-            success_time: time,
-            amount: RefundAmount { refund: fen, total: fen, currency },
-        }),
-        (OrderKind::Payout, call) => serde_json::to_value(Transfer {
-            out_bill_no: number.clone(),
-            state: match standing.state {
-                Stands::Pending => "WAIT_USER_CONFIRM",
-                Stands::Succeeded | Stands::Returned => "SUCCESS",
-                // That it will be cancelled is all that the call says; a query says that it is.
-                Stands::Failed if is_closed && call == Call::Close => "CANCELING",
-                Stands::Failed if is_closed => "CANCELLED",
-                Stands::Failed => "FAIL",
-            }
-            .to_owned(),
-            transfer_bill_no: Some(format!("sandbox-{number}")),
-            transfer_amount: (call == Call::Query).then_some(fen),
-            update_time: time,
-            fail_reason: standing.reason.clone().filter(|_| !is_closed),
-            package_info: (call == Call::New && standing.state == Stands::Pending).then(|| format!("package-{number}")),
-        }),
-    };
-    said.expect("an answer is made of strings and numbers")
-}
-
 /// The books have a payer for each order, and WeChat none in what it is sent.
 fn payer() -> UserId {
     UserId::parse("payer").expect("it is a name")
@@ -248,14 +194,7 @@ fn terms(number: String, amount_fen: Fen, user: UserId, of: Option<String>, expi
     NewOrder { number, amount_fen, currency: CURRENCY.to_owned(), user, of, expires_at }
 }
 
-async fn new_charge(
-    State(served): State<Served>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
-    let request = Genuine::check(served, (method, uri, headers), body).await?;
+async fn new_charge(request: Genuine) -> Result<Response, Response> {
     let charge: NewTransaction = request.read().map_err(|reason| request.refuse(400, "PARAM_ERROR", &reason))?;
     let keys = &request.served.emulation.0;
     let wanted = || {
@@ -269,14 +208,7 @@ async fn new_charge(
     Ok(request.order(OrderKind::Charge, wanted()).await)
 }
 
-async fn new_refund(
-    State(served): State<Served>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
-    let request = Genuine::check(served, (method, uri, headers), body).await?;
+async fn new_refund(request: Genuine) -> Result<Response, Response> {
     let refund: NewRefund = request.read().map_err(|reason| request.refuse(400, "PARAM_ERROR", &reason))?;
     let amount = fen_of(refund.amount.refund, &refund.amount.currency);
     let wanted =
@@ -284,14 +216,7 @@ async fn new_refund(
     Ok(request.order(OrderKind::Refund, wanted).await)
 }
 
-async fn new_transfer(
-    State(served): State<Served>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
-    let request = Genuine::check(served, (method, uri, headers), body).await?;
+async fn new_transfer(request: Genuine) -> Result<Response, Response> {
     let transfer: NewTransfer = request.read().map_err(|reason| request.refuse(400, "PARAM_ERROR", &reason))?;
     let wanted = || {
         if transfer.appid != request.served.emulation.0.appid {
@@ -306,34 +231,4 @@ async fn new_transfer(
         Ok(terms(transfer.out_bill_no.clone(), amount, user, None, request.at.plus_millis(86_400_000)))
     };
     Ok(request.order(OrderKind::Payout, wanted()).await)
-}
-
-macro_rules! by_number {
-    ($name:ident, $kind:expr, $verb:ident) => {
-        async fn $name(
-            State(served): State<Served>,
-            Path(number): Path<String>,
-            method: Method,
-            uri: Uri,
-            headers: HeaderMap,
-            body: Body,
-        ) -> Result<Response, Response> {
-            let request = Genuine::check(served, (method, uri, headers), body).await?;
-            Ok(request.$verb($kind, number).await)
-        }
-    };
-}
-
-by_number!(query_charge, OrderKind::Charge, query);
-by_number!(close_charge, OrderKind::Charge, close);
-by_number!(query_refund, OrderKind::Refund, query);
-by_number!(query_transfer, OrderKind::Payout, query);
-by_number!(cancel_transfer, OrderKind::Payout, close);
-
-/// Half of an answer that says that it is longer, and then the end of the connection.
-fn cut(body: &str) -> Response {
-    let half = Bytes::copy_from_slice(&body.as_bytes()[..body.len() / 2]);
-    let parts = [Ok(half), Err(std::io::Error::other("cut, as it was asked for"))];
-    let length = [(CONTENT_LENGTH, body.len().to_string())];
-    (length, [(CONTENT_TYPE, "application/json")], Body::from_stream(stream::iter(parts))).into_response()
 }
