@@ -152,7 +152,8 @@ impl EventView {
 /// One page of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventsPage {
-    /// The events. Those of an envelope come in order; a page without any is the last one for now.
+    /// The events, at most as many as were asked for. Those of an envelope come in order; a page without any is the last one
+    /// for now.
     pub events: Vec<EventView>,
     /// Pass it as `cursor` to go on from here, now or later.
     pub next_cursor: String,

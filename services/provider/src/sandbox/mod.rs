@@ -12,6 +12,7 @@ pub mod plan;
 pub mod options;
 
 pub mod books;
+mod cut;
 pub mod notify;
 pub mod print;
 pub mod verbs;

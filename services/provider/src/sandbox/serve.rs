@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use ::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::Router;
@@ -10,7 +10,6 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Path, Request};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use futures_util::stream;
 use hongbao_core::Timestamp;
 use hongbao_core::date::Date;
 use hongbao_core::limits::PROVIDER_REQUEST_AGE_MS_MAX;
@@ -18,6 +17,7 @@ use hongbao_core::order::OrderKind;
 use hongbao_http::read_body;
 
 use super::asked::Sandbox;
+use super::cut::cut;
 use super::faults::FAULT_HEADER;
 use super::verbs::{Ask, Reply};
 use super::{page, wechat};
@@ -164,12 +164,4 @@ async fn print_bill(Path(date): Path<String>, request: Genuine) -> Result<Respon
 fn json(status: StatusCode, refusal: &Refusal) -> Response {
     let body = serde_json::to_vec(refusal).expect("a refusal can be written as JSON");
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-/// Half of an answer that says that it is longer, and then the end of the connection.
-pub(super) fn cut(body: &[u8]) -> Response {
-    let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
-    let parts = [Ok(half), Err(std::io::Error::other("cut, as it was asked for"))];
-    let length = [(CONTENT_LENGTH, body.len().to_string())];
-    (length, [(CONTENT_TYPE, "application/json")], Body::from_stream(stream::iter(parts))).into_response()
 }

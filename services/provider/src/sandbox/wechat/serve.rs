@@ -20,8 +20,8 @@ use serde_json::json;
 use super::Emulation;
 use super::answers::{Call, body_of};
 use crate::sandbox::asked::Sandbox;
+use crate::sandbox::cut::cut;
 use crate::sandbox::faults::{FAULT_HEADER, Fault};
-use crate::sandbox::serve::cut;
 use crate::sandbox::verbs::{Ask, Reply};
 use crate::wechat::keys::SIGNED_HEADERS;
 use crate::wechat::wire::{
