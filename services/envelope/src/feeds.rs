@@ -22,6 +22,8 @@ pub struct Events {
     pub events: Vec<(EventView, EventCursor)>,
     /// Events from before this time may be missing.
     pub lost_before: Option<Timestamp>,
+    /// Whether there was nothing behind them when they were read.
+    pub is_end: bool,
 }
 
 impl FeedReader {
@@ -56,12 +58,14 @@ impl FeedReader {
             let pages = wallet.read_feeds(&self.wanted(), EVENT_PAGE_ROWS_MAX.min(limit)).await?;
             let lost = pages.iter().filter(|page| self.has_lost(page)).map(|page| page.purged_before).max();
             given.lost_before = given.lost_before.max(lost);
+            given.is_end = !pages.iter().any(|page| page.is_full);
             let has_rows = pages.iter().any(|page| !page.rows.is_empty());
             given.events = self.take(pages, limit as usize);
             if !given.events.is_empty() || !has_rows {
                 break;
             }
         }
+        given.is_end &= given.events.len() < limit as usize;
         Ok(given)
     }
 

@@ -31,9 +31,9 @@ pub const EVENT_KEEP_DAYS: RangeInclusive<u32> = 1..=3_650;
 
 const _: () = assert!(EVENT_HEARTBEAT_MS < super::IDLE_MS_MAX / 2, "a stream is not taken for idle");
 /// Rows of one database that one request of the webhook is made of.
-pub const WEBHOOK_ROWS_MAX: u32 = 50;
+pub const WEBHOOK_ROWS_MAX: u32 = 500;
 /// Events of one request from which on no further row is taken.
-pub const WEBHOOK_EVENTS_MAX: usize = 200;
+pub const WEBHOOK_EVENTS_MAX: usize = 1_000;
 /// Milliseconds for which a database's events are left to the process that has taken them up.
 pub const WEBHOOK_CLAIM_MS: i64 = 30_000;
 /// How long the endpoint may take for an answer.

@@ -108,7 +108,7 @@ impl Stream {
                 continue;
             }
             match self.reader.next(&**self.server.wallet(), EVENT_STREAM_PAGE_MAX).await {
-                Ok(given) if given.events.is_empty() && given.lost_before.is_none() => self.is_at_end = true,
+                Ok(given) if given.events.is_empty() && given.lost_before.is_none() => self.is_at_end = given.is_end,
                 Ok(given) => self.take(given),
                 Err(error) => {
                     tracing::debug!(%error, "a stream cannot read events");
@@ -125,8 +125,8 @@ impl Stream {
             let _ = write!(text, "event: lost\ndata: {{\"lost_before\":\"{lost_before}\"}}\n\n");
         }
         self.waker.sent(given.events.len());
-        // An empty page follows where there was nothing but that.
-        self.is_at_end = given.events.is_empty();
+        // What comes after the read wakes the stream.
+        self.is_at_end = given.is_end;
         for (event, cursor) in given.events {
             let data = serde_json::to_string(&event).expect("an event is made of strings and numbers");
             let _ = write!(text, "id: {}\ndata: {data}\n\n", cursor.to_text());

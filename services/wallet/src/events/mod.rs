@@ -22,6 +22,8 @@ pub struct FeedsPage {
     pub rows: Vec<EventRow>,
     /// No row of these feeds up to here is missing.
     pub read_to: i64,
+    /// Whether there may be more behind it: the page is full.
+    pub is_full: bool,
     /// Up to which position rows were removed.
     pub purged_to: i64,
     /// All of these had happened before.

@@ -36,8 +36,9 @@ pub(crate) fn page(
     purged: (i64, i64),
 ) -> FeedsPage {
     let last = rows.last().map(|row| row.position);
+    let is_full = rows.len() >= rows_max as usize;
     let read_to = match last {
-        Some(last) if rows.len() >= rows_max as usize => last,
+        Some(last) if is_full => last,
         Some(last) => last.max(end),
         None => end,
     };
@@ -48,7 +49,7 @@ pub(crate) fn page(
     slots.sort_unstable();
     slots.dedup();
     let (purged_to, purged_before) = (purged.0, Timestamp::from_millis(purged.1));
-    FeedsPage { slots, rows, read_to, purged_to, purged_before }
+    FeedsPage { slots, rows, read_to, is_full, purged_to, purged_before }
 }
 
 /// What rows of `position, feed` say, of a shard that ended there before they were read.
